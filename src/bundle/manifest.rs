@@ -1,0 +1,238 @@
+//! `bundle.json`: every file of one platform's bundle, with its digest.
+//!
+//! It is the last link of the chain: the image's configuration names its digest in the label
+//! [`crate::model::media_type::BUNDLE_LABEL`], and it names the digest of every file.
+
+use std::collections::BTreeSet;
+
+use semver::Version;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{BundleName, Digest, JsonError, Platform, PluginName, json, media_type};
+
+/// The parsed `bundle.json` of one platform.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FileManifest {
+    /// Always `application/vnd.cnister.bundle.v1+json`.
+    pub media_type: String,
+    /// The bundle's name; policies may list the names they accept.
+    pub name: BundleName,
+    /// The bundle's version; policies may set a floor.
+    pub version: Version,
+    /// The platform that the files run on.
+    pub platform: Platform,
+    /// The digest of the uncompressed plugin layer: the first of the configuration's `rootfs.diff_ids`.
+    pub diff_id: Digest,
+    /// The plugins, sorted by name, at least one.
+    pub plugins: Vec<PluginFile>,
+    /// The program in the tool layer, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<ToolFile>,
+}
+
+/// One plugin file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PluginFile {
+    /// Its name in the plugin directory.
+    pub name: PluginName,
+    /// The digest of its content.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// How it is linked.
+    pub linkage: Linkage,
+    /// What the Go linker recorded in it, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub go: Option<GoBuild>,
+}
+
+/// How a program finds its libraries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Linkage {
+    /// It needs no interpreter.
+    Static,
+    /// It is started by this interpreter, which the node must have.
+    Dynamic {
+        /// The path in the ELF header's `PT_INTERP`.
+        interpreter: String,
+    },
+}
+
+/// What Go's linker records in a binary (Go's `debug/buildinfo`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GoBuild {
+    /// The Go release, as `go1.26.8`.
+    pub go: String,
+    /// The path of the main package.
+    pub path: String,
+    /// The version of the main module, where it was known; `(devel)` is not a version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// The static `cnister` of the tool layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ToolFile {
+    /// The digest of its content.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// Why bytes are not a `bundle.json`.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not the JSON that this is.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// Another format or version.
+    #[error("bundle.json has media type `{0}`, expected `application/vnd.cnister.bundle.v1+json`")]
+    MediaType(String),
+    /// Nothing to install.
+    #[error("bundle.json lists no plugin")]
+    Empty,
+    /// More than any plugin set has.
+    #[error("bundle.json lists {0} plugins, the limit is {limit}", limit = FileManifest::MAX_PLUGINS)]
+    TooMany(usize),
+    /// One name twice.
+    #[error("bundle.json lists `{0}` twice")]
+    Repeated(PluginName),
+    /// A text that would write over a terminal.
+    #[error("bundle.json has a control character in the build information of `{0}`")]
+    Unprintable(PluginName),
+    /// A file larger than any plugin.
+    #[error("bundle.json says `{name}` is {size} bytes, the limit is {limit}", limit = FileManifest::MAX_PLUGIN_SIZE)]
+    TooLarge {
+        /// The plugin.
+        name: PluginName,
+        /// The size it claims.
+        size: u64,
+    },
+}
+
+impl FileManifest {
+    /// The most plugins in one bundle; upstream has 18.
+    pub const MAX_PLUGINS: usize = 256;
+    /// The largest plugin, in bytes. The largest in the field is some 60 MB; a claim beyond this fills a disk.
+    pub const MAX_PLUGIN_SIZE: u64 = 1 << 30;
+
+    /// Parses the bytes of a `bundle.json`.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let manifest: Self = json::parse("bundle.json", bytes, media_type::DOCUMENT_LIMIT)?;
+        if manifest.media_type != media_type::BUNDLE {
+            return Err(ManifestError::MediaType(crate::model::visible(&manifest.media_type).into_owned()));
+        }
+        match manifest.plugins.len() {
+            0 => return Err(ManifestError::Empty),
+            found if found > Self::MAX_PLUGINS => return Err(ManifestError::TooMany(found)),
+            _ => {}
+        }
+        let mut seen = BTreeSet::new();
+        for plugin in &manifest.plugins {
+            if !seen.insert(&plugin.name) {
+                return Err(ManifestError::Repeated(plugin.name.clone()));
+            }
+            if plugin.size > Self::MAX_PLUGIN_SIZE {
+                return Err(ManifestError::TooLarge { name: plugin.name.clone(), size: plugin.size });
+            }
+            if plugin.texts().any(|text| text.contains(char::is_control)) {
+                return Err(ManifestError::Unprintable(plugin.name.clone()));
+            }
+        }
+        Ok(manifest)
+    }
+
+    /// The bytes that are signed: sorted keys, no white space.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        json::canonical(self)
+    }
+
+    /// The plugin of this name, where the bundle has it.
+    pub fn plugin(&self, name: &PluginName) -> Option<&PluginFile> {
+        self.plugins.iter().find(|plugin| plugin.name == *name)
+    }
+
+    /// The bytes of all plugins together.
+    pub fn total_size(&self) -> u64 {
+        self.plugins.iter().fold(0, |sum, plugin| sum.saturating_add(plugin.size))
+    }
+}
+
+impl PluginFile {
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        let go = self.go.iter().flat_map(|go| [Some(go.go.as_str()), Some(go.path.as_str()), go.version.as_deref()]);
+        let interpreter = match &self.linkage {
+            Linkage::Static => None,
+            Linkage::Dynamic { interpreter } => Some(interpreter.as_str()),
+        };
+        go.chain([interpreter]).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> FileManifest {
+        FileManifest {
+            media_type: media_type::BUNDLE.to_owned(),
+            name: "debian".parse().unwrap(),
+            version: Version::new(1, 1, 1),
+            platform: "linux/amd64".parse().unwrap(),
+            diff_id: Digest::of(b"layer"),
+            plugins: vec![PluginFile {
+                name: "bridge".parse().unwrap(),
+                digest: Digest::of(b"bridge"),
+                size: 6,
+                linkage: Linkage::Dynamic { interpreter: "/lib64/ld-linux-x86-64.so.2".to_owned() },
+                go: Some(GoBuild { go: "go1.19.8".to_owned(), path: "p/main/bridge".to_owned(), version: None }),
+            }],
+            tool: Some(ToolFile { digest: Digest::of(b"tool"), size: 4 }),
+        }
+    }
+
+    #[test]
+    fn reads_what_it_writes() {
+        let bytes = sample().to_bytes();
+        assert_eq!(FileManifest::parse(&bytes).unwrap(), sample());
+        assert_eq!(FileManifest::parse(&bytes).unwrap().to_bytes(), bytes);
+    }
+
+    #[test]
+    fn rejects_what_must_not_be_installed() {
+        type Change = fn(&mut FileManifest);
+        let cases: [(Change, &str); 6] = [
+            (|m| m.media_type = "text/plain".to_owned(), "has media type `text/plain`"),
+            (|m| m.plugins.clear(), "lists no plugin"),
+            (|m| m.plugins.push(m.plugins[0].clone()), "lists `bridge` twice"),
+            (|m| m.plugins = vec![m.plugins[0].clone(); 257], "lists 257 plugins, the limit is 256"),
+            (|m| m.plugins[0].size = u64::MAX, "the limit is 1073741824"),
+            (|m| m.plugins[0].linkage = Linkage::Dynamic { interpreter: "\u{1b}".to_owned() }, "a control character"),
+        ];
+        for (change, expected) in cases {
+            let mut manifest = sample();
+            change(&mut manifest);
+            let error = FileManifest::parse(&manifest.to_bytes()).expect_err(expected).to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn rejects_names_and_fields_that_are_not_ours() {
+        let text = String::from_utf8(sample().to_bytes()).unwrap();
+        for (from, to, expected) in [
+            ("\"name\":\"bridge\"", "\"name\":\"../bridge\"", "contains `/`"),
+            ("\"size\":6", "\"size\":6,\"mode\":4755", "unknown field `mode`"),
+            ("\"size\":6", "\"size\":6,\"size\":7", "the key `size` appears twice"),
+        ] {
+            let changed = text.replace(from, to);
+            let error = FileManifest::parse(changed.as_bytes()).expect_err(expected).to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Signed OCI images of CNI plugins, from the build to the node.
+//!
+//! Modules are ordered; each imports only from those above it (`tests/modules.rs` checks that). The first five are
+//! pure: bytes, values and the time in, values out.
+
+pub mod model;
+
+pub mod binary;
+
+pub mod bundle;
+
+pub mod trust;
+
+pub mod disk;
+
+pub mod net;
+
+pub mod oci;
+
+pub mod node;
+
+#[cfg(feature = "publish")]
+pub mod publish;
+
+#[cfg(feature = "publish")]
+pub mod render;
+
+pub mod cli;

@@ -1,0 +1,202 @@
+//! Manifests and indexes as they were signed: the bytes first, what they mean second.
+//!
+//! A document is parsed, never written again: its digest belongs to its bytes.
+
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
+use serde::Deserialize;
+
+use super::{Digest, JsonError, Platform, json, media_type, visible};
+
+/// A manifest or an index, byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// Its media type, as the descriptor or the registry gave it.
+    pub media_type: String,
+    /// The digest of `bytes`.
+    pub digest: Digest,
+    /// The bytes that were hashed.
+    pub bytes: Vec<u8>,
+}
+
+/// Why a document is not the manifest or index it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentError {
+    /// Not the JSON that its kind has.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// Fields of both kinds: two readers would see two images (CVE-2021-41190).
+    #[error("document {digest} has the fields of a manifest and of an index at once")]
+    Ambiguous {
+        /// The document.
+        digest: Digest,
+    },
+    /// Another kind than was asked for.
+    #[error("document {digest} has media type `{found}`, expected `{expected}`")]
+    Kind {
+        /// The document.
+        digest: Digest,
+        /// The media type that was asked for.
+        expected: &'static str,
+        /// The media type it has.
+        found: String,
+    },
+    /// A descriptor with a digest other than SHA-256.
+    #[error("document {digest} names a blob by `{found}`, expected a sha256 digest")]
+    Algorithm {
+        /// The document.
+        digest: Digest,
+        /// The digest as written.
+        found: String,
+    },
+}
+
+/// The fields that tell a manifest from an index (image-spec, manifest.md and image-index.md).
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Shape {
+    media_type: Option<String>,
+    #[serde(default)]
+    config: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    layers: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    manifests: Option<serde::de::IgnoredAny>,
+}
+
+impl Document {
+    /// Takes `bytes` as a document of this media type.
+    pub fn new(media_type: impl Into<String>, bytes: Vec<u8>) -> Self {
+        Self { media_type: media_type.into(), digest: Digest::of(&bytes), bytes }
+    }
+
+    /// A descriptor of it, without platform or annotations.
+    pub fn descriptor(&self) -> Descriptor {
+        descriptor(&self.media_type, self.digest, self.bytes.len() as u64)
+    }
+
+    /// Whether it says it is an index.
+    pub fn is_index(&self) -> bool {
+        self.media_type == media_type::INDEX
+    }
+
+    /// Parses it as an image index.
+    pub fn index(&self) -> Result<ImageIndex, DocumentError> {
+        self.check_shape(media_type::INDEX)?;
+        let index: ImageIndex =
+            json::parse(&format!("index {}", self.digest), &self.bytes, media_type::MANIFEST_LIMIT)?;
+        for entry in index.manifests() {
+            self.digest_of(entry)?;
+        }
+        Ok(index)
+    }
+
+    /// Parses it as an image manifest.
+    pub fn manifest(&self) -> Result<ImageManifest, DocumentError> {
+        self.check_shape(media_type::MANIFEST)?;
+        let manifest: ImageManifest =
+            json::parse(&format!("manifest {}", self.digest), &self.bytes, media_type::MANIFEST_LIMIT)?;
+        for entry in manifest.layers().iter().chain([manifest.config()]) {
+            self.digest_of(entry)?;
+        }
+        Ok(manifest)
+    }
+
+    fn digest_of(&self, entry: &Descriptor) -> Result<Digest, DocumentError> {
+        sha256(entry).ok_or_else(|| DocumentError::Algorithm {
+            digest: self.digest,
+            found: visible(&entry.digest().to_string()).into_owned(),
+        })
+    }
+
+    fn check_shape(&self, expected: &'static str) -> Result<(), DocumentError> {
+        let what = format!("document {}", self.digest);
+        let shape: Shape = json::parse(&what, &self.bytes, media_type::MANIFEST_LIMIT)?;
+        let (manifest, index) = (shape.config.is_some() || shape.layers.is_some(), shape.manifests.is_some());
+        if manifest && index {
+            return Err(DocumentError::Ambiguous { digest: self.digest });
+        }
+        let kind = |found: &str| DocumentError::Kind {
+            digest: self.digest,
+            expected,
+            found: visible(found).into_owned(),
+        };
+        // The word inside and the word outside are both optional for somebody; where there are two, they agree.
+        if self.media_type != expected {
+            return Err(kind(&self.media_type));
+        }
+        match shape.media_type {
+            Some(inner) if inner != expected => Err(kind(&inner)),
+            None if index != (expected == media_type::INDEX) => Err(kind("none")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A plain descriptor.
+pub fn descriptor(media_type: &str, digest: Digest, size: u64) -> Descriptor {
+    let digest: oci_spec::image::Digest =
+        digest.to_string().parse().expect("64 lower-case hex digits are an OCI digest");
+    Descriptor::new(media_type.into(), size, digest)
+}
+
+/// The digest of a descriptor, where it is a SHA-256 one. The descriptors of a parsed [`Document`] all are.
+pub fn sha256(descriptor: &Descriptor) -> Option<Digest> {
+    descriptor.digest().to_string().parse().ok()
+}
+
+/// The platform of a descriptor in an index, where it names one that plugins run on.
+pub fn platform(descriptor: &Descriptor) -> Option<Platform> {
+    let platform = descriptor.platform().as_ref()?;
+    let platform_text = match platform.variant() {
+        Some(variant) => format!("{}/{}/{variant}", platform.os(), platform.architecture()),
+        None => format!("{}/{}", platform.os(), platform.architecture()),
+    };
+    platform_text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DESCRIPTOR: &str = r#"{"mediaType":"application/vnd.oci.image.config.v1+json","size":2,"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}"#;
+
+    fn manifest(extra: &str) -> Document {
+        let text = format!(r#"{{"schemaVersion":2,"config":{DESCRIPTOR},"layers":[]{extra}}}"#);
+        Document::new(media_type::MANIFEST, text.into_bytes())
+    }
+
+    #[test]
+    fn reads_a_manifest_and_an_index() {
+        assert_eq!(manifest("").manifest().unwrap().layers().len(), 0);
+        let index = Document::new(media_type::INDEX, br#"{"schemaVersion":2,"manifests":[]}"#.to_vec());
+        assert_eq!(index.index().unwrap().manifests().len(), 0);
+    }
+
+    #[test]
+    fn refuses_a_manifest_and_index_in_one() {
+        let document = manifest(r#","manifests":[]"#);
+        assert!(matches!(document.manifest(), Err(DocumentError::Ambiguous { .. })));
+        let index = Document::new(media_type::INDEX, document.bytes);
+        assert!(matches!(index.index(), Err(DocumentError::Ambiguous { .. })));
+    }
+
+    #[test]
+    fn refuses_a_document_of_another_kind() {
+        let named = manifest(r#","mediaType":"application/vnd.oci.image.index.v1+json""#);
+        assert!(matches!(named.manifest(), Err(DocumentError::Kind { .. })));
+        assert!(matches!(manifest("").index(), Err(DocumentError::Kind { .. })));
+        let disguised = Document::new(media_type::INDEX, manifest("").bytes);
+        assert!(matches!(disguised.index(), Err(DocumentError::Kind { .. })));
+    }
+
+    #[test]
+    fn refuses_other_digests_and_negative_sizes() {
+        let sha512 = manifest("").bytes;
+        let text = String::from_utf8(sha512).unwrap();
+        let other = text.replace("sha256:", "sha512:").replace("aaff8a\"", &format!("aaff8a{}\"", "0".repeat(64)));
+        let document = Document::new(media_type::MANIFEST, other.into_bytes());
+        assert!(matches!(document.manifest(), Err(DocumentError::Algorithm { .. })), "{:?}", document.manifest());
+        let negative = Document::new(media_type::MANIFEST, text.replace("\"size\":2", "\"size\":-2").into_bytes());
+        assert!(matches!(negative.manifest(), Err(DocumentError::Json(_))));
+    }
+}

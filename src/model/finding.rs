@@ -1,0 +1,199 @@
+//! Findings: what is wrong with an image or a node, each with a code that scripts may rely on.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+/// One thing that was found, with both sides of the mismatch where there are two.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Which kind of finding.
+    pub code: Code,
+    /// Whether it decides.
+    pub severity: Severity,
+    /// What it is about, and what is wrong with it: one sentence, lower case, no full stop.
+    pub message: String,
+    /// What was expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
+    /// What was found instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
+    /// What the reader can do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// Whether a finding decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing; changes nothing.
+    Note,
+    /// Worth acting on; changes nothing.
+    Warning,
+    /// The answer is no.
+    Refusal,
+}
+
+impl Finding {
+    /// A refusal; `message` names the object.
+    pub fn refusal(code: Code, message: impl Into<String>) -> Self {
+        Self::new(code, Severity::Refusal, message)
+    }
+
+    /// A warning; `message` names the object.
+    pub fn warning(code: Code, message: impl Into<String>) -> Self {
+        Self::new(code, Severity::Warning, message)
+    }
+
+    /// A note; `message` names the object.
+    pub fn note(code: Code, message: impl Into<String>) -> Self {
+        Self::new(code, Severity::Note, message)
+    }
+
+    fn new(code: Code, severity: Severity, message: impl Into<String>) -> Self {
+        Self { code, severity, message: message.into(), expected: None, found: None, hint: None }
+    }
+
+    /// Adds both sides of a mismatch.
+    #[must_use]
+    pub fn mismatch(mut self, expected: impl fmt::Display, found: impl fmt::Display) -> Self {
+        self.expected = Some(expected.to_string());
+        self.found = Some(found.to_string());
+        self
+    }
+
+    /// Adds what the reader can do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Whether it decides.
+    pub fn is_refusal(&self) -> bool {
+        self.severity == Severity::Refusal
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)?;
+        if let Some(expected) = &self.expected {
+            write!(f, "\n  expected: {expected}")?;
+        }
+        if let Some(found) = &self.found {
+            write!(f, "\n  found:    {found}")?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\n  hint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+macro_rules! codes {
+    ($($variant:ident $code:literal $meaning:literal)*) => {
+        /// The kind of a finding. Its text is a promise: codes are added, never renamed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl Code {
+            /// Every code, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The stable name.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            /// One line of meaning.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    NoRuleMatches "no-rule-matches" "No rule of the policy names this image; what no rule names is refused."
+    DeniedByRule "denied-by-rule" "A rule of the policy denies this image."
+    NoSignature "no-signature" "Neither the index nor the platform manifest has a signature."
+    SignerNotAllowed "signer-not-allowed" "There are signatures, and none is by a key that the rule allows."
+    OtherSubject "other-subject" "A signature is good and speaks of another digest."
+    NotASignature "not-a-signature" "An attestation (an SBOM, say) stands where a signature is required."
+    MalformedSignature "malformed-signature" "A signature document cannot be read or has an unsupported form."
+    ManifestNotSigned "manifest-not-signed" "The platform's manifest is neither signed nor listed by a signed index."
+    NotABundle "not-a-bundle" "The image is not a cnister bundle."
+    NotTheManifest "not-the-manifest" "A document is an index and a manifest at once, or not the kind its media type says."
+    NestedIndex "nested-index" "The index lists another index."
+    DuplicatePlatform "duplicate-platform" "The index lists two manifests for one platform."
+    PlatformMissing "platform-missing" "The index has no manifest for the platform."
+    PlatformMismatch "platform-mismatch" "Index, configuration, bundle.json, file and node do not name one platform."
+    WrongLayers "wrong-layers" "The manifest does not have exactly the plugin layer and the tool layer."
+    DiffIdMismatch "diff-id-mismatch" "The plugin layer is not the one that bundle.json describes."
+    BrokenChain "broken-chain" "A document of the chain is missing, altered or cannot be read."
+    BundleNotAllowed "bundle-not-allowed" "The policy does not accept bundles of this name."
+    VersionBelowFloor "version-below-floor" "The bundle is older than the policy's minVersion."
+    OtherRelease "other-release" "The image is not the release that was asked for with --expect."
+    PolicyDigest "policy-digest" "The policy is not the one that was asked for with --policy-sha256."
+    NoEvidence "no-evidence" "No evidence ends in the bundle.json at hand."
+    Unproven "unproven" "Admitted by a rule with mode warn; nothing was proven."
+    ExtraEntry "extra-entry" "The staged directory holds something that bundle.json does not list."
+    MissingEntry "missing-entry" "The staged directory lacks something that bundle.json lists."
+    NotAPlainFile "not-a-plain-file" "A staged file is a link, FIFO, socket, device or directory, or has two names."
+    FileAltered "file-altered" "A staged file is not the one that bundle.json lists."
+    ForeignFile "foreign-file" "Another installer's file has a wanted name and other bytes."
+    InTheWay "in-the-way" "Something that is not a regular file has a wanted name."
+    PathEscapes "path-escapes" "A symbolic link on the way leads out of --root."
+    StateNotPrivate "state-not-private" "Others may write the state directory."
+    NotInstalled "not-installed" "There is no receipt: nothing was installed here, or the receipt was deleted."
+    DigestDrift "digest-drift" "An installed plugin was altered."
+    PluginMissing "plugin-missing" "An installed plugin is gone."
+    NoLongerTrusted "no-longer-trusted" "The evidence that was accepted at install does not satisfy the policy any more."
+    ProbeFailed "probe-failed" "A proven plugin does not answer VERSION."
+    ProbeSkipped "probe-skipped" "A proven plugin could not be asked for its VERSION here."
+    ForeignKept "foreign-kept" "A foreign file with a wanted name was left as it is."
+    InterruptedInstall "interrupted-install" "An installation was interrupted; the next install finishes it."
+    WantedNotInstalled "wanted-not-installed" "The wanted bundle was refused; the proven one before it was kept."
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_kebab_case() {
+        let mut seen = std::collections::BTreeSet::new();
+        for code in Code::ALL {
+            let text = code.as_str();
+            assert!(seen.insert(text), "{text} twice");
+            assert!(text.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{text}");
+            assert!(code.meaning().ends_with('.'), "{text}");
+        }
+    }
+
+    #[test]
+    fn prints_both_sides_and_what_to_do() {
+        let finding = Finding::refusal(Code::DigestDrift, "`bridge` was altered").mismatch("a", "b").hint("run install");
+        assert_eq!(
+            finding.to_string(),
+            "digest-drift: `bridge` was altered\n  expected: a\n  found:    b\n  hint: run install"
+        );
+    }
+}

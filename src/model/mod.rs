@@ -1,0 +1,23 @@
+//! The words everything else is written in: digests, references, platforms, names and findings.
+//!
+//! Nothing here touches the world. Each type is parsed once, at the edge, and is from then on its own proof: a
+//! [`PluginName`] is safe to create in a directory, a [`Digest`] has 64 digits, a [`Finding`] has a stable code.
+
+mod digest;
+pub mod document;
+mod finding;
+pub mod json;
+pub mod media_type;
+mod platform;
+mod plugin_name;
+mod reference;
+mod text;
+
+pub use digest::{Digest, Hasher, ParseDigestError};
+pub use document::{Document, DocumentError};
+pub use finding::{Code, Finding, Severity};
+pub use json::JsonError;
+pub use platform::{ParsePlatformError, Platform};
+pub use plugin_name::{ParsePluginNameError, PluginName};
+pub use reference::{Location, ParseReferenceError, Reference, RegistryReference, Repository, Selector};
+pub use text::{BundleName, ParseBundleNameError, visible};

@@ -1,0 +1,128 @@
+//! Platforms: an operating system and an architecture, in Go's words.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A platform as the image index names it (image-spec, image-index.md, "platform").
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Platform {
+    architecture: String,
+}
+
+/// Why a text is not a platform.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a platform; write one of linux/amd64, linux/arm64, linux/arm, linux/ppc64le, linux/riscv64, linux/s390x")]
+pub struct ParsePlatformError(String);
+
+/// The architectures that upstream releases plugins for, each with the ELF machine (`e_machine`) it runs.
+const ARCHITECTURES: [(&str, u16); 6] =
+    [("amd64", 62), ("arm64", 183), ("arm", 40), ("ppc64le", 21), ("riscv64", 243), ("s390x", 22)];
+
+impl Platform {
+    /// The platform that this program was built for.
+    pub fn host() -> Self {
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            "powerpc64" => "ppc64le",
+            other => other,
+        };
+        Self { architecture: architecture.to_owned() }
+    }
+
+    /// The operating system; CNI plugins run on Linux.
+    pub fn os(&self) -> &'static str {
+        "linux"
+    }
+
+    /// The architecture in Go's words (`amd64`).
+    pub fn architecture(&self) -> &str {
+        &self.architecture
+    }
+
+    /// The variant that belongs to the architecture, where images conventionally name one.
+    pub fn variant(&self) -> Option<&'static str> {
+        match self.architecture.as_str() {
+            "arm64" => Some("v8"),
+            "arm" => Some("v7"),
+            _ => None,
+        }
+    }
+
+    /// The platform of an ELF machine number, where we know one.
+    pub fn of_elf_machine(machine: u16) -> Option<Self> {
+        let (architecture, _) = ARCHITECTURES.iter().find(|(_, number)| *number == machine)?;
+        Some(Self { architecture: (*architecture).to_owned() })
+    }
+
+    /// The platform that an index or configuration names by its two words.
+    pub fn from_parts(os: &str, architecture: &str) -> Result<Self, ParsePlatformError> {
+        format!("{os}/{architecture}").parse()
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "linux/{}", self.architecture)
+    }
+}
+
+impl FromStr for Platform {
+    type Err = ParsePlatformError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = || ParsePlatformError(super::visible(text).into_owned());
+        let architecture = text.strip_prefix("linux/").ok_or_else(error)?;
+        // The default variant may be written out; any other names code that this architecture may not run.
+        let architecture = match architecture {
+            "arm64/v8" => "arm64",
+            "arm/v7" => "arm",
+            plain => plain,
+        };
+        if !ARCHITECTURES.iter().any(|(name, _)| *name == architecture) {
+            return Err(error());
+        }
+        Ok(Self { architecture: architecture.to_owned() })
+    }
+}
+
+impl TryFrom<String> for Platform {
+    type Error = ParsePlatformError;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Platform> for String {
+    fn from(platform: Platform) -> Self {
+        platform.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_what_go_writes() {
+        for (text, printed) in [("linux/amd64", "linux/amd64"), ("linux/arm64/v8", "linux/arm64")] {
+            assert_eq!(text.parse::<Platform>().unwrap().to_string(), printed);
+        }
+    }
+
+    #[test]
+    fn rejects_what_no_plugin_runs_on() {
+        for text in ["amd64", "linux/", "windows/amd64", "linux/x86_64", "linux/arm/v6", "linux/amd64/v3"] {
+            assert_eq!(text.parse::<Platform>(), Err(ParsePlatformError(text.to_owned())), "{text}");
+        }
+    }
+
+    #[test]
+    fn knows_the_machine_it_runs_on() {
+        let host = Platform::host();
+        assert_eq!(host.to_string().parse::<Platform>().unwrap(), host);
+    }
+}

@@ -1,0 +1,295 @@
+//! References: where an image lies and which one is meant.
+//!
+//! Every command takes the same three forms: a layout directory `oci:DIR[:TAG]`, an archive `oci-archive:FILE[:TAG]`,
+//! or a registry reference `HOST/PATH[:TAG]`. Each may end in `@sha256:…`, which then decides alone.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::{Digest, visible};
+
+/// An image, named the way a user names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// Where it lies.
+    pub location: Location,
+    /// Which one there.
+    pub selector: Selector,
+}
+
+/// Where images lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// An OCI image layout directory (image-spec, image-layout.md).
+    Layout(PathBuf),
+    /// A tar file of such a directory.
+    Archive(PathBuf),
+    /// A repository of a registry.
+    Registry(Repository),
+}
+
+/// Which image of a location: by tag, by digest, or the only one there is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Selector {
+    /// The tag; beside a digest it is information for people and update bots.
+    pub tag: Option<String>,
+    /// The digest of the index or manifest; it decides when both are given.
+    pub digest: Option<Digest>,
+}
+
+/// A repository of a registry: the name that policy rules are matched against.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Repository {
+    host: String,
+    path: String,
+}
+
+/// A registry reference with its location taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistryReference {
+    /// The repository.
+    pub repository: Repository,
+    /// Which image of it.
+    pub selector: Selector,
+}
+
+/// Why a text is not a reference.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParseReferenceError {
+    /// Neither of the three forms.
+    #[error("`{0}` names no registry; write `HOST/PATH:TAG`, `oci:DIR:TAG` or `oci-archive:FILE`")]
+    NoHost(String),
+    /// A layout or archive without a path.
+    #[error("`{0}` names no path")]
+    NoPath(String),
+    /// A host with a character no host has.
+    #[error("`{0}` is not a host name with an optional port")]
+    Host(String),
+    /// A repository path that registries refuse (distribution-spec, "Pulling manifests").
+    #[error("`{0}` is not a repository path: lower-case letters, digits, and single `.`, `_`, `-` or `/` between them")]
+    Path(String),
+    /// A tag that registries refuse.
+    #[error("`{0}` is not a tag: up to 128 letters, digits, `_`, `.` and `-`, not starting with `.` or `-`")]
+    Tag(String),
+    /// What follows `@` is not a digest.
+    #[error(transparent)]
+    Digest(#[from] super::ParseDigestError),
+}
+
+impl Reference {
+    /// The repository, where the reference names one: what a policy's rules are matched against.
+    pub fn repository(&self) -> Option<&Repository> {
+        match &self.location {
+            Location::Registry(repository) => Some(repository),
+            Location::Layout(_) | Location::Archive(_) => None,
+        }
+    }
+
+    /// The same reference as a registry's, or `None` where it names a layout or an archive.
+    pub fn as_registry(&self) -> Option<RegistryReference> {
+        self.repository()
+            .map(|repository| RegistryReference { repository: repository.clone(), selector: self.selector.clone() })
+    }
+
+    /// The same location with this digest (and the tag, for people).
+    pub fn pinned(&self, digest: Digest) -> Self {
+        let selector = Selector { tag: self.selector.tag.clone(), digest: Some(digest) };
+        Self { location: self.location.clone(), selector }
+    }
+}
+
+impl FromStr for Reference {
+    type Err = ParseReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, digest) = match text.rsplit_once('@') {
+            Some((name, digest)) => (name, Some(digest.parse()?)),
+            None => (text, None),
+        };
+        let (layout, archive) = (name.strip_prefix("oci:"), name.strip_prefix("oci-archive:"));
+        if let Some(rest) = layout.or(archive) {
+            let (path, tag) = split_tag(rest);
+            if path.is_empty() {
+                return Err(ParseReferenceError::NoPath(visible(text).into_owned()));
+            }
+            let path = PathBuf::from(path);
+            let location = if layout.is_some() { Location::Layout(path) } else { Location::Archive(path) };
+            return Ok(Self { location, selector: Selector { tag: parse_tag(tag)?, digest } });
+        }
+        let (name, tag) = split_tag(name);
+        let location = Location::Registry(name.parse()?);
+        let tag = parse_tag(tag)?;
+        // The habit of every registry client: without a word, the tag `latest`.
+        let tag = if tag.is_none() && digest.is_none() { Some("latest".to_owned()) } else { tag };
+        Ok(Self { location, selector: Selector { tag, digest } })
+    }
+}
+
+/// Splits `NAME:TAG`; a colon before the last slash belongs to a port or a path.
+fn split_tag(text: &str) -> (&str, Option<&str>) {
+    match text.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') && !tag.ends_with(']') => (name, Some(tag)),
+        _ => (text, None),
+    }
+}
+
+fn parse_tag(tag: Option<&str>) -> Result<Option<String>, ParseReferenceError> {
+    let Some(tag) = tag else { return Ok(None) };
+    let good = (1..=128).contains(&tag.len())
+        && tag.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
+        && !tag.starts_with(['.', '-']);
+    if good { Ok(Some(tag.to_owned())) } else { Err(ParseReferenceError::Tag(visible(tag).into_owned())) }
+}
+
+impl Repository {
+    /// The registry's host, with its port where one is given.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The path within the registry.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether the registry is on this machine, where plain HTTP shows nothing to anybody.
+    pub fn is_loopback(&self) -> bool {
+        let name = match self.host.strip_prefix('[') {
+            Some(rest) => rest.split(']').next().unwrap_or(rest),
+            None => self.host.split(':').next().unwrap_or(&self.host),
+        };
+        name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+}
+
+impl FromStr for Repository {
+    type Err = ParseReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let shown = || visible(text).into_owned();
+        let (host, path) = text.split_once('/').ok_or_else(|| ParseReferenceError::NoHost(shown()))?;
+        // Docker's rule: a first component without dot or port is a path, unless it is `localhost`.
+        if !(host.contains(['.', ':']) || host == "localhost") || host.starts_with('.') {
+            return Err(ParseReferenceError::NoHost(shown()));
+        }
+        let host_character = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+        if !host.chars().all(host_character) {
+            return Err(ParseReferenceError::Host(visible(host).into_owned()));
+        }
+        let component = |part: &str| {
+            let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+            part.chars().all(|c| alphanumeric(c) || matches!(c, '.' | '_' | '-'))
+                && part.starts_with(alphanumeric)
+                && part.ends_with(alphanumeric)
+                && !part.contains("..")
+        };
+        if text.len() > 255 || !path.split('/').all(component) {
+            return Err(ParseReferenceError::Path(visible(path).into_owned()));
+        }
+        Ok(Self { host: host.to_owned(), path: path.to_owned() })
+    }
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.host, self.path)
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Layout(path) => write!(f, "oci:{}", visible(&path.to_string_lossy())),
+            Self::Archive(path) => write!(f, "oci-archive:{}", visible(&path.to_string_lossy())),
+            Self::Registry(repository) => write!(f, "{repository}"),
+        }
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.location, self.selector)
+    }
+}
+
+impl fmt::Display for RegistryReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.repository, self.selector)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_what_it_parsed() {
+        let digest = Digest::of(b"");
+        for text in [
+            "oci:target/demo/layout:v1".to_owned(),
+            "oci:/a/b".to_owned(),
+            "oci-archive:bundle.tar".to_owned(),
+            "127.0.0.1:5000/cni/plugins:v1".to_owned(),
+            "[::1]:5000/cni/plugins:v1".to_owned(),
+            format!("ghcr.io/acme/cni@{digest}"),
+            format!("ghcr.io/acme/cni:1.9.1@{digest}"),
+            format!("oci:layout@{digest}"),
+        ] {
+            assert_eq!(text.parse::<Reference>().unwrap().to_string(), text);
+        }
+        assert_eq!("ghcr.io/acme/cni".parse::<Reference>().unwrap().to_string(), "ghcr.io/acme/cni:latest");
+    }
+
+    #[test]
+    fn a_colon_in_a_directory_is_not_a_tag() {
+        let reference: Reference = "oci:/tmp/a:b/layout".parse().unwrap();
+        assert_eq!(reference.location, Location::Layout("/tmp/a:b/layout".into()));
+        assert_eq!(reference.selector.tag, None);
+    }
+
+    #[test]
+    fn rejects_what_no_registry_has() {
+        use ParseReferenceError as E;
+        let cases = [
+            ("layout", E::NoHost("layout".into())),
+            ("./layout", E::NoHost("./layout".into())),
+            ("acme/cni", E::NoHost("acme/cni".into())),
+            ("oci:", E::NoPath("oci:".into())),
+            ("ghcr.io/Acme/cni", E::Path("Acme/cni".into())),
+            ("ghcr.io/a//b", E::Path("a//b".into())),
+            ("ghcr.io/../b", E::Path("../b".into())),
+            ("ghcr.io/a:b c", E::Tag("b c".into())),
+            ("gh cr.io/a", E::Host("gh cr.io".into())),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(text.parse::<Reference>(), Err(expected), "{text}");
+        }
+        assert!(matches!("ghcr.io/a@sha256:12".parse::<Reference>(), Err(E::Digest(_))));
+    }
+
+    #[test]
+    fn knows_loopback() {
+        for (text, expected) in [
+            ("127.0.0.1:5000/a", true),
+            ("localhost/a", true),
+            ("[::1]:1/a", true),
+            ("127.0.0.1.example.com/a", false),
+            ("ghcr.io/a", false),
+        ] {
+            assert_eq!(text.parse::<Repository>().unwrap().is_loopback(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Text from outside: what may be printed as it is, and the names of bundles.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Replaces what would move a terminal's cursor or hide text: control characters and bidirectional overrides.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    let hidden = |c: char| {
+        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    if !text.contains(hidden) {
+        return Cow::Borrowed(text);
+    }
+    text.chars().map(|c| if hidden(c) { format!("\\u{{{:x}}}", u32::from(c)) } else { c.to_string() }).collect()
+}
+
+/// The name of a bundle: lower-case letters, digits and dashes, 1 to 63 of them, starting with a letter
+/// (a DNS label, RFC 1035 2.3.1, so that it can name Kubernetes objects).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct BundleName(String);
+
+/// Why a text is not a bundle name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a bundle name: 1 to 63 lower-case letters, digits and dashes, starting with a letter")]
+pub struct ParseBundleNameError(String);
+
+impl BundleName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for BundleName {
+    type Err = ParseBundleNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let good = (1..=63).contains(&text.len())
+            && text.chars().all(allowed)
+            && text.starts_with(|c: char| c.is_ascii_lowercase())
+            && !text.ends_with('-');
+        if good { Ok(Self(text.to_owned())) } else { Err(ParseBundleNameError(visible(text).into_owned())) }
+    }
+}
+
+impl TryFrom<String> for BundleName {
+    type Error = ParseBundleNameError;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<BundleName> for String {
+    fn from(name: BundleName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for BundleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_what_would_hide() {
+        assert_eq!(visible("plain ünïcode"), "plain ünïcode");
+        assert_eq!(visible("a\u{1b}[2J\nb\u{202e}c"), "a\\u{1b}[2J\\u{a}b\\u{202e}c");
+    }
+
+    #[test]
+    fn bundle_names_are_dns_labels() {
+        assert!("debian".parse::<BundleName>().is_ok());
+        assert!(("a".repeat(63)).parse::<BundleName>().is_ok());
+        for text in ["", "Debian", "1a", "a-", "a_b", "a.b", "a\nb", &"a".repeat(64)] {
+            assert_eq!(text.parse::<BundleName>(), Err(ParseBundleNameError(visible(text).into_owned())));
+        }
+    }
+}
