@@ -12,6 +12,7 @@ mod platform;
 mod plugin_name;
 mod reference;
 mod text;
+pub mod yaml;
 
 pub use digest::{Digest, Hasher, ParseDigestError};
 pub use document::{Document, DocumentError};
@@ -21,3 +22,4 @@ pub use platform::{ParsePlatformError, Platform};
 pub use plugin_name::{ParsePluginNameError, PluginName};
 pub use reference::{Location, ParseReferenceError, Reference, RegistryReference, Repository, Selector};
 pub use text::{BundleName, ParseBundleNameError, visible};
+pub use yaml::YamlError;
