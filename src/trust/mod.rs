@@ -1,1 +1,23 @@
-//! TBD.
+//! Who may say what a node runs: policies, signatures, evidence, and the one routine that decides.
+//!
+//! Pure: bytes, a policy and the time in, a [`Verified`] bundle or findings out. Nothing here opens a file, and no
+//! other module looks at a signature.
+
+mod chain;
+mod evaluate;
+mod evidence;
+mod glob;
+mod policy;
+mod signature;
+mod statement;
+#[cfg(test)]
+pub(crate) mod test_support;
+
+pub use chain::Bundle;
+pub use evaluate::{Proof, Strength, Verified, expect, verify};
+pub use evidence::{Evidence, EvidenceBuilder, EvidenceError, SignatureDocument};
+pub use policy::{Mode, Needs, Policy, PolicyError, Rule};
+#[cfg(feature = "publish")]
+pub(crate) use signature::write_bundle;
+pub use signature::{Key, KeyError, SigstoreBundle};
+pub use statement::{COSIGN_SIGN, Statement, pae};

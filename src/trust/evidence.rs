@@ -1,0 +1,242 @@
+//! Evidence: the documents of one image's chain and its signatures, byte for byte, in one file.
+//!
+//! It proves itself and may come from anywhere: from a registry, a ConfigMap, a staged directory, the node's own
+//! state. Every document is checked against its digest when the file is read; nothing else here is believed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Digest, Document, JsonError, json, media_type, visible};
+
+/// The documents and signatures of one image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    root: Digest,
+    documents: BTreeMap<Digest, Document>,
+    signatures: Vec<SignatureDocument>,
+}
+
+/// A signature or attestation as it was stored beside the image.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SignatureDocument {
+    /// The media type of the referrer's layer.
+    pub media_type: String,
+    /// The bytes of that layer.
+    pub bytes: Vec<u8>,
+}
+
+/// Why bytes are not evidence.
+#[derive(Debug, thiserror::Error)]
+pub enum EvidenceError {
+    /// Not the JSON that this is.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// Another format or version.
+    #[error("evidence has media type `{0}`, expected `application/vnd.cnister.evidence.v1+json`")]
+    MediaType(String),
+    /// A document whose bytes are not the ones its digest promises.
+    #[error("evidence holds a document under {expected} whose digest is {found}")]
+    Digest {
+        /// The digest it stands under.
+        expected: Digest,
+        /// The digest of its bytes.
+        found: Digest,
+    },
+    /// The index or manifest that everything hangs from is not there.
+    #[error("evidence lacks its root {0}")]
+    Root(Digest),
+    /// More documents than any image has.
+    #[error("evidence holds {found} {what}, the limit is {limit}")]
+    TooMany {
+        /// Which list.
+        what: &'static str,
+        /// Its length.
+        found: usize,
+        /// The most that is accepted.
+        limit: usize,
+    },
+    /// A document that is not text cannot be JSON.
+    #[error("document {0} is not UTF-8 text")]
+    NotText(Digest),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Wire {
+    media_type: String,
+    root: Digest,
+    documents: Vec<WireDocument>,
+    signatures: Vec<WireSignature>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WireDocument {
+    digest: Digest,
+    media_type: String,
+    content: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WireSignature {
+    media_type: String,
+    content: String,
+}
+
+impl Evidence {
+    /// The longest evidence file, in bytes: what a Kubernetes ConfigMap holds.
+    pub const LIMIT: usize = 1024 * 1024;
+    /// The most documents: an index, and three a platform for more platforms than Linux has.
+    const MAX_DOCUMENTS: usize = 128;
+    /// The most signatures; each costs a public-key operation a trusted key.
+    pub const MAX_SIGNATURES: usize = 64;
+
+    /// Parses an evidence file and checks each document against its digest.
+    pub fn parse(bytes: &[u8]) -> Result<Self, EvidenceError> {
+        let wire: Wire = json::parse("evidence", bytes, Self::LIMIT)?;
+        if wire.media_type != media_type::EVIDENCE {
+            return Err(EvidenceError::MediaType(visible(&wire.media_type).into_owned()));
+        }
+        let mut builder = EvidenceBuilder::default();
+        for entry in wire.documents {
+            let document = Document::new(entry.media_type, entry.content.into_bytes());
+            if document.digest != entry.digest {
+                return Err(EvidenceError::Digest { expected: entry.digest, found: document.digest });
+            }
+            builder.document(document);
+        }
+        for entry in wire.signatures {
+            builder.signature(SignatureDocument { media_type: entry.media_type, bytes: entry.content.into_bytes() });
+        }
+        builder.finish(wire.root)
+    }
+
+    /// Writes the file: sorted, so that equal evidence is equal bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // The builder takes nothing that is not text.
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let documents = self.documents.values().map(|document| WireDocument {
+            digest: document.digest,
+            media_type: document.media_type.clone(),
+            content: text(&document.bytes),
+        });
+        let signatures = self
+            .signatures
+            .iter()
+            .map(|entry| WireSignature { media_type: entry.media_type.clone(), content: text(&entry.bytes) });
+        json::canonical(&Wire {
+            media_type: media_type::EVIDENCE.to_owned(),
+            root: self.root,
+            documents: documents.collect(),
+            signatures: signatures.collect(),
+        })
+    }
+
+    /// The digest of the index (or of the lone manifest) that everything hangs from.
+    pub fn root(&self) -> Digest {
+        self.root
+    }
+
+    /// The document with this digest.
+    pub fn document(&self, digest: &Digest) -> Option<&Document> {
+        self.documents.get(digest)
+    }
+
+    /// The signatures and attestations, in no meaningful order.
+    pub fn signatures(&self) -> &[SignatureDocument] {
+        &self.signatures
+    }
+}
+
+/// Collects the parts of [`Evidence`]; what comes twice is kept once.
+#[derive(Debug, Default)]
+pub struct EvidenceBuilder {
+    documents: BTreeMap<Digest, Document>,
+    signatures: Vec<SignatureDocument>,
+}
+
+impl EvidenceBuilder {
+    /// Adds a document of the chain.
+    pub fn document(&mut self, document: Document) {
+        self.documents.insert(document.digest, document);
+    }
+
+    /// Adds a signature or attestation.
+    pub fn signature(&mut self, signature: SignatureDocument) {
+        self.signatures.push(signature);
+    }
+
+    /// The evidence of the image with this index or manifest.
+    pub fn finish(self, root: Digest) -> Result<Evidence, EvidenceError> {
+        let Self { documents, mut signatures } = self;
+        signatures.sort();
+        signatures.dedup();
+        for (what, found, limit) in [
+            ("documents", documents.len(), Evidence::MAX_DOCUMENTS),
+            ("signatures", signatures.len(), Evidence::MAX_SIGNATURES),
+        ] {
+            if found > limit {
+                return Err(EvidenceError::TooMany { what, found, limit });
+            }
+        }
+        if !documents.contains_key(&root) {
+            return Err(EvidenceError::Root(root));
+        }
+        if let Some(document) = documents.values().find(|document| std::str::from_utf8(&document.bytes).is_err()) {
+            return Err(EvidenceError::NotText(document.digest));
+        }
+        // A signature that is not text is somebody's garbage beside the image; it can prove nothing.
+        signatures.retain(|signature| std::str::from_utf8(&signature.bytes).is_ok());
+        Ok(Evidence { root, documents, signatures })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Evidence {
+        let mut builder = EvidenceBuilder::default();
+        let root = Document::new(media_type::INDEX, br#"{"manifests": []}"#.to_vec());
+        let digest = root.digest;
+        builder.document(root);
+        builder.signature(SignatureDocument { media_type: "a/b".to_owned(), bytes: b"{}".to_vec() });
+        builder.signature(SignatureDocument { media_type: "a/b".to_owned(), bytes: b"{}".to_vec() });
+        builder.finish(digest).unwrap()
+    }
+
+    #[test]
+    fn reads_what_it_writes() {
+        let bytes = sample().to_bytes();
+        assert_eq!(Evidence::parse(&bytes).unwrap(), sample());
+        assert_eq!(Evidence::parse(&bytes).unwrap().to_bytes(), bytes);
+        assert_eq!(sample().signatures().len(), 1, "what comes twice is kept once");
+    }
+
+    #[test]
+    fn refuses_an_altered_document() {
+        let text = String::from_utf8(sample().to_bytes()).unwrap().replace("manifests", "manifestz");
+        assert!(matches!(Evidence::parse(text.as_bytes()), Err(EvidenceError::Digest { .. })));
+    }
+
+    #[test]
+    fn refuses_evidence_without_its_root() {
+        let root = Digest::of(b"elsewhere");
+        let text = String::from_utf8(sample().to_bytes()).unwrap();
+        let text = text.replace(&format!("\"root\":\"{}\"", sample().root()), &format!("\"root\":\"{root}\""));
+        assert!(matches!(Evidence::parse(text.as_bytes()), Err(EvidenceError::Root(found)) if found == root));
+    }
+
+    #[test]
+    fn refuses_more_than_it_can_hold() {
+        let mut builder = EvidenceBuilder::default();
+        for number in 0..65 {
+            builder.signature(SignatureDocument { media_type: "a".to_owned(), bytes: vec![number] });
+        }
+        let error = builder.finish(Digest::of(b"")).expect_err("65 signatures").to_string();
+        assert_eq!(error, "evidence holds 65 signatures, the limit is 64");
+        assert!(matches!(Evidence::parse(&vec![b' '; Evidence::LIMIT + 1]), Err(EvidenceError::Json(_))));
+    }
+}

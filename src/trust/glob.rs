@@ -1,0 +1,119 @@
+//! The patterns of a policy's `images`: `*` within a path component, `**` across them.
+
+/// A pattern over `host/path`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Glob(String);
+
+impl Glob {
+    /// Takes a pattern; anything that could be a repository name is one.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "*./:[]_-".contains(c);
+        if text.is_empty() || text.len() > 512 {
+            return Err("an image pattern has 1 to 512 characters".to_owned());
+        }
+        if let Some(c) = text.chars().find(|c| !allowed(*c)) {
+            let shown = crate::model::visible(text);
+            return Err(format!(
+                "image pattern `{shown}` contains `{}`; tags and digests are not matched",
+                c.escape_default()
+            ));
+        }
+        if text.split('/').any(|part| part.contains("**") && part != "**") {
+            return Err(format!("image pattern `{text}`: `**` stands alone between slashes"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// Whether `name` matches; without a name only `**` does.
+    pub(super) fn matches(&self, name: Option<&str>) -> bool {
+        let Some(name) = name else { return self.0 == "**" };
+        let (pattern, name): (Vec<_>, Vec<_>) = (self.0.split('/').collect(), name.split('/').collect());
+        wildcard(&pattern, &name, |part| *part == "**", component)
+    }
+}
+
+/// Whether one component matches: `*` stands for any characters.
+fn component(pattern: &&str, text: &&str) -> bool {
+    let (pattern, text): (Vec<_>, Vec<_>) = (pattern.chars().collect(), text.chars().collect());
+    wildcard(&pattern, &text, |c| *c == '*', |a, b| a == b)
+}
+
+/// Matches a sequence against a pattern with wildcards, in time `pattern × text` at worst: after a mismatch only the
+/// last wildcard takes one item more.
+fn wildcard<T>(pattern: &[T], text: &[T], is_wildcard: impl Fn(&T) -> bool, equal: impl Fn(&T, &T) -> bool) -> bool {
+    let (mut at_pattern, mut at_text) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    while let Some(item) = text.get(at_text) {
+        match pattern.get(at_pattern) {
+            Some(part) if is_wildcard(part) => {
+                retry = Some((at_pattern, at_text));
+                at_pattern += 1;
+            }
+            Some(part) if equal(part, item) => {
+                at_pattern += 1;
+                at_text += 1;
+            }
+            _ => {
+                let Some((wildcard_at, taken)) = retry else { return false };
+                retry = Some((wildcard_at, taken + 1));
+                at_pattern = wildcard_at + 1;
+                at_text = taken + 1;
+            }
+        }
+    }
+    pattern.get(at_pattern..).is_some_and(|rest| rest.iter().all(is_wildcard))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matches_as_image_policies_do() {
+        let cases = [
+            ("**", "ghcr.io/acme/cni", true),
+            ("ghcr.io/**", "ghcr.io/acme/cni", true),
+            ("ghcr.io/acme/*", "ghcr.io/acme/cni", true),
+            ("ghcr.io/acme/*", "ghcr.io/acme/cni/plugins", false),
+            ("ghcr.io/*/cni", "ghcr.io/acme/cni", true),
+            ("ghcr.io/acme/cni", "ghcr.io/acme/cni", true),
+            ("ghcr.io/acme/cni", "ghcr.io/acme/cni2", false),
+            ("ghcr.io/acme/cni-*", "ghcr.io/acme/cni-debian", true),
+            ("*/cni", "ghcr.io/acme/cni", false),
+            ("**/cni", "ghcr.io/acme/cni", true),
+            ("**/a/**/b", "x/a/a/c/b", true),
+            ("**/a/**/b", "x/a/a/c", false),
+            ("ghcr.io/acme/**", "ghcr.io/acmeevil/cni", false),
+            ("ghcr.io/acme/**", "evil.io/ghcr.io/acme/cni", false),
+        ];
+        for (pattern, name, expected) in cases {
+            assert_eq!(Glob::parse(pattern).unwrap().matches(Some(name)), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn without_a_name_only_everything_matches() {
+        assert!(Glob::parse("**").unwrap().matches(None));
+        assert!(!Glob::parse("*").unwrap().matches(None));
+        assert!(!Glob::parse("**/**").unwrap().matches(None));
+    }
+
+    #[test]
+    fn refuses_tags_digests_and_glued_wildcards() {
+        for (pattern, expected) in [
+            ("", "1 to 512"),
+            ("ghcr.io/a@sha256:00", "contains `@`"),
+            ("ghcr.io/a**", "stands alone"),
+            ("ghcr.io/a b", "contains ` `"),
+        ] {
+            let error = Glob::parse(pattern).expect_err(pattern);
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_hostile_pattern_ends() {
+        let pattern = Glob::parse(&"*a".repeat(200)).unwrap();
+        assert!(!pattern.matches(Some(&"a".repeat(200).replace('a', "ab"))));
+    }
+}
