@@ -115,11 +115,8 @@ impl Document {
         if manifest && index {
             return Err(DocumentError::Ambiguous { digest: self.digest });
         }
-        let kind = |found: &str| DocumentError::Kind {
-            digest: self.digest,
-            expected,
-            found: visible(found).into_owned(),
-        };
+        let kind =
+            |found: &str| DocumentError::Kind { digest: self.digest, expected, found: visible(found).into_owned() };
         // The word inside and the word outside are both optional for somebody; where there are two, they agree.
         if self.media_type != expected {
             return Err(kind(&self.media_type));

@@ -190,7 +190,8 @@ mod tests {
 
     #[test]
     fn prints_both_sides_and_what_to_do() {
-        let finding = Finding::refusal(Code::DigestDrift, "`bridge` was altered").mismatch("a", "b").hint("run install");
+        let finding =
+            Finding::refusal(Code::DigestDrift, "`bridge` was altered").mismatch("a", "b").hint("run install");
         assert_eq!(
             finding.to_string(),
             "digest-drift: `bridge` was altered\n  expected: a\n  found:    b\n  hint: run install"

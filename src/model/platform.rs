@@ -14,7 +14,9 @@ pub struct Platform {
 
 /// Why a text is not a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a platform; write one of linux/amd64, linux/arm64, linux/arm, linux/ppc64le, linux/riscv64, linux/s390x")]
+#[error(
+    "`{0}` is not a platform; write one of linux/amd64, linux/arm64, linux/arm, linux/ppc64le, linux/riscv64, linux/s390x"
+)]
 pub struct ParsePlatformError(String);
 
 /// The architectures that upstream releases plugins for, each with the ELF machine (`e_machine`) it runs.

@@ -97,7 +97,10 @@ mod tests {
             ("..", "plugin name `..` starts with `.` or `-`"),
             ("-rf", "plugin name `-rf` starts with `.` or `-`"),
             ("a/b", "plugin name `a/b` contains `/`; letters, digits, `-`, `_` and `.` are allowed"),
-            ("a\u{1b}[31m", "plugin name `a\\u{1b}[31m` contains `\\u{1b}`; letters, digits, `-`, `_` and `.` are allowed"),
+            (
+                "a\u{1b}[31m",
+                "plugin name `a\\u{1b}[31m` contains `\\u{1b}`; letters, digits, `-`, `_` and `.` are allowed",
+            ),
         ];
         for (name, expected) in cases {
             assert_eq!(name.parse::<PluginName>().expect_err(name).to_string(), expected);
