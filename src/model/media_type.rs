@@ -34,6 +34,9 @@ pub const IN_TOTO: &str = "application/vnd.in-toto+json";
 /// The label of the image configuration that holds the digest of `bundle.json`: the link from what is signed to
 /// every file.
 pub const BUNDLE_LABEL: &str = "dev.cnister.bundle";
+/// The annotation of the tool layer that carries the text of `bundle.json`, so that nobody has to fetch the layer to
+/// read it. Where the text comes from does not matter: the label decides whether it is the right one.
+pub const FILES_ANNOTATION: &str = "dev.cnister.bundle.json";
 /// The layer annotation that records which encoder made its bytes.
 pub const ENCODER_ANNOTATION: &str = "dev.cnister.encoder";
 /// The tag of a manifest in a layout's `index.json` (image-spec, annotations.md).

@@ -3,9 +3,30 @@
 //! A [`Source`] gives checked bytes: whatever it returns has the digest that was asked for. A [`Sink`] takes them in
 //! an order that never shows a tag whose image or signatures are not there yet.
 
+mod collect;
+#[cfg(feature = "publish")]
+mod copy;
+#[cfg(feature = "publish")]
+mod describe;
+mod files;
+mod layout;
+#[cfg(feature = "publish")]
+mod layout_writer;
+mod verify_reader;
+
 use std::io::{self, Read};
 
 use oci_spec::image::Descriptor;
+
+pub use collect::{CollectError, Keep, Platforms, collect};
+#[cfg(feature = "publish")]
+pub use copy::{Copied, copy};
+#[cfg(feature = "publish")]
+pub use describe::{Description, PlatformDescription, ReferrerDescription, describe};
+pub use layout::Layout;
+#[cfg(feature = "publish")]
+pub use layout_writer::{LayoutWriter, write_archive};
+pub use verify_reader::VerifyReader;
 
 use crate::model::{Digest, Document, DocumentError, Selector};
 

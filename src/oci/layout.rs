@@ -1,0 +1,240 @@
+//! OCI image layouts, read: a directory or an archive of one (image-spec, image-layout.md).
+//!
+//! Tools store referrers in two ways: listed in `index.json` without a tag (oras), or in an index under the tag
+//! `sha256-<hex>` (regctl, registries without the referrers API). Both are read.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use oci_spec::image::{Descriptor, ImageIndex};
+use serde::Deserialize;
+
+use super::files::{ArchiveFiles, DirectoryFiles, Files};
+use super::verify_reader::VerifyReader;
+use super::{OciError, Source};
+use crate::model::document::{descriptor, sha256};
+use crate::model::{Digest, Document, Location, Selector, json, media_type, visible};
+
+/// A layout that is read.
+#[derive(Debug)]
+pub struct Layout<F> {
+    origin: String,
+    files: F,
+    index: ImageIndex,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LayoutVersion {
+    image_layout_version: String,
+}
+
+/// The two places where a document says what it is.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Shape {
+    media_type: Option<String>,
+    manifests: Option<serde::de::IgnoredAny>,
+}
+
+impl Layout<DirectoryFiles> {
+    /// Opens the layout in a directory.
+    pub fn open(path: &Path) -> Result<Self, OciError> {
+        Self::read(Location::Layout(path.to_owned()).to_string(), DirectoryFiles(path.to_owned()))
+    }
+}
+
+impl Layout<ArchiveFiles> {
+    /// Opens the layout in an uncompressed tar archive.
+    pub fn open_archive(path: &Path) -> Result<Self, OciError> {
+        let origin = Location::Archive(path.to_owned()).to_string();
+        let files = ArchiveFiles::index(path).map_err(|source| OciError::Io {
+            origin: origin.clone(),
+            action: "read the archive".to_owned(),
+            source,
+        })?;
+        Self::read(origin, files)
+    }
+}
+
+impl<F: Files> Layout<F> {
+    fn read(origin: String, files: F) -> Result<Self, OciError> {
+        let not = |reason: String| OciError::NotALayout { origin: origin.clone(), reason };
+        let version = read_small(&files, "oci-layout", 4096).map_err(|error| not(format!("`oci-layout`: {error}")))?;
+        let version: LayoutVersion =
+            json::parse("`oci-layout`", &version, 4096).map_err(|error| not(error.to_string()))?;
+        if version.image_layout_version != "1.0.0" {
+            let found = visible(&version.image_layout_version).into_owned();
+            return Err(not(format!("its version is `{found}`, expected `1.0.0`")));
+        }
+        let bytes = read_small(&files, "index.json", media_type::MANIFEST_LIMIT)
+            .map_err(|error| not(format!("`index.json`: {error}")))?;
+        let index = Document::new(media_type::INDEX, bytes).index();
+        let index = index.map_err(|source| OciError::Document { origin: origin.clone(), source })?;
+        Ok(Self { origin, files, index })
+    }
+
+    /// The entries of `index.json` that are images of their own: neither referrers nor lists of referrers.
+    fn images(&self) -> Result<Vec<&Descriptor>, OciError> {
+        let mut images = Vec::new();
+        for entry in self.index.manifests() {
+            let listing = tag_of(entry).is_some_and(|tag| tag.starts_with("sha256-"));
+            if !listing && self.subject_of(entry)?.is_none() {
+                images.push(entry);
+            }
+        }
+        Ok(images)
+    }
+
+    /// The subject of an entry, where it is a manifest that has one.
+    fn subject_of(&self, entry: &Descriptor) -> Result<Option<Digest>, OciError> {
+        if entry.media_type().to_string() != media_type::MANIFEST {
+            return Ok(None);
+        }
+        let Some(digest) = sha256(entry) else { return Ok(None) };
+        let document = match self.document(digest, Some(media_type::MANIFEST)) {
+            Ok(document) => document,
+            // Sparse layouts are allowed (image-layout.md, "Blobs"); what is not here refers to nothing here.
+            Err(OciError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(document.manifest().ok().and_then(|manifest| sha256(manifest.subject().as_ref()?)))
+    }
+
+    /// Reads a manifest or index by digest and checks it.
+    fn document(&self, digest: Digest, media_type: Option<&str>) -> Result<Document, OciError> {
+        let what = || format!("manifest {digest}");
+        let path = blob_path(&digest);
+        let bytes =
+            read_small(&self.files, &path, media_type::MANIFEST_LIMIT).map_err(|source| self.io(&what(), source))?;
+        let found = Digest::of(&bytes);
+        if found != digest {
+            return Err(OciError::Digest { origin: self.origin.clone(), expected: digest, found });
+        }
+        let media_type = match media_type {
+            Some(media_type) => media_type.to_owned(),
+            None => sniff(&bytes)
+                .map_err(|source| OciError::Document { origin: self.origin.clone(), source: source.into() })?,
+        };
+        Ok(Document { media_type, digest, bytes })
+    }
+
+    fn io(&self, what: &str, source: io::Error) -> OciError {
+        if source.kind() == io::ErrorKind::NotFound {
+            return OciError::NotFound { origin: self.origin.clone(), what: what.to_owned() };
+        }
+        OciError::Io { origin: self.origin.clone(), action: format!("read {what}"), source }
+    }
+}
+
+impl<F: Files> Source for Layout<F> {
+    fn origin(&self) -> String {
+        self.origin.clone()
+    }
+
+    fn manifest(&self, selector: &Selector) -> Result<Document, OciError> {
+        if let Some(digest) = selector.digest {
+            let listed = self.index.manifests().iter().find(|entry| sha256(entry) == Some(digest));
+            return self.document(digest, listed.map(|entry| entry.media_type().to_string()).as_deref());
+        }
+        let images = self.images()?;
+        let chosen: Vec<_> = match &selector.tag {
+            Some(tag) => images.iter().filter(|entry| tag_of(entry) == Some(tag)).collect(),
+            None => images.iter().collect(),
+        };
+        match (chosen.as_slice(), &selector.tag) {
+            ([entry], _) => match sha256(entry) {
+                Some(digest) => self.document(digest, Some(&entry.media_type().to_string())),
+                None => Err(OciError::NotFound {
+                    origin: self.origin.clone(),
+                    what: "image with a sha256 digest".to_owned(),
+                }),
+            },
+            ([], Some(tag)) => Err(OciError::NotFound { origin: self.origin.clone(), what: format!("tag `{tag}`") }),
+            ([], None) => Err(OciError::NotFound { origin: self.origin.clone(), what: "image".to_owned() }),
+            (several, _) => {
+                let names = several.iter().take(8).map(|entry| match tag_of(entry) {
+                    Some(tag) => format!(":{}", visible(tag)),
+                    None => format!("@{}", visible(&entry.digest().to_string())),
+                });
+                let choices = names.collect::<Vec<_>>().join(", ");
+                Err(OciError::Ambiguous { origin: self.origin.clone(), count: several.len(), choices })
+            }
+        }
+    }
+
+    fn blob(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + '_>, OciError> {
+        let shown = || visible(&descriptor.digest().to_string()).into_owned();
+        let Some(digest) = sha256(descriptor) else {
+            return Err(OciError::NotFound { origin: self.origin.clone(), what: format!("blob {}", shown()) });
+        };
+        let what = format!("blob {digest}");
+        let (reader, _) = self.files.open(&blob_path(&digest)).map_err(|source| self.io(&what, source))?;
+        Ok(Box::new(VerifyReader::new(reader, self.origin.clone(), digest, descriptor.size())))
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, OciError> {
+        let mut found: Vec<Descriptor> = Vec::new();
+        let add = |entry: &Descriptor, found: &mut Vec<Descriptor>| {
+            if !found.iter().any(|known| known.digest() == entry.digest()) {
+                found.push(entry.clone());
+            }
+        };
+        let listing = subject.referrers_tag();
+        for entry in self.index.manifests() {
+            if tag_of(entry) == Some(&listing) && entry.media_type().to_string() == media_type::INDEX {
+                let Some(digest) = sha256(entry) else { continue };
+                let index = self.document(digest, Some(media_type::INDEX))?.index();
+                let index = index.map_err(|source| OciError::Document { origin: self.origin.clone(), source })?;
+                index.manifests().iter().for_each(|entry| add(entry, &mut found));
+            } else if self.subject_of(entry)? == Some(*subject) {
+                add(entry, &mut found);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The tag of an entry of `index.json`.
+pub(super) fn tag_of(entry: &Descriptor) -> Option<&String> {
+    entry.annotations().as_ref()?.get(media_type::REF_NAME)
+}
+
+/// Where a blob lies in a layout.
+pub(super) fn blob_path(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+/// Reads a whole file that may not be longer than `limit` bytes.
+pub(super) fn read_small(files: &dyn Files, path: &str, limit: usize) -> io::Result<Vec<u8>> {
+    let (reader, length) = files.open(path)?;
+    let too_long = |length: u64| {
+        io::Error::new(io::ErrorKind::FileTooLarge, format!("it is {length} bytes long, the limit is {limit}"))
+    };
+    if length > limit as u64 {
+        return Err(too_long(length));
+    }
+    let mut bytes = Vec::new();
+    // One byte past the limit, so that a file that grew meanwhile is an error and not a cut.
+    reader.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > limit { Err(too_long(bytes.len() as u64)) } else { Ok(bytes) }
+}
+
+/// What a document says it is: its media type, else its shape.
+pub(super) fn sniff(bytes: &[u8]) -> Result<String, crate::model::JsonError> {
+    let shape: Shape = json::parse("manifest", bytes, media_type::MANIFEST_LIMIT)?;
+    let by_shape = if shape.manifests.is_some() { media_type::INDEX } else { media_type::MANIFEST };
+    Ok(shape.media_type.unwrap_or_else(|| by_shape.to_owned()))
+}
+
+/// A descriptor of a referrer with what registries copy into their lists: its effective artifact type and all its
+/// annotations (distribution-spec, "Listing Referrers").
+pub(super) fn referrer_descriptor(document: &Document) -> Result<Descriptor, crate::model::DocumentError> {
+    let manifest = document.manifest()?;
+    let mut entry = descriptor(&document.media_type, document.digest, document.bytes.len() as u64);
+    entry.set_artifact_type(Some(
+        manifest.artifact_type().clone().unwrap_or_else(|| manifest.config().media_type().clone()),
+    ));
+    entry.set_annotations(manifest.annotations().clone());
+    Ok(entry)
+}

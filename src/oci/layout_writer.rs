@@ -1,0 +1,247 @@
+//! OCI image layouts, written.
+//!
+//! Every blob is written beside its final name and renamed when its digest is right; `index.json` is replaced whole,
+//! under a lock, so that two builds into one layout lose nothing. Referrers are stored in both ways that tools read.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use oci_spec::image::Descriptor;
+use serde_json::{Value, json};
+
+use super::files::DirectoryFiles;
+use super::layout::{Layout, blob_path, referrer_descriptor};
+use super::verify_reader::VerifyReader;
+use super::{OciError, Sink, Source};
+use crate::model::document::sha256;
+use crate::model::{Digest, Document, Hasher, Location, json as strict, media_type};
+
+/// A layout directory that is written to.
+#[derive(Debug)]
+pub struct LayoutWriter {
+    path: PathBuf,
+    /// The full image name that containerd's import gives an image, without its tag.
+    image_name: Option<String>,
+}
+
+impl LayoutWriter {
+    /// Opens the layout in `path`, or makes one where there is nothing or an empty directory.
+    pub fn create(path: &Path) -> Result<Self, OciError> {
+        let writer = Self { path: path.to_owned(), image_name: None };
+        let io = |action: &str| {
+            let (origin, action) = (writer.origin(), action.to_owned());
+            move |source| OciError::Io { origin, action, source }
+        };
+        fs::create_dir_all(path).map_err(io("create the directory"))?;
+        if path.join("oci-layout").exists() {
+            Layout::open(path)?;
+        } else {
+            let mut entries = fs::read_dir(path).map_err(io("list the directory"))?;
+            if entries
+                .any(|entry| entry.is_ok_and(|entry| entry.file_name() != "blobs" && entry.file_name() != "index.json"))
+            {
+                let reason = "the directory holds other files; name a new or empty one".to_owned();
+                return Err(OciError::NotALayout { origin: writer.origin(), reason });
+            }
+            let empty = json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": []});
+            // `oci-layout` comes last: with it, the directory is a layout.
+            writer.replace("index.json", &strict::canonical(&empty)).map_err(io("write `index.json`"))?;
+            writer.replace("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#).map_err(io("write `oci-layout`"))?;
+        }
+        fs::create_dir_all(path.join("blobs/sha256")).map_err(io("create `blobs/sha256`"))?;
+        Ok(writer)
+    }
+
+    /// Gives every image that is tagged from now on the name `NAME:TAG` for containerd's import.
+    #[must_use]
+    pub fn named(mut self, name: String) -> Self {
+        self.image_name = Some(name);
+        self
+    }
+
+    fn origin(&self) -> String {
+        Location::Layout(self.path.clone()).to_string()
+    }
+
+    fn io<A: Into<String>>(&self, action: A) -> impl FnOnce(io::Error) -> OciError + use<A> {
+        let (origin, action) = (self.origin(), action.into());
+        move |source| OciError::Io { origin, action, source }
+    }
+
+    /// Stores what `write` writes under its own digest.
+    pub fn store(
+        &mut self,
+        write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(Digest, u64), OciError> {
+        let (temporary, file) = self.temporary("blobs/sha256").map_err(self.io("create a blob"))?;
+        let mut hasher = Hasher::new(io::BufWriter::with_capacity(128 * 1024, file));
+        write(&mut hasher).map_err(self.io("write a blob"))?;
+        let (digest, size, buffer) = hasher.finish();
+        let file = buffer.into_inner().map_err(|error| self.io("write a blob")(error.into_error()))?;
+        drop(file);
+        temporary.publish(&self.path.join(blob_path(&digest))).map_err(self.io(format!("store blob {digest}")))?;
+        Ok((digest, size))
+    }
+
+    /// Replaces a file of the layout's top level.
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let (temporary, mut file) = self.temporary(".")?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        drop(file);
+        temporary.publish(&self.path.join(name))
+    }
+
+    fn temporary(&self, folder: &str) -> io::Result<(Temporary, File)> {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        loop {
+            let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+            let path = self.path.join(folder).join(format!(".cnister-{}-{number}", std::process::id()));
+            match File::create_new(&path) {
+                Ok(file) => return Ok((Temporary { path: Some(path) }, file)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Changes the entries of `index.json` under the layout's lock; unknown fields stay as they are.
+    fn edit(&self, change: impl FnOnce(&mut Vec<Value>)) -> Result<(), OciError> {
+        let lock = File::open(self.path.join("oci-layout")).map_err(self.io("open `oci-layout`"))?;
+        lock.lock().map_err(self.io("lock `oci-layout`"))?;
+        let bytes = fs::read(self.path.join("index.json")).map_err(self.io("read `index.json`"))?;
+        let invalid = |reason: String| OciError::NotALayout { origin: self.origin(), reason };
+        let mut index: Value = strict::parse("`index.json`", &bytes, media_type::MANIFEST_LIMIT)
+            .map_err(|error| invalid(error.to_string()))?;
+        match index.get_mut("manifests").and_then(Value::as_array_mut) {
+            Some(entries) => change(entries),
+            None => return Err(invalid("`index.json` has no list of manifests".to_owned())),
+        }
+        self.replace("index.json", &strict::canonical(&index)).map_err(self.io("write `index.json`"))
+    }
+}
+
+impl Sink for LayoutWriter {
+    fn has_blob(&mut self, descriptor: &Descriptor) -> Result<bool, OciError> {
+        let Some(digest) = sha256(descriptor) else { return Ok(false) };
+        match fs::symlink_metadata(self.path.join(blob_path(&digest))) {
+            Ok(metadata) => Ok(metadata.is_file() && metadata.len() == descriptor.size()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(self.io(format!("look for blob {digest}"))(error)),
+        }
+    }
+
+    fn put_blob(&mut self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<(), OciError> {
+        let digest = sha256(descriptor).ok_or_else(|| OciError::NotFound {
+            origin: self.origin(),
+            what: "place for a blob without a sha256 digest".to_owned(),
+        })?;
+        let mut content = VerifyReader::new(content, self.origin(), digest, descriptor.size());
+        self.store(&mut |out| io::copy(&mut content, out).map(drop)).map(drop)
+    }
+
+    fn put_manifest(&mut self, document: &Document) -> Result<(), OciError> {
+        self.store(&mut |out| out.write_all(&document.bytes)).map(drop)
+    }
+
+    fn put_referrers(&mut self, subject: &Digest, referrers: &[Document]) -> Result<(), OciError> {
+        let origin = self.origin();
+        let invalid = |source| OciError::Document { origin: origin.clone(), source };
+        let mut listed = Layout::<DirectoryFiles>::open(&self.path)?.referrers(subject)?;
+        let mut entries = Vec::new();
+        for document in referrers {
+            self.put_manifest(document)?;
+            let entry = referrer_descriptor(document).map_err(invalid)?;
+            listed.retain(|known| known.digest() != entry.digest());
+            entries.push(entry);
+        }
+        listed.extend(entries.iter().cloned());
+        listed.sort_by_key(|entry| entry.digest().to_string());
+        let list = Document::new(
+            media_type::INDEX,
+            strict::canonical(&json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": listed})),
+        );
+        self.put_manifest(&list)?;
+        self.edit(|all| {
+            for entry in &entries {
+                let entry = strict_value(entry);
+                all.retain(|known| known["digest"] != entry["digest"]);
+                all.push(entry);
+            }
+            insert_tagged(all, &subject.referrers_tag(), strict_value(&list.descriptor()));
+        })
+    }
+
+    fn tag(&mut self, tag: &str, document: &Document) -> Result<(), OciError> {
+        let mut entry = strict_value(&document.descriptor());
+        if let Some(name) = &self.image_name {
+            entry["annotations"] = json!({ media_type::CONTAINERD_NAME: format!("{name}:{tag}") });
+        }
+        self.edit(|all| insert_tagged(all, tag, entry))
+    }
+}
+
+fn strict_value(descriptor: &Descriptor) -> Value {
+    serde_json::to_value(descriptor).expect("a descriptor has string keys and finite numbers")
+}
+
+/// Puts `entry` under `tag`, in place of what had the tag; images come first, for readers that take the first.
+fn insert_tagged(all: &mut Vec<Value>, tag: &str, mut entry: Value) {
+    if !entry["annotations"].is_object() {
+        entry["annotations"] = json!({});
+    }
+    entry["annotations"][media_type::REF_NAME] = tag.into();
+    all.retain(|known| known["annotations"][media_type::REF_NAME] != *tag);
+    if tag.starts_with("sha256-") { all.push(entry) } else { all.insert(0, entry) }
+}
+
+/// A file under a temporary name, removed unless it is published.
+struct Temporary {
+    path: Option<PathBuf>,
+}
+
+impl Temporary {
+    fn publish(mut self, name: &Path) -> io::Result<()> {
+        let path = self.path.take().expect("published once");
+        fs::rename(&path, name).inspect_err(|_| drop(fs::remove_file(&path)))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // Nothing is lost: the name is ours alone, and hidden.
+            drop(fs::remove_file(path));
+        }
+    }
+}
+
+/// Writes the layout in `path` as an uncompressed tar archive: the same layout, the same bytes.
+pub fn write_archive(path: &Path, out: &mut dyn Write) -> Result<(), OciError> {
+    let origin = Location::Layout(path.to_owned()).to_string();
+    let io = |action: &str| {
+        let (origin, action) = (origin.clone(), action.to_owned());
+        move |source| OciError::Io { origin, action, source }
+    };
+    // The two small files first, so that a reader of a stream knows early what it holds.
+    let mut names = vec!["oci-layout".to_owned(), "index.json".to_owned()];
+    let blobs = fs::read_dir(path.join("blobs/sha256")).map_err(io("list blobs"))?;
+    let mut blobs: Vec<Digest> =
+        blobs.flatten().filter_map(|entry| Digest::from_hex(entry.file_name().to_str()?).ok()).collect();
+    blobs.sort();
+    names.extend(blobs.iter().map(blob_path));
+    let mut archive = tar::Builder::new(out);
+    for name in names {
+        let file = File::open(path.join(&name)).map_err(io(&format!("open `{name}`")))?;
+        let mut header = tar::Header::new_ustar();
+        header.set_size(file.metadata().map_err(io("read a size"))?.len());
+        header.set_mode(0o644);
+        header.set_mtime(0);
+        header.set_uid(0);
+        header.set_gid(0);
+        archive.append_data(&mut header, &name, file).map_err(io("write the archive"))?;
+    }
+    archive.finish().map_err(io("write the archive"))
+}
