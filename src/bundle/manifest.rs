@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
+use crate::binary::{GoBuild, Linkage};
 use crate::model::{BundleName, Digest, JsonError, Platform, PluginName, json, media_type};
 
 /// The parsed `bundle.json` of one platform.
@@ -46,32 +47,6 @@ pub struct PluginFile {
     /// What the Go linker recorded in it, where it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub go: Option<GoBuild>,
-}
-
-/// How a program finds its libraries.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub enum Linkage {
-    /// It needs no interpreter.
-    Static,
-    /// It is started by this interpreter, which the node must have.
-    Dynamic {
-        /// The path in the ELF header's `PT_INTERP`.
-        interpreter: String,
-    },
-}
-
-/// What Go's linker records in a binary (Go's `debug/buildinfo`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct GoBuild {
-    /// The Go release, as `go1.26.8`.
-    pub go: String,
-    /// The path of the main package.
-    pub path: String,
-    /// The version of the main module, where it was known; `(devel)` is not a version.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
 }
 
 /// The static `cnister` of the tool layer.

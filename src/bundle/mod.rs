@@ -3,4 +3,5 @@
 
 mod manifest;
 
-pub use manifest::{FileManifest, GoBuild, Linkage, ManifestError, PluginFile, ToolFile};
+pub use crate::binary::{GoBuild, Linkage};
+pub use manifest::{FileManifest, ManifestError, PluginFile, ToolFile};
