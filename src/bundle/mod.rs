@@ -1,7 +1,15 @@
 //! What a bundle is made of: the definition that people write, the manifest of its files, its layers, and the
 //! documents of its image.
 
+mod compression;
+#[cfg(any(feature = "publish", test))]
+mod gzip;
+#[cfg(any(feature = "publish", test))]
+pub mod layer;
 mod manifest;
 
 pub use crate::binary::{GoBuild, Linkage};
+pub use compression::Compression;
+#[cfg(any(feature = "publish", test))]
+pub use layer::{Entry, EntryKind, Layer, LayerError};
 pub use manifest::{FileManifest, ManifestError, PluginFile, ToolFile};

@@ -1,0 +1,440 @@
+//! Layers: the same files make the same bytes.
+//!
+//! The archive is a plain ustar one: sorted by the bytes of the paths, each parent directory once, owner 0, one time
+//! for everything, two zero blocks at the end, and nothing that some unpackers do not know (long names, links, pax
+//! records). Content streams through; its digest is checked on the way, so a file that changes between being
+//! described and being packed is an error and not a surprise on a node.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, Read, Write};
+
+use oci_spec::image::Descriptor;
+
+use super::Compression;
+use crate::model::{Digest, Hasher, document, media_type};
+
+/// One file of a layer.
+pub struct Entry<'a> {
+    /// Where it lies in the image, without a leading slash.
+    pub path: String,
+    /// What it is, which decides its permissions.
+    pub kind: EntryKind,
+    /// The digest that its content must have.
+    pub digest: Digest,
+    /// The size that its content must have.
+    pub size: u64,
+    /// Its content.
+    pub content: Box<dyn Read + 'a>,
+}
+
+/// What a file of a layer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    /// Something to execute, mode 0755.
+    Program,
+    /// Something to read, mode 0644.
+    Document,
+}
+
+/// What a layer became.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// The digest of its compressed bytes.
+    pub digest: Digest,
+    /// How many compressed bytes there are.
+    pub size: u64,
+    /// The digest of its uncompressed bytes.
+    pub diff_id: Digest,
+    /// Its media type.
+    pub media_type: String,
+    /// What made the compressed bytes, as [`Compression::encoder_id`] says it.
+    pub encoder: String,
+}
+
+/// Why a layer was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum LayerError {
+    /// A path that would not come out the same everywhere.
+    #[error("cannot pack `{path}`: {reason}")]
+    Path {
+        /// The path.
+        path: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A time that a tar header cannot hold.
+    #[error("cannot pack files of the time {0}: the largest is {LATEST}, in the year 2242")]
+    Time(u64),
+    /// A file that is not as long as its description.
+    #[error("`{path}` is {found} bytes, its description says {expected}; was it changed meanwhile?")]
+    Size {
+        /// The path.
+        path: String,
+        /// The size that was described.
+        expected: u64,
+        /// The size of the content; one more than expected where reading stopped there.
+        found: u64,
+    },
+    /// A file that is not the one described.
+    #[error("`{path}` has digest {found}, its description says {expected}; was it changed meanwhile?")]
+    Digest {
+        /// The path.
+        path: String,
+        /// The digest that was described.
+        expected: Digest,
+        /// The digest of the content.
+        found: Digest,
+    },
+    /// Content that could not be read.
+    #[error("cannot read the content of `{path}`")]
+    Read {
+        /// The path.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The layer could not be written.
+    #[error("cannot write the layer")]
+    Write(#[source] io::Error),
+}
+
+/// The latest time of a tar header: eleven octal digits.
+const LATEST: u64 = 0o777_7777_7777;
+/// The longest path that every tar reader finds in one place.
+const LONGEST_PATH: usize = 99;
+const BLOCK: usize = 512;
+
+/// Writes a layer of these files, all of the time `epoch` (seconds since 1970).
+pub fn write(
+    entries: Vec<Entry<'_>>,
+    compression: Compression,
+    epoch: u64,
+    output: impl Write,
+) -> Result<Layer, LayerError> {
+    if epoch > LATEST {
+        return Err(LayerError::Time(epoch));
+    }
+    let members = members(entries)?;
+    let encoder = compression.encoder(Hasher::new(output)).map_err(LayerError::Write)?;
+    let mut archive = Hasher::new(encoder);
+    for (path, entry) in members {
+        match entry {
+            None => {
+                let header = header(&path, tar::EntryType::Directory, 0o755, 0, epoch)?;
+                archive.write_all(header.as_bytes()).map_err(LayerError::Write)?;
+            }
+            Some(entry) => write_file(entry, epoch, &mut archive)?,
+        }
+    }
+    archive.write_all(&[0; 2 * BLOCK]).map_err(LayerError::Write)?;
+    let (diff_id, _, encoder) = archive.finish();
+    let (digest, size, mut output) = encoder.finish().map_err(LayerError::Write)?.finish();
+    output.flush().map_err(LayerError::Write)?;
+    Ok(Layer { digest, size, diff_id, media_type: compression.media_type(), encoder: compression.encoder_id() })
+}
+
+/// The files and their parent directories (which end with a slash) in the order of their bytes.
+fn members(entries: Vec<Entry<'_>>) -> Result<BTreeMap<String, Option<Entry<'_>>>, LayerError> {
+    let mut members = BTreeMap::new();
+    for entry in entries {
+        let error = |reason| LayerError::Path { path: crate::model::visible(&entry.path).into_owned(), reason };
+        check_path(&entry.path).map_err(error)?;
+        for (index, _) in entry.path.match_indices('/') {
+            members.entry(entry.path.get(..=index).unwrap_or_default().to_owned()).or_insert(None);
+        }
+        let path = entry.path.clone();
+        if members.contains_key(&path) {
+            return Err(error("two files have this path"));
+        }
+        members.insert(path, Some(entry));
+    }
+    if let Some(path) = members.keys().find(|path| members.contains_key(&format!("{path}/"))) {
+        return Err(LayerError::Path { path: path.clone(), reason: "it is a file and a directory" });
+    }
+    Ok(members)
+}
+
+fn check_path(path: &str) -> Result<(), &'static str> {
+    if path.len() > LONGEST_PATH {
+        return Err("it is longer than 99 bytes");
+    }
+    if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err("it is not a relative path of plain names");
+    }
+    if path.contains(|c: char| !c.is_ascii_graphic()) {
+        return Err("it has a character other than printable ASCII");
+    }
+    Ok(())
+}
+
+fn header(path: &str, kind: tar::EntryType, mode: u32, size: u64, epoch: u64) -> Result<tar::Header, LayerError> {
+    let mut header = tar::Header::new_ustar();
+    header
+        .set_path(path)
+        .map_err(|_| LayerError::Path { path: path.to_owned(), reason: "no tar header can hold it" })?;
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(epoch);
+    header.set_size(size);
+    header.set_cksum();
+    Ok(header)
+}
+
+fn write_file(mut entry: Entry<'_>, epoch: u64, archive: &mut impl Write) -> Result<(), LayerError> {
+    let mode = match entry.kind {
+        EntryKind::Program => 0o755,
+        EntryKind::Document => 0o644,
+    };
+    let header = header(&entry.path, tar::EntryType::Regular, mode, entry.size, epoch)?;
+    archive.write_all(header.as_bytes()).map_err(LayerError::Write)?;
+    // One byte past the size, so that a file that grew is noticed and not cut.
+    let mut content = entry.content.take(entry.size.saturating_add(1));
+    let mut hasher = Hasher::new(archive);
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match content.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => hasher.write_all(buffer.get(..length).unwrap_or_default()).map_err(LayerError::Write)?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(source) => return Err(LayerError::Read { path: std::mem::take(&mut entry.path), source }),
+        }
+    }
+    let (found, size, archive) = hasher.finish();
+    if size != entry.size {
+        return Err(LayerError::Size { path: entry.path, expected: entry.size, found: size });
+    }
+    if found != entry.digest {
+        return Err(LayerError::Digest { path: entry.path, expected: entry.digest, found });
+    }
+    let padding = entry.size.next_multiple_of(BLOCK as u64) - entry.size;
+    io::copy(&mut io::repeat(0).take(padding), archive).map_err(LayerError::Write)?;
+    Ok(())
+}
+
+impl Layer {
+    /// Its descriptor, which records the encoder.
+    pub fn descriptor(&self) -> Descriptor {
+        let mut descriptor = document::descriptor(&self.media_type, self.digest, self.size);
+        descriptor.set_annotations(Some([(media_type::ENCODER_ANNOTATION.to_owned(), self.encoder.clone())].into()));
+        descriptor
+    }
+}
+
+impl<'a> Entry<'a> {
+    /// A file whose content is in memory.
+    pub fn of_bytes(path: impl Into<String>, kind: EntryKind, bytes: &'a [u8]) -> Self {
+        let (digest, size) = (Digest::of(bytes), bytes.len() as u64);
+        Self { path: path.into(), kind, digest, size, content: Box::new(bytes) }
+    }
+}
+
+impl fmt::Debug for Entry<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, kind, digest, size, content: _ } = self;
+        f.debug_struct("Entry")
+            .field("path", path)
+            .field("kind", kind)
+            .field("digest", digest)
+            .field("size", size)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Compression; 3] = [Compression::Zstd, Compression::Gzip, Compression::None];
+
+    /// Bytes that compress, with matches nearer and farther than 64 KiB.
+    fn sample(seed: u64, length: usize) -> Vec<u8> {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut bytes = Vec::new();
+        while bytes.len() < length {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let [low, distance, count, ..] = state.to_le_bytes();
+            let distance = 1 + usize::from(distance) * 700;
+            if low & 1 == 0 && distance < bytes.len() {
+                let start = bytes.len() - distance;
+                bytes.extend_from_within(start..start + usize::from(count).min(distance));
+            } else {
+                bytes.extend_from_slice(&state.to_le_bytes());
+            }
+        }
+        bytes.truncate(length);
+        bytes
+    }
+
+    fn written(entries: Vec<Entry<'_>>, compression: Compression) -> (Layer, Vec<u8>) {
+        let mut bytes = Vec::new();
+        let layer = write(entries, compression, 0, &mut bytes).unwrap();
+        assert_eq!((layer.digest, layer.size), (Digest::of(&bytes), bytes.len() as u64));
+        (layer, bytes)
+    }
+
+    fn error(entries: Vec<Entry<'_>>) -> String {
+        write(entries, Compression::None, 0, io::sink()).expect_err("refused").to_string()
+    }
+
+    fn program<'a>(path: &str, bytes: &'a [u8]) -> Entry<'a> {
+        Entry::of_bytes(path, EntryKind::Program, bytes)
+    }
+
+    #[test]
+    fn the_bytes_of_a_layer_are_pinned() {
+        // A change of these is a change of every digest that is ever published: raise the version of the crate, and
+        // say so in the changelog.
+        let (bridge, macvlan) = (sample(1, 300_000), sample(2, 200_001));
+        let golden = [
+            ("sha256:3a571a1ee306c9e22b14ba387fc0b02240dff78efb052838b0e8efa216df762a", "zstd"),
+            ("sha256:9cc64313ff38e28106bdaef34e4a8320e7f03db0a1b97e6ef84e740aae97d0bb", "gzip"),
+            ("sha256:ec0643adf283e0965450f852dee1f062926a879a902319ef10f8d31fea7e5d56", "none"),
+        ];
+        for (compression, (digest, name)) in ALL.into_iter().zip(golden) {
+            let entries = vec![program("opt/cni/bin/macvlan", &macvlan), program("opt/cni/bin/bridge", &bridge)];
+            let (layer, _) = written(entries, compression);
+            assert_eq!((layer.digest.to_string().as_str(), compression.to_string().as_str()), (digest, name));
+            assert_eq!(layer.diff_id.to_string(), golden[2].0);
+        }
+    }
+
+    #[test]
+    fn holds_sorted_files_with_their_parents_and_nothing_else() {
+        let entries = vec![
+            Entry::of_bytes("usr/share/cnister/bundle.json", EntryKind::Document, b"{}"),
+            program("usr/bin/cnister", b"tool"),
+        ];
+        let mut bytes = Vec::new();
+        write(entries, Compression::None, 1_700_000_000, &mut bytes).unwrap();
+        let mut archive = tar::Archive::new(bytes.as_slice());
+        let found: Vec<_> = archive
+            .entries()
+            .unwrap()
+            .map(|entry| {
+                let mut entry = entry.unwrap();
+                let mut text = String::new();
+                entry.read_to_string(&mut text).unwrap();
+                let header = entry.header();
+                assert_eq!((header.uid().unwrap(), header.gid().unwrap()), (0, 0));
+                assert_eq!((header.username(), header.groupname()), (Ok(Some("")), Ok(Some(""))));
+                assert_eq!(header.mtime().unwrap(), 1_700_000_000);
+                (entry.path().unwrap().to_str().unwrap().to_owned(), header.mode().unwrap(), text)
+            })
+            .collect();
+        let expected = [
+            ("usr/", 0o755, ""),
+            ("usr/bin/", 0o755, ""),
+            ("usr/bin/cnister", 0o755, "tool"),
+            ("usr/share/", 0o755, ""),
+            ("usr/share/cnister/", 0o755, ""),
+            ("usr/share/cnister/bundle.json", 0o644, "{}"),
+        ];
+        assert_eq!(found, expected.map(|(path, mode, text)| (path.to_owned(), mode, text.to_owned())));
+        // Six headers, two contents, two zero blocks.
+        assert_eq!(bytes.len(), (6 + 2 + 2) * BLOCK);
+    }
+
+    #[test]
+    fn what_was_compressed_comes_back() {
+        let content = sample(3, 500_000);
+        let (plain, archive) = written(vec![program("a", &content)], Compression::None);
+        for compression in ALL {
+            let (layer, bytes) = written(vec![program("a", &content)], compression);
+            assert_eq!(layer.diff_id, plain.diff_id);
+            let mut unpacked = Vec::new();
+            compression.decoder(bytes.as_slice()).unwrap().read_to_end(&mut unpacked).unwrap();
+            assert!(unpacked == archive, "{compression}");
+        }
+    }
+
+    /// Gives at most `portion` bytes at a time, and is interrupted before each.
+    struct Slow<'a> {
+        rest: &'a [u8],
+        portion: usize,
+        interrupted: bool,
+    }
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.interrupted = !self.interrupted;
+            if self.interrupted {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let length = self.portion.min(buffer.len());
+            self.rest.read(&mut buffer[..length])
+        }
+    }
+
+    #[test]
+    fn the_size_of_reads_does_not_change_the_bytes() {
+        let content = sample(4, 400_000);
+        for compression in ALL {
+            let (whole, _) = written(vec![program("a", &content), program("b", b"b")], compression);
+            for portion in [1, 511, 513, 8191, 65_535, 65_537, 400_000] {
+                let slow = Slow { rest: &content, portion, interrupted: false };
+                let entry = Entry { content: Box::new(slow), ..program("a", &content) };
+                let (layer, _) = written(vec![entry, program("b", b"b")], compression);
+                assert_eq!(layer, whole, "{compression} {portion}");
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_content_that_is_not_the_one_described() {
+        let changed = |content: &'static [u8]| vec![Entry { content: Box::new(content), ..program("a", b"abc") }];
+        let (abc, abd) = (Digest::of(b"abc"), Digest::of(b"abd"));
+        let cases: [(&'static [u8], String); 3] = [
+            (b"ab", "`a` is 2 bytes, its description says 3; was it changed meanwhile?".into()),
+            (b"abcd", "`a` is 4 bytes, its description says 3; was it changed meanwhile?".into()),
+            (b"abd", format!("`a` has digest {abd}, its description says {abc}; was it changed meanwhile?")),
+        ];
+        for (content, expected) in cases {
+            assert_eq!(error(changed(content)), expected);
+        }
+        assert!(write(changed(b"abc"), Compression::None, 0, io::sink()).is_ok());
+    }
+
+    #[test]
+    fn refuses_paths_that_unpackers_read_differently() {
+        let long = format!("{}/{}", "a".repeat(49), "b".repeat(50));
+        for (path, reason) in [
+            (long.as_str(), "it is longer than 99 bytes"),
+            ("/a", "it is not a relative path of plain names"),
+            ("a/../b", "it is not a relative path of plain names"),
+            ("./a", "it is not a relative path of plain names"),
+            ("a//b", "it is not a relative path of plain names"),
+            ("", "it is not a relative path of plain names"),
+            ("a b", "it has a character other than printable ASCII"),
+            ("\u{e4}", "it has a character other than printable ASCII"),
+        ] {
+            assert_eq!(error(vec![program(path, b"")]), format!("cannot pack `{path}`: {reason}"));
+        }
+        let twice = vec![program("a", b"1"), program("a", b"2")];
+        assert_eq!(error(twice), "cannot pack `a`: two files have this path");
+        let both = vec![program("a/b", b"1"), program("a", b"2")];
+        assert_eq!(error(both), "cannot pack `a`: it is a file and a directory");
+        written(vec![program(&long[..99], b"")], Compression::None);
+    }
+
+    #[test]
+    fn refuses_a_time_that_no_header_holds() {
+        let time = |epoch| write(Vec::new(), Compression::None, epoch, io::sink()).map_err(|error| error.to_string());
+        assert!(time(LATEST).is_ok());
+        let expected = "cannot pack files of the time 8589934592: the largest is 8589934591, in the year 2242";
+        assert_eq!(time(LATEST + 1), Err(expected.to_owned()));
+    }
+
+    #[test]
+    fn records_its_encoder() {
+        let (layer, _) = written(vec![program("a", b"a")], Compression::Gzip);
+        let descriptor = layer.descriptor();
+        assert_eq!(descriptor.media_type().to_string(), "application/vnd.oci.image.layer.v1.tar+gzip");
+        let annotations = descriptor.annotations().clone().unwrap();
+        assert_eq!(annotations[media_type::ENCODER_ANNOTATION], "zlib-rs 0.6.8 level=6 portion=65536");
+    }
+}
