@@ -1,6 +1,8 @@
 //! What a bundle is made of: the definition that people write, the manifest of its files, its layers, and the
 //! documents of its image.
 
+#[cfg(any(feature = "publish", test))]
+pub mod compose;
 mod compression;
 #[cfg(any(feature = "publish", test))]
 mod gzip;
@@ -9,6 +11,8 @@ pub mod layer;
 mod manifest;
 
 pub use crate::binary::{GoBuild, Linkage};
+#[cfg(any(feature = "publish", test))]
+pub use compose::Image;
 pub use compression::Compression;
 #[cfg(any(feature = "publish", test))]
 pub use layer::{Entry, EntryKind, Layer, LayerError};
