@@ -5,6 +5,8 @@
 pub mod compose;
 mod compression;
 #[cfg(any(feature = "publish", test))]
+pub mod definition;
+#[cfg(any(feature = "publish", test))]
 mod gzip;
 #[cfg(any(feature = "publish", test))]
 pub mod layer;
@@ -14,6 +16,8 @@ pub use crate::binary::{GoBuild, Linkage};
 #[cfg(any(feature = "publish", test))]
 pub use compose::Image;
 pub use compression::Compression;
+#[cfg(any(feature = "publish", test))]
+pub use definition::Definition;
 #[cfg(any(feature = "publish", test))]
 pub use layer::{Entry, EntryKind, Layer, LayerError};
 pub use manifest::{FileManifest, ManifestError, PluginFile, ToolFile};

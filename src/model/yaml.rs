@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::{DuplicateKeyPolicy, Error, MergeKeyPolicy, MessageFormatter, Options, UserMessageFormatter};
 
+pub use serde_saphyr::Spanned;
+
 use super::visible;
 
 /// The longest file that is read, in bytes.
@@ -37,6 +39,12 @@ impl YamlError {
     /// A mistake of the file as a whole.
     pub fn of_file(name: &str, message: impl Into<String>) -> Self {
         Self { file: visible(name).into_owned(), line: 0, column: 0, message: message.into() }
+    }
+
+    /// A mistake in a value that was read with its place.
+    pub fn at<T>(name: &str, value: &Spanned<T>, message: impl Into<String>) -> Self {
+        let place = value.referenced;
+        Self { line: place.line(), column: place.column(), ..Self::of_file(name, message) }
     }
 
     fn place(&self) -> String {
