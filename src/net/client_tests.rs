@@ -1,0 +1,286 @@
+//! The client, against a server that does what it should not.
+
+use std::io::Read;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::net::test_server::{Received, Reply, TestServer};
+
+/// A client that notes its waits instead of waiting.
+fn client() -> (Client, Arc<Mutex<Vec<Duration>>>) {
+    let waits = Arc::new(Mutex::new(Vec::new()));
+    let notebook = Arc::clone(&waits);
+    let settings = Settings {
+        connect_timeout: Duration::from_secs(5),
+        idle_timeout: Duration::from_secs(5),
+        pause: Arc::new(move |wait| notebook.lock().unwrap().push(wait)),
+        ..Settings::default()
+    };
+    (Client::new(settings), waits)
+}
+
+/// A server that gives these answers in turn, and the last one for ever.
+fn in_turn(replies: Vec<Reply>) -> TestServer {
+    let turn = AtomicUsize::new(0);
+    TestServer::start(move |_: &Received| {
+        let turn = turn.fetch_add(1, Ordering::SeqCst).min(replies.len() - 1);
+        replies[turn].clone()
+    })
+}
+
+fn get(server: &TestServer) -> Request {
+    Request::new(Method::GET, server.url("/x"))
+}
+
+#[test]
+fn tries_again_after_a_fault_of_the_server() {
+    let fault = || Reply::new(503, "");
+    let cases = [
+        (vec![fault(), fault(), Reply::new(200, "good")], 200, 3),
+        (vec![fault(), fault(), fault(), Reply::new(200, "good")], 200, 4),
+        (vec![fault(), fault(), fault(), fault(), Reply::new(200, "too late")], 503, 4),
+        (vec![Reply::HangUp, Reply::new(200, "good")], 200, 2),
+        (vec![Reply::CutOff { body: b"bad bad".to_vec() }, Reply::new(200, "good")], 200, 2),
+        (vec![Reply::new(404, ""), Reply::new(200, "never asked")], 404, 1),
+    ];
+    for (replies, status, requests) in cases {
+        let name = format!("{replies:?}");
+        let server = in_turn(replies);
+        let (client, waits) = client();
+        let fetched = client.fetch(&get(&server), 100).unwrap();
+        assert_eq!((fetched.head.status(), server.received().len()), (status, requests), "{name}");
+        assert_eq!(waits.lock().unwrap().len(), requests - 1, "{name}");
+        assert!(status != 200 || fetched.body == b"good", "{name}");
+    }
+}
+
+#[test]
+fn waits_as_long_as_it_is_told() {
+    let server = in_turn(vec![Reply::new(429, "").with("Retry-After", "7"), Reply::new(200, "")]);
+    let (client, waits) = client();
+    client.fetch(&get(&server), 0).unwrap();
+    assert_eq!(*waits.lock().unwrap(), [Duration::from_secs(7)]);
+}
+
+#[test]
+fn sends_once_what_must_not_be_repeated() {
+    let server = in_turn(vec![Reply::new(503, ""), Reply::new(202, "")]);
+    let (client, waits) = client();
+    let request = Request::new(Method::POST, server.url("/x"));
+    assert_eq!(client.fetch_once(&request, 0).unwrap().head.status(), 503);
+    assert_eq!((server.received().len(), waits.lock().unwrap().len()), (1, 0));
+}
+
+#[test]
+fn reads_no_body_past_its_limit() {
+    let (client, _) = client();
+    let server = in_turn(vec![Reply::new(200, "12345")]);
+    assert_eq!(client.fetch(&get(&server), 5).unwrap().body, b"12345");
+    let error = client.fetch(&get(&server), 4).expect_err("five bytes").to_string();
+    assert_eq!(error, format!("the answer of `{}` is longer than 4 bytes", server.url("/x")));
+    // An explanation is cut, not refused.
+    let server = in_turn(vec![Reply::new(403, vec![b'a'; 100_000])]);
+    assert_eq!(client.fetch(&get(&server), 4).unwrap().body.len(), 16 * 1024);
+}
+
+#[test]
+fn sends_credentials_to_one_host_only() {
+    let elsewhere = in_turn(vec![Reply::new(200, "blob")]);
+    let target = elsewhere.url("/store?token=secret").to_string();
+    let here = TestServer::start(move |request| match request.target.as_str() {
+        "/away" => Reply::new(307, "").with("Location", &target),
+        "/within" => Reply::new(307, "").with("Location", "/end"),
+        _ => Reply::new(200, "blob"),
+    });
+    let (client, _) = client();
+    for path in ["/away", "/within"] {
+        let request = Request::new(Method::GET, here.url(path)).authorization("Bearer secret").header("Accept", "a/b");
+        let mut body = String::new();
+        client.open(&request).unwrap().read_to_string(&mut body).unwrap();
+        assert_eq!(body, "blob", "{path}");
+    }
+    let seen = |server: &TestServer| -> Vec<(String, Option<String>, Option<String>)> {
+        let header = |it: &Received, name| it.header(name).map(str::to_owned);
+        server.received().iter().map(|it| (it.line(), header(it, "authorization"), header(it, "accept"))).collect()
+    };
+    let (bearer, accept) = (Some("Bearer secret".to_owned()), Some("a/b".to_owned()));
+    assert_eq!(
+        seen(&here),
+        [
+            ("GET /away".to_owned(), bearer.clone(), accept.clone()),
+            ("GET /within".to_owned(), bearer.clone(), accept.clone()),
+            ("GET /end".to_owned(), bearer, accept.clone()),
+        ]
+    );
+    assert_eq!(seen(&elsewhere), [("GET /store?token=secret".to_owned(), None, accept)]);
+}
+
+#[test]
+fn credentials_do_not_show_in_debug_output() {
+    let url = "https://a.example/x?token=secret".parse().unwrap();
+    let request = Request::new(Method::GET, url).authorization("Bearer secret");
+    assert_eq!(format!("{request:?}"), "GET https://a.example/x []");
+}
+
+#[test]
+fn follows_ten_redirects_and_no_more() {
+    for (hops, expected) in [(10, Ok(200)), (11, Err(()))] {
+        let server = TestServer::start(move |request| {
+            let hop: usize = request.target[1..].parse().unwrap();
+            if hop == hops { Reply::new(200, "") } else { Reply::new(302, "").with("Location", format!("{}", hop + 1)) }
+        });
+        let (client, _) = client();
+        let result = client.fetch(&Request::new(Method::GET, server.url("/0")), 0);
+        match (result, expected) {
+            (Ok(fetched), Ok(status)) => assert_eq!(fetched.head.status(), status),
+            (Err(error), Err(())) => assert_eq!(
+                error.to_string(),
+                format!("`{}` redirects to `{}`, and so on, more than 10 times", server.url("/0"), server.url("/11"))
+            ),
+            (result, _) => panic!("{hops}: {result:?}"),
+        }
+    }
+}
+
+#[test]
+fn follows_no_redirect_of_a_request_that_writes() {
+    let server = in_turn(vec![Reply::new(307, "").with("Location", "/y")]);
+    let (client, _) = client();
+    let request = Request::new(Method::PUT, server.url("/x")).body(Body::bytes(b"content".to_vec()));
+    let fetched = client.fetch(&request, 0).unwrap();
+    assert_eq!(fetched.refusal().to_string(), format!("PUT `{}` was answered with status 307", server.url("/x")));
+    assert_eq!(server.lines(), ["PUT /x"]);
+}
+
+#[test]
+fn sends_a_body_again_from_its_start() {
+    let directory = tempfile::tempdir().unwrap();
+    for size in [3, 2_000_000_usize] {
+        let bytes: Vec<u8> = (0..=250).cycle().take(size).collect();
+        let server = in_turn(vec![Reply::new(500, ""), Reply::new(201, "")]);
+        let (client, _) = client();
+        let body = Body::spool(&mut bytes.as_slice(), directory.path()).unwrap();
+        let request = Request::new(Method::PUT, server.url("/x")).body(body);
+        assert_eq!(client.fetch(&request, 0).unwrap().head.status(), 201);
+        let received = server.received();
+        assert_eq!(received.len(), 2);
+        for request in received {
+            assert_eq!(request.header("content-length"), Some(size.to_string().as_str()));
+            assert!(request.body == bytes, "{size}");
+        }
+    }
+}
+
+#[test]
+fn gives_up_on_a_server_that_says_nothing() {
+    let settings = Settings {
+        idle_timeout: Duration::from_millis(100),
+        pause: Arc::new(|wait| panic!("no second try, no wait of {wait:?}")),
+        ..Settings::default()
+    };
+    let client = Client::new(settings);
+    let server = in_turn(vec![Reply::Silence]);
+    let error = client.fetch(&get(&server), 10).expect_err("silence");
+    assert_eq!(error.to_string(), format!("`{}` did not answer in time", server.url("/x")));
+}
+
+#[test]
+fn names_what_cannot_be_reached() {
+    let server = in_turn(vec![Reply::HangUp]);
+    let request = get(&server);
+    let (client, waits) = client();
+    let chain = |error: HttpError| {
+        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        format!("{error}: {source}")
+    };
+    let error = client.fetch(&request, 10).expect_err("it hangs up");
+    let expected = format!("the connection broke while talking to `{}`: ", server.url("/x"));
+    let text = chain(error);
+    assert!(text.starts_with(&expected), "{text}");
+    assert_eq!(waits.lock().unwrap().len(), 3);
+    let host = server.host();
+    drop(server);
+    let text = chain(client.fetch(&request, 10).expect_err("nobody listens"));
+    assert_eq!(text, format!("cannot connect to `{host}`: Connection refused (os error 111)"));
+    assert_eq!(waits.lock().unwrap().len(), 6);
+}
+
+#[test]
+fn a_body_that_ends_early_is_an_error() {
+    let server = in_turn(vec![Reply::CutOff { body: b"0123456789".to_vec() }]);
+    let (client, _) = client();
+    let mut body = Vec::new();
+    let error = client.open(&get(&server)).unwrap().read_to_end(&mut body).expect_err("five of ten bytes");
+    let error = error.downcast::<HttpError>().expect("readers give our errors");
+    assert_eq!(error.to_string(), format!("the connection broke while talking to `{}`", server.url("/x")));
+    assert_eq!(body, b"01234");
+}
+
+#[test]
+fn an_upload_that_is_ended_early_is_named() {
+    const SIZE: u64 = 32 * 1024 * 1024;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url: Url = format!("http://{}/x", listener.local_addr().unwrap()).parse().unwrap();
+    // Takes the beginning, refuses, and closes.
+    let server = std::thread::spawn(move || {
+        for stream in listener.incoming().take(4) {
+            let mut stream = stream.unwrap();
+            stream.read_exact(&mut [0; 1000]).unwrap();
+            std::io::Write::write_all(&mut stream, b"HTTP/1.1 413 Test\r\nContent-Length: 0\r\n\r\n").unwrap();
+        }
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let body = Body::spool(&mut std::io::repeat(0).take(SIZE), directory.path()).unwrap();
+    let (client, waits) = client();
+    let error = client.fetch(&Request::new(Method::PUT, url.clone()).body(body), 0).expect_err("it is refused");
+    assert_eq!(error.to_string(), format!("`{url}` ended an upload of {SIZE} bytes early"));
+    assert_eq!(waits.lock().unwrap().len(), 3);
+    server.join().unwrap();
+}
+
+#[test]
+fn speaks_plain_http_to_this_machine_only() {
+    let cases = [
+        ("http://127.0.0.1:5000/", Ok(Transport::Plain)),
+        ("http://[::1]:5000/", Ok(Transport::Plain)),
+        ("http://localhost/", Ok(Transport::Plain)),
+        ("https://localhost/", Ok(Transport::Tls)),
+        ("https://registry.example/", Ok(Transport::Tls)),
+        (
+            "http://localhost.registry.example/",
+            Err("`http://localhost.registry.example/` is plain HTTP to another machine, expected https"),
+        ),
+        ("http://10.0.0.1/", Err("`http://10.0.0.1/` is plain HTTP to another machine, expected https")),
+        ("ftp://127.0.0.1/", Err("`ftp://127.0.0.1/` is not an http or https URL")),
+    ];
+    for (url, expected) in cases {
+        let result = transport(&url.parse().unwrap()).map_err(|error| error.to_string());
+        assert_eq!(result, expected.map_err(str::to_owned), "{url}");
+    }
+}
+
+/// Reads the environment of a process of its own: without certificates, this machine is still reachable.
+#[test]
+fn says_what_to_do_without_ca_certificates() {
+    const CHILD: &str = "CNISTER_TEST_WITHOUT_CERTIFICATES";
+    if std::env::var_os(CHILD).is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "net::client::tests::says_what_to_do_without_ca_certificates"])
+            .env(CHILD, "1")
+            .env("SSL_CERT_FILE", "/dev/null")
+            .env("SSL_CERT_DIR", directory.path())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&status.stdout);
+        assert!(status.status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
+    let (client, _) = client();
+    let request = Request::new(Method::GET, "https://registry.invalid/v2/".parse().unwrap());
+    let error = client.fetch(&request, 10).expect_err("no certificates");
+    assert_eq!(error.to_string(), "this machine has no CA certificates to check `registry.invalid` with");
+    assert_eq!(error.hint(), Some("set SSL_CERT_FILE to a file with the CA certificates in PEM form"));
+    let server = in_turn(vec![Reply::new(200, "here")]);
+    assert_eq!(client.fetch(&get(&server), 10).unwrap().body, b"here");
+}
