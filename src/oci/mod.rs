@@ -29,6 +29,7 @@ pub use layout_writer::{LayoutWriter, write_archive};
 pub use verify_reader::VerifyReader;
 
 use crate::model::{Digest, Document, DocumentError, Selector};
+use crate::net::HttpError;
 
 /// A place that images are read from.
 pub trait Source {
@@ -135,4 +136,21 @@ pub enum OciError {
         /// Why it failed.
         source: io::Error,
     },
+    /// No usable answer over HTTP.
+    #[error(transparent)]
+    Http {
+        /// Which request, and why not.
+        #[from]
+        source: HttpError,
+    },
+}
+
+impl OciError {
+    /// What the reader can do about it, where there is something.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Http { source } => source.hint(),
+            _ => None,
+        }
+    }
 }

@@ -1,73 +1,137 @@
-//! A reader that knows what it should read.
+//! Reads a blob and makes sure of it: the one place where bytes meet their descriptor.
+//!
+//! The last bytes come out only after size and digest were found right, so a caller that reads as many bytes as it
+//! expects, and never looks for the end, is safe as well.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 use super::OciError;
 use crate::model::{Digest, Hasher};
+use crate::net::HttpError;
 
-/// Passes on the bytes of a blob and fails where they are not the ones its descriptor names.
-///
-/// The failure is an [`OciError`] inside the [`io::Error`]; [`OciError::from_io`] takes it out again.
+/// Checks size and digest of what it reads. Its errors are [`OciError`] within [`io::Error`]; [`OciError::from_io`]
+/// takes them out again.
+#[derive(Debug)]
 pub struct VerifyReader<R> {
     inner: R,
     origin: String,
-    digest: Digest,
+    expected: Digest,
     size: u64,
-    read: u64,
-    hasher: Option<Hasher<io::Sink>>,
+    seen: u64,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Reading(Hasher<io::Sink>),
+    Right,
+    Wrong(Mismatch),
+}
+
+/// What is wrong with the content.
+#[derive(Debug, Clone, Copy)]
+enum Mismatch {
+    /// So many bytes; one more than expected where reading stopped there.
+    Size(u64),
+    Digest(Digest),
 }
 
 impl<R: Read> VerifyReader<R> {
-    /// Expects `size` bytes with this digest from `inner`; `origin` names the place in errors.
-    pub fn new(inner: R, origin: String, digest: Digest, size: u64) -> Self {
-        Self { inner, origin, digest, size, read: 0, hasher: Some(Hasher::new(io::sink())) }
+    /// Expects `size` bytes with digest `expected` from `inner`; `origin` is how errors name the place.
+    pub fn new(inner: R, origin: impl Into<String>, expected: Digest, size: u64) -> Self {
+        let state = State::Reading(Hasher::new(io::sink()));
+        Self { inner, origin: origin.into(), expected, size, seen: 0, state }
     }
 
-    fn size_error(&self, found: u64) -> io::Error {
-        let (origin, digest) = (self.origin.clone(), self.digest);
-        io::Error::new(io::ErrorKind::InvalidData, OciError::Size { origin, digest, expected: self.size, found })
+    fn action(&self) -> String {
+        format!("read blob {}", self.expected)
+    }
+
+    /// Reads from the place; its errors say which blob of which place.
+    fn pull(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.inner.read(buffer).map_err(|error| match error.kind() {
+            // Not an error: the caller tries again.
+            io::ErrorKind::Interrupted => error,
+            kind => io::Error::new(kind, OciError::from_io(error, &self.origin, &self.action())),
+        })
+    }
+
+    /// Whether there is nothing after the last expected byte.
+    fn is_at_end(&mut self) -> io::Result<bool> {
+        loop {
+            match self.pull(&mut [0]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result.map(|count| count == 0),
+            }
+        }
+    }
+
+    /// Decides, now that as many bytes as expected were seen.
+    fn conclude(&mut self) -> io::Result<()> {
+        if !self.is_at_end()? {
+            return self.refuse(Mismatch::Size(self.size.saturating_add(1)));
+        }
+        if let State::Reading(hasher) = std::mem::replace(&mut self.state, State::Right) {
+            let (found, _, _) = hasher.finish();
+            if found != self.expected {
+                return self.refuse(Mismatch::Digest(found));
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse<T>(&mut self, mismatch: Mismatch) -> io::Result<T> {
+        self.state = State::Wrong(mismatch);
+        let (origin, expected) = (self.origin.clone(), self.expected);
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            match mismatch {
+                Mismatch::Size(found) => OciError::Size { origin, digest: expected, expected: self.size, found },
+                Mismatch::Digest(found) => OciError::Digest { origin, expected, found },
+            },
+        ))
     }
 }
 
 impl<R: Read> Read for VerifyReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.read += count as u64;
-        if self.read > self.size {
-            return Err(self.size_error(self.read));
+        match &self.state {
+            State::Right => return Ok(0),
+            // Who ignores an error gets it again, not an end that looks like a good one.
+            State::Wrong(mismatch) => return self.refuse(*mismatch),
+            State::Reading(_) if buffer.is_empty() => return Ok(0),
+            State::Reading(_) => {}
         }
-        if count > 0 {
-            if let Some(hasher) = &mut self.hasher {
-                io::Write::write_all(hasher, buffer.get(..count).unwrap_or_default())?;
-            }
-            return Ok(count);
+        let missing = self.size - self.seen;
+        let room = usize::try_from(missing).map_or(buffer.len(), |missing| missing.min(buffer.len()));
+        let buffer = buffer.get_mut(..room).unwrap_or_default();
+        let count = if missing == 0 { 0 } else { self.pull(buffer)? };
+        if count == 0 && missing > 0 {
+            return self.refuse(Mismatch::Size(self.seen));
         }
-        if buffer.is_empty() {
-            return Ok(0);
+        if let State::Reading(hasher) = &mut self.state {
+            hasher.write_all(buffer.get(..count).unwrap_or_default())?;
         }
-        if self.read < self.size {
-            return Err(self.size_error(self.read));
+        self.seen += count as u64;
+        if self.seen == self.size {
+            self.conclude()?;
         }
-        // The end, and the end only once: reading on after it stays at the end.
-        if let Some(hasher) = self.hasher.take() {
-            let (found, _, _) = hasher.finish();
-            if found != self.digest {
-                let (origin, expected) = (self.origin.clone(), self.digest);
-                return Err(io::Error::new(io::ErrorKind::InvalidData, OciError::Digest { origin, expected, found }));
-            }
-        }
-        Ok(0)
+        Ok(count)
     }
 }
 
 impl OciError {
-    /// Takes the error of a [`VerifyReader`] out of an [`io::Error`]; any other becomes [`OciError::Io`].
+    /// The error of reading a blob: the one that a [`VerifyReader`] or the HTTP client put into `error`, or else what
+    /// `action` failed with at `origin`.
     pub fn from_io(error: io::Error, origin: &str, action: &str) -> Self {
-        error.downcast::<Self>().unwrap_or_else(|source| Self::Io {
-            origin: origin.to_owned(),
-            action: action.to_owned(),
-            source,
-        })
+        let error = match error.downcast::<Self>() {
+            Ok(inner) => return inner,
+            Err(error) => error,
+        };
+        match error.downcast::<HttpError>() {
+            Ok(source) => Self::Http { source },
+            Err(source) => Self::Io { origin: origin.to_owned(), action: action.to_owned(), source },
+        }
     }
 }
 
@@ -75,23 +139,137 @@ impl OciError {
 mod tests {
     use super::*;
 
-    fn read(bytes: &[u8], digest: Digest, size: u64) -> Result<Vec<u8>, String> {
-        let mut read = Vec::new();
-        VerifyReader::new(bytes, "here".to_owned(), digest, size)
-            .read_to_end(&mut read)
-            .map(|_| read)
-            .map_err(|error| OciError::from_io(error, "here", "read").to_string())
+    const CONTENT: &[u8] = b"the content of a blob";
+
+    /// Gives its content in pieces of one size, with an interruption before each and an error after the last.
+    struct Pieces<'a> {
+        content: &'a [u8],
+        piece: usize,
+        interrupted: bool,
+        end: Option<io::ErrorKind>,
+    }
+
+    impl<'a> Pieces<'a> {
+        fn new(content: &'a [u8], piece: usize) -> Self {
+            Self { content, piece, interrupted: false, end: None }
+        }
+    }
+
+    impl Read for Pieces<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.interrupted = !self.interrupted;
+            if self.interrupted {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            if let (true, Some(kind)) = (self.content.is_empty(), self.end) {
+                return Err(kind.into());
+            }
+            let piece = self.piece.min(self.content.len());
+            (&self.content[..piece]).read(buffer).inspect(|count| self.content = &self.content[*count..])
+        }
+    }
+
+    fn read_all(mut reader: impl Read) -> Result<Vec<u8>, OciError> {
+        let mut bytes = Vec::new();
+        match reader.read_to_end(&mut bytes) {
+            Ok(_) => Ok(bytes),
+            Err(error) => Err(OciError::from_io(error, "nowhere", "do nothing")),
+        }
+    }
+
+    fn verify<R: Read>(inner: R, expected: &[u8]) -> VerifyReader<R> {
+        VerifyReader::new(inner, "a test", Digest::of(expected), expected.len() as u64)
     }
 
     #[test]
-    fn gives_the_bytes_of_its_digest_and_no_others() {
-        let digest = Digest::of(b"abc");
-        assert_eq!(read(b"abc", digest, 3), Ok(b"abc".to_vec()));
-        assert_eq!(read(b"", Digest::of(b""), 0), Ok(Vec::new()));
-        let size = |found| format!("blob {digest} in here is {found} bytes, its descriptor says 3");
-        assert_eq!(read(b"ab", digest, 3), Err(size(2)));
-        assert_eq!(read(b"abcd", digest, 3), Err(size(4)));
-        let altered = format!("blob {digest} in here is altered: its content has digest {}", Digest::of(b"abd"));
-        assert_eq!(read(b"abd", digest, 3), Err(altered));
+    fn gives_what_its_descriptor_promises() {
+        for content in [CONTENT, b""] {
+            for piece in [1, 2, 7, 100] {
+                let bytes = read_all(verify(Pieces::new(content, piece), content)).unwrap();
+                assert_eq!(bytes, content, "{piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_everything_else() {
+        let digest = Digest::of(CONTENT);
+        let altered = b"the content of a blub";
+        let cases: [(&[u8], &[u8], String); 7] = [
+            (
+                altered,
+                CONTENT,
+                format!("blob {digest} in a test is altered: its content has digest {}", Digest::of(altered)),
+            ),
+            (&CONTENT[..20], CONTENT, format!("blob {digest} in a test is 20 bytes, its descriptor says 21")),
+            (b"", CONTENT, format!("blob {digest} in a test is 0 bytes, its descriptor says 21")),
+            (
+                b"the content of a blob!",
+                CONTENT,
+                format!("blob {digest} in a test is 22 bytes, its descriptor says 21"),
+            ),
+            // However long it is, one byte too many is seen.
+            (&[b'x'; 10_000], CONTENT, format!("blob {digest} in a test is 22 bytes, its descriptor says 21")),
+            (b"x", b"", format!("blob {} in a test is 1 bytes, its descriptor says 0", Digest::of(b""))),
+            (
+                b"y",
+                b"x",
+                format!("blob {} in a test is altered: its content has digest {}", Digest::of(b"x"), Digest::of(b"y")),
+            ),
+        ];
+        for (content, expected, message) in cases {
+            for piece in [1, 7, 100_000] {
+                let error = read_all(verify(Pieces::new(content, piece), expected)).expect_err(&message);
+                assert_eq!(error.to_string(), message, "{piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_bytes_come_only_when_all_is_right() {
+        let altered = b"the content of a blub";
+        let mut reader = verify(altered.as_slice(), CONTENT);
+        let mut exactly = vec![0; CONTENT.len()];
+        let error = reader.read_exact(&mut exactly).expect_err("it is altered");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        // The same holds for one who goes on reading.
+        assert_eq!(reader.read(&mut exactly).expect_err("still").to_string(), error.to_string());
+        let mut reader = verify(CONTENT, CONTENT);
+        reader.read_exact(&mut exactly).unwrap();
+        assert_eq!(exactly, CONTENT);
+        assert_eq!(reader.read(&mut exactly).unwrap(), 0);
+    }
+
+    #[test]
+    fn an_empty_blob_is_checked_too() {
+        let mut reader = VerifyReader::new(io::empty(), "a test", Digest::of(b"x"), 0);
+        let error = reader.read(&mut [0; 8]).expect_err("another digest");
+        let (expected, found) = (Digest::of(b"x"), Digest::of(b""));
+        assert_eq!(error.to_string(), format!("blob {expected} in a test is altered: its content has digest {found}"));
+    }
+
+    #[test]
+    fn reads_no_more_than_one_byte_too_many() {
+        let mut source: &[u8] = &[b'x'; 10_000];
+        read_all(verify(&mut source, CONTENT)).expect_err("too long");
+        assert_eq!(source.len(), 10_000 - CONTENT.len() - 1);
+    }
+
+    #[test]
+    fn keeps_the_error_of_the_place() {
+        let end = Some(io::ErrorKind::ConnectionReset);
+        let error = read_all(verify(Pieces { end, ..Pieces::new(&CONTENT[..3], 2) }, CONTENT)).expect_err("reset");
+        assert!(
+            matches!(&error, OciError::Io { source, .. } if source.kind() == io::ErrorKind::ConnectionReset),
+            "{error:?}"
+        );
+        assert_eq!(error.to_string(), format!("cannot read blob {} in a test", Digest::of(CONTENT)));
+        // One reader in another is one error.
+        let twice = read_all(verify(verify(b"x".as_slice(), b"y"), b"y")).expect_err("altered");
+        assert!(matches!(twice, OciError::Digest { .. }), "{twice:?}");
+        let url = || HttpError::Url("x".to_owned());
+        let error = OciError::from_io(io::Error::other(url()), "a test", "read");
+        assert_eq!(error.to_string(), url().to_string());
+        assert!(matches!(error, OciError::Http { .. }), "{error:?}");
     }
 }
