@@ -12,6 +12,8 @@ mod files;
 mod layout;
 #[cfg(feature = "publish")]
 mod layout_writer;
+mod referrers;
+mod registry;
 mod verify_reader;
 
 use std::io::{self, Read};
@@ -26,6 +28,7 @@ pub use describe::{Description, PlatformDescription, ReferrerDescription, descri
 pub use layout::Layout;
 #[cfg(feature = "publish")]
 pub use layout_writer::{LayoutWriter, write_archive};
+pub use registry::Registry;
 pub use verify_reader::VerifyReader;
 
 use crate::model::{Digest, Document, DocumentError, Selector};
@@ -143,6 +146,44 @@ pub enum OciError {
         #[from]
         source: HttpError,
     },
+    /// The registry wants to know who asks.
+    #[error("registry `{host}` wants credentials, which this version does not send")]
+    Credentials {
+        /// The registry.
+        host: String,
+    },
+    /// A page for a browser: a login page, a captive portal, a proxy.
+    #[error("registry answered with HTML instead of {what} (status {status}); is `{host}` behind a login page?")]
+    Html {
+        /// The registry.
+        host: String,
+        /// What was asked for.
+        what: &'static str,
+        /// The status of the answer.
+        status: u16,
+    },
+    /// More referrers than anybody attaches.
+    #[error("{origin} lists more than {limit} referrers of {subject}")]
+    TooManyReferrers {
+        /// The place.
+        origin: String,
+        /// What they refer to.
+        subject: Digest,
+        /// The most that is read.
+        limit: usize,
+    },
+    /// The tag that lists referrers holds something else.
+    #[error("{origin} cannot list the referrers of {subject}: its tag `{tag}` is {found}, expected an image index")]
+    ReferrersTag {
+        /// The place.
+        origin: String,
+        /// What they refer to.
+        subject: Digest,
+        /// The tag.
+        tag: String,
+        /// What the tag is instead.
+        found: String,
+    },
 }
 
 impl OciError {
@@ -150,6 +191,7 @@ impl OciError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Http { source } => source.hint(),
+            Self::ReferrersTag { .. } => Some("delete that tag; where the registry reserves it, push to another one"),
             _ => None,
         }
     }

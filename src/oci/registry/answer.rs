@@ -1,0 +1,64 @@
+//! What a registry's answer means. Pure: the answer was fetched before.
+
+use serde::Deserialize;
+
+use super::OciError;
+use crate::model::media_type::{DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, MANIFEST_LIMIT};
+use crate::model::{Digest, Document, json};
+use crate::net::{Fetched, Head};
+
+/// The field by which a document says what it is.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Typed {
+    #[serde(default)]
+    media_type: Option<String>,
+}
+
+/// Takes a good answer as a manifest or index, and compares it with the digest that the registry claims for it.
+pub(super) fn document(fetched: Fetched, origin: &str, what: &'static str) -> Result<Document, OciError> {
+    if fetched.is_html() {
+        return Err(refusal(&fetched, what));
+    }
+    let Fetched { head, body } = fetched;
+    let mut document = Document::new(head.content_type(), body);
+    if let Some(claimed) = claimed_digest(&head).filter(|claimed| *claimed != document.digest) {
+        return Err(OciError::Digest { origin: origin.to_owned(), expected: claimed, found: document.digest });
+    }
+    if ![INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST].contains(&document.media_type.as_str()) {
+        // Static file servers and some proxies know no type but `application/json`; the word inside is as good.
+        let what = format!("manifest {}", document.digest);
+        let typed: Typed = json::parse(&what, &document.bytes, MANIFEST_LIMIT)
+            .map_err(|source| OciError::Document { origin: origin.to_owned(), source: source.into() })?;
+        document.media_type = typed.media_type.unwrap_or(document.media_type);
+    }
+    Ok(document)
+}
+
+/// Refuses a blob that is announced with another length than its descriptor has.
+pub(super) fn check_length(head: &Head, origin: &str, digest: Digest, expected: u64) -> Result<(), OciError> {
+    let announced = head.header("content-length").and_then(|text| text.parse().ok());
+    match announced {
+        Some(found) if found != expected && head.content_type() == "text/html" => {
+            Err(OciError::Html { host: head.host(), what: "a blob", status: head.status() })
+        }
+        Some(found) if found != expected => Err(OciError::Size { origin: origin.to_owned(), digest, expected, found }),
+        _ => Ok(()),
+    }
+}
+
+/// The digest in the answer's header, where it is one that we use.
+pub(super) fn claimed_digest(head: &Head) -> Option<Digest> {
+    head.header("docker-content-digest")?.parse().ok()
+}
+
+/// The error that an answer is which is not `what` was asked for.
+pub(super) fn refusal(fetched: &Fetched, what: &'static str) -> OciError {
+    let status = fetched.head.status();
+    let host = fetched.head.host();
+    match status {
+        401 => OciError::Credentials { host },
+        200..300 if fetched.is_html() => OciError::Html { host, what, status },
+        _ => fetched.refusal().into(),
+    }
+}
