@@ -172,6 +172,14 @@ pub enum OciError {
         /// The most that is read.
         limit: usize,
     },
+    /// A manifest that is to be listed under a subject that is not its own.
+    #[error("manifest {digest} does not have {subject} as its subject")]
+    NotAReferrer {
+        /// The manifest.
+        digest: Digest,
+        /// The subject it was to have.
+        subject: Digest,
+    },
     /// The tag that lists referrers holds something else.
     #[error("{origin} cannot list the referrers of {subject}: its tag `{tag}` is {found}, expected an image index")]
     ReferrersTag {
@@ -184,6 +192,16 @@ pub enum OciError {
         /// What the tag is instead.
         found: String,
     },
+    /// Others kept overwriting the list of referrers.
+    #[error("{origin} did not keep the list of referrers of {subject}, although it was written {writes} times")]
+    ReferrersLost {
+        /// The place.
+        origin: String,
+        /// What they refer to.
+        subject: Digest,
+        /// How often it was written.
+        writes: u32,
+    },
 }
 
 impl OciError {
@@ -192,6 +210,7 @@ impl OciError {
         match self {
             Self::Http { source } => source.hint(),
             Self::ReferrersTag { .. } => Some("delete that tag; where the registry reserves it, push to another one"),
+            Self::ReferrersLost { .. } => Some("try again when nobody else attaches to the same image"),
             _ => None,
         }
     }

@@ -1,11 +1,16 @@
 //! A repository of a registry, over HTTP (distribution-spec 1.1): reading.
 //!
 //! What comes back was checked: manifests and blobs have the digest they were asked for by, and "no referrers" means
-//! that the registry said so. What an answer means is in `answer`.
+//! that the registry said so. Pushing is in `push`, what an answer means in `answer`.
 
 mod answer;
 #[cfg(test)]
 mod fault_registry;
+#[cfg(feature = "publish")]
+mod push;
+#[cfg(test)]
+#[cfg(feature = "publish")]
+mod push_tests;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +38,8 @@ pub struct Registry {
     repository: Repository,
     /// `…/v2/PATH/`.
     base: Url,
+    #[cfg(feature = "publish")]
+    learned: push::Learned,
 }
 
 /// What is under the tag that lists referrers.
@@ -56,7 +63,13 @@ impl Registry {
         let scheme = if repository.is_loopback() { "http" } else { "https" };
         let url = format!("{scheme}://{}/v2/{}/", api_host(repository.host()), repository.path());
         let base = Url::parse(&url).map_err(|_| HttpError::Url(visible(&url).into_owned()))?;
-        Ok(Self { client, repository, base })
+        Ok(Self {
+            client,
+            repository,
+            base,
+            #[cfg(feature = "publish")]
+            learned: push::Learned::default(),
+        })
     }
 
     /// A request to this registry.

@@ -1,0 +1,254 @@
+//! Pushing to a registry: blobs, manifests, referrers, and tags.
+//!
+//! Blobs are checked before they are sent and sent again after a fault. Where the registry keeps no list of referrers,
+//! it is kept here, under a tag that others write too and that can only be overwritten.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use oci_spec::image::Descriptor;
+use serde_json::Value;
+
+use super::{LONGEST_PAUSE, Registry, SHORTEST_PAUSE, Tagged, answer};
+use crate::model::media_type::{INDEX, MANIFEST_LIMIT};
+use crate::model::{Digest, Document, document, json};
+use crate::net::{Body, Fetched, HttpError, Method, Request};
+use crate::oci::referrers::{self, Merged};
+use crate::oci::{OciError, Sink, Source, VerifyReader};
+
+/// How often a list of referrers is written before we give up. Eight writers at once need two or three turns.
+const WRITES: u32 = 10;
+/// How often in a row our entries must be seen in a list that was written.
+const SIGHTINGS: u32 = 2;
+/// The longest pause that a slow registry is given between such looks.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The most that is read of an answer to something that was written.
+const ACKNOWLEDGEMENT: u64 = 64 * 1024;
+
+/// What a registry showed while it was pushed to.
+#[derive(Debug, Default)]
+pub(super) struct Learned {
+    /// The blobs it did not have when it was asked.
+    absent: BTreeSet<Digest>,
+    /// Whether it lists referrers itself.
+    lists_referrers: Option<bool>,
+}
+
+impl Registry {
+    fn put_document(&self, reference: &str, document: &Document) -> Request {
+        self.request(Method::PUT, self.url(&format!("manifests/{reference}")))
+            .header("Content-Type", document.media_type.clone())
+            .body(Body::bytes(document.bytes.clone()))
+    }
+
+    /// Checks that a manifest was taken, as the one it is.
+    fn accepted(&self, fetched: Fetched, digest: Digest) -> Result<Fetched, OciError> {
+        // Not 200: that is how pages for browsers answer everything.
+        if !matches!(fetched.head.status(), 201 | 202) {
+            return Err(answer::refusal(&fetched, "a receipt for a manifest"));
+        }
+        match answer::claimed_digest(&fetched.head) {
+            Some(found) if found != digest => Err(OciError::Digest { origin: self.origin(), expected: digest, found }),
+            _ => Ok(fetched),
+        }
+    }
+
+    fn push_document(&self, reference: &str, document: &Document) -> Result<Fetched, OciError> {
+        let fetched = self.client.fetch(&self.put_document(reference, document), ACKNOWLEDGEMENT)?;
+        self.accepted(fetched, document.digest)
+    }
+
+    /// Opens an upload and sends everything in one request. Chunks would be smaller, but registries disagree about
+    /// them (ECR drops later ones, Artifact Registry takes none).
+    fn upload(&self, digest: &Digest, body: &Body) -> Result<Fetched, HttpError> {
+        let request = self.request(Method::POST, self.url("blobs/uploads/")).body(Body::bytes(Vec::new()));
+        let opened = self.client.fetch_once(&request, ACKNOWLEDGEMENT)?;
+        if opened.head.status() != 202 {
+            return Ok(opened);
+        }
+        let mut url = opened.head.location()?;
+        // The location may have a query already, which is the registry's and stays as it is.
+        url.query_pairs_mut().append_pair("digest", &digest.to_string());
+        let request =
+            self.request(Method::PUT, url).header("Content-Type", "application/octet-stream").body(body.clone());
+        self.client.fetch_once(&request, ACKNOWLEDGEMENT)
+    }
+
+    /// Whether the registry itself lists referrers. Its word on a push is not enough: ECR says so and does not
+    /// (sigstore-js#1183).
+    fn lists_referrers(&mut self, subject: &Digest) -> Result<bool, OciError> {
+        if let Some(known) = self.learned.lists_referrers {
+            return Ok(known);
+        }
+        let lists = self.referrers_by_api(subject)?.is_some();
+        self.learned.lists_referrers = Some(lists);
+        Ok(lists)
+    }
+
+    /// Looks at the list that the registry keeps, and pushes again what is not in it: one that changes its list without
+    /// a lock forgets what was pushed at the same time (olareg 0.2).
+    fn settle_by_api(&self, subject: &Digest, referrers: &[Document]) -> Result<(), OciError> {
+        let look = || {
+            let listed = self.referrers_by_api(subject)?.unwrap_or_default();
+            let is_missing = |it: &&Document| !listed.iter().any(|entry| document::sha256(entry) == Some(it.digest));
+            let missing: Vec<&Document> = referrers.iter().filter(is_missing).collect();
+            Ok(if missing.is_empty() { None } else { Some(missing) })
+        };
+        let write = |missing: Vec<&Document>, _| {
+            missing.iter().try_for_each(|it| self.push_document(&it.digest.to_string(), it).map(drop))
+        };
+        self.settle(subject, 1, look, write)
+    }
+
+    /// Adds entries to the list under the tag. There is no way to write it only if nobody else did, so the one who
+    /// lost notices and writes again.
+    fn settle_by_tag(&self, subject: &Digest, ours: &[Value]) -> Result<(), OciError> {
+        let known = Cell::new(false);
+        let look = || {
+            let list = self.editable_list(subject, known.get())?;
+            known.set(known.get() || list.is_some());
+            match referrers::merge(list, ours) {
+                Merged::Complete => Ok(None),
+                Merged::Changed(list) => Ok(Some(list)),
+                Merged::Malformed => Err(self.reserved(subject, "an index without `manifests`")),
+                Merged::TooMany => Err(self.too_many(subject)),
+            }
+        };
+        let write = |list, writes| {
+            let written = self.write_list(subject, list, writes)?;
+            known.set(known.get() || written);
+            Ok(())
+        };
+        self.settle(subject, 0, look, write)
+    }
+
+    /// Looks what is missing and writes it, until nothing is: twice in a row, since others may still write what they
+    /// read before our turn, and once where nothing had to be written.
+    fn settle<T>(
+        &self,
+        subject: &Digest,
+        mut writes: u32,
+        look: impl Fn() -> Result<Option<T>, OciError>,
+        write: impl Fn(T, u32) -> Result<(), OciError>,
+    ) -> Result<(), OciError> {
+        let mut sightings = 0;
+        loop {
+            let begun = Instant::now();
+            match look()? {
+                None if writes == 0 || sightings + 1 == SIGHTINGS => return Ok(()),
+                None => sightings += 1,
+                Some(_) if writes == WRITES => {
+                    return Err(OciError::ReferrersLost { origin: self.origin(), subject: *subject, writes });
+                }
+                Some(missing) => {
+                    sightings = 0;
+                    writes += 1;
+                    write(missing, writes)?;
+                }
+            }
+            // Others may need as long from reading to writing as we did; and the more often we lost, the more there are.
+            let turn = begun.elapsed().min(PATIENCE);
+            self.client.pause(SHORTEST_PAUSE * writes + turn, LONGEST_PAUSE * writes + 2 * turn);
+        }
+    }
+
+    /// The list under the tag, as it is, or `None` where there is none yet.
+    fn editable_list(&self, subject: &Digest, known: bool) -> Result<Option<Value>, OciError> {
+        match self.fetch_tagged(subject, known)? {
+            Tagged::Nothing => Ok(None),
+            Tagged::Subject => Err(self.reserved(subject, "the image itself")),
+            Tagged::Index(document) => {
+                let what = format!("index {}", document.digest);
+                let list = json::parse(&what, &document.bytes, MANIFEST_LIMIT)
+                    .map_err(|source| OciError::Document { origin: self.origin(), source: source.into() })?;
+                Ok(Some(list))
+            }
+        }
+    }
+
+    fn reserved(&self, subject: &Digest, found: &str) -> OciError {
+        let tag = subject.referrers_tag();
+        OciError::ReferrersTag { origin: self.origin(), subject: *subject, tag, found: found.to_owned() }
+    }
+
+    /// Writes the list once, and returns whether that worked. A fault that passes is not answered by sending the same
+    /// list again, which is old by then: the next turn reads first. In the last turn the fault is the error.
+    fn write_list(&self, subject: &Digest, list: Vec<u8>, writes: u32) -> Result<bool, OciError> {
+        let list = Document::new(INDEX, list);
+        let result = self.client.fetch_once(&self.put_document(&subject.referrers_tag(), &list), ACKNOWLEDGEMENT);
+        match result {
+            Ok(fetched) if fetched.is_transient() && writes < WRITES => Ok(false),
+            Err(error) if error.is_transient() && writes < WRITES => Ok(false),
+            result => self.accepted(result?, list.digest).map(|_| true),
+        }
+    }
+}
+
+impl Sink for Registry {
+    fn has_blob(&mut self, descriptor: &Descriptor) -> Result<bool, OciError> {
+        let Some(digest) = document::sha256(descriptor) else { return Ok(false) };
+        let request = self.request(Method::HEAD, self.url(&format!("blobs/{digest}")));
+        let fetched = self.client.fetch(&request, 0)?;
+        match fetched.head.status() {
+            200 => Ok(true),
+            404 => {
+                self.learned.absent.insert(digest);
+                Ok(false)
+            }
+            _ => Err(answer::refusal(&fetched, "a blob")),
+        }
+    }
+
+    /// Does not read `content` where the registry has the blob.
+    fn put_blob(&mut self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<(), OciError> {
+        let digest = document::sha256(descriptor).ok_or_else(|| OciError::NotFound {
+            origin: self.origin(),
+            what: "place for a blob without a sha256 digest".to_owned(),
+        })?;
+        if !self.learned.absent.contains(&digest) && self.has_blob(descriptor)? {
+            return Ok(());
+        }
+        let mut content = VerifyReader::new(content, "the blob to push", digest, descriptor.size());
+        let directory = &self.client.settings().temporary;
+        // Checked as a whole before the first byte is sent, and kept so that it can be sent again.
+        let body = Body::spool(&mut content, directory)
+            .map_err(|error| OciError::from_io(error, &directory.to_string_lossy(), "write a temporary file"))?;
+        let fetched = self.client.converse(|| self.upload(&digest, &body))?;
+        match (fetched.head.method(), fetched.head.status()) {
+            ("PUT", 201 | 204) => {
+                self.learned.absent.remove(&digest);
+                Ok(())
+            }
+            _ => Err(answer::refusal(&fetched, "a receipt for a blob")),
+        }
+    }
+
+    fn put_manifest(&mut self, document: &Document) -> Result<(), OciError> {
+        self.push_document(&document.digest.to_string(), document).map(drop)
+    }
+
+    fn put_referrers(&mut self, subject: &Digest, referrers: &[Document]) -> Result<(), OciError> {
+        let origin = self.origin();
+        let entries =
+            referrers.iter().map(|it| referrers::entry(&origin, subject, it)).collect::<Result<Vec<_>, _>>()?;
+        let mut understood = true;
+        for referrer in referrers {
+            let fetched = self.push_document(&referrer.digest.to_string(), referrer)?;
+            understood &= fetched.head.header("oci-subject") == Some(&subject.to_string());
+        }
+        if referrers.is_empty() {
+            return Ok(());
+        }
+        if understood && self.lists_referrers(subject)? {
+            self.settle_by_api(subject, referrers)
+        } else {
+            self.settle_by_tag(subject, &entries)
+        }
+    }
+
+    fn tag(&mut self, tag: &str, document: &Document) -> Result<(), OciError> {
+        self.push_document(tag, document).map(drop)
+    }
+}
