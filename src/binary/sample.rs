@@ -41,6 +41,13 @@ impl Default for Sample {
 }
 
 impl Sample {
+    /// A static program for linux/amd64 whose bytes differ from those of other names.
+    #[cfg(feature = "publish")]
+    pub(crate) fn named(name: &str) -> Vec<u8> {
+        let go = go_build_info("go1.26.3", &format!("path\texample.com/cni/{name}\nmod\texample.com/cni\tv1.2.3\t\n"));
+        Self { go: Some(go), ..Self::default() }.bytes()
+    }
+
     fn number(&self, value: u64, width: usize) -> Vec<u8> {
         let bytes = value.to_be_bytes();
         let mut bytes = bytes[8 - width..].to_vec();

@@ -13,7 +13,7 @@ use oci_spec::image::{
 use semver::Version;
 
 use super::{FileManifest, Layer};
-use crate::model::{Digest, Document, Platform, json, media_type};
+use crate::model::{Digest, Document, Platform, json, media_type, rfc3339};
 
 /// Where a bundle has its plugins.
 pub const PLUGIN_DIRECTORY: &str = "opt/cni/bin";
@@ -42,7 +42,7 @@ struct Kind<'a> {
     version: &'a Version,
     user: &'static str,
     starts_the_tool: bool,
-    label: Option<Digest>,
+    files: Option<Vec<u8>>,
 }
 
 impl Image {
@@ -56,7 +56,7 @@ impl Image {
             // Numeric and with a group: the kubelet checks `runAsNonRoot` against numbers alone.
             user: "65532:65532",
             starts_the_tool: files.tool.is_some(),
-            label: Some(Digest::of(&files.to_bytes())),
+            files: Some(files.to_bytes()),
         };
         let layers = [(plugins, "cnister: plugins"), (tool, "cnister: tool and bundle.json")];
         kind.image(&files.platform, &layers, epoch)
@@ -71,7 +71,7 @@ impl Image {
             // It writes to the host's plugin directory.
             user: "0:0",
             starts_the_tool: true,
-            label: None,
+            files: None,
         };
         kind.image(platform, &[(tool, "cnister: tool")], epoch)
     }
@@ -92,7 +92,7 @@ impl Kind<'_> {
             .media_type(media_type::MANIFEST)
             .artifact_type(self.artifact_type)
             .config(config.descriptor())
-            .layers(layers.iter().map(|(layer, _)| layer.descriptor()).collect::<Vec<_>>())
+            .layers(self.descriptors(layers))
             .annotations(self.annotations())
             .build()
             .expect("every required field is set above");
@@ -105,10 +105,23 @@ impl Kind<'_> {
         }
     }
 
+    /// The layers; the last of a bundle carries the text of the `bundle.json` in it.
+    fn descriptors(&self, layers: &[(&Layer, &str)]) -> Vec<Descriptor> {
+        let mut descriptors: Vec<_> = layers.iter().map(|(layer, _)| layer.descriptor()).collect();
+        if let (Some(files), Some(last)) = (&self.files, descriptors.last_mut()) {
+            let mut annotations = last.annotations().clone().unwrap_or_default();
+            let text = String::from_utf8(files.clone()).expect("JSON is UTF-8");
+            annotations.insert(media_type::FILES_ANNOTATION.to_owned(), text);
+            last.set_annotations(Some(annotations));
+        }
+        descriptors
+    }
+
     fn config(&self, platform: &Platform, layers: &[(&Layer, &str)], epoch: u64) -> Document {
         let created = rfc3339(epoch);
         let mut labels = self.annotations();
-        labels.extend(self.label.map(|digest| (media_type::BUNDLE_LABEL.to_owned(), digest.to_string())));
+        let label = self.files.as_deref().map(Digest::of);
+        labels.extend(label.map(|digest| (media_type::BUNDLE_LABEL.to_owned(), digest.to_string())));
         let mut config = ConfigBuilder::default().user(self.user).working_dir("/").labels(labels);
         if self.starts_the_tool {
             config = config.entrypoint([format!("/{TOOL_PATH}")]);
@@ -162,21 +175,6 @@ impl Image {
         descriptor.set_artifact_type(Some(self.artifact_type.into()));
         descriptor
     }
-}
-
-/// Writes seconds since 1970 as RFC 3339 has it, in UTC (days to a date as in H. Hinnant, "chrono-Compatible Low-Level
-/// Date Algorithms", `civil_from_days`).
-fn rfc3339(epoch: u64) -> String {
-    let (days, seconds) = (epoch / 86_400 + 719_468, epoch % 86_400);
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    // Months from March, so that the leap day is the last of its year.
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
 #[cfg(test)]
@@ -257,7 +255,11 @@ mod tests {
         assert_eq!(value(&image.manifest)["artifactType"], media_type::BUNDLE);
         assert_eq!(value(&image.manifest)["mediaType"], media_type::MANIFEST);
         assert_eq!(manifest.config(), &image.config.descriptor());
-        assert_eq!(manifest.layers(), &vec![layer("plugins").descriptor(), layer("tool").descriptor()]);
+        let [plugins, tool] = manifest.layers().as_slice() else { panic!("two layers") };
+        assert_eq!(plugins, &layer("plugins").descriptor());
+        assert_eq!(tool.digest(), layer("tool").descriptor().digest());
+        let carried = &tool.annotations().as_ref().unwrap()[media_type::FILES_ANNOTATION];
+        assert_eq!(carried.as_bytes(), files("linux/arm64").to_bytes());
     }
 
     #[test]
@@ -303,28 +305,12 @@ mod tests {
             [&image.config, &image.manifest, &index(std::slice::from_ref(&image))].map(|d| d.digest.to_string());
         let golden = [
             "sha256:f51848ff317fa9e0d6a46e46188071f5d5711975322c2d4de98bd9c3cd8a462e",
-            "sha256:4deb5f92c54edbc7e2ed95438e3fb49ecffd8b0fe58e9c6826c29b5b71aec08b",
-            "sha256:5106a2177f880734bf77ae14c728d20eb051701ef5b6c33244251f62b24c6a51",
+            "sha256:b5cb3747f215a49aed042b9d9f562449729c6f510179fcb0fbbb2bf989e4e218",
+            "sha256:d4e01cb1704e3075eacec3f9bda09503964eca1da8e17c46c9d7db17bdece21a",
         ];
         assert_eq!(found, golden);
         for _ in 0..20 {
             assert_eq!(bundle("linux/amd64"), image);
-        }
-    }
-
-    #[test]
-    fn writes_times_as_rfc_3339() {
-        for (epoch, expected) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_399, "2000-02-28T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (951_868_800, "2000-03-01T00:00:00Z"),
-            (1_709_164_800, "2024-02-29T00:00:00Z"),
-            (1_767_225_599, "2025-12-31T23:59:59Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-            (8_589_934_591, "2242-03-16T12:56:31Z"),
-        ] {
-            assert_eq!(rfc3339(epoch), expected);
         }
     }
 }

@@ -7,6 +7,8 @@ mod compression;
 #[cfg(any(feature = "publish", test))]
 pub mod definition;
 #[cfg(any(feature = "publish", test))]
+mod encoder;
+#[cfg(any(feature = "publish", test))]
 mod gzip;
 #[cfg(any(feature = "publish", test))]
 pub mod layer;

@@ -12,6 +12,7 @@ mod platform;
 mod plugin_name;
 mod reference;
 mod text;
+mod time;
 pub mod yaml;
 
 pub use digest::{Digest, Hasher, ParseDigestError};
@@ -22,4 +23,5 @@ pub use platform::{ParsePlatformError, Platform};
 pub use plugin_name::{ParsePluginNameError, PluginName};
 pub use reference::{Location, ParseReferenceError, Reference, RegistryReference, Repository, Selector};
 pub use text::{BundleName, ParseBundleNameError, visible};
+pub use time::rfc3339;
 pub use yaml::YamlError;

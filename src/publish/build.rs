@@ -1,0 +1,473 @@
+//! The build: a definition, its files and the tool become an image.
+//!
+//! It decides nothing about bytes (that is [`crate::bundle`]'s) and nothing about where they go: a [`BlobStore`] takes
+//! them. Manifests and the index are returned and not stored, since what refers to a blob is written after it, and a
+//! tag last of all.
+
+use std::io::{self, Write};
+
+use semver::Version;
+
+use super::source::{Directories, SourceError, Tool};
+use crate::bundle::definition::ToolChoice;
+use crate::bundle::{Compression, Definition, Entry, EntryKind, FileManifest, Image, Layer, LayerError, ManifestError};
+use crate::bundle::{compose, layer};
+use crate::model::{Digest, Document, Platform, media_type};
+use crate::oci::OciError;
+
+/// A place for blobs whose digest is known only when they are written.
+pub trait BlobStore {
+    /// Calls `write` once and keeps what it writes under its digest; returns the digest and the size. Where `write`
+    /// fails, nothing is kept.
+    fn store(&mut self, write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> Result<(Digest, u64), OciError>;
+}
+
+/// What was built. Layers and configurations are in the store; the rest is here.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The index of all platforms.
+    pub index: Document,
+    /// The image of each platform, in the order of the definition.
+    pub images: Vec<Image>,
+    /// The file manifest of each bundle's platform, in the same order; none for the tool image.
+    pub files: Vec<FileManifest>,
+}
+
+/// Why nothing was built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A file that cannot be taken in.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A layer that cannot be written.
+    #[error("in the layers of {platform}")]
+    Layer {
+        /// The platform.
+        platform: Platform,
+        /// Why.
+        source: LayerError,
+    },
+    /// A store that fails.
+    #[error(transparent)]
+    Store(#[from] OciError),
+    /// A store that keeps something else than it was given.
+    #[error("the store kept {found}, and {expected} was written")]
+    Stored {
+        /// What was written.
+        expected: Digest,
+        /// What the store says it kept.
+        found: Digest,
+    },
+    /// No program for an image that shall start one.
+    #[error("there is no tool for {platform}, only {found}; give one with `--tool`, or write `tool: none`")]
+    NoTool {
+        /// The platform.
+        platform: Platform,
+        /// The platforms that there is a tool for.
+        found: String,
+    },
+    /// Two programs for one platform.
+    #[error("there are two tools for {0}")]
+    TwoTools(Platform),
+    /// Facts that a node would refuse.
+    #[error("{platform} would have a file manifest that no node accepts")]
+    Manifest {
+        /// The platform.
+        platform: Platform,
+        /// Why it would be refused.
+        source: ManifestError,
+    },
+}
+
+/// Builds the bundle of a definition. `tools` are what there is: the definition decides whether one is used, and those
+/// of other platforms are left alone.
+pub fn build(
+    definition: &Definition,
+    directories: &Directories,
+    tools: &[Tool],
+    epoch: u64,
+    store: &mut dyn BlobStore,
+) -> Result<Built, BuildError> {
+    let (mut images, mut all_files) = (Vec::new(), Vec::new());
+    for platform in &definition.platforms {
+        // Before the work on the layers, which takes a while.
+        let tool = match definition.tool {
+            ToolChoice::Required => Some(tool_of(platform, tools)?),
+            ToolChoice::None => None,
+        };
+        let (image, files) = build_platform(definition, platform, directories, tool, epoch, store)?;
+        images.push(image);
+        all_files.push(files);
+    }
+    Ok(Built { index: compose::index(&images), images, files: all_files })
+}
+
+/// Builds the tool image: one platform for each tool.
+pub fn build_tool(
+    version: &Version,
+    tools: &[Tool],
+    compression: Compression,
+    epoch: u64,
+    store: &mut dyn BlobStore,
+) -> Result<Built, BuildError> {
+    let mut images = Vec::new();
+    for tool in tools {
+        let tool = tool_of(&tool.platform, tools)?;
+        let layer = store_layer(store, &tool.platform, vec![tool.entry(compose::TOOL_PATH)], compression, epoch)?;
+        let image = Image::tool(version, &tool.platform, &layer, epoch);
+        store_bytes(store, &image.config.bytes)?;
+        images.push(image);
+    }
+    Ok(Built { index: compose::index(&images), images, files: Vec::new() })
+}
+
+fn build_platform(
+    definition: &Definition,
+    platform: &Platform,
+    directories: &Directories,
+    tool: Option<&Tool>,
+    epoch: u64,
+    store: &mut dyn BlobStore,
+) -> Result<(Image, FileManifest), BuildError> {
+    let mut plugins = Vec::new();
+    for plugin in &definition.plugins {
+        let source = definition.source(&plugin.source).expect("a parsed definition has the sources that it names");
+        plugins.push(directories.open(source, &plugin.name, platform)?);
+    }
+    plugins.sort_by(|a, b| a.facts.name.cmp(&b.facts.name));
+    let facts = plugins.iter().map(|plugin| plugin.facts.clone()).collect();
+
+    let entries = plugins.iter_mut().map(|plugin| plugin.entry(compose::PLUGIN_DIRECTORY));
+    let entries = entries.collect::<Result<Vec<_>, _>>()?;
+    let plugin_layer = store_layer(store, platform, entries, definition.compression, epoch)?;
+
+    let files = FileManifest {
+        media_type: media_type::BUNDLE.to_owned(),
+        name: definition.name.clone(),
+        version: definition.version.clone(),
+        platform: platform.clone(),
+        diff_id: plugin_layer.diff_id,
+        plugins: facts,
+        tool: tool.map(|tool| tool.facts.clone()),
+    };
+    let bytes = files.to_bytes();
+    FileManifest::parse(&bytes).map_err(|source| BuildError::Manifest { platform: platform.clone(), source })?;
+    let mut entries = vec![Entry::of_bytes(compose::FILE_MANIFEST_PATH, EntryKind::Document, &bytes)];
+    entries.extend(tool.map(|tool| tool.entry(compose::TOOL_PATH)));
+    let tool_layer = store_layer(store, platform, entries, definition.compression, epoch)?;
+
+    let image = Image::bundle(&files, &plugin_layer, &tool_layer, epoch);
+    store_bytes(store, &image.config.bytes)?;
+    Ok((image, files))
+}
+
+/// The only tool of a platform.
+fn tool_of<'a>(platform: &Platform, tools: &'a [Tool]) -> Result<&'a Tool, BuildError> {
+    let mut matching = tools.iter().filter(|tool| tool.platform == *platform);
+    match (matching.next(), matching.next()) {
+        (Some(tool), None) => Ok(tool),
+        (Some(_), Some(_)) => Err(BuildError::TwoTools(platform.clone())),
+        (None, _) => {
+            let found: Vec<_> = tools.iter().map(|tool| tool.platform.to_string()).collect();
+            let found = if found.is_empty() { "none at all".to_owned() } else { found.join(", ") };
+            Err(BuildError::NoTool { platform: platform.clone(), found })
+        }
+    }
+}
+
+fn store_layer(
+    store: &mut dyn BlobStore,
+    platform: &Platform,
+    entries: Vec<Entry<'_>>,
+    compression: Compression,
+    epoch: u64,
+) -> Result<Layer, BuildError> {
+    let mut entries = Some(entries);
+    let mut outcome = None;
+    let stored = store.store(&mut |output| {
+        let entries = entries.take().ok_or_else(|| io::Error::other("the layer was written already"))?;
+        let written = layer::write(entries, compression, epoch, output);
+        let result = written.as_ref().map(|_| ()).map_err(|error| io::Error::other(error.to_string()));
+        outcome = Some(written);
+        result
+    });
+    // Where the layer itself fails, the store repeats it in fewer words.
+    let layer = match outcome {
+        Some(Err(source)) => return Err(BuildError::Layer { platform: platform.clone(), source }),
+        Some(Ok(layer)) => Some(layer),
+        None => None,
+    };
+    let (found, _) = stored?;
+    match layer {
+        Some(layer) if layer.digest == found => Ok(layer),
+        layer => Err(BuildError::Stored { expected: layer.map_or(Digest::of(b""), |layer| layer.digest), found }),
+    }
+}
+
+fn store_bytes(store: &mut dyn BlobStore, bytes: &[u8]) -> Result<(), BuildError> {
+    let (found, _) = store.store(&mut |output| output.write_all(bytes))?;
+    let expected = Digest::of(bytes);
+    if found == expected { Ok(()) } else { Err(BuildError::Stored { expected, found }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::io::Read;
+    use std::path::Path;
+
+    use super::*;
+    use crate::binary::sample::Sample;
+    use crate::bundle::Linkage;
+    use crate::model::document;
+    use crate::publish::DirectoryOverride;
+    use crate::publish::source::tests::definition;
+
+    /// A store in memory.
+    #[derive(Debug, Default)]
+    struct Memory(BTreeMap<Digest, Vec<u8>>);
+
+    impl BlobStore for Memory {
+        fn store(
+            &mut self,
+            write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+        ) -> Result<(Digest, u64), OciError> {
+            let mut bytes = Vec::new();
+            write(&mut bytes).map_err(|source| OciError::Io {
+                origin: "memory".to_owned(),
+                action: "write a blob".to_owned(),
+                source,
+            })?;
+            let (digest, size) = (Digest::of(&bytes), bytes.len() as u64);
+            self.0.insert(digest, bytes);
+            Ok((digest, size))
+        }
+    }
+
+    impl Memory {
+        /// The files of a layer with their permissions, after checking its digests.
+        fn files(&self, layer: &oci_spec::image::Descriptor, diff_id: &str) -> BTreeMap<String, (u32, Vec<u8>)> {
+            let bytes = &self.0[&document::sha256(layer).unwrap()];
+            assert_eq!(bytes.len() as u64, layer.size());
+            let compression = Compression::of_media_type(layer.media_type().as_ref()).unwrap();
+            let mut archive = Vec::new();
+            compression.decoder(bytes.as_slice()).unwrap().read_to_end(&mut archive).unwrap();
+            assert_eq!(Digest::of(&archive).to_string(), diff_id);
+            let mut files = BTreeMap::new();
+            for entry in tar::Archive::new(archive.as_slice()).entries().unwrap() {
+                let mut entry = entry.unwrap();
+                let mut content = Vec::new();
+                entry.read_to_end(&mut content).unwrap();
+                if entry.header().entry_type().is_file() {
+                    let path = entry.path().unwrap().to_str().unwrap().to_owned();
+                    files.insert(path, (entry.header().mode().unwrap(), content));
+                }
+            }
+            files
+        }
+    }
+
+    /// A folder with plugins for two platforms and a tool for each.
+    fn folder() -> (tempfile::TempDir, Vec<Tool>) {
+        let folder = tempfile::tempdir().unwrap();
+        for (architecture, machine) in [("amd64", 62), ("arm64", 183)] {
+            let directory = folder.path().join(format!("cni-{architecture}"));
+            fs::create_dir(&directory).unwrap();
+            for (name, entry) in [("bridge", 1), ("macvlan", 2)] {
+                fs::write(directory.join(name), Sample { machine, entry, ..Sample::default() }.bytes()).unwrap();
+            }
+            fs::write(folder.path().join(architecture), Sample { machine, entry: 3, ..Sample::default() }.bytes())
+                .unwrap();
+        }
+        let tools = ["amd64", "arm64"].map(|name| Tool::open(&folder.path().join(name)).unwrap());
+        (folder, tools.to_vec())
+    }
+
+    fn build_in(folder: &Path, definition: &Definition, tools: &[Tool]) -> Result<(Built, Memory), BuildError> {
+        let mut store = Memory::default();
+        let directories = Directories::new(definition, folder, Vec::new()).unwrap();
+        let built = build(definition, &directories, tools, 0, &mut store)?;
+        Ok((built, store))
+    }
+
+    /// Follows the chain from the index to every file, as a verifier does.
+    fn check_chain(built: &Built, store: &Memory) {
+        let index = built.index.index().unwrap();
+        assert_eq!(index.manifests().len(), built.images.len());
+        for (image, files) in built.images.iter().zip(&built.files) {
+            let listed = index.manifests().iter().find(|entry| document::sha256(entry) == Some(image.manifest.digest));
+            assert_eq!(document::platform(listed.unwrap()).as_ref(), Some(&image.platform));
+            let manifest = image.manifest.manifest().unwrap();
+            let config = &store.0[&document::sha256(manifest.config()).unwrap()];
+            let config: serde_json::Value = serde_json::from_slice(config).unwrap();
+            let diff_id = |index: usize| config["rootfs"]["diff_ids"][index].as_str().unwrap();
+            let [plugins, tool] = manifest.layers().as_slice() else { panic!("two layers") };
+
+            let tool = store.files(tool, diff_id(1));
+            let bytes = &tool[compose::FILE_MANIFEST_PATH].1;
+            assert_eq!(config["config"]["Labels"][media_type::BUNDLE_LABEL], Digest::of(bytes).to_string());
+            assert_eq!(&FileManifest::parse(bytes).unwrap(), files);
+            assert_eq!(
+                (files.platform.clone(), files.diff_id.to_string().as_str()),
+                (image.platform.clone(), diff_id(0))
+            );
+            let packed = tool.get(compose::TOOL_PATH).map(|(mode, content)| (*mode, Digest::of(content)));
+            assert_eq!(packed, files.tool.as_ref().map(|tool| (0o755, tool.digest)));
+
+            let packed: Vec<_> = store
+                .files(plugins, diff_id(0))
+                .into_iter()
+                .map(|(path, (mode, content))| (path, mode, Digest::of(&content), content.len() as u64))
+                .collect();
+            let listed: Vec<_> = files
+                .plugins
+                .iter()
+                .map(|plugin| (format!("opt/cni/bin/{}", plugin.name), 0o755, plugin.digest, plugin.size))
+                .collect();
+            assert_eq!(packed, listed);
+        }
+    }
+
+    #[test]
+    fn an_index_leads_to_every_file() {
+        let (folder, tools) = folder();
+        let definition = definition("linux/arm64, linux/amd64", "macvlan, bridge");
+        let (built, store) = build_in(folder.path(), &definition, &tools).unwrap();
+        check_chain(&built, &store);
+        let platforms: Vec<_> = built.images.iter().map(|image| image.platform.to_string()).collect();
+        assert_eq!(platforms, ["linux/arm64", "linux/amd64"]);
+        // Two layers and a configuration for each of two platforms.
+        assert_eq!(store.0.len(), 6);
+    }
+
+    #[test]
+    fn the_order_of_the_definition_does_not_change_the_image() {
+        let (folder, tools) = folder();
+        let index = |platforms: &str, plugins: &str| {
+            let definition = definition(platforms, plugins);
+            build_in(folder.path(), &definition, &tools).unwrap().0.index
+        };
+        let first = index("linux/arm64, linux/amd64", "macvlan, bridge");
+        assert_eq!(index("linux/amd64, linux/arm64", "bridge, macvlan"), first);
+        assert!(index("linux/amd64, linux/arm64", "bridge") != first);
+    }
+
+    #[test]
+    fn a_bundle_without_a_tool_needs_none() {
+        let (folder, tools) = folder();
+        let definition = definition("linux/amd64", "bridge");
+        let error = |tools: &[Tool]| build_in(folder.path(), &definition, tools).expect_err("refused").to_string();
+        let hint = "give one with `--tool`, or write `tool: none`";
+        assert_eq!(error(&[]), format!("there is no tool for linux/amd64, only none at all; {hint}"));
+        assert_eq!(error(&tools[1..]), format!("there is no tool for linux/amd64, only linux/arm64; {hint}"));
+        assert_eq!(error(&[tools.clone(), tools.clone()].concat()), "there are two tools for linux/amd64");
+        let definition = Definition { tool: ToolChoice::None, ..definition };
+        let (built, store) = build_in(folder.path(), &definition, &[]).unwrap();
+        check_chain(&built, &store);
+        assert_eq!(built.files[0].tool, None);
+    }
+
+    #[test]
+    fn a_store_that_fails_or_lies_is_an_error() {
+        struct Full;
+        impl BlobStore for Full {
+            fn store(
+                &mut self,
+                write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+            ) -> Result<(Digest, u64), OciError> {
+                struct NoSpace;
+                impl Write for NoSpace {
+                    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                        Err(io::ErrorKind::StorageFull.into())
+                    }
+                    fn flush(&mut self) -> io::Result<()> {
+                        Ok(())
+                    }
+                }
+                write(&mut NoSpace).expect_err("full");
+                Ok((Digest::of(b"other"), 5))
+            }
+        }
+        struct Lying;
+        impl BlobStore for Lying {
+            fn store(
+                &mut self,
+                write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+            ) -> Result<(Digest, u64), OciError> {
+                write(&mut io::sink()).map(|()| (Digest::of(b"other"), 5)).map_err(|_| unreachable!())
+            }
+        }
+        let (folder, tools) = folder();
+        let definition = definition("linux/amd64", "bridge");
+        let directories = Directories::new(&definition, folder.path(), Vec::new()).unwrap();
+        let error =
+            |store: &mut dyn BlobStore| build(&definition, &directories, &tools, 0, store).expect_err("refused");
+        let full = error(&mut Full);
+        assert_eq!(full.to_string(), "in the layers of linux/amd64");
+        let BuildError::Layer { source: LayerError::Write(source), .. } = full else { panic!("{full:?}") };
+        assert_eq!(source.kind(), io::ErrorKind::StorageFull);
+        assert!(matches!(error(&mut Lying), BuildError::Stored { .. }));
+    }
+
+    #[test]
+    fn a_file_that_changes_during_the_build_is_an_error() {
+        let (folder, tools) = folder();
+        let definition = definition("linux/amd64", "bridge");
+        let directories = Directories::new(&definition, folder.path(), Vec::new()).unwrap();
+        let source = &definition.sources[0];
+        let mut plugin = directories.open(source, &definition.plugins[0].name, &tools[0].platform).unwrap();
+        let path = folder.path().join("cni-amd64/bridge");
+        let mut content = fs::read(&path).unwrap();
+        content.push(0);
+        fs::write(&path, content).unwrap();
+        let entries = vec![plugin.entry("opt/cni/bin").unwrap()];
+        let mut store = Memory::default();
+        let error = store_layer(&mut store, &tools[0].platform, entries, Compression::None, 0).expect_err("changed");
+        assert!(matches!(error, BuildError::Layer { source: LayerError::Size { .. }, .. }), "{error:?}");
+        assert!(store.0.is_empty());
+    }
+
+    #[test]
+    fn the_tool_image_has_a_platform_for_each_tool() {
+        let (_folder, tools) = folder();
+        let mut store = Memory::default();
+        let built = build_tool(&Version::new(0, 1, 0), &tools, Compression::Gzip, 0, &mut store).unwrap();
+        assert_eq!((built.images.len(), built.files.len()), (2, 0));
+        for (image, tool) in built.images.iter().zip(&tools) {
+            let manifest = image.manifest.manifest().unwrap();
+            let config = &store.0[&document::sha256(manifest.config()).unwrap()];
+            let config: serde_json::Value = serde_json::from_slice(config).unwrap();
+            let diff_id = config["rootfs"]["diff_ids"][0].as_str().unwrap();
+            let files = store.files(&manifest.layers()[0], diff_id);
+            let (path, (mode, content)) = files.into_iter().next().unwrap();
+            assert_eq!((path.as_str(), mode, Digest::of(&content)), (compose::TOOL_PATH, 0o755, tool.facts.digest));
+        }
+        let twice =
+            build_tool(&Version::new(0, 1, 0), &[tools.clone(), tools].concat(), Compression::Gzip, 0, &mut store);
+        assert!(matches!(twice, Err(BuildError::TwoTools(_))));
+    }
+
+    #[test]
+    fn the_debian_bundle_builds_from_real_plugins() {
+        let Some(plugins) = std::env::var_os("PLUGINS") else {
+            eprintln!("skipped: set PLUGINS to the directory of Debian's plugins");
+            return;
+        };
+        let bundles = Path::new(env!("CARGO_MANIFEST_DIR")).join("bundles");
+        let text = fs::read_to_string(bundles.join("debian.yaml")).unwrap();
+        let definition = Definition::parse("debian.yaml", &text).unwrap();
+        let directory: DirectoryOverride = format!("debian={}", plugins.to_str().unwrap()).parse().unwrap();
+        let directories = Directories::new(&definition, &bundles, vec![directory]).unwrap();
+        let (_folder, tools) = folder();
+        let mut store = Memory::default();
+        let built = build(&definition, &directories, &tools, 0, &mut store).unwrap();
+        check_chain(&built, &store);
+        for plugin in &built.files[0].plugins {
+            let interpreter = "/lib64/ld-linux-x86-64.so.2".to_owned();
+            assert_eq!(plugin.linkage, Linkage::Dynamic { interpreter });
+            let go = plugin.go.as_ref().unwrap();
+            assert!(go.go.starts_with("go1.") && go.path.ends_with(plugin.name.as_str()), "{go:?}");
+        }
+    }
+}

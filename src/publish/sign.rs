@@ -1,0 +1,95 @@
+//! Signing an image the way cosign v3 does: a Sigstore bundle for the index and for every platform's manifest, stored
+//! as their referrers (cosign, specs/BUNDLE_SPEC.md).
+
+use std::collections::BTreeMap;
+
+use oci_spec::image::Descriptor;
+use serde_json::json;
+
+use super::keys::{KeyError, SigningKey};
+use crate::model::document::{descriptor, sha256};
+use crate::model::{Digest, Document, DocumentError, Selector, json as canonical, media_type};
+use crate::oci::{OciError, Sink, Source};
+use crate::trust::{COSIGN_SIGN, Statement, pae, write_bundle};
+
+/// One signature that was made.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Signed {
+    /// What was signed: the index or a platform's manifest.
+    pub subject: Digest,
+    /// The digest of the referrer that holds the signature.
+    pub referrer: Digest,
+}
+
+/// Why an image could not be signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// The image could not be read or the signature not stored.
+    #[error(transparent)]
+    Oci(#[from] OciError),
+    /// What should be signed is no index and no manifest.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// The key does not sign.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+/// Signs `root` and every manifest that it lists.
+///
+/// `name` is the repository that stands in the statement, and `created` the time that the referrers' annotation
+/// carries (RFC 3339); neither decides anything at verification.
+pub fn sign(
+    key: &SigningKey,
+    source: &dyn Source,
+    sink: &mut dyn Sink,
+    root: &Document,
+    name: &str,
+    created: &str,
+) -> Result<Vec<Signed>, SignError> {
+    let mut subjects = Vec::new();
+    if root.is_index() {
+        for entry in root.index()?.manifests() {
+            subjects.push(source.manifest(&Selector { tag: None, digest: sha256(entry) })?);
+        }
+    }
+    subjects.push(root.clone());
+
+    let empty = descriptor(media_type::EMPTY, Digest::of(b"{}"), 2);
+    let mut signed = Vec::new();
+    for subject in subjects {
+        let payload = Statement::image_signature(name, &subject.digest);
+        let signature = key.sign(&pae(media_type::IN_TOTO, &payload))?;
+        let bundle = write_bundle(&payload, &signature, &key.hint()?);
+        let layer = descriptor(media_type::SIGSTORE_BUNDLE, Digest::of(&bundle), bundle.len() as u64);
+        let referrer = referrer(&subject, &empty, &layer, created);
+        for (descriptor, bytes) in [(&empty, b"{}".as_slice()), (&layer, &bundle)] {
+            if !sink.has_blob(descriptor)? {
+                sink.put_blob(descriptor, &mut &*bytes)?;
+            }
+        }
+        sink.put_referrers(&subject.digest, std::slice::from_ref(&referrer))?;
+        signed.push(Signed { subject: subject.digest, referrer: referrer.digest });
+    }
+    Ok(signed)
+}
+
+/// The manifest that ties a bundle to its subject. Readers of fallback tags see only these annotations.
+fn referrer(subject: &Document, config: &Descriptor, layer: &Descriptor, created: &str) -> Document {
+    let annotations = BTreeMap::from([
+        ("org.opencontainers.image.created", created),
+        ("dev.sigstore.bundle.content", "dsse-envelope"),
+        ("dev.sigstore.bundle.predicateType", COSIGN_SIGN),
+    ]);
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": media_type::MANIFEST,
+        "artifactType": media_type::SIGSTORE_BUNDLE,
+        "config": config,
+        "layers": [layer],
+        "subject": subject.descriptor(),
+        "annotations": annotations,
+    });
+    Document::new(media_type::MANIFEST, canonical::canonical(&manifest))
+}
