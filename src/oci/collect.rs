@@ -9,8 +9,8 @@ use crate::model::document::{platform as platform_of, sha256};
 use crate::model::{Digest, Document, Platform, media_type};
 use crate::trust::{Evidence, EvidenceBuilder, EvidenceError, Needs, SignatureDocument, SigstoreBundle};
 
-/// The most referrers of one subject that are looked at.
-const MAX_REFERRERS: usize = 64;
+/// The most referrers of one subject that are looked at: each costs two requests.
+const MAX_REFERRERS: usize = 256;
 
 /// Which platforms' documents are collected.
 #[derive(Debug, Clone, Copy)]
@@ -21,27 +21,29 @@ pub enum Platforms<'a> {
     One(&'a Platform),
 }
 
-/// Which signature documents are collected.
-#[derive(Debug, Clone, Copy)]
-pub enum Keep<'a> {
-    /// All, so that a refusal can say what was there instead.
-    All,
-    /// Those that a policy asks for.
-    Needed(&'a Needs),
-}
-
 /// Why evidence could not be collected.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
     /// The place could not be read.
     #[error(transparent)]
     Oci(#[from] OciError),
+    /// Looking at some of them alone could miss the one signature that counts.
+    #[error("{subject} has {found} referrers in {origin}, the limit is {MAX_REFERRERS}")]
+    TooManyReferrers {
+        /// The place.
+        origin: String,
+        /// What they refer to.
+        subject: Digest,
+        /// How many there are.
+        found: usize,
+    },
     /// What was collected is not evidence.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
 }
 
-/// Collects the documents of an image and the signatures beside it.
+/// Collects the documents of an image and the statements beside it that a policy needs. Others are taken along while
+/// there is room, so that a refusal can say what was there instead; [`Evidence::needed`] drops them.
 ///
 /// Documents that cannot be parsed or are missing are left to [`crate::trust::verify`], which says what is wrong with
 /// the chain; an error here means that the place could not be read.
@@ -49,11 +51,11 @@ pub fn collect(
     source: &dyn Source,
     root: &Document,
     platforms: Platforms<'_>,
-    keep: Keep<'_>,
+    needs: &Needs,
 ) -> Result<Evidence, CollectError> {
     let mut builder = EvidenceBuilder::default();
     builder.document(root.clone());
-    signatures(source, &root.digest, keep, &mut builder)?;
+    signatures(source, &root.digest, needs, &mut builder)?;
     if root.is_index() {
         let index = root.index().ok();
         for entry in index.iter().flat_map(|index| index.manifests()) {
@@ -70,7 +72,7 @@ pub fn collect(
             };
             documents_below(source, &document, &mut builder)?;
             builder.document(document);
-            signatures(source, &digest, keep, &mut builder)?;
+            signatures(source, &digest, needs, &mut builder)?;
         }
     } else {
         documents_below(source, root, &mut builder)?;
@@ -101,10 +103,15 @@ fn carried_bundle_json(manifest: &ImageManifest) -> Option<&String> {
 fn signatures(
     source: &dyn Source,
     subject: &Digest,
-    keep: Keep<'_>,
+    needs: &Needs,
     builder: &mut EvidenceBuilder,
-) -> Result<(), OciError> {
-    for entry in source.referrers(subject)?.iter().take(MAX_REFERRERS) {
+) -> Result<(), CollectError> {
+    let referrers = source.referrers(subject)?;
+    if referrers.len() > MAX_REFERRERS {
+        let (origin, subject, found) = (source.origin(), *subject, referrers.len());
+        return Err(CollectError::TooManyReferrers { origin, subject, found });
+    }
+    for entry in &referrers {
         let Some(manifest) = referrer(source, entry, subject)? else { continue };
         // What the list says of an entry is not believed: only its manifest says what it holds.
         let [layer] = manifest.layers().as_slice() else { continue };
@@ -117,16 +124,17 @@ fn signatures(
             Ok(None) | Err(OciError::NotFound { .. }) => continue,
             // Somebody's broken blob beside the image is no signature; it must not hide the good one.
             Err(OciError::Digest { .. } | OciError::Size { .. }) => continue,
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
-        let wanted = match keep {
-            Keep::All => true,
-            Keep::Needed(needs) => SigstoreBundle::claim_of(&bytes)
-                .is_some_and(|claim| needs.predicate_types.contains(&claim.predicate_type)),
-        };
-        if wanted {
-            builder.signature(SignatureDocument { media_type, bytes });
+        let claim = SigstoreBundle::claim_of(&bytes);
+        let needed = claim.is_some_and(|claim| needs.predicate_types.contains(&claim.predicate_type));
+        if bytes.len() > builder.room() {
+            if needed {
+                return Err(EvidenceError::TooLong { found: Evidence::LIMIT - builder.room() + bytes.len() }.into());
+            }
+            continue;
         }
+        builder.signature(SignatureDocument { media_type, bytes });
     }
     Ok(())
 }
@@ -163,4 +171,73 @@ pub(super) fn small_blob(
     let read = source.blob(descriptor)?.read_to_end(&mut bytes);
     read.map_err(|error| OciError::from_io(error, &source.origin(), &format!("read blob {}", descriptor.digest())))?;
     Ok(Some(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::model::Selector;
+    use crate::oci::Layout;
+    use crate::trust::{COSIGN_SIGN, Key, is_signed};
+
+    /// Images signed by cosign 3.1.3 and 2.6.5 with a key, each with the tag or platform that is looked at and whether
+    /// the key `cosign.pub` signed it. Keyless and legacy signatures are not read yet.
+    const FIXTURES: [(&str, &str, bool); 17] = [
+        ("n-garbage-only", "index", false),
+        ("n-moved-to-child", "linux/amd64", false),
+        ("n-otherkey-plus-good", "index", true),
+        ("n-tampered-payload-key", "index", false),
+        ("n-unrelated-referrer", "index", false),
+        ("v2-key-sign-index-bundle-fbtag", "index", true),
+        ("v3-key-attest-index-fbtag", "index", false),
+        ("v3-key-attest-index-ref", "index", false),
+        ("v3-key-sign-index-fbtag", "index", true),
+        ("v3-key-sign-index-ref", "index", true),
+        ("v3-key-sign-recursive-ref", "index", true),
+        ("v3-key-sign-recursive-ref", "linux/amd64", true),
+        ("x-attest-signtype", "index", true),
+        ("x-message-signature", "index", false),
+        ("x-no-annotations", "index", true),
+        ("x-sig-with-attest-annotation", "index", true),
+        ("n-moved-keyless", "index", false),
+    ];
+
+    #[test]
+    fn agrees_with_images_that_cosign_signed() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/testdata/cosign");
+        let Ok(pem) = std::fs::read_to_string(folder.join("keys/cosign.pub")) else {
+            eprintln!("skipped: the fixtures made by cosign are not here");
+            return;
+        };
+        let other = std::fs::read_to_string(folder.join("keys/other.pub")).unwrap();
+        for (fixture, what, expected) in FIXTURES {
+            let layout = Layout::open(&folder.join(fixture)).unwrap();
+            // Where a fixture is about image B, its layout has a second tag.
+            let tag = Selector { tag: Some("v1".to_owned()), digest: None };
+            let root = layout.manifest(&tag).unwrap();
+            let needs = Needs { predicate_types: [COSIGN_SIGN.to_owned()].into() };
+            let evidence = collect(&layout, &root, Platforms::All, &needs).unwrap();
+            let subject = match what {
+                "index" => root.digest,
+                platform => {
+                    let index = root.index().unwrap();
+                    let entry = index.manifests().iter().find(|entry| platform_of(entry) == platform.parse().ok());
+                    sha256(entry.unwrap()).unwrap()
+                }
+            };
+            assert_eq!(
+                is_signed(&evidence, subject, Key::parse(&pem).unwrap(), COSIGN_SIGN),
+                expected,
+                "{fixture} {what}"
+            );
+            let by_other = fixture == "n-otherkey-plus-good";
+            assert_eq!(
+                is_signed(&evidence, subject, Key::parse(&other).unwrap(), COSIGN_SIGN),
+                by_other,
+                "{fixture} {what}"
+            );
+        }
+    }
 }

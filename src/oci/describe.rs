@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use super::Source;
-use super::collect::{CollectError, Keep, Platforms, collect, referrer};
+use super::collect::{CollectError, Platforms, collect, referrer};
 use crate::bundle::FileManifest;
 use crate::model::document::{platform as platform_of, sha256};
 use crate::model::{Digest, Document, Platform, media_type, visible};
-use crate::trust::{COSIGN_SIGN, SigstoreBundle};
+use crate::trust::{COSIGN_SIGN, Needs, SigstoreBundle};
 
 /// An image and what refers to it.
 #[derive(Debug, Clone, Serialize)]
@@ -63,7 +63,7 @@ impl ReferrerDescription {
 
 /// Describes an image.
 pub fn describe(source: &dyn Source, root: &Document) -> Result<Description, CollectError> {
-    let evidence = collect(source, root, Platforms::All, Keep::All)?;
+    let evidence = collect(source, root, Platforms::All, &Needs { predicate_types: [COSIGN_SIGN.to_owned()].into() })?;
     let invalid = |error| super::OciError::Document { origin: source.origin(), source: error };
     let mut platforms = Vec::new();
     let mut subjects = vec![root.digest];

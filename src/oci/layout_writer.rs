@@ -77,7 +77,7 @@ impl LayoutWriter {
     ) -> Result<(Digest, u64), OciError> {
         let (temporary, file) = self.temporary("blobs/sha256").map_err(self.io("create a blob"))?;
         let mut hasher = Hasher::new(io::BufWriter::with_capacity(128 * 1024, file));
-        write(&mut hasher).map_err(self.io("write a blob"))?;
+        write(&mut hasher).map_err(|error| OciError::from_io(error, &self.origin(), "write a blob"))?;
         let (digest, size, buffer) = hasher.finish();
         let file = buffer.into_inner().map_err(|error| self.io("write a blob")(error.into_error()))?;
         drop(file);

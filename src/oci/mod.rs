@@ -20,7 +20,7 @@ use std::io::{self, Read};
 
 use oci_spec::image::Descriptor;
 
-pub use collect::{CollectError, Keep, Platforms, collect};
+pub use collect::{CollectError, Platforms, collect};
 #[cfg(feature = "publish")]
 pub use copy::{Copied, copy};
 #[cfg(feature = "publish")]

@@ -143,6 +143,15 @@ pub fn verify(
     Ok(Verified { value: bundle, proof })
 }
 
+/// Whether `key` made a statement of this type about `subject`: for comparing with images that are no bundles.
+#[cfg(test)]
+pub(crate) fn is_signed(evidence: &Evidence, subject: Digest, key: super::Key, predicate_type: &str) -> bool {
+    let bundles = evidence.signatures().iter().map(|entry| SigstoreBundle::parse(&entry.bytes)).collect();
+    let signatures = Signatures { bundles, subjects: [subject, subject], listed: Vec::new() };
+    let authority = Authority { name: "test".to_owned(), key };
+    signatures.find(&[authority], predicate_type).is_some()
+}
+
 /// Compares a verified bundle with the release that its owner pinned.
 pub fn expect(bundle: &Verified<Bundle>, expected: &Digest) -> Option<Finding> {
     let found = bundle.value.index;
@@ -189,14 +198,17 @@ impl Signatures {
 
     /// The first authority that made a statement of this type about the image, and what it signed.
     fn find<'a>(&self, authorities: &'a [Authority], predicate_type: &str) -> Option<(&'a Authority, Digest)> {
-        let bundles = self.bundles.iter().flatten();
-        let pairs = bundles.flat_map(|bundle| authorities.iter().map(move |authority| (bundle, authority)));
-        pairs.into_iter().find_map(|(bundle, authority)| {
-            // Cheap questions first: a public-key operation costs more than a comparison.
-            let claim = bundle.claim();
-            let subject = self.subjects.into_iter().find(|subject| claim.subjects.contains(subject))?;
-            (claim.predicate_type == predicate_type && bundle.verify(&authority.key).is_some())
-                .then_some((authority, subject))
+        // The index first: it speaks for every platform.
+        self.subjects.into_iter().find_map(|subject| {
+            let claims = |bundle: &&SigstoreBundle| {
+                // Cheap questions first: a public-key operation costs more than a comparison.
+                let claim = bundle.claim();
+                claim.predicate_type == predicate_type && claim.subjects.contains(&subject)
+            };
+            let candidates: Vec<_> = self.bundles.iter().flatten().filter(claims).collect();
+            let signed =
+                |authority: &&Authority| candidates.iter().any(|bundle| bundle.verify(&authority.key).is_some());
+            authorities.iter().find(signed).map(|authority| (authority, subject))
         })
     }
 

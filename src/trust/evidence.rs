@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::policy::Needs;
+use super::signature::SigstoreBundle;
 use crate::model::{Digest, Document, JsonError, json, media_type, visible};
 
 /// The documents and signatures of one image.
@@ -46,6 +48,12 @@ pub enum EvidenceError {
     /// The index or manifest that everything hangs from is not there.
     #[error("evidence lacks its root {0}")]
     Root(Digest),
+    /// More bytes than a node can be asked to keep.
+    #[error("evidence is {found} bytes long, the limit is {limit}", limit = Evidence::LIMIT)]
+    TooLong {
+        /// Its length in bytes.
+        found: usize,
+    },
     /// More documents than any image has.
     #[error("evidence holds {found} {what}, the limit is {limit}")]
     TooMany {
@@ -91,7 +99,7 @@ impl Evidence {
     /// The most documents: an index, and three a platform for more platforms than Linux has.
     const MAX_DOCUMENTS: usize = 128;
     /// The most signatures; each costs a public-key operation a trusted key.
-    pub const MAX_SIGNATURES: usize = 64;
+    pub const MAX_SIGNATURES: usize = 256;
 
     /// Parses an evidence file and checks each document against its digest.
     pub fn parse(bytes: &[u8]) -> Result<Self, EvidenceError> {
@@ -144,6 +152,16 @@ impl Evidence {
         self.documents.get(digest)
     }
 
+    /// The same evidence with the signatures and attestations alone that a policy asks for: what is worth keeping.
+    #[must_use]
+    pub fn needed(mut self, needs: &Needs) -> Self {
+        self.signatures.retain(|entry| {
+            let claim = SigstoreBundle::claim_of(&entry.bytes);
+            claim.is_some_and(|claim| needs.predicate_types.contains(&claim.predicate_type))
+        });
+        self
+    }
+
     /// The signatures and attestations, in no meaningful order.
     pub fn signatures(&self) -> &[SignatureDocument] {
         &self.signatures
@@ -155,22 +173,33 @@ impl Evidence {
 pub struct EvidenceBuilder {
     documents: BTreeMap<Digest, Document>,
     signatures: Vec<SignatureDocument>,
+    bytes: usize,
 }
 
 impl EvidenceBuilder {
     /// Adds a document of the chain.
     pub fn document(&mut self, document: Document) {
+        self.bytes = self.bytes.saturating_add(document.bytes.len());
         self.documents.insert(document.digest, document);
     }
 
     /// Adds a signature or attestation.
     pub fn signature(&mut self, signature: SignatureDocument) {
+        self.bytes = self.bytes.saturating_add(signature.bytes.len());
         self.signatures.push(signature);
+    }
+
+    /// How many more bytes have room; a collector stops there, before they fill a small container's memory.
+    pub fn room(&self) -> usize {
+        Evidence::LIMIT.saturating_sub(self.bytes)
     }
 
     /// The evidence of the image with this index or manifest.
     pub fn finish(self, root: Digest) -> Result<Evidence, EvidenceError> {
-        let Self { documents, mut signatures } = self;
+        let Self { documents, mut signatures, bytes } = self;
+        if bytes > Evidence::LIMIT {
+            return Err(EvidenceError::TooLong { found: bytes });
+        }
         signatures.sort();
         signatures.dedup();
         for (what, found, limit) in [
@@ -232,11 +261,11 @@ mod tests {
     #[test]
     fn refuses_more_than_it_can_hold() {
         let mut builder = EvidenceBuilder::default();
-        for number in 0..65 {
-            builder.signature(SignatureDocument { media_type: "a".to_owned(), bytes: vec![number] });
+        for number in 0..257_u16 {
+            builder.signature(SignatureDocument { media_type: "a".to_owned(), bytes: number.to_string().into_bytes() });
         }
-        let error = builder.finish(Digest::of(b"")).expect_err("65 signatures").to_string();
-        assert_eq!(error, "evidence holds 65 signatures, the limit is 64");
+        let error = builder.finish(Digest::of(b"")).expect_err("257 signatures").to_string();
+        assert_eq!(error, "evidence holds 257 signatures, the limit is 256");
         assert!(matches!(Evidence::parse(&vec![b' '; Evidence::LIMIT + 1]), Err(EvidenceError::Json(_))));
     }
 }

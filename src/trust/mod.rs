@@ -14,6 +14,8 @@ mod statement;
 pub(crate) mod test_support;
 
 pub use chain::Bundle;
+#[cfg(test)]
+pub(crate) use evaluate::is_signed;
 pub use evaluate::{Proof, Strength, Verified, expect, verify};
 pub use evidence::{Evidence, EvidenceBuilder, EvidenceError, SignatureDocument};
 pub use policy::{Mode, Needs, Policy, PolicyError, Rule};

@@ -128,8 +128,7 @@ struct RawPolicy {
     rules: Vec<RawRule>,
     #[serde(default)]
     deny: Vec<Digest>,
-    #[serde(default)]
-    files: BTreeMap<String, String>,
+    files: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -210,7 +209,7 @@ impl Policy {
             return Err(keys.error(&rule.name, "the name appears twice"));
         }
         let standalone = keys.fetched.is_empty();
-        let text = if standalone { text.to_owned() } else { with_files(text, &keys.fetched) };
+        let text = if standalone { text.to_owned() } else { keys.whole(text)? };
         let digest = Digest::of(text.as_bytes());
         Ok(Self { text, digest, standalone, rules, denied: raw.deny.into_iter().collect() })
     }
@@ -280,7 +279,7 @@ impl Rule {
 /// The key files of a policy being read.
 struct KeyFiles<'a> {
     file: &'a str,
-    held: BTreeMap<String, String>,
+    held: Option<BTreeMap<String, String>>,
     read: &'a mut dyn FnMut(&str) -> io::Result<String>,
     fetched: BTreeMap<String, String>,
 }
@@ -336,11 +335,26 @@ impl KeyFiles<'_> {
         Ok(Authority { key: Key::parse(&pem).map_err(error)?, name: raw.name })
     }
 
+    /// The owner's text, untouched, with the key files it names written below it.
+    ///
+    /// Read once more before it is taken: not every text can be continued this way (one in braces cannot), and what a
+    /// node keeps must say the same as what its owner wrote.
+    fn whole(&self, text: &str) -> Result<String, PolicyError> {
+        let whole = with_files(text, &self.fetched);
+        let again: Result<RawPolicy, _> = yaml::parse(self.file, &whole);
+        if again.is_ok_and(|again| again.files.as_ref() == Some(&self.fetched)) {
+            return Ok(whole);
+        }
+        let message = "the key files it names cannot be written below it; put the keys into the policy as `data:`";
+        Err(PolicyError::Yaml(YamlError::of_file(self.file, message)))
+    }
+
     fn key_file(&mut self, name: &str) -> Result<String, PolicyError> {
-        if let Some(pem) = self.held.get(name).or_else(|| self.fetched.get(name)) {
+        let held = self.held.as_ref().and_then(|held| held.get(name));
+        if let Some(pem) = held.or_else(|| self.fetched.get(name)) {
             return Ok(pem.clone());
         }
-        if !self.held.is_empty() {
+        if self.held.is_some() {
             // Half of the keys inside and half beside would make two texts of one policy.
             return Err(PolicyError::ReadKey {
                 file: self.file.to_owned(),
@@ -353,6 +367,8 @@ impl KeyFiles<'_> {
             key: visible(name).into_owned(),
             source,
         })?;
+        // As it will be read again from the whole text: a block's lines, one line feed at the end.
+        let pem = pem.lines().map(|line| format!("{}\n", line.trim_end())).collect::<String>();
         self.fetched.insert(name.to_owned(), pem.clone());
         Ok(pem)
     }
@@ -382,12 +398,6 @@ fn indented(text: &str, by: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const PEM: &str = "-----BEGIN PUBLIC KEY-----
-MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR+I3VJ/Kd0Mzi6YFaqvgNqIvV
-XbH9t4cTpRPH4h7zVpOfGOBHmfyVNe4Cw1fOSkAiqvbxF1tLlUcVAzgVzg==
------END PUBLIC KEY-----
-";
 
     fn parse(text: &str) -> Result<Policy, PolicyError> {
         let mut read = |name: &str| match name {
@@ -451,13 +461,18 @@ XbH9t4cTpRPH4h7zVpOfGOBHmfyVNe4Cw1fOSkAiqvbxF1tLlUcVAzgVzg==
             (with_rule(&KEYED.replace("file: cosign.pub", "")), "`key` takes `file` or `data`"),
             (with_rule(KEYED).replace("ghcr.io/**", "ghcr.io/a@b"), "contains `@`"),
             (with_rule(KEYED) + "files: {other.pub: x}\n", "cannot read key `cosign.pub`"),
+            (with_rule(KEYED) + "files: {}\n", "cannot read key `cosign.pub`"),
+            (
+                r#"{apiVersion: cnister.dev/v1, kind: Policy, rules: [{name: r, images: ["**"], authorities: [{name: k, key: {file: cosign.pub}}]}]}"#.to_owned(),
+                "cannot be written below it",
+            ),
+            (with_rule(KEYED) + "...\n", "cannot be written below it"),
             (with_rule(KEYED) + &with_rule(KEYED)[with_rule(KEYED).find("  - name").unwrap()..], "appears twice"),
         ];
         for (text, expected) in cases {
             let error = parse(&text).expect_err(expected).to_string();
             assert!(error.contains(expected), "{expected}:\n{error}\n{text}");
         }
-        assert!(Key::parse(PEM).is_err(), "a point that is not on the curve");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! sigstore crates refuse such bundles as a whole, so the check is theirs and the rule is ours: one DSSE signature by
 //! the key that the policy names.
 
-use sigstore_verify::crypto::VerificationKey;
+use sigstore_verify::crypto::{VerificationKey, validate_raw_public_key};
 use sigstore_verify::types::bundle::{MediaType, SignatureContent};
 use sigstore_verify::types::{Bundle as SigstoreTypesBundle, DerPublicKey, DsseEnvelope};
 
@@ -62,6 +62,8 @@ impl Key {
             |error: &dyn std::fmt::Display| KeyError::Unsupported(visible(&error.to_string()).into_owned());
         let der = DerPublicKey::from_pem(pem).map_err(|error| unsupported(&error))?;
         let key = VerificationKey::from_spki(&der).map_err(|error| unsupported(&error))?;
+        // A key that can never verify anything is a mistake to name now, not at the first signature.
+        validate_raw_public_key(key.scheme(), key.as_bytes()).map_err(|error| unsupported(&error))?;
         Ok(Self { key, spki: der.as_bytes().to_vec() })
     }
 
