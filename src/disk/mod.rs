@@ -1,1 +1,15 @@
-//! TBD.
+//! Files beneath an opened directory.
+//!
+//! A [`Directory`] is a held handle; everything is reached from it, never by a path from the root of the file system,
+//! so that nobody can swap a directory between two steps. Nothing here knows what the files mean.
+
+mod directory;
+mod error;
+mod kind;
+mod lock;
+mod write;
+
+pub use directory::{Directory, Entry, Ownership, RegularFile, Resolve};
+pub use error::DiskError;
+pub use kind::FileKind;
+pub use lock::Lock;

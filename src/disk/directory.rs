@@ -1,0 +1,406 @@
+//! An opened directory, and what is reached from it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use super::{DiskError, FileKind};
+use crate::model::visible;
+
+/// A directory that is held open.
+#[derive(Debug)]
+pub struct Directory {
+    pub(super) handle: OwnedFd,
+    /// The path it was opened by, for messages only.
+    shown: String,
+}
+
+/// How symbolic links on the way to a directory are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolve {
+    /// Only links that stay beneath the directory that is started from.
+    Beneath,
+    /// Like any program of the host, which is right only where the directory is the host's own `/`.
+    Host,
+}
+
+/// One entry of a listing.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: OsString,
+    /// What it is.
+    pub kind: FileKind,
+}
+
+/// Who owns a directory, and who else may do what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ownership {
+    /// The user.
+    pub uid: u32,
+    /// The permission bits.
+    pub mode: u32,
+}
+
+/// A regular file that was opened once; what is asked and read later is about this very file.
+#[derive(Debug)]
+pub struct RegularFile {
+    /// The file, opened for reading.
+    pub file: File,
+    /// Its size when it was opened.
+    pub size: u64,
+    /// The permission bits, set-user-ID and the like included.
+    pub mode: u32,
+    /// How many names it has.
+    pub links: u64,
+    /// The path, for messages.
+    pub shown: String,
+}
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+/// Never blocks (a FIFO would), never follows a link, never reaches a program that is started later.
+const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+impl Directory {
+    /// Opens a directory by the path its user gave; links are followed.
+    pub fn open(path: &Path) -> Result<Self, DiskError> {
+        let shown = visible(&path.to_string_lossy()).into_owned();
+        let handle = fs::openat(fs::CWD, path, DIRECTORY, Mode::empty())
+            .map_err(|errno| io_error("open directory", &shown, errno))?;
+        Ok(Self { handle, shown })
+    }
+
+    /// Its path, for messages.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// Opens the directory at a relative path of several components.
+    pub fn descend(&self, path: &Path, resolve: Resolve) -> Result<Self, DiskError> {
+        let shown = self.shown_path(path);
+        match self.open_directory(path, resolve) {
+            Ok(handle) => Ok(Self { handle, shown }),
+            // ELOOP: a link of /proc that leads anywhere, or links without an end.
+            Err(Errno::XDEV | Errno::LOOP) => Err(DiskError::Escapes {
+                path: visible(&path.to_string_lossy()).into_owned(),
+                root: self.shown.clone(),
+            }),
+            Err(errno) => Err(io_error("open directory", &shown, errno)),
+        }
+    }
+
+    /// Opens the directory at a relative path and creates what is missing of it; returns the paths that it created,
+    /// outermost first.
+    pub fn descend_or_create(
+        &self,
+        path: &Path,
+        mode: u32,
+        resolve: Resolve,
+    ) -> Result<(Self, Vec<PathBuf>), DiskError> {
+        let mut created = Vec::new();
+        let mut reached = PathBuf::new();
+        for component in path.components() {
+            reached.push(component);
+            match self.descend(&reached, resolve) {
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+                Ok(_) => continue,
+            }
+            let (parent, Component::Normal(name)) = (reached.parent(), component) else {
+                return Err(DiskError::Name { name: visible(&path.to_string_lossy()).into_owned() });
+            };
+            match parent.filter(|parent| !parent.as_os_str().is_empty()) {
+                Some(parent) => self.descend(parent, resolve)?.create_child(name, mode)?,
+                None => self.create_child(name, mode)?,
+            };
+            created.push(reached.clone());
+        }
+        Ok((self.descend(path, resolve)?, created))
+    }
+
+    /// Opens a directory that is directly in this one, and no link to one.
+    pub fn child(&self, name: impl AsRef<OsStr>) -> Result<Self, DiskError> {
+        let name = component(name.as_ref())?;
+        let shown = self.shown_path(Path::new(name));
+        let handle = fs::openat(&self.handle, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+            .map_err(|errno| io_error("open directory", &shown, errno))?;
+        Ok(Self { handle, shown })
+    }
+
+    /// Creates a directory directly in this one, with exactly this mode whatever the umask says.
+    pub fn create_child(&self, name: impl AsRef<OsStr>, mode: u32) -> Result<Self, DiskError> {
+        let name = component(name.as_ref())?;
+        let failed = |errno| io_error("create directory", &self.shown_path(Path::new(name)), errno);
+        fs::mkdirat(&self.handle, name, Mode::RWXU).map_err(failed)?;
+        let child = self.child(name)?;
+        fs::fchmod(&child.handle, Mode::from_raw_mode(mode)).map_err(failed)?;
+        Ok(child)
+    }
+
+    /// Lists the entries one by one, so that a caller can stop at the first it does not want.
+    pub fn entries(&self) -> Result<impl Iterator<Item = Result<Entry, DiskError>> + '_, DiskError> {
+        let failed = |errno| io_error("list", &self.shown, errno);
+        let listing = Dir::read_from(&self.handle).map_err(failed)?;
+        let entries = listing.filter_map(move |entry| {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(errno) => return Some(Err(failed(errno))),
+            };
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." {
+                return None;
+            }
+            let kind = match entry.file_type() {
+                // Some file systems do not say it in the listing.
+                FileType::Unknown => match self.kind_of(name) {
+                    Ok(kind) => kind?,
+                    Err(error) => return Some(Err(error)),
+                },
+                known => known.into(),
+            };
+            Some(Ok(Entry { name: name.to_owned(), kind }))
+        });
+        Ok(entries)
+    }
+
+    /// What an entry is, without following it; `None` where there is none.
+    pub fn kind_of(&self, name: impl AsRef<OsStr>) -> Result<Option<FileKind>, DiskError> {
+        let name = component(name.as_ref())?;
+        match fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode).into())),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(io_error("look at", &self.shown_path(Path::new(name)), errno)),
+        }
+    }
+
+    /// Opens a regular file that is directly in this directory.
+    pub fn open_file(&self, name: impl AsRef<OsStr>) -> Result<RegularFile, DiskError> {
+        let name = component(name.as_ref())?;
+        let shown = self.shown_path(Path::new(name));
+        let file: File = match fs::openat(&self.handle, name, FILE, Mode::empty()) {
+            Ok(handle) => handle.into(),
+            Err(Errno::LOOP) => return Err(DiskError::NotRegular { path: shown, kind: FileKind::SymbolicLink }),
+            // A socket, or a device without a driver.
+            Err(Errno::NXIO | Errno::NODEV) => {
+                let kind = self.kind_of(name)?.unwrap_or(FileKind::Unknown);
+                return Err(DiskError::NotRegular { path: shown, kind });
+            }
+            Err(errno) => return Err(io_error("open", &shown, errno)),
+        };
+        let metadata =
+            file.metadata().map_err(|source| DiskError::Io { action: "look at".to_owned(), path: shown.clone(), source })?;
+        if !metadata.is_file() {
+            let kind = FileType::from_raw_mode(metadata.mode()).into();
+            return Err(DiskError::NotRegular { path: shown, kind });
+        }
+        Ok(RegularFile {
+            file,
+            size: metadata.size(),
+            mode: metadata.mode() & 0o7777,
+            links: metadata.nlink(),
+            shown,
+        })
+    }
+
+    /// Reads a small file whole.
+    pub fn read(&self, name: impl AsRef<OsStr>, limit: usize) -> Result<Vec<u8>, DiskError> {
+        let RegularFile { file, shown, .. } = self.open_file(name)?;
+        let mut bytes = Vec::new();
+        // One byte past the limit, so that "exactly at the limit" and "cut short by us" differ.
+        file.take(limit as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|source| DiskError::Io { action: "read".to_owned(), path: shown.clone(), source })?;
+        if bytes.len() > limit {
+            return Err(DiskError::TooLong { path: shown, limit: limit as u64 });
+        }
+        Ok(bytes)
+    }
+
+    /// Who owns it.
+    pub fn ownership(&self) -> Result<Ownership, DiskError> {
+        let stat = fs::fstat(&self.handle).map_err(|errno| io_error("look at", &self.shown, errno))?;
+        Ok(Ownership { uid: stat.st_uid, mode: stat.st_mode & 0o7777 })
+    }
+
+    pub(super) fn shown_path(&self, path: &Path) -> String {
+        let path = path.to_string_lossy();
+        let separator = if self.shown.ends_with('/') { "" } else { "/" };
+        format!("{}{separator}{}", self.shown, visible(&path))
+    }
+
+    fn open_directory(&self, path: &Path, resolve: Resolve) -> rustix::io::Result<OwnedFd> {
+        if resolve == Resolve::Host {
+            return fs::openat(&self.handle, path, DIRECTORY, Mode::empty());
+        }
+        let flags = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        // EAGAIN: somebody renamed a directory meanwhile, and the kernel could not tell whether a `..` escaped.
+        let mut opened = Err(Errno::AGAIN);
+        for _ in 0..16 {
+            opened = fs::openat2(&self.handle, path, DIRECTORY, Mode::empty(), flags);
+            if !matches!(opened, Err(Errno::AGAIN)) {
+                break;
+            }
+        }
+        match opened {
+            Err(Errno::NOSYS) => self.open_by_steps(path),
+            opened => opened,
+        }
+    }
+
+    /// The same for kernels before 5.6, which lack openat2: component by component, refusing every link.
+    fn open_by_steps(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
+        let mut reached = fs::openat(&self.handle, ".", DIRECTORY, Mode::empty())?;
+        for component in path.components() {
+            match component {
+                Component::CurDir => {}
+                Component::Normal(name) => {
+                    let opened = fs::openat(&reached, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty());
+                    reached = match opened {
+                        Err(Errno::NOTDIR) if is_link(&reached, name) => return Err(Errno::XDEV),
+                        opened => opened?,
+                    };
+                }
+                _ => return Err(Errno::XDEV),
+            }
+        }
+        Ok(reached)
+    }
+}
+
+fn is_link(directory: &OwnedFd, name: &OsStr) -> bool {
+    fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+}
+
+/// Checks that a name is one component of a path.
+pub(super) fn component(name: &OsStr) -> Result<&OsStr, DiskError> {
+    let bytes = name.as_bytes();
+    let good = !bytes.is_empty() && bytes != b"." && bytes != b".." && !bytes.contains(&b'/') && !bytes.contains(&0);
+    if good { Ok(name) } else { Err(DiskError::Name { name: visible(&name.to_string_lossy()).into_owned() }) }
+}
+
+pub(super) fn io_error(action: impl Into<String>, path: &str, errno: impl Into<io::Error>) -> DiskError {
+    DiskError::Io { action: action.into(), path: path.to_owned(), source: errno.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn held() -> (tempfile::TempDir, Directory) {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Directory::open(temporary.path()).unwrap();
+        (temporary, directory)
+    }
+
+    fn text(error: &DiskError, root: &tempfile::TempDir) -> String {
+        error.to_string().replace(root.path().to_str().unwrap(), "ROOT")
+    }
+
+    #[test]
+    fn follows_links_that_stay_and_refuses_those_that_leave() {
+        let (temporary, directory) = held();
+        std::fs::create_dir_all(temporary.path().join("var/cni")).unwrap();
+        symlink("var/cni", temporary.path().join("inside")).unwrap();
+        symlink("../..", temporary.path().join("var/above")).unwrap();
+        symlink("/usr", temporary.path().join("absolute")).unwrap();
+        symlink("loop", temporary.path().join("loop")).unwrap();
+        for path in ["inside", "var/cni", "var/../var/cni"] {
+            assert!(directory.descend(Path::new(path), Resolve::Beneath).is_ok(), "{path}");
+        }
+        for path in ["var/above", "absolute", "absolute/bin", "loop", ".."] {
+            let error = directory.descend(Path::new(path), Resolve::Beneath).expect_err(path);
+            assert_eq!(text(&error, &temporary), format!("`{path}` leads out of `ROOT`"));
+            assert_eq!(error.finding().map(|finding| finding.code), Some(crate::model::Code::PathEscapes));
+        }
+        assert!(directory.descend(Path::new("absolute/bin"), Resolve::Host).is_ok());
+    }
+
+    #[test]
+    fn refuses_every_link_where_the_kernel_cannot_tell() {
+        let (temporary, directory) = held();
+        std::fs::create_dir_all(temporary.path().join("var/cni")).unwrap();
+        symlink("var/cni", temporary.path().join("inside")).unwrap();
+        assert!(directory.open_by_steps(Path::new("var/cni")).is_ok());
+        assert_eq!(directory.open_by_steps(Path::new("inside")).map(drop), Err(Errno::XDEV));
+        assert_eq!(directory.open_by_steps(Path::new("var/..")).map(drop), Err(Errno::XDEV));
+        assert_eq!(directory.open_by_steps(Path::new("none")).map(drop), Err(Errno::NOENT));
+    }
+
+    #[test]
+    fn creates_what_is_missing_with_the_mode_that_was_asked_for() {
+        let (temporary, directory) = held();
+        std::fs::create_dir(temporary.path().join("opt")).unwrap();
+        let (made, created) = directory.descend_or_create(Path::new("opt/cni/bin"), 0o755, Resolve::Beneath).unwrap();
+        assert_eq!(created, [Path::new("opt/cni"), Path::new("opt/cni/bin")]);
+        assert_eq!(made.ownership().unwrap().mode, 0o755);
+        let (_, created) = directory.descend_or_create(Path::new("opt/cni/bin"), 0o700, Resolve::Beneath).unwrap();
+        assert_eq!(created, Vec::<PathBuf>::new());
+        symlink("../../elsewhere", temporary.path().join("opt/out")).unwrap();
+        let error = directory.descend_or_create(Path::new("opt/out/bin"), 0o755, Resolve::Beneath).expect_err("escapes");
+        assert_eq!(text(&error, &temporary), "`opt/out` leads out of `ROOT`");
+    }
+
+    #[test]
+    fn opens_regular_files_and_nothing_else() {
+        let (temporary, directory) = held();
+        let path = |name: &str| temporary.path().join(name);
+        std::fs::write(path("file"), b"content").unwrap();
+        std::fs::hard_link(path("file"), path("again")).unwrap();
+        std::fs::create_dir(path("directory")).unwrap();
+        symlink("file", path("link")).unwrap();
+        fs::mkfifoat(fs::CWD, path("fifo"), Mode::RWXU).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+
+        let file = directory.open_file("file").unwrap();
+        assert_eq!((file.size, file.links), (7, 2));
+        for (name, kind) in [
+            ("directory", "a directory"),
+            ("link", "a symbolic link"),
+            ("fifo", "a FIFO"),
+            ("socket", "a socket"),
+        ] {
+            let error = directory.open_file(name).expect_err(name);
+            assert_eq!(text(&error, &temporary), format!("`ROOT/{name}` is {kind}, expected a regular file"));
+        }
+        assert!(directory.open_file("none").expect_err("absent").is_not_found());
+        for name in ["", ".", "..", "a/b", "/etc/passwd"] {
+            let error = directory.open_file(name).expect_err(name);
+            assert_eq!(error.to_string(), format!("`{name}` is not a file name"));
+        }
+    }
+
+    #[test]
+    fn reads_up_to_the_limit_and_not_past_it() {
+        let (temporary, directory) = held();
+        std::fs::write(temporary.path().join("file"), b"1234").unwrap();
+        assert_eq!(directory.read("file", 4).unwrap(), b"1234");
+        let error = directory.read("file", 3).expect_err("four bytes");
+        assert_eq!(text(&error, &temporary), "`ROOT/file` is longer than 3 bytes");
+    }
+
+    #[test]
+    fn lists_lazily_and_says_what_each_entry_is() {
+        let (temporary, directory) = held();
+        std::fs::create_dir(temporary.path().join("a")).unwrap();
+        symlink("a", temporary.path().join("b")).unwrap();
+        let mut entries: Vec<_> = directory.entries().unwrap().map(Result::unwrap).collect();
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        assert_eq!(
+            entries,
+            [
+                Entry { name: "a".into(), kind: FileKind::Directory },
+                Entry { name: "b".into(), kind: FileKind::SymbolicLink },
+            ]
+        );
+    }
+}

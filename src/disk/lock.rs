@@ -1,0 +1,86 @@
+//! A lock between processes, held as long as a file is open.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{self, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::directory::{component, io_error};
+use super::{Directory, DiskError};
+
+/// A held lock; it is given up when the value is dropped or the process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock for itself alone, waiting for others up to `timeout`.
+    pub fn exclusive(directory: &Directory, name: &str, timeout: Duration) -> Result<Self, DiskError> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let name = component(name.as_ref())?;
+        let shown = directory.shown_path(Path::new(name));
+        let handle = fs::openat(&directory.handle, name, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|errno| io_error("open", &shown, errno))?;
+        take(handle, FlockOperation::NonBlockingLockExclusive, shown, timeout)
+    }
+
+    /// Takes the lock together with others that only read. Where there is no lock file, nobody ever wrote, and a
+    /// read-only file system shall not need one.
+    pub fn shared(directory: &Directory, name: &str, timeout: Duration) -> Result<Option<Self>, DiskError> {
+        match directory.open_file(name) {
+            Ok(file) => {
+                take(file.file.into(), FlockOperation::NonBlockingLockShared, file.shown, timeout).map(Some)
+            }
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn take(handle: OwnedFd, operation: FlockOperation, shown: String, timeout: Duration) -> Result<Lock, DiskError> {
+    let deadline = Instant::now() + timeout;
+    // flock has no timeout of its own, and an alarm signal would belong to the whole process.
+    let mut pause = Duration::from_millis(10);
+    loop {
+        match fs::flock(&handle, operation) {
+            Ok(()) => return Ok(Lock { _file: handle.into() }),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => {}
+            Err(errno) => return Err(io_error("lock", &shown, errno)),
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(DiskError::Locked { path: shown, seconds: timeout.as_secs() });
+        }
+        std::thread::sleep(pause.min(left));
+        pause = (pause * 2).min(Duration::from_millis(250));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_writer_or_many_readers() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Directory::open(temporary.path()).unwrap();
+        let now = Duration::ZERO;
+        assert!(Lock::shared(&directory, "lock", now).unwrap().is_none(), "there is no lock file yet");
+        let writer = Lock::exclusive(&directory, "lock", now).unwrap();
+        let expected =
+            format!("another cnister is at work: `{}/lock` was locked for all of 0 seconds", directory.shown());
+        for error in [
+            Lock::exclusive(&directory, "lock", now).expect_err("held"),
+            Lock::shared(&directory, "lock", now).expect_err("held"),
+        ] {
+            assert_eq!(error.to_string(), expected);
+        }
+        drop(writer);
+        let _readers = [Lock::shared(&directory, "lock", now).unwrap(), Lock::shared(&directory, "lock", now).unwrap()];
+        assert_eq!(Lock::exclusive(&directory, "lock", now).expect_err("read").to_string(), expected);
+    }
+}

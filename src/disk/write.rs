@@ -1,0 +1,224 @@
+//! Changing a directory: whole files only, each durable before it has its name.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{self, AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::directory::{component, io_error};
+use super::{Directory, DiskError};
+
+/// What the names of unfinished files start with; an interrupted run leaves them and the next one removes them.
+const TEMPORARY_PREFIX: &str = ".cnister-";
+
+const CREATE: OFlags = OFlags::RDWR.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::CLOEXEC);
+
+impl Directory {
+    /// Creates a file that must not exist yet, for its owner alone.
+    pub fn create_file(&self, name: impl AsRef<OsStr>) -> Result<File, DiskError> {
+        let name = component(name.as_ref())?;
+        // O_EXCL also refuses a symbolic link, wherever it leads.
+        let handle = fs::openat(&self.handle, name, CREATE, Mode::RUSR | Mode::WUSR)
+            .map_err(|errno| io_error("create", &self.shown_path(Path::new(name)), errno))?;
+        Ok(handle.into())
+    }
+
+    /// Creates a file that has no name and vanishes when it is closed.
+    pub fn create_unnamed(&self) -> Result<File, DiskError> {
+        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+        match fs::openat(&self.handle, ".", flags, Mode::RUSR | Mode::WUSR) {
+            Ok(handle) => Ok(handle.into()),
+            // NFS and some older file systems.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => {
+                let name = temporary_name(self)?;
+                let file = self.create_file(&name)?;
+                self.remove(&name)?;
+                Ok(file)
+            }
+            Err(errno) => Err(io_error("create a file in", self.shown(), errno)),
+        }
+    }
+
+    /// Puts a file under `name` in one step: at no moment is there half of it, also after a power cut.
+    pub fn write_atomic(&self, name: impl AsRef<OsStr>, bytes: &[u8], mode: u32) -> Result<(), DiskError> {
+        let name = name.as_ref();
+        let shown = self.shown_path(Path::new(name));
+        self.replace_with(name, mode, |file| file.write_all(bytes).map_err(|error| io_error("write", &shown, error)))
+    }
+
+    /// Puts a file under `name` in one step, with what `fill` writes; nothing is left of it when `fill` fails.
+    pub fn replace_with<E: From<DiskError>>(
+        &self,
+        name: impl AsRef<OsStr>,
+        mode: u32,
+        fill: impl FnOnce(&mut File) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let name = component(name.as_ref())?;
+        let temporary = temporary_name(self)?;
+        let mut file = self.create_file(&temporary)?;
+        let filled = fill(&mut file).and_then(|()| Ok(self.finish(&temporary, file, mode)?));
+        let published = filled.and_then(|()| {
+            self.rename(&temporary, self, name)?;
+            Ok(self.sync()?)
+        });
+        if published.is_err() {
+            // The first error is the one that matters; what stays is removed by the next run.
+            let _ = self.remove(&temporary);
+        }
+        published
+    }
+
+    /// Gives a written file its mode, makes it durable and closes it; `name` is for messages.
+    pub fn finish(&self, name: impl AsRef<OsStr>, file: File, mode: u32) -> Result<(), DiskError> {
+        let shown = || self.shown_path(Path::new(name.as_ref()));
+        fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(|errno| io_error("set the mode of", &shown(), errno))?;
+        file.sync_all().map_err(|error| io_error("sync", &shown(), error))
+    }
+
+    /// Renames an entry, replacing what has the new name.
+    pub fn rename(
+        &self,
+        from: impl AsRef<OsStr>,
+        directory: &Directory,
+        to: impl AsRef<OsStr>,
+    ) -> Result<(), DiskError> {
+        let (from, to) = (component(from.as_ref())?, component(to.as_ref())?);
+        fs::renameat(&self.handle, from, &directory.handle, to).map_err(|errno| {
+            let action = format!("rename `{}` to", self.shown_path(Path::new(from)));
+            io_error(action, &directory.shown_path(Path::new(to)), errno)
+        })
+    }
+
+    /// Removes an entry that is not a directory; one that is not there is removed already.
+    pub fn remove(&self, name: impl AsRef<OsStr>) -> Result<(), DiskError> {
+        self.unlink(name.as_ref(), AtFlags::empty())
+    }
+
+    /// Removes an empty directory; one that is not there is removed already.
+    pub fn remove_directory(&self, name: impl AsRef<OsStr>) -> Result<(), DiskError> {
+        self.unlink(name.as_ref(), AtFlags::REMOVEDIR)
+    }
+
+    fn unlink(&self, name: &OsStr, flags: AtFlags) -> Result<(), DiskError> {
+        let name = component(name)?;
+        match fs::unlinkat(&self.handle, name, flags) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(io_error("remove", &self.shown_path(Path::new(name)), errno)),
+        }
+    }
+
+    /// Removes what an interrupted run left under a temporary name.
+    pub fn remove_temporaries(&self) -> Result<(), DiskError> {
+        let mut leftovers = Vec::new();
+        for entry in self.entries()? {
+            let entry = entry?;
+            if entry.name.as_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
+                leftovers.push(entry.name);
+            }
+        }
+        leftovers.iter().try_for_each(|name| self.remove(name))
+    }
+
+    /// Makes the names in it durable.
+    pub fn sync(&self) -> Result<(), DiskError> {
+        fs::fsync(&self.handle).map_err(|errno| io_error("sync", self.shown(), errno))
+    }
+}
+
+fn temporary_name(directory: &Directory) -> Result<String, DiskError> {
+    let mut bytes = [0_u8; 8];
+    getrandom(&mut bytes, GetRandomFlags::empty())
+        .map_err(|errno| io_error("choose a temporary name in", directory.shown(), errno))?;
+    Ok(format!("{TEMPORARY_PREFIX}{:016x}", u64::from_le_bytes(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn held() -> (tempfile::TempDir, Directory) {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Directory::open(temporary.path()).unwrap();
+        (temporary, directory)
+    }
+
+    fn names(directory: &Directory) -> Vec<String> {
+        let mut names: Vec<_> =
+            directory.entries().unwrap().map(|entry| entry.unwrap().name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn replaces_a_file_and_leaves_nothing_else() {
+        let (temporary, directory) = held();
+        directory.write_atomic("file", b"one", 0o600).unwrap();
+        directory.write_atomic("file", b"two", 0o644).unwrap();
+        assert_eq!(directory.read("file", 10).unwrap(), b"two");
+        let mode = std::fs::metadata(temporary.path().join("file")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o644);
+        assert_eq!(names(&directory), ["file"]);
+    }
+
+    #[test]
+    fn keeps_the_old_file_when_the_new_one_fails_half_way() {
+        let (_temporary, directory) = held();
+        directory.write_atomic("file", b"one", 0o600).unwrap();
+        let failed = directory.replace_with("file", 0o600, |file| {
+            file.write_all(b"t").unwrap();
+            Err(DiskError::Name { name: "broken off".to_owned() })
+        });
+        assert_eq!(failed.expect_err("fill failed").to_string(), "`broken off` is not a file name");
+        assert_eq!(directory.read("file", 10).unwrap(), b"one");
+        assert_eq!(names(&directory), ["file"]);
+    }
+
+    #[test]
+    fn replaces_a_link_rather_than_what_it_leads_to() {
+        let (temporary, directory) = held();
+        std::fs::write(temporary.path().join("precious"), b"old").unwrap();
+        symlink("precious", temporary.path().join("file")).unwrap();
+        directory.write_atomic("file", b"new", 0o600).unwrap();
+        assert_eq!(directory.read("precious", 10).unwrap(), b"old");
+        let error = directory.create_file("file").expect_err("it is there").to_string();
+        assert_eq!(error, format!("cannot create `{}/file`", directory.shown()));
+    }
+
+    #[test]
+    fn an_unnamed_file_has_no_name() {
+        let (_temporary, directory) = held();
+        let mut file = directory.create_unnamed().unwrap();
+        file.write_all(b"spooled").unwrap();
+        assert_eq!(names(&directory), Vec::<String>::new());
+    }
+
+    #[test]
+    fn removes_what_an_interrupted_run_left_and_nothing_else() {
+        let (temporary, directory) = held();
+        for name in [".cnister-0123", "file", ".other"] {
+            std::fs::write(temporary.path().join(name), b"").unwrap();
+        }
+        directory.remove_temporaries().unwrap();
+        assert_eq!(names(&directory), [".other", "file"]);
+        directory.remove("file").unwrap();
+        directory.remove("file").unwrap();
+        assert_eq!(names(&directory), [".other"]);
+    }
+
+    #[test]
+    fn a_failed_rename_names_both_sides() {
+        let (temporary, directory) = held();
+        std::fs::create_dir(temporary.path().join("taken")).unwrap();
+        directory.write_atomic("file", b"", 0o600).unwrap();
+        let error = directory.rename("file", &directory, "taken").expect_err("a directory").to_string();
+        let root = directory.shown();
+        assert_eq!(error, format!("cannot rename `{root}/file` to `{root}/taken`"));
+    }
+}
