@@ -194,19 +194,16 @@ impl Directory {
             }
             Err(errno) => return Err(io_error("open", &shown, errno)),
         };
-        let metadata =
-            file.metadata().map_err(|source| DiskError::Io { action: "look at".to_owned(), path: shown.clone(), source })?;
+        let metadata = file.metadata().map_err(|source| DiskError::Io {
+            action: "look at".to_owned(),
+            path: shown.clone(),
+            source,
+        })?;
         if !metadata.is_file() {
             let kind = FileType::from_raw_mode(metadata.mode()).into();
             return Err(DiskError::NotRegular { path: shown, kind });
         }
-        Ok(RegularFile {
-            file,
-            size: metadata.size(),
-            mode: metadata.mode() & 0o7777,
-            links: metadata.nlink(),
-            shown,
-        })
+        Ok(RegularFile { file, size: metadata.size(), mode: metadata.mode() & 0o7777, links: metadata.nlink(), shown })
     }
 
     /// Reads a small file whole.
@@ -214,9 +211,11 @@ impl Directory {
         let RegularFile { file, shown, .. } = self.open_file(name)?;
         let mut bytes = Vec::new();
         // One byte past the limit, so that "exactly at the limit" and "cut short by us" differ.
-        file.take(limit as u64 + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|source| DiskError::Io { action: "read".to_owned(), path: shown.clone(), source })?;
+        file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(|source| DiskError::Io {
+            action: "read".to_owned(),
+            path: shown.clone(),
+            source,
+        })?;
         if bytes.len() > limit {
             return Err(DiskError::TooLong { path: shown, limit: limit as u64 });
         }
@@ -346,7 +345,8 @@ mod tests {
         let (_, created) = directory.descend_or_create(Path::new("opt/cni/bin"), 0o700, Resolve::Beneath).unwrap();
         assert_eq!(created, Vec::<PathBuf>::new());
         symlink("../../elsewhere", temporary.path().join("opt/out")).unwrap();
-        let error = directory.descend_or_create(Path::new("opt/out/bin"), 0o755, Resolve::Beneath).expect_err("escapes");
+        let error =
+            directory.descend_or_create(Path::new("opt/out/bin"), 0o755, Resolve::Beneath).expect_err("escapes");
         assert_eq!(text(&error, &temporary), "`opt/out` leads out of `ROOT`");
     }
 
@@ -363,12 +363,9 @@ mod tests {
 
         let file = directory.open_file("file").unwrap();
         assert_eq!((file.size, file.links), (7, 2));
-        for (name, kind) in [
-            ("directory", "a directory"),
-            ("link", "a symbolic link"),
-            ("fifo", "a FIFO"),
-            ("socket", "a socket"),
-        ] {
+        for (name, kind) in
+            [("directory", "a directory"), ("link", "a symbolic link"), ("fifo", "a FIFO"), ("socket", "a socket")]
+        {
             let error = directory.open_file(name).expect_err(name);
             assert_eq!(text(&error, &temporary), format!("`ROOT/{name}` is {kind}, expected a regular file"));
         }

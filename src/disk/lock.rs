@@ -32,9 +32,7 @@ impl Lock {
     /// read-only file system shall not need one.
     pub fn shared(directory: &Directory, name: &str, timeout: Duration) -> Result<Option<Self>, DiskError> {
         match directory.open_file(name) {
-            Ok(file) => {
-                take(file.file.into(), FlockOperation::NonBlockingLockShared, file.shown, timeout).map(Some)
-            }
+            Ok(file) => take(file.file.into(), FlockOperation::NonBlockingLockShared, file.shown, timeout).map(Some),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }

@@ -159,6 +159,8 @@ codes! {
     ForeignKept "foreign-kept" "A foreign file with a wanted name was left as it is."
     InterruptedInstall "interrupted-install" "An installation was interrupted; the next install finishes it."
     WantedNotInstalled "wanted-not-installed" "The wanted bundle was refused; the proven one before it was kept."
+    Mixed "mixed" "A plugin on the node belongs to another bundle than the one that is installed."
+    NotInBundle "not-in-bundle" "A plugin was asked for by name, and the bundle does not have it."
 }
 
 impl fmt::Display for Code {

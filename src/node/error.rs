@@ -1,0 +1,61 @@
+//! What can go wrong on a node.
+
+use std::io;
+
+use crate::bundle::ManifestError;
+use crate::disk::DiskError;
+use crate::model::{Finding, JsonError};
+use crate::oci::OciError;
+
+/// Why something on a node was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The answer is no. Nothing that a runtime could call was changed.
+    #[error("refused: {}", .0.iter().map(|finding| finding.message.as_str()).collect::<Vec<_>>().join("; "))]
+    Refused(Vec<Finding>),
+    /// A file or directory could not be read or changed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The image could not be read.
+    #[error(transparent)]
+    Oci(#[from] OciError),
+    /// The staged `bundle.json` is not one.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// A file of the state directory is not what this program writes.
+    #[error("state file `{path}` cannot be used: {source}")]
+    Record {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        source: JsonError,
+    },
+    /// Bytes could not be read or written on the way.
+    #[error("cannot {action}")]
+    Transfer {
+        /// What was tried, with the object.
+        action: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The caller stopped it between two steps.
+    #[error("stopped; the next run finishes it")]
+    Stopped,
+}
+
+impl NodeError {
+    /// The findings of a refusal, or the error where nothing could be found out.
+    pub fn into_findings(self) -> Result<Vec<Finding>, Self> {
+        match self {
+            Self::Refused(findings) => Ok(findings),
+            Self::Disk(error) => error.finding().map(|finding| vec![finding]).ok_or(Self::Disk(error)),
+            other => Err(other),
+        }
+    }
+}
+
+impl From<Finding> for NodeError {
+    fn from(finding: Finding) -> Self {
+        Self::Refused(vec![finding])
+    }
+}

@@ -1,0 +1,400 @@
+//! The plugin layer of an image as a payload.
+//!
+//! The compressed bytes are spooled to a file without a name and checked against their digest before a decoder sees
+//! them. Nothing is unpacked: each entry of the archive is matched with the signed list, and what is not on it is an
+//! error. Nothing becomes visible before the uncompressed digest is right, too.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+
+use flate2::bufread::MultiGzDecoder;
+use oci_spec::image::Descriptor;
+use tar::EntryType;
+
+use super::error::NodeError;
+use super::payload::{Payload, Take};
+use super::staged::BIN;
+use crate::bundle::FileManifest;
+use crate::disk::Directory;
+use crate::model::document::sha256;
+use crate::model::{Code, Digest, Finding, Hasher, PluginName, media_type, visible};
+use crate::oci::{OciError, Source};
+
+/// The largest zstd window that is decoded: what the encoder of this program uses. A larger one would let a small
+/// layer take gigabytes of memory (RFC 8878, 5).
+const WINDOW_LOG: u32 = 23;
+/// One block of a tar archive (POSIX.1-2017, pax, "ustar Interchange Format").
+const BLOCK: u64 = 512;
+/// What writers append: two blocks of zeros, rounded up to a record of twenty.
+const PADDING: u64 = 20 * BLOCK;
+
+/// The plugin layer of an image in a registry, a layout or an archive.
+pub struct Layer<'a> {
+    source: &'a dyn Source,
+    descriptor: &'a Descriptor,
+    spool: &'a Directory,
+}
+
+impl<'a> Layer<'a> {
+    /// Takes the layer that `descriptor` names in `source`; `spool` is a directory that nobody else may write.
+    pub fn new(source: &'a dyn Source, descriptor: &'a Descriptor, spool: &'a Directory) -> Self {
+        Self { source, descriptor, spool }
+    }
+
+    /// Copies the compressed layer to an unnamed file and checks it.
+    fn spool(&self, limit: u64) -> Result<File, NodeError> {
+        let size = self.descriptor.size();
+        if size > limit {
+            let message = "the plugin layer is larger than the files that bundle.json lists";
+            let finding = Finding::refusal(Code::DiffIdMismatch, message);
+            return Err(finding.mismatch(format_args!("at most {limit} bytes"), format_args!("{size} bytes")).into());
+        }
+        let mut hasher = Hasher::new(self.spool.create_unnamed()?);
+        let mut blob = self.source.blob(self.descriptor)?.take(size.saturating_add(1));
+        io::copy(&mut blob, &mut hasher).map_err(|source| NodeError::Transfer {
+            action: format!("fetch the plugin layer from {}", self.source.origin()),
+            source,
+        })?;
+        let (found, found_size, mut file) = hasher.finish();
+        let origin = self.source.origin();
+        let Some(expected) = sha256(self.descriptor) else {
+            let message = format!("the plugin layer is named by `{}`", visible(&self.descriptor.digest().to_string()));
+            return Err(Finding::refusal(Code::BrokenChain, message).into());
+        };
+        // The source checks this, too; the proof of a node does not depend on how well.
+        if found_size != size {
+            return Err(OciError::Size { origin, digest: expected, expected: size, found: found_size }.into());
+        }
+        if found != expected {
+            return Err(OciError::Digest { origin, expected, found }.into());
+        }
+        file.seek(SeekFrom::Start(0)).map_err(spool_error)?;
+        Ok(file)
+    }
+}
+
+impl Payload for Layer<'_> {
+    fn deliver(
+        &mut self,
+        files: &FileManifest,
+        wanted: &BTreeSet<PluginName>,
+        take: &mut Take<'_>,
+    ) -> Result<(), NodeError> {
+        let limit = archive_limit(files);
+        let spooled = BufReader::with_capacity(128 * 1024, self.spool(limit)?);
+        let mut decoded = Decoded::new(decoder(&self.descriptor.media_type().to_string(), spooled)?, limit);
+        let origin = format!("the plugin layer from {}", self.source.origin());
+        read_entries(&mut decoded, files, wanted, &origin, take)?;
+        let found = decoded.finish().map_err(decode_error)?;
+        if found == files.diff_id {
+            return Ok(());
+        }
+        let message = "the plugin layer is not the one that bundle.json describes";
+        Err(Finding::refusal(Code::DiffIdMismatch, message).mismatch(files.diff_id, found).into())
+    }
+}
+
+/// The most bytes that an archive of these files and their directories has, ours or another writer's.
+fn archive_limit(files: &FileManifest) -> u64 {
+    let directories = 4 * BLOCK;
+    let padded = |size: u64| size.saturating_add(BLOCK - 1) / BLOCK * BLOCK;
+    let contents = files.plugins.iter().map(|file| padded(file.size).saturating_add(BLOCK));
+    contents.fold(directories + PADDING, u64::saturating_add)
+}
+
+fn decoder(media_type: &str, spooled: BufReader<File>) -> Result<Box<dyn Read>, NodeError> {
+    match media_type.strip_prefix(media_type::LAYER) {
+        Some("") => Ok(Box::new(spooled)),
+        Some("+gzip") => Ok(Box::new(MultiGzDecoder::new(spooled))),
+        Some("+zstd") => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(spooled).map_err(spool_error)?;
+            decoder.window_log_max(WINDOW_LOG).map_err(spool_error)?;
+            Ok(Box::new(decoder))
+        }
+        _ => Err(Finding::refusal(Code::WrongLayers, "the plugin layer has an unsupported media type")
+            .mismatch(format_args!("{} with +zstd, +gzip or nothing", media_type::LAYER), visible(media_type))
+            .into()),
+    }
+}
+
+/// Reads every entry of the archive and hands over those that are wanted.
+fn read_entries(
+    decoded: &mut Decoded,
+    files: &FileManifest,
+    wanted: &BTreeSet<PluginName>,
+    origin: &str,
+    take: &mut Take<'_>,
+) -> Result<(), NodeError> {
+    let mut seen = BTreeSet::new();
+    let mut archive = tar::Archive::new(decoded);
+    // Raw: an extended header is an entry like any other, and as such not on the list. None can give another entry
+    // a second name or size.
+    for entry in archive.entries().map_err(decode_error)?.raw(true) {
+        let mut entry = entry.map_err(decode_error)?;
+        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let kind = entry.header().entry_type();
+        if kind == EntryType::Directory && is_parent(&path) && entry.size() == 0 {
+            continue;
+        }
+        let listed = path
+            .strip_prefix(BIN)
+            .and_then(|name| name.strip_prefix('/'))
+            .and_then(|name| files.plugins.iter().find(|file| file.name.as_str() == name));
+        let Some(file) = listed else {
+            let message = format!("`{}` in {origin} is listed in no bundle.json", visible(&path));
+            return Err(Finding::refusal(Code::ExtraEntry, message).into());
+        };
+        if kind != EntryType::Regular {
+            let message = format!("`{}` in {origin} is not a regular file", file.name);
+            return Err(Finding::refusal(Code::NotAPlainFile, message).into());
+        }
+        if !seen.insert(&file.name) {
+            let message = format!("`{}` is in {origin} twice", file.name);
+            return Err(Finding::refusal(Code::ExtraEntry, message).into());
+        }
+        if wanted.contains(&file.name) {
+            take(file, origin, &mut entry)?;
+        }
+    }
+    match files.plugins.iter().find(|file| !seen.contains(&file.name)) {
+        Some(file) => {
+            let message = format!("`{}` is listed in bundle.json and not in {origin}", file.name);
+            Err(Finding::refusal(Code::MissingEntry, message).into())
+        }
+        None => Ok(()),
+    }
+}
+
+fn is_parent(path: &str) -> bool {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    !path.is_empty() && std::path::Path::new(BIN).ancestors().any(|parent| parent.to_str() == Some(path))
+}
+
+fn spool_error(source: io::Error) -> NodeError {
+    NodeError::Transfer { action: "read the spooled plugin layer".to_owned(), source }
+}
+
+/// An error of the system is a failure; anything else the decoder says is about bytes that were signed.
+fn decode_error(error: io::Error) -> NodeError {
+    if error.raw_os_error().is_some() {
+        return spool_error(error);
+    }
+    let text = error.to_string();
+    Finding::refusal(Code::DiffIdMismatch, format!("the plugin layer cannot be decoded: {}", visible(&text))).into()
+}
+
+/// Uncompressed bytes: counted against a limit, and hashed as they are read.
+struct Decoded {
+    inner: Box<dyn Read>,
+    hasher: Hasher<io::Sink>,
+    left: u64,
+}
+
+impl Decoded {
+    fn new(inner: Box<dyn Read>, limit: u64) -> Self {
+        Self { inner, hasher: Hasher::new(io::sink()), left: limit }
+    }
+
+    /// Reads to the end and returns the digest of everything.
+    fn finish(mut self) -> io::Result<Digest> {
+        io::copy(&mut self, &mut io::sink())?;
+        Ok(self.hasher.finish().0)
+    }
+}
+
+impl Read for Decoded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.left = self
+            .left
+            .checked_sub(count as u64)
+            .ok_or_else(|| io::Error::other("it holds more bytes than the files that bundle.json lists"))?;
+        self.hasher.write_all(buffer.get(..count).unwrap_or(buffer))?;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::document::descriptor;
+    use crate::model::{Document, Selector};
+    use crate::node::test_support::manifest;
+
+    const FILES: [(&str, &[u8]); 2] = [("bridge", b"bridge bytes"), ("macvlan", b"macvlan bytes")];
+
+    /// A source of one blob, whatever its descriptor says.
+    struct Blob(Vec<u8>);
+
+    impl Source for Blob {
+        fn origin(&self) -> String {
+            "a test".to_owned()
+        }
+        fn manifest(&self, _: &Selector) -> Result<Document, OciError> {
+            Err(OciError::NotFound { origin: self.origin(), what: "manifest".to_owned() })
+        }
+        fn blob(&self, _: &Descriptor) -> Result<Box<dyn Read + '_>, OciError> {
+            Ok(Box::new(self.0.as_slice()))
+        }
+        fn referrers(&self, _: &Digest) -> Result<Vec<Descriptor>, OciError> {
+            Ok(Vec::new())
+        }
+    }
+
+    type Member<'a> = (&'a str, EntryType, &'a [u8]);
+
+    fn members() -> Vec<Member<'static>> {
+        let directories = ["opt/", "opt/cni/", "opt/cni/bin/"].map(|path| (path, EntryType::Directory, &b""[..]));
+        let files = [("opt/cni/bin/bridge", FILES[0].1), ("opt/cni/bin/macvlan", FILES[1].1)];
+        let files = files.map(|(path, bytes)| (path, EntryType::Regular, bytes));
+        directories.into_iter().chain(files).collect()
+    }
+
+    fn archive(members: &[Member<'_>]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (path, kind, bytes) in members {
+            let mut header = tar::Header::new_ustar();
+            header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
+            header.set_entry_type(*kind);
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o755);
+            header.set_cksum();
+            builder.append(&header, *bytes).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    fn compress(archive: &[u8], how: &str) -> Vec<u8> {
+        match how {
+            "+gzip" => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                encoder.write_all(archive).unwrap();
+                encoder.finish().unwrap()
+            }
+            "+zstd" => zstd::encode_all(archive, 3).unwrap(),
+            _ => archive.to_vec(),
+        }
+    }
+
+    fn deliver_blob(
+        blob: Vec<u8>,
+        descriptor: &Descriptor,
+        files: &FileManifest,
+    ) -> Result<Vec<(String, Vec<u8>)>, NodeError> {
+        let temporary = tempfile::tempdir().unwrap();
+        let spool = Directory::open(temporary.path()).unwrap();
+        let source = Blob(blob);
+        let wanted = files.plugins.iter().map(|file| file.name.clone()).collect();
+        let mut taken = Vec::new();
+        let result = Layer::new(&source, descriptor, &spool).deliver(files, &wanted, &mut |file, _, reader| {
+            let mut bytes = Vec::new();
+            reader.read_to_end(&mut bytes).map_err(decode_error)?;
+            taken.push((file.name.to_string(), bytes));
+            Ok(())
+        });
+        assert_eq!(spool.entries().unwrap().count(), 0, "nothing is left in the spool");
+        result.map(|()| taken)
+    }
+
+    fn deliver(members: &[Member<'_>], how: &str) -> Result<Vec<(String, Vec<u8>)>, NodeError> {
+        let archive = archive(members);
+        let files = FileManifest { diff_id: Digest::of(&archive), ..manifest(&FILES) };
+        let blob = compress(&archive, how);
+        let descriptor = descriptor(&format!("{}{how}", media_type::LAYER), Digest::of(&blob), blob.len() as u64);
+        deliver_blob(blob, &descriptor, &files)
+    }
+
+    fn finding(result: Result<Vec<(String, Vec<u8>)>, NodeError>) -> Finding {
+        result.expect_err("refused").into_findings().unwrap().remove(0)
+    }
+
+    #[test]
+    fn hands_over_the_listed_files_however_they_are_compressed() {
+        let expected: Vec<_> = FILES.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect();
+        for how in ["", "+gzip", "+zstd"] {
+            assert_eq!(deliver(&members(), how).unwrap(), expected, "{how}");
+        }
+        let mut reversed = members();
+        reversed.reverse();
+        assert_eq!(deliver(&reversed, "").unwrap().len(), 2, "the order does not matter");
+        let alone: Vec<_> = members().into_iter().skip(3).collect();
+        assert_eq!(deliver(&alone, "").unwrap(), expected, "the parents may be left out");
+    }
+
+    #[test]
+    fn refuses_every_entry_that_is_not_a_listed_file() {
+        let cases: [(&str, Member<'_>, Code); 13] = [
+            ("unlisted", ("opt/cni/bin/evil", EntryType::Regular, b""), Code::ExtraEntry),
+            ("elsewhere", ("etc/passwd", EntryType::Regular, b""), Code::ExtraEntry),
+            ("dotted", ("./opt/cni/bin/bridge", EntryType::Regular, b""), Code::ExtraEntry),
+            ("absolute", ("/opt/cni/bin/bridge", EntryType::Regular, b""), Code::ExtraEntry),
+            ("parent", ("opt/cni/bin/../bin/bridge", EntryType::Regular, b""), Code::ExtraEntry),
+            ("other directory", ("opt/cni/bin/sub/", EntryType::Directory, b""), Code::ExtraEntry),
+            ("root directory", ("./", EntryType::Directory, b""), Code::ExtraEntry),
+            ("twice", ("opt/cni/bin/bridge", EntryType::Regular, b"bridge bytes"), Code::ExtraEntry),
+            ("link", ("opt/cni/bin/bridge", EntryType::Symlink, b""), Code::NotAPlainFile),
+            ("hard link", ("opt/cni/bin/bridge", EntryType::Link, b""), Code::NotAPlainFile),
+            ("device", ("opt/cni/bin/bridge", EntryType::Char, b""), Code::NotAPlainFile),
+            ("pax header", ("opt/cni/bin/bridge", EntryType::XHeader, b"15 path=other\n"), Code::NotAPlainFile),
+            ("GNU long name", ("././@LongLink", EntryType::GNULongName, b"other\0"), Code::ExtraEntry),
+        ];
+        for (what, member, expected) in cases {
+            let mut members = members();
+            members.push(member);
+            assert_eq!(finding(deliver(&members, "")).code, expected, "{what}");
+        }
+        let directory = ("opt/cni/bin/", EntryType::Directory, &b"smuggled"[..]);
+        assert_eq!(finding(deliver(&[directory], "")).code, Code::ExtraEntry, "a directory with content");
+        assert_eq!(finding(deliver(&members()[..4], "")).code, Code::MissingEntry);
+    }
+
+    #[test]
+    fn refuses_bytes_that_are_not_the_ones_that_were_signed() {
+        let archive = archive(&members());
+        let files = FileManifest { diff_id: Digest::of(&archive), ..manifest(&FILES) };
+        let good = descriptor(media_type::LAYER, Digest::of(&archive), archive.len() as u64);
+        assert!(deliver_blob(archive.clone(), &good, &files).is_ok());
+
+        let mut altered = archive.clone();
+        altered[600] ^= 1;
+        let error = deliver_blob(altered, &good, &files).expect_err("altered").to_string();
+        assert!(error.contains("is altered: its content has digest"), "{error}");
+        let longer = [archive.as_slice(), b"x"].concat();
+        let error = deliver_blob(longer, &good, &files).expect_err("longer").to_string();
+        assert!(error.contains("its descriptor says"), "{error}");
+
+        let other = FileManifest { diff_id: Digest::of(b"another"), ..files.clone() };
+        assert_eq!(finding(deliver_blob(archive.clone(), &good, &other)).code, Code::DiffIdMismatch);
+        let huge = descriptor(media_type::LAYER, Digest::of(&archive), 1 << 40);
+        assert_eq!(finding(deliver_blob(archive.clone(), &huge, &files)).code, Code::DiffIdMismatch);
+        let text = descriptor("text/plain", Digest::of(&archive), archive.len() as u64);
+        assert_eq!(finding(deliver_blob(archive, &text, &files)).code, Code::WrongLayers);
+    }
+
+    #[test]
+    fn a_decoder_is_not_trusted_with_memory_or_disk() {
+        let zeros = vec![0; 1 << 20];
+        for how in ["+gzip", "+zstd"] {
+            let bomb = compress(&zeros, how);
+            let descriptor = descriptor(&format!("{}{how}", media_type::LAYER), Digest::of(&bomb), bomb.len() as u64);
+            let found = finding(deliver_blob(bomb, &descriptor, &manifest(&FILES)));
+            assert_eq!(found.code, Code::MissingEntry, "a tar reader stops at zeros: {found}");
+        }
+        // The same after a good archive: read to the end, and not past the limit.
+        let bomb = compress(&[archive(&members()), zeros.clone()].concat(), "+zstd");
+        let layer = format!("{}+zstd", media_type::LAYER);
+        let bomb_descriptor = descriptor(&layer, Digest::of(&bomb), bomb.len() as u64);
+        let found = finding(deliver_blob(bomb, &bomb_descriptor, &manifest(&FILES)));
+        assert!(found.message.contains("holds more bytes than the files"), "{found}");
+
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(24).unwrap();
+        encoder.write_all(&zeros).unwrap();
+        let wide = encoder.finish().unwrap();
+        let wide_descriptor = descriptor(&layer, Digest::of(&wide), wide.len() as u64);
+        let found = finding(deliver_blob(wide, &wide_descriptor, &manifest(&FILES)));
+        assert!(found.message.contains("Frame requires too much memory"), "{found}");
+        assert_eq!(found.code, Code::DiffIdMismatch);
+    }
+}

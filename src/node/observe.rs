@@ -1,0 +1,170 @@
+//! What is on a node now: every wanted name in every plugin directory, and what the state directory remembers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
+use std::sync::Mutex;
+
+use serde::Serialize;
+
+use super::error::NodeError;
+use super::receipt::{Journal, Receipt};
+use super::root::{HostPath, Root};
+use super::state::Reading;
+use super::transfer::hash;
+use crate::bundle::FileManifest;
+use crate::disk::{Directory, DiskError, FileKind};
+use crate::model::{Digest, PluginName};
+
+/// The name of the directory that holds unfinished files. A runtime calls any file of a plugin directory, hidden names
+/// included; a directory it cannot.
+pub(super) const STAGING: &str = ".cnister";
+
+/// What is on a node.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    /// The plugin directories, in the order they were asked for.
+    pub directories: Vec<ObservedDirectory>,
+    /// What is installed, where something is.
+    pub receipt: Option<Receipt>,
+    /// What was being installed, where that was interrupted.
+    pub journal: Option<Journal>,
+}
+
+/// One plugin directory.
+#[derive(Debug, Clone)]
+pub struct ObservedDirectory {
+    /// Its path.
+    pub path: HostPath,
+    /// Whether it exists.
+    pub exists: bool,
+    /// Whether an interrupted installation left its staging directory.
+    pub unfinished: bool,
+    /// What has each name that matters.
+    pub entries: BTreeMap<PluginName, Found>,
+}
+
+/// What has a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Found {
+    /// Nothing.
+    Absent,
+    /// A regular file.
+    Regular {
+        /// The digest of its content.
+        digest: Digest,
+        /// Its size in bytes.
+        size: u64,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Anything else.
+    Other(FileKind),
+}
+
+/// Looks at every plugin of `files` in every one of `paths`, and at what the state directory remembers; `state` is
+/// `None` where there is no state directory yet.
+pub fn observe(
+    root: &Root,
+    state: Option<&Reading>,
+    paths: &[HostPath],
+    files: &FileManifest,
+) -> Result<Observed, NodeError> {
+    let receipt = state.map(Reading::receipt).transpose()?.flatten();
+    let journal = state.map(Reading::journal).transpose()?.flatten();
+    let mut directories = Vec::new();
+    for path in paths.iter().collect::<BTreeSet<_>>() {
+        let mut names: BTreeSet<_> = files.plugins.iter().map(|file| file.name.clone()).collect();
+        names.extend(journal.iter().flat_map(|journal| journal.entries_of(path)).map(|entry| entry.name.clone()));
+        directories.push(observe_directory(root, path, names)?);
+    }
+    Ok(Observed { directories, receipt, journal })
+}
+
+/// Looks at these names in one plugin directory.
+pub(super) fn observe_directory(
+    root: &Root,
+    path: &HostPath,
+    names: BTreeSet<PluginName>,
+) -> Result<ObservedDirectory, NodeError> {
+    let Some(directory) = root.directory(path)? else {
+        let entries = names.into_iter().map(|name| (name, Found::Absent)).collect();
+        return Ok(ObservedDirectory { path: path.clone(), exists: false, unfinished: false, entries });
+    };
+    let unfinished = directory.kind_of(STAGING)?.is_some();
+    Ok(ObservedDirectory { path: path.clone(), exists: true, unfinished, entries: find_all(&directory, names)? })
+}
+
+/// Hashes the files of these names, two at a time: a boot waits for it, and nodes have more than one core.
+fn find_all(directory: &Directory, names: BTreeSet<PluginName>) -> Result<BTreeMap<PluginName, Found>, DiskError> {
+    let pending = Mutex::new(names.into_iter());
+    let work = || {
+        let mut found = Vec::new();
+        loop {
+            let next = pending.lock().map(|mut names| names.next()).unwrap_or_default();
+            let Some(name) = next else { return Ok(found) };
+            let entry = find(directory, &name)?;
+            found.push((name, entry));
+        }
+    };
+    let (here, there): (Result<Vec<_>, DiskError>, _) = std::thread::scope(|scope| {
+        let other = scope.spawn(work);
+        (work(), other.join())
+    });
+    let there = there.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    Ok(here?.into_iter().chain(there).collect())
+}
+
+/// Looks at one name and hashes what is there.
+pub(super) fn find(directory: &Directory, name: &PluginName) -> Result<Found, DiskError> {
+    let opened = match directory.open_file(name.as_str()) {
+        Ok(opened) => opened,
+        Err(DiskError::NotRegular { kind, .. }) => return Ok(Found::Other(kind)),
+        Err(error) if error.is_not_found() => return Ok(Found::Absent),
+        Err(error) => return Err(error),
+    };
+    // One byte past the limit: a file that grows while it is read is not hashed for ever.
+    let failed = |source: io::Error| DiskError::Io { action: "read".to_owned(), path: opened.shown.clone(), source };
+    let (digest, size) = hash(&mut (&opened.file).take(FileManifest::MAX_PLUGIN_SIZE + 1)).map_err(failed)?;
+    if size > FileManifest::MAX_PLUGIN_SIZE {
+        return Ok(Found::Other(FileKind::Oversized));
+    }
+    Ok(Found::Regular { digest, size, mode: opened.mode })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+    use crate::node::test_support::manifest;
+
+    #[test]
+    fn sees_what_has_each_wanted_name() {
+        let temporary = tempfile::tempdir().unwrap();
+        let bin = temporary.path().join("opt/cni/bin");
+        std::fs::create_dir_all(bin.join("ptp")).unwrap();
+        std::fs::write(bin.join("bridge"), b"bytes").unwrap();
+        std::fs::set_permissions(bin.join("bridge"), std::fs::Permissions::from_mode(0o4711)).unwrap();
+        symlink("bridge", bin.join("vlan")).unwrap();
+        std::fs::write(bin.join("unwanted"), b"").unwrap();
+        let root = Root::open(temporary.path()).unwrap();
+        let files = manifest(&[("bridge", b""), ("macvlan", b""), ("ptp", b""), ("vlan", b"")]);
+        let paths = ["/opt/cni/bin", "/usr/lib/cni", "/opt/cni/bin"].map(|path| path.parse().unwrap());
+
+        let observed = observe(&root, None, &paths, &files).unwrap();
+        let [opt, usr] = observed.directories.as_slice() else { panic!("{observed:?}") };
+        let entries: Vec<_> = opt.entries.iter().map(|(name, found)| (name.as_str(), *found)).collect();
+        assert_eq!(
+            entries,
+            [
+                ("bridge", Found::Regular { digest: Digest::of(b"bytes"), size: 5, mode: 0o4711 }),
+                ("macvlan", Found::Absent),
+                ("ptp", Found::Other(FileKind::Directory)),
+                ("vlan", Found::Other(FileKind::SymbolicLink)),
+            ]
+        );
+        assert_eq!((opt.exists, usr.exists), (true, false));
+        assert!(usr.entries.values().all(|found| *found == Found::Absent));
+    }
+}

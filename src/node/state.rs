@@ -1,0 +1,323 @@
+//! The state directory: reached only through its lock, so that nobody reads a receipt that is being replaced.
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use super::error::NodeError;
+use super::receipt::{Journal, RECORD_LIMIT, Receipt, Refusal};
+use super::root::{HostPath, Root};
+use crate::disk::{Directory, DiskError, Lock, Ownership};
+use crate::model::{Code, Digest, Finding, JsonError, json};
+use crate::trust::Evidence;
+
+const LOCK: &str = "lock";
+const RECEIPT: &str = "receipt.json";
+const JOURNAL: &str = "journal.json";
+const REFUSAL: &str = "refusal.json";
+const EVIDENCE: &str = "evidence";
+const ORIGINALS: &str = "originals";
+
+/// The state directory of a node, not yet locked.
+#[derive(Debug)]
+pub struct State {
+    directory: Directory,
+}
+
+/// The state directory while nobody changes it.
+#[derive(Debug)]
+pub struct Reading {
+    directory: Directory,
+    _lock: Option<Lock>,
+}
+
+/// The state directory while this process may change it.
+#[derive(Debug)]
+pub struct Writing {
+    reading: Reading,
+}
+
+impl State {
+    /// Opens the state directory; `None` where there is none.
+    ///
+    /// # Errors
+    /// Refused where others may write it.
+    pub fn open(root: &Root, path: &HostPath) -> Result<Option<Self>, NodeError> {
+        root.directory(path)?.map(|directory| Self::check(directory, path)).transpose()
+    }
+
+    /// Opens the state directory and creates it where there is none, for its owner alone.
+    ///
+    /// # Errors
+    /// Refused where others may write it.
+    pub fn open_or_create(root: &Root, path: &HostPath) -> Result<Self, NodeError> {
+        if let Some(state) = Self::open(root, path)? {
+            return Ok(state);
+        }
+        // What leads there is for everybody to pass; only the last component is ours.
+        if let Some((parent, _)) = path.as_str().rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
+            let parent = parent.parse().expect("the parent of a path on the node is one");
+            root.directory_or_create(&parent, 0o755)?;
+        }
+        let (directory, _) = root.directory_or_create(path, 0o700)?;
+        Self::check(directory, path)
+    }
+
+    fn check(directory: Directory, path: &HostPath) -> Result<Self, NodeError> {
+        let user = rustix::process::geteuid().as_raw();
+        match private(directory.ownership()?, user, path) {
+            Some(finding) => Err(finding.into()),
+            None => Ok(Self { directory }),
+        }
+    }
+
+    /// Waits for the lock, and holds it against everybody who changes the state.
+    pub fn read(self, timeout: Duration) -> Result<Reading, NodeError> {
+        let lock = Lock::shared(&self.directory, LOCK, timeout)?;
+        Ok(Reading { directory: self.directory, _lock: lock })
+    }
+
+    /// Waits for the lock, holds it against everybody, and removes what an interrupted run left unfinished.
+    pub fn write(self, timeout: Duration) -> Result<Writing, NodeError> {
+        let lock = Lock::exclusive(&self.directory, LOCK, timeout)?;
+        self.directory.remove_temporaries()?;
+        for name in [EVIDENCE, ORIGINALS] {
+            if let Some(directory) = existing(self.directory.child(name))? {
+                directory.remove_temporaries()?;
+            }
+        }
+        Ok(Writing { reading: Reading { directory: self.directory, _lock: Some(lock) } })
+    }
+}
+
+/// Whether nobody but the owner may change the directory, and the owner is root or the one who asks.
+fn private(ownership: Ownership, user: u32, path: &HostPath) -> Option<Finding> {
+    let Ownership { uid, mode } = ownership;
+    if uid != 0 && uid != user {
+        let message = format!("state directory `{path}` belongs to somebody else");
+        let finding = Finding::refusal(Code::StateNotPrivate, message);
+        return Some(finding.mismatch(format_args!("user {user}"), format_args!("user {uid}")));
+    }
+    (mode & 0o022 != 0).then(|| {
+        Finding::refusal(Code::StateNotPrivate, format!("others may write the state directory `{path}`"))
+            .mismatch("mode 0700", format_args!("mode {mode:04o}"))
+            .hint(format!("look who wrote there, then: chmod 0700 {path}"))
+    })
+}
+
+impl Reading {
+    /// The receipt, where something is installed.
+    pub fn receipt(&self) -> Result<Option<Receipt>, NodeError> {
+        self.record(RECEIPT, Receipt::parse)
+    }
+
+    /// The journal, where an installation was interrupted.
+    pub fn journal(&self) -> Result<Option<Journal>, NodeError> {
+        self.record(JOURNAL, Journal::parse)
+    }
+
+    /// What was refused since the last success.
+    pub fn refusal(&self) -> Result<Option<Refusal>, NodeError> {
+        self.record(REFUSAL, Refusal::parse)
+    }
+
+    /// The bytes of a stored evidence file. They prove themselves, whatever their name says.
+    pub fn evidence(&self, digest: &Digest) -> Result<Option<Vec<u8>>, NodeError> {
+        let Some(directory) = existing(self.directory.child(EVIDENCE))? else { return Ok(None) };
+        existing(directory.read(evidence_name(digest), Evidence::LIMIT)).map_err(Into::into)
+    }
+
+    fn record<T>(&self, name: &str, parse: impl FnOnce(&[u8]) -> Result<T, JsonError>) -> Result<Option<T>, NodeError> {
+        let Some(bytes) = existing(self.directory.read(name, RECORD_LIMIT))? else { return Ok(None) };
+        let path = format!("{}/{name}", self.directory.shown());
+        parse(&bytes).map(Some).map_err(|source| NodeError::Record { path, source })
+    }
+}
+
+impl Deref for Writing {
+    type Target = Reading;
+    fn deref(&self) -> &Reading {
+        &self.reading
+    }
+}
+
+impl Writing {
+    /// The directory itself, for files that never get a name.
+    pub fn spool(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Replaces the receipt, where it changed.
+    pub fn write_receipt(&self, receipt: &Receipt) -> Result<(), NodeError> {
+        if self.receipt().ok().flatten().as_ref() == Some(receipt) {
+            return Ok(());
+        }
+        self.write_record(RECEIPT, json::readable(receipt))
+    }
+
+    /// Writes down what is about to be installed.
+    pub fn write_journal(&self, journal: &Journal) -> Result<(), NodeError> {
+        self.write_record(JOURNAL, json::readable(journal))
+    }
+
+    /// Forgets the journal.
+    pub fn remove_journal(&self) -> Result<(), NodeError> {
+        self.remove_record(JOURNAL)
+    }
+
+    /// Writes down that something was wanted and refused; the next success forgets it.
+    pub fn write_refusal(&self, refusal: &Refusal) -> Result<(), NodeError> {
+        self.write_record(REFUSAL, json::readable(refusal))
+    }
+
+    /// Forgets the refusal.
+    pub fn remove_refusal(&self) -> Result<(), NodeError> {
+        self.remove_record(REFUSAL)
+    }
+
+    /// Keeps an evidence file under its digest.
+    pub fn write_evidence(&self, bytes: &[u8]) -> Result<Digest, NodeError> {
+        let digest = Digest::of(bytes);
+        if self.evidence(&digest)?.is_none_or(|kept| kept != bytes) {
+            self.subdirectory(EVIDENCE)?.write_atomic(evidence_name(&digest), bytes, 0o600)?;
+        }
+        Ok(digest)
+    }
+
+    /// Removes every evidence file but one.
+    pub fn keep_only_evidence(&self, digest: &Digest) -> Result<(), NodeError> {
+        let Some(directory) = existing(self.directory.child(EVIDENCE))? else { return Ok(()) };
+        let kept = evidence_name(digest);
+        let mut stale = Vec::new();
+        for entry in directory.entries()? {
+            let name = entry?.name;
+            if name != kept.as_str() {
+                stale.push(name);
+            }
+        }
+        stale.iter().try_for_each(|name| directory.remove(name)).map_err(Into::into)
+    }
+
+    /// The directory of the files that were replaced, each under the digits of its digest.
+    pub fn originals(&self) -> Result<Directory, NodeError> {
+        self.subdirectory(ORIGINALS)
+    }
+
+    fn subdirectory(&self, name: &str) -> Result<Directory, NodeError> {
+        if let Some(directory) = existing(self.directory.child(name))? {
+            return Ok(directory);
+        }
+        let directory = self.directory.create_child(name, 0o700)?;
+        self.directory.sync()?;
+        Ok(directory)
+    }
+
+    fn write_record(&self, name: &str, text: String) -> Result<(), NodeError> {
+        self.directory.write_atomic(name, text.as_bytes(), 0o600).map_err(Into::into)
+    }
+
+    fn remove_record(&self, name: &str) -> Result<(), NodeError> {
+        if self.directory.kind_of(name)?.is_some() {
+            self.directory.remove(name)?;
+            self.directory.sync()?;
+        }
+        Ok(())
+    }
+}
+
+fn evidence_name(digest: &Digest) -> String {
+    format!("{}.json", digest.hex())
+}
+
+/// Turns "there is none" into `None`.
+fn existing<T>(result: Result<T, DiskError>) -> Result<Option<T>, DiskError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::node::receipt::{Reason, Schema};
+
+    fn path() -> HostPath {
+        HostPath::default_state_directory()
+    }
+
+    fn writing(temporary: &tempfile::TempDir) -> Writing {
+        let root = Root::open(temporary.path()).unwrap();
+        State::open_or_create(&root, &path()).unwrap().write(Duration::ZERO).unwrap()
+    }
+
+    #[test]
+    fn a_new_state_directory_is_for_its_owner_alone() {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = Root::open(temporary.path()).unwrap();
+        assert!(State::open(&root, &path()).unwrap().is_none());
+        drop(writing(&temporary));
+        let mode = |name: &str| std::fs::metadata(temporary.path().join(name)).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode("var/lib"), mode("var/lib/cnister")), (0o755, 0o700));
+    }
+
+    #[test]
+    fn a_state_directory_that_others_may_write_is_refused() {
+        let finding = |uid, mode| private(Ownership { uid, mode }, 1000, &path()).map(|finding| finding.found);
+        assert_eq!(finding(1000, 0o700), None);
+        assert_eq!(finding(0, 0o755), None);
+        assert_eq!(finding(1001, 0o700), Some(Some("user 1001".to_owned())));
+        assert_eq!(finding(1000, 0o770), Some(Some("mode 0770".to_owned())));
+        assert_eq!(finding(1000, 0o1777), Some(Some("mode 1777".to_owned())));
+
+        let temporary = tempfile::tempdir().unwrap();
+        drop(writing(&temporary));
+        let open = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(temporary.path().join("var/lib/cnister"), open).unwrap();
+        let root = Root::open(temporary.path()).unwrap();
+        let findings = State::open(&root, &path()).expect_err("mode 0777").into_findings().unwrap();
+        assert_eq!(findings[0].code, Code::StateNotPrivate);
+    }
+
+    #[test]
+    fn records_come_back_and_go() {
+        let temporary = tempfile::tempdir().unwrap();
+        let state = writing(&temporary);
+        let reasons = vec![Reason { code: "c".to_owned(), message: "m".to_owned() }];
+        let refusal = Refusal { schema_version: Schema, wanted: "it".to_owned(), reasons };
+        assert_eq!(state.refusal().unwrap(), None);
+        state.write_refusal(&refusal).unwrap();
+        assert_eq!(state.refusal().unwrap(), Some(refusal));
+        state.remove_refusal().unwrap();
+        assert_eq!(state.refusal().unwrap(), None);
+        assert_eq!(state.receipt().unwrap(), None);
+        std::fs::write(temporary.path().join("var/lib/cnister/receipt.json"), b"{}").unwrap();
+        let error = state.receipt().expect_err("an empty object").to_string();
+        assert!(error.contains("/receipt.json` cannot be used: receipt is not valid: missing field"), "{error}");
+    }
+
+    #[test]
+    fn evidence_is_kept_under_its_digest() {
+        let temporary = tempfile::tempdir().unwrap();
+        let state = writing(&temporary);
+        let (old, new) = (state.write_evidence(b"old").unwrap(), state.write_evidence(b"new").unwrap());
+        assert_eq!(state.evidence(&old).unwrap(), Some(b"old".to_vec()));
+        state.keep_only_evidence(&new).unwrap();
+        assert_eq!((state.evidence(&old).unwrap(), state.evidence(&new).unwrap()), (None, Some(b"new".to_vec())));
+    }
+
+    #[test]
+    fn readers_and_writers_exclude_each_other() {
+        let temporary = tempfile::tempdir().unwrap();
+        let state = writing(&temporary);
+        let root = Root::open(temporary.path()).unwrap();
+        let open = || State::open(&root, &path()).unwrap().unwrap();
+        assert!(matches!(open().read(Duration::ZERO), Err(NodeError::Disk(DiskError::Locked { .. }))));
+        drop(state);
+        let _reading = open().read(Duration::ZERO).unwrap();
+        assert!(matches!(open().write(Duration::ZERO), Err(NodeError::Disk(DiskError::Locked { .. }))));
+        assert!(open().read(Duration::ZERO).is_ok());
+    }
+}
