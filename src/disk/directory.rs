@@ -116,10 +116,11 @@ impl Directory {
             let (parent, Component::Normal(name)) = (reached.parent(), component) else {
                 return Err(DiskError::Name { name: visible(&path.to_string_lossy()).into_owned() });
             };
-            match parent.filter(|parent| !parent.as_os_str().is_empty()) {
-                Some(parent) => self.descend(parent, resolve)?.create_child(name, mode)?,
-                None => self.create_child(name, mode)?,
-            };
+            let opened = parent.filter(|parent| !parent.as_os_str().is_empty());
+            let opened = opened.map(|parent| self.descend(parent, resolve)).transpose()?;
+            let parent = opened.as_ref().unwrap_or(self);
+            parent.create_child(name, mode)?;
+            parent.sync()?;
             created.push(reached.clone());
         }
         Ok((self.descend(path, resolve)?, created))

@@ -3,6 +3,7 @@
 //! Observe, plan, apply. The plan is plain data, made by a pure function; only `apply` changes plugin directories, and
 //! it takes the plan of a verified bundle and the lock of the state directory.
 
+mod apply;
 mod decide;
 mod error;
 mod layer;
@@ -17,6 +18,7 @@ mod state;
 pub(crate) mod test_support;
 mod transfer;
 
+pub use apply::{Action, Progress, Record, apply};
 pub use decide::{ForeignRule, Wishes, plan};
 pub use error::NodeError;
 pub use layer::Layer;

@@ -157,7 +157,7 @@ pub(super) fn open_staged(bin: &Directory, file: &PluginFile, origin: &str) -> R
             .into());
     }
     if opened.size != file.size {
-        return Err(altered_finding(file, origin, &format!("{} bytes", opened.size)).into());
+        return Err(altered_finding(file.into(), origin, &format!("{} bytes", opened.size)).into());
     }
     Ok(opened)
 }

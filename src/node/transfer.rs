@@ -4,10 +4,27 @@ use std::io::{self, Read, Write};
 
 use super::error::NodeError;
 use crate::bundle::PluginFile;
-use crate::model::{Code, Digest, Finding, Hasher, visible};
+use crate::model::{Code, Digest, Finding, Hasher, PluginName, visible};
 
 /// How much is read at once. Large enough for the hash to dominate, small enough for a container of a few megabytes.
 const BUFFER: usize = 128 * 1024;
+
+/// What a file has to be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Expected<'a> {
+    /// Its name, for messages.
+    pub(super) name: &'a PluginName,
+    /// The digest of its content.
+    pub(super) digest: Digest,
+    /// Its size in bytes.
+    pub(super) size: u64,
+}
+
+impl<'a> From<&'a PluginFile> for Expected<'a> {
+    fn from(file: &'a PluginFile) -> Self {
+        Self { name: &file.name, digest: file.digest, size: file.size }
+    }
+}
 
 /// Why a copy is not the file that was signed.
 #[derive(Debug)]
@@ -22,7 +39,7 @@ pub(super) enum TransferError {
 
 impl TransferError {
     /// The same in words, about this file on its way to `target`.
-    pub(super) fn into_error(self, file: &PluginFile, origin: &str, target: &str) -> NodeError {
+    pub(super) fn into_error(self, file: Expected<'_>, origin: &str, target: &str) -> NodeError {
         match self {
             Self::Altered(finding) => finding.into(),
             // What the system did not say, a decoder said: about bytes that somebody signed.
@@ -39,11 +56,11 @@ impl TransferError {
     }
 }
 
-/// Copies one plugin from `source` to `target` and compares size and digest with what was signed.
+/// Copies one file from `source` to `target` and compares size and digest with what is expected of it.
 ///
-/// Reading stops one byte past the signed size, so that a source that grows without end is noticed at once.
-pub(super) fn copy_signed(
-    file: &PluginFile,
+/// Reading stops one byte past the expected size, so that a source that grows without end is noticed at once.
+pub(super) fn copy_exactly(
+    file: Expected<'_>,
     origin: &str,
     source: &mut dyn Read,
     target: &mut dyn Write,
@@ -72,13 +89,13 @@ pub(super) fn hash(source: &mut dyn Read) -> io::Result<(Digest, u64)> {
 }
 
 /// Says that a file is not the signed one; what is found is a size or a digest.
-pub(super) fn altered_finding(file: &PluginFile, origin: &str, found: &str) -> Finding {
+pub(super) fn altered_finding(file: Expected<'_>, origin: &str, found: &str) -> Finding {
     let expected = if found.starts_with("sha256:") { file.digest.to_string() } else { format!("{} bytes", file.size) };
     Finding::refusal(Code::FileAltered, format!("`{}` in {origin} is not the file that was signed", file.name))
         .mismatch(expected, found)
 }
 
-fn altered(file: &PluginFile, origin: &str, found: &str) -> TransferError {
+fn altered(file: Expected<'_>, origin: &str, found: &str) -> TransferError {
     TransferError::Altered(altered_finding(file, origin, found))
 }
 
@@ -104,19 +121,13 @@ fn copy(source: &mut dyn Read, target: &mut dyn Write) -> Result<(), TransferErr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bundle::Linkage;
+    use crate::node::test_support::plugin;
 
     #[test]
     fn copies_the_signed_bytes_and_nothing_else() {
-        let file = PluginFile {
-            name: "bridge".parse().unwrap(),
-            digest: Digest::of(b"bridge"),
-            size: 6,
-            linkage: Linkage::Static,
-            go: None,
-        };
+        let file = plugin("bridge", b"bridge");
         let mut target = Vec::new();
-        assert!(copy_signed(&file, "it", &mut &b"bridge"[..], &mut target).is_ok());
+        assert!(copy_exactly((&file).into(), "it", &mut &b"bridge"[..], &mut target).is_ok());
         assert_eq!(target, b"bridge");
         let digest = Digest::of(b"fridge");
         for (bytes, found) in [
@@ -125,7 +136,7 @@ mod tests {
             (b"bridge!", "more than 6 bytes".to_owned()),
             (b"", "0 bytes".to_owned()),
         ] {
-            let result = copy_signed(&file, "it", &mut &bytes[..], &mut io::sink());
+            let result = copy_exactly((&file).into(), "it", &mut &bytes[..], &mut io::sink());
             let Err(TransferError::Altered(finding)) = result else { panic!("{found}: {result:?}") };
             assert_eq!((finding.code, finding.found), (Code::FileAltered, Some(found)));
         }
@@ -133,15 +144,9 @@ mod tests {
 
     #[test]
     fn a_source_without_end_is_left_after_one_byte_too_many() {
-        let file = PluginFile {
-            name: "bridge".parse().unwrap(),
-            digest: Digest::of(b""),
-            size: 3,
-            linkage: Linkage::Static,
-            go: None,
-        };
+        let file = plugin("bridge", b"abc");
         let mut target = Vec::new();
-        let result = copy_signed(&file, "it", &mut io::repeat(0), &mut target);
+        let result = copy_exactly((&file).into(), "it", &mut io::repeat(0), &mut target);
         assert!(matches!(result, Err(TransferError::Altered(_))), "{result:?}");
         assert_eq!(target.len(), 4);
     }
