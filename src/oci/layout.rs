@@ -229,6 +229,7 @@ pub(super) fn sniff(bytes: &[u8]) -> Result<String, crate::model::JsonError> {
 
 /// A descriptor of a referrer with what registries copy into their lists: its effective artifact type and all its
 /// annotations (distribution-spec, "Listing Referrers").
+#[cfg(feature = "publish")]
 pub(super) fn referrer_descriptor(document: &Document) -> Result<Descriptor, crate::model::DocumentError> {
     let manifest = document.manifest()?;
     let mut entry = descriptor(&document.media_type, document.digest, document.bytes.len() as u64);
