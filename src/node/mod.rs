@@ -4,14 +4,17 @@
 //! it takes the plan of a verified bundle and the lock of the state directory.
 
 mod apply;
+mod confine;
 mod decide;
 mod error;
 mod layer;
 mod observe;
 mod payload;
 mod plan;
+pub mod probe;
 pub mod receipt;
 mod root;
+mod stage;
 mod staged;
 mod state;
 #[cfg(test)]
@@ -27,5 +30,6 @@ pub use payload::{Payload, Take};
 pub use plan::{Change, Plan, Step};
 pub use receipt::{Journal, Receipt, Refusal};
 pub use root::{HostPath, ParseHostPathError, Root};
+pub use stage::{StageReport, stage};
 pub use staged::Staged;
 pub use state::{Reading, State, Writing};

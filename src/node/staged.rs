@@ -143,23 +143,27 @@ fn expected(directory: &Path, name: &str, plugins: &BTreeSet<&str>) -> Option<Fi
 }
 
 /// Opens one staged plugin and looks at everything that can be told before reading it.
-pub(super) fn open_staged(bin: &Directory, file: &PluginFile, origin: &str) -> Result<RegularFile, NodeError> {
-    let opened = match bin.open_file(file.name.as_str()) {
-        Ok(opened) => opened,
-        Err(error) if error.is_not_found() => return Err(missing_finding(file.name.as_str(), bin.shown()).into()),
-        Err(error) => return Err(plain(error)),
-    };
+fn open_staged(bin: &Directory, file: &PluginFile, origin: &str) -> Result<RegularFile, NodeError> {
+    let opened = open_listed(bin, file)?;
     if opened.links != 1 {
         // Through its other name somebody may write it while it is read.
         let message = format!("`{}` has another name", opened.shown);
-        return Err(Finding::refusal(Code::NotAPlainFile, message)
-            .mismatch("1 name", format_args!("{} names", opened.links))
-            .into());
+        let finding = Finding::refusal(Code::NotAPlainFile, message);
+        return Err(finding.mismatch("1 name", format_args!("{} names", opened.links)).into());
     }
     if opened.size != file.size {
         return Err(altered_finding(file.into(), origin, &format!("{} bytes", opened.size)).into());
     }
     Ok(opened)
+}
+
+/// Opens a plugin that `bundle.json` lists.
+pub(super) fn open_listed(bin: &Directory, file: &PluginFile) -> Result<RegularFile, NodeError> {
+    match bin.open_file(file.name.as_str()) {
+        Ok(opened) => Ok(opened),
+        Err(error) if error.is_not_found() => Err(missing_finding(file.name.as_str(), bin.shown()).into()),
+        Err(error) => Err(plain(error)),
+    }
 }
 
 fn missing_finding(name: &str, place: &str) -> Finding {

@@ -1,0 +1,62 @@
+//! A plugin that does what the last line of its own file says, so that one program is many. Compiled by
+//! `tests/probe.rs`.
+
+use std::io::{Read, Write};
+
+fn main() {
+    let program = std::fs::read("/proc/self/exe").expect("a program can read itself");
+    let behaviour = program.rsplit(|byte| *byte == b'\n').next().expect("at least one line");
+    let mut input = String::new();
+    match behaviour {
+        b"answer" => print!(r#"{{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}}"#),
+        b"situation" => {
+            std::io::stdin().read_to_string(&mut input).expect("a request");
+            let variables: Vec<_> = std::env::vars().map(|(name, value)| format!("{name}={value}")).collect();
+            let status = std::fs::read_to_string("/proc/self/status").expect("a status");
+            let field = |name: &str| {
+                let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+                line.split_whitespace().nth(1).unwrap_or_default().to_owned()
+            };
+            let denied = |result: std::io::Result<()>| match result {
+                Ok(()) => "allowed".to_owned(),
+                Err(error) => format!("{:?}", error.raw_os_error()),
+            };
+            let socket = denied(std::net::UdpSocket::bind("127.0.0.1:0").map(drop));
+            let pair = denied(std::os::unix::net::UnixStream::pair().map(drop));
+            let descriptors = std::fs::read_dir("/proc/self/fd").expect("descriptors").count();
+            let facts = [
+                input,
+                variables.join(" "),
+                format!("uid={}", field("Uid:")),
+                format!("nnp={}", field("NoNewPrivs:")),
+                format!("seccomp={}", field("Seccomp:")),
+                format!("socket={socket} pair={pair}"),
+                format!("descriptors={descriptors}"),
+            ];
+            // Hex digits are versions of a kind.
+            let versions: Vec<_> = facts
+                .join("\n")
+                .as_bytes()
+                .chunks(16)
+                .map(|chunk| chunk.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+                .map(|text| format!("\"{text}\""))
+                .collect();
+            print!(r#"{{"cniVersion":"1.0.0","supportedVersions":[{}]}}"#, versions.join(","));
+        }
+        b"flood" => loop {
+            if std::io::stdout().write_all(&[b'x'; 4096]).is_err() {
+                return;
+            }
+        },
+        b"hang" => std::thread::sleep(std::time::Duration::from_secs(600)),
+        b"close and hang" => {
+            use std::os::unix::process::CommandExt;
+            let error = std::process::Command::new("sleep").arg("600").stdout(std::process::Stdio::null()).exec();
+            panic!("{error}");
+        }
+        b"write" => drop(std::fs::write("/dev/shm/cnister-probe-canary", b"x")),
+        b"fail" => std::process::exit(7),
+        b"abort" => std::process::abort(),
+        other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,145 @@
+//! Plugins that answer, that misbehave, and that are not what was proven, asked by the built program.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use cnister::bundle::{Linkage, PluginFile};
+use cnister::model::{Code, Digest};
+use cnister::node::probe::{Asked, Prober};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+fn prober(patience: Duration) -> Prober {
+    Prober::new(env!("CARGO_BIN_EXE_cnister"), patience, true)
+}
+
+/// The test plugin, compiled once.
+fn plugin() -> &'static [u8] {
+    static PLUGIN: OnceLock<Vec<u8>> = OnceLock::new();
+    PLUGIN.get_or_init(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let output = directory.path().join("plugin");
+        let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/probe/plugin.rs");
+        let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        let flags = ["--edition=2024", "-Copt-level=s", "-Cstrip=symbols", "-o"];
+        let status = Command::new(rustc).args(flags).arg(&output).arg(source).status().unwrap();
+        assert!(status.success(), "{status}");
+        std::fs::read(output).unwrap()
+    })
+}
+
+fn behaving(behaviour: &str) -> Vec<u8> {
+    [plugin(), b"\n", behaviour.as_bytes()].concat()
+}
+
+fn listed(bytes: &[u8]) -> PluginFile {
+    PluginFile {
+        name: "bridge".parse().unwrap(),
+        digest: Digest::of(bytes),
+        size: bytes.len() as u64,
+        linkage: Linkage::Static,
+        go: None,
+    }
+}
+
+fn ask(bytes: &[u8], patience: Duration) -> Asked {
+    prober(patience).ask(&listed(bytes), "a test", &mut &bytes[..]).unwrap()
+}
+
+#[test]
+fn a_plugin_that_answers_is_heard() {
+    let Asked::Answer(versions) = ask(&behaving("answer"), PATIENCE) else { panic!("no answer") };
+    assert_eq!(versions.supported, ["0.4.0", "1.0.0"]);
+}
+
+#[test]
+fn a_plugin_runs_with_nothing_it_could_misuse() {
+    let Asked::Answer(versions) = ask(&behaving("situation"), PATIENCE) else { panic!("no answer") };
+    let hex = versions.supported.concat();
+    let bytes =
+        hex.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap());
+    let text = String::from_utf8(bytes.collect()).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines[0], r#"{"cniVersion":"1.0.0"}"#);
+    assert_eq!(lines[1], "CNI_COMMAND=VERSION");
+    if rustix::process::geteuid().is_root() {
+        assert_eq!(lines[2], "uid=65534");
+    }
+    assert_eq!(lines[3], "nnp=1");
+    if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+        assert_eq!(lines[4], "seccomp=2");
+        assert_eq!(lines[5], "socket=Some(1) pair=Some(1)");
+    }
+    // As many as any child of this test has: none of ours.
+    let others = Command::new("ls").arg("/proc/self/fd").output().unwrap().stdout;
+    assert_eq!(lines[6], format!("descriptors={}", others.split(|byte| *byte == b'\n').count() - 1));
+}
+
+#[test]
+fn a_plugin_cannot_write_to_a_file() {
+    let canary = Path::new("/dev/shm/cnister-probe-canary");
+    let _ = std::fs::remove_file(canary);
+    let asked = ask(&behaving("write"), PATIENCE);
+    let written = std::fs::read(canary).unwrap_or_default();
+    let _ = std::fs::remove_file(canary);
+    assert_eq!(asked, Asked::Failed("was ended by signal 25".to_owned()));
+    assert_eq!(written, b"");
+}
+
+#[test]
+fn a_plugin_that_misbehaves_is_ended() {
+    let soon = Duration::from_millis(300);
+    for (behaviour, patience, expected) in [
+        ("flood", PATIENCE, "answered more than 65536 bytes"),
+        ("hang", soon, "did not answer in time"),
+        ("fail", PATIENCE, "ended with code 7"),
+        ("abort", PATIENCE, "was ended by signal 6"),
+    ] {
+        let start = Instant::now();
+        assert_eq!(ask(&behaving(behaviour), patience), Asked::Failed(expected.to_owned()), "{behaviour}");
+        assert!(start.elapsed() < PATIENCE, "{behaviour}: {:?}", start.elapsed());
+    }
+    let Asked::Failed(reason) = ask(&behaving("close and hang"), soon) else { panic!("it answered") };
+    assert_eq!(reason, "was ended by signal 9");
+}
+
+#[test]
+fn bytes_that_were_not_proven_are_never_executed() {
+    let directory = tempfile::tempdir().unwrap();
+    let canary = directory.path().join("canary");
+    let script = format!("#!/bin/sh\ntouch {}\n", canary.display());
+    let proven = behaving("answer");
+    for altered in [script.as_bytes(), &behaving("answer!")[..], &proven[..100]] {
+        let asked = prober(PATIENCE).ask(&listed(&proven), "a test", &mut &altered[..]).unwrap();
+        let Asked::Altered(finding) = asked else { panic!("{asked:?}") };
+        assert_eq!(finding.code, Code::FileAltered);
+    }
+    // Not even a script that somebody signed: it has no name that its interpreter could open.
+    let signed = ask(script.as_bytes(), PATIENCE);
+    assert!(matches!(signed, Asked::Failed(_)), "{signed:?}");
+    assert!(!canary.exists());
+}
+
+#[test]
+fn a_file_that_is_no_program_of_this_machine_is_not_started() {
+    let mut other = behaving("answer");
+    // The ELF header's machine: m68k, which nobody releases plugins for.
+    other[18..20].copy_from_slice(&4_u16.to_ne_bytes());
+    for bytes in [&b"not a program"[..], b"", b"\x7fELF", b"#!/bin/sh\n", &other] {
+        assert_eq!(ask(bytes, PATIENCE), Asked::Failed("is no program of this machine".to_owned()));
+    }
+}
+
+#[test]
+fn the_plugins_of_a_distribution_answer() {
+    // Old and dynamically linked, if they are here at all.
+    let Ok(entries) = std::fs::read_dir("/usr/lib/cni") else { return };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        let Asked::Answer(versions) = ask(&bytes, PATIENCE) else { panic!("{path:?}: {:?}", ask(&bytes, PATIENCE)) };
+        assert!(versions.supported.iter().any(|version| version == "0.4.0"), "{path:?}: {versions:?}");
+    }
+}
