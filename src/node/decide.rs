@@ -105,7 +105,7 @@ enum Decision {
 /// Decides about one plugin in one directory.
 fn decide(directory: &ObservedDirectory, file: &PluginFile, observed: &Observed, wishes: &Wishes) -> Decision {
     let path = &directory.path;
-    let before = directory.entries.get(&file.name).copied().unwrap_or(Found::Absent);
+    let before = directory.found(&file.name);
     let place = || (path.clone(), file.name.clone());
     let satisfied = |owner| {
         let (directory, name) = place();
@@ -214,8 +214,8 @@ fn carry(plan: &mut Plan<'_>, observed: &Observed, wishes: &Wishes) {
     for directory in &observed.directories {
         let entries = observed.journal.iter().flat_map(|journal| journal.entries_of(&directory.path));
         for entry in entries.filter(|entry| untouched(&directory.path, &entry.name)) {
-            let found = directory.entries.get(&entry.name);
-            let ours = matches!(found, Some(Found::Regular { digest, .. }) if *digest == entry.digest);
+            let found = directory.found(&entry.name);
+            let ours = matches!(found, Found::Regular { digest, .. } if digest == entry.digest);
             if ours && known.insert((directory.path.clone(), entry.name.clone())) {
                 let owner = Owner::of(entry.original.clone());
                 take(&directory.path, &entry.name, InstalledFile { digest: entry.digest, size: entry.size, owner });

@@ -4,6 +4,7 @@
 //! it takes the plan of a verified bundle and the lock of the state directory.
 
 mod apply;
+mod check;
 mod confine;
 mod decide;
 mod error;
@@ -22,6 +23,7 @@ pub(crate) mod test_support;
 mod transfer;
 
 pub use apply::{Action, Progress, Record, apply};
+pub use check::{Condition, Installed, Occasion, PluginReport, Question, Report, check};
 pub use decide::{ForeignRule, Wishes, plan};
 pub use error::NodeError;
 pub use layer::Layer;

@@ -43,6 +43,13 @@ pub struct ObservedDirectory {
     pub entries: BTreeMap<PluginName, Found>,
 }
 
+impl ObservedDirectory {
+    /// What has this name.
+    pub(super) fn found(&self, name: &PluginName) -> Found {
+        self.entries.get(name).copied().unwrap_or(Found::Absent)
+    }
+}
+
 /// What has a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -1,0 +1,394 @@
+//! Checking a node: every installed file against what was signed, and what was signed against today's policy.
+//!
+//! The receipt says where to look. What has to be there is decided by evidence, which is verified again; a receipt
+//! that says otherwise is not believed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use super::error::NodeError;
+use super::observe::{Found, ObservedDirectory, observe_directory};
+use super::plan::PLUGIN_MODE;
+use super::probe::{Asked, Prober, Versions};
+use super::receipt::{InstalledDirectory, InstalledFile, Journal, Receipt, Refusal, Standing};
+use super::root::{HostPath, Root};
+use super::state::State;
+use crate::model::{BundleName, Code, Digest, Finding, Platform, PluginName, Repository, Severity, visible};
+use crate::trust::{Bundle, Evidence, Policy, Strength, Verified, verify};
+
+/// What is asked about a node.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// Where receipt and evidence are kept.
+    pub state: &'a HostPath,
+    /// The policy of today.
+    pub policy: &'a Policy,
+    /// The name to match its rules with; without one, the name that was used at install.
+    pub name: Option<&'a Repository>,
+    /// The platform of this node.
+    pub platform: &'a Platform,
+    /// The time.
+    pub now: SystemTime,
+    /// Plugin directories that must have been installed to, besides those that were.
+    pub directories: &'a [HostPath],
+    /// What the answer is for.
+    pub occasion: Occasion,
+    /// How proven plugins are asked for their versions; without it they are not.
+    pub prober: Option<&'a Prober>,
+    /// How long to wait for an installation that is under way.
+    pub patience: Duration,
+}
+
+/// What the answer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// Somebody asks, or the watch.
+    Running,
+    /// The kubelet waits for it: only what is altered, missing or denied holds it up.
+    Boot,
+}
+
+/// The answer.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// What is installed, as far as a receipt says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub installed: Option<Installed>,
+    /// Every file, in order.
+    pub plugins: Vec<PluginReport>,
+    /// What is wrong, or worth knowing.
+    pub findings: Vec<Finding>,
+}
+
+/// The bundle that a receipt names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Installed {
+    /// Its name.
+    pub bundle: BundleName,
+    /// Its version.
+    pub version: semver::Version,
+    /// The release.
+    pub index: Digest,
+    /// What it is worth today; nothing where it is not trusted any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strength: Option<Standing>,
+    /// The rule that decided today.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+}
+
+/// One plugin of the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginReport {
+    /// The plugin directory.
+    pub directory: HostPath,
+    /// Its name.
+    pub name: PluginName,
+    /// What it is.
+    pub condition: Condition,
+    /// The CNI versions it answered with, where it was asked.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub versions: Option<Versions>,
+}
+
+/// What a plugin is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// The signed bytes, by a signature that the policy allows today.
+    Proven,
+    /// The bytes of a bundle that a rule with `mode: warn` admits.
+    Unproven,
+    /// The bytes that were installed; whether they are trusted could not be decided, or they are not.
+    Unverified,
+    /// Other bytes, or bytes that cannot be executed.
+    Altered,
+    /// Nothing.
+    Missing,
+    /// Something that is not a regular file.
+    InTheWay,
+    /// The bytes of an installation that was interrupted.
+    Interrupted,
+    /// A plugin of an earlier bundle.
+    Mixed,
+    /// Somebody else's file, left alone on request.
+    Kept,
+}
+
+impl Report {
+    /// Whether the answer is yes.
+    pub fn is_good(&self) -> bool {
+        !self.findings.iter().any(Finding::is_refusal)
+    }
+
+    fn no(findings: Vec<Finding>) -> Self {
+        Self { installed: None, plugins: Vec::new(), findings }
+    }
+}
+
+/// Checks a node. It changes nothing.
+pub fn check(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> {
+    let state = match State::open(root, question.state) {
+        Ok(Some(state)) => state,
+        Ok(None) => return Ok(Report::no(vec![not_installed()])),
+        Err(error) => return Ok(Report::no(error.into_findings()?)),
+    };
+    let reading = state.read(question.patience)?;
+    let (journal, refusal) = (reading.journal()?, reading.refusal()?);
+    let Some(receipt) = reading.receipt()? else {
+        let mut findings = vec![not_installed()];
+        findings.extend(pending(journal.as_ref(), refusal.as_ref(), question.occasion));
+        return Ok(Report::no(findings));
+    };
+    let evidence = reading.evidence(&receipt.evidence)?;
+    let verdict = verdict(&receipt, evidence.as_deref(), question);
+    let memory = Memory { receipt: &receipt, journal: journal.as_ref(), refusal: refusal.as_ref() };
+    examine(root, &memory, &verdict, question.directories, question.occasion, question.prober)
+}
+
+/// Repeats the proof.
+fn verdict(
+    receipt: &Receipt,
+    evidence: Option<&[u8]>,
+    question: &Question<'_>,
+) -> Result<Verified<Bundle>, Vec<Finding>> {
+    let none = |reason: String| vec![Finding::refusal(Code::NoEvidence, reason).hint("install it again")];
+    let bytes = evidence.ok_or_else(|| none("the evidence of the installed bundle is gone".to_owned()))?;
+    let evidence = Evidence::parse(bytes)
+        .map_err(|error| none(format!("the evidence of the installed bundle cannot be read: {error}")))?;
+    let name = question.name.or(receipt.repository.as_ref());
+    let verified = verify(question.policy, name, &evidence, question.platform, question.now)?;
+    match verified.value().index {
+        found if found == receipt.index => Ok(verified),
+        found => {
+            let reason = "the evidence speaks of another bundle than the receipt".to_owned();
+            Err(none(reason).into_iter().map(|finding| finding.mismatch(receipt.index, found)).collect())
+        }
+    }
+}
+
+/// What a node remembers.
+struct Memory<'a> {
+    receipt: &'a Receipt,
+    journal: Option<&'a Journal>,
+    refusal: Option<&'a Refusal>,
+}
+
+/// Looks at every installed file.
+fn examine(
+    root: &Root,
+    memory: &Memory<'_>,
+    verdict: &Result<Verified<Bundle>, Vec<Finding>>,
+    directories: &[HostPath],
+    occasion: Occasion,
+    prober: Option<&Prober>,
+) -> Result<Report, NodeError> {
+    let receipt = memory.receipt;
+    let mut findings = trust_findings(verdict, occasion);
+    findings.extend(pending(memory.journal, memory.refusal, occasion));
+    for path in directories.iter().filter(|path| !receipt.directories.contains_key(*path)) {
+        findings.push(Finding::refusal(Code::NotInstalled, format!("nothing was installed in `{path}`")));
+    }
+    let mut plugins = Vec::new();
+    for (path, directory) in &receipt.directories {
+        let names = directory.files.keys().chain(directory.leftovers.keys()).cloned().collect();
+        let observed = observe_directory(root, path, names)?;
+        for (name, file) in &directory.files {
+            let judged = judge(path, name, file, observed.found(name), verdict.as_ref().ok(), memory.journal);
+            plugins.push(report(path, name, judged.0));
+            findings.extend(judged.1);
+        }
+        for (name, condition, finding) in judge_others(directory, &observed) {
+            plugins.push(report(path, name, condition));
+            findings.push(finding);
+        }
+    }
+    if let (Some(prober), Ok(verified)) = (prober, verdict) {
+        findings.extend(ask_all(root, prober, verified, &mut plugins)?);
+    }
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    let proof = verdict.as_ref().ok().map(Verified::proof);
+    let installed = Installed {
+        bundle: receipt.bundle.clone(),
+        version: receipt.version.clone(),
+        index: receipt.index,
+        strength: proof.map(|proof| proof.strength.into()),
+        rule: proof.map(|proof| visible(&proof.rule).into_owned()),
+    };
+    Ok(Report { installed: Some(installed), plugins, findings })
+}
+
+fn report(directory: &HostPath, name: &PluginName, condition: Condition) -> PluginReport {
+    PluginReport { directory: directory.clone(), name: name.clone(), condition, versions: None }
+}
+
+fn not_installed() -> Finding {
+    Finding::refusal(Code::NotInstalled, "there is no receipt: nothing was installed here, or it was deleted")
+}
+
+/// What today's policy says. At boot only a denial holds up a node: keys are retired while nodes are away.
+fn trust_findings(verdict: &Result<Verified<Bundle>, Vec<Finding>>, occasion: Occasion) -> Vec<Finding> {
+    let refusals = match verdict {
+        Ok(verified) if verified.proof().strength == Strength::Proven => return Vec::new(),
+        Ok(verified) => {
+            let message = format!("nothing is proven: rule `{}` only warns", visible(&verified.proof().rule));
+            return vec![Finding::warning(Code::Unproven, message)];
+        }
+        Err(findings) => findings,
+    };
+    let denied = refusals.iter().any(|finding| finding.code == Code::DeniedByRule);
+    let summary = "the policy does not accept the evidence of the installed bundle any more";
+    let mut findings = vec![Finding::refusal(Code::NoLongerTrusted, summary)];
+    findings.extend(refusals.iter().cloned());
+    if occasion == Occasion::Boot && !denied {
+        findings.iter_mut().for_each(|finding| finding.severity = Severity::Warning);
+    }
+    findings
+}
+
+/// What waits for the next installation.
+fn pending(journal: Option<&Journal>, refusal: Option<&Refusal>, occasion: Occasion) -> Vec<Finding> {
+    let find = |code, message| match occasion {
+        Occasion::Running => Finding::refusal(code, message),
+        Occasion::Boot => Finding::warning(code, message),
+    };
+    let interrupted = journal.map(|journal| {
+        let message = format!("the installation of {} was interrupted", journal.index);
+        find(Code::InterruptedInstall, message).hint("run the same install again")
+    });
+    let refused = refusal.map(|refusal| {
+        let reasons: Vec<_> = refusal.reasons.iter().map(|reason| visible(&reason.code).into_owned()).collect();
+        let message = format!("`{}` is wanted and was refused ({})", visible(&refusal.wanted), reasons.join(", "));
+        find(Code::WantedNotInstalled, message)
+    });
+    interrupted.into_iter().chain(refused).collect()
+}
+
+/// Judges one file of the bundle.
+fn judge(
+    path: &HostPath,
+    name: &PluginName,
+    recorded: &InstalledFile,
+    found: Found,
+    verified: Option<&Verified<Bundle>>,
+    journal: Option<&Journal>,
+) -> (Condition, Option<Finding>) {
+    let plugin = verified.and_then(|verified| verified.value().files.plugin(name));
+    let expected = plugin.map_or(recorded.digest, |plugin| plugin.digest);
+    let (digest, mode) = match found {
+        Found::Absent => {
+            let message = format!("`{path}/{name}` is gone");
+            return (Condition::Missing, Some(Finding::refusal(Code::PluginMissing, message).hint("install it again")));
+        }
+        Found::Other(kind) => {
+            let message = format!("`{path}/{name}` is {kind}");
+            let finding = Finding::refusal(Code::InTheWay, message).mismatch("a regular file", kind);
+            return (Condition::InTheWay, Some(finding));
+        }
+        Found::Regular { digest, mode, .. } => (digest, mode),
+    };
+    if digest != expected {
+        let entries = journal.into_iter().flat_map(|journal| journal.entries_of(path));
+        if entries.into_iter().any(|entry| entry.name == *name && entry.digest == digest) {
+            return (Condition::Interrupted, None);
+        }
+        let message = match recorded.owner.is_ours() {
+            true => format!("`{path}/{name}` was altered"),
+            false => format!("`{path}/{name}` was changed by its own installer"),
+        };
+        return (Condition::Altered, Some(Finding::refusal(Code::DigestDrift, message).mismatch(expected, digest)));
+    }
+    // Somebody else's file may have any mode that runs.
+    if (recorded.owner.is_ours() && mode != PLUGIN_MODE) || mode & 0o111 == 0 {
+        let finding = Finding::refusal(Code::DigestDrift, format!("`{path}/{name}` has another mode"));
+        return (Condition::Altered, Some(finding.mismatch("mode 0755", format_args!("mode {mode:04o}"))));
+    }
+    match (verified, plugin) {
+        (Some(verified), Some(_)) if verified.proof().strength == Strength::Proven => (Condition::Proven, None),
+        (Some(_), Some(_)) => (Condition::Unproven, None),
+        (None, _) => (Condition::Unverified, None),
+        (Some(_), None) => {
+            let message = format!("`{path}/{name}` is in the receipt and not in the bundle");
+            (Condition::Mixed, Some(Finding::warning(Code::Mixed, message)))
+        }
+    }
+}
+
+/// Judges what is not of the bundle: plugins of an earlier one, and files that were left alone.
+fn judge_others<'a>(
+    directory: &'a InstalledDirectory,
+    observed: &'a ObservedDirectory,
+) -> impl Iterator<Item = (&'a PluginName, Condition, Finding)> {
+    let path = &observed.path;
+    let leftovers = directory.leftovers.iter().filter_map(move |(name, file)| match observed.found(name) {
+        Found::Absent => None,
+        Found::Regular { digest, .. } if digest == file.digest => {
+            let message = format!("`{path}/{name}` is of an earlier bundle");
+            Some((name, Condition::Mixed, Finding::note(Code::Mixed, message)))
+        }
+        _ => {
+            let message = format!("`{path}/{name}` is of an earlier bundle and was altered");
+            Some((name, Condition::Altered, Finding::warning(Code::DigestDrift, message)))
+        }
+    });
+    let kept = directory.kept.iter().map(move |name| {
+        let message = format!("`{path}/{name}` is another installer's and was left alone");
+        (name, Condition::Kept, Finding::note(Code::ForeignKept, message))
+    });
+    leftovers.chain(kept)
+}
+
+/// Asks every proven plugin for its versions; the same bytes once.
+fn ask_all(
+    root: &Root,
+    prober: &Prober,
+    verified: &Verified<Bundle>,
+    plugins: &mut [PluginReport],
+) -> Result<Vec<Finding>, NodeError> {
+    let mut findings = Vec::new();
+    let mut answered: BTreeMap<Digest, Versions> = BTreeMap::new();
+    let mut skipped: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for report in plugins.iter_mut().filter(|report| report.condition == Condition::Proven) {
+        let Some(file) = verified.value().files.plugin(&report.name) else { continue };
+        if let Some(versions) = answered.get(&file.digest) {
+            report.versions = Some(versions.clone());
+            continue;
+        }
+        let path = Path::new(report.directory.as_str()).join(report.name.as_str()).display().to_string();
+        let Some(directory) = root.directory(&report.directory)? else { continue };
+        let mut opened = directory.open_file(report.name.as_str())?;
+        match prober.ask(file, &format!("`{}`", report.directory), &mut opened.file)? {
+            Asked::Answer(versions) => {
+                answered.insert(file.digest, versions.clone());
+                report.versions = Some(versions);
+            }
+            Asked::Failed(reason) => {
+                findings.push(Finding::refusal(Code::ProbeFailed, format!("`{path}` {reason}")));
+            }
+            Asked::Skipped(reason) => skipped.entry(reason).or_default().push(path),
+            Asked::Altered(finding) => {
+                report.condition = Condition::Altered;
+                findings.push(Finding { code: Code::DigestDrift, ..finding });
+            }
+        }
+    }
+    findings.extend(skipped.into_iter().map(|(reason, paths)| {
+        let message = match paths.as_slice() {
+            [path] => format!("`{path}` {reason}"),
+            [first, _] => format!("`{first}` and 1 other: each {reason}"),
+            [first, others @ ..] => format!("`{first}` and {} others: each {reason}", others.len()),
+            [] => reason,
+        };
+        Finding::note(Code::ProbeSkipped, message)
+    }));
+    Ok(findings)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,296 @@
+//! Nodes in temporary directories, altered in every way that a check has to see.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use super::*;
+use crate::node::receipt::{Original, Owner, Reason, Schema};
+use crate::node::test_support::{bundle, manifest};
+
+const BIN: &str = "/opt/cni/bin";
+
+/// Something that starts like a program of this machine.
+fn program(text: &str) -> Vec<u8> {
+    let own = std::fs::read("/proc/self/exe").unwrap();
+    [&own[..20], text.as_bytes()].concat()
+}
+
+struct Node {
+    temporary: tempfile::TempDir,
+    files: Vec<(&'static str, Vec<u8>)>,
+    receipt: Receipt,
+    journal: Option<Journal>,
+    refusal: Option<Refusal>,
+}
+
+impl Node {
+    fn new() -> Self {
+        let temporary = tempfile::tempdir().unwrap();
+        let bin = temporary.path().join("opt/cni/bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        let files = vec![("bridge", program("bridge")), ("vlan", program("vlan"))];
+        let mut installed = InstalledDirectory::default();
+        for (name, bytes) in &files {
+            std::fs::write(bin.join(name), bytes).unwrap();
+            std::fs::set_permissions(bin.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+            let file = InstalledFile { digest: Digest::of(bytes), size: bytes.len() as u64, owner: Owner::Ours };
+            installed.files.insert(name.parse().unwrap(), file);
+        }
+        let list: Vec<_> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        let verified = bundle(&list);
+        let receipt = Receipt {
+            schema_version: Schema,
+            index: verified.value().index,
+            platform: "linux/amd64".parse().unwrap(),
+            bundle: "test".parse().unwrap(),
+            version: semver::Version::new(1, 2, 3),
+            repository: None,
+            policy: Digest::of(b"policy"),
+            strength: Standing::Proven,
+            evidence: Digest::of(b"evidence"),
+            directories: BTreeMap::from([(BIN.parse().unwrap(), installed)]),
+        };
+        Self { temporary, files, receipt, journal: None, refusal: None }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.temporary.path().join("opt/cni/bin").join(name)
+    }
+
+    fn installed(&mut self) -> &mut InstalledDirectory {
+        self.receipt.directories.get_mut(&BIN.parse().unwrap()).unwrap()
+    }
+
+    fn verified(&self) -> Verified<Bundle> {
+        let list: Vec<_> = self.files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        bundle(&list)
+    }
+
+    fn examine(&self) -> Report {
+        self.examine_with(&Ok(self.verified()), Occasion::Running, None)
+    }
+
+    fn examine_with(
+        &self,
+        verdict: &Result<Verified<Bundle>, Vec<Finding>>,
+        occasion: Occasion,
+        prober: Option<&Prober>,
+    ) -> Report {
+        let root = Root::open(self.temporary.path()).unwrap();
+        let (journal, refusal) = (self.journal.as_ref(), self.refusal.as_ref());
+        let memory = Memory { receipt: &self.receipt, journal, refusal };
+        examine(&root, &memory, verdict, &[], occasion, prober).unwrap()
+    }
+}
+
+fn codes(report: &Report) -> Vec<(Code, Severity)> {
+    report.findings.iter().map(|finding| (finding.code, finding.severity)).collect()
+}
+
+fn conditions(report: &Report) -> Vec<(&str, Condition)> {
+    report.plugins.iter().map(|plugin| (plugin.name.as_str(), plugin.condition)).collect()
+}
+
+#[test]
+fn a_node_as_it_was_installed_is_proven() {
+    let report = Node::new().examine();
+    assert!(report.is_good());
+    assert_eq!(codes(&report), []);
+    assert_eq!(conditions(&report), [("bridge", Condition::Proven), ("vlan", Condition::Proven)]);
+    assert_eq!(report.installed.unwrap().strength, Some(Standing::Proven));
+}
+
+#[test]
+fn every_change_of_a_file_is_seen() {
+    type Change = fn(&Node);
+    let cases: [(Change, Condition, Code); 6] = [
+        (|node| std::fs::write(node.path("bridge"), program("fridge")).unwrap(), Condition::Altered, Code::DigestDrift),
+        (|node| std::fs::write(node.path("bridge"), b"").unwrap(), Condition::Altered, Code::DigestDrift),
+        (
+            |node| std::fs::set_permissions(node.path("bridge"), std::fs::Permissions::from_mode(0o4755)).unwrap(),
+            Condition::Altered,
+            Code::DigestDrift,
+        ),
+        (|node| std::fs::remove_file(node.path("bridge")).unwrap(), Condition::Missing, Code::PluginMissing),
+        (
+            |node| {
+                std::fs::rename(node.path("bridge"), node.path("hidden")).unwrap();
+                symlink("hidden", node.path("bridge")).unwrap();
+            },
+            Condition::InTheWay,
+            Code::InTheWay,
+        ),
+        (
+            |node| std::fs::remove_dir_all(node.temporary.path().join("opt")).unwrap(),
+            Condition::Missing,
+            Code::PluginMissing,
+        ),
+    ];
+    for (number, (change, condition, code)) in cases.into_iter().enumerate() {
+        let node = Node::new();
+        change(&node);
+        let report = node.examine();
+        assert_eq!(conditions(&report)[0], ("bridge", condition), "case {number}");
+        assert_eq!(codes(&report)[0], (code, Severity::Refusal), "case {number}");
+        assert!(!report.is_good());
+    }
+}
+
+#[test]
+fn a_receipt_that_says_otherwise_is_not_believed() {
+    let mut node = Node::new();
+    let forged = program("forged");
+    std::fs::write(node.path("bridge"), &forged).unwrap();
+    let file = InstalledFile { digest: Digest::of(&forged), size: forged.len() as u64, owner: Owner::Ours };
+    node.installed().files.insert("bridge".parse().unwrap(), file.clone());
+    std::fs::write(node.path("evil"), &forged).unwrap();
+    std::fs::set_permissions(node.path("evil"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    node.installed().files.insert("evil".parse().unwrap(), file);
+    let report = node.examine();
+    let expected = [("bridge", Condition::Altered), ("evil", Condition::Mixed), ("vlan", Condition::Proven)];
+    assert_eq!(conditions(&report), expected);
+    assert_eq!(codes(&report), [(Code::DigestDrift, Severity::Refusal), (Code::Mixed, Severity::Warning)]);
+}
+
+#[test]
+fn foreign_files_may_have_their_own_mode_and_not_their_own_bytes() {
+    let mut node = Node::new();
+    let owners = [Owner::Foreign, Owner::Adopted(Original { digest: Digest::of(b"x"), mode: 0o755 })];
+    for (file, owner) in node.installed().files.values_mut().zip(owners) {
+        file.owner = owner;
+    }
+    std::fs::set_permissions(node.path("bridge"), std::fs::Permissions::from_mode(0o555)).unwrap();
+    assert!(node.examine().is_good());
+    std::fs::write(node.path("bridge"), program("updated")).unwrap();
+    assert_eq!(node.examine().findings[0].message, "`/opt/cni/bin/bridge` was changed by its own installer");
+}
+
+#[test]
+fn what_is_no_longer_trusted_is_told_apart_and_boots_unless_it_is_denied() {
+    let node = Node::new();
+    let refused = |code| Err(vec![Finding::refusal(code, "it")]);
+    let cases = [
+        (Code::SignerNotAllowed, Occasion::Running, Severity::Refusal),
+        (Code::SignerNotAllowed, Occasion::Boot, Severity::Warning),
+        (Code::NoEvidence, Occasion::Boot, Severity::Warning),
+        (Code::DeniedByRule, Occasion::Running, Severity::Refusal),
+        (Code::DeniedByRule, Occasion::Boot, Severity::Refusal),
+    ];
+    for (code, occasion, severity) in cases {
+        let report = node.examine_with(&refused(code), occasion, None);
+        assert_eq!(codes(&report), [(Code::NoLongerTrusted, severity), (code, severity)], "{code} {occasion:?}");
+        assert_eq!(conditions(&report), [("bridge", Condition::Unverified), ("vlan", Condition::Unverified)]);
+        assert_eq!(report.installed.unwrap().strength, None);
+    }
+    // Altered is altered, trusted or not.
+    std::fs::write(node.path("bridge"), b"other").unwrap();
+    let report = node.examine_with(&refused(Code::SignerNotAllowed), Occasion::Boot, None);
+    assert_eq!(codes(&report)[0], (Code::DigestDrift, Severity::Refusal));
+}
+
+#[test]
+fn an_interrupted_installation_and_a_refused_one_are_told() {
+    let mut node = Node::new();
+    let newer = program("newer");
+    std::fs::write(node.path("bridge"), &newer).unwrap();
+    let mut next = node.receipt.clone();
+    next.directories
+        .get_mut(&BIN.parse().unwrap())
+        .unwrap()
+        .files
+        .get_mut(&"bridge".parse().unwrap())
+        .unwrap()
+        .digest = Digest::of(&newer);
+    node.journal = Some(Journal::of(&next));
+    let reasons = vec![Reason { code: "no-signature".to_owned(), message: "nobody signed it".to_owned() }];
+    node.refusal = Some(Refusal { schema_version: Schema, wanted: "ghcr.io/acme/cni:v2".to_owned(), reasons });
+    for (occasion, severity) in [(Occasion::Running, Severity::Refusal), (Occasion::Boot, Severity::Warning)] {
+        let report = node.examine_with(&Ok(node.verified()), occasion, None);
+        assert_eq!(codes(&report), [(Code::InterruptedInstall, severity), (Code::WantedNotInstalled, severity)]);
+        assert_eq!(conditions(&report), [("bridge", Condition::Interrupted), ("vlan", Condition::Proven)]);
+        assert_eq!(report.findings[1].message, "`ghcr.io/acme/cni:v2` is wanted and was refused (no-signature)");
+    }
+}
+
+#[test]
+fn what_is_not_of_the_bundle_is_told() {
+    let mut node = Node::new();
+    let file = |bytes: &[u8]| InstalledFile { digest: Digest::of(bytes), size: 3, owner: Owner::Ours };
+    let installed = node.installed();
+    installed.kept.insert("loopback".parse().unwrap());
+    for name in ["old", "changed", "deleted"] {
+        installed.leftovers.insert(name.parse().unwrap(), file(b"old"));
+    }
+    std::fs::write(node.path("old"), b"old").unwrap();
+    std::fs::write(node.path("changed"), b"new").unwrap();
+    let report = node.examine();
+    assert!(report.is_good());
+    assert_eq!(
+        codes(&report),
+        [(Code::DigestDrift, Severity::Warning), (Code::Mixed, Severity::Note), (Code::ForeignKept, Severity::Note)]
+    );
+    let others = [("changed", Condition::Altered), ("old", Condition::Mixed), ("loopback", Condition::Kept)];
+    assert_eq!(conditions(&report)[2..], others);
+}
+
+/// A prober that never starts the plugin, and answers with its bytes.
+fn scripted() -> Prober {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/probe/prober.sh");
+    Prober::new(script, Duration::from_secs(20), true)
+}
+
+fn versions(report: &Report) -> Vec<Option<Vec<String>>> {
+    report.plugins.iter().map(|plugin| plugin.versions.clone().map(|versions| versions.supported)).collect()
+}
+
+#[test]
+fn only_proven_plugins_are_asked() {
+    let node = Node::new();
+    let asked = |name: &str| Some(vec![name.to_owned()]);
+    let report = node.examine_with(&Ok(node.verified()), Occasion::Running, Some(&scripted()));
+    assert_eq!(versions(&report), [asked("bridge"), asked("vlan")]);
+
+    std::fs::write(node.path("bridge"), program("canary")).unwrap();
+    let report = node.examine_with(&Ok(node.verified()), Occasion::Running, Some(&scripted()));
+    assert_eq!(versions(&report), [None, asked("vlan")]);
+
+    let untrusted = Err(vec![Finding::refusal(Code::SignerNotAllowed, "it")]);
+    let report = node.examine_with(&untrusted, Occasion::Running, Some(&scripted()));
+    assert_eq!(versions(&report), [None, None]);
+}
+
+#[test]
+fn a_plugin_that_does_not_answer_is_a_finding() {
+    let mut node = Node::new();
+    node.files[1].1 = program("not \"JSON");
+    std::fs::write(node.path("vlan"), &node.files[1].1).unwrap();
+    let report = node.examine_with(&Ok(node.verified()), Occasion::Running, Some(&scripted()));
+    assert_eq!(codes(&report), [(Code::ProbeFailed, Severity::Refusal)]);
+    let absent = Prober::new(node.temporary.path().join("absent"), Duration::from_secs(1), true);
+    let report = node.examine_with(&Ok(node.verified()), Occasion::Running, Some(&absent));
+    assert_eq!(codes(&report), [(Code::ProbeSkipped, Severity::Note)]);
+    assert!(report.findings[0].message.contains("and 1 other: each would need /proc"), "{report:?}");
+}
+
+#[test]
+fn a_directory_that_nothing_was_installed_in_is_told() {
+    let node = Node::new();
+    let root = Root::open(node.temporary.path()).unwrap();
+    let memory = Memory { receipt: &node.receipt, journal: None, refusal: None };
+    let directories = [BIN, "/usr/lib/cni"].map(|path| path.parse().unwrap());
+    let report = examine(&root, &memory, &Ok(node.verified()), &directories, Occasion::Boot, None).unwrap();
+    assert_eq!(report.findings[0].message, "nothing was installed in `/usr/lib/cni`");
+    assert!(!report.is_good());
+}
+
+#[test]
+fn a_report_serializes_as_its_sample() {
+    let mut node = Node::new();
+    std::fs::write(node.path("bridge"), b"x").unwrap();
+    node.files = vec![("bridge", b"bridge".to_vec()), ("vlan", b"vlan".to_vec())];
+    node.receipt.index = Digest::of(&manifest(&[]).to_bytes());
+    std::fs::write(node.path("vlan"), b"vlan").unwrap();
+    let mut report = node.examine();
+    report.plugins[1].versions = Some(Versions { supported: vec!["0.4.0".to_owned(), "1.0.0".to_owned()] });
+    let sample = include_str!("../../../tests/data/check.json");
+    assert_eq!(crate::model::json::readable(&report), sample);
+}
