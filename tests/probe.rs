@@ -19,14 +19,14 @@ fn prober(patience: Duration) -> Prober {
 fn plugin() -> &'static [u8] {
     static PLUGIN: OnceLock<Vec<u8>> = OnceLock::new();
     PLUGIN.get_or_init(|| {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().expect("a temporary directory");
         let output = directory.path().join("plugin");
         let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/probe/plugin.rs");
         let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
         let flags = ["--edition=2024", "-Copt-level=s", "-Cstrip=symbols", "-o"];
-        let status = Command::new(rustc).args(flags).arg(&output).arg(source).status().unwrap();
+        let status = Command::new(rustc).args(flags).arg(&output).arg(source).status().expect("a compiler");
         assert!(status.success(), "{status}");
-        std::fs::read(output).unwrap()
+        std::fs::read(output).expect("the compiled plugin")
     })
 }
 
@@ -36,7 +36,7 @@ fn behaving(behaviour: &str) -> Vec<u8> {
 
 fn listed(bytes: &[u8]) -> PluginFile {
     PluginFile {
-        name: "bridge".parse().unwrap(),
+        name: "bridge".parse().expect("a plugin name"),
         digest: Digest::of(bytes),
         size: bytes.len() as u64,
         linkage: Linkage::Static,
@@ -45,7 +45,7 @@ fn listed(bytes: &[u8]) -> PluginFile {
 }
 
 fn ask(bytes: &[u8], patience: Duration) -> Asked {
-    prober(patience).ask(&listed(bytes), "a test", &mut &bytes[..]).unwrap()
+    prober(patience).ask(&listed(bytes), "a test", &mut &bytes[..]).expect("bytes in memory can be read")
 }
 
 #[test]

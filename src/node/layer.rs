@@ -59,7 +59,7 @@ impl<'a> Layer<'a> {
         let (found, found_size, mut file) = hasher.finish();
         let origin = self.source.origin();
         let Some(expected) = sha256(self.descriptor) else {
-            let message = format!("the plugin layer is named by `{}`", visible(&self.descriptor.digest().to_string()));
+            let message = format!("the plugin layer is named by `{}`", visible(self.descriptor.digest().as_ref()));
             return Err(Finding::refusal(Code::BrokenChain, message).into());
         };
         // The source checks this, too; the proof of a node does not depend on how well.
@@ -83,7 +83,7 @@ impl Payload for Layer<'_> {
     ) -> Result<(), NodeError> {
         let limit = archive_limit(files);
         let spooled = BufReader::with_capacity(128 * 1024, self.spool(limit)?);
-        let mut decoded = Decoded::new(decoder(&self.descriptor.media_type().to_string(), spooled)?, limit);
+        let mut decoded = Decoded::new(decoder(self.descriptor.media_type().as_ref(), spooled)?, limit);
         let origin = format!("the plugin layer from {}", self.source.origin());
         read_entries(&mut decoded, files, wanted, &origin, take)?;
         let found = decoded.finish().map_err(decode_error)?;

@@ -13,6 +13,7 @@ mod observe;
 mod payload;
 mod plan;
 pub mod probe;
+mod ready;
 pub mod receipt;
 mod root;
 mod stage;
@@ -21,6 +22,7 @@ mod state;
 #[cfg(test)]
 pub(crate) mod test_support;
 mod transfer;
+mod watch;
 
 pub use apply::{Action, Progress, Record, apply};
 pub use check::{Condition, Installed, Occasion, PluginReport, Question, Report, check};
@@ -30,8 +32,10 @@ pub use layer::Layer;
 pub use observe::{Found, Observed, ObservedDirectory, observe};
 pub use payload::{Payload, Take};
 pub use plan::{Change, Plan, Step};
+pub use ready::{ReadyFile, ReadyFileError};
 pub use receipt::{Journal, Receipt, Refusal};
 pub use root::{HostPath, ParseHostPathError, Root};
 pub use stage::{StageReport, stage};
 pub use staged::Staged;
 pub use state::{Reading, State, Writing};
+pub use watch::watch;
