@@ -19,6 +19,8 @@ pub enum Platforms<'a> {
     All,
     /// One.
     One(&'a Platform),
+    /// Some.
+    Only(&'a [Platform]),
 }
 
 /// Why evidence could not be collected.
@@ -62,6 +64,7 @@ pub fn collect(
             let wanted = match platforms {
                 Platforms::All => entry.platform().is_some(),
                 Platforms::One(platform) => platform_of(entry).as_ref() == Some(platform),
+                Platforms::Only(platforms) => platform_of(entry).is_some_and(|platform| platforms.contains(&platform)),
             };
             let Some(digest) = sha256(entry).filter(|_| wanted) else { continue };
             let selector = crate::model::Selector { tag: None, digest: Some(digest) };
