@@ -1,1 +1,20 @@
-//! TBD.
+//! What is applied to nodes: the text of manifests, made from bundles that were verified.
+//!
+//! Pure: verified bundles, evidence and a policy in, text out. Nothing here asks a registry or a cluster; the text says
+//! everything, so that whoever reviews it has reviewed what nodes will do.
+
+mod config_map;
+mod container;
+mod daemonset;
+mod error;
+mod namespace;
+mod pinned;
+mod yaml;
+
+pub use daemonset::DaemonSet;
+pub use error::RenderError;
+pub use namespace::{Namespace, ParseNamespaceError};
+pub use pinned::{ParsePinnedError, PinnedImage};
+
+/// The name of the DaemonSet, and what the names of its ConfigMaps start with.
+const NAME: &str = "cnister";

@@ -1,0 +1,100 @@
+//! A container of a pod, with as few rights as it can have.
+
+use std::fmt::Write;
+
+use super::{PinnedImage, yaml};
+
+/// A container of the pod.
+pub(super) struct Container<'a> {
+    pub(super) name: &'static str,
+    pub(super) image: &'a PinnedImage,
+    pub(super) arguments: Vec<String>,
+    pub(super) user: u32,
+    /// Further fields, each line indented and ended.
+    pub(super) extra: String,
+    pub(super) mounts: Vec<Mount>,
+}
+
+pub(super) struct Mount {
+    volume: &'static str,
+    path: String,
+    readonly: bool,
+    file: Option<&'static str>,
+}
+
+impl Mount {
+    pub(super) fn writable(volume: &'static str, path: &str) -> Self {
+        Self { volume, path: path.to_owned(), readonly: false, file: None }
+    }
+
+    pub(super) fn readonly(volume: &'static str, path: &str) -> Self {
+        Self { volume, path: path.to_owned(), readonly: true, file: None }
+    }
+
+    /// One file of a volume as it was when the container started: what is mounted with `subPath` a kubelet does not
+    /// exchange when the ConfigMap changes.
+    pub(super) fn file(volume: &'static str, path: &str, file: &'static str) -> Self {
+        Self { volume, path: path.to_owned(), readonly: true, file: Some(file) }
+    }
+}
+
+impl Container<'_> {
+    pub(super) fn to_yaml(&self) -> String {
+        let Self { name, image, arguments, user, extra, mounts } = self;
+        let mut out = format!(
+            "        - name: {name}
+          image: {image}
+          imagePullPolicy: IfNotPresent
+          args:
+",
+            image = yaml::quoted(&image.to_string()),
+        );
+        for argument in arguments {
+            // A kubelet replaces `$(NAME)` in arguments, and takes `$$` for a `$`.
+            line(&mut out, format_args!("            - {}", yaml::quoted(&argument.replace('$', "$$"))));
+        }
+        // Equal on every container: then the pod is Guaranteed, and killed last when a node runs out of memory.
+        out.push_str(
+            "          resources:
+            requests: {cpu: 100m, memory: 32Mi}
+            limits: {cpu: 100m, memory: 32Mi}
+          terminationMessagePolicy: FallbackToLogsOnError
+          securityContext:
+",
+        );
+        line(&mut out, format_args!("            runAsUser: {user}\n            runAsGroup: {user}"));
+        // Where SELinux is on, the type of a container may not write to the node's directories, and this one may.
+        out.push_str(match user {
+            0 => "            seLinuxOptions: {type: spc_t}\n",
+            _ => "            runAsNonRoot: true\n",
+        });
+        out.push_str(
+            "            allowPrivilegeEscalation: false
+            readOnlyRootFilesystem: true
+            capabilities:
+              drop: [ALL]
+            seccompProfile:
+              type: RuntimeDefault
+",
+        );
+        out.push_str(extra);
+        out.push_str("          volumeMounts:\n");
+        for Mount { volume, path, readonly, file } in mounts {
+            line(
+                &mut out,
+                format_args!("            - name: {volume}\n              mountPath: {}", yaml::quoted(path)),
+            );
+            if let Some(file) = file {
+                line(&mut out, format_args!("              subPath: {file}"));
+            }
+            if *readonly {
+                line(&mut out, format_args!("              readOnly: true"));
+            }
+        }
+        out
+    }
+}
+
+fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+    writeln!(out, "{text}").expect("a String takes every text");
+}
