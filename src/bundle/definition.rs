@@ -12,7 +12,7 @@
 //! plugins: [bridge, host-local]
 //! ```
 //!
-//! Parsing has three stages: the text, [`Raw`] with the place of everything, and [`Definition`], which is sound in
+//! Parsing has three stages: the text, `Raw` with the place of everything, and [`Definition`], which is sound in
 //! itself. Whether the plugins exist is for `publish` to find out.
 
 use std::collections::BTreeSet;

@@ -12,6 +12,7 @@ use std::io::{self, Read, Write};
 use oci_spec::image::Descriptor;
 
 use super::Compression;
+use super::archive::check_path;
 use crate::model::{Digest, Hasher, document, media_type};
 
 /// One file of a layer.
@@ -101,8 +102,6 @@ pub enum LayerError {
 
 /// The latest time of a tar header: eleven octal digits.
 const LATEST: u64 = 0o777_7777_7777;
-/// The longest path that every tar reader finds in one place.
-const LONGEST_PATH: usize = 99;
 const BLOCK: usize = 512;
 
 /// Writes a layer of these files, all of the time `epoch` (seconds since 1970).
@@ -153,19 +152,6 @@ fn members(entries: Vec<Entry<'_>>) -> Result<BTreeMap<String, Option<Entry<'_>>
         return Err(LayerError::Path { path: path.clone(), reason: "it is a file and a directory" });
     }
     Ok(members)
-}
-
-fn check_path(path: &str) -> Result<(), &'static str> {
-    if path.len() > LONGEST_PATH {
-        return Err("it is longer than 99 bytes");
-    }
-    if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return Err("it is not a relative path of plain names");
-    }
-    if path.contains(|c: char| !c.is_ascii_graphic()) {
-        return Err("it has a character other than printable ASCII");
-    }
-    Ok(())
 }
 
 fn header(path: &str, kind: tar::EntryType, mode: u32, size: u64, epoch: u64) -> Result<tar::Header, LayerError> {

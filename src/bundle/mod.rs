@@ -1,6 +1,7 @@
 //! What a bundle is made of: the definition that people write, the manifest of its files, its layers, and the
 //! documents of its image.
 
+pub mod archive;
 #[cfg(any(feature = "publish", test))]
 pub mod compose;
 mod compression;
@@ -15,6 +16,7 @@ pub mod layer;
 mod manifest;
 
 pub use crate::binary::{GoBuild, Linkage};
+pub use archive::{ArchiveError, ArchiveFile};
 #[cfg(any(feature = "publish", test))]
 pub use compose::Image;
 pub use compression::Compression;
