@@ -1,12 +1,142 @@
-//! The command line.
+//! The command line: arguments in, one report out. Only this module knows that there is a terminal.
+//!
+//! One file a verb: its arguments, what it runs, its report. A report is one serializable value; what people read and
+//! what scripts read are two views of it.
+
+#[cfg(feature = "publish")]
+mod build;
+mod check;
+#[cfg(feature = "publish")]
+mod completions;
+#[cfg(feature = "publish")]
+mod evidence;
+mod image;
+#[cfg(feature = "publish")]
+mod inspect;
+mod install;
+#[cfg(feature = "publish")]
+mod keygen;
+mod node;
+#[cfg(feature = "publish")]
+mod password;
+mod policy;
+#[cfg(feature = "publish")]
+mod pull;
+#[cfg(feature = "publish")]
+mod push;
+#[cfg(feature = "publish")]
+mod render;
+mod report;
+#[cfg(feature = "publish")]
+mod sign;
+mod stage;
+mod terminal;
+#[cfg(feature = "publish")]
+mod tool_image;
+mod verify;
+mod watch;
 
 use std::process::ExitCode;
 
-/// Runs the program.
+use clap::{Parser, Subcommand};
+
+use crate::node::probe;
+use terminal::{Exit, Failure, Format, Terminal};
+
+/// Signed OCI images of CNI plugins: composed in CI, verified and installed on nodes.
+///
+/// verify = an image, check = this node. A REF is a layout directory (oci:DIR:TAG), an archive (oci-archive:FILE) or a
+/// registry reference (HOST/PATH:TAG); each may end in @sha256:… and then that decides.
+#[derive(Parser)]
+#[command(name = "cnister", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_help = "Exit codes: 0 yes, 1 no, 2 the request makes no sense, 3 could not do it.")]
+struct Cli {
+    /// What is printed on standard output: a text for people, or one JSON document.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
+    format: Format,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    #[cfg(feature = "publish")]
+    Keygen(keygen::Arguments),
+    #[cfg(feature = "publish")]
+    Build(build::Arguments),
+    #[cfg(feature = "publish")]
+    ToolImage(tool_image::Arguments),
+    #[cfg(feature = "publish")]
+    Sign(sign::Arguments),
+    #[cfg(feature = "publish")]
+    Push(push::Arguments),
+    #[cfg(feature = "publish")]
+    Pull(pull::Arguments),
+    #[cfg(feature = "publish")]
+    Inspect(inspect::Arguments),
+    Verify(verify::Arguments),
+    #[cfg(feature = "publish")]
+    Evidence(evidence::Arguments),
+    #[cfg(feature = "publish")]
+    Render(render::Arguments),
+    Stage(stage::Arguments),
+    Install(install::Arguments),
+    Check(check::Arguments),
+    Watch(watch::Arguments),
+    #[cfg(feature = "publish")]
+    Completions(completions::Arguments),
+}
+
+/// Runs the program and returns its exit code.
 pub fn main() -> ExitCode {
-    // Stand-in for the node's branch: the hidden verb that the probe needs.
-    if std::env::args().nth(1).as_deref() == Some(crate::node::probe::COMMAND) {
-        return crate::node::probe::run_confined();
+    // Before anything else: this process is about to become a plugin, and needs nothing of what follows.
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == probe::COMMAND) {
+        return probe::run_confined();
     }
-    ExitCode::SUCCESS
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers; a mistake is exit code 2, as clap has it too.
+            let exit = if error.use_stderr() { Exit::Request } else { Exit::Yes };
+            drop(error.print());
+            return exit.into();
+        }
+    };
+    let terminal = Terminal::new(cli.format);
+    match cli.verb.run(&terminal) {
+        Ok(exit) => exit.into(),
+        Err(failure) => terminal.failure(&failure).into(),
+    }
+}
+
+impl Verb {
+    fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+        match self {
+            #[cfg(feature = "publish")]
+            Self::Keygen(arguments) => keygen::run(&arguments, terminal),
+            #[cfg(feature = "publish")]
+            Self::Build(arguments) => build::run(&arguments, terminal),
+            #[cfg(feature = "publish")]
+            Self::ToolImage(arguments) => tool_image::run(&arguments, terminal),
+            #[cfg(feature = "publish")]
+            Self::Sign(arguments) => sign::run(&arguments, terminal),
+            #[cfg(feature = "publish")]
+            Self::Push(arguments) => push::run(&arguments, terminal),
+            #[cfg(feature = "publish")]
+            Self::Pull(arguments) => pull::run(&arguments, terminal),
+            #[cfg(feature = "publish")]
+            Self::Inspect(arguments) => inspect::run(&arguments, terminal),
+            Self::Verify(arguments) => verify::run(&arguments, terminal),
+            #[cfg(feature = "publish")]
+            Self::Evidence(arguments) => evidence::run(&arguments, terminal),
+            #[cfg(feature = "publish")]
+            Self::Render(arguments) => render::run(&arguments, terminal),
+            Self::Stage(arguments) => stage::run(&arguments, terminal),
+            Self::Install(arguments) => install::run(&arguments, terminal),
+            Self::Check(arguments) => check::run(&arguments, terminal),
+            Self::Watch(arguments) => watch::run(&arguments, terminal),
+            #[cfg(feature = "publish")]
+            Self::Completions(arguments) => completions::run(&arguments, terminal),
+        }
+    }
 }

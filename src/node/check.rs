@@ -127,6 +127,11 @@ impl Report {
         !self.findings.iter().any(Finding::is_refusal)
     }
 
+    /// Whether something else was wanted, and refused: the node works, and is not as its owner wants it.
+    pub fn wanted_is_missing(&self) -> bool {
+        self.findings.iter().any(|finding| finding.code == Code::WantedNotInstalled)
+    }
+
     fn no(findings: Vec<Finding>) -> Self {
         Self { installed: None, plugins: Vec::new(), findings }
     }

@@ -11,7 +11,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use super::root::HostPath;
-use crate::model::{BundleName, Digest, JsonError, Platform, PluginName, Repository, json};
+use crate::model::{BundleName, Digest, Finding, JsonError, Platform, PluginName, Repository, json};
 use crate::trust::Strength;
 
 /// The longest file of the state directory that is read, in bytes: some 250 for each file of the largest bundle.
@@ -240,6 +240,12 @@ impl Journal {
 }
 
 impl Refusal {
+    /// What is remembered of these findings.
+    pub fn of(wanted: &str, findings: &[Finding]) -> Self {
+        let reason = |finding: &Finding| Reason { code: finding.code.to_string(), message: finding.message.clone() };
+        Self { schema_version: Schema, wanted: wanted.to_owned(), reasons: findings.iter().map(reason).collect() }
+    }
+
     /// Parses a refusal.
     pub fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
         json::parse("refusal", bytes, RECORD_LIMIT)

@@ -283,7 +283,7 @@ fn readiness() -> String {
     format!(
         "          readinessProbe:
             exec:
-              command: [{}, \"watch\", \"--ready\"]
+              command: [{}, \"watch\", \"--ready\", \"--root\", \"{ROOT}\"]
             periodSeconds: 10
             timeoutSeconds: 5
             failureThreshold: 1

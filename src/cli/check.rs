@@ -1,0 +1,141 @@
+//! `check`: this node against what was signed.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+
+use super::node::NodeArguments;
+use super::policy::PolicyArguments;
+use super::report;
+use super::terminal::{Exit, Failure, Terminal};
+use crate::model::{Finding, Platform, Repository};
+use crate::node::probe::Prober;
+use crate::node::{Condition, HostPath, Occasion, Question, Report, Root, check};
+use crate::trust::Policy;
+
+/// How long a check waits for an installation that is under way.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks whether this node still has what was signed (verify asks about an image).
+///
+/// Every installed file is hashed again and the whole proof repeated offline, from the evidence that the installation
+/// kept. Then each proven plugin is asked for its VERSION, without rights and without a network.
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) asked: AskedArguments,
+    /// Does not ask the plugins for their VERSION.
+    #[arg(long)]
+    no_probe: bool,
+    /// For the boot, before the runtime starts: nothing is executed, and only what is altered, missing or denied
+    /// answers no.
+    #[arg(long)]
+    at_boot: bool,
+}
+
+/// What is checked.
+#[derive(Args)]
+pub(super) struct AskedArguments {
+    #[command(flatten)]
+    policy: PolicyArguments,
+    /// The repository that the policy's rules are matched against; without it, the one that install used.
+    #[arg(long = "as", value_name = "REPO")]
+    name: Option<Repository>,
+    #[command(flatten)]
+    node: NodeArguments,
+    /// Plugin directories that must be among those installed; may be repeated.
+    #[arg(long, value_name = "DIR")]
+    bin_dir: Vec<HostPath>,
+}
+
+/// Everything that a check needs, so that the watch can repeat it.
+pub(super) struct Ready {
+    root: Root,
+    policy: Policy,
+    name: Option<Repository>,
+    state: HostPath,
+    directories: Vec<HostPath>,
+    occasion: Occasion,
+    prober: Option<Prober>,
+}
+
+/// Runs the verb.
+pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
+    let occasion = if arguments.at_boot { Occasion::Boot } else { Occasion::Running };
+    let probe = !(arguments.no_probe || arguments.at_boot);
+    let report = match arguments.asked.ready(occasion, probe)? {
+        Ok(ready) => ready.check()?,
+        Err(finding) => Report { installed: None, plugins: Vec::new(), findings: vec![finding] },
+    };
+    terminal.answer(&report)?;
+    Ok(if report.is_good() { Exit::Yes } else { Exit::No })
+}
+
+impl AskedArguments {
+    /// Opens what a check needs; a policy that is not the one asked for is a finding.
+    pub(super) fn ready(&self, occasion: Occasion, probe: bool) -> Result<Result<Ready, Finding>, Failure> {
+        let policy = match self.policy.load(Some(&self.node.kept_policy()))? {
+            Ok(policy) => policy,
+            Err(finding) => return Ok(Err(finding)),
+        };
+        let root = self.node.open_root()?;
+        let prober = probe.then(|| Prober::this_program(root.is_host()));
+        let (name, state, directories) = (self.name.clone(), self.node.state_dir.clone(), self.bin_dir.clone());
+        Ok(Ok(Ready { root, policy, name, state, directories, occasion, prober }))
+    }
+
+    /// Where the watch says whether the node is ready.
+    pub(super) fn ready_path(&self) -> PathBuf {
+        self.node.ready_path()
+    }
+}
+
+impl Ready {
+    /// Checks the node as it is now.
+    pub(super) fn check(&self) -> Result<Report, crate::node::NodeError> {
+        let question = Question {
+            state: &self.state,
+            policy: &self.policy,
+            name: self.name.as_ref(),
+            platform: &Platform::host(),
+            now: SystemTime::now(),
+            directories: &self.directories,
+            occasion: self.occasion,
+            prober: self.prober.as_ref(),
+            patience: PATIENCE,
+        };
+        check(&self.root, &question)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(installed) = &self.installed {
+            writeln!(f, "{}", installed.index)?;
+            let rule = installed.rule.as_deref().map_or_else(String::new, |rule| format!(", rule `{rule}`"));
+            writeln!(f, "{} {}{rule}", installed.bundle, installed.version)?;
+        }
+        for plugin in &self.plugins {
+            let condition = match plugin.condition {
+                Condition::Proven => "proven",
+                Condition::Unproven => "unproven",
+                Condition::Unverified => "unverified",
+                Condition::Altered => "ALTERED",
+                Condition::Missing => "MISSING",
+                Condition::InTheWay => "IN THE WAY",
+                Condition::Interrupted => "interrupted",
+                Condition::Mixed => "mixed",
+                Condition::Kept => "kept",
+            };
+            write!(f, "  {condition:<11} {}/{}", plugin.directory, plugin.name)?;
+            match &plugin.versions {
+                Some(versions) => writeln!(f, "  speaks CNI {}", versions.supported.join(", "))?,
+                None => writeln!(f)?,
+            }
+        }
+        report::findings(f, &self.findings)?;
+        writeln!(f, "{}", if self.is_good() { "yes: every installed file is the one that was signed" } else { "no" })
+    }
+}

@@ -1,0 +1,26 @@
+//! `completions`: what a shell completes.
+
+use std::io;
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use super::terminal::{Exit, Failure, Terminal};
+
+/// Prints the completion script of a shell.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The shell.
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+/// Runs the verb.
+pub(super) fn run(arguments: &Arguments, _terminal: &Terminal) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut super::Cli::command(), "cnister", &mut script);
+    match io::Write::write_all(&mut io::stdout(), &script) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(Exit::Yes),
+    }
+}

@@ -1,0 +1,72 @@
+//! The image that a verb works on: opening a reference, and what the owner says about it.
+
+use clap::Args;
+
+use super::terminal::Failure;
+use crate::model::{Digest, Document, Location, Platform, Reference, Repository};
+use crate::oci::{Layout, OciError, Registry, Source};
+
+/// What the owner says about an image beside where it lies.
+#[derive(Args)]
+pub(super) struct OwnerArguments {
+    /// The digest of the index: any other release is refused, signed or not.
+    #[arg(long, value_name = "sha256:INDEX")]
+    pub(super) expect: Option<Digest>,
+    /// The repository that the policy's rules are matched against; without it, the registry reference asked for.
+    #[arg(long = "as", value_name = "REPO")]
+    pub(super) name: Option<Repository>,
+}
+
+/// An opened image.
+pub(super) struct Image {
+    pub(super) source: Box<dyn Source>,
+    pub(super) root: Document,
+}
+
+/// Opens what a reference names.
+pub(super) fn open(reference: &Reference) -> Result<Image, Failure> {
+    let source = open_source(reference)?;
+    let root = source.manifest(&reference.selector)?;
+    Ok(Image { source, root })
+}
+
+/// Opens the place that a reference names.
+pub(super) fn open_source(reference: &Reference) -> Result<Box<dyn Source>, OciError> {
+    Ok(match &reference.location {
+        Location::Layout(path) => Box::new(Layout::open(path)?),
+        Location::Archive(path) => Box::new(Layout::open_archive(path)?),
+        Location::Registry(repository) => Box::new(Registry::new(repository.clone())?),
+    })
+}
+
+impl OwnerArguments {
+    /// The name that rules are matched against: never what evidence or an archive says of itself.
+    pub(super) fn name(&self, reference: Option<&Reference>) -> Option<Repository> {
+        self.name.clone().or_else(|| reference.and_then(Reference::repository).cloned())
+    }
+}
+
+/// The platforms that an index lists, in its order; a lone manifest is for the one it says itself.
+pub(super) fn platforms(root: &Document) -> Vec<Platform> {
+    let index = root.index().ok();
+    let entries = index.iter().flat_map(|index| index.manifests());
+    let mut platforms: Vec<_> = entries.filter_map(crate::model::document::platform).collect();
+    platforms.dedup();
+    platforms
+}
+
+/// What an image calls itself: a name for containerd's import and a tag. Nothing is decided by it.
+#[cfg(feature = "publish")]
+pub(super) fn own_name(root: &Document) -> (Option<String>, Option<String>) {
+    let annotations = root.index().ok().and_then(|index| index.annotations().clone()).unwrap_or_default();
+    let of = |key: &str| annotations.get(key).filter(|text| !text.is_empty());
+    let title = of("org.opencontainers.image.title").filter(|title| title.parse::<crate::model::BundleName>().is_ok());
+    let version = of("org.opencontainers.image.version").map(|version| tag_of_version(version));
+    (title.map(|title| format!("localhost/{title}")), version)
+}
+
+/// A version as a tag: a plus sign is not allowed there, and the habit of Helm and others is an underscore.
+#[cfg(feature = "publish")]
+pub(super) fn tag_of_version(version: &str) -> String {
+    version.replace('+', "_")
+}

@@ -1,0 +1,96 @@
+//! `inspect`: what an image holds, without a word on whether to trust it.
+
+use std::fmt;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::image;
+use super::report::bytes;
+use super::terminal::{Exit, Failure, Terminal};
+use crate::bundle::{Linkage, PluginFile};
+use crate::model::Reference;
+use crate::oci::{Description, describe};
+
+/// Shows what an image holds: plugins, versions, digests, platforms, signatures, referrers.
+///
+/// Nothing is verified here; verify does that.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The image.
+    #[arg(value_name = "REF")]
+    reference: Reference,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    reference: String,
+    #[serde(flatten)]
+    image: Description,
+}
+
+/// Runs the verb.
+pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
+    let opened = image::open(&arguments.reference)?;
+    let image = describe(opened.source.as_ref(), &opened.root)?;
+    terminal.answer(&Report { reference: arguments.reference.to_string(), image })?;
+    Ok(Exit::Yes)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.image.digest)?;
+        for entry in &self.image.platforms {
+            let platform = entry.platform.as_ref().map_or_else(|| "other platform".to_owned(), ToString::to_string);
+            writeln!(f, "{platform} {} ({} in layers)", entry.digest, bytes(entry.layer_bytes))?;
+            let Some(bundle) = &entry.bundle else {
+                writeln!(f, "  not a bundle")?;
+                continue;
+            };
+            let tool = bundle
+                .tool
+                .as_ref()
+                .map_or_else(|| "no tool".to_owned(), |tool| format!("tool {}", tool.digest.short()));
+            writeln!(f, "  {} {}, {} plugins, {tool}", bundle.name, bundle.version, bundle.plugins.len())?;
+            for plugin in &bundle.plugins {
+                writeln!(
+                    f,
+                    "  {:<12} {:<8} {:>8}  {}  {}",
+                    plugin.name.as_str(),
+                    version(plugin),
+                    bytes(plugin.size),
+                    plugin.digest,
+                    origin(plugin)
+                )?;
+            }
+        }
+        for referrer in &self.image.referrers {
+            let kind = match &referrer.predicate_type {
+                Some(_) if referrer.is_signature() => "signature".to_owned(),
+                Some(predicate_type) => format!("attestation {predicate_type}"),
+                None => referrer.artifact_type.clone(),
+            };
+            writeln!(f, "{kind} {} of {}", referrer.digest.short(), referrer.subject)?;
+        }
+        if !self.image.referrers.iter().any(|referrer| referrer.is_signature()) {
+            writeln!(f, "no signature")?;
+        }
+        Ok(())
+    }
+}
+
+fn version(plugin: &PluginFile) -> &str {
+    plugin.go.as_ref().and_then(|go| go.version.as_deref()).unwrap_or("-")
+}
+
+fn origin(plugin: &PluginFile) -> String {
+    let linkage = match &plugin.linkage {
+        Linkage::Static => "static",
+        Linkage::Dynamic { .. } => "dynamic",
+    };
+    match &plugin.go {
+        Some(go) => format!("{linkage}, {}", go.go),
+        None => linkage.to_owned(),
+    }
+}

@@ -1,0 +1,388 @@
+//! `install`: the plugins of a bundle onto this node, verified, all or nothing.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::io::Read;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::image::{self, Image, OwnerArguments};
+use super::node::NodeArguments;
+use super::policy::PolicyArguments;
+use super::report;
+use super::terminal::{Exit, Failure, Terminal};
+use super::verify::unproven;
+use crate::model::{Code, Digest, Finding, Platform, PluginName, Reference, Repository};
+use crate::node::{
+    ForeignRule, Layer, NodeError, Observed, Occasion, Payload, Plan, Question, Record, Refusal, Staged, State, Step,
+    Wishes, apply, check, observe, plan,
+};
+use crate::oci::{Platforms, collect};
+use crate::trust::{self, Bundle, Evidence, Policy, Proof, Strength, Verified};
+
+/// How long an installation waits for another one.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Installs a bundle's plugins on this node, after the policy allowed it.
+///
+/// The files come from an image (REF) or from a directory that the bundle image staged (--from). Nothing gets a
+/// plugin's name before its bytes are proven; a refusal leaves the plugin directory as it was.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The image to install from.
+    #[arg(value_name = "REF", required_unless_present = "from", conflicts_with = "from")]
+    reference: Option<Reference>,
+    /// A directory that `cnister stage` filled, or the mount of a bundle image.
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
+    /// What proves the staged files: files that `cnister evidence` wrote, or directories of them; those of other
+    /// releases are ignored.
+    #[arg(long, value_name = "FILE", requires = "from")]
+    evidence: Vec<PathBuf>,
+    #[command(flatten)]
+    policy: PolicyArguments,
+    #[command(flatten)]
+    owner: OwnerArguments,
+    #[command(flatten)]
+    node: NodeArguments,
+    /// The plugin directories; may be repeated.
+    #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
+    bin_dir: Vec<crate::node::HostPath>,
+    /// Only these plugins of the bundle.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    only: Vec<PluginName>,
+    /// What happens to somebody else's file with a wanted name and other bytes: keep, adopt, or adopt=NAME,...;
+    /// without it, nothing is installed.
+    #[arg(long, value_name = "RULE", value_parser = parse_foreign)]
+    foreign: Option<ForeignRule>,
+    /// What a refusal means for the node: fail, or keep the proven set that is there and say so.
+    #[arg(long, value_enum, default_value_t = OnRefusal::Fail)]
+    on_refusal: OnRefusal,
+    /// Prints what would be done, and does nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What a refusal means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OnRefusal {
+    /// Exit code 1.
+    Fail,
+    /// Exit code 0 if the installed set still proves itself under the current policy.
+    Keep,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    outcome: Outcome,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bundle: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<Platform>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<Proof>,
+    steps: Vec<Step>,
+    findings: Vec<Finding>,
+}
+
+/// What became of an installation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcome {
+    /// The plan was carried out, or there was nothing to do.
+    Installed,
+    /// The plan was printed.
+    Planned,
+    /// The policy or the node does not allow it; nothing was changed.
+    Refused,
+    /// It was refused, and the proven set that was there stays.
+    Kept,
+}
+
+/// Where the files come from.
+enum Origin {
+    Image(Image),
+    Directory(Staged),
+}
+
+/// Runs the verb.
+pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
+    let policy = match arguments.policy.load(None)? {
+        Ok(policy) => policy,
+        Err(finding) => return refuse(arguments, None, vec![finding], terminal),
+    };
+    match attempt(arguments, &policy) {
+        Ok(report) => {
+            terminal.answer(&report)?;
+            Ok(Exit::Yes)
+        }
+        Err(Stop::Refused(findings)) => refuse(arguments, Some(&policy), findings, terminal),
+        Err(Stop::Failed(failure)) => Err(failure),
+    }
+}
+
+/// Why an installation went no further.
+enum Stop {
+    Refused(Vec<Finding>),
+    Failed(Failure),
+}
+
+impl<E: Into<Failure>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// A refusal of the node module is an answer; everything else is a failure.
+fn answer(error: NodeError) -> Stop {
+    match error.into_findings() {
+        Ok(findings) => Stop::Refused(findings),
+        Err(error) => Stop::Failed(error.into()),
+    }
+}
+
+fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
+    let name = arguments.owner.name(arguments.reference.as_ref());
+    let (origin, bundle, evidence) = prove(arguments, policy, name.as_ref())?;
+    if let Some(finding) = arguments.owner.expect.and_then(|expected| trust::expect(&bundle, &expected)) {
+        return Err(Stop::Refused(vec![finding]));
+    }
+    let root = arguments.node.open_root()?;
+    let wishes = Wishes { foreign: arguments.foreign.clone().unwrap_or_default(), only: only(&arguments.only) };
+    let look = |state: Option<&crate::node::Reading>| -> Result<Observed, NodeError> {
+        observe(&root, state, &arguments.bin_dir, &bundle.value().files)
+    };
+    if arguments.dry_run {
+        let state = State::open(&root, &arguments.node.state_dir).map_err(answer)?;
+        let reading = state.map(|state| state.read(LOCK_TIMEOUT)).transpose().map_err(answer)?;
+        let observed = look(reading.as_ref()).map_err(answer)?;
+        let plan = plan(&bundle, &observed, &wishes).map_err(Stop::Refused)?;
+        return Ok(report(Outcome::Planned, &bundle, &plan));
+    }
+    let state = State::open_or_create(&root, &arguments.node.state_dir).map_err(answer)?;
+    let writing = state.write(LOCK_TIMEOUT).map_err(answer)?;
+    let observed = look(Some(&writing)).map_err(answer)?;
+    let plan = plan(&bundle, &observed, &wishes).map_err(Stop::Refused)?;
+    let kept = evidence.needed(&policy.needs()).to_bytes();
+    let record = Record {
+        evidence: &kept,
+        policy: policy.text(),
+        policy_directory: &arguments.node.policy_dir,
+        repository: name.as_ref(),
+    };
+    let layer = &bundle.value().plugin_layer;
+    let mut payload: Box<dyn Payload + '_> = match origin {
+        Origin::Image(ref image) => Box::new(Layer::new(image.source.as_ref(), layer, writing.spool())),
+        Origin::Directory(staged) => Box::new(staged),
+    };
+    let mut go_on = |_: &_| ControlFlow::Continue(());
+    apply(&root, &writing, &plan, payload.as_mut(), &record, &mut go_on).map_err(answer)?;
+    Ok(report(Outcome::Installed, &bundle, &plan))
+}
+
+fn only(names: &[PluginName]) -> Option<BTreeSet<PluginName>> {
+    (!names.is_empty()).then(|| names.iter().cloned().collect())
+}
+
+/// Finds the evidence for what is to be installed, and asks the policy.
+fn prove(
+    arguments: &Arguments,
+    policy: &Policy,
+    name: Option<&Repository>,
+) -> Result<(Origin, Verified<Bundle>, Evidence), Stop> {
+    let platform = Platform::host();
+    let now = SystemTime::now();
+    match (&arguments.reference, &arguments.from) {
+        (Some(reference), _) => {
+            let image = image::open(reference).map_err(Stop::Failed)?;
+            let evidence = collect(image.source.as_ref(), &image.root, Platforms::One(&platform), &policy.needs())?;
+            let bundle = trust::verify(policy, name, &evidence, &platform, now).map_err(Stop::Refused)?;
+            Ok((Origin::Image(image), bundle, evidence))
+        }
+        (None, Some(directory)) => {
+            let staged = Staged::open(directory)?;
+            let wanted = Digest::of(&staged.bundle_json().map_err(answer)?);
+            let mut refusals = Vec::new();
+            let inside = staged.evidence().map_err(answer)?;
+            for bytes in load_all(&arguments.evidence).map_err(Stop::Failed)?.into_iter().chain(inside) {
+                // Evidence may come from anywhere, so what cannot be read is somebody else's.
+                let Ok(evidence) = Evidence::parse(&bytes) else { continue };
+                if evidence.document(&wanted).is_none() {
+                    continue;
+                }
+                match trust::verify(policy, name, &evidence, &platform, now) {
+                    Ok(bundle) if bundle.value().manifest_json == wanted => {
+                        return Ok((Origin::Directory(staged), bundle, evidence));
+                    }
+                    Ok(_) => {}
+                    Err(findings) => refusals = findings,
+                }
+            }
+            if refusals.is_empty() {
+                let message = format!("no evidence ends in the staged bundle.json, {wanted}");
+                refusals.push(
+                    Finding::refusal(Code::NoEvidence, message)
+                        .hint("write it where the image is: cnister evidence REF -o FILE, then --evidence FILE"),
+                );
+            }
+            Err(Stop::Refused(refusals))
+        }
+        (None, None) => Err(Stop::Failed(Failure::request("there is nothing to install; name a REF or --from DIR"))),
+    }
+}
+
+/// Reads evidence files, and those in directories of them, up to the length that evidence may have.
+fn load_all(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
+    let mut found = Vec::new();
+    for path in paths {
+        let cannot = |error| Failure::could_not(format!("cannot read evidence `{}`: {error}", path.display()));
+        if path.is_dir() {
+            let entries = fs::read_dir(path).map_err(cannot)?.collect::<Result<Vec<_>, _>>().map_err(cannot)?;
+            let mut files: Vec<_> = entries.into_iter().map(|entry| entry.path()).collect();
+            // A ConfigMap's directory also holds links to its own past versions, which are directories.
+            files.retain(|path| path.is_file());
+            files.sort();
+            for file in files {
+                found.push(load(&file).map_err(cannot)?);
+            }
+        } else {
+            found.push(load(path).map_err(cannot)?);
+        }
+    }
+    Ok(found)
+}
+
+fn load(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // One byte past the limit: the parser then says that it is too long.
+    fs::File::open(path)?.take(Evidence::LIMIT as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn report(outcome: Outcome, bundle: &Verified<Bundle>, plan: &Plan<'_>) -> Report {
+    let value = bundle.value();
+    let mut findings: Vec<Finding> = plan.notes().to_vec();
+    if bundle.proof().strength == Strength::Admitted && findings.iter().all(|finding| finding.code != Code::Unproven) {
+        findings.push(unproven(&bundle.proof().rule));
+    }
+    Report {
+        outcome,
+        index: Some(value.index),
+        bundle: Some(value.files.name.to_string()),
+        version: Some(value.files.version.to_string()),
+        platform: Some(value.platform.clone()),
+        proof: Some(bundle.proof().clone()),
+        steps: plan.steps().to_vec(),
+        findings,
+    }
+}
+
+/// Answers no, or keeps what still proves itself.
+fn refuse(
+    arguments: &Arguments,
+    policy: Option<&Policy>,
+    mut findings: Vec<Finding>,
+    terminal: &Terminal,
+) -> Result<Exit, Failure> {
+    let mut outcome = Outcome::Refused;
+    if let (OnRefusal::Keep, Some(policy), false) = (arguments.on_refusal, policy, arguments.dry_run) {
+        match keep(arguments, policy, &findings)? {
+            None => outcome = Outcome::Kept,
+            Some(more) => findings.extend(more),
+        }
+    }
+    let report = Report {
+        outcome,
+        index: None,
+        bundle: None,
+        version: None,
+        platform: None,
+        proof: None,
+        steps: Vec::new(),
+        findings,
+    };
+    terminal.answer(&report)?;
+    if outcome == Outcome::Kept {
+        terminal.remark("warning: what was wanted is NOT installed; the proven plugins that were there stay");
+        return Ok(Exit::Yes);
+    }
+    Ok(Exit::No)
+}
+
+/// Looks whether the installed set proves itself under this policy, and remembers that something else was wanted.
+/// Returns what is wrong with the installed set, if something is.
+fn keep(arguments: &Arguments, policy: &Policy, findings: &[Finding]) -> Result<Option<Vec<Finding>>, Failure> {
+    let root = arguments.node.open_root()?;
+    let name = arguments.owner.name(arguments.reference.as_ref());
+    let question = Question {
+        state: &arguments.node.state_dir,
+        policy,
+        name: name.as_ref(),
+        platform: &Platform::host(),
+        now: SystemTime::now(),
+        directories: &arguments.bin_dir,
+        occasion: Occasion::Running,
+        prober: None,
+        patience: LOCK_TIMEOUT,
+    };
+    let checked = check(&root, &question)?;
+    let wrong: Vec<_> = checked.findings.into_iter().filter(Finding::is_refusal).collect();
+    if !wrong.is_empty() {
+        return Ok(Some(wrong));
+    }
+    let writing = State::open_or_create(&root, &arguments.node.state_dir)?.write(LOCK_TIMEOUT)?;
+    let wanted = match (&arguments.reference, &arguments.from) {
+        (Some(reference), _) => reference.to_string(),
+        (None, Some(directory)) => directory.display().to_string(),
+        (None, None) => String::new(),
+    };
+    writing.write_refusal(&Refusal::of(&wanted, findings))?;
+    Ok(None)
+}
+
+fn parse_foreign(text: &str) -> Result<ForeignRule, String> {
+    match text.split_once('=') {
+        None if text == "keep" => Ok(ForeignRule::Keep),
+        None if text == "adopt" => Ok(ForeignRule::Adopt),
+        Some(("adopt", names)) => {
+            let names = names.split(',').map(str::parse).collect::<Result<_, _>>();
+            names.map(ForeignRule::AdoptNamed).map_err(|error: crate::model::ParsePluginNameError| error.to_string())
+        }
+        _ => Err("expected `keep`, `adopt` or `adopt=NAME,...`".to_owned()),
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(index) = &self.index {
+            writeln!(f, "{index}")?;
+        }
+        if let (Some(bundle), Some(version), Some(platform)) = (&self.bundle, &self.version, &self.platform) {
+            let signer = self.proof.as_ref().and_then(|proof| proof.authority.as_deref());
+            let signer = signer.map_or_else(|| "unproven".to_owned(), |signer| format!("signed by `{signer}`"));
+            writeln!(f, "{bundle} {version} for {platform}, {signer}")?;
+        }
+        for step in &self.steps {
+            writeln!(f, "  {step}")?;
+        }
+        report::findings(f, &self.findings)?;
+        let last = match self.outcome {
+            Outcome::Installed if self.steps.iter().any(|step| matches!(step, Step::Write { .. })) => "installed",
+            Outcome::Installed => "installed; there was nothing to do",
+            Outcome::Planned => "planned; nothing was done",
+            Outcome::Refused => "refused; nothing was changed",
+            Outcome::Kept => "refused; the proven plugins that were there stay",
+        };
+        writeln!(f, "{last}")
+    }
+}

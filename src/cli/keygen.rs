@@ -1,0 +1,70 @@
+//! `keygen`: a key pair that cosign reads too.
+
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::password;
+use super::terminal::{Exit, Failure, Terminal};
+use crate::publish::keys::SigningKey;
+
+/// Makes a P-256 key pair in cosign's form: PREFIX.key (encrypted) and PREFIX.pub.
+///
+/// The password comes from COSIGN_PASSWORD or is asked for. `cosign sign --key` takes the private key, `cosign verify
+/// --key` the public one.
+#[derive(Args)]
+#[command(visible_alias = "generate-key-pair")]
+pub(super) struct Arguments {
+    /// What the two file names start with; a folder may be part of it.
+    #[arg(long, value_name = "PREFIX", default_value = "cosign")]
+    output_key_prefix: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    private_key: PathBuf,
+    public_key: PathBuf,
+    fingerprint: String,
+}
+
+/// Runs the verb.
+pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
+    let name = |suffix| PathBuf::from(format!("{}.{suffix}", arguments.output_key_prefix));
+    let (private_key, public_key) = (name("key"), name("pub"));
+    for path in [&private_key, &public_key] {
+        if fs::symlink_metadata(path).is_ok() {
+            return Err(Failure::request(format!("`{}` exists; a key is never overwritten", path.display()))
+                .hint("choose another name with --output-key-prefix"));
+        }
+    }
+    let key = SigningKey::generate()?;
+    let public_pem = key.public_pem()?;
+    let encrypted = key.encrypt(password::ask_new()?.as_bytes())?;
+    write(&private_key, encrypted.as_bytes(), 0o600)?;
+    write(&public_key, public_pem.as_bytes(), 0o644).inspect_err(|_| drop(fs::remove_file(&private_key)))?;
+    let fingerprint = crate::trust::Key::parse(&public_pem)?.fingerprint().to_string();
+    terminal.answer(&Report { private_key, public_key, fingerprint })?;
+    Ok(Exit::Yes)
+}
+
+fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(|error| Failure::could_not(format!("cannot write `{}`: {error}", path.display())))
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "private key: {} (encrypted)", self.private_key.display())?;
+        writeln!(f, "public key:  {} ({})", self.public_key.display(), self.fingerprint)
+    }
+}

@@ -1,0 +1,91 @@
+//! The policy that a verb works under: a file, or a lone key.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::terminal::Failure;
+use crate::model::{Code, Digest, Finding};
+use crate::trust::{Policy, PolicyError};
+
+/// Which policy decides.
+#[derive(Args)]
+pub(super) struct PolicyArguments {
+    /// The policy: who may sign what. Key files it names are read from beside it.
+    #[arg(long, value_name = "FILE")]
+    pub(super) policy: Option<PathBuf>,
+    /// A public key in place of a policy: any image that it signed is allowed.
+    #[arg(long, value_name = "COSIGN.PUB", conflicts_with = "policy")]
+    pub(super) key: Option<PathBuf>,
+    /// The SHA-256 of the policy file, as `sha256sum` prints it: any other policy is refused.
+    #[arg(long, value_name = "HEX")]
+    pub(super) policy_sha256: Option<String>,
+}
+
+/// A policy, or the finding that it is not the one that was asked for.
+pub(super) type Pinned = Result<Policy, Finding>;
+
+impl PolicyArguments {
+    /// Loads the policy; without a word about one, the one at `default`.
+    pub(super) fn load(&self, default: Option<&Path>) -> Result<Pinned, Failure> {
+        let policy = match (&self.policy, &self.key, default) {
+            (Some(path), _, _) => load_policy(path)?,
+            (None, Some(path), _) => {
+                let pem = read_text(path).map_err(|error| cannot_read(path, &error))?;
+                Policy::of_key(&path.display().to_string(), &pem).map_err(classify)?
+            }
+            (None, None, Some(path)) => load_policy(path)
+                .map_err(|failure| failure.hint("say which policy decides with --policy FILE or --key COSIGN.PUB"))?,
+            (None, None, None) => {
+                return Err(Failure::request("no policy decides here")
+                    .hint("give --policy FILE, or --key COSIGN.PUB for a single key"));
+            }
+        };
+        let Some(expected) = &self.policy_sha256 else { return Ok(Ok(policy)) };
+        let expected = expected.strip_prefix("sha256:").unwrap_or(expected);
+        let expected = Digest::from_hex(expected).map_err(Failure::request)?;
+        if !policy.is_standalone() {
+            return Ok(Err(Finding::refusal(
+                Code::PolicyDigest,
+                "the policy reads key files, which --policy-sha256 does not cover",
+            )
+            .hint("put the keys into the policy, as `data:` or under `files:`")));
+        }
+        if policy.digest() != expected {
+            return Ok(Err(Finding::refusal(Code::PolicyDigest, "the policy is not the one that was asked for")
+                .mismatch(expected, policy.digest())));
+        }
+        Ok(Ok(policy))
+    }
+}
+
+/// Loads a policy and the keys beside it.
+pub(super) fn load_policy(path: &Path) -> Result<Policy, Failure> {
+    let text = read_text(path).map_err(|error| cannot_read(path, &error))?;
+    let beside = path.parent().unwrap_or(Path::new("."));
+    Policy::parse(&path.display().to_string(), &text, &mut |name| read_text(&beside.join(name))).map_err(classify)
+}
+
+fn classify(error: PolicyError) -> Failure {
+    match error {
+        PolicyError::ReadKey { .. } => Failure::could_not(error),
+        other => Failure::request(other),
+    }
+}
+
+fn cannot_read(path: &Path, error: &io::Error) -> Failure {
+    Failure::could_not(format!("cannot read `{}`: {error}", path.display()))
+}
+
+/// Reads a text file of at most the length that a policy may have.
+pub(super) fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let limit = Policy::LIMIT as u64;
+    fs::File::open(path)?.take(limit + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > limit {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {limit} bytes")));
+    }
+    Ok(text)
+}

@@ -1,0 +1,67 @@
+//! `push`: an image from a layout or archive to a registry.
+
+use std::fmt;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::image;
+use super::report::bytes;
+use super::terminal::{Exit, Failure, Terminal};
+use crate::model::{Digest, Reference};
+use crate::oci::{Copied, Registry, copy};
+
+/// Copies an image to a registry, signatures first, the tag last.
+///
+/// Loopback registries are spoken to in plain HTTP, all others in TLS.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The image: oci:DIR:TAG, oci-archive:FILE, or another registry's.
+    #[arg(value_name = "REF")]
+    source: Reference,
+    /// Where it goes: HOST/PATH:TAG.
+    #[arg(value_name = "HOST/PATH:TAG")]
+    target: Reference,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    target: String,
+    digest: Digest,
+    copied: Copied,
+}
+
+/// Runs the verb.
+pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
+    let Some(target) = arguments.target.as_registry() else {
+        return Err(Failure::request(format!("`{}` is not in a registry", arguments.target))
+            .hint("pull copies into a layout or an archive"));
+    };
+    let opened = image::open(&arguments.source)?;
+    if let Some(pinned) = target.selector.digest.filter(|pinned| *pinned != opened.root.digest) {
+        return Err(Failure::request(format!("the image has digest {}, the target says {pinned}", opened.root.digest)));
+    }
+    let mut sink = Registry::new(target.repository.clone())?;
+    let copied = copy(opened.source.as_ref(), &mut sink, &opened.root, target.selector.tag.as_deref())?;
+    terminal.answer(&Report { target: target.to_string(), digest: opened.root.digest, copied })?;
+    Ok(Exit::Yes)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.digest)?;
+        summary(f, &self.copied)?;
+        writeln!(f, "pushed {}", self.target)
+    }
+}
+
+/// What was copied, in a line.
+pub(super) fn summary(f: &mut fmt::Formatter<'_>, copied: &Copied) -> fmt::Result {
+    let Copied { manifests, referrers, blobs, present, bytes: size } = copied;
+    writeln!(
+        f,
+        "{manifests} manifests ({referrers} referrers), {blobs} blobs ({}), {present} already there",
+        bytes(*size)
+    )
+}

@@ -1,0 +1,206 @@
+//! `render`: the manifest that installs a bundle on every node.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::image::{self, Image, OwnerArguments};
+use super::policy::PolicyArguments;
+use super::report;
+use super::terminal::{Exit, Failure, Terminal};
+use super::verify::unproven;
+use super::watch::parse_interval;
+use crate::model::{Digest, Finding, Platform, Reference, RegistryReference, Repository};
+use crate::node::HostPath;
+use crate::oci::{Platforms, collect};
+use crate::render::{DaemonSet, Namespace, PinnedImage, RenderError};
+use crate::trust::{self, Bundle, Evidence, Policy, Strength, Verified};
+
+/// Verifies an image and prints the Kubernetes manifest that installs it on every node.
+///
+/// The manifest holds the policy and what proves the image, so nodes verify it again without a registry. An image that
+/// the policy does not allow is not rendered.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The image, with its tag.
+    #[arg(value_name = "REF")]
+    reference: Reference,
+    /// The image of cnister itself that verifies and installs on nodes. Its digest is your word: it is never taken from
+    /// the image that it verifies.
+    #[arg(long, value_name = "REPO:TAG@sha256:DIGEST")]
+    tool_image: PinnedImage,
+    #[command(flatten)]
+    policy: PolicyArguments,
+    #[command(flatten)]
+    owner: OwnerArguments,
+    /// Where the container runtime of the nodes looks for plugins.
+    #[arg(long, value_name = "DIR", default_value_t = HostPath::default_bin_directory())]
+    bin_dir: HostPath,
+    /// The namespace of everything in the manifest.
+    #[arg(long, value_name = "NAME", default_value = "cnister")]
+    namespace: Namespace,
+    /// How long nodes wait between two checks of what is installed, as 90s, 5m or 1h.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_interval)]
+    interval: Duration,
+    /// Only nodes of these platforms; without it, of every platform that the index lists.
+    #[arg(long)]
+    platform: Vec<Platform>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    reference: String,
+    digest: Digest,
+    verified: bool,
+    platforms: Vec<PlatformReport>,
+    findings: Vec<Finding>,
+    /// What `kubectl apply -f -` takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    manifest: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PlatformReport {
+    platform: Platform,
+    findings: Vec<Finding>,
+}
+
+/// Runs the verb.
+pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
+    let pulled = pulled(&arguments.reference, &arguments.owner)?;
+    let policy = arguments.policy.load(None)?;
+    let opened = image::open(&arguments.reference)?;
+    let mut report = Report {
+        reference: arguments.reference.to_string(),
+        digest: opened.root.digest,
+        verified: false,
+        platforms: Vec::new(),
+        findings: Vec::new(),
+        manifest: None,
+    };
+    match policy {
+        Err(finding) => report.findings.push(finding),
+        Ok(policy) => {
+            let platforms = match arguments.platform.as_slice() {
+                [] => Platforms::All,
+                some => Platforms::Only(some),
+            };
+            let evidence = collect(opened.source.as_ref(), &opened.root, platforms, &policy.needs())?;
+            let bundles = verify(arguments, &policy, &opened, &evidence, &mut report.platforms);
+            let findings = report.platforms.iter().flat_map(|platform| &platform.findings);
+            report.verified = !findings.clone().any(Finding::is_refusal);
+            if report.verified {
+                // The answer is the manifest alone; what else there is to say goes beside it.
+                for finding in findings {
+                    terminal.remark(&format!("warning: {finding}"));
+                }
+                let evidence = evidence.needed(&policy.needs());
+                report.manifest = Some(manifest(arguments, &policy, pulled, &evidence, &bundles)?);
+            }
+        }
+    }
+    terminal.answer(&report)?;
+    Ok(if report.verified { Exit::Yes } else { Exit::No })
+}
+
+/// Where nodes pull the image: where it lies, or for a layout the repository that it stands for.
+fn pulled(reference: &Reference, owner: &OwnerArguments) -> Result<RegistryReference, Failure> {
+    let repository = reference.repository().or(owner.name.as_ref()).cloned().ok_or_else(|| {
+        Failure::request(format!("no node can pull `{reference}`"))
+            .hint("say which repository it is pushed to with --as REPO")
+    })?;
+    if reference.selector.tag.is_none() {
+        return Err(Failure::request(format!("`{reference}` has no tag, and update bots need one in the manifest"))
+            .hint("write the tag too: REF:TAG or REF:TAG@sha256:DIGEST"));
+    }
+    Ok(RegistryReference { repository, selector: reference.selector.clone() })
+}
+
+/// Verifies every wanted platform and reports on each.
+fn verify(
+    arguments: &Arguments,
+    policy: &Policy,
+    opened: &Image,
+    evidence: &Evidence,
+    reports: &mut Vec<PlatformReport>,
+) -> Vec<Verified<Bundle>> {
+    let name = arguments.owner.name(Some(&arguments.reference));
+    let mut platforms = arguments.platform.clone();
+    if platforms.is_empty() {
+        platforms = image::platforms(&opened.root);
+    }
+    if platforms.is_empty() {
+        // A lone manifest, or an index that lists nothing we know: the chain itself says what is wrong.
+        platforms.push(Platform::host());
+    }
+    platforms.sort();
+    platforms.dedup();
+    let mut bundles = Vec::new();
+    for platform in platforms {
+        let findings = match trust::verify(policy, name.as_ref(), evidence, &platform, SystemTime::now()) {
+            Ok(bundle) => {
+                let other = arguments.owner.expect.and_then(|expected| trust::expect(&bundle, &expected));
+                let admitted = bundle.proof().strength == Strength::Admitted;
+                let warning = admitted.then(|| unproven(&bundle.proof().rule));
+                bundles.push(bundle);
+                other.into_iter().chain(warning).collect()
+            }
+            Err(findings) => findings,
+        };
+        reports.push(PlatformReport { platform, findings });
+    }
+    bundles
+}
+
+fn manifest(
+    arguments: &Arguments,
+    policy: &Policy,
+    pulled: RegistryReference,
+    evidence: &Evidence,
+    bundles: &[Verified<Bundle>],
+) -> Result<String, Failure> {
+    let name: Repository = arguments.owner.name.clone().unwrap_or_else(|| pulled.repository.clone());
+    let image =
+        PinnedImage::new(pulled, evidence.root()).ok_or("the reference has no tag").map_err(Failure::request)?;
+    let daemon_set = DaemonSet {
+        image: &image,
+        bundles,
+        evidence,
+        policy,
+        name: &name,
+        tool: &arguments.tool_image,
+        namespace: &arguments.namespace,
+        bin_directory: &arguments.bin_dir,
+        interval: arguments.interval,
+    };
+    daemon_set.to_yaml().map_err(|error| match error {
+        RenderError::SelfCheck => {
+            Failure::request(error).hint("make an image of the tool alone with tool-image, push it, and name that one")
+        }
+        RenderError::TooLong { .. } => Failure::request(error).hint(
+            "render fewer platforms with --platform, and the others in another manifest with another --namespace",
+        ),
+        RenderError::NoPlatform | RenderError::OtherRelease { .. } => Failure::request(error),
+    })
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(manifest) = &self.manifest {
+            return f.write_str(manifest);
+        }
+        writeln!(f, "{}", self.digest)?;
+        report::findings(f, &self.findings)?;
+        for platform in &self.platforms {
+            if platform.findings.iter().any(Finding::is_refusal) {
+                writeln!(f, "refused for {}, so nothing is rendered", platform.platform)?;
+            }
+            report::findings(f, &platform.findings)?;
+        }
+        Ok(())
+    }
+}

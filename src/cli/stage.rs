@@ -1,0 +1,54 @@
+//! `stage`: the bundle image copies its own files out.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::report;
+use super::terminal::{Exit, Failure, Terminal};
+use crate::model::Finding;
+use crate::node::{StageReport, stage};
+
+/// Copies the plugins of the image that this program runs in into a directory, for `install --from`.
+///
+/// It runs as the first init container, without rights, and proves nothing; whoever installs from the directory trusts
+/// none of it. Running it again over an interrupted run finishes it.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The directory to fill; it must exist.
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// The root of the bundle's files, where it is not this process's own.
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    image: PathBuf,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    #[serde(flatten)]
+    staged: Option<StageReport>,
+    findings: Vec<Finding>,
+}
+
+/// Runs the verb.
+pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
+    let (report, exit) = match stage(&arguments.image, &arguments.directory) {
+        Ok(staged) => (Report { staged: Some(staged), findings: Vec::new() }, Exit::Yes),
+        Err(error) => (Report { staged: None, findings: error.into_findings()? }, Exit::No),
+    };
+    terminal.answer(&report)?;
+    Ok(exit)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(staged) = &self.staged {
+            let StageReport { bundle, version, copied, kept } = staged;
+            writeln!(f, "staged {bundle} {version}: {copied} plugins copied, {kept} already there")?;
+        }
+        report::findings(f, &self.findings)
+    }
+}

@@ -1,0 +1,155 @@
+//! Standard output for the answer, standard error for everything else, and the exit code.
+
+use std::error::Error;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::model::{json, visible};
+use crate::node::NodeError;
+use crate::oci::{CollectError, OciError};
+
+/// What standard output gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// A text for people.
+    Human,
+    /// Exactly one JSON document.
+    Json,
+}
+
+/// The exit codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// 0: the answer is yes, or the work is done.
+    Yes,
+    /// 1: the answer is no.
+    No,
+    /// 2: the request makes no sense; the same request will never work.
+    Request,
+    /// 3: it could not be done or found out; the same request may work later.
+    CouldNot,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Yes => 0,
+            Exit::No => 1,
+            Exit::Request => 2,
+            Exit::CouldNot => 3,
+        })
+    }
+}
+
+/// Why a verb has no report.
+pub(super) struct Failure {
+    exit: Exit,
+    error: Box<dyn Error + Send + Sync>,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// The request makes no sense.
+    pub(super) fn request(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { exit: Exit::Request, error: error.into(), hint: None }
+    }
+
+    /// It could not be done.
+    pub(super) fn could_not(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { exit: Exit::CouldNot, error: error.into(), hint: None }
+    }
+
+    /// Adds what the reader can do.
+    #[must_use]
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::could_not(error)
+    }
+}
+
+/// Where reports go.
+pub(super) struct Terminal {
+    format: Format,
+}
+
+impl Terminal {
+    pub(super) fn new(format: Format) -> Self {
+        Self { format }
+    }
+
+    /// Prints the answer.
+    pub(super) fn answer<R: Serialize + Display>(&self, report: &R) -> Result<(), Failure> {
+        let text = match self.format {
+            Format::Human => printable(&report.to_string()),
+            Format::Json => json::readable(report),
+        };
+        let mut out = io::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            // `cnister … | head` has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            result => result.map_err(|error| Failure::could_not(format!("cannot write to standard output: {error}"))),
+        }
+    }
+
+    /// Says something beside the answer.
+    pub(super) fn remark(&self, text: &str) {
+        drop(io::stderr().lock().write_all(printable(text).as_bytes()));
+    }
+
+    /// Prints why there is no answer, cause by cause.
+    pub(super) fn failure(&self, failure: &Failure) -> Exit {
+        let mut text = format!("error: {}", failure.error);
+        let mut cause = failure.error.source();
+        while let Some(error) = cause {
+            let words = error.to_string();
+            // Some libraries repeat their cause in their own words.
+            if !text.ends_with(&words) {
+                text.push_str(&format!(": {words}"));
+            }
+            cause = error.source();
+        }
+        if let Some(hint) = failure.hint.clone().or_else(|| known_hint(failure.error.as_ref())) {
+            text.push_str(&format!("\nhint: {hint}"));
+        }
+        self.remark(&text);
+        failure.exit
+    }
+}
+
+/// What the error itself says can be done, wherever in the chain it stands.
+fn known_hint(error: &(dyn Error + 'static)) -> Option<String> {
+    let oci = match error.downcast_ref::<CollectError>() {
+        Some(CollectError::Oci(error)) => Some(error),
+        Some(_) => None,
+        None => match error.downcast_ref::<NodeError>() {
+            Some(NodeError::Oci(error)) => Some(error),
+            _ => error.downcast_ref::<OciError>(),
+        },
+    };
+    oci.and_then(OciError::hint).map(str::to_owned)
+}
+
+/// Every line with what would move the cursor made visible, and a line feed at the end.
+fn printable(text: &str) -> String {
+    text.trim_end_matches('\n').split('\n').map(|line| format!("{}\n", visible(line))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_from_outside_cannot_move_the_cursor() {
+        assert_eq!(printable("a\u{1b}[2Jb\n\rc\n"), "a\\u{1b}[2Jb\n\\u{d}c\n");
+    }
+}

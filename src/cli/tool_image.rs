@@ -1,0 +1,31 @@
+//! `tool-image`: the tool alone as an image, which a node's owner pins by digest.
+
+use clap::Args;
+
+use super::build::{self, ToolArguments};
+use super::terminal::{Exit, Failure, Terminal};
+use crate::bundle::Compression;
+use crate::model::Reference;
+use crate::publish::build_tool;
+
+/// Writes the tool alone as an image: what nodes run to install and check bundles.
+///
+/// The verifier never comes from the bundle that it verifies; render pins this image by digest.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The layout directory to write into (DIR or oci:DIR:TAG); without a tag, this version is the tag.
+    #[arg(short, long, value_name = "LAYOUT", value_parser = build::parse_output)]
+    output: Reference,
+    #[command(flatten)]
+    tools: ToolArguments,
+}
+
+/// Runs the verb.
+pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
+    let version = semver::Version::parse(env!("CARGO_PKG_VERSION"))?;
+    let tools = arguments.tools.open()?;
+    let mut layout = build::output_layout(&arguments.output)?.named("localhost/cnister".to_owned());
+    let built = build_tool(&version, &tools, Compression::Zstd, build::epoch()?, &mut layout)?;
+    terminal.answer(&build::finish(layout, &arguments.output, &built, &version)?)?;
+    Ok(Exit::Yes)
+}
