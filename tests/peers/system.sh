@@ -9,6 +9,9 @@ set -eu
 
 # What builds it; what the tests drive; what they compare with.
 packages='
+    python3
+    time
+    zstd
     ca-certificates gcc git libc6-dev libssl-dev make pkg-config zlib1g-dev
     busybox-static iproute2 strace
     buildah containerd containernetworking-plugins docker-registry runc skopeo

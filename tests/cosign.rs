@@ -1,0 +1,247 @@
+//! Signatures in both directions: what we sign, cosign verifies; what cosign signs, we verify; what is altered, both
+//! refuse where both look.
+
+#[path = "support/registries.rs"]
+mod registries;
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use support::{Run, Scene, digest_of, node_binary, peer};
+
+/// A signed bundle of small programs in `layout`, made once a test.
+fn signed(scene: &Scene) -> Option<String> {
+    let node = node_binary()?;
+    let plugins = scene.at("plugins");
+    fs::create_dir(&plugins).unwrap();
+    // Any static program of the platform passes for a plugin; these tests look at signatures.
+    for name in ["bridge", "macvlan"] {
+        fs::copy(&node, plugins.join(name)).unwrap();
+    }
+    scene.write(
+        "bundle.yaml",
+        "apiVersion: cnister.dev/v1\nkind: Bundle\nname: test\nversion: 1.0.0\nplatforms: [linux/amd64]\nsources: [{name: here, directory: plugins}]\nplugins: [bridge, macvlan]\n",
+    );
+    let built = scene.must(&format!("build bundle.yaml -o layout --tool {}", node.display()));
+    scene.must("keygen");
+    scene.must("sign --key cosign.key oci:layout");
+    Some(digest_of(&built))
+}
+
+fn cosign(scene: &Scene, program: &Path, arguments: &[&str]) -> Run {
+    scene.run(scene.command(program).args(arguments))
+}
+
+fn cosign_verify(scene: &Scene, program: &Path, key: &str, image: &str) -> Run {
+    cosign(scene, program, &["verify", "--key", key, "--insecure-ignore-tlog", "--allow-http-registry", image])
+}
+
+/// The signing configuration without services: nothing is asked of the network.
+fn sign_offline(scene: &Scene, program: &Path, image: &str) -> Run {
+    let config =
+        r#"{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{},"tsaConfig":{}}"#;
+    scene.write("offline.json", config);
+    let arguments =
+        ["sign", "-y", "--key", "cosign.key", "--signing-config", "offline.json", "--allow-http-registry", image];
+    cosign(scene, program, &arguments)
+}
+
+#[test]
+fn cosign_says_yes_to_what_we_signed() {
+    let Some(program) = peer("cosign") else { return };
+    let scene = Scene::new();
+    let Some(digest) = signed(&scene) else { return };
+    for server in registries::both(scene.path()) {
+        let image = format!("{}/cni/test:v1", server.host);
+        let pushed = scene.must(&format!("push oci:layout {image}"));
+        assert_eq!(digest_of(&pushed), digest, "{}", server.name);
+        let run = cosign_verify(&scene, &program, "cosign.pub", &image);
+        assert_eq!(run.code, 0, "{}: {}", server.name, run.stderr);
+        assert!(run.stdout.contains(&digest), "{}: {}", server.name, run.stdout);
+        scene.must(&format!("verify --key cosign.pub {image}"));
+
+        scene.must("keygen --output-key-prefix other");
+        let (theirs, ours) = (
+            cosign_verify(&scene, &program, "other.pub", &image),
+            scene.say(&format!("verify --key other.pub {image}")),
+        );
+        assert_ne!(theirs.code, 0, "{}: {}", server.name, theirs.stdout);
+        assert_eq!(ours.code, 1, "{}: {}", server.name, ours.stdout);
+        assert!(ours.stdout.contains("signer-not-allowed"), "{}", ours.stdout);
+        for name in ["other.key", "other.pub"] {
+            fs::remove_file(scene.at(name)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn we_say_yes_to_what_cosign_signed_with_a_key_that_we_made() {
+    let Some(program) = peer("cosign") else { return };
+    let scene = Scene::new();
+    let Some(_) = signed(&scene) else { return };
+    // The same image without our signatures: a layout that lists nothing else.
+    scene.must("build bundle.yaml -o unsigned --tool plugins/bridge");
+    for server in registries::both(scene.path()) {
+        let image = format!("{}/cni/unsigned:v1", server.host);
+        let digest = digest_of(&scene.must(&format!("push oci:unsigned {image}")));
+        let before = scene.say(&format!("verify --key cosign.pub {image}"));
+        assert_eq!(before.code, 1, "{}", before.stdout);
+        assert!(before.stdout.contains("no-signature"), "{}", before.stdout);
+
+        let pinned = format!("{}/cni/unsigned@{digest}", server.host);
+        let run = sign_offline(&scene, &program, &pinned);
+        assert_eq!(run.code, 0, "{}: {}", server.name, run.stderr);
+        scene.must(&format!("verify --key cosign.pub {image}"));
+    }
+}
+
+#[test]
+fn an_sbom_attestation_by_cosign_is_not_a_signature() {
+    let Some(program) = peer("cosign") else { return };
+    let scene = Scene::new();
+    let Some(_) = signed(&scene) else { return };
+    scene.must("build bundle.yaml -o attested --tool plugins/bridge");
+    let Some(server) = registries::olareg(scene.path()) else { return };
+    let image = format!("{}/cni/attested:v1", server.host);
+    let digest = digest_of(&scene.must(&format!("push oci:attested {image}")));
+    sign_offline(&scene, &program, "ignored");
+    scene.write("sbom.json", r#"{"spdxVersion":"SPDX-2.3"}"#);
+    let pinned = format!("{}/cni/attested@{digest}", server.host);
+    let arguments = [
+        "attest",
+        "-y",
+        "--key",
+        "cosign.key",
+        "--signing-config",
+        "offline.json",
+        "--allow-http-registry",
+        "--type",
+        "spdxjson",
+        "--predicate",
+        "sbom.json",
+        &pinned,
+    ];
+    let run = cosign(&scene, &program, &arguments);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    // cosign itself takes the attestation for a signature; that is why the predicate type is ours to check.
+    let run = scene.say(&format!("verify --key cosign.pub {image}"));
+    assert_eq!(run.code, 1, "{}", run.stdout);
+    assert!(run.stdout.contains("not-a-signature"), "{}", run.stdout);
+}
+
+/// The blobs of a layout by what they are: the index, the platform's manifest, its configuration, its plugin layer, and
+/// the bundle of the index's signature.
+fn blobs(scene: &Scene, layout: &str, index: &str) -> Vec<(&'static str, PathBuf)> {
+    let blob = |digest: &str| scene.at(layout).join("blobs/sha256").join(digest.trim_start_matches("sha256:"));
+    let json = |path: &Path| -> serde_json::Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    let manifest = json(&blob(index))["manifests"][0]["digest"].as_str().unwrap().to_owned();
+    let document = json(&blob(&manifest));
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    vec![
+        ("index", blob(index)),
+        ("manifest", blob(&manifest)),
+        ("config", blob(&text(&document["config"]["digest"]))),
+        ("layer", blob(&text(&document["layers"][0]["digest"]))),
+    ]
+}
+
+#[test]
+fn a_flipped_byte_is_refused_wherever_it_is() {
+    let scene = Scene::new();
+    let Some(digest) = signed(&scene) else { return };
+    for (what, path) in blobs(&scene, "layout", &digest) {
+        let good = fs::read(&path).unwrap();
+        let mut bad = good.clone();
+        let middle = bad.len() / 2;
+        bad[middle] ^= 1;
+        fs::write(&path, bad).unwrap();
+        fs::create_dir_all(scene.at("root")).unwrap();
+        let run = scene.say("install --key cosign.pub --root root oci:layout");
+        assert!(matches!(run.code, 1 | 3), "{what}: {}{}", run.stdout, run.stderr);
+        let said = format!("{}{}", run.stdout, run.stderr);
+        assert!(said.contains("altered") || said.contains("digest"), "{what}: {said}");
+        assert!(!scene.at("root/opt/cni/bin/bridge").exists(), "{what}");
+        fs::write(&path, good).unwrap();
+    }
+    scene.must("install --key cosign.pub --root root oci:layout");
+}
+
+#[test]
+fn a_flipped_byte_in_index_or_signature_is_refused_by_both() {
+    let Some(program) = peer("cosign") else { return };
+    let scene = Scene::new();
+    let Some(digest) = signed(&scene) else { return };
+    let Some(server) = registries::docker_registry(scene.path()) else { return };
+    let image = format!("{}/cni/test:v1", server.host);
+    scene.must(&format!("push oci:layout {image}"));
+    let store = scene.at("docker-registry/docker/registry/v2/blobs/sha256");
+    let stored = |digest: &str| {
+        let hex = digest.trim_start_matches("sha256:");
+        store.join(&hex[..2]).join(hex).join("data")
+    };
+    let inspected = scene.must(&format!("inspect --format json oci:layout@{digest}"));
+    let inspected: serde_json::Value = serde_json::from_str(&inspected.stdout).unwrap();
+    let referrers = inspected["referrers"].as_array().unwrap();
+    // Only the index's signature stays, so that it alone decides.
+    let signature = referrers.iter().find(|entry| entry["subject"] == digest.as_str()).unwrap();
+    for entry in referrers.iter().filter(|entry| entry["subject"] != digest.as_str()) {
+        fs::remove_file(stored(entry["digest"].as_str().unwrap())).unwrap();
+    }
+    let referrer: serde_json::Value =
+        serde_json::from_slice(&fs::read(stored(signature["digest"].as_str().unwrap())).unwrap()).unwrap();
+    let bundle = referrer["layers"][0]["digest"].as_str().unwrap();
+    assert_eq!(cosign_verify(&scene, &program, "cosign.pub", &image).code, 0);
+    scene.must(&format!("verify --key cosign.pub {image}"));
+    for (what, path) in [("index", stored(&digest)), ("signature", stored(bundle))] {
+        let good = fs::read(&path).unwrap();
+        let mut bad = good.clone();
+        let middle = bad.len() / 2;
+        bad[middle] ^= 1;
+        fs::write(&path, bad).unwrap();
+        let theirs = cosign_verify(&scene, &program, "cosign.pub", &image);
+        let ours = scene.say(&format!("verify --key cosign.pub {image}"));
+        assert_ne!(theirs.code, 0, "{what}: {}", theirs.stdout);
+        assert!(matches!(ours.code, 1 | 3), "{what}: {}{}", ours.stdout, ours.stderr);
+        fs::write(&path, good).unwrap();
+    }
+}
+
+/// The folder of a fixture made by cosign, where it is there.
+fn fixtures() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/testdata/cosign");
+    if !folder.is_dir() {
+        eprintln!("skipped: the fixtures made by cosign are not here");
+        return None;
+    }
+    Some(folder)
+}
+
+#[test]
+fn referrers_that_cosign_stored_are_found_and_named() {
+    let Some(folder) = fixtures() else { return };
+    let scene = Scene::new();
+    for (fixture, expected) in [
+        ("v3-key-sign-index-ref", &["https://sigstore.dev/cosign/sign/v1"][..]),
+        ("v3-key-sign-index-fbtag", &["https://sigstore.dev/cosign/sign/v1"]),
+        ("v3-key-attest-index-fbtag", &["https://spdx.dev/Document"]),
+        ("x-no-annotations", &["https://sigstore.dev/cosign/sign/v1"]),
+        ("x-sig-with-attest-annotation", &["https://sigstore.dev/cosign/sign/v1"]),
+        ("n-unrelated-referrer", &["application/spdx+json"]),
+    ] {
+        let reference = format!("oci:{}:v1", folder.join(fixture).display());
+        let run = scene.cnister(["inspect", "--format", "json", &reference]);
+        assert_eq!(run.code, 0, "{fixture}: {}", run.stderr);
+        let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        let found: Vec<_> = report["referrers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| {
+                let kind = entry.get("predicateType").unwrap_or(&entry["artifactType"]);
+                kind.as_str().unwrap().to_owned()
+            })
+            .collect();
+        assert_eq!(found, expected, "{fixture}");
+    }
+}

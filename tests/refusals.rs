@@ -1,0 +1,463 @@
+//! Bad input: each refused with its own message and exit code, and nothing of the node's directory changed.
+
+#[path = "support/forge.rs"]
+mod forge;
+#[path = "support/image.rs"]
+mod image;
+mod support;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::{Duration, Instant};
+
+use forge::Forge;
+use serde_json::{Value, json};
+use support::{Run, Scene, digest_of};
+
+const NAMES: [&str; 3] = ["bridge", "loopback", "macvlan"];
+
+fn expect(run: &Run, code: i32, words: &[&str]) {
+    let said = format!("{}{}", run.stdout, run.stderr);
+    assert_eq!(run.code, code, "{said}");
+    for word in words {
+        assert!(said.contains(word), "`{word}` is not in:\n{said}");
+    }
+}
+
+/// A node with plugins of somebody else, which must stay exactly as they are.
+fn node(scene: &Scene) {
+    scene.write("root/opt/cni/bin/flannel", "somebody else's");
+    scene.write("root/opt/cni/bin/.hidden", "hidden, and somebody else's");
+}
+
+/// Runs an installation that is refused, and looks at the plugin directory before and after.
+fn refused_install(scene: &Scene, words: &str, code: &str) {
+    let before = scene.tree("root/opt/cni/bin");
+    let run = scene.say(words);
+    expect(&run, 1, &[code]);
+    assert_eq!(scene.tree("root/opt/cni/bin"), before, "{words} changed the plugin directory");
+}
+
+#[test]
+fn a_definition_with_a_mistake_says_where() {
+    let scene = Scene::new();
+    let good = image::definition(&NAMES);
+    for (from, to, words) in [
+        (
+            "kind: Bundle",
+            "kind: Bundle\ncolour: red",
+            &["bundle.yaml:3:1", "unknown field `colour`", "compression"][..],
+        ),
+        ("platforms: [linux/amd64]", "platforms: linux/amd64", &["bundle.yaml:5:12"]),
+        ("[bridge, loopback, macvlan]", "[]", &["bundle.yaml:7:10"]),
+        ("bridge, loopback", "../x, loopback", &["bundle.yaml:7", "`../x` contains `/`"]),
+        ("bridge, loopback", ".hidden, loopback", &["bundle.yaml:7", "`.hidden` starts with `.`"]),
+        ("bridge, loopback", "a/b, loopback", &["bundle.yaml:7", "`a/b` contains `/`"]),
+        ("bridge, loopback", "\"a\\eb\", loopback", &["bundle.yaml:7", "\\u{1b}"]),
+        ("bridge, loopback", "&x bridge, *x", &["bundle.yaml:7", "anchors and aliases are not accepted"]),
+        ("name: test", "name: test\nname: test", &["bundle.yaml:4:1"]),
+        ("version: 1.0.0", "version: one", &["bundle.yaml:4"]),
+        ("compression", "compression", &[]),
+    ] {
+        if from == to {
+            continue;
+        }
+        scene.write("bundle.yaml", good.replace(from, to));
+        let run = scene.say("build bundle.yaml -o layout --tool nowhere");
+        expect(&run, 2, words);
+        assert!(!scene.at("layout").exists(), "{to}");
+    }
+}
+
+#[test]
+fn a_source_that_is_not_a_plugin_is_named() {
+    let scene = Scene::new();
+    if image::unsigned(&scene, "layout", &NAMES).is_none() {
+        return;
+    }
+    let tool = support::node_binary().unwrap();
+    let good = fs::read(scene.at("plugins/bridge")).unwrap();
+    let build = || scene.say(&format!("build bundle.yaml -o other --tool {}", tool.display()));
+    fs::remove_file(scene.at("plugins/bridge")).unwrap();
+    expect(&build(), 2, &["has no plugin `bridge`"]);
+    fs::create_dir(scene.at("plugins/bridge")).unwrap();
+    expect(&build(), 2, &["plugins/bridge` is a directory, expected a regular file"]);
+    fs::remove_dir(scene.at("plugins/bridge")).unwrap();
+    scene.write("plugins/bridge", "#!/bin/sh\n");
+    expect(&build(), 2, &["plugins/bridge`", "script"]);
+    let mut other = good.clone();
+    other[18] = 183; // e_machine: AArch64
+    scene.write("plugins/bridge", other);
+    expect(&build(), 2, &["plugins/bridge`", "linux/arm64", "linux/amd64"]);
+    scene.write("plugins/bridge", &good[..good.len() / 2]);
+    expect(&build(), 2, &["plugins/bridge`"]);
+    scene.write("plugins/bridge", good);
+    assert_eq!(build().code, 0);
+}
+
+#[test]
+fn a_policy_with_a_mistake_says_where() {
+    let scene = Scene::new();
+    if image::signed(&scene, &NAMES).is_none() {
+        return;
+    }
+    let good = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/demo.yaml")).unwrap();
+    for (from, to, code, words) in [
+        ("kind: Policy", "kind: Policy\ncolour: red", 2, &["policy.yaml:7:1", "unknown field `colour`"][..]),
+        ("name: demo-key", "name: &a demo-key", 2, &["anchors and aliases are not accepted"]),
+        ("file: cosign.pub", "file: gone.pub", 3, &["cannot read key `gone.pub`"]),
+        ("file: cosign.pub", "file: cosign.key", 2, &["this is a private key"]),
+        ("images: [\"**\"]", "images: [\"**\"]\n    images: [\"**\"]", 2, &["policy.yaml:"]),
+    ] {
+        scene.write("policy.yaml", good.replace(from, to));
+        expect(&scene.say("verify --policy policy.yaml oci:layout"), code, words);
+    }
+    scene.write("policy.yaml", &good);
+    scene.must("verify --policy policy.yaml oci:layout");
+}
+
+#[test]
+fn an_installation_that_the_policy_does_not_allow_changes_nothing() {
+    let scene = Scene::new();
+    let Some(digest) = image::signed(&scene, &NAMES) else { return };
+    node(&scene);
+    scene.must("keygen --output-key-prefix other");
+    refused_install(&scene, "install --key other.pub --root root oci:layout", "signer-not-allowed");
+    let other = cnister::model::Digest::of(b"another release");
+    refused_install(
+        &scene,
+        &format!("install --key cosign.pub --root root --expect {other} oci:layout"),
+        "other-release",
+    );
+    scene.write("policy.yaml", fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/demo.yaml")).unwrap());
+    let hex = other.hex();
+    let with_digest = format!("install --policy policy.yaml --policy-sha256 {hex} --root root oci:layout");
+    refused_install(&scene, &with_digest, "policy-digest");
+    scene.write(
+        "named.yaml",
+        fs::read_to_string(scene.at("policy.yaml")).unwrap().replace("\"**\"", "\"ghcr.io/acme/**\""),
+    );
+    refused_install(&scene, "install --policy named.yaml --root root oci:layout", "no-rule-matches");
+    scene.must(&format!("install --policy named.yaml --as ghcr.io/acme/cni --root root --expect {digest} oci:layout"));
+}
+
+#[test]
+fn what_is_not_a_sound_bundle_is_refused_although_it_is_signed() {
+    let scene = Scene::new();
+    if image::signed(&scene, &NAMES).is_none() {
+        return;
+    }
+    node(&scene);
+    type Change = fn(&Forge) -> String;
+    let cases: [(&str, Change, &str); 10] = [
+        ("another artifactType", |forge| forge.manifest(|it| it["artifactType"] = json!("text/plain")), "not-a-bundle"),
+        (
+            "no artifactType",
+            |forge| forge.manifest(|it| drop(it.as_object_mut().unwrap().remove("artifactType"))),
+            "not-a-bundle",
+        ),
+        (
+            "a third layer",
+            |forge| {
+                forge.manifest(|it| {
+                    let layer = it["layers"][1].clone();
+                    it["layers"].as_array_mut().unwrap().push(layer);
+                })
+            },
+            "wrong-layers",
+        ),
+        (
+            "two manifests for one platform",
+            |forge| {
+                forge.index(|it| {
+                    let entry = it["manifests"][0].clone();
+                    it["manifests"].as_array_mut().unwrap().push(entry);
+                })
+            },
+            "duplicate-platform",
+        ),
+        (
+            "listed for another platform",
+            |forge| forge.index(|it| it["manifests"][0]["platform"]["architecture"] = json!("arm64")),
+            "platform-missing",
+        ),
+        (
+            "an arm64 manifest listed as amd64",
+            |forge| forge.config(|it| it["architecture"] = json!("arm64")),
+            "platform-mismatch",
+        ),
+        (
+            "another plugin layer",
+            |forge| forge.config(|it| it["rootfs"]["diff_ids"][0] = json!(cnister::model::Digest::of(b"x"))),
+            "diff-id-mismatch",
+        ),
+        ("no label", |forge| forge.config(|it| it["config"]["Labels"] = json!({})), "not-a-bundle"),
+        (
+            "a label of another bundle.json",
+            |forge| {
+                forge
+                    .config(|it| it["config"]["Labels"]["dev.cnister.bundle"] = json!(cnister::model::Digest::of(b"x")))
+            },
+            "broken-chain",
+        ),
+        (
+            "a nested index",
+            |forge| {
+                let inner = forge.read(&forge.tagged()).to_string();
+                let digest = forge.store(inner.as_bytes());
+                forge.index(|it| {
+                    let entry = json!({"mediaType": "application/vnd.oci.image.index.v1+json", "digest": digest, "size": inner.len()});
+                    it["manifests"].as_array_mut().unwrap().push(entry);
+                })
+            },
+            "nested-index",
+        ),
+    ];
+    for (number, (what, change, code)) in cases.into_iter().enumerate() {
+        let layout = format!("forged-{number}");
+        forge::copy(&scene.at("layout"), &scene.at(&layout));
+        change(&Forge::new(scene.at(&layout)));
+        scene.must(&format!("sign --key cosign.key oci:{layout}:1.0.0"));
+        refused_install(&scene, &format!("install --key cosign.pub --root root oci:{layout}:1.0.0"), code);
+        eprintln!("refused: {what}");
+    }
+}
+
+#[test]
+fn documents_that_two_readers_would_read_differently_are_refused() {
+    let scene = Scene::new();
+    if image::signed(&scene, &NAMES).is_none() {
+        return;
+    }
+    node(&scene);
+    let install = "install --key cosign.pub --root root oci:forged:1.0.0";
+    let before = scene.tree("root");
+    let forged = || {
+        drop(fs::remove_dir_all(scene.at("forged")));
+        forge::copy(&scene.at("layout"), &scene.at("forged"));
+        Forge::new(scene.at("forged"))
+    };
+    let forge = forged();
+    let text = forge.read(&forge.tagged()).to_string();
+    forge.replace_index(text.replacen('{', "{\"layers\":[],", 1).as_bytes());
+    expect(&scene.say(install), 1, &["not-the-manifest", "a manifest and of an index at once"]);
+    let forge = forged();
+    forge.replace_index(text.replacen('{', "{\"schemaVersion\":2,", 1).as_bytes());
+    expect(&scene.say(install), 1, &["not-the-manifest", "the key `schemaVersion` appears twice"]);
+    assert_eq!(scene.tree("root"), before);
+}
+
+#[test]
+fn a_signed_platform_does_not_speak_for_the_index() {
+    let scene = Scene::new();
+    if image::signed(&scene, &NAMES).is_none() {
+        return;
+    }
+    // A second platform, copied from the first as far as documents go.
+    let forge = Forge::new(scene.at("layout"));
+    let amd64 = forge.read(&forge.tagged())["manifests"][0]["digest"].as_str().unwrap().to_owned();
+    forge.index(|it| {
+        let mut arm = it["manifests"][0].clone();
+        let mut manifest = forge.read(&amd64);
+        let mut config = forge.read(manifest["config"]["digest"].as_str().unwrap());
+        config["architecture"] = json!("arm64");
+        let text = manifest["layers"][1]["annotations"]["dev.cnister.bundle.json"]
+            .as_str()
+            .unwrap()
+            .replace("linux/amd64", "linux/arm64");
+        config["config"]["Labels"]["dev.cnister.bundle"] = json!(cnister::model::Digest::of(text.as_bytes()));
+        manifest["layers"][1]["annotations"]["dev.cnister.bundle.json"] = json!(text);
+        let link = |slot: &mut Value, document: &Value| {
+            let bytes = document.to_string();
+            slot["digest"] = json!(forge.store(bytes.as_bytes()));
+            slot["size"] = json!(bytes.len());
+        };
+        link(&mut manifest["config"], &config);
+        link(&mut arm, &manifest);
+        arm["platform"] = json!({"os": "linux", "architecture": "arm64"});
+        it["manifests"].as_array_mut().unwrap().push(arm);
+    });
+    let unsigned = scene.say("verify --key cosign.pub oci:layout:1.0.0");
+    expect(&unsigned, 1, &["no-signature"]);
+    let signed = scene.must(&format!("sign --key cosign.key oci:layout@{amd64}"));
+    assert_eq!(digest_of(&signed), amd64);
+    scene.must("verify --key cosign.pub --platform linux/amd64 oci:layout:1.0.0");
+    expect(&scene.say("verify --key cosign.pub --platform linux/arm64 oci:layout:1.0.0"), 1, &["no-signature"]);
+    expect(&scene.say("verify --key cosign.pub oci:layout:1.0.0"), 1, &["manifest-not-signed"]);
+    scene.must("sign --key cosign.key oci:layout:1.0.0");
+    scene.must("verify --key cosign.pub oci:layout:1.0.0");
+}
+
+#[test]
+fn evidence_that_does_not_match_is_ignored_and_none_is_refused() {
+    let scene = Scene::new();
+    let Some(digest) = image::signed(&scene, &NAMES) else { return };
+    node(&scene);
+    scene.must("evidence oci:layout -o good.json");
+    stage(&scene);
+    fs::create_dir(scene.at("evidence")).unwrap();
+    let install = "install --from staged --evidence evidence --key cosign.pub --root root";
+    refused_install(&scene, install, "no-evidence");
+    // Evidence of another release beside it.
+    fs::create_dir(scene.at("previous")).unwrap();
+    for name in NAMES {
+        fs::rename(scene.at("plugins").join(name), scene.at("previous").join(name)).unwrap();
+    }
+    if image::unsigned(&scene, "other", &NAMES[..2]).is_none() {
+        return;
+    }
+    scene.must("sign --key cosign.key oci:other");
+    scene.must("evidence oci:other -o evidence/other.json");
+    refused_install(&scene, install, "no-evidence");
+    fs::copy(scene.at("good.json"), scene.at("evidence/good.json")).unwrap();
+    let run = scene.must(install);
+    assert!(run.stdout.contains(&digest), "{}", run.stdout);
+}
+
+/// Lays the bundle's files out as its own container would, in `staged`.
+fn stage(scene: &Scene) {
+    scene.must("pull oci:layout -o unpacked-layout");
+    drop(fs::remove_dir_all(scene.at("staged")));
+    let forge = Forge::new(scene.at("layout"));
+    let manifest = forge.read(forge.read(&forge.tagged())["manifests"][0]["digest"].as_str().unwrap());
+    let text = manifest["layers"][1]["annotations"]["dev.cnister.bundle.json"].as_str().unwrap();
+    scene.write("staged/usr/share/cnister/bundle.json", text);
+    for name in NAMES {
+        scene.write(&format!("staged/opt/cni/bin/{name}"), fs::read(scene.at("plugins").join(name)).unwrap());
+    }
+}
+
+#[test]
+fn a_staged_directory_is_exactly_what_was_signed_or_refused() {
+    let scene = Scene::new();
+    if image::signed(&scene, &NAMES).is_none() {
+        return;
+    }
+    node(&scene);
+    scene.must("evidence oci:layout -o evidence.json");
+    let install = "install --from staged --evidence evidence.json --key cosign.pub --root root";
+    type Change = fn(&Scene);
+    let cases: [(&str, Change, &str); 12] = [
+        ("one too many", |scene| drop(scene.write("staged/opt/cni/bin/evil", "x")), "extra-entry"),
+        ("one too many, hidden", |scene| drop(scene.write("staged/opt/cni/bin/.evil", "x")), "extra-entry"),
+        ("one too few", |scene| fs::remove_file(scene.at("staged/opt/cni/bin/bridge")).unwrap(), "missing-entry"),
+        (
+            "altered",
+            |scene| {
+                let mut bytes = fs::read(scene.at("staged/opt/cni/bin/bridge")).unwrap();
+                bytes[5000] ^= 1;
+                scene.write("staged/opt/cni/bin/bridge", bytes);
+            },
+            "file-altered",
+        ),
+        ("longer", |scene| append(scene, b"x"), "file-altered"),
+        (
+            "sparse and of the right length",
+            |scene| {
+                let length = fs::metadata(scene.at("staged/opt/cni/bin/bridge")).unwrap().len();
+                fs::File::create(scene.at("staged/opt/cni/bin/bridge")).unwrap().set_len(length).unwrap();
+            },
+            "file-altered",
+        ),
+        (
+            "sparse and endless",
+            |scene| fs::File::create(scene.at("staged/opt/cni/bin/bridge")).unwrap().set_len(1 << 42).unwrap(),
+            "file-altered",
+        ),
+        ("a link", |scene| replace(scene, |path| symlink("/bin/true", path).unwrap()), "not-a-plain-file"),
+        (
+            "a second name",
+            |scene| replace(scene, |path| fs::hard_link(path.parent().unwrap().join("macvlan"), path).unwrap()),
+            "not-a-plain-file",
+        ),
+        ("a FIFO", |scene| replace(scene, |path| node_of(path, rustix::fs::FileType::Fifo)), "not-a-plain-file"),
+        ("a socket", |scene| replace(scene, |path| node_of(path, rustix::fs::FileType::Socket)), "not-a-plain-file"),
+        ("a directory", |scene| replace(scene, |path| fs::create_dir(path).unwrap()), "not-a-plain-file"),
+    ];
+    for (what, change, code) in cases {
+        stage(&scene);
+        change(&scene);
+        let started = Instant::now();
+        refused_install(&scene, install, code);
+        assert!(started.elapsed() < Duration::from_secs(5), "{what} took {:?}", started.elapsed());
+    }
+    if rustix::process::geteuid().is_root() {
+        stage(&scene);
+        replace(&scene, |path| node_of(path, rustix::fs::FileType::CharacterDevice));
+        refused_install(&scene, install, "not-a-plain-file");
+    }
+    stage(&scene);
+    for number in 0..100_000 {
+        scene.at("staged/opt/cni/bin");
+        fs::File::create(scene.at("staged/opt/cni/bin").join(format!("extra-{number}"))).unwrap();
+    }
+    let started = Instant::now();
+    refused_install(&scene, install, "extra-entry");
+    // A bound on what an attacker can cost, far from what it takes here.
+    assert!(started.elapsed() < Duration::from_secs(5), "100,000 entries took {:?}", started.elapsed());
+    stage(&scene);
+    scene.must(install);
+}
+
+fn append(scene: &Scene, more: &[u8]) {
+    let mut bytes = fs::read(scene.at("staged/opt/cni/bin/bridge")).unwrap();
+    bytes.extend_from_slice(more);
+    scene.write("staged/opt/cni/bin/bridge", bytes);
+}
+
+fn replace(scene: &Scene, make: impl FnOnce(&std::path::Path)) {
+    let path = scene.at("staged/opt/cni/bin/bridge");
+    fs::remove_file(&path).unwrap();
+    make(&path);
+}
+
+fn node_of(path: &std::path::Path, kind: rustix::fs::FileType) {
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    // Device 1:3 is /dev/null; the other kinds have none.
+    let device = if kind == rustix::fs::FileType::CharacterDevice { rustix::fs::makedev(1, 3) } else { 0 };
+    rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, device).unwrap();
+}
+
+#[test]
+fn a_root_whose_links_lead_outside_is_refused() {
+    let scene = Scene::new();
+    if image::signed(&scene, &NAMES).is_none() {
+        return;
+    }
+    fs::create_dir(scene.at("outside")).unwrap();
+    for (link, target) in [("absolute", scene.at("outside")), ("climbing", "../../outside".into())] {
+        fs::create_dir_all(scene.at(link).join("opt")).unwrap();
+        symlink(&target, scene.at(link).join("opt/cni")).unwrap();
+        expect(&scene.say(&format!("install --key cosign.pub --root {link} oci:layout")), 1, &["path-escapes"]);
+        assert_eq!(fs::read_dir(scene.at("outside")).unwrap().count(), 0, "{link}");
+    }
+    // A link that stays inside is the host's own business.
+    fs::create_dir_all(scene.at("inside/opt")).unwrap();
+    fs::create_dir_all(scene.at("inside/usr/lib/cni/bin")).unwrap();
+    symlink("../usr/lib/cni", scene.at("inside/opt/cni")).unwrap();
+    scene.must("install --key cosign.pub --root inside oci:layout");
+    assert!(scene.at("inside/usr/lib/cni/bin/macvlan").is_file());
+}
+
+#[test]
+fn a_broken_layout_is_named() {
+    let scene = Scene::new();
+    let Some(digest) = image::signed(&scene, &NAMES) else { return };
+    node(&scene);
+    let layer = {
+        let forge = Forge::new(scene.at("layout"));
+        let manifest = forge.read(forge.read(&digest)["manifests"][0]["digest"].as_str().unwrap());
+        manifest["layers"][0]["digest"].as_str().unwrap().to_owned()
+    };
+    let path = Forge::new(scene.at("layout")).blob(&layer);
+    let good = fs::read(&path).unwrap();
+    let before = scene.tree("root/opt/cni/bin");
+    let install = "install --key cosign.pub --root root oci:layout";
+    fs::write(&path, &good[..good.len() - 1]).unwrap();
+    expect(&scene.say(install), 3, &[&layer, "its descriptor says"]);
+    fs::remove_file(&path).unwrap();
+    expect(&scene.say(install), 3, &["has no", &layer]);
+    assert_eq!(scene.tree("root/opt/cni/bin"), before);
+    expect(&scene.say("verify --key cosign.pub oci:nowhere"), 3, &["oci:nowhere is not an OCI layout"]);
+    expect(&scene.say("verify --key cosign.pub nowhere"), 2, &["`nowhere` names no registry"]);
+}

@@ -1,0 +1,215 @@
+//! What the tests share: a clean environment for the program, the peers, and texts compared as a whole.
+
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// An empty home and working directory for one test.
+pub struct Scene {
+    folder: TempDir,
+}
+
+/// What a command did.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Run {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Scene {
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("a temporary directory") }
+    }
+
+    /// The working directory.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A path in it.
+    pub fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file in it, with its folders.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.at(name);
+        fs::create_dir_all(path.parent().expect("below the scene")).expect("a folder");
+        fs::write(&path, content).expect("a file");
+        path
+    }
+
+    /// A command with nothing inherited but where programs lie.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.path()).env_clear().stdin(Stdio::null());
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.path()).env("TMPDIR", self.path()).env("COLUMNS", "100");
+        command.env("COSIGN_PASSWORD", "test");
+        command
+    }
+
+    /// Runs the program that was built for this test.
+    pub fn cnister<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Run {
+        self.run(self.command(env!("CARGO_BIN_EXE_cnister")).args(arguments))
+    }
+
+    /// Runs the program with words as a shell would split them.
+    pub fn say(&self, words: &str) -> Run {
+        self.cnister(words.split_whitespace())
+    }
+
+    /// Runs the program and expects exit code 0.
+    pub fn must(&self, words: &str) -> Run {
+        let run = self.say(words);
+        assert_eq!(run.code, 0, "cnister {words}\n{}{}", run.stdout, run.stderr);
+        run
+    }
+
+    /// Runs a command and replaces this scene's path in what it printed.
+    pub fn run(&self, command: &mut Command) -> Run {
+        let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        self.read(&output)
+    }
+
+    fn read(&self, output: &Output) -> Run {
+        let here = self.path().to_str().expect("a plain path");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(here, "DIR");
+        let code = output.status.code().unwrap_or_else(|| panic!("ended by {}", output.status));
+        Run { code, stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    }
+
+    /// Every path below `folder` with its kind, mode and content, hidden names included.
+    pub fn tree(&self, folder: &str) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        let root = self.at(folder);
+        walk(&root, &root, &mut found);
+        found
+    }
+}
+
+fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<String, String>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("an entry")) {
+        let path = entry.path();
+        let name = path.strip_prefix(root).expect("below the root").display().to_string();
+        let metadata = path.symlink_metadata().expect("metadata");
+        let mode = metadata.permissions().mode() & 0o7777;
+        let content = if metadata.is_file() {
+            format!("{:?}", cnister::model::Digest::of(&fs::read(&path).expect("a readable file")))
+        } else {
+            format!("{:?}", metadata.file_type())
+        };
+        found.insert(name, format!("{mode:o} {content}"));
+        if metadata.is_dir() {
+            walk(root, &path, found);
+        }
+    }
+}
+
+/// The digest on a line by itself, as every verb that makes an image prints it first.
+pub fn digest_of(run: &Run) -> String {
+    let first = run.stdout.lines().next().unwrap_or_default();
+    assert!(first.starts_with("sha256:") && first.len() == 71, "no digest on the first line:\n{}", run.stdout);
+    first.to_owned()
+}
+
+/// Whether a missing peer fails a test instead of skipping it.
+pub fn peers_required() -> bool {
+    std::env::var_os("CNISTER_REQUIRE_PEERS").is_some_and(|value| value == "1")
+}
+
+/// The folder of peers that `make peers` fills.
+pub fn peers_folder() -> PathBuf {
+    if let Some(folder) = std::env::var_os("CNISTER_PEERS") {
+        return folder.into();
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
+    cache.unwrap_or_default().join("cnister/peers")
+}
+
+/// The path of a peer, or `None` after a line that says what is skipped. With `CNISTER_REQUIRE_PEERS=1` a missing
+/// peer fails the test.
+pub fn peer(name: &str) -> Option<PathBuf> {
+    let mut folders = vec![peers_folder().join("bin")];
+    folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+    folders.extend(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    let found = folders.into_iter().map(|folder| folder.join(name)).find(|path| path.is_file());
+    note_peer(name, found.is_some());
+    found
+}
+
+/// Records that a peer took part or is missing, for the line at the end of `make test`.
+pub fn note_peer(name: &str, present: bool) {
+    if !present {
+        assert!(!peers_required(), "{name} is not installed, and CNISTER_REQUIRE_PEERS=1 says it must be");
+        eprintln!("skipped: {name} is not installed");
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(if present { "peers-present" } else { "peers-missing" });
+    fs::create_dir_all(&folder).expect("a folder for notes");
+    fs::write(folder.join(name), "").expect("a note");
+}
+
+/// The static node build, which `make test` makes first.
+pub fn node_binary() -> Option<PathBuf> {
+    let path = std::env::var_os("CNISTER_NODE_BINARY").map(PathBuf::from).filter(|path| path.is_file());
+    if path.is_none() {
+        assert!(!peers_required(), "CNISTER_NODE_BINARY names no file; `make test` builds it");
+        eprintln!("skipped: CNISTER_NODE_BINARY names no static node build");
+    }
+    path
+}
+
+/// Compares a text with the one under `tests/snapshots`; `UPDATE_SNAPSHOTS=1` writes it instead.
+pub fn snapshot(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots").join(name);
+    let text = masked(text);
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(&path, &text).expect("a snapshot");
+        return;
+    }
+    let expected = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        expected == text,
+        "{} differs; read the difference, then UPDATE_SNAPSHOTS=1\n--- expected\n{expected}\n--- found\n{text}",
+        path.display()
+    );
+}
+
+/// The text with every digest replaced by its number of first appearance: they differ from build to build.
+pub fn masked(text: &str) -> String {
+    let mut seen: Vec<String> = Vec::new();
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c.is_ascii_hexdigit()) {
+        let run: String =
+            rest.get(at..).unwrap_or("").chars().take_while(|c| matches!(c, '0'..='9' | 'a'..='f')).collect();
+        let length = run.len().max(1);
+        out.push_str(&rest[..at]);
+        match run.len() {
+            64 => {
+                let number = seen.iter().position(|known| *known == run).unwrap_or_else(|| {
+                    seen.push(run.clone());
+                    seen.len() - 1
+                });
+                out.push_str(&format!("<{}>", number + 1));
+            }
+            12 if seen.iter().any(|known| known.starts_with(&run)) => {
+                let number = seen.iter().position(|known| known.starts_with(&run)).expect("just found");
+                out.push_str(&format!("<{} short>", number + 1));
+            }
+            _ => out.push_str(&rest[at..at + length]),
+        }
+        rest = &rest[at + length..];
+    }
+    out + rest
+}
