@@ -1,10 +1,17 @@
 //! Nodes in temporary directories, altered in every way that a check has to see.
 
+use std::ops::ControlFlow;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
+use crate::node::apply::{Record, apply};
+use crate::node::decide::{Wishes, plan};
+use crate::node::observe::observe;
 use crate::node::receipt::{Original, Owner, Reason, Schema};
+use crate::node::staged::Staged;
+use crate::node::test_support::stage_files;
 use crate::node::test_support::{bundle, manifest};
+use crate::trust::test_support::{Image, Signer, policy};
 
 const BIN: &str = "/opt/cni/bin";
 
@@ -293,4 +300,76 @@ fn a_report_serializes_as_its_sample() {
     report.plugins[1].versions = Some(Versions { supported: vec!["0.4.0".to_owned(), "1.0.0".to_owned()] });
     let sample = include_str!("../../../tests/data/check.json");
     assert_eq!(crate::model::json::readable(&report), sample);
+}
+
+/// Installs a signed image of one empty plugin, the way the command does.
+fn install(host: &Path, image: &Image, policy: &Policy) {
+    let (platform, name) = ("linux/amd64".parse().unwrap(), "ghcr.io/acme/cni".parse().unwrap());
+    let verified = verify(policy, Some(&name), &image.evidence(), &platform, SystemTime::UNIX_EPOCH).unwrap();
+    let staged = tempfile::tempdir().unwrap();
+    stage_files(staged.path(), &verified.value().files, &[("bridge", b"")]);
+    let root = Root::open(host).unwrap();
+    let state = State::open_or_create(&root, &HostPath::default_state_directory()).unwrap();
+    let state = state.write(Duration::ZERO).unwrap();
+    let paths = [HostPath::default_bin_directory()];
+    let observed = observe(&root, Some(&state), &paths, &verified.value().files).unwrap();
+    let plan = plan(&verified, &observed, &Wishes::default()).unwrap();
+    let evidence = image.evidence().to_bytes();
+    let policy_directory = HostPath::default_policy_directory();
+    let record = Record {
+        evidence: &evidence,
+        policy: policy.text(),
+        policy_directory: &policy_directory,
+        repository: Some(&name),
+    };
+    let mut payload = Staged::open(staged.path()).unwrap();
+    apply(&root, &state, &plan, &mut payload, &record, &mut |_| ControlFlow::Continue(())).unwrap();
+}
+
+#[test]
+fn a_check_repeats_the_proof_with_the_policy_of_today() {
+    let (signer, other) = (Signer::new(), Signer::new());
+    let mut image = Image::of(&["linux/amd64"]);
+    image.sign(&signer, image.index_digest());
+    let host = tempfile::tempdir().unwrap();
+    let root = Root::open(host.path()).unwrap();
+    let codes_of = |policy: &Policy, platform: &str| {
+        let question = Question {
+            state: &HostPath::default_state_directory(),
+            policy,
+            name: None,
+            platform: &platform.parse().unwrap(),
+            now: SystemTime::UNIX_EPOCH,
+            directories: &[HostPath::default_bin_directory()],
+            occasion: Occasion::Running,
+            prober: None,
+            patience: Duration::ZERO,
+        };
+        let report = check(&root, &question).unwrap();
+        report.findings.iter().map(|finding| finding.code).collect::<Vec<_>>()
+    };
+    let trusted = policy(&signer, "");
+    assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::NotInstalled]);
+    install(host.path(), &image, &trusted);
+    assert_eq!(codes_of(&trusted, "linux/amd64"), []);
+    assert_eq!(codes_of(&policy(&other, ""), "linux/amd64"), [Code::NoLongerTrusted, Code::SignerNotAllowed]);
+    let denied = policy(&signer, &format!("deny: [\"{}\"]\n", image.index_digest()));
+    assert_eq!(codes_of(&denied, "linux/amd64"), [Code::NoLongerTrusted, Code::DeniedByRule]);
+    assert_eq!(codes_of(&trusted, "linux/arm64"), [Code::NoLongerTrusted, Code::PlatformMissing]);
+
+    let evidence = Digest::of(&image.evidence().to_bytes()).hex();
+    let evidence = host.path().join(format!("var/lib/cnister/evidence/{evidence}.json"));
+    // Another bundle's good evidence does not stand for this one.
+    let mut another = Image::of(&["linux/amd64"]);
+    another.files(0)["version"] = "9.9.9".into();
+    another.relink();
+    another.sign(&signer, another.index_digest());
+    std::fs::write(&evidence, another.evidence().to_bytes()).unwrap();
+    assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::NoLongerTrusted, Code::NoEvidence]);
+    std::fs::remove_file(&evidence).unwrap();
+    assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::NoLongerTrusted, Code::NoEvidence]);
+    std::fs::set_permissions(host.path().join("var/lib/cnister"), std::fs::Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::StateNotPrivate]);
+    std::fs::remove_dir_all(host.path().join("var/lib/cnister")).unwrap();
+    assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::NotInstalled]);
 }
