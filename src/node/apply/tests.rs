@@ -283,6 +283,44 @@ fn a_payload_that_fails_half_way_leaves_the_directory_as_it_was() {
     assert!(!node.path("opt").exists(), "directories that were created for nothing are gone");
 }
 
+/// A reader that looks at the file it is copied to.
+struct Watching<'a> {
+    node: &'a Node,
+    bytes: &'a [u8],
+    modes: Vec<u32>,
+}
+
+impl Read for Watching<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let staged = std::fs::metadata(self.node.path("opt/cni/bin/.cnister/bridge"))?;
+        self.modes.push(staged.permissions().mode() & 0o7777);
+        let count = self.bytes.len().min(2);
+        buffer[..count].copy_from_slice(&self.bytes[..count]);
+        self.bytes = &self.bytes[count..];
+        Ok(count)
+    }
+}
+
+impl Payload for Watching<'_> {
+    fn deliver(
+        &mut self,
+        files: &FileManifest,
+        _: &BTreeSet<PluginName>,
+        take: &mut Take<'_>,
+    ) -> Result<(), NodeError> {
+        take(&files.plugins[0], "a test", self)
+    }
+}
+
+#[test]
+fn a_file_cannot_be_executed_before_all_of_it_is_right() {
+    let node = Node::new();
+    let mut payload = Watching { node: &node, bytes: b"bridge", modes: Vec::new() };
+    node.install_from(&[("bridge", b"bridge")], &Wishes::default(), &mut payload, &mut go_on).unwrap();
+    assert_eq!(payload.modes, [0o600; 4]);
+    assert_eq!(node.bin()["bridge"], (b"bridge".to_vec(), 0o755));
+}
+
 #[test]
 fn what_another_installer_writes_meanwhile_is_not_overwritten() {
     let node = Node::new();
