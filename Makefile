@@ -1,27 +1,33 @@
 # demo    the main job on real plugins: compose, sign, verify, install, check, repair; no server, no root
 # test    every test; installs and builds what they need first
 # bench   each row beside its peer, in the same run; writes target/bench.json
-# lint    format, clippy with and without the publishing half, spelling of the scripts
+# lint    format, clippy with and without the publishing half, the scripts
 # peers   the programs that tests and benchmarks compare with, built once into a cache outside the tree
+# static  the static program, target/bin/cnister
+# node    the build for nodes (no publishing verbs), target/bin/cnister-node
 SHELL := /bin/bash
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+BIN := $(TARGET)/bin
 # With an explicit --target the flag does not reach procedural macros, which cannot be static.
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --target $(HOST)
-FULL := $(TARGET)/$(HOST)/release/cnister
-NODE := $(TARGET)/node/$(HOST)/release/cnister
+BUILT := $(TARGET)/$(HOST)/release/cnister
 
-.PHONY: demo test unit node-binary bench lint peers system clean-notes
+.PHONY: static node demo test unit bench lint peers system
+
+static:
+	$(STATIC)
+	@mkdir -p $(BIN) && install -m 0755 $(BUILT) $(BIN)/cnister
+
+node:
+	$(STATIC) --no-default-features
+	@mkdir -p $(BIN) && install -m 0755 $(BUILT) $(BIN)/cnister-node
 
 demo:
 	@tests/demo/prepare.sh "$(PLUGINS)"
 	@echo "compiling the static program; the first time this takes some minutes"
-	@$(STATIC) --quiet
-	@tests/demo/run.sh "$(FULL)"
-
-# The build that nodes run: no publishing verbs, no shared libraries.
-node-binary:
-	$(STATIC) --no-default-features --target-dir $(TARGET)/node
+	@$(MAKE) --no-print-directory -s static
+	@tests/demo/run.sh "$(BIN)/cnister"
 
 system:
 	@tests/peers/system.sh
@@ -29,17 +35,16 @@ system:
 peers:
 	@tests/peers/build.sh
 
-test: system peers node-binary unit
+test: system peers node static unit
 
 unit:
 	@rm -rf $(TARGET)/tmp/peers-present $(TARGET)/tmp/peers-missing
-	CNISTER_NODE_BINARY=$(NODE) cargo test --locked
+	CNISTER_NODE_BINARY=$(BIN)/cnister-node CNISTER_STATIC_BINARY=$(BIN)/cnister cargo test --locked
 	cargo test --locked --no-default-features --lib
 	@tests/peers/summary.sh $(TARGET)/tmp
 
-bench: system peers node-binary
-	$(STATIC) --quiet
-	CNISTER=$(FULL) CNISTER_NODE_BINARY=$(NODE) TARGET=$(TARGET) tests/bench/run.sh
+bench: system peers node static
+	CNISTER=$(BIN)/cnister CNISTER_NODE_BINARY=$(BIN)/cnister-node TARGET=$(TARGET) tests/bench/run.sh
 
 lint:
 	cargo fmt --check

@@ -1,6 +1,14 @@
 //! Signatures in both directions: what we sign, cosign verifies; what cosign signs, we verify; what is altered, both
 //! refuse where both look.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and says what it skips"
+)]
+
 #[path = "support/registries.rs"]
 mod registries;
 mod support;

@@ -1,5 +1,13 @@
 //! What we write, the field's tools read.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and says what it skips"
+)]
+
 #[path = "support/image.rs"]
 mod image;
 #[path = "support/registries.rs"]

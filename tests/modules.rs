@@ -1,5 +1,13 @@
 //! The modules are ordered, and each imports only from those before it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and says what it skips"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,13 @@
 //! Bad input: each refused with its own message and exit code, and nothing of the node's directory changed.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and says what it skips"
+)]
+
 #[path = "support/forge.rs"]
 mod forge;
 #[path = "support/image.rs"]

@@ -68,7 +68,7 @@ impl ToolArguments {
                 .map_err(|error| Failure::could_not(format!("cannot find the running program: {error}")))?;
             let tool = Tool::open(&path).map_err(|error| {
                 classify_source(error)
-                    .hint("name a static build with --tool PATH (`make node-binary` makes one), or write `tool: none`")
+                    .hint("name a static build with --tool PATH (`make static` makes one), or write `tool: none`")
             })?;
             return Ok(vec![tool]);
         }

@@ -17,7 +17,7 @@ use super::policy::PolicyArguments;
 use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use super::verify::unproven;
-use crate::model::{Code, Digest, Finding, Platform, PluginName, Reference, Repository};
+use crate::model::{Code, Digest, Finding, Platform, PluginName, Reference, Repository, visible};
 use crate::node::{
     ForeignRule, Layer, NodeError, Observed, Occasion, Payload, Plan, Question, Record, Refusal, Staged, State, Step,
     Wishes, apply, check, observe, plan,
@@ -313,10 +313,24 @@ fn refuse(
     };
     terminal.answer(&report)?;
     if outcome == Outcome::Kept {
-        terminal.remark("warning: what was wanted is NOT installed; the proven plugins that were there stay");
+        let loud = "warning: what was wanted is NOT installed; the proven plugins that were there stay";
+        terminal.remark(loud);
+        let reasons: Vec<_> =
+            report.findings.iter().map(|finding| format!("{}: {}", finding.code, finding.message)).collect();
+        leave_message(&format!("{loud}; {}", reasons.join("; ")));
         return Ok(Exit::Yes);
     }
     Ok(Exit::No)
+}
+
+/// Leaves a message where the kubelet reads it, if this is a container that has one: it ends well, so nobody would
+/// look at its log. The pod's status carries at most 4096 bytes of it.
+fn leave_message(text: &str) {
+    let path = Path::new("/dev/termination-log");
+    if path.is_file() {
+        // Only a message: what happened stands in the log and in the state directory too.
+        drop(fs::write(path, visible(text).chars().take(2000).collect::<String>()));
+    }
 }
 
 /// Looks whether the installed set proves itself under this policy, and remembers that something else was wanted.

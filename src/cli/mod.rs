@@ -51,8 +51,8 @@ use terminal::{Exit, Failure, Format, Terminal};
 #[command(name = "cnister", version, max_term_width = 100, disable_help_subcommand = true)]
 #[command(after_help = "Exit codes: 0 yes, 1 no, 2 the request makes no sense, 3 could not do it.")]
 struct Cli {
-    /// What is printed on standard output: a text for people, or one JSON document.
-    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
+    /// What standard output gets: `human`, a text for people, or `json`, one document.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Human, hide_possible_values = true)]
     format: Format,
     #[command(subcommand)]
     verb: Verb,

@@ -104,7 +104,7 @@ impl Document {
     fn digest_of(&self, entry: &Descriptor) -> Result<Digest, DocumentError> {
         sha256(entry).ok_or_else(|| DocumentError::Algorithm {
             digest: self.digest,
-            found: visible(&entry.digest().to_string()).into_owned(),
+            found: visible(entry.digest().as_ref()).into_owned(),
         })
     }
 

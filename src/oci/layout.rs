@@ -12,7 +12,9 @@ use serde::Deserialize;
 use super::files::{ArchiveFiles, DirectoryFiles, Files};
 use super::verify_reader::VerifyReader;
 use super::{OciError, Source};
-use crate::model::document::{descriptor, sha256};
+#[cfg(feature = "publish")]
+use crate::model::document::descriptor;
+use crate::model::document::sha256;
 use crate::model::{Digest, Document, Location, Selector, json, media_type, visible};
 
 /// A layout that is read.
@@ -144,7 +146,7 @@ impl<F: Files> Source for Layout<F> {
         };
         match (chosen.as_slice(), &selector.tag) {
             ([entry], _) => match sha256(entry) {
-                Some(digest) => self.document(digest, Some(&entry.media_type().to_string())),
+                Some(digest) => self.document(digest, Some(entry.media_type().as_ref())),
                 None => Err(OciError::NotFound {
                     origin: self.origin.clone(),
                     what: "image with a sha256 digest".to_owned(),
@@ -155,7 +157,7 @@ impl<F: Files> Source for Layout<F> {
             (several, _) => {
                 let names = several.iter().take(8).map(|entry| match tag_of(entry) {
                     Some(tag) => format!(":{}", visible(tag)),
-                    None => format!("@{}", visible(&entry.digest().to_string())),
+                    None => format!("@{}", visible(entry.digest().as_ref())),
                 });
                 let choices = names.collect::<Vec<_>>().join(", ");
                 Err(OciError::Ambiguous { origin: self.origin.clone(), count: several.len(), choices })
@@ -164,7 +166,7 @@ impl<F: Files> Source for Layout<F> {
     }
 
     fn blob(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + '_>, OciError> {
-        let shown = || visible(&descriptor.digest().to_string()).into_owned();
+        let shown = || visible(descriptor.digest().as_ref()).into_owned();
         let Some(digest) = sha256(descriptor) else {
             return Err(OciError::NotFound { origin: self.origin.clone(), what: format!("blob {}", shown()) });
         };

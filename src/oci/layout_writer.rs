@@ -167,19 +167,16 @@ impl Sink for LayoutWriter {
         self.edit(|all| {
             for entry in &entries {
                 let entry = strict_value(entry);
-                all.retain(|known| known["digest"] != entry["digest"]);
+                all.retain(|known| known.get("digest") != entry.get("digest"));
                 all.push(entry);
             }
-            insert_tagged(all, &subject.referrers_tag(), strict_value(&list.descriptor()));
+            insert_tagged(all, &subject.referrers_tag(), None, list.descriptor());
         })
     }
 
     fn tag(&mut self, tag: &str, document: &Document) -> Result<(), OciError> {
-        let mut entry = strict_value(&document.descriptor());
-        if let Some(name) = &self.image_name {
-            entry["annotations"] = json!({ media_type::CONTAINERD_NAME: format!("{name}:{tag}") });
-        }
-        self.edit(|all| insert_tagged(all, tag, entry))
+        let name = self.image_name.as_ref().map(|name| format!("{name}:{tag}"));
+        self.edit(|all| insert_tagged(all, tag, name, document.descriptor()))
     }
 }
 
@@ -188,12 +185,17 @@ fn strict_value(descriptor: &Descriptor) -> Value {
 }
 
 /// Puts `entry` under `tag`, in place of what had the tag; images come first, for readers that take the first.
-fn insert_tagged(all: &mut Vec<Value>, tag: &str, mut entry: Value) {
-    if !entry["annotations"].is_object() {
-        entry["annotations"] = json!({});
-    }
-    entry["annotations"][media_type::REF_NAME] = tag.into();
-    all.retain(|known| known["annotations"][media_type::REF_NAME] != *tag);
+fn insert_tagged(all: &mut Vec<Value>, tag: &str, name: Option<String>, mut entry: Descriptor) {
+    let mut annotations = entry.annotations().clone().unwrap_or_default();
+    annotations.insert(media_type::REF_NAME.to_owned(), tag.to_owned());
+    annotations.extend(name.map(|name| (media_type::CONTAINERD_NAME.to_owned(), name)));
+    entry.set_annotations(Some(annotations));
+    let tagged = |known: &Value| {
+        let tag_of = known.get("annotations").and_then(|all| all.get(media_type::REF_NAME));
+        tag_of.and_then(Value::as_str) == Some(tag)
+    };
+    all.retain(|known| !tagged(known));
+    let entry = strict_value(&entry);
     if tag.starts_with("sha256-") { all.push(entry) } else { all.insert(0, entry) }
 }
 

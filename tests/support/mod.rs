@@ -160,10 +160,19 @@ pub fn note_peer(name: &str, present: bool) {
 
 /// The static node build, which `make test` makes first.
 pub fn node_binary() -> Option<PathBuf> {
-    let path = std::env::var_os("CNISTER_NODE_BINARY").map(PathBuf::from).filter(|path| path.is_file());
+    built("CNISTER_NODE_BINARY")
+}
+
+/// The whole static program, which `make test` makes first.
+pub fn static_binary() -> Option<PathBuf> {
+    built("CNISTER_STATIC_BINARY")
+}
+
+fn built(variable: &str) -> Option<PathBuf> {
+    let path = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_file());
     if path.is_none() {
-        assert!(!peers_required(), "CNISTER_NODE_BINARY names no file; `make test` builds it");
-        eprintln!("skipped: CNISTER_NODE_BINARY names no static node build");
+        assert!(!peers_required(), "{variable} names no file; `make test` builds it");
+        eprintln!("skipped: {variable} names no static build");
     }
     path
 }
