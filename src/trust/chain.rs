@@ -1,6 +1,8 @@
 //! The chain from an index to every file: walked in evidence, each link checked against the one before.
 //!
-//!     index ── lists ──> manifest ── names ──> config ── label ──> bundle.json ──> digest of every file
+//! ```text
+//! index ── lists ──> manifest ── names ──> config ── label ──> bundle.json ──> digest of every file
+//! ```
 //!
 //! Walking it proves that the documents belong together. Who signed the first of them is asked elsewhere.
 
