@@ -36,8 +36,13 @@ impl PolicyArguments {
                 let pem = read_text(path).map_err(|error| cannot_read(path, &error))?;
                 Policy::of_key(&path.display().to_string(), &pem).map_err(classify)?
             }
-            (None, None, Some(path)) => load_policy(path)
-                .map_err(|failure| failure.hint("say which policy decides with --policy FILE or --key COSIGN.PUB"))?,
+            // Every installation leaves its policy there; without one, nothing was installed.
+            (None, None, Some(path)) if !path.exists() => {
+                let message = format!("there is no `{}`, which every installation leaves", path.display());
+                return Ok(Err(Finding::refusal(Code::NotInstalled, message)
+                    .hint("install something, or say which policy decides with --policy FILE or --key COSIGN.PUB")));
+            }
+            (None, None, Some(path)) => load_policy(path)?,
             (None, None, None) => {
                 return Err(Failure::request("no policy decides here")
                     .hint("give --policy FILE, or --key COSIGN.PUB for a single key"));

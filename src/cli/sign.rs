@@ -53,9 +53,12 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     };
     let pem = read_text(&arguments.key)
         .map_err(|error| Failure::could_not(format!("cannot read `{}`: {error}", arguments.key.display())))?;
-    let key = match KeyFile::parse(pem.as_bytes())? {
+    let key = match KeyFile::parse(pem.as_bytes()).map_err(Failure::request)? {
         KeyFile::Plain(key) => key,
-        KeyFile::Encrypted(file) => file.decrypt(password::ask("password of the private key: ")?.as_bytes())?,
+        KeyFile::Encrypted(file) => {
+            let password = password::ask("password of the private key: ")?;
+            file.decrypt(password.as_bytes()).map_err(Failure::request)?
+        }
     };
     let name = arguments
         .name
