@@ -278,17 +278,17 @@ spec:
     }
 }
 
-/// Whether the set on the node is the one that was wanted, as `watch` last saw it.
+/// Whether the set on the node is the wanted one and proves itself, as `watch` last said.
 fn readiness() -> String {
+    let command = [PROGRAM, "watch", "--ready", "--root", ROOT].map(yaml::quoted).join(", ");
     format!(
         "          readinessProbe:
             exec:
-              command: [{}, \"watch\", \"--ready\", \"--root\", \"{ROOT}\"]
+              command: [{command}]
             periodSeconds: 10
             timeoutSeconds: 5
             failureThreshold: 1
-",
-        yaml::quoted(PROGRAM)
+"
     )
 }
 
@@ -417,10 +417,10 @@ rules:
         let given = Given::new(POLICY);
         let text = given.daemon_set().to_yaml().unwrap();
         assert_eq!(text, given.daemon_set().to_yaml().unwrap());
-        if std::env::var_os("CNISTER_BLESS").is_some() {
+        if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
             std::fs::write(path, &text)?;
         }
-        assert_eq!(text, std::fs::read_to_string(path)?, "CNISTER_BLESS=1 writes it anew");
+        assert_eq!(text, std::fs::read_to_string(path)?, "read the difference, then UPDATE_SNAPSHOTS=1");
         Ok(())
     }
 
