@@ -68,6 +68,20 @@ fn a_pod_that_misses_a_plugin_starts_after_the_daemonset_installed_it() {
 }
 
 #[test]
+fn ctr_imports_the_images_and_runs_them() {
+    if !Rig::possible() || !Release::possible() {
+        return;
+    }
+    let rig = Rig::start();
+    Release::new().bring_to(&rig);
+    let version = format!("cnister {}\n", env!("CARGO_PKG_VERSION"));
+    let tool = format!("localhost/cnister:{}", env!("CARGO_PKG_VERSION"));
+    for image in ["localhost/test:1.0.0", &tool] {
+        assert_eq!(rig.run_image(image, &["/usr/bin/cnister", "--version"]), version, "{image}");
+    }
+}
+
+#[test]
 fn the_watch_becomes_ready_as_process_1_and_ends_when_it_is_told_to() {
     if !Rig::possible() || !Release::possible() {
         return;

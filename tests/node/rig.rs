@@ -304,6 +304,15 @@ impl Rig {
         text(command.output().expect("can run ctr")).unwrap_or_else(|error| panic!("ctr {arguments:?}: {error}"))
     }
 
+    /// Runs an image as `ctr run` does: no pod, no kubelet, and returns what it printed.
+    pub(crate) fn run_image(&self, name: &str, arguments: &[&str]) -> String {
+        let address = self.namespace.directory().join("containerd.sock");
+        // On the node: `ctr` itself makes the pipes for what the container prints.
+        let mut command = self.namespace.command(peers::find("ctr").expect("looked for before"));
+        command.arg("--address").arg(address).args(["--namespace", "k8s.io", "run", "--rm", "--net-host", name, "once"]);
+        text(command.args(arguments).output().expect("can run ctr")).unwrap_or_else(|error| panic!("ctr run: {error}"))
+    }
+
     fn file(&self, kind: &str, value: &Value) -> String {
         let path = self.namespace.directory().join(format!("{kind}.json"));
         fs::write(&path, value.to_string()).expect("can write a file for crictl");
