@@ -12,8 +12,8 @@ use super::policy::load_policy;
 use super::report::bytes;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{Digest, Platform, Reference};
-use crate::oci::{Platforms, collect};
-use crate::trust::{COSIGN_SIGN, Evidence, Needs};
+use crate::oci::{CollectError, Platforms, collect};
+use crate::trust::{COSIGN_SIGN, Evidence, EvidenceError, Needs};
 
 /// Writes what proves an image into one file: its signatures, and every document down to the files' digests.
 ///
@@ -52,15 +52,19 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     };
     let opened = image::open(&arguments.reference)?;
     let platforms = arguments.platform.as_ref().map_or(Platforms::All, Platforms::One);
-    let evidence = collect(opened.source.as_ref(), &opened.root, platforms, &needs)?.needed(&needs);
+    let too_long = |length: usize| {
+        let (found, limit) = (bytes(length as u64), bytes(Evidence::LIMIT as u64));
+        Failure::request(format!("the evidence is {found} long, a ConfigMap holds {limit}"))
+            .hint("write one file a platform with --platform")
+    };
+    let evidence = match collect(opened.source.as_ref(), &opened.root, platforms, &needs) {
+        Ok(evidence) => evidence.needed(&needs),
+        Err(CollectError::Evidence(EvidenceError::TooLong { found })) => return Err(too_long(found)),
+        Err(error) => return Err(error.into()),
+    };
     let text = evidence.to_bytes();
     if text.len() > Evidence::LIMIT {
-        let message = format!(
-            "the evidence is {} long, a ConfigMap holds {}",
-            bytes(text.len() as u64),
-            bytes(Evidence::LIMIT as u64)
-        );
-        return Err(Failure::request(message).hint("write one file a platform with --platform"));
+        return Err(too_long(text.len()));
     }
     fs::write(&arguments.output, &text)
         .map_err(|error| Failure::could_not(format!("cannot write `{}`: {error}", arguments.output.display())))?;

@@ -309,7 +309,15 @@ impl Rig {
         let address = self.namespace.directory().join("containerd.sock");
         // On the node: `ctr` itself makes the pipes for what the container prints.
         let mut command = self.namespace.command(peers::find("ctr").expect("looked for before"));
-        command.arg("--address").arg(address).args(["--namespace", "k8s.io", "run", "--rm", "--net-host", name, "once"]);
+        command.arg("--address").arg(address).args([
+            "--namespace",
+            "k8s.io",
+            "run",
+            "--rm",
+            "--net-host",
+            name,
+            "once",
+        ]);
         text(command.args(arguments).output().expect("can run ctr")).unwrap_or_else(|error| panic!("ctr run: {error}"))
     }
 

@@ -1,0 +1,147 @@
+//! What the verbs print: human output, JSON, and exit codes, compared as a whole.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+#[path = "support/forge.rs"]
+mod forge;
+#[path = "support/plugin.rs"]
+mod plugin;
+#[path = "support/release.rs"]
+mod release;
+mod support;
+
+use std::fs;
+
+use release::Release;
+use support::{Run, Scene, snapshot};
+
+const NAMES: [&str; 3] = ["bridge", "loopback", "macvlan"];
+
+/// A command line with everything it did, for a snapshot.
+fn told(words: &str, run: &Run) -> String {
+    let Run { code, stdout, stderr } = run;
+    let errors = if stderr.is_empty() { String::new() } else { format!("--- standard error\n{stderr}") };
+    format!("$ cnister {words}\n{stdout}{errors}--- exit code {code}\n\n")
+}
+
+/// Runs commands one after the other and compares all that they said.
+fn session(scene: &Scene, name: &str, commands: &[&str]) {
+    let text: String = commands.iter().map(|words| told(words, &scene.say(words))).collect();
+    snapshot(name, &text);
+}
+
+#[test]
+fn an_image_from_its_build_to_its_evidence() {
+    let scene = Scene::new();
+    Release::unsigned(&scene, "a", "1.0.0", &NAMES, 0);
+    scene.must("keygen");
+    session(
+        &scene,
+        "image.txt",
+        &[
+            "build bundle-a.yaml -o layout",
+            "inspect oci:layout",
+            "verify --key cosign.pub oci:layout",
+            "evidence oci:layout -o none.json",
+            "sign --key cosign.key oci:layout",
+            "inspect oci:layout",
+            "verify --key cosign.pub oci:layout",
+            "verify --key cosign.pub --platform linux/arm64 oci:layout",
+            "verify --key cosign.pub oci:layout:2.0.0",
+            "pull oci:layout -o oci-archive:image.tar",
+            "verify --key cosign.pub oci-archive:image.tar",
+            "pull oci:layout -o localhost/x",
+            "push oci:layout oci:other",
+        ],
+    );
+}
+
+#[test]
+fn the_same_in_json() {
+    let scene = Scene::new();
+    Release::new(&scene, "a", "1.0.0", &NAMES, 0);
+    session(
+        &scene,
+        "image-json.txt",
+        &[
+            "--format json build bundle-a.yaml -o layout",
+            "--format json verify --key cosign.pub oci:layout",
+            "--format json verify --key cosign.pub oci:layout-a",
+            "--format json inspect oci:layout-a",
+            "--format json evidence oci:layout-a -o evidence.json",
+        ],
+    );
+}
+
+#[test]
+fn a_node_from_its_first_installation_to_a_repair() {
+    let scene = Scene::new();
+    Release::new(&scene, "a", "1.0.0", &NAMES, 0);
+    Release::new(&scene, "b", "1.1.0", &NAMES[..2], 0);
+    fs::create_dir(scene.at("root")).unwrap();
+    let install = "install --key cosign.pub --root root oci:layout-a";
+    session(
+        &scene,
+        "node.txt",
+        &[
+            "check --root root",
+            &format!("{install} --dry-run"),
+            install,
+            install,
+            "check --root root",
+            "check --root root --no-probe --bin-dir /usr/lib/cni",
+            "install --key cosign.pub --policy policy.yaml --root root oci:layout-b",
+            "install --key cosign.pub --root root oci:layout-b",
+            "check --root root",
+            "--format json check --root root",
+        ],
+    );
+    scene.write("root/opt/cni/bin/bridge", "altered");
+    fs::remove_file(scene.at("root/opt/cni/bin/loopback")).unwrap();
+    session(
+        &scene,
+        "node-altered.txt",
+        &[
+            "check --root root",
+            "check --root root --at-boot",
+            "install --key cosign.pub --root root oci:layout-b",
+            "check --root root",
+        ],
+    );
+}
+
+#[test]
+fn somebody_elses_files_are_theirs_until_they_are_adopted() {
+    let scene = Scene::new();
+    Release::new(&scene, "a", "1.0.0", &NAMES, 0);
+    for name in NAMES {
+        scene.write(&format!("root/opt/cni/bin/{name}"), "somebody else's");
+    }
+    let install = "install --key cosign.pub --root root oci:layout-a";
+    let before = scene.tree("root/opt/cni/bin");
+    session(
+        &scene,
+        "foreign-refused.txt",
+        &[install, &format!("{install} --only nothing"), &format!("{install} --foreign keep")],
+    );
+    assert_eq!(scene.tree("root/opt/cni/bin"), before);
+    session(
+        &scene,
+        "foreign-adopted.txt",
+        &[
+            &format!("{install} --foreign adopt=macvlan"),
+            &format!("{install} --foreign adopt"),
+            &format!("{install} --foreign adopt=loopback"),
+            "check --root root --no-probe",
+            "--format json check --root root --no-probe",
+        ],
+    );
+}
+
+#[test]
+fn a_file_from_before_with_the_signed_bytes_stays_its_owners() {
+    let scene = Scene::new();
+    let release = Release::new(&scene, "a", "1.0.0", &NAMES, 0);
+    scene.write("root/opt/cni/bin/bridge", &release.files["bridge"]);
+    session(&scene, "satisfied.txt", &["install --key cosign.pub --root root oci:layout-a"]);
+}

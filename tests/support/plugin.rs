@@ -1,0 +1,68 @@
+//! Programs of some hundred bytes for linux/amd64, made by hand: plugins that answer VERSION, and a program that
+//! leaves a file behind when somebody runs it.
+
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
+
+use std::path::Path;
+
+/// What the plugins answer.
+const ANSWER: &[u8] = br#"{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}"#;
+/// `exit(0)`: `mov eax, 60; xor edi, edi; syscall`.
+const EXIT: &[u8] = b"\xb8\x3c\0\0\0\x31\xff\x0f\x05";
+const SYSTEM_CALL: &[u8] = b"\x0f\x05";
+/// ELF header and one program header.
+const HEADERS: usize = 64 + 56;
+
+/// A plugin that answers VERSION. Those of different `text` differ, and each is at least `size` bytes long.
+pub fn answering(text: &str, size: usize) -> Vec<u8> {
+    // write(1, ANSWER, its length): `mov eax, 1; mov edi, 1; lea rsi, [rip + …]; mov edx, …; syscall`.
+    let length = u32::try_from(ANSWER.len()).expect("a short answer").to_le_bytes();
+    let after = [b"\xba", &length[..], SYSTEM_CALL, EXIT].concat();
+    let code = [b"\xb8\x01\0\0\0\xbf\x01\0\0\0\x48\x8d\x35", &distance(&after)[..], &after].concat();
+    program(&code, ANSWER, text, size)
+}
+
+/// A program that creates an empty file at `path`, at least `size` bytes long.
+pub fn leaving(path: &Path, size: usize) -> Vec<u8> {
+    // open(path, O_WRONLY | O_CREAT, 0644): `mov eax, 2; lea rdi, [rip + …]; mov esi, 0x41; mov edx, 0644; syscall`.
+    let after = [b"\xbe\x41\0\0\0\xba\xa4\x01\0\0", SYSTEM_CALL, EXIT].concat();
+    let code = [b"\xb8\x02\0\0\0\x48\x8d\x3d", &distance(&after)[..], &after].concat();
+    let path = [path.to_str().expect("a plain path").as_bytes(), b"\0"].concat();
+    program(&code, &path, "", size)
+}
+
+/// The data follows the code, so that what lies between an instruction and its data is the rest of the code.
+fn distance(after: &[u8]) -> [u8; 4] {
+    i32::try_from(after.len()).expect("short code").to_le_bytes()
+}
+
+/// A static program (System V gABI, chapters 4 and 5) of one segment: the whole file.
+fn program(code: &[u8], data: &[u8], text: &str, size: usize) -> Vec<u8> {
+    let content = [code, data, text.as_bytes()].concat();
+    let length = (HEADERS + content.len()).max(size);
+    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
+    file.resize(16, 0);
+    let half = |file: &mut Vec<u8>, number: u16| file.extend(number.to_le_bytes());
+    let word = |file: &mut Vec<u8>, number: u32| file.extend(number.to_le_bytes());
+    let long = |file: &mut Vec<u8>, number: u64| file.extend(number.to_le_bytes());
+    half(&mut file, 2); // ET_EXEC
+    half(&mut file, 62); // EM_X86_64
+    word(&mut file, 1);
+    let start = 0x40_0000;
+    for number in [start + HEADERS as u64, 64, 0] {
+        long(&mut file, number); // the entry, the program headers, no section headers
+    }
+    word(&mut file, 0);
+    for number in [64, 56, 1, 0, 0, 0] {
+        half(&mut file, number);
+    }
+    word(&mut file, 1); // PT_LOAD
+    word(&mut file, 5); // readable and executable
+    for number in [0, start, start, length as u64, length as u64, 0x1000] {
+        long(&mut file, number);
+    }
+    file.extend(content);
+    // Not zeros: a file that is cut short or sparse must differ, too.
+    file.resize(length, b'.');
+    file
+}
