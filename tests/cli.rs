@@ -1,6 +1,6 @@
 //! What the verbs print: human output, JSON, and exit codes, compared as a whole.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "support/forge.rs"]
 mod forge;
