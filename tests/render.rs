@@ -1,7 +1,7 @@
 //! `render` as a user runs it: what it refuses, and what it prints.
 
 #![cfg(feature = "publish")]
-#![expect(clippy::panic, clippy::print_stderr, reason = "a test fails by panicking")]
+#![expect(clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "support/image.rs"]
 mod image;
