@@ -136,6 +136,10 @@ impl fmt::Display for Report {
             }
         }
         report::findings(f, &self.findings)?;
-        writeln!(f, "{}", if self.is_good() { "yes: every installed file is the one that was signed" } else { "no" })
+        f.write_str(match (self.is_good(), self.is_proven()) {
+            (true, true) => "yes: every installed file is the one that was signed\n",
+            (true, false) => "yes, although not every file is proven: read the lines above\n",
+            (false, _) => "no\n",
+        })
     }
 }

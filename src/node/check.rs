@@ -3,7 +3,7 @@
 //! The receipt says where to look. What has to be there is decided by evidence, which is verified again; a receipt
 //! that says otherwise is not believed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +16,7 @@ use super::probe::{Asked, Prober, Versions};
 use super::receipt::{InstalledDirectory, InstalledFile, Journal, Receipt, Refusal, Standing};
 use super::root::{HostPath, Root};
 use super::state::State;
+use crate::bundle::PluginFile;
 use crate::model::{BundleName, Code, Digest, Finding, Platform, PluginName, Repository, Severity, visible};
 use crate::trust::{Bundle, Evidence, Policy, Strength, Verified, verify};
 
@@ -127,6 +128,12 @@ impl Report {
         !self.findings.iter().any(Finding::is_refusal)
     }
 
+    /// Whether every plugin that the report names is proven; somebody else's files may have any bytes.
+    pub fn is_proven(&self) -> bool {
+        let counts = |plugin: &&PluginReport| plugin.condition != Condition::Kept;
+        self.is_good() && self.plugins.iter().filter(counts).all(|plugin| plugin.condition == Condition::Proven)
+    }
+
     /// Whether something else was wanted, and refused: the node works, and is not as its owner wants it.
     pub fn wanted_is_missing(&self) -> bool {
         self.findings.iter().any(|finding| finding.code == Code::WantedNotInstalled)
@@ -202,7 +209,9 @@ fn examine(
     }
     let mut plugins = Vec::new();
     for (path, directory) in &receipt.directories {
-        let names = directory.files.keys().chain(directory.leftovers.keys()).cloned().collect();
+        let mut names: BTreeSet<_> = directory.files.keys().chain(directory.leftovers.keys()).cloned().collect();
+        let unlisted = unlisted(directory, verdict.as_ref().ok());
+        names.extend(unlisted.iter().map(|plugin| plugin.name.clone()));
         let observed = observe_directory(root, path, names)?;
         for (name, file) in &directory.files {
             let judged = judge(path, name, file, observed.found(name), verdict.as_ref().ok(), memory.journal);
@@ -213,6 +222,14 @@ fn examine(
             plugins.push(report(path, name, condition));
             findings.push(finding);
         }
+        for (name, finding) in judge_unlisted(&unlisted, &observed) {
+            plugins.push(report(path, name, Condition::Kept));
+            findings.push(finding);
+        }
+    }
+    if receipt.directories.values().all(|directory| directory.files.is_empty() && directory.kept.is_empty()) {
+        let message = "the receipt lists no plugin, which no installation leaves";
+        findings.push(Finding::refusal(Code::NotInstalled, message).hint("install it again"));
     }
     if let (Some(prober), Ok(verified)) = (prober, verdict) {
         findings.extend(ask_all(root, prober, verified, &mut plugins)?);
@@ -319,8 +336,10 @@ fn judge(
         (Some(_), Some(_)) => (Condition::Unproven, None),
         (None, _) => (Condition::Unverified, None),
         (Some(_), None) => {
-            let message = format!("`{path}/{name}` is in the receipt and not in the bundle");
-            (Condition::Mixed, Some(Finding::warning(Code::Mixed, message)))
+            // No installation writes that down, so somebody else did.
+            let message =
+                format!("`{path}/{name}` is in the receipt as a plugin of the bundle, which does not have it");
+            (Condition::Mixed, Some(Finding::refusal(Code::Mixed, message).hint("install it again")))
         }
     }
 }
@@ -339,7 +358,7 @@ fn judge_others<'a>(
         }
         _ => {
             let message = format!("`{path}/{name}` is of an earlier bundle and was altered");
-            Some((name, Condition::Altered, Finding::warning(Code::DigestDrift, message)))
+            Some((name, Condition::Altered, Finding::refusal(Code::DigestDrift, message).hint("remove it")))
         }
     });
     let kept = directory.kept.iter().map(move |name| {
@@ -347,6 +366,32 @@ fn judge_others<'a>(
         (name, Condition::Kept, Finding::note(Code::ForeignKept, message))
     });
     leftovers.chain(kept)
+}
+
+/// The plugins of the bundle that the receipt says nothing about: they were not wanted, or their entries were removed.
+fn unlisted<'a>(directory: &InstalledDirectory, verified: Option<&'a Verified<Bundle>>) -> Vec<&'a PluginFile> {
+    let listed = |name: &PluginName| {
+        directory.files.contains_key(name) || directory.leftovers.contains_key(name) || directory.kept.contains(name)
+    };
+    let plugins = verified.into_iter().flat_map(|verified| &verified.value().files.plugins);
+    plugins.filter(|plugin| !listed(&plugin.name)).collect()
+}
+
+/// Says which of them are there with other bytes than the bundle has: a pod that asks for one does not get the signed
+/// one, whoever put it there.
+fn judge_unlisted<'a>(
+    unlisted: &[&'a PluginFile],
+    observed: &ObservedDirectory,
+) -> impl Iterator<Item = (&'a PluginName, Finding)> {
+    unlisted.iter().filter_map(|plugin| {
+        let same = match observed.found(&plugin.name) {
+            Found::Absent => true,
+            Found::Regular { digest, .. } => digest == plugin.digest,
+            Found::Other(_) => false,
+        };
+        let message = format!("`{}/{}` was not installed and is not the bundle's", observed.path, plugin.name);
+        (!same).then(|| (&plugin.name, Finding::note(Code::ForeignKept, message)))
+    })
 }
 
 /// Asks every proven plugin for its versions; the same bytes once.

@@ -155,7 +155,23 @@ fn a_receipt_that_says_otherwise_is_not_believed() {
     let report = node.examine();
     let expected = [("bridge", Condition::Altered), ("evil", Condition::Mixed), ("vlan", Condition::Proven)];
     assert_eq!(conditions(&report), expected);
-    assert_eq!(codes(&report), [(Code::DigestDrift, Severity::Refusal), (Code::Mixed, Severity::Warning)]);
+    assert_eq!(codes(&report), [(Code::DigestDrift, Severity::Refusal), (Code::Mixed, Severity::Refusal)]);
+}
+
+#[test]
+fn a_receipt_cannot_hide_a_plugin_by_not_listing_it() {
+    let mut node = Node::new();
+    node.installed().files.remove(&"bridge".parse().unwrap());
+    assert_eq!(codes(&node.examine()), [], "the signed bytes are nobody's concern");
+    std::fs::write(node.path("bridge"), program("forged")).unwrap();
+    let report = node.examine();
+    assert_eq!(conditions(&report), [("vlan", Condition::Proven), ("bridge", Condition::Kept)]);
+    assert_eq!(codes(&report), [(Code::ForeignKept, Severity::Note)]);
+    node.installed().files.clear();
+    let report = node.examine();
+    assert_eq!(codes(&report)[0], (Code::NotInstalled, Severity::Refusal));
+    node.receipt.directories.clear();
+    assert_eq!(codes(&node.examine()), [(Code::NotInstalled, Severity::Refusal)]);
 }
 
 #[test]
@@ -230,10 +246,10 @@ fn what_is_not_of_the_bundle_is_told() {
     std::fs::write(node.path("old"), b"old").unwrap();
     std::fs::write(node.path("changed"), b"new").unwrap();
     let report = node.examine();
-    assert!(report.is_good());
+    assert!(!report.is_good());
     assert_eq!(
         codes(&report),
-        [(Code::DigestDrift, Severity::Warning), (Code::Mixed, Severity::Note), (Code::ForeignKept, Severity::Note)]
+        [(Code::DigestDrift, Severity::Refusal), (Code::Mixed, Severity::Note), (Code::ForeignKept, Severity::Note)]
     );
     let others = [("changed", Condition::Altered), ("old", Condition::Mixed), ("loopback", Condition::Kept)];
     assert_eq!(conditions(&report)[2..], others);
