@@ -15,7 +15,7 @@ use super::plan::PLUGIN_MODE;
 use super::probe::{Asked, Prober, Versions};
 use super::receipt::{InstalledDirectory, InstalledFile, Journal, Receipt, Refusal, Standing};
 use super::root::{HostPath, Root};
-use super::state::State;
+use super::state::{Reading, State};
 use crate::bundle::PluginFile;
 use crate::model::{BundleName, Code, Digest, Finding, Platform, PluginName, Repository, Severity, visible};
 use crate::trust::{Bundle, Evidence, Policy, Strength, Verified, verify};
@@ -158,29 +158,55 @@ pub fn check(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> 
         findings.extend(pending(journal.as_ref(), refusal.as_ref(), question.occasion));
         return Ok(Report::no(findings));
     };
-    let evidence = reading.evidence(&receipt.evidence)?;
-    let verdict = verdict(&receipt, evidence.as_deref(), question);
-    let memory = Memory { receipt: &receipt, journal: journal.as_ref(), refusal: refusal.as_ref() };
+    let installed = Claim { index: receipt.index, repository: receipt.repository.as_ref(), evidence: receipt.evidence };
+    let verdict = installed.verdict(&reading, question)?;
+    let unfinished = match &journal {
+        Some(journal) => {
+            let (index, evidence) = (journal.index, journal.evidence);
+            Claim { index, repository: journal.repository.as_ref(), evidence }.verdict(&reading, question)?.ok()
+        }
+        None => None,
+    };
+    let memory = Memory {
+        receipt: &receipt,
+        journal: journal.as_ref(),
+        unfinished: unfinished.as_ref(),
+        refusal: refusal.as_ref(),
+    };
     examine(root, &memory, &verdict, question.directories, question.occasion, question.prober)
 }
 
-/// Repeats the proof.
-fn verdict(
-    receipt: &Receipt,
-    evidence: Option<&[u8]>,
-    question: &Question<'_>,
-) -> Result<Verified<Bundle>, Vec<Finding>> {
-    let none = |reason: String| vec![Finding::refusal(Code::NoEvidence, reason).hint("install it again")];
-    let bytes = evidence.ok_or_else(|| none("the evidence of the installed bundle is gone".to_owned()))?;
-    let evidence = Evidence::parse(bytes)
-        .map_err(|error| none(format!("the evidence of the installed bundle cannot be read: {error}")))?;
-    let name = question.name.or(receipt.repository.as_ref());
-    let verified = verify(question.policy, name, &evidence, question.platform, question.now)?;
-    match verified.value().index {
-        found if found == receipt.index => Ok(verified),
-        found => {
-            let reason = "the evidence speaks of another bundle than the receipt".to_owned();
-            Err(none(reason).into_iter().map(|finding| finding.mismatch(receipt.index, found)).collect())
+/// What a file of the state directory says was installed. Only its evidence can prove it.
+struct Claim<'a> {
+    index: Digest,
+    repository: Option<&'a Repository>,
+    evidence: Digest,
+}
+
+impl Claim<'_> {
+    /// Repeats the proof.
+    fn verdict(
+        &self,
+        reading: &Reading,
+        question: &Question<'_>,
+    ) -> Result<Result<Verified<Bundle>, Vec<Finding>>, NodeError> {
+        let evidence = reading.evidence(&self.evidence)?;
+        Ok(self.judge(evidence.as_deref(), question))
+    }
+
+    fn judge(&self, evidence: Option<&[u8]>, question: &Question<'_>) -> Result<Verified<Bundle>, Vec<Finding>> {
+        let none = |reason: String| vec![Finding::refusal(Code::NoEvidence, reason).hint("install it again")];
+        let bytes = evidence.ok_or_else(|| none("the evidence of the installed bundle is gone".to_owned()))?;
+        let evidence = Evidence::parse(bytes)
+            .map_err(|error| none(format!("the evidence of the installed bundle cannot be read: {error}")))?;
+        let name = question.name.or(self.repository);
+        let verified = verify(question.policy, name, &evidence, question.platform, question.now)?;
+        match verified.value().index {
+            found if found == self.index => Ok(verified),
+            found => {
+                let reason = "the evidence speaks of another bundle than the receipt".to_owned();
+                Err(none(reason).into_iter().map(|finding| finding.mismatch(self.index, found)).collect())
+            }
         }
     }
 }
@@ -189,6 +215,8 @@ fn verdict(
 struct Memory<'a> {
     receipt: &'a Receipt,
     journal: Option<&'a Journal>,
+    /// The bundle of the journal, where the policy of today accepts it.
+    unfinished: Option<&'a Verified<Bundle>>,
     refusal: Option<&'a Refusal>,
 }
 
@@ -214,7 +242,7 @@ fn examine(
         names.extend(unlisted.iter().map(|plugin| plugin.name.clone()));
         let observed = observe_directory(root, path, names)?;
         for (name, file) in &directory.files {
-            let judged = judge(path, name, file, observed.found(name), verdict.as_ref().ok(), memory.journal);
+            let judged = judge(path, name, file, observed.found(name), verdict.as_ref().ok(), memory, occasion);
             plugins.push(report(path, name, judged.0));
             findings.extend(judged.1);
         }
@@ -299,7 +327,8 @@ fn judge(
     recorded: &InstalledFile,
     found: Found,
     verified: Option<&Verified<Bundle>>,
-    journal: Option<&Journal>,
+    memory: &Memory<'_>,
+    occasion: Occasion,
 ) -> (Condition, Option<Finding>) {
     let plugin = verified.and_then(|verified| verified.value().files.plugin(name));
     let expected = plugin.map_or(recorded.digest, |plugin| plugin.digest);
@@ -316,9 +345,22 @@ fn judge(
         Found::Regular { digest, mode, .. } => (digest, mode),
     };
     if digest != expected {
-        let entries = journal.into_iter().flat_map(|journal| journal.entries_of(path));
-        if entries.into_iter().any(|entry| entry.name == *name && entry.digest == digest) {
-            return (Condition::Interrupted, None);
+        let mut entries = memory.journal.into_iter().flat_map(|journal| journal.entries_of(path));
+        if entries.any(|entry| entry.name == *name && entry.digest == digest) {
+            let plugin = memory.unfinished.and_then(|bundle| bundle.value().files.plugin(name));
+            if plugin.is_some_and(|plugin| plugin.digest == digest) {
+                return (Condition::Interrupted, None);
+            }
+            let message = format!("`{path}/{name}` is of an interrupted installation that nothing proves today");
+            let finding = match occasion {
+                Occasion::Running => Finding::refusal(Code::DigestDrift, message),
+                // As with the installed set: a key that was exchanged meanwhile does not keep a node down.
+                Occasion::Boot => Finding::warning(Code::DigestDrift, message),
+            };
+            return (
+                Condition::Unverified,
+                Some(finding.mismatch(expected, digest).hint("run the same install again")),
+            );
         }
         let message = match recorded.owner.is_ours() {
             true => format!("`{path}/{name}` was altered"),

@@ -111,6 +111,11 @@ pub struct Journal {
     pub schema_version: Schema,
     /// The release.
     pub index: Digest,
+    /// The name that the policy's rule was matched with, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "repository")]
+    pub repository: Option<Repository>,
+    /// The digest of the evidence file: a file of an interrupted installation is believed when this proves it.
+    pub evidence: Digest,
     /// The files.
     pub entries: Vec<JournalEntry>,
 }
@@ -229,7 +234,13 @@ impl Journal {
                 Some(JournalEntry { directory, name, digest: file.digest, size: file.size, original })
             })
         });
-        Self { schema_version: Schema, index: receipt.index, entries: entries.collect() }
+        Self {
+            schema_version: Schema,
+            index: receipt.index,
+            repository: receipt.repository.clone(),
+            evidence: receipt.evidence,
+            entries: entries.collect(),
+        }
     }
 
     /// The entries of one directory.
@@ -343,7 +354,7 @@ mod tests {
         let journal = Journal::of(&receipt());
         let names: Vec<_> = journal.entries.iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(names, ["bridge", "macvlan", "vlan"]);
-        assert!(!JOURNAL.contains('/'), "{JOURNAL}");
+        assert!(!JOURNAL.contains("\"/"), "{JOURNAL}");
         assert_eq!(journal.entries_of(&HostPath::default_bin_directory()).count(), 3);
         assert_eq!(journal.entries_of(&"/opt/cni".parse().unwrap()).count(), 0);
     }

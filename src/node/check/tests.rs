@@ -26,6 +26,7 @@ struct Node {
     files: Vec<(&'static str, Vec<u8>)>,
     receipt: Receipt,
     journal: Option<Journal>,
+    unfinished: Option<Verified<Bundle>>,
     refusal: Option<Refusal>,
 }
 
@@ -56,7 +57,7 @@ impl Node {
             evidence: Digest::of(b"evidence"),
             directories: BTreeMap::from([(BIN.parse().unwrap(), installed)]),
         };
-        Self { temporary, files, receipt, journal: None, refusal: None }
+        Self { temporary, files, receipt, journal: None, unfinished: None, refusal: None }
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
@@ -84,7 +85,8 @@ impl Node {
     ) -> Report {
         let root = Root::open(self.temporary.path()).unwrap();
         let (journal, refusal) = (self.journal.as_ref(), self.refusal.as_ref());
-        let memory = Memory { receipt: &self.receipt, journal, refusal };
+        let unfinished = self.unfinished.as_ref();
+        let memory = Memory { receipt: &self.receipt, journal, unfinished, refusal };
         examine(&root, &memory, verdict, &[], occasion, prober).unwrap()
     }
 }
@@ -227,6 +229,12 @@ fn an_interrupted_installation_and_a_refused_one_are_told() {
     let reasons = vec![Reason { code: "no-signature".to_owned(), message: "nobody signed it".to_owned() }];
     node.refusal = Some(Refusal { schema_version: Schema, wanted: "ghcr.io/acme/cni:v2".to_owned(), reasons });
     for (occasion, severity) in [(Occasion::Running, Severity::Refusal), (Occasion::Boot, Severity::Warning)] {
+        // The journal alone is nobody's word.
+        node.unfinished = None;
+        let report = node.examine_with(&Ok(node.verified()), occasion, None);
+        assert_eq!(codes(&report)[2], (Code::DigestDrift, severity));
+        assert_eq!(conditions(&report), [("bridge", Condition::Unverified), ("vlan", Condition::Proven)]);
+        node.unfinished = Some(bundle(&[("bridge", &newer)]));
         let report = node.examine_with(&Ok(node.verified()), occasion, None);
         assert_eq!(codes(&report), [(Code::InterruptedInstall, severity), (Code::WantedNotInstalled, severity)]);
         assert_eq!(conditions(&report), [("bridge", Condition::Interrupted), ("vlan", Condition::Proven)]);
@@ -298,7 +306,7 @@ fn a_plugin_that_does_not_answer_is_a_finding() {
 fn a_directory_that_nothing_was_installed_in_is_told() {
     let node = Node::new();
     let root = Root::open(node.temporary.path()).unwrap();
-    let memory = Memory { receipt: &node.receipt, journal: None, refusal: None };
+    let memory = Memory { receipt: &node.receipt, journal: None, unfinished: None, refusal: None };
     let directories = [BIN, "/usr/lib/cni"].map(|path| path.parse().unwrap());
     let report = examine(&root, &memory, &Ok(node.verified()), &directories, Occasion::Boot, None).unwrap();
     assert_eq!(report.findings[0].message, "nothing was installed in `/usr/lib/cni`");
