@@ -173,7 +173,7 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
     let writing = state.write(LOCK_TIMEOUT).map_err(answer)?;
     let observed = look(Some(&writing)).map_err(answer)?;
     let plan = plan(&bundle, &observed, &wishes).map_err(Stop::Refused)?;
-    let kept = evidence.needed(&policy.needs()).to_bytes();
+    let kept = trust::keep(policy, evidence)?;
     let record = Record {
         evidence: &kept,
         policy: policy.text(),

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::chain::{self, Bundle};
-use super::evidence::Evidence;
+use super::evidence::{Evidence, EvidenceError};
 use super::policy::{Authority, Mode, Policy, Rule};
 use super::signature::{SignatureError, SigstoreBundle};
 use super::statement::COSIGN_SIGN;
@@ -152,6 +152,20 @@ pub(crate) fn is_signed(evidence: &Evidence, subject: Digest, key: super::Key, p
     signatures.find(&[authority], predicate_type).is_some()
 }
 
+/// The evidence file that a node keeps under this policy: what the policy asks for, and where that is too long, what
+/// keys of the policy signed. Anybody who may write beside an image can attach what looks like a signature, and a file
+/// that is too long to be read again would turn every later check into a failure.
+pub fn keep(policy: &Policy, evidence: Evidence) -> Result<Vec<u8>, EvidenceError> {
+    let needed = evidence.needed(&policy.needs());
+    let bytes = needed.to_bytes();
+    if bytes.len() <= Evidence::LIMIT {
+        return Ok(bytes);
+    }
+    let signed = |bundle: SigstoreBundle| policy.keys().any(|key| bundle.verify(key).is_some());
+    let bytes = needed.filtered(|document| SigstoreBundle::parse(&document.bytes).is_ok_and(signed)).to_bytes();
+    if bytes.len() <= Evidence::LIMIT { Ok(bytes) } else { Err(EvidenceError::TooLong { found: bytes.len() }) }
+}
+
 /// Compares a verified bundle with the release that its owner pinned.
 pub fn expect(bundle: &Verified<Bundle>, expected: &Digest) -> Option<Finding> {
     let found = bundle.value.index;
@@ -266,6 +280,7 @@ impl Signatures {
 mod tests {
     use super::*;
     use crate::model::media_type;
+    use crate::trust::Statement;
     use crate::trust::test_support::{Image, Signer, policy};
 
     fn decide(image: &Image, policy: &Policy, platform: &str) -> Result<Verified<Bundle>, Vec<Code>> {
@@ -289,6 +304,28 @@ mod tests {
             assert_eq!(bundle.proof().signed, Some(image.index_digest()));
             assert_eq!(bundle.value().files.platform.to_string(), platform);
         }
+    }
+
+    #[test]
+    fn what_strangers_attach_does_not_make_evidence_too_long_to_be_read_again() {
+        let (signer, stranger) = (Signer::new(), Signer::new());
+        let mut image = Image::of(&["linux/amd64"]);
+        image.sign(&signer, image.index_digest());
+        let alone = image.evidence();
+        let rules = policy(&signer, "");
+        assert_eq!(keep(&rules, alone.clone()).unwrap(), alone.to_bytes());
+        image.sign(&stranger, image.index_digest());
+        let both = image.evidence();
+        assert_eq!(keep(&rules, both.clone()).unwrap(), both.to_bytes(), "the policy of tomorrow may know this key");
+        // A quotation mark is one byte in a signature document and up to four in the file.
+        for number in 0..8 {
+            let mut bundle = stranger.bundle(&Statement::image_signature(&number.to_string(), &image.index_digest()));
+            bundle.splice(1..1, format!(r#""x":"{}","#, r#"\""#.repeat(40_000)).into_bytes());
+            image.attach(&bundle);
+        }
+        assert!(image.evidence().to_bytes().len() > Evidence::LIMIT);
+        assert_eq!(keep(&rules, image.evidence()).unwrap(), alone.to_bytes());
+        assert!(Evidence::parse(&keep(&rules, image.evidence()).unwrap()).is_ok());
     }
 
     #[test]

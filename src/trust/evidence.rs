@@ -154,11 +154,16 @@ impl Evidence {
 
     /// The same evidence with the signatures and attestations alone that a policy asks for: what is worth keeping.
     #[must_use]
-    pub fn needed(mut self, needs: &Needs) -> Self {
-        self.signatures.retain(|entry| {
+    pub fn needed(self, needs: &Needs) -> Self {
+        self.filtered(|entry| {
             let claim = SigstoreBundle::claim_of(&entry.bytes);
             claim.is_some_and(|claim| needs.predicate_types.contains(&claim.predicate_type))
-        });
+        })
+    }
+
+    /// The same evidence with these signatures and attestations alone.
+    pub(super) fn filtered(mut self, keep: impl FnMut(&SignatureDocument) -> bool) -> Self {
+        self.signatures.retain(keep);
         self
     }
 

@@ -16,7 +16,7 @@ pub(crate) mod test_support;
 pub use chain::Bundle;
 #[cfg(test)]
 pub(crate) use evaluate::is_signed;
-pub use evaluate::{Proof, Strength, Verified, expect, verify};
+pub use evaluate::{Proof, Strength, Verified, expect, keep, verify};
 pub use evidence::{Evidence, EvidenceBuilder, EvidenceError, SignatureDocument};
 pub use policy::{Mode, Needs, Policy, PolicyError, Rule};
 #[cfg(feature = "publish")]

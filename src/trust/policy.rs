@@ -256,6 +256,11 @@ impl Policy {
         self.denied.contains(digest)
     }
 
+    /// Every key that some rule trusts.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.rules.iter().flat_map(|rule| &rule.authorities).map(|authority| &authority.key)
+    }
+
     /// What has to be collected so that any of the rules can decide.
     pub fn needs(&self) -> Needs {
         let attestations = self.rules.iter().flat_map(|rule| &rule.attestations);

@@ -19,7 +19,7 @@ impl Signer {
         self.0.public_key_der().expect("a key that was just made").to_pem()
     }
 
-    fn bundle(&self, payload: &[u8]) -> Vec<u8> {
+    pub(crate) fn bundle(&self, payload: &[u8]) -> Vec<u8> {
         let signature = self.0.sign(&pae(media_type::IN_TOTO, payload)).expect("a key that was just made");
         write_bundle(payload, signature.as_bytes(), "hint")
     }
