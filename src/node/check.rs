@@ -17,6 +17,7 @@ use super::receipt::{InstalledDirectory, InstalledFile, Journal, Receipt, Refusa
 use super::root::{HostPath, Root};
 use super::state::{Reading, State};
 use crate::bundle::PluginFile;
+use crate::disk::DiskError;
 use crate::model::{BundleName, Code, Digest, Finding, Platform, PluginName, Repository, Severity, visible};
 use crate::trust::{Bundle, Evidence, Policy, Strength, Verified, verify};
 
@@ -190,8 +191,14 @@ impl Claim<'_> {
         reading: &Reading,
         question: &Question<'_>,
     ) -> Result<Result<Verified<Bundle>, Vec<Finding>>, NodeError> {
-        let evidence = reading.evidence(&self.evidence)?;
-        Ok(self.judge(evidence.as_deref(), question))
+        match reading.evidence(&self.evidence) {
+            Ok(evidence) => Ok(self.judge(evidence.as_deref(), question)),
+            // Something else stands where evidence was: that is an answer.
+            Err(NodeError::Disk(error @ (DiskError::TooLong { .. } | DiskError::NotRegular { .. }))) => {
+                Ok(Err(vec![Finding::refusal(Code::NoEvidence, error.to_string()).hint("install it again")]))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn judge(&self, evidence: Option<&[u8]>, question: &Question<'_>) -> Result<Verified<Bundle>, Vec<Finding>> {

@@ -390,7 +390,11 @@ fn a_check_repeats_the_proof_with_the_policy_of_today() {
     another.sign(&signer, another.index_digest());
     std::fs::write(&evidence, another.evidence().to_bytes()).unwrap();
     assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::NoLongerTrusted, Code::NoEvidence]);
+    std::fs::File::options().write(true).open(&evidence).unwrap().set_len(1 << 40).unwrap();
+    assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::NoLongerTrusted, Code::NoEvidence]);
     std::fs::remove_file(&evidence).unwrap();
+    assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::NoLongerTrusted, Code::NoEvidence]);
+    symlink("/dev/zero", &evidence).unwrap();
     assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::NoLongerTrusted, Code::NoEvidence]);
     std::fs::set_permissions(host.path().join("var/lib/cnister"), std::fs::Permissions::from_mode(0o777)).unwrap();
     assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::StateNotPrivate]);
