@@ -130,6 +130,10 @@ pub(super) fn find(directory: &Directory, name: &PluginName) -> Result<Found, Di
         Err(error) if error.is_not_found() => return Ok(Found::Absent),
         Err(error) => return Err(error),
     };
+    // A sparse file of any length costs nothing to make; reading a gigabyte of each would hold up a boot.
+    if opened.size > FileManifest::MAX_PLUGIN_SIZE {
+        return Ok(Found::Other(FileKind::Oversized));
+    }
     // One byte past the limit: a file that grows while it is read is not hashed for ever.
     let failed = |source: io::Error| DiskError::Io { action: "read".to_owned(), path: opened.shown.clone(), source };
     let (digest, size) = hash(&mut (&opened.file).take(FileManifest::MAX_PLUGIN_SIZE + 1)).map_err(failed)?;
