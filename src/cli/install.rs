@@ -350,7 +350,9 @@ fn keep(arguments: &Arguments, policy: &Policy, findings: &[Finding]) -> Result<
         patience: LOCK_TIMEOUT,
     };
     let checked = check(&root, &question)?;
-    let wrong: Vec<_> = checked.findings.into_iter().filter(Finding::is_refusal).collect();
+    // What a rule with `mode: warn` once admitted is no proven set: there is nothing to fall back on.
+    let nothing_proven = |finding: &Finding| finding.is_refusal() || finding.code == Code::Unproven;
+    let wrong: Vec<_> = checked.findings.into_iter().filter(nothing_proven).collect();
     if !wrong.is_empty() {
         return Ok(Some(wrong));
     }

@@ -127,6 +127,7 @@ codes! {
     NotASignature "not-a-signature" "An attestation (an SBOM, say) stands where a signature is required."
     MalformedSignature "malformed-signature" "A signature document cannot be read or has an unsupported form."
     ManifestNotSigned "manifest-not-signed" "The platform's manifest is neither signed nor listed by a signed index."
+    IndexNotSigned "index-not-signed" "The policy denies digests, and only the platform's manifest is signed: the index may be a denied one in another wrapping."
     NotABundle "not-a-bundle" "The image is not a cnister bundle."
     NotTheManifest "not-the-manifest" "A document is an index and a manifest at once, or not the kind its media type says."
     NestedIndex "nested-index" "The index lists another index."

@@ -105,8 +105,8 @@ pub fn verify(
         return Err(vec![Finding::refusal(Code::DeniedByRule, format!("rule `{}` denies it", rule.name()))]);
     }
     let bundle = chain::walk(evidence, platform).map_err(|finding| vec![finding])?;
-    if let Some(denied) = [bundle.index, bundle.manifest].iter().find(|digest| policy.denies(digest)) {
-        return Err(vec![Finding::refusal(Code::DeniedByRule, format!("the policy denies {denied}"))]);
+    if let Some(finding) = denied(policy, &bundle) {
+        return Err(vec![finding]);
     }
     check_release(rule, &bundle).map_err(|finding| vec![finding])?;
 
@@ -127,6 +127,19 @@ pub fn verify(
                 Finding::refusal(Code::NoSignature, message).mismatch(visible(&attestation.predicate_type), "none"),
             );
         }
+    }
+    // The manifest of a denied release is signed, too, and anybody can list it in another index or serve it alone.
+    if policy.denies_digests() && signed.is_some_and(|(_, digest)| digest == bundle.manifest) {
+        let message = "the policy denies digests, and nobody signed the index: it may list what a denied release lists";
+        let hint = "sign the index: cnister sign --key cosign.key REF";
+        refusals.push(
+            Finding::refusal(Code::IndexNotSigned, message)
+                .mismatch(
+                    format_args!("a signature over index {}", bundle.index),
+                    format_args!("over manifest {}", bundle.manifest),
+                )
+                .hint(hint),
+        );
     }
     let strength = match (refusals.is_empty(), rule.mode) {
         (true, _) => Strength::Proven,
@@ -173,6 +186,15 @@ pub fn expect(bundle: &Verified<Bundle>, expected: &Digest) -> Option<Finding> {
         Finding::refusal(Code::OtherRelease, "the image is signed, and it is not the release that was asked for")
             .mismatch(expected, found)
     })
+}
+
+/// The first digest of the chain that the policy denies, from the release down to single files.
+fn denied(policy: &Policy, bundle: &Bundle) -> Option<Finding> {
+    let documents = [("index", bundle.index), ("manifest", bundle.manifest), ("bundle.json", bundle.manifest_json)];
+    let documents = documents.into_iter().map(|(what, digest)| (what.to_owned(), digest));
+    let files = bundle.files.plugins.iter().map(|plugin| (format!("plugin `{}`,", plugin.name), plugin.digest));
+    let (what, digest) = documents.chain(files).find(|(_, digest)| policy.denies(digest))?;
+    Some(Finding::refusal(Code::DeniedByRule, format!("the policy denies {what} {digest}")))
 }
 
 fn check_release(rule: &Rule, bundle: &Bundle) -> Result<(), Finding> {
@@ -304,6 +326,28 @@ mod tests {
             assert_eq!(bundle.proof().signed, Some(image.index_digest()));
             assert_eq!(bundle.value().files.platform.to_string(), platform);
         }
+    }
+
+    #[test]
+    fn a_denied_release_is_denied_in_every_wrapping() {
+        let signer = Signer::new();
+        let mut image = Image::of(&["linux/amd64", "linux/arm64"]);
+        for subject in [image.index_digest(), image.manifest_digest(0)] {
+            image.sign(&signer, subject);
+        }
+        let (index, manifest) = (image.index_digest(), image.manifest_digest(0));
+        let plugin = Digest::of(b"");
+        let document = Digest::of(&crate::model::json::canonical(image.files(0)));
+        let denying = |digest: Digest| policy(&signer, &format!("deny: [\"{digest}\"]\n"));
+        for digest in [index, manifest, plugin, document] {
+            assert_eq!(codes(&image, &denying(digest), "linux/amd64"), [Code::DeniedByRule], "{digest}");
+        }
+        assert_eq!(codes(&image, &denying(Digest::of(b"another")), "linux/amd64"), []);
+        // The same signed manifest in an index that nobody signed.
+        image.index["annotations"] = serde_json::json!({"a": "b"});
+        assert_eq!(codes(&image, &denying(manifest), "linux/amd64"), [Code::DeniedByRule]);
+        assert_eq!(codes(&image, &denying(index), "linux/amd64"), [Code::IndexNotSigned]);
+        assert_eq!(codes(&image, &policy(&signer, ""), "linux/amd64"), []);
     }
 
     #[test]

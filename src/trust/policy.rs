@@ -256,6 +256,11 @@ impl Policy {
         self.denied.contains(digest)
     }
 
+    /// Whether the policy denies any digest.
+    pub(super) fn denies_digests(&self) -> bool {
+        !self.denied.is_empty()
+    }
+
     /// Every key that some rule trusts.
     pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
         self.rules.iter().flat_map(|rule| &rule.authorities).map(|authority| &authority.key)
