@@ -119,9 +119,13 @@ impl Directory {
             let opened = parent.filter(|parent| !parent.as_os_str().is_empty());
             let opened = opened.map(|parent| self.descend(parent, resolve)).transpose()?;
             let parent = opened.as_ref().unwrap_or(self);
-            parent.create_child(name, mode)?;
+            match parent.create_child(name, mode) {
+                Ok(_) => created.push(reached.clone()),
+                // Another process was faster; what it made is looked at like anything that was there before.
+                Err(error) if error.is_there_already() => {}
+                Err(error) => return Err(error),
+            }
             parent.sync()?;
-            created.push(reached.clone());
         }
         Ok((self.descend(path, resolve)?, created))
     }
@@ -304,6 +308,19 @@ mod tests {
 
     fn text(error: &DiskError, root: &tempfile::TempDir) -> String {
         error.to_string().replace(root.path().to_str().unwrap(), "ROOT")
+    }
+
+    #[test]
+    fn several_may_create_the_same_directories_at_once() {
+        let (_temporary, directory) = held();
+        for round in 0..50 {
+            let path = format!("{round}/a/b/c/d");
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| directory.descend_or_create(Path::new(&path), 0o755, Resolve::Beneath).unwrap());
+                }
+            });
+        }
     }
 
     #[test]

@@ -64,6 +64,11 @@ impl DiskError {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
+    /// Whether the reason is that something has the name already.
+    pub fn is_there_already(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists)
+    }
+
     /// The finding that the error is, where it is an answer rather than a failure to find out.
     pub fn finding(&self) -> Option<Finding> {
         matches!(self, Self::Escapes { .. }).then(|| Finding::refusal(Code::PathEscapes, self.to_string()))
