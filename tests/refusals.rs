@@ -322,6 +322,35 @@ fn evidence_that_does_not_match_is_ignored_and_none_is_refused() {
     assert!(run.stdout.contains(&digest), "{}", run.stdout);
 }
 
+#[test]
+fn directories_that_lie_in_each_other_are_refused() {
+    let scene = Scene::new();
+    if image::signed(&scene, &NAMES).is_none() {
+        return;
+    }
+    node(&scene);
+    let before = scene.tree("root");
+    let install = |words: &str| scene.say(&format!("install --key cosign.pub --root root {words} oci:layout"));
+    for words in [
+        "--state-dir /opt/cni/bin",
+        "--state-dir /opt/cni/bin/.cnister",
+        "--bin-dir /var/lib/cnister/evidence",
+        "--policy-dir /opt/cni/bin",
+    ] {
+        expect(&install(words), 2, &["error: the ", "hint: name another one"]);
+    }
+    assert_eq!(scene.tree("root"), before);
+    fs::create_dir(scene.at("root/usr")).unwrap();
+    symlink("../opt/cni/bin", scene.at("root/usr/bin")).unwrap();
+    let two = "install --key cosign.pub --root root --bin-dir /usr/bin --bin-dir /opt/cni/bin oci:layout";
+    refused_install(&scene, two, "two names of one plugin directory");
+    refused_install(
+        &scene,
+        "install --key cosign.pub --root root --bin-dir /opt/cni/bin --state-dir /usr/bin oci:layout",
+        "is the state directory",
+    );
+}
+
 /// Lays the bundle's files out as its own container would, in `staged`.
 fn stage(scene: &Scene) {
     scene.must("pull oci:layout -o unpacked-layout");

@@ -20,7 +20,7 @@ use super::verify::unproven;
 use crate::model::{Code, Digest, Finding, Platform, PluginName, Reference, Repository, visible};
 use crate::node::{
     ForeignRule, Layer, NodeError, Observed, Occasion, Payload, Plan, Question, Record, Refusal, Staged, State, Step,
-    Wishes, apply, check, observe, plan,
+    Wishes, apply, check, check_apart, observe, plan,
 };
 use crate::oci::{Platforms, collect};
 use crate::trust::{self, Bundle, Evidence, Policy, Proof, Strength, Verified};
@@ -152,12 +152,14 @@ fn answer(error: NodeError) -> Stop {
 }
 
 fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
+    check_paths(arguments).map_err(Stop::Failed)?;
     let name = arguments.owner.name(arguments.reference.as_ref());
     let (origin, bundle, evidence) = prove(arguments, policy, name.as_ref())?;
     if let Some(finding) = arguments.owner.expect.and_then(|expected| trust::expect(&bundle, &expected)) {
         return Err(Stop::Refused(vec![finding]));
     }
     let root = arguments.node.open_root()?;
+    check_apart(&root, &arguments.node.state_dir, &arguments.bin_dir).map_err(answer)?;
     let wishes = Wishes { foreign: arguments.foreign.clone().unwrap_or_default(), only: only(&arguments.only) };
     let look = |state: Option<&crate::node::Reading>| -> Result<Observed, NodeError> {
         observe(&root, state, &arguments.bin_dir, &bundle.value().files)
@@ -188,6 +190,22 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
     let mut go_on = |_: &_| ControlFlow::Continue(());
     apply(&root, &writing, &plan, payload.as_mut(), &record, &mut go_on).map_err(answer)?;
     Ok(report(Outcome::Installed, &bundle, &plan))
+}
+
+/// A runtime calls any file of a plugin directory, and the state directory is swept: neither may lie in the other.
+fn check_paths(arguments: &Arguments) -> Result<(), Failure> {
+    let (state, policy) = (&arguments.node.state_dir, &arguments.node.policy_dir);
+    for bin in &arguments.bin_dir {
+        if bin.holds(state) || state.holds(bin) {
+            let message = format!("the state directory `{state}` and the plugin directory `{bin}` lie in each other");
+            return Err(Failure::request(message).hint("name another one with --state-dir"));
+        }
+        if bin.holds(policy) {
+            let message = format!("the policy directory `{policy}` lies in the plugin directory `{bin}`");
+            return Err(Failure::request(message).hint("name another one with --policy-dir"));
+        }
+    }
+    Ok(())
 }
 
 fn only(names: &[PluginName]) -> Option<BTreeSet<PluginName>> {

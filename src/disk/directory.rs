@@ -233,6 +233,15 @@ impl Directory {
         Ok(Ownership { uid: stat.st_uid, mode: stat.st_mode & 0o7777 })
     }
 
+    /// Whether both are one directory, by whatever names they were reached.
+    pub fn is_same(&self, other: &Self) -> Result<bool, DiskError> {
+        let identity = |directory: &Self| {
+            let stat = fs::fstat(&directory.handle).map_err(|errno| io_error("look at", &directory.shown, errno))?;
+            Ok((stat.st_dev, stat.st_ino))
+        };
+        Ok(identity(self)? == identity(other)?)
+    }
+
     pub(super) fn shown_path(&self, path: &Path) -> String {
         let path = path.to_string_lossy();
         let separator = if self.shown.ends_with('/') { "" } else { "/" };

@@ -29,7 +29,7 @@ pub use check::{Condition, Installed, Occasion, PluginReport, Question, Report, 
 pub use decide::{ForeignRule, Wishes, plan};
 pub use error::NodeError;
 pub use layer::Layer;
-pub use observe::{Found, Observed, ObservedDirectory, observe};
+pub use observe::{Found, Observed, ObservedDirectory, check_apart, observe};
 pub use payload::{Payload, Take};
 pub use plan::{Change, Plan, Step};
 pub use ready::{ReadyFile, ReadyFileError};

@@ -13,7 +13,7 @@ use super::state::Reading;
 use super::transfer::hash;
 use crate::bundle::FileManifest;
 use crate::disk::{Directory, DiskError, FileKind};
-use crate::model::{Digest, PluginName};
+use crate::model::{Code, Digest, Finding, PluginName};
 
 /// The name of the directory that holds unfinished files. A runtime calls any file of a plugin directory, hidden names
 /// included; a directory it cannot.
@@ -86,6 +86,28 @@ pub fn observe(
         directories.push(observe_directory(root, path, names)?);
     }
     Ok(Observed { directories, receipt, journal })
+}
+
+/// Refuses two names for one plugin directory, and a plugin directory that is the state directory: what is staged, kept
+/// or cleaned up under one name would be removed under the other. It changes nothing.
+pub fn check_apart(root: &Root, state: &HostPath, paths: &[HostPath]) -> Result<(), NodeError> {
+    let state = root.directory(state)?;
+    let mut known: Vec<(&HostPath, Directory)> = Vec::new();
+    for path in paths.iter().collect::<BTreeSet<_>>() {
+        let Some(directory) = root.directory(path)? else { continue };
+        if state.as_ref().map(|state| state.is_same(&directory)).transpose()?.unwrap_or(false) {
+            let message = format!("plugin directory `{path}` is the state directory");
+            return Err(Finding::refusal(Code::InTheWay, message).into());
+        }
+        for (other, seen) in &known {
+            if seen.is_same(&directory)? {
+                let message = format!("`{other}` and `{path}` are two names of one plugin directory");
+                return Err(Finding::refusal(Code::InTheWay, message).hint("give one --bin-dir of them").into());
+            }
+        }
+        known.push((path, directory));
+    }
+    Ok(())
 }
 
 /// Looks at these names in one plugin directory.

@@ -47,6 +47,11 @@ impl HostPath {
         &self.0
     }
 
+    /// Whether `other` is this directory or lies below it.
+    pub fn holds(&self, other: &Self) -> bool {
+        other.0.strip_prefix(&self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// The path from the root on.
     pub fn relative(&self) -> &Path {
         Path::new(self.0.trim_start_matches('/'))
@@ -127,6 +132,16 @@ impl Root {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn knows_what_lies_below() {
+        let path = |text: &str| text.parse::<HostPath>().unwrap();
+        for (outer, inner, expected) in
+            [("/a", "/a", true), ("/a", "/a/b", true), ("/a/b", "/a", false), ("/a", "/ab", false), ("/a/", "/a", true)]
+        {
+            assert_eq!(path(outer).holds(&path(inner)), expected, "{outer} {inner}");
+        }
+    }
 
     #[test]
     fn host_paths_are_absolute_and_plain() {
