@@ -323,6 +323,27 @@ fn evidence_that_does_not_match_is_ignored_and_none_is_refused() {
 }
 
 #[test]
+fn what_was_only_admitted_is_not_kept_as_a_proven_set() {
+    let scene = Scene::new();
+    let Some(digest) = image::signed(&scene, &NAMES) else { return };
+    node(&scene);
+    scene.write(
+        "warn.yaml",
+        "apiVersion: cnister.dev/v1\nkind: Policy\nrules:\n  - {name: any, images: [\"**\"], mode: warn}\n",
+    );
+    scene.must("install --policy warn.yaml --root root oci:layout");
+    let checked = scene.must("check --root root");
+    expect(&checked, 0, &["unproven", "yes, although not every file is proven"]);
+    assert!(!checked.stdout.contains("the one that was signed"), "{}", checked.stdout);
+    let other = cnister::model::Digest::of(b"another release");
+    let keep = format!("--on-refusal keep --root root --expect {other} oci:layout");
+    refused_install(&scene, &format!("install --policy warn.yaml {keep}"), "unproven");
+    // The same files, and a policy that proves them.
+    expect(&scene.say(&format!("install --key cosign.pub {keep}")), 0, &["other-release", "NOT installed"]);
+    assert!(checked.stdout.starts_with(&digest));
+}
+
+#[test]
 fn directories_that_lie_in_each_other_are_refused() {
     let scene = Scene::new();
     if image::signed(&scene, &NAMES).is_none() {
