@@ -88,8 +88,11 @@ fn become_nobody() {
     let _ = thread::set_thread_res_uid(user, user, user);
 }
 
-/// What answering VERSION never needs. A plugin that tries is told that it may not, rather than killed, because
-/// libraries try things.
+/// What answering VERSION never needs, besides what [`conditional`] names. A plugin that tries is told that it may not,
+/// rather than killed, because libraries try things.
+///
+/// Names and modes of files are among it: in a container without capabilities the plugin is root still, and owns what
+/// it could rename, truncate or remove.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const REFUSED_CALLS: &[&str] = &[
     "socket",
@@ -107,7 +110,11 @@ const REFUSED_CALLS: &[&str] = &[
     "process_vm_readv",
     "process_vm_writev",
     "pidfd_getfd",
+    "pidfd_send_signal",
     "kill",
+    "tkill",
+    "rt_sigqueueinfo",
+    "rt_tgsigqueueinfo",
     "mount",
     "umount2",
     "move_mount",
@@ -130,14 +137,100 @@ const REFUSED_CALLS: &[&str] = &[
     "kexec_load",
     "kexec_file_load",
     "reboot",
+    "open_by_handle_at",
+    "truncate",
+    "ftruncate",
+    "unlinkat",
+    "renameat",
+    "renameat2",
+    "linkat",
+    "symlinkat",
+    "mkdirat",
+    "mknodat",
+    "fchmod",
+    "fchmodat",
+    "fchmodat2",
+    "fchown",
+    "fchownat",
+    "utimensat",
+    "setxattr",
+    "lsetxattr",
+    "fsetxattr",
+    "removexattr",
+    "lremovexattr",
+    "fremovexattr",
 ];
+
+/// The same under the names that only this architecture has.
+#[cfg(target_arch = "x86_64")]
+const REFUSED_OLD_CALLS: &[&str] = &[
+    "fork",
+    "vfork",
+    "creat",
+    "unlink",
+    "rmdir",
+    "rename",
+    "link",
+    "symlink",
+    "mkdir",
+    "mknod",
+    "chmod",
+    "chown",
+    "lchown",
+    "utime",
+    "utimes",
+    "futimesat",
+];
+#[cfg(target_arch = "aarch64")]
+const REFUSED_OLD_CALLS: &[&str] = &[];
+
+/// What has an older form that a filter can look into: libraries fall back on it when these are not there.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const MISSING_CALLS: &[&str] = &["clone3", "openat2"];
+
+/// `CLONE_THREAD` (clone(2)): what makes a thread rather than a process.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const CLONE_THREAD: u32 = 0x0001_0000;
+
+/// Refuses new processes, which would outlive the answer; opening for writing, which RLIMIT_FSIZE does not keep from
+/// emptying a file; and reaching other processes.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn conditional() -> Vec<serde_json::Value> {
+    use rustix::fs::OFlags;
+    use serde_json::json;
+
+    let rule = |call: &str, index: u8, op: serde_json::Value, value: u32| json!({"syscall": call, "args": [{"index": index, "type": "dword", "op": op, "val": value}]});
+    let mut rules = vec![
+        rule("clone", 0, json!({"masked_eq": CLONE_THREAD}), 0),
+        rule("tgkill", 0, json!("ne"), std::process::id()),
+        rule("prlimit64", 0, json!("ne"), 0),
+    ];
+    let opens: &[(&str, u8)] =
+        if cfg!(target_arch = "x86_64") { &[("openat", 2), ("open", 1)] } else { &[("openat", 2)] };
+    let (write, both) = (OFlags::WRONLY.bits(), OFlags::RDWR.bits());
+    let (create, truncate) = (OFlags::CREATE.bits(), OFlags::TRUNC.bits());
+    for (call, index) in opens {
+        for (mask, value) in [(write | both, write), (write | both, both), (create, create), (truncate, truncate)] {
+            rules.push(rule(call, *index, json!({"masked_eq": mask}), value));
+        }
+    }
+    rules
+}
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 fn filter_system_calls() -> io::Result<()> {
+    use rustix::io::Errno;
+
+    let refused = REFUSED_CALLS.iter().chain(REFUSED_OLD_CALLS).map(|name| serde_json::json!({"syscall": name}));
+    apply_filter(Errno::PERM, refused.chain(conditional()).collect())?;
+    apply_filter(Errno::NOSYS, MISSING_CALLS.iter().map(|name| serde_json::json!({"syscall": name})).collect())
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn apply_filter(errno: rustix::io::Errno, calls: Vec<serde_json::Value>) -> io::Result<()> {
     let architecture = std::env::consts::ARCH.try_into().map_err(io::Error::other)?;
-    let calls: Vec<_> = REFUSED_CALLS.iter().map(|name| serde_json::json!({"syscall": name})).collect();
     let filter = serde_json::json!({"plugin": {
-        "mismatch_action": "allow", "match_action": {"errno": rustix::io::Errno::PERM.raw_os_error()}, "filter": calls,
+        "mismatch_action": "allow", "match_action": {"errno": errno.raw_os_error()}, "filter": calls,
     }});
     let compiled = seccompiler::compile_from_json(filter.to_string().as_bytes(), architecture);
     let program = compiled.map_err(io::Error::other)?.remove("plugin").unwrap_or_default();

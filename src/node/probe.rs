@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use serde::{Deserialize, Serialize};
 
 use super::confine::Obstacle;
@@ -202,21 +202,22 @@ fn read_answer(mut output: ChildStdout, deadline: Instant) -> Result<Vec<u8>, St
     }
 }
 
-/// Waits for the end of the process, and ends it and what it started when that takes too long.
+/// Waits for the end of the process, then ends what it started; where its end takes too long, it is ended too.
 fn finish(child: &mut Child, deadline: Option<Instant>) -> io::Result<ExitStatus> {
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let mut pause = Duration::from_millis(1);
-    while let Some(left) = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
-        }
-        if left.is_zero() {
+    while let (Some(pid), Some(deadline)) = (group, deadline) {
+        // Only looked at: until it is waited for below, its number and that of its group are nobody else's.
+        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let left = deadline.saturating_duration_since(Instant::now());
+        if waitid(WaitId::Pid(pid), ended)?.is_some() || left.is_zero() {
             break;
         }
         // Its output is closed: it is ending, and this is rarely reached.
         std::thread::sleep(pause.min(left));
         pause = (pause * 2).min(Duration::from_millis(50));
     }
-    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+    if let Some(group) = group {
         let _ = kill_process_group(group, Signal::KILL);
     }
     child.wait()

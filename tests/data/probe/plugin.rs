@@ -51,8 +51,34 @@ fn main() {
         b"hang" => std::thread::sleep(std::time::Duration::from_secs(600)),
         b"close and hang" => {
             use std::os::unix::process::CommandExt;
-            let error = std::process::Command::new("sleep").arg("600").stdout(std::process::Stdio::null()).exec();
+            // Opening another place to write to is refused; standard error leads nowhere already.
+            let nowhere = std::os::fd::AsFd::as_fd(&std::io::stderr()).try_clone_to_owned().expect("a descriptor");
+            let error = std::process::Command::new("sleep").arg("600").stdout(nowhere).exec();
             panic!("{error}");
+        }
+        b"misuse" => {
+            use std::fs;
+            use std::os::unix::fs::{PermissionsExt, symlink};
+            let at = "/dev/shm/cnister-probe-misuse";
+            let errno = |result: std::io::Result<()>| match result {
+                Ok(()) => "0".to_owned(),
+                Err(error) => error.raw_os_error().unwrap_or(-1).to_string(),
+            };
+            let tried = [
+                ("create", fs::File::create(format!("{at}/new")).map(drop)),
+                ("truncate", fs::File::options().write(true).truncate(true).open(format!("{at}/file")).map(drop)),
+                ("remove", fs::remove_file(format!("{at}/file"))),
+                ("rename", fs::rename(format!("{at}/file"), format!("{at}/other"))),
+                ("link", symlink("/", format!("{at}/link"))),
+                ("directory", fs::create_dir(format!("{at}/directory"))),
+                ("mode", fs::set_permissions(format!("{at}/file"), fs::Permissions::from_mode(0o777))),
+                ("process", std::process::Command::new("/bin/true").spawn().map(drop)),
+                ("thread", std::thread::Builder::new().spawn(|| ()).map(drop)),
+                ("read", fs::read("/proc/self/status").map(drop)),
+            ];
+            let facts: Vec<_> =
+                tried.into_iter().map(|(what, result)| format!("\"{what}-{}\"", errno(result))).collect();
+            print!(r#"{{"cniVersion":"1.0.0","supportedVersions":[{}]}}"#, facts.join(","));
         }
         b"write" => drop(std::fs::write("/dev/shm/cnister-probe-canary", b"x")),
         b"fail" => std::process::exit(7),
