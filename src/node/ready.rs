@@ -37,12 +37,17 @@ impl ReadyFile {
 
     /// Says that the answer was no, or that nobody watches any more.
     pub fn say_unready(&self) -> Result<(), DiskError> {
-        Directory::open(&self.directory)?.remove(&self.name)
+        match Directory::open(&self.directory) {
+            Ok(directory) => directory.remove(&self.name),
+            // Where nothing was installed yet, nothing says ready.
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the last answer was yes and still counts at `now`.
     pub fn is_ready(&self, now: SystemTime) -> Result<bool, DiskError> {
-        match Directory::open(&self.directory)?.read(&self.name, 32) {
+        match Directory::open(&self.directory).and_then(|directory| directory.read(&self.name, 32)) {
             Ok(text) => Ok(counts(&text, now)),
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),
@@ -67,6 +72,15 @@ fn counts(text: &[u8], now: SystemTime) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_without_a_state_directory_is_not_ready() {
+        let temporary = tempfile::tempdir().unwrap();
+        let file = ReadyFile::new(&temporary.path().join("none/ready")).unwrap();
+        assert!(!file.is_ready(SystemTime::now()).unwrap());
+        file.say_unready().unwrap();
+        assert!(file.say_ready(SystemTime::now(), Duration::from_secs(1)).is_err());
+    }
 
     #[test]
     fn a_good_answer_counts_until_the_next_but_one() {
