@@ -11,7 +11,7 @@ use super::image;
 use super::policy::load_policy;
 use super::report::bytes;
 use super::terminal::{Exit, Failure, Terminal};
-use crate::model::{Digest, Platform, Reference};
+use crate::model::{Digest, Platform, Reference, visible};
 use crate::oci::{CollectError, Platforms, collect};
 use crate::trust::{COSIGN_SIGN, Evidence, EvidenceError, Needs};
 
@@ -83,6 +83,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.digest)?;
-        writeln!(f, "{}: {}, {} signatures", self.file.display(), bytes(self.bytes), self.signatures)
+        let file = self.file.to_string_lossy();
+        writeln!(f, "{}: {}, {} signatures", visible(&file), bytes(self.bytes), self.signatures)
     }
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::password;
 use super::terminal::{Exit, Failure, Terminal};
+use crate::model::visible;
 use crate::publish::keys::SigningKey;
 
 /// Makes a P-256 key pair in cosign's form: PREFIX.key (encrypted) and PREFIX.pub.
@@ -64,7 +65,8 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "private key: {} (encrypted)", self.private_key.display())?;
-        writeln!(f, "public key:  {} ({})", self.public_key.display(), self.fingerprint)
+        let [private, public] = [&self.private_key, &self.public_key].map(|path| path.to_string_lossy());
+        writeln!(f, "private key: {} (encrypted)", visible(&private))?;
+        writeln!(f, "public key:  {} ({})", visible(&public), self.fingerprint)
     }
 }

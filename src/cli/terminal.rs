@@ -108,22 +108,28 @@ impl Terminal {
 
     /// Prints why there is no answer, cause by cause.
     pub(super) fn failure(&self, failure: &Failure) -> Exit {
-        let mut text = format!("error: {}", failure.error);
-        let mut cause = failure.error.source();
-        while let Some(error) = cause {
-            let words = error.to_string();
-            // Some libraries repeat their cause in their own words.
-            if !text.ends_with(&words) {
-                text.push_str(&format!(": {words}"));
-            }
-            cause = error.source();
-        }
+        let mut text = format!("error: {}", with_causes(failure.error.as_ref()));
         if let Some(hint) = failure.hint.clone().or_else(|| known_hint(failure.error.as_ref())) {
             text.push_str(&format!("\nhint: {hint}"));
         }
         self.remark(&text);
         failure.exit
     }
+}
+
+/// An error and its causes on one line; a line feed in a file's name cannot begin another.
+pub(super) fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        // Some libraries repeat their cause in their own words.
+        if !text.ends_with(&words) {
+            text.push_str(&format!(": {words}"));
+        }
+        cause = error.source();
+    }
+    visible(&text).into_owned()
 }
 
 /// What the error itself says can be done, wherever in the chain it stands.
@@ -147,6 +153,15 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_is_one_line_with_each_cause_once() {
+        let source = std::io::Error::other("no such thing");
+        let error = OciError::Io { origin: "oci:a\nyes: b".to_owned(), action: "read it".to_owned(), source };
+        assert_eq!(with_causes(&error), "cannot read it in oci:a\\u{a}yes: b: no such thing");
+        let error = std::io::Error::other(std::io::Error::other("twice"));
+        assert_eq!(with_causes(&error), "twice");
+    }
 
     #[test]
     fn names_from_outside_cannot_move_the_cursor() {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 
 use super::check::AskedArguments;
-use super::terminal::{Exit, Failure, Terminal};
+use super::terminal::{Exit, Failure, Terminal, with_causes};
 use crate::node::{NodeError, Occasion, ReadyFile, Report, watch};
 
 /// Checks this node at once and then at every interval, until SIGTERM or SIGINT.
@@ -43,11 +43,11 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         let now = SystemTime::now();
         let (good, text) = match &checked {
             Ok(report) => (report.is_good() && !report.wanted_is_missing(), report.to_string()),
-            Err(error) => (false, format!("error: {error}\n")),
+            Err(error) => (false, format!("error: {}\n", with_causes(error))),
         };
         let said = if good { file.say_ready(now, interval) } else { file.say_unready() };
         if let Err(error) = said {
-            terminal.remark(&format!("warning: cannot say whether the node is ready: {error}"));
+            terminal.remark(&format!("warning: cannot say whether the node is ready: {}", with_causes(&error)));
         }
         // A log that repeats itself every minute is not read.
         if before.as_ref() != Some(&text) {
