@@ -12,7 +12,7 @@ use super::terminal::{Exit, Failure, Terminal};
 use super::{image, password};
 use crate::model::{Digest, Location, Reference};
 use crate::oci::{LayoutWriter, Registry, Sink};
-use crate::publish::keys::KeyFile;
+use crate::publish::keys::{KeyError, KeyFile};
 use crate::publish::sign::{Signed, sign};
 
 /// Signs an image with a key: its index and every platform's manifest.
@@ -53,11 +53,12 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     };
     let pem = read_text(&arguments.key)
         .map_err(|error| Failure::could_not(format!("cannot read `{}`: {error}", arguments.key.display())))?;
-    let key = match KeyFile::parse(pem.as_bytes()).map_err(Failure::request)? {
+    // The same file and the same password will not do later either.
+    let cannot_use = |error: KeyError| Failure::request(format!("cannot use `{}`: {error}", arguments.key.display()));
+    let key = match KeyFile::parse(pem.as_bytes()).map_err(cannot_use)? {
         KeyFile::Plain(key) => key,
         KeyFile::Encrypted(file) => {
-            let password = password::ask("password of the private key: ")?;
-            file.decrypt(password.as_bytes()).map_err(Failure::request)?
+            file.decrypt(password::ask("password of the private key: ")?.as_bytes()).map_err(cannot_use)?
         }
     };
     let name = arguments
