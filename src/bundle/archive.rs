@@ -1,33 +1,40 @@
-//! Reading a layer: regular files with plain paths, each once, and nothing else.
+//! Reading the plugin layer: regular files and directories with plain paths, each once, and nothing else.
 //!
-//! What it refuses are the ways in which two unpackers read one archive differently: links, devices, long-name and pax
-//! records, absolute and parent paths, a path twice. It writes nothing; permissions and owners in the archive are not
-//! even shown, since they are for whoever installs a file to decide.
+//! The one reader of this format. What it refuses are the ways in which two unpackers read one archive differently:
+//! links, devices, long-name and pax records, absolute and parent paths, a path twice, a directory with content, bytes
+//! after the end. It writes nothing; permissions and owners in the archive are not even shown, since they are for
+//! whoever installs a file to decide.
 
 use std::collections::BTreeSet;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Read, Write};
 
-use super::Compression;
-use crate::model::visible;
+use super::{Compression, FileManifest};
+use crate::model::{Digest, Hasher, visible};
 
-/// One file of a layer.
-pub struct ArchiveFile<'a> {
-    /// Its path in the image, without a leading slash.
-    pub path: &'a str,
-    /// Its size, as its header says; the content is as long or reading fails.
-    pub size: u64,
-    /// Its content.
-    pub content: &'a mut dyn Read,
+/// One entry of a layer. Its path is relative and has no slash at the end.
+pub enum ArchiveEntry<'a> {
+    /// A directory.
+    Directory {
+        /// Its path in the image.
+        path: &'a str,
+    },
+    /// A regular file.
+    File {
+        /// Its path in the image.
+        path: &'a str,
+        /// Its content: as long as its header says, or reading fails.
+        content: &'a mut dyn Read,
+    },
 }
 
-/// Why a layer cannot be read.
+/// Why a layer cannot be read, or is not the one that was signed.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// Not what the compression or tar make.
-    #[error("the layer cannot be read")]
+    #[error("the plugin layer cannot be read")]
     Read(#[source] io::Error),
     /// An entry that is neither a file nor a directory.
-    #[error("the layer has `{path}`, a tar entry of type `{kind}`; only files and directories are accepted")]
+    #[error("the plugin layer has `{path}`, a tar entry of type `{kind}`; only files and directories are accepted")]
     Kind {
         /// Its path.
         path: String,
@@ -35,29 +42,35 @@ pub enum ArchiveError {
         kind: char,
     },
     /// A path that would not come out the same everywhere.
-    #[error("the layer has `{path}`: {reason}")]
+    #[error("the plugin layer has `{path}`: {reason}")]
     Path {
         /// The path.
         path: String,
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A directory with content: some readers pass over it, others take it for the next entry.
+    #[error("the plugin layer has the directory `{0}` with content")]
+    Content(String),
     /// A path twice.
-    #[error("the layer has `{0}` twice")]
+    #[error("the plugin layer has `{0}` twice")]
     Repeated(String),
     /// More entries than any bundle has.
-    #[error("the layer has more than {MAX_ENTRIES} entries")]
+    #[error("the plugin layer has more than {MAX_ENTRIES} entries")]
     TooMany,
     /// More bytes than it should have.
-    #[error("the layer is more than {0} bytes long")]
+    #[error("the plugin layer is more than {0} bytes long, which is what the files of bundle.json can take")]
     TooLong(u64),
-    /// A file that the caller could not use.
-    #[error("cannot take `{path}` from the layer")]
-    Visit {
-        /// Its path.
-        path: String,
-        /// Why.
-        source: io::Error,
+    /// Bytes after the block of zeros that ends an archive: some readers go on there.
+    #[error("the plugin layer goes on after the end of its archive")]
+    Trailing,
+    /// Not the bytes that were signed.
+    #[error("the plugin layer has the uncompressed digest {found}, bundle.json says {expected}")]
+    DiffId {
+        /// The digest in `bundle.json`.
+        expected: Digest,
+        /// The digest of the uncompressed bytes.
+        found: Digest,
     },
 }
 
@@ -65,23 +78,43 @@ pub enum ArchiveError {
 const MAX_ENTRIES: usize = 512;
 /// The longest path that every tar reader finds in one place.
 const LONGEST_PATH: usize = 99;
+/// One block of a tar archive (POSIX.1-2017, pax, "ustar Interchange Format").
+const BLOCK: u64 = 512;
+/// What writers append: two blocks of zeros, rounded up to a record of twenty.
+const PADDING: u64 = 20 * BLOCK;
+/// The directories above the plugins, and one to spare.
+const DIRECTORIES: u64 = 4;
 
-/// Calls `visit` for each file of a layer, in the order of the archive. `limit` is the most uncompressed bytes that are
-/// read. The digest of `input` must have been checked before.
-pub fn read(
+/// The most bytes that an archive of these files and their directories has, ours or another writer's.
+pub fn longest(files: &FileManifest) -> u64 {
+    let padded = |size: u64| size.saturating_add(BLOCK - 1) / BLOCK * BLOCK;
+    let contents = files.plugins.iter().map(|file| padded(file.size).saturating_add(BLOCK));
+    contents.fold(DIRECTORIES * BLOCK + PADDING, u64::saturating_add)
+}
+
+/// Calls `visit` for each entry of a layer, in the order of the archive. At most `limit` uncompressed bytes are read,
+/// and all of them together must have the digest `diff_id`. The digest of `input` must have been checked before.
+///
+/// Only when this returns is the layer known to be the one that was signed: what was visited before may have to be
+/// thrown away.
+pub fn read<E: From<ArchiveError>>(
     compression: Compression,
     input: impl BufRead,
     limit: u64,
-    mut visit: impl FnMut(ArchiveFile<'_>) -> io::Result<()>,
-) -> Result<(), ArchiveError> {
+    diff_id: Digest,
+    mut visit: impl FnMut(ArchiveEntry<'_>) -> Result<(), E>,
+) -> Result<(), E> {
     let decoder = compression.decoder(input).map_err(ArchiveError::Read)?;
     // One byte past the limit, so that "exactly at the limit" and "cut short by us" differ.
-    let mut archive = tar::Archive::new(decoder.take(limit.saturating_add(1)));
+    let decoded = Hashed { inner: decoder.take(limit.saturating_add(1)), hasher: Hasher::new(io::sink()) };
+    let mut archive = tar::Archive::new(decoded);
     let mut seen = BTreeSet::new();
+    // Raw: an extended header is an entry like any other, and as such refused. None can give another entry a second
+    // name or size.
     for entry in archive.entries().map_err(ArchiveError::Read)?.raw(true) {
         let mut entry = entry.map_err(ArchiveError::Read)?;
         if seen.len() == MAX_ENTRIES {
-            return Err(ArchiveError::TooMany);
+            return Err(ArchiveError::TooMany.into());
         }
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let shown = || visible(&path).into_owned();
@@ -89,49 +122,62 @@ pub fn read(
         let plain = match kind {
             tar::EntryType::Regular => path.as_str(),
             tar::EntryType::Directory => path.strip_suffix('/').unwrap_or(&path),
-            _ => return Err(ArchiveError::Kind { path: shown(), kind: char::from(kind.as_byte()) }),
+            _ => return Err(ArchiveError::Kind { path: shown(), kind: char::from(kind.as_byte()) }.into()),
         };
         check_path(plain).map_err(|reason| ArchiveError::Path { path: shown(), reason })?;
         if !seen.insert(plain.to_owned()) {
-            return Err(ArchiveError::Repeated(plain.to_owned()));
+            return Err(ArchiveError::Repeated(plain.to_owned()).into());
         }
         let size = entry.size();
         if entry.raw_file_position().saturating_add(size) > limit {
-            return Err(ArchiveError::TooLong(limit));
+            return Err(ArchiveError::TooLong(limit).into());
         }
-        if kind == tar::EntryType::Regular {
-            let mut content = Whole { inner: &mut entry, left: size };
-            let file = ArchiveFile { path: plain, size, content: &mut content };
-            visit(file).map_err(|source| ArchiveError::Visit { path: plain.to_owned(), source })?;
+        match kind {
+            tar::EntryType::Directory if size > 0 => return Err(ArchiveError::Content(plain.to_owned()).into()),
+            tar::EntryType::Directory => visit(ArchiveEntry::Directory { path: plain })?,
+            _ => {
+                let mut content = Whole { inner: &mut entry, left: size };
+                visit(ArchiveEntry::File { path: plain, content: &mut content })?;
+            }
         }
     }
-    let mut rest = archive.into_inner();
-    io::copy(&mut rest, &mut io::sink()).map_err(ArchiveError::Read)?;
-    if rest.limit() == 0 { Err(ArchiveError::TooLong(limit)) } else { Ok(()) }
+    let mut decoded = archive.into_inner();
+    read_zeros(&mut decoded)?;
+    if decoded.inner.limit() == 0 {
+        return Err(ArchiveError::TooLong(limit).into());
+    }
+    let (found, _, _) = decoded.hasher.finish();
+    if found == diff_id { Ok(()) } else { Err(ArchiveError::DiffId { expected: diff_id, found }.into()) }
 }
 
-/// The content of one file of a layer that is at most `longest` bytes long, where the layer has it.
-pub fn find(
-    compression: Compression,
-    input: impl BufRead,
-    limit: u64,
-    path: &str,
-    longest: usize,
-) -> Result<Option<Vec<u8>>, ArchiveError> {
-    let mut found = None;
-    read(compression, input, limit, |file| {
-        if file.path != path {
-            return Ok(());
+/// Reads what follows the first block of zeros, which is more zeros.
+fn read_zeros(rest: &mut impl Read) -> Result<(), ArchiveError> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let zeros = match rest.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) => buffer.get(..length).unwrap_or(&buffer).iter().all(|byte| *byte == 0),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(ArchiveError::Read(error)),
+        };
+        if !zeros {
+            return Err(ArchiveError::Trailing);
         }
-        if file.size > longest as u64 {
-            return Err(io::Error::other(format!("it is {} bytes long, the limit is {longest}", file.size)));
-        }
-        let mut content = Vec::new();
-        file.content.read_to_end(&mut content)?;
-        found = Some(content);
-        Ok(())
-    })?;
-    Ok(found)
+    }
+}
+
+/// Uncompressed bytes, hashed as they are read.
+struct Hashed<R> {
+    inner: R,
+    hasher: Hasher<io::Sink>,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        self.hasher.write_all(buffer.get(..length).unwrap_or(buffer))?;
+        Ok(length)
+    }
 }
 
 /// Content that fails where it ends before its size.
@@ -168,7 +214,22 @@ pub(super) fn check_path(path: &str) -> Result<(), &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bundle::{Entry, EntryKind, layer};
+    use crate::bundle::{Entry, EntryKind, Linkage, PluginFile, layer};
+
+    const LIMIT: u64 = 1 << 20;
+
+    /// What a visitor that reads every file can meet.
+    #[derive(Debug)]
+    enum Failure {
+        Archive(ArchiveError),
+        Content(io::Error),
+    }
+
+    impl From<ArchiveError> for Failure {
+        fn from(error: ArchiveError) -> Self {
+            Self::Archive(error)
+        }
+    }
 
     fn header(path: &str, kind: tar::EntryType, size: u64) -> tar::Header {
         let mut header = tar::Header::new_ustar();
@@ -192,32 +253,63 @@ mod tests {
         bytes
     }
 
-    fn files(bytes: &[u8], limit: u64) -> Result<Vec<(String, Vec<u8>)>, ArchiveError> {
+    /// Every file of `input`, which decodes to `decoded`.
+    fn decode(
+        compression: Compression,
+        input: &[u8],
+        limit: u64,
+        decoded: &[u8],
+    ) -> Result<Vec<(String, Vec<u8>)>, Failure> {
         let mut found = Vec::new();
-        read(Compression::None, bytes, limit, |file| {
-            let mut content = Vec::new();
-            file.content.read_to_end(&mut content)?;
-            found.push((file.path.to_owned(), content));
-            Ok(())
+        read(compression, input, limit, Digest::of(decoded), |entry| {
+            let (path, bytes) = match entry {
+                ArchiveEntry::Directory { path } => (format!("{path}/"), Vec::new()),
+                ArchiveEntry::File { path, content } => {
+                    let mut bytes = Vec::new();
+                    content.read_to_end(&mut bytes).map_err(Failure::Content)?;
+                    (path.to_owned(), bytes)
+                }
+            };
+            found.push((path, bytes));
+            Ok::<_, Failure>(())
         })?;
         Ok(found)
     }
 
+    fn files(bytes: &[u8], limit: u64) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+        decode(Compression::None, bytes, limit, bytes)
+    }
+
+    fn refusal(result: Result<Vec<(String, Vec<u8>)>, Failure>) -> ArchiveError {
+        match result {
+            Err(Failure::Archive(error)) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn pack(compression: Compression, archive: &[u8]) -> Vec<u8> {
+        let mut encoder = compression.encoder(Vec::new()).unwrap();
+        encoder.write_all(archive).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    const ALL: [Compression; 3] = [Compression::Zstd, Compression::Gzip, Compression::None];
+
     #[test]
     fn reads_what_the_layer_writer_writes() {
-        let entries = || {
-            vec![
-                Entry::of_bytes("usr/bin/cnister", EntryKind::Program, b"tool"),
-                Entry::of_bytes("usr/share/cnister/bundle.json", EntryKind::Document, b"{}"),
-            ]
-        };
-        for compression in [Compression::Zstd, Compression::Gzip, Compression::None] {
+        for compression in ALL {
             let mut bytes = Vec::new();
-            layer::write(entries(), compression, 0, &mut bytes).unwrap();
-            let found = |path| find(compression, bytes.as_slice(), 1 << 20, path, 4).unwrap();
-            assert_eq!(found("usr/share/cnister/bundle.json"), Some(b"{}".to_vec()));
-            assert_eq!(found("usr/bin/cnister"), Some(b"tool".to_vec()));
-            assert_eq!(found("usr/bin"), None);
+            let entries =
+                vec![Entry::of_bytes("a/b", EntryKind::Program, b"1"), Entry::of_bytes("c", EntryKind::Document, b"")];
+            let diff_id = layer::write(entries, compression, 0, &mut bytes).unwrap().diff_id;
+            let mut found = Vec::new();
+            read(compression, bytes.as_slice(), LIMIT, diff_id, |entry| {
+                let (ArchiveEntry::Directory { path } | ArchiveEntry::File { path, .. }) = entry;
+                found.push(path.to_owned());
+                Ok::<_, ArchiveError>(())
+            })
+            .unwrap();
+            assert_eq!(found, ["a", "a/b", "c"], "{compression}");
         }
     }
 
@@ -225,43 +317,109 @@ mod tests {
     fn refuses_what_unpackers_read_differently() {
         use tar::EntryType as T;
         let long = "a".repeat(100);
+        let has = "the plugin layer has";
         let kind = |path: &str, kind| {
-            format!("the layer has `{path}`, a tar entry of type `{kind}`; only files and directories are accepted")
+            format!("{has} `{path}`, a tar entry of type `{kind}`; only files and directories are accepted")
         };
+        let path = |path: &str| format!("{has} `{path}`: it is not a relative path of plain names");
         let cases = [
             (archive(&[("a", T::Symlink, b"")]), kind("a", '2')),
             (archive(&[("a", T::Link, b"")]), kind("a", '1')),
             (archive(&[("a", T::Char, b"")]), kind("a", '3')),
             (archive(&[("a", T::Fifo, b"")]), kind("a", '6')),
+            (archive(&[("a", T::Continuous, b"")]), kind("a", '7')),
             (archive(&[("././@LongLink", T::GNULongName, b"b\0")]), kind("././@LongLink", 'L')),
             (archive(&[("pax", T::XHeader, b"9 path=b\n")]), kind("pax", 'x')),
             (archive(&[("pax", T::XGlobalHeader, b"9 path=b\n")]), kind("pax", 'g')),
             (archive(&[("a", T::GNUSparse, b"")]), kind("a", 'S')),
-            (
-                archive(&[("../a", T::Regular, b"")]),
-                "the layer has `../a`: it is not a relative path of plain names".into(),
-            ),
-            (
-                archive(&[("/a", T::Regular, b"")]),
-                "the layer has `/a`: it is not a relative path of plain names".into(),
-            ),
-            (
-                archive(&[("./a", T::Regular, b"")]),
-                "the layer has `./a`: it is not a relative path of plain names".into(),
-            ),
+            (archive(&[("../a", T::Regular, b"")]), path("../a")),
+            (archive(&[("/a", T::Regular, b"")]), path("/a")),
+            (archive(&[("./a", T::Regular, b"")]), path("./a")),
+            (archive(&[("a/", T::Regular, b"")]), path("a/")),
+            (archive(&[("", T::Regular, b"")]), path("")),
             (
                 archive(&[("a\x1b", T::Regular, b"")]),
-                "the layer has `a\\u{1b}`: it has a character other than printable ASCII".into(),
+                format!("{has} `a\\u{{1b}}`: it has a character other than printable ASCII"),
             ),
-            (archive(&[(&long, T::Regular, b"")]), format!("the layer has `{long}`: it is longer than 99 bytes")),
-            (archive(&[("a", T::Regular, b"1"), ("a", T::Regular, b"2")]), "the layer has `a` twice".into()),
-            (archive(&[("a", T::Regular, b"1"), ("a/", T::Directory, b"")]), "the layer has `a` twice".into()),
+            (archive(&[(&long, T::Regular, b"")]), format!("{has} `{long}`: it is longer than 99 bytes")),
+            (archive(&[("a", T::Regular, b"1"), ("a", T::Regular, b"2")]), format!("{has} `a` twice")),
+            (archive(&[("a", T::Regular, b"1"), ("a/", T::Directory, b"")]), format!("{has} `a` twice")),
+            (archive(&[("a/", T::Directory, b"b")]), format!("{has} the directory `a` with content")),
         ];
         for (bytes, expected) in cases {
-            assert_eq!(files(&bytes, 1 << 20).expect_err(&expected).to_string(), expected);
+            assert_eq!(refusal(files(&bytes, LIMIT)).to_string(), expected);
         }
         let good = archive(&[("a/", T::Directory, b""), ("a/b", T::Regular, b"1")]);
-        assert_eq!(files(&good, 1 << 20).unwrap(), [("a/b".to_owned(), b"1".to_vec())]);
+        assert_eq!(files(&good, LIMIT).unwrap(), [("a/".to_owned(), Vec::new()), ("a/b".to_owned(), b"1".to_vec())]);
+    }
+
+    #[test]
+    fn refuses_what_follows_the_end_of_the_archive() {
+        let good = archive(&[("a", tar::EntryType::Regular, b"1")]);
+        let second = archive(&[("b", tar::EntryType::Regular, b"2")]);
+        // After one block of zeros, after two, and within a block: some readers go on in each of these places.
+        let rest = [b"x".as_slice(), &second];
+        for (length, rest) in [good.len() - 512, good.len()].into_iter().flat_map(|l| rest.map(|rest| (l, rest))) {
+            let bytes = [&good[..length], rest].concat();
+            for compression in ALL {
+                let error = refusal(decode(compression, &pack(compression, &bytes), LIMIT, &bytes));
+                assert!(matches!(error, ArchiveError::Trailing), "{compression} {length}: {error:?}");
+            }
+        }
+        for zeros in [0, 1, 511, 512, 20 * 512] {
+            let bytes = [good.clone(), vec![0; zeros]].concat();
+            assert_eq!(files(&bytes, LIMIT).unwrap().len(), 1, "{zeros}");
+        }
+    }
+
+    #[test]
+    fn reads_every_member_of_a_compressed_layer_and_nothing_else() {
+        let bytes = archive(&[("a", tar::EntryType::Regular, b"1"), ("b", tar::EntryType::Regular, &[2; 2000])]);
+        for compression in [Compression::Zstd, Compression::Gzip] {
+            // Cut anywhere, members are one stream (RFC 1952, 2.2; RFC 8878, 3); a layer that ends with the first
+            // would be another one.
+            for at in [0, 100, 512, 1536, bytes.len()] {
+                let members = [pack(compression, &bytes[..at]), pack(compression, &bytes[at..])].concat();
+                assert_eq!(decode(compression, &members, LIMIT, &bytes).unwrap().len(), 2, "{compression} {at}");
+            }
+            let whole = pack(compression, &bytes);
+            let second = archive(&[("c", tar::EntryType::Regular, b"3")]);
+            let hidden = [whole.clone(), pack(compression, &second)].concat();
+            let error = refusal(decode(compression, &hidden, LIMIT, &bytes));
+            assert!(matches!(error, ArchiveError::Trailing), "{compression}: {error:?}");
+            for garbage in [b"garbage".as_slice(), &[0; 512]] {
+                let followed = [whole.as_slice(), garbage].concat();
+                let error = refusal(decode(compression, &followed, LIMIT, &bytes));
+                assert!(matches!(error, ArchiveError::Read(_)), "{compression}: {error:?}");
+            }
+            for length in [whole.len() - 1, whole.len() / 2, 0] {
+                let result = decode(compression, &whole[..length], LIMIT, &bytes);
+                assert!(
+                    matches!(
+                        result,
+                        Err(Failure::Content(_) | Failure::Archive(ArchiveError::Read(_) | ArchiveError::DiffId { .. }))
+                    ),
+                    "{compression} {length}: {result:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_other_bytes_than_the_ones_that_were_signed() {
+        let bytes = archive(&[("a", tar::EntryType::Regular, b"1")]);
+        let padded = [bytes.as_slice(), &[0; 512]].concat();
+        for (bytes, signed) in [(&bytes, &padded), (&padded, &bytes)] {
+            let error = refusal(decode(Compression::None, bytes, LIMIT, signed)).to_string();
+            let (expected, found) = (Digest::of(signed), Digest::of(bytes));
+            assert_eq!(
+                error,
+                format!("the plugin layer has the uncompressed digest {found}, bundle.json says {expected}")
+            );
+        }
+        // Content that nobody reads counts as well.
+        let visit = |_: ArchiveEntry<'_>| Ok::<_, ArchiveError>(());
+        read(Compression::None, bytes.as_slice(), LIMIT, Digest::of(&bytes), visit).unwrap();
     }
 
     #[test]
@@ -269,33 +427,67 @@ mod tests {
         let names: Vec<String> = (0..=MAX_ENTRIES).map(|number| format!("f{number}")).collect();
         let entries: Vec<_> =
             names.iter().map(|name| (name.as_str(), tar::EntryType::Regular, b"".as_slice())).collect();
-        assert!(matches!(files(&archive(&entries), 1 << 20), Err(ArchiveError::TooMany)));
-        assert_eq!(files(&archive(&entries[1..]), 1 << 20).unwrap().len(), MAX_ENTRIES);
+        assert!(matches!(refusal(files(&archive(&entries), LIMIT)), ArchiveError::TooMany));
+        assert_eq!(files(&archive(&entries[1..]), LIMIT).unwrap().len(), MAX_ENTRIES);
 
         let bytes = archive(&[("a", tar::EntryType::Regular, b"content")]);
         let limit = bytes.len() as u64;
         assert!(files(&bytes, limit).is_ok());
         for limit in [0, 1, 512, 513, 519, limit - 1] {
-            let error = files(&bytes, limit).expect_err("too long");
+            let error = refusal(files(&bytes, limit));
             assert!(matches!(error, ArchiveError::TooLong(_) | ArchiveError::Read(_)), "{limit}: {error:?}");
         }
         // A header that claims more than there is.
         let mut claims = header("a", tar::EntryType::Regular, 1 << 40).as_bytes().to_vec();
         claims.resize(4096, 0);
-        assert!(matches!(files(&claims, 1 << 20), Err(ArchiveError::TooLong(_))));
+        assert!(matches!(refusal(files(&claims, LIMIT)), ArchiveError::TooLong(_)));
+        // Zeros without end, after an archive or in place of one.
+        for start in [bytes.as_slice(), b""] {
+            let bomb = [start, &[0; 2 << 20]].concat();
+            for compression in ALL {
+                let error = refusal(decode(compression, &pack(compression, &bomb), LIMIT, &bomb));
+                assert!(matches!(error, ArchiveError::TooLong(LIMIT)), "{compression}: {error:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_limit_leaves_room_for_other_writers() {
+        let plugin = |name: &str, size| PluginFile {
+            name: name.parse().unwrap(),
+            digest: Digest::of(b""),
+            size,
+            linkage: Linkage::Static,
+            go: None,
+        };
+        let files = |plugins| FileManifest {
+            media_type: String::new(),
+            name: "test".parse().unwrap(),
+            version: semver::Version::new(1, 2, 3),
+            platform: "linux/amd64".parse().unwrap(),
+            diff_id: Digest::of(b""),
+            plugins,
+            tool: None,
+        };
+        let other = 4 * 512 + 20 * 512;
+        for (sizes, expected) in [
+            ([0, 0], 2 * 512),
+            ([1, 512], 2 * 512 + 2 * 512),
+            ([513, 0], 2 * 512 + 2 * 512),
+            ([u64::MAX, 1], u64::MAX - other),
+        ] {
+            let plugins = vec![plugin("a", sizes[0]), plugin("b", sizes[1])];
+            assert_eq!(longest(&files(plugins)), other.saturating_add(expected), "{sizes:?}");
+        }
     }
 
     #[test]
     fn a_content_that_is_cut_short_is_an_error() {
         let bytes = archive(&[("a", tar::EntryType::Regular, &[7; 2000])]);
         for length in [600, 1024, 2511] {
-            let error = find(Compression::None, &bytes[..length], 1 << 20, "a", 2000).expect_err("cut");
-            assert!(matches!(error, ArchiveError::Visit { .. }), "{length}: {error:?}");
-            let error = files(&bytes[..length], 1 << 20).expect_err("cut");
-            assert!(matches!(error, ArchiveError::Visit { .. }), "{length}: {error:?}");
+            let error = files(&bytes[..length], LIMIT).expect_err("cut");
+            let Failure::Content(error) = error else { panic!("{error:?}") };
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{length}");
         }
-        let error = find(Compression::None, bytes.as_slice(), 1 << 20, "a", 1999).expect_err("too long");
-        let ArchiveError::Visit { source, .. } = error else { panic!("{error:?}") };
-        assert_eq!(source.to_string(), "it is 2000 bytes long, the limit is 1999");
     }
 }

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io::{self, BufRead, Read};
 
-use flate2::bufread::GzDecoder;
+use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 
 use crate::model::media_type;
@@ -57,7 +57,8 @@ impl Compression {
                 decoder.window_log_max(ZSTD_WINDOW_LOG)?;
                 Box::new(decoder)
             }
-            Self::Gzip => Box::new(GzDecoder::new(input)),
+            // Every member, as other tools read it: one that stops after the first reads another layer.
+            Self::Gzip => Box::new(MultiGzDecoder::new(input)),
             Self::None => Box::new(input),
         })
     }

@@ -16,7 +16,7 @@ pub mod layer;
 mod manifest;
 
 pub use crate::binary::{GoBuild, Linkage};
-pub use archive::{ArchiveError, ArchiveFile};
+pub use archive::{ArchiveEntry, ArchiveError};
 #[cfg(any(feature = "publish", test))]
 pub use compose::Image;
 pub use compression::Compression;
