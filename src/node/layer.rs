@@ -1,33 +1,23 @@
 //! The plugin layer of an image as a payload.
 //!
 //! The compressed bytes are spooled to a file without a name and checked against their digest before a decoder sees
-//! them. Nothing is unpacked: each entry of the archive is matched with the signed list, and what is not on it is an
-//! error. Nothing becomes visible before the uncompressed digest is right, too.
+//! them. Nothing is unpacked: the reader of layers hands over each entry, which is matched with the signed list, and
+//! what is not on it is an error. Nothing becomes visible before the uncompressed digest is right, too.
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
-use flate2::bufread::MultiGzDecoder;
 use oci_spec::image::Descriptor;
-use tar::EntryType;
 
 use super::error::NodeError;
 use super::payload::{Payload, Take};
 use super::staged::BIN;
-use crate::bundle::FileManifest;
+use crate::bundle::{ArchiveEntry, ArchiveError, Compression, FileManifest, archive};
 use crate::disk::Directory;
 use crate::model::document::sha256;
-use crate::model::{Code, Digest, Finding, Hasher, PluginName, media_type, visible};
+use crate::model::{Code, Finding, Hasher, PluginName, media_type, visible};
 use crate::oci::{OciError, Source};
-
-/// The largest zstd window that is decoded: what the encoder of this program uses. A larger one would let a small
-/// layer take gigabytes of memory (RFC 8878, 5).
-const WINDOW_LOG: u32 = 23;
-/// One block of a tar archive (POSIX.1-2017, pax, "ustar Interchange Format").
-const BLOCK: u64 = 512;
-/// What writers append: two blocks of zeros, rounded up to a record of twenty.
-const PADDING: u64 = 20 * BLOCK;
 
 /// The plugin layer of an image in a registry, a layout or an archive.
 pub struct Layer<'a> {
@@ -81,145 +71,87 @@ impl Payload for Layer<'_> {
         wanted: &BTreeSet<PluginName>,
         take: &mut Take<'_>,
     ) -> Result<(), NodeError> {
-        let limit = archive_limit(files);
+        let media_type = self.descriptor.media_type().as_ref();
+        let compression = Compression::of_media_type(media_type).ok_or_else(|| {
+            Finding::refusal(Code::WrongLayers, "the plugin layer has an unsupported media type")
+                .mismatch(format_args!("{} with +zstd, +gzip or nothing", media_type::LAYER), visible(media_type))
+        })?;
+        let limit = archive::longest(files);
         let spooled = BufReader::with_capacity(128 * 1024, self.spool(limit)?);
-        let mut decoded = Decoded::new(decoder(self.descriptor.media_type().as_ref(), spooled)?, limit);
         let origin = format!("the plugin layer from {}", self.source.origin());
-        read_entries(&mut decoded, files, wanted, &origin, take)?;
-        let found = decoded.finish().map_err(decode_error)?;
-        if found == files.diff_id {
-            return Ok(());
+        let mut seen = BTreeSet::new();
+        archive::read(compression, spooled, limit, files.diff_id, |entry| match entry {
+            ArchiveEntry::Directory { path } if is_parent(path) => Ok(()),
+            ArchiveEntry::Directory { path } => Err(extra(path, &origin)),
+            ArchiveEntry::File { path, content } => {
+                let name = path.strip_prefix(BIN).and_then(|name| name.strip_prefix('/'));
+                let listed = name.and_then(|name| files.plugins.iter().find(|file| file.name.as_str() == name));
+                let file = listed.ok_or_else(|| extra(path, &origin))?;
+                seen.insert(&file.name);
+                if wanted.contains(&file.name) { take(file, &origin, content) } else { Ok(()) }
+            }
+        })?;
+        match files.plugins.iter().find(|file| !seen.contains(&file.name)) {
+            Some(file) => {
+                let message = format!("`{}` is listed in bundle.json and not in {origin}", file.name);
+                Err(Finding::refusal(Code::MissingEntry, message).into())
+            }
+            None => Ok(()),
         }
-        let message = "the plugin layer is not the one that bundle.json describes";
-        Err(Finding::refusal(Code::DiffIdMismatch, message).mismatch(files.diff_id, found).into())
     }
 }
 
-/// The most bytes that an archive of these files and their directories has, ours or another writer's.
-fn archive_limit(files: &FileManifest) -> u64 {
-    let directories = 4 * BLOCK;
-    let padded = |size: u64| size.saturating_add(BLOCK - 1) / BLOCK * BLOCK;
-    let contents = files.plugins.iter().map(|file| padded(file.size).saturating_add(BLOCK));
-    contents.fold(directories + PADDING, u64::saturating_add)
-}
-
-fn decoder(media_type: &str, spooled: BufReader<File>) -> Result<Box<dyn Read>, NodeError> {
-    match media_type.strip_prefix(media_type::LAYER) {
-        Some("") => Ok(Box::new(spooled)),
-        Some("+gzip") => Ok(Box::new(MultiGzDecoder::new(spooled))),
-        Some("+zstd") => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(spooled).map_err(spool_error)?;
-            decoder.window_log_max(WINDOW_LOG).map_err(spool_error)?;
-            Ok(Box::new(decoder))
-        }
-        _ => Err(Finding::refusal(Code::WrongLayers, "the plugin layer has an unsupported media type")
-            .mismatch(format_args!("{} with +zstd, +gzip or nothing", media_type::LAYER), visible(media_type))
-            .into()),
-    }
-}
-
-/// Reads every entry of the archive and hands over those that are wanted.
-fn read_entries(
-    decoded: &mut Decoded,
-    files: &FileManifest,
-    wanted: &BTreeSet<PluginName>,
-    origin: &str,
-    take: &mut Take<'_>,
-) -> Result<(), NodeError> {
-    let mut seen = BTreeSet::new();
-    let mut archive = tar::Archive::new(decoded);
-    // Raw: an extended header is an entry like any other, and as such not on the list. None can give another entry
-    // a second name or size.
-    for entry in archive.entries().map_err(decode_error)?.raw(true) {
-        let mut entry = entry.map_err(decode_error)?;
-        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let kind = entry.header().entry_type();
-        if kind == EntryType::Directory && is_parent(&path) && entry.size() == 0 {
-            continue;
-        }
-        let listed = path
-            .strip_prefix(BIN)
-            .and_then(|name| name.strip_prefix('/'))
-            .and_then(|name| files.plugins.iter().find(|file| file.name.as_str() == name));
-        let Some(file) = listed else {
-            let message = format!("`{}` in {origin} is listed in no bundle.json", visible(&path));
-            return Err(Finding::refusal(Code::ExtraEntry, message).into());
-        };
-        if kind != EntryType::Regular {
-            let message = format!("`{}` in {origin} is not a regular file", file.name);
-            return Err(Finding::refusal(Code::NotAPlainFile, message).into());
-        }
-        if !seen.insert(&file.name) {
-            let message = format!("`{}` is in {origin} twice", file.name);
-            return Err(Finding::refusal(Code::ExtraEntry, message).into());
-        }
-        if wanted.contains(&file.name) {
-            take(file, origin, &mut entry)?;
-        }
-    }
-    match files.plugins.iter().find(|file| !seen.contains(&file.name)) {
-        Some(file) => {
-            let message = format!("`{}` is listed in bundle.json and not in {origin}", file.name);
-            Err(Finding::refusal(Code::MissingEntry, message).into())
-        }
-        None => Ok(()),
-    }
-}
-
+/// Whether this is one of the directories above the plugins.
 fn is_parent(path: &str) -> bool {
-    let path = path.strip_suffix('/').unwrap_or(path);
-    !path.is_empty() && std::path::Path::new(BIN).ancestors().any(|parent| parent.to_str() == Some(path))
+    std::path::Path::new(BIN).ancestors().any(|parent| parent.to_str() == Some(path))
+}
+
+fn extra(path: &str, origin: &str) -> NodeError {
+    let message = format!("`{}` in {origin} is listed in no bundle.json", visible(path));
+    Finding::refusal(Code::ExtraEntry, message).into()
 }
 
 fn spool_error(source: io::Error) -> NodeError {
     NodeError::Transfer { action: "read the spooled plugin layer".to_owned(), source }
 }
 
-/// An error of the system is a failure; anything else the decoder says is about bytes that were signed.
-fn decode_error(error: io::Error) -> NodeError {
-    if error.raw_os_error().is_some() {
-        return spool_error(error);
-    }
-    let text = error.to_string();
-    Finding::refusal(Code::DiffIdMismatch, format!("the plugin layer cannot be decoded: {}", visible(&text))).into()
-}
-
-/// Uncompressed bytes: counted against a limit, and hashed as they are read.
-struct Decoded {
-    inner: Box<dyn Read>,
-    hasher: Hasher<io::Sink>,
-    left: u64,
-}
-
-impl Decoded {
-    fn new(inner: Box<dyn Read>, limit: u64) -> Self {
-        Self { inner, hasher: Hasher::new(io::sink()), left: limit }
-    }
-
-    /// Reads to the end and returns the digest of everything.
-    fn finish(mut self) -> io::Result<Digest> {
-        io::copy(&mut self, &mut io::sink())?;
-        Ok(self.hasher.finish().0)
-    }
-}
-
-impl Read for Decoded {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.left = self
-            .left
-            .checked_sub(count as u64)
-            .ok_or_else(|| io::Error::other("it holds more bytes than the files that bundle.json lists"))?;
-        self.hasher.write_all(buffer.get(..count).unwrap_or(buffer))?;
-        Ok(count)
+/// An error of the system is a failure; everything else is about bytes that somebody signed.
+impl From<ArchiveError> for NodeError {
+    fn from(error: ArchiveError) -> Self {
+        let code = match &error {
+            ArchiveError::Kind { .. } => Code::NotAPlainFile,
+            ArchiveError::Path { .. }
+            | ArchiveError::Content(_)
+            | ArchiveError::Repeated(_)
+            | ArchiveError::TooMany
+            | ArchiveError::Trailing => Code::ExtraEntry,
+            ArchiveError::Read(_) | ArchiveError::TooLong(_) | ArchiveError::DiffId { .. } => Code::DiffIdMismatch,
+        };
+        match error {
+            ArchiveError::Read(source) if source.raw_os_error().is_some() => spool_error(source),
+            ArchiveError::Read(source) => {
+                let text = source.to_string();
+                let message = format!("the plugin layer cannot be decoded: {}", visible(&text));
+                Finding::refusal(code, message).into()
+            }
+            ArchiveError::DiffId { expected, found } => {
+                let message = "the plugin layer is not the one that bundle.json describes";
+                Finding::refusal(code, message).mismatch(expected, found).into()
+            }
+            other => Finding::refusal(code, other.to_string()).into(),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use tar::EntryType;
+
     use super::*;
     use crate::model::document::descriptor;
-    use crate::model::{Document, Selector};
+    use crate::model::{Digest, Document, Selector};
     use crate::node::test_support::manifest;
 
     const FILES: [(&str, &[u8]); 2] = [("bridge", b"bridge bytes"), ("macvlan", b"macvlan bytes")];
@@ -289,7 +221,7 @@ mod tests {
         let mut taken = Vec::new();
         let result = Layer::new(&source, descriptor, &spool).deliver(files, &wanted, &mut |file, _, reader| {
             let mut bytes = Vec::new();
-            reader.read_to_end(&mut bytes).map_err(decode_error)?;
+            reader.read_to_end(&mut bytes).map_err(ArchiveError::Read)?;
             taken.push((file.name.to_string(), bytes));
             Ok(())
         });
@@ -350,7 +282,7 @@ mod tests {
             ("hard link", ("opt/cni/bin/bridge", EntryType::Link, b""), Code::NotAPlainFile),
             ("device", ("opt/cni/bin/bridge", EntryType::Char, b""), Code::NotAPlainFile),
             ("pax header", ("opt/cni/bin/bridge", EntryType::XHeader, b"15 path=other\n"), Code::NotAPlainFile),
-            ("GNU long name", ("././@LongLink", EntryType::GNULongName, b"other\0"), Code::ExtraEntry),
+            ("GNU long name", ("././@LongLink", EntryType::GNULongName, b"other\0"), Code::NotAPlainFile),
         ];
         for (what, member, expected) in cases {
             let mut members = members();
@@ -359,6 +291,9 @@ mod tests {
         }
         let directory = ("opt/cni/bin/", EntryType::Directory, &b"smuggled"[..]);
         assert_eq!(finding(deliver(&[directory], "")).code, Code::ExtraEntry, "a directory with content");
+        let mut twice = members();
+        twice.push(members()[0]);
+        assert_eq!(finding(deliver(&twice, "")).code, Code::ExtraEntry, "a directory twice");
         assert_eq!(finding(deliver(&members()[..4], "")).code, Code::MissingEntry);
     }
 
@@ -377,6 +312,13 @@ mod tests {
         let error = deliver_blob(longer, &good, &files).expect_err("longer").to_string();
         assert!(error.contains("its descriptor says"), "{error}");
 
+        let second = [archive.clone(), self::archive(&members())].concat();
+        let followed = FileManifest { diff_id: Digest::of(&second), ..files.clone() };
+        let of_both = descriptor(media_type::LAYER, Digest::of(&second), second.len() as u64);
+        let found = finding(deliver_blob(second, &of_both, &followed));
+        assert_eq!(found.code, Code::ExtraEntry);
+        assert_eq!(found.message, "the plugin layer goes on after the end of its archive");
+
         let other = FileManifest { diff_id: Digest::of(b"another"), ..files.clone() };
         assert_eq!(finding(deliver_blob(archive.clone(), &good, &other)).code, Code::DiffIdMismatch);
         let huge = descriptor(media_type::LAYER, Digest::of(&archive), 1 << 40);
@@ -388,24 +330,27 @@ mod tests {
     #[test]
     fn a_decoder_is_not_trusted_with_memory_or_disk() {
         let zeros = vec![0; 1 << 20];
-        for how in ["+gzip", "+zstd"] {
-            let bomb = compress(&zeros, how);
-            let descriptor = descriptor(&format!("{}{how}", media_type::LAYER), Digest::of(&bomb), bomb.len() as u64);
-            let found = finding(deliver_blob(bomb, &descriptor, &manifest(&FILES)));
-            assert_eq!(found.code, Code::MissingEntry, "a tar reader stops at zeros: {found}");
+        // In place of an archive, and after a good one: read to the limit, and not past it.
+        for content in [zeros.clone(), [archive(&members()), zeros.clone()].concat()] {
+            for how in ["+gzip", "+zstd"] {
+                let bomb = compress(&content, how);
+                let kind = format!("{}{how}", media_type::LAYER);
+                let descriptor = descriptor(&kind, Digest::of(&bomb), bomb.len() as u64);
+                let files = FileManifest { diff_id: Digest::of(&content), ..manifest(&FILES) };
+                let found = finding(deliver_blob(bomb, &descriptor, &files));
+                assert_eq!(found.code, Code::DiffIdMismatch);
+                assert_eq!(
+                    found.message,
+                    "the plugin layer is more than 14336 bytes long, which is what the files of bundle.json can take"
+                );
+            }
         }
-        // The same after a good archive: read to the end, and not past the limit.
-        let bomb = compress(&[archive(&members()), zeros.clone()].concat(), "+zstd");
-        let layer = format!("{}+zstd", media_type::LAYER);
-        let bomb_descriptor = descriptor(&layer, Digest::of(&bomb), bomb.len() as u64);
-        let found = finding(deliver_blob(bomb, &bomb_descriptor, &manifest(&FILES)));
-        assert!(found.message.contains("holds more bytes than the files"), "{found}");
 
         let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
         encoder.window_log(24).unwrap();
         encoder.write_all(&zeros).unwrap();
         let wide = encoder.finish().unwrap();
-        let wide_descriptor = descriptor(&layer, Digest::of(&wide), wide.len() as u64);
+        let wide_descriptor = descriptor(&format!("{}+zstd", media_type::LAYER), Digest::of(&wide), wide.len() as u64);
         let found = finding(deliver_blob(wide, &wide_descriptor, &manifest(&FILES)));
         assert!(found.message.contains("Frame requires too much memory"), "{found}");
         assert_eq!(found.code, Code::DiffIdMismatch);
