@@ -12,7 +12,7 @@ use oci_spec::image::Descriptor;
 use serde_json::{Value, json};
 
 use super::files::DirectoryFiles;
-use super::layout::{Layout, blob_path, referrer_descriptor};
+use super::layout::{Layout, blob_path, read_small, referrer_descriptor};
 use super::verify_reader::VerifyReader;
 use super::{OciError, Sink, Source};
 use crate::model::document::sha256;
@@ -46,8 +46,18 @@ impl LayoutWriter {
                 return Err(OciError::NotALayout { origin: writer.origin(), reason });
             }
             let empty = json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": []});
+            let empty = strict::canonical(&empty);
+            // What an interrupted run left is ours; any other file of this name is somebody's.
+            match read_small(&DirectoryFiles(path.to_owned()), "index.json", media_type::MANIFEST_LIMIT) {
+                Ok(bytes) if bytes != empty => {
+                    let reason = "the directory holds an `index.json` and no `oci-layout`".to_owned();
+                    return Err(OciError::NotALayout { origin: writer.origin(), reason });
+                }
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io("read `index.json`")(error)),
+                _ => {}
+            }
             // `oci-layout` comes last: with it, the directory is a layout.
-            writer.replace("index.json", &strict::canonical(&empty)).map_err(io("write `index.json`"))?;
+            writer.replace("index.json", &empty).map_err(io("write `index.json`"))?;
             writer.replace("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#).map_err(io("write `oci-layout`"))?;
         }
         fs::create_dir_all(path.join("blobs/sha256")).map_err(io("create `blobs/sha256`"))?;
