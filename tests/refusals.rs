@@ -344,6 +344,43 @@ fn what_was_only_admitted_is_not_kept_as_a_proven_set() {
 }
 
 #[test]
+fn somebody_elses_index_json_is_not_overwritten() {
+    let scene = Scene::new();
+    if image::unsigned(&scene, "layout", &NAMES).is_none() {
+        return;
+    }
+    let node = support::node_binary().expect("the layout was built with it");
+    scene.write("site/index.json", "{\"my\": \"site\"}");
+    let before = scene.tree("site");
+    let run = scene.say(&format!("build bundle.yaml -o site --tool {}", node.display()));
+    expect(&run, 3, &["oci:site is not an OCI layout", "`index.json` and no `oci-layout`"]);
+    assert_eq!(scene.tree("site"), before);
+}
+
+#[test]
+fn the_kept_policy_is_read_inside_the_root() {
+    let scene = Scene::new();
+    if image::signed(&scene, &NAMES).is_none() {
+        return;
+    }
+    node(&scene);
+    scene.must("install --key cosign.pub --root root oci:layout");
+    scene.must("check --root root");
+    fs::rename(scene.at("root/etc/cnister"), scene.at("elsewhere")).unwrap();
+    symlink(scene.at("elsewhere"), scene.at("root/etc/cnister")).unwrap();
+    expect(&scene.say("check --root root"), 1, &["path-escapes", "`etc/cnister` leads out of `root`"]);
+    fs::remove_file(scene.at("root/etc/cnister")).unwrap();
+    // A link that stays inside is the owner's to make.
+    fs::rename(scene.at("elsewhere"), scene.at("root/policies")).unwrap();
+    symlink("../policies", scene.at("root/etc/cnister")).unwrap();
+    scene.must("check --root root");
+    fs::rename(scene.at("root/policies/policy.yaml"), scene.at("policy.yaml")).unwrap();
+    expect(&scene.say("check --root root"), 3, &["policy.yaml", "No such file", "hint: say which policy decides"]);
+    symlink(scene.at("policy.yaml"), scene.at("root/policies/policy.yaml")).unwrap();
+    expect(&scene.say("check --root root"), 3, &["policy.yaml` is a symbolic link, expected a regular file"]);
+}
+
+#[test]
 fn directories_that_lie_in_each_other_are_refused() {
     let scene = Scene::new();
     if image::signed(&scene, &NAMES).is_none() {

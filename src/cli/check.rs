@@ -76,7 +76,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
 impl AskedArguments {
     /// Opens what a check needs; a policy that is not the one asked for is a finding.
     pub(super) fn ready(&self, occasion: Occasion, probe: bool) -> Result<Result<Ready, Finding>, Failure> {
-        let policy = match self.policy.load(Some(&self.node.kept_policy()))? {
+        let policy = match self.policy.load(Some(&|| self.node.kept_policy()))? {
             Ok(policy) => policy,
             Err(finding) => return Ok(Err(finding)),
         };

@@ -1,11 +1,18 @@
 //! The node that a verb works on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::policy::{Kept, classify, load_policy};
 use super::terminal::Failure;
+use crate::disk::DiskError;
+use crate::model::{Code, Finding};
 use crate::node::{HostPath, Root};
+use crate::trust::Policy;
+
+/// The file in the policy directory.
+const POLICY: &str = "policy.yaml";
 
 /// Which node, and where it keeps what.
 #[derive(Args)]
@@ -32,8 +39,41 @@ impl NodeArguments {
         self.root.join(self.state_dir.relative()).join("ready")
     }
 
-    /// The policy that the last installation left: `policy.yaml` in the policy directory.
-    pub(super) fn kept_policy(&self) -> PathBuf {
-        self.root.join(self.policy_dir.relative()).join("policy.yaml")
+    /// The policy that the last installation left: `policy.yaml` in the policy directory. Of another root it is read
+    /// inside that root, as everything there is; on the host itself links lead where the host says.
+    pub(super) fn kept_policy(&self) -> Result<Kept, Failure> {
+        let path = self.root.join(self.policy_dir.relative()).join(POLICY);
+        // Every installation leaves its policy there; without one, nothing was installed.
+        let none = || {
+            let message = format!("there is no `{}`, which every installation leaves", path.display());
+            Finding::refusal(Code::NotInstalled, message)
+                .hint("install something, or say which policy decides with --policy FILE or --key COSIGN.PUB")
+        };
+        if self.open_root()?.is_host() {
+            return if path.exists() { load_policy(&path).map(Ok) } else { Ok(Err(none())) };
+        }
+        match self.read_kept_policy() {
+            Ok(policy) => policy.map(Ok),
+            Err(error) if error.is_not_found() => Ok(Err(none())),
+            Err(error) => match error.finding() {
+                Some(finding) => Ok(Err(finding)),
+                None => Err(Failure::could_not(error)),
+            },
+        }
+    }
+
+    fn read_kept_policy(&self) -> Result<Result<Policy, Failure>, DiskError> {
+        let root = Root::open(&self.root)?;
+        let directory = root.directory_of(&self.policy_dir)?;
+        let shown = format!("{}/{POLICY}", directory.shown());
+        let text = match String::from_utf8(directory.read(POLICY, Policy::LIMIT)?) {
+            Ok(text) => text,
+            Err(_) => return Ok(Err(Failure::request(format!("`{shown}` is not UTF-8 text")))),
+        };
+        let mut read = |name: &str| {
+            let bytes = directory.read_below(Path::new(name), Policy::LIMIT).map_err(std::io::Error::other)?;
+            String::from_utf8(bytes).map_err(std::io::Error::other)
+        };
+        Ok(Policy::parse(&shown, &text, &mut read).map_err(classify))
     }
 }

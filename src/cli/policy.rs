@@ -27,22 +27,22 @@ pub(super) struct PolicyArguments {
 /// A policy, or the finding that it is not the one that was asked for.
 pub(super) type Pinned = Result<Policy, Finding>;
 
+/// The policy that a node keeps, or the finding that there is none or that its path leads out of the node's root.
+pub(super) type Kept = Result<Policy, Finding>;
+
 impl PolicyArguments {
-    /// Loads the policy; without a word about one, the one at `default`.
-    pub(super) fn load(&self, default: Option<&Path>) -> Result<Pinned, Failure> {
-        let policy = match (&self.policy, &self.key, default) {
+    /// Loads the policy; without a word about one, the one that `kept` reads.
+    pub(super) fn load(&self, kept: Option<&dyn Fn() -> Result<Kept, Failure>>) -> Result<Pinned, Failure> {
+        let policy = match (&self.policy, &self.key, kept) {
             (Some(path), _, _) => load_policy(path)?,
             (None, Some(path), _) => {
                 let pem = read_text(path).map_err(|error| cannot_read(path, &error))?;
                 Policy::of_key(&path.display().to_string(), &pem).map_err(classify)?
             }
-            // Every installation leaves its policy there; without one, nothing was installed.
-            (None, None, Some(path)) if !path.exists() => {
-                let message = format!("there is no `{}`, which every installation leaves", path.display());
-                return Ok(Err(Finding::refusal(Code::NotInstalled, message)
-                    .hint("install something, or say which policy decides with --policy FILE or --key COSIGN.PUB")));
-            }
-            (None, None, Some(path)) => load_policy(path)?,
+            (None, None, Some(kept)) => match kept()? {
+                Ok(policy) => policy,
+                Err(finding) => return Ok(Err(finding)),
+            },
             (None, None, None) => {
                 return Err(Failure::request("no policy decides here")
                     .hint("give --policy FILE, or --key COSIGN.PUB for a single key"));
@@ -73,7 +73,7 @@ pub(super) fn load_policy(path: &Path) -> Result<Policy, Failure> {
     Policy::parse(&path.display().to_string(), &text, &mut |name| read_text(&beside.join(name))).map_err(classify)
 }
 
-fn classify(error: PolicyError) -> Failure {
+pub(super) fn classify(error: PolicyError) -> Failure {
     match error {
         PolicyError::ReadKey { .. } => Failure::could_not(error),
         other => Failure::request(other),

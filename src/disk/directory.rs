@@ -227,6 +227,15 @@ impl Directory {
         Ok(bytes)
     }
 
+    /// Reads a small file whole that lies in this directory or below it, through no link that leaves it.
+    pub fn read_below(&self, path: &Path, limit: usize) -> Result<Vec<u8>, DiskError> {
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            Some(parent) => self.descend(parent, Resolve::Beneath)?.read(name, limit),
+            None => self.read(name, limit),
+        }
+    }
+
     /// Who owns it.
     pub fn ownership(&self) -> Result<Ownership, DiskError> {
         let stat = fs::fstat(&self.handle).map_err(|errno| io_error("look at", &self.shown, errno))?;

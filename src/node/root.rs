@@ -104,9 +104,14 @@ impl Root {
         self.resolve == Resolve::Host
     }
 
+    /// Opens a directory of the node that has to be there.
+    pub fn directory_of(&self, path: &HostPath) -> Result<Directory, DiskError> {
+        self.directory.descend(path.relative(), self.resolve)
+    }
+
     /// Opens a directory of the node; `None` where there is none.
     pub fn directory(&self, path: &HostPath) -> Result<Option<Directory>, DiskError> {
-        match self.directory.descend(path.relative(), self.resolve) {
+        match self.directory_of(path) {
             Ok(directory) => Ok(Some(directory)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
