@@ -381,6 +381,31 @@ fn the_kept_policy_is_read_inside_the_root() {
 }
 
 #[test]
+fn a_layout_that_lists_one_manifest_ten_thousand_times_is_read_once() {
+    let scene = Scene::new();
+    if image::signed(&scene, &NAMES).is_none() {
+        return;
+    }
+    let forge = Forge::new(scene.at("layout"));
+    let heavy = json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": [],
+        "config": {"mediaType": "a/b", "digest": cnister::model::Digest::of(b""), "size": 0},
+        "annotations": {"heavy": "x".repeat(1 << 20)},
+    });
+    let heavy = heavy.to_string();
+    let entry = json!({
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "digest": forge.store(heavy.as_bytes()), "size": heavy.len(),
+    });
+    let mut index: Value = serde_json::from_slice(&fs::read(scene.at("layout/index.json")).unwrap()).unwrap();
+    index["manifests"].as_array_mut().unwrap().extend(std::iter::repeat_n(entry, 10_000));
+    scene.write("layout/index.json", index.to_string());
+    let start = Instant::now();
+    scene.must("verify --key cosign.pub oci:layout:1.0.0");
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[test]
 fn directories_that_lie_in_each_other_are_refused() {
     let scene = Scene::new();
     if image::signed(&scene, &NAMES).is_none() {

@@ -3,6 +3,8 @@
 //! Tools store referrers in two ways: listed in `index.json` without a tag (oras), or in an index under the tag
 //! `sha256-<hex>` (regctl, registries without the referrers API). Both are read.
 
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -23,6 +25,8 @@ pub struct Layout<F> {
     origin: String,
     files: F,
     index: ImageIndex,
+    /// The subject of each manifest that was looked at: a list may name one a thousand times.
+    subjects: RefCell<BTreeMap<Digest, Option<Digest>>>,
 }
 
 #[derive(Deserialize)]
@@ -73,7 +77,7 @@ impl<F: Files> Layout<F> {
             .map_err(|error| not(format!("`index.json`: {error}")))?;
         let index = Document::new(media_type::INDEX, bytes).index();
         let index = index.map_err(|source| OciError::Document { origin: origin.clone(), source })?;
-        Ok(Self { origin, files, index })
+        Ok(Self { origin, files, index, subjects: RefCell::default() })
     }
 
     /// The entries of `index.json` that are images of their own: neither referrers nor lists of referrers.
@@ -94,13 +98,17 @@ impl<F: Files> Layout<F> {
             return Ok(None);
         }
         let Some(digest) = sha256(entry) else { return Ok(None) };
-        let document = match self.document(digest, Some(media_type::MANIFEST)) {
-            Ok(document) => document,
+        if let Some(known) = self.subjects.borrow().get(&digest) {
+            return Ok(*known);
+        }
+        let subject = match self.document(digest, Some(media_type::MANIFEST)) {
+            Ok(document) => document.manifest().ok().and_then(|manifest| sha256(manifest.subject().as_ref()?)),
             // Sparse layouts are allowed (image-layout.md, "Blobs"); what is not here refers to nothing here.
-            Err(OciError::NotFound { .. }) => return Ok(None),
+            Err(OciError::NotFound { .. }) => None,
             Err(error) => return Err(error),
         };
-        Ok(document.manifest().ok().and_then(|manifest| sha256(manifest.subject().as_ref()?)))
+        self.subjects.borrow_mut().insert(digest, subject);
+        Ok(subject)
     }
 
     /// Reads a manifest or index by digest and checks it.
@@ -177,8 +185,9 @@ impl<F: Files> Source for Layout<F> {
 
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, OciError> {
         let mut found: Vec<Descriptor> = Vec::new();
-        let add = |entry: &Descriptor, found: &mut Vec<Descriptor>| {
-            if !found.iter().any(|known| known.digest() == entry.digest()) {
+        let mut known = BTreeSet::new();
+        let mut add = |entry: &Descriptor, found: &mut Vec<Descriptor>| {
+            if known.insert(entry.digest().to_string()) {
                 found.push(entry.clone());
             }
         };
