@@ -412,6 +412,7 @@ mod tests {
     fn parse(text: &str) -> Result<Policy, PolicyError> {
         let mut read = |name: &str| match name {
             "cosign.pub" => Ok(test_key()),
+            "two.pub" => Ok(test_key().repeat(2)),
             "private.pem" => Ok("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----".to_owned()),
             _ => Err(io::ErrorKind::NotFound.into()),
         };
@@ -467,6 +468,7 @@ mod tests {
             (with_rule(KEYED) + "    deny: true\n", "rule `r`: a rule either denies or names `authorities`"),
             (with_rule(&KEYED.replace("cosign.pub", "gone.pub")), "cannot read key `gone.pub`"),
             (with_rule(&KEYED.replace("cosign.pub", "private.pem")), "key `private.pem`: this is a private key"),
+            (with_rule(&KEYED.replace("cosign.pub", "two.pub")), "key `two.pub`: the file holds more than one PEM block"),
             (with_rule(&KEYED.replace("file: cosign.pub", "data: nonsense")), "not a PEM public key"),
             (with_rule(&KEYED.replace("file: cosign.pub", "")), "`key` takes `file` or `data`"),
             (with_rule(KEYED).replace("ghcr.io/**", "ghcr.io/a@b"), "contains `@`"),

@@ -23,6 +23,9 @@ pub enum KeyError {
     /// A private key where a public one belongs.
     #[error("this is a private key; a policy names the public one (cosign.pub)")]
     Private,
+    /// More than one key.
+    #[error("the file holds more than one PEM block; name each key as an authority of its own")]
+    Several,
     /// Not a PEM file with the label `PUBLIC KEY`, or of an unsupported kind.
     #[error("not a PEM public key that is supported (P-256, P-384, Ed25519, RSA): {0}")]
     Unsupported(String),
@@ -57,6 +60,10 @@ impl Key {
     pub fn parse(pem: &str) -> Result<Self, KeyError> {
         if pem.contains("PRIVATE KEY") {
             return Err(KeyError::Private);
+        }
+        // A reader that takes the first of several keys and one that takes the last would trust different signers.
+        if pem.matches("-----BEGIN ").count() > 1 {
+            return Err(KeyError::Several);
         }
         let unsupported =
             |error: &dyn std::fmt::Display| KeyError::Unsupported(visible(&error.to_string()).into_owned());
