@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use oci_spec::image::Descriptor;
 use serde_json::{Value, json};
 
-use super::files::DirectoryFiles;
+use super::files::{DirectoryFiles, Files};
 use super::layout::{Layout, blob_path, read_small, referrer_descriptor};
 use super::verify_reader::VerifyReader;
 use super::{OciError, Sink, Source};
@@ -136,11 +136,14 @@ impl LayoutWriter {
 impl Sink for LayoutWriter {
     fn has_blob(&mut self, descriptor: &Descriptor) -> Result<bool, OciError> {
         let Some(digest) = sha256(descriptor) else { return Ok(false) };
-        match fs::symlink_metadata(self.path.join(blob_path(&digest))) {
-            Ok(metadata) => Ok(metadata.is_file() && metadata.len() == descriptor.size()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(self.io(format!("look for blob {digest}"))(error)),
+        let files = DirectoryFiles(self.path.clone());
+        let Ok((content, length)) = files.open(&blob_path(&digest)) else { return Ok(false) };
+        if length != descriptor.size() {
+            return Ok(false);
         }
+        // Read through: what a crash or a disk left behind under the right name must not pass for the blob.
+        let mut content = VerifyReader::new(content, self.origin(), digest, length);
+        Ok(io::copy(&mut content, &mut io::sink()).is_ok())
     }
 
     fn put_blob(&mut self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<(), OciError> {
@@ -256,4 +259,30 @@ pub fn write_archive(path: &Path, out: &mut dyn Write) -> Result<(), OciError> {
         archive.append_data(&mut header, &name, file).map_err(io("write the archive"))?;
     }
     archive.finish().map_err(io("write the archive"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::document::descriptor;
+
+    #[test]
+    fn an_altered_blob_is_not_there_and_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut layout = LayoutWriter::create(folder.path()).unwrap();
+        let blob = descriptor("text/plain", Digest::of(b"good"), 4);
+        assert!(!layout.has_blob(&blob).unwrap());
+        layout.put_blob(&blob, &mut &b"good"[..]).unwrap();
+        assert!(layout.has_blob(&blob).unwrap());
+        let path = folder.path().join(blob_path(&Digest::of(b"good")));
+        for altered in [&b"evil"[..], b"goo", b"goods"] {
+            fs::write(&path, altered).unwrap();
+            assert!(!layout.has_blob(&blob).unwrap());
+        }
+        layout.put_blob(&blob, &mut &b"good"[..]).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"good");
+        let error = layout.put_blob(&blob, &mut &b"evil"[..]).expect_err("another content").to_string();
+        assert!(error.contains("is altered"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"good", "what was there stays");
+    }
 }
