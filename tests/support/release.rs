@@ -54,12 +54,12 @@ impl Release {
     }
 
     /// The words that install it from its layout.
-    pub fn from_layout(&self) -> String {
+    pub fn words_for_layout(&self) -> String {
         format!("install --key cosign.pub --root root oci:layout-{}", self.name)
     }
 
     /// The words that install it from its staged directory.
-    pub fn from_staged(&self) -> String {
+    pub fn words_for_staged(&self) -> String {
         let name = self.name;
         format!("install --key cosign.pub --root root --from staged-{name} --evidence evidence-{name}.json")
     }
