@@ -152,8 +152,12 @@ def rows(folder, host):
         result="out",
     )
     yield Row(
-        "check the installed set",
+        "check the installed set, proof and VERSION",
         {"cnister": f"{NODE} check --root root", "sha256sum": "sha256sum root/opt/cni/bin/*"},
+    )
+    yield Row(
+        "the same without asking for VERSION",
+        {"cnister": f"{NODE} check --no-probe --root root", "sha256sum": "sha256sum root/opt/cni/bin/*"},
     )
     image = f"{host}/cni/upstream:1.9.1"
     yield Row(
