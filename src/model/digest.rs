@@ -7,6 +7,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
+use super::visible;
+
 /// A SHA-256 digest, printed as `sha256:` and 64 hexadecimal digits (OCI image-spec, descriptor.md, "Digests").
 ///
 /// It has no default and always prints in full; [`Digest::short`] is for people.
@@ -23,15 +25,15 @@ pub enum ParseDigestError {
     /// The number of digits is not 64.
     #[error("digest `{text}` has {found} hex digits, expected 64")]
     Length {
-        /// The whole text.
+        /// The whole text, made visible.
         text: String,
         /// How many digits it has.
         found: usize,
     },
     /// A character that is not a lower-case hexadecimal digit.
-    #[error("digest `{text}` has `{found}` where a lower-case hex digit is expected")]
+    #[error("digest `{text}` has `{}` where a lower-case hex digit is expected", visible(&.found.to_string()))]
     Digit {
-        /// The whole text.
+        /// The whole text, made visible.
         text: String,
         /// The first offending character.
         found: char,
@@ -62,7 +64,7 @@ impl Digest {
 
     /// Parses the 64 digits alone.
     pub fn from_hex(hex: &str) -> Result<Self, ParseDigestError> {
-        let text = || hex.to_owned();
+        let text = || visible(hex).into_owned();
         if let Some(found) = hex.chars().find(|c| !matches!(c, '0'..='9' | 'a'..='f')) {
             return Err(ParseDigestError::Digit { text: text(), found });
         }
@@ -98,7 +100,8 @@ impl FromStr for Digest {
     type Err = ParseDigestError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let hex = text.strip_prefix("sha256:").ok_or_else(|| ParseDigestError::Algorithm(text.to_owned()))?;
+        let hex =
+            text.strip_prefix("sha256:").ok_or_else(|| ParseDigestError::Algorithm(visible(text).into_owned()))?;
         Self::from_hex(hex)
     }
 }
@@ -171,6 +174,9 @@ mod tests {
             ("sha256:00", "digest `00` has 2 hex digits, expected 64"),
             ("sha256:0g", "digest `0g` has `g` where a lower-case hex digit is expected"),
             (&upper, "where a lower-case hex digit is expected"),
+            // A line of its own in a report, and what would hide the rest of it.
+            ("sha256:0\nproven: yes", "digest `0\\u{a}proven: yes` has `\\u{a}` where"),
+            ("\u{202e}sha256:", "digest `\\u{202e}sha256:` does not start"),
         ];
         for (text, expected) in cases {
             let error = text.parse::<Digest>().expect_err(text).to_string();

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use super::visible;
+
 /// One thing that was found, with both sides of the mismatch where there are two.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
@@ -79,15 +81,16 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code, self.message)?;
+        // A line feed from outside would make a line that looks like ours.
+        write!(f, "{}: {}", self.code, visible(&self.message))?;
         if let Some(expected) = &self.expected {
-            write!(f, "\n  expected: {expected}")?;
+            write!(f, "\n  expected: {}", visible(expected))?;
         }
         if let Some(found) = &self.found {
-            write!(f, "\n  found:    {found}")?;
+            write!(f, "\n  found:    {}", visible(found))?;
         }
         if let Some(hint) = &self.hint {
-            write!(f, "\n  hint: {hint}")?;
+            write!(f, "\n  hint: {}", visible(hint))?;
         }
         Ok(())
     }
@@ -198,6 +201,11 @@ mod tests {
         assert_eq!(
             finding.to_string(),
             "digest-drift: `bridge` was altered\n  expected: a\n  found:    b\n  hint: run install"
+        );
+        let hostile = Finding::refusal(Code::NotABundle, "a\nb").mismatch("c\rd", "e\u{202e}\n  hint: f");
+        assert_eq!(
+            hostile.to_string(),
+            "not-a-bundle: a\\u{a}b\n  expected: c\\u{d}d\n  found:    e\\u{202e}\\u{a}  hint: f"
         );
     }
 }

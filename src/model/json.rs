@@ -9,6 +9,8 @@ use serde::de::{self, DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, V
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use super::visible;
+
 /// Why a document is not what was expected of it.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
@@ -23,12 +25,12 @@ pub enum JsonError {
         limit: usize,
     },
     /// Not JSON, a repeated key, or not of the expected shape.
-    #[error("{what} is not valid: {source}")]
+    #[error("{what} is not valid: {reason}")]
     Invalid {
         /// Which document.
         what: String,
-        /// What the parser says, with line and column.
-        source: serde_json::Error,
+        /// What the parser says, with line and column; what it repeats of the document is made visible.
+        reason: String,
     },
 }
 
@@ -39,7 +41,10 @@ pub fn parse<T: DeserializeOwned>(what: &str, bytes: &[u8], limit: usize) -> Res
     if bytes.len() > limit {
         return Err(JsonError::TooLong { what: what.to_owned(), found: bytes.len(), limit });
     }
-    let invalid = |source| JsonError::Invalid { what: what.to_owned(), source };
+    let invalid = |error: serde_json::Error| JsonError::Invalid {
+        what: what.to_owned(),
+        reason: visible(&error.to_string()).into_owned(),
+    };
     let Strict(value) = serde_json::from_slice(bytes).map_err(invalid)?;
     // Parsed twice: from the text, errors carry line and column; the first pass is only the guard.
     drop(value);
@@ -117,7 +122,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
         let mut values = Map::new();
         while let Some(key) = map.next_key::<String>()? {
             if values.contains_key(&key) {
-                return Err(de::Error::custom(format_args!("the key `{}` appears twice", super::visible(&key))));
+                return Err(de::Error::custom(format_args!("the key `{}` appears twice", visible(&key))));
             }
             let value = map.next_value_seed(StrictVisitor)?;
             values.insert(key, value);
@@ -152,6 +157,28 @@ mod tests {
     fn names_line_and_column() {
         let error = parse::<Vec<u8>>("it", b"[1,\n \"x\"]", 50).expect_err("a string").to_string();
         assert!(error.contains("line 2 column"), "{error}");
+    }
+
+    #[test]
+    fn repeats_nothing_that_would_make_a_line_of_its_own() {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct File {
+            #[expect(dead_code, reason = "only parsed")]
+            digest: crate::model::Digest,
+        }
+        let cases = [
+            (r#"{"digest":"sha256:0\nproven: yes"}"#, "digest `0\\u{a}proven: yes` has `\\u{a}` where"),
+            (r#"{"di\u001b[2J\ngest":1}"#, "unknown field `di\\u{1b}[2J\\u{a}gest`, expected `digest`"),
+            (r#"{"digest":"\u202e"}"#, "digest `\\u{202e}` does not start with"),
+        ];
+        for (text, expected) in cases {
+            let error = parse::<File>("it", text.as_bytes(), 100).expect_err(text).to_string();
+            assert!(error.contains(expected) && !error.contains(char::is_control), "{error}");
+        }
+        assert!(
+            parse::<File>("it", br#"{"di\u0067est":1}"#, 100).expect_err("a number").to_string().contains("integer")
+        );
     }
 
     #[test]
