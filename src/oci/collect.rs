@@ -56,8 +56,9 @@ pub fn collect(
     needs: &Needs,
 ) -> Result<Evidence, CollectError> {
     let mut builder = EvidenceBuilder::default();
+    let mut others = Vec::new();
     builder.document(root.clone());
-    signatures(source, &root.digest, needs, &mut builder)?;
+    signatures(source, &root.digest, needs, &mut builder, &mut others)?;
     if root.is_index() {
         let index = root.index().ok();
         for entry in index.iter().flat_map(|index| index.manifests()) {
@@ -75,10 +76,16 @@ pub fn collect(
             };
             documents_below(source, &document, &mut builder)?;
             builder.document(document);
-            signatures(source, &digest, needs, &mut builder)?;
+            signatures(source, &digest, needs, &mut builder, &mut others)?;
         }
     } else {
         documents_below(source, root, &mut builder)?;
+    }
+    // Last, so that what anybody may put beside an image takes no room from what is needed.
+    for signature in others {
+        if signature.bytes.len() <= builder.room() {
+            builder.signature(signature);
+        }
     }
     Ok(builder.finish(root.digest)?)
 }
@@ -103,11 +110,13 @@ fn carried_bundle_json(manifest: &ImageManifest) -> Option<&String> {
     manifest.layers().get(1)?.annotations().as_ref()?.get(media_type::FILES_ANNOTATION)
 }
 
+/// Adds the needed statements about one subject, and keeps `others` for later.
 fn signatures(
     source: &dyn Source,
     subject: &Digest,
     needs: &Needs,
     builder: &mut EvidenceBuilder,
+    others: &mut Vec<SignatureDocument>,
 ) -> Result<(), CollectError> {
     let referrers = source.referrers(subject)?;
     if referrers.len() > MAX_REFERRERS {
@@ -131,13 +140,16 @@ fn signatures(
         };
         let claim = SigstoreBundle::claim_of(&bytes);
         let needed = claim.is_some_and(|claim| needs.predicate_types.contains(&claim.predicate_type));
-        if bytes.len() > builder.room() {
-            if needed {
-                return Err(EvidenceError::TooLong { found: Evidence::LIMIT - builder.room() + bytes.len() }.into());
+        let length = bytes.len();
+        let signature = SignatureDocument { media_type, bytes };
+        if needed {
+            if length > builder.room() {
+                return Err(EvidenceError::TooLong { found: Evidence::LIMIT - builder.room() + length }.into());
             }
-            continue;
+            builder.signature(signature);
+        } else if others.iter().fold(length, |sum, other| sum + other.bytes.len()) <= builder.room() {
+            others.push(signature);
         }
-        builder.signature(SignatureDocument { media_type, bytes });
     }
     Ok(())
 }
@@ -183,6 +195,7 @@ mod tests {
     use super::*;
     use crate::model::Selector;
     use crate::oci::Layout;
+    use crate::oci::memory::Memory;
     use crate::trust::{COSIGN_SIGN, Key, is_signed};
 
     /// Images signed by cosign 3.1.3 and 2.6.5 with a key, each with the tag or platform that is looked at and whether
@@ -241,6 +254,38 @@ mod tests {
                 by_other,
                 "{fixture} {what}"
             );
+        }
+    }
+
+    #[test]
+    fn what_anybody_may_attach_takes_no_room_from_what_is_needed() {
+        let statement = |kind: &str, filler: usize| {
+            let payload = serde_json::json!({
+                "_type": "https://in-toto.io/Statement/v1", "predicateType": kind,
+                "subject": [{"digest": {"sha256": Digest::of(b"").hex()}}], "predicate": "x".repeat(filler),
+            });
+            crate::trust::write_bundle(payload.to_string().as_bytes(), b"signature", "hint")
+        };
+        let needs = Needs { predicate_types: [COSIGN_SIGN.to_owned()].into() };
+        // Half a megabyte of base64 each: one of them fits, two do not.
+        for (index_has, manifest_has, expected) in [
+            (vec![("other", 500_000)], vec![(COSIGN_SIGN, 0)], 2),
+            (vec![("other", 700_000)], vec![(COSIGN_SIGN, 500_000)], 1),
+            (vec![("other", 500_000), ("another", 500_000)], vec![(COSIGN_SIGN, 0)], 2),
+        ] {
+            let mut image = Memory::default();
+            let config = image.add(media_type::CONFIG, "{}");
+            let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": []});
+            let mut manifest = image.add(media_type::MANIFEST, manifest.to_string());
+            manifest.set_platform(serde_json::from_str(r#"{"os": "linux", "architecture": "amd64"}"#).unwrap());
+            let index = serde_json::json!({"schemaVersion": 2, "manifests": [manifest]});
+            let index = image.add(media_type::INDEX, index.to_string());
+            for (subject, statements) in [(index, index_has), (manifest, manifest_has)] {
+                statements.iter().for_each(|(kind, filler)| image.refer(&subject, statement(kind, *filler)));
+            }
+            let evidence = collect(&image, &image.0[2], Platforms::All, &needs).unwrap();
+            assert_eq!(evidence.signatures().len(), expected);
+            assert_eq!(evidence.needed(&needs).signatures().len(), 1);
         }
     }
 }

@@ -12,6 +12,8 @@ mod files;
 mod layout;
 #[cfg(feature = "publish")]
 mod layout_writer;
+#[cfg(test)]
+mod memory;
 mod referrers;
 mod registry;
 mod verify_reader;

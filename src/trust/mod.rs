@@ -19,7 +19,7 @@ pub(crate) use evaluate::is_signed;
 pub use evaluate::{Proof, Strength, Verified, expect, keep, verify};
 pub use evidence::{Evidence, EvidenceBuilder, EvidenceError, SignatureDocument};
 pub use policy::{Mode, Needs, Policy, PolicyError, Rule};
-#[cfg(feature = "publish")]
+#[cfg(any(test, feature = "publish"))]
 pub(crate) use signature::write_bundle;
 pub use signature::{Key, KeyError, SigstoreBundle};
 pub use statement::{COSIGN_SIGN, Statement, pae};
