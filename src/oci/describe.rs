@@ -1,5 +1,6 @@
 //! What an image holds, for people: nothing here is verified.
 
+use oci_spec::image::ImageManifest;
 use serde::Serialize;
 
 use super::Source;
@@ -72,13 +73,12 @@ pub fn describe(source: &dyn Source, root: &Document) -> Result<Description, Col
             let Some(digest) = sha256(entry) else { continue };
             subjects.push(digest);
             let manifest = evidence.document(&digest).and_then(|document| document.manifest().ok());
-            let layer_bytes = manifest.iter().flat_map(|manifest| manifest.layers()).map(|layer| layer.size()).sum();
+            let layer_bytes = manifest.as_ref().map_or(0, layer_bytes);
             platforms.push((platform_of(entry), digest, layer_bytes, manifest));
         }
     } else {
         let manifest = root.manifest().map_err(invalid)?;
-        let layer_bytes = manifest.layers().iter().map(|layer| layer.size()).sum();
-        platforms.push((None, root.digest, layer_bytes, Some(manifest)));
+        platforms.push((None, root.digest, layer_bytes(&manifest), Some(manifest)));
     }
     let platforms = platforms.into_iter().map(|(platform, digest, layer_bytes, manifest)| {
         let text = manifest.as_ref().and_then(|manifest| {
@@ -109,4 +109,38 @@ pub fn describe(source: &dyn Source, root: &Document) -> Result<Description, Col
         }
     }
     Ok(Description { digest: root.digest, media_type: root.media_type.clone(), platforms, referrers })
+}
+
+/// The sizes that a manifest claims for its layers may be any numbers.
+fn layer_bytes(manifest: &ImageManifest) -> u64 {
+    manifest.layers().iter().fold(0, |sum, layer| sum.saturating_add(layer.size()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Digest;
+    use crate::model::document::descriptor;
+    use crate::oci::memory::Memory;
+
+    #[test]
+    fn layers_may_claim_any_size() {
+        for (sizes, expected) in [([1, 2], 3), ([u64::MAX, 1], u64::MAX), ([u64::MAX, u64::MAX], u64::MAX)] {
+            let layers = sizes.map(|size| descriptor(media_type::LAYER, Digest::of(b""), size));
+            let mut image = Memory::default();
+            let config = image.add(media_type::CONFIG, "{}");
+            let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": layers});
+            image.add(media_type::MANIFEST, manifest.to_string());
+            let index = serde_json::json!({"schemaVersion": 2, "manifests": [{
+                "mediaType": media_type::MANIFEST, "digest": image.0[1].digest, "size": image.0[1].bytes.len(),
+                "platform": {"os": "linux", "architecture": "amd64"},
+            }]});
+            image.add(media_type::INDEX, index.to_string());
+            for root in &image.0[1..] {
+                let described = describe(&image, root).unwrap();
+                let found: Vec<_> = described.platforms.iter().map(|platform| platform.layer_bytes).collect();
+                assert_eq!(found, [expected], "{sizes:?}");
+            }
+        }
+    }
 }
