@@ -173,9 +173,29 @@ mod tests {
 
     #[test]
     fn reads_what_it_writes() {
-        let bytes = sample().to_bytes();
-        assert_eq!(FileManifest::parse(&bytes).unwrap(), sample());
-        assert_eq!(FileManifest::parse(&bytes).unwrap().to_bytes(), bytes);
+        type Change = fn(&mut FileManifest);
+        let changes: [Change; 6] = [
+            |_| {},
+            |m| m.tool = None,
+            |m| m.plugins[0].linkage = Linkage::Static,
+            |m| m.plugins[0].go = None,
+            |m| {
+                let go = m.plugins[0].go.as_mut().unwrap();
+                (go.go, go.version) = ("devel go1.27-\"\\ü".to_owned(), Some("v1.2.3".to_owned()));
+            },
+            |m| {
+                m.version = "1.2.3-rc.1+build.5".parse().unwrap();
+                m.plugins[0].size = FileManifest::MAX_PLUGIN_SIZE;
+                m.plugins.push(PluginFile { name: "a".parse().unwrap(), size: 0, ..m.plugins[0].clone() });
+            },
+        ];
+        for change in changes {
+            let mut manifest = sample();
+            change(&mut manifest);
+            let bytes = manifest.to_bytes();
+            assert_eq!(FileManifest::parse(&bytes).unwrap(), manifest);
+            assert_eq!(FileManifest::parse(&bytes).unwrap().to_bytes(), bytes);
+        }
     }
 
     #[test]

@@ -161,8 +161,16 @@ mod tests {
 
     #[test]
     fn prints_what_it_parsed() {
-        assert_eq!(EMPTY.parse::<Digest>().unwrap().to_string(), EMPTY);
         assert_eq!(Digest::of(b"").to_string(), EMPTY);
+        let all_digits = format!("sha256:{}", "0123456789abcdef".repeat(4));
+        for text in [EMPTY, &all_digits, &format!("sha256:{}", "0".repeat(64)), &format!("sha256:{}", "f".repeat(64))] {
+            let digest: Digest = text.parse().unwrap();
+            assert_eq!(digest.to_string(), text);
+            assert_eq!(Digest::from_hex(&digest.hex()), Ok(digest));
+            let json = serde_json::to_string(&digest).unwrap();
+            assert_eq!(json, format!("\"{text}\""));
+            assert_eq!(serde_json::from_str::<Digest>(&json).unwrap(), digest);
+        }
     }
 
     #[test]

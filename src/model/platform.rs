@@ -116,6 +116,23 @@ mod tests {
     }
 
     #[test]
+    fn prints_what_it_parsed() {
+        for (architecture, machine) in ARCHITECTURES {
+            let text = format!("linux/{architecture}");
+            let platform: Platform = text.parse().unwrap();
+            assert_eq!(platform.to_string(), text);
+            assert_eq!(Platform::from_parts(platform.os(), platform.architecture()), Ok(platform.clone()));
+            assert_eq!(Platform::of_elf_machine(machine), Some(platform.clone()));
+            if let Some(variant) = platform.variant() {
+                assert_eq!(format!("{text}/{variant}").parse(), Ok(platform.clone()));
+            }
+            let json = serde_json::to_string(&platform).unwrap();
+            assert_eq!(json, format!("\"{text}\""));
+            assert_eq!(serde_json::from_str::<Platform>(&json).unwrap(), platform);
+        }
+    }
+
+    #[test]
     fn rejects_what_no_plugin_runs_on() {
         for text in ["amd64", "linux/", "windows/amd64", "linux/x86_64", "linux/arm/v6", "linux/amd64/v3"] {
             assert_eq!(text.parse::<Platform>(), Err(ParsePlatformError(text.to_owned())), "{text}");

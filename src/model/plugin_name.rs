@@ -83,8 +83,12 @@ mod tests {
 
     #[test]
     fn accepts_the_names_of_the_field() {
-        for name in ["macvlan", "host-device", "bond_v2", "calico-ipam", "a", "loopback.old"] {
-            assert_eq!(name.parse::<PluginName>().unwrap().as_str(), name);
+        for name in ["macvlan", "host-device", "bond_v2", "calico-ipam", "a", "loopback.old", "_", "0..-"] {
+            let parsed: PluginName = name.parse().unwrap();
+            assert_eq!((parsed.as_str(), parsed.to_string().as_str()), (name, name));
+            let json = serde_json::to_string(&parsed).unwrap();
+            assert_eq!(json, format!("\"{name}\""));
+            assert_eq!(serde_json::from_str::<PluginName>(&json).unwrap(), parsed);
         }
     }
 

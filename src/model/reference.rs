@@ -247,8 +247,18 @@ mod tests {
             format!("ghcr.io/acme/cni@{digest}"),
             format!("ghcr.io/acme/cni:1.9.1@{digest}"),
             format!("oci:layout@{digest}"),
+            format!("oci-archive:/a@b:c/d.tar:v1@{digest}"),
+            "oci:a::v1".to_owned(),
+            "oci:[a:b]".to_owned(),
+            "localhost/a:_.-".to_owned(),
+            "a.b:5000/c_d/e.f:v1".to_owned(),
         ] {
-            assert_eq!(text.parse::<Reference>().unwrap().to_string(), text);
+            let reference: Reference = text.parse().unwrap();
+            assert_eq!(reference.to_string(), text);
+            assert_eq!(reference.as_registry().map_or(text.clone(), |registry| registry.to_string()), text);
+            if let Some(repository) = reference.repository() {
+                assert_eq!(repository.to_string().parse::<Repository>().as_ref(), Ok(repository));
+            }
         }
         assert_eq!("ghcr.io/acme/cni".parse::<Reference>().unwrap().to_string(), "ghcr.io/acme/cni:latest");
     }

@@ -350,6 +350,38 @@ mod tests {
     }
 
     #[test]
+    fn reads_what_it_writes() {
+        type Change = fn(&mut Receipt);
+        let adopt = |mode| Owner::of(Some(Original { digest: Digest::of(b"theirs"), mode }));
+        for mode in [0, 0o7, 0o644, 0o4755, 0o7777] {
+            let mut receipt = receipt();
+            for file in receipt.directories.values_mut().flat_map(|directory| directory.files.values_mut()) {
+                file.owner = adopt(mode);
+            }
+            assert_eq!(Receipt::parse(json::readable(&receipt).as_bytes()).unwrap(), receipt, "{mode:o}");
+            let journal = Journal::of(&receipt);
+            assert_eq!(Journal::parse(json::readable(&journal).as_bytes()).unwrap(), journal, "{mode:o}");
+        }
+        let changes: [Change; 5] = [
+            |r| r.repository = None,
+            |r| r.strength = Standing::Unproven,
+            |r| r.version = "1.2.3-rc.1+build.5".parse().unwrap(),
+            |r| r.directories.clear(),
+            |r| {
+                let path = "/var/lib/cni \"bin\"".parse().unwrap();
+                r.directories.insert(path, InstalledDirectory::default());
+            },
+        ];
+        for change in changes {
+            let mut receipt = receipt();
+            change(&mut receipt);
+            assert_eq!(Receipt::parse(json::readable(&receipt).as_bytes()).unwrap(), receipt);
+            let journal = Journal::of(&receipt);
+            assert_eq!(Journal::parse(json::readable(&journal).as_bytes()).unwrap(), journal);
+        }
+    }
+
+    #[test]
     fn a_journal_holds_no_path_and_nothing_foreign() {
         let journal = Journal::of(&receipt());
         let names: Vec<_> = journal.entries.iter().map(|entry| entry.name.as_str()).collect();

@@ -97,9 +97,11 @@ mod tests {
 
     #[test]
     fn reads_the_signature_that_it_writes() {
-        let digest = Digest::of(b"image");
-        let statement = Statement::parse(&Statement::image_signature("ghcr.io/acme/cni", &digest)).unwrap();
-        assert_eq!(statement, Statement { predicate_type: COSIGN_SIGN.to_owned(), subjects: vec![digest] });
+        for (name, image) in [("ghcr.io/acme/cni", b"image"), ("", b"other"), ("\"\\\n\u{1b}ü", b"third")] {
+            let digest = Digest::of(image);
+            let statement = Statement::parse(&Statement::image_signature(name, &digest)).unwrap();
+            assert_eq!(statement, Statement { predicate_type: COSIGN_SIGN.to_owned(), subjects: vec![digest] });
+        }
     }
 
     #[test]
