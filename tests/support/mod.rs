@@ -30,6 +30,11 @@ impl Scene {
         Self { folder: tempfile::tempdir().expect("a temporary directory") }
     }
 
+    /// The same in memory where the system has such a place: many small runs would wait for a disk.
+    pub fn in_memory() -> Self {
+        Self { folder: tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| Self::new().folder) }
+    }
+
     /// The working directory.
     pub fn path(&self) -> &Path {
         self.folder.path()
@@ -46,6 +51,16 @@ impl Scene {
         fs::create_dir_all(path.parent().expect("below the scene")).expect("a folder");
         fs::write(&path, content).expect("a file");
         path
+    }
+
+    /// Puts a copy of a program into it. Another process writes the copy: while this one had it open, any child that
+    /// another test starts just then would have it open, too, and nobody could execute it (ETXTBSY).
+    pub fn put_program(&self, from: &Path, name: &str) -> PathBuf {
+        let to = self.at(name);
+        fs::create_dir_all(to.parent().expect("below the scene")).expect("a folder");
+        let status = Command::new("install").args(["-m", "755"]).arg(from).arg(&to).status().expect("coreutils");
+        assert!(status.success(), "cannot copy {}", from.display());
+        to
     }
 
     /// A command with nothing inherited but where programs lie.

@@ -1,0 +1,27 @@
+//! What becomes of a node when things go wrong: runs that are killed, disks that are full, files that somebody else
+//! replaced, and surroundings that hold nothing.
+//!
+//! The plugins are programs of some hundred bytes, made by hand for linux/amd64.
+
+#![cfg(all(feature = "publish", target_os = "linux", target_arch = "x86_64"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and says what it skips"
+)]
+
+#[path = "support/forge.rs"]
+mod forge;
+#[path = "crash/kill.rs"]
+mod kill;
+#[path = "crash/node.rs"]
+mod node;
+#[path = "support/plugin.rs"]
+mod plugin;
+#[path = "support/release.rs"]
+mod release;
+#[path = "support/strace.rs"]
+mod strace;
+mod support;

@@ -1,0 +1,114 @@
+//! A node in a scene: its root is `root`, and others have installed files in its plugin directory before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use super::release::Release;
+use super::support::{Run, Scene};
+
+/// The plugin directory.
+pub(super) const BIN: &str = "root/opt/cni/bin";
+
+/// Files of other installers, some under names that a careless program would touch.
+const FOREIGN: [(&str, &str, u32); 4] = [
+    ("flannel", "somebody else's", 0o755),
+    (".hidden", "somebody else's, too", 0o755),
+    (".cnister-0123456789abcdef", "looks like ours", 0o600),
+    ("data/.cnister/bridge", "deeper", 0o644),
+];
+
+/// Puts a node into the scene that has none.
+pub(super) fn new(scene: &Scene) {
+    for (name, content, mode) in FOREIGN {
+        let path = scene.write(&format!("{BIN}/{name}"), content);
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    symlink("flannel", scene.at(BIN).join("link")).unwrap();
+}
+
+/// Keeps the node as it is under another name.
+pub(super) fn keep_as(scene: &Scene, name: &str) {
+    copy(scene, "root", name);
+}
+
+/// Makes the node what it was when it was kept.
+pub(super) fn bring_back(scene: &Scene, name: &str) {
+    copy(scene, name, "root");
+}
+
+fn copy(scene: &Scene, from: &str, to: &str) {
+    drop(fs::remove_dir_all(scene.at(to)));
+    let copied = Command::new("cp").arg("-a").arg(scene.at(from)).arg(scene.at(to)).status().unwrap();
+    assert!(copied.success());
+}
+
+/// What is wrong with the plugin directory after an interruption, if something is: every file in it must be a whole
+/// one of these releases or somebody else's, as it was.
+pub(super) fn unsound(scene: &Scene, releases: &[&Release]) -> Option<String> {
+    let mut foreign: BTreeMap<_, _> =
+        FOREIGN.into_iter().map(|(name, content, mode)| (name, (content, mode))).collect();
+    let mut pending = vec![String::new()];
+    while let Some(folder) = pending.pop() {
+        for entry in fs::read_dir(scene.at(BIN).join(&folder)).unwrap().map(Result::unwrap) {
+            let name = Path::new(&folder).join(entry.file_name()).to_str().unwrap().to_owned();
+            let metadata = entry.path().symlink_metadata().unwrap();
+            let mode = metadata.permissions().mode() & 0o7777;
+            if name == ".cnister" {
+                // No runtime looks into a directory, and nobody but its owner into this one.
+                if !metadata.is_dir() || mode != 0o700 {
+                    return Some(format!("{name} is {mode:o} {:?}", metadata.file_type()));
+                }
+            } else if metadata.is_dir() {
+                pending.push(name);
+            } else if metadata.is_symlink() {
+                if name != "link" {
+                    return Some(format!("{name} is a link"));
+                }
+            } else {
+                let content = fs::read(entry.path()).unwrap();
+                let whole = match foreign.remove(name.as_str()) {
+                    Some((expected, expected_mode)) => content == expected.as_bytes() && mode == expected_mode,
+                    None => mode == 0o755 && releases.iter().any(|release| release.files.get(&*name) == Some(&content)),
+                };
+                if !whole {
+                    return Some(format!("{name} has mode {mode:o} and {} other bytes", content.len()));
+                }
+            }
+        }
+    }
+    foreign.into_keys().next().map(|name| format!("{name} is gone"))
+}
+
+/// Runs an installation again after it was interrupted: it finishes, again has nothing to do, and a check says yes.
+pub(super) fn finish(scene: &Scene, program: &Path, words: &str, what: &str) {
+    let say = |words: &str| scene.run(scene.command(program).args(words.split_whitespace()));
+    let must = |words: &str| {
+        let run = say(words);
+        assert_eq!(run.code, 0, "{what}, then `{words}`:\n{}{}", run.stdout, run.stderr);
+        run
+    };
+    must(words);
+    let finished = scene.tree("root");
+    assert_nothing_to_do(&must(words), what);
+    assert_same(&finished, &scene.tree("root"), &format!("{what}, finished, and run a third time"));
+    // Besides the three of the release there may be one that only the other has.
+    let checked = must("check --root root").stdout;
+    assert!(checked.contains("\nyes") && checked.matches("  proven ").count() == 3, "{what}: {checked}");
+}
+
+pub(super) fn assert_nothing_to_do(run: &Run, what: &str) {
+    assert!(run.stdout.ends_with("installed; there was nothing to do\n"), "{what}: {}", run.stdout);
+}
+
+/// Compares two trees and shows only what differs.
+pub(super) fn assert_same(expected: &BTreeMap<String, String>, found: &BTreeMap<String, String>, what: &str) {
+    let names: BTreeSet<_> = expected.keys().chain(found.keys()).collect();
+    let differing = names.into_iter().filter(|name| expected.get(*name) != found.get(*name));
+    let lines: Vec<_> = differing
+        .map(|name| format!("{name}: expected {:?}, found {:?}", expected.get(name), found.get(name)))
+        .collect();
+    assert!(lines.is_empty(), "{what}:\n{}", lines.join("\n"));
+}

@@ -1,0 +1,180 @@
+//! Interrupting a program at a chosen system call, with strace's fault injection.
+//!
+//! One traced run tells the points: every system call that changes something below the scene. A run that is killed
+//! on entering one of them leaves exactly what the calls before it did.
+
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::Output;
+
+use super::support::{Scene, peer, say_skipped};
+
+/// The system calls that change files, on any architecture. (A name that strace does not know would be an error, so
+/// those that only older architectures have are marked with `?`.)
+const CHANGES: &str = "openat,openat2,?open,?creat,write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync,sync,syncfs,\
+    fchmod,fchmodat,?chmod,fchown,fchownat,?chown,?rename,renameat,renameat2,?mkdir,mkdirat,?unlink,unlinkat,?rmdir,\
+    ?link,linkat,?symlink,symlinkat,?mknod,mknodat,copy_file_range,sendfile,splice,ftruncate,truncate,fallocate,\
+    utimensat,setxattr,fsetxattr,ioctl";
+
+/// A system call of one run.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Point {
+    /// Its name.
+    pub call: String,
+    /// What it does, without numbers that differ between runs.
+    pub what: String,
+    /// Which of several that do the same it is.
+    pub number: usize,
+}
+
+/// What a run was stopped by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// SIGKILL on entering the call.
+    Kill,
+    /// The call fails with this error.
+    Error(&'static str),
+}
+
+/// strace, for the program and the scene of one test.
+pub struct Strace<'a> {
+    scene: &'a Scene,
+    strace: PathBuf,
+    program: PathBuf,
+}
+
+impl<'a> Strace<'a> {
+    /// The installed strace, for runs of `program`; `None` where there is none, or where nothing may be traced.
+    pub fn new(scene: &'a Scene, program: impl Into<PathBuf>) -> Option<Self> {
+        let strace = Self { scene, strace: peer("strace")?, program: program.into() };
+        let works = strace.run("--help", &["--trace=write".to_owned()]).status.success();
+        if !works {
+            say_skipped("strace may not trace here");
+        }
+        works.then_some(strace)
+    }
+
+    /// The points of a run that nobody disturbs, in order, each with how many calls of its name precede it.
+    pub fn points(&self, words: &str) -> Vec<(Point, usize)> {
+        let output = self.run(words, &["--seccomp-bpf".to_owned(), format!("--trace={CHANGES}")]);
+        assert!(output.status.success(), "{words}: {output:?}");
+        let (main, others) = self.calls();
+        let here = self.scene.path().to_str().expect("a plain path");
+        let changes = |what: &str| {
+            let creates = !what.starts_with("open") || what.contains("O_CREAT") || what.contains("O_TMPFILE");
+            creates && what.contains(here)
+        };
+        // Calls are counted by thread: in another one they could not be told apart.
+        assert_eq!(others.iter().find(|call| changes(&call.what)), None, "only one thread changes files");
+        let mut counts = BTreeMap::new();
+        let mut points = Vec::new();
+        for point in main {
+            let before: &mut usize = counts.entry(point.call.clone()).or_default();
+            if changes(&point.what) {
+                points.push((point, *before));
+            }
+            *before += 1;
+        }
+        points
+    }
+
+    /// Runs with a fault at the call of this name that `before` others precede; returns what the program said, and the
+    /// call that was hit, if there were as many.
+    pub fn inject(&self, words: &str, call: &str, before: usize, fault: Fault) -> (Output, Option<Point>) {
+        let when = before + 1;
+        let mut filter = vec![format!("--trace={call}")];
+        match fault {
+            Fault::Kill => filter.push(format!("--inject={call}:signal=KILL:when={when}")),
+            // Only stopping at the traced calls is faster, and delivers no signal (strace 6.1).
+            Fault::Error(name) => {
+                filter.extend([format!("--inject={call}:error={name}:when={when}"), "--seccomp-bpf".to_owned()]);
+            }
+        }
+        let output = self.run(words, &filter);
+        let trace = self.trace();
+        let hit = match fault {
+            Fault::Kill => {
+                // strace ends itself as its program was ended.
+                let killed = output.status.signal() == Some(9) || output.status.code() == Some(137);
+                let seen = trace.lines().any(|line| line.ends_with("+++ killed by SIGKILL +++"));
+                assert_eq!(killed, seen, "{words}: {}\n{trace}", output.status);
+                killed.then(|| self.calls().0.pop()).flatten()
+            }
+            Fault::Error(_) => {
+                let line = trace.lines().position(|line| line.ends_with("(INJECTED)"));
+                line.and_then(|line| parse(trace.lines().take(line + 1)).0.pop())
+            }
+        };
+        (output, hit)
+    }
+
+    fn run(&self, words: &str, filter: &[String]) -> Output {
+        let mut command = self.scene.command(&self.strace);
+        // -qq: nothing but calls; -y: descriptors with their paths; no contents, which would need quoting.
+        command.args(["-f", "-qq", "-y", "--string-limit=0", "-o", "trace"]).args(filter);
+        let output = command.arg(&self.program).args(words.split_whitespace()).output();
+        output.unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    }
+
+    fn trace(&self) -> String {
+        fs::read_to_string(self.scene.at("trace")).expect("a trace")
+    }
+
+    /// The calls of the first thread, and those of all others.
+    fn calls(&self) -> (Vec<Point>, Vec<Point>) {
+        parse(self.trace().lines())
+    }
+}
+
+/// Reads a trace: `PID CALL(ARGUMENTS) = RESULT`, or `PID CALL(ARGUMENTS <unfinished ...>` and later the rest.
+fn parse<'t>(lines: impl Iterator<Item = &'t str>) -> (Vec<Point>, Vec<Point>) {
+    let mut main = None;
+    let mut seen = BTreeMap::new();
+    let mut calls = (Vec::new(), Vec::new());
+    for line in lines {
+        let Some((thread, text)) = line.split_once(' ') else { continue };
+        let text = text.trim_start();
+        let is_main = *main.get_or_insert(thread) == thread;
+        let Some((call, _)) = text.split_once('(') else { continue };
+        if !call.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            continue;
+        }
+        let end = text.find(" <unfinished").or_else(|| text.rfind(" = ")).unwrap_or(text.len());
+        let what = anonymous(text[..end].trim_end().trim_end_matches(')'));
+        let number = seen.entry((is_main, what.clone())).or_insert(0_usize);
+        let point = Point { call: call.to_owned(), what, number: *number };
+        *number += 1;
+        if is_main { calls.0.push(point) } else { calls.1.push(point) }
+    }
+    calls
+}
+
+/// The text without descriptors, inodes, and the random part of temporary names.
+fn anonymous(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        if digits > 0 && rest[digits..].starts_with('<') {
+            rest = &rest[digits..];
+            continue;
+        }
+        if let Some(name) = rest.strip_prefix(".cnister-") {
+            out.push_str(".cnister-*");
+            rest = name.trim_start_matches(|c: char| c.is_ascii_hexdigit());
+            continue;
+        }
+        if let Some(inode) = rest.strip_prefix("/#") {
+            out.push_str("/#*");
+            rest = inode.trim_start_matches(|c: char| c.is_ascii_digit());
+            continue;
+        }
+        out.push(first);
+        rest = &rest[first.len_utf8()..];
+    }
+    out
+}
