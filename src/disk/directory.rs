@@ -142,10 +142,12 @@ impl Directory {
     /// Creates a directory directly in this one, with exactly this mode whatever the umask says.
     pub fn create_child(&self, name: impl AsRef<OsStr>, mode: u32) -> Result<Self, DiskError> {
         let name = component(name.as_ref())?;
+        let mode = Mode::from_raw_mode(mode);
         let failed = |errno| io_error("create directory", &self.shown_path(Path::new(name)), errno);
-        fs::mkdirat(&self.handle, name, Mode::RWXU).map_err(failed)?;
+        // Created with its mode already: after an interruption between the two calls nobody would widen it any more.
+        fs::mkdirat(&self.handle, name, mode).map_err(failed)?;
         let child = self.child(name)?;
-        fs::fchmod(&child.handle, Mode::from_raw_mode(mode)).map_err(failed)?;
+        fs::fchmod(&child.handle, mode).map_err(failed)?;
         Ok(child)
     }
 

@@ -1,6 +1,8 @@
 //! An installation that is killed, at every system call and at any moment.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
@@ -73,6 +75,16 @@ fn kill_everywhere(scene: &Scene, strace: &Strace<'_>, words: &str, releases: &[
 }
 
 #[test]
+fn a_first_installation_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
+    let scene = Scene::in_memory();
+    let Some(strace) = Strace::new(&scene, program()) else { return };
+    let (first, _) = releases(&scene, 0);
+    node::new(&scene);
+    node::keep_as(&scene, "before");
+    kill_everywhere(&scene, &strace, &first.words_for_staged(), &[&first], &mut |_| {});
+}
+
+#[test]
 fn an_upgrade_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
     let scene = Scene::in_memory();
     let Some(strace) = Strace::new(&scene, program()) else { return };
@@ -87,6 +99,39 @@ fn an_upgrade_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
         // Whoever changes their mind gets the first set again.
         node::finish(&scene, &program(), &first.words_for_layout(), &format!("{what}, then back"));
         assert_eq!(node::unsound(&scene, &[&first, &second]), None, "{what}, then back");
+    });
+}
+
+#[test]
+fn an_adoption_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
+    let scene = Scene::in_memory();
+    let Some(strace) = Strace::new(&scene, program()) else { return };
+    let (first, _) = releases(&scene, 0);
+    node::new(&scene);
+    let theirs = Release { name: "theirs", files: [("bridge", b"theirs".to_vec())].into() };
+    let bridge = scene.write(&format!("{}/bridge", node::BIN), "theirs");
+    fs::set_permissions(bridge, fs::Permissions::from_mode(0o755)).unwrap();
+    node::keep_as(&scene, "before");
+    let words = format!("{} --foreign adopt", first.words_for_staged());
+    kill_everywhere(&scene, &strace, &words, &[&first, &theirs], &mut |_| {});
+    // The copy of what was there is part of what the runs were compared by.
+    assert!(scene.tree("root/var/lib/cnister/originals").len() == 1);
+}
+
+#[test]
+fn a_staging_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
+    let scene = Scene::in_memory();
+    let Some(strace) = Strace::new(&scene, program()) else { return };
+    let (release, _) = releases(&scene, 0);
+    fs::create_dir(scene.at("root")).unwrap();
+    node::keep_as(&scene, "before");
+    let words = format!("stage --image image-{} root", release.name);
+    scene.must(&words);
+    let wanted = scene.tree("root");
+    at_every_point(&scene, &strace, &words, Fault::Kill, &mut |_, point| {
+        let what = format!("killed at {point:?}, and run again");
+        assert_eq!(scene.must(&words).stderr, "", "{what}");
+        node::assert_same(&wanted, &scene.tree("root"), &what);
     });
 }
 
