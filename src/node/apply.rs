@@ -16,7 +16,7 @@ use super::error::NodeError;
 use super::observe::{Found, STAGING, find};
 use super::payload::Payload;
 use super::plan::{Change, PLUGIN_MODE, Plan, Step};
-use super::receipt::{Journal, Receipt};
+use super::receipt::Receipt;
 use super::root::{HostPath, Root};
 use super::state::Writing;
 use super::transfer::{Expected, copy_exactly};
@@ -156,7 +156,7 @@ impl<'a> Run<'a, '_> {
         let receipt = self.plan.receipt(evidence, record.repository);
         if !self.targets.is_empty() {
             self.announce(Action::WriteJournal)?;
-            self.state.write_journal(&Journal::of(&receipt))?;
+            self.state.write_journal(&self.plan.journal(&receipt))?;
         }
         Ok(receipt)
     }

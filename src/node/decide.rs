@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::observe::{Found, Observed, ObservedDirectory};
 use super::plan::{Change, PLUGIN_MODE, Plan, Step};
-use super::receipt::{InstalledFile, Original, Owner};
+use super::receipt::{InstalledFile, JournalEntry, Original, Owner};
 use super::root::HostPath;
 use crate::bundle::PluginFile;
 use crate::model::{Code, Digest, Finding, PluginName, visible};
@@ -50,7 +50,14 @@ pub fn plan<'v>(bundle: &'v Verified<Bundle>, observed: &Observed, wishes: &Wish
         .map(|name| Finding::refusal(Code::NotInBundle, format!("bundle `{}` has no plugin `{name}`", files.name)))
         .collect();
     let interrupted = observed.journal.is_some();
-    let mut plan = Plan { bundle, steps: Vec::new(), notes: Vec::new(), interrupted, carried: BTreeMap::new() };
+    let mut plan = Plan {
+        bundle,
+        steps: Vec::new(),
+        notes: Vec::new(),
+        interrupted,
+        carried: BTreeMap::new(),
+        superseded: Vec::new(),
+    };
     if bundle.proof().strength == Strength::Admitted {
         let message = format!("nothing is proven: rule `{}` only warns", visible(&bundle.proof().rule));
         plan.notes.push(Finding::warning(Code::Unproven, message));
@@ -80,7 +87,22 @@ pub fn plan<'v>(bundle: &'v Verified<Bundle>, observed: &Observed, wishes: &Wish
         return Err(refusals);
     }
     carry(&mut plan, observed, wishes);
+    plan.superseded = superseded(&plan.steps, observed);
     Ok(plan)
+}
+
+/// The journal's entries of files that are there and about to be replaced. Nothing but the journal says that they are
+/// ours, and it is replaced before they are: without them, a second interruption would leave files that look foreign.
+fn superseded(steps: &[Step], observed: &Observed) -> Vec<JournalEntry> {
+    let replaced = steps.iter().filter_map(|step| match step {
+        Step::Write { directory, name, before: Found::Regular { digest, .. }, .. } => Some((directory, name, digest)),
+        _ => None,
+    });
+    let entries = replaced.filter_map(|(directory, name, digest)| {
+        let mut entries = observed.journal.iter().flat_map(|journal| journal.entries_of(directory));
+        entries.find(|entry| entry.name == *name && entry.digest == *digest).cloned()
+    });
+    entries.collect()
 }
 
 /// The plugins that the wishes name one by one.

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use super::observe::Found;
-use super::receipt::{InstalledDirectory, InstalledFile, Owner, Receipt, Schema};
+use super::receipt::{InstalledDirectory, InstalledFile, Journal, JournalEntry, Owner, Receipt, Schema};
 use super::root::HostPath;
 use crate::model::{BundleName, Digest, Finding, Platform, PluginName, Repository};
 use crate::trust::{Bundle, Verified};
@@ -26,6 +26,8 @@ pub struct Plan<'v> {
     pub(super) interrupted: bool,
     /// What earlier installations left and this one leaves alone.
     pub(super) carried: BTreeMap<HostPath, InstalledDirectory>,
+    /// What an interrupted installation left and this one replaces: until then it is this program's.
+    pub(super) superseded: Vec<JournalEntry>,
 }
 
 /// One step of a plan.
@@ -111,6 +113,13 @@ impl Plan<'_> {
     /// Whether every plugin directory is as it should be already.
     pub fn changes_nothing(&self) -> bool {
         self.steps.iter().all(|step| matches!(step, Step::Keep { .. } | Step::Satisfied { .. })) && !self.interrupted
+    }
+
+    /// The journal while the plan is carried out, which ends in `receipt`.
+    pub(super) fn journal(&self, receipt: &Receipt) -> Journal {
+        let mut journal = Journal::of(receipt);
+        journal.entries.extend(self.superseded.iter().cloned());
+        journal
     }
 
     /// The receipt of a node where the plan was carried out.

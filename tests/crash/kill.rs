@@ -119,6 +119,24 @@ fn an_adoption_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
 }
 
 #[test]
+fn two_releases_that_are_killed_one_after_the_other_are_finished_by_the_next_run() {
+    let scene = Scene::in_memory();
+    let Some(strace) = Strace::new(&scene, program()) else { return };
+    let (first, second) = releases(&scene, 0);
+    node::new(&scene);
+    node::keep_as(&scene, "empty");
+    let words = first.words_for_staged();
+    let points = strace.points(&words);
+    let (receipt, calls) = points.iter().find(|(point, _)| point.what.ends_with("\"receipt.json\"")).unwrap();
+    node::bring_back(&scene, "empty");
+    // All plugins have their names, and only the journal says whose they are.
+    let (_, reached) = strace.inject(&words, &receipt.call, *calls, Fault::Kill);
+    assert_eq!(reached.as_ref(), Some(receipt));
+    node::keep_as(&scene, "before");
+    kill_everywhere(&scene, &strace, &second.words_for_staged(), &[&first, &second], &mut |_| {});
+}
+
+#[test]
 fn a_staging_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
     let scene = Scene::in_memory();
     let Some(strace) = Strace::new(&scene, program()) else { return };

@@ -461,6 +461,29 @@ fn another_release_after_an_interruption_knows_what_was_installed_by_it() {
 }
 
 #[test]
+fn a_second_interruption_does_not_forget_what_the_first_run_installed() {
+    let node = Node::new();
+    node.put("bridge", b"theirs");
+    let adopt = Wishes { foreign: ForeignRule::Adopt, only: None };
+    let mut before_the_receipt = |action: &Action| match action {
+        Action::WriteReceipt => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    };
+    let mut before_the_first_name = |action: &Action| match action {
+        Action::Publish(..) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    };
+    assert!(matches!(node.install_with(OLD, &adopt, &mut before_the_receipt), Err(NodeError::Stopped)));
+    assert!(matches!(node.install_with(NEW, &adopt, &mut before_the_first_name), Err(NodeError::Stopped)));
+    let receipt = node.install(NEW).unwrap();
+    assert_eq!(node.bin(), expected(NEW));
+    let files = &receipt.directories[&HostPath::default_bin_directory()].files;
+    let owners: Vec<_> = files.values().map(|file| file.owner.clone()).collect();
+    let theirs = Original { digest: Digest::of(b"theirs"), mode: 0o755 };
+    assert_eq!(owners, [Owner::Adopted(theirs), Owner::Ours, Owner::Ours, Owner::Ours]);
+}
+
+#[test]
 fn one_payload_fills_several_directories() {
     let node = Node::new();
     let staged = node.temporary.path().join("staged");
