@@ -146,9 +146,14 @@ impl Directory {
         let failed = |errno| io_error("create directory", &self.shown_path(Path::new(name)), errno);
         // Created with its mode already: after an interruption between the two calls nobody would widen it any more.
         fs::mkdirat(&self.handle, name, mode).map_err(failed)?;
-        let child = self.child(name)?;
-        fs::fchmod(&child.handle, mode).map_err(failed)?;
-        Ok(child)
+        let opened = self.child(name).and_then(|child| {
+            fs::fchmod(&child.handle, mode).map_err(failed)?;
+            Ok(child)
+        });
+        if opened.is_err() {
+            let _ = self.remove_directory(name);
+        }
+        opened
     }
 
     /// Lists the entries one by one, so that a caller can stop at the first it does not want.

@@ -18,6 +18,13 @@ const TEMPORARY_PREFIX: &str = ".cnister-";
 
 const CREATE: OFlags = OFlags::RDWR.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::CLOEXEC);
 
+/// A file that is whole and durable and has no name yet but a temporary one.
+#[derive(Debug)]
+#[must_use = "it stays under its temporary name until it is published"]
+pub struct Prepared {
+    temporary: String,
+}
+
 impl Directory {
     /// Creates a file that must not exist yet, for its owner alone.
     pub fn create_file(&self, name: impl AsRef<OsStr>) -> Result<File, DiskError> {
@@ -59,16 +66,37 @@ impl Directory {
         fill: impl FnOnce(&mut File) -> Result<(), E>,
     ) -> Result<(), E> {
         let name = component(name.as_ref())?;
+        let prepared = self.prepare_with(mode, fill)?;
+        Ok(self.publish(prepared, name)?)
+    }
+
+    /// Writes a file that gets its name later: what is left to do then needs no room on the disk.
+    pub fn prepare(&self, bytes: &[u8], mode: u32) -> Result<Prepared, DiskError> {
+        self.prepare_with(mode, |file| {
+            file.write_all(bytes).map_err(|error| io_error("write a file in", self.shown(), error))
+        })
+    }
+
+    fn prepare_with<E: From<DiskError>>(
+        &self,
+        mode: u32,
+        fill: impl FnOnce(&mut File) -> Result<(), E>,
+    ) -> Result<Prepared, E> {
         let temporary = temporary_name(self)?;
         let mut file = self.create_file(&temporary)?;
         let filled = fill(&mut file).and_then(|()| Ok(self.finish(&temporary, file, mode)?));
-        let published = filled.and_then(|()| {
-            self.rename(&temporary, self, name)?;
-            Ok(self.sync()?)
-        });
-        if published.is_err() {
+        if filled.is_err() {
             // The first error is the one that matters; what stays is removed by the next run.
             let _ = self.remove(&temporary);
+        }
+        filled.map(|()| Prepared { temporary })
+    }
+
+    /// Gives a prepared file its name, in one step, and makes the name durable.
+    pub fn publish(&self, prepared: Prepared, name: impl AsRef<OsStr>) -> Result<(), DiskError> {
+        let published = self.rename(&prepared.temporary, self, name).and_then(|()| self.sync());
+        if published.is_err() {
+            let _ = self.remove(&prepared.temporary);
         }
         published
     }

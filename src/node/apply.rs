@@ -1,10 +1,10 @@
 //! Carrying out a plan: everything is staged and checked before anything that a runtime could call changes.
 //!
 //! Files are written to a directory for their owner alone on the same mount, without execute bits until size and
-//! digest are right. Then evidence and journal are written, then the files get their names. Whatever fails before that
-//! leaves the plugin directories as they were; whatever stops later is finished by the next run. There is no clean-up
-//! in destructors: a run that is killed leaves the same as one that is stopped between two actions, so that tests of
-//! the one speak of the other.
+//! digest are right. Then evidence, receipt and journal are written, the receipt under a temporary name; then the files
+//! get their names, and the receipt last. Whatever fails before that leaves the plugin directories as they were;
+//! whatever stops later is finished by the next run. There is no clean-up in destructors: a run that is killed leaves
+//! the same as one that is stopped between two actions, so that tests of the one speak of the other.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -20,11 +20,12 @@ use super::receipt::Receipt;
 use super::root::{HostPath, Root};
 use super::state::Writing;
 use super::transfer::{Expected, copy_exactly};
-use crate::disk::{Directory, DiskError, FileKind};
+use crate::disk::{Directory, DiskError, FileKind, Prepared};
 use crate::model::{Code, Finding, PluginName, Repository};
 
 /// The file in the policy directory.
 const POLICY: &str = "policy.yaml";
+const POLICY_MODE: u32 = 0o644;
 /// How much of a file may wait in memory to be written: what does not, counts against the container's limit.
 const UNWRITTEN: usize = 8 * 1024 * 1024;
 
@@ -86,10 +87,10 @@ pub fn apply(
     record: &Record<'_>,
     progress: &mut Progress<'_>,
 ) -> Result<Receipt, NodeError> {
-    let mut run = Run { root, state, plan, targets: Vec::new(), created: Vec::new(), progress };
-    let policy = run.open_policy(record)?;
-    let receipt = match run.prepare(payload, record) {
-        Ok(receipt) => receipt,
+    let mut run = Run { root, state, plan, targets: Vec::new(), created: Vec::new(), policy: None, progress };
+    run.policy = run.open_policy(record)?;
+    let records = match run.prepare(payload, record) {
+        Ok(records) => records,
         Err(NodeError::Stopped) => return Err(NodeError::Stopped),
         Err(error) => {
             run.abandon();
@@ -98,18 +99,20 @@ pub fn apply(
     };
     run.publish()?;
     run.announce(Action::WriteReceipt)?;
-    state.write_receipt(&receipt)?;
+    if let Some(prepared) = records.prepared_receipt {
+        state.publish_receipt(prepared)?;
+    }
     run.announce(Action::WritePolicy)?;
-    if let Some(directory) = policy {
-        directory.write_atomic(POLICY, record.policy.as_bytes(), 0o644)?;
+    if let (Some(directory), Some(prepared)) = (&run.policy, records.prepared_policy) {
+        directory.publish(prepared, POLICY)?;
     }
     run.announce(Action::Forget)?;
     state.remove_refusal()?;
     state.remove_journal()?;
     run.clean_up()?;
-    state.keep_only_evidence(&receipt.evidence)?;
+    state.keep_only_evidence(&records.receipt.evidence)?;
     run.announce(Action::Done)?;
-    Ok(receipt)
+    Ok(records.receipt)
 }
 
 struct Run<'a, 'p> {
@@ -118,7 +121,16 @@ struct Run<'a, 'p> {
     plan: &'a Plan<'a>,
     targets: Vec<Target<'a>>,
     created: Vec<PathBuf>,
+    /// The policy's directory, where the policy in it is another.
+    policy: Option<Directory>,
     progress: &'a mut Progress<'p>,
+}
+
+/// What is written before the first plugin gets its name, so that a full disk is noticed in time.
+struct Records {
+    receipt: Receipt,
+    prepared_receipt: Option<Prepared>,
+    prepared_policy: Option<Prepared>,
 }
 
 /// A plugin directory that something is written to.
@@ -146,7 +158,7 @@ impl<'a> Run<'a, '_> {
     }
 
     /// Everything that can fail without a trace: afterwards, only names are missing.
-    fn prepare(&mut self, payload: &mut dyn Payload, record: &Record<'_>) -> Result<Receipt, NodeError> {
+    fn prepare(&mut self, payload: &mut dyn Payload, record: &Record<'_>) -> Result<Records, NodeError> {
         self.open_targets()?;
         self.stage(payload)?;
         self.keep_originals()?;
@@ -154,11 +166,15 @@ impl<'a> Run<'a, '_> {
         self.announce(Action::WriteEvidence)?;
         let evidence = self.state.write_evidence(record.evidence)?;
         let receipt = self.plan.receipt(evidence, record.repository);
+        let prepared_receipt = self.state.prepare_receipt(&receipt)?;
+        let policy = record.policy.as_bytes();
+        let prepared_policy =
+            self.policy.as_ref().map(|directory| directory.prepare(policy, POLICY_MODE)).transpose()?;
         if !self.targets.is_empty() {
             self.announce(Action::WriteJournal)?;
             self.state.write_journal(&self.plan.journal(&receipt))?;
         }
-        Ok(receipt)
+        Ok(Records { receipt, prepared_receipt, prepared_policy })
     }
 
     /// Opens the policy directory where the policy in it is another; a failure here comes before any change.
@@ -314,6 +330,8 @@ impl<'a> Run<'a, '_> {
         for target in &self.targets {
             let _ = remove_staging(&target.bin);
         }
+        let _ = self.state.discard_prepared();
+        let _ = self.policy.as_ref().map(Directory::remove_temporaries);
         self.root.remove_created(&self.created);
     }
 }

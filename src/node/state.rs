@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::error::NodeError;
 use super::receipt::{Journal, RECORD_LIMIT, Receipt, Refusal};
 use super::root::{HostPath, Root};
-use crate::disk::{Directory, DiskError, Lock, Ownership};
+use crate::disk::{Directory, DiskError, Lock, Ownership, Prepared};
 use crate::model::{Code, Digest, Finding, JsonError, json};
 use crate::trust::Evidence;
 
@@ -16,6 +16,7 @@ const JOURNAL: &str = "journal.json";
 const REFUSAL: &str = "refusal.json";
 const EVIDENCE: &str = "evidence";
 const ORIGINALS: &str = "originals";
+const RECORD_MODE: u32 = 0o600;
 
 /// The state directory of a node, not yet locked.
 #[derive(Debug)]
@@ -146,12 +147,22 @@ impl Writing {
         &self.directory
     }
 
-    /// Replaces the receipt, where it changed.
-    pub fn write_receipt(&self, receipt: &Receipt) -> Result<(), NodeError> {
+    /// Writes a receipt that counts when it is published; `None` where the present one says the same.
+    pub fn prepare_receipt(&self, receipt: &Receipt) -> Result<Option<Prepared>, NodeError> {
         if self.receipt().ok().flatten().as_ref() == Some(receipt) {
-            return Ok(());
+            return Ok(None);
         }
-        self.write_record(RECEIPT, json::readable(receipt))
+        Ok(Some(self.directory.prepare(json::readable(receipt).as_bytes(), RECORD_MODE)?))
+    }
+
+    /// Replaces the receipt.
+    pub fn publish_receipt(&self, prepared: Prepared) -> Result<(), NodeError> {
+        self.directory.publish(prepared, RECEIPT).map_err(Into::into)
+    }
+
+    /// Removes what was prepared and will not be published.
+    pub fn discard_prepared(&self) -> Result<(), NodeError> {
+        self.directory.remove_temporaries().map_err(Into::into)
     }
 
     /// Writes down what is about to be installed.
@@ -212,7 +223,7 @@ impl Writing {
     }
 
     fn write_record(&self, name: &str, text: String) -> Result<(), NodeError> {
-        self.directory.write_atomic(name, text.as_bytes(), 0o600).map_err(Into::into)
+        self.directory.write_atomic(name, text.as_bytes(), RECORD_MODE).map_err(Into::into)
     }
 
     fn remove_record(&self, name: &str) -> Result<(), NodeError> {

@@ -154,6 +154,32 @@ fn a_staging_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
 }
 
 #[test]
+fn a_disk_that_is_full_at_any_system_call_is_said_and_leaves_the_node_as_it_was() {
+    let scene = Scene::in_memory();
+    let Some(strace) = Strace::new(&scene, program()) else { return };
+    let (first, second) = releases(&scene, 0);
+    node::new(&scene);
+    scene.must(&first.words_for_staged());
+    node::keep_as(&scene, "before");
+    let before = scene.tree(node::BIN);
+    let words = second.words_for_layout();
+    at_every_point(&scene, &strace, &words, Fault::Error("ENOSPC"), &mut |output, point| {
+        let what = format!("no space at {point:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{what}: {said}");
+        assert!(said.contains("error: ") && said.contains(": No space left on device"), "{what}: {said}");
+        assert_eq!(node::unsound(&scene, &[&first, &second]), None, "{what}");
+        // Whatever takes room or writes comes before the first plugin gets its name.
+        if ["openat", "write", "mkdirat", "fchmod"].contains(&point.call.as_str()) {
+            node::assert_same(&before, &scene.tree(node::BIN), &what);
+            let checked = scene.must("check --root root").stdout;
+            assert!(checked.contains("\ntest 1.0.0, "), "{what}: {checked}");
+        }
+        node::finish(&scene, &program(), &words, &what);
+    });
+}
+
+#[test]
 fn an_upgrade_that_is_killed_at_any_moment_is_finished_by_the_next_run() {
     let scene = Scene::new();
     let Some(timeout) = peer("timeout") else { return };
