@@ -12,6 +12,8 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
+#[path = "crash/canary.rs"]
+mod canary;
 #[path = "support/forge.rs"]
 mod forge;
 #[path = "crash/kill.rs"]

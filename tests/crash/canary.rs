@@ -1,0 +1,221 @@
+//! Canaries: an installed plugin is replaced by a program that would leave a file behind, and the file never appears.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::node;
+use super::plugin::leaving;
+use super::release::Release;
+use super::support::Scene;
+
+/// A node with a release, in a scene where a confined plugin, who is nobody, could leave a file.
+struct Cage {
+    scene: Scene,
+    release: Release,
+}
+
+impl Cage {
+    fn new() -> Self {
+        let scene = Scene::new();
+        fs::create_dir(scene.at("open")).unwrap();
+        for (path, mode) in [(scene.path().to_owned(), 0o755), (scene.at("open"), 0o777)] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let release = Release::new(&scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 600);
+        node::new(&scene);
+        scene.must(&release.words_for_staged());
+        Self { scene, release }
+    }
+
+    fn canary(&self) -> PathBuf {
+        self.scene.at("open/canary")
+    }
+
+    fn bridge(&self) -> PathBuf {
+        self.scene.at(node::BIN).join("bridge")
+    }
+
+    /// Puts an executable file in the place of a plugin by one rename.
+    fn replace(&self, bytes: &[u8]) {
+        let path = self.scene.write("open/new", bytes);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(path, self.bridge()).unwrap();
+    }
+
+    fn script(&self) -> Vec<u8> {
+        format!("#!/bin/sh\ntouch {}\n", self.canary().display()).into_bytes()
+    }
+
+    fn script_of_the_right_size(&self) -> Vec<u8> {
+        let mut bytes = self.script();
+        bytes.resize(self.release.files["bridge"].len(), b'#');
+        bytes
+    }
+
+    fn program_of_the_right_size(&self) -> Vec<u8> {
+        let bytes = leaving(&self.canary(), self.release.files["bridge"].len());
+        assert_eq!(bytes.len(), self.release.files["bridge"].len());
+        bytes
+    }
+
+    /// Whoever executes these bytes leaves a trace; else the tests would prove nothing.
+    fn assert_works(&self, bytes: &[u8]) {
+        let program = self.scene.put_program(&self.scene.write("open/bytes", bytes), "open/program");
+        assert!(Command::new(program).status().unwrap().success());
+        fs::remove_file(self.canary()).unwrap();
+    }
+
+    fn assert_silent(&self, what: &str) {
+        assert!(!self.canary().exists(), "{what}: it was executed");
+    }
+}
+
+#[test]
+fn a_plugin_that_was_replaced_is_told_and_never_executed() {
+    let cage = Cage::new();
+    cage.scene.must("check --root root");
+    let bodies = [
+        ("a script", cage.script()),
+        ("a script of the right size", cage.script_of_the_right_size()),
+        ("a program of the right size", cage.program_of_the_right_size()),
+        (
+            "a program with the plugin behind it",
+            [leaving(&cage.canary(), 0), cage.release.files["bridge"].clone()].concat(),
+        ),
+    ];
+    for (what, bytes) in bodies {
+        cage.assert_works(&bytes);
+        cage.replace(&bytes);
+        for words in ["check --root root", "check --root root --at-boot", "check --root root --no-probe"] {
+            let run = cage.scene.say(words);
+            cage.assert_silent(what);
+            assert_eq!(run.code, 1, "{what}: {}{}", run.stdout, run.stderr);
+            assert!(run.stdout.contains("ALTERED     /opt/cni/bin/bridge\n"), "{what}: {}", run.stdout);
+            assert!(run.stdout.contains("no: digest-drift: `/opt/cni/bin/bridge` was altered\n"), "{}", run.stdout);
+            assert!(run.stdout.ends_with("\nno\n"), "{}", run.stdout);
+        }
+        cage.scene.must(&cage.release.words_for_staged());
+        cage.assert_silent(what);
+        cage.scene.must("check --root root");
+    }
+}
+
+#[test]
+fn a_link_to_a_program_in_the_place_of_a_plugin_is_told_and_never_followed() {
+    let cage = Cage::new();
+    let good = cage.scene.write("open/good", &cage.release.files["bridge"]);
+    let script = cage.scene.write("open/script", cage.script());
+    for target in [&script, &good, Path::new("host-local"), Path::new("nowhere")] {
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::remove_file(cage.bridge()).unwrap();
+        symlink(target, cage.bridge()).unwrap();
+        let run = cage.scene.say("check --root root");
+        cage.assert_silent("a link");
+        assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
+        assert!(run.stdout.contains("no: in-the-way: `/opt/cni/bin/bridge` is a symbolic link\n"), "{}", run.stdout);
+        // What a link means is its owner's business: nothing is installed over it.
+        assert_eq!(cage.scene.say(&cage.release.words_for_staged()).code, 1);
+        assert_eq!(fs::read_link(cage.bridge()).unwrap(), *target);
+    }
+    cage.assert_silent("a link");
+}
+
+#[test]
+fn a_plugin_that_is_replaced_during_a_check_is_not_executed() {
+    let cage = Cage::new();
+    let canary = cage.program_of_the_right_size();
+    cage.assert_works(&canary);
+    let good = &cage.release.files["bridge"];
+    let done = AtomicBool::new(false);
+    let answers = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                cage.replace(&canary);
+                cage.replace(good);
+            }
+        });
+        let answers: Vec<_> = (0..50).map(|_| cage.scene.say("check --root root").code).collect();
+        done.store(true, Ordering::Relaxed);
+        answers
+    });
+    cage.assert_silent("replaced meanwhile");
+    assert!(answers.iter().all(|code| [0, 1].contains(code)), "{answers:?}");
+}
+
+#[test]
+fn a_watch_tells_of_a_replaced_plugin_and_never_executes_it() {
+    let cage = Cage::new();
+    let canary = cage.program_of_the_right_size();
+    cage.assert_works(&canary);
+    let mut watch = Watch::start(&cage.scene);
+    watch.wait_for("yes: every installed file is the one that was signed");
+    assert_eq!(cage.scene.say("watch --ready --root root").code, 0);
+    cage.replace(&canary);
+    watch.wait_for("no: digest-drift: `/opt/cni/bin/bridge` was altered");
+    watch.wait_for("no");
+    assert_eq!(cage.scene.say("watch --ready --root root").code, 1);
+    cage.scene.must(&cage.release.words_for_staged());
+    watch.wait_for("yes: every installed file is the one that was signed");
+    assert_eq!(watch.stop(), "");
+    cage.assert_silent("a watch");
+    assert_eq!(cage.scene.say("watch --ready --root root").code, 1);
+}
+
+/// A running watch, ended when it is dropped.
+pub(super) struct Watch {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Watch {
+    pub(super) fn start(scene: &Scene) -> Self {
+        Self::start_with(scene, &[])
+    }
+
+    pub(super) fn start_with(scene: &Scene, more: &[&str]) -> Self {
+        let mut command = scene.command(env!("CARGO_BIN_EXE_cnister"));
+        command.args(["watch", "--interval", "1s", "--root", "root"]).args(more);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { child, lines }
+    }
+
+    /// Waits for a line; a watch that never says it would hang the test otherwise.
+    pub(super) fn wait_for(&self, wanted: &str) {
+        let mut said = Vec::new();
+        loop {
+            match self.lines.recv_timeout(Duration::from_secs(30)) {
+                Ok(line) if line == wanted => return,
+                Ok(line) => said.push(line),
+                Err(error) => panic!("`{wanted}` was not said, {error}; but:\n{}", said.join("\n")),
+            }
+        }
+    }
+
+    /// Ends it as the kubelet does; returns what it said beside its answers.
+    pub(super) fn stop(&mut self) -> String {
+        let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+        let said = io::read_to_string(self.child.stderr.take().unwrap()).unwrap();
+        assert_eq!(self.child.wait().unwrap().code(), Some(0), "{said}");
+        said
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
