@@ -16,6 +16,8 @@
 mod canary;
 #[path = "support/forge.rs"]
 mod forge;
+#[path = "crash/keep.rs"]
+mod keep;
 #[path = "crash/kill.rs"]
 mod kill;
 #[path = "crash/node.rs"]
