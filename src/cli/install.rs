@@ -355,11 +355,11 @@ fn leave_message(text: &str) {
 /// Returns what is wrong with the installed set, if something is.
 fn keep(arguments: &Arguments, policy: &Policy, findings: &[Finding]) -> Result<Option<Vec<Finding>>, Failure> {
     let root = arguments.node.open_root()?;
-    let name = arguments.owner.name(arguments.reference.as_ref());
     let question = Question {
         state: &arguments.node.state_dir,
         policy,
-        name: name.as_ref(),
+        // What is installed may have come under another name than what is wanted now.
+        name: None,
         platform: &Platform::host(),
         now: SystemTime::now(),
         directories: &arguments.bin_dir,

@@ -97,6 +97,30 @@ fn a_refusal_is_a_failure_where_nothing_proven_is_installed() {
 }
 
 #[test]
+fn the_kept_release_is_judged_by_its_own_name() {
+    let scene = Scene::in_memory();
+    let first = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
+    let second = Release::new(&scene, "b", "1.1.0", &PLUGINS, 0);
+    scene.must("keygen --output-key-prefix other");
+    let rule = |name: &str, key: &str| {
+        format!(
+            "  - name: {name}\n    images: [example.com/{name}]\n    authorities: [{{name: {name}, key: {{file: {key}}}}}]\n"
+        )
+    };
+    let rules = rule("one", "cosign.pub") + &rule("two", "other.pub");
+    scene.write("policy.yaml", format!("apiVersion: cnister.dev/v1\nkind: Policy\nrules:\n{rules}"));
+    node::new(&scene);
+    let words = |release: &Release, name: &str| {
+        release.words_for_layout().replace("--key cosign.pub", &format!("--policy policy.yaml --as example.com/{name}"))
+    };
+    scene.must(&words(&first, "one"));
+    let run = scene.say(&format!("{} --on-refusal keep", words(&second, "two")));
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    assert!(run.stdout.contains("no: signer-not-allowed: "), "{}", run.stdout);
+    assert!(run.stdout.ends_with("refused; the proven plugins that were there stay\n"), "{}", run.stdout);
+}
+
+#[test]
 fn a_node_where_nothing_was_ever_installed_is_not_ready() {
     let scene = Scene::in_memory();
     scene.must("keygen");
