@@ -20,12 +20,18 @@ mod forge;
 mod keep;
 #[path = "crash/kill.rs"]
 mod kill;
+#[path = "crash/limits.rs"]
+mod limits;
 #[path = "crash/node.rs"]
 mod node;
+#[path = "crash/places.rs"]
+mod places;
 #[path = "support/plugin.rs"]
 mod plugin;
 #[path = "support/release.rs"]
 mod release;
+#[path = "crash/stage.rs"]
+mod stage;
 #[path = "support/strace.rs"]
 mod strace;
 mod support;
