@@ -11,8 +11,9 @@ rm -rf "$demo/layout" "$demo/root" "$demo"/cosign.key "$demo"/cosign.pub "$demo/
 mkdir -p "$demo/root"
 started=$(date +%s%N)
 
-step() { printf '\n\033[1m%s\033[0m\n' "$1"; }
-[ -t 1 ] && [ -z "${NO_COLOR:-}" ] || step() { printf '\n%s\n' "$1"; }
+bold='' plain=''
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\033[1m' plain=$'\033[0m'; fi
+step() { printf '\n%s%s%s\n' "$bold" "$1" "$plain"; }
 run() { printf '$ cnister %s\n' "$*"; "$cnister" "$@"; }
 
 step "1. Compose: the chosen plugins and the tool become one image; same inputs, same digest."
