@@ -1,0 +1,29 @@
+//! Statements, in a bundle around them; the bundle is put there, so that all of the input is used.
+#![no_main]
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use cnister::model::{json, media_type};
+use cnister::trust::SigstoreBundle;
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+
+fuzz_target!(|payload: &[u8]| {
+    let bundle = serde_json::json!({
+        "mediaType": media_type::SIGSTORE_BUNDLE,
+        "verificationMaterial": { "publicKey": { "hint": "hint" } },
+        "dsseEnvelope": {
+            "payload": STANDARD.encode(payload),
+            "payloadType": media_type::IN_TOTO,
+            "signatures": [{ "sig": STANDARD.encode(b"signature") }],
+        },
+    });
+    if let Some(claim) = SigstoreBundle::claim_of(&json::canonical(&bundle)) {
+        let limit = media_type::SIGSTORE_BUNDLE_LIMIT;
+        let value: Value = json::parse("statement", payload, limit).expect("was accepted before");
+        assert_eq!(value["predicateType"], claim.predicate_type.as_str());
+        let named = value["subject"].as_array().expect("subjects are a list");
+        let named: Vec<_> = named.iter().filter_map(|subject| subject["digest"]["sha256"].as_str()).collect();
+        assert!(claim.subjects.iter().all(|digest| named.contains(&digest.hex().as_str())));
+    }
+});
