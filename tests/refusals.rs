@@ -574,7 +574,9 @@ fn a_broken_layout_is_named() {
     let before = scene.tree("root/opt/cni/bin");
     let install = "install --key cosign.pub --root root oci:layout";
     fs::write(&path, &good[..good.len() - 1]).unwrap();
-    expect(&scene.say(install), 3, &[&layer, "its descriptor says"]);
+    expect(&scene.say(install), 1, &["broken-chain", &layer, "its descriptor says"]);
+    expect(&scene.say("verify --key cosign.pub oci:layout"), 1, &["broken-chain", &layer, "its descriptor says"]);
+    scene.must("verify --key cosign.pub --no-layers oci:layout");
     fs::remove_file(&path).unwrap();
     expect(&scene.say(install), 3, &["has no", &layer]);
     assert_eq!(scene.tree("root/opt/cni/bin"), before);

@@ -2,7 +2,6 @@
 
 use clap::Args;
 
-use super::terminal::Failure;
 use crate::model::{Digest, Document, Location, Platform, Reference, Repository};
 use crate::oci::{Layout, OciError, Registry, Source};
 
@@ -24,7 +23,7 @@ pub(super) struct Image {
 }
 
 /// Opens what a reference names.
-pub(super) fn open(reference: &Reference) -> Result<Image, Failure> {
+pub(super) fn open(reference: &Reference) -> Result<Image, OciError> {
     let source = open_source(reference)?;
     let root = source.manifest(&reference.selector)?;
     Ok(Image { source, root })

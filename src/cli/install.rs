@@ -22,7 +22,7 @@ use crate::node::{
     ForeignRule, Layer, NodeError, Observed, Occasion, Payload, Plan, Question, Record, Refusal, Staged, State, Step,
     Wishes, apply, check, check_apart, observe, plan,
 };
-use crate::oci::{Platforms, collect};
+use crate::oci::{CollectError, OciError, Platforms, collect};
 use crate::trust::{self, Bundle, Evidence, Policy, Proof, Strength, Verified};
 
 /// How long an installation waits for another one.
@@ -143,6 +143,14 @@ impl<E: Into<Failure>> From<E> for Stop {
     }
 }
 
+/// Bytes that are not the promised ones are an answer; a place that cannot be read is not.
+fn read(error: OciError) -> Stop {
+    match error.finding() {
+        Some(finding) => Stop::Refused(vec![finding]),
+        None => Stop::Failed(error.into()),
+    }
+}
+
 /// A refusal of the node module is an answer; everything else is a failure.
 fn answer(error: NodeError) -> Stop {
     match error.into_findings() {
@@ -222,8 +230,12 @@ fn prove(
     let now = SystemTime::now();
     match (&arguments.reference, &arguments.from) {
         (Some(reference), _) => {
-            let image = image::open(reference).map_err(Stop::Failed)?;
-            let evidence = collect(image.source.as_ref(), &image.root, Platforms::One(&platform), &policy.needs())?;
+            let image = image::open(reference).map_err(read)?;
+            let collected = collect(image.source.as_ref(), &image.root, Platforms::One(&platform), &policy.needs());
+            let evidence = collected.map_err(|error| match error {
+                CollectError::Oci(error) => read(error),
+                other => Stop::Failed(other.into()),
+            })?;
             let bundle = trust::verify(policy, name, &evidence, &platform, now).map_err(Stop::Refused)?;
             Ok((Origin::Image(image), bundle, evidence))
         }

@@ -18,7 +18,6 @@ pub(super) fn findings(f: &mut fmt::Formatter<'_>, findings: &[Finding]) -> fmt:
 }
 
 /// A number of bytes for people.
-#[cfg(feature = "publish")]
 pub(super) fn bytes(count: u64) -> String {
     match count {
         0..1_000 => format!("{count} B"),

@@ -11,8 +11,8 @@ use super::policy::PolicyArguments;
 use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{Code, Digest, Finding, Platform, Reference};
-use crate::oci::{Platforms, collect};
-use crate::trust::{self, Proof, Strength};
+use crate::oci::{CollectError, Platforms, collect, read_layers};
+use crate::trust::{self, Policy, Proof, Strength};
 
 /// Asks whether a policy allows an image (check asks about this node).
 ///
@@ -30,13 +30,17 @@ pub(super) struct Arguments {
     /// Only this platform; without it, every platform that the index lists.
     #[arg(long)]
     platform: Option<Platform>,
+    /// Does not read the layers: signatures and documents alone, as cosign does.
+    #[arg(long)]
+    no_layers: bool,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
     reference: String,
-    digest: Digest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<Digest>,
     verified: bool,
     platforms: Vec<PlatformReport>,
     findings: Vec<Finding>,
@@ -57,61 +61,82 @@ struct Accepted {
     bundle: String,
     version: String,
     plugins: usize,
+    /// The bytes of the layers, where they were read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layer_bytes: Option<u64>,
     proof: Proof,
 }
 
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
-    let policy = arguments.policy.load(None)?;
-    let opened = image::open(&arguments.reference)?;
-    let mut report = Report {
-        reference: arguments.reference.to_string(),
-        digest: opened.root.digest,
-        verified: false,
-        platforms: Vec::new(),
-        findings: Vec::new(),
-    };
-    match policy {
+    let reference = arguments.reference.to_string();
+    let mut report = Report { reference, digest: None, verified: false, platforms: Vec::new(), findings: Vec::new() };
+    match arguments.policy.load(None)? {
         Err(finding) => report.findings.push(finding),
-        Ok(policy) => {
-            let wanted = arguments.platform.as_ref().map_or(Platforms::All, Platforms::One);
-            let evidence = collect(opened.source.as_ref(), &opened.root, wanted, &policy.needs())?;
-            let name = arguments.owner.name(Some(&arguments.reference));
-            let mut platforms = match &arguments.platform {
-                Some(platform) => vec![platform.clone()],
-                None => image::platforms(&opened.root),
-            };
-            if platforms.is_empty() {
-                // A lone manifest, or an index that lists nothing we know: the chain itself says what is wrong.
-                platforms.push(Platform::host());
-            }
-            for platform in platforms {
-                let decided = trust::verify(&policy, name.as_ref(), &evidence, &platform, SystemTime::now());
-                report.platforms.push(match decided {
-                    Ok(bundle) => {
-                        let other = arguments.owner.expect.and_then(|expected| trust::expect(&bundle, &expected));
-                        let files = &bundle.value().files;
-                        let accepted = Accepted {
-                            bundle: files.name.to_string(),
-                            version: files.version.to_string(),
-                            plugins: files.plugins.len(),
-                            proof: bundle.proof().clone(),
-                        };
-                        let mut findings: Vec<_> = other.into_iter().collect();
-                        if bundle.proof().strength == Strength::Admitted {
-                            findings.push(unproven(&bundle.proof().rule));
-                        }
-                        let accepted = findings.iter().all(|finding| !finding.is_refusal()).then_some(accepted);
-                        PlatformReport { platform, accepted, findings }
-                    }
-                    Err(findings) => PlatformReport { platform, accepted: None, findings },
-                });
-            }
-            report.verified = report.platforms.iter().all(|platform| platform.accepted.is_some());
-        }
+        Ok(policy) => match decide(arguments, &policy, &mut report) {
+            Ok(()) => {}
+            // Bytes that are not the promised ones are an answer; a place that cannot be read is not.
+            Err(CollectError::Oci(error)) => match error.finding() {
+                Some(finding) => report.findings.push(finding),
+                None => return Err(error.into()),
+            },
+            Err(error) => return Err(error.into()),
+        },
     }
+    report.verified = report.findings.is_empty() && report.platforms.iter().all(|entry| entry.accepted.is_some());
     terminal.answer(&report)?;
     Ok(if report.verified { Exit::Yes } else { Exit::No })
+}
+
+/// Decides about every wanted platform.
+fn decide(arguments: &Arguments, policy: &Policy, report: &mut Report) -> Result<(), CollectError> {
+    let opened = image::open(&arguments.reference)?;
+    report.digest = Some(opened.root.digest);
+    let wanted = arguments.platform.as_ref().map_or(Platforms::All, Platforms::One);
+    let evidence = collect(opened.source.as_ref(), &opened.root, wanted, &policy.needs())?;
+    let name = arguments.owner.name(Some(&arguments.reference));
+    let mut platforms = match &arguments.platform {
+        Some(platform) => vec![platform.clone()],
+        None => image::platforms(&opened.root),
+    };
+    if platforms.is_empty() {
+        // A lone manifest, or an index that lists nothing we know: the chain itself says what is wrong.
+        platforms.push(Platform::host());
+    }
+    for platform in platforms {
+        let decided = trust::verify(policy, name.as_ref(), &evidence, &platform, SystemTime::now());
+        report.platforms.push(match decided {
+            Ok(bundle) => {
+                let mut findings: Vec<_> =
+                    arguments.owner.expect.and_then(|expected| trust::expect(&bundle, &expected)).into_iter().collect();
+                if bundle.proof().strength == Strength::Admitted {
+                    findings.push(unproven(&bundle.proof().rule));
+                }
+                let layer_bytes = match evidence.document(&bundle.value().manifest) {
+                    Some(manifest) if !arguments.no_layers => match read_layers(opened.source.as_ref(), manifest) {
+                        Ok(read) => Some(read),
+                        Err(error) => {
+                            findings.push(error.finding().ok_or(error)?);
+                            None
+                        }
+                    },
+                    _ => None,
+                };
+                let files = &bundle.value().files;
+                let accepted = Accepted {
+                    bundle: files.name.to_string(),
+                    version: files.version.to_string(),
+                    plugins: files.plugins.len(),
+                    layer_bytes,
+                    proof: bundle.proof().clone(),
+                };
+                let accepted = findings.iter().all(|finding| !finding.is_refusal()).then_some(accepted);
+                PlatformReport { platform, accepted, findings }
+            }
+            Err(findings) => PlatformReport { platform, accepted: None, findings },
+        });
+    }
+    Ok(())
 }
 
 /// The warning that follows an image admitted without proof.
@@ -121,21 +146,25 @@ pub(super) fn unproven(rule: &str) -> Finding {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.digest)?;
+        if let Some(digest) = &self.digest {
+            writeln!(f, "{digest}")?;
+        }
         report::findings(f, &self.findings)?;
         for entry in &self.platforms {
             match &entry.accepted {
                 Some(accepted) => {
                     let signer = match (&accepted.proof.authority, &accepted.proof.signed) {
-                        (Some(authority), Some(signed)) if *signed == self.digest => {
+                        (Some(authority), Some(signed)) if Some(*signed) == self.digest => {
                             format!("index signed by `{authority}`")
                         }
                         (Some(authority), _) => format!("manifest signed by `{authority}`"),
                         (None, _) => "unproven".to_owned(),
                     };
+                    let layers =
+                        accepted.layer_bytes.map_or_else(String::new, |read| format!(" in {}", report::bytes(read)));
                     writeln!(
                         f,
-                        "yes: {} {} for {}, {} plugins, {signer}, rule `{}`",
+                        "yes: {} {} for {}, {} plugins{layers}, {signer}, rule `{}`",
                         accepted.bundle, accepted.version, entry.platform, accepted.plugins, accepted.proof.rule
                     )?;
                 }

@@ -49,6 +49,7 @@ impl NodeError {
         match self {
             Self::Refused(findings) => Ok(findings),
             Self::Disk(error) => error.finding().map(|finding| vec![finding]).ok_or(Self::Disk(error)),
+            Self::Oci(error) => error.finding().map(|finding| vec![finding]).ok_or(Self::Oci(error)),
             other => Err(other),
         }
     }

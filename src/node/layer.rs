@@ -42,9 +42,13 @@ impl<'a> Layer<'a> {
         }
         let mut hasher = Hasher::new(self.spool.create_unnamed()?);
         let mut blob = self.source.blob(self.descriptor)?.take(size.saturating_add(1));
-        io::copy(&mut blob, &mut hasher).map_err(|source| NodeError::Transfer {
-            action: format!("fetch the plugin layer from {}", self.source.origin()),
-            source,
+        // Bytes that are not the promised ones are an answer, and anything else is not.
+        io::copy(&mut blob, &mut hasher).map_err(|error| match error.downcast::<OciError>() {
+            Ok(error) => NodeError::Oci(error),
+            Err(source) => {
+                let action = format!("fetch the plugin layer from {}", self.source.origin());
+                NodeError::Transfer { action, source }
+            }
         })?;
         let (found, found_size, mut file) = hasher.finish();
         let origin = self.source.origin();

@@ -3,6 +3,7 @@
 //! A [`Source`] gives checked bytes: whatever it returns has the digest that was asked for. A [`Sink`] takes them in
 //! an order that never shows a tag whose image or signatures are not there yet.
 
+mod blobs;
 mod collect;
 #[cfg(feature = "publish")]
 mod copy;
@@ -22,6 +23,7 @@ use std::io::{self, Read};
 
 use oci_spec::image::Descriptor;
 
+pub use blobs::read_layers;
 pub use collect::{CollectError, Platforms, collect};
 #[cfg(feature = "publish")]
 pub use copy::{Copied, copy};
@@ -33,7 +35,7 @@ pub use layout_writer::{LayoutWriter, write_archive};
 pub use registry::Registry;
 pub use verify_reader::VerifyReader;
 
-use crate::model::{Digest, Document, DocumentError, Selector};
+use crate::model::{Code, Digest, Document, DocumentError, Finding, Selector};
 use crate::net::HttpError;
 
 /// A place that images are read from.
@@ -207,6 +209,16 @@ pub enum OciError {
 }
 
 impl OciError {
+    /// The refusal that it is, where bytes were read and are not the ones that were promised: an answer, not a failure.
+    pub fn finding(&self) -> Option<Finding> {
+        match self {
+            Self::Digest { .. } | Self::Size { .. } | Self::Document { .. } => {
+                Some(Finding::refusal(Code::BrokenChain, self.to_string()))
+            }
+            _ => None,
+        }
+    }
+
     /// What the reader can do about it, where there is something.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
