@@ -61,11 +61,13 @@ fn at_every_point(
 /// Kills `words` at every point, and looks at the node after that and after running it again.
 fn kill_everywhere(scene: &Scene, strace: &Strace<'_>, words: &str, releases: &[&Release], and: &mut dyn FnMut(&str)) {
     node::bring_back(scene, "before");
+    let before = scene.tree(node::BIN);
     scene.must(words);
     let wanted = scene.tree("root");
     at_every_point(scene, strace, words, Fault::Kill, &mut |_, point| {
         let what = format!("killed at {point:?}");
         assert_eq!(node::unsound(scene, releases), None, "{what}");
+        node::assert_none_missing(scene, &before, &what);
         node::keep_as(scene, "killed");
         node::finish(scene, &program(), words, &what);
         node::assert_same(&wanted, &scene.tree("root"), &format!("{what}, and run again"));
@@ -197,6 +199,7 @@ fn an_upgrade_that_is_killed_at_any_moment_is_finished_by_the_next_run() {
         let seconds = clean * (f64::from(round) * 0.618_033_988_75).fract();
         let mut command = scene.command(&timeout);
         command.args(["-s", "KILL", &format!("{seconds:.6}")]).arg(program()).args(words.split_whitespace());
+        let before = scene.tree(node::BIN);
         // Reads until the program itself has closed its output: only then it is gone.
         let output = command.output().unwrap();
         let was_killed = output.status.signal() == Some(9) || output.status.code() == Some(137);
@@ -204,6 +207,7 @@ fn an_upgrade_that_is_killed_at_any_moment_is_finished_by_the_next_run() {
         let what = format!("round {round}, stopped after {seconds:.6} s");
         assert!(was_killed || output.status.success(), "{what}: {output:?}");
         assert_eq!(node::unsound(&scene, &[&first, &second]), None, "{what}");
+        node::assert_none_missing(&scene, &before, &what);
         node::finish(&scene, &program(), &words, &what);
     }
     eprintln!("killed in {killed} of 50 runs of {clean:.3} s");

@@ -82,6 +82,13 @@ pub(super) fn unsound(scene: &Scene, releases: &[&Release]) -> Option<String> {
     foreign.into_keys().next().map(|name| format!("{name} is gone"))
 }
 
+/// No name that was there before is missing, not even for a moment: a runtime may call it just then.
+pub(super) fn assert_none_missing(scene: &Scene, before: &BTreeMap<String, String>, what: &str) {
+    let found = scene.tree(BIN);
+    let missing: Vec<_> = before.keys().filter(|name| *name != ".cnister" && !found.contains_key(*name)).collect();
+    assert!(missing.is_empty(), "{what}: {missing:?} missing");
+}
+
 /// Runs an installation again after it was interrupted: it finishes, again has nothing to do, and a check says yes.
 pub(super) fn finish(scene: &Scene, program: &Path, words: &str, what: &str) {
     let say = |words: &str| scene.run(scene.command(program).args(words.split_whitespace()));

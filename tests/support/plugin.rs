@@ -15,11 +15,20 @@ const HEADERS: usize = 64 + 56;
 
 /// A plugin that answers VERSION. Those of different `text` differ, and each is at least `size` bytes long.
 pub fn answering(text: &str, size: usize) -> Vec<u8> {
-    // write(1, ANSWER, its length): `mov eax, 1; mov edi, 1; lea rsi, [rip + …]; mov edx, …; syscall`.
-    let length = u32::try_from(ANSWER.len()).expect("a short answer").to_le_bytes();
+    saying(ANSWER, text, size)
+}
+
+/// A plugin that answers VERSION with a version that no other one knows.
+pub fn claiming(version: &str, size: usize) -> Vec<u8> {
+    saying(format!(r#"{{"cniVersion":"1.0.0","supportedVersions":["{version}"]}}"#).as_bytes(), "", size)
+}
+
+fn saying(answer: &[u8], text: &str, size: usize) -> Vec<u8> {
+    // write(1, answer, its length): `mov eax, 1; mov edi, 1; lea rsi, [rip + …]; mov edx, …; syscall`.
+    let length = u32::try_from(answer.len()).expect("a short answer").to_le_bytes();
     let after = [b"\xba", &length[..], SYSTEM_CALL, EXIT].concat();
     let code = [b"\xb8\x01\0\0\0\xbf\x01\0\0\0\x48\x8d\x35", &distance(&after)[..], &after].concat();
-    program(&code, ANSWER, text, size)
+    program(&code, answer, text, size)
 }
 
 /// A program that creates an empty file at `path`, at least `size` bytes long.
