@@ -4,13 +4,14 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::blocking;
 use reqwest::header::AUTHORIZATION;
 use reqwest::redirect::Policy;
 
 use super::error::HttpError;
+use super::response::Pace;
 use super::{Body, Fetched, Head, Method, Response, Url, retry, shown};
 
 /// How many redirects are followed.
@@ -240,7 +241,7 @@ impl Client {
             url: url.clone(),
             headers: body.headers().clone(),
         };
-        Ok(Response { head, body })
+        Ok(Response { head, body, pace: Pace::begin(Instant::now()) })
     }
 
     /// The client for a URL, made when it is first needed: a machine without certificates can still use a registry of

@@ -1,11 +1,18 @@
 //! Answers: status and headers, and a body that is read with a limit.
 
 use std::io::{self, Read};
+use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderMap;
 
 use super::error::{self, HttpError, TransportError};
 use super::{Url, retry, shown};
+
+/// How long a body may take at least, however slowly it comes.
+const GRACE: Duration = Duration::from_secs(60);
+/// The slowest pace that is waited for after that, in bytes a second. A silence has a limit of its own; without this one, a
+/// server that sends a byte before each silence ends would hold an installation for ever.
+const SLOWEST: u64 = 4 * 1024;
 
 /// The most that is read of an answer that says no; it is only ever shown.
 const COMPLAINT_LIMIT: u64 = 16 * 1024;
@@ -24,6 +31,14 @@ pub struct Head {
 pub struct Response {
     pub(super) head: Head,
     pub(super) body: reqwest::blocking::Response,
+    pub(super) pace: Pace,
+}
+
+/// How fast a body comes.
+#[derive(Debug)]
+pub(super) struct Pace {
+    started: Instant,
+    read: u64,
 }
 
 /// An answer with its body.
@@ -101,12 +116,12 @@ impl Response {
         let mut body = Vec::new();
         if !(200..300).contains(&self.head.status) {
             // The status is the answer; whether its explanation arrives whole does not matter.
-            let _ = self.body.take(COMPLAINT_LIMIT).read_to_end(&mut body);
+            let _ = (&mut self).take(COMPLAINT_LIMIT).read_to_end(&mut body);
             return Ok(Fetched { head: self.head, body });
         }
         // One byte past the limit, so that "exactly at the limit" and "cut by us" differ.
-        let read = (&mut self.body).take(limit.saturating_add(1)).read_to_end(&mut body);
-        read.map_err(|error| broken(error, &self.head.url))?;
+        let read = (&mut self).take(limit.saturating_add(1)).read_to_end(&mut body);
+        read.map_err(|error| error.downcast().unwrap_or_else(|error| broken(error, &self.head.url)))?;
         if body.len() as u64 > limit {
             return Err(HttpError::TooLong { url: shown(&self.head.url), limit });
         }
@@ -117,10 +132,27 @@ impl Response {
 /// Reads the body as it comes. Errors are [`HttpError`] within [`io::Error`].
 impl Read for Response {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.body.read(buffer).map_err(|error| match error.kind() {
+        let count = self.body.read(buffer).map_err(|error| match error.kind() {
             io::ErrorKind::Interrupted => error,
             _ => io::Error::other(broken(error, &self.head.url)),
-        })
+        })?;
+        self.pace.read += count as u64;
+        if count > 0 && self.pace.is_too_slow(Instant::now()) {
+            return Err(io::Error::other(HttpError::Silent { url: shown(&self.head.url) }));
+        }
+        Ok(count)
+    }
+}
+
+impl Pace {
+    /// A body that begins to come now.
+    pub(super) fn begin(now: Instant) -> Self {
+        Self { started: now, read: 0 }
+    }
+
+    /// Whether what came until `now` is less than the slowest pace.
+    fn is_too_slow(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.started) > GRACE + Duration::from_secs(self.read / SLOWEST)
     }
 }
 
@@ -158,6 +190,23 @@ impl Fetched {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn waits_for_a_slow_body_and_not_for_one_that_never_ends() {
+        let started = Instant::now();
+        // Bytes, seconds, and whether that is too slow.
+        for (read, seconds, expected) in [
+            (1, 60, false),
+            (1, 61, true),
+            (40, 80, true),
+            (4096 * 20, 80, false),
+            (4096 * 20, 81, true),
+            (15 << 20, 3900, false),
+        ] {
+            let pace = Pace { started, read };
+            assert_eq!(pace.is_too_slow(started + Duration::from_secs(seconds)), expected, "{read} {seconds}");
+        }
+    }
 
     #[test]
     fn follows_links_but_not_out_of_https() {
