@@ -111,7 +111,7 @@ fn a_policy_with_a_mistake_says_where() {
     }
     let good = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/demo.yaml")).unwrap();
     for (from, to, code, words) in [
-        ("kind: Policy", "kind: Policy\ncolour: red", 2, &["policy.yaml:7:1", "unknown field `colour`"][..]),
+        ("kind: Policy", "kind: Policy\ncolour: red", 2, &["policy.yaml:9:1", "unknown field `colour`"][..]),
         ("name: demo-key", "name: &a demo-key", 2, &["anchors and aliases are not accepted"]),
         ("file: cosign.pub", "file: gone.pub", 3, &["cannot read key `gone.pub`"]),
         ("file: cosign.pub", "file: cosign.key", 2, &["this is a private key"]),

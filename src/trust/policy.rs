@@ -496,4 +496,33 @@ mod tests {
             BTreeSet::from([COSIGN_SIGN.to_owned(), "https://spdx.dev/Document".to_owned()])
         );
     }
+
+    #[test]
+    fn the_schema_has_the_fields_and_values_of_the_parser() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/policy.schema.json");
+        let schema: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let sorted = |mut texts: Vec<String>| {
+            texts.sort();
+            texts
+        };
+        // What the parser itself says is allowed, from its complaint about something else.
+        let allowed = |text: String| {
+            let error = parse(&text).expect_err(&text).to_string();
+            let (_, allowed) = error.split_once("expected ").unwrap();
+            sorted(allowed.split('`').skip(1).step_by(2).map(str::to_owned).collect())
+        };
+        let fields = |at: &serde_json::Value| sorted(at["properties"].as_object().unwrap().keys().cloned().collect());
+        let keyed = |from: &str, to: &str| with_rule(&KEYED.replace(from, to));
+        let rule = &schema["properties"]["rules"]["items"];
+        let authority = &rule["properties"]["authorities"]["items"];
+        assert_eq!(fields(&schema), allowed(with_rule(KEYED).replace("rules:", "unknown: a\nrules:")));
+        assert_eq!(fields(rule), allowed(with_rule(KEYED) + "    unknown: a\n"));
+        assert_eq!(fields(authority), allowed(keyed("name: k", "unknown: k")));
+        assert_eq!(fields(&authority["properties"]["key"]), allowed(keyed("file:", "unknown:")));
+        let attestation = &rule["properties"]["attestations"]["items"];
+        assert_eq!(fields(attestation), allowed(with_rule(KEYED) + "    attestations: [{unknown: a}]\n"));
+        let modes = rule["properties"]["mode"]["enum"].as_array().unwrap();
+        let modes = sorted(modes.iter().map(|mode| mode.as_str().unwrap().to_owned()).collect());
+        assert_eq!(modes, allowed(with_rule(KEYED) + "    mode: unknown\n"));
+    }
 }
