@@ -51,7 +51,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         None => Needs { predicate_types: [COSIGN_SIGN.to_owned()].into() },
     };
     let opened = image::open(&arguments.reference)?;
-    let platforms = arguments.platform.as_ref().map_or(Platforms::All, Platforms::One);
+    let platforms = Platforms::asked(arguments.platform.as_ref());
     let too_long = |length: usize| {
         let (found, limit) = (bytes(length as u64), bytes(Evidence::LIMIT as u64));
         Failure::request(format!("the evidence is {found} long, a ConfigMap holds {limit}"))

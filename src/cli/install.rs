@@ -231,7 +231,8 @@ fn prove(
     match (&arguments.reference, &arguments.from) {
         (Some(reference), _) => {
             let image = image::open(reference).map_err(read)?;
-            let collected = collect(image.source.as_ref(), &image.root, Platforms::One(&platform), &policy.needs());
+            let collected =
+                collect(image.source.as_ref(), &image.root, Platforms::asked(Some(&platform)), &policy.needs());
             let evidence = collected.map_err(|error| match error {
                 CollectError::Oci(error) => read(error),
                 other => Stop::Failed(other.into()),

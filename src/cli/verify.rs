@@ -92,7 +92,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
 fn decide(arguments: &Arguments, policy: &Policy, report: &mut Report) -> Result<(), CollectError> {
     let opened = image::open(&arguments.reference)?;
     report.digest = Some(opened.root.digest);
-    let wanted = arguments.platform.as_ref().map_or(Platforms::All, Platforms::One);
+    let wanted = Platforms::asked(arguments.platform.as_ref());
     let evidence = collect(opened.source.as_ref(), &opened.root, wanted, &policy.needs())?;
     let name = arguments.owner.name(Some(&arguments.reference));
     let mut platforms = match &arguments.platform {

@@ -17,10 +17,15 @@ const MAX_REFERRERS: usize = 256;
 pub enum Platforms<'a> {
     /// All that the index lists.
     All,
-    /// One.
-    One(&'a Platform),
-    /// Some.
+    /// These.
     Only(&'a [Platform]),
+}
+
+impl<'a> Platforms<'a> {
+    /// One platform, where one was asked for; else all.
+    pub fn asked(platform: Option<&'a Platform>) -> Self {
+        platform.map_or(Self::All, |platform| Self::Only(std::slice::from_ref(platform)))
+    }
 }
 
 /// Why evidence could not be collected.
@@ -64,7 +69,6 @@ pub fn collect(
         for entry in index.iter().flat_map(|index| index.manifests()) {
             let wanted = match platforms {
                 Platforms::All => entry.platform().is_some(),
-                Platforms::One(platform) => platform_of(entry).as_ref() == Some(platform),
                 Platforms::Only(platforms) => platform_of(entry).is_some_and(|platform| platforms.contains(&platform)),
             };
             let Some(digest) = sha256(entry).filter(|_| wanted) else { continue };
@@ -106,7 +110,7 @@ fn documents_below(source: &dyn Source, document: &Document, builder: &mut Evide
 }
 
 /// The text of `bundle.json` in the tool layer's annotation: without it, every look at an image would fetch the layer.
-fn carried_bundle_json(manifest: &ImageManifest) -> Option<&String> {
+pub(super) fn carried_bundle_json(manifest: &ImageManifest) -> Option<&String> {
     manifest.layers().get(1)?.annotations().as_ref()?.get(media_type::FILES_ANNOTATION)
 }
 
@@ -118,30 +122,13 @@ fn signatures(
     builder: &mut EvidenceBuilder,
     others: &mut Vec<SignatureDocument>,
 ) -> Result<(), CollectError> {
-    let referrers = source.referrers(subject)?;
-    if referrers.len() > MAX_REFERRERS {
-        let (origin, subject, found) = (source.origin(), *subject, referrers.len());
-        return Err(CollectError::TooManyReferrers { origin, subject, found });
-    }
-    for entry in &referrers {
+    for entry in &referrers(source, subject)? {
         let Some(manifest) = referrer(source, entry, subject)? else { continue };
         // What the list says of an entry is not believed: only its manifest says what it holds.
-        let [layer] = manifest.layers().as_slice() else { continue };
-        let media_type = layer.media_type().to_string();
-        if !media_type.starts_with(media_type::SIGSTORE_BUNDLE_PREFIX) {
-            continue;
-        }
-        let bytes = match small_blob(source, layer, media_type::SIGSTORE_BUNDLE_LIMIT) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) | Err(OciError::NotFound { .. }) => continue,
-            // Somebody's broken blob beside the image is no signature; it must not hide the good one.
-            Err(OciError::Digest { .. } | OciError::Size { .. }) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        let claim = SigstoreBundle::claim_of(&bytes);
+        let Some(signature) = signature_document(source, &manifest)? else { continue };
+        let claim = SigstoreBundle::claim_of(&signature.bytes);
         let needed = claim.is_some_and(|claim| needs.predicate_types.contains(&claim.predicate_type));
-        let length = bytes.len();
-        let signature = SignatureDocument { media_type, bytes };
+        let length = signature.bytes.len();
         if needed {
             if length > builder.room() {
                 return Err(EvidenceError::TooLong { found: Evidence::LIMIT - builder.room() + length }.into());
@@ -152,6 +139,16 @@ fn signatures(
         }
     }
     Ok(())
+}
+
+/// What is listed as a referrer of one subject, up to the most that is looked at.
+pub(super) fn referrers(source: &dyn Source, subject: &Digest) -> Result<Vec<Descriptor>, CollectError> {
+    let referrers = source.referrers(subject)?;
+    if referrers.len() > MAX_REFERRERS {
+        let (origin, subject, found) = (source.origin(), *subject, referrers.len());
+        return Err(CollectError::TooManyReferrers { origin, subject, found });
+    }
+    Ok(referrers)
 }
 
 /// The manifest of a referrer, where it is one and says the same subject as the list.
@@ -173,12 +170,26 @@ pub(super) fn referrer(
     }
 }
 
-/// A blob of at most `limit` bytes, or nothing where its descriptor promises more.
-pub(super) fn small_blob(
+/// The Sigstore bundle that a referrer holds, where it holds one that can be read.
+pub(super) fn signature_document(
     source: &dyn Source,
-    descriptor: &Descriptor,
-    limit: usize,
-) -> Result<Option<Vec<u8>>, OciError> {
+    referrer: &ImageManifest,
+) -> Result<Option<SignatureDocument>, OciError> {
+    let [layer] = referrer.layers().as_slice() else { return Ok(None) };
+    let media_type = layer.media_type().to_string();
+    if !media_type.starts_with(media_type::SIGSTORE_BUNDLE_PREFIX) {
+        return Ok(None);
+    }
+    match small_blob(source, layer, media_type::SIGSTORE_BUNDLE_LIMIT) {
+        Ok(bytes) => Ok(bytes.map(|bytes| SignatureDocument { media_type, bytes })),
+        // Somebody's broken blob beside the image is no signature; it must not hide the good one.
+        Err(OciError::NotFound { .. } | OciError::Digest { .. } | OciError::Size { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A blob of at most `limit` bytes, or nothing where its descriptor promises more.
+fn small_blob(source: &dyn Source, descriptor: &Descriptor, limit: usize) -> Result<Option<Vec<u8>>, OciError> {
     if descriptor.size() > limit as u64 {
         return Ok(None);
     }

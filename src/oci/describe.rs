@@ -3,12 +3,12 @@
 use oci_spec::image::ImageManifest;
 use serde::Serialize;
 
-use super::Source;
-use super::collect::{CollectError, Platforms, collect, referrer};
+use super::collect::{CollectError, carried_bundle_json, referrer, referrers, signature_document};
+use super::{OciError, Source};
 use crate::bundle::FileManifest;
 use crate::model::document::{platform as platform_of, sha256};
-use crate::model::{Digest, Document, Platform, media_type, visible};
-use crate::trust::{COSIGN_SIGN, Needs, SigstoreBundle};
+use crate::model::{Digest, Document, Platform, Selector, visible};
+use crate::trust::{COSIGN_SIGN, SigstoreBundle};
 
 /// An image and what refers to it.
 #[derive(Debug, Clone, Serialize)]
@@ -62,53 +62,49 @@ impl ReferrerDescription {
     }
 }
 
-/// Describes an image.
+/// Describes an image. What its index lists and the place does not have is described as far as the index goes.
 pub fn describe(source: &dyn Source, root: &Document) -> Result<Description, CollectError> {
-    let evidence = collect(source, root, Platforms::All, &Needs { predicate_types: [COSIGN_SIGN.to_owned()].into() })?;
-    let invalid = |error| super::OciError::Document { origin: source.origin(), source: error };
+    let invalid = |error| OciError::Document { origin: source.origin(), source: error };
     let mut platforms = Vec::new();
     let mut subjects = vec![root.digest];
     if root.is_index() {
         for entry in root.index().map_err(invalid)?.manifests() {
             let Some(digest) = sha256(entry) else { continue };
             subjects.push(digest);
-            let manifest = evidence.document(&digest).and_then(|document| document.manifest().ok());
-            let layer_bytes = manifest.as_ref().map_or(0, layer_bytes);
-            platforms.push((platform_of(entry), digest, layer_bytes, manifest));
+            let manifest = match source.manifest(&Selector { tag: None, digest: Some(digest) }) {
+                Ok(document) => document.manifest().ok(),
+                Err(OciError::NotFound { .. }) => None,
+                Err(error) => return Err(error.into()),
+            };
+            platforms.push(describe_platform(platform_of(entry), digest, manifest.as_ref()));
         }
     } else {
-        let manifest = root.manifest().map_err(invalid)?;
-        platforms.push((None, root.digest, layer_bytes(&manifest), Some(manifest)));
+        platforms.push(describe_platform(None, root.digest, Some(&root.manifest().map_err(invalid)?)));
     }
-    let platforms = platforms.into_iter().map(|(platform, digest, layer_bytes, manifest)| {
-        let text = manifest.as_ref().and_then(|manifest| {
-            manifest.layers().get(1)?.annotations().as_ref()?.get(media_type::FILES_ANNOTATION).cloned()
-        });
-        let bundle = text.and_then(|text| FileManifest::parse(text.as_bytes()).ok());
-        let platform = platform.or_else(|| bundle.as_ref().map(|bundle| bundle.platform.clone()));
-        PlatformDescription { platform, digest, layer_bytes, bundle }
-    });
-    let platforms = platforms.collect();
-
-    let mut referrers = Vec::new();
+    let mut described = Vec::new();
     for subject in subjects {
-        for entry in source.referrers(&subject)? {
+        for entry in referrers(source, &subject)? {
             let Some(digest) = sha256(&entry) else { continue };
             let Some(manifest) = referrer(source, &entry, &subject)? else { continue };
             let artifact_type = manifest.artifact_type().as_ref().unwrap_or(manifest.config().media_type()).to_string();
-            let predicate_type = match manifest.layers().as_slice() {
-                [layer] if layer.media_type().to_string().starts_with(media_type::SIGSTORE_BUNDLE_PREFIX) => {
-                    super::collect::small_blob(source, layer, media_type::SIGSTORE_BUNDLE_LIMIT)?
-                        .and_then(|bytes| SigstoreBundle::claim_of(&bytes))
-                        .map(|claim| visible(&claim.predicate_type).into_owned())
-                }
-                _ => None,
-            };
+            let claim = signature_document(source, &manifest)?.and_then(|found| SigstoreBundle::claim_of(&found.bytes));
+            let predicate_type = claim.map(|claim| visible(&claim.predicate_type).into_owned());
             let artifact_type = visible(&artifact_type).into_owned();
-            referrers.push(ReferrerDescription { digest, subject, artifact_type, predicate_type });
+            described.push(ReferrerDescription { digest, subject, artifact_type, predicate_type });
         }
     }
-    Ok(Description { digest: root.digest, media_type: root.media_type.clone(), platforms, referrers })
+    Ok(Description { digest: root.digest, media_type: root.media_type.clone(), platforms, referrers: described })
+}
+
+fn describe_platform(
+    listed: Option<Platform>,
+    digest: Digest,
+    manifest: Option<&ImageManifest>,
+) -> PlatformDescription {
+    let text = manifest.and_then(carried_bundle_json);
+    let bundle = text.and_then(|text| FileManifest::parse(text.as_bytes()).ok());
+    let platform = listed.or_else(|| bundle.as_ref().map(|bundle| bundle.platform.clone()));
+    PlatformDescription { platform, digest, layer_bytes: manifest.map_or(0, layer_bytes), bundle }
 }
 
 /// The sizes that a manifest claims for its layers may be any numbers.
@@ -119,8 +115,8 @@ fn layer_bytes(manifest: &ImageManifest) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Digest;
     use crate::model::document::descriptor;
+    use crate::model::media_type;
     use crate::oci::memory::Memory;
 
     #[test]
