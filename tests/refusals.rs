@@ -583,3 +583,21 @@ fn a_broken_layout_is_named() {
     expect(&scene.say("verify --key cosign.pub oci:nowhere"), 3, &["oci:nowhere is not an OCI layout"]);
     expect(&scene.say("verify --key cosign.pub nowhere"), 2, &["`nowhere` names no registry"]);
 }
+
+#[test]
+fn evidence_that_no_config_map_holds_is_not_written() {
+    let scene = Scene::new();
+    if image::signed(&scene, &NAMES).is_none() {
+        return;
+    }
+    let forge = Forge::new(scene.at("layout"));
+    let annotate = |length: usize| {
+        forge.manifest(|it| it["annotations"]["filler"] = json!("x".repeat(length)));
+        scene.must("sign --key cosign.key oci:layout:1.0.0");
+        drop(fs::remove_file(scene.at("evidence.json")));
+        scene.say("evidence oci:layout:1.0.0 -o evidence.json")
+    };
+    expect(&annotate(1 << 20), 2, &["a ConfigMap holds 1.0 MB", "hint: write one file a platform with --platform"]);
+    assert!(!scene.at("evidence.json").exists());
+    expect(&annotate(900_000), 0, &["evidence.json: "]);
+}

@@ -79,7 +79,8 @@ mod tests {
         let file = ReadyFile::new(&temporary.path().join("none/ready")).unwrap();
         assert!(!file.is_ready(SystemTime::now()).unwrap());
         file.say_unready().unwrap();
-        assert!(file.say_ready(SystemTime::now(), Duration::from_secs(1)).is_err());
+        let error = file.say_ready(SystemTime::now(), Duration::from_secs(1)).expect_err("there is no directory");
+        assert!(error.is_not_found(), "{error}");
     }
 
     #[test]

@@ -279,7 +279,8 @@ fn a_payload_that_fails_half_way_leaves_the_directory_as_it_was() {
     }
     let node = Node::new();
     let mut payload = Broken(|_, _| Ok(()));
-    assert!(node.install_from(NEW, &Wishes::default(), &mut payload, &mut go_on).is_err());
+    let error = node.install_from(NEW, &Wishes::default(), &mut payload, &mut go_on).expect_err("nothing is delivered");
+    assert_eq!(error.to_string(), "refused: `host-local` was not delivered");
     assert!(!node.path("opt").exists(), "directories that were created for nothing are gone");
 }
 
