@@ -380,15 +380,7 @@ fn keep(arguments: &Arguments, policy: &Policy, findings: &[Finding]) -> Result<
         prober: None,
         patience: LOCK_TIMEOUT,
     };
-    let checked = check(&root, &question)?;
-    // What a rule with `mode: warn` once admitted is no proven set: there is nothing to fall back on. That something was
-    // refused before, most likely the same, says nothing about what is installed.
-    let nothing_proven = |finding: &Finding| match finding.code {
-        Code::Unproven => true,
-        Code::WantedNotInstalled => false,
-        _ => finding.is_refusal(),
-    };
-    let wrong: Vec<_> = checked.findings.into_iter().filter(nothing_proven).collect();
+    let wrong = check(&root, &question)?.against_keeping();
     if !wrong.is_empty() {
         return Ok(Some(wrong));
     }

@@ -140,6 +140,19 @@ impl Report {
         self.findings.iter().any(|finding| finding.code == Code::WantedNotInstalled)
     }
 
+    /// What keeps the installed set from being one to fall back on; nothing, where it proves itself.
+    ///
+    /// What a rule with `mode: warn` once admitted is no proven set. That something else was wanted and refused before,
+    /// most likely the same, says nothing about what is installed.
+    pub fn against_keeping(self) -> Vec<Finding> {
+        let counts = |finding: &Finding| match finding.code {
+            Code::Unproven => true,
+            Code::WantedNotInstalled => false,
+            _ => finding.is_refusal(),
+        };
+        self.findings.into_iter().filter(counts).collect()
+    }
+
     fn no(findings: Vec<Finding>) -> Self {
         Self { installed: None, plugins: Vec::new(), findings }
     }

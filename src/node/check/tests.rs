@@ -401,3 +401,20 @@ fn a_check_repeats_the_proof_with_the_policy_of_today() {
     std::fs::remove_dir_all(host.path().join("var/lib/cnister")).unwrap();
     assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::NotInstalled]);
 }
+
+#[test]
+fn only_a_set_that_proves_itself_is_one_to_fall_back_on() {
+    let refused_before = Finding::refusal(Code::WantedNotInstalled, "the next release was refused");
+    let admitted = Finding::warning(Code::Unproven, "nothing is proven");
+    let altered = Finding::refusal(Code::DigestDrift, "`bridge` was altered");
+    let mixed = Finding::note(Code::Mixed, "`tap` is of an earlier bundle");
+    for (findings, expected) in [
+        (vec![], vec![]),
+        (vec![refused_before.clone(), mixed.clone()], vec![]),
+        (vec![admitted.clone()], vec![Code::Unproven]),
+        (vec![refused_before, altered, mixed, admitted], vec![Code::DigestDrift, Code::Unproven]),
+    ] {
+        let against = Report::no(findings).against_keeping();
+        assert_eq!(against.iter().map(|finding| finding.code).collect::<Vec<_>>(), expected);
+    }
+}
