@@ -9,10 +9,10 @@ use clap::Args;
 use super::node::NodeArguments;
 use super::policy::PolicyArguments;
 use super::report;
-use super::terminal::{Exit, Failure, Terminal};
-use crate::model::{Finding, Platform, Repository};
+use super::terminal::{Exit, Failure, Terminal, with_causes};
+use crate::model::{Code, Finding, Platform, Repository};
 use crate::node::probe::Prober;
-use crate::node::{Condition, HostPath, Occasion, Question, Report, Root, check};
+use crate::node::{Condition, HostPath, NodeError, Occasion, Question, Report, Root, Step, check, repair};
 use crate::trust::Policy;
 
 /// How long a check waits for an installation that is under way.
@@ -33,6 +33,9 @@ pub(super) struct Arguments {
     /// answers no.
     #[arg(long)]
     at_boot: bool,
+    /// Writes what is missing or altered again, from the copies that the node keeps, and asks once more.
+    #[arg(long)]
+    repair: bool,
 }
 
 /// What is checked.
@@ -66,8 +69,11 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let occasion = if arguments.at_boot { Occasion::Boot } else { Occasion::Running };
     let probe = !(arguments.no_probe || arguments.at_boot);
     let report = match arguments.asked.ready(occasion, probe)? {
-        Ok(ready) => ready.check()?,
-        Err(finding) => Report { installed: None, plugins: Vec::new(), findings: vec![finding] },
+        Ok(ready) => match ready.check()? {
+            report if report.is_good() || !arguments.repair => report,
+            report => ready.repair(report)?,
+        },
+        Err(finding) => Report { installed: None, plugins: Vec::new(), repaired: Vec::new(), findings: vec![finding] },
     };
     terminal.answer(&report)?;
     Ok(if report.is_good() { Exit::Yes } else { Exit::No })
@@ -94,7 +100,33 @@ impl AskedArguments {
 
 impl Ready {
     /// Checks the node as it is now.
-    pub(super) fn check(&self) -> Result<Report, crate::node::NodeError> {
+    pub(super) fn check(&self) -> Result<Report, NodeError> {
+        self.ask(|question| check(&self.root, question))
+    }
+
+    /// Brings back what `report` found missing or altered, and checks again.
+    ///
+    /// A node that cannot be repaired is not worse than before: why is added to what was found.
+    pub(super) fn repair(&self, mut report: Report) -> Result<Report, NodeError> {
+        match self.ask(|question| repair(&self.root, question)) {
+            Ok(restored) => {
+                let changes = restored.steps.into_iter().filter(|step| matches!(step, Step::Write { .. }));
+                Ok(Report { repaired: changes.collect(), ..self.check()? })
+            }
+            Err(error) => {
+                let findings = error.into_findings().unwrap_or_else(|error| {
+                    vec![Finding::refusal(
+                        Code::NotRepaired,
+                        format!("the node was not repaired: {}", with_causes(&error)),
+                    )]
+                });
+                report.findings.extend(findings.into_iter().filter(|finding| finding.code != Code::NotInstalled));
+                Ok(report)
+            }
+        }
+    }
+
+    fn ask<T>(&self, answer: impl FnOnce(&Question<'_>) -> T) -> T {
         let question = Question {
             state: &self.state,
             policy: &self.policy,
@@ -106,7 +138,7 @@ impl Ready {
             prober: self.prober.as_ref(),
             patience: PATIENCE,
         };
-        check(&self.root, &question)
+        answer(&question)
     }
 }
 
@@ -134,6 +166,9 @@ impl fmt::Display for Report {
                 Some(versions) => writeln!(f, "  speaks CNI {}", versions.supported.join(", "))?,
                 None => writeln!(f)?,
             }
+        }
+        for step in &self.repaired {
+            writeln!(f, "  {step}")?;
         }
         report::findings(f, &self.findings)?;
         f.write_str(match (self.is_good(), self.is_proven()) {

@@ -19,8 +19,8 @@ use super::terminal::{Exit, Failure, Terminal};
 use super::verify::unproven;
 use crate::model::{Code, Digest, Finding, Platform, PluginName, Reference, Repository, visible};
 use crate::node::{
-    ForeignRule, Layer, NodeError, Observed, Occasion, Payload, Plan, Question, Record, Refusal, Staged, State, Step,
-    Wishes, apply, check, check_apart, observe, plan,
+    ForeignRule, KeptPolicy, Layer, Leftovers, MAX_GENERATIONS, NodeError, Observed, Occasion, Payload, Plan, Present,
+    Question, Record, Refusal, RolledBack, Staged, State, Step, Wishes, apply, check, check_apart, observe, plan,
 };
 use crate::oci::{CollectError, OciError, Platforms, collect};
 use crate::trust::{self, Bundle, Evidence, Policy, Proof, Strength, Verified};
@@ -56,6 +56,22 @@ pub(super) struct Arguments {
     /// Only these plugins of the bundle.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     only: Vec<PluginName>,
+    /// Plugins of the bundle that are not wanted; SKIP_CNI_BINARIES adds to them.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    skip: Vec<PluginName>,
+    /// Leaves every file that is there already, whatever it is, and adds only what is missing;
+    /// UPDATE_CNI_BINARIES=false says the same.
+    #[arg(long)]
+    no_update: bool,
+    /// Removes plugins of earlier bundles that this one lacks, unless an attachment needs them.
+    #[arg(long)]
+    prune: bool,
+    /// How many generations the node keeps to go back to, this one included.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_GENERATIONS)))]
+    generations: u8,
+    /// Installs the release although the node's owner went back from it.
+    #[arg(long)]
+    again: bool,
     /// What happens to somebody else's file with a wanted name and other bytes: keep, adopt, or adopt=NAME,...;
     /// without it, nothing is installed.
     #[arg(long, value_name = "RULE", value_parser = parse_foreign)]
@@ -168,9 +184,9 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
     }
     let root = arguments.node.open_root()?;
     check_apart(&root, &arguments.node.state_dir, &arguments.bin_dir).map_err(answer)?;
-    let wishes = Wishes { foreign: arguments.foreign.clone().unwrap_or_default(), only: only(&arguments.only) };
+    let wishes = wishes(arguments)?;
     let look = |state: Option<&crate::node::Reading>| -> Result<Observed, NodeError> {
-        observe(&root, state, &arguments.bin_dir, &bundle.value().files)
+        observe(&root, state, &arguments.bin_dir, &bundle.value().files.plugins)
     };
     if arguments.dry_run {
         let state = State::open(&root, &arguments.node.state_dir).map_err(answer)?;
@@ -182,12 +198,16 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
     let state = State::open_or_create(&root, &arguments.node.state_dir).map_err(answer)?;
     let writing = state.write(LOCK_TIMEOUT).map_err(answer)?;
     let observed = look(Some(&writing)).map_err(answer)?;
+    let rolled_back = writing.rolled_back().map_err(answer)?;
+    if let Some(finding) = rolled_back.as_ref().and_then(|record| unwanted(record, &bundle, &observed, arguments)) {
+        return Err(Stop::Refused(vec![finding]));
+    }
     let plan = plan(&bundle, &observed, &wishes).map_err(Stop::Refused)?;
     let kept = trust::keep(policy, evidence)?;
     let record = Record {
         evidence: &kept,
-        policy: policy.text(),
-        policy_directory: &arguments.node.policy_dir,
+        policy: Some(KeptPolicy { text: policy.text(), directory: &arguments.node.policy_dir }),
+        generations: arguments.generations,
         repository: name.as_ref(),
     };
     let layer = &bundle.value().plugin_layer;
@@ -197,6 +217,10 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
     };
     let mut go_on = |_: &_| ControlFlow::Continue(());
     apply(&root, &writing, &plan, payload.as_mut(), &record, &mut go_on).map_err(answer)?;
+    if rolled_back.is_some() && observed.receipt.is_none_or(|receipt| receipt.index != bundle.value().index) {
+        // Something else was wanted and is there: what its owner went back from is history.
+        writing.remove_rolled_back().map_err(answer)?;
+    }
     Ok(report(Outcome::Installed, &bundle, &plan))
 }
 
@@ -214,6 +238,66 @@ fn check_paths(arguments: &Arguments) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Why a release that its owner went back from is not installed again; nothing, where it is another one, is there
+/// already, or is asked for again.
+fn unwanted(
+    record: &RolledBack,
+    bundle: &Verified<Bundle>,
+    observed: &Observed,
+    arguments: &Arguments,
+) -> Option<Finding> {
+    let index = bundle.value().index;
+    let present = observed.receipt.as_ref().map(|receipt| receipt.index);
+    if arguments.again || record.index != index || present == Some(index) {
+        return None;
+    }
+    let message = format!("the owner of this node went back from {} {}", bundle.value().files.name, record.version);
+    let finding = Finding::refusal(Code::RolledBack, message).hint("install another release, or this one with --again");
+    Some(match present {
+        Some(present) => {
+            finding.mismatch(format_args!("any release but {index}"), format_args!("{present} is installed"))
+        }
+        None => finding,
+    })
+}
+
+/// What its owner wants, in arguments and in the two variables that other installers have, too.
+fn wishes(arguments: &Arguments) -> Result<Wishes, Failure> {
+    let mut skip: BTreeSet<_> = arguments.skip.iter().cloned().collect();
+    if let Some(names) = variable("SKIP_CNI_BINARIES")? {
+        for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            let name = name.parse().map_err(|error: crate::model::ParsePluginNameError| {
+                Failure::request(format!("SKIP_CNI_BINARIES: {error}"))
+            })?;
+            skip.insert(name);
+        }
+    }
+    let update = match variable("UPDATE_CNI_BINARIES")?.map(|value| value.to_lowercase()).as_deref() {
+        None | Some("" | "true" | "yes" | "1") => true,
+        Some("false" | "no" | "0") => false,
+        Some(other) => {
+            let message = format!("UPDATE_CNI_BINARIES is `{}`, expected `true` or `false`", visible(other));
+            return Err(Failure::request(message));
+        }
+    };
+    Ok(Wishes {
+        foreign: arguments.foreign.clone().unwrap_or_default(),
+        only: only(&arguments.only),
+        recorded: None,
+        skip,
+        present: if arguments.no_update || !update { Present::Leave } else { Present::Update },
+        leftovers: if arguments.prune { Leftovers::Prune } else { Leftovers::Keep },
+    })
+}
+
+fn variable(name: &str) -> Result<Option<String>, Failure> {
+    match std::env::var(name) {
+        Ok(value) => Ok(Some(value)),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(error @ std::env::VarError::NotUnicode(_)) => Err(Failure::request(format!("{name}: {error}"))),
+    }
 }
 
 fn only(names: &[PluginName]) -> Option<BTreeSet<PluginName>> {

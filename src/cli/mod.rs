@@ -10,6 +10,7 @@ mod check;
 mod completions;
 #[cfg(feature = "publish")]
 mod evidence;
+mod gc;
 mod image;
 #[cfg(feature = "publish")]
 mod inspect;
@@ -27,12 +28,15 @@ mod push;
 #[cfg(feature = "publish")]
 mod render;
 mod report;
+mod rollback;
 #[cfg(feature = "publish")]
 mod sign;
 mod stage;
+mod status;
 mod terminal;
 #[cfg(feature = "publish")]
 mod tool_image;
+mod uninstall;
 mod verify;
 mod watch;
 
@@ -81,6 +85,10 @@ enum Verb {
     Render(render::Arguments),
     Stage(stage::Arguments),
     Install(install::Arguments),
+    Rollback(rollback::Arguments),
+    Uninstall(uninstall::Arguments),
+    Status(status::Arguments),
+    Gc(gc::Arguments),
     Check(check::Arguments),
     Watch(watch::Arguments),
     #[cfg(feature = "publish")]
@@ -133,6 +141,10 @@ impl Verb {
             Self::Render(arguments) => render::run(&arguments, terminal),
             Self::Stage(arguments) => stage::run(&arguments, terminal),
             Self::Install(arguments) => install::run(&arguments, terminal),
+            Self::Rollback(arguments) => rollback::run(&arguments, terminal),
+            Self::Uninstall(arguments) => uninstall::run(&arguments, terminal),
+            Self::Status(arguments) => status::run(&arguments, terminal),
+            Self::Gc(arguments) => gc::run(&arguments, terminal),
             Self::Check(arguments) => check::run(&arguments, terminal),
             Self::Watch(arguments) => watch::run(&arguments, terminal),
             #[cfg(feature = "publish")]

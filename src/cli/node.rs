@@ -8,7 +8,7 @@ use super::policy::{Kept, classify, load_policy};
 use super::terminal::Failure;
 use crate::disk::DiskError;
 use crate::model::{Code, Finding};
-use crate::node::{HostPath, Root};
+use crate::node::{HostPath, InUse, NodeError, Root};
 use crate::trust::Policy;
 
 /// The file in the policy directory.
@@ -31,7 +31,17 @@ pub(super) struct NodeArguments {
 impl NodeArguments {
     /// Opens the root.
     pub(super) fn open_root(&self) -> Result<Root, Failure> {
-        Ok(Root::open(&self.root)?)
+        Ok(self.root()?)
+    }
+
+    /// Opens the root.
+    pub(super) fn root(&self) -> Result<Root, DiskError> {
+        Root::open(&self.root)
+    }
+
+    /// Who needs which plugin.
+    pub(super) fn in_use(&self, _root: &Root) -> Result<InUse, NodeError> {
+        Ok(InUse::default())
     }
 
     /// Where the watch says whether the node is ready: `ready` in the state directory.

@@ -60,6 +60,8 @@ pub struct RegularFile {
     pub mode: u32,
     /// How many names it has.
     pub links: u64,
+    /// The user that it belongs to.
+    pub uid: u32,
     /// The path, for messages.
     pub shown: String,
 }
@@ -215,7 +217,8 @@ impl Directory {
             let kind = FileType::from_raw_mode(metadata.mode()).into();
             return Err(DiskError::NotRegular { path: shown, kind });
         }
-        Ok(RegularFile { file, size: metadata.size(), mode: metadata.mode() & 0o7777, links: metadata.nlink(), shown })
+        let (size, mode) = (metadata.size(), metadata.mode() & 0o7777);
+        Ok(RegularFile { file, size, mode, links: metadata.nlink(), uid: metadata.uid(), shown })
     }
 
     /// Reads a small file whole.

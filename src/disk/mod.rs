@@ -13,4 +13,4 @@ pub use directory::{Directory, Entry, Ownership, RegularFile, Resolve};
 pub use error::DiskError;
 pub use kind::FileKind;
 pub use lock::Lock;
-pub use write::Prepared;
+pub use write::{Prepared, Unfinished};

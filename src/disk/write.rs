@@ -18,6 +18,15 @@ const TEMPORARY_PREFIX: &str = ".cnister-";
 
 const CREATE: OFlags = OFlags::RDWR.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::CLOEXEC);
 
+/// A file that is being written under a temporary name.
+#[derive(Debug)]
+#[must_use = "it stays under its temporary name until it is finished and published"]
+pub struct Unfinished {
+    temporary: String,
+    /// The file, opened for writing.
+    pub file: File,
+}
+
 /// A file that is whole and durable and has no name yet but a temporary one.
 #[derive(Debug)]
 #[must_use = "it stays under its temporary name until it is published"]
@@ -82,23 +91,46 @@ impl Directory {
         mode: u32,
         fill: impl FnOnce(&mut File) -> Result<(), E>,
     ) -> Result<Prepared, E> {
-        let temporary = temporary_name(self)?;
-        let mut file = self.create_file(&temporary)?;
-        let filled = fill(&mut file).and_then(|()| Ok(self.finish(&temporary, file, mode)?));
-        if filled.is_err() {
+        let mut unfinished = self.begin()?;
+        if let Err(error) = fill(&mut unfinished.file) {
             // The first error is the one that matters; what stays is removed by the next run.
+            let _ = self.remove(&unfinished.temporary);
+            return Err(error);
+        }
+        Ok(self.complete(unfinished, mode)?)
+    }
+
+    /// Creates a file under a temporary name, for its owner alone; what becomes of it is up to the caller, or to the
+    /// next [`Directory::remove_temporaries`].
+    pub fn begin(&self) -> Result<Unfinished, DiskError> {
+        let temporary = temporary_name(self)?;
+        let file = self.create_file(&temporary)?;
+        Ok(Unfinished { temporary, file })
+    }
+
+    /// Gives a written file its mode, makes it durable and closes it; nothing is left of it when that fails.
+    pub fn complete(&self, unfinished: Unfinished, mode: u32) -> Result<Prepared, DiskError> {
+        let Unfinished { temporary, file } = unfinished;
+        let finished = self.finish(&temporary, file, mode);
+        if finished.is_err() {
             let _ = self.remove(&temporary);
         }
-        filled.map(|()| Prepared { temporary })
+        finished.map(|()| Prepared { temporary })
     }
 
     /// Gives a prepared file its name, in one step, and makes the name durable.
     pub fn publish(&self, prepared: Prepared, name: impl AsRef<OsStr>) -> Result<(), DiskError> {
-        let published = self.rename(&prepared.temporary, self, name).and_then(|()| self.sync());
-        if published.is_err() {
+        self.name(prepared, name)?;
+        self.sync()
+    }
+
+    /// Gives a prepared file its name, in one step; the name is durable when the directory is synced.
+    pub fn name(&self, prepared: Prepared, name: impl AsRef<OsStr>) -> Result<(), DiskError> {
+        let named = self.rename(&prepared.temporary, self, name);
+        if named.is_err() {
             let _ = self.remove(&prepared.temporary);
         }
-        published
+        named
     }
 
     /// Gives a written file its mode, makes it durable and closes it; `name` is for messages.

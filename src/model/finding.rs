@@ -153,7 +153,8 @@ codes! {
     ForeignFile "foreign-file" "Another installer's file has a wanted name and other bytes."
     InTheWay "in-the-way" "Something that is not a regular file has a wanted name."
     PathEscapes "path-escapes" "A symbolic link on the way leads out of --root."
-    StateNotPrivate "state-not-private" "Others may write the state directory."
+    StateNotPrivate "state-not-private" "Others may write the state directory, or a file in it."
+    StateDamaged "state-damaged" "A file of the state directory is not what this program writes."
     NotInstalled "not-installed" "There is no receipt: nothing was installed here, or the receipt was deleted."
     DigestDrift "digest-drift" "An installed plugin was altered."
     PluginMissing "plugin-missing" "An installed plugin is gone."
@@ -164,6 +165,12 @@ codes! {
     InterruptedInstall "interrupted-install" "An installation was interrupted; the next install finishes it."
     WantedNotInstalled "wanted-not-installed" "The wanted bundle was refused; the proven one before it was kept."
     Mixed "mixed" "A plugin on the node belongs to another bundle than the one that is installed."
+    NoCopy "no-copy" "The local store has no copy of a file: it cannot be repaired without the bundle."
+    NotRepaired "not-repaired" "The node was not repaired: something else failed on the way."
+    NoGeneration "no-generation" "The generation to go back to is not kept."
+    RolledBack "rolled-back" "The node's owner went back from this release; it is not installed again by itself."
+    InUse "in-use" "A plugin is still needed to take down attachments of pods."
+    OriginalLost "original-lost" "The copy of somebody else's file that was replaced is gone or altered."
     NotInBundle "not-in-bundle" "A plugin was asked for by name, and the bundle does not have it."
 }
 

@@ -6,20 +6,28 @@
 //! whatever stops later is finished by the next run. There is no clean-up in destructors: a run that is killed leaves
 //! the same as one that is stopped between two actions, so that tests of the one speak of the other.
 
+mod removal;
+
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+pub use removal::uninstall;
+use removal::{Removing, check_unchanged, stage_original, take_away};
+
 use super::error::NodeError;
-use super::observe::{Found, STAGING, find};
+use super::generation::PreparedGeneration;
+use super::observe::{Found, STAGING};
 use super::payload::Payload;
 use super::plan::{Change, PLUGIN_MODE, Plan, Step};
 use super::receipt::Receipt;
 use super::root::{HostPath, Root};
 use super::state::Writing;
+use super::store::{COPY_MODE, Stored};
 use super::transfer::{Expected, copy_exactly};
+use crate::bundle::PluginFile;
 use crate::disk::{Directory, DiskError, FileKind, Prepared};
 use crate::model::{Code, Finding, PluginName, Repository};
 
@@ -34,12 +42,21 @@ const UNWRITTEN: usize = 8 * 1024 * 1024;
 pub struct Record<'a> {
     /// The evidence file.
     pub evidence: &'a [u8],
-    /// The policy's self-contained text.
-    pub policy: &'a str,
-    /// Where the policy is kept.
-    pub policy_directory: &'a HostPath,
+    /// The policy to keep; nothing, where the one that is kept decided.
+    pub policy: Option<KeptPolicy<'a>>,
+    /// How many generations the node keeps, the new one included.
+    pub generations: u8,
     /// The name that the policy's rule was matched with, where there was one.
     pub repository: Option<&'a Repository>,
+}
+
+/// A policy, and where it is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct KeptPolicy<'a> {
+    /// Its self-contained text.
+    pub text: &'a str,
+    /// The directory.
+    pub directory: &'a HostPath,
 }
 
 /// What is done next.
@@ -51,14 +68,22 @@ pub enum Action {
     Stage(PluginName),
     /// Somebody else's file is copied to the state directory.
     KeepOriginal(PluginName),
+    /// An installed file is copied to the local store.
+    KeepCopy(PluginName),
+    /// What was there before a plugin is written to the staging directory.
+    StageOriginal(PluginName),
     /// Evidence is written.
     WriteEvidence,
     /// The journal is written.
     WriteJournal,
     /// A plugin gets its name.
     Publish(HostPath, PluginName),
+    /// A plugin of an earlier bundle is removed, or what was there before takes its place.
+    Remove(HostPath, PluginName),
     /// The names in a plugin directory are made durable.
     Sync(HostPath),
+    /// The receipt of the generation before is put aside.
+    WriteGeneration,
     /// The receipt is written.
     WriteReceipt,
     /// The policy is written, where it changed.
@@ -67,6 +92,8 @@ pub enum Action {
     Forget,
     /// The staging directory is removed.
     CleanUp(HostPath),
+    /// What no kept generation needs is removed from the state directory.
+    Collect,
     /// Everything is done.
     Done,
 }
@@ -98,6 +125,10 @@ pub fn apply(
         }
     };
     run.publish()?;
+    if let Some(prepared) = records.prepared_generation {
+        run.announce(Action::WriteGeneration)?;
+        prepared.publish()?;
+    }
     run.announce(Action::WriteReceipt)?;
     if let Some(prepared) = records.prepared_receipt {
         state.publish_receipt(prepared)?;
@@ -110,7 +141,8 @@ pub fn apply(
     state.remove_refusal()?;
     state.remove_journal()?;
     run.clean_up()?;
-    state.keep_only_evidence(&records.receipt.evidence)?;
+    run.announce(Action::Collect)?;
+    state.collect(&records.receipt, record.generations)?;
     run.announce(Action::Done)?;
     Ok(records.receipt)
 }
@@ -129,6 +161,7 @@ struct Run<'a, 'p> {
 /// What is written before the first plugin gets its name, so that a full disk is noticed in time.
 struct Records {
     receipt: Receipt,
+    prepared_generation: Option<PreparedGeneration>,
     prepared_receipt: Option<Prepared>,
     prepared_policy: Option<Prepared>,
 }
@@ -139,6 +172,7 @@ struct Target<'a> {
     bin: Directory,
     staging: Directory,
     writes: Vec<Planned<'a>>,
+    removals: Vec<Removing<'a>>,
 }
 
 /// One file that is written.
@@ -162,34 +196,38 @@ impl<'a> Run<'a, '_> {
         self.open_targets()?;
         self.stage(payload)?;
         self.keep_originals()?;
+        self.stage_originals()?;
         self.check_unchanged()?;
         self.announce(Action::WriteEvidence)?;
         let evidence = self.state.write_evidence(record.evidence)?;
         let receipt = self.plan.receipt(evidence, record.repository);
+        self.keep_copies(&receipt)?;
+        let prepared_generation = self.prepare_generation(&receipt)?;
         let prepared_receipt = self.state.prepare_receipt(&receipt)?;
-        let policy = record.policy.as_bytes();
-        let prepared_policy =
-            self.policy.as_ref().map(|directory| directory.prepare(policy, POLICY_MODE)).transpose()?;
+        let prepared_policy = match (&self.policy, record.policy) {
+            (Some(directory), Some(policy)) => Some(directory.prepare(policy.text.as_bytes(), POLICY_MODE)?),
+            _ => None,
+        };
         if !self.targets.is_empty() {
             self.announce(Action::WriteJournal)?;
             self.state.write_journal(&self.plan.journal(&receipt))?;
         }
-        Ok(Records { receipt, prepared_receipt, prepared_policy })
+        Ok(Records { receipt, prepared_generation, prepared_receipt, prepared_policy })
     }
 
     /// Opens the policy directory where the policy in it is another; a failure here comes before any change.
     fn open_policy(&self, record: &Record<'_>) -> Result<Option<Directory>, NodeError> {
-        if let Some(directory) = self.root.directory(record.policy_directory)? {
-            let limit = record.policy.len();
-            match directory.read(POLICY, limit) {
-                Ok(present) if present == record.policy.as_bytes() => return Ok(None),
+        let Some(policy) = record.policy else { return Ok(None) };
+        if let Some(directory) = self.root.directory(policy.directory)? {
+            match directory.read(POLICY, policy.text.len()) {
+                Ok(present) if present == policy.text.as_bytes() => return Ok(None),
                 // Whatever else is there is replaced.
                 Ok(_) | Err(DiskError::TooLong { .. } | DiskError::NotRegular { .. }) => {}
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        let (directory, _) = self.root.directory_or_create(record.policy_directory, 0o755)?;
+        let (directory, _) = self.root.directory_or_create(policy.directory, 0o755)?;
         directory.remove_temporaries()?;
         Ok(Some(directory))
     }
@@ -203,16 +241,14 @@ impl<'a> Run<'a, '_> {
                     self.created.extend(created);
                 }
                 Step::Write { directory, name, change, before, .. } => {
-                    let write = Planned { name, change: *change, before: *before };
-                    match self.targets.iter_mut().find(|target| target.path == directory) {
-                        Some(target) => target.writes.push(write),
-                        None => {
-                            let (bin, _) = self.root.directory_or_create(directory, PLUGIN_MODE)?;
-                            remove_staging(&bin)?;
-                            let staging = bin.create_child(STAGING, 0o700)?;
-                            self.targets.push(Target { path: directory, bin, staging, writes: vec![write] });
-                        }
-                    }
+                    self.target(directory)?.writes.push(Planned { name, change: *change, before: *before });
+                }
+                Step::Remove { directory, name, before, original, .. } => {
+                    self.target(directory)?.removals.push(Removing {
+                        name,
+                        before: *before,
+                        original: original.as_ref(),
+                    });
                 }
                 Step::CleanUp { .. } | Step::Keep { .. } | Step::Satisfied { .. } => {}
             }
@@ -220,32 +256,49 @@ impl<'a> Run<'a, '_> {
         Ok(())
     }
 
-    /// Writes every file under its staging name, and gives it its mode when it is the signed one.
+    /// The opened plugin directory at `path`; its staging directory is made anew at the first time.
+    fn target(&mut self, path: &'a HostPath) -> Result<&mut Target<'a>, NodeError> {
+        let known = self.targets.iter().position(|target| target.path == path);
+        let number = match known {
+            Some(number) => number,
+            None => {
+                let (bin, _) = self.root.directory_or_create(path, PLUGIN_MODE)?;
+                remove_staging(&bin)?;
+                let staging = bin.create_child(STAGING, 0o700)?;
+                self.targets.push(Target { path, bin, staging, writes: Vec::new(), removals: Vec::new() });
+                self.targets.len() - 1
+            }
+        };
+        Ok(self.targets.get_mut(number).expect("it was found, or just put there"))
+    }
+
+    /// Writes every file under its staging name, and gives it its mode when it is the signed one. What the local store
+    /// has is not fetched again, and what it has not is put there on the way.
     fn stage(&mut self, payload: &mut dyn Payload) -> Result<(), NodeError> {
         let writes = self.targets.iter().flat_map(|target| &target.writes);
         let wanted: BTreeSet<PluginName> = writes.map(|write| write.name.clone()).collect();
         if wanted.is_empty() {
             return Ok(());
         }
+        let store = self.state.store_or_create()?;
+        let mut stored = Stored::open(self.state)?;
+        let files = &self.plan.bundle().files;
+        let held = stored.holds(files, &wanted)?;
         let mut missing = wanted.clone();
-        let plan = self.plan;
-        payload.deliver(&plan.bundle().files, &wanted, &mut |file, origin, source| {
-            self.announce(Action::Stage(file.name.clone()))?;
-            let targets = self.targets.iter();
-            let targets: Vec<_> =
-                targets.filter(|target| target.writes.iter().any(|write| *write.name == file.name)).collect();
-            let staged = targets.iter().map(|target| target.staging.create_file(file.name.as_str()));
-            let mut copies = Copies { files: staged.collect::<Result<_, _>>()?, unwritten: 0 };
-            let path = targets.first().map_or("", |target| target.path.as_str());
-            copy_exactly(file.into(), origin, source, &mut copies)
-                .map_err(|error| error.into_error(file.into(), origin, path))?;
-            for (target, copy) in targets.iter().zip(copies.files) {
-                // Closed before it gets its name: a file that is open for writing cannot be executed.
-                target.staging.finish(file.name.as_str(), copy, PLUGIN_MODE)?;
-            }
-            missing.remove(&file.name);
-            Ok(())
-        })?;
+        if !held.is_empty() {
+            stored.deliver(files, &held, &mut |file, origin, source| {
+                missing.remove(&file.name);
+                self.stage_one(file, origin, source, None)
+            })?;
+        }
+        let others: BTreeSet<_> = wanted.difference(&held).cloned().collect();
+        if !others.is_empty() {
+            payload.deliver(files, &others, &mut |file, origin, source| {
+                missing.remove(&file.name);
+                self.stage_one(file, origin, source, Some(&store))
+            })?;
+            store.sync()?;
+        }
         match missing.first() {
             Some(name) => {
                 let message = format!("`{name}` was not delivered");
@@ -253,6 +306,91 @@ impl<'a> Run<'a, '_> {
             }
             None => Ok(()),
         }
+    }
+
+    fn stage_one(
+        &mut self,
+        file: &PluginFile,
+        origin: &str,
+        source: &mut dyn Read,
+        store: Option<&Directory>,
+    ) -> Result<(), NodeError> {
+        self.announce(Action::Stage(file.name.clone()))?;
+        let targets = self.targets.iter();
+        let targets: Vec<_> =
+            targets.filter(|target| target.writes.iter().any(|write| *write.name == file.name)).collect();
+        let staged = targets.iter().map(|target| target.staging.create_file(file.name.as_str()));
+        let mut files = staged.collect::<Result<Vec<_>, _>>()?;
+        let mut copy = store.map(Directory::begin).transpose()?;
+        files.extend(copy.as_ref().map(|copy| copy.file.try_clone()).transpose().map_err(|source| {
+            NodeError::Transfer { action: format!("copy `{}` to the local store", file.name), source }
+        })?);
+        let mut copies = Copies { files, unwritten: 0 };
+        let path = targets.first().map_or("", |target| target.path.as_str());
+        copy_exactly(file.into(), origin, source, &mut copies)
+            .map_err(|error| error.into_error(file.into(), origin, path))?;
+        for (target, copy) in targets.iter().zip(copies.files) {
+            // Closed before it gets its name: a file that is open for writing cannot be executed.
+            target.staging.finish(file.name.as_str(), copy, PLUGIN_MODE)?;
+        }
+        if let (Some(store), Some(copy)) = (store, copy.take()) {
+            store.name(store.complete(copy, COPY_MODE)?, file.digest.hex())?;
+        }
+        Ok(())
+    }
+
+    /// Copies what is installed already and has no copy: installed by an earlier version, or the store was lost.
+    fn keep_copies(&mut self, receipt: &Receipt) -> Result<(), NodeError> {
+        let mut added = None;
+        for (path, directory) in &receipt.directories {
+            let ours = directory.files.iter().filter(|(_, file)| file.owner.is_ours());
+            let missing = self.state.without_copy(ours.map(|(name, file)| (file.digest, file.size, name)))?;
+            let written = |name: &PluginName| {
+                let mut targets = self.targets.iter().filter(|target| target.path == path);
+                targets.any(|target| target.writes.iter().any(|write| write.name == name))
+            };
+            let missing: Vec<_> = missing.into_iter().filter(|name| !written(name)).collect();
+            let Some(bin) = (!missing.is_empty()).then(|| self.root.directory(path)).transpose()?.flatten() else {
+                continue;
+            };
+            let store = self.state.store_or_create()?;
+            for (name, file) in missing.into_iter().filter_map(|name| directory.files.get_key_value(name)) {
+                self.announce(Action::KeepCopy(name.clone()))?;
+                let Ok(mut opened) = bin.open_file(name.as_str()) else { continue };
+                let expected = Expected { name, digest: file.digest, size: file.size };
+                let mut copy = store.begin()?;
+                let origin = format!("`{path}`");
+                copy_exactly(expected, &origin, &mut opened.file, &mut copy.file)
+                    .map_err(|error| error.into_error(expected, &origin, "the local store"))?;
+                store.name(store.complete(copy, COPY_MODE)?, file.digest.hex())?;
+            }
+            added = Some(store);
+        }
+        added.map_or(Ok(()), |store| store.sync().map_err(Into::into))
+    }
+
+    /// Puts the present receipt aside, where another release takes its place.
+    fn prepare_generation(&self, receipt: &Receipt) -> Result<Option<PreparedGeneration>, NodeError> {
+        match self.state.receipt()? {
+            Some(before) if before.index != receipt.index => self.state.prepare_generation(&before).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Writes what was there before under its staging name.
+    fn stage_originals(&mut self) -> Result<(), NodeError> {
+        for number in 0..self.targets.len() {
+            let Some(target) = self.targets.get(number) else { continue };
+            for removing in target.removals.clone() {
+                if let Some(original) = removing.original {
+                    self.announce(Action::StageOriginal(removing.name.clone()))?;
+                    if let Some(target) = self.targets.get(number) {
+                        stage_original(self.state, &target.staging, removing.name, original)?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Copies the files that are adopted, so that they can be put back.
@@ -279,12 +417,10 @@ impl<'a> Run<'a, '_> {
     /// A download takes minutes, and other installers work meanwhile: what they put there is not overwritten.
     fn check_unchanged(&self) -> Result<(), NodeError> {
         for target in &self.targets {
-            for write in &target.writes {
-                if find(&target.bin, write.name)? != write.before {
-                    let message = format!("`{}/{}` changed while it was being replaced", target.path, write.name);
-                    let finding = Finding::refusal(Code::ForeignFile, message);
-                    return Err(finding.hint("run it again; if it repeats, another installer is at work").into());
-                }
+            let writes = target.writes.iter().map(|write| (write.name, write.before));
+            let removals = target.removals.iter().map(|removing| (removing.name, removing.before));
+            for (name, before) in writes.chain(removals) {
+                check_unchanged(target.path, &target.bin, name, before)?;
             }
         }
         Ok(())
@@ -299,6 +435,12 @@ impl<'a> Run<'a, '_> {
                 self.announce(Action::Publish(path.clone(), name.clone()))?;
                 if let Some(target) = self.targets.get(number) {
                     target.staging.rename(name.as_str(), &target.bin, name.as_str())?;
+                }
+            }
+            for removing in self.targets.get(number).map(|target| target.removals.clone()).unwrap_or_default() {
+                self.announce(Action::Remove(path.clone(), removing.name.clone()))?;
+                if let Some(target) = self.targets.get(number) {
+                    take_away(&target.bin, &target.staging, &removing)?;
                 }
             }
             self.announce(Action::Sync(path.clone()))?;
@@ -337,7 +479,7 @@ impl<'a> Run<'a, '_> {
 }
 
 /// Removes the staging directory of an interrupted run.
-fn remove_staging(bin: &Directory) -> Result<(), NodeError> {
+pub(super) fn remove_staging(bin: &Directory) -> Result<(), NodeError> {
     match bin.kind_of(STAGING)? {
         None => return Ok(()),
         Some(FileKind::Directory) => {}

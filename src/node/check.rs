@@ -9,17 +9,17 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use super::claim::Claim;
 use super::error::NodeError;
 use super::observe::{Found, ObservedDirectory, observe_directory};
-use super::plan::PLUGIN_MODE;
+use super::plan::{PLUGIN_MODE, Step};
 use super::probe::{Asked, Prober, Versions};
 use super::receipt::{InstalledDirectory, InstalledFile, Journal, Receipt, Refusal, Standing};
 use super::root::{HostPath, Root};
-use super::state::{Reading, State};
+use super::state::State;
 use crate::bundle::PluginFile;
-use crate::disk::DiskError;
 use crate::model::{BundleName, Code, Digest, Finding, Platform, PluginName, Repository, Severity, visible};
-use crate::trust::{Bundle, Evidence, Policy, Strength, Verified, verify};
+use crate::trust::{Bundle, Policy, Strength, Verified};
 
 /// What is asked about a node.
 #[derive(Debug)]
@@ -62,6 +62,9 @@ pub struct Report {
     pub installed: Option<Installed>,
     /// Every file, in order.
     pub plugins: Vec<PluginReport>,
+    /// What was written again before this answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub repaired: Vec<Step>,
     /// What is wrong, or worth knowing.
     pub findings: Vec<Finding>,
 }
@@ -154,17 +157,18 @@ impl Report {
     }
 
     fn no(findings: Vec<Finding>) -> Self {
-        Self { installed: None, plugins: Vec::new(), findings }
+        Self { installed: None, plugins: Vec::new(), repaired: Vec::new(), findings }
     }
 }
 
 /// Checks a node. It changes nothing.
 pub fn check(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> {
-    let state = match State::open(root, question.state) {
-        Ok(Some(state)) => state,
-        Ok(None) => return Ok(Report::no(vec![not_installed()])),
-        Err(error) => return Ok(Report::no(error.into_findings()?)),
-    };
+    // A state that others may write, or that is damaged, is an answer.
+    look(root, question).or_else(|error| error.into_findings().map(Report::no))
+}
+
+fn look(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> {
+    let Some(state) = State::open(root, question.state)? else { return Ok(Report::no(vec![not_installed()])) };
     let reading = state.read(question.patience)?;
     let (journal, refusal) = (reading.journal()?, reading.refusal()?);
     let Some(receipt) = reading.receipt()? else {
@@ -172,13 +176,9 @@ pub fn check(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> 
         findings.extend(pending(journal.as_ref(), refusal.as_ref(), question.occasion));
         return Ok(Report::no(findings));
     };
-    let installed = Claim { index: receipt.index, repository: receipt.repository.as_ref(), evidence: receipt.evidence };
-    let verdict = installed.verdict(&reading, question)?;
+    let verdict = Claim::of(&receipt).verdict(&reading, question)?;
     let unfinished = match &journal {
-        Some(journal) => {
-            let (index, evidence) = (journal.index, journal.evidence);
-            Claim { index, repository: journal.repository.as_ref(), evidence }.verdict(&reading, question)?.ok()
-        }
+        Some(journal) => Claim::of_journal(journal).verdict(&reading, question)?.ok(),
         None => None,
     };
     let memory = Memory {
@@ -188,47 +188,6 @@ pub fn check(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> 
         refusal: refusal.as_ref(),
     };
     examine(root, &memory, &verdict, question.directories, question.occasion, question.prober)
-}
-
-/// What a file of the state directory says was installed. Only its evidence can prove it.
-struct Claim<'a> {
-    index: Digest,
-    repository: Option<&'a Repository>,
-    evidence: Digest,
-}
-
-impl Claim<'_> {
-    /// Repeats the proof.
-    fn verdict(
-        &self,
-        reading: &Reading,
-        question: &Question<'_>,
-    ) -> Result<Result<Verified<Bundle>, Vec<Finding>>, NodeError> {
-        match reading.evidence(&self.evidence) {
-            Ok(evidence) => Ok(self.judge(evidence.as_deref(), question)),
-            // Something else stands where evidence was: that is an answer.
-            Err(NodeError::Disk(error @ (DiskError::TooLong { .. } | DiskError::NotRegular { .. }))) => {
-                Ok(Err(vec![Finding::refusal(Code::NoEvidence, error.to_string()).hint("install it again")]))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn judge(&self, evidence: Option<&[u8]>, question: &Question<'_>) -> Result<Verified<Bundle>, Vec<Finding>> {
-        let none = |reason: String| vec![Finding::refusal(Code::NoEvidence, reason).hint("install it again")];
-        let bytes = evidence.ok_or_else(|| none("the evidence of the installed bundle is gone".to_owned()))?;
-        let evidence = Evidence::parse(bytes)
-            .map_err(|error| none(format!("the evidence of the installed bundle cannot be read: {error}")))?;
-        let name = question.name.or(self.repository);
-        let verified = verify(question.policy, name, &evidence, question.platform, question.now)?;
-        match verified.value().index {
-            found if found == self.index => Ok(verified),
-            found => {
-                let reason = "the evidence speaks of another bundle than the receipt".to_owned();
-                Err(none(reason).into_iter().map(|finding| finding.mismatch(self.index, found)).collect())
-            }
-        }
-    }
 }
 
 /// What a node remembers.
@@ -291,14 +250,14 @@ fn examine(
         strength: proof.map(|proof| proof.strength.into()),
         rule: proof.map(|proof| visible(&proof.rule).into_owned()),
     };
-    Ok(Report { installed: Some(installed), plugins, findings })
+    Ok(Report { installed: Some(installed), plugins, repaired: Vec::new(), findings })
 }
 
 fn report(directory: &HostPath, name: &PluginName, condition: Condition) -> PluginReport {
     PluginReport { directory: directory.clone(), name: name.clone(), condition, versions: None }
 }
 
-fn not_installed() -> Finding {
+pub(super) fn not_installed() -> Finding {
     Finding::refusal(Code::NotInstalled, "there is no receipt: nothing was installed here, or it was deleted")
 }
 

@@ -10,7 +10,7 @@ use super::plan::{Change, PLUGIN_MODE, Plan, Step};
 use super::receipt::{InstalledFile, JournalEntry, Original, Owner};
 use super::root::HostPath;
 use crate::bundle::PluginFile;
-use crate::model::{Code, Digest, Finding, PluginName, visible};
+use crate::model::{Code, Digest, Finding, PluginName, Severity, visible};
 use crate::trust::{Bundle, Strength, Verified};
 
 /// Runs for every pod, also where nothing else of a bundle does: another installer's is not replaced unless it is named.
@@ -23,6 +23,34 @@ pub struct Wishes {
     pub foreign: ForeignRule,
     /// The only plugins that are wanted; without it, all of the bundle.
     pub only: Option<BTreeSet<PluginName>>,
+    /// What each directory had, where it is to have that again; without it, every directory gets the same.
+    pub recorded: Option<BTreeMap<HostPath, BTreeSet<PluginName>>>,
+    /// Plugins that are not wanted, whether the bundle has them or not.
+    pub skip: BTreeSet<PluginName>,
+    /// What happens to a file with a wanted name and other bytes, whosever it is.
+    pub present: Present,
+    /// What happens to plugins of an earlier bundle.
+    pub leftovers: Leftovers,
+}
+
+/// What happens to a file with a wanted name that is there already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Present {
+    /// It is brought to the signed bytes, as far as it is this program's.
+    #[default]
+    Update,
+    /// It stays, whatever it is (`UPDATE_CNI_BINARIES=false`).
+    Leave,
+}
+
+/// What happens to plugins of an earlier bundle that this one lacks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Leftovers {
+    /// They stay, and are called mixed.
+    #[default]
+    Keep,
+    /// They are removed, unless an attachment needs them; what was there before comes back.
+    Prune,
 }
 
 /// What happens to somebody else's file with a wanted name and other bytes.
@@ -55,6 +83,7 @@ pub fn plan<'v>(bundle: &'v Verified<Bundle>, observed: &Observed, wishes: &Wish
         steps: Vec::new(),
         notes: Vec::new(),
         interrupted,
+        generation: generation(bundle, observed),
         carried: BTreeMap::new(),
         superseded: Vec::new(),
     };
@@ -64,7 +93,7 @@ pub fn plan<'v>(bundle: &'v Verified<Bundle>, observed: &Observed, wishes: &Wish
     }
     for directory in &observed.directories {
         let mut steps = Vec::new();
-        for file in files.plugins.iter().filter(|file| wants(wishes, &file.name)) {
+        for file in files.plugins.iter().filter(|file| wants(wishes, directory, file, observed)) {
             match decide(directory, file, observed, wishes) {
                 Decision::Step(step) => steps.push(step),
                 Decision::Keep(step, note) => {
@@ -114,8 +143,30 @@ fn named(wishes: &Wishes) -> impl Iterator<Item = &PluginName> {
     wishes.only.iter().chain(adopted).flatten()
 }
 
-fn wants(wishes: &Wishes, name: &PluginName) -> bool {
-    wishes.only.as_ref().is_none_or(|only| only.contains(name))
+/// Whether this plugin is to be brought to a directory. A plugin of this program that is left as it is counts as one of
+/// an earlier bundle.
+fn wants(wishes: &Wishes, directory: &ObservedDirectory, file: &PluginFile, observed: &Observed) -> bool {
+    let name = &file.name;
+    let recorded = wishes.recorded.as_ref().map(|recorded| recorded.get(&directory.path));
+    if recorded.is_some_and(|names| names.is_none_or(|names| !names.contains(name))) {
+        return false;
+    }
+    let asked = wishes.only.as_ref().is_none_or(|only| only.contains(name)) && !wishes.skip.contains(name);
+    let left = wishes.present == Present::Leave && is_other(directory.found(name), file);
+    asked && !(left && known_owner(observed, &directory.path, name, None).is_some_and(|owner| owner.is_ours()))
+}
+
+/// Whether a file is there, and not the signed one.
+fn is_other(found: Found, file: &PluginFile) -> bool {
+    matches!(found, Found::Regular { digest, .. } if digest != file.digest)
+}
+
+/// The number of the generation that the plan ends in: the present one where it is of the same release.
+fn generation(bundle: &Verified<Bundle>, observed: &Observed) -> u64 {
+    match &observed.receipt {
+        Some(receipt) if receipt.index == bundle.value().index => receipt.generation,
+        receipt => observed.past.next(receipt.as_ref()),
+    }
 }
 
 enum Decision {
@@ -148,7 +199,9 @@ fn decide(directory: &ObservedDirectory, file: &PluginFile, observed: &Observed,
             let refusal = Finding::refusal(Code::InTheWay, message.clone())
                 .mismatch("a regular file, or nothing", kind)
                 .hint("move it away, or leave it with --foreign keep");
-            let kept = wishes.foreign == ForeignRule::Keep || is_spared_loopback(file, wishes);
+            let kept = wishes.foreign == ForeignRule::Keep
+                || is_spared_loopback(file, wishes)
+                || wishes.present == Present::Leave;
             return if kept { keep(path, file, message) } else { Decision::Refuse(refusal) };
         }
         Found::Regular { digest, size, mode } => (digest, size, mode),
@@ -170,7 +223,7 @@ fn decide(directory: &ObservedDirectory, file: &PluginFile, observed: &Observed,
         true => format!("`{path}/{}` is another installer's file and cannot be executed", file.name),
         false => format!("`{path}/{}` is another installer's file", file.name),
     };
-    if is_spared_loopback(file, wishes) {
+    if is_spared_loopback(file, wishes) || wishes.present == Present::Leave {
         return keep(path, file, message);
     }
     let adopt = match &wishes.foreign {
@@ -214,22 +267,26 @@ fn is_spared_loopback(file: &PluginFile, wishes: &Wishes) -> bool {
     file.name.as_str() == LOOPBACK && !named(wishes).any(|name| name.as_str() == LOOPBACK)
 }
 
-/// Takes over what earlier installations left and this one does not touch.
+/// Takes over what earlier installations left and this one does not touch, or removes it.
 fn carry(plan: &mut Plan<'_>, observed: &Observed, wishes: &Wishes) {
     let files = &plan.bundle.value().files;
-    let untouched = |directory: &HostPath, name: &PluginName| {
-        !observed.directories.iter().any(|observed| observed.path == *directory)
-            || files.plugin(name).is_none()
-            || !wants(wishes, name)
+    let untouched = |path: &HostPath, name: &PluginName| {
+        let directory = observed.directories.iter().find(|observed| observed.path == *path);
+        let wanted = |directory| files.plugin(name).is_some_and(|file| wants(wishes, directory, file, observed));
+        !directory.is_some_and(wanted)
     };
     let mut take = |directory: &HostPath, name: &PluginName, file: InstalledFile| {
-        let carried = plan.carried.entry(directory.clone()).or_default();
         if files.plugin(name).is_some_and(|plugin| plugin.digest == file.digest) {
-            carried.files.insert(name.clone(), file);
+            plan.carried.entry(directory.clone()).or_default().files.insert(name.clone(), file);
         } else if file.owner.is_ours() {
-            let message = format!("`{directory}/{name}` is of an earlier bundle and was left as it is");
-            plan.notes.push(Finding::note(Code::Mixed, message));
-            carried.leftovers.insert(name.clone(), file);
+            match leave(observed, wishes, directory, name, &file) {
+                Leave::Gone => {}
+                Leave::Remove(step) => plan.steps.push(step),
+                Leave::Stay(note) => {
+                    plan.notes.push(note);
+                    plan.carried.entry(directory.clone()).or_default().leftovers.insert(name.clone(), file);
+                }
+            }
         }
     };
     let mut known = BTreeSet::new();
@@ -253,237 +310,59 @@ fn carry(plan: &mut Plan<'_>, observed: &Observed, wishes: &Wishes) {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::disk::FileKind;
-    use crate::model::json;
-    use crate::node::receipt::{InstalledDirectory, Journal, Receipt};
-    use crate::node::test_support::bundle;
+/// What becomes of a plugin of an earlier bundle.
+enum Leave {
+    /// It is not there any more, and nobody has to remember it.
+    Gone,
+    /// It is removed.
+    Remove(Step),
+    /// It stays, and the note says why.
+    Stay(Finding),
+}
 
-    const BIN: &str = "/opt/cni/bin";
-    const OLD: &[u8] = b"old bytes";
-    const NEW: &[u8] = b"new bytes";
-    const THEIRS: &[u8] = b"their bytes";
-
-    fn regular(bytes: &[u8], mode: u32) -> Found {
-        Found::Regular { digest: Digest::of(bytes), size: bytes.len() as u64, mode }
-    }
-
-    fn directory(entries: &[(&str, Found)]) -> ObservedDirectory {
-        let entries = entries.iter().map(|(name, found)| (name.parse().unwrap(), *found)).collect();
-        ObservedDirectory { path: BIN.parse().unwrap(), exists: true, unfinished: false, entries }
-    }
-
-    fn installed(bytes: &[u8], owner: Owner) -> InstalledFile {
-        InstalledFile { digest: Digest::of(bytes), size: bytes.len() as u64, owner }
-    }
-
-    /// A receipt as an earlier installation left it.
-    fn receipt(files: &[(&str, InstalledFile)]) -> Receipt {
-        let verified = bundle(&[("bridge", OLD)]);
-        let mut receipt =
-            plan(&verified, &Observed::default(), &Wishes::default()).unwrap().receipt(Digest::of(b""), None);
-        let files = files.iter().map(|(name, file)| (name.parse().unwrap(), file.clone())).collect();
-        receipt.directories.insert(BIN.parse().unwrap(), InstalledDirectory { files, ..Default::default() });
-        receipt
-    }
-
-    fn names(list: &[&str]) -> BTreeSet<PluginName> {
-        list.iter().map(|name| name.parse().unwrap()).collect()
-    }
-
-    /// The step for one plugin, in words, or the codes of the refusal.
-    fn decision(plugin: &str, observed: &Observed, wishes: &Wishes) -> String {
-        let verified = bundle(&[(plugin, NEW)]);
-        match plan(&verified, observed, wishes) {
-            Ok(plan) => {
-                let steps = plan.steps().iter().map(|step| match step {
-                    Step::Write { change, owner, .. } => format!("{change:?} {}", word(owner)),
-                    Step::Satisfied { owner, .. } => format!("Satisfied {}", word(owner)),
-                    Step::Keep { .. } => "Keep".to_owned(),
-                    Step::CreateDirectory { .. } => "Create".to_owned(),
-                    Step::CleanUp { .. } => "CleanUp".to_owned(),
-                });
-                steps.collect::<Vec<_>>().join(", ")
-            }
-            Err(findings) => findings.iter().map(|finding| finding.code.as_str()).collect::<Vec<_>>().join(", "),
-        }
-    }
-
-    fn word(owner: &Owner) -> &'static str {
-        match owner {
-            Owner::Ours => "ours",
-            Owner::Adopted(_) => "adopted",
-            Owner::Foreign => "foreign",
-        }
-    }
-
-    #[test]
-    fn decides_about_a_file_that_nobody_recorded() {
-        let refuse = ForeignRule::Refuse;
-        let named = |name: &str| ForeignRule::AdoptNamed(names(&[name]));
-        let link = Found::Other(FileKind::SymbolicLink);
-        let cases: [(Found, ForeignRule, &str); 14] = [
-            (Found::Absent, refuse.clone(), "New ours"),
-            (Found::Absent, ForeignRule::Adopt, "New ours"),
-            (regular(NEW, 0o755), refuse.clone(), "Satisfied foreign"),
-            (regular(NEW, 0o755), ForeignRule::Adopt, "Satisfied foreign"),
-            (regular(NEW, 0o555), refuse.clone(), "Satisfied foreign"),
-            (regular(NEW, 0o644), refuse.clone(), "foreign-file"),
-            (regular(NEW, 0o644), ForeignRule::Adopt, "Adopt adopted"),
-            (regular(THEIRS, 0o755), refuse.clone(), "foreign-file"),
-            (regular(THEIRS, 0o755), ForeignRule::Keep, "Keep"),
-            (regular(THEIRS, 0o755), ForeignRule::Adopt, "Adopt adopted"),
-            (regular(THEIRS, 0o755), named("bridge"), "Adopt adopted"),
-            (link, refuse.clone(), "in-the-way"),
-            (link, ForeignRule::Adopt, "in-the-way"),
-            (link, ForeignRule::Keep, "Keep"),
-        ];
-        for (found, foreign, expected) in cases {
-            let observed = Observed { directories: vec![directory(&[("bridge", found)])], ..Default::default() };
-            let wishes = Wishes { foreign, only: None };
-            assert_eq!(decision("bridge", &observed, &wishes), expected, "{found:?} {wishes:?}");
-        }
-        let observed =
-            Observed { directories: vec![directory(&[("bridge", regular(THEIRS, 0o755))])], ..Default::default() };
-        let wishes = Wishes { foreign: named("bridge"), only: None };
-        let two = bundle(&[("bridge", NEW), ("vlan", NEW)]);
-        assert!(plan(&two, &observed, &wishes).is_ok());
-        let wishes = Wishes { foreign: named("vlan"), only: None };
-        assert_eq!(plan(&two, &observed, &wishes).expect_err("bridge is not named")[0].code, Code::ForeignFile);
-    }
-
-    #[test]
-    fn decides_about_a_file_of_the_receipt() {
-        let original = Original { digest: Digest::of(THEIRS), mode: 0o755 };
-        let (ours, adopted) = (installed(OLD, Owner::Ours), installed(OLD, Owner::Adopted(original)));
-        let theirs = installed(OLD, Owner::Foreign);
-        let cases: [(&InstalledFile, Found, &str); 11] = [
-            (&ours, regular(OLD, 0o755), "Replace ours"),
-            (&ours, regular(NEW, 0o755), "Satisfied ours"),
-            (&ours, regular(NEW, 0o4755), "Repair ours"),
-            (&ours, regular(NEW, 0o644), "Repair ours"),
-            (&ours, regular(THEIRS, 0o755), "Repair ours"),
-            (&ours, Found::Absent, "New ours"),
-            (&ours, Found::Other(FileKind::Directory), "in-the-way"),
-            (&adopted, regular(OLD, 0o755), "Replace adopted"),
-            (&adopted, Found::Absent, "New adopted"),
-            (&theirs, regular(OLD, 0o755), "foreign-file"),
-            (&theirs, Found::Absent, "New ours"),
-        ];
-        for (recorded, found, expected) in cases {
-            let observed = Observed {
-                directories: vec![directory(&[("bridge", found)])],
-                receipt: Some(receipt(&[("bridge", recorded.clone())])),
-                journal: None,
-            };
-            assert_eq!(decision("bridge", &observed, &Wishes::default()), expected, "{recorded:?} {found:?}");
-        }
-    }
-
-    #[test]
-    fn decides_about_a_file_of_the_journal() {
-        let original = Original { digest: Digest::of(THEIRS), mode: 0o755 };
-        let journal = |owner| Journal::of(&receipt(&[("bridge", installed(NEW, owner))]));
-        let cases = [
-            (journal(Owner::Ours), regular(NEW, 0o755), "Satisfied ours"),
-            (journal(Owner::Adopted(original.clone())), regular(NEW, 0o755), "Satisfied adopted"),
-            // Not renamed yet: what is there is still somebody else's.
-            (journal(Owner::Adopted(original)), regular(THEIRS, 0o755), "foreign-file"),
-            (journal(Owner::Ours), Found::Absent, "New ours"),
-        ];
-        for (journal, found, expected) in cases {
-            let directories = vec![directory(&[("bridge", found)])];
-            let observed = Observed { directories, receipt: None, journal: Some(journal) };
-            assert_eq!(decision("bridge", &observed, &Wishes::default()), expected, "{found:?}");
-        }
-    }
-
-    #[test]
-    fn loopback_is_spared_unless_it_is_named() {
-        let observed = |found| Observed { directories: vec![directory(&[("loopback", found)])], ..Default::default() };
-        let only = |foreign| Wishes { foreign, only: Some(names(&["loopback"])) };
-        let all = |foreign| Wishes { foreign, only: None };
-        let theirs = regular(THEIRS, 0o755);
-        let cases = [
-            (theirs, all(ForeignRule::Refuse), "Keep"),
-            (theirs, all(ForeignRule::Adopt), "Keep"),
-            (theirs, all(ForeignRule::AdoptNamed(names(&["loopback"]))), "Adopt adopted"),
-            (theirs, only(ForeignRule::Refuse), "foreign-file"),
-            (theirs, only(ForeignRule::Adopt), "Adopt adopted"),
-            (Found::Other(FileKind::SymbolicLink), all(ForeignRule::Refuse), "Keep"),
-            (Found::Absent, all(ForeignRule::Refuse), "New ours"),
-        ];
-        for (found, wishes, expected) in cases {
-            assert_eq!(decision("loopback", &observed(found), &wishes), expected, "{found:?} {wishes:?}");
-        }
-        let ours = receipt(&[("loopback", installed(OLD, Owner::Ours))]);
-        let observed = Observed { receipt: Some(ours), ..observed(regular(OLD, 0o755)) };
-        assert_eq!(decision("loopback", &observed, &Wishes::default()), "Replace ours", "ours is not spared");
-    }
-
-    #[test]
-    fn a_name_that_the_bundle_lacks_is_refused() {
-        let verified = bundle(&[("bridge", NEW)]);
-        for wishes in [
-            Wishes { foreign: ForeignRule::Refuse, only: Some(names(&["bridge", "bridgee"])) },
-            Wishes { foreign: ForeignRule::AdoptNamed(names(&["bridgee"])), only: None },
-        ] {
-            let findings = plan(&verified, &Observed::default(), &wishes).expect_err("bridgee");
-            let messages: Vec<_> = findings.iter().map(|finding| finding.message.as_str()).collect();
-            assert_eq!(messages, ["bundle `test` has no plugin `bridgee`"]);
-        }
-    }
-
-    #[test]
-    fn the_receipt_keeps_what_the_plan_does_not_touch() {
-        let observed = Observed {
-            directories: vec![directory(&[("bridge", regular(OLD, 0o755)), ("vlan", regular(OLD, 0o755))])],
-            receipt: Some(receipt(&[
-                ("bridge", installed(OLD, Owner::Ours)),
-                ("gone", installed(OLD, Owner::Ours)),
-                ("theirs", installed(OLD, Owner::Foreign)),
-                ("vlan", installed(OLD, Owner::Ours)),
-            ])),
-            journal: None,
-        };
-        let verified = bundle(&[("bridge", NEW), ("vlan", OLD)]);
-        let wishes = Wishes { foreign: ForeignRule::Refuse, only: Some(names(&["bridge"])) };
-        let plan = plan(&verified, &observed, &wishes).unwrap();
-        let notes: Vec<_> = plan.notes().iter().map(|note| (note.code, note.message.as_str())).collect();
-        assert_eq!(notes, [(Code::Mixed, "`/opt/cni/bin/gone` is of an earlier bundle and was left as it is")]);
-        let receipt = plan.receipt(Digest::of(b"evidence"), None);
-        let directory = &receipt.directories[&BIN.parse().unwrap()];
-        let files: Vec<_> = directory.files.iter().map(|(name, file)| (name.as_str(), file.digest)).collect();
-        assert_eq!(files, [("bridge", Digest::of(NEW)), ("vlan", Digest::of(OLD))]);
-        assert_eq!(directory.leftovers.keys().map(PluginName::as_str).collect::<Vec<_>>(), ["gone"]);
-    }
-
-    #[test]
-    fn a_plan_reads_well_and_serializes() {
-        let mut fresh = directory(&[]);
-        fresh.exists = false;
-        let mut used = directory(&[("bridge", regular(NEW, 0o755)), ("loopback", regular(THEIRS, 0o755))]);
-        used.path = "/usr/lib/cni".parse().unwrap();
-        used.unfinished = true;
-        let observed = Observed { directories: vec![fresh, used], ..Default::default() };
-        let verified = bundle(&[("bridge", NEW), ("loopback", NEW)]);
-        let plan = plan(&verified, &observed, &Wishes::default()).unwrap();
-        let index = verified.value().index;
-        assert_eq!(
-            plan.to_string(),
-            format!(
-                "test 1.2.3 for linux/amd64 ({index})\n\
-                 \x20 create   /opt/cni/bin\n\
-                 \x20 new      /opt/cni/bin/bridge (9 bytes)\n\
-                 \x20 new      /opt/cni/bin/loopback (9 bytes)\n\
-                 \x20 same     /usr/lib/cni/bridge\n\
-                 \x20 keep     /usr/lib/cni/loopback (another installer's)\n\
-                 \x20 clean up /usr/lib/cni\n"
-            )
-        );
-        let expected = include_str!("../../tests/data/plan.json").replace("INDEX", &index.to_string());
-        assert_eq!(json::readable(&plan), expected);
+fn leave(observed: &Observed, wishes: &Wishes, directory: &HostPath, name: &PluginName, file: &InstalledFile) -> Leave {
+    let stay = |why: &str| {
+        let message = format!("`{directory}/{name}` is of an earlier bundle and {why}");
+        Leave::Stay(Finding::note(Code::Mixed, message))
+    };
+    let seen = observed.directories.iter().find(|observed| observed.path == *directory);
+    let (Some(seen), Leftovers::Prune) = (seen, wishes.leftovers) else { return stay("was left as it is") };
+    match removal(directory, name, file, seen.found(name)) {
+        Removal::Nothing => Leave::Gone,
+        Removal::Theirs => stay("was changed by somebody else, who keeps it"),
+        Removal::Step(step) => match observed.in_use.refusal(directory, name) {
+            Some(finding) => Leave::Stay(Finding { severity: Severity::Warning, ..finding }),
+            None => Leave::Remove(step),
+        },
     }
 }
+
+/// How a plugin of this program goes.
+pub(super) enum Removal {
+    /// It is gone already, or what was there before is back.
+    Nothing,
+    /// Something else has the name now: that is somebody else's.
+    Theirs,
+    /// It is removed, or what was there before takes its place.
+    Step(Step),
+}
+
+/// Decides how a plugin of this program goes, without asking who needs it.
+pub(super) fn removal(directory: &HostPath, name: &PluginName, file: &InstalledFile, before: Found) -> Removal {
+    let original = file.owner.original().cloned();
+    match before {
+        Found::Absent if original.is_none() => Removal::Nothing,
+        Found::Regular { digest, .. } if original.as_ref().is_some_and(|original| original.digest == digest) => {
+            Removal::Nothing
+        }
+        Found::Regular { digest, .. } if digest != file.digest => Removal::Theirs,
+        Found::Other(_) => Removal::Theirs,
+        Found::Absent | Found::Regular { .. } => {
+            let (directory, name) = (directory.clone(), name.clone());
+            Removal::Step(Step::Remove { directory, name, restores: original.is_some(), before, original })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

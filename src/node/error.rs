@@ -4,7 +4,7 @@ use std::io;
 
 use crate::bundle::ManifestError;
 use crate::disk::DiskError;
-use crate::model::{Finding, JsonError};
+use crate::model::{Code, Finding, JsonError};
 use crate::oci::OciError;
 
 /// Why something on a node was not done.
@@ -50,6 +50,14 @@ impl NodeError {
             Self::Refused(findings) => Ok(findings),
             Self::Disk(error) => error.finding().map(|finding| vec![finding]).ok_or(Self::Disk(error)),
             Self::Oci(error) => error.finding().map(|finding| vec![finding]).ok_or(Self::Oci(error)),
+            Self::Record { path, source } => {
+                let message = format!("state file `{path}` is damaged: {source}");
+                let hint = format!(
+                    "remove it and install again; without it, what is in the plugin directories counts as somebody \
+                     else's until it is adopted: rm {path}"
+                );
+                Ok(vec![Finding::refusal(Code::StateDamaged, message).hint(hint)])
+            }
             other => Err(other),
         }
     }

@@ -7,11 +7,13 @@ use std::sync::Mutex;
 use serde::Serialize;
 
 use super::error::NodeError;
+use super::generation::Past;
+use super::in_use::InUse;
 use super::receipt::{Journal, Receipt};
 use super::root::{HostPath, Root};
 use super::state::Reading;
 use super::transfer::hash;
-use crate::bundle::FileManifest;
+use crate::bundle::{FileManifest, PluginFile};
 use crate::disk::{Directory, DiskError, FileKind};
 use crate::model::{Code, Digest, Finding, PluginName};
 
@@ -28,6 +30,12 @@ pub struct Observed {
     pub receipt: Option<Receipt>,
     /// What was being installed, where that was interrupted.
     pub journal: Option<Journal>,
+    /// What is kept of earlier generations.
+    pub past: Past,
+    /// The originals that are kept.
+    pub originals: BTreeSet<Digest>,
+    /// Who needs which plugin: nothing that is in use is removed.
+    pub in_use: InUse,
 }
 
 /// One plugin directory.
@@ -69,23 +77,37 @@ pub enum Found {
     Other(FileKind),
 }
 
-/// Looks at every plugin of `files` in every one of `paths`, and at what the state directory remembers; `state` is
+impl Found {
+    /// The digest of a regular file.
+    pub(super) fn digest(&self) -> Option<Digest> {
+        match self {
+            Self::Regular { digest, .. } => Some(*digest),
+            Self::Absent | Self::Other(_) => None,
+        }
+    }
+}
+
+/// Looks at every plugin of `wanted`, and at what was installed, in every one of `paths`, and at what the state directory remembers; `state` is
 /// `None` where there is no state directory yet.
 pub fn observe(
     root: &Root,
     state: Option<&Reading>,
     paths: &[HostPath],
-    files: &FileManifest,
+    wanted: &[PluginFile],
 ) -> Result<Observed, NodeError> {
     let receipt = state.map(Reading::receipt).transpose()?.flatten();
     let journal = state.map(Reading::journal).transpose()?.flatten();
+    let past = state.map(Reading::past).transpose()?.unwrap_or_default();
     let mut directories = Vec::new();
     for path in paths.iter().collect::<BTreeSet<_>>() {
-        let mut names: BTreeSet<_> = files.plugins.iter().map(|file| file.name.clone()).collect();
+        let mut names: BTreeSet<_> = wanted.iter().map(|file| file.name.clone()).collect();
         names.extend(journal.iter().flat_map(|journal| journal.entries_of(path)).map(|entry| entry.name.clone()));
+        let recorded = receipt.iter().filter_map(|receipt| receipt.directories.get(path));
+        names.extend(recorded.flat_map(|known| known.files.keys().chain(known.leftovers.keys())).cloned());
         directories.push(observe_directory(root, path, names)?);
     }
-    Ok(Observed { directories, receipt, journal })
+    let originals = state.map(Reading::originals_kept).transpose()?.unwrap_or_default();
+    Ok(Observed { directories, receipt, journal, past, originals, in_use: InUse::default() })
 }
 
 /// Refuses two names for one plugin directory, and a plugin directory that is the state directory: what is staged, kept
@@ -185,7 +207,7 @@ mod tests {
         let files = manifest(&[("bridge", b""), ("macvlan", b""), ("ptp", b""), ("vlan", b"")]);
         let paths = ["/opt/cni/bin", "/usr/lib/cni", "/opt/cni/bin"].map(|path| path.parse().unwrap());
 
-        let observed = observe(&root, None, &paths, &files).unwrap();
+        let observed = observe(&root, None, &paths, &files.plugins).unwrap();
         let [opt, usr] = observed.directories.as_slice() else { panic!("{observed:?}") };
         let entries: Vec<_> = opt.entries.iter().map(|(name, found)| (name.as_str(), *found)).collect();
         assert_eq!(

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use super::observe::Found;
-use super::receipt::{InstalledDirectory, InstalledFile, Journal, JournalEntry, Owner, Receipt, Schema};
+use super::receipt::{InstalledDirectory, InstalledFile, Journal, JournalEntry, Original, Owner, Receipt, Schema};
 use super::root::HostPath;
 use crate::model::{BundleName, Digest, Finding, Platform, PluginName, Repository};
 use crate::trust::{Bundle, Verified};
@@ -24,6 +24,8 @@ pub struct Plan<'v> {
     pub(super) steps: Vec<Step>,
     pub(super) notes: Vec<Finding>,
     pub(super) interrupted: bool,
+    /// The number of the generation at its end.
+    pub(super) generation: u64,
     /// What earlier installations left and this one leaves alone.
     pub(super) carried: BTreeMap<HostPath, InstalledDirectory>,
     /// What an interrupted installation left and this one replaces: until then it is this program's.
@@ -60,6 +62,21 @@ pub enum Step {
         /// Whose it will be.
         #[serde(skip)]
         owner: Owner,
+    },
+    /// Removes a plugin of an earlier bundle, or puts back what was there before it.
+    Remove {
+        /// The plugin directory.
+        directory: HostPath,
+        /// Its name.
+        name: PluginName,
+        /// Whether something was there before that comes back.
+        restores: bool,
+        /// What has the name now.
+        #[serde(skip)]
+        before: Found,
+        /// What was there before.
+        #[serde(skip)]
+        original: Option<Original>,
     },
     /// Leaves somebody else's file alone.
     Keep {
@@ -110,6 +127,11 @@ impl Plan<'_> {
         &self.notes
     }
 
+    /// The number of the generation at its end.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// Whether every plugin directory is as it should be already.
     pub fn changes_nothing(&self) -> bool {
         self.steps.iter().all(|step| matches!(step, Step::Keep { .. } | Step::Satisfied { .. })) && !self.interrupted
@@ -135,7 +157,7 @@ impl Plan<'_> {
                     directories.entry(directory.clone()).or_default().kept.insert(name.clone());
                     continue;
                 }
-                Step::CreateDirectory { .. } | Step::CleanUp { .. } => continue,
+                Step::CreateDirectory { .. } | Step::Remove { .. } | Step::CleanUp { .. } => continue,
             };
             if let Some(file) = bundle.files.plugin(name) {
                 let installed = InstalledFile { digest: file.digest, size: file.size, owner: owner.clone() };
@@ -144,6 +166,7 @@ impl Plan<'_> {
         }
         Receipt {
             schema_version: Schema,
+            generation: self.generation,
             index: bundle.index,
             platform: bundle.platform.clone(),
             bundle: bundle.files.name.clone(),
@@ -184,6 +207,10 @@ impl fmt::Display for Step {
                     Change::Adopt => "adopt",
                 };
                 write!(f, "{change:8} {directory}/{name} ({size} bytes)")
+            }
+            Self::Remove { directory, name, restores: false, .. } => write!(f, "remove   {directory}/{name}"),
+            Self::Remove { directory, name, .. } => {
+                write!(f, "restore  {directory}/{name} (what was there before)")
             }
             Self::Keep { directory, name } => write!(f, "keep     {directory}/{name} (another installer's)"),
             Self::Satisfied { directory, name, .. } => write!(f, "same     {directory}/{name}"),

@@ -23,6 +23,9 @@ pub const RECORD_LIMIT: usize = 1024 * 1024;
 pub struct Receipt {
     /// Always 1.
     pub schema_version: Schema,
+    /// Which installation it is of those that brought another release; a rollback is one, too.
+    #[serde(default = "first")]
+    pub generation: u64,
     /// The release.
     pub index: Digest,
     /// The platform of this node.
@@ -149,6 +152,18 @@ pub struct Refusal {
     pub reasons: Vec<Reason>,
 }
 
+/// A release that the node's owner went back from: it is not installed again by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RolledBack {
+    /// Always 1.
+    pub schema_version: Schema,
+    /// The release.
+    pub index: Digest,
+    /// Its version.
+    pub version: Version,
+}
+
 /// One finding of a refusal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -163,6 +178,11 @@ pub struct Reason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct Schema;
+
+/// Of receipts that an earlier version of this program wrote.
+fn first() -> u64 {
+    1
+}
 
 impl TryFrom<u32> for Schema {
     type Error = String;
@@ -195,6 +215,14 @@ impl Owner {
         !matches!(self, Self::Foreign)
     }
 
+    /// What was there before, where something was.
+    pub fn original(&self) -> Option<&Original> {
+        match self {
+            Self::Adopted(original) => Some(original),
+            Self::Ours | Self::Foreign => None,
+        }
+    }
+
     /// Whose a file is that this program installs, over `original` where there was one.
     pub fn of(original: Option<Original>) -> Self {
         original.map_or(Self::Ours, Self::Adopted)
@@ -225,11 +253,10 @@ impl Journal {
         let entries = receipt.directories.iter().flat_map(|(path, directory)| {
             let files = directory.files.iter().chain(&directory.leftovers);
             files.filter_map(|(name, file)| {
-                let original = match &file.owner {
-                    Owner::Ours => None,
-                    Owner::Adopted(original) => Some(original.clone()),
-                    Owner::Foreign => return None,
-                };
+                if !file.owner.is_ours() {
+                    return None;
+                }
+                let original = file.owner.original().cloned();
                 let (directory, name) = (Digest::of(path.as_str().as_bytes()), name.clone());
                 Some(JournalEntry { directory, name, digest: file.digest, size: file.size, original })
             })
@@ -247,6 +274,18 @@ impl Journal {
     pub fn entries_of(&self, directory: &HostPath) -> impl Iterator<Item = &JournalEntry> {
         let directory = Digest::of(directory.as_str().as_bytes());
         self.entries.iter().filter(move |entry| entry.directory == directory)
+    }
+}
+
+impl RolledBack {
+    /// What is remembered of the release that this receipt is of.
+    pub fn of(receipt: &Receipt) -> Self {
+        Self { schema_version: Schema, index: receipt.index, version: receipt.version.clone() }
+    }
+
+    /// Parses the record.
+    pub fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
+        json::parse("rolled-back", bytes, RECORD_LIMIT)
     }
 }
 
@@ -321,6 +360,7 @@ mod tests {
         };
         Receipt {
             schema_version: Schema,
+            generation: 3,
             index: Digest::of(b"index"),
             platform: "linux/amd64".parse().unwrap(),
             bundle: "debian".parse().unwrap(),

@@ -1,12 +1,16 @@
 //! The state directory: reached only through its lock, so that nobody reads a receipt that is being replaced.
 
+use std::collections::BTreeSet;
+use std::io::Read;
 use std::ops::Deref;
 use std::time::Duration;
 
 use super::error::NodeError;
+use super::generation::GENERATIONS;
 use super::receipt::{Journal, RECORD_LIMIT, Receipt, Refusal};
 use super::root::{HostPath, Root};
-use crate::disk::{Directory, DiskError, Lock, Ownership, Prepared};
+use super::store::STORE;
+use crate::disk::{Directory, DiskError, Lock, Ownership, Prepared, RegularFile};
 use crate::model::{Code, Digest, Finding, JsonError, json};
 use crate::trust::Evidence;
 
@@ -14,9 +18,11 @@ const LOCK: &str = "lock";
 const RECEIPT: &str = "receipt.json";
 const JOURNAL: &str = "journal.json";
 const REFUSAL: &str = "refusal.json";
+/// What a watch leaves; it ends by itself.
+const READY: &str = "ready";
 const EVIDENCE: &str = "evidence";
 const ORIGINALS: &str = "originals";
-const RECORD_MODE: u32 = 0o600;
+pub(super) const RECORD_MODE: u32 = 0o600;
 
 /// The state directory of a node, not yet locked.
 #[derive(Debug)]
@@ -27,7 +33,7 @@ pub struct State {
 /// The state directory while nobody changes it.
 #[derive(Debug)]
 pub struct Reading {
-    directory: Directory,
+    pub(super) directory: Directory,
     _lock: Option<Lock>,
 }
 
@@ -81,7 +87,7 @@ impl State {
     pub fn write(self, timeout: Duration) -> Result<Writing, NodeError> {
         let lock = Lock::exclusive(&self.directory, LOCK, timeout)?;
         self.directory.remove_temporaries()?;
-        for name in [EVIDENCE, ORIGINALS] {
+        for name in [EVIDENCE, ORIGINALS, GENERATIONS, STORE] {
             if let Some(directory) = existing(self.directory.child(name))? {
                 directory.remove_temporaries()?;
             }
@@ -127,10 +133,22 @@ impl Reading {
         existing(directory.read(evidence_name(digest), Evidence::LIMIT)).map_err(Into::into)
     }
 
-    fn record<T>(&self, name: &str, parse: impl FnOnce(&[u8]) -> Result<T, JsonError>) -> Result<Option<T>, NodeError> {
-        let Some(bytes) = existing(self.directory.read(name, RECORD_LIMIT))? else { return Ok(None) };
-        let path = format!("{}/{name}", self.directory.shown());
-        parse(&bytes).map(Some).map_err(|source| NodeError::Record { path, source })
+    /// The digests of the originals that are kept, in the words of their names.
+    pub(super) fn originals_kept(&self) -> Result<BTreeSet<Digest>, NodeError> {
+        let Some(directory) = existing(self.directory.child(ORIGINALS))? else { return Ok(BTreeSet::new()) };
+        let mut kept = BTreeSet::new();
+        for entry in directory.entries()? {
+            kept.extend(entry?.name.to_str().and_then(|name| Digest::from_hex(name).ok()));
+        }
+        Ok(kept)
+    }
+
+    pub(super) fn record<T>(
+        &self,
+        name: &str,
+        parse: impl FnOnce(&[u8]) -> Result<T, JsonError>,
+    ) -> Result<Option<T>, NodeError> {
+        read_record(&self.directory, name, parse)
     }
 }
 
@@ -185,6 +203,24 @@ impl Writing {
         self.remove_record(REFUSAL)
     }
 
+    /// Forgets everything but what outlives an uninstallation: the versions that were accepted, and the lock. The
+    /// receipt goes last: as long as it is there, the next run knows what is left to do.
+    pub(super) fn forget_installation(&self) -> Result<(), NodeError> {
+        let none = BTreeSet::new();
+        self.keep_only_copies(&BTreeSet::new())?;
+        self.keep_only_evidence(&none)?;
+        self.keep_only_originals(&none)?;
+        self.remove_generations()?;
+        for name in [STORE, EVIDENCE, ORIGINALS, GENERATIONS] {
+            self.directory.remove_directory(name)?;
+        }
+        self.remove_rolled_back()?;
+        for name in [REFUSAL, READY, JOURNAL, RECEIPT] {
+            self.remove_record(name)?;
+        }
+        Ok(())
+    }
+
     /// Keeps an evidence file under its digest.
     pub fn write_evidence(&self, bytes: &[u8]) -> Result<Digest, NodeError> {
         let digest = Digest::of(bytes);
@@ -194,18 +230,16 @@ impl Writing {
         Ok(digest)
     }
 
-    /// Removes every evidence file but one.
-    pub fn keep_only_evidence(&self, digest: &Digest) -> Result<(), NodeError> {
-        let Some(directory) = existing(self.directory.child(EVIDENCE))? else { return Ok(()) };
-        let kept = evidence_name(digest);
-        let mut stale = Vec::new();
-        for entry in directory.entries()? {
-            let name = entry?.name;
-            if name != kept.as_str() {
-                stale.push(name);
-            }
-        }
-        stale.iter().try_for_each(|name| directory.remove(name)).map_err(Into::into)
+    /// Removes every evidence file but these; returns how many bytes that freed.
+    pub fn keep_only_evidence(&self, digests: &BTreeSet<Digest>) -> Result<u64, NodeError> {
+        let Some(directory) = existing(self.directory.child(EVIDENCE))? else { return Ok(0) };
+        remove_others(&directory, &digests.iter().map(evidence_name).collect())
+    }
+
+    /// Removes every original but these; returns how many bytes that freed.
+    pub fn keep_only_originals(&self, digests: &BTreeSet<Digest>) -> Result<u64, NodeError> {
+        let Some(directory) = existing(self.directory.child(ORIGINALS))? else { return Ok(0) };
+        remove_others(&directory, &digests.iter().map(|digest| digest.hex().to_owned()).collect())
     }
 
     /// The directory of the files that were replaced, each under the digits of its digest.
@@ -213,7 +247,7 @@ impl Writing {
         self.subdirectory(ORIGINALS)
     }
 
-    fn subdirectory(&self, name: &str) -> Result<Directory, NodeError> {
+    pub(super) fn subdirectory(&self, name: &str) -> Result<Directory, NodeError> {
         if let Some(directory) = existing(self.directory.child(name))? {
             return Ok(directory);
         }
@@ -222,11 +256,11 @@ impl Writing {
         Ok(directory)
     }
 
-    fn write_record(&self, name: &str, text: String) -> Result<(), NodeError> {
+    pub(super) fn write_record(&self, name: &str, text: String) -> Result<(), NodeError> {
         self.directory.write_atomic(name, text.as_bytes(), RECORD_MODE).map_err(Into::into)
     }
 
-    fn remove_record(&self, name: &str) -> Result<(), NodeError> {
+    pub(super) fn remove_record(&self, name: &str) -> Result<(), NodeError> {
         if self.directory.kind_of(name)?.is_some() {
             self.directory.remove(name)?;
             self.directory.sync()?;
@@ -239,8 +273,50 @@ fn evidence_name(digest: &Digest) -> String {
     format!("{}.json", digest.hex())
 }
 
+/// Reads a record that nobody but its owner may have written.
+pub(super) fn read_record<T>(
+    directory: &Directory,
+    name: &str,
+    parse: impl FnOnce(&[u8]) -> Result<T, JsonError>,
+) -> Result<Option<T>, NodeError> {
+    let Some(RegularFile { file, uid, mode, shown: path, .. }) = existing(directory.open_file(name))? else {
+        return Ok(None);
+    };
+    let user = rustix::process::geteuid().as_raw();
+    if (uid != 0 && uid != user) || mode & 0o022 != 0 {
+        let message = format!("state file `{path}` may be written by others");
+        let finding = Finding::refusal(Code::StateNotPrivate, message)
+            .mismatch(format_args!("user {user}, mode 0600"), format_args!("user {uid}, mode {mode:04o}"))
+            .hint("look who wrote it, remove it, and install again");
+        return Err(finding.into());
+    }
+    let mut bytes = Vec::new();
+    // One byte past the limit: the parser says how long is too long.
+    let read = file.take(RECORD_LIMIT as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(|source| NodeError::Transfer { action: format!("read `{path}`"), source })?;
+    parse(&bytes).map(Some).map_err(|source| NodeError::Record { path, source })
+}
+
+/// Removes every entry of a directory but these names; returns how many bytes that freed.
+pub(super) fn remove_others(directory: &Directory, names: &BTreeSet<String>) -> Result<u64, NodeError> {
+    let mut stale = Vec::new();
+    for entry in directory.entries()? {
+        let name = entry?.name;
+        if !name.to_str().is_some_and(|name| names.contains(name)) {
+            stale.push(name);
+        }
+    }
+    let mut freed = 0;
+    for name in stale {
+        // What is no file is nothing of ours, and is said when somebody needs its name.
+        freed += directory.open_file(&name).map_or(0, |file| file.size);
+        directory.remove(&name)?;
+    }
+    Ok(freed)
+}
+
 /// Turns "there is none" into `None`.
-fn existing<T>(result: Result<T, DiskError>) -> Result<Option<T>, DiskError> {
+pub(super) fn existing<T>(result: Result<T, DiskError>) -> Result<Option<T>, DiskError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.is_not_found() => Ok(None),
@@ -315,7 +391,7 @@ mod tests {
         let state = writing(&temporary);
         let (old, new) = (state.write_evidence(b"old").unwrap(), state.write_evidence(b"new").unwrap());
         assert_eq!(state.evidence(&old).unwrap(), Some(b"old".to_vec()));
-        state.keep_only_evidence(&new).unwrap();
+        assert_eq!(state.keep_only_evidence(&BTreeSet::from([new])).unwrap(), 3);
         assert_eq!((state.evidence(&old).unwrap(), state.evidence(&new).unwrap()), (None, Some(b"new".to_vec())));
     }
 

@@ -53,7 +53,7 @@ impl Node {
     fn observe(&self, files: Files<'_>) -> Observed {
         let (root, path) = (self.root(), HostPath::default_state_directory());
         let state = State::open(&root, &path).unwrap().map(|state| state.read(Duration::ZERO).unwrap());
-        observe(&root, state.as_ref(), &[HostPath::default_bin_directory()], &manifest(files)).unwrap()
+        observe(&root, state.as_ref(), &[HostPath::default_bin_directory()], &manifest(files).plugins).unwrap()
     }
 
     fn install(&self, files: Files<'_>) -> Result<Receipt, NodeError> {
@@ -81,12 +81,13 @@ impl Node {
     ) -> Result<Receipt, NodeError> {
         let (root, verified) = (self.root(), bundle(files));
         let state = State::open_or_create(&root, &HostPath::default_state_directory())?.write(Duration::ZERO)?;
-        let observed = observe(&root, Some(&state), &[HostPath::default_bin_directory()], &verified.value().files)?;
+        let observed =
+            observe(&root, Some(&state), &[HostPath::default_bin_directory()], &verified.value().files.plugins)?;
         let plan = plan(&verified, &observed, wishes).map_err(NodeError::Refused)?;
         let record = Record {
             evidence: EVIDENCE,
-            policy: "the policy\n",
-            policy_directory: &HostPath::default_policy_directory(),
+            policy: Some(KeptPolicy { text: "the policy\n", directory: &HostPath::default_policy_directory() }),
+            generations: 2,
             repository: None,
         };
         apply(&root, &state, &plan, payload, &record, progress)
@@ -145,8 +146,8 @@ fn a_second_run_has_nothing_to_do_and_writes_nothing() {
     })
     .unwrap();
     assert_eq!(stamps(), before);
-    use Action::{Done, Forget, WriteEvidence, WritePolicy, WriteReceipt};
-    assert_eq!(actions, [WriteEvidence, WriteReceipt, WritePolicy, Forget, Done]);
+    use Action::{Collect, Done, Forget, WriteEvidence, WritePolicy, WriteReceipt};
+    assert_eq!(actions, [WriteEvidence, WriteReceipt, WritePolicy, Forget, Collect, Done]);
 }
 
 #[test]
@@ -188,7 +189,7 @@ fn a_foreign_file_stops_everything_and_is_adopted_on_request() {
     assert_eq!(findings.iter().map(|finding| finding.code).collect::<Vec<_>>(), [Code::ForeignFile]);
     assert_eq!(node.bin(), before);
 
-    let wishes = Wishes { foreign: ForeignRule::Adopt, only: None };
+    let wishes = Wishes { foreign: ForeignRule::Adopt, ..Wishes::default() };
     let receipt = node.install_with(NEW, &wishes, &mut go_on).unwrap();
     assert_eq!(node.bin(), expected(NEW));
     let theirs = Original { digest: Digest::of(b"theirs"), mode: 0o755 };
@@ -440,7 +441,7 @@ fn an_adoption_that_is_stopped_anywhere_is_finished_by_the_next_run() {
         node.put("bridge", b"theirs");
         node.put("vlan", b"theirs, too");
     };
-    crash_at_every_action(prepare, &Wishes { foreign: ForeignRule::Adopt, only: None });
+    crash_at_every_action(prepare, &Wishes { foreign: ForeignRule::Adopt, ..Wishes::default() });
 }
 
 #[test]
@@ -465,7 +466,7 @@ fn another_release_after_an_interruption_knows_what_was_installed_by_it() {
 fn a_second_interruption_does_not_forget_what_the_first_run_installed() {
     let node = Node::new();
     node.put("bridge", b"theirs");
-    let adopt = Wishes { foreign: ForeignRule::Adopt, only: None };
+    let adopt = Wishes { foreign: ForeignRule::Adopt, ..Wishes::default() };
     let mut before_the_receipt = |action: &Action| match action {
         Action::WriteReceipt => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
@@ -493,10 +494,15 @@ fn one_payload_fills_several_directories() {
     let state = State::open_or_create(&root, &HostPath::default_state_directory()).unwrap();
     let state = state.write(Duration::ZERO).unwrap();
     let paths = ["/opt/cni/bin", "/usr/lib/cni"].map(|path| path.parse().unwrap());
-    let observed = observe(&root, Some(&state), &paths, &verified.value().files).unwrap();
+    let observed = observe(&root, Some(&state), &paths, &verified.value().files.plugins).unwrap();
     let plan = plan(&verified, &observed, &Wishes::default()).unwrap();
     let policy_directory = HostPath::default_policy_directory();
-    let record = Record { evidence: EVIDENCE, policy: "p", policy_directory: &policy_directory, repository: None };
+    let record = Record {
+        evidence: EVIDENCE,
+        policy: Some(KeptPolicy { text: "p", directory: &policy_directory }),
+        generations: 2,
+        repository: None,
+    };
     let mut payload = Staged::open(&staged).unwrap();
     let receipt = apply(&root, &state, &plan, &mut payload, &record, &mut go_on).unwrap();
     assert_eq!(receipt.directories.len(), 2);

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
-use crate::node::apply::{Record, apply};
+use crate::node::apply::{KeptPolicy, Record, apply};
 use crate::node::decide::{Wishes, plan};
 use crate::node::observe::observe;
 use crate::node::receipt::{Original, Owner, Reason, Schema};
@@ -12,6 +12,7 @@ use crate::node::staged::Staged;
 use crate::node::test_support::stage_files;
 use crate::node::test_support::{bundle, manifest};
 use crate::trust::test_support::{Image, Signer, policy};
+use crate::trust::verify;
 
 const BIN: &str = "/opt/cni/bin";
 
@@ -47,6 +48,7 @@ impl Node {
         let verified = bundle(&list);
         let receipt = Receipt {
             schema_version: Schema,
+            generation: 1,
             index: verified.value().index,
             platform: "linux/amd64".parse().unwrap(),
             bundle: "test".parse().unwrap(),
@@ -336,14 +338,14 @@ fn install(host: &Path, image: &Image, policy: &Policy) {
     let state = State::open_or_create(&root, &HostPath::default_state_directory()).unwrap();
     let state = state.write(Duration::ZERO).unwrap();
     let paths = [HostPath::default_bin_directory()];
-    let observed = observe(&root, Some(&state), &paths, &verified.value().files).unwrap();
+    let observed = observe(&root, Some(&state), &paths, &verified.value().files.plugins).unwrap();
     let plan = plan(&verified, &observed, &Wishes::default()).unwrap();
     let evidence = image.evidence().to_bytes();
     let policy_directory = HostPath::default_policy_directory();
     let record = Record {
         evidence: &evidence,
-        policy: policy.text(),
-        policy_directory: &policy_directory,
+        policy: Some(KeptPolicy { text: policy.text(), directory: &policy_directory }),
+        generations: 2,
         repository: Some(&name),
     };
     let mut payload = Staged::open(staged.path()).unwrap();

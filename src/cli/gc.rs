@@ -1,0 +1,69 @@
+//! `gc`: removes what no kept generation needs.
+
+use std::fmt;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::node::NodeArguments;
+use super::report::{self, bytes};
+use super::terminal::{Exit, Failure, Terminal};
+use crate::model::{Code, Finding};
+use crate::node::{MAX_GENERATIONS, NodeError, State};
+
+/// How long it waits for an installation that is under way.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Removes from the state directory what no kept generation needs; every installation does that, too.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// How many generations the node keeps, the present one included.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_GENERATIONS)))]
+    generations: u8,
+    #[command(flatten)]
+    node: NodeArguments,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    freed_bytes: Option<u64>,
+    findings: Vec<Finding>,
+}
+
+/// Runs the verb.
+pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
+    let report = match collect(arguments) {
+        Ok(freed) => Report { freed_bytes: Some(freed), findings: Vec::new() },
+        Err(error) => Report { freed_bytes: None, findings: error.into_findings()? },
+    };
+    terminal.answer(&report)?;
+    Ok(if report.freed_bytes.is_some() { Exit::Yes } else { Exit::No })
+}
+
+fn collect(arguments: &Arguments) -> Result<u64, NodeError> {
+    let root = arguments.node.root()?;
+    let Some(state) = State::open(&root, &arguments.node.state_dir)? else { return Ok(0) };
+    let writing = state.write(PATIENCE)?;
+    if writing.journal()?.is_some() {
+        let finding =
+            Finding::refusal(Code::InterruptedInstall, "an installation was interrupted, and needs what it kept");
+        return Err(finding.hint("run the same install again first").into());
+    }
+    match writing.receipt()? {
+        Some(receipt) => writing.collect(&receipt, arguments.generations),
+        None => Ok(0),
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        report::findings(f, &self.findings)?;
+        match self.freed_bytes {
+            Some(freed) => writeln!(f, "{} freed", bytes(freed)),
+            None => writeln!(f, "refused; nothing was changed"),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! `rollback`: back to an earlier generation, from what the node keeps.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::node::NodeArguments;
+use super::policy::PolicyArguments;
+use super::report;
+use super::terminal::{Exit, Failure, Terminal};
+use crate::model::{BundleName, Digest, Finding, Platform};
+use crate::node::{Back, Leftovers, MAX_GENERATIONS, Occasion, Question, Receipt, Restored, Run, Step, roll_back};
+
+/// How long it waits for an installation that is under way.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Goes back to the generation before, without a network.
+///
+/// Its plugins come from the copies that the node keeps, and its evidence is judged by the policy of today. The release
+/// that it goes back from is not installed again by itself: `install --again` lifts that, and so does another release.
+/// A second rollback goes forward again.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The number of the generation, as `cnister status` shows it; without it, the one before the present.
+    #[arg(long, value_name = "NUMBER")]
+    to: Option<u64>,
+    /// Removes plugins that the earlier generation lacks, unless an attachment needs them.
+    #[arg(long)]
+    prune: bool,
+    /// How many generations the node keeps, the present one included.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_GENERATIONS)))]
+    generations: u8,
+    /// Prints what would be done, and does nothing.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    policy: PolicyArguments,
+    #[command(flatten)]
+    node: NodeArguments,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    outcome: Outcome,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<Release>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<Release>,
+    steps: Vec<Step>,
+    findings: Vec<Finding>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Outcome {
+    RolledBack,
+    Planned,
+    Refused,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Release {
+    generation: u64,
+    bundle: BundleName,
+    version: semver::Version,
+    index: Digest,
+}
+
+impl From<&Receipt> for Release {
+    fn from(receipt: &Receipt) -> Self {
+        let Receipt { generation, bundle, version, index, .. } = receipt;
+        Self { generation: *generation, bundle: bundle.clone(), version: version.clone(), index: *index }
+    }
+}
+
+/// Runs the verb.
+pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
+    let refused = |findings| Report { outcome: Outcome::Refused, from: None, to: None, steps: Vec::new(), findings };
+    let report = match attempt(arguments)? {
+        Ok(Restored { before, after, steps, notes }) => Report {
+            outcome: if arguments.dry_run { Outcome::Planned } else { Outcome::RolledBack },
+            from: Some(Release::from(&before)),
+            to: Some(Release::from(&after)),
+            steps,
+            findings: notes,
+        },
+        Err(findings) => refused(findings),
+    };
+    terminal.answer(&report)?;
+    Ok(if report.outcome == Outcome::Refused { Exit::No } else { Exit::Yes })
+}
+
+fn attempt(arguments: &Arguments) -> Result<Result<Restored, Vec<Finding>>, Failure> {
+    let policy = match arguments.policy.load(Some(&|| arguments.node.kept_policy()))? {
+        Ok(policy) => policy,
+        Err(finding) => return Ok(Err(vec![finding])),
+    };
+    let root = arguments.node.open_root()?;
+    let in_use = if arguments.prune { arguments.node.in_use(&root)? } else { Default::default() };
+    let question = Question {
+        state: &arguments.node.state_dir,
+        policy: &policy,
+        name: None,
+        platform: &Platform::host(),
+        now: SystemTime::now(),
+        directories: &[],
+        occasion: Occasion::Running,
+        prober: None,
+        patience: PATIENCE,
+    };
+    let back = Back {
+        number: arguments.to,
+        leftovers: if arguments.prune { Leftovers::Prune } else { Leftovers::Keep },
+        in_use: &in_use,
+        generations: arguments.generations,
+    };
+    let run = if arguments.dry_run { Run::Plan } else { Run::Apply };
+    match roll_back(&root, &question, &back, run, &mut |_| ControlFlow::Continue(())) {
+        Ok(restored) => Ok(Ok(restored)),
+        Err(error) => Ok(Err(error.into_findings()?)),
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(to) = &self.to {
+            writeln!(f, "{}", to.index)?;
+            writeln!(f, "{} {}, generation {}", to.bundle, to.version, to.generation)?;
+        }
+        for step in &self.steps {
+            writeln!(f, "  {step}")?;
+        }
+        report::findings(f, &self.findings)?;
+        match (self.outcome, &self.from) {
+            (Outcome::RolledBack, Some(from)) => writeln!(f, "rolled back from {} {}", from.bundle, from.version),
+            (Outcome::RolledBack, None) => writeln!(f, "rolled back"),
+            (Outcome::Planned, _) => writeln!(f, "planned; nothing was done"),
+            (Outcome::Refused, _) => writeln!(f, "refused; nothing was changed"),
+        }
+    }
+}

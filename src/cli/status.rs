@@ -1,0 +1,136 @@
+//! `status`: what this node remembers, without a look at a single plugin.
+
+use std::fmt;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::node::NodeArguments;
+use super::report;
+use super::terminal::{Exit, Failure, Terminal};
+use crate::model::{BundleName, Digest, Finding};
+use crate::node::{NodeError, Receipt, State};
+
+/// How long it waits for an installation that is under way.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Shows what this node remembers: the installed release, those before it, and what was refused.
+///
+/// It reads the state directory and hashes nothing; whether all of it is true is what `check` finds out.
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    node: NodeArguments,
+}
+
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    present: Option<Generation>,
+    past: Vec<Generation>,
+    /// The release that the owner went back from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rolled_back: Option<Digest>,
+    /// The release whose installation was interrupted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interrupted: Option<Digest>,
+    /// What was wanted and refused since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
+    findings: Vec<Finding>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Generation {
+    number: u64,
+    bundle: BundleName,
+    version: semver::Version,
+    index: Digest,
+    plugins: usize,
+    directories: Vec<String>,
+    /// How many of its plugins the local store lacks.
+    without_copy: usize,
+}
+
+/// Runs the verb.
+pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
+    let report = match look(arguments) {
+        Ok(report) => report,
+        Err(error) => Report { findings: error.into_findings()?, ..Report::default() },
+    };
+    terminal.answer(&report)?;
+    Ok(if report.present.is_some() { Exit::Yes } else { Exit::No })
+}
+
+fn look(arguments: &Arguments) -> Result<Report, NodeError> {
+    let root = arguments.node.root()?;
+    let Some(state) = State::open(&root, &arguments.node.state_dir)? else { return Ok(Report::default()) };
+    let reading = state.read(PATIENCE)?;
+    let generation = |receipt: &Receipt| -> Result<Generation, NodeError> {
+        let files = || receipt.directories.values().flat_map(|directory| &directory.files);
+        let ours = files().filter(|(_, file)| file.owner.is_ours());
+        let missing = reading.without_copy(ours.map(|(name, file)| (file.digest, file.size, name)))?;
+        Ok(Generation {
+            number: receipt.generation,
+            bundle: receipt.bundle.clone(),
+            version: receipt.version.clone(),
+            index: receipt.index,
+            plugins: files().count(),
+            directories: receipt.directories.keys().map(ToString::to_string).collect(),
+            without_copy: missing.len(),
+        })
+    };
+    let past = reading.past()?;
+    let present = reading.receipt()?;
+    let others = past.receipts.iter().filter(|past| present.as_ref().is_none_or(|present| present.index != past.index));
+    let current = |index: &Digest| present.as_ref().is_some_and(|present| present.index == *index);
+    Ok(Report {
+        past: others.map(generation).collect::<Result<_, _>>()?,
+        rolled_back: reading.rolled_back()?.map(|record| record.index).filter(|index| !current(index)),
+        interrupted: reading.journal()?.map(|journal| journal.index),
+        refused: reading.refusal()?.map(|refusal| refusal.wanted),
+        present: present.as_ref().map(generation).transpose()?,
+        findings: past.damaged.iter().map(|name| damaged(name)).collect(),
+    })
+}
+
+fn damaged(name: &str) -> Finding {
+    let message = format!("`generations/{name}` in the state directory is damaged; nothing can go back to it");
+    Finding::warning(crate::model::Code::StateDamaged, message)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(present) = &self.present else {
+            report::findings(f, &self.findings)?;
+            return writeln!(f, "nothing is installed");
+        };
+        write(f, "*", present)?;
+        for past in &self.past {
+            write(f, " ", past)?;
+        }
+        if let Some(index) = &self.rolled_back {
+            writeln!(f, "rolled back from {index}")?;
+        }
+        if let Some(index) = &self.interrupted {
+            writeln!(f, "an installation of {index} was interrupted")?;
+        }
+        if let Some(wanted) = &self.refused {
+            writeln!(f, "`{}` is wanted and was refused", crate::model::visible(wanted))?;
+        }
+        report::findings(f, &self.findings)
+    }
+}
+
+fn write(f: &mut fmt::Formatter<'_>, sign: &str, generation: &Generation) -> fmt::Result {
+    let Generation { number, bundle, version, index, plugins, directories, without_copy } = generation;
+    writeln!(f, "{sign} {number}  {bundle} {version}  {plugins} plugins in {}", directories.join(", "))?;
+    writeln!(f, "     {index}")?;
+    if *without_copy > 0 {
+        writeln!(f, "     {without_copy} of them without a copy in the local store")?;
+    }
+    Ok(())
+}

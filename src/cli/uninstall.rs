@@ -1,0 +1,102 @@
+//! `uninstall`: everything that was installed goes, and what was there before comes back.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::node::NodeArguments;
+use super::report;
+use super::terminal::{Exit, Failure, Terminal};
+use crate::model::Finding;
+use crate::node::{Force, HostPath, NodeError, State, Step, Uninstallation, observe, uninstall};
+
+/// How long it waits for an installation that is under way.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Takes back everything that was installed.
+///
+/// Files that were adopted come back as they were, without set-user-ID bits; those that somebody else changed since
+/// stay. The policy stays, and so do the versions that were accepted. Where a pod still needs a plugin, nothing is done:
+/// it could not be deleted any more.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// Plugin directories of an installation that was interrupted before it had a receipt; may be repeated.
+    #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
+    bin_dir: Vec<HostPath>,
+    /// Removes plugins although pods need them, and although what was there before them is lost.
+    #[arg(long)]
+    force: bool,
+    /// Prints what would be done, and does nothing.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    node: NodeArguments,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    outcome: Outcome,
+    steps: Vec<Step>,
+    findings: Vec<Finding>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Outcome {
+    Uninstalled,
+    NothingInstalled,
+    Planned,
+    Refused,
+}
+
+/// Runs the verb.
+pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
+    let report = match attempt(arguments) {
+        Ok(report) => report,
+        Err(error) => Report { outcome: Outcome::Refused, steps: Vec::new(), findings: error.into_findings()? },
+    };
+    terminal.answer(&report)?;
+    Ok(if report.outcome == Outcome::Refused { Exit::No } else { Exit::Yes })
+}
+
+fn attempt(arguments: &Arguments) -> Result<Report, NodeError> {
+    let nothing = Report { outcome: Outcome::NothingInstalled, steps: Vec::new(), findings: Vec::new() };
+    let root = arguments.node.root()?;
+    let Some(state) = State::open(&root, &arguments.node.state_dir)? else { return Ok(nothing) };
+    let writing = state.write(PATIENCE)?;
+    let receipt = writing.receipt()?;
+    if receipt.is_none() && writing.journal()?.is_none() {
+        return Ok(nothing);
+    }
+    let mut paths: Vec<HostPath> = receipt.iter().flat_map(|receipt| receipt.directories.keys()).cloned().collect();
+    paths.extend(arguments.bin_dir.iter().cloned());
+    let mut observed = observe(&root, Some(&writing), &paths, &[])?;
+    observed.in_use = arguments.node.in_use(&root)?;
+    let force = if arguments.force { Force::Yes } else { Force::No };
+    let uninstallation = Uninstallation::decide(&observed, force).map_err(NodeError::Refused)?;
+    let outcome = if arguments.dry_run { Outcome::Planned } else { Outcome::Uninstalled };
+    if !arguments.dry_run {
+        uninstall(&root, &writing, &uninstallation, &mut |_| ControlFlow::Continue(()))?;
+    }
+    let (steps, findings) = (uninstallation.steps().to_vec(), uninstallation.notes().to_vec());
+    Ok(Report { outcome, steps, findings })
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for step in &self.steps {
+            writeln!(f, "  {step}")?;
+        }
+        report::findings(f, &self.findings)?;
+        f.write_str(match self.outcome {
+            Outcome::Uninstalled => "uninstalled\n",
+            Outcome::NothingInstalled => "nothing is installed; there was nothing to do\n",
+            Outcome::Planned => "planned; nothing was done\n",
+            Outcome::Refused => "refused; nothing was changed\n",
+        })
+    }
+}

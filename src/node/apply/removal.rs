@@ -1,0 +1,151 @@
+//! Taking plugins away: those of an earlier bundle one by one, or all of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use super::{Action, Progress, remove_staging};
+use crate::disk::{Directory, DiskError};
+use crate::model::{Code, Finding, PluginName};
+use crate::node::error::NodeError;
+use crate::node::observe::{Found, STAGING, find};
+use crate::node::plan::Step;
+use crate::node::receipt::Original;
+use crate::node::root::{HostPath, Root};
+use crate::node::state::Writing;
+use crate::node::transfer::{Expected, copy_exactly};
+use crate::node::uninstall::Uninstallation;
+
+/// One plugin that goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Removing<'a> {
+    pub(super) name: &'a PluginName,
+    pub(super) before: Found,
+    pub(super) original: Option<&'a Original>,
+}
+
+/// Bits that let a program act as its owner: what comes back does not bring them.
+const SET_ID: u32 = 0o7000;
+
+/// Writes what was there before a plugin to the staging directory, if its copy is still what was kept.
+pub(super) fn stage_original(
+    state: &Writing,
+    staging: &Directory,
+    name: &PluginName,
+    original: &Original,
+) -> Result<(), NodeError> {
+    let lost = |reason: String| {
+        let message = format!("what was there before `{name}` cannot be put back: {reason}");
+        let hint =
+            format!("install another `{name}` by hand, or remove it without a word about what was there: --force");
+        NodeError::from(Finding::refusal(Code::OriginalLost, message).hint(hint))
+    };
+    let mut kept = match state.originals()?.open_file(original.digest.hex()) {
+        Ok(kept) => kept,
+        Err(error @ DiskError::NotRegular { .. }) => return Err(lost(error.to_string())),
+        Err(error) if error.is_not_found() => return Err(lost("its copy is gone".to_owned())),
+        Err(error) => return Err(error.into()),
+    };
+    let expected = Expected { name, digest: original.digest, size: kept.size };
+    let mut file = staging.create_file(name.as_str())?;
+    let origin = "the originals".to_owned();
+    copy_exactly(expected, &origin, &mut kept.file, &mut file).map_err(|error| {
+        match error.into_error(expected, &origin, "staging") {
+            NodeError::Refused(_) => lost("its copy was altered".to_owned()),
+            error => error,
+        }
+    })?;
+    Ok(staging.finish(name.as_str(), file, original.mode & !SET_ID)?)
+}
+
+/// Whoever else works in the directory keeps what they put there.
+pub(super) fn check_unchanged(
+    path: &HostPath,
+    bin: &Directory,
+    name: &PluginName,
+    before: Found,
+) -> Result<(), NodeError> {
+    if find(bin, name)? == before {
+        return Ok(());
+    }
+    let message = format!("`{path}/{name}` changed while it was being replaced");
+    let finding = Finding::refusal(Code::ForeignFile, message);
+    Err(finding.hint("run it again; if it repeats, another installer is at work").into())
+}
+
+/// Removes a plugin, or gives its name to what was there before.
+pub(super) fn take_away(bin: &Directory, staging: &Directory, removing: &Removing<'_>) -> Result<(), NodeError> {
+    let name = removing.name.as_str();
+    match removing.original {
+        Some(_) => staging.rename(name, bin, name)?,
+        None => bin.remove(name)?,
+    }
+    Ok(())
+}
+
+/// Carries out an uninstallation: what was there before is staged first, then everything goes, and the receipt last.
+///
+/// Stopped at any moment, it goes on where it was: what is gone already is no step of the next one.
+///
+/// # Errors
+/// Refused where a file changed since it was observed, or where what was there before is lost; nothing is changed then.
+pub fn uninstall(
+    root: &Root,
+    state: &Writing,
+    uninstallation: &Uninstallation,
+    progress: &mut Progress<'_>,
+) -> Result<(), NodeError> {
+    let mut announce = |action: Action| match progress(&action) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(NodeError::Stopped),
+    };
+    let mut removals: BTreeMap<&HostPath, Vec<Removing<'_>>> = BTreeMap::new();
+    let mut swept = BTreeSet::new();
+    for step in &uninstallation.steps {
+        match step {
+            Step::Remove { directory, name, before, original, .. } => {
+                let removing = Removing { name, before: *before, original: original.as_ref() };
+                removals.entry(directory).or_default().push(removing);
+            }
+            Step::CleanUp { directory } => drop(swept.insert(directory)),
+            Step::CreateDirectory { .. } | Step::Write { .. } | Step::Keep { .. } | Step::Satisfied { .. } => {}
+        }
+    }
+    let mut targets = Vec::new();
+    for (path, removals) in &removals {
+        let bin = root.directory_of(path)?;
+        remove_staging(&bin)?;
+        let staging = bin.create_child(STAGING, 0o700)?;
+        for removing in removals {
+            if let Some(original) = removing.original {
+                announce(Action::StageOriginal(removing.name.clone()))?;
+                if let Err(error) = stage_original(state, &staging, removing.name, original) {
+                    let _ = remove_staging(&bin);
+                    return Err(error);
+                }
+            }
+            if let Err(error) = check_unchanged(path, &bin, removing.name, removing.before) {
+                let _ = remove_staging(&bin);
+                return Err(error);
+            }
+        }
+        targets.push((*path, bin, staging, removals));
+    }
+    for (path, bin, staging, removals) in &targets {
+        for removing in *removals {
+            announce(Action::Remove((*path).clone(), removing.name.clone()))?;
+            take_away(bin, staging, removing)?;
+        }
+        announce(Action::Sync((*path).clone()))?;
+        bin.sync()?;
+    }
+    let paths: BTreeSet<&HostPath> = swept.into_iter().chain(removals.keys().copied()).collect();
+    for path in paths {
+        announce(Action::CleanUp(path.clone()))?;
+        if let Some(bin) = root.directory(path)? {
+            remove_staging(&bin)?;
+        }
+    }
+    announce(Action::Forget)?;
+    state.forget_installation()?;
+    announce(Action::Done)
+}

@@ -1,0 +1,62 @@
+//! What the state directory says was installed, judged by the policy of today.
+
+use super::check::Question;
+use super::error::NodeError;
+use super::receipt::{Journal, Receipt};
+use super::state::Reading;
+use crate::disk::DiskError;
+use crate::model::{Code, Digest, Finding, Repository};
+use crate::trust::{Bundle, Evidence, Verified, verify};
+
+/// What a file of the state directory says was installed. Only its evidence can prove it.
+pub(super) struct Claim<'a> {
+    index: Digest,
+    repository: Option<&'a Repository>,
+    evidence: Digest,
+}
+
+impl<'a> Claim<'a> {
+    /// What a receipt says.
+    pub(super) fn of(receipt: &'a Receipt) -> Self {
+        let (index, evidence) = (receipt.index, receipt.evidence);
+        Self { index, repository: receipt.repository.as_ref(), evidence }
+    }
+
+    /// What a journal says.
+    pub(super) fn of_journal(journal: &'a Journal) -> Self {
+        let (index, evidence) = (journal.index, journal.evidence);
+        Self { index, repository: journal.repository.as_ref(), evidence }
+    }
+
+    /// Repeats the proof.
+    pub(super) fn verdict(
+        &self,
+        reading: &Reading,
+        question: &Question<'_>,
+    ) -> Result<Result<Verified<Bundle>, Vec<Finding>>, NodeError> {
+        match reading.evidence(&self.evidence) {
+            Ok(evidence) => Ok(self.judge(evidence.as_deref(), question)),
+            // Something else stands where evidence was: that is an answer.
+            Err(NodeError::Disk(error @ (DiskError::TooLong { .. } | DiskError::NotRegular { .. }))) => {
+                Ok(Err(vec![Finding::refusal(Code::NoEvidence, error.to_string()).hint("install it again")]))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn judge(&self, evidence: Option<&[u8]>, question: &Question<'_>) -> Result<Verified<Bundle>, Vec<Finding>> {
+        let none = |reason: String| vec![Finding::refusal(Code::NoEvidence, reason).hint("install it again")];
+        let bytes = evidence.ok_or_else(|| none("the evidence of the installed bundle is gone".to_owned()))?;
+        let evidence = Evidence::parse(bytes)
+            .map_err(|error| none(format!("the evidence of the installed bundle cannot be read: {error}")))?;
+        let name = question.name.or(self.repository);
+        let verified = verify(question.policy, name, &evidence, question.platform, question.now)?;
+        match verified.value().index {
+            found if found == self.index => Ok(verified),
+            found => {
+                let reason = "the evidence speaks of another bundle than the receipt".to_owned();
+                Err(none(reason).into_iter().map(|finding| finding.mismatch(self.index, found)).collect())
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Bringing a node to what it keeps, without a network: the installed release again, or an earlier generation.
+//!
+//! Nothing is believed because it lies here: evidence is judged by the policy of today, and every copy is compared
+//! with its signed digest on the way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use super::apply::{Progress, Record, apply};
+use super::check::{Question, not_installed};
+use super::claim::Claim;
+use super::decide::{ForeignRule, Leftovers, Wishes, plan};
+use super::error::NodeError;
+use super::generation::MAX_GENERATIONS;
+use super::in_use::InUse;
+use super::observe::{Observed, observe};
+use super::plan::Step;
+use super::receipt::{Receipt, RolledBack};
+use super::root::{HostPath, Root};
+use super::state::{State, Writing};
+use super::store::Stored;
+use crate::model::{Code, Finding, PluginName};
+use crate::trust::{Bundle, Verified};
+
+/// What was brought back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// The receipt before.
+    pub before: Receipt,
+    /// The receipt after; of a plan that was not carried out, the one that it would end in.
+    pub after: Receipt,
+    /// What was done, or would be.
+    pub steps: Vec<Step>,
+    /// What its reader should know.
+    pub notes: Vec<Finding>,
+}
+
+/// Whether a plan is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Run {
+    /// It is.
+    Apply,
+    /// It is only made.
+    Plan,
+}
+
+/// Writes every installed plugin again that is not as it was installed, from the local store.
+///
+/// # Errors
+/// Refused where nothing is installed, where the policy of today does not accept it, or where the store has no good
+/// copy; nothing is changed then.
+pub fn repair(root: &Root, question: &Question<'_>) -> Result<Restored, NodeError> {
+    let (writing, receipt) = open(root, question)?;
+    let bundle = Claim::of(&receipt).verdict(&writing, question)?.map_err(NodeError::Refused)?;
+    let wishes = Wishes { foreign: ForeignRule::Keep, recorded: Some(recorded(&receipt)), ..Wishes::default() };
+    let target = Target { receipt: &receipt, bundle: &bundle, generations: MAX_GENERATIONS, instead_of: None };
+    let observed = observe(root, Some(&writing), &directories(&[&receipt]), &bundle.value().files.plugins)?;
+    bring(root, &writing, &target, &observed, &wishes, Run::Apply, &mut |_| ControlFlow::Continue(()))
+}
+
+/// What its owner wants of a rollback.
+#[derive(Debug, Clone, Copy)]
+pub struct Back<'a> {
+    /// The generation; without it, the one before the present.
+    pub number: Option<u64>,
+    /// What happens to plugins that the earlier generation lacks.
+    pub leftovers: Leftovers,
+    /// Who needs which plugin.
+    pub in_use: &'a InUse,
+    /// How many generations are kept.
+    pub generations: u8,
+}
+
+/// Goes back to an earlier generation, from the local store, and remembers that the present release is not wanted.
+///
+/// # Errors
+/// Refused as [`repair`] is, and where no such generation is kept.
+pub fn roll_back(
+    root: &Root,
+    question: &Question<'_>,
+    back: &Back<'_>,
+    run: Run,
+    progress: &mut Progress<'_>,
+) -> Result<Restored, NodeError> {
+    let (writing, present) = open(root, question)?;
+    let past = writing.past()?;
+    let receipt = past.target(&present, back.number)?;
+    let bundle = Claim::of(receipt).verdict(&writing, question)?.map_err(NodeError::Refused)?;
+    let wishes = Wishes {
+        foreign: ForeignRule::Keep,
+        recorded: Some(recorded(receipt)),
+        leftovers: back.leftovers,
+        ..Wishes::default()
+    };
+    let paths = directories(&[receipt, &present]);
+    let mut observed = observe(root, Some(&writing), &paths, &bundle.value().files.plugins)?;
+    observed.in_use = back.in_use.clone();
+    let instead_of = Some(RolledBack::of(&present));
+    let target = Target { receipt, bundle: &bundle, generations: back.generations, instead_of };
+    bring(root, &writing, &target, &observed, &wishes, run, progress)
+}
+
+fn open(root: &Root, question: &Question<'_>) -> Result<(Writing, Receipt), NodeError> {
+    let state = State::open(root, question.state)?.ok_or_else(not_installed)?;
+    let writing = state.write(question.patience)?;
+    let receipt = writing.receipt()?.ok_or_else(not_installed)?;
+    Ok((writing, receipt))
+}
+
+/// What a node is brought to.
+struct Target<'a> {
+    receipt: &'a Receipt,
+    bundle: &'a Verified<Bundle>,
+    generations: u8,
+    /// The release that its owner does not want any more.
+    instead_of: Option<RolledBack>,
+}
+
+fn bring(
+    root: &Root,
+    writing: &Writing,
+    target: &Target<'_>,
+    observed: &Observed,
+    wishes: &Wishes,
+    run: Run,
+    progress: &mut Progress<'_>,
+) -> Result<Restored, NodeError> {
+    let plan = plan(target.bundle, observed, wishes).map_err(NodeError::Refused)?;
+    let evidence = target.receipt.evidence;
+    let before = observed.receipt.clone().ok_or_else(not_installed)?;
+    let (steps, notes) = (plan.steps().to_vec(), plan.notes().to_vec());
+    let repository = target.receipt.repository.as_ref();
+    let after = match run {
+        Run::Plan => plan.receipt(evidence, repository),
+        Run::Apply => {
+            let bytes = writing.evidence(&evidence)?.ok_or_else(|| {
+                Finding::refusal(Code::NoEvidence, "the evidence of the bundle is gone").hint("install it again")
+            })?;
+            if let Some(record) = &target.instead_of {
+                // It counts when the release is not the present one any more, so that it may stand there before that.
+                writing.write_rolled_back(record)?;
+            }
+            let record = Record { evidence: &bytes, policy: None, generations: target.generations, repository };
+            apply(root, writing, &plan, &mut Stored::open(writing)?, &record, progress)?
+        }
+    };
+    Ok(Restored { before, after, steps, notes })
+}
+
+/// What each directory had of the bundle.
+fn recorded(receipt: &Receipt) -> BTreeMap<HostPath, BTreeSet<PluginName>> {
+    let names = receipt.directories.iter();
+    names.map(|(path, directory)| (path.clone(), directory.files.keys().cloned().collect())).collect()
+}
+
+fn directories(receipts: &[&Receipt]) -> Vec<HostPath> {
+    let all: BTreeSet<_> = receipts.iter().flat_map(|receipt| receipt.directories.keys()).collect();
+    all.into_iter().cloned().collect()
+}
