@@ -1,0 +1,193 @@
+//! Decisions over small images, each refusal beside what is accepted.
+
+use super::*;
+use crate::model::media_type;
+use crate::trust::Statement;
+use crate::trust::test_support::{Image, Signer, policy};
+
+fn decide(image: &Image, policy: &Policy, platform: &str) -> Result<Verified<Bundle>, Vec<Code>> {
+    let name = "ghcr.io/acme/cni".parse().unwrap();
+    verify(policy, Some(&name), &image.evidence(), &platform.parse().unwrap(), SystemTime::UNIX_EPOCH)
+        .map_err(|findings| findings.iter().map(|finding| finding.code).collect())
+}
+
+fn codes(image: &Image, policy: &Policy, platform: &str) -> Vec<Code> {
+    decide(image, policy, platform).err().unwrap_or_default()
+}
+
+#[test]
+fn a_signed_index_proves_every_platform() {
+    let signer = Signer::new();
+    let mut image = Image::of(&["linux/amd64", "linux/arm64"]);
+    image.sign(&signer, image.index_digest());
+    for platform in ["linux/amd64", "linux/arm64"] {
+        let bundle = decide(&image, &policy(&signer, ""), platform).unwrap();
+        assert_eq!(bundle.proof().strength, Strength::Proven);
+        assert_eq!(bundle.proof().signed, Some(image.index_digest()));
+        assert_eq!(bundle.value().files.platform.to_string(), platform);
+    }
+}
+
+#[test]
+fn a_denied_release_is_denied_in_every_wrapping() {
+    let signer = Signer::new();
+    let mut image = Image::of(&["linux/amd64", "linux/arm64"]);
+    for subject in [image.index_digest(), image.manifest_digest(0)] {
+        image.sign(&signer, subject);
+    }
+    let (index, manifest) = (image.index_digest(), image.manifest_digest(0));
+    let plugin = Digest::of(b"");
+    let document = Digest::of(&crate::model::json::canonical(image.files(0)));
+    let denying = |digest: Digest| policy(&signer, &format!("deny: [\"{digest}\"]\n"));
+    for digest in [index, manifest, plugin, document] {
+        assert_eq!(codes(&image, &denying(digest), "linux/amd64"), [Code::DeniedByRule], "{digest}");
+    }
+    assert_eq!(codes(&image, &denying(Digest::of(b"another")), "linux/amd64"), []);
+    // The same signed manifest in an index that nobody signed.
+    image.index["annotations"] = serde_json::json!({"a": "b"});
+    assert_eq!(codes(&image, &denying(manifest), "linux/amd64"), [Code::DeniedByRule]);
+    assert_eq!(codes(&image, &denying(index), "linux/amd64"), [Code::IndexNotSigned]);
+    assert_eq!(codes(&image, &policy(&signer, ""), "linux/amd64"), []);
+}
+
+#[test]
+fn what_strangers_attach_does_not_make_evidence_too_long_to_be_read_again() {
+    let (signer, stranger) = (Signer::new(), Signer::new());
+    let mut image = Image::of(&["linux/amd64"]);
+    image.sign(&signer, image.index_digest());
+    let alone = image.evidence();
+    let rules = policy(&signer, "");
+    assert_eq!(keep(&rules, alone.clone()).unwrap(), alone.to_bytes());
+    image.sign(&stranger, image.index_digest());
+    let both = image.evidence();
+    assert_eq!(keep(&rules, both.clone()).unwrap(), both.to_bytes(), "the policy of tomorrow may know this key");
+    // A quotation mark is one byte in a signature document and up to four in the file.
+    for number in 0..8 {
+        let mut bundle = stranger.bundle(&Statement::image_signature(&number.to_string(), &image.index_digest()));
+        bundle.splice(1..1, format!(r#""x":"{}","#, r#"\""#.repeat(40_000)).into_bytes());
+        image.attach(&bundle);
+    }
+    assert!(image.evidence().to_bytes().len() > Evidence::LIMIT);
+    assert_eq!(keep(&rules, image.evidence()).unwrap(), alone.to_bytes());
+    assert!(Evidence::parse(&keep(&rules, image.evidence()).unwrap()).is_ok());
+}
+
+#[test]
+fn a_signed_manifest_proves_only_its_platform() {
+    let signer = Signer::new();
+    let mut image = Image::of(&["linux/amd64", "linux/arm64"]);
+    image.sign(&signer, image.manifest_digest(0));
+    assert_eq!(codes(&image, &policy(&signer, ""), "linux/amd64"), []);
+    assert_eq!(codes(&image, &policy(&signer, ""), "linux/arm64"), [Code::ManifestNotSigned]);
+}
+
+#[test]
+fn what_is_not_the_wanted_signature_is_refused_with_its_own_code() {
+    let (signer, other) = (Signer::new(), Signer::new());
+    type Attach = fn(&mut Image, &Signer, &Signer);
+    let cases: [(Attach, &[Code]); 7] = [
+        (|_, _, _| {}, &[Code::NoSignature]),
+        (|image, _, other| image.sign(other, image.index_digest()), &[Code::SignerNotAllowed]),
+        (|image, signer, _| image.sign(signer, Digest::of(b"another image")), &[Code::OtherSubject]),
+        (|image, signer, _| image.attest(signer, "https://spdx.dev/Document"), &[Code::NotASignature]),
+        (|image, _, _| image.attach(b"not json"), &[Code::MalformedSignature]),
+        (|image, signer, _| image.sign_altered(signer), &[Code::SignerNotAllowed]),
+        (
+            |image, signer, other| {
+                image.attach(b"{}");
+                image.sign(other, image.index_digest());
+                image.sign(signer, image.index_digest());
+            },
+            &[],
+        ),
+    ];
+    for (number, (attach, expected)) in cases.into_iter().enumerate() {
+        let mut image = Image::of(&["linux/amd64"]);
+        attach(&mut image, &signer, &other);
+        assert_eq!(codes(&image, &policy(&signer, ""), "linux/amd64"), expected, "case {number}");
+    }
+}
+
+#[test]
+fn a_broken_chain_is_refused_whoever_signed_it() {
+    let signer = Signer::new();
+    type Change = fn(&mut Image);
+    let cases: [(Change, Code); 14] = [
+        (|image| image.index["manifests"][1] = image.index["manifests"][0].clone(), Code::DuplicatePlatform),
+        (|image| image.index["manifests"][1]["mediaType"] = media_type::INDEX.into(), Code::NestedIndex),
+        (|image| image.index["manifests"][0]["platform"]["architecture"] = "s390x".into(), Code::PlatformMissing),
+        (|image| image.index["layers"] = serde_json::json!([]), Code::NotTheManifest),
+        (|image| image.index["manifests"][0]["size"] = 1.into(), Code::BrokenChain),
+        (|image| image.manifest(0)["artifactType"] = "text/plain".into(), Code::NotABundle),
+        (|image| image.manifest(0)["manifests"] = serde_json::json!([]), Code::NotTheManifest),
+        (
+            |image| {
+                let layer = image.manifest(0)["layers"][1].clone();
+                image.manifest(0)["layers"].as_array_mut().unwrap().push(layer);
+            },
+            Code::WrongLayers,
+        ),
+        (|image| image.config(0)["architecture"] = "arm64".into(), Code::PlatformMismatch),
+        (|image| image.config(0)["rootfs"]["diff_ids"][0] = Digest::of(b"x").to_string().into(), Code::DiffIdMismatch),
+        (|image| image.config(0)["rootfs"]["diff_ids"] = serde_json::json!([]), Code::DiffIdMismatch),
+        (|image| image.config(0)["config"]["Labels"] = serde_json::json!({}), Code::NotABundle),
+        (
+            |image| image.config(0)["config"]["Labels"][media_type::BUNDLE_LABEL] = Digest::of(b"x").to_string().into(),
+            Code::BrokenChain,
+        ),
+        (|image| image.files(0)["platform"] = "linux/arm64".into(), Code::PlatformMismatch),
+    ];
+    for (number, (change, expected)) in cases.into_iter().enumerate() {
+        let mut image = Image::of(&["linux/amd64", "linux/arm64"]);
+        change(&mut image);
+        image.relink();
+        image.sign(&signer, image.index_digest());
+        assert_eq!(codes(&image, &policy(&signer, ""), "linux/amd64"), [expected], "case {number}");
+    }
+}
+
+#[test]
+fn rules_limit_name_version_and_digest() {
+    let signer = Signer::new();
+    let mut image = Image::of(&["linux/amd64"]);
+    image.sign(&signer, image.index_digest());
+    let denied = format!("deny: [\"{}\"]\n", image.index_digest());
+    for (rule, expected) in [
+        ("    bundles: [test]\n", &[][..]),
+        ("    bundles: [other]\n", &[Code::BundleNotAllowed]),
+        ("    minVersion: 1.2.3\n", &[]),
+        ("    minVersion: 1.2.4\n", &[Code::VersionBelowFloor]),
+        ("    attestations: [{name: sbom, predicateType: spdxjson}]\n", &[Code::NoSignature]),
+        (denied.as_str(), &[Code::DeniedByRule]),
+    ] {
+        assert_eq!(codes(&image, &policy(&signer, rule), "linux/amd64"), expected, "{rule}");
+    }
+    image.attest(&signer, "https://spdx.dev/Document");
+    let sbom = policy(&signer, "    attestations: [{name: sbom, predicateType: spdxjson}]\n");
+    assert_eq!(codes(&image, &sbom, "linux/amd64"), []);
+    let pinned = decide(&image, &sbom, "linux/amd64").unwrap();
+    assert_eq!(expect(&pinned, &image.index_digest()), None);
+    assert_eq!(expect(&pinned, &image.manifest_digest(0)).map(|finding| finding.code), Some(Code::OtherRelease));
+}
+
+#[test]
+fn a_warning_rule_admits_and_never_proves() {
+    let signer = Signer::new();
+    let image = Image::of(&["linux/amd64"]);
+    let bundle = decide(&image, &policy(&signer, "    mode: warn\n"), "linux/amd64").unwrap();
+    assert_eq!((bundle.proof().strength, bundle.proof().signed), (Strength::Admitted, None));
+}
+
+#[test]
+fn only_everything_matches_an_image_without_a_name() {
+    let signer = Signer::new();
+    let mut image = Image::of(&["linux/amd64"]);
+    image.sign(&signer, image.index_digest());
+    let decide = |policy: &Policy| {
+        verify(policy, None, &image.evidence(), &"linux/amd64".parse().unwrap(), SystemTime::UNIX_EPOCH)
+            .map_err(|findings| findings[0].code)
+            .map(|bundle| bundle.proof().rule.clone())
+    };
+    assert_eq!(decide(&policy(&signer, "")), Err(Code::NoRuleMatches));
+    assert_eq!(decide(&Policy::of_key("cosign.pub", &signer.public_pem()).unwrap()), Ok("key".to_owned()));
+}
