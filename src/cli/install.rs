@@ -23,7 +23,7 @@ use crate::node::{
     Question, Record, Refusal, RolledBack, Staged, State, Step, Wishes, apply, check, check_apart, observe, plan,
 };
 use crate::oci::{CollectError, OciError, Platforms, collect};
-use crate::trust::{self, Bundle, Evidence, Policy, Proof, Strength, Verified};
+use crate::trust::{self, Bundle, Circumstances, Evidence, Policy, Proof, Strength, Verified};
 
 /// How long an installation waits for another one.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
@@ -178,7 +178,8 @@ fn answer(error: NodeError) -> Stop {
 fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
     check_paths(arguments).map_err(Stop::Failed)?;
     let name = arguments.owner.name(arguments.reference.as_ref());
-    let (origin, bundle, evidence) = prove(arguments, policy, name.as_ref())?;
+    let circumstances = Circumstances::wanted(SystemTime::now());
+    let (origin, bundle, evidence) = prove(arguments, policy, name.as_ref(), &circumstances)?;
     if let Some(finding) = arguments.owner.expect.and_then(|expected| trust::expect(&bundle, &expected)) {
         return Err(Stop::Refused(vec![finding]));
     }
@@ -309,9 +310,9 @@ fn prove(
     arguments: &Arguments,
     policy: &Policy,
     name: Option<&Repository>,
+    circumstances: &Circumstances,
 ) -> Result<(Origin, Verified<Bundle>, Evidence), Stop> {
     let platform = Platform::host();
-    let now = SystemTime::now();
     match (&arguments.reference, &arguments.from) {
         (Some(reference), _) => {
             let image = image::open(reference).map_err(read)?;
@@ -321,7 +322,7 @@ fn prove(
                 CollectError::Oci(error) => read(error),
                 other => Stop::Failed(other.into()),
             })?;
-            let bundle = trust::verify(policy, name, &evidence, &platform, now).map_err(Stop::Refused)?;
+            let bundle = trust::verify(policy, name, &evidence, &platform, circumstances).map_err(Stop::Refused)?;
             Ok((Origin::Image(image), bundle, evidence))
         }
         (None, Some(directory)) => {
@@ -335,7 +336,7 @@ fn prove(
                 if evidence.document(&wanted).is_none() {
                     continue;
                 }
-                match trust::verify(policy, name, &evidence, &platform, now) {
+                match trust::verify(policy, name, &evidence, &platform, circumstances) {
                     Ok(bundle) if bundle.value().manifest_json == wanted => {
                         return Ok((Origin::Directory(staged), bundle, evidence));
                     }
@@ -390,6 +391,7 @@ fn report(outcome: Outcome, bundle: &Verified<Bundle>, plan: &Plan<'_>) -> Repor
     if bundle.proof().strength == Strength::Admitted && findings.iter().all(|finding| finding.code != Code::Unproven) {
         findings.push(unproven(&bundle.proof().rule));
     }
+    findings.extend(bundle.warnings().iter().cloned());
     Report {
         outcome,
         index: Some(value.index),

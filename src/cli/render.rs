@@ -16,7 +16,7 @@ use crate::model::{Digest, Finding, Platform, Reference, RegistryReference, Repo
 use crate::node::HostPath;
 use crate::oci::{Platforms, collect};
 use crate::render::{DaemonSet, Namespace, PinnedImage, RenderError};
-use crate::trust::{self, Bundle, Evidence, Policy, Strength, Verified};
+use crate::trust::{self, Bundle, Circumstances, Evidence, Policy, Strength, Verified};
 
 /// Verifies an image and prints the Kubernetes manifest that installs it on every node.
 ///
@@ -139,9 +139,10 @@ fn verify(
     }
     platforms.sort();
     platforms.dedup();
+    let circumstances = Circumstances::wanted(SystemTime::now());
     let mut bundles = Vec::new();
     for platform in platforms {
-        let findings = match trust::verify(policy, name.as_ref(), evidence, &platform, SystemTime::now()) {
+        let findings = match trust::verify(policy, name.as_ref(), evidence, &platform, &circumstances) {
             Ok(bundle) => {
                 let other = arguments.owner.expect.and_then(|expected| trust::expect(&bundle, &expected));
                 let admitted = bundle.proof().strength == Strength::Admitted;

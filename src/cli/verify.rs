@@ -12,7 +12,7 @@ use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{Code, Digest, Finding, Platform, Reference};
 use crate::oci::{CollectError, Platforms, collect, read_layers};
-use crate::trust::{self, Policy, Proof, Strength};
+use crate::trust::{self, Circumstances, Policy, Proof, Strength};
 
 /// Asks whether a policy allows an image (check asks about this node).
 ///
@@ -104,7 +104,8 @@ fn decide(arguments: &Arguments, policy: &Policy, report: &mut Report) -> Result
         platforms.push(Platform::host());
     }
     for platform in platforms {
-        let decided = trust::verify(policy, name.as_ref(), &evidence, &platform, SystemTime::now());
+        let decided =
+            trust::verify(policy, name.as_ref(), &evidence, &platform, &Circumstances::wanted(SystemTime::now()));
         report.platforms.push(match decided {
             Ok(bundle) => {
                 let mut findings: Vec<_> =

@@ -73,6 +73,12 @@ impl Finding {
         self
     }
 
+    /// The same, as something that does not decide here.
+    #[must_use]
+    pub fn into_warning(self) -> Self {
+        Self { severity: Severity::Warning, ..self }
+    }
+
     /// Whether it decides.
     pub fn is_refusal(&self) -> bool {
         self.severity == Severity::Refusal

@@ -264,10 +264,11 @@ pub(super) fn not_installed() -> Finding {
 /// What today's policy says. At boot only a denial holds up a node: keys are retired while nodes are away.
 fn trust_findings(verdict: &Result<Verified<Bundle>, Vec<Finding>>, occasion: Occasion) -> Vec<Finding> {
     let refusals = match verdict {
-        Ok(verified) if verified.proof().strength == Strength::Proven => return Vec::new(),
         Ok(verified) => {
-            let message = format!("nothing is proven: rule `{}` only warns", visible(&verified.proof().rule));
-            return vec![Finding::warning(Code::Unproven, message)];
+            let rule = visible(&verified.proof().rule);
+            let unproven = (verified.proof().strength == Strength::Admitted)
+                .then(|| Finding::warning(Code::Unproven, format!("nothing is proven: rule `{rule}` only warns")));
+            return unproven.into_iter().chain(verified.warnings().iter().cloned()).collect();
         }
         Err(findings) => findings,
     };

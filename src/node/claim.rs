@@ -6,7 +6,7 @@ use super::receipt::{Journal, Receipt};
 use super::state::Reading;
 use crate::disk::DiskError;
 use crate::model::{Code, Digest, Finding, Repository};
-use crate::trust::{Bundle, Evidence, Verified, verify};
+use crate::trust::{Bundle, Circumstances, Evidence, Verified, verify};
 
 /// What a file of the state directory says was installed. Only its evidence can prove it.
 pub(super) struct Claim<'a> {
@@ -50,7 +50,8 @@ impl<'a> Claim<'a> {
         let evidence = Evidence::parse(bytes)
             .map_err(|error| none(format!("the evidence of the installed bundle cannot be read: {error}")))?;
         let name = question.name.or(self.repository);
-        let verified = verify(question.policy, name, &evidence, question.platform, question.now)?;
+        let circumstances = Circumstances::kept(question.now);
+        let verified = verify(question.policy, name, &evidence, question.platform, &circumstances)?;
         match verified.value().index {
             found if found == self.index => Ok(verified),
             found => {

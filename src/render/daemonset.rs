@@ -531,9 +531,10 @@ rules:
         let mut image = crate::trust::test_support::Image::of(&["linux/amd64"]);
         image.relink();
         let evidence = image.evidence();
-        let now = std::time::SystemTime::UNIX_EPOCH;
+        let circumstances = crate::trust::Circumstances::wanted(std::time::SystemTime::UNIX_EPOCH);
         let platform = "linux/amd64".parse().unwrap();
-        let bundle = crate::trust::verify(&given.policy, Some(&given.name), &evidence, &platform, now).unwrap();
+        let bundle =
+            crate::trust::verify(&given.policy, Some(&given.name), &evidence, &platform, &circumstances).unwrap();
         given.image = format!("ghcr.io/acme/cni:1@{}", evidence.root()).parse().unwrap();
         (given.bundles, given.evidence) = (vec![bundle], evidence);
         let yaml = given.daemon_set().to_yaml().unwrap();

@@ -3,11 +3,10 @@
 //! This is the only place where signatures are checked. Installing, verifying, checking at boot and rendering all
 //! come here with evidence of different origin.
 
-use std::time::SystemTime;
-
 use serde::Serialize;
 
 use super::chain::{self, Bundle};
+use super::circumstances::{Circumstances, Tenure};
 use super::evidence::{Evidence, EvidenceError};
 use super::policy::{Authority, Mode, Policy, Rule};
 use super::signature::{SignatureError, SigstoreBundle};
@@ -23,6 +22,7 @@ use crate::model::{Code, Digest, Finding, Platform, Repository, visible};
 pub struct Verified<T> {
     value: T,
     proof: Proof,
+    warnings: Vec<Finding>,
 }
 
 /// Why a value was accepted.
@@ -64,20 +64,26 @@ impl<T> Verified<T> {
         &self.proof
     }
 
+    /// What would have refused an image that the node does not keep yet: the callers' to show.
+    pub fn warnings(&self) -> &[Finding] {
+        &self.warnings
+    }
+
     /// A value that nobody verified, for the tests of what comes after.
     #[cfg(test)]
     pub(crate) fn for_test(value: T) -> Self {
         let policy = Digest::of(b"test policy");
         let proof =
             Proof { strength: Strength::Proven, rule: "test".to_owned(), authority: None, signed: None, policy };
-        Self { value, proof }
+        Self { value, proof, warnings: Vec::new() }
     }
 }
 
 /// Decides whether `policy` allows the image in `evidence` on `platform`, and walks its chain to every file.
 ///
 /// `name` is the repository that the image was asked for under, in the words of the node's owner; without one only a
-/// rule for `**` matches. `_now` is there for rules on age.
+/// rule for `**` matches. Of a bundle that the node [keeps](Tenure::Kept), a version below the rule's floor is a warning
+/// that the value carries; who signed it, its name, its chain and what the policy denies decide as they always do.
 ///
 /// # Errors
 /// The findings that refuse it, the decisive one first.
@@ -86,7 +92,7 @@ pub fn verify(
     name: Option<&Repository>,
     evidence: &Evidence,
     platform: &Platform,
-    _now: SystemTime,
+    circumstances: &Circumstances,
 ) -> Result<Verified<Bundle>, Vec<Finding>> {
     let Some(rule) = policy.rule(name) else {
         let message = match name {
@@ -108,7 +114,13 @@ pub fn verify(
     if let Some(finding) = denied(policy, &bundle) {
         return Err(vec![finding]);
     }
-    check_release(rule, &bundle).map_err(|finding| vec![finding])?;
+    check_name(rule, &bundle).map_err(|finding| vec![finding])?;
+    let mut warnings = Vec::new();
+    match (check_version(rule, &bundle), circumstances.tenure) {
+        (None, _) => {}
+        (Some(finding), Tenure::Wanted) => return Err(vec![finding]),
+        (Some(finding), Tenure::Kept) => warnings.push(finding.into_warning()),
+    }
 
     let signatures = Signatures::read(evidence, &bundle);
     let signed = signatures.find(&rule.authorities, COSIGN_SIGN);
@@ -153,7 +165,7 @@ pub fn verify(
         signed: signed.map(|(_, digest)| digest),
         policy: policy.digest(),
     };
-    Ok(Verified { value: bundle, proof })
+    Ok(Verified { value: bundle, proof, warnings })
 }
 
 /// Whether `key` made a statement of this type about `subject`: for comparing with images that are no bundles.
@@ -197,22 +209,26 @@ fn denied(policy: &Policy, bundle: &Bundle) -> Option<Finding> {
     Some(Finding::refusal(Code::DeniedByRule, format!("the policy denies {what} {digest}")))
 }
 
-fn check_release(rule: &Rule, bundle: &Bundle) -> Result<(), Finding> {
+/// Whether the rule accepts bundles of this name.
+fn check_name(rule: &Rule, bundle: &Bundle) -> Result<(), Finding> {
+    let name = &bundle.files.name;
+    if rule.bundles.is_empty() || rule.bundles.contains(name) {
+        return Ok(());
+    }
+    let allowed: Vec<_> = rule.bundles.iter().map(ToString::to_string).collect();
+    let message = format!("rule `{}` does not accept a bundle of this name", rule.name());
+    Err(Finding::refusal(Code::BundleNotAllowed, message).mismatch(allowed.join(", "), name))
+}
+
+/// What the rule's floor says against the version.
+fn check_version(rule: &Rule, bundle: &Bundle) -> Option<Finding> {
     let files = &bundle.files;
-    if !rule.bundles.is_empty() && !rule.bundles.contains(&files.name) {
-        let allowed: Vec<_> = rule.bundles.iter().map(ToString::to_string).collect();
-        let message = format!("rule `{}` does not accept a bundle of this name", rule.name());
-        return Err(Finding::refusal(Code::BundleNotAllowed, message).mismatch(allowed.join(", "), &files.name));
-    }
-    match &rule.min_version {
-        Some(floor) if files.version < *floor => {
-            let message = format!("bundle `{}` is older than rule `{}` allows", files.name, rule.name());
-            Err(Finding::refusal(Code::VersionBelowFloor, message)
-                .mismatch(format_args!("{floor} or newer"), &files.version)
-                .hint(format!("`minVersion: {}` in the policy would allow it", files.version)))
-        }
-        _ => Ok(()),
-    }
+    let floor = rule.min_version.as_ref().filter(|floor| files.version < **floor)?;
+    let message = format!("bundle `{}` is older than rule `{}` allows", files.name, rule.name());
+    let finding = Finding::refusal(Code::VersionBelowFloor, message)
+        .mismatch(format_args!("{floor} or newer"), &files.version)
+        .hint(format!("`minVersion: {}` in the policy would allow it", files.version));
+    Some(finding)
 }
 
 /// The signature documents of an image, parsed once.

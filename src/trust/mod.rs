@@ -1,9 +1,10 @@
 //! Who may say what a node runs: policies, signatures, evidence, and the one routine that decides.
 //!
-//! Pure: bytes, a policy and the time in, a [`Verified`] bundle or findings out. Nothing here opens a file, and no
+//! Pure: bytes, a policy and the circumstances in, a [`Verified`] bundle or findings out. Nothing here opens a file, and no
 //! other module looks at a signature.
 
 mod chain;
+mod circumstances;
 mod evaluate;
 mod evidence;
 mod glob;
@@ -14,6 +15,7 @@ mod statement;
 pub(crate) mod test_support;
 
 pub use chain::Bundle;
+pub use circumstances::{Circumstances, Tenure};
 #[cfg(test)]
 pub(crate) use evaluate::is_signed;
 pub use evaluate::{Proof, Strength, Verified, expect, keep, verify};

@@ -12,7 +12,7 @@ use crate::node::staged::Staged;
 use crate::node::test_support::stage_files;
 use crate::node::test_support::{bundle, manifest};
 use crate::trust::test_support::{Image, Signer, policy};
-use crate::trust::verify;
+use crate::trust::{Circumstances, verify};
 
 const BIN: &str = "/opt/cni/bin";
 
@@ -331,7 +331,8 @@ fn a_report_serializes_as_its_sample() {
 /// Installs a signed image of one empty plugin, the way the command does.
 fn install(host: &Path, image: &Image, policy: &Policy) {
     let (platform, name) = ("linux/amd64".parse().unwrap(), "ghcr.io/acme/cni".parse().unwrap());
-    let verified = verify(policy, Some(&name), &image.evidence(), &platform, SystemTime::UNIX_EPOCH).unwrap();
+    let circumstances = Circumstances::wanted(SystemTime::UNIX_EPOCH);
+    let verified = verify(policy, Some(&name), &image.evidence(), &platform, &circumstances).unwrap();
     let staged = tempfile::tempdir().unwrap();
     stage_files(staged.path(), &verified.value().files, &[("bridge", b"")]);
     let root = Root::open(host).unwrap();
@@ -372,12 +373,16 @@ fn a_check_repeats_the_proof_with_the_policy_of_today() {
             patience: Duration::ZERO,
         };
         let report = check(&root, &question).unwrap();
+        let no = report.findings.iter().any(|finding| finding.code != Code::VersionBelowFloor);
+        assert_eq!(report.is_good(), !no);
         report.findings.iter().map(|finding| finding.code).collect::<Vec<_>>()
     };
     let trusted = policy(&signer, "");
     assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::NotInstalled]);
     install(host.path(), &image, &trusted);
     assert_eq!(codes_of(&trusted, "linux/amd64"), []);
+    // The bundle's version is 1.2.3: below a floor that came later, and still what the node keeps.
+    assert_eq!(codes_of(&policy(&signer, "    minVersion: 2.0.0\n"), "linux/amd64"), [Code::VersionBelowFloor]);
     assert_eq!(codes_of(&policy(&other, ""), "linux/amd64"), [Code::NoLongerTrusted, Code::SignerNotAllowed]);
     let denied = policy(&signer, &format!("deny: [\"{}\"]\n", image.index_digest()));
     assert_eq!(codes_of(&denied, "linux/amd64"), [Code::NoLongerTrusted, Code::DeniedByRule]);

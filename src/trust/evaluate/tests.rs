@@ -1,13 +1,18 @@
 //! Decisions over small images, each refusal beside what is accepted.
 
+use std::time::SystemTime;
+
 use super::*;
 use crate::model::media_type;
 use crate::trust::Statement;
 use crate::trust::test_support::{Image, Signer, policy};
 
+const WANTED: Circumstances = Circumstances { now: SystemTime::UNIX_EPOCH, tenure: Tenure::Wanted };
+const KEPT: Circumstances = Circumstances { tenure: Tenure::Kept, ..WANTED };
+
 fn decide(image: &Image, policy: &Policy, platform: &str) -> Result<Verified<Bundle>, Vec<Code>> {
     let name = "ghcr.io/acme/cni".parse().unwrap();
-    verify(policy, Some(&name), &image.evidence(), &platform.parse().unwrap(), SystemTime::UNIX_EPOCH)
+    verify(policy, Some(&name), &image.evidence(), &platform.parse().unwrap(), &WANTED)
         .map_err(|findings| findings.iter().map(|finding| finding.code).collect())
 }
 
@@ -171,6 +176,38 @@ fn rules_limit_name_version_and_digest() {
 }
 
 #[test]
+fn what_the_node_keeps_is_warned_of_a_floor_and_refused_for_all_else() {
+    let (signer, other) = (Signer::new(), Signer::new());
+    let mut image = Image::of(&["linux/amd64"]);
+    image.sign(&signer, image.index_digest());
+    let denied = format!("deny: [\"{}\"]\n", image.index_digest());
+    let name = "ghcr.io/acme/cni".parse().unwrap();
+    let ask = |policy: &Policy, circumstances| {
+        let codes = |findings: &[Finding]| findings.iter().map(|finding| finding.code).collect::<Vec<_>>();
+        verify(policy, Some(&name), &image.evidence(), &"linux/amd64".parse().unwrap(), circumstances)
+            .map(|bundle| {
+                assert!(!bundle.warnings().iter().any(Finding::is_refusal));
+                assert_eq!(bundle.proof().strength, Strength::Proven);
+                codes(bundle.warnings())
+            })
+            .map_err(|findings| codes(&findings))
+    };
+    let refused = |code| (Err(vec![code]), Err(vec![code]));
+    for (signer, rule, (wanted, kept)) in [
+        (&signer, "    minVersion: 1.2.3\n", (Ok(vec![]), Ok(vec![]))),
+        (&signer, "    minVersion: 1.2.4\n", (Err(vec![Code::VersionBelowFloor]), Ok(vec![Code::VersionBelowFloor]))),
+        (&signer, "    minVersion: 1.2.4\n    bundles: [other]\n", refused(Code::BundleNotAllowed)),
+        (&signer, denied.as_str(), refused(Code::DeniedByRule)),
+        (&signer, "    attestations: [{name: sbom, predicateType: spdxjson}]\n", refused(Code::NoSignature)),
+        (&other, "", refused(Code::SignerNotAllowed)),
+    ] {
+        let policy = policy(signer, rule);
+        assert_eq!(ask(&policy, &WANTED), wanted, "{rule}");
+        assert_eq!(ask(&policy, &KEPT), kept, "{rule}");
+    }
+}
+
+#[test]
 fn a_warning_rule_admits_and_never_proves() {
     let signer = Signer::new();
     let image = Image::of(&["linux/amd64"]);
@@ -184,7 +221,7 @@ fn only_everything_matches_an_image_without_a_name() {
     let mut image = Image::of(&["linux/amd64"]);
     image.sign(&signer, image.index_digest());
     let decide = |policy: &Policy| {
-        verify(policy, None, &image.evidence(), &"linux/amd64".parse().unwrap(), SystemTime::UNIX_EPOCH)
+        verify(policy, None, &image.evidence(), &"linux/amd64".parse().unwrap(), &WANTED)
             .map_err(|findings| findings[0].code)
             .map(|bundle| bundle.proof().rule.clone())
     };
