@@ -6,6 +6,7 @@
 mod apply;
 mod check;
 mod claim;
+pub mod cni;
 mod confine;
 mod decide;
 mod error;
