@@ -187,7 +187,11 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
     check_apart(&root, &arguments.node.state_dir, &arguments.bin_dir).map_err(answer)?;
     let wishes = wishes(arguments)?;
     let look = |state: Option<&crate::node::Reading>| -> Result<Observed, NodeError> {
-        observe(&root, state, &arguments.bin_dir, &bundle.value().files.plugins)
+        let mut observed = observe(&root, state, &arguments.bin_dir, &bundle.value().files.plugins)?;
+        if arguments.prune {
+            observed.in_use = NodeArguments::in_use(&root)?;
+        }
+        Ok(observed)
     };
     if arguments.dry_run {
         let state = State::open(&root, &arguments.node.state_dir).map_err(answer)?;

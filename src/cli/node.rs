@@ -8,7 +8,7 @@ use super::policy::{Kept, classify, load_policy};
 use super::terminal::Failure;
 use crate::disk::DiskError;
 use crate::model::{Code, Finding};
-use crate::node::{HostPath, InUse, NodeError, Root};
+use crate::node::{Attachments, CacheDirectories, HostPath, NodeError, Root, attachments};
 use crate::trust::Policy;
 
 /// The file in the policy directory.
@@ -40,8 +40,8 @@ impl NodeArguments {
     }
 
     /// Who needs which plugin.
-    pub(super) fn in_use(&self, _root: &Root) -> Result<InUse, NodeError> {
-        Ok(InUse::default())
+    pub(super) fn in_use(root: &Root) -> Result<Attachments, NodeError> {
+        attachments(root, &CacheDirectories::default())
     }
 
     /// Where the watch says whether the node is ready: `ready` in the state directory.

@@ -101,7 +101,7 @@ fn attempt(arguments: &Arguments) -> Result<Result<Restored, Vec<Finding>>, Fail
         Err(finding) => return Ok(Err(vec![finding])),
     };
     let root = arguments.node.open_root()?;
-    let in_use = if arguments.prune { arguments.node.in_use(&root)? } else { Default::default() };
+    let in_use = if arguments.prune { NodeArguments::in_use(&root)? } else { Default::default() };
     let question = Question {
         state: &arguments.node.state_dir,
         policy: &policy,

@@ -75,7 +75,7 @@ fn attempt(arguments: &Arguments) -> Result<Report, NodeError> {
     let mut paths: Vec<HostPath> = receipt.iter().flat_map(|receipt| receipt.directories.keys()).cloned().collect();
     paths.extend(arguments.bin_dir.iter().cloned());
     let mut observed = observe(&root, Some(&writing), &paths, &[])?;
-    observed.in_use = arguments.node.in_use(&root)?;
+    observed.in_use = NodeArguments::in_use(&root)?;
     let force = if arguments.force { Force::Yes } else { Force::No };
     let uninstallation = Uninstallation::decide(&observed, force).map_err(NodeError::Refused)?;
     let outcome = if arguments.dry_run { Outcome::Planned } else { Outcome::Uninstalled };

@@ -177,6 +177,7 @@ codes! {
     RolledBack "rolled-back" "The node's owner went back from this release; it is not installed again by itself."
     InUse "in-use" "A plugin is still needed to take down attachments of pods."
     OriginalLost "original-lost" "The copy of somebody else's file that was replaced is gone or altered."
+    AttachmentUnknown "attachment-unknown" "A runtime remembers an attachment in a way that does not say which plugins it needs."
     NotInBundle "not-in-bundle" "A plugin was asked for by name, and the bundle does not have it."
 }
 

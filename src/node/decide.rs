@@ -330,7 +330,7 @@ fn leave(observed: &Observed, wishes: &Wishes, directory: &HostPath, name: &Plug
     match removal(directory, name, file, seen.found(name)) {
         Removal::Nothing => Leave::Gone,
         Removal::Theirs => stay("was changed by somebody else, who keeps it"),
-        Removal::Step(step) => match observed.in_use.refusal(directory, name) {
+        Removal::Step(step) => match observed.in_use.against_removal(directory, name) {
             Some(finding) => Leave::Stay(Finding { severity: Severity::Warning, ..finding }),
             None => Leave::Remove(step),
         },

@@ -1,54 +1,42 @@
-//! Who still needs which plugin: a plugin that is gone breaks DEL, and then a pod cannot end.
+//! What attachments say against the removal of a plugin: without it, DEL fails and a pod cannot end. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
-
+use super::attachments::Attachments;
 use super::root::HostPath;
-use crate::model::{Code, Finding, PluginName, visible};
+use crate::model::{Code, Finding, PluginName};
 
-/// How many users a finding names.
+/// How many attachments a finding names.
 const NAMED: usize = 3;
 
-/// The plugins that live attachments need.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct InUse {
-    users: BTreeMap<PluginName, BTreeSet<String>>,
-    unreadable: BTreeSet<String>,
-}
-
-impl InUse {
-    /// Says that `user`, in the words of a message ("container 1f2e… on network `front`"), needs a plugin.
-    pub fn add(&mut self, plugin: PluginName, user: String) {
-        self.users.entry(plugin).or_default().insert(user);
-    }
-
-    /// Says that a file that records an attachment cannot be read: it may need anything.
-    pub fn add_unreadable(&mut self, file: String) {
-        self.unreadable.insert(file);
-    }
-
+impl Attachments {
     /// Why the plugin must stay; nothing, where nobody needs it.
-    pub fn refusal(&self, directory: &HostPath, name: &PluginName) -> Option<Finding> {
+    pub(super) fn against_removal(&self, directory: &HostPath, name: &PluginName) -> Option<Finding> {
         let place = format!("`{directory}/{name}`");
-        if let Some(users) = self.users.get(name) {
-            let message = format!("{place} is needed to take down {} attachments", users.len());
+        let users = self.of(name);
+        if !users.is_empty() {
+            let message = format!("{place} is needed to take down {}", count(users.len()));
+            let found = list(users.iter().map(ToString::to_string));
             return Some(
                 Finding::refusal(Code::InUse, message)
-                    .mismatch("no attachment that needs it", list(users))
+                    .mismatch("no attachment that needs it", found)
                     .hint("end these pods first; without the plugin they cannot be deleted"),
             );
         }
-        (!self.unreadable.is_empty()).then(|| {
-            let message = format!("{place} may be needed: records of attachments cannot be read");
+        (!self.unknown.is_empty()).then(|| {
+            let message = format!("{place} may be needed: not every record of an attachment can be read");
             Finding::refusal(Code::InUse, message)
-                .mismatch("records that can be read", list(&self.unreadable))
-                .hint("look at these files; remove those that no pod needs")
+                .mismatch("records that can be read", list(self.unknown.iter().map(|finding| finding.message.clone())))
+                .hint("look at these records; remove those that no pod needs")
         })
     }
 }
 
-fn list(names: &BTreeSet<String>) -> String {
-    let shown: Vec<_> = names.iter().take(NAMED).map(|name| visible(name).into_owned()).collect();
-    match names.len().saturating_sub(NAMED) {
+fn count(users: usize) -> String {
+    if users == 1 { "1 attachment".to_owned() } else { format!("{users} attachments") }
+}
+
+fn list(mut names: impl ExactSizeIterator<Item = String>) -> String {
+    let shown: Vec<_> = names.by_ref().take(NAMED).collect();
+    match names.len() {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
     }
@@ -57,22 +45,28 @@ fn list(names: &BTreeSet<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::attachments::Attachment;
 
     #[test]
     fn says_who_needs_a_plugin_and_stays_short() {
-        let mut in_use = InUse::default();
+        let mut attachments = Attachments::default();
         let (directory, name): (HostPath, PluginName) = (HostPath::default_bin_directory(), "macvlan".parse().unwrap());
-        assert_eq!(in_use.refusal(&directory, &name), None);
-        for number in 0..5 {
-            in_use.add(name.clone(), format!("container {number}"));
-        }
-        let finding = in_use.refusal(&directory, &name).unwrap();
+        assert_eq!(attachments.against_removal(&directory, &name), None);
+        let users = (0..5).map(|number| Attachment {
+            container: number.to_string(),
+            network: "front".to_owned(),
+            interface: None,
+        });
+        attachments.needed.insert(name.clone(), users.collect());
+        let finding = attachments.against_removal(&directory, &name).unwrap();
         assert_eq!(finding.message, "`/opt/cni/bin/macvlan` is needed to take down 5 attachments");
-        assert_eq!(finding.found.as_deref(), Some("container 0, container 1, container 2 and 2 more"));
+        let found = "container `0` in network `front`, container `1` in network `front`, container `2` in network \
+                     `front` and 2 more";
+        assert_eq!(finding.found.as_deref(), Some(found));
         let other = "vlan".parse().unwrap();
-        assert_eq!(in_use.refusal(&directory, &other), None);
-        in_use.add_unreadable("/var/lib/cni/results/x\n".to_owned());
-        let finding = in_use.refusal(&directory, &other).unwrap();
-        assert_eq!(finding.found.as_deref(), Some("/var/lib/cni/results/x\\u{a}"));
+        assert_eq!(attachments.against_removal(&directory, &other), None);
+        attachments.unknown.push(Finding::refusal(Code::InUse, "`x` cannot be read"));
+        let finding = attachments.against_removal(&directory, &other).unwrap();
+        assert_eq!(finding.found.as_deref(), Some("`x` cannot be read"));
     }
 }

@@ -4,6 +4,7 @@
 //! it takes the plan of a verified bundle and the lock of the state directory.
 
 mod apply;
+mod attachments;
 mod check;
 mod claim;
 pub mod cni;
@@ -32,11 +33,11 @@ mod uninstall;
 mod watch;
 
 pub use apply::{Action, KeptPolicy, Progress, Record, apply, uninstall};
+pub use attachments::{Attachment, Attachments, CacheDirectories, attachments};
 pub use check::{Condition, Installed, Occasion, PluginReport, Question, Report, check};
 pub use decide::{ForeignRule, Leftovers, Present, Wishes, plan};
 pub use error::NodeError;
 pub use generation::{MAX_GENERATIONS, Past};
-pub use in_use::InUse;
 pub use layer::Layer;
 pub use observe::{Found, Observed, ObservedDirectory, check_apart, observe};
 pub use payload::{Payload, Take};

@@ -6,9 +6,9 @@ use std::sync::Mutex;
 
 use serde::Serialize;
 
+use super::attachments::Attachments;
 use super::error::NodeError;
 use super::generation::Past;
-use super::in_use::InUse;
 use super::receipt::{Journal, Receipt};
 use super::root::{HostPath, Root};
 use super::state::Reading;
@@ -35,7 +35,7 @@ pub struct Observed {
     /// The originals that are kept.
     pub originals: BTreeSet<Digest>,
     /// Who needs which plugin: nothing that is in use is removed.
-    pub in_use: InUse,
+    pub in_use: Attachments,
 }
 
 /// One plugin directory.
@@ -107,7 +107,7 @@ pub fn observe(
         directories.push(observe_directory(root, path, names)?);
     }
     let originals = state.map(Reading::originals_kept).transpose()?.unwrap_or_default();
-    Ok(Observed { directories, receipt, journal, past, originals, in_use: InUse::default() })
+    Ok(Observed { directories, receipt, journal, past, originals, in_use: Attachments::default() })
 }
 
 /// Refuses two names for one plugin directory, and a plugin directory that is the state directory: what is staged, kept

@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use super::apply::{Progress, Record, apply};
+use super::attachments::Attachments;
 use super::check::{Question, not_installed};
 use super::claim::Claim;
 use super::decide::{ForeignRule, Leftovers, Wishes, plan};
 use super::error::NodeError;
 use super::generation::MAX_GENERATIONS;
-use super::in_use::InUse;
 use super::observe::{Observed, observe};
 use super::plan::Step;
 use super::receipt::{Receipt, RolledBack};
@@ -66,7 +66,7 @@ pub struct Back<'a> {
     /// What happens to plugins that the earlier generation lacks.
     pub leftovers: Leftovers,
     /// Who needs which plugin.
-    pub in_use: &'a InUse,
+    pub in_use: &'a Attachments,
     /// How many generations are kept.
     pub generations: u8,
 }

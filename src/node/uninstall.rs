@@ -46,7 +46,7 @@ impl Uninstallation {
                     all.notes.push(Finding::note(Code::ForeignKept, message));
                 }
                 Removal::Step(mut step) => {
-                    match observed.in_use.refusal(&directory, &name) {
+                    match observed.in_use.against_removal(&directory, &name) {
                         Some(finding) if force == Force::No => refusals.push(finding),
                         _ => {}
                     }

@@ -5,6 +5,8 @@
 //!
 //! [`PluginName`]: crate::model::PluginName
 
+mod cache;
 mod config;
 
+pub use cache::{CACHE_LIMIT, CacheEntry, parse_multus_cache, parse_result_cache};
 pub use config::{CONFIG_LIMIT, ConfigError, Form, Need, Network, Problem, Role, parse_config};
