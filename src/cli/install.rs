@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
-use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -11,19 +10,20 @@ use std::time::{Duration, SystemTime};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::image::{self, Image, OwnerArguments};
+use super::image::OwnerArguments;
 use super::node::NodeArguments;
 use super::policy::PolicyArguments;
+use super::proof::{Judge, Origin, Place, Stop, answer, prove};
 use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use super::verify::unproven;
-use crate::model::{Code, Digest, Finding, Platform, PluginName, Reference, Repository, visible};
+use crate::model::{Code, Digest, Finding, Platform, PluginName, Reference, visible};
 use crate::node::{
-    ForeignRule, KeptPolicy, Layer, Leftovers, MAX_GENERATIONS, NodeError, Observed, Occasion, Payload, Plan, Present,
-    Question, Record, Refusal, RolledBack, Staged, State, Step, Wishes, apply, check, check_apart, observe, plan,
+    ForeignRule, HostPath, KeptPolicy, Layer, Leftovers, MAX_GENERATIONS, NodeError, Observed, Occasion, Payload, Plan,
+    Present, Question, Record, Refusal, RolledBack, Root, State, Step, Wishes, apply, check, check_apart, observe,
+    plan,
 };
-use crate::oci::{CollectError, OciError, Platforms, collect};
-use crate::trust::{self, Bundle, Circumstances, Evidence, Policy, Proof, Strength, Verified};
+use crate::trust::{self, Bundle, Policy, Proof, Strength, Verified};
 
 /// How long an installation waits for another one.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
@@ -125,12 +125,6 @@ enum Outcome {
     Kept,
 }
 
-/// Where the files come from.
-enum Origin {
-    Image(Image),
-    Directory(Staged),
-}
-
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let policy = match arguments.policy.load(None)? {
@@ -147,43 +141,25 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     }
 }
 
-/// Why an installation went no further.
-enum Stop {
-    Refused(Vec<Finding>),
-    Failed(Failure),
-}
-
-impl<E: Into<Failure>> From<E> for Stop {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
-/// Bytes that are not the promised ones are an answer; a place that cannot be read is not.
-fn read(error: OciError) -> Stop {
-    match error.finding() {
-        Some(finding) => Stop::Refused(vec![finding]),
-        None => Stop::Failed(error.into()),
-    }
-}
-
-/// A refusal of the node module is an answer; everything else is a failure.
-fn answer(error: NodeError) -> Stop {
-    match error.into_findings() {
-        Ok(findings) => Stop::Refused(findings),
-        Err(error) => Stop::Failed(error.into()),
-    }
-}
-
 fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
     check_paths(arguments).map_err(Stop::Failed)?;
     let name = arguments.owner.name(arguments.reference.as_ref());
-    let circumstances = Circumstances::wanted(SystemTime::now());
-    let (origin, bundle, evidence) = prove(arguments, policy, name.as_ref(), &circumstances)?;
+    let root = arguments.node.open_root()?;
+    let judge = Judge {
+        policy,
+        name: name.as_ref(),
+        now: SystemTime::now(),
+        kept: kept_releases(&root, &arguments.node.state_dir),
+    };
+    let place = Place {
+        reference: arguments.reference.as_ref(),
+        directory: arguments.from.as_deref(),
+        evidence: &arguments.evidence,
+    };
+    let (origin, bundle, evidence) = prove(&place, &judge)?;
     if let Some(finding) = arguments.owner.expect.and_then(|expected| trust::expect(&bundle, &expected)) {
         return Err(Stop::Refused(vec![finding]));
     }
-    let root = arguments.node.open_root()?;
     check_apart(&root, &arguments.node.state_dir, &arguments.bin_dir).map_err(answer)?;
     let wishes = wishes(arguments)?;
     let look = |state: Option<&crate::node::Reading>| -> Result<Observed, NodeError> {
@@ -200,8 +176,20 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
         let plan = plan(&bundle, &observed, &wishes).map_err(Stop::Refused)?;
         return Ok(report(Outcome::Planned, &bundle, &plan));
     }
-    let state = State::open_or_create(&root, &arguments.node.state_dir).map_err(answer)?;
-    let writing = state.write(LOCK_TIMEOUT).map_err(answer)?;
+    let open = || State::open_or_create(&root, &arguments.node.state_dir);
+    let spool = open().map_err(answer)?;
+    let mut payload: Box<dyn Payload + '_> = match origin {
+        Origin::Image(ref image) => {
+            let mut layer = Layer::new(image.source.as_ref(), &bundle.value().plugin_layer, spool.spool());
+            if is_news(open().map_err(answer)?, bundle.value()).map_err(answer)? {
+                // Before the lock: a slow registry shall not keep a check or a boot waiting.
+                layer.fetch(&bundle.value().files).map_err(answer)?;
+            }
+            Box::new(layer)
+        }
+        Origin::Directory(staged) => Box::new(staged),
+    };
+    let writing = open().and_then(|state| state.write(LOCK_TIMEOUT)).map_err(answer)?;
     let observed = look(Some(&writing)).map_err(answer)?;
     let rolled_back = writing.rolled_back().map_err(answer)?;
     if let Some(finding) = rolled_back.as_ref().and_then(|record| unwanted(record, &bundle, &observed, arguments)) {
@@ -215,11 +203,6 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
         generations: arguments.generations,
         repository: name.as_ref(),
     };
-    let layer = &bundle.value().plugin_layer;
-    let mut payload: Box<dyn Payload + '_> = match origin {
-        Origin::Image(ref image) => Box::new(Layer::new(image.source.as_ref(), layer, writing.spool())),
-        Origin::Directory(staged) => Box::new(staged),
-    };
     let mut go_on = |_: &_| ControlFlow::Continue(());
     apply(&root, &writing, &plan, payload.as_mut(), &record, &mut go_on).map_err(answer)?;
     if rolled_back.is_some() && observed.receipt.is_none_or(|receipt| receipt.index != bundle.value().index) {
@@ -227,6 +210,29 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
         writing.remove_rolled_back().map_err(answer)?;
     }
     Ok(report(Outcome::Installed, &bundle, &plan))
+}
+
+/// The releases that the node keeps. A state that cannot be read keeps none; what is wrong with it is said when the
+/// installation needs it.
+fn kept_releases(root: &Root, state: &HostPath) -> BTreeSet<Digest> {
+    let read = || -> Result<BTreeSet<Digest>, NodeError> {
+        let Some(state) = State::open(root, state)? else { return Ok(BTreeSet::new()) };
+        let reading = state.read(LOCK_TIMEOUT)?;
+        let (present, past) = (reading.receipt()?, reading.past()?);
+        Ok(present.iter().chain(&past.receipts).map(|receipt| receipt.index).collect())
+    };
+    read().unwrap_or_default()
+}
+
+/// Whether it is another release than the present one, and one whose files the node does not have. Nothing depends on
+/// the answer but when the layer is fetched.
+fn is_news(state: State, bundle: &Bundle) -> Result<bool, NodeError> {
+    let reading = state.read(LOCK_TIMEOUT)?;
+    if reading.receipt().ok().flatten().is_some_and(|receipt| receipt.index == bundle.index) {
+        return Ok(false);
+    }
+    let files = bundle.files.plugins.iter().map(|file| (file.digest, file.size, &file.name));
+    Ok(!reading.without_copy(files)?.is_empty())
 }
 
 /// A runtime calls any file of a plugin directory, and the state directory is swept: neither may lie in the other.
@@ -309,93 +315,12 @@ fn only(names: &[PluginName]) -> Option<BTreeSet<PluginName>> {
     (!names.is_empty()).then(|| names.iter().cloned().collect())
 }
 
-/// Finds the evidence for what is to be installed, and asks the policy.
-fn prove(
-    arguments: &Arguments,
-    policy: &Policy,
-    name: Option<&Repository>,
-    circumstances: &Circumstances,
-) -> Result<(Origin, Verified<Bundle>, Evidence), Stop> {
-    let platform = Platform::host();
-    match (&arguments.reference, &arguments.from) {
-        (Some(reference), _) => {
-            let image = image::open(reference).map_err(read)?;
-            let collected =
-                collect(image.source.as_ref(), &image.root, Platforms::asked(Some(&platform)), &policy.needs());
-            let evidence = collected.map_err(|error| match error {
-                CollectError::Oci(error) => read(error),
-                other => Stop::Failed(other.into()),
-            })?;
-            let bundle = trust::verify(policy, name, &evidence, &platform, circumstances).map_err(Stop::Refused)?;
-            Ok((Origin::Image(image), bundle, evidence))
-        }
-        (None, Some(directory)) => {
-            let staged = Staged::open(directory)?;
-            let wanted = Digest::of(&staged.bundle_json().map_err(answer)?);
-            let mut refusals = Vec::new();
-            let inside = staged.evidence().map_err(answer)?;
-            for bytes in load_all(&arguments.evidence).map_err(Stop::Failed)?.into_iter().chain(inside) {
-                // Evidence may come from anywhere, so what cannot be read is somebody else's.
-                let Ok(evidence) = Evidence::parse(&bytes) else { continue };
-                if evidence.document(&wanted).is_none() {
-                    continue;
-                }
-                match trust::verify(policy, name, &evidence, &platform, circumstances) {
-                    Ok(bundle) if bundle.value().manifest_json == wanted => {
-                        return Ok((Origin::Directory(staged), bundle, evidence));
-                    }
-                    Ok(_) => {}
-                    Err(findings) => refusals = findings,
-                }
-            }
-            if refusals.is_empty() {
-                let message = format!("no evidence ends in the staged bundle.json, {wanted}");
-                refusals.push(
-                    Finding::refusal(Code::NoEvidence, message)
-                        .hint("write it where the image is: cnister evidence REF -o FILE, then --evidence FILE"),
-                );
-            }
-            Err(Stop::Refused(refusals))
-        }
-        (None, None) => Err(Stop::Failed(Failure::request("there is nothing to install; name a REF or --from DIR"))),
-    }
-}
-
-/// Reads evidence files, and those in directories of them, up to the length that evidence may have.
-fn load_all(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
-    let mut found = Vec::new();
-    for path in paths {
-        let cannot = |error| Failure::could_not(format!("cannot read evidence `{}`: {error}", path.display()));
-        if path.is_dir() {
-            let entries = fs::read_dir(path).map_err(cannot)?.collect::<Result<Vec<_>, _>>().map_err(cannot)?;
-            let mut files: Vec<_> = entries.into_iter().map(|entry| entry.path()).collect();
-            // A ConfigMap's directory also holds links to its own past versions, which are directories.
-            files.retain(|path| path.is_file());
-            files.sort();
-            for file in files {
-                found.push(load(&file).map_err(cannot)?);
-            }
-        } else {
-            found.push(load(path).map_err(cannot)?);
-        }
-    }
-    Ok(found)
-}
-
-fn load(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    // One byte past the limit: the parser then says that it is too long.
-    fs::File::open(path)?.take(Evidence::LIMIT as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 fn report(outcome: Outcome, bundle: &Verified<Bundle>, plan: &Plan<'_>) -> Report {
     let value = bundle.value();
     let mut findings: Vec<Finding> = plan.notes().to_vec();
     if bundle.proof().strength == Strength::Admitted && findings.iter().all(|finding| finding.code != Code::Unproven) {
         findings.push(unproven(&bundle.proof().rule));
     }
-    findings.extend(bundle.warnings().iter().cloned());
     Report {
         outcome,
         index: Some(value.index),

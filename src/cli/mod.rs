@@ -21,6 +21,7 @@ mod node;
 #[cfg(feature = "publish")]
 mod password;
 mod policy;
+mod proof;
 #[cfg(feature = "publish")]
 mod pull;
 #[cfg(feature = "publish")]

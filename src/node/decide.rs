@@ -91,6 +91,7 @@ pub fn plan<'v>(bundle: &'v Verified<Bundle>, observed: &Observed, wishes: &Wish
         let message = format!("nothing is proven: rule `{}` only warns", visible(&bundle.proof().rule));
         plan.notes.push(Finding::warning(Code::Unproven, message));
     }
+    plan.notes.extend(bundle.warnings().iter().cloned());
     for directory in &observed.directories {
         let mut steps = Vec::new();
         for file in files.plugins.iter().filter(|file| wants(wishes, directory, file, observed)) {

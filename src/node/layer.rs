@@ -24,12 +24,19 @@ pub struct Layer<'a> {
     source: &'a dyn Source,
     descriptor: &'a Descriptor,
     spool: &'a Directory,
+    fetched: Option<File>,
 }
 
 impl<'a> Layer<'a> {
     /// Takes the layer that `descriptor` names in `source`; `spool` is a directory that nobody else may write.
     pub fn new(source: &'a dyn Source, descriptor: &'a Descriptor, spool: &'a Directory) -> Self {
-        Self { source, descriptor, spool }
+        Self { source, descriptor, spool, fetched: None }
+    }
+
+    /// Fetches the compressed layer now rather than when it is read.
+    pub fn fetch(&mut self, files: &FileManifest) -> Result<(), NodeError> {
+        self.fetched = Some(self.spool(archive::longest(files))?);
+        Ok(())
     }
 
     /// Copies the compressed layer to an unnamed file and checks it.
@@ -81,7 +88,8 @@ impl Payload for Layer<'_> {
                 .mismatch(format_args!("{} with +zstd, +gzip or nothing", media_type::LAYER), visible(media_type))
         })?;
         let limit = archive::longest(files);
-        let spooled = BufReader::with_capacity(128 * 1024, self.spool(limit)?);
+        let fetched = self.fetched.take().map_or_else(|| self.spool(limit), Ok)?;
+        let spooled = BufReader::with_capacity(128 * 1024, fetched);
         let origin = format!("the plugin layer from {}", self.source.origin());
         let mut seen = BTreeSet::new();
         archive::read(compression, spooled, limit, files.diff_id, |entry| match entry {

@@ -77,6 +77,11 @@ impl State {
         }
     }
 
+    /// The directory itself, for files that never get a name: those need no lock.
+    pub fn spool(&self) -> &Directory {
+        &self.directory
+    }
+
     /// Waits for the lock, and holds it against everybody who changes the state.
     pub fn read(self, timeout: Duration) -> Result<Reading, NodeError> {
         let lock = Lock::shared(&self.directory, LOCK, timeout)?;
@@ -160,11 +165,6 @@ impl Deref for Writing {
 }
 
 impl Writing {
-    /// The directory itself, for files that never get a name.
-    pub fn spool(&self) -> &Directory {
-        &self.directory
-    }
-
     /// Writes a receipt that counts when it is published; `None` where the present one says the same.
     pub fn prepare_receipt(&self, receipt: &Receipt) -> Result<Option<Prepared>, NodeError> {
         if self.receipt().ok().flatten().as_ref() == Some(receipt) {

@@ -1,0 +1,65 @@
+//! A node over time: generations, rollback, repair from the local store, prune, uninstall, and a state that somebody
+//! damaged.
+
+#![cfg(all(feature = "publish", target_os = "linux", target_arch = "x86_64"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and says what it skips"
+)]
+
+#[path = "support/forge.rs"]
+mod forge;
+#[path = "crash/node.rs"]
+#[allow(dead_code, reason = "the crash tests use more of it")]
+mod node;
+#[path = "support/plugin.rs"]
+mod plugin;
+#[path = "support/release.rs"]
+mod release;
+#[path = "generations/removal.rs"]
+mod removal;
+#[path = "generations/rollback.rs"]
+mod rollback;
+#[path = "generations/state.rs"]
+mod state;
+mod support;
+
+use std::fs;
+
+use release::Release;
+use support::{Run, Scene};
+
+/// A node with `first` installed and `second` over it, whose images are gone: whatever comes back comes from the node.
+fn upgraded(scene: &Scene) -> (Release, Release) {
+    let first = Release::new(scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);
+    let second = Release::new(scene, "b", "1.1.0", &["bridge", "macvlan", "vlan"], 0);
+    node::new(scene);
+    scene.must(&first.words_for_staged());
+    scene.must(&second.words_for_layout());
+    (first, second)
+}
+
+fn take_images_away(scene: &Scene) {
+    for name in ["layout-a", "layout-b", "staged-a", "staged-b", "image-a", "image-b"] {
+        drop(fs::remove_dir_all(scene.at(name)));
+    }
+}
+
+/// The plugins with these bytes, by the release that they are of.
+fn of_release(scene: &Scene, release: &Release) -> Vec<String> {
+    let has = |name: &str| fs::read(scene.at(node::BIN).join(name)).ok();
+    release
+        .files
+        .iter()
+        .filter(|(name, bytes)| has(name).as_ref() == Some(bytes))
+        .map(|(name, _)| (*name).into())
+        .collect()
+}
+
+fn assert_refused(run: &Run, code: &str) {
+    assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
+    assert!(run.stdout.contains(&format!("no: {code}: ")), "{code}: {}", run.stdout);
+}

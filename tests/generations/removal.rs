@@ -1,0 +1,149 @@
+//! Taking plugins away: prune, uninstall, and the two variables that other installers know.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::node;
+use super::release::Release;
+use super::support::Scene;
+use super::{assert_refused, of_release, upgraded};
+
+/// A record of an attachment that needs `plugin`, as libcni leaves it.
+fn attach(scene: &Scene, plugin: &str) {
+    use base64::Engine as _;
+    let config = format!(r#"{{"cniVersion":"1.0.0","name":"front","plugins":[{{"type":"{plugin}"}}]}}"#);
+    let config = base64::engine::general_purpose::STANDARD.encode(config);
+    scene.write(
+        "root/var/lib/cni/results/front-0123abcd-net1",
+        format!(
+            r#"{{"kind":"cniCacheV1","containerId":"0123abcd","config":"{config}","ifName":"net1","networkName":"front","result":{{}}}}"#
+        ),
+    );
+}
+
+fn detach(scene: &Scene) {
+    fs::remove_dir_all(scene.at("root/var/lib/cni")).unwrap();
+}
+
+#[test]
+fn plugins_of_an_earlier_bundle_go_when_nobody_needs_them() {
+    let scene = Scene::in_memory();
+    let (first, second) = upgraded(&scene);
+    let prune = format!("{} --prune", second.words_for_layout());
+    attach(&scene, "host-local");
+    let run = scene.must(&prune);
+    assert!(run.stdout.contains("warning: in-use: `/opt/cni/bin/host-local` is needed"), "{}", run.stdout);
+    assert_eq!(of_release(&scene, &first), ["host-local"]);
+    // A record that says nothing may mean anything.
+    scene.write("root/var/lib/cni/results/front-0123abcd-net1", "{");
+    assert!(scene.must(&prune).stdout.contains("warning: in-use: "));
+    assert_eq!(of_release(&scene, &first), ["host-local"]);
+    detach(&scene);
+    let planned = scene.must(&format!("{prune} --dry-run"));
+    assert!(planned.stdout.contains("  remove   /opt/cni/bin/host-local\n"), "{}", planned.stdout);
+    assert_eq!(of_release(&scene, &first), ["host-local"]);
+    scene.must(&prune);
+    assert_eq!(of_release(&scene, &first), [""; 0]);
+    node::assert_nothing_to_do(&scene.must(&prune), "pruned");
+    assert_eq!(node::unsound(&scene, &[&second]), None);
+    scene.must("check --root root");
+    // Going back brings it back.
+    scene.must("rollback --root root --prune");
+    assert_eq!(of_release(&scene, &first).len(), 3);
+    assert!(!scene.at(node::BIN).join("vlan").exists());
+}
+
+#[test]
+fn an_uninstallation_leaves_the_directory_as_it_was_before_the_first_installation() {
+    let scene = Scene::in_memory();
+    let first = Release::new(&scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);
+    let second = Release::new(&scene, "b", "1.1.0", &["bridge", "macvlan", "vlan"], 0);
+    node::new(&scene);
+    let bridge = scene.write(&format!("{}/bridge", node::BIN), "theirs");
+    fs::set_permissions(&bridge, fs::Permissions::from_mode(0o751)).unwrap();
+    let before = scene.tree(node::BIN);
+    assert_eq!(scene.must("uninstall --root root").stdout, "nothing is installed; there was nothing to do\n");
+    scene.must(&format!("{} --foreign adopt=bridge", first.words_for_staged()));
+    // Whatever stands there later, the first original is the one that comes back.
+    fs::write(&bridge, "somebody else's again").unwrap();
+    scene.must(&second.words_for_layout());
+
+    attach(&scene, "macvlan");
+    let installed = scene.tree("root");
+    let run = scene.say("uninstall --root root");
+    assert_refused(&run, "in-use");
+    assert!(run.stdout.contains("container `0123abcd` in network `front`"), "{}", run.stdout);
+    node::assert_same(&installed, &scene.tree("root"), "in use");
+    detach(&scene);
+    let planned = scene.must("uninstall --root root --dry-run");
+    assert!(planned.stdout.contains("  restore  /opt/cni/bin/bridge (what was there before)\n"), "{}", planned.stdout);
+    let run = scene.must("uninstall --root root");
+    assert!(run.stdout.ends_with("uninstalled\n"), "{}", run.stdout);
+    node::assert_same(&before, &scene.tree(node::BIN), "uninstalled");
+    assert_eq!(scene.must("uninstall --root root").stdout, "nothing is installed; there was nothing to do\n");
+    assert_refused(&scene.say("check --root root"), "not-installed");
+    let state: Vec<_> = scene.tree("root/var/lib/cnister").into_keys().collect();
+    assert_eq!(state, ["lock"]);
+    // And it can be installed again.
+    scene.must(&format!("{} --foreign adopt=bridge", second.words_for_layout()));
+    scene.must("check --root root");
+}
+
+#[test]
+fn an_uninstallation_touches_nothing_that_somebody_else_put_there() {
+    let scene = Scene::in_memory();
+    let first = Release::new(&scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);
+    node::new(&scene);
+    let bridge = scene.write(&format!("{}/bridge", node::BIN), "theirs");
+    fs::set_permissions(&bridge, fs::Permissions::from_mode(0o4755)).unwrap();
+    let host_local = scene.write(&format!("{}/host-local", node::BIN), &first.files["host-local"]);
+    fs::set_permissions(&host_local, fs::Permissions::from_mode(0o755)).unwrap();
+    scene.must(&format!("{} --foreign adopt", first.words_for_staged()));
+    assert_eq!(fs::metadata(&bridge).unwrap().permissions().mode() & 0o7777, 0o755);
+    fs::write(scene.at(node::BIN).join("macvlan"), "a newer one of somebody else").unwrap();
+    let originals = scene.at("root/var/lib/cnister/originals");
+    let original = fs::read_dir(&originals).unwrap().next().unwrap().unwrap().path();
+    fs::write(&original, "altered").unwrap();
+    let installed = scene.tree("root");
+    assert_refused(&scene.say("uninstall --root root"), "original-lost");
+    node::assert_same(&installed, &scene.tree("root"), "the copy is not what was kept");
+    fs::write(&original, "theirs").unwrap();
+    let run = scene.must("uninstall --root root");
+    assert!(run.stdout.contains("`/opt/cni/bin/macvlan` was changed by somebody else, who keeps it"), "{}", run.stdout);
+    assert_eq!(fs::read(&bridge).unwrap(), b"theirs");
+    // Without the bit that makes root of everybody.
+    assert_eq!(fs::metadata(&bridge).unwrap().permissions().mode() & 0o7777, 0o755);
+    assert_eq!(fs::read(&host_local).unwrap(), first.files["host-local"], "it was there before");
+    assert_eq!(fs::read(scene.at(node::BIN).join("macvlan")).unwrap(), b"a newer one of somebody else");
+}
+
+#[test]
+fn the_variables_of_other_installers_mean_the_same_here() {
+    let scene = Scene::in_memory();
+    let (first, second) = (
+        Release::new(&scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0),
+        Release::new(&scene, "b", "1.1.0", &["bridge", "macvlan", "vlan"], 0),
+    );
+    node::new(&scene);
+    let say = |words: &str, variables: &[(&str, &str)]| {
+        let mut command = scene.command(env!("CARGO_BIN_EXE_cnister"));
+        scene.run(command.args(words.split(' ')).envs(variables.iter().copied()))
+    };
+    let must = |words: &str, variables: &[(&str, &str)]| {
+        let run = say(words, variables);
+        assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    };
+    must(&first.words_for_layout(), &[("SKIP_CNI_BINARIES", "macvlan, flannel,"), ("UPDATE_CNI_BINARIES", "true")]);
+    assert_eq!(of_release(&scene, &first), ["bridge", "host-local"]);
+    must(&second.words_for_layout(), &[("UPDATE_CNI_BINARIES", "No"), ("SKIP_CNI_BINARIES", "")]);
+    assert_eq!(of_release(&scene, &first), ["bridge", "host-local"], "what was there stays");
+    assert_eq!(of_release(&scene, &second), ["macvlan", "vlan"], "what is missing comes");
+    must(&format!("{} --skip vlan", second.words_for_layout()), &[]);
+    assert_eq!(of_release(&scene, &second), ["bridge", "macvlan", "vlan"]);
+    scene.must("check --root root");
+    for (name, value) in [("SKIP_CNI_BINARIES", "../x"), ("UPDATE_CNI_BINARIES", "maybe")] {
+        let run = say(&second.words_for_layout(), &[(name, value)]);
+        assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{}", run.stderr);
+        assert!(run.stderr.starts_with(&format!("error: {name}")), "{}", run.stderr);
+    }
+}

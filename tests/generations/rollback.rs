@@ -1,0 +1,187 @@
+//! Going back without a network, and staying there.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::node;
+use super::release::Release;
+use super::support::Scene;
+use super::{assert_refused, of_release, take_images_away, upgraded};
+
+#[test]
+fn a_rollback_brings_the_earlier_release_back_and_a_second_one_goes_forward() {
+    let scene = Scene::in_memory();
+    let (first, second) = upgraded(&scene);
+    let wide = scene.tree(node::BIN);
+    take_images_away(&scene);
+    let planned = scene.must("rollback --root root --dry-run");
+    assert!(planned.stdout.contains("  replace  /opt/cni/bin/bridge"), "{}", planned.stdout);
+    node::assert_same(&wide, &scene.tree(node::BIN), "planned");
+
+    let run = scene.must("rollback --root root");
+    assert!(run.stdout.contains("\ntest 1.0.0, generation 3\n"), "{}", run.stdout);
+    assert!(run.stdout.ends_with("rolled back from test 1.1.0\n"), "{}", run.stdout);
+    assert_eq!(of_release(&scene, &first), ["bridge", "host-local", "macvlan"]);
+    // A plugin that only the later release has stays for pods that use it.
+    assert_eq!(of_release(&scene, &second), ["vlan"]);
+    assert_eq!(node::unsound(&scene, &[&first, &second]), None);
+    assert!(scene.must("check --root root").stdout.contains("\ntest 1.0.0, "));
+    scene.must("check --root root --at-boot");
+    let status = scene.must("status --root root").stdout;
+    assert!(status.starts_with("* 3  test 1.0.0  3 plugins in /opt/cni/bin\n"), "{status}");
+    assert!(status.contains("\n  2  test 1.1.0  3 plugins in /opt/cni/bin\n"), "{status}");
+    assert!(status.contains("\nrolled back from sha256:"), "{status}");
+
+    let run = scene.must("rollback --root root");
+    assert!(run.stdout.ends_with("rolled back from test 1.0.0\n"), "{}", run.stdout);
+    node::assert_same(&wide, &scene.tree(node::BIN), "forward again");
+    scene.must("check --root root");
+    assert!(!scene.must("status --root root").stdout.contains("interrupted"));
+}
+
+#[test]
+fn after_a_rollback_the_release_comes_back_only_when_it_is_asked_for() {
+    let scene = Scene::in_memory();
+    let (first, second) = upgraded(&scene);
+    scene.must("rollback --root root");
+    let back = scene.tree(node::BIN);
+    // The pod of the DaemonSet starts again, three times, and the node boots.
+    for _ in 0..3 {
+        assert_refused(&scene.say(&second.words_for_layout()), "rolled-back");
+        let kept = scene.must(&format!("{} --on-refusal keep", second.words_for_staged()));
+        assert!(kept.stdout.ends_with("refused; the proven plugins that were there stay\n"), "{}", kept.stdout);
+        node::assert_same(&back, &scene.tree(node::BIN), "started again");
+        scene.must("check --root root --at-boot");
+    }
+    assert_refused(&scene.say("check --root root"), "wanted-not-installed");
+    // What is there may be installed again, and says nothing about the other.
+    node::assert_nothing_to_do(&scene.must(&first.words_for_layout()), "the present one");
+    assert_refused(&scene.say(&second.words_for_layout()), "rolled-back");
+    let again = scene.must(&format!("{} --again", second.words_for_layout()));
+    assert!(again.stdout.ends_with("\ninstalled\n"), "{}", again.stdout);
+    assert!(scene.must("check --root root").stdout.contains("\ntest 1.1.0, "));
+
+    // A third release makes history of it.
+    scene.must("rollback --root root");
+    let third = Release::new(&scene, "c", "1.2.0", &["bridge", "macvlan"], 0);
+    scene.must(&third.words_for_layout());
+    scene.must(&second.words_for_layout());
+}
+
+#[test]
+fn generations_are_kept_as_copies_and_as_many_as_were_asked_for() {
+    let scene = Scene::in_memory();
+    let (first, second) = upgraded(&scene);
+    let store = || fs::read_dir(scene.at("root/var/lib/cnister/store")).unwrap().count();
+    assert_eq!(store(), 6, "three of each");
+    // A write into an installed file reaches no copy.
+    let bridge = scene.at(node::BIN).join("bridge");
+    let mut open = fs::OpenOptions::new().append(true).open(&bridge).unwrap();
+    std::io::Write::write_all(&mut open, b"more").unwrap();
+    drop(open);
+    assert_refused(&scene.say("check --root root"), "digest-drift");
+    let repaired = scene.must("check --root root --repair");
+    assert!(repaired.stdout.contains("\n  repair   /opt/cni/bin/bridge"), "{}", repaired.stdout);
+
+    let third = Release::new(&scene, "c", "1.2.0", &["bridge", "macvlan"], 0);
+    scene.must(&format!("{} --generations 3", third.words_for_layout()));
+    assert_eq!(store(), 8);
+    scene.must("rollback --root root --to 1 --generations 3");
+    assert_eq!(of_release(&scene, &first).len(), 3);
+    // Whoever is gone is not gone back to.
+    let freed = scene.must("gc --root root --generations 1");
+    assert!(freed.stdout.ends_with(" freed\n") && freed.stdout != "0 B freed\n", "{}", freed.stdout);
+    assert_eq!(store(), 3);
+    assert_refused(&scene.say("rollback --root root"), "no-generation");
+    assert_eq!(scene.must("gc --root root --generations 1").stdout, "0 B freed\n");
+    assert_eq!(node::unsound(&scene, &[&first, &second, &third]), None);
+}
+
+#[test]
+fn what_the_node_keeps_is_not_fetched_again() {
+    let scene = Scene::in_memory();
+    let (first, _) = upgraded(&scene);
+    // The layer is gone, the documents are there: a registry that would have to send it could not.
+    let blobs = scene.at("layout-a/blobs/sha256");
+    let mut removed = 0;
+    for entry in fs::read_dir(blobs).unwrap().map(Result::unwrap) {
+        let bytes = fs::read(entry.path()).unwrap();
+        if !bytes.starts_with(b"{") {
+            fs::remove_file(entry.path()).unwrap();
+            removed += 1;
+        }
+    }
+    assert!(removed > 0);
+    let run = scene.must(&first.words_for_layout());
+    assert!(run.stdout.ends_with("\ninstalled\n"), "{}", run.stdout);
+    assert_eq!(of_release(&scene, &first).len(), 3);
+}
+
+#[test]
+fn a_repair_takes_nothing_that_is_not_proven() {
+    let scene = Scene::in_memory();
+    let (_, second) = upgraded(&scene);
+    take_images_away(&scene);
+    scene.must("keygen --output-key-prefix other");
+    let damage = || {
+        fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();
+        fs::remove_file(scene.at(node::BIN).join("macvlan")).ok();
+    };
+    damage();
+    let broken = scene.tree(node::BIN);
+    let run = scene.say("check --root root --repair --key other.pub");
+    assert_refused(&run, "signer-not-allowed");
+    node::assert_same(&broken, &scene.tree(node::BIN), "not trusted any more");
+    // At boot the retired key is a warning; it proves nothing, and so nothing is written.
+    assert_refused(&scene.say("check --root root --at-boot --repair --key other.pub"), "signer-not-allowed");
+    node::assert_same(&broken, &scene.tree(node::BIN), "not trusted any more, at boot");
+
+    // A copy that somebody altered is not installed, and the good ones are not a reason to install half.
+    let copies = scene.at("root/var/lib/cnister/store");
+    let bridge = fs::read_dir(&copies).unwrap().map(|entry| entry.unwrap().path());
+    let bridge = bridge.into_iter().find(|path| fs::read(path).unwrap() == second.files["bridge"]).unwrap();
+    let mut other = second.files["bridge"].clone();
+    other[200] ^= 1;
+    fs::write(&bridge, other).unwrap();
+    let run = scene.say("check --root root --repair");
+    assert_refused(&run, "file-altered");
+    assert!(run.stdout.contains("in the local store is not the file that was signed"), "{}", run.stdout);
+    node::assert_same(&broken, &scene.tree(node::BIN), "an altered copy");
+    fs::remove_file(&bridge).unwrap();
+    assert_refused(&scene.say("check --root root --repair"), "no-copy");
+    node::assert_same(&broken, &scene.tree(node::BIN), "no copy");
+    fs::write(&bridge, &second.files["bridge"]).unwrap();
+    fs::set_permissions(&bridge, fs::Permissions::from_mode(0o600)).unwrap();
+    let run = scene.must("check --root root --at-boot --repair");
+    assert!(run.stdout.contains("  new      /opt/cni/bin/macvlan"), "{}", run.stdout);
+    assert_eq!(of_release(&scene, &second).len(), 3);
+    scene.must("check --root root");
+}
+
+#[test]
+fn a_rollback_is_judged_by_the_policy_of_today() {
+    let scene = Scene::in_memory();
+    let (first, _) = upgraded(&scene);
+    let policy = |more: &str| {
+        let text = format!(
+            "apiVersion: cnister.dev/v1\nkind: Policy\nrules:\n  - name: all\n    images: [\"**\"]\n    \
+             authorities: [{{name: us, key: {{file: cosign.pub}}}}]\n{more}"
+        );
+        scene.write("policy.yaml", text);
+    };
+    let before = scene.tree("root");
+    let index = scene.must("inspect oci:layout-a").stdout;
+    let index = index.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap().to_owned();
+    policy(&format!("deny: [\"{index}\"]\n"));
+    assert_refused(&scene.say("rollback --root root --policy policy.yaml"), "denied-by-rule");
+    scene.must("keygen --output-key-prefix other");
+    assert_refused(&scene.say("rollback --root root --key other.pub"), "signer-not-allowed");
+    node::assert_same(&before, &scene.tree("root"), "refused");
+    // A floor keeps old releases out, and not in: a generation that the node keeps is one to go back to.
+    policy("    minVersion: 1.1.0\n");
+    let run = scene.must("rollback --root root --policy policy.yaml");
+    assert!(run.stdout.contains("warning: version-below-floor: "), "{}", run.stdout);
+    assert_eq!(of_release(&scene, &first).len(), 3);
+    // So is a revert in the repository that a pipeline carries out.
+    scene.must(&super::release::Release::words_for_layout(&first).replace("--key cosign.pub", "--policy policy.yaml"));
+}

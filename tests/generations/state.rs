@@ -1,0 +1,157 @@
+//! A state directory that somebody deleted, damaged or replaced.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+use super::node;
+use super::release::Release;
+use super::support::Scene;
+use super::{assert_refused, of_release, upgraded};
+
+const STATE: &str = "root/var/lib/cnister";
+
+/// Looks at the node with every verb that reads the state; none may say yes, hang, or write anywhere.
+fn assert_all_refuse(scene: &Scene, code: &str, what: &str) {
+    let before = scene.tree("root");
+    for words in [
+        "check --root root --no-probe",
+        "check --root root --at-boot",
+        "check --root root --at-boot --repair",
+        "rollback --root root",
+        "uninstall --root root",
+    ] {
+        let run = scene.say(words);
+        assert_eq!(run.code, 1, "{what}, {words}: {}{}", run.stdout, run.stderr);
+        assert!(run.stdout.contains(&format!("{code}: ")), "{what}, {words}: {}", run.stdout);
+        node::assert_same(&before, &scene.tree("root"), &format!("{what}, {words}"));
+    }
+}
+
+#[test]
+fn a_damaged_receipt_is_an_answer_and_can_be_cured() {
+    let scene = Scene::in_memory();
+    let (_, second) = upgraded(&scene);
+    let path = scene.at(STATE).join("receipt.json");
+    let good = fs::read_to_string(&path).unwrap();
+    let cases = [
+        ("empty", String::new()),
+        ("truncated", good[..good.len() / 2].to_owned()),
+        ("another program's", "{}".to_owned()),
+        ("a name that leads out", good.replace("\"bridge\"", "\"../../../etc/bridge\"")),
+        ("a directory that leads out", good.replace("\"/opt/cni/bin\"", "\"/opt/../etc\"")),
+        ("of a later program", good.replace("\"schemaVersion\": 1", "\"schemaVersion\": 2")),
+        ("too long", good.replace('{', &format!("{{{}", " ".repeat(600_000)))),
+    ];
+    for (what, text) in cases {
+        assert_ne!(text, good);
+        fs::write(&path, text).unwrap();
+        assert_all_refuse(&scene, "state-damaged", what);
+        let run = scene.say(&second.words_for_layout());
+        assert_refused(&run, "state-damaged");
+        assert!(run.stdout.contains("hint: remove it and install again"), "{}", run.stdout);
+    }
+    // The hint works: what is there has the signed bytes, and so it is not touched.
+    fs::remove_file(&path).unwrap();
+    scene.must(&second.words_for_layout());
+    scene.must("check --root root");
+}
+
+#[test]
+fn a_receipt_that_others_may_have_written_is_not_believed() {
+    let scene = Scene::in_memory();
+    upgraded(&scene);
+    let path = scene.at(STATE).join("receipt.json");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    assert_all_refuse(&scene, "state-not-private", "mode 0666");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    scene.must("check --root root");
+    if rustix::process::geteuid().is_root() {
+        chown(&path, Some(1000), None).unwrap();
+        assert_all_refuse(&scene, "state-not-private", "of user 1000");
+        chown(&path, Some(0), None).unwrap();
+    }
+    let good = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    scene.write("elsewhere.json", &good);
+    symlink(scene.at("elsewhere.json"), &path).unwrap();
+    let run = scene.say("check --root root");
+    assert_ne!(run.code, 0, "{}", run.stdout);
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert_ne!(scene.say("check --root root").code, 0);
+}
+
+#[test]
+fn what_is_deleted_is_missed() {
+    for (deleted, code) in [("receipt.json", "not-installed"), ("evidence", "no-evidence")] {
+        let scene = Scene::in_memory();
+        upgraded(&scene);
+        let path = scene.at(STATE).join(deleted);
+        if path.is_dir() {
+            fs::remove_dir_all(path).unwrap()
+        } else {
+            fs::remove_file(path).unwrap()
+        }
+        assert_refused(&scene.say("check --root root"), code);
+    }
+    // Without its copies a node is sound, and cannot repair itself; the next installation brings them again.
+    let scene = Scene::in_memory();
+    let (_, second) = upgraded(&scene);
+    fs::remove_dir_all(scene.at(STATE).join("store")).unwrap();
+    scene.must("check --root root");
+    let status = scene.must("status --root root").stdout;
+    assert!(status.contains("     3 of them without a copy in the local store\n"), "{status}");
+    assert_refused(&scene.say("rollback --root root"), "no-copy");
+    assert_eq!(of_release(&scene, &second).len(), 3);
+    node::assert_nothing_to_do(&scene.must(&second.words_for_staged()), "copies");
+    fs::remove_file(scene.at(node::BIN).join("vlan")).unwrap();
+    scene.must("check --root root --repair");
+}
+
+#[test]
+fn records_of_an_earlier_run_do_not_bring_old_plugins_back() {
+    let scene = Scene::in_memory();
+    let first = Release::new(&scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);
+    let second = Release::new(&scene, "b", "1.1.0", &["bridge", "macvlan", "vlan"], 0);
+    node::new(&scene);
+    scene.must(&first.words_for_staged());
+    let old = fs::read(scene.at(STATE).join("receipt.json")).unwrap();
+    let evidence = scene.at(STATE).join("evidence");
+    let of_first = fs::read_dir(&evidence).unwrap().next().unwrap().unwrap().path();
+    let of_first = (of_first.file_name().unwrap().to_owned(), fs::read(&of_first).unwrap());
+    scene.must(&second.words_for_layout());
+    // The receipt of yesterday beside the files of today: every file that differs is told.
+    fs::write(scene.at(STATE).join("receipt.json"), &old).unwrap();
+    let run = scene.say("check --root root");
+    assert_refused(&run, "digest-drift");
+    assert!(run.stdout.contains("ALTERED     /opt/cni/bin/bridge\n"), "{}", run.stdout);
+    assert_eq!(scene.say("check --root root --at-boot").code, 1);
+    // The evidence of the one under the name of the other proves neither.
+    scene.must(&second.words_for_layout());
+    for entry in fs::read_dir(&evidence).unwrap().map(Result::unwrap) {
+        if entry.file_name() != of_first.0 {
+            fs::write(entry.path(), &of_first.1).unwrap();
+        }
+    }
+    assert_refused(&scene.say("check --root root"), "no-evidence");
+    assert_eq!(scene.say("check --root root --at-boot --repair").code, 0, "at boot it warns: nothing was altered");
+}
+
+#[test]
+fn a_damaged_generation_is_shown_and_not_gone_back_to() {
+    let scene = Scene::in_memory();
+    let (first, second) = upgraded(&scene);
+    let record = scene.at(STATE).join("generations/1.json");
+    let good = fs::read_to_string(&record).unwrap();
+    for text in ["", "{}", &good.replace("\"generation\": 1", "\"generation\": 7")] {
+        fs::write(&record, text).unwrap();
+        let status = scene.must("status --root root").stdout;
+        assert!(status.contains("warning: state-damaged: `generations/1.json`"), "{status}");
+        assert_refused(&scene.say("rollback --root root"), "no-generation");
+        scene.must("check --root root");
+    }
+    assert_eq!(node::unsound(&scene, &[&first, &second]), None);
+    // The next installation sweeps it.
+    scene.must(&first.words_for_layout());
+    assert!(!scene.must("status --root root").stdout.contains("damaged"));
+}
