@@ -186,12 +186,18 @@ pub(super) fn parse_output(text: &str) -> Result<Reference, crate::model::ParseR
     Ok(Reference { location: Location::Layout(text.into()), selector: Selector::default() })
 }
 
-/// The time inside images, in seconds since 1970 (reproducible-builds.org, SOURCE_DATE_EPOCH).
+/// The time inside images, in seconds since 1970.
 pub(super) fn epoch() -> Result<u64, Failure> {
+    source_date().map(Option::unwrap_or_default)
+}
+
+/// The time that stands for now in what is made, in seconds since 1970 (reproducible-builds.org, SOURCE_DATE_EPOCH).
+pub(super) fn source_date() -> Result<Option<u64>, Failure> {
     match std::env::var("SOURCE_DATE_EPOCH") {
-        Err(std::env::VarError::NotPresent) => Ok(0),
+        Err(std::env::VarError::NotPresent) => Ok(None),
         Ok(text) => text
             .parse()
+            .map(Some)
             .map_err(|_| Failure::request(format!("SOURCE_DATE_EPOCH is `{text}`, expected seconds since 1970"))),
         Err(error) => Err(Failure::request(format!("SOURCE_DATE_EPOCH: {error}"))),
     }

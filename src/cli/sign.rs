@@ -7,10 +7,11 @@ use std::time::SystemTime;
 use clap::Args;
 use serde::Serialize;
 
+use super::build::source_date;
 use super::policy::read_text;
 use super::terminal::{Exit, Failure, Terminal};
 use super::{image, password};
-use crate::model::{Digest, Location, Reference};
+use crate::model::{Digest, Location, Reference, parse_rfc3339, rfc3339};
 use crate::oci::{LayoutWriter, Registry, Sink};
 use crate::publish::keys::{KeyError, KeyFile};
 use crate::publish::sign::{Signed, sign};
@@ -18,7 +19,8 @@ use crate::publish::sign::{Signed, sign};
 /// Signs an image with a key: its index and every platform's manifest.
 ///
 /// The signatures are Sigstore bundles in cosign v3's shape, stored as referrers; `cosign verify --key` reads them.
-/// The password of the key comes from COSIGN_PASSWORD or is asked for.
+/// The password of the key comes from COSIGN_PASSWORD or is asked for. Each signature says when it was made, which is
+/// now or SOURCE_DATE_EPOCH; a policy's maxAge counts from there, and signing again refreshes it.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The image, in a layout or a registry.
@@ -36,6 +38,7 @@ pub(super) struct Arguments {
 #[serde(rename_all = "camelCase")]
 struct Report {
     digest: Digest,
+    signed_at: String,
     signatures: Vec<Signed>,
 }
 
@@ -66,16 +69,24 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         .as_ref()
         .or(reference.repository())
         .map_or_else(|| "localhost/layout".to_owned(), ToString::to_string);
-    let created = rfc3339(SystemTime::now());
-    let signatures = sign(&key, opened.source.as_ref(), sink.as_mut(), &opened.root, &name, &created)?;
-    terminal.answer(&Report { digest: opened.root.digest, signatures })?;
+    let seconds = signed_at(terminal)?;
+    let signatures = sign(&key, opened.source.as_ref(), sink.as_mut(), &opened.root, &name, seconds)?;
+    terminal.answer(&Report { digest: opened.root.digest, signed_at: rfc3339(seconds), signatures })?;
     Ok(Exit::Yes)
 }
 
-/// A time in UTC to the second, as annotations carry it (RFC 3339).
-pub(super) fn rfc3339(time: SystemTime) -> String {
-    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |duration| duration.as_secs());
-    crate::model::rfc3339(seconds)
+/// The time that the signatures say, in seconds since 1970.
+fn signed_at(terminal: &Terminal) -> Result<u64, Failure> {
+    let Some(seconds) = source_date()? else {
+        // A clock before 1970 is not worth a case of its own: every policy with an age limit refuses 1970 as well.
+        return Ok(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()));
+    };
+    let text = rfc3339(seconds);
+    if parse_rfc3339(&text).is_none() {
+        return Err(Failure::request(format!("SOURCE_DATE_EPOCH is `{seconds}`, after the year 9999")));
+    }
+    terminal.remark(&format!("signed as of SOURCE_DATE_EPOCH, {text}; unset it to sign as of now"));
+    Ok(seconds)
 }
 
 impl fmt::Display for Report {

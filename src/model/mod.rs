@@ -23,5 +23,5 @@ pub use platform::{ParsePlatformError, Platform};
 pub use plugin_name::{ParsePluginNameError, PluginName};
 pub use reference::{Location, ParseReferenceError, Reference, RegistryReference, Repository, Selector};
 pub use text::{BundleName, ParseBundleNameError, visible};
-pub use time::rfc3339;
+pub use time::{parse_rfc3339, rfc3339};
 pub use yaml::YamlError;

@@ -15,6 +15,23 @@ pub fn rfc3339(epoch: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
+/// Reads what [`rfc3339`] writes, from 1970 to 9999: seconds since 1970. Fractions, other zones and every other way to
+/// write the same time are refused, so that one time has one text.
+pub fn parse_rfc3339(text: &str) -> Option<u64> {
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    // `days_from_civil` of the same page.
+    let year = if month <= 2 { year.checked_sub(1)? } else { year };
+    let day_of_year = ((153 * ((month + 9) % 12) + 2) / 5 + day).checked_sub(1)?;
+    let year_of_era = year % 400;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = (year / 400 * 146_097 + day_of_era).checked_sub(719_468)?;
+    let epoch = days * 86_400 + hour * 3600 + minute * 60 + second;
+    // A field out of its range comes back as another time, and another separator as another text.
+    (rfc3339(epoch) == text).then_some(epoch)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,6 +49,40 @@ mod tests {
             (8_589_934_591, "2242-03-16T12:56:31Z"),
         ] {
             assert_eq!(rfc3339(epoch), expected);
+            assert_eq!(parse_rfc3339(expected), Some(epoch), "{expected}");
         }
+        assert_eq!(parse_rfc3339("9999-12-31T23:59:59Z"), Some(253_402_300_799));
+        for epoch in (0..253_402_300_799).step_by(86_399 * 97) {
+            assert_eq!(parse_rfc3339(&rfc3339(epoch)), Some(epoch));
+        }
+    }
+
+    #[test]
+    fn reads_no_other_text_for_a_time() {
+        for text in [
+            "",
+            "2026-01-31",
+            "2026-01-31T12:00:00",
+            "2026-01-31T12:00:00z",
+            "2026-01-31 12:00:00Z",
+            "2026-01-31T12:00:00.0Z",
+            "2026-01-31T12:00:00+00:00",
+            "2026-01-31T12:00:00Z\n",
+            "2026-02-29T12:00:00Z",
+            "2026-13-01T12:00:00Z",
+            "2026-00-01T12:00:00Z",
+            "2026-01-00T12:00:00Z",
+            "2026-01-31T24:00:00Z",
+            "2026-01-31T12:60:00Z",
+            "2026-12-31T23:59:60Z",
+            "+026-01-31T12:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "0000-01-01T00:00:00Z",
+            "10000-01-01T00:00:00Z",
+            "2026-01-31T12:00:0\u{e9}Z",
+        ] {
+            assert_eq!(parse_rfc3339(text), None, "{text}");
+        }
+        assert_eq!(parse_rfc3339("2026-01-31T12:00:00Z"), Some(1_769_860_800));
     }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::keys::{KeyError, SigningKey};
 use crate::model::document::{descriptor, sha256};
-use crate::model::{Digest, Document, DocumentError, Selector, json as canonical, media_type};
+use crate::model::{Digest, Document, DocumentError, Selector, json as canonical, media_type, rfc3339};
 use crate::oci::{OciError, Sink, Source};
 use crate::trust::{COSIGN_SIGN, Statement, pae, write_bundle};
 
@@ -38,15 +38,17 @@ pub enum SignError {
 
 /// Signs `root` and every manifest that it lists.
 ///
-/// `name` is the repository that stands in the statement, and `created` the time that the referrers' annotation
-/// carries (RFC 3339); neither decides anything at verification.
+/// `name` is the repository that stands in the statement, which decides nothing at verification. `signed_at` is the time
+/// (seconds since 1970) that the statement carries, where a policy's `maxAge` reads it, and the referrer beside it.
+///
+/// Signing again adds a signature, and of several by allowed keys the youngest counts.
 pub fn sign(
     key: &SigningKey,
     source: &dyn Source,
     sink: &mut dyn Sink,
     root: &Document,
     name: &str,
-    created: &str,
+    signed_at: u64,
 ) -> Result<Vec<Signed>, SignError> {
     let mut subjects = Vec::new();
     if root.is_index() {
@@ -59,11 +61,11 @@ pub fn sign(
     let empty = descriptor(media_type::EMPTY, Digest::of(b"{}"), 2);
     let mut signed = Vec::new();
     for subject in subjects {
-        let payload = Statement::image_signature(name, &subject.digest);
+        let payload = Statement::image_signature(name, &subject.digest, Some(signed_at));
         let signature = key.sign(&pae(media_type::IN_TOTO, &payload))?;
         let bundle = write_bundle(&payload, &signature, &key.hint()?);
         let layer = descriptor(media_type::SIGSTORE_BUNDLE, Digest::of(&bundle), bundle.len() as u64);
-        let referrer = referrer(&subject, &empty, &layer, created);
+        let referrer = referrer(&subject, &empty, &layer, &rfc3339(signed_at));
         for (descriptor, bytes) in [(&empty, b"{}".as_slice()), (&layer, &bundle)] {
             if !sink.has_blob(descriptor)? {
                 sink.put_blob(descriptor, &mut &*bytes)?;

@@ -255,7 +255,7 @@ impl Signatures {
             let claims = |bundle: &&SigstoreBundle| {
                 // Cheap questions first: a public-key operation costs more than a comparison.
                 let claim = bundle.claim();
-                claim.predicate_type == predicate_type && claim.subjects.contains(&subject)
+                claim.predicate_type == predicate_type && claim.subject(&subject).is_some()
             };
             let candidates: Vec<_> = self.bundles.iter().flatten().filter(claims).collect();
             let signed =
@@ -304,8 +304,8 @@ impl Signatures {
         }
         let [index, manifest] = self.subjects;
         let expected = format!("index {index} or manifest {manifest}");
-        let subjects: Vec<_> = claim.subjects.iter().take(3).map(ToString::to_string).collect();
-        if claim.subjects.iter().any(|subject| self.listed.contains(subject)) {
+        let subjects: Vec<_> = claim.subjects.iter().take(3).map(|subject| subject.digest.to_string()).collect();
+        if claim.subjects.iter().any(|subject| self.listed.contains(&subject.digest)) {
             let message = format!("`{signer}` signed another platform's manifest of this index, not the index");
             return Finding::refusal(Code::ManifestNotSigned, message).mismatch(expected, subjects.join(", "));
         }

@@ -24,4 +24,4 @@ pub use policy::{Mode, Needs, Policy, PolicyError, Rule};
 #[cfg(any(test, feature = "publish"))]
 pub(crate) use signature::write_bundle;
 pub use signature::{Key, KeyError, SigstoreBundle};
-pub use statement::{COSIGN_SIGN, Statement, pae};
+pub use statement::{COSIGN_SIGN, SIGNED_AT, SignedAt, Statement, Subject, pae};

@@ -121,14 +121,14 @@ impl Image {
 
     /// Signs `subject` the way cosign does and attaches it.
     pub(crate) fn sign(&mut self, signer: &Signer, subject: Digest) {
-        self.signatures.push(signer.bundle(&Statement::image_signature("ghcr.io/acme/cni", &subject)));
+        self.signatures.push(signer.bundle(&Statement::image_signature("ghcr.io/acme/cni", &subject, None)));
     }
 
     /// Signs the index and changes the payload afterwards.
     pub(crate) fn sign_altered(&mut self, signer: &Signer) {
-        let payload = Statement::image_signature("a", &self.index_digest());
+        let payload = Statement::image_signature("a", &self.index_digest(), None);
         let good: Value = serde_json::from_slice(&signer.bundle(&payload)).expect("our own bundle");
-        let other = Statement::image_signature("b", &self.index_digest());
+        let other = Statement::image_signature("b", &self.index_digest(), None);
         let mut bundle: Value = serde_json::from_slice(&write_bundle(&other, b"", "hint")).expect("our own bundle");
         bundle["dsseEnvelope"]["signatures"] = good["dsseEnvelope"]["signatures"].clone();
         self.attach(bundle.to_string().as_bytes());
@@ -136,7 +136,7 @@ impl Image {
 
     /// Attaches an attestation about the index.
     pub(crate) fn attest(&mut self, signer: &Signer, predicate_type: &str) {
-        let payload = Statement::image_signature("ghcr.io/acme/cni", &self.index_digest());
+        let payload = Statement::image_signature("ghcr.io/acme/cni", &self.index_digest(), None);
         let mut statement: Value = serde_json::from_slice(&payload).expect("our own statement");
         statement["predicateType"] = predicate_type.into();
         self.signatures.push(signer.bundle(statement.to_string().as_bytes()));

@@ -68,7 +68,7 @@ fn what_strangers_attach_does_not_make_evidence_too_long_to_be_read_again() {
     assert_eq!(keep(&rules, both.clone()).unwrap(), both.to_bytes(), "the policy of tomorrow may know this key");
     // A quotation mark is one byte in a signature document and up to four in the file.
     for number in 0..8 {
-        let mut bundle = stranger.bundle(&Statement::image_signature(&number.to_string(), &image.index_digest()));
+        let mut bundle = stranger.bundle(&Statement::image_signature(&number.to_string(), &image.index_digest(), None));
         bundle.splice(1..1, format!(r#""x":"{}","#, r#"\""#.repeat(40_000)).into_bytes());
         image.attach(&bundle);
     }
