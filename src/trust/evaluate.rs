@@ -3,6 +3,8 @@
 //! This is the only place where signatures are checked. Installing, verifying, checking at boot and rendering all
 //! come here with evidence of different origin.
 
+use std::cmp::Reverse;
+
 use serde::Serialize;
 
 use super::chain::{self, Bundle};
@@ -10,7 +12,7 @@ use super::circumstances::{Circumstances, Tenure};
 use super::evidence::{Evidence, EvidenceError};
 use super::policy::{Authority, Mode, Policy, Rule};
 use super::signature::{SignatureError, SigstoreBundle};
-use super::statement::COSIGN_SIGN;
+use super::statement::{COSIGN_SIGN, SignedAt};
 use crate::model::document::sha256;
 use crate::model::{Code, Digest, Finding, Platform, Repository, visible};
 
@@ -82,8 +84,9 @@ impl<T> Verified<T> {
 /// Decides whether `policy` allows the image in `evidence` on `platform`, and walks its chain to every file.
 ///
 /// `name` is the repository that the image was asked for under, in the words of the node's owner; without one only a
-/// rule for `**` matches. Of a bundle that the node [keeps](Tenure::Kept), a version below the rule's floor is a warning
-/// that the value carries; who signed it, its name, its chain and what the policy denies decide as they always do.
+/// rule for `**` matches. Of a bundle that the node [keeps](Tenure::Kept), a version below the rule's floor and a
+/// signature beyond its age are warnings that the value carries; who signed it, its name, its chain and what the policy
+/// denies decide as they always do.
 ///
 /// # Errors
 /// The findings that refuse it, the decisive one first.
@@ -139,6 +142,16 @@ pub fn verify(
                 Finding::refusal(Code::NoSignature, message).mismatch(visible(&attestation.predicate_type), "none"),
             );
         }
+    }
+    // Without any signature there is no age to speak of.
+    let too_old = rule
+        .max_age
+        .filter(|_| signed.is_some())
+        .and_then(|max_age| max_age.check(rule.name(), signatures.youngest(&rule.authorities), circumstances.now));
+    match (too_old, circumstances.tenure) {
+        (None, _) => {}
+        (Some(finding), Tenure::Wanted) => refusals.push(finding),
+        (Some(finding), Tenure::Kept) => warnings.push(finding.into_warning()),
     }
     // The manifest of a denied release is signed, too, and anybody can list it in another index or serve it alone.
     if policy.denies_digests() && signed.is_some_and(|(_, digest)| digest == bundle.manifest) {
@@ -262,6 +275,20 @@ impl Signatures {
                 |authority: &&Authority| candidates.iter().any(|bundle| bundle.verify(&authority.key).is_some());
             authorities.iter().find(signed).map(|authority| (authority, subject))
         })
+    }
+
+    /// When the youngest image signature by one of these authorities says that it was made; nothing if none says it.
+    fn youngest(&self, authorities: &[Authority]) -> Option<&SignedAt> {
+        let said = |bundle| {
+            let claim = SigstoreBundle::claim(bundle);
+            let times = self.subjects.iter().filter_map(|subject| claim.subject(subject)?.signed_at.as_ref());
+            Some((times.max().filter(|_| claim.predicate_type == COSIGN_SIGN)?, bundle))
+        };
+        let mut candidates: Vec<_> = self.bundles.iter().flatten().filter_map(said).collect();
+        // The youngest first: the first good signature ends the search.
+        candidates.sort_by_key(|(said, _)| Reverse(*said));
+        let allowed = |bundle: &SigstoreBundle| authorities.iter().any(|it| bundle.verify(&it.key).is_some());
+        candidates.into_iter().find(|(_, bundle)| allowed(bundle)).map(|(said, _)| said)
     }
 
     /// Why none of the documents is the signature that the rule wants.

@@ -3,6 +3,7 @@
 //! Pure: bytes, a policy and the circumstances in, a [`Verified`] bundle or findings out. Nothing here opens a file, and no
 //! other module looks at a signature.
 
+mod age;
 mod chain;
 mod circumstances;
 mod evaluate;

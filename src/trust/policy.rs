@@ -9,6 +9,7 @@ use std::io;
 use semver::Version;
 use serde::Deserialize;
 
+use super::age::MaxAge;
 use super::glob::Glob;
 use super::signature::{Key, KeyError};
 use super::statement::COSIGN_SIGN;
@@ -34,6 +35,7 @@ pub struct Rule {
     pub(super) authorities: Vec<Authority>,
     pub(super) bundles: Vec<BundleName>,
     pub(super) min_version: Option<Version>,
+    pub(super) max_age: Option<MaxAge>,
     pub(super) attestations: Vec<Attestation>,
     pub(super) mode: Mode,
 }
@@ -144,6 +146,8 @@ struct RawRule {
     bundles: Vec<BundleName>,
     #[serde(default)]
     min_version: Option<Version>,
+    #[serde(default)]
+    max_age: Option<MaxAge>,
     #[serde(default)]
     attestations: Vec<RawAttestation>,
     #[serde(default)]
@@ -322,6 +326,7 @@ impl KeyFiles<'_> {
             deny: raw.deny,
             bundles: raw.bundles,
             min_version: raw.min_version,
+            max_age: raw.max_age,
             attestations: raw.attestations.into_iter().map(attestation).collect(),
             mode: raw.mode,
             name: raw.name,
@@ -464,6 +469,8 @@ mod tests {
             (with_rule(KEYED) + "    mode: off\n", "p.yaml:7:11: unknown value `off`, expected `enforce` or `warn`"),
             (with_rule(KEYED) + "    mode: warn\n    mode: enforce\n", "p.yaml:8:5"),
             (with_rule(KEYED) + "    minVersion: one\n", "p.yaml:7:17"),
+            (with_rule(KEYED) + "    maxAge: 6m\n", "p.yaml:7:13: `6m` is not an age, expected 1 to 99999 days or hours"),
+            (with_rule(KEYED) + "    maxAge: 180\n", "p.yaml:7:13: `180` is not an age"),
             (with_rule(""), "rule `r`: `authorities` is empty"),
             (with_rule(KEYED) + "    deny: true\n", "rule `r`: a rule either denies or names `authorities`"),
             (with_rule(&KEYED.replace("cosign.pub", "gone.pub")), "cannot read key `gone.pub`"),
@@ -521,8 +528,10 @@ mod tests {
         assert_eq!(fields(&authority["properties"]["key"]), allowed(keyed("file:", "unknown:")));
         let attestation = &rule["properties"]["attestations"]["items"];
         assert_eq!(fields(attestation), allowed(with_rule(KEYED) + "    attestations: [{unknown: a}]\n"));
-        let modes = rule["properties"]["mode"]["enum"].as_array().unwrap();
-        let modes = sorted(modes.iter().map(|mode| mode.as_str().unwrap().to_owned()).collect());
-        assert_eq!(modes, allowed(with_rule(KEYED) + "    mode: unknown\n"));
+        for field in ["mode"] {
+            let words = rule["properties"][field]["enum"].as_array().unwrap();
+            let words = sorted(words.iter().map(|word| word.as_str().unwrap().to_owned()).collect());
+            assert_eq!(words, allowed(with_rule(KEYED) + &format!("    {field}: unknown\n")), "{field}");
+        }
     }
 }

@@ -121,7 +121,12 @@ impl Image {
 
     /// Signs `subject` the way cosign does and attaches it.
     pub(crate) fn sign(&mut self, signer: &Signer, subject: Digest) {
-        self.signatures.push(signer.bundle(&Statement::image_signature("ghcr.io/acme/cni", &subject, None)));
+        self.sign_at(signer, subject, None);
+    }
+
+    /// The same with a time.
+    pub(crate) fn sign_at(&mut self, signer: &Signer, subject: Digest, signed_at: Option<u64>) {
+        self.signatures.push(signer.bundle(&Statement::image_signature("ghcr.io/acme/cni", &subject, signed_at)));
     }
 
     /// Signs the index and changes the payload afterwards.
@@ -136,7 +141,12 @@ impl Image {
 
     /// Attaches an attestation about the index.
     pub(crate) fn attest(&mut self, signer: &Signer, predicate_type: &str) {
-        let payload = Statement::image_signature("ghcr.io/acme/cni", &self.index_digest(), None);
+        self.attest_at(signer, predicate_type, None);
+    }
+
+    /// The same with a time.
+    pub(crate) fn attest_at(&mut self, signer: &Signer, predicate_type: &str, signed_at: Option<u64>) {
+        let payload = Statement::image_signature("ghcr.io/acme/cni", &self.index_digest(), signed_at);
         let mut statement: Value = serde_json::from_slice(&payload).expect("our own statement");
         statement["predicateType"] = predicate_type.into();
         self.signatures.push(signer.bundle(statement.to_string().as_bytes()));

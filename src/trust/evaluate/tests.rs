@@ -1,6 +1,6 @@
 //! Decisions over small images, each refusal beside what is accepted.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::model::media_type;
@@ -205,6 +205,104 @@ fn what_the_node_keeps_is_warned_of_a_floor_and_refused_for_all_else() {
         assert_eq!(ask(&policy, &WANTED), wanted, "{rule}");
         assert_eq!(ask(&policy, &KEPT), kept, "{rule}");
     }
+}
+
+#[test]
+fn the_youngest_signature_by_an_allowed_key_is_the_age_of_an_image() {
+    const DAY: u64 = 24 * 3600;
+    let now = 1_800_000_000;
+    let (signer, stranger) = (Signer::new(), Signer::new());
+    let rules = policy(&signer, "    maxAge: 30d\n");
+    let (young, old) = (Some(now - 29 * DAY), Some(now - 31 * DAY));
+    let other = Digest::of(b"another image");
+    type Attach<'a> = &'a dyn Fn(&mut Image);
+    let cases: [(&str, Attach<'_>, Option<Code>); 11] = [
+        ("young", &|image| image.sign_at(&signer, image.index_digest(), young), None),
+        ("old", &|image| image.sign_at(&signer, image.index_digest(), old), Some(Code::SignatureTooOld)),
+        ("no time", &|image| image.sign(&signer, image.index_digest()), Some(Code::SignatureTimeUnknown)),
+        (
+            "signed again",
+            &|image| [young, None, old].into_iter().for_each(|at| image.sign_at(&signer, image.index_digest(), at)),
+            None,
+        ),
+        (
+            "the manifest signed again",
+            &|image| {
+                image.sign_at(&signer, image.index_digest(), old);
+                image.sign_at(&signer, image.manifest_digest(0), young);
+            },
+            None,
+        ),
+        (
+            "another platform's manifest signed again",
+            &|image| {
+                image.sign_at(&signer, image.index_digest(), old);
+                image.sign_at(&signer, image.manifest_digest(1), young);
+            },
+            Some(Code::SignatureTooOld),
+        ),
+        (
+            "signed again by a stranger",
+            &|image| {
+                image.sign_at(&signer, image.index_digest(), old);
+                image.sign_at(&stranger, image.index_digest(), young);
+            },
+            Some(Code::SignatureTooOld),
+        ),
+        (
+            "another image signed later",
+            &|image| {
+                image.sign_at(&signer, image.index_digest(), old);
+                image.sign_at(&signer, other, young);
+            },
+            Some(Code::SignatureTooOld),
+        ),
+        (
+            "attested later",
+            &|image| {
+                image.sign_at(&signer, image.index_digest(), old);
+                image.attest_at(&signer, "https://spdx.dev/Document", young);
+            },
+            Some(Code::SignatureTooOld),
+        ),
+        (
+            "signed tomorrow, by a stranger who is not asked",
+            &|image| {
+                image.sign_at(&signer, image.index_digest(), young);
+                image.sign_at(&stranger, image.index_digest(), Some(now + 9 * DAY));
+            },
+            None,
+        ),
+        (
+            "signed next week",
+            &|image| {
+                [young, Some(now + 9 * DAY)].into_iter().for_each(|at| image.sign_at(&signer, image.index_digest(), at))
+            },
+            Some(Code::ClockSuspect),
+        ),
+    ];
+    for (what, attach, code) in cases {
+        let mut image = Image::of(&["linux/amd64", "linux/arm64"]);
+        attach(&mut image);
+        let ask = |policy: &Policy, tenure| {
+            let circumstances = Circumstances { now: SystemTime::UNIX_EPOCH + Duration::from_secs(now), tenure };
+            let name = "ghcr.io/acme/cni".parse().unwrap();
+            verify(policy, Some(&name), &image.evidence(), &"linux/amd64".parse().unwrap(), &circumstances)
+        };
+        let codes = |findings: &[Finding]| findings.iter().map(|finding| finding.code).collect::<Vec<_>>();
+        let wanted = ask(&rules, Tenure::Wanted).map(drop).map_err(|findings| codes(&findings));
+        assert_eq!(wanted, code.map_or(Ok(()), |code| Err(vec![code])), "{what}");
+        let kept = ask(&rules, Tenure::Kept).unwrap();
+        assert_eq!(codes(kept.warnings()), code.into_iter().collect::<Vec<_>>(), "{what}");
+        assert!(!kept.warnings().iter().any(Finding::is_refusal), "{what}");
+        // A rule without a limit asks for no time and for no clock.
+        assert_eq!(codes(ask(&policy(&signer, ""), Tenure::Wanted).unwrap().warnings()), [], "{what}");
+        let admitted = ask(&policy(&signer, "    maxAge: 30d\n    mode: warn\n"), Tenure::Wanted).unwrap();
+        let expected = if code.is_some() { Strength::Admitted } else { Strength::Proven };
+        assert_eq!(admitted.proof().strength, expected, "{what}");
+    }
+    let unsigned = Image::of(&["linux/amd64"]);
+    assert_eq!(codes(&unsigned, &rules, "linux/amd64"), [Code::NoSignature]);
 }
 
 #[test]
