@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::chain::{self, Bundle};
 use super::circumstances::{Circumstances, Tenure};
 use super::evidence::{Evidence, EvidenceError};
-use super::policy::{Authority, Mode, Policy, Rule};
+use super::policy::{Authority, Mode, Policy, Rollback, Rule};
 use super::signature::{SignatureError, SigstoreBundle};
 use super::statement::{COSIGN_SIGN, SignedAt};
 use crate::model::document::sha256;
@@ -25,6 +25,7 @@ pub struct Verified<T> {
     value: T,
     proof: Proof,
     warnings: Vec<Finding>,
+    rollback: Rollback,
 }
 
 /// Why a value was accepted.
@@ -71,13 +72,18 @@ impl<T> Verified<T> {
         &self.warnings
     }
 
+    /// Whether the node may take it in place of a newer version, which only the node knows about.
+    pub fn rollback(&self) -> Rollback {
+        self.rollback
+    }
+
     /// A value that nobody verified, for the tests of what comes after.
     #[cfg(test)]
     pub(crate) fn for_test(value: T) -> Self {
         let policy = Digest::of(b"test policy");
         let proof =
             Proof { strength: Strength::Proven, rule: "test".to_owned(), authority: None, signed: None, policy };
-        Self { value, proof, warnings: Vec::new() }
+        Self { value, proof, warnings: Vec::new(), rollback: Rollback::Allowed }
     }
 }
 
@@ -178,7 +184,7 @@ pub fn verify(
         signed: signed.map(|(_, digest)| digest),
         policy: policy.digest(),
     };
-    Ok(Verified { value: bundle, proof, warnings })
+    Ok(Verified { value: bundle, proof, warnings, rollback: rule.rollback })
 }
 
 /// Whether `key` made a statement of this type about `subject`: for comparing with images that are no bundles.

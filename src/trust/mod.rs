@@ -21,7 +21,7 @@ pub use circumstances::{Circumstances, Tenure};
 pub(crate) use evaluate::is_signed;
 pub use evaluate::{Proof, Strength, Verified, expect, keep, verify};
 pub use evidence::{Evidence, EvidenceBuilder, EvidenceError, SignatureDocument};
-pub use policy::{Mode, Needs, Policy, PolicyError, Rule};
+pub use policy::{Mode, Needs, Policy, PolicyError, Rollback, Rule};
 #[cfg(any(test, feature = "publish"))]
 pub(crate) use signature::write_bundle;
 pub use signature::{Key, KeyError, SigstoreBundle};

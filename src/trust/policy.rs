@@ -36,6 +36,7 @@ pub struct Rule {
     pub(super) bundles: Vec<BundleName>,
     pub(super) min_version: Option<Version>,
     pub(super) max_age: Option<MaxAge>,
+    pub(super) rollback: Rollback,
     pub(super) attestations: Vec<Attestation>,
     pub(super) mode: Mode,
 }
@@ -63,6 +64,17 @@ pub enum Mode {
     Enforce,
     /// It is admitted, and called unproven for ever after.
     Warn,
+}
+
+/// Whether a node that had a newer version of a bundle takes an older one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rollback {
+    /// It does, down to the rule's `minVersion`.
+    #[default]
+    Allowed,
+    /// It does not: the newest version that it ever took is its floor.
+    Monotonic,
 }
 
 /// What has to be collected beside an image so that a policy can decide.
@@ -148,6 +160,8 @@ struct RawRule {
     min_version: Option<Version>,
     #[serde(default)]
     max_age: Option<MaxAge>,
+    #[serde(default)]
+    rollback: Rollback,
     #[serde(default)]
     attestations: Vec<RawAttestation>,
     #[serde(default)]
@@ -327,6 +341,7 @@ impl KeyFiles<'_> {
             bundles: raw.bundles,
             min_version: raw.min_version,
             max_age: raw.max_age,
+            rollback: raw.rollback,
             attestations: raw.attestations.into_iter().map(attestation).collect(),
             mode: raw.mode,
             name: raw.name,
@@ -471,6 +486,7 @@ mod tests {
             (with_rule(KEYED) + "    minVersion: one\n", "p.yaml:7:17"),
             (with_rule(KEYED) + "    maxAge: 6m\n", "p.yaml:7:13: `6m` is not an age, expected 1 to 99999 days or hours"),
             (with_rule(KEYED) + "    maxAge: 180\n", "p.yaml:7:13: `180` is not an age"),
+            (with_rule(KEYED) + "    rollback: never\n", "p.yaml:7:15: unknown value `never`, expected `allowed` or `monotonic`"),
             (with_rule(""), "rule `r`: `authorities` is empty"),
             (with_rule(KEYED) + "    deny: true\n", "rule `r`: a rule either denies or names `authorities`"),
             (with_rule(&KEYED.replace("cosign.pub", "gone.pub")), "cannot read key `gone.pub`"),
@@ -528,7 +544,7 @@ mod tests {
         assert_eq!(fields(&authority["properties"]["key"]), allowed(keyed("file:", "unknown:")));
         let attestation = &rule["properties"]["attestations"]["items"];
         assert_eq!(fields(attestation), allowed(with_rule(KEYED) + "    attestations: [{unknown: a}]\n"));
-        for field in ["mode"] {
+        for field in ["mode", "rollback"] {
             let words = rule["properties"][field]["enum"].as_array().unwrap();
             let words = sorted(words.iter().map(|word| word.as_str().unwrap().to_owned()).collect());
             assert_eq!(words, allowed(with_rule(KEYED) + &format!("    {field}: unknown\n")), "{field}");

@@ -306,6 +306,20 @@ fn the_youngest_signature_by_an_allowed_key_is_the_age_of_an_image() {
 }
 
 #[test]
+fn a_rule_says_whether_a_node_may_go_back() {
+    let signer = Signer::new();
+    let mut image = Image::of(&["linux/amd64"]);
+    image.sign(&signer, image.index_digest());
+    for (rule, expected) in [
+        ("", Rollback::Allowed),
+        ("    rollback: allowed\n", Rollback::Allowed),
+        ("    rollback: monotonic\n", Rollback::Monotonic),
+    ] {
+        assert_eq!(decide(&image, &policy(&signer, rule), "linux/amd64").unwrap().rollback(), expected, "{rule}");
+    }
+}
+
+#[test]
 fn a_warning_rule_admits_and_never_proves() {
     let signer = Signer::new();
     let image = Image::of(&["linux/amd64"]);
