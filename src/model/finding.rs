@@ -178,6 +178,7 @@ codes! {
     NotRepaired "not-repaired" "The node was not repaired: something else failed on the way."
     NoGeneration "no-generation" "The generation to go back to is not kept."
     RolledBack "rolled-back" "The node's owner went back from this release; it is not installed again by itself."
+    FloorMissing "floor-missing" "The rule forbids to go back, and the record of what the node had is gone."
     InUse "in-use" "A plugin is still needed to take down attachments of pods."
     OriginalLost "original-lost" "The copy of somebody else's file that was replaced is gone or altered."
     AttachmentUnknown "attachment-unknown" "A runtime remembers an attachment in a way that does not say which plugins it needs."

@@ -84,6 +84,8 @@ pub enum Action {
     Sync(HostPath),
     /// The receipt of the generation before is put aside.
     WriteGeneration,
+    /// A version is written down that is newer than all before it.
+    WriteFloor,
     /// The receipt is written.
     WriteReceipt,
     /// The policy is written, where it changed.
@@ -129,6 +131,10 @@ pub fn apply(
         run.announce(Action::WriteGeneration)?;
         prepared.publish()?;
     }
+    if let Some(prepared) = records.prepared_floors {
+        run.announce(Action::WriteFloor)?;
+        state.publish_floors(prepared)?;
+    }
     run.announce(Action::WriteReceipt)?;
     if let Some(prepared) = records.prepared_receipt {
         state.publish_receipt(prepared)?;
@@ -162,6 +168,7 @@ struct Run<'a, 'p> {
 struct Records {
     receipt: Receipt,
     prepared_generation: Option<PreparedGeneration>,
+    prepared_floors: Option<Prepared>,
     prepared_receipt: Option<Prepared>,
     prepared_policy: Option<Prepared>,
 }
@@ -203,6 +210,8 @@ impl<'a> Run<'a, '_> {
         let receipt = self.plan.receipt(evidence, record.repository);
         self.keep_copies(&receipt)?;
         let prepared_generation = self.prepare_generation(&receipt)?;
+        let mut floors = self.state.floors()?.unwrap_or_default();
+        let prepared_floors = floors.raise(self.plan.bundle).then(|| self.state.prepare_floors(&floors)).transpose()?;
         let prepared_receipt = self.state.prepare_receipt(&receipt)?;
         let prepared_policy = match (&self.policy, record.policy) {
             (Some(directory), Some(policy)) => Some(directory.prepare(policy.text.as_bytes(), POLICY_MODE)?),
@@ -212,7 +221,7 @@ impl<'a> Run<'a, '_> {
             self.announce(Action::WriteJournal)?;
             self.state.write_journal(&self.plan.journal(&receipt))?;
         }
-        Ok(Records { receipt, prepared_generation, prepared_receipt, prepared_policy })
+        Ok(Records { receipt, prepared_generation, prepared_floors, prepared_receipt, prepared_policy })
     }
 
     /// Opens the policy directory where the policy in it is another; a failure here comes before any change.

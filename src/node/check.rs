@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::claim::Claim;
 use super::error::NodeError;
+use super::floor::Floors;
 use super::observe::{Found, ObservedDirectory, observe_directory};
 use super::plan::{PLUGIN_MODE, Step};
 use super::probe::{Asked, Prober, Versions};
@@ -171,6 +172,7 @@ fn look(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> {
     let Some(state) = State::open(root, question.state)? else { return Ok(Report::no(vec![not_installed()])) };
     let reading = state.read(question.patience)?;
     let (journal, refusal) = (reading.journal()?, reading.refusal()?);
+    let floors = reading.floors()?;
     let Some(receipt) = reading.receipt()? else {
         let mut findings = vec![not_installed()];
         findings.extend(pending(journal.as_ref(), refusal.as_ref(), question.occasion));
@@ -183,9 +185,11 @@ fn look(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> {
     };
     let memory = Memory {
         receipt: &receipt,
+        policy_is_the_same: receipt.policy == question.policy.digest(),
         journal: journal.as_ref(),
         unfinished: unfinished.as_ref(),
         refusal: refusal.as_ref(),
+        floors: floors.as_ref(),
     };
     examine(root, &memory, &verdict, question.directories, question.occasion, question.prober)
 }
@@ -193,10 +197,13 @@ fn look(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> {
 /// What a node remembers.
 struct Memory<'a> {
     receipt: &'a Receipt,
+    /// Whether the policy of today is the one that it was installed under.
+    policy_is_the_same: bool,
     journal: Option<&'a Journal>,
     /// The bundle of the journal, where the policy of today accepts it.
     unfinished: Option<&'a Verified<Bundle>>,
     refusal: Option<&'a Refusal>,
+    floors: Option<&'a Floors>,
 }
 
 /// Looks at every installed file.
@@ -209,7 +216,8 @@ fn examine(
     prober: Option<&Prober>,
 ) -> Result<Report, NodeError> {
     let receipt = memory.receipt;
-    let mut findings = trust_findings(verdict, occasion);
+    let mut findings = trust_findings(verdict, memory.policy_is_the_same, occasion);
+    findings.extend(verdict.as_ref().ok().and_then(|verified| Floors::against_installed(memory.floors, verified)));
     findings.extend(pending(memory.journal, memory.refusal, occasion));
     for path in directories.iter().filter(|path| !receipt.directories.contains_key(*path)) {
         findings.push(Finding::refusal(Code::NotInstalled, format!("nothing was installed in `{path}`")));
@@ -262,7 +270,13 @@ pub(super) fn not_installed() -> Finding {
 }
 
 /// What today's policy says. At boot only a denial holds up a node: keys are retired while nodes are away.
-fn trust_findings(verdict: &Result<Verified<Bundle>, Vec<Finding>>, occasion: Occasion) -> Vec<Finding> {
+///
+/// What the policy that it was installed under does not accept was never trusted, and neither was what has no chain.
+fn trust_findings(
+    verdict: &Result<Verified<Bundle>, Vec<Finding>>,
+    policy_is_the_same: bool,
+    occasion: Occasion,
+) -> Vec<Finding> {
     let refusals = match verdict {
         Ok(verified) => {
             let rule = visible(&verified.proof().rule);
@@ -272,14 +286,36 @@ fn trust_findings(verdict: &Result<Verified<Bundle>, Vec<Finding>>, occasion: Oc
         }
         Err(findings) => findings,
     };
-    let denied = refusals.iter().any(|finding| finding.code == Code::DeniedByRule);
-    let summary = "the policy does not accept the evidence of the installed bundle any more";
+    let retired = !policy_is_the_same && refusals.iter().all(|finding| speaks_of_trust(finding.code));
+    let summary = match policy_is_the_same {
+        true => {
+            "the policy does not accept the evidence of the installed bundle, and it is the one of the installation"
+        }
+        false => "the policy does not accept the evidence of the installed bundle any more",
+    };
     let mut findings = vec![Finding::refusal(Code::NoLongerTrusted, summary)];
     findings.extend(refusals.iter().cloned());
-    if occasion == Occasion::Boot && !denied {
+    if occasion == Occasion::Boot && retired {
         findings.iter_mut().for_each(|finding| finding.severity = Severity::Warning);
     }
     findings
+}
+
+/// Whether a refusal may come of a policy that changed: a key was retired, a rule became stricter. A denial may, too, and
+/// is meant to hold up a node.
+fn speaks_of_trust(code: Code) -> bool {
+    matches!(
+        code,
+        Code::NoRuleMatches
+            | Code::BundleNotAllowed
+            | Code::NoSignature
+            | Code::SignerNotAllowed
+            | Code::OtherSubject
+            | Code::NotASignature
+            | Code::MalformedSignature
+            | Code::ManifestNotSigned
+            | Code::IndexNotSigned
+    )
 }
 
 /// What waits for the next installation.

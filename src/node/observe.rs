@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::attachments::Attachments;
 use super::error::NodeError;
+use super::floor::Floors;
 use super::generation::Past;
 use super::receipt::{Journal, Receipt};
 use super::root::{HostPath, Root};
@@ -32,6 +33,8 @@ pub struct Observed {
     pub journal: Option<Journal>,
     /// What is kept of earlier generations.
     pub past: Past,
+    /// What the node accepted so far.
+    pub floors: Floors,
     /// The originals that are kept.
     pub originals: BTreeSet<Digest>,
     /// Who needs which plugin: nothing that is in use is removed.
@@ -107,7 +110,8 @@ pub fn observe(
         directories.push(observe_directory(root, path, names)?);
     }
     let originals = state.map(Reading::originals_kept).transpose()?.unwrap_or_default();
-    Ok(Observed { directories, receipt, journal, past, originals, in_use: Attachments::default() })
+    let floors = state.map(Reading::floors).transpose()?.flatten().unwrap_or_default();
+    Ok(Observed { directories, receipt, journal, past, floors, originals, in_use: Attachments::default() })
 }
 
 /// Refuses two names for one plugin directory, and a plugin directory that is the state directory: what is staged, kept

@@ -12,6 +12,7 @@ use super::check::{Question, not_installed};
 use super::claim::Claim;
 use super::decide::{ForeignRule, Leftovers, Wishes, plan};
 use super::error::NodeError;
+use super::floor::Floors;
 use super::generation::MAX_GENERATIONS;
 use super::observe::{Observed, observe};
 use super::plan::Step;
@@ -53,7 +54,8 @@ pub fn repair(root: &Root, question: &Question<'_>) -> Result<Restored, NodeErro
     let (writing, receipt) = open(root, question)?;
     let bundle = Claim::of(&receipt).verdict(&writing, question)?.map_err(NodeError::Refused)?;
     let wishes = Wishes { foreign: ForeignRule::Keep, recorded: Some(recorded(&receipt)), ..Wishes::default() };
-    let target = Target { receipt: &receipt, bundle: &bundle, generations: MAX_GENERATIONS, instead_of: None };
+    let target =
+        Target { receipt: &receipt, bundle: &bundle, generations: MAX_GENERATIONS, instead_of: None, floors: None };
     let observed = observe(root, Some(&writing), &directories(&[&receipt]), &bundle.value().files.plugins)?;
     bring(root, &writing, &target, &observed, &wishes, Run::Apply, &mut |_| ControlFlow::Continue(()))
 }
@@ -95,8 +97,11 @@ pub fn roll_back(
     let paths = directories(&[receipt, &present]);
     let mut observed = observe(root, Some(&writing), &paths, &bundle.value().files.plugins)?;
     observed.in_use = back.in_use.clone();
+    // The owner's word, where the rule forbids to go back.
+    let excepted = observed.floors.except(bundle.value());
     let instead_of = Some(RolledBack::of(&present));
-    let target = Target { receipt, bundle: &bundle, generations: back.generations, instead_of };
+    let floors = excepted.then(|| observed.floors.clone());
+    let target = Target { receipt, bundle: &bundle, generations: back.generations, instead_of, floors };
     bring(root, &writing, &target, &observed, &wishes, run, progress)
 }
 
@@ -114,6 +119,8 @@ struct Target<'a> {
     generations: u8,
     /// The release that its owner does not want any more.
     instead_of: Option<RolledBack>,
+    /// The record in which the target is an exception.
+    floors: Option<Floors>,
 }
 
 fn bring(
@@ -139,6 +146,9 @@ fn bring(
             if let Some(record) = &target.instead_of {
                 // It counts when the release is not the present one any more, so that it may stand there before that.
                 writing.write_rolled_back(record)?;
+            }
+            if let Some(floors) = &target.floors {
+                writing.write_floors(floors)?;
             }
             let record = Record { evidence: &bytes, policy: None, generations: target.generations, repository };
             apply(root, writing, &plan, &mut Stored::open(writing)?, &record, progress)?

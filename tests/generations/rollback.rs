@@ -185,3 +185,56 @@ fn a_rollback_is_judged_by_the_policy_of_today() {
     // So is a revert in the repository that a pipeline carries out.
     scene.must(&super::release::Release::words_for_layout(&first).replace("--key cosign.pub", "--policy policy.yaml"));
 }
+
+#[test]
+fn a_rule_that_forbids_to_go_back_outlives_receipt_and_uninstallation() {
+    let scene = Scene::in_memory();
+    let first = Release::new(&scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);
+    let second = Release::new(&scene, "b", "1.1.0", &["bridge", "macvlan", "vlan"], 0);
+    scene.write(
+        "policy.yaml",
+        "apiVersion: cnister.dev/v1\nkind: Policy\nrules:\n  - name: all\n    images: [\"**\"]\n    rollback: monotonic\n    \
+         authorities: [{name: us, key: {file: cosign.pub}}]\n",
+    );
+    let words = |release: &Release| release.words_for_layout().replace("--key cosign.pub", "--policy policy.yaml");
+    node::new(&scene);
+    scene.must(&words(&first));
+    scene.must(&words(&second));
+    let run = scene.say(&words(&first));
+    assert_refused(&run, "version-below-floor");
+    assert!(run.stdout.contains("  expected: 1.1.0 or newer\n  found:    1.0.0\n"), "{}", run.stdout);
+    let state = scene.at("root/var/lib/cnister");
+    fs::remove_file(state.join("receipt.json")).unwrap();
+    assert_refused(&scene.say(&words(&first)), "version-below-floor");
+    scene.must(&words(&second));
+    scene.must("uninstall --root root");
+    assert_refused(&scene.say(&words(&first)), "version-below-floor");
+    scene.must(&words(&second));
+
+    // Without its record the rule cannot be kept, and the node says so until it is written again.
+    let floors = fs::read(state.join("floors.json")).unwrap();
+    fs::remove_file(state.join("floors.json")).unwrap();
+    assert_refused(&scene.say("check --root root"), "floor-missing");
+    assert_refused(&scene.say("check --root root --at-boot"), "floor-missing");
+    fs::write(state.join("floors.json"), &floors[..20]).unwrap();
+    assert_refused(&scene.say("check --root root"), "state-damaged");
+    fs::remove_file(state.join("floors.json")).unwrap();
+    scene.must(&words(&second));
+    scene.must("check --root root");
+
+    // The owner may go back on this node, and the pipeline then, too.
+    fs::remove_dir_all(scene.at("root")).unwrap();
+    node::new(&scene);
+    scene.must(&words(&first));
+    scene.must(&words(&second));
+    scene.must("rollback --root root");
+    scene.must("check --root root");
+    scene.must("check --root root --at-boot");
+    node::assert_nothing_to_do(&scene.must(&words(&first)), "an exception");
+    // A newer release makes history of it.
+    scene.must(&format!("{} --again", words(&second)));
+    let third = Release::new(&scene, "c", "1.2.0", &["bridge", "macvlan"], 0);
+    scene.must(&words(&third));
+    assert_refused(&scene.say(&words(&first)), "version-below-floor");
+    assert_refused(&scene.say(&words(&second)), "version-below-floor");
+}

@@ -88,7 +88,8 @@ impl Node {
         let root = Root::open(self.temporary.path()).unwrap();
         let (journal, refusal) = (self.journal.as_ref(), self.refusal.as_ref());
         let unfinished = self.unfinished.as_ref();
-        let memory = Memory { receipt: &self.receipt, journal, unfinished, refusal };
+        let memory =
+            Memory { receipt: &self.receipt, journal, unfinished, refusal, policy_is_the_same: false, floors: None };
         examine(&root, &memory, verdict, &[], occasion, prober).unwrap()
     }
 }
@@ -198,7 +199,7 @@ fn what_is_no_longer_trusted_is_told_apart_and_boots_unless_it_is_denied() {
     let cases = [
         (Code::SignerNotAllowed, Occasion::Running, Severity::Refusal),
         (Code::SignerNotAllowed, Occasion::Boot, Severity::Warning),
-        (Code::NoEvidence, Occasion::Boot, Severity::Warning),
+        (Code::NoEvidence, Occasion::Boot, Severity::Refusal),
         (Code::DeniedByRule, Occasion::Running, Severity::Refusal),
         (Code::DeniedByRule, Occasion::Boot, Severity::Refusal),
     ];
@@ -308,7 +309,14 @@ fn a_plugin_that_does_not_answer_is_a_finding() {
 fn a_directory_that_nothing_was_installed_in_is_told() {
     let node = Node::new();
     let root = Root::open(node.temporary.path()).unwrap();
-    let memory = Memory { receipt: &node.receipt, journal: None, unfinished: None, refusal: None };
+    let memory = Memory {
+        receipt: &node.receipt,
+        journal: None,
+        unfinished: None,
+        refusal: None,
+        policy_is_the_same: false,
+        floors: None,
+    };
     let directories = [BIN, "/usr/lib/cni"].map(|path| path.parse().unwrap());
     let report = examine(&root, &memory, &Ok(node.verified()), &directories, Occasion::Boot, None).unwrap();
     assert_eq!(report.findings[0].message, "nothing was installed in `/usr/lib/cni`");
