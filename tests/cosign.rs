@@ -21,6 +21,7 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use release::Release;
 use support::{Run, Scene, digest_of, peer};
@@ -41,13 +42,60 @@ fn cosign_verify(scene: &Scene, program: &Path, key: &str, image: &str) -> Run {
 }
 
 /// The signing configuration without services: nothing is asked of the network.
-fn sign_offline(scene: &Scene, program: &Path, image: &str) -> Run {
+fn sign_offline(scene: &Scene, program: &Path, image: &str, more: &[&str]) -> Run {
     let config =
         r#"{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{},"tsaConfig":{}}"#;
     scene.write("offline.json", config);
     let arguments =
         ["sign", "-y", "--key", "cosign.key", "--signing-config", "offline.json", "--allow-http-registry", image];
-    cosign(scene, program, &arguments)
+    cosign(scene, program, &[&arguments, more].concat())
+}
+
+#[test]
+fn a_signed_time_is_written_and_read_by_both() {
+    let Some(program) = peer("cosign") else { return };
+    let scene = Scene::new();
+    signed(&scene);
+    scene.must("build bundle-a.yaml -o unsigned");
+    let Some(server) = registries::olareg(scene.path()) else { return };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let time = |ago: u64| format!("dev.cnister.signed-at={}", cnister::model::rfc3339(now - ago));
+
+    let ours = format!("{}/cni/ours:v1", server.host);
+    let run = scene.run(
+        scene
+            .command(env!("CARGO_BIN_EXE_cnister"))
+            .args(["sign", "--key", "cosign.key", "oci:unsigned"])
+            .env("SOURCE_DATE_EPOCH", (now - 60).to_string()),
+    );
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    scene.must(&format!("push oci:unsigned {ours}"));
+    for (annotation, is_good) in [(time(60), true), (time(61), false)] {
+        let verify = ["verify", "--key", "cosign.pub", "--insecure-ignore-tlog", "--allow-http-registry"];
+        let run = cosign(&scene, &program, &[&verify[..], &["-a", &annotation, &ours]].concat());
+        assert_eq!(run.code == 0, is_good, "{annotation}: {}", run.stderr);
+    }
+
+    fs::remove_dir_all(scene.at("unsigned")).unwrap();
+    scene.must("build bundle-a.yaml -o unsigned");
+    let theirs = format!("{}/cni/theirs:v1", server.host);
+    let digest = digest_of(&scene.must(&format!("push oci:unsigned {theirs}")));
+    let pinned = format!("{}/cni/theirs@{digest}", server.host);
+    let demo = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/demo.yaml")).unwrap();
+    scene.write("aged.yaml", demo + "    maxAge: 36h\n");
+    for (annotations, expected) in [
+        (vec![], "signature-time-unknown"),
+        (vec!["-a".to_owned(), "dev.cnister.signed-at=today".to_owned()], "signature-time-unknown"),
+        (vec!["-a".to_owned(), time(37 * 3600)], "signature-too-old"),
+        (vec!["-a".to_owned(), time(35 * 3600)], "yes:"),
+    ] {
+        let more: Vec<&str> = annotations.iter().map(String::as_str).collect();
+        let run = sign_offline(&scene, &program, &pinned, &more);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let run = scene.say(&format!("verify --policy aged.yaml {theirs}"));
+        assert_eq!(run.code, i32::from(expected != "yes:"), "{annotations:?}: {}{}", run.stdout, run.stderr);
+        assert!(run.stdout.contains(expected), "{expected}: {}", run.stdout);
+    }
 }
 
 #[test]
@@ -93,7 +141,7 @@ fn we_say_yes_to_what_cosign_signed_with_a_key_that_we_made() {
         assert!(before.stdout.contains("no-signature"), "{}", before.stdout);
 
         let pinned = format!("{}/cni/unsigned@{digest}", server.host);
-        let run = sign_offline(&scene, &program, &pinned);
+        let run = sign_offline(&scene, &program, &pinned, &[]);
         assert_eq!(run.code, 0, "{}: {}", server.name, run.stderr);
         scene.must(&format!("verify --key cosign.pub {image}"));
     }
@@ -108,7 +156,7 @@ fn an_sbom_attestation_by_cosign_is_not_a_signature() {
     let Some(server) = registries::olareg(scene.path()) else { return };
     let image = format!("{}/cni/attested:v1", server.host);
     let digest = digest_of(&scene.must(&format!("push oci:attested {image}")));
-    sign_offline(&scene, &program, "ignored");
+    sign_offline(&scene, &program, "ignored", &[]);
     scene.write("sbom.json", r#"{"spdxVersion":"SPDX-2.3"}"#);
     let pinned = format!("{}/cni/attested@{digest}", server.host);
     let arguments = [
