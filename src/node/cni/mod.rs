@@ -5,8 +5,10 @@
 //!
 //! [`PluginName`]: crate::model::PluginName
 
+mod attachment_definition;
 mod cache;
 mod config;
 
+pub use attachment_definition::{AttachmentDefinition, DEFINITIONS_LIMIT, parse_definitions};
 pub use cache::{CACHE_LIMIT, CacheEntry, parse_multus_cache, parse_result_cache};
 pub use config::{CONFIG_LIMIT, ConfigError, Form, Need, Network, Problem, Role, parse_config};

@@ -1,0 +1,168 @@
+//! NetworkAttachmentDefinitions, as `kubectl get net-attach-def -A -o json` prints them (k8s.cni.cncf.io/v1; Network
+//! Plumbing Working Group's "Multiple Networks" 1.3, section 3).
+
+use serde_json::{Map, Value};
+
+use super::config::{ConfigError, Form, Network, field, parse_config, parse_json, text};
+use crate::model::visible;
+
+/// The longest document that is read, in bytes: `kubectl` prints each configuration twice and more besides.
+pub const DEFINITIONS_LIMIT: usize = 16 * 1024 * 1024;
+/// The most definitions in one document.
+const DEFINITION_LIMIT: usize = 16 * 1024;
+const KIND: &str = "NetworkAttachmentDefinition";
+
+/// One definition.
+#[derive(Debug)]
+pub struct AttachmentDefinition {
+    /// Its name in its namespace; no path.
+    pub name: String,
+    /// Namespace and name, for messages.
+    pub shown: String,
+    /// What it defines; `None` where it leaves that to a configuration on the node with its name.
+    pub network: Result<Option<Network>, ConfigError>,
+}
+
+/// Parses one definition, or a list of them; `what` names the document in errors.
+///
+/// # Errors
+/// Where the document is neither. A definition in it that is no good is among the answers.
+pub fn parse_definitions(what: &str, bytes: &[u8]) -> Result<Vec<AttachmentDefinition>, ConfigError> {
+    let shape = |reason| ConfigError::Shape { what: what.to_owned(), reason };
+    let none =
+        "is no NetworkAttachmentDefinition and no list of them, as `kubectl get net-attach-def -A -o json` prints it";
+    let value = parse_json(what, bytes, DEFINITIONS_LIMIT)?;
+    let object = value.as_object().ok_or_else(|| shape(none))?;
+    let kind = text(object.get("kind")).unwrap_or_default();
+    match object.get("items").and_then(Value::as_array) {
+        Some(items) if items.len() > DEFINITION_LIMIT => Err(shape("has more than 16384 definitions")),
+        Some(items) if kind.ends_with("List") => {
+            items.iter().map(|item| item.as_object().map(definition).ok_or_else(|| shape(none))).collect()
+        }
+        None if kind == KIND => Ok(vec![definition(object)]),
+        _ => Err(shape(none)),
+    }
+}
+
+fn definition(object: &Map<String, Value>) -> AttachmentDefinition {
+    let metadata = object.get("metadata").and_then(Value::as_object);
+    let said = |key| metadata.and_then(|metadata| text(metadata.get(key))).unwrap_or_default();
+    let name = said("name").to_owned();
+    // Names of Kubernetes are at most 253 bytes long; what somebody wrote by hand may not be.
+    let short = |text: &str| visible(&text.chars().take(253).collect::<String>()).into_owned();
+    let shown = match said("namespace") {
+        "" => short(&name),
+        namespace => format!("{}/{}", short(namespace), short(&name)),
+    };
+    let shape = |reason| ConfigError::Shape { what: format!("`{shown}`"), reason };
+    let network = match object.get("spec").and_then(|spec| spec.as_object()).and_then(|spec| field(spec, "config")) {
+        _ if text(object.get("kind")) != Some(KIND) => Err(shape("is no NetworkAttachmentDefinition")),
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(config)) if config.is_empty() => Ok(None),
+        Some(Value::String(config)) => {
+            parse_config(&format!("the configuration of `{shown}`"), config.as_bytes(), Form::Either).map(Some)
+        }
+        Some(_) => Err(shape("has a `spec.config` that is no text")),
+    };
+    AttachmentDefinition { name, shown, network }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn item(namespace: &str, name: &str, config: &Value) -> Value {
+        json!({
+            "apiVersion": "k8s.cni.cncf.io/v1", "kind": KIND,
+            "metadata": {"name": name, "namespace": namespace, "annotations": {"x": "y"}},
+            "spec": {"config": config},
+        })
+    }
+
+    fn told(value: &Value) -> Result<Vec<String>, String> {
+        let all = parse_definitions("it", value.to_string().as_bytes()).map_err(|error| error.to_string())?;
+        let tell = |definition: AttachmentDefinition| {
+            let told = match definition.network {
+                Ok(None) => format!("on the node as {}", definition.name),
+                Ok(Some(network)) => {
+                    let problems = network.problems.iter().map(ToString::to_string);
+                    let needs = network.needs.iter().map(|need| need.plugin.to_string());
+                    needs.chain(problems).collect::<Vec<_>>().join(" ")
+                }
+                Err(error) => error.to_string(),
+            };
+            format!("{}: {told}", definition.shown)
+        };
+        Ok(all.into_iter().map(tell).collect())
+    }
+
+    #[test]
+    fn reads_one_definition_and_a_list_of_them() {
+        let config = json!(r#"{"cniVersion":"0.3.1","type":"macvlan","ipam":{"type":"whereabouts"}}"#);
+        let one = item("default", "mv", &config);
+        assert_eq!(told(&one), Ok(vec!["default/mv: macvlan whereabouts".to_owned()]));
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": [
+            one, item("demo", "node", &json!("")), item("", "none", &Value::Null),
+            item("demo", "list", &json!(r#"{"plugins":[{"type":"ptp"},{"type":"sbr"}]}"#)),
+        ]});
+        let expected = [
+            "default/mv: macvlan whereabouts",
+            "demo/node: on the node as node",
+            "none: on the node as none",
+            "demo/list: ptp sbr",
+        ];
+        assert_eq!(told(&list), Ok(expected.map(str::to_owned).to_vec()));
+        assert_eq!(told(&json!({"kind": "NetworkAttachmentDefinitionList", "items": []})), Ok(vec![]));
+    }
+
+    #[test]
+    fn one_that_is_no_good_does_not_hide_the_others() {
+        let list = json!({"kind": "List", "items": [
+            item("a", "b\n", &json!("{")), item("a", "number", &json!(7)),
+            item("a", "path", &json!(r#"{"type":"../../../../tmp/x"}"#)),
+            json!({"kind": "Pod", "metadata": {"name": "p"}}), item("a", "good", &json!(r#"{"type":"vlan"}"#)),
+        ]});
+        let expected = [
+            "a/b\\u{a}: the configuration of `a/b\\u{a}` is not valid: EOF while parsing an object at line 1 column 1",
+            "a/number: `a/number` has a `spec.config` that is no text",
+            "a/path: its type cannot be a plugin's: plugin name `../../../../tmp/x` contains `/`; letters, digits, `-`, `_` and `.` are allowed",
+            "p: `p` is no NetworkAttachmentDefinition",
+            "a/good: vlan",
+        ];
+        assert_eq!(told(&list), Ok(expected.map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn what_is_something_else_is_refused() {
+        let none = Err("it is no NetworkAttachmentDefinition and no list of them, as `kubectl get net-attach-def -A -o json` prints it".to_owned());
+        for value in [
+            json!([]),
+            json!({}),
+            json!({"kind": "Pod"}),
+            json!({"kind": "List"}),
+            json!({"items": []}),
+            json!({"kind": "List", "items": [7]}),
+        ] {
+            assert_eq!(told(&value), none, "{value}");
+        }
+        let many = json!({"kind": "List", "items": vec![json!({}); DEFINITION_LIMIT + 1]});
+        assert_eq!(told(&many), Err("it has more than 16384 definitions".to_owned()));
+    }
+
+    #[test]
+    fn ten_thousand_nested_delegates_and_a_line_of_a_megabyte_are_harmless() {
+        let nested = format!("{}{}", r#"{"type":"m","delegates":["#.repeat(10_000), "]}".repeat(10_000));
+        let long = format!(r#"{{"type":"bridge","x":"{}"}}"#, "y".repeat(1024 * 1024 - 28));
+        let list =
+            json!({"kind": "List", "items": [item("a", "deep", &json!(nested)), item("a", "long", &json!(long))]});
+        assert_eq!(
+            told(&list),
+            Ok(vec![
+                "a/deep: the configuration of `a/deep` is nested more than 127 levels deep".to_owned(),
+                "a/long: bridge".to_owned()
+            ])
+        );
+    }
+}
