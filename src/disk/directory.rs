@@ -287,7 +287,7 @@ impl Directory {
     }
 
     /// The same for kernels before 5.6, which lack openat2: component by component, refusing every link.
-    fn open_by_steps(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
+    pub(super) fn open_by_steps(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
         let mut reached = fs::openat(&self.handle, ".", DIRECTORY, Mode::empty())?;
         for component in path.components() {
             match component {
@@ -312,7 +312,7 @@ fn is_link(directory: &OwnedFd, name: &OsStr) -> bool {
 }
 
 /// Checks that a name is one component of a path.
-pub(super) fn component(name: &OsStr) -> Result<&OsStr, DiskError> {
+pub fn component(name: &OsStr) -> Result<&OsStr, DiskError> {
     let bytes = name.as_bytes();
     let good = !bytes.is_empty() && bytes != b"." && bytes != b".." && !bytes.contains(&b'/') && !bytes.contains(&0);
     if good { Ok(name) } else { Err(DiskError::Name { name: visible(&name.to_string_lossy()).into_owned() }) }

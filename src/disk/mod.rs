@@ -5,12 +5,14 @@
 
 mod directory;
 mod error;
+mod follow;
 mod kind;
 mod lock;
 mod write;
 
-pub use directory::{Directory, Entry, Ownership, RegularFile, Resolve};
+pub use directory::{Directory, Entry, Ownership, RegularFile, Resolve, component};
 pub use error::DiskError;
+pub use follow::Followed;
 pub use kind::FileKind;
 pub use lock::Lock;
 pub use write::{Prepared, Unfinished};

@@ -1,12 +1,14 @@
 //! The root of a node's file system, held open: on the node itself `/`, in a container the place where it is mounted.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{Directory, DiskError, Resolve};
+use crate::disk::{Directory, DiskError, Followed, Resolve, component};
 use crate::model::visible;
 
 /// An absolute path on the node, as its owner writes it (`/opt/cni/bin`), whatever the root is mounted as.
@@ -102,6 +104,31 @@ impl Root {
     /// Whether the node's programs see the same files at the same paths as this process.
     pub fn is_host(&self) -> bool {
         self.resolve == Resolve::Host
+    }
+
+    /// The path it was opened by, for messages.
+    pub fn shown(&self) -> &str {
+        self.directory.shown()
+    }
+
+    /// Looks at what has this name in a directory of the node, every link followed as the node's programs follow it.
+    pub fn follow(&self, directory: &HostPath, name: impl AsRef<OsStr>) -> Result<Option<Followed>, DiskError> {
+        self.directory.follow(&directory.relative().join(component(name.as_ref())?), self.resolve)
+    }
+
+    /// Opens the regular file that [`Root::follow`] finds.
+    pub fn open_behind(&self, directory: &HostPath, name: impl AsRef<OsStr>) -> Result<(File, Followed), DiskError> {
+        self.directory.open_behind(&directory.relative().join(component(name.as_ref())?), self.resolve)
+    }
+
+    /// Reads the small regular file whole that [`Root::follow`] finds.
+    pub fn read_behind(
+        &self,
+        directory: &HostPath,
+        name: impl AsRef<OsStr>,
+        limit: usize,
+    ) -> Result<Vec<u8>, DiskError> {
+        self.directory.read_behind(&directory.relative().join(component(name.as_ref())?), limit, self.resolve)
     }
 
     /// Opens a directory of the node that has to be there.
