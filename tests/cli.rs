@@ -11,6 +11,7 @@ mod release;
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use release::Release;
 use support::{Run, Scene, snapshot};
@@ -144,4 +145,43 @@ fn a_file_from_before_with_the_signed_bytes_stays_its_owners() {
     let release = Release::new(&scene, "a", "1.0.0", &NAMES, 0);
     scene.write("root/opt/cni/bin/bridge", &release.files["bridge"]);
     session(&scene, "satisfied.txt", &["install --key cosign.pub --root root oci:layout-a"]);
+}
+
+#[test]
+fn a_node_lacks_what_its_networks_need() {
+    let scene = Scene::new();
+    Release::new(&scene, "a", "1.0.0", &NAMES, 0);
+    fs::create_dir(scene.at("root")).unwrap();
+    scene.must("install --key cosign.pub --root root oci:layout-a");
+    let list = r#"{"cniVersion":"1.1.0","name":"pods","plugins":[{"type":"bridge","ipam":{"type":"host-local"}},{"type":"tap"}]}"#;
+    scene.write("root/etc/cni/net.d/10-pods.conflist", list);
+    let definition = |name: &str, config: &str| {
+        format!(
+            r#"{{"kind":"NetworkAttachmentDefinition","metadata":{{"namespace":"demo","name":"{name}"}},"spec":{{"config":{config:?}}}}}"#
+        )
+    };
+    let good = definition("good", r#"{"cniVersion":"1.0.0","type":"macvlan"}"#);
+    scene.write("good.json", &good);
+    let hostile = definition("hostile", r#"{"type":"../../../../bin/sh"}"#);
+    scene.write("nad.json", format!(r#"{{"kind":"List","items":[{good},{hostile}]}}"#));
+    session(
+        &scene,
+        "closure.txt",
+        &[
+            "check --root root",
+            "check --root root --at-boot",
+            "check --root root --no-closure",
+            "check --root root --conf-dir /etc/cni/none --nad good.json",
+            "check --root root --nad nad.json --no-probe",
+            "--format json check --root root --no-probe --conf-dir /etc/cni/net.d",
+            "check --root root --nad none.json",
+            "check --root root --no-closure --nad nad.json",
+        ],
+    );
+    for name in ["host-local", "tap"] {
+        scene.write(&format!("root/opt/cni/bin/{name}"), "somebody else's");
+        fs::set_permissions(scene.at(&format!("root/opt/cni/bin/{name}")), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    scene.write("root/etc/cni/net.d/10-pods.conflist", list.replace("1.1.0", "1.0.0"));
+    session(&scene, "closure-met.txt", &["check --root root --nad good.json"]);
 }

@@ -1,7 +1,10 @@
 //! `check`: this node against what was signed.
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
@@ -10,9 +13,12 @@ use super::node::NodeArguments;
 use super::policy::PolicyArguments;
 use super::report;
 use super::terminal::{Exit, Failure, Terminal, with_causes};
-use crate::model::{Code, Finding, Platform, Repository};
+use crate::model::{Code, Finding, Platform, Repository, visible};
+use crate::node::cni::DEFINITIONS_LIMIT;
 use crate::node::probe::Prober;
-use crate::node::{Condition, HostPath, NodeError, Occasion, Question, Report, Root, Step, check, repair};
+use crate::node::{
+    Condition, Configurations, HostPath, NodeError, Occasion, Question, Report, Root, Step, check, close, repair,
+};
 use crate::trust::Policy;
 
 /// How long a check waits for an installation that is under way.
@@ -21,7 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Asks whether this node still has what was signed (verify asks about an image).
 ///
 /// Every installed file is hashed again and the whole proof repeated offline, from the evidence that the installation
-/// kept. Then each proven plugin is asked for its VERSION, without rights and without a network.
+/// kept. Then each proven plugin is asked for its VERSION, without rights and without a network, and every plugin that
+/// CNI configuration needs is looked for where the runtime would.
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -36,6 +43,27 @@ pub(super) struct Arguments {
     /// Writes what is missing or altered again, from the copies that the node keeps, and asks once more.
     #[arg(long)]
     repair: bool,
+    #[command(flatten)]
+    closure: ClosureArguments,
+}
+
+/// What the node is used for.
+#[derive(Args)]
+struct ClosureArguments {
+    /// Directories with CNI configuration whose plugins must be here; may be repeated. Without it, /etc/cni/net.d and
+    /// /etc/cni/multus/net.d, where they exist.
+    #[arg(long, value_name = "DIR")]
+    conf_dir: Vec<HostPath>,
+    /// NetworkAttachmentDefinitions whose plugins must be here, as `kubectl get net-attach-def -A -o json` prints them;
+    /// `-` is standard input; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    nad: Vec<PathBuf>,
+    /// Where the runtime looks for plugins, in its order; may be repeated. Without it, where plugins were installed.
+    #[arg(long, value_name = "DIR")]
+    cni_path: Vec<HostPath>,
+    /// Does not ask what CNI configuration needs.
+    #[arg(long, conflicts_with_all = ["conf_dir", "nad", "cni_path"])]
+    no_closure: bool,
 }
 
 /// What is checked.
@@ -67,16 +95,54 @@ pub(super) struct Ready {
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let occasion = if arguments.at_boot { Occasion::Boot } else { Occasion::Running };
+    let closure = &arguments.closure;
     let probe = !(arguments.no_probe || arguments.at_boot);
     let report = match arguments.asked.ready(occasion, probe)? {
-        Ok(ready) => match ready.check()? {
-            report if report.is_good() || !arguments.repair => report,
-            report => ready.repair(report)?,
-        },
-        Err(finding) => Report { installed: None, plugins: Vec::new(), repaired: Vec::new(), findings: vec![finding] },
+        Ok(ready) => {
+            let configurations = closure.configurations()?;
+            let mut report = match ready.check()? {
+                report if report.is_good() || !arguments.repair => report,
+                report => ready.repair(report)?,
+            };
+            if let Some(configurations) = &configurations {
+                close(&ready.root, configurations, occasion, &mut report);
+            }
+            report
+        }
+        Err(finding) => Report { findings: vec![finding], ..Report::default() },
     };
     terminal.answer(&report)?;
     Ok(if report.is_good() { Exit::Yes } else { Exit::No })
+}
+
+impl ClosureArguments {
+    /// Reads what was named; `None` where nothing is asked.
+    fn configurations(&self) -> Result<Option<Configurations>, Failure> {
+        if self.no_closure {
+            return Ok(None);
+        }
+        let usual = if self.conf_dir.is_empty() { Configurations::usual_directories() } else { Vec::new() };
+        let definitions = self.nad.iter().map(|path| read_definitions(path)).collect::<Result<_, _>>()?;
+        let (directories, search) = (self.conf_dir.clone(), self.cni_path.clone());
+        Ok(Some(Configurations { directories, usual, definitions, search }))
+    }
+}
+
+/// Reads one document, or standard input; its name for messages, and its bytes.
+fn read_definitions(path: &Path) -> Result<(String, Vec<u8>), Failure> {
+    let mut bytes = Vec::new();
+    // One byte past the limit: what is too long is said to be.
+    let limit = DEFINITIONS_LIMIT as u64 + 1;
+    if path == Path::new("-") {
+        let name = "standard input".to_owned();
+        let read = io::stdin().lock().take(limit).read_to_end(&mut bytes);
+        read.map_err(|error| Failure::could_not(format!("cannot read {name}: {error}")))?;
+        return Ok((name, bytes));
+    }
+    let name = format!("`{}`", visible(&path.to_string_lossy()));
+    let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+    read.map_err(|error| Failure::could_not(format!("cannot read {name}: {error}")))?;
+    Ok((name, bytes))
 }
 
 impl AskedArguments {
@@ -169,6 +235,16 @@ impl fmt::Display for Report {
         }
         for step in &self.repaired {
             writeln!(f, "  {step}")?;
+        }
+        if !self.needs.is_empty() {
+            let distinct = |names: BTreeSet<_>| names.into_iter().collect::<Vec<&str>>();
+            let users = distinct(self.needs.iter().map(|need| need.configuration.as_str()).collect());
+            let plugins = distinct(self.needs.iter().map(|need| need.plugin.as_str()).collect());
+            let users = match users.as_slice() {
+                [user] => format!("`{user}` needs"),
+                users => format!("{} configurations need", users.len()),
+            };
+            writeln!(f, "  {users} {}", plugins.join(", "))?;
         }
         report::findings(f, &self.findings)?;
         f.write_str(match (self.is_good(), self.is_proven()) {

@@ -181,6 +181,12 @@ codes! {
     FloorMissing "floor-missing" "The rule forbids to go back, and the record of what the node had is gone."
     InUse "in-use" "A plugin is still needed to take down attachments of pods."
     OriginalLost "original-lost" "The copy of somebody else's file that was replaced is gone or altered."
+    PluginNeeded "plugin-needed" "A CNI configuration needs a plugin that is not on the node."
+    PluginUnusable "plugin-unusable" "A CNI configuration needs a plugin that is there and that no runtime can execute."
+    IncompatibleVersion "incompatible-version" "A CNI configuration calls a plugin with a version of CNI that it does not speak."
+    NotAPluginName "not-a-plugin-name" "A CNI configuration names a plugin by something that is no file name."
+    ConfigUnreadable "config-unreadable" "A CNI configuration or a NetworkAttachmentDefinition cannot be read."
+    ConfigMissing "config-missing" "A NetworkAttachmentDefinition leaves its network to a configuration that the node does not have."
     AttachmentUnknown "attachment-unknown" "A runtime remembers an attachment in a way that does not say which plugins it needs."
     NotInBundle "not-in-bundle" "A plugin was asked for by name, and the bundle does not have it."
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::claim::Claim;
+use super::closure::NeedReport;
 use super::error::NodeError;
 use super::floor::Floors;
 use super::observe::{Found, ObservedDirectory, observe_directory};
@@ -55,7 +56,7 @@ pub enum Occasion {
 }
 
 /// The answer.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// What is installed, as far as a receipt says so.
@@ -66,6 +67,9 @@ pub struct Report {
     /// What was written again before this answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub repaired: Vec<Step>,
+    /// What CNI configurations need, where they were looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<NeedReport>,
     /// What is wrong, or worth knowing.
     pub findings: Vec<Finding>,
 }
@@ -158,7 +162,7 @@ impl Report {
     }
 
     fn no(findings: Vec<Finding>) -> Self {
-        Self { installed: None, plugins: Vec::new(), repaired: Vec::new(), findings }
+        Self { findings, ..Self::default() }
     }
 }
 
@@ -258,7 +262,7 @@ fn examine(
         strength: proof.map(|proof| proof.strength.into()),
         rule: proof.map(|proof| visible(&proof.rule).into_owned()),
     };
-    Ok(Report { installed: Some(installed), plugins, repaired: Vec::new(), findings })
+    Ok(Report { installed: Some(installed), plugins, findings, ..Report::default() })
 }
 
 fn report(directory: &HostPath, name: &PluginName, condition: Condition) -> PluginReport {
