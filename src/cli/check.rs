@@ -17,7 +17,8 @@ use crate::model::{Code, Finding, Platform, Repository, visible};
 use crate::node::cni::DEFINITIONS_LIMIT;
 use crate::node::probe::Prober;
 use crate::node::{
-    Condition, Configurations, HostPath, NodeError, Occasion, Question, Report, Root, Step, check, close, repair,
+    Condition, Configurations, HostPath, NodeError, Occasion, Question, Report, Root, Step, check, close, compare_view,
+    repair,
 };
 use crate::trust::Policy;
 
@@ -64,6 +65,10 @@ struct ClosureArguments {
     /// Does not ask what CNI configuration needs.
     #[arg(long, conflicts_with_all = ["conf_dir", "nad", "cni_path"])]
     no_closure: bool,
+    /// Also asks whether another mount namespace shows the same plugins, by its root: /proc/PID/root of the Multus
+    /// daemon, which looks for plugins in its own pod. Nothing is executed then.
+    #[arg(long, value_name = "PROC_ROOT")]
+    view: Option<PathBuf>,
 }
 
 /// What is checked.
@@ -96,16 +101,20 @@ pub(super) struct Ready {
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let occasion = if arguments.at_boot { Occasion::Boot } else { Occasion::Running };
     let closure = &arguments.closure;
-    let probe = !(arguments.no_probe || arguments.at_boot);
+    let probe = !(arguments.no_probe || arguments.at_boot || closure.view.is_some());
     let report = match arguments.asked.ready(occasion, probe)? {
         Ok(ready) => {
             let configurations = closure.configurations()?;
+            let view = closure.view.as_deref().map(Root::open).transpose()?;
             let mut report = match ready.check()? {
                 report if report.is_good() || !arguments.repair => report,
                 report => ready.repair(report)?,
             };
             if let Some(configurations) = &configurations {
                 close(&ready.root, configurations, occasion, &mut report);
+            }
+            if let Some(view) = &view {
+                compare_view(&ready.root, view, &mut report)?;
             }
             report
         }

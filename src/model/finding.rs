@@ -187,6 +187,7 @@ codes! {
     NotAPluginName "not-a-plugin-name" "A CNI configuration names a plugin by something that is no file name."
     ConfigUnreadable "config-unreadable" "A CNI configuration or a NetworkAttachmentDefinition cannot be read."
     ConfigMissing "config-missing" "A NetworkAttachmentDefinition leaves its network to a configuration that the node does not have."
+    ViewDiffers "view-differs" "Another mount namespace does not show the plugins that the node has."
     AttachmentUnknown "attachment-unknown" "A runtime remembers an attachment in a way that does not say which plugins it needs."
     NotInBundle "not-in-bundle" "A plugin was asked for by name, and the bundle does not have it."
 }

@@ -32,6 +32,7 @@ mod store;
 pub(crate) mod test_support;
 mod transfer;
 mod uninstall;
+mod view;
 mod watch;
 
 pub use apply::{Action, KeptPolicy, Progress, Record, apply, uninstall};
@@ -55,4 +56,5 @@ pub use staged::Staged;
 pub use state::{Reading, State, Writing};
 pub use store::Stored;
 pub use uninstall::{Force, Uninstallation};
+pub use view::compare_view;
 pub use watch::watch;
