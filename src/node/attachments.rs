@@ -227,6 +227,29 @@ mod tests {
     }
 
     #[test]
+    fn reads_what_libcni_and_multus_left() {
+        let (temporary, root) = node();
+        let at = |path: &str| temporary.path().join("var/lib/cni").join(path);
+        // Written by libcni 1.3 (cnitool), and by Multus 4.2.4 with two delegates and by the libcni in it.
+        std::fs::write(at("results/br-c1-eth0"), include_str!("../../tests/data/cni/result-list.json")).unwrap();
+        std::fs::write(at("multus/c2"), include_str!("../../tests/data/cni/multus-4.2.4.json")).unwrap();
+        let delegate = include_str!("../../tests/data/cni/result-delegate.json");
+        std::fs::write(at("multus/results/mv-secondary-c2-net1"), delegate).unwrap();
+        let found = attachments(&root, &CacheDirectories::default()).unwrap();
+        let first = "container `cnitool-9539caf00070aeae0bd6` in network `br`";
+        let (br, mv) = ("container `c2` in network `br`", "container `c2` in network `mv-secondary`");
+        let again = "container `cnitool-e8cf5da5ab8cb722cfcb` in network `mv-secondary`";
+        let expected = [
+            format!("bridge: {br}, {first}"),
+            format!("host-local: {br}, {first}"),
+            format!("macvlan: {mv}, {again}"),
+            format!("static: {mv}, {again}"),
+            format!("tuning: {br}, {first}"),
+        ];
+        assert_eq!(told(&found), (expected.to_vec(), vec![]));
+    }
+
+    #[test]
     fn what_cannot_be_read_is_said_and_never_left_out() {
         let (temporary, root) = node();
         let at = |path: &str| temporary.path().join("var/lib/cni").join(path);

@@ -4,6 +4,7 @@
 #![cfg(feature = "publish")]
 #![expect(clippy::indexing_slicing, clippy::panic, clippy::print_stderr, reason = "a test fails by panicking")]
 
+mod attachments;
 mod daemonset;
 mod image;
 mod namespace;
