@@ -4,7 +4,7 @@
 //! take it down. What they remember outlives a reboot, and so does the call: an attachment counts, whether its
 //! container still runs or not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
@@ -17,6 +17,9 @@ use crate::model::{Code, Finding, PluginName, visible};
 
 /// The most entries that are read of one directory. A node runs some hundred pods; leaks are known to reach thousands.
 const ENTRY_LIMIT: usize = 16 * 1024;
+
+/// The most uses of a plugin that are remembered of all entries.
+const USE_LIMIT: usize = 64 * 1024;
 
 /// Where runtimes remember attachments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,9 +150,15 @@ impl Attachments {
         for problem in problems.chain(nothing).take(1) {
             self.unknown.push(unknown(format!("the configuration in {shown} does not say what it needs: {problem}")));
         }
-        for need in needs.needs {
+        let mut uses: usize = self.needed.values().map(Vec::len).sum();
+        for plugin in needs.needs.into_iter().map(|need| need.plugin).collect::<BTreeSet<_>>() {
+            uses += 1;
+            if uses > USE_LIMIT {
+                self.unknown.push(unknown(format!("there are more than {USE_LIMIT} uses of plugins before {shown}")));
+                return;
+            }
             let (container, network, interface) = (container.clone(), network.clone(), interface.clone());
-            self.needed.entry(need.plugin).or_default().push(Attachment { container, network, interface });
+            self.needed.entry(plugin).or_default().push(Attachment { container, network, interface });
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::model::{Code, Finding, PluginName, Severity, visible};
 /// The most configuration files that are read of one directory.
 const FILE_LIMIT: usize = 1024;
 /// The most plugins that all configurations together may name.
-const NEED_LIMIT: usize = 64 * 1024;
+const NEED_LIMIT: usize = 16 * 1024;
 /// The most findings about plugins that are missing.
 const FINDING_LIMIT: usize = 64;
 
@@ -132,7 +132,8 @@ impl Wanted {
             if network.loads_more {
                 self.read_more(root, path, &network, &shown);
             }
-            self.names.extend(network.name.clone());
+            // A definition's name has at most 253 bytes (Kubernetes, "DNS Subdomain Names").
+            self.names.extend(network.name.clone().filter(|name| name.len() <= 253));
             self.add(&shown, network);
         }
         if names.len() > FILE_LIMIT {

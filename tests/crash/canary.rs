@@ -224,3 +224,26 @@ impl Drop for Watch {
         drop(self.child.wait());
     }
 }
+
+#[test]
+fn what_configurations_need_is_looked_at_and_never_executed() {
+    let cage = Cage::new();
+    let config = r#"{"cniVersion":"1.0.0","name":"a","type":"theirs","delegates":[{"type":"../../open/theirs"}]}"#;
+    cage.scene.write("root/etc/cni/net.d/10-a.conf", config);
+    let definition = format!(
+        r#"{{"kind":"NetworkAttachmentDefinition","metadata":{{"name":"x"}},"spec":{{"config":{:?}}}}}"#,
+        r#"{"type":"theirs","ipam":{"type":"../../../../../../bin/sh"}}"#
+    );
+    cage.scene.write("nad.json", definition);
+    for (what, bytes) in [("a script", cage.script()), ("a program", leaving(&cage.canary(), 0))] {
+        cage.assert_works(&bytes);
+        let theirs = cage.scene.put_program(&cage.scene.at("open/bytes"), "open/theirs");
+        fs::copy(theirs, cage.scene.at(node::BIN).join("theirs")).unwrap();
+        for words in ["", " --at-boot", " --nad nad.json", " --nad nad.json --view root"] {
+            let run = cage.scene.say(&format!("check --root root{words}"));
+            cage.assert_silent(what);
+            assert!(run.stdout.contains("not-a-plugin-name: "), "{}", run.stdout);
+            assert!(!run.stdout.contains("plugin-needed: "), "{}", run.stdout);
+        }
+    }
+}

@@ -332,6 +332,13 @@ fn a_report_serializes_as_its_sample() {
     std::fs::write(node.path("vlan"), b"vlan").unwrap();
     let mut report = node.examine();
     report.plugins[1].versions = Some(Versions { supported: vec!["0.4.0".to_owned(), "1.0.0".to_owned()] });
+    report.needs.push(NeedReport {
+        plugin: "vlan".parse().unwrap(),
+        role: crate::node::cni::Role::Main,
+        configuration: "demo/tagged".to_owned(),
+        cni_version: Some("1.0.0".to_owned()),
+        found_in: Some(HostPath::default_bin_directory()),
+    });
     let sample = include_str!("../../../tests/data/check.json");
     assert_eq!(crate::model::json::readable(&report), sample);
 }

@@ -9,6 +9,8 @@ use super::config::{ConfigError, Form, Network, field, parse_config, parse_json,
 
 /// The longest cache entry that is read, in bytes; real ones are some kilobytes.
 pub const CACHE_LIMIT: usize = 1024 * 1024;
+/// The longest name in an entry, in bytes: libcni makes three of them into one file name.
+const NAME_LIMIT: usize = 1024;
 
 /// One attachment of a container to a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +39,7 @@ pub fn parse_result_cache(what: &str, bytes: &[u8]) -> Result<CacheEntry, Config
     }
     let config = decode(object, "config").ok_or_else(|| shape("has no `config` in base64"))?;
     let needs = parse_config(&format!("the configuration in {what}"), &config, Form::Either)?;
-    let said = |name| text(field(object, name)).filter(|text| !text.is_empty()).map(str::to_owned);
+    let said = |name| said(object, name);
     Ok(CacheEntry {
         container: said("containerId").ok_or_else(|| shape("has no `containerId`"))?,
         network: said("networkName").ok_or_else(|| shape("has no `networkName`"))?,
@@ -57,16 +59,21 @@ pub fn parse_multus_cache(what: &str, container: &str, bytes: &[u8]) -> Result<V
         let object = delegate.as_object().ok_or_else(|| shape("has a delegate that is no JSON object"))?;
         let config = decode(object, "Bytes").ok_or_else(|| shape("has a delegate without `Bytes` in base64"))?;
         let needs = parse_config(&format!("a delegate in {what}"), &config, Form::Either)?;
-        let said = |name| text(field(object, name)).filter(|text| !text.is_empty()).map(str::to_owned);
+        let own = needs.name.clone().filter(|name| name.len() <= NAME_LIMIT);
         Ok(CacheEntry {
             container: container.to_owned(),
-            network: said("Name").or_else(|| needs.name.clone()).unwrap_or_default(),
-            interface: said("ifnameRequest"),
+            network: said(object, "Name").or(own).unwrap_or_default(),
+            interface: said(object, "ifnameRequest"),
             namespace: None,
             needs,
         })
     };
     delegates.iter().map(entry).collect()
+}
+
+/// A text with something in it, and not more than any name has.
+fn said(object: &Map<String, Value>, name: &str) -> Option<String> {
+    text(field(object, name)).filter(|text| (1..=NAME_LIMIT).contains(&text.len())).map(str::to_owned)
 }
 
 fn decode(object: &Map<String, Value>, name: &str) -> Option<Vec<u8>> {

@@ -247,6 +247,10 @@ fn version(object: &Map<String, Value>) -> Option<String> {
 
 /// A version as numbers: `0.3.1`, and `1.0` as libcni reads it.
 fn numbers(text: &str) -> Option<[u64; 3]> {
+    // Zeros in front make a version of a megabyte, which each plugin of a list would get a copy of.
+    if text.len() > 32 {
+        return None;
+    }
     let mut parts = text.split('.');
     let mut number = |missing: Option<u64>| parts.next().map_or(missing, |part| part.parse().ok());
     let version = [number(None)?, number(Some(0))?, number(Some(0))?];
@@ -287,7 +291,7 @@ mod tests {
 
     #[test]
     fn knows_main_chained_ipam_and_delegates() {
-        let cases: [(Form, &str, &[&str]); 11] = [
+        let cases: [(Form, &str, &[&str]); 12] = [
             (Form::Single, r#"{"type":"macvlan","cniVersion":"0.4.0"}"#, &["Main macvlan 0.4.0"]),
             (
                 Form::Single,
@@ -308,6 +312,11 @@ mod tests {
                 &["Main a 1.1.0"],
             ),
             (Form::List, r#"{"cniVersion":"2.0.0","plugins":[{"type":"a"}]}"#, &["Main a 2.0.0"]),
+            (
+                Form::Single,
+                r#"{"cniVersion":"000000000000000000000000000000000001.0.0","type":"a"}"#,
+                &["Main a 00000000000000000000000000000000"],
+            ),
             // Go matches field names whatever their case is.
             (Form::Single, r#"{"Type":"bridge","IPAM":{"TYPE":"static"}}"#, &["Main bridge -", "Ipam static -"]),
             (Form::Single, r#"{"type":"flannel"}"#, &["Main flannel -", "Delegate bridge -", "Ipam host-local -"]),
