@@ -45,6 +45,8 @@ pub struct Entry {
 pub struct Ownership {
     /// The user.
     pub uid: u32,
+    /// The group.
+    pub gid: u32,
     /// The permission bits.
     pub mode: u32,
 }
@@ -77,6 +79,10 @@ impl Directory {
         let handle = fs::openat(fs::CWD, path, DIRECTORY, Mode::empty())
             .map_err(|errno| io_error("open directory", &shown, errno))?;
         Ok(Self { handle, shown })
+    }
+
+    pub(super) fn of(handle: OwnedFd, shown: String) -> Self {
+        Self { handle, shown }
     }
 
     /// Its path, for messages.
@@ -249,7 +255,7 @@ impl Directory {
     /// Who owns it.
     pub fn ownership(&self) -> Result<Ownership, DiskError> {
         let stat = fs::fstat(&self.handle).map_err(|errno| io_error("look at", &self.shown, errno))?;
-        Ok(Ownership { uid: stat.st_uid, mode: stat.st_mode & 0o7777 })
+        Ok(Ownership::of(&stat))
     }
 
     /// Whether both are one directory, by whatever names they were reached.
@@ -303,6 +309,12 @@ impl Directory {
             }
         }
         Ok(reached)
+    }
+}
+
+impl Ownership {
+    pub(super) fn of(stat: &fs::Stat) -> Self {
+        Self { uid: stat.st_uid, gid: stat.st_gid, mode: stat.st_mode & 0o7777 }
     }
 }
 

@@ -8,6 +8,7 @@ mod error;
 mod follow;
 mod kind;
 mod lock;
+mod lookup;
 mod write;
 
 pub use directory::{Directory, Entry, Ownership, RegularFile, Resolve, component};
@@ -16,3 +17,4 @@ pub use follow::Followed;
 pub use kind::FileKind;
 pub use lock::Lock;
 pub use write::{Prepared, Unfinished};
+pub use lookup::{Looked, LookedKind, Passed};

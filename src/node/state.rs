@@ -103,7 +103,7 @@ impl State {
 
 /// Whether nobody but the owner may change the directory, and the owner is root or the one who asks.
 fn private(ownership: Ownership, user: u32, path: &HostPath) -> Option<Finding> {
-    let Ownership { uid, mode } = ownership;
+    let Ownership { uid, mode, .. } = ownership;
     if uid != 0 && uid != user {
         let message = format!("state directory `{path}` belongs to somebody else");
         let finding = Finding::refusal(Code::StateNotPrivate, message);
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_state_directory_that_others_may_write_is_refused() {
-        let finding = |uid, mode| private(Ownership { uid, mode }, 1000, &path()).map(|finding| finding.found);
+        let finding = |uid, mode| private(Ownership { uid, gid: 0, mode }, 1000, &path()).map(|finding| finding.found);
         assert_eq!(finding(1000, 0o700), None);
         assert_eq!(finding(0, 0o755), None);
         assert_eq!(finding(1001, 0o700), Some(Some("user 1001".to_owned())));
