@@ -189,6 +189,18 @@ codes! {
     ConfigMissing "config-missing" "A NetworkAttachmentDefinition leaves its network to a configuration that the node does not have."
     ViewDiffers "view-differs" "Another mount namespace does not show the plugins that the node has."
     AttachmentUnknown "attachment-unknown" "A runtime remembers an attachment in a way that does not say which plugins it needs."
+    RuntimeConfigUnreadable "runtime-config-unreadable" "A container runtime's configuration could not be read or understood."
+    RuntimeLooksElsewhere "runtime-looks-elsewhere" "No container runtime of the node looks for plugins where they are installed."
+    Shadowed "shadowed" "A runtime finds another file of a plugin's name before the installed one."
+    ReadOnly "read-only" "A directory that has to be written is on a read-only file system."
+    NotExecutable "not-executable" "The plugin directory's file system executes nothing (noexec)."
+    NoSpace "no-space" "A file system has no room for what would be written."
+    NotPermitted "not-permitted" "This process may not write a directory."
+    WritableByOthers "writable-by-others" "Others may replace what lies in a directory, or the directory itself."
+    LinkedDirectory "linked-directory" "A directory is reached through a symbolic link."
+    InterpreterMissing "interpreter-missing" "A dynamically linked plugin's interpreter is not on the node."
+    SetuidDropped "setuid-dropped" "An adopted file had set-user-ID or set-group-ID bits, which the plugin in its place does not get."
+    OtherLabel "other-label" "An installed plugin has another SELinux label than its directory."
     NotInBundle "not-in-bundle" "A plugin was asked for by name, and the bundle does not have it."
 }
 
