@@ -24,6 +24,7 @@ mod ready;
 pub mod receipt;
 mod restore;
 mod root;
+pub mod runtime;
 mod stage;
 mod staged;
 mod state;

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{Directory, DiskError, Followed, Resolve, component};
+use crate::disk::{Directory, DiskError, Followed, Looked, Resolve, component};
 use crate::model::visible;
 
 /// An absolute path on the node, as its owner writes it (`/opt/cni/bin`), whatever the root is mounted as.
@@ -143,6 +143,11 @@ impl Root {
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Looks a path up as the node's own programs would: links lead where they lead there, and none leaves the root.
+    pub fn look_up(&self, path: &Path) -> Result<Option<Looked>, DiskError> {
+        self.directory.look_up(path)
     }
 
     /// Opens a directory of the node and creates what is missing of it; returns what it created, outermost first.
