@@ -111,23 +111,26 @@ impl<'a> Elf<'a> {
     /// Parses the headers of a program.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ElfError> {
         let file = File::open(bytes)?;
-        let (kind, machine) = (file.header(16, Size::Two)?, file.header(18, Size::Two)?);
-        match kind {
+        match file.header(16, Size::Two)? {
             2 | 3 => {}
             1 => return Err(ElfError::Kind("an object file")),
             4 => return Err(ElfError::Kind("a core dump")),
             _ => return Err(ElfError::Kind("an ELF file of an unknown type")),
         }
-        let machine = u16::try_from(machine).unwrap_or_default();
-        let platform = file.platform(machine).ok_or(ElfError::Machine {
-            machine,
-            bits: if file.wide { 64 } else { 32 },
-            order: if file.big { "big" } else { "little" },
-        })?;
+        let platform = file.named_platform()?;
         let segments = file.segments()?;
         let sections = file.sections()?;
         let linkage = file.linkage(&segments)?;
         Ok(Self { file, platform, linkage, segments, sections })
+    }
+
+    /// How much of a program names its platform.
+    pub const HEADER: usize = 64;
+
+    /// The platform that the first [`Elf::HEADER`] bytes of a program name; nothing else of it is looked at.
+    pub fn platform_in(header: &[u8]) -> Result<Platform, ElfError> {
+        let file = File::open(header)?;
+        file.named_platform()
     }
 
     /// The platform it runs on.
@@ -202,6 +205,15 @@ impl<'a> File<'a> {
         let file = Self { bytes, wide, big };
         file.require("its header", 0, if wide { 64 } else { 52 })?;
         Ok(file)
+    }
+
+    fn named_platform(&self) -> Result<Platform, ElfError> {
+        let machine = u16::try_from(self.header(18, Size::Two)?).unwrap_or_default();
+        self.platform(machine).ok_or(ElfError::Machine {
+            machine,
+            bits: if self.wide { 64 } else { 32 },
+            order: if self.big { "big" } else { "little" },
+        })
     }
 
     /// The platform, where machine, width and byte order agree on one: `e_machine` 21 is big-endian ppc64 as well.

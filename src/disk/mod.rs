@@ -16,5 +16,5 @@ pub use error::DiskError;
 pub use follow::Followed;
 pub use kind::FileKind;
 pub use lock::Lock;
-pub use write::{Prepared, Unfinished};
 pub use lookup::{Looked, LookedKind, Passed};
+pub use write::{Prepared, Unfinished};

@@ -19,6 +19,7 @@ use removal::{Removing, check_unchanged, stage_original, take_away};
 
 use super::error::NodeError;
 use super::generation::PreparedGeneration;
+use super::machine::check_machine;
 use super::observe::{Found, STAGING};
 use super::payload::Payload;
 use super::plan::{Change, PLUGIN_MODE, Plan, Step};
@@ -27,6 +28,7 @@ use super::root::{HostPath, Root};
 use super::state::Writing;
 use super::store::{COPY_MODE, Stored};
 use super::transfer::{Expected, copy_exactly};
+use crate::binary::Elf;
 use crate::bundle::PluginFile;
 use crate::disk::{Directory, DiskError, FileKind, Prepared};
 use crate::model::{Code, Finding, PluginName, Repository};
@@ -334,10 +336,11 @@ impl<'a> Run<'a, '_> {
         files.extend(copy.as_ref().map(|copy| copy.file.try_clone()).transpose().map_err(|source| {
             NodeError::Transfer { action: format!("copy `{}` to the local store", file.name), source }
         })?);
-        let mut copies = Copies { files, unwritten: 0 };
+        let mut copies = Copies { files, unwritten: 0, start: Vec::new() };
         let path = targets.first().map_or("", |target| target.path.as_str());
         copy_exactly(file.into(), origin, source, &mut copies)
             .map_err(|error| error.into_error(file.into(), origin, path))?;
+        check_machine(&file.name, &self.plan.bundle().platform, &copies.start)?;
         for (target, copy) in targets.iter().zip(copies.files) {
             // Closed before it gets its name: a file that is open for writing cannot be executed.
             target.staging.finish(file.name.as_str(), copy, PLUGIN_MODE)?;
@@ -508,11 +511,15 @@ pub(super) fn remove_staging(bin: &Directory) -> Result<(), NodeError> {
 struct Copies {
     files: Vec<File>,
     unwritten: usize,
+    /// The first bytes, which say what machine the program is for.
+    start: Vec<u8>,
 }
 
 impl Write for Copies {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.files.iter_mut().try_for_each(|file| file.write_all(bytes))?;
+        let missing = Elf::HEADER.saturating_sub(self.start.len());
+        self.start.extend(bytes.iter().take(missing));
         self.unwritten += bytes.len();
         if self.unwritten >= UNWRITTEN {
             self.unwritten = 0;

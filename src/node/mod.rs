@@ -16,6 +16,7 @@ mod floor;
 mod generation;
 mod in_use;
 mod layer;
+mod machine;
 mod observe;
 mod payload;
 mod plan;

@@ -510,3 +510,27 @@ fn one_payload_fills_several_directories() {
     assert_eq!((read("opt/cni/bin/tap"), read("usr/lib/cni/tap")), (b"new tap".to_vec(), b"new tap".to_vec()));
     assert!(!node.path("usr/lib/cni/.cnister").exists());
 }
+
+/// The first bytes of a 64-bit little-endian program for an ELF machine.
+fn program(machine: u8) -> Vec<u8> {
+    let mut header = b"\x7fELF\x02\x01\x01".to_vec();
+    header.resize(64, 0);
+    (header[16], header[18]) = (2, machine);
+    header
+}
+
+#[test]
+fn a_program_for_another_machine_never_gets_its_name() {
+    let node = Node::new();
+    node.put("flannel", b"somebody else's");
+    let before = node.bin();
+    let found = |machine| {
+        let findings = node.install(&[("bridge", &program(machine))]).map_err(|error| error.into_findings().unwrap());
+        findings.map(drop).map_err(|mut findings| (findings.remove(0).code, node.bin()))
+    };
+    // AArch64, and a machine that no CNI plugin is built for.
+    for machine in [183, 1] {
+        assert_eq!(found(machine), Err((Code::PlatformMismatch, before.clone())), "{machine}");
+    }
+    assert_eq!(found(62), Ok(()));
+}
