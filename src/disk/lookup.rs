@@ -73,14 +73,14 @@ impl Directory {
     /// Where the system refuses, or links lead on without an end.
     pub fn look_up(&self, path: &Path) -> Result<Option<Looked>, DiskError> {
         let shown = self.shown_path(path.strip_prefix("/").unwrap_or(path));
-        match self.follow(path, &shown) {
+        match self.walk(path, &shown) {
             Ok(looked) => Ok(looked),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(errno) => Err(io_error("look up", &shown, errno)),
         }
     }
 
-    fn follow(&self, path: &Path, shown: &str) -> rustix::io::Result<Option<Looked>> {
+    fn walk(&self, path: &Path, shown: &str) -> rustix::io::Result<Option<Looked>> {
         let mut way = Way::start(self)?;
         let mut pending = components(path.as_os_str());
         let (mut links, mut count) = (0_usize, 0_usize);
@@ -196,8 +196,8 @@ impl Looked {
         Ok(Directory::of(handle, self.shown.clone()))
     }
 
-    /// Reads a small regular file whole.
-    pub fn read(&self, limit: usize) -> Result<Vec<u8>, DiskError> {
+    /// Opens the regular file.
+    pub fn open(&self) -> Result<File, DiskError> {
         let LookedKind::Present(kind) = self.kind else {
             return Err(io_error("open", &self.shown, Errno::NOENT));
         };
@@ -205,17 +205,20 @@ impl Looked {
         if kind != FileKind::Regular {
             return Err(not_regular(kind));
         }
-        let failed = |errno: std::io::Error| io_error("read", &self.shown, errno);
         let file: File = fs::openat(&self.parent, &self.name, FILE, Mode::empty())
             .map_err(|errno| io_error("open", &self.shown, errno))?
             .into();
         // Something else may have taken its place meanwhile.
-        if !file.metadata().map_err(failed)?.is_file() {
-            return Err(not_regular(FileKind::Unknown));
-        }
+        let is_file = file.metadata().map_err(|error| io_error("look at", &self.shown, error))?.is_file();
+        if is_file { Ok(file) } else { Err(not_regular(FileKind::Unknown)) }
+    }
+
+    /// Reads a small regular file whole.
+    pub fn read(&self, limit: usize) -> Result<Vec<u8>, DiskError> {
         let mut bytes = Vec::new();
         // One byte past the limit, so that "exactly at the limit" and "cut short by us" differ.
-        file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+        let read = self.open()?.take(limit as u64 + 1).read_to_end(&mut bytes);
+        read.map_err(|error| io_error("read", &self.shown, error))?;
         if bytes.len() > limit {
             return Err(DiskError::TooLong { path: self.shown.clone(), limit: limit as u64 });
         }

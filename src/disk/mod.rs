@@ -5,16 +5,20 @@
 
 mod directory;
 mod error;
+mod filesystem;
 mod follow;
 mod kind;
+mod label;
 mod lock;
 mod lookup;
 mod write;
 
 pub use directory::{Directory, Entry, Ownership, RegularFile, Resolve, component};
 pub use error::DiskError;
+pub use filesystem::{FileSystem, overrides_permissions};
 pub use follow::Followed;
 pub use kind::FileKind;
+pub use label::give_label;
 pub use lock::Lock;
 pub use lookup::{Looked, LookedKind, Passed};
 pub use write::{Prepared, Unfinished};

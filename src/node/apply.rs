@@ -30,7 +30,7 @@ use super::store::{COPY_MODE, Stored};
 use super::transfer::{Expected, copy_exactly};
 use crate::binary::Elf;
 use crate::bundle::PluginFile;
-use crate::disk::{Directory, DiskError, FileKind, Prepared};
+use crate::disk::{Directory, DiskError, FileKind, Prepared, give_label};
 use crate::model::{Code, Finding, PluginName, Repository};
 
 /// The file in the policy directory.
@@ -342,6 +342,9 @@ impl<'a> Run<'a, '_> {
             .map_err(|error| error.into_error(file.into(), origin, path))?;
         check_machine(&file.name, &self.plan.bundle().platform, &copies.start)?;
         for (target, copy) in targets.iter().zip(copies.files) {
+            if let Some(label) = target.bin.label() {
+                give_label(&copy, &label);
+            }
             // Closed before it gets its name: a file that is open for writing cannot be executed.
             target.staging.finish(file.name.as_str(), copy, PLUGIN_MODE)?;
         }

@@ -534,3 +534,32 @@ fn a_program_for_another_machine_never_gets_its_name() {
     }
     assert_eq!(found(62), Ok(()));
 }
+
+#[test]
+fn a_plugin_gets_the_label_of_its_directory_before_its_name() {
+    use rustix::fs::{XattrFlags, getxattr, setxattr};
+    let node = Node::new();
+    node.put("flannel", b"somebody else's");
+    let bin = node.path("opt/cni/bin");
+    let label = b"system_u:object_r:container_file_t:s0\0";
+    // Only root may, and not every file system keeps labels.
+    if setxattr(&bin, "security.selinux", label, XattrFlags::empty()).is_err() {
+        return;
+    }
+    let label_of = |path: &std::path::Path| {
+        let mut found = vec![0; 100];
+        let length = getxattr(path, "security.selinux", found.as_mut_slice()).ok()?;
+        found.truncate(length);
+        Some(found)
+    };
+    let mut seen = Vec::new();
+    node.install_with(NEW, &Wishes::default(), &mut |action| {
+        if let Action::Publish(_, name) = action {
+            seen.push(label_of(&bin.join(STAGING).join(name.as_str())));
+        }
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert_eq!(seen, vec![Some(label.to_vec()); NEW.len()]);
+    assert_eq!(label_of(&bin.join("flannel")), None, "what is not ours is left alone");
+}
