@@ -20,8 +20,8 @@ use super::verify::unproven;
 use crate::model::{Code, Digest, Finding, Platform, PluginName, Reference, visible};
 use crate::node::{
     ForeignRule, HostPath, KeptPolicy, Layer, Leftovers, MAX_GENERATIONS, NodeError, Observed, Occasion, Payload, Plan,
-    Present, Question, Record, Refusal, RolledBack, Root, State, Step, Wishes, apply, check, check_apart, observe,
-    plan,
+    Present, Question, Reading, Record, Records, Refusal, RolledBack, Root, State, Step, Wishes, apply, check,
+    check_apart, observe, plan, preflight, surroundings,
 };
 use crate::trust::{self, Bundle, Policy, Proof, Strength, Verified};
 
@@ -162,27 +162,31 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
     }
     check_apart(&root, &arguments.node.state_dir, &arguments.bin_dir).map_err(answer)?;
     let wishes = wishes(arguments)?;
-    let look = |state: Option<&crate::node::Reading>| -> Result<Observed, NodeError> {
-        let mut observed = observe(&root, state, &arguments.bin_dir, &bundle.value().files.plugins)?;
-        if arguments.prune {
-            observed.in_use = NodeArguments::in_use(&root)?;
-        }
-        Ok(observed)
+    let kept = trust::keep(policy, evidence)?;
+    let layer = &bundle.value().plugin_layer;
+    let records = Records {
+        directory: &arguments.node.state_dir,
+        documents: [kept.len(), policy.text().len()].iter().fold(0, |sum, length| sum + *length as u64),
+        // What claims to be longer than its files is refused when it is fetched.
+        spool: if matches!(origin, Origin::Image(_)) { layer.size().min(bundle.value().files.total_size()) } else { 0 },
     };
+    let request = Request { arguments, root: &root, bundle: &bundle, wishes: &wishes, records: &records };
+    let open = || State::open_or_create(&root, &arguments.node.state_dir);
     if arguments.dry_run {
         let state = State::open(&root, &arguments.node.state_dir).map_err(answer)?;
         let reading = state.map(|state| state.read(LOCK_TIMEOUT)).transpose().map_err(answer)?;
-        let observed = look(reading.as_ref()).map_err(answer)?;
-        let plan = plan(&bundle, &observed, &wishes).map_err(Stop::Refused)?;
-        return Ok(report(Outcome::Planned, &bundle, &plan));
+        return Ok(request.consider(reading.as_ref())?.report(Outcome::Planned, &request));
     }
-    let open = || State::open_or_create(&root, &arguments.node.state_dir);
     let spool = open().map_err(answer)?;
     let mut payload: Box<dyn Payload + '_> = match origin {
         Origin::Image(ref image) => {
-            let mut layer = Layer::new(image.source.as_ref(), &bundle.value().plugin_layer, spool.spool());
-            if is_news(open().map_err(answer)?, bundle.value()).map_err(answer)? {
-                // Before the lock: a slow registry shall not keep a check or a boot waiting.
+            let mut layer = Layer::new(image.source.as_ref(), layer, spool.spool());
+            let reading = open().and_then(|state| state.read(LOCK_TIMEOUT)).map_err(answer)?;
+            if is_news(&reading, bundle.value()).map_err(answer)? {
+                // Before the lock is taken: a slow registry shall not keep a check or a boot waiting. And what can be
+                // said without the layer is said without it.
+                request.consider(Some(&reading))?;
+                drop(reading);
                 layer.fetch(&bundle.value().files).map_err(answer)?;
             }
             Box::new(layer)
@@ -190,13 +194,7 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
         Origin::Directory(staged) => Box::new(staged),
     };
     let writing = open().and_then(|state| state.write(LOCK_TIMEOUT)).map_err(answer)?;
-    let observed = look(Some(&writing)).map_err(answer)?;
-    let rolled_back = writing.rolled_back().map_err(answer)?;
-    if let Some(finding) = rolled_back.as_ref().and_then(|record| unwanted(record, &bundle, &observed, arguments)) {
-        return Err(Stop::Refused(vec![finding]));
-    }
-    let plan = plan(&bundle, &observed, &wishes).map_err(Stop::Refused)?;
-    let kept = trust::keep(policy, evidence)?;
+    let considered = request.consider(Some(&writing))?;
     let record = Record {
         evidence: &kept,
         policy: Some(KeptPolicy { text: policy.text(), directory: &arguments.node.policy_dir }),
@@ -204,12 +202,60 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
         repository: name.as_ref(),
     };
     let mut go_on = |_: &_| ControlFlow::Continue(());
-    apply(&root, &writing, &plan, payload.as_mut(), &record, &mut go_on).map_err(answer)?;
-    if rolled_back.is_some() && observed.receipt.is_none_or(|receipt| receipt.index != bundle.value().index) {
+    apply(&root, &writing, &considered.plan, payload.as_mut(), &record, &mut go_on).map_err(answer)?;
+    if considered.is_another_release {
         // Something else was wanted and is there: what its owner went back from is history.
         writing.remove_rolled_back().map_err(answer)?;
     }
-    Ok(report(Outcome::Installed, &bundle, &plan))
+    Ok(considered.report(Outcome::Installed, &request))
+}
+
+/// What is asked of a node.
+struct Request<'a> {
+    arguments: &'a Arguments,
+    root: &'a Root,
+    bundle: &'a Verified<Bundle>,
+    wishes: &'a Wishes,
+    records: &'a Records<'a>,
+}
+
+/// What a node says to it.
+struct Considered<'a> {
+    plan: Plan<'a>,
+    foreseen: Vec<Finding>,
+    /// Whether another release is installed now.
+    is_another_release: bool,
+}
+
+impl<'a> Request<'a> {
+    /// Looks at the node and decides what is to be done; it changes nothing.
+    fn consider(&self, state: Option<&Reading>) -> Result<Considered<'a>, Stop> {
+        let Self { arguments, root, bundle, .. } = *self;
+        let mut observed = observe(root, state, &arguments.bin_dir, &bundle.value().files.plugins).map_err(answer)?;
+        if arguments.prune {
+            observed.in_use = NodeArguments::in_use(root).map_err(answer)?;
+        }
+        let rolled_back = state.map(Reading::rolled_back).transpose().map_err(answer)?.flatten();
+        if let Some(finding) = rolled_back.and_then(|record| unwanted(&record, bundle, &observed, arguments)) {
+            return Err(Stop::Refused(vec![finding]));
+        }
+        let plan = plan(bundle, &observed, self.wishes).map_err(Stop::Refused)?;
+        let foreseen = preflight(root, &plan, state, self.records);
+        if foreseen.iter().any(Finding::is_refusal) {
+            return Err(Stop::Refused(foreseen));
+        }
+        let present = observed.receipt.map(|receipt| receipt.index);
+        Ok(Considered { plan, foreseen, is_another_release: present != Some(bundle.value().index) })
+    }
+}
+
+impl Considered<'_> {
+    fn report(self, outcome: Outcome, request: &Request<'_>) -> Report {
+        let mut report = report(outcome, request.bundle, &self.plan);
+        report.findings.extend(self.foreseen);
+        report.findings.extend(surroundings(request.root, &self.plan, &request.arguments.node.state_dir));
+        report
+    }
 }
 
 /// The releases that the node keeps. A state that cannot be read keeps none; what is wrong with it is said when the
@@ -226,8 +272,7 @@ fn kept_releases(root: &Root, state: &HostPath) -> BTreeSet<Digest> {
 
 /// Whether it is another release than the present one, and one whose files the node does not have. Nothing depends on
 /// the answer but when the layer is fetched.
-fn is_news(state: State, bundle: &Bundle) -> Result<bool, NodeError> {
-    let reading = state.read(LOCK_TIMEOUT)?;
+fn is_news(reading: &Reading, bundle: &Bundle) -> Result<bool, NodeError> {
     if reading.receipt().ok().flatten().is_some_and(|receipt| receipt.index == bundle.index) {
         return Ok(false);
     }

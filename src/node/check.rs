@@ -18,7 +18,9 @@ use super::plan::{PLUGIN_MODE, Step};
 use super::probe::{Asked, Prober, Versions};
 use super::receipt::{InstalledDirectory, InstalledFile, Journal, Receipt, Refusal, Standing};
 use super::root::{HostPath, Root};
+use super::runtime::Installed as Placed;
 use super::state::State;
+use super::surroundings::look_around;
 use crate::bundle::PluginFile;
 use crate::model::{BundleName, Code, Digest, Finding, Platform, PluginName, Repository, Severity, visible};
 use crate::trust::{Bundle, Policy, Strength, Verified};
@@ -195,7 +197,36 @@ fn look(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> {
         refusal: refusal.as_ref(),
         floors: floors.as_ref(),
     };
-    examine(root, &memory, &verdict, question.directories, question.occasion, question.prober)
+    let mut report = examine(root, &memory, &verdict, question.directories, question.occasion, question.prober)?;
+    report.findings.extend(around(root, question, &receipt, verdict.as_ref().ok()));
+    report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    Ok(report)
+}
+
+/// What is around the installed files. That a pod gets another file than the signed one, or none that runs, is as bad as
+/// an altered one; but who configured the runtime so or installed the other file may come back only after a boot.
+fn around(
+    root: &Root,
+    question: &Question<'_>,
+    receipt: &Receipt,
+    verified: Option<&Verified<Bundle>>,
+) -> Vec<Finding> {
+    let mut installed = Placed::new();
+    for (path, directory) in &receipt.directories {
+        let digest = |name, file: &InstalledFile| {
+            verified.and_then(|verified| verified.value().files.plugin(name)).map_or(file.digest, |file| file.digest)
+        };
+        let files = directory.files.iter().map(|(name, file)| (name.clone(), digest(name, file)));
+        installed.insert(path.clone(), files.collect());
+    }
+    let mut findings = look_around(root, question.state, &installed);
+    for finding in &mut findings {
+        let counts = matches!(finding.code, Code::Shadowed | Code::NotExecutable);
+        if counts && question.occasion == Occasion::Running {
+            finding.severity = Severity::Refusal;
+        }
+    }
+    findings
 }
 
 /// What a node remembers.

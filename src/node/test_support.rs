@@ -31,7 +31,10 @@ pub(crate) fn manifest(files: &[(&str, &[u8])]) -> FileManifest {
 
 /// A bundle that nobody signed; its release is the digest of its `bundle.json`.
 pub(crate) fn bundle(files: &[(&str, &[u8])]) -> Verified<Bundle> {
-    let files = manifest(files);
+    bundle_of(manifest(files))
+}
+
+pub(crate) fn bundle_of(files: FileManifest) -> Verified<Bundle> {
     let digest = Digest::of(&files.to_bytes());
     Verified::for_test(Bundle {
         index: digest,

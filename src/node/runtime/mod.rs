@@ -3,11 +3,13 @@
 //! Reading is apart from parsing: `containerd` and `crio` know the formats and take text, `read` finds the files under
 //! the node's root. The files are the owner's and advice only: what cannot be read is a warning, never a failure.
 
+mod compare;
 mod containerd;
 mod crio;
 mod document;
 mod read;
 
+pub(super) use compare::{Installed, compare};
 pub use containerd::Containerd;
 pub use crio::Crio;
 pub use document::RuntimeConfigError;
@@ -17,7 +19,7 @@ use super::root::HostPath;
 use crate::model::Finding;
 
 /// The most that one configuration file may have, in bytes; those in the field have some ten thousand.
-pub(super) const FILE_LIMIT: usize = 1 << 20;
+const FILE_LIMIT: usize = 1 << 18;
 /// The most files that one runtime's configuration may consist of.
 const MAX_FILES: usize = 64;
 /// Where runtimes look unless they are told otherwise.

@@ -379,7 +379,7 @@ mod tests {
             ),
             (v2("bin_dir = 'relative'"), "", "`relative` is not a path on the node"),
             (v2("bin_dir = '/a/../b'"), "", "`/a/../b` is not a path on the node"),
-            ("#".repeat(FILE_LIMIT + 1), "/opt/cni/bin", "is longer than 1048576 bytes"),
+            ("#".repeat(FILE_LIMIT + 1), "/opt/cni/bin", "is longer than 262144 bytes"),
         ];
         for (text, bin, expected) in cases {
             let (found, findings) = look(&node(&[(CONFIG, &text)]));
