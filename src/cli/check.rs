@@ -22,9 +22,6 @@ use crate::node::{
 };
 use crate::trust::Policy;
 
-/// How long a check waits for an installation that is under way.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// Asks whether this node still has what was signed (verify asks about an image).
 ///
 /// Every installed file is hashed again and the whole proof repeated offline, from the evidence that the installation
@@ -95,6 +92,7 @@ pub(super) struct Ready {
     directories: Vec<HostPath>,
     occasion: Occasion,
     prober: Option<Prober>,
+    patience: Duration,
 }
 
 /// Runs the verb.
@@ -164,7 +162,8 @@ impl AskedArguments {
         let root = self.node.open_root()?;
         let prober = probe.then(|| Prober::this_program(root.is_host()));
         let (name, state, directories) = (self.name.clone(), self.node.state_dir.clone(), self.bin_dir.clone());
-        Ok(Ok(Ready { root, policy, name, state, directories, occasion, prober }))
+        let patience = self.node.patience();
+        Ok(Ok(Ready { root, policy, name, state, directories, occasion, prober, patience }))
     }
 
     /// Where the watch says whether the node is ready.
@@ -211,7 +210,7 @@ impl Ready {
             directories: &self.directories,
             occasion: self.occasion,
             prober: self.prober.as_ref(),
-            patience: PATIENCE,
+            patience: self.patience,
         };
         answer(&question)
     }

@@ -1,7 +1,6 @@
 //! `gc`: removes what no kept generation needs.
 
 use std::fmt;
-use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
@@ -11,9 +10,6 @@ use super::report::{self, bytes};
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{Code, Finding};
 use crate::node::{MAX_GENERATIONS, NodeError, State};
-
-/// How long it waits for an installation that is under way.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Removes from the state directory what no kept generation needs; every installation does that, too.
 #[derive(Args)]
@@ -46,7 +42,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
 fn collect(arguments: &Arguments) -> Result<u64, NodeError> {
     let root = arguments.node.root()?;
     let Some(state) = State::open(&root, &arguments.node.state_dir)? else { return Ok(0) };
-    let writing = state.write(PATIENCE)?;
+    let writing = state.write(arguments.node.patience())?;
     if writing.journal()?.is_some() {
         let finding =
             Finding::refusal(Code::InterruptedInstall, "an installation was interrupted, and needs what it kept");

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -19,14 +19,11 @@ use super::terminal::{Exit, Failure, Terminal};
 use super::verify::unproven;
 use crate::model::{Code, Digest, Finding, Platform, PluginName, Reference, visible};
 use crate::node::{
-    ForeignRule, HostPath, KeptPolicy, Layer, Leftovers, MAX_GENERATIONS, NodeError, Observed, Occasion, Payload, Plan,
-    Present, Question, Reading, Record, Records, Refusal, RolledBack, Root, State, Step, Wishes, apply, check,
-    check_apart, observe, plan, preflight, surroundings,
+    ForeignRule, KeptPolicy, Layer, Leftovers, MAX_GENERATIONS, NodeError, Observed, Occasion, Payload, Plan, Present,
+    Question, Reading, Record, Records, Refusal, RolledBack, Root, State, Step, Wishes, apply, check, check_apart,
+    observe, plan, preflight, surroundings,
 };
 use crate::trust::{self, Bundle, Policy, Proof, Strength, Verified};
-
-/// How long an installation waits for another one.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Installs a bundle's plugins on this node, after the policy allowed it.
 ///
@@ -145,12 +142,8 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
     check_paths(arguments).map_err(Stop::Failed)?;
     let name = arguments.owner.name(arguments.reference.as_ref());
     let root = arguments.node.open_root()?;
-    let judge = Judge {
-        policy,
-        name: name.as_ref(),
-        now: SystemTime::now(),
-        kept: kept_releases(&root, &arguments.node.state_dir),
-    };
+    let judge =
+        Judge { policy, name: name.as_ref(), now: SystemTime::now(), kept: kept_releases(&root, &arguments.node) };
     let place = Place {
         reference: arguments.reference.as_ref(),
         directory: arguments.from.as_deref(),
@@ -174,14 +167,14 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
     let open = || State::open_or_create(&root, &arguments.node.state_dir);
     if arguments.dry_run {
         let state = State::open(&root, &arguments.node.state_dir).map_err(answer)?;
-        let reading = state.map(|state| state.read(LOCK_TIMEOUT)).transpose().map_err(answer)?;
+        let reading = state.map(|state| state.read(arguments.node.patience())).transpose().map_err(answer)?;
         return Ok(request.consider(reading.as_ref())?.report(Outcome::Planned, &request));
     }
     let spool = open().map_err(answer)?;
     let mut payload: Box<dyn Payload + '_> = match origin {
         Origin::Image(ref image) => {
             let mut layer = Layer::new(image.source.as_ref(), layer, spool.spool());
-            let reading = open().and_then(|state| state.read(LOCK_TIMEOUT)).map_err(answer)?;
+            let reading = open().and_then(|state| state.read(arguments.node.patience())).map_err(answer)?;
             if is_news(&reading, bundle.value()).map_err(answer)? {
                 // Before the lock is taken: a slow registry shall not keep a check or a boot waiting. And what can be
                 // said without the layer is said without it.
@@ -193,7 +186,7 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
         }
         Origin::Directory(staged) => Box::new(staged),
     };
-    let writing = open().and_then(|state| state.write(LOCK_TIMEOUT)).map_err(answer)?;
+    let writing = open().and_then(|state| state.write(arguments.node.patience())).map_err(answer)?;
     let considered = request.consider(Some(&writing))?;
     let record = Record {
         evidence: &kept,
@@ -260,10 +253,10 @@ impl Considered<'_> {
 
 /// The releases that the node keeps. A state that cannot be read keeps none; what is wrong with it is said when the
 /// installation needs it.
-fn kept_releases(root: &Root, state: &HostPath) -> BTreeSet<Digest> {
+fn kept_releases(root: &Root, node: &NodeArguments) -> BTreeSet<Digest> {
     let read = || -> Result<BTreeSet<Digest>, NodeError> {
-        let Some(state) = State::open(root, state)? else { return Ok(BTreeSet::new()) };
-        let reading = state.read(LOCK_TIMEOUT)?;
+        let Some(state) = State::open(root, &node.state_dir)? else { return Ok(BTreeSet::new()) };
+        let reading = state.read(node.patience())?;
         let (present, past) = (reading.receipt()?, reading.past()?);
         Ok(present.iter().chain(&past.receipts).map(|receipt| receipt.index).collect())
     };
@@ -438,13 +431,13 @@ fn keep(arguments: &Arguments, policy: &Policy, findings: &[Finding]) -> Result<
         directories: &arguments.bin_dir,
         occasion: Occasion::Running,
         prober: None,
-        patience: LOCK_TIMEOUT,
+        patience: arguments.node.patience(),
     };
     let wrong = check(&root, &question)?.against_keeping();
     if !wrong.is_empty() {
         return Ok(Some(wrong));
     }
-    let writing = State::open_or_create(&root, &arguments.node.state_dir)?.write(LOCK_TIMEOUT)?;
+    let writing = State::open_or_create(&root, &arguments.node.state_dir)?.write(arguments.node.patience())?;
     let wanted = match (&arguments.reference, &arguments.from) {
         (Some(reference), _) => reference.to_string(),
         (None, Some(directory)) => directory.display().to_string(),

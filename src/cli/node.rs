@@ -1,6 +1,7 @@
 //! The node that a verb works on.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 
@@ -26,9 +27,17 @@ pub(super) struct NodeArguments {
     /// Where the policy is kept that later checks go by.
     #[arg(long, value_name = "DIR", default_value = "/etc/cnister")]
     pub(super) policy_dir: HostPath,
+    /// How many seconds to wait for another cnister that is at work on the node.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=3600))]
+    lock_timeout: u64,
 }
 
 impl NodeArguments {
+    /// How long to wait for the lock of the state directory.
+    pub(super) fn patience(&self) -> Duration {
+        Duration::from_secs(self.lock_timeout)
+    }
+
     /// Opens the root.
     pub(super) fn open_root(&self) -> Result<Root, Failure> {
         Ok(self.root()?)

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use clap::Args;
 use serde::Serialize;
@@ -13,9 +13,6 @@ use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{BundleName, Digest, Finding, Platform};
 use crate::node::{Back, Leftovers, MAX_GENERATIONS, Occasion, Question, Receipt, Restored, Run, Step, roll_back};
-
-/// How long it waits for an installation that is under way.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Goes back to the generation before, without a network.
 ///
@@ -111,7 +108,7 @@ fn attempt(arguments: &Arguments) -> Result<Result<Restored, Vec<Finding>>, Fail
         directories: &[],
         occasion: Occasion::Running,
         prober: None,
-        patience: PATIENCE,
+        patience: arguments.node.patience(),
     };
     let back = Back {
         number: arguments.to,

@@ -1,7 +1,6 @@
 //! `status`: what this node remembers, without a look at a single plugin.
 
 use std::fmt;
-use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
@@ -11,9 +10,6 @@ use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{BundleName, Digest, Finding};
 use crate::node::{NodeError, Receipt, State};
-
-/// How long it waits for an installation that is under way.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Shows what this node remembers: the installed release, those before it, and what was refused.
 ///
@@ -68,7 +64,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
 fn look(arguments: &Arguments) -> Result<Report, NodeError> {
     let root = arguments.node.root()?;
     let Some(state) = State::open(&root, &arguments.node.state_dir)? else { return Ok(Report::default()) };
-    let reading = state.read(PATIENCE)?;
+    let reading = state.read(arguments.node.patience())?;
     let generation = |receipt: &Receipt| -> Result<Generation, NodeError> {
         let files = || receipt.directories.values().flat_map(|directory| &directory.files);
         let ours = files().filter(|(_, file)| file.owner.is_ours());

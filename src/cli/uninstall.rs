@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
-use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
@@ -12,9 +11,6 @@ use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::Finding;
 use crate::node::{Force, HostPath, NodeError, State, Step, Uninstallation, observe, uninstall};
-
-/// How long it waits for an installation that is under way.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Takes back everything that was installed.
 ///
@@ -67,7 +63,7 @@ fn attempt(arguments: &Arguments) -> Result<Report, NodeError> {
     let nothing = Report { outcome: Outcome::NothingInstalled, steps: Vec::new(), findings: Vec::new() };
     let root = arguments.node.root()?;
     let Some(state) = State::open(&root, &arguments.node.state_dir)? else { return Ok(nothing) };
-    let writing = state.write(PATIENCE)?;
+    let writing = state.write(arguments.node.patience())?;
     let receipt = writing.receipt()?;
     if receipt.is_none() && writing.journal()?.is_none() {
         return Ok(nothing);
