@@ -1,0 +1,337 @@
+//! Things in the way: what stands where a plugin was, a lock that nobody gives up, directories that others may write,
+//! files that a runtime finds first, and mounts that are not fit.
+
+#![cfg(all(feature = "publish", target_os = "linux", target_arch = "x86_64"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and says what it skips"
+)]
+
+#[path = "support/forge.rs"]
+mod forge;
+#[path = "support/plugin.rs"]
+mod plugin;
+#[path = "support/release.rs"]
+mod release;
+mod support;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use release::Release;
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, makedev, mknodat};
+use support::{Run, Scene, peer, say_skipped};
+
+const PLUGINS: [&str; 3] = ["bridge", "host-local", "macvlan"];
+const BIN: &str = "root/opt/cni/bin";
+/// Far more than any of the runs takes, and far less than for ever.
+const BOUND: Duration = Duration::from_secs(10);
+
+fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        say_skipped("only root may do this");
+    }
+    root
+}
+
+/// A node with one release installed.
+fn installed(scene: &Scene) -> Release {
+    let release = Release::new(scene, "a", "1.0.0", &PLUGINS, 0);
+    fs::create_dir(scene.at("root")).unwrap();
+    scene.must(&release.words_for_staged());
+    release
+}
+
+fn node_of(path: &Path, kind: FileType) {
+    // Device 1:3 is /dev/null; the other kinds have none.
+    let device = if kind == FileType::CharacterDevice { makedev(1, 3) } else { 0 };
+    mknodat(CWD, path, kind, Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH, device).unwrap();
+}
+
+fn chmod(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn within_bound(scene: &Scene, words: &str) -> Run {
+    let started = Instant::now();
+    let run = scene.say(words);
+    assert!(started.elapsed() < BOUND, "{words} took {:?}", started.elapsed());
+    run
+}
+
+#[test]
+fn whatever_stands_where_a_plugin_was_is_named_in_bounded_time() {
+    let scene = Scene::in_memory();
+    let release = installed(&scene);
+    type Make = fn(&Path);
+    let mut cases: Vec<(&str, &str, Make)> = vec![
+        ("in-the-way", "a FIFO", |path| node_of(path, FileType::Fifo)),
+        ("in-the-way", "a socket", |path| node_of(path, FileType::Socket)),
+        ("in-the-way", "a directory", |path| fs::create_dir(path).unwrap()),
+        ("in-the-way", "a symbolic link", |path| symlink("bridge", path).unwrap()),
+        ("in-the-way", "a symbolic link", |path| symlink("macvlan", path).unwrap()),
+        ("in-the-way", "a file larger than any plugin", |path| {
+            fs::File::create(path).unwrap().set_len(1 << 42).unwrap();
+        }),
+        ("plugin-missing", "gone", |_| {}),
+    ];
+    if is_root() {
+        cases.push(("in-the-way", "a device", |path| node_of(path, FileType::CharacterDevice)));
+    }
+    let path = scene.at(BIN).join("macvlan");
+    for (code, words, make) in cases {
+        fs::remove_file(&path).unwrap();
+        make(&path);
+        for verb in ["check --root root", "check --root root --at-boot"] {
+            let run = within_bound(&scene, verb);
+            assert_eq!((run.code, run.stderr.as_str()), (1, ""), "{words}: {}", run.stdout);
+            let line = format!("no: {code}: `/opt/cni/bin/macvlan` is {words}\n");
+            assert!(run.stdout.contains(&line), "{verb}, {words}: {}", run.stdout);
+            assert_eq!(run.stdout.matches("  proven ").count(), 2, "{}", run.stdout);
+        }
+        // A sparse file cannot be read whole; its length says that it is the same.
+        let look = || {
+            (
+                fs::symlink_metadata(&path).ok().map(|it| (it.file_type(), it.len())),
+                fs::read_dir(scene.at(BIN)).unwrap().count(),
+            )
+        };
+        let before = look();
+        let again = within_bound(&scene, &release.words_for_staged());
+        match code {
+            // What is gone is written again; what stands there is its owner's to move away.
+            "plugin-missing" => assert_eq!(again.code, 0, "{}{}", again.stdout, again.stderr),
+            _ => {
+                assert_eq!(again.code, 1, "{}{}", again.stdout, again.stderr);
+                assert!(again.stdout.contains(&format!("no: in-the-way: `/opt/cni/bin/macvlan` is {words}\n")));
+                assert_eq!(look(), before);
+                drop(fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)));
+                scene.must(&release.words_for_staged());
+            }
+        }
+        scene.must("check --root root");
+    }
+}
+
+#[test]
+fn a_lock_that_nobody_gives_up_is_an_error_after_the_limit() {
+    let scene = Scene::in_memory();
+    let release = installed(&scene);
+    let before = scene.tree("root");
+    let held = fs::File::open(scene.at("root/var/lib/cnister/lock")).unwrap();
+    flock(&held, FlockOperation::LockExclusive).unwrap();
+    let install = release.words_for_staged();
+    for words in [install.as_str(), &format!("{install} --dry-run"), "check --root root", "check --root root --at-boot"]
+    {
+        let run = within_bound(&scene, &format!("{words} --lock-timeout 0"));
+        let error = "error: another cnister is at work: `root/var/lib/cnister/lock` was locked for all of 0 seconds\n";
+        assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (3, "", error), "{words}");
+    }
+    assert_eq!(scene.say("check --root root --lock-timeout 3601").code, 2);
+    assert_eq!(scene.tree("root"), before);
+    drop(held);
+    scene.must("check --root root --lock-timeout 0");
+}
+
+#[test]
+fn directories_that_others_may_write_are_told_and_the_state_is_refused() {
+    let scene = Scene::in_memory();
+    let release = installed(&scene);
+    let warning = |run: &Run, line: &str| {
+        assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+        assert!(run.stdout.contains(line), "{line} is not in\n{}", run.stdout);
+    };
+    for (path, line) in [
+        ("root/opt/cni/bin", "warning: writable-by-others: everybody may change what lies in `/opt/cni/bin`\n"),
+        (
+            "root/opt",
+            "warning: writable-by-others: everybody may put another directory in the place of `/opt/cni/bin`, through \
+             `/opt`\n",
+        ),
+        (
+            "root/var/lib",
+            "warning: writable-by-others: everybody may put another directory in the place of `/var/lib/cnister`, \
+             through `/var/lib`\n",
+        ),
+    ] {
+        chmod(&scene.at(path), 0o777);
+        for words in [release.words_for_staged().as_str(), "check --root root", "check --root root --at-boot"] {
+            warning(&scene.say(words), line);
+        }
+        chmod(&scene.at(path), 0o755);
+        assert!(!scene.must("check --root root").stdout.contains("warning"));
+    }
+    chmod(&scene.at("root/var/lib/cnister"), 0o770);
+    for words in [release.words_for_staged().as_str(), "check --root root", "check --root root --at-boot"] {
+        let run = scene.say(words);
+        assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
+        assert!(run.stdout.contains("no: state-not-private: others may write the state directory"), "{}", run.stdout);
+    }
+}
+
+#[test]
+fn a_file_that_a_runtime_finds_first_is_told_at_install_and_a_no_of_a_check() {
+    let scene = Scene::in_memory();
+    let release = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
+    scene.write("root/etc/crio/crio.conf", "[crio.network]\nplugin_dirs = [\"/usr/libexec/cni\", \"/opt/cni/bin\"]\n");
+    scene.write("root/usr/libexec/cni/bridge", "an older one");
+    let what = "shadowed: CRI-O (`/etc/crio/crio.conf`) calls `/usr/libexec/cni/bridge` and not what is installed in \
+                `/opt/cni/bin`\n";
+    let install = release.words_for_staged();
+    for words in [format!("{install} --dry-run"), install] {
+        assert!(scene.must(&words).stdout.contains(&format!("warning: {what}")), "{words}");
+    }
+    let run = scene.say("check --root root");
+    assert_eq!(run.code, 1, "{}", run.stdout);
+    assert!(run.stdout.contains(&format!("no: {what}")), "{}", run.stdout);
+    // A package may have brought it; that keeps no node down.
+    assert!(scene.must("check --root root --at-boot").stdout.contains(&format!("warning: {what}")));
+    // The signed bytes are the signed bytes, wherever they lie.
+    fs::copy(scene.at(BIN).join("bridge"), scene.at("root/usr/libexec/cni/bridge")).unwrap();
+    assert!(!scene.must("check --root root").stdout.contains("shadowed"));
+}
+
+#[test]
+fn a_directory_that_no_runtime_looks_in_is_told() {
+    let scene = Scene::in_memory();
+    let release = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
+    scene.write("root/etc/containerd/config.toml", include_str!("data/runtime/debian-12.toml"));
+    let elsewhere = "warning: runtime-looks-elsewhere: no runtime of this node looks in `/opt/cni/bin`: containerd looks \
+                     in `/usr/lib/cni` (`/etc/containerd/config.toml`)\n  hint: install where it looks: --bin-dir \
+                     /usr/lib/cni\n";
+    let install = release.words_for_staged();
+    assert!(scene.must(&install).stdout.contains(elsewhere));
+    assert!(scene.must("check --root root").stdout.contains(elsewhere));
+    let both = format!("{install} --bin-dir /usr/lib/cni --bin-dir /opt/cni/bin");
+    assert!(!scene.must(&both).stdout.contains("warning"));
+    assert!(!scene.must("check --root root").stdout.contains("warning"));
+    scene.write("root/etc/containerd/config.toml", "version = {");
+    let run = scene.must("check --root root");
+    let unreadable = "warning: runtime-config-unreadable: where a runtime looks for plugins is not sure: \
+                      `/etc/containerd/config.toml`: line 1: ";
+    assert!(run.stdout.contains(unreadable), "{}", run.stdout);
+}
+
+/// Runs a shell script in a mount namespace of its own; the program and its arguments are the script's.
+fn with_own_mounts(scene: &Scene, script: &str, words: &str) -> Option<Run> {
+    let unshare = peer("unshare")?;
+    if !is_root() {
+        return None;
+    }
+    if !Command::new(&unshare).args(["--mount", "true"]).status().is_ok_and(|status| status.success()) {
+        say_skipped("no mount namespaces here");
+        return None;
+    }
+    let mut command = scene.command(unshare);
+    command.args(["--mount", "sh", "-e", "-c", script, env!("CARGO_BIN_EXE_cnister")]).args(words.split(' '));
+    Some(scene.run(&mut command))
+}
+
+#[test]
+fn a_directory_where_nothing_can_run_is_refused_and_a_no_of_a_check() {
+    let scene = Scene::new();
+    let release = installed(&scene);
+    let second = Release::new(&scene, "b", "1.1.0", &PLUGINS, 0);
+    let before = scene.tree("root");
+    let script = "mount --bind root/opt/cni/bin root/opt/cni/bin
+        mount -o remount,bind,noexec root/opt/cni/bin
+        if root/opt/cni/bin/bridge 2>/dev/null; then echo 'it can be executed' >&2; exit 99; fi
+        exec \"$0\" \"$@\"";
+    let what = "not-executable: `/opt/cni/bin` is on a file system that is mounted noexec: no plugin there can run\n";
+    for words in [second.words_for_layout(), format!("{} --dry-run", second.words_for_staged())] {
+        let Some(run) = with_own_mounts(&scene, script, &words) else { return };
+        assert_eq!((run.code, run.stderr.as_str()), (1, ""), "{}", run.stdout);
+        assert!(run.stdout.starts_with(&format!("no: {what}")), "{}", run.stdout);
+        assert_eq!(scene.tree("root"), before);
+    }
+    let run = with_own_mounts(&scene, script, "check --root root --no-probe").unwrap();
+    assert_eq!(run.code, 1, "{}", run.stdout);
+    assert!(run.stdout.contains(&format!("no: {what}")), "{}", run.stdout);
+    let run = with_own_mounts(&scene, script, "check --root root --at-boot").unwrap();
+    assert!(run.code == 0 && run.stdout.contains(&format!("warning: {what}")), "{}", run.stdout);
+    // Nothing is written where everything is there, and the reader learns of it all the same.
+    let run = with_own_mounts(&scene, script, &release.words_for_staged()).unwrap();
+    assert!(run.code == 0 && run.stdout.contains(&format!("warning: {what}")), "{}", run.stdout);
+}
+
+#[test]
+fn root_without_capabilities_learns_whose_directory_it_is() {
+    let (scene, Some(setpriv)) = (Scene::new(), peer("setpriv")) else { return };
+    if !is_root() {
+        return;
+    }
+    let release = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
+    fs::create_dir_all(scene.at(BIN)).unwrap();
+    std::os::unix::fs::chown(scene.at(BIN), Some(1000), Some(1000)).unwrap();
+    let words = release.words_for_staged();
+    let run = |bounding: &str| {
+        let mut command = scene.command(&setpriv);
+        command.args(["--bounding-set", bounding, "--inh-caps=-all"]).arg(env!("CARGO_BIN_EXE_cnister"));
+        scene.run(command.args(words.split(' ')))
+    };
+    let refused = run("-all");
+    let expected = "no: not-permitted: `/opt/cni/bin` cannot be written: this process may not write `/opt/cni/bin`\n  \
+                    expected: to be writable for user 0\n  found:    user 1000, group 1000, mode 0755\n  \
+                    hint: chown 0:0 /opt/cni/bin on the node, or give this process the capability DAC_OVERRIDE\n\
+                    refused; nothing was changed\n";
+    assert_eq!((refused.code, refused.stdout.as_str(), refused.stderr.as_str()), (1, expected, ""));
+    assert_eq!(fs::read_dir(scene.at(BIN)).unwrap().count(), 0);
+    // The twin: the one capability that it takes.
+    let allowed = run("-all,+dac_override");
+    assert_eq!(allowed.code, 0, "{}{}", allowed.stdout, allowed.stderr);
+    assert!(allowed.stdout.contains("warning: writable-by-others: user 1000 may change what lies in `/opt/cni/bin`\n"));
+}
+
+#[test]
+fn an_adopted_set_user_id_program_loses_the_bit_and_the_reader_learns_of_it() {
+    let scene = Scene::new();
+    let release = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
+    let path = scene.write(&format!("{BIN}/bridge"), "somebody else's");
+    chmod(&path, 0o4755);
+    let run = scene.must(&format!("{} --foreign adopt", release.words_for_staged()));
+    let note = "note: setuid-dropped: `/opt/cni/bin/bridge` ran with the rights of its owner or group\n  \
+                expected: mode 0755\n  found:    mode 4755\n";
+    assert!(run.stdout.contains(note), "{}", run.stdout);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o755);
+    let receipt = fs::read_to_string(scene.at("root/var/lib/cnister/receipt.json")).unwrap();
+    assert!(receipt.contains("\"4755\""), "{receipt}");
+}
+
+#[test]
+fn labels_are_those_of_the_directory_and_others_are_told() {
+    use rustix::fs::{XattrFlags, setxattr};
+    let scene = Scene::new();
+    let release = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
+    fs::create_dir_all(scene.at(BIN)).unwrap();
+    let label = |path: &Path, text: &[u8]| setxattr(path, "security.selinux", text, XattrFlags::empty());
+    if label(&scene.at(BIN), b"system_u:object_r:container_file_t:s0\0").is_err() {
+        say_skipped("no labels here");
+        return;
+    }
+    assert!(!scene.must(&release.words_for_staged()).stdout.contains("other-label"));
+    assert!(!scene.must("check --root root").stdout.contains("other-label"));
+    label(&scene.at(BIN).join("bridge"), b"system_u:object_r:tmp_t:s0\0").unwrap();
+    let warning = "warning: other-label: `/opt/cni/bin/bridge` has another SELinux label than the directory\n  \
+                   expected: system_u:object_r:container_file_t:s0\n  found:    system_u:object_r:tmp_t:s0\n  \
+                   hint: on the node: restorecon -Rv /opt/cni/bin\n";
+    assert!(scene.must("check --root root").stdout.contains(warning));
+    // A process that may not set labels installs all the same, and says what is missing.
+    let Some(strace) = peer("strace") else { return };
+    let second = Release::new(&scene, "b", "1.1.0", &PLUGINS, 0);
+    let mut command = scene.command(strace);
+    command.args(["-f", "-qq", "-o", "trace", "-e", "inject=fsetxattr:error=EPERM"]);
+    command.arg(env!("CARGO_BIN_EXE_cnister"));
+    let run = scene.run(command.args(second.words_for_staged().split(' ')));
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    let line =
+        "warning: other-label: `/opt/cni/bin/bridge` and 2 others have another SELinux label than the directory\n";
+    assert!(run.stdout.contains(line), "{}", run.stdout);
+    assert_eq!(fs::read_to_string(scene.at("trace")).unwrap().matches("(INJECTED)").count(), PLUGINS.len());
+}
