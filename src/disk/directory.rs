@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
 use super::{DiskError, FileKind};
@@ -200,6 +200,25 @@ impl Directory {
         }
     }
 
+    /// What a relative path leads to, all links followed; `None` where it leads nowhere. Nothing is opened for reading.
+    ///
+    /// With [`Resolve::Beneath`] this directory is the root of every link, as for a program that lives in it.
+    pub fn leads_to(&self, path: &Path, resolve: Resolve) -> Result<Option<FileKind>, DiskError> {
+        let flags = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let found = match resolve {
+            Resolve::Host => fs::statat(&self.handle, path, AtFlags::NO_AUTOMOUNT),
+            Resolve::Beneath => fs::openat2(&self.handle, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), flags)
+                .and_then(fs::fstat),
+        };
+        match found {
+            Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode).into())),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            // Kernels before 5.6 cannot tell.
+            Err(Errno::NOSYS) => Ok(Some(FileKind::Unknown)),
+            Err(errno) => Err(io_error("look at", &self.shown_path(path), errno)),
+        }
+    }
+
     /// Opens a regular file that is directly in this directory.
     pub fn open_file(&self, name: impl AsRef<OsStr>) -> Result<RegularFile, DiskError> {
         let name = component(name.as_ref())?;
@@ -315,6 +334,14 @@ impl Directory {
 impl Ownership {
     pub(super) fn of(stat: &fs::Stat) -> Self {
         Self { uid: stat.st_uid, gid: stat.st_gid, mode: stat.st_mode & 0o7777 }
+    }
+}
+
+impl RegularFile {
+    /// Whether its file system is mounted so that nothing on it can be executed, as this process sees it.
+    pub fn is_on_noexec(&self) -> Result<bool, DiskError> {
+        let stat = fs::fstatvfs(&self.file).map_err(|errno| io_error("look at the mount of", &self.shown, errno))?;
+        Ok(stat.f_flag.contains(StatVfsMountFlags::NOEXEC))
     }
 }
 
