@@ -133,6 +133,23 @@ pub enum Condition {
     Kept,
 }
 
+impl Condition {
+    /// The word that JSON has for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Proven => "proven",
+            Self::Unproven => "unproven",
+            Self::Unverified => "unverified",
+            Self::Altered => "altered",
+            Self::Missing => "missing",
+            Self::InTheWay => "in-the-way",
+            Self::Interrupted => "interrupted",
+            Self::Mixed => "mixed",
+            Self::Kept => "kept",
+        }
+    }
+}
+
 impl Report {
     /// Whether the answer is yes.
     pub fn is_good(&self) -> bool {

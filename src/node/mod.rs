@@ -12,6 +12,7 @@ pub mod cni;
 mod confine;
 mod decide;
 mod error;
+pub mod explain;
 mod floor;
 mod generation;
 mod in_use;

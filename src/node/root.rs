@@ -8,8 +8,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{Directory, DiskError, Followed, Looked, Resolve, component};
-use crate::model::visible;
+use crate::disk::{Directory, DiskError, FileKind, Followed, Looked, Resolve, component};
+use crate::model::{PluginName, visible};
 
 /// An absolute path on the node, as its owner writes it (`/opt/cni/bin`), whatever the root is mounted as.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -52,6 +52,11 @@ impl HostPath {
     /// Whether `other` is this directory or lies below it.
     pub fn holds(&self, other: &Self) -> bool {
         other.0.strip_prefix(&self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// The path of an entry of this directory.
+    pub(super) fn join(&self, name: &PluginName) -> Self {
+        Self(format!("{}/{name}", self.0))
     }
 
     /// The path from the root on.
@@ -150,6 +155,12 @@ impl Root {
         self.directory.look_up(path)
     }
 
+    /// What a path of the node leads to, links followed as the node's programs do; `None` where it leads nowhere.
+    /// Nothing is opened for reading.
+    pub(super) fn leads_to(&self, path: &HostPath) -> Result<Option<FileKind>, DiskError> {
+        self.directory.leads_to(path.relative(), self.resolve)
+    }
+
     /// Opens a directory of the node and creates what is missing of it; returns what it created, outermost first.
     pub fn directory_or_create(&self, path: &HostPath, mode: u32) -> Result<(Directory, Vec<PathBuf>), DiskError> {
         self.directory.descend_or_create(path.relative(), mode, self.resolve)
@@ -191,6 +202,35 @@ mod tests {
         let long = format!("/{}", "a".repeat(1024));
         assert_eq!(long.parse::<HostPath>(), Err(ParseHostPathError(long[..1024].to_owned())));
         assert!(format!("/{}", "a".repeat(1023)).parse::<HostPath>().is_ok());
+    }
+
+    #[test]
+    fn knows_what_links_lead_to_inside_the_root() {
+        let temporary = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(temporary.path().join("opt/cni")).unwrap();
+        std::fs::write(temporary.path().join("opt/file"), "").unwrap();
+        let root = Root::open(temporary.path()).unwrap();
+        let cases = [
+            ("/opt/file", Some(FileKind::Regular)),
+            ("/opt/cni", Some(FileKind::Directory)),
+            ("../file", Some(FileKind::Regular)),
+            // There on this machine, and not on the node.
+            ("/etc/passwd", None),
+            ("../../../../../../../../etc/passwd", None),
+            ("/proc/self/exe", None),
+            ("link", None),
+            ("/opt/file/x", None),
+        ];
+        for (target, expected) in cases {
+            let link = temporary.path().join("opt/cni/link");
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            assert_eq!(root.leads_to(&"/opt/cni/link".parse().unwrap()).unwrap(), expected, "{target}");
+            std::fs::remove_file(link).unwrap();
+        }
+        assert_eq!(root.leads_to(&"/opt/cni/none".parse().unwrap()).unwrap(), None);
+        let host = Root::open(Path::new("/")).unwrap();
+        assert_eq!(host.leads_to(&"/etc/passwd".parse().unwrap()).unwrap(), Some(FileKind::Regular));
+        assert_eq!(host.leads_to(&"/etc/passwd/x".parse().unwrap()).unwrap(), None);
     }
 
     #[test]

@@ -1,0 +1,495 @@
+//! Symptoms: the errors of CNI runtimes and libraries that a text holds.
+//!
+//! The texts are libcni's (`pkg/invoke`, `libcni/api.go`), with what containerd, CRI-O, the kubelet, Multus and `cnitool`
+//! put around them. Nothing here looks at a node, and every step is linear in the length of the text.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use crate::model::visible;
+
+/// The longest text that is read, in bytes: some thousand events.
+pub const TEXT_LIMIT: usize = 1024 * 1024;
+/// The most different symptoms that are told apart.
+pub const MOST_SYMPTOMS: usize = 16;
+/// The most directories, versions and networks that are taken from one message.
+const MOST_WORDS: usize = 16;
+/// The longest name, path or version that is repeated, in bytes. Longer ones are cut, and then name nothing.
+const LONGEST_WORD: usize = 1024;
+
+/// What a text says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Symptoms {
+    /// The errors that are known, in order, the same ones once.
+    pub known: Vec<Symptom>,
+    /// How many errors were left out.
+    pub more: usize,
+    /// The plugins that failed for a reason that is not known here.
+    pub unknown: BTreeSet<String>,
+}
+
+/// One error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Symptom {
+    /// What is wrong.
+    pub complaint: Complaint,
+    /// The plugin that the message blames.
+    pub blamed: Option<String>,
+    /// What was being done.
+    pub phases: BTreeSet<Phase>,
+    /// The networks that Multus names.
+    pub networks: BTreeSet<String>,
+    /// How often it is said.
+    pub times: usize,
+}
+
+/// What an error says. Every text is made visible.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Complaint {
+    /// `failed to find plugin "NAME" in path [DIR …]`.
+    NotFound {
+        /// The plugin.
+        plugin: String,
+        /// Where it was looked for.
+        directories: Vec<String>,
+    },
+    /// `fork/exec PATH: REASON`.
+    NotStarted {
+        /// The program.
+        path: String,
+        /// Why.
+        reason: Refused,
+    },
+    /// `signal: segmentation fault`.
+    Crashed,
+    /// `exec: already started`, which is what is left of ETXTBSY after libcni tried again.
+    Busy,
+    /// `failed to unmarshal raw result: unexpected end of JSON input`.
+    Silent,
+    /// `incompatible CNI versions; config is "X", plugin supports [Y …]`.
+    Versions {
+        /// The configuration's.
+        wanted: String,
+        /// The plugin's.
+        supported: Vec<String>,
+    },
+    /// `failed to create KIND: operation not supported`.
+    Driver {
+        /// The kind of interface.
+        kind: String,
+    },
+    /// `Link not found`.
+    NoLink {
+        /// The interface, where the message names it.
+        name: Option<String>,
+    },
+    /// `cni plugin not initialized` and the like.
+    NoConfiguration {
+        /// Where it was looked for.
+        directory: Option<String>,
+    },
+    /// `invalid plugin name: NAME`.
+    BadName {
+        /// The name.
+        plugin: String,
+    },
+}
+
+/// Why the kernel did not start a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// EACCES.
+    Permission,
+    /// ENOEXEC.
+    Format,
+    /// ENOENT.
+    NoSuchFile,
+    /// ETXTBSY.
+    Busy,
+}
+
+/// What a runtime was doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// A pod starts.
+    Add,
+    /// A pod ends.
+    Delete,
+    /// A pod is looked after.
+    Check,
+    /// The runtime asks whether the network is ready.
+    Status,
+}
+
+impl Phase {
+    /// The word that libcni has for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Delete => "delete",
+            Self::Check => "check",
+            Self::Status => "status",
+        }
+    }
+}
+
+impl Symptoms {
+    /// Reads a text: events, log lines, `kubectl describe` output. Bytes that are not UTF-8 are replaced.
+    pub fn read(text: &[u8]) -> Self {
+        let text = plain(&String::from_utf8_lossy(text));
+        let mut symptoms = Self::default();
+        text.split('\n').for_each(|line| symptoms.read_line(line));
+        symptoms
+    }
+
+    fn read_line(&mut self, line: &str) {
+        let mut context = Context::default();
+        for (at, mark) in marks(line) {
+            let Some((before, from)) = line.split_at_checked(at) else { continue };
+            match mark.read(before, from, &context) {
+                Read::Nothing => {}
+                Read::Context(change) => {
+                    let before = context.change(change);
+                    self.not_understood(before);
+                }
+                Read::Complaint(complaint) => self.add(complaint, std::mem::take(&mut context)),
+            }
+        }
+        self.not_understood(context.blamed);
+    }
+
+    fn not_understood(&mut self, plugin: Option<String>) {
+        self.unknown.extend(plugin.filter(|_| self.unknown.len() < MOST_SYMPTOMS));
+    }
+
+    fn add(&mut self, complaint: Complaint, context: Context) {
+        let blamed = match complaint {
+            // No plugin was called yet.
+            Complaint::NoConfiguration { .. } => None,
+            _ => context.blamed,
+        };
+        let same = |known: &&mut Symptom| known.blamed == blamed && known.complaint.is_same(&complaint);
+        if let Some(known) = self.known.iter_mut().find(same) {
+            known.times += 1;
+            known.phases.extend(context.phase);
+            known.networks.extend(context.network.filter(|_| known.networks.len() < MOST_WORDS));
+            if let (Complaint::NoConfiguration { directory }, Complaint::NoConfiguration { directory: Some(said) }) =
+                (&mut known.complaint, complaint)
+            {
+                directory.get_or_insert(said);
+            }
+        } else if self.known.len() < MOST_SYMPTOMS {
+            let (phases, networks) = (context.phase.into_iter().collect(), context.network.into_iter().collect());
+            self.known.push(Symptom { complaint, blamed, phases, networks, times: 1 });
+        } else {
+            self.more += 1;
+        }
+    }
+}
+
+impl Complaint {
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            // One message says it twice, with and without the directory.
+            (Self::NoConfiguration { directory: here }, Self::NoConfiguration { directory: there }) => {
+                here.is_none() || there.is_none() || here == there
+            }
+            _ => self == other,
+        }
+    }
+}
+
+/// What a message said before it came to its point.
+#[derive(Debug, Clone, Default)]
+struct Context {
+    blamed: Option<String>,
+    phase: Option<Phase>,
+    network: Option<String>,
+    /// A plugin ended with an error.
+    failed: bool,
+}
+
+enum Change {
+    Plugin(String, Option<Phase>),
+    Phase(Phase),
+    Network(String),
+    Failed,
+}
+
+impl Context {
+    fn is_empty(&self) -> bool {
+        self.blamed.is_none() && self.phase.is_none() && self.network.is_none() && !self.failed
+    }
+
+    /// Goes one message further in; returns the plugin that was blamed before, where that is no wrapper.
+    fn change(&mut self, change: Change) -> Option<String> {
+        match change {
+            // Multus says of its delegates what a runtime says of Multus: the innermost plugin is meant.
+            Change::Plugin(plugin, phase) => {
+                let before = self.blamed.replace(plugin);
+                self.phase = phase.or(self.phase);
+                return before.filter(|before| !is_wrapper(before) && self.blamed.as_ref() != Some(before));
+            }
+            Change::Phase(phase) => self.phase = Some(phase),
+            Change::Network(network) => {
+                self.network = Some(network);
+                // What follows is about one of the delegates.
+                self.blamed = self.blamed.take().filter(|blamed| !is_wrapper(blamed));
+            }
+            Change::Failed => self.failed = true,
+        }
+        None
+    }
+}
+
+/// Whether a plugin only calls others.
+fn is_wrapper(plugin: &str) -> bool {
+    matches!(plugin, "multus" | "multus-shim")
+}
+
+/// A phrase that means something, by its first words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    PluginType,
+    Delegate,
+    Adding,
+    Removing,
+    Asking,
+    Network,
+    Failed,
+    NotFound,
+    Exec,
+    AlreadyStarted,
+    Crashed,
+    Silent,
+    Versions,
+    Create,
+    NoLink,
+    NotInitialized,
+    NoNetworks,
+    BadName,
+}
+
+const MARKS: [(&str, Mark); 27] = [
+    ("plugin type=\"", Mark::PluginType),
+    ("error in invoke Delegate ", Mark::Delegate),
+    ("failed to setup network for sandbox", Mark::Adding),
+    ("failed to set up pod", Mark::Adding),
+    ("failed to create pod network sandbox", Mark::Adding),
+    ("failed to destroy network for sandbox", Mark::Removing),
+    ("failed to teardown pod", Mark::Removing),
+    ("Error deleting network", Mark::Removing),
+    ("etwork plugin returns error: ", Mark::Asking),
+    ("error adding container to network \"", Mark::Network),
+    ("netplugin failed", Mark::Failed),
+    ("failed to find plugin \"", Mark::NotFound),
+    ("fork/exec ", Mark::Exec),
+    ("exec: already started", Mark::AlreadyStarted),
+    ("signal: segmentation fault", Mark::Crashed),
+    ("failed to unmarshal raw result: unexpected end of JSON input", Mark::Silent),
+    ("error parsing its diagnostic message \"\": unexpected end of JSON input", Mark::Silent),
+    ("incompatible CNI versions; config is \"", Mark::Versions),
+    ("failed to create ", Mark::Create),
+    ("Link not found", Mark::NoLink),
+    ("cni plugin not initialized", Mark::NotInitialized),
+    ("cni config uninitialized", Mark::NotInitialized),
+    ("no networks found in ", Mark::NoNetworks),
+    ("no network config found in ", Mark::NoNetworks),
+    ("no net configurations found in ", Mark::NoNetworks),
+    ("No CNI configuration file in ", Mark::NoNetworks),
+    ("invalid plugin name: ", Mark::BadName),
+];
+
+/// Every phrase of a line, in order.
+fn marks(line: &str) -> Vec<(usize, Mark)> {
+    let found = |(words, mark): &(&'static str, Mark)| {
+        let mark = *mark;
+        line.match_indices(*words).map(move |(at, _)| (at, mark))
+    };
+    let mut marks: Vec<_> = MARKS.iter().flat_map(found).collect();
+    marks.sort_by_key(|(at, _)| *at);
+    marks
+}
+
+enum Read {
+    Nothing,
+    Context(Change),
+    Complaint(Complaint),
+}
+
+impl Mark {
+    /// Reads what a phrase says; `from` starts with it.
+    fn read(self, before: &str, from: &str, context: &Context) -> Read {
+        let complaint = match self {
+            Self::PluginType => return plugin_type(from).map_or(Read::Nothing, Read::Context),
+            Self::Delegate => return delegate(from).map_or(Read::Nothing, Read::Context),
+            Self::Adding => return Read::Context(Change::Phase(Phase::Add)),
+            Self::Removing => return Read::Context(Change::Phase(Phase::Delete)),
+            Self::Asking => return Read::Context(Change::Phase(Phase::Status)),
+            Self::Network => {
+                return quoted(from).map_or(Read::Nothing, |(name, _)| Read::Context(Change::Network(name)));
+            }
+            Self::Failed => return Read::Context(Change::Failed),
+            Self::NotFound => not_found(from),
+            Self::Exec => not_started(from).filter(|_| !context.is_empty()),
+            Self::AlreadyStarted => Some(Complaint::Busy).filter(|_| context.failed),
+            Self::Crashed => Some(Complaint::Crashed).filter(|_| context.failed),
+            Self::Silent => Some(Complaint::Silent),
+            Self::Versions => versions(from),
+            Self::Create => driver(from),
+            // Any program of the kernel's netlink says so: only in the words of a runtime it is about a plugin.
+            Self::NoLink => Some(Complaint::NoLink { name: name_before(before) })
+                .filter(|_| !context.is_empty() || matches!(before.trim(), "" | "Error:")),
+            Self::NotInitialized => Some(Complaint::NoConfiguration { directory: None }),
+            Self::NoNetworks => Some(Complaint::NoConfiguration { directory: directory(from) }),
+            Self::BadName => bad_name(from),
+        };
+        complaint.map_or(Read::Nothing, Read::Complaint)
+    }
+}
+
+/// `plugin type="T" failed (add): `, with `name="N"` before `failed` where a whole list failed.
+fn plugin_type(from: &str) -> Option<Change> {
+    let (plugin, rest) = quoted(from)?;
+    let rest = match rest.strip_prefix(" name=\"") {
+        Some(_) => quoted(rest)?.1,
+        None => rest,
+    };
+    let (phase, _) = start(rest.strip_prefix(" failed (")?, 16).split_once(')')?;
+    let phase = match phase {
+        "add" => Some(Phase::Add),
+        "delete" => Some(Phase::Delete),
+        "check" => Some(Phase::Check),
+        "status" => Some(Phase::Status),
+        _ => None,
+    };
+    Some(Change::Plugin(plugin, phase))
+}
+
+/// `error in invoke Delegate add - "T": `, as Multus 3 says it.
+fn delegate(from: &str) -> Option<Change> {
+    let rest = from.strip_prefix("error in invoke Delegate ")?;
+    let (phase, rest) = if let Some(rest) = rest.strip_prefix("add - ") {
+        (Phase::Add, rest)
+    } else {
+        (Phase::Delete, rest.strip_prefix("del - ")?)
+    };
+    let (plugin, _) = if rest.starts_with('"') { quoted(rest)? } else { return None };
+    Some(Change::Plugin(plugin, Some(phase)))
+}
+
+fn not_found(from: &str) -> Option<Complaint> {
+    let (plugin, rest) = quoted(from)?;
+    let directories = rest.strip_prefix(" in path [").map(words).unwrap_or_default();
+    Some(Complaint::NotFound { plugin, directories })
+}
+
+fn not_started(from: &str) -> Option<Complaint> {
+    const REASONS: [(&str, Refused); 4] = [
+        ("permission denied", Refused::Permission),
+        ("exec format error", Refused::Format),
+        ("no such file or directory", Refused::NoSuchFile),
+        ("text file busy", Refused::Busy),
+    ];
+    let rest = from.strip_prefix("fork/exec ")?;
+    let (path, why) = start(rest, LONGEST_WORD).split_once(": ")?;
+    let why = rest.get(rest.len().min(path.len() + 2)..).unwrap_or(why);
+    let (_, reason) = REASONS.into_iter().find(|(words, _)| why.starts_with(words))?;
+    Some(Complaint::NotStarted { path: visible(path).into_owned(), reason })
+}
+
+fn versions(from: &str) -> Option<Complaint> {
+    let (wanted, rest) = quoted(from)?;
+    let supported = words(rest.strip_prefix(", plugin supports [")?);
+    let supported = supported.iter().map(|version| version.trim_matches('"').to_owned()).collect();
+    Some(Complaint::Versions { wanted, supported })
+}
+
+fn driver(from: &str) -> Option<Complaint> {
+    let rest = start(from.strip_prefix("failed to create ")?, 128);
+    let (kind, why) = rest.split_once(": ")?;
+    let is_kind = !kind.is_empty() && kind.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    (is_kind && why.starts_with("operation not supported")).then(|| Complaint::Driver { kind: kind.to_owned() })
+}
+
+/// The name of `"NAME": ` at the end.
+fn name_before(before: &str) -> Option<String> {
+    let before = end(before.strip_suffix("\": ")?, 64);
+    let (_, name) = before.rsplit_once('"')?;
+    (!name.is_empty()).then(|| visible(name).into_owned())
+}
+
+fn directory(from: &str) -> Option<String> {
+    let (_, rest) = start(from, LONGEST_WORD).split_once(" in ")?;
+    let end = rest.find([' ', '"', ',', ';', ')']).unwrap_or(rest.len());
+    let path = rest.get(..end)?.trim_end_matches(['.', ':', '/']);
+    path.starts_with('/').then(|| visible(path).into_owned())
+}
+
+fn bad_name(from: &str) -> Option<Complaint> {
+    let rest = start(from.strip_prefix("invalid plugin name: ")?, LONGEST_WORD);
+    let plugin = rest.split([' ', '"']).next()?;
+    (!plugin.is_empty()).then(|| Complaint::BadName { plugin: visible(plugin).into_owned() })
+}
+
+/// The first text in quotation marks, and what follows it.
+fn quoted(from: &str) -> Option<(String, &str)> {
+    let (_, rest) = start(from, LONGEST_WORD).split_once('"')?;
+    let (text, _) = rest.split_once('"')?;
+    let after = from.len().checked_sub(from.split_once('"')?.1.len())? + text.len() + 1;
+    Some((visible(text).into_owned(), from.get(after..)?))
+}
+
+/// The words before `]`.
+fn words(from: &str) -> Vec<String> {
+    let list = start(from, 4 * LONGEST_WORD).split(']').next().unwrap_or_default();
+    let mut words: Vec<String> = Vec::new();
+    for word in list.split(' ').filter(|word| !word.is_empty()).take(MOST_WORDS) {
+        let word = visible(start(word, LONGEST_WORD)).into_owned();
+        if !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    words
+}
+
+/// At most so many bytes from the start.
+fn start(text: &str, limit: usize) -> &str {
+    text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
+}
+
+/// At most so many bytes before the end.
+fn end(text: &str, limit: usize) -> &str {
+    text.get(text.ceil_char_boundary(text.len().saturating_sub(limit))..).unwrap_or(text)
+}
+
+/// The text as the runtime wrote it: quotation marks without the backslashes of logs and JSON, white space of any kind
+/// as one space, and lines joined that something folded (a folded line starts with white space).
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let (mut backslashes, mut pending) = (0_usize, None);
+    for c in text.chars() {
+        if c != '\\' {
+            // Those before a quotation mark are the log's.
+            let kept = if c == '"' { 0 } else { backslashes };
+            plain.extend(std::iter::repeat_n('\\', kept));
+            backslashes = 0;
+        }
+        match (c, pending) {
+            ('\n', _) => pending = Some('\n'),
+            // After a line feed it is a folded line.
+            (' ' | '\t' | '\r', _) => pending = Some(' '),
+            _ => {
+                plain.extend(pending.take());
+                if c == '\\' { backslashes += 1 } else { plain.push(c) }
+            }
+        }
+    }
+    plain.extend(std::iter::repeat_n('\\', backslashes));
+    plain
+}
+
+#[cfg(test)]
+mod tests;
