@@ -185,3 +185,36 @@ fn a_node_lacks_what_its_networks_need() {
     scene.write("root/etc/cni/net.d/10-pods.conflist", list.replace("1.1.0", "1.0.0"));
     session(&scene, "closure-met.txt", &["check --root root --nad good.json"]);
 }
+
+#[test]
+fn an_error_explained_by_what_is_installed() {
+    let scene = Scene::new();
+    Release::new(&scene, "a", "1.0.0", &NAMES, 0);
+    fs::create_dir(scene.at("root")).unwrap();
+    let missing = "plugin type=\"bridge\" failed (delete): failed to find plugin \"bridge\" in path [/opt/cni/bin]";
+    let started = "netplugin failed with no error message: fork/exec /opt/cni/bin/macvlan:";
+    scene.write("missing.txt", missing);
+    scene.write(
+        "events.txt",
+        format!(
+            "{missing}\n{missing}\nplugin type=\"macvlan\" failed (add): {started} exec format error\n\
+             plugin type=\"multus\" failed (add): [a/b/:net]: error adding container to network \"net\": \
+             plugin type=\"vlan\" failed (add): failed to find plugin \"vlan\" in path [/opt/cni/bin]\n\
+             plugin type=\"calico\" failed (add): no such luck\n"
+        ),
+    );
+    scene.write("nothing.txt", "Normal  Pulled  2s  kubelet  Container image already present\n");
+    scene.must("install --key cosign.pub --root root oci:layout-a");
+    fs::remove_file(scene.at("root/opt/cni/bin/bridge")).unwrap();
+    scene.write("root/opt/cni/bin/macvlan", "");
+    session(
+        &scene,
+        "explain.txt",
+        &[
+            "explain --root root --file missing.txt",
+            "explain --root root --file events.txt",
+            "explain --root root --file nothing.txt",
+            "--format json explain --root root --file events.txt",
+        ],
+    );
+}

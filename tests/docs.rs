@@ -18,6 +18,7 @@ use std::fs;
 use std::path::Path;
 
 use cnister::model::Code;
+use cnister::node::explain::Cause;
 use support::Scene;
 
 fn page(name: &str) -> String {
@@ -72,19 +73,28 @@ fn the_policy_of_the_readme_is_one() {
     assert_eq!(policy.rules().collect::<Vec<_>>(), ["release"]);
 }
 
+/// The first two cells of each row whose first is a name.
+fn rows(name: &str) -> Vec<(String, String)> {
+    let row = |line: &str| {
+        let mut cells = line.trim().strip_prefix("| `")?.split(" | ");
+        let code = cells.next()?.trim_end_matches('`').to_owned();
+        Some((code, cells.next()?.trim_end_matches(" |").to_owned()))
+    };
+    page(name).lines().filter_map(row).collect()
+}
+
 #[test]
 fn the_list_of_finding_codes_is_complete() {
-    let rows: BTreeMap<_, _> = page("docs/findings.md")
-        .lines()
-        .filter_map(|line| {
-            let mut cells = line.trim().strip_prefix("| `")?.split(" | ");
-            let code = cells.next()?.trim_end_matches('`').to_owned();
-            Some((code, cells.next()?.trim_end_matches(" |").to_owned()))
-        })
-        .collect();
     let codes: BTreeMap<_, _> =
         Code::ALL.iter().map(|code| (code.as_str().to_owned(), code.meaning().to_owned())).collect();
-    assert_eq!(rows, codes);
+    assert_eq!(rows("docs/findings.md").into_iter().collect::<BTreeMap<_, _>>(), codes);
+}
+
+#[test]
+fn the_list_of_causes_is_complete() {
+    let causes: Vec<_> =
+        Cause::ALL.iter().map(|cause| (cause.as_str().to_owned(), cause.meaning().to_owned())).collect();
+    assert_eq!(rows("docs/explain.md"), causes);
 }
 
 #[test]
@@ -127,6 +137,7 @@ fn help_and_version_are_answers() {
         "stage",
         "install",
         "check",
+        "explain",
         "watch",
         "completions",
     ] {

@@ -10,6 +10,7 @@ mod check;
 mod completions;
 #[cfg(feature = "publish")]
 mod evidence;
+mod explain;
 mod gc;
 mod image;
 #[cfg(feature = "publish")]
@@ -91,6 +92,7 @@ enum Verb {
     Status(status::Arguments),
     Gc(gc::Arguments),
     Check(check::Arguments),
+    Explain(explain::Arguments),
     Watch(watch::Arguments),
     #[cfg(feature = "publish")]
     Completions(completions::Arguments),
@@ -147,6 +149,7 @@ impl Verb {
             Self::Status(arguments) => status::run(&arguments, terminal),
             Self::Gc(arguments) => gc::run(&arguments, terminal),
             Self::Check(arguments) => check::run(&arguments, terminal),
+            Self::Explain(arguments) => explain::run(&arguments, terminal),
             Self::Watch(arguments) => watch::run(&arguments, terminal),
             #[cfg(feature = "publish")]
             Self::Completions(arguments) => completions::run(&arguments, terminal),

@@ -52,7 +52,7 @@ impl Scene {
             PluginReport { directory, name, condition: *condition, versions: None }
         };
         let plugins = plugins.iter().map(plugin).collect();
-        self.checked = Some(Report { installed: Some(installed), plugins, findings: Vec::new() });
+        self.checked = Some(Report { installed: Some(installed), plugins, ..Report::default() });
         self
     }
 

@@ -1,0 +1,151 @@
+//! `explain`: from a runtime's error to its cause on this node.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+
+use super::node::NodeArguments;
+use super::terminal::{Exit, Failure, Terminal};
+use crate::model::Platform;
+use crate::node::explain::{Explanation, Phase, Symptoms, TEXT_LIMIT, explain};
+use crate::node::{HostPath, Occasion, Question, Report, Root, check};
+
+/// How long an explanation waits for an installation that is under way.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Explains the error of a container runtime: its cause, what this node shows of it, and what to do.
+///
+/// TEXT is a kubelet event, a line of the journal, or all that `kubectl describe pod` prints; without it, standard
+/// input is read. Only the plugin directories are looked into, never a path of the text. Exit code 0 means that a cause
+/// was named, 1 that the text has no CNI error that is known.
+#[derive(Args)]
+#[command(after_help = "Causes have stable names; docs/explain.md lists them.")]
+pub(super) struct Arguments {
+    /// The text; `-` is standard input.
+    text: Option<OsString>,
+    /// Reads the text from a file.
+    #[arg(long, value_name = "FILE", conflicts_with = "text")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    node: NodeArguments,
+    /// A plugin directory to look into; may be repeated.
+    #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
+    bin_dir: Vec<HostPath>,
+}
+
+/// Runs the verb.
+pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
+    let symptoms = Symptoms::read(&arguments.read()?);
+    let root = arguments.node.open_root()?;
+    let explanation = explain(&root, &arguments.bin_dir, symptoms, || match arguments.check(&root) {
+        Ok(report) => report,
+        // The cause can be named without it.
+        Err(failure) => {
+            terminal.failure(&failure);
+            None
+        }
+    });
+    terminal.answer(&explanation)?;
+    Ok(if explanation.causes.is_empty() { Exit::No } else { Exit::Yes })
+}
+
+impl Arguments {
+    fn read(&self) -> Result<Vec<u8>, Failure> {
+        match (&self.text, &self.file) {
+            (Some(text), _) if text != "-" => limited(text.clone().into_vec(), "the text"),
+            (_, Some(path)) if path.as_os_str() != "-" => {
+                let name = format!("`{}`", path.display());
+                let failed = |error: io::Error| Failure::request(format!("cannot read {name}: {error}"));
+                read(File::open(path).map_err(failed)?).map_err(failed).and_then(|bytes| limited(bytes, &name))
+            }
+            (None, None) if io::stdin().is_terminal() => Err(Failure::request("there is no text to explain")
+                .hint("kubectl describe pod NAME | cnister explain, or cnister explain 'TEXT'")),
+            _ => {
+                let failed = |error: io::Error| Failure::could_not(format!("cannot read standard input: {error}"));
+                read(io::stdin().lock()).map_err(failed).and_then(|bytes| limited(bytes, "standard input"))
+            }
+        }
+    }
+
+    /// What this node has, by the policy that the installation left; `None` where there is none.
+    fn check(&self, root: &Root) -> Result<Option<Report>, Failure> {
+        let Ok(policy) = self.node.kept_policy()? else { return Ok(None) };
+        let question = Question {
+            state: &self.node.state_dir,
+            policy: &policy,
+            name: None,
+            platform: &Platform::host(),
+            now: SystemTime::now(),
+            directories: &[],
+            occasion: Occasion::Running,
+            prober: None,
+            patience: PATIENCE,
+        };
+        Ok(Some(check(root, &question)?))
+    }
+}
+
+/// One byte past the limit, so that "exactly at the limit" and "cut short by us" differ.
+fn read(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(TEXT_LIMIT as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn limited(bytes: Vec<u8>, name: &str) -> Result<Vec<u8>, Failure> {
+    if bytes.len() <= TEXT_LIMIT {
+        return Ok(bytes);
+    }
+    let message = format!("{name} is longer than {TEXT_LIMIT} bytes");
+    Err(Failure::request(message).hint("give the lines around the error, the last ones of a log for example"))
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for explained in &self.causes {
+            writeln!(f, "{}: {}", explained.cause, explained.message)?;
+            let mut said = match explained.times {
+                1 => "once".to_owned(),
+                times => format!("{times} times"),
+            };
+            let phases: Vec<_> = explained.phases.iter().copied().map(Phase::as_str).collect();
+            if !phases.is_empty() {
+                said.push_str(&format!(", on {}", phases.join(" and ")));
+            }
+            if !explained.networks.is_empty() {
+                said.push_str(&format!(", for network {}", explained.networks.join(", ")));
+            }
+            writeln!(f, "  said {said}")?;
+            for seen in &explained.on_node {
+                let plugin = explained.plugin.as_deref().unwrap_or_default();
+                let condition = seen.condition.map(|condition| format!(" ({})", condition.as_str()));
+                let condition = condition.unwrap_or_default();
+                writeln!(f, "  {}/{plugin}: {}{condition}", seen.directory, seen.found)?;
+            }
+            if let Some(effect) = &explained.effect {
+                writeln!(f, "  effect: {effect}")?;
+            }
+            for action in &explained.actions {
+                writeln!(f, "  do: {action}")?;
+            }
+        }
+        if self.more > 0 {
+            writeln!(f, "and {} more errors, which are left out", self.more)?;
+        }
+        if !self.unknown.is_empty() {
+            let plugins: Vec<_> = self.unknown.iter().map(|plugin| format!("`{plugin}`")).collect();
+            writeln!(f, "failed for a reason of its own, which is not known here: {}", plugins.join(", "))?;
+        }
+        match self.causes.len() {
+            0 => f.write_str("no: the text has no CNI error that is known here\n"),
+            1 => f.write_str("one cause\n"),
+            causes => writeln!(f, "{causes} causes"),
+        }
+    }
+}
