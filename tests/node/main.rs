@@ -6,6 +6,7 @@
 
 mod attachments;
 mod daemonset;
+mod explain;
 mod image;
 mod namespace;
 mod netns;
