@@ -203,19 +203,25 @@ fn run(node: &Namespace, row: &Row) -> Output {
 fn check(node: &Namespace, row: &Row, said: &Output) {
     let text = String::from_utf8_lossy(&said.stdout);
     assert!(!said.status.success() && text.contains(row.says), "{}: {text}", row.breaks);
-    let mut command = node.command(env!("CARGO_BIN_EXE_cnister"));
-    let output = feed(command.args(["--format", "json", "explain"]), text.as_bytes());
-    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
-    assert_eq!(output.status.code(), Some(0), "{}: {report}", row.breaks);
-    let [cause] = report["causes"].as_array().expect("a list").as_slice() else {
-        panic!("{}: not one cause: {report}", row.breaks);
-    };
+    let cause = only_cause(node, &text);
     let found = (cause["cause"].as_str(), cause["plugin"].as_str(), cause["calledBy"].as_str());
     assert_eq!(found, (Some(row.cause), row.plugin, row.called_by), "{}: {text}\n{cause}", row.breaks);
     assert_ne!(cause["actions"], Value::Array(Vec::new()), "{}: {cause}", row.breaks);
     // Once from cobra, and once from `main`.
     assert_eq!(cause["times"], 2, "{text}");
     assert_eq!(cause["effect"].is_string(), row.verb == "del", "{cause}");
+}
+
+/// Has a text explained on a node, and returns the one cause that comes out.
+pub(crate) fn only_cause(node: &Namespace, text: &str) -> Value {
+    let mut command = node.command(env!("CARGO_BIN_EXE_cnister"));
+    let output = feed(command.args(["--format", "json", "explain"]), text.as_bytes());
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+    assert_eq!(output.status.code(), Some(0), "{text}\n{report}");
+    let [cause] = report["causes"].as_array().expect("a list").as_slice() else {
+        panic!("not one cause of {text}: {report}");
+    };
+    cause.clone()
 }
 
 fn feed(command: &mut std::process::Command, input: &[u8]) -> Output {

@@ -44,6 +44,8 @@ fn a_pod_that_misses_a_plugin_starts_after_the_daemonset_installed_it() {
     let app = rig.pod("app");
     let refusal = rig.run(&app).expect_err("the node has no macvlan");
     assert!(refusal.ends_with(&format!(r#"plugin type="macvlan" failed (add): {MISSING}"#)), "{refusal}");
+    let cause = explain::only_cause(rig.namespace(), &refusal);
+    assert_eq!((&cause["cause"], &cause["plugin"]), (&"plugin-absent".into(), &"macvlan".into()), "{cause}");
 
     let release = Release::new();
     let set = release.bring_to(&rig);
@@ -191,6 +193,8 @@ fn a_pod_cannot_leave_its_network_while_the_plugin_is_missing() {
     fs::remove_file(&plugin).expect("can remove the plugin");
     let refusal = rig.remove(&app).expect_err("the plugin is missing");
     assert!(refusal.ends_with(&format!(r#"plugin type="macvlan" failed (delete): {MISSING}"#)), "{refusal}");
+    let cause = explain::only_cause(rig.namespace(), &refusal);
+    assert_eq!((&cause["cause"], cause["effect"].is_string()), (&"plugin-absent".into(), true), "{cause}");
     write_plugin(&plugin, &peers::plugin("macvlan"), 0o755);
     rig.remove(&app).expect("the plugin is back");
 }
