@@ -122,7 +122,7 @@ const NO_DRIVER: Row = row(
 );
 
 /// With Debian's plugin: linked to libc, and older.
-const OF_DEBIAN: [Row; 2] = [
+const OF_DEBIAN: [Row; 3] = [
     row(
         "sed 's#/lib64/ld-linux-x86-64.so.2#/lib64/ld-linux-x86-64.so.X#' /usr/lib/cni/macvlan > macvlan",
         NO_FILE,
@@ -133,6 +133,14 @@ const OF_DEBIAN: [Row; 2] = [
     row(
         "cp /usr/lib/cni/macvlan macvlan; edit s/1.0.0/1.1.0/",
         r#"incompatible CNI versions; config is "1.1.0", plugin supports ["0.1.0" "0.2.0" "0.3.0" "0.3.1" "0.4.0" "1.0.0"]"#,
+        "incompatible-versions",
+        "macvlan",
+        None,
+    ),
+    // The older one is the IPAM plugin, and the text does not say so.
+    row(
+        "cp /usr/lib/cni/static static; edit s/1.0.0/1.1.0/",
+        r#"plugin type="macvlan" failed (add): incompatible CNI versions; config is "1.1.0", plugin supports ["0.1.0" "0.2.0" "0.3.0" "0.3.1" "0.4.0" "1.0.0"]"#,
         "incompatible-versions",
         "macvlan",
         None,

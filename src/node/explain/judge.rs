@@ -26,7 +26,11 @@ pub(super) fn judge(symptom: &Symptom, suspects: &[Suspect], checked: Option<&ch
     let plugin = verdict.plugin.clone().or_else(|| symptom.subject().map(str::to_owned));
     let called_by = symptom.blamed.clone().filter(|blamed| Some(blamed) != plugin.as_ref());
     let called_by = called_by.filter(|_| verdict.cause != Cause::PluginNameInvalid);
-    let actions = verdict.actions(symptom, &node, plugin.as_deref());
+    let mut actions = verdict.actions(symptom, &node, plugin.as_deref());
+    if actions.is_empty() {
+        // The text names nothing that a command could be about.
+        actions.push("compare the plugins with what was signed: cnister check".to_owned());
+    }
     let (wanted_version, supported_versions) = match &symptom.complaint {
         Complaint::Versions { wanted, supported } => (Some(wanted.clone()), supported.clone()),
         _ => (None, Vec::new()),
@@ -114,7 +118,9 @@ impl Node<'_> {
             Complaint::Silent => self.silent(subject),
             Complaint::Versions { wanted, supported } => {
                 let spoken = supported.last().map_or_else(String::new, |last| format!(", which speaks up to {last}"));
-                let message = format!("the configuration's cniVersion {wanted} is none of {subject}{spoken}");
+                let message = format!(
+                    "the configuration's cniVersion {wanted} is none of {subject}, or of a plugin that it called{spoken}"
+                );
                 verdict(Cause::IncompatibleVersions, message)
             }
             Complaint::Driver { kind } => {
@@ -414,7 +420,9 @@ impl Verdict {
                 {
                     actions.push(format!("write cniVersion {last} into the configuration"));
                 }
-                actions.extend(plugin.map(|plugin| format!("or install a newer `{plugin}`")));
+                actions.extend(
+                    plugin.map(|plugin| format!("or install a newer `{plugin}`, or a newer one of its `ipam`")),
+                );
                 actions
             }
             Cause::DriverMissing => {

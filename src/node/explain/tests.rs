@@ -234,3 +234,14 @@ fn a_large_plugin_is_not_read() {
     file.set_len(1 << 40).unwrap();
     assert_eq!(scene.explain(FORMAT).cause, Cause::ExecFormat);
 }
+
+#[test]
+fn there_is_always_something_to_do() {
+    for text in [
+        "incompatible CNI versions; config is \"1.1.0\", plugin supports []",
+        "plugin type=\"x\" failed (add): fork/exec : exec format error",
+        "plugin type=\"x\" failed (add): fork/exec a\u{7}: no such file or directory",
+    ] {
+        assert_ne!(Scene::new().explain(text).actions, Vec::<String>::new(), "{text}");
+    }
+}
