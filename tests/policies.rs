@@ -46,8 +46,20 @@ fn every_policy_is_one_of_those_that_are_tested() {
     let mut found: Vec<_> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     found.sort();
-    // demo.yaml is that of the refusals and of `make demo`; the schema is compared with the parser.
+    // The schema is compared with the parser, beside it.
     assert_eq!(found, ["demo.yaml", "policy.schema.json", "release.yaml"]);
+}
+
+#[test]
+fn the_demo_allows_what_one_key_signed_and_nothing_else() {
+    let scene = Scene::new();
+    scene.write("policy.yaml", policy("demo.yaml"));
+    Release::new(&scene, "a", "1.0.0", &NAMES, 0);
+    scene.must("verify --policy policy.yaml oci:layout-a");
+    scene.must("verify --policy policy.yaml --as quay.io/any/name oci:layout-a");
+    scene.must("keygen --output-key-prefix other");
+    fs::copy(scene.at("other.pub"), scene.at("cosign.pub")).unwrap();
+    expect(&scene.say("verify --policy policy.yaml oci:layout-a"), 1, "signer-not-allowed");
 }
 
 #[test]

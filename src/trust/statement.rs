@@ -101,9 +101,9 @@ impl Statement {
     /// `name` is the repository, where there is one. cosign writes none, but sigstore-python reads no statement
     /// without it; `predicate` is there for the same reason.
     pub fn image_signature(name: &str, digest: &Digest, signed_at: Option<u64>) -> Vec<u8> {
-        let mut subject = json!({ "name": name, "digest": { "sha256": digest.hex() } });
-        if let Some(signed_at) = signed_at {
-            subject["annotations"] = json!({ SIGNED_AT: rfc3339(signed_at) });
+        let mut subject = BTreeMap::from([("name", json!(name)), ("digest", json!({ "sha256": digest.hex() }))]);
+        if let Some(seconds) = signed_at {
+            subject.insert("annotations", json!({ SIGNED_AT: rfc3339(seconds) }));
         }
         json::canonical(&json!({
             "_type": "https://in-toto.io/Statement/v1",
