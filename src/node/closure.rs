@@ -17,6 +17,9 @@ use crate::model::{Code, Finding, PluginName, Severity, visible};
 
 /// The most configuration files that are read of one directory.
 const FILE_LIMIT: usize = 1024;
+/// The most bytes that are read of all files; each counts a page more than it has, since opening it costs, too.
+const BYTES_LIMIT: usize = 64 * 1024 * 1024;
+const PAGE: usize = 4096;
 /// The most plugins that all configurations together may name.
 const NEED_LIMIT: usize = 16 * 1024;
 /// The most findings about plugins that are missing.
@@ -67,7 +70,8 @@ impl Configurations {
 pub fn close(root: &Root, configurations: &Configurations, occasion: Occasion, report: &mut Report) {
     let explicit = !(configurations.directories.is_empty() && configurations.definitions.is_empty());
     let severity = if occasion == Occasion::Boot && !explicit { Severity::Warning } else { Severity::Refusal };
-    let mut wanted = Wanted { severity, needs: Vec::new(), names: BTreeSet::new(), findings: Vec::new() };
+    let mut wanted =
+        Wanted { severity, budget: BYTES_LIMIT, needs: Vec::new(), names: BTreeSet::new(), findings: Vec::new() };
     for path in &configurations.usual {
         wanted.read_directory(root, path);
     }
@@ -98,6 +102,8 @@ pub(super) fn search(configurations: &Configurations, report: &Report) -> Vec<Ho
 struct Wanted {
     /// Whether what is wrong decides.
     severity: Severity,
+    /// How much may still be read: many lists may leave their plugins to one large directory.
+    budget: usize,
     /// Each with the directory that is looked in first.
     needs: Vec<(NeedReport, Option<HostPath>)>,
     /// The names of the networks that the node itself has.
@@ -173,17 +179,30 @@ impl Wanted {
             found = true;
             self.add(&shown, network);
         }
-        if !found && list_of.needs.is_empty() && list_of.problems.is_empty() {
+        if self.budget > 0 && !found && list_of.needs.is_empty() && list_of.problems.is_empty() {
             self.find(Code::ConfigUnreadable, format!("`{shown}` names no plugin, and `{below}` has none for it"));
         }
     }
 
     fn read_file(&mut self, root: &Root, path: &HostPath, name: &OsString, shown: &str, form: Form) -> Option<Network> {
+        if self.budget == 0 {
+            return None;
+        }
         match root.read_behind(path, name, CONFIG_LIMIT) {
-            Ok(bytes) => match cni::parse_config(&format!("`{shown}`"), &bytes, form) {
-                Ok(network) => return Some(network),
-                Err(error) => self.unparsable(&error),
-            },
+            Ok(bytes) if bytes.len() + PAGE > self.budget => {
+                self.budget = 0;
+                let message = format!(
+                    "the configurations are more than {BYTES_LIMIT} bytes; `{shown}` and later ones were not read"
+                );
+                self.find(Code::ConfigUnreadable, message);
+            }
+            Ok(bytes) => {
+                self.budget -= bytes.len() + PAGE;
+                match cni::parse_config(&format!("`{shown}`"), &bytes, form) {
+                    Ok(network) => return Some(network),
+                    Err(error) => self.unparsable(&error),
+                }
+            }
             Err(error) if error.is_not_found() => {
                 let entry = root.directory(path).ok().flatten().map(|directory| directory.kind_of(name));
                 // Otherwise it is gone meanwhile.

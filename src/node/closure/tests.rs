@@ -301,3 +301,18 @@ fn many_files_and_many_plugins_are_bounded() {
     );
     assert_eq!(told.last().unwrap(), "plugin-needed: 960 more plugins are needed and not there");
 }
+
+#[test]
+fn lists_that_share_a_large_directory_are_bounded() {
+    let node = Node::new(&["bridge"]);
+    for number in 0..70 {
+        node.configure(&format!("{number:02}.conflist"), r#"{"name":"a"}"#);
+    }
+    let long = format!(r#"{{"type":"bridge"}}{}"#, " ".repeat(CONFIG_LIMIT - 17));
+    node.configure("a/1.conf", &long);
+    let report = node.close();
+    assert_eq!(report.needs.len(), 63);
+    let told = node.told(&report);
+    let limit = "config-unreadable: the configurations are more than 67108864 bytes; `/etc/cni/net.d/a/1.conf` and later ones were not read";
+    assert_eq!(told, [limit]);
+}
