@@ -5,6 +5,7 @@
 #![expect(clippy::indexing_slicing, clippy::panic, clippy::print_stderr, reason = "a test fails by panicking")]
 
 mod attachments;
+mod closure;
 mod daemonset;
 mod explain;
 mod image;
