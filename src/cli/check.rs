@@ -22,6 +22,9 @@ use crate::node::{
 };
 use crate::trust::Policy;
 
+/// How many plugins that configurations need a text for people names.
+const NAMES_SHOWN: usize = 40;
+
 /// Asks whether this node still has what was signed (verify asks about an image).
 ///
 /// Every installed file is hashed again and the whole proof repeated offline, from the evidence that the installation
@@ -49,7 +52,7 @@ pub(super) struct Arguments {
 #[derive(Args)]
 struct ClosureArguments {
     /// Directories with CNI configuration whose plugins must be here; may be repeated. Without it, /etc/cni/net.d and
-    /// /etc/cni/multus/net.d, where they exist.
+    /// /etc/cni/multus/net.d, where they exist. At boot these two only warn, and what is named decides.
     #[arg(long, value_name = "DIR")]
     conf_dir: Vec<HostPath>,
     /// NetworkAttachmentDefinitions whose plugins must be here, as `kubectl get net-attach-def -A -o json` prints them;
@@ -252,7 +255,9 @@ impl fmt::Display for Report {
                 [user] => format!("`{user}` needs"),
                 users => format!("{} configurations need", users.len()),
             };
-            writeln!(f, "  {users} {}", plugins.join(", "))?;
+            let (first, others) = plugins.split_at(plugins.len().min(NAMES_SHOWN));
+            let others = if others.is_empty() { String::new() } else { format!(" and {} others", others.len()) };
+            writeln!(f, "  {users} {}{others}", first.join(", "))?;
         }
         report::findings(f, &self.findings)?;
         f.write_str(match (self.is_good(), self.is_proven()) {

@@ -22,7 +22,7 @@ const BYTES_LIMIT: usize = 64 * 1024 * 1024;
 const PAGE: usize = 4096;
 /// The most plugins that all configurations together may name.
 const NEED_LIMIT: usize = 16 * 1024;
-/// The most findings about plugins that are missing.
+/// The most findings of one kind: what thousands have in common is read once.
 const FINDING_LIMIT: usize = 64;
 
 /// Which configurations are looked at, and where their plugins are looked for.
@@ -70,8 +70,14 @@ impl Configurations {
 pub fn close(root: &Root, configurations: &Configurations, occasion: Occasion, report: &mut Report) {
     let explicit = !(configurations.directories.is_empty() && configurations.definitions.is_empty());
     let severity = if occasion == Occasion::Boot && !explicit { Severity::Warning } else { Severity::Refusal };
-    let mut wanted =
-        Wanted { severity, budget: BYTES_LIMIT, needs: Vec::new(), names: BTreeSet::new(), findings: Vec::new() };
+    let mut wanted = Wanted {
+        severity,
+        budget: BYTES_LIMIT,
+        needs: Vec::new(),
+        names: BTreeSet::new(),
+        findings: Vec::new(),
+        counts: BTreeMap::new(),
+    };
     for path in &configurations.usual {
         wanted.read_directory(root, path);
     }
@@ -84,6 +90,7 @@ pub fn close(root: &Root, configurations: &Configurations, occasion: Occasion, r
         wanted.read_definitions(name, bytes);
     }
     wanted.look_for_plugins(root, &search(configurations, report), report);
+    wanted.finish();
     report.findings.append(&mut wanted.findings);
     report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     report.needs = wanted.needs.into_iter().map(|(report, _)| report).collect();
@@ -109,11 +116,30 @@ struct Wanted {
     /// The names of the networks that the node itself has.
     names: BTreeSet<String>,
     findings: Vec<Finding>,
+    counts: BTreeMap<Code, usize>,
 }
 
 impl Wanted {
     fn find(&mut self, code: Code, message: String) {
-        self.findings.push(Finding { severity: self.severity, ..Finding::refusal(code, message) });
+        self.push(Finding::refusal(code, message));
+    }
+
+    fn push(&mut self, finding: Finding) {
+        let count = self.counts.entry(finding.code).or_default();
+        *count += 1;
+        if *count <= FINDING_LIMIT {
+            self.findings.push(Finding { severity: self.severity, ..finding });
+        }
+    }
+
+    /// Says how many findings were left out.
+    fn finish(&mut self) {
+        for (code, count) in &self.counts {
+            if let Some(more) = count.checked_sub(FINDING_LIMIT).filter(|more| *more > 0) {
+                let finding = Finding::refusal(*code, format!("{more} more of this kind are left out"));
+                self.findings.push(Finding { severity: self.severity, ..finding });
+            }
+        }
     }
 
     /// Reads what libcni would of a directory; returns whether it is there.
@@ -242,7 +268,7 @@ impl Wanted {
 
     fn unreadable(&mut self, error: &DiskError) {
         match error.finding() {
-            Some(finding) => self.findings.push(Finding { severity: self.severity, ..finding }),
+            Some(finding) => self.push(finding),
             None => self.find(Code::ConfigUnreadable, with_cause(error)),
         }
     }
@@ -310,15 +336,11 @@ impl Wanted {
             }
         }
         let searched = shown_list(search.iter().map(HostPath::as_str));
-        let left_out = missing.len().saturating_sub(FINDING_LIMIT);
-        for (plugin, (users, obstacles)) in missing.into_iter().take(FINDING_LIMIT) {
+        for (plugin, (users, obstacles)) in missing {
             let beside = if obstacles.is_empty() { String::new() } else { format!(": {}", obstacles.join(", ")) };
             let message = format!("`{plugin}` is needed by {}, and is not in {searched}{beside}", shown_users(&users));
             let finding = Finding::refusal(Code::PluginNeeded, message).hint(cni::advice(&plugin));
-            self.findings.push(Finding { severity: self.severity, ..finding });
-        }
-        if left_out > 0 {
-            self.find(Code::PluginNeeded, format!("{left_out} more plugins are needed and not there"));
+            self.push(finding);
         }
         for (reason, (plugin, users)) in unusable {
             let message =
@@ -331,7 +353,7 @@ impl Wanted {
             let finding = Finding::refusal(Code::IncompatibleVersion, message)
                 .mismatch(format_args!("CNI {version}"), format_args!("CNI {}", supported.join(", ")))
                 .hint("install a newer plugin, or lower `cniVersion` in the configuration");
-            self.findings.push(Finding { severity: self.severity, ..finding });
+            self.push(finding);
         }
     }
 }

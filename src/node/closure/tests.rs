@@ -299,7 +299,7 @@ fn many_files_and_many_plugins_are_bounded() {
         (told.len(), told[0].as_str()),
         (FINDING_LIMIT + 2, "config-unreadable: `/etc/cni/net.d` has more than 1024 files")
     );
-    assert_eq!(told.last().unwrap(), "plugin-needed: 960 more plugins are needed and not there");
+    assert_eq!(told.last().unwrap(), "plugin-needed: 960 more of this kind are left out");
 }
 
 #[test]
