@@ -164,7 +164,8 @@ mod tests {
         let calls = |what: &str| {
             Some(format!("CRI-O (`/etc/crio/crio.conf`) calls {what} and not what is installed in `/opt/cni/bin`"))
         };
-        let cases: [(&str, &[(&str, &str)], fn(&Path), Option<String>); 7] = [
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], fn(&Path), Option<String>);
+        let cases: [Case<'_>; 7] = [
             (before, &other, none, calls("`/usr/libexec/cni/bridge`")),
             (before, &both, none, calls("`/usr/libexec/cni/bridge` and 1 other")),
             (before, &[], link, calls("`/usr/libexec/cni/bridge`")),
