@@ -17,7 +17,7 @@ const IPAM: &str = "/opt/cni/bin/static";
 fn found(node: &Namespace) -> Vec<Code> {
     let configurations =
         Configurations { directories: vec!["/etc/cni/net.d".parse().expect("a path")], ..Configurations::default() };
-    let mut report = Report { installed: None, plugins: Vec::new(), needs: Vec::new(), findings: Vec::new() };
+    let mut report = Report::default();
     close(&Root::open(&node.root()).expect("a root"), &configurations, Occasion::Running, &mut report);
     report.findings.iter().map(|finding| finding.code).collect()
 }
