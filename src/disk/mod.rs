@@ -3,6 +3,7 @@
 //! A [`Directory`] is a held handle; everything is reached from it, never by a path from the root of the file system,
 //! so that nobody can swap a directory between two steps. Nothing here knows what the files mean.
 
+mod changes;
 mod directory;
 mod error;
 mod filesystem;
@@ -13,6 +14,7 @@ mod lock;
 mod lookup;
 mod write;
 
+pub use changes::{Change, Changes, Mark};
 pub use directory::{Directory, Entry, Ownership, RegularFile, Resolve, component};
 pub use error::DiskError;
 pub use filesystem::{FileSystem, overrides_permissions};
