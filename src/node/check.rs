@@ -504,7 +504,7 @@ fn judge_unlisted<'a>(
     })
 }
 
-/// Asks every proven plugin for its versions; the same bytes once.
+/// Asks every proven plugin for its versions; the same bytes once, as long as the prober lasts.
 fn ask_all(
     root: &Root,
     prober: &Prober,
@@ -512,12 +512,11 @@ fn ask_all(
     plugins: &mut [PluginReport],
 ) -> Result<Vec<Finding>, NodeError> {
     let mut findings = Vec::new();
-    let mut answered: BTreeMap<Digest, Versions> = BTreeMap::new();
     let mut skipped: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for report in plugins.iter_mut().filter(|report| report.condition == Condition::Proven) {
         let Some(file) = verified.value().files.plugin(&report.name) else { continue };
-        if let Some(versions) = answered.get(&file.digest) {
-            report.versions = Some(versions.clone());
+        if let Some(versions) = prober.answer(&file.digest) {
+            report.versions = Some(versions);
             continue;
         }
         let path = Path::new(report.directory.as_str()).join(report.name.as_str()).display().to_string();
@@ -525,7 +524,7 @@ fn ask_all(
         let mut opened = directory.open_file(report.name.as_str())?;
         match prober.ask(file, &format!("`{}`", report.directory), &mut opened.file)? {
             Asked::Answer(versions) => {
-                answered.insert(file.digest, versions.clone());
+                prober.remember(file.digest, versions.clone());
                 report.versions = Some(versions);
             }
             Asked::Failed(reason) => {
@@ -538,6 +537,7 @@ fn ask_all(
             }
         }
     }
+    prober.keep(&verified.value().files.plugins.iter().map(|file| file.digest).collect());
     findings.extend(skipped.into_iter().map(|(reason, paths)| {
         let message = match paths.as_slice() {
             [path] => format!("`{path}` {reason}"),

@@ -3,12 +3,14 @@
 //! Only proven bytes are executed: they are copied to a sealed file without a name while they are hashed, and that
 //! copy is executed, whatever happens to the file on disk meanwhile.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -21,7 +23,7 @@ use super::confine::Obstacle;
 use super::error::NodeError;
 use super::transfer::{TransferError, copy_exactly};
 use crate::bundle::PluginFile;
-use crate::model::{Finding, Platform, json};
+use crate::model::{Digest, Finding, Platform, json};
 
 pub use super::confine::run_confined;
 
@@ -36,12 +38,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const SIZE_LIMIT: u64 = 128 * 1024 * 1024;
 
 /// Starts plugins to ask for their versions.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Prober {
     program: OsString,
     patience: Duration,
     /// Whether plugins find here what they find on the node.
     on_host: bool,
+    /// What proven bytes answered. The same bytes answer the same, so a watch does not start them again.
+    answers: Mutex<BTreeMap<Digest, Versions>>,
 }
 
 /// What came of asking.
@@ -75,7 +79,22 @@ impl Prober {
 
     /// Plugins are asked by this program, whose `main` knows [`COMMAND`].
     pub fn new(program: impl Into<OsString>, patience: Duration, on_host: bool) -> Self {
-        Self { program: program.into(), patience, on_host }
+        Self { program: program.into(), patience, on_host, answers: Mutex::default() }
+    }
+
+    /// What the bytes of this digest answered before.
+    pub fn answer(&self, digest: &Digest) -> Option<Versions> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+    }
+
+    /// Remembers an answer.
+    pub fn remember(&self, digest: Digest, versions: Versions) {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, versions);
+    }
+
+    /// Forgets the answers of bytes that are not among these.
+    pub fn keep(&self, digests: &BTreeSet<Digest>) {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).retain(|digest, _| digests.contains(digest));
     }
 
     /// Asks the plugin whose bytes `source` has, if they are those of `file`.

@@ -280,8 +280,11 @@ fn versions(report: &Report) -> Vec<Option<Vec<String>>> {
 fn only_proven_plugins_are_asked() {
     let node = Node::new();
     let asked = |name: &str| Some(vec![name.to_owned()]);
-    let report = node.examine_with(&Ok(node.verified()), Occasion::Running, Some(&scripted()));
+    let prober = scripted();
+    let report = node.examine_with(&Ok(node.verified()), Occasion::Running, Some(&prober));
     assert_eq!(versions(&report), [asked("bridge"), asked("vlan")]);
+    let remembered = prober.answer(&Digest::of(&node.files[0].1));
+    assert_eq!(remembered.map(|versions| versions.supported), asked("bridge"), "for the next check");
 
     std::fs::write(node.path("bridge"), program("canary")).unwrap();
     let report = node.examine_with(&Ok(node.verified()), Occasion::Running, Some(&scripted()));
@@ -303,6 +306,26 @@ fn a_plugin_that_does_not_answer_is_a_finding() {
     let report = node.examine_with(&Ok(node.verified()), Occasion::Running, Some(&absent));
     assert_eq!(codes(&report), [(Code::ProbeSkipped, Severity::Note)]);
     assert!(report.findings[0].message.contains("and 1 other: each would need /proc"), "{report:?}");
+}
+
+#[test]
+fn bytes_that_answered_are_not_asked_again() {
+    let node = Node::new();
+    // It could ask nobody, and knows one answer, and one of a plugin that is gone.
+    let prober = Prober::new(node.temporary.path().join("absent"), Duration::from_secs(1), true);
+    let answer = Versions { supported: vec!["1.0.0".to_owned()] };
+    let (bridge, gone) = (Digest::of(&node.files[0].1), Digest::of(b"gone"));
+    prober.remember(bridge, answer.clone());
+    prober.remember(gone, answer.clone());
+    let report = node.examine_with(&Ok(node.verified()), Occasion::Running, Some(&prober));
+    assert_eq!(versions(&report), [Some(answer.supported.clone()), None]);
+    assert_eq!(codes(&report), [(Code::ProbeSkipped, Severity::Note)]);
+    assert_eq!((prober.answer(&bridge), prober.answer(&gone)), (Some(answer), None));
+
+    // Other bytes have no answer.
+    std::fs::write(node.path("bridge"), program("canary")).unwrap();
+    let report = node.examine_with(&Ok(node.verified()), Occasion::Running, Some(&prober));
+    assert_eq!(versions(&report), [None, None]);
 }
 
 #[test]
