@@ -53,7 +53,7 @@ pub use observe::{Found, Observed, ObservedDirectory, check_apart, observe};
 pub use payload::{Payload, Take};
 pub use plan::{Change, Plan, Step};
 pub use preflight::{Records, preflight, surroundings};
-pub use ready::{ReadyFile, ReadyFileError};
+pub use ready::{LONGEST_INTERVAL, ReadyFile, ReadyFileError};
 pub use receipt::{Journal, Receipt, Refusal, RolledBack};
 pub use restore::{Back, Restored, Run, repair, roll_back};
 pub use root::{HostPath, ParseHostPathError, Root};

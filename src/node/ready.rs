@@ -55,8 +55,11 @@ impl ReadyFile {
     }
 }
 
+/// The longest time between two checks.
+pub const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Twice the interval and a while for the check itself: one late answer is no reason to take a node out.
-fn lifetime(interval: Duration) -> Duration {
+pub(super) fn lifetime(interval: Duration) -> Duration {
     interval.saturating_mul(2).saturating_add(Duration::from_secs(30))
 }
 
@@ -66,7 +69,9 @@ fn seconds(time: SystemTime) -> u64 {
 
 fn counts(text: &[u8], now: SystemTime) -> bool {
     let until = std::str::from_utf8(text).ok().and_then(|text| text.trim_end().parse::<u64>().ok());
-    until.is_some_and(|until| seconds(now) <= until)
+    // No watch says a time that far ahead. A clock that was wrong and set right would make one count for years.
+    let furthest = seconds(now).saturating_add(lifetime(LONGEST_INTERVAL).as_secs());
+    until.is_some_and(|until| (seconds(now)..=furthest).contains(&until))
 }
 
 #[cfg(test)]
@@ -105,6 +110,12 @@ mod tests {
             assert!(!counts(text.as_bytes(), UNIX_EPOCH), "{text}");
         }
         assert!(counts(b"0\n", UNIX_EPOCH));
+        let longest = lifetime(LONGEST_INTERVAL).as_secs();
+        for (until, expected) in [(999, false), (1000, true), (1000 + longest, true), (1001 + longest, false)] {
+            let now = UNIX_EPOCH + Duration::from_secs(1000);
+            assert_eq!(counts(until.to_string().as_bytes(), now), expected, "{until}");
+        }
+        assert!(!counts(u64::MAX.to_string().as_bytes(), UNIX_EPOCH));
         assert_eq!(ReadyFile::new(Path::new("/")).map(|_| ()), Err(ReadyFileError("/".to_owned())));
     }
 }
