@@ -1,0 +1,248 @@
+//! A server for few readers: short answers to GET and HEAD, at one address, on one thread.
+//!
+//! Everything is bounded: the connections at a time, what a request may be long, and how long it may take. One request
+//! a connection, so that nobody holds a place.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+/// How many connections are served at a time; others wait in the kernel's queue.
+const CONNECTIONS: usize = 8;
+/// How many headers a request may have. A scraper sends five.
+const HEADERS: usize = 32;
+/// How long a request may be, in bytes; the least that the library takes.
+const REQUEST: usize = 8192;
+/// How long readers may take.
+const PATIENCE: Patience = Patience { arrival: Duration::from_secs(5), connection: Duration::from_secs(10) };
+
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// How long a request may take to arrive.
+    arrival: Duration,
+    /// How long a connection may last.
+    connection: Duration,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The media type of the body.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: String,
+}
+
+impl Answer {
+    /// A line of text.
+    pub fn text(status: u16, line: &str) -> Self {
+        Self { status, content_type: "text/plain; charset=utf-8", body: format!("{line}\n") }
+    }
+}
+
+/// Answers every path at this address by `answer`, from a thread of its own and until the process ends. Returns the
+/// address, with the port that the system gave for port 0.
+pub fn serve(address: SocketAddr, answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> io::Result<SocketAddr> {
+    serve_with(address, PATIENCE, answer)
+}
+
+fn serve_with(
+    address: SocketAddr,
+    patience: Patience,
+    answer: impl Fn(&str) -> Answer + Send + Sync + 'static,
+) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address)?;
+    let address = listener.local_addr()?;
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let serve = move || runtime.block_on(accept(listener, patience, Arc::new(answer)));
+    thread::Builder::new().name("serve".to_owned()).spawn(serve)?;
+    Ok(address)
+}
+
+async fn accept<F: Fn(&str) -> Answer + Send + Sync + 'static>(
+    listener: TcpListener,
+    patience: Patience,
+    answer: Arc<F>,
+) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let answer = Arc::clone(&answer);
+                tokio::spawn(async move {
+                    // What a reader does wrong is its own affair.
+                    let _ = tokio::time::timeout(patience.connection, converse(stream, patience, answer)).await;
+                    drop(place);
+                });
+            }
+            // Out of descriptors, or the reader went away: there is nobody to tell, and no use in trying at once.
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+async fn converse<F: Fn(&str) -> Answer>(stream: TcpStream, patience: Patience, answer: Arc<F>) -> hyper::Result<()> {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let response = respond(request.method(), request.uri().path(), answer.as_ref());
+        async { Ok::<_, std::convert::Infallible>(response) }
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience.arrival)
+        .keep_alive(false)
+        .max_headers(HEADERS)
+        .max_buf_size(REQUEST)
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+}
+
+/// Answers a request; of HEAD, the library leaves the body out.
+fn respond(method: &Method, path: &str, answer: &impl Fn(&str) -> Answer) -> Response<String> {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    let Answer { status, content_type, body } = match reads {
+        true => answer(path),
+        false => Answer::text(405, "only GET and HEAD are answered"),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if !reads {
+        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpStream};
+
+    use super::*;
+
+    fn start() -> SocketAddr {
+        start_with(PATIENCE)
+    }
+
+    fn start_with(patience: Patience) -> SocketAddr {
+        let answer = |path: &str| match path {
+            "/here" => Answer::text(200, "it is"),
+            _ => Answer::text(404, "it is not"),
+        };
+        serve_with("127.0.0.1:0".parse().unwrap(), patience, answer).unwrap()
+    }
+
+    fn say(address: SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        // What is refused early may not be read to its end.
+        let _ = stream.write_all(request.as_bytes());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8(answer).unwrap()
+    }
+
+    /// The first line and the body.
+    fn ends(answer: &str) -> (&str, &str) {
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
+        (head.lines().next().unwrap_or(""), body)
+    }
+
+    #[test]
+    fn answers_get_and_head_and_nothing_else() {
+        let address = start();
+        let many = "a: b\r\n".repeat(HEADERS + 1);
+        let fits = "a: b\r\n".repeat(HEADERS - 1);
+        let long = format!("a: {}\r\n", "b".repeat(2 * REQUEST));
+        let cases = [
+            ("GET /here HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), ("HTTP/1.1 200 OK", "it is\n")),
+            ("GET /here?what HTTP/1.0\r\n\r\n".to_owned(), ("HTTP/1.0 200 OK", "it is\n")),
+            ("HEAD /here HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), ("HTTP/1.1 200 OK", "")),
+            ("GET /there HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), ("HTTP/1.1 404 Not Found", "it is not\n")),
+            (
+                "POST /here HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".to_owned(),
+                ("HTTP/1.1 405 Method Not Allowed", "only GET and HEAD are answered\n"),
+            ),
+            (
+                "DELETE /here HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+                ("HTTP/1.1 405 Method Not Allowed", "only GET and HEAD are answered\n"),
+            ),
+            (format!("GET /here HTTP/1.1\r\nHost: x\r\n{fits}\r\n"), ("HTTP/1.1 200 OK", "it is\n")),
+            (
+                format!("GET /here HTTP/1.1\r\nHost: x\r\n{many}\r\n"),
+                ("HTTP/1.1 431 Request Header Fields Too Large", ""),
+            ),
+            (
+                format!("GET /here HTTP/1.1\r\nHost: x\r\n{long}\r\n"),
+                ("HTTP/1.1 431 Request Header Fields Too Large", ""),
+            ),
+            ("SSH-2.0-x\r\n\r\n".to_owned(), ("HTTP/1.1 400 Bad Request", "")),
+        ];
+        for (request, expected) in cases {
+            let shown = &request[..request.len().min(60)];
+            assert_eq!(ends(&say(address, &request)), expected, "{shown}");
+        }
+        let answer = say(address, "PUT /here HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert!(answer.contains("\r\nallow: GET, HEAD\r\n"), "{answer}");
+    }
+
+    #[test]
+    fn answers_one_request_a_connection() {
+        let request = "GET /here HTTP/1.1\r\nHost: x\r\n\r\n";
+        let answer = say(start(), &request.repeat(3));
+        assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 1, "{answer}");
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    }
+
+    #[test]
+    fn who_comes_when_every_place_is_taken_waits() {
+        let address = start();
+        let open = || TcpStream::connect(address).unwrap();
+        // Every place but one is taken by somebody who never asks.
+        let mut silent: Vec<_> = (1..CONNECTIONS).map(|_| open()).collect();
+        let request = "GET /here HTTP/1.1\r\nHost: x\r\n\r\n";
+        assert_eq!(ends(&say(address, request)).1, "it is\n");
+        // All of them: whoever comes next waits, and is answered as soon as one leaves.
+        silent.push(open());
+        let mut waiting = open();
+        waiting.write_all(request.as_bytes()).unwrap();
+        waiting.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let error = waiting.read(&mut [0; 10]).expect_err("nobody is served beyond the last place");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        silent.pop().unwrap().shutdown(Shutdown::Both).unwrap();
+        waiting.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut answer = String::new();
+        waiting.read_to_string(&mut answer).unwrap();
+        assert_eq!(ends(&answer).1, "it is\n");
+    }
+
+    #[test]
+    fn a_reader_that_is_too_slow_is_sent_away() {
+        let (short, long) = (Duration::from_millis(50), Duration::from_secs(60));
+        for (arrival, connection) in [(short, long), (long, short)] {
+            let mut stream = TcpStream::connect(start_with(Patience { arrival, connection })).unwrap();
+            stream.write_all(b"GET /here HTTP/1.1\r\nHost: ").unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            let mut said = String::new();
+            stream.read_to_string(&mut said).unwrap();
+            assert_eq!(said, "", "{arrival:?} {connection:?}");
+        }
+    }
+}
