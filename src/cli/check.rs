@@ -13,12 +13,13 @@ use super::node::NodeArguments;
 use super::policy::PolicyArguments;
 use super::report;
 use super::terminal::{Exit, Failure, Terminal, with_causes};
+use crate::disk::Directory;
 use crate::model::{Code, Finding, Platform, Repository, visible};
 use crate::node::cni::DEFINITIONS_LIMIT;
 use crate::node::probe::Prober;
 use crate::node::{
-    Condition, Configurations, HostPath, NodeError, Occasion, Question, Report, Root, Step, check, close, compare_view,
-    repair,
+    Condition, Configurations, HostPath, Metrics, NodeError, Occasion, Question, Report, Root, Step, check, close,
+    compare_view, repair,
 };
 use crate::trust::Policy;
 
@@ -44,6 +45,9 @@ pub(super) struct Arguments {
     /// Writes what is missing or altered again, from the copies that the node keeps, and asks once more.
     #[arg(long)]
     repair: bool,
+    /// Also writes the answer as numbers for Prometheus, for the textfile collector of its node exporter (*.prom).
+    #[arg(long, value_name = "FILE", value_parser = parse_textfile)]
+    textfile: Option<PathBuf>,
     #[command(flatten)]
     closure: ClosureArguments,
 }
@@ -103,24 +107,14 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let occasion = if arguments.at_boot { Occasion::Boot } else { Occasion::Running };
     let closure = &arguments.closure;
     let probe = !(arguments.no_probe || arguments.at_boot || closure.view.is_some());
-    let report = match arguments.asked.ready(occasion, probe)? {
-        Ok(ready) => {
-            let configurations = closure.configurations()?;
-            let view = closure.view.as_deref().map(Root::open).transpose()?;
-            let mut report = match ready.check()? {
-                report if report.is_good() || !arguments.repair => report,
-                report => ready.repair(report)?,
-            };
-            if let Some(configurations) = &configurations {
-                close(&ready.root, configurations, occasion, &mut report);
-            }
-            if let Some(view) = &view {
-                compare_view(&ready.root, view, &mut report)?;
-            }
-            report
-        }
-        Err(finding) => Report { findings: vec![finding], ..Report::default() },
+    let answer = match arguments.asked.ready(occasion, probe)? {
+        Ok(ready) => ready.answer(arguments, occasion),
+        Err(finding) => Ok(Report::no(vec![finding])),
     };
+    if let Some(path) = &arguments.textfile {
+        write_textfile(path, answer.as_ref().ok())?;
+    }
+    let report = answer?;
     terminal.answer(&report)?;
     Ok(if report.is_good() { Exit::Yes } else { Exit::No })
 }
@@ -155,6 +149,24 @@ fn read_definitions(path: &Path) -> Result<(String, Vec<u8>), Failure> {
     Ok((name, bytes))
 }
 
+/// Replaces the file in one step: the collector reads it at any moment.
+fn write_textfile(path: &Path, report: Option<&Report>) -> Result<(), Failure> {
+    let checked = report.map(|_| SystemTime::now());
+    let text = Metrics { report, checked, drift: None }.text();
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default();
+    Ok(Directory::open(directory)?.write_atomic(name, text.as_bytes(), 0o644)?)
+}
+
+/// The collector reads no other names.
+fn parse_textfile(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match path.extension() {
+        Some(extension) if extension == "prom" => Ok(path),
+        _ => Err("the collector reads files whose names end in .prom".to_owned()),
+    }
+}
+
 impl AskedArguments {
     /// Opens what a check needs; a policy that is not the one asked for is a finding.
     pub(super) fn ready(&self, occasion: Occasion, probe: bool) -> Result<Result<Ready, Finding>, Failure> {
@@ -176,6 +188,23 @@ impl AskedArguments {
 }
 
 impl Ready {
+    /// Everything that was asked, in one answer.
+    fn answer(&self, arguments: &Arguments, occasion: Occasion) -> Result<Report, Failure> {
+        let configurations = arguments.closure.configurations()?;
+        let view = arguments.closure.view.as_deref().map(Root::open).transpose()?;
+        let mut report = match self.check()? {
+            report if report.is_good() || !arguments.repair => report,
+            report => self.repair(report)?,
+        };
+        if let Some(configurations) = &configurations {
+            close(&self.root, configurations, occasion, &mut report);
+        }
+        if let Some(view) = &view {
+            compare_view(&self.root, view, &mut report)?;
+        }
+        Ok(report)
+    }
+
     /// Checks the node as it is now.
     pub(super) fn check(&self) -> Result<Report, NodeError> {
         self.ask(|question| check(&self.root, question))

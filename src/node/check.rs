@@ -74,6 +74,9 @@ pub struct Report {
     pub needs: Vec<NeedReport>,
     /// What is wrong, or worth knowing.
     pub findings: Vec<Finding>,
+    /// The codes of what was found about a release that is wanted and was refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
 }
 
 /// The bundle that a receipt names.
@@ -180,7 +183,13 @@ impl Report {
         self.findings.into_iter().filter(counts).collect()
     }
 
-    fn no(findings: Vec<Finding>) -> Self {
+    /// Whether something is installed that proves itself, whatever else is wanted.
+    pub fn proves_itself(&self) -> bool {
+        self.installed.is_some() && self.clone().against_keeping().is_empty()
+    }
+
+    /// An answer about nothing that is installed.
+    pub fn no(findings: Vec<Finding>) -> Self {
         Self { findings, ..Self::default() }
     }
 }
@@ -199,7 +208,7 @@ fn look(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> {
     let Some(receipt) = reading.receipt()? else {
         let mut findings = vec![not_installed()];
         findings.extend(pending(journal.as_ref(), refusal.as_ref(), question.occasion));
-        return Ok(Report::no(findings));
+        return Ok(Report { refused: codes(refusal.as_ref()), ..Report::no(findings) });
     };
     let verdict = Claim::of(&receipt).verdict(&reading, question)?;
     let unfinished = match &journal {
@@ -310,7 +319,12 @@ fn examine(
         strength: proof.map(|proof| proof.strength.into()),
         rule: proof.map(|proof| visible(&proof.rule).into_owned()),
     };
-    Ok(Report { installed: Some(installed), plugins, findings, ..Report::default() })
+    let refused = codes(memory.refusal);
+    Ok(Report { installed: Some(installed), plugins, findings, refused, ..Report::default() })
+}
+
+fn codes(refusal: Option<&Refusal>) -> Vec<String> {
+    refusal.iter().flat_map(|refusal| &refusal.reasons).map(|reason| visible(&reason.code).into_owned()).collect()
 }
 
 fn report(directory: &HostPath, name: &PluginName, condition: Condition) -> PluginReport {
@@ -381,8 +395,8 @@ fn pending(journal: Option<&Journal>, refusal: Option<&Refusal>, occasion: Occas
         find(Code::InterruptedInstall, message).hint("run the same install again")
     });
     let refused = refusal.map(|refusal| {
-        let reasons: Vec<_> = refusal.reasons.iter().map(|reason| visible(&reason.code).into_owned()).collect();
-        let message = format!("`{}` is wanted and was refused ({})", visible(&refusal.wanted), reasons.join(", "));
+        let reasons = codes(Some(refusal)).join(", ");
+        let message = format!("`{}` is wanted and was refused ({reasons})", visible(&refusal.wanted));
         find(Code::WantedNotInstalled, message)
     });
     interrupted.into_iter().chain(refused).collect()
