@@ -16,6 +16,7 @@ use super::policy::PolicyArguments;
 use super::proof::{Judge, Origin, Place, Stop, answer, prove};
 use super::report;
 use super::terminal::{Exit, Failure, Terminal};
+use super::termination::TerminationArguments;
 use super::verify::unproven;
 use crate::model::{Code, Digest, Finding, Platform, PluginName, Reference, visible};
 use crate::node::{
@@ -76,6 +77,8 @@ pub(super) struct Arguments {
     /// What a refusal means for the node: fail, or keep the proven set that is there and say so.
     #[arg(long, value_enum, default_value_t = OnRefusal::Fail)]
     on_refusal: OnRefusal,
+    #[command(flatten)]
+    termination: TerminationArguments,
     /// Prints what would be done, and does nothing.
     #[arg(long)]
     dry_run: bool,
@@ -401,20 +404,11 @@ fn refuse(
         terminal.remark(loud);
         let reasons: Vec<_> =
             report.findings.iter().map(|finding| format!("{}: {}", finding.code, finding.message)).collect();
-        leave_message(&format!("{loud}; {}", reasons.join("; ")));
+        // It ends well, so nobody would look at its log.
+        drop(arguments.termination.leave(&format!("{loud}; {}", reasons.join("; "))));
         return Ok(Exit::Yes);
     }
     Ok(Exit::No)
-}
-
-/// Leaves a message where the kubelet reads it, if this is a container that has one: it ends well, so nobody would
-/// look at its log. The pod's status carries at most 4096 bytes of it.
-fn leave_message(text: &str) {
-    let path = Path::new("/dev/termination-log");
-    if path.is_file() {
-        // Only a message: what happened stands in the log and in the state directory too.
-        drop(fs::write(path, visible(text).chars().take(2000).collect::<String>()));
-    }
 }
 
 /// Looks whether the installed set proves itself under this policy, and remembers that something else was wanted.

@@ -36,6 +36,7 @@ mod sign;
 mod stage;
 mod status;
 mod terminal;
+mod termination;
 #[cfg(feature = "publish")]
 mod tool_image;
 mod uninstall;
