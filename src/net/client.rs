@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use reqwest::blocking;
 use reqwest::header::AUTHORIZATION;
 use reqwest::redirect::Policy;
+use reqwest::tls::Certificate;
 
 use super::error::HttpError;
 use super::response::Pace;
@@ -33,6 +34,9 @@ pub struct Settings {
     pub pause: Arc<dyn Fn(Duration) + Send + Sync>,
     /// Where bodies that are too large for memory wait until they are sent.
     pub temporary: PathBuf,
+    /// The certificates, as PEM, that alone vouch for servers, which are then reached without a proxy; without them,
+    /// the system's do.
+    pub authorities: Option<Vec<u8>>,
 }
 
 impl Default for Settings {
@@ -42,13 +46,14 @@ impl Default for Settings {
             idle_timeout: Duration::from_secs(30),
             pause: Arc::new(std::thread::sleep),
             temporary: std::env::temp_dir(),
+            authorities: None,
         }
     }
 }
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { connect_timeout, idle_timeout, pause: _, temporary } = self;
+        let Self { connect_timeout, idle_timeout, pause: _, temporary, authorities: _ } = self;
         let mut text = f.debug_struct("Settings");
         text.field("connect_timeout", connect_timeout).field("idle_timeout", idle_timeout);
         text.field("temporary", temporary).finish_non_exhaustive()
@@ -267,7 +272,14 @@ impl Client {
         let builder = match transport {
             // Explicitly no roots: reading the system's fails where there are none, for http:// as well.
             Transport::Plain => builder.tls_certs_only([]).no_proxy(),
-            Transport::Tls => builder.https_only(true),
+            Transport::Tls => match &settings.authorities {
+                None => builder.https_only(true),
+                Some(pem) => {
+                    let authorities =
+                        Certificate::from_pem_bundle(pem).map_err(|error| HttpError::of_setup(error, url))?;
+                    builder.https_only(true).no_proxy().tls_certs_only(authorities)
+                }
+            },
         };
         let client = builder.build().map_err(|error| HttpError::of_setup(error, url))?;
         Ok(slot.insert(client).clone())

@@ -228,6 +228,12 @@ struct Complaint {
     message: String,
 }
 
+/// The error of a Kubernetes API server (k8s.io/apimachinery meta/v1, Status).
+#[derive(Deserialize)]
+struct Status {
+    message: String,
+}
+
 /// How many of a server's errors are repeated, and how much of each.
 const COMPLAINTS: usize = 3;
 const COMPLAINT_LENGTH: usize = 200;
@@ -243,6 +249,9 @@ pub(super) fn detail(content_type: &str, body: &[u8]) -> String {
         };
         let complaints: Vec<String> = errors.iter().take(COMPLAINTS).map(complaint).collect();
         return if complaints.is_empty() { String::new() } else { format!(": {}", complaints.join("; ")) };
+    }
+    if let Ok(Status { message }) = serde_json::from_slice(body) {
+        return format!(": {}", cut(&message));
     }
     if is_html(content_type, body) {
         return ": an HTML page".to_owned();
@@ -277,6 +286,12 @@ mod tests {
             ("application/json", r#"{"errors":[{"message":"\u001b[2J"}]}"#, ": \\u{1b}[2J".to_owned()),
             ("application/json", &long, format!(": {} (X)", "a".repeat(200))),
             ("application/json", r#"{"errors":[]}"#, String::new()),
+            (
+                "application/json",
+                r#"{"kind":"Status","message":"forbidden\n","code":403}"#,
+                ": forbidden\\u{a}".to_owned(),
+            ),
+            ("application/json", r#"{"kind":"Status","message":7}"#, String::new()),
             ("application/json", "{", String::new()),
             ("text/plain", "\n404 page not found\nmore", ": 404 page not found".to_owned()),
             ("text/plain", "", String::new()),

@@ -9,6 +9,7 @@ mod check;
 mod claim;
 mod closure;
 pub mod cni;
+mod condition;
 mod confine;
 mod decide;
 mod error;
@@ -45,6 +46,9 @@ pub use apply::{Action, KeptPolicy, Progress, Record, apply, uninstall};
 pub use attachments::{Attachment, Attachments, CacheDirectories, attachments};
 pub use check::{Condition, Installed, Occasion, PluginReport, Question, Report, check};
 pub use closure::{Configurations, NeedReport, close};
+pub use condition::{
+    ConditionError, ConditionName, NodeCondition, NodeName, ParseConditionNameError, ParseNodeNameError, Saying,
+};
 pub use decide::{ForeignRule, Leftovers, Present, Wishes, plan};
 pub use error::NodeError;
 pub use floor::{Floor, Floors};
