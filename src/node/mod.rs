@@ -69,4 +69,4 @@ pub use state::{Reading, State, Writing};
 pub use store::Stored;
 pub use uninstall::{Force, Uninstallation};
 pub use view::compare_view;
-pub use watch::watch;
+pub use watch::{Decision, Held, Repairs, Target, Trace, watch, whose};

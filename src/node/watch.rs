@@ -3,6 +3,9 @@
 //! One thread checks, one listens for signals, and the caller's takes what they say: nothing polls, and a signal is
 //! heard in the middle of a check. PID 1 has no default reaction to a signal; a container's only process needs this.
 
+mod repairs;
+mod whose;
+
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -11,6 +14,9 @@ use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
+
+pub use repairs::{Decision, Held, Repairs, Target};
+pub use whose::{Trace, whose};
 
 /// What the watching thread is told.
 #[derive(Debug)]

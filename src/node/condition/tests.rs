@@ -25,7 +25,7 @@ fn report(findings: Vec<Finding>) -> Report {
         strength: Some(Standing::Proven),
         rule: None,
     };
-    Report { installed: Some(installed), plugins: vec![], findings, refused: vec![] }
+    Report { installed: Some(installed), findings, ..Report::default() }
 }
 
 #[test]
