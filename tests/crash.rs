@@ -35,3 +35,5 @@ mod stage;
 #[path = "support/strace.rs"]
 mod strace;
 mod support;
+#[path = "crash/watch.rs"]
+mod watch;

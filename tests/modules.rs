@@ -17,13 +17,14 @@ const ORDER: [&str; 12] =
 /// What pure modules may not name: files, network, clock, environment, processes.
 const PURE: [&str; 6] = ["model", "binary", "bundle", "sbom", "trust", "render"];
 /// The decisions in a module that is not.
-const PURE_OF_NODE: [&str; 11] = [
+const PURE_OF_NODE: [&str; 12] = [
     "node/plan.rs",
     "node/decide.rs",
     "node/uninstall.rs",
     "node/in_use.rs",
     "node/metrics.rs",
     "node/watch/repairs.rs",
+    "node/watch/schedule.rs",
     "node/watch/whose.rs",
     "node/explain/cause.rs",
     "node/explain/judge.rs",

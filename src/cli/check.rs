@@ -205,6 +205,16 @@ impl Ready {
         Ok(report)
     }
 
+    /// The root of the node.
+    pub(super) fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// Where the receipt and the evidence are kept.
+    pub(super) fn state(&self) -> &HostPath {
+        &self.state
+    }
+
     /// Checks the node as it is now.
     pub(super) fn check(&self) -> Result<Report, NodeError> {
         self.ask(|question| check(&self.root, question))

@@ -1,14 +1,19 @@
 //! `watch`: check again and again, as the process of a container.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
-use super::check::AskedArguments;
+use super::check::{AskedArguments, Ready};
 use super::terminal::{Exit, Failure, Terminal, with_causes};
-use crate::node::{NodeError, Occasion, ReadyFile, Report, watch};
+use crate::node::{
+    Condition, Job, LONGEST_INTERVAL, Lookout, Names, NodeError, Occasion, RECORDS, ReadyFile, Report, Target, trace,
+    watch,
+};
 
-/// Checks this node at once and then at every interval, until SIGTERM or SIGINT.
+/// Checks this node at once, whenever one of its files changed and at every interval, until SIGTERM or SIGINT.
 ///
 /// What changed is said on standard output, and `watch --ready` answers whether the last check said yes: a readiness
 /// probe for containers that hold nothing but this program.
@@ -16,7 +21,7 @@ use crate::node::{NodeError, Occasion, ReadyFile, Report, watch};
 pub(super) struct Arguments {
     #[command(flatten)]
     asked: AskedArguments,
-    /// How long to wait between two checks, as 90s, 5m or 1h.
+    /// How long to wait between two checks where nothing changes, as 90s, 5m or 1h.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_interval)]
     interval: Duration,
     /// Asks a watch that is running under the same --root and --state-dir whether its last check said yes.
@@ -30,43 +35,114 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     if arguments.ready {
         return Ok(if file.is_ready(SystemTime::now())? { Exit::Yes } else { Exit::No });
     }
-    let ready = match arguments.asked.ready(Occasion::Running, true)? {
-        Ok(ready) => ready,
+    let node = match arguments.asked.ready(Occasion::Running, true)? {
+        Ok(ready) => Arc::new(ready),
         Err(finding) => {
             terminal.remark(&format!("no: {finding}"));
             return Ok(Exit::No);
         }
     };
-    let interval = arguments.interval;
-    let mut before = None;
-    let tell = |checked: Result<Report, NodeError>| {
+    let mut teller = Teller {
+        terminal,
+        file: &file,
+        interval: arguments.interval,
+        node: &node,
+        said: None,
+        altered: BTreeSet::new(),
+        names: Names::new(),
+        blind: None,
+    };
+    let worker = Arc::clone(&node);
+    let work = move |_: Job| worker.check();
+    watch(arguments.interval, work, |answer, lookout| teller.tell(answer, lookout))?;
+    file.say_unready()?;
+    Ok(Exit::Yes)
+}
+
+/// Says what checks found, wherever somebody may look.
+struct Teller<'a> {
+    terminal: &'a Terminal,
+    file: &'a ReadyFile,
+    interval: Duration,
+    node: &'a Ready,
+    said: Option<String>,
+    /// What the last check that came to an answer found altered or gone.
+    altered: BTreeSet<Target>,
+    names: Names,
+    /// Why changes are not seen.
+    blind: Option<String>,
+}
+
+impl Teller<'_> {
+    fn tell(&mut self, answer: Result<Report, NodeError>, lookout: &mut Lookout) -> BTreeSet<Target> {
         let now = SystemTime::now();
-        let (good, text) = match &checked {
+        let (good, text) = match &answer {
             Ok(report) => (report.is_good() && !report.wanted_is_missing(), report.to_string()),
             Err(error) => (false, format!("error: {}\n", with_causes(error))),
         };
-        let said = if good { file.say_ready(now, interval) } else { file.say_unready() };
-        if let Err(error) = said {
-            terminal.remark(&format!("warning: cannot say whether the node is ready: {}", with_causes(&error)));
-        }
+        self.say_ready(good, now);
         // A log that repeats itself every minute is not read.
-        if before.as_ref() != Some(&text) {
-            let answered = match &checked {
-                Ok(report) => terminal.answer(report),
+        if self.said.as_ref() != Some(&text) {
+            let answered = match &answer {
+                Ok(report) => self.terminal.answer(report),
                 Err(_) => {
-                    terminal.remark(&text);
+                    self.terminal.remark(&text);
                     Ok(())
                 }
             };
             if answered.is_err() {
-                terminal.remark("warning: cannot write to standard output");
+                self.terminal.remark("warning: cannot write to standard output");
             }
-            before = Some(text);
         }
-    };
-    watch(interval, move || ready.check(), tell)?;
-    file.say_unready()?;
-    Ok(Exit::Yes)
+        self.said = Some(text);
+        if let Ok(report) = &answer {
+            self.note(report);
+            self.names = self.names_of(report);
+        }
+        let blind = lookout.look_after(self.node.root(), &self.names).err().map(|error| with_causes(&error));
+        if let Some(error) = blind.as_ref().filter(|error| self.blind.as_ref() != Some(error)) {
+            self.terminal.remark(&format!("warning: changes are seen at the next interval only: {error}"));
+        }
+        self.blind = blind;
+        BTreeSet::new()
+    }
+
+    fn say_ready(&self, good: bool, now: SystemTime) {
+        let said = if good { self.file.say_ready(now, self.interval) } else { self.file.say_unready() };
+        if let Err(error) = said {
+            self.terminal.remark(&format!("warning: cannot say whether the node is ready: {}", with_causes(&error)));
+        }
+    }
+
+    /// Says who may have been at what was good before and is not any more.
+    fn note(&mut self, report: &Report) {
+        let altered = altered(report);
+        for target in altered.difference(&self.altered) {
+            if let Ok(Some(trace)) = trace(self.node.root(), target) {
+                let (name, installer) = (trace.name, trace.installer);
+                self.terminal.remark(&format!("note: beside `{target}` is `{name}`, as {installer} leaves it"));
+            }
+        }
+        self.altered = altered;
+    }
+
+    /// The files of the installation, and the records of it: another installer's files are not ours to look after.
+    fn names_of(&self, report: &Report) -> Names {
+        let mut names = Names::new();
+        for plugin in report.plugins.iter().filter(|plugin| plugin.condition != Condition::Kept) {
+            names.entry(plugin.directory.clone()).or_default().insert(plugin.name.as_str().into());
+        }
+        names.entry(self.node.state().clone()).or_default().extend(RECORDS.map(Into::into));
+        names
+    }
+}
+
+fn altered(report: &Report) -> BTreeSet<Target> {
+    let altered = report
+        .plugins
+        .iter()
+        .filter(|plugin| matches!(plugin.condition, Condition::Altered | Condition::Missing | Condition::InTheWay));
+    altered.map(|plugin| Target { directory: plugin.directory.clone(), name: plugin.name.clone() }).collect()
 }
 
 /// Reads a time as Go and systemd write it, in one unit.
@@ -79,8 +155,9 @@ pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
         _ => None,
     };
     let seconds = factor.and_then(|factor| number.parse::<u32>().ok()?.checked_mul(factor));
-    match seconds {
-        Some(seconds @ 1..=86400) => Ok(Duration::from_secs(seconds.into())),
+    let interval = seconds.map(|seconds| Duration::from_secs(seconds.into()));
+    match interval {
+        Some(interval) if !interval.is_zero() && interval <= LONGEST_INTERVAL => Ok(interval),
         _ => Err("write a time between 1s and 24h as 90s, 5m or 1h".to_owned()),
     }
 }

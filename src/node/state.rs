@@ -20,6 +20,8 @@ const JOURNAL: &str = "journal.json";
 const REFUSAL: &str = "refusal.json";
 /// What a watch leaves; it ends by itself.
 const READY: &str = "ready";
+/// The records that an installation writes, replaces or removes.
+pub const RECORDS: [&str; 3] = [RECEIPT, JOURNAL, REFUSAL];
 const EVIDENCE: &str = "evidence";
 const ORIGINALS: &str = "originals";
 pub(super) const RECORD_MODE: u32 = 0o600;

@@ -1,149 +1,194 @@
-//! Watching: check again and again, until a signal says to stop.
+//! Watching: check when something changed and now and then anyway, until a signal says to stop.
 //!
-//! One thread checks, one listens for signals, and the caller's takes what they say: nothing polls, and a signal is
-//! heard in the middle of a check. PID 1 has no default reaction to a signal; a container's only process needs this.
+//! One thread works; the caller's waits for its answers, for signals and for the kernel's word about our files, all at
+//! once: nothing runs while nothing happens, and a signal is heard in the middle of a check. PID 1 has no default
+//! reaction to a signal; a container's only process needs this.
 
+mod lookout;
 mod repairs;
+mod schedule;
 mod whose;
 
-use std::io::{self, Read};
+use std::collections::BTreeSet;
+use std::io::{self, Read, Write};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
+use crate::disk::DiskError;
+use crate::node::Root;
+
+pub use lookout::{Lookout, Names};
 pub use repairs::{Decision, Held, Repairs, Target};
+use schedule::Schedule;
 pub use whose::{Trace, whose};
 
-/// What the watching thread is told.
-#[derive(Debug)]
-enum Event<R> {
-    /// A check ended.
-    Checked(R),
-    /// A signal came.
-    Stop,
+/// What the working thread does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Job {
+    /// Looks at the node, and changes nothing.
+    Check,
+    /// Repairs these files; a check follows.
+    Repair(BTreeSet<Target>),
 }
 
-/// Checks at once and then `interval` after each check, until SIGTERM or SIGINT comes; a check that is under way then
-/// is abandoned, so it must be one that changes nothing.
+/// Checks at once, whenever something changed that the lookout looks after, and `interval` after each check, until
+/// SIGTERM or SIGINT comes. `tell` gets each answer, says what to look after from then on, and returns what is to be
+/// repaired.
+///
+/// A check that is under way when the signal comes is abandoned; a repair is waited for.
 ///
 /// # Errors
 /// Where signals cannot be listened for, or a thread cannot be started.
 pub fn watch<R: Send + 'static>(
     interval: Duration,
-    check: impl FnMut() -> R + Send + 'static,
-    tell: impl FnMut(R),
+    work: impl FnMut(Job) -> R + Send + 'static,
+    tell: impl FnMut(R, &mut Lookout) -> BTreeSet<Target>,
 ) -> io::Result<()> {
-    let (sender, events) = mpsc::channel();
-    listen(sender.clone())?;
-    let begin = start_checker(check, sender)?;
-    run(interval, &events, &begin, tell);
-    Ok(())
+    let signals = listen()?;
+    let worker = Worker::start(work)?;
+    run(interval, &signals, worker, tell)
 }
 
-/// Sends an event when a signal comes.
-fn listen<R: Send + 'static>(sender: Sender<Event<R>>) -> io::Result<()> {
-    let (mut reader, writer) = UnixStream::pair()?;
+/// The most names that are looked at for a trace of an installer.
+const TRACED: usize = 4096;
+
+/// Looks for a trace of who wrote a file among the names beside it.
+pub fn trace(root: &Root, target: &Target) -> Result<Option<Trace>, DiskError> {
+    let Some(directory) = root.directory(&target.directory)? else { return Ok(None) };
+    let entries = directory.entries()?.take(TRACED).collect::<Result<Vec<_>, _>>()?;
+    let names = entries.iter().filter_map(|entry| entry.name.to_str());
+    Ok(whose(target.name.as_str(), names))
+}
+
+/// What becomes readable when a signal comes.
+fn listen() -> io::Result<UnixStream> {
+    let (reader, writer) = UnixStream::pair()?;
     for signal in [SIGTERM, SIGINT] {
         pipe::register(signal, writer.try_clone()?)?;
     }
-    let wait = move || {
-        if reader.read_exact(&mut [0]).is_ok() {
-            // Whoever listened is gone already otherwise.
-            let _ = sender.send(Event::Stop);
-        }
-    };
-    thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
-    Ok(())
+    Ok(reader)
 }
 
-/// Starts the thread that checks whenever it is sent a word.
-fn start_checker<R: Send + 'static>(
-    mut check: impl FnMut() -> R + Send + 'static,
-    sender: Sender<Event<R>>,
-) -> io::Result<Sender<()>> {
-    let (begin, begun) = mpsc::channel();
-    let work = move || {
-        while begun.recv().is_ok() {
-            if sender.send(Event::Checked(check())).is_err() {
-                return;
+/// A thread that does one job after the other.
+struct Worker<R> {
+    jobs: Sender<Job>,
+    answers: Receiver<R>,
+    /// Gets a byte with each answer, and is closed when the thread ends.
+    bell: UnixStream,
+}
+
+impl<R: Send + 'static> Worker<R> {
+    fn start(mut work: impl FnMut(Job) -> R + Send + 'static) -> io::Result<Self> {
+        let ((jobs, todo), (sender, answers)) = (mpsc::channel::<Job>(), mpsc::channel());
+        let (bell, mut rope) = UnixStream::pair()?;
+        let work = move || {
+            while let Ok(job) = todo.recv() {
+                if sender.send(work(job)).is_err() || rope.write_all(&[1]).is_err() {
+                    return;
+                }
             }
-        }
-    };
-    thread::Builder::new().name("check".to_owned()).spawn(work)?;
-    Ok(begin)
+        };
+        thread::Builder::new().name("work".to_owned()).spawn(work)?;
+        Ok(Self { jobs, answers, bell })
+    }
 }
 
-/// Takes events until one says to stop, or nobody is left to send any.
-fn run<R>(interval: Duration, events: &Receiver<Event<R>>, begin: &Sender<()>, mut tell: impl FnMut(R)) {
+impl<R> Worker<R> {
+    fn begin(&self, job: Job) -> io::Result<()> {
+        self.jobs.send(job).map_err(|_| ended())
+    }
+
+    fn answer(&mut self) -> io::Result<R> {
+        self.bell.read_exact(&mut [0])?;
+        self.answers.recv().map_err(|_| ended())
+    }
+}
+
+fn ended() -> io::Error {
+    io::Error::other("the thread that checks has ended")
+}
+
+/// What was heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Heard {
+    signal: bool,
+    answer: bool,
+    change: bool,
+}
+
+/// Waits until there is something to hear, or for as long as `timeout` says.
+fn hear(
+    signals: &UnixStream,
+    bell: &UnixStream,
+    changes: Option<BorrowedFd<'_>>,
+    timeout: Option<Duration>,
+) -> io::Result<Heard> {
+    let timeout = timeout.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
+    let mut polled = vec![PollFd::new(signals, PollFlags::IN), PollFd::new(bell, PollFlags::IN)];
+    polled.extend(changes.map(|handle| PollFd::from_borrowed_fd(handle, PollFlags::IN)));
+    match poll(&mut polled, timeout.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    // A closed end counts, too: whoever reads it then sees that.
+    let heard = |index: usize| polled.get(index).is_some_and(|polled| !polled.revents().is_empty());
+    Ok(Heard { signal: heard(0), answer: heard(1), change: heard(2) })
+}
+
+fn run<R>(
+    interval: Duration,
+    signals: &UnixStream,
+    mut worker: Worker<R>,
+    mut tell: impl FnMut(R, &mut Lookout) -> BTreeSet<Target>,
+) -> io::Result<()> {
+    let mut lookout = Lookout::default();
+    let mut schedule = Schedule::new(interval, Instant::now());
+    let mut repairing = false;
+    let mut was_new = false;
     loop {
-        if begin.send(()).is_err() {
-            return;
+        let wait = schedule.wait(Instant::now());
+        if wait == Some(Duration::ZERO) {
+            schedule.begin();
+            worker.begin(Job::Check)?;
+            continue;
         }
-        match events.recv() {
-            Ok(Event::Checked(report)) => tell(report),
-            Ok(Event::Stop) | Err(_) => return,
+        let heard = hear(signals, &worker.bell, lookout.handle(), wait)?;
+        if heard.signal {
+            // What was begun is brought to its end; the kubelet gives half a minute.
+            if repairing {
+                tell(worker.answer()?, &mut lookout);
+            }
+            return Ok(());
         }
-        match events.recv_timeout(interval) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(Event::Checked(report)) => tell(report),
-            Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+        if heard.change && lookout.take() {
+            schedule.changed(Instant::now());
+        }
+        if heard.answer {
+            let repair = tell(worker.answer()?, &mut lookout);
+            schedule.end(Instant::now());
+            // What was not looked after during the check may have changed after it was looked at. Once: a file system
+            // that gives a directory a new identity each time would be checked without an end.
+            let is_new = lookout.is_new();
+            if repairing || (is_new && !was_new) {
+                schedule.changed(Instant::now());
+            }
+            was_new = is_new;
+            repairing = !repairing && !repair.is_empty();
+            if repairing {
+                schedule.begin();
+                worker.begin(Job::Repair(repair))?;
+            }
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn checks_until_it_is_stopped_and_tells_each_answer() {
-        let (sender, events) = mpsc::channel();
-        let stop = sender.clone();
-        let mut count = 0;
-        let check = move || {
-            count += 1;
-            if count == 3 {
-                stop.send(Event::Stop).unwrap();
-            }
-            count
-        };
-        let begin = start_checker(check, sender).unwrap();
-        let mut told = Vec::new();
-        run(Duration::ZERO, &events, &begin, |answer| told.push(answer));
-        assert_eq!(told, [1, 2], "the signal came before the third check ended");
-    }
-
-    #[test]
-    fn a_signal_is_heard_while_a_check_is_under_way() {
-        let (sender, events) = mpsc::channel();
-        let (begin, begun) = mpsc::channel();
-        // A checker that never answers.
-        sender.send(Event::<()>::Stop).unwrap();
-        run(Duration::from_secs(3600), &events, &begin, |()| panic!("nothing was answered"));
-        assert_eq!(begun.try_recv(), Ok(()), "a check had begun");
-    }
-
-    #[test]
-    fn a_signal_is_heard_between_two_checks() {
-        let (sender, events) = mpsc::channel();
-        let (begin, _begun) = mpsc::channel();
-        sender.send(Event::Checked(7)).unwrap();
-        sender.send(Event::Stop).unwrap();
-        let mut told = Vec::new();
-        run(Duration::from_secs(3600), &events, &begin, |answer| told.push(answer));
-        assert_eq!(told, [7]);
-    }
-
-    #[test]
-    fn a_real_signal_is_an_event() {
-        let (sender, events) = mpsc::channel::<Event<()>>();
-        listen(sender).unwrap();
-        signal_hook::low_level::raise(SIGTERM).unwrap();
-        let event = events.recv_timeout(Duration::from_secs(10));
-        assert!(matches!(event, Ok(Event::Stop)), "{event:?}");
-    }
-}
+mod tests;

@@ -1,20 +1,16 @@
 //! Canaries: an installed plugin is replaced by a program that would leave a file behind, and the file never appears.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver};
-use std::time::Duration;
-
-use rustix::process::{Pid, Signal, kill_process};
 
 use super::node;
 use super::plugin::{claiming, leaving};
 use super::release::Release;
 use super::support::Scene;
+use super::watch::Watch;
 
 /// A node with a release, in a scene where a confined plugin, who is nobody, could leave a file.
 struct Cage {
@@ -172,57 +168,6 @@ fn a_watch_tells_of_a_replaced_plugin_and_never_executes_it() {
     assert_eq!(watch.stop(), "");
     cage.assert_silent("a watch");
     assert_eq!(cage.scene.say("watch --ready --root root").code, 1);
-}
-
-/// A running watch, ended when it is dropped.
-pub(super) struct Watch {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Watch {
-    pub(super) fn start(scene: &Scene) -> Self {
-        Self::start_with(scene, &[])
-    }
-
-    pub(super) fn start_with(scene: &Scene, more: &[&str]) -> Self {
-        let mut command = scene.command(env!("CARGO_BIN_EXE_cnister"));
-        command.args(["watch", "--interval", "1s", "--root", "root"]).args(more);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        Self { child, lines }
-    }
-
-    /// Waits for a line; a watch that never says it would hang the test otherwise.
-    pub(super) fn wait_for(&self, wanted: &str) {
-        let mut said = Vec::new();
-        loop {
-            match self.lines.recv_timeout(Duration::from_secs(30)) {
-                Ok(line) if line == wanted => return,
-                Ok(line) => said.push(line),
-                Err(error) => panic!("`{wanted}` was not said, {error}; but:\n{}", said.join("\n")),
-            }
-        }
-    }
-
-    /// Ends it as the kubelet does; returns what it said beside its answers.
-    pub(super) fn stop(&mut self) -> String {
-        let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
-        let said = io::read_to_string(self.child.stderr.take().unwrap()).unwrap();
-        assert_eq!(self.child.wait().unwrap().code(), Some(0), "{said}");
-        said
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
 }
 
 #[test]

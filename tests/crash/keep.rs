@@ -1,9 +1,9 @@
 //! `--on-refusal keep`: yesterday's proven plugins stay, and the node says that others were wanted.
 
-use super::canary::Watch;
 use super::node;
 use super::release::Release;
 use super::support::{Run, Scene};
+use super::watch::Watch;
 
 const PLUGINS: [&str; 3] = ["bridge", "host-local", "macvlan"];
 

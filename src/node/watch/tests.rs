@@ -1,0 +1,146 @@
+//! The loop, with a worker that is scripted or real; no test waits for a time to pass that it does not need.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+
+use super::*;
+use crate::node::{HostPath, Root};
+
+const LONG: Duration = Duration::from_secs(3600);
+
+fn target(name: &str) -> Target {
+    Target { directory: HostPath::default_bin_directory(), name: name.parse().unwrap() }
+}
+
+/// Both ends of what a signal is heard by.
+fn signals() -> (UnixStream, UnixStream) {
+    UnixStream::pair().unwrap()
+}
+
+#[test]
+fn checks_until_it_is_stopped_and_tells_each_answer() {
+    let (reader, mut writer) = signals();
+    let mut count = 0;
+    let worker = Worker::start(move |job| {
+        assert_eq!(job, Job::Check);
+        count += 1;
+        count
+    });
+    let mut told = Vec::new();
+    run(Duration::ZERO, &reader, worker.unwrap(), |answer, _| {
+        told.push(answer);
+        if answer == 3 {
+            writer.write_all(&[0]).unwrap();
+        }
+        BTreeSet::new()
+    })
+    .unwrap();
+    assert_eq!(told[..3], [1, 2, 3]);
+    assert!(told.len() == 3, "a signal is heard before the next answer: {told:?}");
+}
+
+/// A worker whose answers the test gives, and the jobs it gets.
+fn scripted() -> (Worker<u8>, Receiver<Job>, Sender<u8>, UnixStream) {
+    let ((jobs, todo), (sender, answers)) = (mpsc::channel(), mpsc::channel());
+    let (bell, rope) = UnixStream::pair().unwrap();
+    (Worker { jobs, answers, bell }, todo, sender, rope)
+}
+
+#[test]
+fn a_signal_is_heard_while_a_check_is_under_way() {
+    let (reader, mut writer) = signals();
+    let (worker, todo, _sender, _rope) = scripted();
+    writer.write_all(&[0]).unwrap();
+    run(LONG, &reader, worker, |_, _| panic!("nothing was answered")).unwrap();
+    assert_eq!(todo.try_iter().collect::<Vec<_>>(), [Job::Check]);
+}
+
+#[test]
+fn a_repair_that_is_under_way_is_waited_for() {
+    let (reader, writer) = signals();
+    let writer = RefCell::new(writer);
+    let (worker, todo, sender, rope) = scripted();
+    let answer = |answer: u8| {
+        sender.send(answer).unwrap();
+        (&rope).write_all(&[1]).unwrap();
+    };
+    answer(1);
+    let mut told = Vec::new();
+    run(LONG, &reader, worker, |said, _| {
+        told.push(said);
+        if said == 1 {
+            // The signal comes first, the answer of the repair later.
+            writer.borrow_mut().write_all(&[0]).unwrap();
+            answer(2);
+        }
+        [target("bridge")].into()
+    })
+    .unwrap();
+    assert_eq!(told, [1, 2]);
+    assert_eq!(todo.try_iter().collect::<Vec<_>>(), [Job::Check, Job::Repair([target("bridge")].into())]);
+}
+
+#[test]
+fn a_check_follows_a_repair_and_not_another_repair() {
+    let (reader, mut writer) = signals();
+    let (sender, jobs) = mpsc::channel();
+    let worker = Worker::start(move |job| sender.send(job).unwrap());
+    let mut told = 0;
+    run(LONG, &reader, worker.unwrap(), |(), _| {
+        told += 1;
+        if told == 4 {
+            writer.write_all(&[0]).unwrap();
+        }
+        // Altered again each time.
+        [target("bridge")].into()
+    })
+    .unwrap();
+    let repair = || Job::Repair([target("bridge")].into());
+    assert_eq!(jobs.try_iter().take(4).collect::<Vec<_>>(), [Job::Check, repair(), Job::Check, repair()]);
+}
+
+#[test]
+fn a_change_of_our_files_leads_to_a_check_and_one_of_others_does_not() {
+    let (reader, mut writer) = signals();
+    let temporary = tempfile::tempdir().unwrap();
+    let root = Root::open(temporary.path()).unwrap();
+    let bin = temporary.path().join("opt/cni/bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    let names: Names = [(HostPath::default_bin_directory(), [OsString::from("bridge")].into())].into();
+    let seen = {
+        let bin = bin.clone();
+        Worker::start(move |_| bin.join("bridge").exists())
+    };
+    let mut told = Vec::new();
+    run(LONG, &reader, seen.unwrap(), |seen, lookout| {
+        told.push(seen);
+        lookout.look_after(&root, &names).unwrap();
+        match told.len() {
+            // Nobody looked after it during the first check, so there is a second without any change.
+            1 => std::fs::write(bin.join("other"), "").unwrap(),
+            2 => std::fs::write(bin.join("bridge"), "").unwrap(),
+            _ => writer.write_all(&[0]).unwrap(),
+        }
+        BTreeSet::new()
+    })
+    .unwrap();
+    assert_eq!(told, [false, false, true]);
+}
+
+#[test]
+fn a_worker_that_ends_is_an_error() {
+    let (reader, _writer) = signals();
+    let (worker, _todo, _, rope) = scripted();
+    drop(rope);
+    let error = run(LONG, &reader, worker, |_, _| BTreeSet::new()).expect_err("it is gone");
+    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+}
+
+#[test]
+fn a_real_signal_is_heard() {
+    let reader = listen().unwrap();
+    let (bell, _rope) = UnixStream::pair().unwrap();
+    signal_hook::low_level::raise(SIGTERM).unwrap();
+    let heard = hear(&reader, &bell, None, Some(Duration::from_secs(10))).unwrap();
+    assert_eq!(heard, Heard { signal: true, answer: false, change: false });
+}

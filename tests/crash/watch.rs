@@ -1,0 +1,164 @@
+//! `watch`: what it hears between two checks.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::node;
+use super::release::Release;
+use super::support::Scene;
+
+const YES: &str = "yes: every installed file is the one that was signed";
+const PLUGINS: [&str; 3] = ["bridge", "host-local", "macvlan"];
+
+/// A running watch, ended when it is dropped.
+pub(super) struct Watch {
+    child: Child,
+    lines: Receiver<String>,
+    errors: BufReader<ChildStderr>,
+}
+
+impl Watch {
+    pub(super) fn start(scene: &Scene) -> Self {
+        Self::start_with(scene, &[])
+    }
+
+    pub(super) fn start_with(scene: &Scene, more: &[&str]) -> Self {
+        Self::start_program(scene, Path::new(env!("CARGO_BIN_EXE_cnister")), "1s", more)
+    }
+
+    /// A watch that makes no check in the time of a test but for a reason.
+    pub(super) fn start_for_changes(scene: &Scene, more: &[&str]) -> Self {
+        Self::start_program(scene, Path::new(env!("CARGO_BIN_EXE_cnister")), "24h", more)
+    }
+
+    pub(super) fn start_program(scene: &Scene, program: &Path, interval: &str, more: &[&str]) -> Self {
+        let mut command = scene.command(program);
+        command.args(["watch", "--interval", interval, "--root", "root"]).args(more);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let errors = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { child, lines, errors }
+    }
+
+    /// Waits for a line; a watch that never says it would hang the test otherwise.
+    pub(super) fn wait_for(&self, wanted: &str) {
+        let mut said = Vec::new();
+        loop {
+            match self.lines.recv_timeout(Duration::from_secs(30)) {
+                Ok(line) if line == wanted => return,
+                Ok(line) => said.push(line),
+                Err(error) => panic!("`{wanted}` was not said, {error}; but:\n{}", said.join("\n")),
+            }
+        }
+    }
+
+    /// Ends it as the kubelet does; returns what it said beside its answers.
+    pub(super) fn stop(&mut self) -> String {
+        let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+        let mut said = String::new();
+        self.errors.read_to_string(&mut said).unwrap();
+        assert_eq!(self.child.wait().unwrap().code(), Some(0), "{said}");
+        said
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn node_with_a_release(scene: &Scene) -> Release {
+    let release = Release::new(scene, "a", "1.0.0", &PLUGINS, 0);
+    node::new(scene);
+    scene.must(&release.words_for_layout());
+    release
+}
+
+#[test]
+fn a_change_is_told_long_before_the_next_interval() {
+    let scene = Scene::new();
+    let release = node_with_a_release(&scene);
+    let bin = scene.at(node::BIN);
+    let mut watch = Watch::start_for_changes(&scene, &[]);
+    watch.wait_for(YES);
+    // Written in place, by a rename, removed, other rights: each is heard.
+    let altered = "no: digest-drift: `/opt/cni/bin/bridge` was altered";
+    let changes: [(&dyn Fn(), &str); 4] = [
+        (&|| fs::write(bin.join("bridge"), "in place").unwrap(), altered),
+        (&|| fs::rename(scene.write("new", "renamed"), bin.join("bridge")).unwrap(), altered),
+        (&|| fs::remove_file(bin.join("bridge")).unwrap(), "no: plugin-missing: `/opt/cni/bin/bridge` is gone"),
+        (
+            &|| {
+                let rights = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+                fs::set_permissions(bin.join("bridge"), rights).unwrap();
+            },
+            "no: digest-drift: `/opt/cni/bin/bridge` has another mode",
+        ),
+    ];
+    for (change, said) in changes {
+        change();
+        watch.wait_for(said);
+        watch.wait_for("no");
+        // The installer's records are looked after, too.
+        scene.must(&release.words_for_layout());
+        watch.wait_for(YES);
+    }
+    assert_eq!(watch.stop(), "");
+}
+
+#[test]
+fn a_directory_that_is_exchanged_is_looked_after_again() {
+    let scene = Scene::new();
+    let release = node_with_a_release(&scene);
+    let bin = scene.at(node::BIN);
+    let mut watch = Watch::start_for_changes(&scene, &[]);
+    watch.wait_for(YES);
+    // kubernetes/kubernetes#115629: a package deletes the directory and makes it again.
+    fs::rename(&bin, scene.at("aside")).unwrap();
+    watch.wait_for("no: plugin-missing: `/opt/cni/bin/bridge` is gone");
+    scene.must(&release.words_for_layout());
+    watch.wait_for(YES);
+    fs::write(bin.join("macvlan"), "altered in the new one").unwrap();
+    watch.wait_for("no: digest-drift: `/opt/cni/bin/macvlan` was altered");
+    assert_eq!(watch.stop(), "");
+}
+
+#[test]
+fn a_first_installation_is_heard_where_there_is_a_state_directory() {
+    let scene = Scene::new();
+    let release = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
+    node::new(&scene);
+    fs::create_dir_all(scene.at("root/var/lib/cnister")).unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    fs::set_permissions(scene.at("root/var/lib/cnister"), private).unwrap();
+    let mut watch = Watch::start_for_changes(&scene, &["--key", "cosign.pub"]);
+    watch.wait_for("no: not-installed: there is no receipt: nothing was installed here, or it was deleted");
+    scene.must(&release.words_for_layout());
+    watch.wait_for(YES);
+    assert_eq!(watch.stop(), "");
+}
+
+#[test]
+fn another_installer_is_named_by_what_it_leaves() {
+    let scene = Scene::new();
+    node_with_a_release(&scene);
+    let bin = scene.at(node::BIN);
+    let mut watch = Watch::start_for_changes(&scene, &[]);
+    watch.wait_for(YES);
+    fs::rename(bin.join("bridge"), bin.join("bridge.old")).unwrap();
+    fs::write(bin.join("bridge"), "another one").unwrap();
+    watch.wait_for("no: digest-drift: `/opt/cni/bin/bridge` was altered");
+    assert_eq!(watch.stop(), "note: beside `/opt/cni/bin/bridge` is `bridge.old`, as dropgz (Azure) leaves it\n");
+}
