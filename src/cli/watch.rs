@@ -1,16 +1,18 @@
 //! `watch`: check again and again, as the process of a container.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
 
 use super::check::{AskedArguments, Ready};
 use super::terminal::{Exit, Failure, Terminal, with_causes};
+use crate::net;
 use crate::node::{
-    Condition, Job, LONGEST_INTERVAL, Lookout, Names, NodeError, Occasion, RECORDS, ReadyFile, Report, Target, trace,
-    watch,
+    Condition, Health, Job, LONGEST_INTERVAL, Lookout, Metrics, Names, NodeError, Occasion, RECORDS, ReadyFile, Report,
+    Target, trace, watch,
 };
 
 /// Checks this node at once, whenever one of its files changed and at every interval, until SIGTERM or SIGINT.
@@ -24,6 +26,9 @@ pub(super) struct Arguments {
     /// How long to wait between two checks where nothing changes, as 90s, 5m or 1h.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_interval)]
     interval: Duration,
+    /// Answers /metrics, /healthz and /readyz over HTTP at this address: a loopback address, or the pod's own.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
+    listen: Option<SocketAddr>,
     /// Asks a watch that is running under the same --root and --state-dir whether its last check said yes.
     #[arg(long)]
     ready: bool,
@@ -42,13 +47,23 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
             return Ok(Exit::No);
         }
     };
+    let health = Arc::new(Health::new(arguments.interval, Instant::now()));
+    if let Some(address) = arguments.listen {
+        let health = Arc::clone(&health);
+        let address = net::serve(address, move |path| health.answer(path, Instant::now()))
+            .map_err(|error| Failure::could_not(format!("cannot listen at {address}: {error}")))?;
+        terminal.remark(&format!("listening at http://{address}/metrics"));
+    }
     let mut teller = Teller {
         terminal,
         file: &file,
         interval: arguments.interval,
+        health: &health,
         node: &node,
         said: None,
+        checked: None,
         altered: BTreeSet::new(),
+        drift: 0,
         names: Names::new(),
         blind: None,
     };
@@ -64,10 +79,14 @@ struct Teller<'a> {
     terminal: &'a Terminal,
     file: &'a ReadyFile,
     interval: Duration,
+    health: &'a Health,
     node: &'a Ready,
     said: Option<String>,
+    checked: Option<SystemTime>,
     /// What the last check that came to an answer found altered or gone.
     altered: BTreeSet<Target>,
+    /// How often a file was found so.
+    drift: u64,
     names: Names,
     /// Why changes are not seen.
     blind: Option<String>,
@@ -96,9 +115,12 @@ impl Teller<'_> {
         }
         self.said = Some(text);
         if let Ok(report) = &answer {
-            self.note(report);
+            self.checked = Some(now);
+            self.count(report);
             self.names = self.names_of(report);
         }
+        let metrics = Metrics { report: answer.as_ref().ok(), checked: self.checked, drift: Some(self.drift) };
+        self.health.checked(metrics.text(), good, Instant::now());
         let blind = lookout.look_after(self.node.root(), &self.names).err().map(|error| with_causes(&error));
         if let Some(error) = blind.as_ref().filter(|error| self.blind.as_ref() != Some(error)) {
             self.terminal.remark(&format!("warning: changes are seen at the next interval only: {error}"));
@@ -114,10 +136,11 @@ impl Teller<'_> {
         }
     }
 
-    /// Says who may have been at what was good before and is not any more.
-    fn note(&mut self, report: &Report) {
+    /// Counts what was good before and is not any more, and says who may have been at it.
+    fn count(&mut self, report: &Report) {
         let altered = altered(report);
         for target in altered.difference(&self.altered) {
+            self.drift = self.drift.saturating_add(1);
             if let Ok(Some(trace)) = trace(self.node.root(), target) {
                 let (name, installer) = (trace.name, trace.installer);
                 self.terminal.remark(&format!("note: beside `{target}` is `{name}`, as {installer} leaves it"));
@@ -143,6 +166,18 @@ fn altered(report: &Report) -> BTreeSet<Target> {
         .iter()
         .filter(|plugin| matches!(plugin.condition, Condition::Altered | Condition::Missing | Condition::InTheWay));
     altered.map(|plugin| Target { directory: plugin.directory.clone(), name: plugin.name.clone() }).collect()
+}
+
+/// Reads the address to listen at; one that everybody reaches is none.
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr =
+        text.parse().map_err(|_| "write an address and a port as 127.0.0.1:9464 or [::1]:9464".to_owned())?;
+    let ip: IpAddr = address.ip().to_canonical();
+    if ip.is_unspecified() || ip.is_multicast() {
+        let hint = "name a loopback address, or the pod's own from `status.podIP`";
+        return Err(format!("{ip} is no address of this machine alone; {hint}"));
+    }
+    Ok(address)
 }
 
 /// Reads a time as Go and systemd write it, in one unit.
@@ -174,6 +209,27 @@ mod tests {
         for text in ["", "s", "0s", "60", "1d", "-1s", "1.5h", "25h", "99999999999s", "4294967295h", "1m30s"] {
             let error = "write a time between 1s and 24h as 90s, 5m or 1h".to_owned();
             assert_eq!(parse_interval(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn listens_at_one_address_of_this_machine() {
+        for text in ["127.0.0.1:9464", "127.0.0.2:0", "[::1]:9464", "10.244.1.7:9464", "[fd00::7]:1"] {
+            assert_eq!(parse_listen(text).map(|address| address.to_string()), Ok(text.to_owned()));
+        }
+        let hint = "name a loopback address, or the pod's own from `status.podIP`";
+        for (text, ip) in [
+            ("0.0.0.0:9464", "0.0.0.0"),
+            ("[::]:9464", "::"),
+            ("[::ffff:0.0.0.0]:9464", "0.0.0.0"),
+            ("224.0.0.1:1", "224.0.0.1"),
+        ] {
+            let error = format!("{ip} is no address of this machine alone; {hint}");
+            assert_eq!(parse_listen(text), Err(error), "{text}");
+        }
+        for text in ["", "9464", ":9464", "127.0.0.1", "localhost:9464", "*:9464", "127.0.0.1:99999"] {
+            let error = "write an address and a port as 127.0.0.1:9464 or [::1]:9464".to_owned();
+            assert_eq!(parse_listen(text), Err(error), "{text}");
         }
     }
 }

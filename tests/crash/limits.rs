@@ -1,13 +1,20 @@
-//! What a node may spend on it: the size of the program, and the memory of a check.
+//! What a node may spend on it: the size of the program, the memory of a check and of a watch, and a watch's time.
 
 use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use super::support::{Scene, node_binary, note_peer, peer, peers_folder};
+use super::watch::{Watch, get};
 
 /// The most that the stripped program may have, in bytes.
 const PROGRAM: u64 = 8 * 1024 * 1024;
 /// The most that a check may hold in memory, in kilobytes of 1024 bytes.
 const MEMORY: u64 = 12 * 1024;
+/// The most that a watch that answers over HTTP may hold, in the same.
+const WATCHING: u64 = 16 * 1024;
+/// The most that a watch may compute in a second in which nothing happens, in microseconds.
+const IDLE: u64 = 200;
 
 #[test]
 fn the_program_of_a_node_is_small() {
@@ -17,8 +24,8 @@ fn the_program_of_a_node_is_small() {
     assert!(size <= PROGRAM, "{size} bytes");
 }
 
-#[test]
-fn a_check_of_all_upstream_plugins_needs_little_memory() {
+/// A node with every upstream plugin, and the program of nodes; nothing where either is missing.
+fn upstream() -> Option<(Scene, PathBuf)> {
     let folder = peers_folder().join("plugins");
     let mut names: Vec<_> = fs::read_dir(&folder)
         .into_iter()
@@ -28,8 +35,7 @@ fn a_check_of_all_upstream_plugins_needs_little_memory() {
         .collect();
     names.sort();
     note_peer("plugins", names.len() >= 18);
-    // GNU time: the peak of a child starts at that of its parent, and this process is larger than what it measures.
-    let (Some(program), Some(time), true) = (node_binary(), peer("time"), names.len() >= 18) else { return };
+    let program = node_binary().filter(|_| names.len() >= 18)?;
     let scene = Scene::new();
     let definition = format!(
         "apiVersion: cnister.dev/v1\nkind: Bundle\nname: upstream\nversion: 1.0.0\nplatforms: [linux/amd64]\n\
@@ -42,6 +48,13 @@ fn a_check_of_all_upstream_plugins_needs_little_memory() {
     scene.must("keygen");
     scene.must("sign --key cosign.key oci:layout");
     fs::create_dir(scene.at("root")).unwrap();
+    Some((scene, program))
+}
+
+#[test]
+fn a_check_of_all_upstream_plugins_needs_little_memory() {
+    // GNU time: the peak of a child starts at that of its parent, and this process is larger than what it measures.
+    let (Some((scene, program)), Some(time)) = (upstream(), peer("time")) else { return };
     for words in
         ["install --key cosign.pub --root root oci:layout", "check --root root --no-probe", "check --root root"]
     {
@@ -53,4 +66,63 @@ fn a_check_of_all_upstream_plugins_needs_little_memory() {
         eprintln!("{words}: {peak} KiB at most");
         assert!(!words.starts_with("check") || peak < MEMORY, "{words}: {peak} KiB");
     }
+}
+
+#[test]
+fn a_watch_of_all_upstream_plugins_needs_little_memory_and_no_time_when_nothing_happens() {
+    let Some((scene, program)) = upstream() else { return };
+    scene.must("install --key cosign.pub --root root oci:layout");
+    let mut watch = Watch::start_program(&scene, &program, "24h", &["--listen", "127.0.0.1:0"]);
+    let address = watch.address();
+    let yes = "yes: every installed file is the one that was signed";
+    watch.wait_for(yes);
+    // Several checks, with plugins that are asked and readers that ask.
+    for round in 0..5 {
+        let bridge = scene.at("root/opt/cni/bin/bridge");
+        let good = fs::read(&bridge).unwrap();
+        fs::write(&bridge, format!("altered {round}")).unwrap();
+        watch.wait_for("no: digest-drift: `/opt/cni/bin/bridge` was altered");
+        assert_eq!(get(&address, "/healthz").0, "200");
+        fs::write(&bridge, good).unwrap();
+        watch.wait_for(yes);
+        let (status, metrics) = get(&address, "/metrics");
+        assert_eq!(status, "200", "{metrics}");
+    }
+    let peak: u64 = status(watch.pid(), "VmHWM:");
+    eprintln!("a watch: {peak} KiB at most");
+    assert!(peak < WATCHING, "{peak} KiB");
+
+    // What nothing costs takes time to measure. The quietest of some seconds: the first still waits for changes.
+    let seconds = (0..5).map(|_| {
+        let before = spent(watch.pid());
+        std::thread::sleep(Duration::from_secs(1));
+        let after = spent(watch.pid());
+        (after.0 - before.0, after.1 - before.1)
+    });
+    let (time, switches) = seconds.min().unwrap();
+    eprintln!("an idle watch: {time} microseconds and {switches} wake-ups a second");
+    assert!(time <= IDLE && switches <= 1, "{time} microseconds and {switches} wake-ups a second");
+    assert_eq!(watch.stop(), "");
+}
+
+/// A number of `/proc/PID/status`.
+fn status(pid: u32, name: &str) -> u64 {
+    number(&fs::read_to_string(format!("/proc/{pid}/status")).unwrap(), name)
+}
+
+fn number(status: &str, name: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// The microseconds that all threads of a process have computed, and how often they went to sleep.
+fn spent(pid: u32) -> (u64, u64) {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|entry| entry.unwrap().path());
+    let of_thread = threads.map(|thread| {
+        let nanoseconds = fs::read_to_string(thread.join("schedstat")).unwrap();
+        let nanoseconds: u64 = nanoseconds.split(' ').next().unwrap().parse().unwrap();
+        let status = fs::read_to_string(thread.join("status")).unwrap();
+        (nanoseconds / 1000, number(&status, "voluntary_ctxt_switches:"))
+    });
+    of_thread.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
 }

@@ -1,7 +1,8 @@
-//! `watch`: what it hears between two checks.
+//! `watch`: what it hears between two checks, and what it answers over HTTP.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -61,6 +62,25 @@ impl Watch {
         }
     }
 
+    /// Where it listens; it says so before its first check.
+    pub(super) fn address(&mut self) -> String {
+        let line = self.remark();
+        let address = line.strip_prefix("listening at http://").and_then(|rest| rest.strip_suffix("/metrics"));
+        address.unwrap_or_else(|| panic!("{line}")).to_owned()
+    }
+
+    /// The next line that it says beside its answers.
+    fn remark(&mut self) -> String {
+        let mut line = String::new();
+        self.errors.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// The process, to be measured.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it as the kubelet does; returns what it said beside its answers.
     pub(super) fn stop(&mut self) -> String {
         let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
@@ -77,6 +97,16 @@ impl Drop for Watch {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// Status and body of what is answered.
+pub(super) fn get(address: &str, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().to_owned(), body.to_owned())
 }
 
 fn node_with_a_release(scene: &Scene) -> Release {
@@ -161,4 +191,83 @@ fn another_installer_is_named_by_what_it_leaves() {
     fs::write(bin.join("bridge"), "another one").unwrap();
     watch.wait_for("no: digest-drift: `/opt/cni/bin/bridge` was altered");
     assert_eq!(watch.stop(), "note: beside `/opt/cni/bin/bridge` is `bridge.old`, as dropgz (Azure) leaves it\n");
+}
+
+#[test]
+fn answers_over_http_what_it_found() {
+    let scene = Scene::new();
+    let release = node_with_a_release(&scene);
+    let unsigned = Release::unsigned(&scene, "b", "1.1.0", &PLUGINS, 0);
+    let mut watch = Watch::start_for_changes(&scene, &["--listen", "127.0.0.1:0"]);
+    let address = watch.address();
+    let ask = |path: &str| get(&address, path);
+    let has =
+        |line: &str| assert!(ask("/metrics").1.lines().any(|found| found == line), "{line}: {}", ask("/metrics").1);
+    watch.wait_for(YES);
+    let status = || ["/healthz", "/readyz", "/metrics", "/"].map(|path| ask(path).0);
+    eventually(|| ask("/readyz").0 == "200");
+    assert_eq!(status(), ["200", "200", "200", "404"]);
+    has("cnister_proof_ok 1");
+    has("cnister_drift_total 0");
+    assert!(ask("/metrics").1.contains("cnister_bundle_info{bundle=\"test\",digest=\"sha256:"));
+    assert!(!ask("/metrics").1.contains("cnister_install_refused"));
+
+    fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();
+    watch.wait_for("no: digest-drift: `/opt/cni/bin/bridge` was altered");
+    eventually(|| ask("/readyz").0 == "503");
+    assert_eq!(status(), ["200", "503", "200", "404"]);
+    has("cnister_proof_ok 0");
+    has("cnister_drift_total 1");
+
+    // Wanted and refused is not ready, and nothing is wrong with what is there.
+    scene.must(&release.words_for_layout());
+    watch.wait_for(YES);
+    scene.must(&format!("{} --on-refusal keep", unsigned.words_for_layout()));
+    watch.wait_for("no: wanted-not-installed: `oci:layout-b` is wanted and was refused (no-signature)");
+    eventually(|| ask("/metrics").1.contains("cnister_install_refused{code=\"no-signature\"} 1\n"));
+    has("cnister_proof_ok 1");
+    assert_eq!(ask("/readyz").0, "503");
+    assert_eq!(watch.stop(), "");
+}
+
+/// What is said on standard output is served a moment later.
+fn eventually(holds: impl Fn() -> bool) {
+    assert!((0..10_000).any(|_| holds()), "it never was so");
+}
+
+#[test]
+fn listens_nowhere_where_everybody_reaches_it() {
+    let scene = Scene::new();
+    for address in ["0.0.0.0:9464", "[::]:9464"] {
+        let run = scene.cnister(["watch", "--root", "root", "--listen", address]);
+        assert_eq!(run.code, 2, "{}", run.stderr);
+        assert!(run.stderr.contains("name a loopback address, or the pod's own from `status.podIP`"), "{}", run.stderr);
+    }
+    // The twin asks for an address that is one, and is not this machine's (RFC 5737).
+    node_with_a_release(&scene);
+    let run = scene.cnister(["watch", "--root", "root", "--listen", "192.0.2.1:9464"]);
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert!(run.stderr.starts_with("error: cannot listen at 192.0.2.1:9464: "), "{}", run.stderr);
+}
+
+#[test]
+fn a_check_leaves_its_numbers_for_a_collector() {
+    let scene = Scene::new();
+    node_with_a_release(&scene);
+    let numbers = || fs::read_to_string(scene.at("numbers/cnister.prom")).unwrap();
+    fs::create_dir(scene.at("numbers")).unwrap();
+    scene.must("check --root root --textfile numbers/cnister.prom");
+    assert!(numbers().contains("\ncnister_proof_ok 1\n") && !numbers().contains("drift"), "{}", numbers());
+    fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();
+    assert_eq!(scene.say("check --root root --textfile numbers/cnister.prom").code, 1);
+    assert!(numbers().contains("\ncnister_proof_ok 0\n"), "{}", numbers());
+    assert_eq!(fs::read_dir(scene.at("numbers")).unwrap().count(), 1, "nothing else is left");
+    // A check that cannot be done is no good one either.
+    fs::write(scene.at("root/var/lib/cnister/receipt.json"), "{").unwrap();
+    assert_eq!(scene.say("check --root root --textfile numbers/cnister.prom").code, 3);
+    assert!(numbers().ends_with("# TYPE cnister_proof_ok gauge\ncnister_proof_ok 0\n"), "{}", numbers());
+    let run = scene.say("check --root root --textfile numbers/cnister.txt");
+    assert!(run.code == 2 && run.stderr.contains("names end in .prom"), "{}", run.stderr);
+    let run = scene.say("check --root root --textfile absent/cnister.prom");
+    assert_eq!(run.code, 3, "{}", run.stderr);
 }

@@ -39,6 +39,15 @@ fn checks_until_it_is_stopped_and_tells_each_answer() {
     assert!(told.len() == 3, "a signal is heard before the next answer: {told:?}");
 }
 
+/// Stops a loop that hears nothing after half a minute, so that its test fails and does not hang.
+fn stop_in_any_case(signals: &UnixStream) {
+    let mut signals = signals.try_clone().unwrap();
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(30));
+        let _ = signals.write_all(&[0]);
+    });
+}
+
 /// A worker whose answers the test gives, and the jobs it gets.
 fn scripted() -> (Worker<u8>, Receiver<Job>, Sender<u8>, UnixStream) {
     let ((jobs, todo), (sender, answers)) = (mpsc::channel(), mpsc::channel());
@@ -83,6 +92,7 @@ fn a_repair_that_is_under_way_is_waited_for() {
 #[test]
 fn a_check_follows_a_repair_and_not_another_repair() {
     let (reader, mut writer) = signals();
+    stop_in_any_case(&writer);
     let (sender, jobs) = mpsc::channel();
     let worker = Worker::start(move |job| sender.send(job).unwrap());
     let mut told = 0;
@@ -102,6 +112,7 @@ fn a_check_follows_a_repair_and_not_another_repair() {
 #[test]
 fn a_change_of_our_files_leads_to_a_check_and_one_of_others_does_not() {
     let (reader, mut writer) = signals();
+    stop_in_any_case(&writer);
     let temporary = tempfile::tempdir().unwrap();
     let root = Root::open(temporary.path()).unwrap();
     let bin = temporary.path().join("opt/cni/bin");
