@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::check::{AskedArguments, Ready};
 use super::terminal::{Exit, Failure, Terminal, with_causes};
+use super::termination::TerminationArguments;
 use crate::net;
 use crate::node::{
     Condition, Health, Job, LONGEST_INTERVAL, Lookout, Metrics, Names, NodeError, Occasion, RECORDS, ReadyFile, Report,
@@ -29,6 +30,8 @@ pub(super) struct Arguments {
     /// Answers /metrics, /healthz and /readyz over HTTP at this address: a loopback address, or the pod's own.
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
     listen: Option<SocketAddr>,
+    #[command(flatten)]
+    termination: TerminationArguments,
     /// Asks a watch that is running under the same --root and --state-dir whether its last check said yes.
     #[arg(long)]
     ready: bool,
@@ -44,6 +47,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         Ok(ready) => Arc::new(ready),
         Err(finding) => {
             terminal.remark(&format!("no: {finding}"));
+            leave(&arguments.termination, &format!("no: {finding}"), terminal);
             return Ok(Exit::No);
         }
     };
@@ -61,6 +65,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         health: &health,
         node: &node,
         said: None,
+        last_words: None,
         checked: None,
         altered: BTreeSet::new(),
         drift: 0,
@@ -70,6 +75,9 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let worker = Arc::clone(&node);
     let work = move |_: Job| worker.check();
     watch(arguments.interval, work, |answer, lookout| teller.tell(answer, lookout))?;
+    if let Some(words) = &teller.last_words {
+        leave(&arguments.termination, words, terminal);
+    }
     file.say_unready()?;
     Ok(Exit::Yes)
 }
@@ -82,6 +90,8 @@ struct Teller<'a> {
     health: &'a Health,
     node: &'a Ready,
     said: Option<String>,
+    /// What is to be said at the end, where the last check did not say yes.
+    last_words: Option<String>,
     checked: Option<SystemTime>,
     /// What the last check that came to an answer found altered or gone.
     altered: BTreeSet<Target>,
@@ -113,6 +123,7 @@ impl Teller<'_> {
                 self.terminal.remark("warning: cannot write to standard output");
             }
         }
+        self.last_words = (!good).then(|| last_words(&answer, &text));
         self.said = Some(text);
         if let Ok(report) = &answer {
             self.checked = Some(now);
@@ -166,6 +177,20 @@ fn altered(report: &Report) -> BTreeSet<Target> {
         .iter()
         .filter(|plugin| matches!(plugin.condition, Condition::Altered | Condition::Missing | Condition::InTheWay));
     altered.map(|plugin| Target { directory: plugin.directory.clone(), name: plugin.name.clone() }).collect()
+}
+
+/// The findings that say no, on one line.
+fn last_words(answer: &Result<Report, NodeError>, text: &str) -> String {
+    let Ok(report) = answer else { return text.trim_end().to_owned() };
+    let refusals = report.findings.iter().filter(|finding| finding.is_refusal());
+    let lines: Vec<_> = refusals.map(|finding| format!("{}: {}", finding.code, finding.message)).collect();
+    format!("no: {}", lines.join("; "))
+}
+
+fn leave(termination: &TerminationArguments, text: &str, terminal: &Terminal) {
+    if let Err(error) = termination.leave(text) {
+        terminal.remark(&format!("warning: cannot leave a message for the pod's status: {error}"));
+    }
 }
 
 /// Reads the address to listen at; one that everybody reaches is none.

@@ -1,4 +1,4 @@
-//! `watch`: what it hears between two checks, and what it answers over HTTP.
+//! `watch`: what it hears between two checks, what it answers over HTTP, and its last words.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -248,6 +248,44 @@ fn listens_nowhere_where_everybody_reaches_it() {
     let run = scene.cnister(["watch", "--root", "root", "--listen", "192.0.2.1:9464"]);
     assert_eq!(run.code, 3, "{}", run.stderr);
     assert!(run.stderr.starts_with("error: cannot listen at 192.0.2.1:9464: "), "{}", run.stderr);
+}
+
+#[test]
+fn leaves_its_last_words_where_the_last_check_did_not_say_yes() {
+    let scene = Scene::new();
+    node_with_a_release(&scene);
+    let words = ["--termination-log", "log"];
+    scene.write("log", "");
+    let log = || fs::read_to_string(scene.at("log")).unwrap();
+    let mut watch = Watch::start_for_changes(&scene, &words);
+    watch.wait_for(YES);
+    watch.stop();
+    assert_eq!(log(), "", "there is nothing to say");
+
+    fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();
+    let mut watch = Watch::start_for_changes(&scene, &words);
+    watch.wait_for("no");
+    watch.stop();
+    assert_eq!(log(), "no: digest-drift: `/opt/cni/bin/bridge` was altered");
+    // A watch that cannot begin says why.
+    scene.write("log", "");
+    scene.cnister(["watch", "--root", "root", "--termination-log", "log", "--policy-sha256", &"0".repeat(64)]);
+    assert!(log().starts_with("no: policy-digest: "), "{}", log());
+}
+
+#[test]
+fn a_kept_release_is_told_in_the_status_of_the_pod() {
+    let scene = Scene::new();
+    let release = node_with_a_release(&scene);
+    let unsigned = Release::unsigned(&scene, "b", "1.1.0", &PLUGINS, 0);
+    scene.write("log", "");
+    let log = || fs::read_to_string(scene.at("log")).unwrap();
+    let more = "--on-refusal keep --termination-log log";
+    scene.must(&format!("{} {more}", release.words_for_layout()));
+    assert_eq!(log(), "");
+    scene.must(&format!("{} {more}", unsigned.words_for_layout()));
+    let expected = "warning: what was wanted is NOT installed; the proven plugins that were there stay; no-signature: ";
+    assert!(log().starts_with(expected), "{}", log());
 }
 
 #[test]
