@@ -19,6 +19,7 @@ mod install;
 #[cfg(feature = "publish")]
 mod keygen;
 mod node;
+mod node_condition;
 #[cfg(feature = "publish")]
 mod password;
 mod policy;

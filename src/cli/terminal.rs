@@ -78,6 +78,7 @@ impl<E: Error + Send + Sync + 'static> From<E> for Failure {
 }
 
 /// Where reports go.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Terminal {
     format: Format,
 }

@@ -3,17 +3,19 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
 
 use super::check::{AskedArguments, Ready};
+use super::node_condition::NodeConditionArguments;
 use super::terminal::{Exit, Failure, Terminal, with_causes};
 use super::termination::TerminationArguments;
 use crate::net;
 use crate::node::{
     Condition, Health, Job, LONGEST_INTERVAL, Lookout, Metrics, Names, NodeError, Occasion, RECORDS, ReadyFile, Report,
-    Target, trace, watch,
+    Saying, Target, trace, watch,
 };
 
 /// Checks this node at once, whenever one of its files changed and at every interval, until SIGTERM or SIGINT.
@@ -30,6 +32,8 @@ pub(super) struct Arguments {
     /// Answers /metrics, /healthz and /readyz over HTTP at this address: a loopback address, or the pod's own.
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
     listen: Option<SocketAddr>,
+    #[command(flatten)]
+    condition: NodeConditionArguments,
     #[command(flatten)]
     termination: TerminationArguments,
     /// Asks a watch that is running under the same --root and --state-dir whether its last check said yes.
@@ -58,12 +62,14 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
             .map_err(|error| Failure::could_not(format!("cannot listen at {address}: {error}")))?;
         terminal.remark(&format!("listening at http://{address}/metrics"));
     }
+    let condition = arguments.condition.start(*terminal)?;
     let mut teller = Teller {
         terminal,
         file: &file,
         interval: arguments.interval,
         health: &health,
         node: &node,
+        condition,
         said: None,
         last_words: None,
         checked: None,
@@ -89,6 +95,7 @@ struct Teller<'a> {
     interval: Duration,
     health: &'a Health,
     node: &'a Ready,
+    condition: Option<Sender<Saying>>,
     said: Option<String>,
     /// What is to be said at the end, where the last check did not say yes.
     last_words: Option<String>,
@@ -132,6 +139,10 @@ impl Teller<'_> {
         }
         let metrics = Metrics { report: answer.as_ref().ok(), checked: self.checked, drift: Some(self.drift) };
         self.health.checked(metrics.text(), good, Instant::now());
+        if let Some(condition) = &self.condition {
+            // Where its thread has ended, there is nobody to tell.
+            let _ = condition.send(Saying::of(answer.as_ref()));
+        }
         let blind = lookout.look_after(self.node.root(), &self.names).err().map(|error| with_causes(&error));
         if let Some(error) = blind.as_ref().filter(|error| self.blind.as_ref() != Some(error)) {
             self.terminal.remark(&format!("warning: changes are seen at the next interval only: {error}"));

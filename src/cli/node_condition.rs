@@ -1,0 +1,81 @@
+//! The condition of the node object that a watch keeps, in a thread of its own: a slow API server delays no check.
+
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::{Instant, SystemTime};
+
+use clap::Args;
+
+use super::terminal::{Failure, Terminal, with_causes};
+use crate::node::{ConditionError, ConditionName, NodeCondition, NodeName, Saying};
+
+/// Where the kubelet puts a pod's token and the cluster's certificate.
+const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// Which condition of which node.
+#[derive(Args)]
+pub(super) struct NodeConditionArguments {
+    /// Keeps a condition of this type in the cluster's node object, such as CniPluginsVerified; the pod's service
+    /// account needs the right to patch nodes/status.
+    #[arg(long, value_name = "TYPE")]
+    node_condition: Option<ConditionName>,
+    /// The name of the node object; without it, what NODE_NAME says.
+    #[arg(long, value_name = "NAME", requires = "node_condition")]
+    node: Option<NodeName>,
+}
+
+impl NodeConditionArguments {
+    /// Starts the thread, if a condition is asked for; it writes what it is sent.
+    pub(super) fn start(&self, terminal: Terminal) -> Result<Option<Sender<Saying>>, Failure> {
+        let Some(name) = &self.node_condition else { return Ok(None) };
+        let node = match &self.node {
+            Some(node) => node.clone(),
+            None => variable("NODE_NAME")
+                .map_err(|failure| failure.hint("give --node NAME, or NODE_NAME from `spec.nodeName`"))?
+                .parse()
+                .map_err(|error: crate::node::ParseNodeNameError| Failure::request(error))?,
+        };
+        let no_pod = |failure: Failure| failure.hint("a condition is written from a pod of the cluster");
+        let host = variable("KUBERNETES_SERVICE_HOST").map_err(no_pod)?;
+        let port = variable("KUBERNETES_SERVICE_PORT").map_err(no_pod)?;
+        let condition = match NodeCondition::new(name.clone(), &node, (&host, &port), Path::new(ACCOUNT)) {
+            Ok(condition) => condition,
+            Err(error) => {
+                warn(&terminal, &error);
+                return Ok(None);
+            }
+        };
+        let (sender, sayings) = mpsc::channel();
+        let work = move || write(condition, &sayings, &terminal);
+        thread::Builder::new().name("condition".to_owned()).spawn(work)?;
+        Ok(Some(sender))
+    }
+}
+
+fn variable(name: &str) -> Result<String, Failure> {
+    std::env::var(name).map_err(|error| Failure::request(format!("cannot use {name}: {error}")))
+}
+
+fn write(mut condition: NodeCondition, sayings: &Receiver<Saying>, terminal: &Terminal) {
+    let mut warned = None;
+    while let Ok(saying) = sayings.recv() {
+        // What was overtaken meanwhile is of no interest.
+        let saying = sayings.try_iter().last().unwrap_or(saying);
+        match condition.say(&saying, SystemTime::now(), Instant::now()) {
+            Ok(()) => warned = None,
+            Err(error) => {
+                let text = with_causes(&error);
+                // A server that is away for a day is one line.
+                if warned.as_ref() != Some(&text) {
+                    warn(terminal, &error);
+                }
+                warned = Some(text);
+            }
+        }
+    }
+}
+
+fn warn(terminal: &Terminal, error: &ConditionError) {
+    terminal.remark(&format!("warning: cannot write the node's condition: {}", with_causes(error)));
+}
