@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 use std::ffi::OsString;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::node::{HostPath, Root};
@@ -107,6 +109,44 @@ fn a_check_follows_a_repair_and_not_another_repair() {
     .unwrap();
     let repair = || Job::Repair([target("bridge")].into());
     assert_eq!(jobs.try_iter().take(4).collect::<Vec<_>>(), [Job::Check, repair(), Job::Check, repair()]);
+}
+
+#[test]
+fn repairs_pause_where_another_installer_never_does() {
+    let (reader, mut writer) = signals();
+    stop_in_any_case(&writer);
+    let is_good = Arc::new(AtomicBool::new(false));
+    let node = Arc::clone(&is_good);
+    let worker = Worker::start(move |job| match job {
+        Job::Check => Some(node.load(Ordering::SeqCst)),
+        Job::Repair(_) => {
+            node.store(true, Ordering::SeqCst);
+            None
+        }
+    });
+    let (mut repairs, mut now, mut done) = (Repairs::default(), Instant::now(), Vec::new());
+    run(Duration::ZERO, &reader, worker.unwrap(), |is_fine, _| {
+        let mut repair = BTreeSet::new();
+        match is_fine {
+            // The other one is there at once.
+            None => {
+                repairs.repaired(&target("bridge"), now);
+                is_good.store(false, Ordering::SeqCst);
+            }
+            Some(true) => panic!("nobody leaves it good"),
+            Some(false) => {
+                now += Duration::from_secs(60);
+                repair = repairs.decide([target("bridge")], now).repair;
+                done.push(repair.len());
+            }
+        }
+        if done.len() == 10 {
+            writer.write_all(&[0]).unwrap();
+        }
+        repair
+    })
+    .unwrap();
+    assert_eq!(done, [1, 1, 1, 0, 0, 0, 0, 0, 1, 0]);
 }
 
 #[test]
