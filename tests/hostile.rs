@@ -307,12 +307,30 @@ fn bytes_that_decoders_fell_for() {
 fn layers_that_changed_places_are_refused() {
     let (scene, _) = scene();
     let before = scene.tree("root/opt");
-    forge::copy(&scene.at("layout-a"), &scene.at("forged"));
-    Forge::new(scene.at("forged")).manifest(|manifest| manifest["layers"].as_array_mut().unwrap().swap(0, 1));
-    let run = scene.say(INSTALL);
-    assert_eq!((run.code, run.stderr.as_str()), (1, ""), "{}", run.stdout);
-    assert!(run.stdout.starts_with("no: wrong-layers: "), "{}", run.stdout);
-    assert_eq!(scene.tree("root/opt"), before);
+    type Change = fn(&mut serde_json::Value);
+    let cases: [(Change, &str); 2] = [
+        // With their descriptors: bundle.json is then looked for where it is not.
+        (|layers| layers.as_array_mut().unwrap().swap(0, 1), "broken-chain"),
+        // The blobs alone: the tool's layer stands where the plugins are expected.
+        (
+            |layers| {
+                for key in ["digest", "size", "mediaType"] {
+                    let (first, second) = (layers[0][key].take(), layers[1][key].take());
+                    (layers[0][key], layers[1][key]) = (second, first);
+                }
+            },
+            "extra-entry",
+        ),
+    ];
+    for (change, code) in cases {
+        drop(fs::remove_dir_all(scene.at("forged")));
+        forge::copy(&scene.at("layout-a"), &scene.at("forged"));
+        Forge::new(scene.at("forged")).manifest(|manifest| change(&mut manifest["layers"]));
+        let run = scene.say(INSTALL);
+        assert_eq!((run.code, run.stderr.as_str()), (1, ""), "{code}: {}", run.stdout);
+        assert!(run.stdout.starts_with(&format!("no: {code}: ")), "{code}: {}", run.stdout);
+        assert_eq!(scene.tree("root/opt"), before, "{code}");
+    }
 }
 
 #[test]
