@@ -64,10 +64,11 @@ fn the_check_and_libcni_agree() {
     };
     let link = |target: &'static str| move |path: &Path| symlink(target, path).expect("can make a link");
     let plugin = peers::plugin("static");
-    type Put<'a> = Box<dyn Fn(&Path) + 'a>;
+    type Put = Box<dyn Fn(&Path)>;
+    type Expected = Option<(&'static str, Code)>;
     let (missing, denied, format) =
         ("failed to find plugin \"static\" in path", "permission denied", "exec format error");
-    let cases: [(&str, Put<'_>, Option<(&str, Code)>); 9] = [
+    let cases: [(&str, Put, Expected); 9] = [
         ("a plugin", Box::new(put(&plugin, 0o755)), None),
         ("a plugin for its owner alone", Box::new(put(&plugin, 0o700)), None),
         ("an absolute link", Box::new(link("/opt/cni/data/static")), None),
