@@ -233,3 +233,94 @@ fn a_plan_reads_well_and_serializes() {
     let expected = include_str!("../../../tests/data/plan.json").replace("INDEX", &index.to_string());
     assert_eq!(json::readable(&plan), expected);
 }
+
+#[test]
+fn leaves_what_is_there_where_only_the_missing_is_wanted() {
+    let leave = || Wishes { present: Present::Leave, ..Wishes::default() };
+    let ours = receipt(&[("bridge", installed(OLD, Owner::Ours))]);
+    let observed = |found, receipt| Observed {
+        directories: vec![directory(&[("bridge", found)])],
+        receipt,
+        ..Observed::default()
+    };
+    let cases = [
+        (observed(Found::Absent, None), "New ours"),
+        (observed(regular(THEIRS, 0o755), None), "Keep"),
+        (observed(regular(NEW, 0o755), None), "Satisfied foreign"),
+        (observed(Found::Other(FileKind::Directory), None), "Keep"),
+        // Ours stays, too, as a plugin of an earlier bundle; altered or not, it is not this run's to write.
+        (observed(regular(OLD, 0o755), Some(ours.clone())), ""),
+        (observed(regular(NEW, 0o755), Some(ours)), "Satisfied ours"),
+    ];
+    for (observed, expected) in cases {
+        assert_eq!(decision("bridge", &observed, &leave()), expected, "{observed:?}");
+    }
+    let observed = Observed { directories: vec![directory(&[("bridge", Found::Absent)])], ..Observed::default() };
+    let skip = Wishes { skip: names(&["bridge", "flannel"]), ..Wishes::default() };
+    assert_eq!(decision("bridge", &observed, &skip), "");
+}
+
+#[test]
+fn brings_to_each_directory_what_it_had() {
+    let mut other = directory(&[]);
+    other.path = "/usr/lib/cni".parse().unwrap();
+    let observed = Observed { directories: vec![directory(&[]), other], ..Observed::default() };
+    let verified = bundle(&[("bridge", NEW), ("vlan", NEW)]);
+    let recorded =
+        [(BIN.parse().unwrap(), names(&["bridge"])), ("/usr/lib/cni".parse().unwrap(), names(&["vlan", "gone"]))];
+    let wishes = Wishes { recorded: Some(recorded.into()), ..Wishes::default() };
+    let plan = plan(&verified, &observed, &wishes).unwrap();
+    let steps: Vec<_> = plan.steps().iter().map(ToString::to_string).collect();
+    assert_eq!(steps, ["new      /opt/cni/bin/bridge (9 bytes)", "new      /usr/lib/cni/vlan (9 bytes)"]);
+}
+
+#[test]
+fn prunes_what_is_ours_and_unaltered_and_free() {
+    use crate::node::attachments::{Attachment, Attachments};
+    let original = Original { digest: Digest::of(THEIRS), mode: 0o755 };
+    let (ours, adopted) = (installed(OLD, Owner::Ours), installed(OLD, Owner::Adopted(original)));
+    let foreign = installed(OLD, Owner::Foreign);
+    let in_use = |name: &str| {
+        let user = Attachment { container: "1".to_owned(), network: "front".to_owned(), interface: None };
+        Attachments { needed: [(name.parse().unwrap(), vec![user])].into(), unknown: Vec::new() }
+    };
+    let unreadable = Attachments { unknown: vec![Finding::refusal(Code::InUse, "x")], ..Attachments::default() };
+    let free = Attachments::default;
+    let cases = [
+        (&ours, regular(OLD, 0o755), free(), "remove   /opt/cni/bin/gone", ""),
+        (&ours, regular(OLD, 0o755), in_use("other"), "remove   /opt/cni/bin/gone", ""),
+        (&ours, regular(OLD, 0o755), in_use("gone"), "", "in-use"),
+        (&ours, regular(OLD, 0o755), unreadable, "", "in-use"),
+        (&ours, regular(THEIRS, 0o755), free(), "", "mixed"),
+        (&ours, Found::Other(FileKind::SymbolicLink), free(), "", "mixed"),
+        (&ours, Found::Absent, free(), "", ""),
+        (&adopted, regular(OLD, 0o755), free(), "restore  /opt/cni/bin/gone (what was there before)", ""),
+        (&adopted, Found::Absent, free(), "restore  /opt/cni/bin/gone (what was there before)", ""),
+        // It is back already.
+        (&adopted, regular(THEIRS, 0o755), free(), "", ""),
+        (&foreign, regular(OLD, 0o755), free(), "", ""),
+    ];
+    for (file, found, in_use, expected, note) in cases {
+        let observed = Observed {
+            directories: vec![directory(&[("bridge", regular(NEW, 0o755)), ("gone", found)])],
+            receipt: Some(receipt(&[("bridge", installed(NEW, Owner::Ours)), ("gone", file.clone())])),
+            in_use,
+            ..Observed::default()
+        };
+        let verified = bundle(&[("bridge", NEW)]);
+        let wishes = Wishes { leftovers: Leftovers::Prune, ..Wishes::default() };
+        let plan = plan(&verified, &observed, &wishes).unwrap();
+        let steps: Vec<_> = plan.steps().iter().map(ToString::to_string).collect();
+        let what = format!("{file:?} {found:?}");
+        assert_eq!(
+            steps.last().map(String::as_str).filter(|step| !step.starts_with("same")).unwrap_or_default(),
+            expected,
+            "{what}"
+        );
+        assert_eq!(plan.notes().first().map_or("", |note| note.code.as_str()), note, "{what}");
+        // What stays is remembered, so that it can go later.
+        let receipt = plan.receipt(Digest::of(b""), None);
+        let kept = receipt.directories[&BIN.parse().unwrap()].leftovers.len();
+        assert_eq!(kept, usize::from(!note.is_empty()), "{what}");
+    }
+}
