@@ -1,5 +1,6 @@
 # demo    the main job on real plugins: compose, sign, verify, install, check, repair; no server, no root
 # test    every test; installs and builds what they need first
+# crash   installations stopped at every system call that changes something, and after power cuts; prints the points
 # bench   each row beside its peer, in the same run; writes target/bench.json
 # lint    format, clippy with and without the publishing half, the scripts
 # peers   the programs that tests and benchmarks compare with, built once into a cache outside the tree
@@ -13,7 +14,7 @@ BIN := $(TARGET)/bin
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --target $(HOST)
 BUILT := $(TARGET)/$(HOST)/release/cnister
 
-.PHONY: static node demo test unit bench lint peers system
+.PHONY: static node demo test unit crash bench lint peers system
 
 static:
 	$(STATIC)
@@ -42,6 +43,9 @@ unit:
 	CNISTER_NODE_BINARY=$(BIN)/cnister-node CNISTER_STATIC_BINARY=$(BIN)/cnister cargo test --locked
 	cargo test --locked --no-default-features --lib
 	@tests/peers/summary.sh $(TARGET)/tmp
+
+crash: system node
+	@CNISTER_NODE_BINARY=$(BIN)/cnister-node tests/crash/run.sh
 
 bench: system peers node static
 	CNISTER=$(BIN)/cnister CNISTER_NODE_BINARY=$(BIN)/cnister-node TARGET=$(TARGET) tests/bench/run.sh

@@ -14,6 +14,8 @@
 
 #[path = "crash/canary.rs"]
 mod canary;
+#[path = "crash/fail.rs"]
+mod fail;
 #[path = "support/forge.rs"]
 mod forge;
 #[path = "crash/keep.rs"]
@@ -22,6 +24,8 @@ mod keep;
 mod kill;
 #[path = "crash/limits.rs"]
 mod limits;
+#[path = "crash/matrix.rs"]
+mod matrix;
 #[path = "crash/node.rs"]
 mod node;
 #[path = "crash/places.rs"]

@@ -112,10 +112,16 @@ pub(super) fn assert_nothing_to_do(run: &Run, what: &str) {
 
 /// Compares two trees and shows only what differs.
 pub(super) fn assert_same(expected: &BTreeMap<String, String>, found: &BTreeMap<String, String>, what: &str) {
+    let difference = difference(expected, found);
+    assert!(difference.is_empty(), "{what}:\n{difference}");
+}
+
+/// What differs between two trees, a line each.
+pub(super) fn difference(expected: &BTreeMap<String, String>, found: &BTreeMap<String, String>) -> String {
     let names: BTreeSet<_> = expected.keys().chain(found.keys()).collect();
     let differing = names.into_iter().filter(|name| expected.get(*name) != found.get(*name));
     let lines: Vec<_> = differing
         .map(|name| format!("{name}: expected {:?}, found {:?}", expected.get(name), found.get(name)))
         .collect();
-    assert!(lines.is_empty(), "{what}:\n{}", lines.join("\n"));
+    lines.join("\n")
 }

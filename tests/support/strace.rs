@@ -32,7 +32,7 @@ pub struct Point {
 }
 
 /// What a run was stopped by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// SIGKILL on entering the call.
     Kill,
@@ -45,28 +45,36 @@ pub struct Strace<'a> {
     scene: &'a Scene,
     strace: PathBuf,
     program: PathBuf,
+    /// Calls that do nothing and say that they did it: `fsync` for every one, `renameat:when=2` for the second.
+    lies: Vec<String>,
 }
 
 impl<'a> Strace<'a> {
     /// The installed strace, for runs of `program`; `None` where there is none, or where nothing may be traced.
     pub fn new(scene: &'a Scene, program: impl Into<PathBuf>) -> Option<Self> {
-        let strace = Self { scene, strace: peer("strace")?, program: program.into() };
-        let works = strace.run("--help", &["--trace=write".to_owned()]).status.success();
+        let strace = Self { scene, strace: peer("strace")?, program: program.into(), lies: Vec::new() };
+        let works = strace.run("--help", "write", &[]).status.success();
         if !works {
             say_skipped("strace may not trace here");
         }
         works.then_some(strace)
     }
 
+    /// The same strace, under which some calls do nothing and say that they did it: a mutant of the program.
+    pub fn lying(&self, lies: &[&str]) -> Self {
+        let lies = lies.iter().map(|lie| (*lie).to_owned()).collect();
+        Self { scene: self.scene, strace: self.strace.clone(), program: self.program.clone(), lies }
+    }
+
     /// The points of a run that nobody disturbs, in order, each with how many calls of its name precede it.
     pub fn points(&self, words: &str) -> Vec<(Point, usize)> {
-        let output = self.run(words, &["--seccomp-bpf".to_owned(), format!("--trace={CHANGES}")]);
+        let output = self.run(words, CHANGES, &["--seccomp-bpf".to_owned()]);
         assert!(output.status.success(), "{words}: {output:?}");
         let (main, others) = self.calls();
         let here = self.scene.path().to_str().expect("a plain path");
         let changes = |what: &str| {
-            let creates = !what.starts_with("open") || what.contains("O_CREAT") || what.contains("O_TMPFILE");
-            creates && what.contains(here)
+            let creates = ["O_CREAT", "O_TRUNC", "O_TMPFILE"].iter().any(|flag| what.contains(flag));
+            (creates || !what.starts_with("open")) && what.contains(here)
         };
         // Calls are counted by thread: in another one they could not be told apart.
         assert_eq!(others.iter().find(|call| changes(&call.what)), None, "only one thread changes files");
@@ -86,7 +94,7 @@ impl<'a> Strace<'a> {
     /// call that was hit, if there were as many.
     pub fn inject(&self, words: &str, call: &str, before: usize, fault: Fault) -> (Output, Option<Point>) {
         let when = before + 1;
-        let mut filter = vec![format!("--trace={call}")];
+        let mut filter = Vec::new();
         match fault {
             Fault::Kill => filter.push(format!("--inject={call}:signal=KILL:when={when}")),
             // Only stopping at the traced calls is faster, and delivers no signal (strace 6.1).
@@ -94,7 +102,7 @@ impl<'a> Strace<'a> {
                 filter.extend([format!("--inject={call}:error={name}:when={when}"), "--seccomp-bpf".to_owned()]);
             }
         }
-        let output = self.run(words, &filter);
+        let output = self.run(words, call, &filter);
         let trace = self.trace();
         let hit = match fault {
             Fault::Kill => {
@@ -112,10 +120,30 @@ impl<'a> Strace<'a> {
         (output, hit)
     }
 
-    fn run(&self, words: &str, filter: &[String]) -> Output {
+    /// Everything that a run changes, as text: each call with its contents, every string in hexadecimal. The run is
+    /// killed on entering a call, where one is named with how many of its name precede it.
+    pub fn record(&self, words: &str, kill: Option<(&str, usize)>) -> (Output, String) {
+        let mut filter = vec!["-xx".to_owned(), "--string-limit=16777216".to_owned()];
+        match kill {
+            Some((call, before)) => filter.push(format!("--inject={call}:signal=KILL:when={}", before + 1)),
+            None => filter.push("--seccomp-bpf".to_owned()),
+        }
+        let output = self.run(words, &format!("{CHANGES},lseek"), &filter);
+        (output, self.trace())
+    }
+
+    fn run(&self, words: &str, calls: &str, filter: &[String]) -> Output {
         let mut command = self.scene.command(&self.strace);
         // -qq: nothing but calls; -y: descriptors with their paths; no contents, which would need quoting.
         command.args(["-f", "-qq", "-y", "--string-limit=0", "-o", "trace"]).args(filter);
+        let mut traced = calls.to_owned();
+        for lie in &self.lies {
+            let call = lie.split(':').next().unwrap_or(lie);
+            // Only what is traced can be injected.
+            traced = format!("{traced},{call}");
+            command.arg(format!("--inject={}", lie.replacen(call, &format!("{call}:retval=0"), 1)));
+        }
+        command.arg(format!("--trace={traced}"));
         let output = command.arg(&self.program).args(words.split_whitespace()).output();
         output.unwrap_or_else(|error| panic!("{command:?}: {error}"))
     }

@@ -1,0 +1,29 @@
+//! An installation that meets a disk which is full, breaks or became read-only, at every system call.
+
+use super::matrix::Change;
+use super::strace::Fault;
+
+/// A test for each change and error, so that they run side by side.
+macro_rules! failing {
+    ($($test:ident: $change:ident, $error:literal;)*) => {$(
+        #[test]
+        fn $test() {
+            Change::$change().stop_everywhere(Fault::Error($error));
+        }
+    )*};
+}
+
+failing! {
+    a_first_installation_says_that_the_disk_is_full_and_is_finished_later: first_installation, "ENOSPC";
+    a_first_installation_says_that_the_disk_breaks_and_is_finished_later: first_installation, "EIO";
+    a_first_installation_says_that_the_disk_is_read_only_and_is_finished_later: first_installation, "EROFS";
+    an_upgrade_says_that_the_disk_is_full_and_is_finished_later: upgrade, "ENOSPC";
+    an_upgrade_says_that_the_disk_breaks_and_is_finished_later: upgrade, "EIO";
+    an_upgrade_says_that_the_disk_is_read_only_and_is_finished_later: upgrade, "EROFS";
+    an_adoption_says_that_the_disk_is_full_and_is_finished_later: adoption, "ENOSPC";
+    an_adoption_says_that_the_disk_breaks_and_is_finished_later: adoption, "EIO";
+    an_adoption_says_that_the_disk_is_read_only_and_is_finished_later: adoption, "EROFS";
+    a_release_after_a_killed_one_says_that_the_disk_is_full_and_is_finished_later: second_after_killed, "ENOSPC";
+    a_release_after_a_killed_one_says_that_the_disk_breaks_and_is_finished_later: second_after_killed, "EIO";
+    a_release_after_a_killed_one_says_that_the_disk_is_read_only_and_is_finished_later: second_after_killed, "EROFS";
+}
