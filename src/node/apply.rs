@@ -210,6 +210,11 @@ impl<'a> Run<'a, '_> {
         self.announce(Action::WriteEvidence)?;
         let evidence = self.state.write_evidence(record.evidence)?;
         let receipt = self.plan.receipt(evidence, record.repository);
+        // What an interrupted run has named already is believed from here on, so it has to be on the disk.
+        let policy = record.policy.map(|policy| policy.directory);
+        for path in receipt.directories.keys().chain(policy).chain([&self.state.path]) {
+            self.root.make_durable(path)?;
+        }
         self.keep_copies(&receipt)?;
         let prepared_generation = self.prepare_generation(&receipt)?;
         let mut floors = self.state.floors()?.unwrap_or_default();
@@ -230,6 +235,8 @@ impl<'a> Run<'a, '_> {
     fn open_policy(&self, record: &Record<'_>) -> Result<Option<Directory>, NodeError> {
         let Some(policy) = record.policy else { return Ok(None) };
         if let Some(directory) = self.root.directory(policy.directory)? {
+            // Of a run that was interrupted; also where the policy is written already.
+            directory.remove_temporaries()?;
             match directory.read(POLICY, policy.text.len()) {
                 Ok(present) if present == policy.text.as_bytes() => return Ok(None),
                 // Whatever else is there is replaced.
@@ -308,8 +315,9 @@ impl<'a> Run<'a, '_> {
                 missing.remove(&file.name);
                 self.stage_one(file, origin, source, Some(&store))
             })?;
-            store.sync()?;
         }
+        // Also those that an interrupted run has put there.
+        store.sync()?;
         match missing.first() {
             Some(name) => {
                 let message = format!("`{name}` was not delivered");

@@ -166,6 +166,22 @@ impl Root {
         self.directory.descend_or_create(path.relative(), mode, self.resolve)
     }
 
+    /// Makes the names of a directory and of those that lead to it durable, and the names in it: a run that was
+    /// interrupted may have made any of them, and what is there need not be on the disk.
+    pub(super) fn make_durable(&self, path: &HostPath) -> Result<(), DiskError> {
+        self.directory.sync()?;
+        let mut reached = PathBuf::new();
+        for component in path.relative().components() {
+            reached.push(component);
+            match self.directory.descend(&reached, self.resolve) {
+                Ok(directory) => directory.sync()?,
+                Err(error) if error.is_not_found() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Removes directories that [`Root::directory_or_create`] created, as far as they are empty.
     pub(super) fn remove_created(&self, created: &[PathBuf]) {
         for path in created.iter().rev() {

@@ -30,12 +30,15 @@ pub(super) const RECORD_MODE: u32 = 0o600;
 #[derive(Debug)]
 pub struct State {
     directory: Directory,
+    path: HostPath,
 }
 
 /// The state directory while nobody changes it.
 #[derive(Debug)]
 pub struct Reading {
     pub(super) directory: Directory,
+    /// Where it is on the node.
+    pub(super) path: HostPath,
     _lock: Option<Lock>,
 }
 
@@ -75,7 +78,7 @@ impl State {
         let user = rustix::process::geteuid().as_raw();
         match private(directory.ownership()?, user, path) {
             Some(finding) => Err(finding.into()),
-            None => Ok(Self { directory }),
+            None => Ok(Self { directory, path: path.clone() }),
         }
     }
 
@@ -87,7 +90,7 @@ impl State {
     /// Waits for the lock, and holds it against everybody who changes the state.
     pub fn read(self, timeout: Duration) -> Result<Reading, NodeError> {
         let lock = Lock::shared(&self.directory, LOCK, timeout)?;
-        Ok(Reading { directory: self.directory, _lock: lock })
+        Ok(Reading { directory: self.directory, path: self.path, _lock: lock })
     }
 
     /// Waits for the lock, holds it against everybody, and removes what an interrupted run left unfinished.
@@ -99,7 +102,7 @@ impl State {
                 directory.remove_temporaries()?;
             }
         }
-        Ok(Writing { reading: Reading { directory: self.directory, _lock: Some(lock) } })
+        Ok(Writing { reading: Reading { directory: self.directory, path: self.path, _lock: Some(lock) } })
     }
 }
 
@@ -226,8 +229,12 @@ impl Writing {
     /// Keeps an evidence file under its digest.
     pub fn write_evidence(&self, bytes: &[u8]) -> Result<Digest, NodeError> {
         let digest = Digest::of(bytes);
+        let directory = self.subdirectory(EVIDENCE)?;
         if self.evidence(&digest)?.is_none_or(|kept| kept != bytes) {
-            self.subdirectory(EVIDENCE)?.write_atomic(evidence_name(&digest), bytes, 0o600)?;
+            directory.write_atomic(evidence_name(&digest), bytes, 0o600)?;
+        } else {
+            // A run that was interrupted may have given it its name, and no more.
+            directory.sync()?;
         }
         Ok(digest)
     }
