@@ -32,12 +32,18 @@ mod node;
 mod places;
 #[path = "support/plugin.rs"]
 mod plugin;
+#[path = "crash/power.rs"]
+mod power;
 #[path = "support/release.rs"]
 mod release;
+#[path = "crash/replay.rs"]
+mod replay;
 #[path = "crash/stage.rs"]
 mod stage;
 #[path = "support/strace.rs"]
 mod strace;
 mod support;
+#[path = "crash/trace.rs"]
+mod trace;
 #[path = "crash/watch.rs"]
 mod watch;

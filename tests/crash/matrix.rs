@@ -59,7 +59,6 @@ pub(super) enum Leaves {
     /// The first release: its installation has nothing to do.
     First,
     /// No file but those of other installers.
-    #[expect(dead_code, reason = "until a verb removes plugins")]
     Nothing,
 }
 
@@ -69,6 +68,11 @@ const INSTEAD_OF_UPGRADE: &[Instead] = &[
     Instead { say: &["check --root root --at-boot"], codes: &[0], leaves: Leaves::Proven },
     // Whoever changes their mind gets the first set again.
     Instead { say: &["{first}"], codes: &[0], leaves: Leaves::First },
+    // Where the second release has no receipt yet, there is nothing to go back to.
+    Instead { say: &["rollback --root root"], codes: &[0, 1], leaves: Leaves::Proven },
+    Instead { say: &["{again}", "rollback --root root"], codes: &[0], leaves: Leaves::First },
+    Instead { say: &["uninstall --root root"], codes: &[0], leaves: Leaves::Nothing },
+    Instead { say: &["uninstall --root root", "{first}"], codes: &[0], leaves: Leaves::First },
 ];
 
 /// Why a node is not as it has to be.
@@ -164,11 +168,12 @@ impl Change {
     pub(super) fn stop_everywhere(&self, fault: Fault) {
         let Some(strace) = Strace::new(&self.scene, program()) else { return };
         let undisturbed = self.undisturbed();
-        at_every_point(&self.scene, &strace, self.name, &self.words, fault, &mut |output, point| {
+        let points = at_every_point(&self.scene, &strace, self.name, &self.words, fault, &mut |output, point| {
             if let Err((wrong, story)) = self.judge(&undisturbed, fault, output, point) {
                 panic!("{}: {wrong:?}: {story}", self.name);
             }
         });
+        assert!(points > 20, "only {points} points");
     }
 
     /// Judges the node that a run left which was stopped at this point; the next runs are part of that.
@@ -189,15 +194,20 @@ impl Change {
         if fault != Fault::Kill && takes_room && before != found {
             return Err((Wrong::Early, format!("{what}:\n{}", node::difference(&before, &found))));
         }
+        self.recovers(undisturbed, &what)
+    }
+
+    /// Judges what the next runs make of the node as it stands.
+    pub(super) fn recovers(&self, undisturbed: &Undisturbed, what: &str) -> Judgement {
         node::keep_as(&self.scene, "stopped");
-        self.finish(&self.words, Leaves::Proven, &what)?;
+        self.finish(&self.words, Leaves::Proven, what)?;
         let difference = node::difference(&undisturbed.after, &self.scene.tree("root"));
         if !difference.is_empty() {
             return Err((Wrong::Different, format!("{what}, and run again:\n{difference}")));
         }
         self.instead.iter().try_for_each(|instead| {
             node::bring_back(&self.scene, "stopped");
-            self.say_instead(instead, &what)
+            self.say_instead(instead, what)
         })
     }
 
@@ -282,7 +292,8 @@ fn without_staging(mut tree: BTreeMap<String, String>) -> BTreeMap<String, Strin
 }
 
 /// Starts `words` on the node that was kept as `before` and stops it at every point, each time from the beginning.
-/// `judge` looks at what that leaves. A point counts only where the fault was seen in the trace.
+/// `judge` looks at what that leaves. A point counts only where the fault was seen in the trace;
+/// returns how many there were.
 pub(super) fn at_every_point(
     scene: &Scene,
     strace: &Strace<'_>,
@@ -290,7 +301,7 @@ pub(super) fn at_every_point(
     words: &str,
     fault: Fault,
     judge: &mut dyn FnMut(&Output, &Point),
-) {
+) -> usize {
     let started = Instant::now();
     node::bring_back(scene, "before");
     let points = strace.points(words);
@@ -316,5 +327,5 @@ pub(super) fn at_every_point(
     }
     let kind = if let Fault::Error(name) = fault { name } else { "SIGKILL" };
     eprintln!("points: {:4} {kind:7} {name} ({:.1} s)", points.len(), started.elapsed().as_secs_f64());
-    assert!(points.len() > 20, "only {} points", points.len());
+    points.len()
 }
