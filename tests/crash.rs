@@ -26,6 +26,8 @@ mod kill;
 mod limits;
 #[path = "crash/matrix.rs"]
 mod matrix;
+#[path = "crash/mutant.rs"]
+mod mutant;
 #[path = "crash/node.rs"]
 mod node;
 #[path = "crash/places.rs"]

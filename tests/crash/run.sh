@@ -9,14 +9,15 @@ out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 code=0
 # --nocapture: the harness hides what a test that passes says.
-cargo test --locked --test crash -- fail:: kill:: replay:: --nocapture >"$out" 2>&1 || code=$?
+cargo test --locked --test crash -- fail:: kill:: replay:: mutant:: --nocapture >"$out" 2>&1 || code=$?
 if [ "$code" -ne 0 ]; then
     cat "$out" >&2
     exit "$code"
 fi
 grep '^skipped: ' "$out" | sort -u || true
-grep '^points: ' "$out" | sort -k4,4 -k3,3
-grep '^states: ' "$out" | sort -k3
+grep '^points: ' "$out" | sort -k4,4 -k3,3 || true
+grep '^states: ' "$out" | sort -k3 || true
+grep '^mutant: ' "$out" || true
 # What other programs were stopped at is no point of this one.
 awk '$1 == "points:" && $4 != "cp" && $4 != "install" { points += $2; rows++ }
     $1 == "states:" { states += $2 }

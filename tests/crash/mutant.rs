@@ -1,0 +1,120 @@
+//! Installers that are not good enough, and what matrix and replay say of them: a run whose fsync does nothing, one
+//! without a journal, and programs that write in place.
+//!
+//! The program has no switch for this. Some of its calls are answered by strace in the kernel's place: it believes that
+//! they were done.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::matrix::{Change, Wrong, at_every_point, program};
+use super::node;
+use super::power::Disk;
+use super::replay::{Broken, record, replay};
+use super::strace::{Fault, Strace};
+use super::trace::{self, Call};
+
+/// About how many states are judged after one call.
+const STATES: usize = 100;
+
+/// What the replay of a run finds first.
+fn found(change: &Change, disk: &Disk, calls: &[Call]) -> Option<Broken> {
+    replay(change, &disk.durable(), &mut disk.clone(), calls, STATES).err().map(|(broken, _)| broken)
+}
+
+#[test]
+fn a_run_whose_fsync_does_nothing_fails_the_replay() {
+    for change in [Change::first_installation(), Change::upgrade()] {
+        let Some(strace) = Strace::new(&change.scene, program()) else { return };
+        let (disk, calls) = record(&change, &strace);
+        assert_eq!(found(&change, &disk, &calls), None);
+        let (disk, calls) = record(&change, &strace.lying(&["fsync"]));
+        assert!(calls.iter().filter(|call| call.name == "fsync").all(|call| call.lied));
+        let broken = found(&change, &disk, &calls);
+        assert!(broken.is_some(), "{}: every state after it is a good one", change.name);
+        eprintln!("mutant: {} without fsync: {broken:?}", change.name);
+    }
+}
+
+#[test]
+fn a_run_without_any_single_fsync_fails_the_replay() {
+    let change = Change::upgrade();
+    let Some(strace) = Strace::new(&change.scene, program()) else { return };
+    let (disk, calls) = record(&change, &strace);
+    let mut unnoticed = Vec::new();
+    let mut kinds = BTreeMap::new();
+    let mut so_far = disk.clone();
+    for number in 0..calls.len() {
+        // What is durable already was only asked for because a run may have been interrupted before.
+        if !so_far.apply(&calls[number]) || calls[number].name != "fsync" {
+            continue;
+        }
+        let mut without = calls.clone();
+        let call = without.remove(number);
+        match found(&change, &disk, &without) {
+            Some(broken) => *kinds.entry(broken).or_insert(0) += 1,
+            None => unnoticed.push(call.descriptor(0).1.replace(change.scene.path().to_str().unwrap(), "")),
+        }
+    }
+    eprintln!("mutant: one fsync less: {kinds:?}; unnoticed: {unnoticed:?}");
+    // Two say again what an interrupted run may have left, and meet names that matter to nobody. After the last, a
+    // journal may be there that is done: the next run forgets it.
+    assert_eq!(unnoticed, ["/root/opt/cni/bin", "/root/var/lib/cnister", "/root/var/lib/cnister"]);
+    assert!(kinds.values().sum::<usize>() > 10);
+}
+
+#[test]
+fn a_run_without_a_journal_fails_matrix_and_replay() {
+    let change = Change::upgrade();
+    let Some(strace) = Strace::new(&change.scene, program()) else { return };
+    let undisturbed = change.undisturbed();
+    node::bring_back(&change.scene, "before");
+    let points = strace.points(&change.words);
+    let at = points.iter().position(|(point, _)| point.what.ends_with("\"journal.json\"")).unwrap();
+    let (journal, before) = &points[at];
+    let mutant = strace.lying(&[&format!("{}:when={}", journal.call, before + 1)]);
+
+    let (disk, calls) = record(&change, &mutant);
+    assert_eq!(found(&change, &disk, &calls), Some(Broken::Untold));
+
+    // From when the plugins have their names to when the receipt has it.
+    let receipt = points.iter().position(|(point, _)| point.what.ends_with("\"receipt.json\"")).unwrap();
+    let mut wrong = BTreeSet::new();
+    for (point, calls) in points[at..receipt].iter().filter(|(point, _)| point.call == "fsync") {
+        node::bring_back(&change.scene, "before");
+        let (output, reached) = mutant.inject(&change.words, &point.call, *calls, Fault::Kill);
+        let judgement = change.judge(&undisturbed, Fault::Kill, &output, &reached.unwrap());
+        wrong.extend(judgement.err().map(|(wrong, _)| wrong));
+    }
+    eprintln!("mutant: without a journal: {wrong:?}");
+    assert!(!wrong.is_empty());
+}
+
+#[test]
+fn programs_that_write_in_place_fail_matrix_and_replay() {
+    let change = Change::upgrade();
+    let undisturbed = change.undisturbed();
+    let plugins = "staged-b/opt/cni/bin/bridge staged-b/opt/cni/bin/macvlan staged-b/opt/cni/bin/vlan";
+    for (program, words, expected) in [
+        // The file is cut short and written again.
+        ("cp", format!("-t root/opt/cni/bin {plugins}"), Wrong::Torn),
+        // The file is removed and another one created.
+        ("install", format!("-m 755 -t root/opt/cni/bin {plugins}"), Wrong::Missing),
+    ] {
+        let Some(strace) = Strace::new(&change.scene, program) else { return };
+        let mut wrong = BTreeMap::new();
+        at_every_point(&change.scene, &strace, program, &words, Fault::Kill, &mut |output, point| {
+            if let Err((kind, _)) = change.judge(&undisturbed, Fault::Kill, output, point) {
+                *wrong.entry(kind).or_insert(0) += 1;
+            }
+        });
+        eprintln!("mutant: {program}: {wrong:?}");
+        assert!(wrong.contains_key(&expected), "{program}: {wrong:?}");
+
+        node::bring_back(&change.scene, "before");
+        let disk = Disk::read(&change.scene.at("root"));
+        let (output, text) = strace.record(&words, None);
+        assert!(output.status.success(), "{output:?}");
+        let broken = found(&change, &disk, &trace::parse(&text));
+        assert!(matches!(broken, Some(Broken::Torn | Broken::Missing)), "{program}: {broken:?}");
+    }
+}
