@@ -114,7 +114,7 @@ fn judge(change: &Change, digests: &mut Digests, initial: &State, state: &State)
             let is_released = change.releases.iter().any(|release| release.files.get(name.as_str()) == Some(bytes));
             found.kind == Kind::File && found.content.mode == 0o755 && is_released
         };
-        if !same && !(ours(name) && whole()) {
+        if !(same || ours(name) && whole()) {
             let (mode, length) = (found.content.mode, found.content.bytes.len());
             return Err((Broken::Torn, format!("`{name}` has mode {mode:o} and {length} bytes that nobody wrote")));
         }
@@ -159,11 +159,9 @@ fn judge(change: &Change, digests: &mut Digests, initial: &State, state: &State)
             ours(name) && theirs && now.iter().any(|(other, now)| other == name && now.content != found.content)
         })
         .collect();
-    match replaced.into_iter().find(|(_, found)| !kept.contains(&digests.of(&found.content.bytes))) {
-        Some((name, _)) => {
-            return Err((Broken::Lost, format!("somebody else's `{name}` was replaced and is not kept")));
-        }
-        None => {}
+    let lost = replaced.into_iter().find(|(_, found)| !kept.contains(&digests.of(&found.content.bytes)));
+    if let Some((name, _)) = lost {
+        return Err((Broken::Lost, format!("somebody else's `{name}` was replaced and is not kept")));
     }
     // What the receipt promises can be repaired, and what was before it can be gone back to.
     if let Some((name, _)) = records.promised.iter().find(|(_, digest)| !kept.contains(digest)) {

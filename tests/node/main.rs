@@ -16,6 +16,7 @@ mod release;
 mod rig;
 #[path = "../support/mod.rs"]
 mod support;
+mod swap;
 mod volume;
 
 use std::collections::BTreeMap;

@@ -14,6 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::daemonset::string;
 use crate::namespace::{self, Namespace, write_plugin};
@@ -35,7 +36,12 @@ impl PodNetwork {
 
     /// Starts a node with one pod's network and the `static` plugin.
     pub(crate) fn start() -> Self {
-        let namespace = Namespace::start(namespace::directory(), "ip netns add pod\n");
+        Self::start_in(namespace::directory())
+    }
+
+    /// The same in this directory.
+    pub(crate) fn start_in(directory: TempDir) -> Self {
+        let namespace = Namespace::start(directory, "ip netns add pod\n");
         let bin = namespace.node(BIN);
         fs::create_dir_all(&bin).expect("can create the plugin directory");
         write_plugin(&bin.join("static"), &peers::plugin("static"), 0o755);
@@ -69,6 +75,18 @@ impl PodNetwork {
     pub(crate) fn delete(&self, network: &Value) -> Result<(), String> {
         let kind = string(&network["type"]);
         self.call("DEL", network).map(drop).map_err(|error| format!("plugin type=\"{kind}\" failed (delete): {error}"))
+    }
+
+    /// Adds the pod to a network and takes it away again, with no second try whatever the reason.
+    pub(crate) fn add_and_delete(&self, network: &Value) -> Result<(), String> {
+        let path = format!("{BIN}/{}", string(&network["type"]));
+        for verb in ["ADD", "DEL"] {
+            let output = self.execute(&path, verb, network);
+            if !output.status.success() {
+                return Err(format!("{verb}: {}", reason(&path, &output)));
+            }
+        }
+        Ok(())
     }
 
     /// Returns name, kind and address of the pod's interfaces, `lo` left out.
