@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags};
+use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::{DiskError, FileKind};
@@ -69,8 +69,6 @@ pub struct RegularFile {
 }
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-/// Never blocks (a FIFO would), never follows a link, never reaches a program that is started later.
-const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl Directory {
     /// Opens a directory by the path its user gave; links are followed.
@@ -200,30 +198,11 @@ impl Directory {
         }
     }
 
-    /// What a relative path leads to, all links followed; `None` where it leads nowhere. Nothing is opened for reading.
-    ///
-    /// With [`Resolve::Beneath`] this directory is the root of every link, as for a program that lives in it.
-    pub fn leads_to(&self, path: &Path, resolve: Resolve) -> Result<Option<FileKind>, DiskError> {
-        let flags = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let found = match resolve {
-            Resolve::Host => fs::statat(&self.handle, path, AtFlags::NO_AUTOMOUNT),
-            Resolve::Beneath => fs::openat2(&self.handle, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), flags)
-                .and_then(fs::fstat),
-        };
-        match found {
-            Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode).into())),
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
-            // Kernels before 5.6 cannot tell.
-            Err(Errno::NOSYS) => Ok(Some(FileKind::Unknown)),
-            Err(errno) => Err(io_error("look at", &self.shown_path(path), errno)),
-        }
-    }
-
     /// Opens a regular file that is directly in this directory.
     pub fn open_file(&self, name: impl AsRef<OsStr>) -> Result<RegularFile, DiskError> {
         let name = component(name.as_ref())?;
         let shown = self.shown_path(Path::new(name));
-        let file: File = match fs::openat(&self.handle, name, FILE, Mode::empty()) {
+        let file: File = match fs::openat(&self.handle, name, RegularFile::FLAGS, Mode::empty()) {
             Ok(handle) => handle.into(),
             Err(Errno::LOOP) => return Err(DiskError::NotRegular { path: shown, kind: FileKind::SymbolicLink }),
             // A socket, or a device without a driver.
@@ -233,33 +212,12 @@ impl Directory {
             }
             Err(errno) => return Err(io_error("open", &shown, errno)),
         };
-        let metadata = file.metadata().map_err(|source| DiskError::Io {
-            action: "look at".to_owned(),
-            path: shown.clone(),
-            source,
-        })?;
-        if !metadata.is_file() {
-            let kind = FileType::from_raw_mode(metadata.mode()).into();
-            return Err(DiskError::NotRegular { path: shown, kind });
-        }
-        let (size, mode) = (metadata.size(), metadata.mode() & 0o7777);
-        Ok(RegularFile { file, size, mode, links: metadata.nlink(), uid: metadata.uid(), shown })
+        RegularFile::of(file, shown)
     }
 
     /// Reads a small file whole.
     pub fn read(&self, name: impl AsRef<OsStr>, limit: usize) -> Result<Vec<u8>, DiskError> {
-        let RegularFile { file, shown, .. } = self.open_file(name)?;
-        let mut bytes = Vec::new();
-        // One byte past the limit, so that "exactly at the limit" and "cut short by us" differ.
-        file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(|source| DiskError::Io {
-            action: "read".to_owned(),
-            path: shown.clone(),
-            source,
-        })?;
-        if bytes.len() > limit {
-            return Err(DiskError::TooLong { path: shown, limit: limit as u64 });
-        }
-        Ok(bytes)
+        self.open_file(name)?.read(limit)
     }
 
     /// Reads a small file whole that lies in this directory or below it, through no link that leaves it.
@@ -312,7 +270,7 @@ impl Directory {
     }
 
     /// The same for kernels before 5.6, which lack openat2: component by component, refusing every link.
-    pub(super) fn open_by_steps(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
+    fn open_by_steps(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
         let mut reached = fs::openat(&self.handle, ".", DIRECTORY, Mode::empty())?;
         for component in path.components() {
             match component {
@@ -338,10 +296,31 @@ impl Ownership {
 }
 
 impl RegularFile {
-    /// Whether its file system is mounted so that nothing on it can be executed, as this process sees it.
-    pub fn is_on_noexec(&self) -> Result<bool, DiskError> {
-        let stat = fs::fstatvfs(&self.file).map_err(|errno| io_error("look at the mount of", &self.shown, errno))?;
-        Ok(stat.f_flag.contains(StatVfsMountFlags::NOEXEC))
+    /// Never blocks (a FIFO would), never follows a link, never reaches a program that is started later.
+    pub(super) const FLAGS: OFlags =
+        OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+    /// What was opened with [`RegularFile::FLAGS`], where it is a regular file.
+    pub(super) fn of(file: File, shown: String) -> Result<Self, DiskError> {
+        let metadata = file.metadata().map_err(|error| io_error("look at", &shown, error))?;
+        if !metadata.is_file() {
+            let kind = FileType::from_raw_mode(metadata.mode()).into();
+            return Err(DiskError::NotRegular { path: shown, kind });
+        }
+        let (size, mode) = (metadata.size(), metadata.mode() & 0o7777);
+        Ok(Self { file, size, mode, links: metadata.nlink(), uid: metadata.uid(), shown })
+    }
+
+    /// Reads it whole, where it is small.
+    pub(super) fn read(self, limit: usize) -> Result<Vec<u8>, DiskError> {
+        let mut bytes = Vec::new();
+        // One byte past the limit, so that "exactly at the limit" and "cut short by us" differ.
+        let read = self.file.take(limit as u64 + 1).read_to_end(&mut bytes);
+        read.map_err(|error| io_error("read", &self.shown, error))?;
+        if bytes.len() > limit {
+            return Err(DiskError::TooLong { path: self.shown, limit: limit as u64 });
+        }
+        Ok(bytes)
     }
 }
 

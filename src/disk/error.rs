@@ -2,6 +2,8 @@
 
 use std::io;
 
+use rustix::io::Errno;
+
 use super::FileKind;
 use crate::model::{Code, Finding};
 
@@ -67,6 +69,19 @@ impl DiskError {
     /// Whether the reason is that something has the name already.
     pub fn is_there_already(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists)
+    }
+
+    /// Whether the reason is that links lead on without an end.
+    pub fn is_endless(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.raw_os_error() == Some(Errno::LOOP.raw_os_error()))
+    }
+
+    /// It with its cause, for a sentence that has no chain.
+    pub fn with_cause(&self) -> String {
+        match self {
+            Self::Io { source, .. } => format!("{self}: {source}"),
+            _ => self.to_string(),
+        }
     }
 
     /// The finding that the error is, where it is an answer rather than a failure to find out.

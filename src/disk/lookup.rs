@@ -1,30 +1,33 @@
 //! Looking a path up as a program would whose root is a held directory: links are followed, and none leaves it.
 //!
-//! A runtime or the kernel finds its files like this, so what they would find is looked for like this. The bytes are
-//! not trusted more for it. Links are resolved here and not by the kernel, because it matters where each of them led.
+//! A runtime or the kernel finds its files like this, so what they would find is looked for like this, and only like
+//! this. The bytes are not trusted more for it, and nothing is written through what is found.
+//!
+//! Links are resolved here and not by the kernel, because it matters where each of them led, and because kernels before
+//! 5.6 cannot keep a link inside a directory. Looking opens nothing but directories, so neither a FIFO nor a device
+//! notices it. The links of /proc that lead to no name lead nowhere.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::directory::io_error;
-use super::{Directory, DiskError, FileKind, Ownership};
+use super::{Directory, DiskError, FileKind, Ownership, RegularFile};
 
 /// The most links on one way; the kernel has the same limit.
 const MAX_LINKS: usize = 40;
 /// The most components on one way, those of links included.
 const MAX_COMPONENTS: usize = 1024;
 
+/// How often a look starts again because somebody exchanged a directory under it.
+const ATTEMPTS: usize = 16;
+
 const STEP: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// Never blocks (a FIFO would) and never follows a link that took the place of what was looked at.
-const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// What a path led to.
 #[derive(Debug)]
@@ -33,8 +36,8 @@ pub struct Looked {
     pub path: PathBuf,
     /// Whether a link was followed.
     pub linked: bool,
-    /// What it is.
-    pub kind: LookedKind,
+    /// What stands there; `None` where nothing does, although the directory is there in which it would be.
+    pub target: Option<Target>,
     /// Every directory on the way, the root first and links resolved, without the last component.
     pub passed: Vec<Passed>,
     parent: OwnedFd,
@@ -42,14 +45,20 @@ pub struct Looked {
     shown: String,
 }
 
-/// What stands at the end of a path.
+/// What stands at the end of a path; never a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LookedKind {
-    /// Nothing, although the directory is there where it would be.
-    Absent,
-    /// Something.
-    Present(FileKind),
+pub struct Target {
+    /// What it is.
+    pub kind: FileKind,
+    /// The permission bits.
+    pub mode: u32,
+    /// Its size in bytes.
+    pub size: u64,
+    identity: Identity,
 }
+
+/// What one file has in common with no other.
+type Identity = (u64, u64);
 
 /// A directory that was passed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,10 +79,19 @@ impl Directory {
     /// is missing or no directory.
     ///
     /// # Errors
-    /// Where the system refuses, or links lead on without an end.
+    /// Where the system refuses, links lead on without an end ([`DiskError::is_endless`]), or somebody does
+    /// nothing but exchange directories.
     pub fn look_up(&self, path: &Path) -> Result<Option<Looked>, DiskError> {
         let shown = self.shown_path(path.strip_prefix("/").unwrap_or(path));
-        match self.walk(path, &shown) {
+        // Another one exchanges a directory for a link, which is no reason to say that nothing is there.
+        let mut walked = Err(Errno::AGAIN);
+        for _ in 0..ATTEMPTS {
+            walked = self.walk(path, &shown);
+            if !matches!(walked, Err(Errno::AGAIN)) {
+                break;
+            }
+        }
+        match walked {
             Ok(looked) => Ok(looked),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(errno) => Err(io_error("look up", &shown, errno)),
@@ -101,17 +119,20 @@ impl Directory {
             let stat = match fs::statat(parent, &name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => stat,
                 Err(Errno::NOENT) if pending.is_empty() => {
-                    return way.looked(name, links > 0, LookedKind::Absent, shown).map(Some);
+                    return way.looked(name, links > 0, None, shown).map(Some);
                 }
                 Err(errno) => return Err(errno),
             };
-            let kind = FileType::from_raw_mode(stat.st_mode);
-            if kind == FileType::Symlink {
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
                 links += 1;
                 if links > MAX_LINKS {
                     return Err(Errno::LOOP);
                 }
-                let target = fs::readlinkat(parent, &name, Vec::new())?.into_bytes();
+                let target = match fs::readlinkat(parent, &name, Vec::new()) {
+                    // Not the link any more that it was a moment ago.
+                    Err(Errno::INVAL) => return Err(Errno::AGAIN),
+                    target => target?.into_bytes(),
+                };
                 if target.starts_with(b"/") {
                     way.steps.truncate(1);
                 }
@@ -119,9 +140,9 @@ impl Directory {
                 ahead.append(&mut pending);
                 pending = ahead;
             } else if pending.is_empty() {
-                return way.looked(name, links > 0, LookedKind::Present(kind.into()), shown).map(Some);
+                return way.looked(name, links > 0, Some(Target::new(&stat)), shown).map(Some);
             } else {
-                way.enter(&name)?;
+                way.enter(&name, Target::new(&stat))?;
             }
         }
     }
@@ -151,8 +172,12 @@ impl Way {
         }
     }
 
-    fn enter(&mut self, name: &OsStr) -> rustix::io::Result<()> {
-        let handle = fs::openat(self.here()?, name, STEP, Mode::empty())?;
+    fn enter(&mut self, name: &OsStr, seen: Target) -> rustix::io::Result<()> {
+        let handle = match fs::openat(self.here()?, name, STEP, Mode::empty()) {
+            // Not the directory any more that it was a moment ago.
+            Err(Errno::NOTDIR) if seen.kind == FileKind::Directory => return Err(Errno::AGAIN),
+            opened => opened?,
+        };
         let ownership = Ownership::of(&fs::fstat(&handle)?);
         let path = self.steps.last().map_or_else(PathBuf::new, |(_, passed)| passed.path.join(name));
         self.steps.push((handle, Passed { path, ownership }));
@@ -161,68 +186,83 @@ impl Way {
 
     /// The directory that was reached last.
     fn end(mut self, linked: bool, shown: &str) -> rustix::io::Result<Looked> {
+        let target = Target::new(&fs::fstat(self.here()?)?);
         let name = self.steps.last().and_then(|(_, passed)| passed.path.file_name().map(OsStr::to_owned));
-        let Some(name) = name else {
-            return self.looked(OsString::from("."), linked, LookedKind::Present(FileKind::Directory), shown);
-        };
-        self.steps.pop();
-        self.looked(name, linked, LookedKind::Present(FileKind::Directory), shown)
+        if name.is_some() {
+            self.steps.pop();
+        }
+        self.looked(name.unwrap_or_else(|| OsString::from(".")), linked, Some(target), shown)
     }
 
-    fn looked(mut self, name: OsString, linked: bool, kind: LookedKind, shown: &str) -> rustix::io::Result<Looked> {
+    fn looked(
+        mut self,
+        name: OsString,
+        linked: bool,
+        target: Option<Target>,
+        shown: &str,
+    ) -> rustix::io::Result<Looked> {
         let passed: Vec<_> = self.steps.iter().map(|(_, passed)| passed.clone()).collect();
         let (parent, Passed { path, .. }) = self.steps.pop().ok_or(Errno::NOENT)?;
         let path = if name == "." { path } else { path.join(&name) };
-        Ok(Looked { path, linked, kind, passed, parent, name, shown: shown.to_owned() })
+        Ok(Looked { path, linked, target, passed, parent, name, shown: shown.to_owned() })
+    }
+}
+
+impl Target {
+    fn new(stat: &Stat) -> Self {
+        let size = u64::try_from(stat.st_size).unwrap_or_default();
+        let kind = FileType::from_raw_mode(stat.st_mode).into();
+        Self { kind, mode: stat.st_mode & 0o7777, size, identity: (stat.st_dev, stat.st_ino) }
     }
 }
 
 impl Looked {
+    /// What it is, where it is there.
+    pub fn kind(&self) -> Option<FileKind> {
+        self.target.map(|target| target.kind)
+    }
+
     /// Whether it is there and a directory.
     pub fn is_directory(&self) -> bool {
-        self.kind == LookedKind::Present(FileKind::Directory)
+        self.kind() == Some(FileKind::Directory)
     }
 
     /// Whether it is there and a regular file.
     pub fn is_regular(&self) -> bool {
-        self.kind == LookedKind::Present(FileKind::Regular)
+        self.kind() == Some(FileKind::Regular)
     }
 
     /// Opens the directory.
     pub fn directory(&self) -> Result<Directory, DiskError> {
+        let failed = |errno| io_error("open directory", &self.shown, errno);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let handle = fs::openat(&self.parent, &self.name, flags, Mode::empty())
-            .map_err(|errno| io_error("open directory", &self.shown, errno))?;
+        let handle = fs::openat(&self.parent, &self.name, flags, Mode::empty()).map_err(failed)?;
+        self.expect_same(&fs::fstat(&handle).map_err(failed)?).map_err(failed)?;
         Ok(Directory::of(handle, self.shown.clone()))
     }
 
-    /// Opens the regular file.
-    pub fn open(&self) -> Result<File, DiskError> {
-        let LookedKind::Present(kind) = self.kind else {
-            return Err(io_error("open", &self.shown, Errno::NOENT));
-        };
-        let not_regular = |kind| DiskError::NotRegular { path: self.shown.clone(), kind };
-        if kind != FileKind::Regular {
-            return Err(not_regular(kind));
+    /// Opens the regular file; anything else is not opened.
+    pub fn open(&self) -> Result<RegularFile, DiskError> {
+        let failed = |errno| io_error("open", &self.shown, errno);
+        match self.kind() {
+            None => return Err(failed(Errno::NOENT)),
+            Some(FileKind::Regular) => {}
+            Some(kind) => return Err(DiskError::NotRegular { path: self.shown.clone(), kind }),
         }
-        let file: File = fs::openat(&self.parent, &self.name, FILE, Mode::empty())
-            .map_err(|errno| io_error("open", &self.shown, errno))?
-            .into();
-        // Something else may have taken its place meanwhile.
-        let is_file = file.metadata().map_err(|error| io_error("look at", &self.shown, error))?.is_file();
-        if is_file { Ok(file) } else { Err(not_regular(FileKind::Unknown)) }
+        let handle = fs::openat(&self.parent, &self.name, RegularFile::FLAGS, Mode::empty()).map_err(failed)?;
+        self.expect_same(&fs::fstat(&handle).map_err(failed)?).map_err(failed)?;
+        RegularFile::of(handle.into(), self.shown.clone())
     }
 
     /// Reads a small regular file whole.
     pub fn read(&self, limit: usize) -> Result<Vec<u8>, DiskError> {
-        let mut bytes = Vec::new();
-        // One byte past the limit, so that "exactly at the limit" and "cut short by us" differ.
-        let read = self.open()?.take(limit as u64 + 1).read_to_end(&mut bytes);
-        read.map_err(|error| io_error("read", &self.shown, error))?;
-        if bytes.len() > limit {
-            return Err(DiskError::TooLong { path: self.shown.clone(), limit: limit as u64 });
-        }
-        Ok(bytes)
+        self.open()?.read(limit)
+    }
+
+    /// Something else may have taken its place between looking and opening.
+    fn expect_same(&self, opened: &Stat) -> rustix::io::Result<()> {
+        let seen = self.target.map(|target| target.identity);
+        if seen == Some(Target::new(opened).identity) { Ok(()) } else { Err(Errno::AGAIN) }
     }
 }
 
@@ -243,6 +283,9 @@ mod tests {
         symlink("../../../../../usr/lib", at("usr/climbing")).unwrap();
         symlink("endless", at("endless")).unwrap();
         symlink("/gone", at("dangling")).unwrap();
+        // There on this machine, and not in this root.
+        symlink("/etc/passwd", at("outside")).unwrap();
+        symlink("../../../../../../../../etc/passwd", at("usr/outside")).unwrap();
         let directory = Directory::open(temporary.path()).unwrap();
         (temporary, directory)
     }
@@ -250,8 +293,8 @@ mod tests {
     #[test]
     fn finds_what_a_program_of_the_node_would_find() {
         let (_temporary, root) = root();
-        let regular = LookedKind::Present(FileKind::Regular);
-        let directory = LookedKind::Present(FileKind::Directory);
+        let regular = Some(FileKind::Regular);
+        let directory = Some(FileKind::Directory);
         for (path, expected) in [
             ("/usr/lib/cni/bridge", Some(("/usr/lib/cni/bridge", false, regular))),
             ("/lib/cni/bridge", Some(("/usr/lib/cni/bridge", true, regular))),
@@ -261,17 +304,20 @@ mod tests {
             ("/lib/cni/..", Some(("/usr/lib", true, directory))),
             ("/", Some(("/", false, directory))),
             ("/..", Some(("/", false, directory))),
-            ("/lib/cni/none", Some(("/usr/lib/cni/none", true, LookedKind::Absent))),
-            ("/dangling", Some(("/gone", true, LookedKind::Absent))),
+            ("/lib/cni/none", Some(("/usr/lib/cni/none", true, None))),
+            ("/dangling", Some(("/gone", true, None))),
             ("/gone/none", None),
+            ("/outside", None),
+            ("/usr/outside", None),
             ("/usr/lib/cni/bridge/none", None),
         ] {
             let looked = root.look_up(Path::new(path)).unwrap();
-            let found = looked.as_ref().map(|found| (found.path.to_str().unwrap(), found.linked, found.kind));
+            let found = looked.as_ref().map(|found| (found.path.to_str().unwrap(), found.linked, found.kind()));
             assert_eq!(found, expected, "{path}");
         }
-        let error = root.look_up(Path::new("/endless")).expect_err("a loop").to_string();
-        assert_eq!(error, format!("cannot look up `{}/endless`", root.shown()));
+        let error = root.look_up(Path::new("/endless")).expect_err("a loop");
+        assert!(error.is_endless() && !error.is_not_found());
+        assert_eq!(error.to_string(), format!("cannot look up `{}/endless`", root.shown()));
         let deep = "/a/..".repeat(MAX_COMPONENTS);
         assert!(root.look_up(Path::new(&format!("/usr{}", deep.replace('a', "lib")))).is_err(), "too many components");
     }
@@ -288,7 +334,63 @@ mod tests {
         fs::mkfifoat(fs::CWD, temporary.path().join("fifo"), Mode::RWXU).unwrap();
         let error = look("/fifo").read(4).expect_err("a FIFO").to_string();
         assert_eq!(error, format!("`{}/fifo` is a FIFO, expected a regular file", root.shown()));
+        symlink("fifo", temporary.path().join("to-fifo")).unwrap();
+        assert_eq!(look("/to-fifo").kind(), Some(FileKind::Fifo));
+        let error = look("/to-fifo").open().expect_err("a link to a FIFO");
+        assert!(matches!(error, DiskError::NotRegular { kind: FileKind::Fifo, .. }), "{error}");
         assert_eq!(look("/lib/cni").directory().unwrap().read("bridge", 5).unwrap(), b"bytes");
+    }
+
+    #[test]
+    fn what_took_the_place_of_what_was_seen_is_not_opened() {
+        let (temporary, root) = root();
+        let at = |path: &str| temporary.path().join(path);
+        let look = |path: &str| root.look_up(Path::new(path)).unwrap().unwrap();
+        let (file, directory) = (look("/lib/cni/bridge"), look("/usr/lib/cni"));
+        assert!(file.open().is_ok() && directory.directory().is_ok());
+        // Something is left of what was seen, so that its number is not given again.
+        std::fs::rename(at("usr/lib/cni/bridge"), at("usr/lib/cni/before")).unwrap();
+        std::fs::write(at("usr/lib/cni/bridge"), b"other").unwrap();
+        let again = format!("cannot open `{}/lib/cni/bridge`: {}", root.shown(), std::io::Error::from(Errno::AGAIN));
+        assert_eq!(file.open().expect_err("another file").with_cause(), again);
+        std::fs::remove_file(at("usr/lib/cni/bridge")).unwrap();
+        assert!(file.open().expect_err("nothing").is_not_found());
+        fs::mkfifoat(fs::CWD, at("usr/lib/cni/bridge"), Mode::RWXU).unwrap();
+        assert_eq!(file.open().expect_err("a FIFO").with_cause(), again);
+        std::fs::remove_file(at("usr/lib/cni/bridge")).unwrap();
+        symlink("before", at("usr/lib/cni/bridge")).unwrap();
+        assert!(file.open().expect_err("a link to the very file").is_endless());
+        std::fs::rename(at("usr/lib/cni"), at("usr/lib/before")).unwrap();
+        assert!(directory.directory().expect_err("nothing").is_not_found());
+        std::fs::create_dir(at("usr/lib/cni")).unwrap();
+        let again = again.replace("/lib/cni/bridge", "/usr/lib/cni").replace("open `", "open directory `");
+        assert_eq!(directory.directory().expect_err("another directory").with_cause(), again);
+    }
+
+    #[test]
+    fn what_is_exchanged_meanwhile_is_not_missing() {
+        let (temporary, root) = root();
+        std::fs::create_dir(temporary.path().join("bin")).unwrap();
+        std::fs::write(temporary.path().join("bin/bridge"), b"bytes").unwrap();
+        symlink("usr/lib/cni", temporary.path().join("other")).unwrap();
+        let again = std::io::Error::from(Errno::AGAIN).to_string();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let path = |name: &str| temporary.path().join(name);
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    let exchange = fs::RenameFlags::EXCHANGE;
+                    fs::renameat_with(fs::CWD, path("bin"), fs::CWD, path("other"), exchange).unwrap();
+                }
+            });
+            let missing = (0..20_000).filter(|_| match root.look_up(Path::new("/bin/bridge")) {
+                Ok(looked) => !looked.is_some_and(|looked| looked.is_regular()),
+                Err(error) => !error.with_cause().ends_with(&again),
+            });
+            let missing = missing.count();
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(missing, 0);
+        });
     }
 
     #[test]

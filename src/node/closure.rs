@@ -214,33 +214,36 @@ impl Wanted {
         if self.budget == 0 {
             return None;
         }
-        match root.read_behind(path, name, CONFIG_LIMIT) {
-            Ok(bytes) if bytes.len() + PAGE > self.budget => {
+        let looked = root.look_up(Path::new(path.as_str()).join(name));
+        match looked.and_then(|looked| looked.map(|looked| looked.read(CONFIG_LIMIT)).transpose()) {
+            Ok(Some(bytes)) if bytes.len() + PAGE > self.budget => {
                 self.budget = 0;
                 let message = format!(
                     "the configurations are more than {BYTES_LIMIT} bytes; `{shown}` and later ones were not read"
                 );
                 self.find(Code::ConfigUnreadable, message);
             }
-            Ok(bytes) => {
+            Ok(Some(bytes)) => {
                 self.budget -= bytes.len() + PAGE;
                 match cni::parse_config(&format!("`{shown}`"), &bytes, form) {
                     Ok(network) => return Some(network),
                     Err(error) => self.unparsable(&error),
                 }
             }
-            Err(error) if error.is_not_found() => {
-                let entry = root.directory(path).ok().flatten().map(|directory| directory.kind_of(name));
-                // Otherwise it is gone meanwhile.
-                if let Some(Ok(Some(FileKind::SymbolicLink))) = entry {
-                    self.find(Code::ConfigUnreadable, format!("`{shown}` is a symbolic link to nothing"));
-                }
-            }
+            Ok(None) => self.absent(root, path, name, shown),
+            Err(error) if error.is_not_found() => self.absent(root, path, name, shown),
             // libcni does not look into directories.
             Err(DiskError::NotRegular { kind: FileKind::Directory, .. }) => {}
             Err(error) => self.unreadable(&error),
         }
         None
+    }
+
+    /// Says that a link leads to nothing; anything else is gone meanwhile.
+    fn absent(&mut self, root: &Root, path: &HostPath, name: &OsString, shown: &str) {
+        if root.is_link(path, name) {
+            self.find(Code::ConfigUnreadable, format!("`{shown}` is a symbolic link to nothing"));
+        }
     }
 
     fn read_definitions(&mut self, name: &str, bytes: &[u8]) {
@@ -269,7 +272,7 @@ impl Wanted {
     fn unreadable(&mut self, error: &DiskError) {
         match error.finding() {
             Some(finding) => self.push(finding),
-            None => self.find(Code::ConfigUnreadable, with_cause(error)),
+            None => self.find(Code::ConfigUnreadable, error.with_cause()),
         }
     }
 
@@ -384,20 +387,18 @@ pub(super) struct Place {
 pub(super) fn locate<'a>(root: &Root, search: impl Iterator<Item = &'a HostPath>, plugin: &PluginName) -> Place {
     let mut place = Place::default();
     for directory in search {
-        let path = Path::new(directory.as_str()).join(plugin.as_str()).display().to_string();
-        let found = match root.follow(directory, plugin.as_str()) {
+        let path = directory.join(plugin);
+        let found = match root.look_up(&path).map(|looked| looked.and_then(|looked| looked.target)) {
             Ok(Some(found)) => found,
             Ok(None) => {
                 // A runtime does not say that there is a link, only that there is no plugin.
-                let entry =
-                    root.directory(directory).ok().flatten().map(|directory| directory.kind_of(plugin.as_str()));
-                if let Some(Ok(Some(FileKind::SymbolicLink))) = entry {
+                if root.is_link(directory, plugin.as_str()) {
                     place.obstacles.push(format!("`{path}` is a symbolic link to nothing"));
                 }
                 continue;
             }
             Err(error) => {
-                place.obstacles.push(with_cause(&error));
+                place.obstacles.push(error.with_cause());
                 continue;
             }
         };
@@ -414,11 +415,6 @@ pub(super) fn locate<'a>(root: &Root, search: impl Iterator<Item = &'a HostPath>
         break;
     }
     place
-}
-
-fn with_cause(error: &DiskError) -> String {
-    let cause = std::error::Error::source(error).map_or_else(String::new, |cause| format!(": {cause}"));
-    format!("{error}{cause}")
 }
 
 /// The first of them, and how many others there are.

@@ -15,7 +15,7 @@ use super::root::{HostPath, Root};
 use super::state::Reading;
 use super::transfer::hash;
 use crate::bundle::{FileManifest, PluginFile};
-use crate::disk::{Directory, DiskError, FileKind};
+use crate::disk::{Directory, DiskError, FileKind, RegularFile};
 use crate::model::{Code, Digest, Finding, PluginName};
 
 /// The name of the directory that holds unfinished files. A runtime calls any file of a plugin directory, hidden names
@@ -178,6 +178,11 @@ pub(super) fn find(directory: &Directory, name: &PluginName) -> Result<Found, Di
         Err(error) if error.is_not_found() => return Ok(Found::Absent),
         Err(error) => return Err(error),
     };
+    hash_plugin(&opened)
+}
+
+/// Hashes an opened file as far as a plugin can be long.
+pub(super) fn hash_plugin(opened: &RegularFile) -> Result<Found, DiskError> {
     // A sparse file of any length costs nothing to make; reading a gigabyte of each would hold up a boot.
     if opened.size > FileManifest::MAX_PLUGIN_SIZE {
         return Ok(Found::Other(FileKind::Oversized));

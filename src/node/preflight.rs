@@ -231,7 +231,7 @@ impl Needs {
 /// The interpreters that written plugins need and the node does not have. The kernel says of such a plugin that there
 /// is no such file, although it is there.
 fn interpreters(root: &Root, plan: &Plan<'_>, writes: &BTreeMap<&HostPath, Vec<Write<'_>>>) -> Vec<Finding> {
-    let is_there = |path: &str| root.look_up(Path::new(path)).ok().flatten();
+    let is_there = |path: &str| root.look_up(path).ok().flatten();
     if !LIBRARIES.iter().any(|path| is_there(path).is_some_and(|looked| looked.is_directory())) {
         return Vec::new();
     }

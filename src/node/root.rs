@@ -2,13 +2,12 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{Directory, DiskError, FileKind, Followed, Looked, Resolve, component};
+use crate::disk::{Directory, DiskError, FileKind, Looked, Resolve};
 use crate::model::{PluginName, visible};
 
 /// An absolute path on the node, as its owner writes it (`/opt/cni/bin`), whatever the root is mounted as.
@@ -93,6 +92,12 @@ impl From<HostPath> for String {
     }
 }
 
+impl AsRef<Path> for HostPath {
+    fn as_ref(&self) -> &Path {
+        Path::new(&self.0)
+    }
+}
+
 impl fmt::Display for HostPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -116,26 +121,6 @@ impl Root {
         self.directory.shown()
     }
 
-    /// Looks at what has this name in a directory of the node, every link followed as the node's programs follow it.
-    pub fn follow(&self, directory: &HostPath, name: impl AsRef<OsStr>) -> Result<Option<Followed>, DiskError> {
-        self.directory.follow(&directory.relative().join(component(name.as_ref())?), self.resolve)
-    }
-
-    /// Opens the regular file that [`Root::follow`] finds.
-    pub fn open_behind(&self, directory: &HostPath, name: impl AsRef<OsStr>) -> Result<(File, Followed), DiskError> {
-        self.directory.open_behind(&directory.relative().join(component(name.as_ref())?), self.resolve)
-    }
-
-    /// Reads the small regular file whole that [`Root::follow`] finds.
-    pub fn read_behind(
-        &self,
-        directory: &HostPath,
-        name: impl AsRef<OsStr>,
-        limit: usize,
-    ) -> Result<Vec<u8>, DiskError> {
-        self.directory.read_behind(&directory.relative().join(component(name.as_ref())?), limit, self.resolve)
-    }
-
     /// Opens a directory of the node that has to be there.
     pub fn directory_of(&self, path: &HostPath) -> Result<Directory, DiskError> {
         self.directory.descend(path.relative(), self.resolve)
@@ -151,14 +136,15 @@ impl Root {
     }
 
     /// Looks a path up as the node's own programs would: links lead where they lead there, and none leaves the root.
-    pub fn look_up(&self, path: &Path) -> Result<Option<Looked>, DiskError> {
-        self.directory.look_up(path)
+    pub fn look_up(&self, path: impl AsRef<Path>) -> Result<Option<Looked>, DiskError> {
+        self.directory.look_up(path.as_ref())
     }
 
-    /// What a path of the node leads to, links followed as the node's programs do; `None` where it leads nowhere.
-    /// Nothing is opened for reading.
-    pub(super) fn leads_to(&self, path: &HostPath) -> Result<Option<FileKind>, DiskError> {
-        self.directory.leads_to(path.relative(), self.resolve)
+    /// Whether a name in a directory of the node is a link, wherever it leads: what a program that finds nothing behind
+    /// it does not say.
+    pub(super) fn is_link(&self, directory: &HostPath, name: impl AsRef<OsStr>) -> bool {
+        let kind = self.directory(directory).ok().flatten().map(|directory| directory.kind_of(name));
+        matches!(kind, Some(Ok(Some(FileKind::SymbolicLink))))
     }
 
     /// Opens a directory of the node and creates what is missing of it; returns what it created, outermost first.
@@ -234,19 +220,21 @@ mod tests {
             ("/etc/passwd", None),
             ("../../../../../../../../etc/passwd", None),
             ("/proc/self/exe", None),
-            ("link", None),
             ("/opt/file/x", None),
         ];
+        let kind = |root: &Root, path: &str| root.look_up(path).unwrap().and_then(|looked| looked.kind());
         for (target, expected) in cases {
             let link = temporary.path().join("opt/cni/link");
             std::os::unix::fs::symlink(target, &link).unwrap();
-            assert_eq!(root.leads_to(&"/opt/cni/link".parse().unwrap()).unwrap(), expected, "{target}");
+            assert_eq!(kind(&root, "/opt/cni/link"), expected, "{target}");
+            assert!(root.is_link(&"/opt/cni".parse().unwrap(), "link"));
             std::fs::remove_file(link).unwrap();
         }
-        assert_eq!(root.leads_to(&"/opt/cni/none".parse().unwrap()).unwrap(), None);
+        assert_eq!(kind(&root, "/opt/cni/none"), None);
+        assert!(!root.is_link(&"/opt/cni".parse().unwrap(), "none"));
         let host = Root::open(Path::new("/")).unwrap();
-        assert_eq!(host.leads_to(&"/etc/passwd".parse().unwrap()).unwrap(), Some(FileKind::Regular));
-        assert_eq!(host.leads_to(&"/etc/passwd/x".parse().unwrap()).unwrap(), None);
+        assert_eq!(kind(&host, "/etc/passwd"), Some(FileKind::Regular));
+        assert_eq!(kind(&host, "/etc/passwd/x"), None);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(super) fn look_around(root: &Root, state: &HostPath, installed: &Installed) 
 }
 
 fn look(root: &Root, path: &HostPath) -> Option<Looked> {
-    root.look_up(Path::new(path.as_str())).ok().flatten().filter(Looked::is_directory)
+    root.look_up(path).ok().flatten().filter(Looked::is_directory)
 }
 
 fn linked(path: &HostPath, looked: &Looked) -> Option<Finding> {

@@ -90,25 +90,27 @@ pub(super) enum Closeness {
 pub(super) fn look(root: &Root, directories: &[HostPath], name: &PluginName, closeness: Closeness) -> Vec<Seen> {
     let seen = |path: &HostPath| {
         let entry = entry(root, path, name, closeness);
-        Seen { directory: path.clone(), entry: entry.unwrap_or_else(|error| Entry::Unreadable(words(&error))) }
+        Seen { directory: path.clone(), entry: entry.unwrap_or_else(|error| Entry::Unreadable(error.with_cause())) }
     };
     directories.iter().map(seen).collect()
-}
-
-fn words(error: &DiskError) -> String {
-    match error {
-        DiskError::Io { source, .. } => format!("{error}: {source}"),
-        other => other.to_string(),
-    }
 }
 
 fn entry(root: &Root, path: &HostPath, name: &PluginName, closeness: Closeness) -> Result<Entry, DiskError> {
     let Some(directory) = root.directory(path)? else { return Ok(Entry::Absent) };
     match directory.kind_of(name.as_str())? {
         None => Ok(Entry::Absent),
-        Some(FileKind::SymbolicLink) => Ok(Entry::Link(root.leads_to(&path.join(name))?)),
+        Some(FileKind::SymbolicLink) => Ok(Entry::Link(behind(root, &path.join(name))?)),
         Some(FileKind::Regular) => file(root, &directory, name, closeness),
         Some(kind) => Ok(Entry::Other(kind)),
+    }
+}
+
+/// What a path leads to. Links without an end lead nowhere.
+fn behind(root: &Root, path: &HostPath) -> Result<Option<FileKind>, DiskError> {
+    match root.look_up(path) {
+        Ok(looked) => Ok(looked.and_then(|looked| looked.kind())),
+        Err(error) if error.is_endless() => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -121,7 +123,12 @@ fn file(root: &Root, directory: &Directory, name: &PluginName, closeness: Closen
         Err(error) => return Err(error),
     };
     let content = if closeness == Closeness::Content { Some(content(root, &opened)?) } else { None };
-    Ok(Entry::File(FileFacts { size: opened.size, mode: opened.mode, noexec: opened.is_on_noexec()?, content }))
+    Ok(Entry::File(FileFacts {
+        size: opened.size,
+        mode: opened.mode,
+        noexec: opened.file_system()?.no_execute,
+        content,
+    }))
 }
 
 fn content(root: &Root, opened: &RegularFile) -> Result<Content, DiskError> {
@@ -167,7 +174,7 @@ fn script(bytes: &[u8]) -> Option<String> {
 /// opened: the node is only asked what the path leads to.
 fn missing(root: &Root, interpreter: &str) -> Result<Option<String>, DiskError> {
     let there = match interpreter.parse() {
-        Ok(path) => root.leads_to(&path)?.is_some(),
+        Ok(path) => behind(root, &path)?.is_some(),
         Err(_) => false,
     };
     Ok((!there).then(|| visible(interpreter).into_owned()))

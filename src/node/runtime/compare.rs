@@ -1,15 +1,13 @@
 //! Whether the runtimes of a node call what is installed: they look in its directories, and find no other file first.
 
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{Runtime, runtimes};
-use crate::bundle::FileManifest;
 use crate::disk::Looked;
 use crate::model::{Code, Digest, Finding, PluginName};
+use crate::node::observe::{Found, hash_plugin};
 use crate::node::root::{HostPath, Root};
-use crate::node::transfer::hash;
 
 /// The plugins that are installed, or about to be, and the content of each.
 pub(in crate::node) type Installed = BTreeMap<HostPath, BTreeMap<PluginName, Digest>>;
@@ -63,7 +61,7 @@ impl Node<'_> {
 
     /// Two names of one directory are the same after every link.
     fn resolved(&self, path: &HostPath) -> PathBuf {
-        let looked = self.root.look_up(Path::new(path.as_str())).ok().flatten();
+        let looked = self.root.look_up(path).ok().flatten();
         looked.map_or_else(|| PathBuf::from(path.as_str()), |looked| looked.path)
     }
 
@@ -78,7 +76,7 @@ impl Node<'_> {
             let mut called = Vec::new();
             for (name, digest) in &wanted {
                 let path = format!("{earlier}/{name}");
-                let looked = self.root.look_up(Path::new(&path)).ok().flatten();
+                let looked = self.root.look_up(&path).ok().flatten();
                 if let Some(found) = looked.filter(Looked::is_regular)
                     && self.digest(&found).is_none_or(|found| found != **digest)
                 {
@@ -101,9 +99,10 @@ impl Node<'_> {
 
     /// The content of somebody else's file; nothing where it is too large for a plugin or cannot be read.
     fn digest(&self, found: &Looked) -> Option<Digest> {
-        let file = found.open().ok()?;
-        let (digest, size) = hash(&mut file.take(FileManifest::MAX_PLUGIN_SIZE + 1)).ok()?;
-        (size <= FileManifest::MAX_PLUGIN_SIZE).then_some(digest)
+        match hash_plugin(&found.open().ok()?).ok()? {
+            Found::Regular { digest, .. } => Some(digest),
+            _ => None,
+        }
     }
 }
 
@@ -129,6 +128,7 @@ fn shadowing(runtime: &Runtime, ours: &HostPath, called: &[String]) -> Option<Fi
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::path::Path;
 
     use super::*;
 

@@ -136,7 +136,7 @@ impl Reader<'_> {
         match read() {
             Ok(bytes) => Ok(bytes),
             Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(words(&error)),
+            Err(error) => Err(error.with_cause()),
         }
     }
 
@@ -195,8 +195,7 @@ impl Reader<'_> {
             Ok(names)
         };
         list().unwrap_or_else(|error| {
-            let error = words(&error);
-            self.cannot(path, &error);
+            self.cannot(path, &error.with_cause());
             Vec::new()
         })
     }
@@ -209,14 +208,6 @@ impl Reader<'_> {
 
     fn not_understood(&mut self, path: &Path, error: &RuntimeConfigError) {
         self.cannot(path, &error.to_string());
-    }
-}
-
-/// An error with its cause, for a finding that has no chain.
-fn words(error: &DiskError) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }
 
