@@ -111,7 +111,7 @@ fn says_what_is_missing_for_whom_and_where_it_comes_from() {
     assert_eq!(node.told(&report), expected);
     assert_eq!(
         report.findings[1].hint.as_deref(),
-        Some("`tap` needs containernetworking/plugins v1.3.0 or newer; add it to the bundle")
+        Some("`tap` comes with containernetworking/plugins since v1.3.0; add it to the bundle")
     );
     assert!(!report.is_good());
     node.write("/opt/cni/bin/whereabouts", "x", 0o755);

@@ -1,4 +1,7 @@
-//! Known plugins: where a plugin comes from, for somebody who misses it.
+//! Known plugins: where a plugin comes from, for somebody who misses it. Only the name is looked at: whether a file of
+//! that name is that plugin, evidence says.
+
+use std::fmt;
 
 use crate::model::PluginName;
 
@@ -15,6 +18,9 @@ pub enum Origin {
     /// A project of its own, which brings the plugin to nodes itself.
     Project(&'static str),
 }
+
+/// The plugins that only give addresses. A main plugin calls them by its `ipam`, and gets the blame for them.
+pub const IPAM: [&str; 4] = ["dhcp", "host-local", "static", "whereabouts"];
 
 /// Every plugin that is known, sorted.
 const KNOWN: &[(&str, Origin)] = &[
@@ -72,19 +78,23 @@ pub fn origin(plugin: &PluginName) -> Option<Origin> {
 /// What somebody can do who misses a plugin.
 pub fn advice(plugin: &PluginName) -> String {
     match origin(plugin) {
-        Some(Origin::Reference(Some(since))) => {
-            format!("`{plugin}` needs {REFERENCE} v{since} or newer; add it to the bundle")
-        }
-        Some(Origin::Reference(None)) => format!("`{plugin}` is one of {REFERENCE}; add it to the bundle"),
-        Some(Origin::Left(version, project)) => {
-            format!("`{plugin}` left {REFERENCE} in v{version}; it comes from {project}")
-        }
-        Some(Origin::Project(project)) => {
-            format!(
-                "`{plugin}` comes from {project}; see whether its installer ran on this node, or add it to the bundle"
-            )
+        Some(origin @ Origin::Reference(_)) => format!("`{plugin}` {origin}; add it to the bundle"),
+        Some(origin @ (Origin::Left(..) | Origin::Project(_))) => {
+            format!("`{plugin}` {origin}; see whether its installer ran on this node, or add it to the bundle")
         }
         None => "add it to the bundle, or install what brings it".to_owned(),
+    }
+}
+
+/// The end of a sentence that starts with the plugin.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reference(None) => write!(f, "is one of {REFERENCE}"),
+            Self::Reference(Some(since)) => write!(f, "comes with {REFERENCE} since v{since}"),
+            Self::Left(version, project) => write!(f, "left {REFERENCE} in v{version} and comes from {project}"),
+            Self::Project(project) => write!(f, "comes from {project}"),
+        }
     }
 }
 
@@ -98,15 +108,21 @@ mod tests {
         for (name, origin) in KNOWN {
             assert_eq!(super::origin(&name.parse().unwrap()), Some(*origin), "{name}");
         }
+        for name in IPAM {
+            assert!(super::origin(&name.parse().unwrap()).is_some(), "{name}");
+        }
     }
 
     #[test]
     fn says_what_is_wrong_when_it_can() {
         let cases = [
-            ("tap", "`tap` needs containernetworking/plugins v1.3.0 or newer; add it to the bundle"),
-            ("dummy", "`dummy` needs containernetworking/plugins v1.2.0 or newer; add it to the bundle"),
+            ("tap", "`tap` comes with containernetworking/plugins since v1.3.0; add it to the bundle"),
+            ("dummy", "`dummy` comes with containernetworking/plugins since v1.2.0; add it to the bundle"),
             ("vlan", "`vlan` is one of containernetworking/plugins; add it to the bundle"),
-            ("flannel", "`flannel` left containernetworking/plugins in v1.0.0; it comes from flannel-io/cni-plugin"),
+            (
+                "flannel",
+                "`flannel` left containernetworking/plugins in v1.0.0 and comes from flannel-io/cni-plugin; see whether its installer ran on this node, or add it to the bundle",
+            ),
             (
                 "whereabouts",
                 "`whereabouts` comes from k8snetworkplumbingwg/whereabouts; see whether its installer ran on this node, or add it to the bundle",

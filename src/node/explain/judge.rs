@@ -1,13 +1,13 @@
 //! From what a text says and what a node shows to the cause. Nothing here touches the node.
 
 use super::cause::Cause;
-use super::known::{IPAM, known};
 use super::look::{Content, Entry, FileFacts, Seen};
 use super::symptom::{Complaint, Phase, Refused, Symptom};
 use super::{Explained, OnNode};
 use crate::disk::FileKind;
 use crate::model::PluginName;
 use crate::node::check::{self, Condition};
+use crate::node::cni::{IPAM, advice, origin};
 use crate::node::root::HostPath;
 
 /// What a node shows of one plugin.
@@ -322,10 +322,9 @@ impl Node<'_> {
     }
 
     /// How to get a plugin, or get it back.
-    fn cure(&self, plugin: &str) -> String {
+    fn cure(&self, plugin: &PluginName) -> String {
         let installed = self.checked.and_then(|report| report.installed.as_ref());
-        let condition = plugin.parse().ok().and_then(|name| self.condition(&name));
-        match (installed, condition) {
+        match (installed, self.condition(plugin)) {
             (Some(_), Some(Condition::Kept)) => format!(
                 "`{plugin}` is another installer's: run that one again, or take it over with `cnister install --foreign adopt={plugin}`"
             ),
@@ -333,18 +332,17 @@ impl Node<'_> {
                 format!("cnister finds the installed `{plugin}` as it was signed: try again")
             }
             (Some(installed), Some(_)) => format!(
-                "`{plugin}` is of the installed bundle `{} {}`: run the same `cnister install` again",
+                "`{plugin}` is of the installed bundle `{} {}`: run `cnister check --repair`, which needs no network, or the same `cnister install` again",
                 installed.bundle, installed.version
             ),
-            (Some(installed), None) => {
-                let origin = known(plugin).map_or_else(String::new, |origin| format!(" (it {origin})"));
-                let (bundle, version) = (&installed.bundle, &installed.version);
-                format!(
-                    "the installed bundle `{bundle} {version}` did not bring `{plugin}`{origin}: add it to the bundle's definition, and install that release"
-                )
-            }
+            (Some(installed), None) => format!(
+                "the installed bundle `{} {}` did not bring `{plugin}`: {}",
+                installed.bundle,
+                installed.version,
+                advice(plugin)
+            ),
             (None, _) => {
-                let origin = known(plugin).map_or_else(String::new, |origin| format!("; it {origin}"));
+                let origin = origin(plugin).map_or_else(String::new, |origin| format!("; it {origin}"));
                 format!("install a bundle that has `{plugin}` (`cnister install`){origin}")
             }
         }
@@ -354,7 +352,7 @@ impl Node<'_> {
 impl Verdict {
     /// What the reader can do.
     fn actions(&self, symptom: &Symptom, node: &Node<'_>, plugin: Option<&str>) -> Vec<String> {
-        let cure = || plugin.filter(|plugin| plugin.parse::<PluginName>().is_ok()).map(|plugin| node.cure(plugin));
+        let cure = || plugin.and_then(|plugin| plugin.parse().ok()).map(|plugin| node.cure(&plugin));
         let one = |text: &str| vec![text.to_owned()];
         let searched = symptom.searched();
         match self.cause {

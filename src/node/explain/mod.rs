@@ -5,7 +5,6 @@
 
 mod cause;
 mod judge;
-mod known;
 mod look;
 mod symptom;
 #[cfg(test)]
@@ -16,12 +15,12 @@ use std::fmt;
 use serde::Serialize;
 
 use super::check::{self, Condition, Installed};
+use super::cni::IPAM;
 use super::root::{HostPath, Root};
 use crate::model::PluginName;
 
 pub use cause::Cause;
 use judge::{Suspect, judge};
-use known::IPAM;
 use look::{Closeness, Content, Entry, look};
 pub use symptom::{Complaint, MOST_SYMPTOMS, Phase, Refused, Symptom, Symptoms, TEXT_LIMIT};
 

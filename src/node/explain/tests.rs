@@ -166,20 +166,21 @@ fn says_how_to_get_the_plugin_back() {
     let scene = Scene::new;
     assert_eq!(
         action(scene(), NOT_FOUND),
-        "install a bundle that has `macvlan` (`cnister install`); it is one of the CNI project's reference plugins"
+        "install a bundle that has `macvlan` (`cnister install`); it is one of containernetworking/plugins"
     );
     assert_eq!(
         action(scene(), &NOT_FOUND.replace("macvlan", "ovs")),
-        "install a bundle that has `ovs` (`cnister install`)"
+        "install a bundle that has `ovs` (`cnister install`); it comes from k8snetworkplumbingwg/ovs-cni"
     );
     assert_eq!(
         action(scene().installed(&[("macvlan", Condition::Missing)]), NOT_FOUND),
-        "`macvlan` is of the installed bundle `edge 1.2.3`: run the same `cnister install` again"
+        "`macvlan` is of the installed bundle `edge 1.2.3`: run `cnister check --repair`, which needs no network, or the \
+         same `cnister install` again"
     );
     assert_eq!(
         action(scene().installed(&[("vlan", Condition::Proven)]), &NOT_FOUND.replace("macvlan", "tap")),
-        "the installed bundle `edge 1.2.3` did not bring `tap` (it comes with the CNI project's reference plugins since \
-         v1.3.0): add it to the bundle's definition, and install that release"
+        "the installed bundle `edge 1.2.3` did not bring `tap`: `tap` comes with containernetworking/plugins since \
+         v1.3.0; add it to the bundle"
     );
     assert_eq!(
         action(scene().installed(&[("macvlan", Condition::Kept)]), NOT_FOUND),
