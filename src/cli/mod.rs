@@ -6,6 +6,7 @@
 #[cfg(feature = "publish")]
 mod build;
 mod check;
+mod closure;
 #[cfg(feature = "publish")]
 mod completions;
 #[cfg(feature = "publish")]
