@@ -22,6 +22,6 @@ pub use json::JsonError;
 pub use platform::{ParsePlatformError, Platform};
 pub use plugin_name::{ParsePluginNameError, PluginName};
 pub use reference::{Location, ParseReferenceError, Reference, RegistryReference, Repository, Selector};
-pub use text::{BundleName, ParseBundleNameError, visible};
+pub use text::{BundleName, ParseBundleNameError, and_others, visible};
 pub use time::{parse_rfc3339, rfc3339};
 pub use yaml::YamlError;

@@ -1,4 +1,4 @@
-//! Text from outside: what may be printed as it is, and the names of bundles.
+//! Text: what of somebody else's may be printed as it is, how many others there are, and the names of bundles.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,6 +16,15 @@ pub fn visible(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     text.chars().map(|c| if hidden(c) { format!("\\u{{{:x}}}", u32::from(c)) } else { c.to_string() }).collect()
+}
+
+/// How many others there are, behind the first of them: nothing, " and 1 other", or " and 5 others".
+pub fn and_others(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        1 => " and 1 other".to_owned(),
+        count => format!(" and {count} others"),
+    }
 }
 
 /// The name of a bundle: lower-case letters, digits and dashes, 1 to 63 of them, starting with a letter

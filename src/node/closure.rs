@@ -13,7 +13,7 @@ use super::check::{Occasion, Report};
 use super::cni::{self, CONFIG_LIMIT, ConfigError, Form, Need, Network, Problem, Role};
 use super::root::{HostPath, Root};
 use crate::disk::{DiskError, FileKind};
-use crate::model::{Code, Finding, PluginName, Severity, visible};
+use crate::model::{Code, Finding, PluginName, Severity, and_others, visible};
 
 /// The most configuration files that are read of one directory.
 const FILE_LIMIT: usize = 1024;
@@ -420,11 +420,9 @@ pub(super) fn locate<'a>(root: &Root, search: impl Iterator<Item = &'a HostPath>
 /// The first of them, and how many others there are.
 fn shown_users(users: &[String]) -> String {
     let distinct: BTreeSet<_> = users.iter().collect();
-    match (users.first(), distinct.len()) {
-        (Some(first), 0 | 1) => format!("`{first}`"),
-        (Some(first), 2) => format!("`{first}` and 1 other"),
-        (Some(first), count) => format!("`{first}` and {} others", count - 1),
-        (None, _) => "nothing".to_owned(),
+    match users.first() {
+        Some(first) => format!("`{first}`{}", and_others(distinct.len() - 1)),
+        None => "nothing".to_owned(),
     }
 }
 

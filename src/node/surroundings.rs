@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::root::{HostPath, Root};
 use super::runtime::{Installed, compare};
 use crate::disk::{Directory, Looked, Ownership, Passed};
-use crate::model::{Code, Finding, visible};
+use crate::model::{Code, Finding, and_others, visible};
 
 /// Looks around the plugin directories and the state directory. What cannot be looked at is left to those who use it.
 pub(super) fn look_around(root: &Root, state: &HostPath, installed: &Installed) -> Vec<Finding> {
@@ -116,13 +116,8 @@ fn label(path: &HostPath, directory: &Directory, installed: &Installed) -> Optio
     });
     let differing: Vec<_> = differing.collect();
     let ((name, found), others) = differing.split_first()?;
-    let others = match others.len() {
-        0 => String::new(),
-        1 => " and 1 other have".to_owned(),
-        count => format!(" and {count} others have"),
-    };
-    let has = if others.is_empty() { " has" } else { others.as_str() };
-    let message = format!("`{path}/{name}`{has} another SELinux label than the directory");
+    let has = if others.is_empty() { "has" } else { "have" };
+    let message = format!("`{path}/{name}`{} {has} another SELinux label than the directory", and_others(others.len()));
     let found = found.as_deref().map_or_else(|| "no label".to_owned(), words);
     let finding = Finding::warning(Code::OtherLabel, message).mismatch(words(&expected), found);
     Some(finding.hint(format!("on the node: restorecon -Rv {path}")))

@@ -10,7 +10,7 @@ use super::error::NodeError;
 use super::observe::{Found, hash_plugin};
 use super::root::{HostPath, Root};
 use crate::disk::DiskError;
-use crate::model::{Code, Finding, PluginName};
+use crate::model::{Code, Finding, PluginName, and_others};
 
 /// Compares the plugins that a report names, and those that configurations need, with what `view` shows under the same
 /// paths, and adds what differs to the report. It changes nothing.
@@ -71,11 +71,7 @@ fn look(root: &Root, directory: &HostPath, name: &PluginName) -> Result<Found, D
 /// The first three of them, and how many others there are.
 fn shown(names: &[&PluginName]) -> String {
     let first: Vec<_> = names.iter().take(3).map(|name| format!("`{name}`")).collect();
-    match names.len() - first.len() {
-        0 => first.join(", "),
-        1 => format!("{} and 1 other", first.join(", ")),
-        others => format!("{} and {others} others", first.join(", ")),
-    }
+    format!("{}{}", first.join(", "), and_others(names.len() - first.len()))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{Runtime, runtimes};
 use crate::disk::Looked;
-use crate::model::{Code, Digest, Finding, PluginName};
+use crate::model::{Code, Digest, Finding, PluginName, and_others};
 use crate::node::observe::{Found, hash_plugin};
 use crate::node::root::{HostPath, Root};
 
@@ -108,11 +108,7 @@ impl Node<'_> {
 
 fn shadowing(runtime: &Runtime, ours: &HostPath, called: &[String]) -> Option<Finding> {
     let (first, others) = called.split_first()?;
-    let others = match others.len() {
-        0 => String::new(),
-        1 => " and 1 other".to_owned(),
-        count => format!(" and {count} others"),
-    };
+    let others = and_others(others.len());
     let message = format!(
         "{} (`{}`) calls `{first}`{others} and not what is installed in `{ours}`",
         runtime.name, runtime.config
