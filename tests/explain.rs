@@ -51,7 +51,7 @@ fn the_text_is_an_argument_a_file_or_standard_input() {
     let mut command = scene.command(env!("CARGO_BIN_EXE_cnister"));
     assert_eq!(feed(command.args(["explain", "--root", "root"]).arg(OsStr::from_bytes(&bytes)), b""), expected);
     for (words, code) in [
-        (&["--file", "none"][..], 2),
+        (&["--file", "none"][..], 3),
         (&["--file", "events", "text"], 2),
         (&["--root", "none", MISSING], 2),
         (&["text"], 1),

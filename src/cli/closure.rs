@@ -1,14 +1,12 @@
 //! What a check asks beside the installed files: the CNI configuration whose plugins must be here, and where it is read.
 //! What it needs, [`crate::node::close`] decides.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
+use super::document;
 use super::terminal::Failure;
-use crate::model::visible;
 use crate::node::cni::DEFINITIONS_LIMIT;
 use crate::node::{Configurations, HostPath};
 
@@ -42,25 +40,9 @@ impl ClosureArguments {
             return Ok(None);
         }
         let usual = if self.conf_dir.is_empty() { Configurations::usual_directories() } else { Vec::new() };
-        let definitions = self.nad.iter().map(|path| read_definitions(path)).collect::<Result<_, _>>()?;
+        let definitions =
+            self.nad.iter().map(|path| document::read(path, DEFINITIONS_LIMIT)).collect::<Result<_, _>>()?;
         let (directories, search) = (self.conf_dir.clone(), self.cni_path.clone());
         Ok(Some(Configurations { directories, usual, definitions, search }))
     }
-}
-
-/// Reads one document, or standard input; its name for messages, and its bytes.
-fn read_definitions(path: &Path) -> Result<(String, Vec<u8>), Failure> {
-    let mut bytes = Vec::new();
-    // One byte past the limit: what is too long is said to be.
-    let limit = DEFINITIONS_LIMIT as u64 + 1;
-    if path == Path::new("-") {
-        let name = "standard input".to_owned();
-        let read = io::stdin().lock().take(limit).read_to_end(&mut bytes);
-        read.map_err(|error| Failure::could_not(format!("cannot read {name}: {error}")))?;
-        return Ok((name, bytes));
-    }
-    let name = format!("`{}`", visible(&path.to_string_lossy()));
-    let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
-    read.map_err(|error| Failure::could_not(format!("cannot read {name}: {error}")))?;
-    Ok((name, bytes))
 }

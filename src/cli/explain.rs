@@ -2,19 +2,19 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 
+use super::document;
 use super::node::NodeArguments;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::Platform;
 use crate::node::explain::{Explanation, Phase, Symptoms, TEXT_LIMIT, explain};
-use crate::node::{HostPath, Occasion, Question, Report, Root, check};
+use crate::node::{HostPath, Question, Report, Root, check};
 
 /// How long an explanation waits for an installation that is under way.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -59,16 +59,11 @@ impl Arguments {
     fn read(&self) -> Result<Vec<u8>, Failure> {
         match (&self.text, &self.file) {
             (Some(text), _) if text != "-" => limited(text.clone().into_vec(), "the text"),
-            (_, Some(path)) if path.as_os_str() != "-" => {
-                let name = format!("`{}`", path.display());
-                let failed = |error: io::Error| Failure::request(format!("cannot read {name}: {error}"));
-                read(File::open(path).map_err(failed)?).map_err(failed).and_then(|bytes| limited(bytes, &name))
-            }
             (None, None) if io::stdin().is_terminal() => Err(Failure::request("there is no text to explain")
                 .hint("kubectl describe pod NAME | cnister explain, or cnister explain 'TEXT'")),
-            _ => {
-                let failed = |error: io::Error| Failure::could_not(format!("cannot read standard input: {error}"));
-                read(io::stdin().lock()).map_err(failed).and_then(|bytes| limited(bytes, "standard input"))
+            (_, file) => {
+                let (name, bytes) = document::read(file.as_deref().unwrap_or(Path::new("-")), TEXT_LIMIT)?;
+                limited(bytes, &name)
             }
         }
     }
@@ -76,26 +71,10 @@ impl Arguments {
     /// What this node has, by the policy that the installation left; `None` where there is none.
     fn check(&self, root: &Root) -> Result<Option<Report>, Failure> {
         let Ok(policy) = self.node.kept_policy()? else { return Ok(None) };
-        let question = Question {
-            state: &self.node.state_dir,
-            policy: &policy,
-            name: None,
-            platform: &Platform::host(),
-            now: SystemTime::now(),
-            directories: &[],
-            occasion: Occasion::Running,
-            prober: None,
-            patience: PATIENCE,
-        };
+        let platform = Platform::host();
+        let question = Question { patience: PATIENCE, ..self.node.question(&policy, &platform) };
         Ok(Some(check(root, &question)?))
     }
-}
-
-/// One byte past the limit, so that "exactly at the limit" and "cut short by us" differ.
-fn read(from: impl Read) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    from.take(TEXT_LIMIT as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 fn limited(bytes: Vec<u8>, name: &str) -> Result<Vec<u8>, Failure> {

@@ -9,6 +9,7 @@ mod check;
 mod closure;
 #[cfg(feature = "publish")]
 mod completions;
+mod document;
 #[cfg(feature = "publish")]
 mod evidence;
 mod explain;

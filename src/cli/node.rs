@@ -1,15 +1,15 @@
 //! The node that a verb works on.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
 use super::policy::{Kept, classify, load_policy};
 use super::terminal::Failure;
 use crate::disk::DiskError;
-use crate::model::{Code, Finding};
-use crate::node::{Attachments, CacheDirectories, HostPath, NodeError, Root, attachments};
+use crate::model::{Code, Finding, Platform};
+use crate::node::{Attachments, CacheDirectories, HostPath, NodeError, Occasion, Question, Root, attachments};
 use crate::trust::Policy;
 
 /// The file in the policy directory.
@@ -36,6 +36,21 @@ impl NodeArguments {
     /// How long to wait for the lock of the state directory.
     pub(super) fn patience(&self) -> Duration {
         Duration::from_secs(self.lock_timeout)
+    }
+
+    /// What a verb asks about it that asks nothing special: as it is now, by its own names, and nothing is executed.
+    pub(super) fn question<'a>(&'a self, policy: &'a Policy, platform: &'a Platform) -> Question<'a> {
+        Question {
+            state: &self.state_dir,
+            policy,
+            name: None,
+            platform,
+            now: SystemTime::now(),
+            directories: &[],
+            occasion: Occasion::Running,
+            prober: None,
+            patience: self.patience(),
+        }
     }
 
     /// Opens the root.

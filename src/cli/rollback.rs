@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
-use std::time::SystemTime;
 
 use clap::Args;
 use serde::Serialize;
@@ -12,7 +11,7 @@ use super::policy::PolicyArguments;
 use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{BundleName, Digest, Finding, Platform};
-use crate::node::{Back, Leftovers, MAX_GENERATIONS, Occasion, Question, Receipt, Restored, Run, Step, roll_back};
+use crate::node::{Back, Leftovers, MAX_GENERATIONS, Receipt, Restored, Run, Step, roll_back};
 
 /// Goes back to the generation before, without a network.
 ///
@@ -99,17 +98,8 @@ fn attempt(arguments: &Arguments) -> Result<Result<Restored, Vec<Finding>>, Fail
     };
     let root = arguments.node.open_root()?;
     let in_use = if arguments.prune { NodeArguments::in_use(&root)? } else { Default::default() };
-    let question = Question {
-        state: &arguments.node.state_dir,
-        policy: &policy,
-        name: None,
-        platform: &Platform::host(),
-        now: SystemTime::now(),
-        directories: &[],
-        occasion: Occasion::Running,
-        prober: None,
-        patience: arguments.node.patience(),
-    };
+    let platform = Platform::host();
+    let question = arguments.node.question(&policy, &platform);
     let back = Back {
         number: arguments.to,
         leftovers: if arguments.prune { Leftovers::Prune } else { Leftovers::Keep },
