@@ -16,7 +16,7 @@ use crate::model::Platform;
 use crate::node::explain::{Explanation, Phase, Symptoms, TEXT_LIMIT, explain};
 use crate::node::{HostPath, Question, Report, Root, check};
 
-/// How long an explanation waits for an installation that is under way.
+/// How long an explanation waits at most for an installation that is under way: the cause can be named without it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Explains the error of a container runtime: its cause, what this node shows of it, and what to do.
@@ -72,7 +72,8 @@ impl Arguments {
     fn check(&self, root: &Root) -> Result<Option<Report>, Failure> {
         let Ok(policy) = self.node.kept_policy()? else { return Ok(None) };
         let platform = Platform::host();
-        let question = Question { patience: PATIENCE, ..self.node.question(&policy, &platform) };
+        let patience = PATIENCE.min(self.node.patience());
+        let question = Question { patience, ..self.node.question(&policy, &platform) };
         Ok(Some(check(root, &question)?))
     }
 }
