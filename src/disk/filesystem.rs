@@ -1,5 +1,5 @@
 //! What the file system under a directory or file allows: writing, executing, and how much room there is. Nothing is
-//! mounted here, and nobody asked how it came to be mounted so.
+//! mounted here, and whether a module of the kernel forbids more is not known.
 
 use std::os::fd::AsFd;
 

@@ -1,4 +1,5 @@
-//! What the state directory says was installed, judged by the policy of today.
+//! What the state directory says was installed, judged by the policy of today. No plugin is looked at here: that the
+//! files are those of the claim, the check finds out.
 
 use super::check::Question;
 use super::error::NodeError;

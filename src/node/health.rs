@@ -1,4 +1,5 @@
-//! What a running watch answers over HTTP: its numbers, whether it lives, and whether the node is ready.
+//! What a running watch answers over HTTP: its numbers, whether it lives, and whether the node is ready. It serves
+//! nothing by itself, and no answer starts a check.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

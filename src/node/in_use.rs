@@ -1,4 +1,5 @@
-//! What attachments say against the removal of a plugin: without it, DEL fails and a pod cannot end. Pure.
+//! What attachments say against the removal of a plugin: without it, DEL fails and a pod cannot end. Pure: whether it is
+//! removed all the same, the caller decides.
 
 use super::attachments::Attachments;
 use super::root::HostPath;

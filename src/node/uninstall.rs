@@ -1,4 +1,5 @@
-//! Deciding how everything that was installed goes. Pure.
+//! Deciding how everything that was installed goes. Pure: nothing is removed here, and nothing is decided about files
+//! that were not installed.
 
 use std::collections::BTreeSet;
 

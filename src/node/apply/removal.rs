@@ -1,4 +1,5 @@
-//! Taking plugins away: those of an earlier bundle one by one, or all of them.
+//! Taking plugins away: those of an earlier bundle one by one, or all of them. What goes is the plan's decision; a file
+//! that is no longer the one of the plan is an error, and stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;

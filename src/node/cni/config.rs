@@ -1,4 +1,5 @@
-//! A network configuration (CNI specification 1.1.0, section 1; libcni's `conf.go`), and what it needs.
+//! A network configuration (CNI specification 1.1.0, section 1; libcni's `conf.go`), and what it needs. What its plugins
+//! make of their own fields is not judged.
 
 use serde::Serialize;
 use serde_json::{Map, Value};

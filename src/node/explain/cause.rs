@@ -1,4 +1,4 @@
-//! The causes that can be named, each with a stable name.
+//! The causes that can be named, each with a stable name. How one is told from another is in `judge`.
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
 //! Whether the runtimes of a node call what is installed: they look in its directories, and find no other file first.
+//! No runtime is asked or told anything, and whether a file that comes first is good is not judged.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

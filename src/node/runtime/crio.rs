@@ -1,4 +1,5 @@
-//! CRI-O's configuration: one file, and every file of a directory in the order of their names.
+//! CRI-O's configuration: one file, and every file of a directory in the order of their names. Only the directories of
+//! plugins and networks are understood, and no file is opened here.
 
 use super::document::{RuntimeConfigError, parse};
 

@@ -1,4 +1,5 @@
-//! One TOML file of a runtime's configuration, and the few values that are asked for.
+//! One TOML file of a runtime's configuration, and the few values that are asked for. What is not asked for is parsed
+//! and not judged.
 
 use toml::de::{DeTable, DeValue};
 

@@ -1,4 +1,5 @@
-//! Finding the files of each runtime's configuration under the node's root.
+//! Finding the files of each runtime's configuration under the node's root. What they say, the formats know; flags and
+//! environments of running runtimes are not looked at.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
