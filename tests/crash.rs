@@ -47,5 +47,7 @@ mod strace;
 mod support;
 #[path = "crash/trace.rs"]
 mod trace;
+#[path = "crash/upkeep.rs"]
+mod upkeep;
 #[path = "crash/watch.rs"]
 mod watch;

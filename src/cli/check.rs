@@ -16,7 +16,8 @@ use crate::disk::Directory;
 use crate::model::{Code, Finding, Platform, Repository};
 use crate::node::probe::Prober;
 use crate::node::{
-    Condition, HostPath, Metrics, NodeError, Occasion, Question, Report, Root, Step, check, close, compare_view, repair,
+    Brought, Condition, HostPath, Metrics, NodeError, Occasion, Question, Report, Root, Step, Target, bring_back,
+    check, close, compare_view, repair,
 };
 use crate::trust::Policy;
 
@@ -96,7 +97,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
 /// Replaces the file in one step: the collector reads it at any moment.
 fn write_textfile(path: &Path, report: Option<&Report>) -> Result<(), Failure> {
     let checked = report.map(|_| SystemTime::now());
-    let text = Metrics { report, checked, drift: None }.text();
+    let text = Metrics { report, checked, drift: None, repairs: None }.text();
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default();
     Ok(Directory::open(directory)?.write_atomic(name, text.as_bytes(), 0o644)?)
@@ -168,22 +169,22 @@ impl Ready {
     ///
     /// A node that cannot be repaired is not worse than before: why is added to what was found.
     pub(super) fn repair(&self, mut report: Report) -> Result<Report, NodeError> {
-        match self.ask(|question| repair(&self.root, question)) {
+        match self.ask(|question| repair(&self.root, question, None)) {
             Ok(restored) => {
                 let changes = restored.steps.into_iter().filter(|step| matches!(step, Step::Write { .. }));
                 Ok(Report { repaired: changes.collect(), ..self.check()? })
             }
             Err(error) => {
-                let findings = error.into_findings().unwrap_or_else(|error| {
-                    vec![Finding::refusal(
-                        Code::NotRepaired,
-                        format!("the node was not repaired: {}", with_causes(&error)),
-                    )]
-                });
+                let findings = not_repaired(error);
                 report.findings.extend(findings.into_iter().filter(|finding| finding.code != Code::NotInstalled));
                 Ok(report)
             }
         }
+    }
+
+    /// Brings back these files, as far as that is possible.
+    pub(super) fn bring_back(&self, targets: &BTreeSet<Target>) -> Brought {
+        self.ask(|question| bring_back(&self.root, question, targets))
     }
 
     fn ask<T>(&self, answer: impl FnOnce(&Question<'_>) -> T) -> T {
@@ -200,6 +201,14 @@ impl Ready {
         };
         answer(&question)
     }
+}
+
+/// Why the node was not repaired.
+pub(super) fn not_repaired(error: NodeError) -> Vec<Finding> {
+    error.into_findings().unwrap_or_else(|error| {
+        let message = format!("the node was not repaired: {}", with_causes(&error));
+        vec![Finding::refusal(Code::NotRepaired, message)]
+    })
 }
 
 impl fmt::Display for Report {

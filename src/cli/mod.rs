@@ -43,6 +43,7 @@ mod termination;
 #[cfg(feature = "publish")]
 mod tool_image;
 mod uninstall;
+mod upkeep;
 mod verify;
 mod watch;
 

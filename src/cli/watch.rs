@@ -12,10 +12,11 @@ use super::check::{AskedArguments, Ready};
 use super::node_condition::NodeConditionArguments;
 use super::terminal::{Exit, Failure, Terminal, with_causes};
 use super::termination::TerminationArguments;
+use super::upkeep::Upkeep;
 use crate::net;
 use crate::node::{
-    Condition, Health, Job, LONGEST_INTERVAL, Lookout, Metrics, Names, NodeError, Occasion, RECORDS, ReadyFile, Report,
-    Saying, Target, trace, watch,
+    Brought, Condition, Health, Job, LONGEST_INTERVAL, Lookout, Metrics, Names, NodeError, Occasion, RECORDS,
+    ReadyFile, Report, Saying, Target, trace, watch,
 };
 
 /// Checks this node at once, whenever one of its files changed and at every interval, until SIGTERM or SIGINT.
@@ -29,6 +30,10 @@ pub(super) struct Arguments {
     /// How long to wait between two checks where nothing changes, as 90s, 5m or 1h.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_interval)]
     interval: Duration,
+    /// Writes what is missing or altered again at once, from the copies that the node keeps. A file that somebody alters
+    /// again and again is left alone for some time.
+    #[arg(long)]
+    repair: bool,
     /// Answers /metrics, /healthz and /readyz over HTTP at this address: a loopback address, or the pod's own.
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
     listen: Option<SocketAddr>,
@@ -75,17 +80,28 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         checked: None,
         altered: BTreeSet::new(),
         drift: 0,
+        upkeep: arguments.repair.then(Upkeep::default),
         names: Names::new(),
         blind: None,
+        mute: None,
     };
     let worker = Arc::clone(&node);
-    let work = move |_: Job| worker.check();
+    let work = move |job: Job| match job {
+        Job::Check => Answer::Checked(Box::new(worker.check())),
+        Job::Repair(targets) => Answer::Repaired(worker.bring_back(&targets)),
+    };
     watch(arguments.interval, work, |answer, lookout| teller.tell(answer, lookout))?;
     if let Some(words) = &teller.last_words {
         leave(&arguments.termination, words, terminal);
     }
     file.say_unready()?;
     Ok(Exit::Yes)
+}
+
+/// What became of a job.
+enum Answer {
+    Checked(Box<Result<Report, NodeError>>),
+    Repaired(Brought),
 }
 
 /// Says what checks found, wherever somebody may look.
@@ -104,21 +120,40 @@ struct Teller<'a> {
     altered: BTreeSet<Target>,
     /// How often a file was found so.
     drift: u64,
+    /// What is done about it, where it is repaired.
+    upkeep: Option<Upkeep>,
     names: Names,
     /// Why changes are not seen.
     blind: Option<String>,
+    /// Why nobody is told whether the node is ready.
+    mute: Option<String>,
 }
 
 impl Teller<'_> {
-    fn tell(&mut self, answer: Result<Report, NodeError>, lookout: &mut Lookout) -> BTreeSet<Target> {
+    fn tell(&mut self, answer: Answer, lookout: &mut Lookout) -> BTreeSet<Target> {
+        let mut answer = match (answer, &mut self.upkeep) {
+            (Answer::Checked(answer), _) => *answer,
+            (Answer::Repaired(brought), upkeep) => {
+                if let Some(upkeep) = upkeep {
+                    upkeep.done(brought, Instant::now());
+                }
+                // A check follows.
+                return BTreeSet::new();
+            }
+        };
         let now = SystemTime::now();
+        let repair = match (&mut answer, &mut self.upkeep) {
+            (Ok(report), Some(upkeep)) => upkeep.decide(self.node.root(), report, Instant::now()),
+            _ => BTreeSet::new(),
+        };
         let (good, text) = match &answer {
             Ok(report) => (report.is_good() && !report.wanted_is_missing(), report.to_string()),
             Err(error) => (false, format!("error: {}\n", with_causes(error))),
         };
         self.say_ready(good, now);
+        let has_news = answer.as_ref().is_ok_and(|report| !report.repaired.is_empty());
         // A log that repeats itself every minute is not read.
-        if self.said.as_ref() != Some(&text) {
+        if has_news || self.said.as_ref() != Some(&text) {
             let answered = match &answer {
                 Ok(report) => self.terminal.answer(report),
                 Err(_) => {
@@ -131,13 +166,18 @@ impl Teller<'_> {
             }
         }
         self.last_words = (!good).then(|| last_words(&answer, &text));
-        self.said = Some(text);
+        // What was repaired is said once.
+        self.said = Some(match &answer {
+            Ok(report) if has_news => Report { repaired: Vec::new(), ..report.clone() }.to_string(),
+            _ => text,
+        });
         if let Ok(report) = &answer {
             self.checked = Some(now);
             self.count(report);
             self.names = self.names_of(report);
         }
-        let metrics = Metrics { report: answer.as_ref().ok(), checked: self.checked, drift: Some(self.drift) };
+        let repairs = self.upkeep.as_ref().map(Upkeep::count);
+        let metrics = Metrics { report: answer.as_ref().ok(), checked: self.checked, drift: Some(self.drift), repairs };
         self.health.checked(metrics.text(), good, Instant::now());
         if let Some(condition) = &self.condition {
             // Where its thread has ended, there is nobody to tell.
@@ -148,14 +188,16 @@ impl Teller<'_> {
             self.terminal.remark(&format!("warning: changes are seen at the next interval only: {error}"));
         }
         self.blind = blind;
-        BTreeSet::new()
+        repair
     }
 
-    fn say_ready(&self, good: bool, now: SystemTime) {
+    fn say_ready(&mut self, good: bool, now: SystemTime) {
         let said = if good { self.file.say_ready(now, self.interval) } else { self.file.say_unready() };
-        if let Err(error) = said {
-            self.terminal.remark(&format!("warning: cannot say whether the node is ready: {}", with_causes(&error)));
+        let mute = said.err().map(|error| with_causes(&error));
+        if let Some(error) = mute.as_ref().filter(|error| self.mute.as_ref() != Some(error)) {
+            self.terminal.remark(&format!("warning: cannot say whether the node is ready: {error}"));
         }
+        self.mute = mute;
     }
 
     /// Counts what was good before and is not any more, and says who may have been at it.
@@ -174,7 +216,14 @@ impl Teller<'_> {
     /// The files of the installation, and the records of it: another installer's files are not ours to look after.
     fn names_of(&self, report: &Report) -> Names {
         let mut names = Names::new();
+        let held = |directory: &_, name: &_| {
+            let mut held = self.upkeep.iter().flat_map(Upkeep::held);
+            held.any(|target| target.directory == *directory && target.name == *name)
+        };
         for plugin in report.plugins.iter().filter(|plugin| plugin.condition != Condition::Kept) {
+            if held(&plugin.directory, &plugin.name) {
+                continue;
+            }
             names.entry(plugin.directory.clone()).or_default().insert(plugin.name.as_str().into());
         }
         names.entry(self.node.state().clone()).or_default().extend(RECORDS.map(Into::into));

@@ -176,6 +176,7 @@ codes! {
     Mixed "mixed" "A plugin on the node belongs to another bundle than the one that is installed."
     NoCopy "no-copy" "The local store has no copy of a file: it cannot be repaired without the bundle."
     NotRepaired "not-repaired" "The node was not repaired: something else failed on the way."
+    RepairPaused "repair-paused" "A plugin that somebody alters again after each repair is left alone for some time."
     NoGeneration "no-generation" "The generation to go back to is not kept."
     RolledBack "rolled-back" "The node's owner went back from this release; it is not installed again by itself."
     FloorMissing "floor-missing" "The rule forbids to go back, and the record of what the node had is gone."

@@ -27,7 +27,7 @@ use super::receipt::Receipt;
 use super::root::{HostPath, Root};
 use super::state::Writing;
 use super::store::{COPY_MODE, Stored};
-use super::transfer::{Expected, copy_exactly};
+use super::transfer::{Expected, TransferError, copy_exactly};
 use crate::binary::Elf;
 use crate::bundle::PluginFile;
 use crate::disk::{Directory, DiskError, FileKind, Prepared, give_label};
@@ -146,7 +146,10 @@ pub fn apply(
         directory.publish(prepared, POLICY)?;
     }
     run.announce(Action::Forget)?;
-    state.remove_refusal()?;
+    if record.policy.is_some() {
+        // Only an installation decides anew about what is wanted.
+        state.remove_refusal()?;
+    }
     state.remove_journal()?;
     run.clean_up()?;
     run.announce(Action::Collect)?;
@@ -383,8 +386,11 @@ impl<'a> Run<'a, '_> {
                 let expected = Expected { name, digest: file.digest, size: file.size };
                 let mut copy = store.begin()?;
                 let origin = format!("`{path}`");
-                copy_exactly(expected, &origin, &mut opened.file, &mut copy.file)
-                    .map_err(|error| error.into_error(expected, &origin, "the local store"))?;
+                match copy_exactly(expected, &origin, &mut opened.file, &mut copy.file) {
+                    // A repair of other files leaves it as it is; what was begun is collected at the end.
+                    Err(TransferError::Altered(_)) => continue,
+                    copied => copied.map_err(|error| error.into_error(expected, &origin, "the local store"))?,
+                }
                 store.name(store.complete(copy, COPY_MODE)?, file.digest.hex())?;
             }
             added = Some(store);

@@ -69,6 +69,9 @@ pub struct Report {
     /// What was written again before this answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub repaired: Vec<Step>,
+    /// The release whose installation was interrupted.
+    #[serde(skip)]
+    pub interrupted: Option<Digest>,
     /// What CNI configurations need, where they were looked at.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<NeedReport>,
@@ -224,6 +227,7 @@ fn look(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> {
         floors: floors.as_ref(),
     };
     let mut report = examine(root, &memory, &verdict, question.directories, question.occasion, question.prober)?;
+    report.interrupted = journal.as_ref().map(|journal| journal.index);
     report.findings.extend(around(root, question, &receipt, verdict.as_ref().ok()));
     report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     Ok(report)

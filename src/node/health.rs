@@ -25,7 +25,7 @@ struct Last {
 impl Health {
     /// A watch that begins now, and checks at least every `interval`.
     pub fn new(interval: Duration, now: Instant) -> Self {
-        let metrics = Metrics { report: None, checked: None, drift: Some(0) }.text();
+        let metrics = Metrics { report: None, checked: None, drift: Some(0), repairs: None }.text();
         Self { interval, last: Mutex::new(Last { at: now, metrics, ready: false }) }
     }
 

@@ -15,6 +15,8 @@ pub struct Metrics<'a> {
     pub checked: Option<SystemTime>,
     /// How often a file was found altered or gone, where somebody counts.
     pub drift: Option<u64>,
+    /// How often one was written again, where somebody does that.
+    pub repairs: Option<u64>,
 }
 
 impl Metrics<'_> {
@@ -46,6 +48,10 @@ impl Metrics<'_> {
         let help = "How often an installed plugin was found altered or gone.";
         let drift: Vec<_> = self.drift.into_iter().map(|drift| (vec![], drift)).collect();
         family("cnister_drift_total", "counter", help, &drift);
+
+        let help = "How often an installed plugin was written again.";
+        let repairs: Vec<_> = self.repairs.into_iter().map(|repairs| (vec![], repairs)).collect();
+        family("cnister_repairs_total", "counter", help, &repairs);
 
         let help = "When a check last came to an answer.";
         let seconds = self.checked.map(|time| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());

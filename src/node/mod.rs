@@ -69,7 +69,7 @@ pub use plan::{Change, Plan, Step};
 pub use preflight::{Records, preflight, surroundings};
 pub use ready::{LONGEST_INTERVAL, ReadyFile, ReadyFileError};
 pub use receipt::{Journal, Receipt, Refusal, RolledBack};
-pub use restore::{Back, Restored, Run, repair, roll_back};
+pub use restore::{Back, Brought, Restored, Run, bring_back, repair, roll_back};
 pub use root::{HostPath, ParseHostPathError, Root};
 pub use stage::{StageReport, stage};
 pub use staged::Staged;

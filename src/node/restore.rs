@@ -20,6 +20,7 @@ use super::receipt::{Receipt, RolledBack};
 use super::root::{HostPath, Root};
 use super::state::{State, Writing};
 use super::store::Stored;
+use super::watch;
 use crate::model::{Code, Finding, PluginName};
 use crate::trust::{Bundle, Verified};
 
@@ -45,19 +46,79 @@ pub enum Run {
     Plan,
 }
 
-/// Writes every installed plugin again that is not as it was installed, from the local store.
+/// Writes every installed plugin again that is not as it was installed, or `only` these, from the local store.
 ///
 /// # Errors
 /// Refused where nothing is installed, where the policy of today does not accept it, or where the store has no good
 /// copy; nothing is changed then.
-pub fn repair(root: &Root, question: &Question<'_>) -> Result<Restored, NodeError> {
+pub fn repair(
+    root: &Root,
+    question: &Question<'_>,
+    only: Option<&BTreeSet<watch::Target>>,
+) -> Result<Restored, NodeError> {
     let (writing, receipt) = open(root, question)?;
     let bundle = Claim::of(&receipt).verdict(&writing, question)?.map_err(NodeError::Refused)?;
-    let wishes = Wishes { foreign: ForeignRule::Keep, recorded: Some(recorded(&receipt)), ..Wishes::default() };
+    let mut recorded = recorded(&receipt);
+    if let Some(only) = only {
+        for (path, names) in &mut recorded {
+            names.retain(|name| only.iter().any(|target| target.directory == *path && target.name == *name));
+        }
+    }
+    let wishes = Wishes { foreign: ForeignRule::Keep, recorded: Some(recorded), ..Wishes::default() };
     let target =
         Target { receipt: &receipt, bundle: &bundle, generations: MAX_GENERATIONS, instead_of: None, floors: None };
     let observed = observe(root, Some(&writing), &directories(&[&receipt]), &bundle.value().files.plugins)?;
     bring(root, &writing, &target, &observed, &wishes, Run::Apply, &mut |_| ControlFlow::Continue(()))
+}
+
+/// What became of files that were to be brought back.
+#[derive(Debug, Default)]
+pub struct Brought {
+    /// What was written.
+    pub steps: Vec<Step>,
+    /// What is still not as it was installed.
+    pub left: BTreeSet<watch::Target>,
+    /// Why.
+    pub errors: Vec<NodeError>,
+}
+
+/// Repairs these files; where one of them cannot be, the others are all the same.
+pub fn bring_back(root: &Root, question: &Question<'_>, targets: &BTreeSet<watch::Target>) -> Brought {
+    let mut brought = Brought::default();
+    match repair(root, question, Some(targets)) {
+        Err(error) if targets.len() > 1 && speaks_of_one_file(&error) => {
+            for target in targets {
+                let one = BTreeSet::from([target.clone()]);
+                brought.add(&one, repair(root, question, Some(&one)));
+            }
+        }
+        result => brought.add(targets, result),
+    }
+    brought
+}
+
+/// Whether others may be repaired all the same: one has no good copy, or was written in this moment.
+fn speaks_of_one_file(error: &NodeError) -> bool {
+    let of_one = |finding: &Finding| matches!(finding.code, Code::NoCopy | Code::FileAltered | Code::ForeignFile);
+    matches!(error, NodeError::Refused(findings) if findings.iter().all(of_one))
+}
+
+impl Brought {
+    fn add(&mut self, targets: &BTreeSet<watch::Target>, result: Result<Restored, NodeError>) {
+        let mut left = targets.clone();
+        match result {
+            Ok(restored) => {
+                for step in restored.steps {
+                    if let Step::Write { directory, name, .. } | Step::Satisfied { directory, name, .. } = &step {
+                        left.remove(&watch::Target { directory: directory.clone(), name: name.clone() });
+                    }
+                    self.steps.extend(matches!(step, Step::Write { .. }).then_some(step));
+                }
+            }
+            Err(error) => self.errors.push(error),
+        }
+        self.left.extend(left);
+    }
 }
 
 /// What its owner wants of a rollback.
@@ -151,7 +212,12 @@ fn bring(
                 writing.write_floors(floors)?;
             }
             let record = Record { evidence: &bytes, policy: None, generations: target.generations, repository };
-            apply(root, writing, &plan, &mut Stored::open(writing)?, &record, progress)?
+            let receipt = apply(root, writing, &plan, &mut Stored::open(writing)?, &record, progress)?;
+            if target.instead_of.is_some() {
+                // Its owner wants this one, whatever was wanted before.
+                writing.remove_refusal()?;
+            }
+            receipt
         }
     };
     Ok(Restored { before, after, steps, notes })

@@ -116,7 +116,7 @@ fn number(status: &str, name: &str) -> u64 {
 }
 
 /// The microseconds that all threads of a process have computed, and how often they went to sleep.
-fn spent(pid: u32) -> (u64, u64) {
+pub(super) fn spent(pid: u32) -> (u64, u64) {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|entry| entry.unwrap().path());
     let of_thread = threads.map(|thread| {
         let nanoseconds = fs::read_to_string(thread.join("schedstat")).unwrap();

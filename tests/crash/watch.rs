@@ -14,8 +14,8 @@ use super::node;
 use super::release::Release;
 use super::support::Scene;
 
-const YES: &str = "yes: every installed file is the one that was signed";
-const PLUGINS: [&str; 3] = ["bridge", "host-local", "macvlan"];
+pub(super) const YES: &str = "yes: every installed file is the one that was signed";
+pub(super) const PLUGINS: [&str; 3] = ["bridge", "host-local", "macvlan"];
 
 /// A running watch, ended when it is dropped.
 pub(super) struct Watch {
@@ -62,6 +62,18 @@ impl Watch {
         }
     }
 
+    /// Waits for a line that begins so.
+    pub(super) fn wait_for_start(&self, wanted: &str) {
+        let wait =
+            || self.lines.recv_timeout(Duration::from_secs(30)).unwrap_or_else(|error| panic!("{wanted}: {error}"));
+        while !wait().starts_with(wanted) {}
+    }
+
+    /// What it has answered since it was last waited for.
+    pub(super) fn said(&self) -> Vec<String> {
+        self.lines.try_iter().collect()
+    }
+
     /// Where it listens; it says so before its first check.
     pub(super) fn address(&mut self) -> String {
         let line = self.remark();
@@ -70,7 +82,7 @@ impl Watch {
     }
 
     /// The next line that it says beside its answers.
-    fn remark(&mut self) -> String {
+    pub(super) fn remark(&mut self) -> String {
         let mut line = String::new();
         self.errors.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
@@ -109,7 +121,7 @@ pub(super) fn get(address: &str, path: &str) -> (String, String) {
     (head.split(' ').nth(1).unwrap().to_owned(), body.to_owned())
 }
 
-fn node_with_a_release(scene: &Scene) -> Release {
+pub(super) fn node_with_a_release(scene: &Scene) -> Release {
     let release = Release::new(scene, "a", "1.0.0", &PLUGINS, 0);
     node::new(scene);
     scene.must(&release.words_for_layout());
@@ -231,7 +243,7 @@ fn answers_over_http_what_it_found() {
 }
 
 /// What is said on standard output is served a moment later.
-fn eventually(holds: impl Fn() -> bool) {
+pub(super) fn eventually(holds: impl Fn() -> bool) {
     assert!((0..10_000).any(|_| holds()), "it never was so");
 }
 

@@ -118,7 +118,7 @@ fn writes_every_number_in_a_form_that_a_strict_reader_takes() {
     report.findings.push(Finding::refusal(Code::WantedNotInstalled, "it was refused"));
     report.refused = ["no-signature", "no-signature", "a\"b\\c\nd\u{1b}"].map(str::to_owned).to_vec();
     let checked = Some(UNIX_EPOCH + Duration::from_millis(1_700_000_000_900));
-    let text = Metrics { report: Some(&report), checked, drift: Some(7) }.text();
+    let text = Metrics { report: Some(&report), checked, drift: Some(7), repairs: Some(3) }.text();
     let read = read(&text).unwrap();
     let seen: Vec<_> = read
         .iter()
@@ -140,6 +140,7 @@ fn writes_every_number_in_a_form_that_a_strict_reader_takes() {
         ("install_refused", "gauge", "code=no-signature".to_owned(), 1.0),
         ("last_check_timestamp_seconds", "gauge", String::new(), 1_700_000_000.0),
         ("proof_ok", "gauge", String::new(), 1.0),
+        ("repairs_total", "counter", String::new(), 3.0),
     ];
     assert_eq!(seen, expected);
 }
@@ -158,11 +159,11 @@ fn the_proof_is_good_only_where_the_installed_set_proves_itself() {
         (None, 0),
     ];
     for (report, expected) in cases {
-        let text = Metrics { report: report.as_ref(), checked: None, drift: None }.text();
+        let text = Metrics { report: report.as_ref(), checked: None, drift: None, repairs: None }.text();
         assert!(text.contains(&format!("\ncnister_proof_ok {expected}\n")), "{report:?}: {text}");
         read(&text).unwrap();
     }
-    let unknown = Metrics { report: None, checked: None, drift: None }.text();
+    let unknown = Metrics { report: None, checked: None, drift: None, repairs: None }.text();
     assert_eq!(read(&unknown).unwrap().keys().collect::<Vec<_>>(), ["cnister_proof_ok"]);
 }
 

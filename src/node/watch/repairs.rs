@@ -17,6 +17,8 @@ const MOST: usize = 3;
 const WINDOW: Duration = Duration::from_secs(10 * 60);
 /// How long a file is left alone at first; it doubles each time.
 const FIRST: Duration = Duration::from_secs(5 * 60);
+/// How long a file is left alone that could not be repaired: what is missing for it rarely comes back by itself.
+const RETRY: Duration = Duration::from_secs(60);
 /// How long a file is left alone at most, and how long it has to stay good to be like any other again.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 
@@ -75,16 +77,21 @@ struct Past {
     last: Option<Instant>,
     times: u32,
     held: Option<Held>,
+    /// When a repair that failed may be tried again.
+    retry: Option<Instant>,
     /// How often it was left alone since it last stayed good.
     rounds: u32,
 }
 
 impl Repairs {
-    /// Decides about files that are altered or missing now.
+    /// Decides about files that are altered or missing now. Those that could not be repaired a moment ago are neither
+    /// repaired nor held.
     pub fn decide(&mut self, altered: impl IntoIterator<Item = Target>, now: Instant) -> Decision {
         let mut decision = Decision::default();
         for target in altered {
-            match self.files.entry(target.clone()).or_default().hold(now) {
+            let past = self.files.entry(target.clone()).or_default();
+            match past.hold(now) {
+                None if past.retry.is_some_and(|retry| now < retry) => {}
                 Some(held) => drop(decision.held.insert(target, held)),
                 None => drop(decision.repair.insert(target)),
             }
@@ -97,7 +104,13 @@ impl Repairs {
         let past = self.files.entry(target.clone()).or_default();
         past.recent.push_back(now);
         past.last = Some(now);
+        past.retry = None;
         past.times = past.times.saturating_add(1);
+    }
+
+    /// Remembers that this file could not be repaired.
+    pub fn failed(&mut self, target: &Target, now: Instant) {
+        self.files.entry(target.clone()).or_default().retry = Some(now + RETRY);
     }
 }
 
@@ -205,6 +218,24 @@ mod tests {
         // The twin: good for an hour and not more.
         let done = follow([0, 1, 2, 3, 3903, 3904]);
         assert_eq!(done, [None, None, None, Some(5), None, Some(10)]);
+    }
+
+    #[test]
+    fn what_could_not_be_repaired_is_tried_again_after_a_minute() {
+        let (start, mut repairs, file) = (Instant::now(), Repairs::default(), target("bridge"));
+        let decide = |second, repairs: &mut Repairs| {
+            let decision = repairs.decide([file.clone(), target("vlan")], start + Duration::from_secs(second));
+            assert_eq!(decision.held, BTreeMap::new());
+            decision.repair.contains(&file)
+        };
+        assert!(decide(0, &mut repairs));
+        repairs.failed(&target("bridge"), start);
+        let tried = [0, 59, 60, 61].map(|second| decide(second, &mut repairs));
+        assert_eq!(tried, [false, false, true, true]);
+        // A repair that succeeds is no failure any more.
+        repairs.failed(&target("bridge"), start + Duration::from_secs(61));
+        repairs.repaired(&target("bridge"), start + Duration::from_secs(62));
+        assert!(decide(62, &mut repairs));
     }
 
     #[test]
