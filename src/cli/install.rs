@@ -440,7 +440,7 @@ fn keep(arguments: &Arguments, policy: &Policy, findings: &[Finding]) -> Result<
     Ok(None)
 }
 
-fn parse_foreign(text: &str) -> Result<ForeignRule, String> {
+pub(super) fn parse_foreign(text: &str) -> Result<ForeignRule, String> {
     match text.split_once('=') {
         None if text == "keep" => Ok(ForeignRule::Keep),
         None if text == "adopt" => Ok(ForeignRule::Adopt),

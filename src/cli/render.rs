@@ -7,15 +7,16 @@ use clap::Args;
 use serde::Serialize;
 
 use super::image::{self, Image, OwnerArguments};
+use super::install::parse_foreign;
 use super::policy::PolicyArguments;
 use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use super::verify::unproven;
 use super::watch::parse_interval;
-use crate::model::{Digest, Finding, Platform, Reference, RegistryReference, Repository};
-use crate::node::HostPath;
+use crate::model::{Digest, Finding, Platform, PluginName, Reference, RegistryReference, Repository};
+use crate::node::{ConditionName, HostPath, MAX_GENERATIONS};
 use crate::oci::{Platforms, collect};
-use crate::render::{DaemonSet, Namespace, PinnedImage, RenderError};
+use crate::render::{DaemonSet, Namespace, PinnedImage, RenderError, Repair, Sight, Watching};
 use crate::trust::{self, Bundle, Circumstances, Evidence, Policy, Strength, Verified};
 
 /// Verifies an image and prints the Kubernetes manifest that installs it on every node.
@@ -47,6 +48,71 @@ pub(super) struct Arguments {
     /// Only nodes of these platforms; without it, of every platform that the index lists.
     #[arg(long)]
     platform: Vec<Platform>,
+    #[command(flatten)]
+    installing: InstallingArguments,
+    #[command(flatten)]
+    watching: WatchingArguments,
+}
+
+/// What nodes do when they install.
+#[derive(Args)]
+struct InstallingArguments {
+    /// Plugins of the bundle that nodes do not get.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    skip: Vec<PluginName>,
+    /// What happens to somebody else's file with a wanted name and other bytes: keep, adopt, or adopt=NAME,...
+    #[arg(long, value_name = "RULE", value_parser = foreign_rule)]
+    foreign: Option<String>,
+    /// Removes plugins of earlier bundles that this one lacks, unless an attachment needs them; the pod then reads the
+    /// node's /var/lib/cni.
+    #[arg(long)]
+    prune: bool,
+    /// How many generations nodes keep to go back to.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_GENERATIONS)))]
+    generations: Option<u8>,
+    /// Also looks whether the container runtime of a node finds what is installed; the pod then reads the node's /etc.
+    #[arg(long)]
+    see_runtime: bool,
+}
+
+/// What nodes do afterwards.
+#[derive(Args)]
+struct WatchingArguments {
+    /// Only says what was altered; without it, the watch writes altered plugins again at once.
+    #[arg(long)]
+    no_repair: bool,
+    /// Answers /metrics, /healthz and /readyz at 127.0.0.1:9464 of each node.
+    #[arg(long)]
+    metrics: bool,
+    /// Keeps a condition of this type in each node object; the watch gets a token that may patch nodes/status.
+    #[arg(long, value_name = "TYPE")]
+    node_condition: Option<ConditionName>,
+}
+
+impl InstallingArguments {
+    fn arguments(&self) -> Vec<String> {
+        let skip: Vec<_> = self.skip.iter().map(PluginName::as_str).collect();
+        let skip = (!skip.is_empty()).then(|| skip.join(","));
+        let pairs = [
+            ("--skip", skip),
+            ("--foreign", self.foreign.clone()),
+            ("--generations", self.generations.map(|n| n.to_string())),
+        ];
+        let mut arguments: Vec<_> =
+            pairs.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten().collect();
+        arguments.extend(self.prune.then(|| "--prune".to_owned()));
+        arguments
+    }
+
+    fn sights(&self) -> Vec<Sight> {
+        let sights = [(self.see_runtime, Sight::Configuration), (self.prune, Sight::Attachments)];
+        sights.into_iter().filter_map(|(wanted, sight)| wanted.then_some(sight)).collect()
+    }
+}
+
+/// Reads the rule as `install` will, and keeps its text.
+fn foreign_rule(text: &str) -> Result<String, String> {
+    parse_foreign(text).map(|_| text.to_owned())
 }
 
 #[derive(Serialize)]
@@ -177,6 +243,13 @@ fn manifest(
         namespace: &arguments.namespace,
         bin_directory: &arguments.bin_dir,
         interval: arguments.interval,
+        install: &arguments.installing.arguments(),
+        sights: &arguments.installing.sights(),
+        watching: Watching {
+            repair: if arguments.watching.no_repair { Repair::No } else { Repair::Yes },
+            metrics: arguments.watching.metrics,
+            condition: arguments.watching.node_condition.clone(),
+        },
     };
     daemon_set.to_yaml().map_err(|error| match error {
         RenderError::SelfCheck => {

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use std::{fs, io};
+use std::{fmt, fs, io};
 
 use serde_json::json;
 
@@ -31,6 +31,12 @@ const FILE_LIMIT: u64 = 64 * 1024;
 /// The type of a condition that is ours to set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConditionName(String);
+
+impl fmt::Display for ConditionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// Why a text is no type of a condition of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -9,12 +9,14 @@ mod daemonset;
 mod error;
 mod namespace;
 mod pinned;
+mod watching;
 mod yaml;
 
-pub use daemonset::DaemonSet;
+pub use daemonset::{DaemonSet, Sight};
 pub use error::RenderError;
 pub use namespace::{Namespace, ParseNamespaceError};
 pub use pinned::{ParsePinnedError, PinnedImage};
+pub use watching::{Repair, Watching};
 
 /// The name of the DaemonSet, and what the names of its ConfigMaps start with.
 const NAME: &str = "cnister";
