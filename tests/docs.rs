@@ -2,18 +2,25 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,
     reason = "a test fails by panicking and says what it skips"
 )]
 
+#[path = "support/forge.rs"]
+mod forge;
 #[path = "support/image.rs"]
 mod image;
+#[path = "support/plugin.rs"]
+mod plugin;
 #[path = "support/registries.rs"]
 mod registries;
+#[path = "support/release.rs"]
+mod release;
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -62,6 +69,55 @@ fn every_command_of_the_readme_works_in_an_empty_directory() {
     assert!(run.stdout.contains("yes: every installed file is the one that was signed"), "{}", run.stdout);
     let rendered = fs::read_to_string(scene.at("cnister.yaml")).unwrap();
     assert!(rendered.contains("kind: DaemonSet") && rendered.contains(&server.host), "{rendered}");
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn every_command_of_the_page_about_nodes_works_in_a_row() {
+    let scene = Scene::new();
+    release::Release::new(&scene, "old", "1.0.0", &["bridge", "macvlan"], 0);
+    release::Release::new(&scene, "new", "1.1.0", &["bridge", "macvlan", "static"], 0);
+    scene.write(
+        "node/etc/cni/net.d/10-net.conflist",
+        r#"{"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "macvlan", "ipam": {"type": "static"}}]}"#,
+    );
+    scene.write("nads.json", r#"{"apiVersion": "v1", "kind": "List", "items": []}"#);
+    fs::create_dir(scene.at("bin")).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_cnister"), scene.at("bin/cnister")).unwrap();
+    let path = format!("{}:{}", scene.at("bin").display(), std::env::var("PATH").unwrap());
+    let blocks = blocks(&page("docs/node.md"), "sh");
+    assert!(blocks.len() >= 8, "only {} blocks; does the test still read the page?", blocks.len());
+    // Another test may listen at the port of the page.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let script = format!("set -eu\n{}\n", blocks.join("\n")).replace("9464", &port);
+    let mut command = scene.command("sh");
+    command.args(["-c", &script]).env("PATH", path).env("VIEW", "node");
+    command.env("OLD", "oci:layout-old:1.0.0").env("NEW", "oci:layout-new:1.1.0");
+    command.env("TOOL", format!("registry.example.com/cnister:1@sha256:{}", "0".repeat(64)));
+    let run = scene.run(&mut command);
+    assert_eq!(run.code, 0, "{}\n{}", run.stdout, run.stderr);
+    for said in [
+        "  new      /opt/cni/bin/macvlan",
+        "yes: every installed file is the one that was signed",
+        "plugin-absent: there is no `vlan`",
+    ] {
+        assert!(run.stdout.contains(said), "{said}: {}", run.stdout);
+    }
+    let rendered = fs::read_to_string(scene.at("cnister.yaml")).unwrap();
+    for object in ["DaemonSet", "ClusterRoleBinding"] {
+        assert!(rendered.contains(&format!("\nkind: {object}\n")), "{rendered}");
+    }
+    assert!(!scene.at("node/opt/cni/bin/bridge").exists(), "uninstalled at the end");
+}
+
+#[test]
+fn the_list_of_metrics_is_complete() {
+    let source = page("src/node/metrics.rs");
+    let families: BTreeSet<_> = source.split("family(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let rows = rows("docs/node.md");
+    let listed: BTreeSet<_> =
+        rows.iter().map(|(name, _)| &**name).filter(|name| name.starts_with("cnister_")).collect();
+    assert!(families.len() >= 7 && families == listed, "{families:?} {listed:?}");
 }
 
 #[test]
