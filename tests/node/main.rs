@@ -88,7 +88,7 @@ fn ctr_imports_the_images_and_runs_them() {
 }
 
 #[test]
-fn the_watch_becomes_ready_as_process_1_and_ends_when_it_is_told_to() {
+fn the_watch_becomes_ready_as_process_1_and_repairs_and_ends_when_it_is_told_to() {
     if !Rig::possible() || !Release::possible() {
         return;
     }
@@ -103,6 +103,20 @@ fn the_watch_becomes_ready_as_process_1_and_ends_when_it_is_told_to() {
     assert!(log.ends_with("yes: every installed file is the one that was signed\n"), "{log}");
     assert_eq!(rig.innermost_process(&id), "1");
     eventually("the watch is ready", LIMIT, || rig.probe(&id, &set.readiness_probe()).then_some(()));
+    // Without a capability, on a root file system that it cannot write: what is altered comes back.
+    let bin = rig.namespace().node("/opt/cni/bin");
+    let (good, macvlan) = (content(&bin), bin.join("macvlan"));
+    let harm: [(&dyn Fn(), &str); 2] = [
+        (&|| alter(&macvlan), "  repair   /opt/cni/bin/macvlan"),
+        (&|| fs::remove_file(&macvlan).expect("can remove a plugin"), "  new      /opt/cni/bin/macvlan"),
+    ];
+    for (harm, said) in harm {
+        harm();
+        eventually("the watch says what it repaired", LIMIT, || rig.container_log(&id).contains(said).then_some(()));
+        assert!(content(&bin) == good, "{}", rig.container_log(&id));
+        assert_eq!(macvlan.metadata().expect("a file").permissions().mode() & 0o7777, 0o755);
+    }
+    eventually("the watch is ready again", LIMIT, || rig.probe(&id, &set.readiness_probe()).then_some(()));
     assert_eq!(rig.stop_within_a_second(&id), 0, "{}", rig.container_log(&id));
 }
 
