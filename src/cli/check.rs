@@ -16,8 +16,8 @@ use crate::disk::Directory;
 use crate::model::{Code, Finding, Platform, Repository};
 use crate::node::probe::Prober;
 use crate::node::{
-    Brought, Condition, HostPath, Metrics, NodeError, Occasion, Question, Report, Root, Step, Target, bring_back,
-    check, close, compare_view, repair,
+    Brought, Condition, HostPath, Metrics, NodeError, Occasion, Question, Reach, Report, Root, Step, Target,
+    bring_back, check, close, compare_view, repair,
 };
 use crate::trust::Policy;
 
@@ -75,6 +75,7 @@ pub(super) struct Ready {
     occasion: Occasion,
     prober: Option<Prober>,
     patience: Duration,
+    unconfined: Option<Finding>,
 }
 
 /// Runs the verb.
@@ -83,7 +84,12 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let closure = &arguments.closure;
     let probe = !(arguments.no_probe || arguments.at_boot || closure.view.is_some());
     let answer = match arguments.asked.ready(occasion, probe)? {
-        Ok(ready) => ready.answer(arguments, occasion),
+        Ok(ready) => {
+            // Before this process is confined: then it may not look at others any more.
+            let view = closure.view.as_deref().map(Root::open).transpose()?;
+            let reach = arguments.reach(&ready);
+            ready.confined(reach).answer(arguments, occasion, view.as_ref())
+        }
         Err(finding) => Ok(Report::no(vec![finding])),
     };
     if let Some(path) = &arguments.textfile {
@@ -94,13 +100,30 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     Ok(if report.is_good() { Exit::Yes } else { Exit::No })
 }
 
+impl Arguments {
+    /// What is written beside the answer.
+    fn reach(&self, ready: &Ready) -> Reach {
+        let mut reach = Reach::default();
+        if self.repair {
+            reach.write_installed(&ready.root, &ready.state, ready.patience);
+        }
+        if let Some(path) = &self.textfile {
+            reach.write(directory_of(path));
+        }
+        reach
+    }
+}
+
 /// Replaces the file in one step: the collector reads it at any moment.
 fn write_textfile(path: &Path, report: Option<&Report>) -> Result<(), Failure> {
     let checked = report.map(|_| SystemTime::now());
     let text = Metrics { report, checked, drift: None, repairs: None }.text();
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default();
-    Ok(Directory::open(directory)?.write_atomic(name, text.as_bytes(), 0o644)?)
+    Ok(Directory::open(directory_of(path))?.write_atomic(name, text.as_bytes(), 0o644)?)
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The collector reads no other names.
@@ -123,7 +146,7 @@ impl AskedArguments {
         let prober = probe.then(|| Prober::this_program(root.is_host()));
         let (name, state, directories) = (self.name.clone(), self.node.state_dir.clone(), self.bin_dir.clone());
         let patience = self.node.patience();
-        Ok(Ok(Ready { root, policy, name, state, directories, occasion, prober, patience }))
+        Ok(Ok(Ready { root, policy, name, state, directories, occasion, prober, patience, unconfined: None }))
     }
 
     /// Where the watch says whether the node is ready.
@@ -134,9 +157,8 @@ impl AskedArguments {
 
 impl Ready {
     /// Everything that was asked, in one answer.
-    fn answer(&self, arguments: &Arguments, occasion: Occasion) -> Result<Report, Failure> {
+    fn answer(&self, arguments: &Arguments, occasion: Occasion, view: Option<&Root>) -> Result<Report, Failure> {
         let configurations = arguments.closure.configurations()?;
-        let view = arguments.closure.view.as_deref().map(Root::open).transpose()?;
         let mut report = match self.check()? {
             report if report.is_good() || !arguments.repair => report,
             report => self.repair(report)?,
@@ -144,7 +166,7 @@ impl Ready {
         if let Some(configurations) = &configurations {
             close(&self.root, configurations, occasion, &mut report);
         }
-        if let Some(view) = &view {
+        if let Some(view) = view {
             compare_view(&self.root, view, &mut report)?;
         }
         Ok(report)
@@ -155,14 +177,30 @@ impl Ready {
         &self.root
     }
 
+    /// How long to wait for another one that is at work on the node.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
+    }
+
     /// Where the receipt and the evidence are kept.
     pub(super) fn state(&self) -> &HostPath {
         &self.state
     }
 
+    /// Gives up, for this whole process, what neither a check nor `reach` needs.
+    pub(super) fn confined(mut self, mut reach: Reach) -> Self {
+        if self.prober.is_some() {
+            reach.probe();
+        }
+        self.unconfined = reach.confine();
+        self
+    }
+
     /// Checks the node as it is now.
     pub(super) fn check(&self) -> Result<Report, NodeError> {
-        self.ask(|question| check(&self.root, question))
+        let mut report = self.ask(|question| check(&self.root, question))?;
+        report.findings.extend(self.unconfined.clone());
+        Ok(report)
     }
 
     /// Brings back what `report` found missing or altered, and checks again.

@@ -14,7 +14,7 @@ use super::node::NodeArguments;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::Platform;
 use crate::node::explain::{Explanation, Phase, Symptoms, TEXT_LIMIT, explain};
-use crate::node::{HostPath, Question, Report, Root, check};
+use crate::node::{HostPath, Question, Reach, Report, Root, check};
 
 /// How long an explanation waits at most for an installation that is under way: the cause can be named without it.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -41,6 +41,9 @@ pub(super) struct Arguments {
 
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
+    if let Some(unconfined) = Reach::default().confine() {
+        terminal.remark(&unconfined.to_string());
+    }
     let symptoms = Symptoms::read(&arguments.read()?);
     let root = arguments.node.open_root()?;
     let explanation = explain(&root, &arguments.bin_dir, symptoms, || match arguments.check(&root) {

@@ -9,7 +9,7 @@ use super::node::NodeArguments;
 use super::report::{self, bytes};
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{Code, Finding};
-use crate::node::{MAX_GENERATIONS, NodeError, State};
+use crate::node::{MAX_GENERATIONS, NodeError, Reach, Root, State};
 
 /// Removes from the state directory what no kept generation needs; every installation does that, too.
 #[derive(Args)]
@@ -31,17 +31,22 @@ struct Report {
 
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
-    let report = match collect(arguments) {
+    let root = arguments.node.open_root()?;
+    let mut reach = Reach::default();
+    reach.write_on(&root, &arguments.node.state_dir);
+    reach.move_files();
+    let unconfined = reach.confine();
+    let mut report = match collect(arguments, &root) {
         Ok(freed) => Report { freed_bytes: Some(freed), findings: Vec::new() },
         Err(error) => Report { freed_bytes: None, findings: error.into_findings()? },
     };
+    report.findings.extend(unconfined);
     terminal.answer(&report)?;
     Ok(if report.freed_bytes.is_some() { Exit::Yes } else { Exit::No })
 }
 
-fn collect(arguments: &Arguments) -> Result<u64, NodeError> {
-    let root = arguments.node.root()?;
-    let Some(state) = State::open(&root, &arguments.node.state_dir)? else { return Ok(0) };
+fn collect(arguments: &Arguments, root: &Root) -> Result<u64, NodeError> {
+    let Some(state) = State::open(root, &arguments.node.state_dir)? else { return Ok(0) };
     let writing = state.write(arguments.node.patience())?;
     if writing.journal()?.is_some() {
         let finding =

@@ -17,11 +17,11 @@ use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use super::termination::TerminationArguments;
 use super::verify::unproven;
-use crate::model::{Code, Digest, Finding, Platform, PluginName, Reference, visible};
+use crate::model::{Code, Digest, Finding, Location, Platform, PluginName, Reference, visible};
 use crate::node::{
     ForeignRule, KeptPolicy, Layer, Leftovers, MAX_GENERATIONS, NodeError, Observed, Occasion, Payload, Plan, Present,
-    Question, Reading, Record, Records, Refusal, RolledBack, Root, State, Step, Wishes, apply, check, check_apart,
-    observe, plan, preflight, surroundings,
+    Question, Reach, Reading, Record, Records, Refusal, RolledBack, Root, State, Step, Wishes, apply, check,
+    check_apart, observe, plan, preflight, surroundings,
 };
 use crate::trust::{self, Bundle, Policy, Proof, Strength, Verified};
 
@@ -128,20 +128,40 @@ enum Outcome {
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let policy = match arguments.policy.load(None)? {
         Ok(policy) => policy,
-        Err(finding) => return refuse(arguments, None, vec![finding], terminal),
+        Err(finding) => return refuse(arguments, None, vec![finding], None, terminal),
     };
+    check_paths(arguments)?;
+    // From here on bytes from outside are read.
+    let unconfined = reach(arguments)?.confine();
     match attempt(arguments, &policy) {
-        Ok(report) => {
+        Ok(mut report) => {
+            report.findings.extend(unconfined);
             terminal.answer(&report)?;
             Ok(Exit::Yes)
         }
-        Err(Stop::Refused(findings)) => refuse(arguments, Some(&policy), findings, terminal),
+        Err(Stop::Refused(findings)) => refuse(arguments, Some(&policy), findings, unconfined, terminal),
         Err(Stop::Failed(failure)) => Err(failure),
     }
 }
 
+/// What an installation changes, and what it connects to.
+fn reach(arguments: &Arguments) -> Result<Reach, Failure> {
+    let node = &arguments.node;
+    let mut reach = Reach::default();
+    if let Some(Location::Registry(_)) = arguments.reference.as_ref().map(|reference| &reference.location) {
+        reach.connect();
+    }
+    if !arguments.dry_run {
+        let root = node.open_root()?;
+        let changed = [&node.state_dir, &node.policy_dir].into_iter().chain(&arguments.bin_dir);
+        changed.for_each(|path| reach.write_on(&root, path));
+        reach.move_files();
+        reach.write_file(arguments.termination.path());
+    }
+    Ok(reach)
+}
+
 fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
-    check_paths(arguments).map_err(Stop::Failed)?;
     let name = arguments.owner.name(arguments.reference.as_ref());
     let root = arguments.node.open_root()?;
     let judge =
@@ -378,6 +398,7 @@ fn refuse(
     arguments: &Arguments,
     policy: Option<&Policy>,
     mut findings: Vec<Finding>,
+    unconfined: Option<Finding>,
     terminal: &Terminal,
 ) -> Result<Exit, Failure> {
     let mut outcome = Outcome::Refused;
@@ -387,6 +408,8 @@ fn refuse(
             Some(more) => findings.extend(more),
         }
     }
+    // Last, and after what is remembered of the refusal: it is no reason for it.
+    findings.extend(unconfined);
     let report = Report {
         outcome,
         index: None,

@@ -9,7 +9,7 @@ use super::policy::{Kept, classify, load_policy};
 use super::terminal::Failure;
 use crate::disk::DiskError;
 use crate::model::{Code, Finding, Platform};
-use crate::node::{Attachments, CacheDirectories, HostPath, NodeError, Occasion, Question, Root, attachments};
+use crate::node::{Attachments, CacheDirectories, HostPath, NodeError, Occasion, Question, Reach, Root, attachments};
 use crate::trust::Policy;
 
 /// The file in the policy directory.
@@ -66,6 +66,17 @@ impl NodeArguments {
     /// Who needs which plugin.
     pub(super) fn in_use(root: &Root) -> Result<Attachments, NodeError> {
         attachments(root, &CacheDirectories::default())
+    }
+
+    /// What a verb changes that brings something back or takes it away; to plan that, it takes the lock.
+    pub(super) fn reach(&self, root: &Root, dry_run: bool) -> Reach {
+        let mut reach = Reach::default();
+        if dry_run {
+            reach.write_on(root, &self.state_dir);
+        } else {
+            reach.write_installed(root, &self.state_dir, self.patience());
+        }
+        reach
     }
 
     /// Where the watch says whether the node is ready: `ready` in the state directory.

@@ -26,6 +26,11 @@ pub(super) struct NodeConditionArguments {
 }
 
 impl NodeConditionArguments {
+    /// Whether a condition is to be kept.
+    pub(super) fn is_asked_for(&self) -> bool {
+        self.node_condition.is_some()
+    }
+
     /// Starts the thread, if a condition is asked for; it writes what it is sent.
     pub(super) fn start(&self, terminal: Terminal) -> Result<Option<Sender<Saying>>, Failure> {
         let Some(name) = &self.node_condition else { return Ok(None) };

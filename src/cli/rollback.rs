@@ -97,6 +97,7 @@ fn attempt(arguments: &Arguments) -> Result<Result<Restored, Vec<Finding>>, Fail
         Err(finding) => return Ok(Err(vec![finding])),
     };
     let root = arguments.node.open_root()?;
+    let unconfined = arguments.node.reach(&root, arguments.dry_run).confine();
     let in_use = if arguments.prune { NodeArguments::in_use(&root)? } else { Default::default() };
     let platform = Platform::host();
     let question = arguments.node.question(&policy, &platform);
@@ -108,8 +109,11 @@ fn attempt(arguments: &Arguments) -> Result<Result<Restored, Vec<Finding>>, Fail
     };
     let run = if arguments.dry_run { Run::Plan } else { Run::Apply };
     match roll_back(&root, &question, &back, run, &mut |_| ControlFlow::Continue(())) {
-        Ok(restored) => Ok(Ok(restored)),
-        Err(error) => Ok(Err(error.into_findings()?)),
+        Ok(mut restored) => {
+            restored.notes.extend(unconfined);
+            Ok(Ok(restored))
+        }
+        Err(error) => Ok(Err(error.into_findings()?.into_iter().chain(unconfined).collect())),
     }
 }
 

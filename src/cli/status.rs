@@ -9,7 +9,7 @@ use super::node::NodeArguments;
 use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{BundleName, Digest, Finding};
-use crate::node::{NodeError, Receipt, State};
+use crate::node::{NodeError, Reach, Receipt, State};
 
 /// Shows what this node remembers: the installed release, those before it, and what was refused.
 ///
@@ -53,10 +53,12 @@ struct Generation {
 
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
-    let report = match look(arguments) {
+    let unconfined = Reach::default().confine();
+    let mut report = match look(arguments) {
         Ok(report) => report,
         Err(error) => Report { findings: error.into_findings()?, ..Report::default() },
     };
+    report.findings.extend(unconfined);
     terminal.answer(&report)?;
     Ok(if report.present.is_some() { Exit::Yes } else { Exit::No })
 }

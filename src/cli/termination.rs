@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -20,6 +20,11 @@ pub(super) struct TerminationArguments {
 }
 
 impl TerminationArguments {
+    /// The file, whether it is there or not.
+    pub(super) fn path(&self) -> &Path {
+        &self.termination_log
+    }
+
     /// Leaves a message, if this is a container that has a place for one. It is nobody's only word: the same stands in
     /// the log.
     pub(super) fn leave(&self, text: &str) -> io::Result<()> {

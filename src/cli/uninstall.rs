@@ -10,7 +10,7 @@ use super::node::NodeArguments;
 use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::Finding;
-use crate::node::{Force, HostPath, NodeError, State, Step, Uninstallation, observe, uninstall};
+use crate::node::{Force, HostPath, NodeError, Reach, Root, State, Step, Uninstallation, observe, uninstall};
 
 /// Takes back everything that was installed.
 ///
@@ -51,18 +51,30 @@ enum Outcome {
 
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
-    let report = match attempt(arguments) {
+    let root = arguments.node.open_root()?;
+    let unconfined = arguments.reach(&root).confine();
+    let mut report = match attempt(arguments, &root) {
         Ok(report) => report,
         Err(error) => Report { outcome: Outcome::Refused, steps: Vec::new(), findings: error.into_findings()? },
     };
+    report.findings.extend(unconfined);
     terminal.answer(&report)?;
     Ok(if report.outcome == Outcome::Refused { Exit::No } else { Exit::Yes })
 }
 
-fn attempt(arguments: &Arguments) -> Result<Report, NodeError> {
+impl Arguments {
+    fn reach(&self, root: &Root) -> Reach {
+        let mut reach = self.node.reach(root, self.dry_run);
+        if !self.dry_run {
+            self.bin_dir.iter().for_each(|path| reach.write_on(root, path));
+        }
+        reach
+    }
+}
+
+fn attempt(arguments: &Arguments, root: &Root) -> Result<Report, NodeError> {
     let nothing = Report { outcome: Outcome::NothingInstalled, steps: Vec::new(), findings: Vec::new() };
-    let root = arguments.node.root()?;
-    let Some(state) = State::open(&root, &arguments.node.state_dir)? else { return Ok(nothing) };
+    let Some(state) = State::open(root, &arguments.node.state_dir)? else { return Ok(nothing) };
     let writing = state.write(arguments.node.patience())?;
     let receipt = writing.receipt()?;
     if receipt.is_none() && writing.journal()?.is_none() {
@@ -70,13 +82,13 @@ fn attempt(arguments: &Arguments) -> Result<Report, NodeError> {
     }
     let mut paths: Vec<HostPath> = receipt.iter().flat_map(|receipt| receipt.directories.keys()).cloned().collect();
     paths.extend(arguments.bin_dir.iter().cloned());
-    let mut observed = observe(&root, Some(&writing), &paths, &[])?;
-    observed.in_use = NodeArguments::in_use(&root)?;
+    let mut observed = observe(root, Some(&writing), &paths, &[])?;
+    observed.in_use = NodeArguments::in_use(root)?;
     let force = if arguments.force { Force::Yes } else { Force::No };
     let uninstallation = Uninstallation::decide(&observed, force).map_err(NodeError::Refused)?;
     let outcome = if arguments.dry_run { Outcome::Planned } else { Outcome::Uninstalled };
     if !arguments.dry_run {
-        uninstall(&root, &writing, &uninstallation, &mut |_| ControlFlow::Continue(()))?;
+        uninstall(root, &writing, &uninstallation, &mut |_| ControlFlow::Continue(()))?;
     }
     let (steps, findings) = (uninstallation.steps().to_vec(), uninstallation.notes().to_vec());
     Ok(Report { outcome, steps, findings })

@@ -15,7 +15,7 @@ use super::termination::TerminationArguments;
 use super::upkeep::Upkeep;
 use crate::net;
 use crate::node::{
-    Brought, Condition, Health, Job, LONGEST_INTERVAL, Lookout, Metrics, Names, NodeError, Occasion, RECORDS,
+    Brought, Condition, Health, Job, LONGEST_INTERVAL, Lookout, Metrics, Names, NodeError, Occasion, RECORDS, Reach,
     ReadyFile, Report, Saying, Target, trace, watch,
 };
 
@@ -53,7 +53,10 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         return Ok(if file.is_ready(SystemTime::now())? { Exit::Yes } else { Exit::No });
     }
     let node = match arguments.asked.ready(Occasion::Running, true)? {
-        Ok(ready) => Arc::new(ready),
+        Ok(ready) => {
+            let reach = arguments.reach(&ready);
+            Arc::new(ready.confined(reach))
+        }
         Err(finding) => {
             terminal.remark(&format!("no: {finding}"));
             leave(&arguments.termination, &format!("no: {finding}"), terminal);
@@ -96,6 +99,26 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     }
     file.say_unready()?;
     Ok(Exit::Yes)
+}
+
+impl Arguments {
+    /// What a watch does beside its checks.
+    fn reach(&self, ready: &Ready) -> Reach {
+        let mut reach = Reach::default();
+        // It says there whether the node is ready.
+        reach.write_on(ready.root(), ready.state());
+        if self.repair {
+            reach.write_installed(ready.root(), ready.state(), ready.patience());
+        }
+        reach.write_file(self.termination.path());
+        if self.listen.is_some() {
+            reach.listen();
+        }
+        if self.condition.is_asked_for() {
+            reach.connect();
+        }
+        reach
+    }
 }
 
 /// What became of a job.

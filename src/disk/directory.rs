@@ -31,6 +31,12 @@ pub enum Resolve {
     Host,
 }
 
+impl From<Directory> for OwnedFd {
+    fn from(directory: Directory) -> Self {
+        directory.handle
+    }
+}
+
 /// One entry of a listing.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Entry {

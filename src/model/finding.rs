@@ -173,6 +173,7 @@ codes! {
     ForeignKept "foreign-kept" "A foreign file with a wanted name was left as it is."
     InterruptedInstall "interrupted-install" "An installation was interrupted; the next install finishes it."
     WantedNotInstalled "wanted-not-installed" "The wanted bundle was refused; the proven one before it was kept."
+    NotConfined "not-confined" "The process could not confine itself to the files that it needs: the kernel has no Landlock."
     Mixed "mixed" "A plugin on the node belongs to another bundle than the one that is installed."
     NoCopy "no-copy" "The local store has no copy of a file: it cannot be repaired without the bundle."
     NotRepaired "not-repaired" "The node was not repaired: something else failed on the way."

@@ -147,6 +147,18 @@ impl Root {
         matches!(kind, Some(Ok(Some(FileKind::SymbolicLink))))
     }
 
+    /// Opens a directory of the node, or the nearest one above it that is there; the last is the root itself.
+    pub(super) fn nearest_directory(&self, path: &HostPath) -> Option<Directory> {
+        let ancestors = path.relative().ancestors().filter(|path| !path.as_os_str().is_empty());
+        for path in ancestors.chain([Path::new(".")]) {
+            match self.directory.descend(path, self.resolve) {
+                Err(error) if error.is_not_found() => {}
+                found => return found.ok(),
+            }
+        }
+        None
+    }
+
     /// Opens a directory of the node and creates what is missing of it; returns what it created, outermost first.
     pub fn directory_or_create(&self, path: &HostPath, mode: u32) -> Result<(Directory, Vec<PathBuf>), DiskError> {
         self.directory.descend_or_create(path.relative(), mode, self.resolve)

@@ -1,0 +1,253 @@
+//! What the verbs of a node give up before they read a byte from outside: rights to files, the network, processes.
+
+#![cfg(all(feature = "publish", target_os = "linux", target_arch = "x86_64"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and says what it skips"
+)]
+
+#[path = "support/forge.rs"]
+mod forge;
+#[path = "support/plugin.rs"]
+mod plugin;
+#[path = "support/registries.rs"]
+mod registries;
+#[path = "support/release.rs"]
+mod release;
+mod support;
+
+use std::fs;
+
+use release::Release;
+use support::{Run, Scene, peer};
+
+const NAMES: [&str; 3] = ["bridge", "loopback", "macvlan"];
+
+fn scene() -> Scene {
+    let scene = Scene::in_memory();
+    Release::new(&scene, "a", "1.0.0", &NAMES, 0);
+    fs::create_dir(scene.at("root")).unwrap();
+    scene
+}
+
+/// Runs the program under strace; `None` where that is not installed. The trace is `trace` in the scene.
+fn traced(scene: &Scene, options: &[&str], words: &str) -> Option<Run> {
+    let mut command = scene.command(peer("strace")?);
+    command.args(["-f", "-qq", "-y", "-o", "trace"]).args(options).arg(env!("CARGO_BIN_EXE_cnister"));
+    Some(scene.run(command.args(words.split(' '))))
+}
+
+fn trace(scene: &Scene) -> Vec<String> {
+    fs::read_to_string(scene.at("trace")).unwrap().lines().map(str::to_owned).collect()
+}
+
+const INSTALL: &str = "install --key cosign.pub --root root --from staged-a --evidence evidence-a.json";
+
+/// Paths that a trace shows as written, made or removed, below `root`, without what is random in their names.
+fn changed(lines: &[String]) -> Vec<String> {
+    let mut found = Vec::new();
+    for line in lines.iter().filter(|line| !line.contains(" = -1 ")) {
+        found.extend(line.split('"').skip(1).step_by(2).map(str::to_owned));
+    }
+    found
+}
+
+#[test]
+fn what_only_answers_changes_nothing_whatever_it_is_made_to_do() {
+    let scene = scene();
+    scene.must(INSTALL);
+    let calls = "--trace=mkdir,mkdirat,unlink,unlinkat,rename,renameat,renameat2,symlink,symlinkat,link,linkat";
+    for words in ["check --root root", "status --root root", "check --root root --at-boot --no-closure"] {
+        let Some(run) = traced(&scene, &[calls], words) else { return };
+        assert_eq!(run.code, 0, "{words}: {}{}", run.stdout, run.stderr);
+        assert_eq!(changed(&trace(&scene)), [""; 0], "{words}");
+    }
+    // The twin.
+    assert_eq!(traced(&scene, &[calls], "uninstall --root root").unwrap().code, 0);
+    assert!(changed(&trace(&scene)).len() >= NAMES.len());
+}
+
+#[test]
+fn every_verb_that_changes_a_node_may() {
+    let scene = scene();
+    Release::new(&scene, "b", "1.1.0", &NAMES, 7);
+    let second = INSTALL.replace("-a", "-b");
+    for words in [
+        &format!("{INSTALL} --bin-dir /opt/other/bin"),
+        &second,
+        "rollback --root root --dry-run",
+        "rollback --root root",
+        "rollback --root root",
+        "gc --root root --generations 1",
+        "status --root root",
+        "check --root root --repair --textfile cnister.prom",
+    ] {
+        let run = scene.must(words);
+        assert!(!run.stdout.contains("not-confined"), "{words}: {}", run.stdout);
+    }
+    assert!(scene.at("cnister.prom").exists());
+    scene.write("root/opt/cni/bin/bridge", "altered");
+    let run = scene.must("check --root root --repair");
+    assert!(run.stdout.contains("opt/cni/bin/bridge"), "{}", run.stdout);
+    scene.must("uninstall --root root --dry-run");
+    scene.must("uninstall --root root");
+    assert_eq!(scene.tree("root").iter().filter(|(path, _)| path.contains("bin/")).count(), 0);
+}
+
+#[test]
+fn without_landlock_the_verbs_do_their_work_and_say_so() {
+    let scene = scene();
+    if traced(&scene, &["--trace=none"], INSTALL).is_none() {
+        return;
+    }
+    fs::create_dir(scene.at("staged")).unwrap();
+    let absent = "there is no Landlock here (Linux 5.13), or a filter of system calls hides it";
+    let off = "Landlock is switched off in this kernel";
+    let moving = "there is no Landlock here that can allow moving files (Linux 5.19)";
+    for (fault, reason) in [
+        ("landlock_create_ruleset:error=ENOSYS", absent),
+        ("landlock_create_ruleset:error=EPERM", absent),
+        ("landlock_create_ruleset:error=EOPNOTSUPP", off),
+        ("landlock_restrict_self:error=E2BIG", "Argument list too long"),
+    ] {
+        for words in [INSTALL, "check --root root", "check --root root --at-boot", "stage --image image-a staged"] {
+            // The twin is `must` below, without the fault.
+            let run = traced(&scene, &[&format!("--inject={fault}")], words).unwrap();
+            assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{words} {fault}: {}", run.stdout);
+            let note = run.stdout.lines().find(|line| line.starts_with("note: not-confined: ")).unwrap_or_default();
+            let reason = if words == INSTALL && fault.contains("create") { moving } else { reason };
+            assert!(note.contains(reason), "{words} {fault}: {}", run.stdout);
+            assert_eq!(trace(&scene).iter().filter(|line| line.ends_with("(INJECTED)")).count().min(1), 1, "{fault}");
+            assert!(!scene.must(words).stdout.contains("not-confined"), "{words}");
+        }
+    }
+    // As by the first Landlock, which forbids moves between directories: a check makes none.
+    let first = ["--inject=landlock_create_ruleset:retval=1:when=1"];
+    let run = traced(&scene, &first, INSTALL).unwrap();
+    assert!(run.code == 0 && run.stdout.contains(moving), "{run:?}");
+    let run = traced(&scene, &first, "check --root root").unwrap();
+    assert!(run.code == 0 && !run.stdout.contains("not-confined"), "{run:?}");
+}
+
+#[test]
+fn a_refusal_is_no_other_where_nothing_was_confined() {
+    let scene = scene();
+    scene.must(INSTALL);
+    scene.write("root/opt/cni/bin/bridge", "altered");
+    let words = "--format json check --root root --no-probe";
+    let confined = scene.say(words);
+    let Some(run) = traced(&scene, &["--inject=landlock_create_ruleset:error=ENOSYS"], words) else { return };
+    assert_eq!((confined.code, run.code), (1, 1));
+    let codes = |run: &Run| -> Vec<_> {
+        let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        let findings = report["findings"].as_array().unwrap().iter();
+        findings.map(|finding| format!("{} {}", finding["severity"], finding["code"])).collect()
+    };
+    assert_eq!(codes(&confined), [r#""refusal" "digest-drift""#]);
+    assert_eq!(codes(&run), [r#""refusal" "digest-drift""#, r#""note" "not-confined""#]);
+    // Not being confined is no reason for a refusal, and none is remembered.
+    scene.must(INSTALL);
+    let words = "install --key cosign.pub --root root --from staged-a --evidence evidence-a.json --expect \
+                 sha256:0000000000000000000000000000000000000000000000000000000000000000 --on-refusal keep";
+    let run = traced(&scene, &["--inject=landlock_create_ruleset:error=ENOSYS"], words).unwrap();
+    assert!(run.code == 0 && run.stdout.contains("\nnote: not-confined: "), "{run:?}");
+    let remembered = fs::read_to_string(scene.at("root/var/lib/cnister/refusal.json")).unwrap();
+    assert!(remembered.contains("other-release") && !remembered.contains("not-confined"), "{remembered}");
+}
+
+#[test]
+fn no_capability_is_needed_to_be_confined() {
+    let scene = scene();
+    let Some(setpriv) = peer("setpriv") else { return };
+    if !rustix::process::geteuid().is_root() {
+        return support::say_skipped("only root has capabilities to drop");
+    }
+    for words in [INSTALL, "check --root root", "check --root root --at-boot"] {
+        let mut command = scene.command(&setpriv);
+        command.args(["--inh-caps=-all", "--bounding-set=-all", env!("CARGO_BIN_EXE_cnister")]);
+        let run = scene.run(command.args(words.split(' ')));
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{words}: {}", run.stdout);
+        assert!(!run.stdout.contains("not-confined") && !run.stdout.contains("probe-skipped"), "{}", run.stdout);
+    }
+}
+
+/// The processes and programs that a trace shows, in order: `process`, or the path that was executed.
+fn started(lines: &[String]) -> Vec<String> {
+    let mut found = Vec::new();
+    for line in lines {
+        let text = line.split_once(' ').map_or("", |(_, text)| text.trim_start());
+        let is = |names: &[&str]| names.iter().any(|name| text.starts_with(&format!("{name}(")));
+        if is(&["fork", "vfork"]) || (is(&["clone", "clone3"]) && !text.contains("CLONE_THREAD")) {
+            found.push("process".to_owned());
+        } else if is(&["execve", "execveat"]) {
+            found.push(text.split('"').nth(1).unwrap_or_default().to_owned());
+        }
+    }
+    found
+}
+
+const STARTS: &str = "--trace=execve,execveat,clone,clone3,?fork,?vfork,landlock_restrict_self";
+
+#[test]
+fn nothing_is_started_but_the_probes_and_they_are_confined_before() {
+    let scene = scene();
+    let Some(run) = traced(&scene, &[STARTS], INSTALL) else { return };
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let program = env!("CARGO_BIN_EXE_cnister");
+    assert_eq!(started(&trace(&scene)), [program]);
+    for words in ["check --root root --no-probe", "check --root root --at-boot"] {
+        assert_eq!(traced(&scene, &[STARTS], words).unwrap().code, 0);
+        assert_eq!(started(&trace(&scene)), [program]);
+    }
+    assert_eq!(traced(&scene, &[STARTS], "check --root root").unwrap().code, 0);
+    let lines = trace(&scene);
+    let one = |path: &str| if path.starts_with("/proc/self/fd/") { "the plugin".to_owned() } else { path.to_owned() };
+    let found: Vec<_> = started(&lines).iter().map(|path| one(path)).collect();
+    // The plugins differ, so each is asked: this program again, which becomes the plugin.
+    let probe = ["process", "/proc/self/exe", "the plugin"].map(str::to_owned);
+    let expected: Vec<_> =
+        std::iter::once(program.to_owned()).chain([probe.clone(), probe.clone(), probe].concat()).collect();
+    assert_eq!(found, expected);
+    let confined = lines.iter().position(|line| line.contains("landlock_restrict_self") && line.ends_with(" = 0"));
+    let threads = lines.iter().position(|line| line.contains("clone"));
+    assert!(confined.unwrap() < threads.unwrap(), "confined before there is a second thread");
+}
+
+#[test]
+fn every_descriptor_is_closed_where_a_program_starts() {
+    let scene = scene();
+    let calls = "--trace=openat,openat2,?open,?creat,socket,?pipe,pipe2,memfd_create,?dup,?dup2,dup3,fcntl,\
+                 ?epoll_create,epoll_create1,?eventfd,eventfd2,accept4,?accept,?inotify_init,inotify_init1,execve";
+    let server = registries::docker_registry(scene.path());
+    let mut runs = vec![INSTALL.to_owned(), "check --root root".to_owned()];
+    if let Some(server) = &server {
+        scene.must(&format!("push oci:layout-a {}/cni:1", server.host));
+        runs.push(format!("install --key cosign.pub --root other {}/cni:1", server.host));
+        fs::create_dir(scene.at("other")).unwrap();
+    }
+    for words in runs {
+        let Some(run) = traced(&scene, &[calls], &words) else { return };
+        assert_eq!(run.code, 0, "{words}: {}{}", run.stdout, run.stderr);
+        let lines = trace(&scene);
+        let main = lines[0].split(' ').next().unwrap().to_owned();
+        let mut seen = 0;
+        // A probe is this program only until it starts another; what it duplicates are its three streams. An installation
+        // has none, and then all lines are of our threads.
+        let ours = |line: &&String| words.starts_with("install") || line.starts_with(&main);
+        for line in lines.iter().filter(ours) {
+            let text = line.split_once(' ').unwrap().1.trim_start();
+            let makes = !text.starts_with("execve(")
+                && !text.starts_with("---")
+                && (!text.starts_with("fcntl(") || text.contains("F_DUPFD"))
+                && !text.contains(" = -1 ");
+            if makes {
+                seen += 1;
+                assert!(text.contains("CLOEXEC") || text.contains("<unfinished"), "{words}: {line}");
+            }
+        }
+        assert!(seen > 10, "{words}: {seen} calls");
+    }
+}
