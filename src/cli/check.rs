@@ -13,7 +13,7 @@ use super::policy::PolicyArguments;
 use super::report;
 use super::terminal::{Exit, Failure, Terminal, with_causes};
 use crate::disk::Directory;
-use crate::model::{Code, Finding, Platform, Repository};
+use crate::model::{BundleName, Code, Finding, Platform, Repository};
 use crate::node::probe::Prober;
 use crate::node::{
     Brought, Condition, HostPath, Metrics, NodeError, Occasion, Question, Reach, Report, Root, Step, Target,
@@ -58,6 +58,9 @@ pub(super) struct AskedArguments {
     /// The repository that the policy's rules are matched against; without it, the one that install used.
     #[arg(long = "as", value_name = "REPO")]
     name: Option<Repository>,
+    /// The name of the bundle that has to be the installed one.
+    #[arg(long, value_name = "NAME")]
+    expect_bundle: Option<BundleName>,
     #[command(flatten)]
     node: NodeArguments,
     /// Plugin directories that must be among those installed; may be repeated.
@@ -70,6 +73,7 @@ pub(super) struct Ready {
     root: Root,
     policy: Policy,
     name: Option<Repository>,
+    bundle: Option<BundleName>,
     state: HostPath,
     directories: Vec<HostPath>,
     occasion: Occasion,
@@ -145,8 +149,8 @@ impl AskedArguments {
         let root = self.node.open_root()?;
         let prober = probe.then(|| Prober::this_program(root.is_host()));
         let (name, state, directories) = (self.name.clone(), self.node.state_dir.clone(), self.bin_dir.clone());
-        let patience = self.node.patience();
-        Ok(Ok(Ready { root, policy, name, state, directories, occasion, prober, patience, unconfined: None }))
+        let (bundle, patience) = (self.expect_bundle.clone(), self.node.patience());
+        Ok(Ok(Ready { root, policy, name, bundle, state, directories, occasion, prober, patience, unconfined: None }))
     }
 
     /// Where the watch says whether the node is ready.
@@ -230,6 +234,7 @@ impl Ready {
             state: &self.state,
             policy: &self.policy,
             name: self.name.as_ref(),
+            bundle: self.bundle.as_ref(),
             platform: &Platform::host(),
             now: SystemTime::now(),
             directories: &self.directories,

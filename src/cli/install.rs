@@ -442,6 +442,7 @@ fn keep(arguments: &Arguments, policy: &Policy, findings: &[Finding]) -> Result<
         policy,
         // What is installed may have come under another name than what is wanted now.
         name: None,
+        bundle: None,
         platform: &Platform::host(),
         now: SystemTime::now(),
         directories: &arguments.bin_dir,

@@ -44,6 +44,7 @@ impl NodeArguments {
             state: &self.state_dir,
             policy,
             name: None,
+            bundle: None,
             platform,
             now: SystemTime::now(),
             directories: &[],

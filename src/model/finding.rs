@@ -152,6 +152,7 @@ codes! {
     SignatureTimeUnknown "signature-time-unknown" "The policy has a maxAge, and no signature by an allowed key says when it was made."
     ClockSuspect "clock-suspect" "The policy has a maxAge, and this machine's clock cannot be right, so no age can be told."
     OtherRelease "other-release" "The image is not the release that was asked for with --expect."
+    OtherBundle "other-bundle" "The installed bundle is not the one that was asked for with --expect-bundle."
     PolicyDigest "policy-digest" "The policy is not the one that was asked for with --policy-sha256."
     NoEvidence "no-evidence" "No evidence ends in the bundle.json at hand."
     Unproven "unproven" "Admitted by a rule with mode warn; nothing was proven."

@@ -34,6 +34,8 @@ pub struct Question<'a> {
     pub policy: &'a Policy,
     /// The name to match its rules with; without one, the name that was used at install.
     pub name: Option<&'a Repository>,
+    /// The bundle that has to be the installed one, where its owner says so.
+    pub bundle: Option<&'a BundleName>,
     /// The platform of this node.
     pub platform: &'a Platform,
     /// The time.
@@ -230,7 +232,18 @@ fn look(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> {
     report.interrupted = journal.as_ref().map(|journal| journal.index);
     report.findings.extend(around(root, question, &receipt, verdict.as_ref().ok()));
     report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    let other = question.bundle.and_then(|expected| other_bundle(expected, &receipt, verdict.as_ref().ok()));
+    report.findings.splice(0..0, other);
     Ok(report)
+}
+
+/// Compares the installed bundle with the one that has to be there. Where evidence is not trusted any more, the receipt
+/// alone says its name.
+fn other_bundle(expected: &BundleName, receipt: &Receipt, verified: Option<&Verified<Bundle>>) -> Option<Finding> {
+    let found = verified.map(|verified| &verified.value().files.name).into_iter().chain([&receipt.bundle]);
+    let other = found.into_iter().find(|name| *name != expected)?;
+    let finding = Finding::refusal(Code::OtherBundle, "another bundle is installed than the one that has to be");
+    Some(finding.mismatch(expected, other))
 }
 
 /// What is around the installed files. That a pod gets another file than the signed one, or none that runs, is as bad as

@@ -403,6 +403,7 @@ fn a_check_repeats_the_proof_with_the_policy_of_today() {
             state: &HostPath::default_state_directory(),
             policy,
             name: None,
+            bundle: None,
             platform: &platform.parse().unwrap(),
             now: SystemTime::UNIX_EPOCH,
             directories: &[HostPath::default_bin_directory()],
@@ -462,4 +463,27 @@ fn only_a_set_that_proves_itself_is_one_to_fall_back_on() {
         let against = Report::no(findings).against_keeping();
         assert_eq!(against.iter().map(|finding| finding.code).collect::<Vec<_>>(), expected);
     }
+}
+
+#[test]
+fn another_bundle_than_the_expected_is_refused_whoever_says_its_name() {
+    let mut node = Node::new();
+    let (test, other) = ("test".parse().unwrap(), "other".parse().unwrap());
+    let told = |expected: &BundleName, node: &Node, verified: Option<&Verified<Bundle>>| {
+        let finding = other_bundle(expected, &node.receipt, verified)?;
+        assert_eq!((finding.code, finding.severity), (Code::OtherBundle, Severity::Refusal));
+        Some((finding.expected.unwrap(), finding.found.unwrap()))
+    };
+    let mismatch = |expected: &str, found: &str| Some((expected.to_owned(), found.to_owned()));
+    let verified = node.verified();
+    assert_eq!(verified.value().files.name, test);
+    for verified in [Some(&verified), None] {
+        assert_eq!(told(&test, &node, verified), None);
+        assert_eq!(told(&other, &node, verified), mismatch("other", "test"));
+    }
+    // A receipt that was changed hides nothing, and is not believed alone.
+    node.receipt.bundle = other.clone();
+    assert_eq!(told(&test, &node, Some(&verified)), mismatch("test", "other"));
+    assert_eq!(told(&other, &node, Some(&verified)), mismatch("other", "test"));
+    assert_eq!(told(&test, &node, None), mismatch("test", "other"));
 }
