@@ -217,8 +217,12 @@ impl Ready {
                 Ok(Report { repaired: changes.collect(), ..self.check()? })
             }
             Err(error) => {
-                let findings = not_repaired(error);
-                report.findings.extend(findings.into_iter().filter(|finding| finding.code != Code::NotInstalled));
+                for finding in not_repaired(error) {
+                    // What keeps a repair from being made is often what was found.
+                    if finding.code != Code::NotInstalled && !report.findings.contains(&finding) {
+                        report.findings.push(finding);
+                    }
+                }
                 Ok(report)
             }
         }
