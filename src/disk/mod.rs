@@ -9,6 +9,7 @@ mod error;
 mod filesystem;
 mod kind;
 mod label;
+mod link;
 mod lock;
 mod lookup;
 mod write;
