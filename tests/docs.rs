@@ -175,10 +175,13 @@ fn help_and_version_are_answers() {
         "check",
         "explain",
         "watch",
+        "boot",
+        "boot enable",
+        "boot disable",
         "completions",
     ] {
         let help = scene.must(&format!("{verb} --help"));
-        support::snapshot(&format!("help-{verb}.txt"), &help.stdout);
+        support::snapshot(&format!("help-{}.txt", verb.replace(' ', "-")), &help.stdout);
     }
     assert_eq!(scene.must("generate-key-pair --help").stdout, scene.must("keygen --help").stdout);
     assert_eq!(scene.must("--version").stdout, format!("cnister {}\n", env!("CARGO_PKG_VERSION")));

@@ -17,8 +17,9 @@ const ORDER: [&str; 12] =
 /// What pure modules may not name: files, network, clock, environment, processes.
 const PURE: [&str; 6] = ["model", "binary", "bundle", "sbom", "trust", "render"];
 /// The decisions in a module that is not.
-const PURE_OF_NODE: [&str; 15] = [
+const PURE_OF_NODE: [&str; 16] = [
     "node/plan.rs",
+    "node/unit.rs",
     "node/decide.rs",
     "node/uninstall.rs",
     "node/in_use.rs",

@@ -3,6 +3,7 @@
 //! One file a verb: its arguments, what it runs, its report. A report is one serializable value; what people read and
 //! what scripts read are two views of it.
 
+mod boot;
 #[cfg(feature = "publish")]
 mod build;
 mod check;
@@ -99,6 +100,7 @@ enum Verb {
     Check(check::Arguments),
     Explain(explain::Arguments),
     Watch(watch::Arguments),
+    Boot(boot::Arguments),
     #[cfg(feature = "publish")]
     Completions(completions::Arguments),
 }
@@ -156,6 +158,7 @@ impl Verb {
             Self::Check(arguments) => check::run(&arguments, terminal),
             Self::Explain(arguments) => explain::run(&arguments, terminal),
             Self::Watch(arguments) => watch::run(&arguments, terminal),
+            Self::Boot(arguments) => boot::run(&arguments, terminal),
             #[cfg(feature = "publish")]
             Self::Completions(arguments) => completions::run(&arguments, terminal),
         }

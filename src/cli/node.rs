@@ -54,6 +54,11 @@ impl NodeArguments {
         }
     }
 
+    /// The policy that installations leave, as a path on the node.
+    pub(super) fn policy_path(&self) -> HostPath {
+        format!("{}/{POLICY}", self.policy_dir).parse().expect("a file in a directory of the node is on the node")
+    }
+
     /// Opens the root.
     pub(super) fn open_root(&self) -> Result<Root, Failure> {
         Ok(self.root()?)

@@ -204,6 +204,10 @@ codes! {
     InterpreterMissing "interpreter-missing" "A dynamically linked plugin's interpreter is not on the node."
     SetuidDropped "setuid-dropped" "An adopted file had set-user-ID or set-group-ID bits, which the plugin in its place does not get."
     OtherLabel "other-label" "An installed plugin has another SELinux label than its directory."
+    ToolNotStatic "tool-not-static" "This program needs libraries, so it cannot be the one that runs at boot."
+    ToolPlace "tool-place" "The program or a directory of the check at boot cannot be where it shall: read-only, noexec, taken, or hidden from the unit."
+    BootAltered "boot-altered" "The unit of the check at boot, its program or a link to it is not what `boot enable` wrote."
+    NoSystemd "no-systemd" "The node has no directory for systemd units."
     NotInBundle "not-in-bundle" "A plugin was asked for by name, and the bundle does not have it."
 }
 

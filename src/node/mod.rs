@@ -11,6 +11,7 @@
 
 mod apply;
 mod attachments;
+pub mod boot;
 mod check;
 mod claim;
 mod closure;
@@ -47,6 +48,7 @@ mod surroundings;
 pub(crate) mod test_support;
 mod transfer;
 mod uninstall;
+pub mod unit;
 mod view;
 mod watch;
 

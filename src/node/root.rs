@@ -53,6 +53,11 @@ impl HostPath {
         other.0.strip_prefix(&self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
+    /// The directory that it is in; nothing, where that is the root.
+    pub fn parent(&self) -> Option<Self> {
+        self.0.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()).map(|(parent, _)| Self(parent.to_owned()))
+    }
+
     /// The path of an entry of this directory.
     pub(super) fn join(&self, name: &PluginName) -> Self {
         Self(format!("{}/{name}", self.0))

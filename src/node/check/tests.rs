@@ -487,3 +487,41 @@ fn another_bundle_than_the_expected_is_refused_whoever_says_its_name() {
     assert_eq!(told(&other, &node, Some(&verified)), mismatch("other", "test"));
     assert_eq!(told(&test, &node, None), mismatch("test", "other"));
 }
+
+#[test]
+fn at_boot_no_clock_decides() {
+    let (signer, other) = (Signer::new(), Signer::new());
+    let mut image = Image::of(&["linux/amd64"]);
+    image.sign(&signer, image.index_digest());
+    let host = tempfile::tempdir().unwrap();
+    let root = Root::open(host.path()).unwrap();
+    install(host.path(), &image, &policy(&signer, ""));
+    let year = Duration::from_secs(365 * 24 * 3600);
+    let mut answers = Vec::new();
+    for now in [SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + 56 * year, SystemTime::UNIX_EPOCH + 300 * year] {
+        for policy in [policy(&signer, ""), policy(&other, ""), policy(&signer, &denying(&image))] {
+            let question = Question {
+                state: &HostPath::default_state_directory(),
+                policy: &policy,
+                name: None,
+                bundle: None,
+                platform: &"linux/amd64".parse().unwrap(),
+                now,
+                directories: &[HostPath::default_bin_directory()],
+                occasion: Occasion::Boot,
+                prober: None,
+                patience: Duration::ZERO,
+            };
+            let report = check(&root, &question).unwrap();
+            answers.push((report.is_good(), report.findings));
+        }
+    }
+    let [known, retired, denied] = &answers[..3] else { panic!("{answers:?}") };
+    assert_eq!((known.0, known.1.len(), retired.0, retired.1.len(), denied.0), (true, 0, true, 2, false));
+    assert_eq!(answers[..3], answers[3..6]);
+    assert_eq!(answers[..3], answers[6..]);
+}
+
+fn denying(image: &Image) -> String {
+    format!("deny: [\"{}\"]\n", image.index_digest())
+}

@@ -1,0 +1,217 @@
+//! `boot`: the check before the container runtime starts, put on a node and taken back.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::node::NodeArguments;
+use super::policy::PolicyArguments;
+use super::report;
+use super::terminal::{Exit, Failure, Terminal};
+use crate::model::{Code, Finding, Platform};
+use crate::node::boot::{self, BootStep, Wanted};
+use crate::node::unit::OnFailure;
+use crate::node::{HostPath, NodeError, Occasion, Question, Root, State, check};
+use crate::trust::Policy;
+
+/// Checks this node at every boot, before its container runtime starts.
+///
+/// What is written are this program and a systemd unit, which pins the policy and the bundle of today: after the policy
+/// was changed, or another bundle installed, enable it again.
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    Enable(EnableArguments),
+    Disable(DisableArguments),
+}
+
+/// Puts this program and cnister-verify.service on the node.
+///
+/// Something has to be installed, and a boot would have to say yes to it. systemd reads the unit at the next boot, or at
+/// `systemctl daemon-reload`. Enabling again replaces what changed.
+#[derive(Args)]
+struct EnableArguments {
+    /// The SHA-256 of the policy that has to be the node's, as `sha256sum` prints it; without it, the one that is there.
+    #[arg(long, value_name = "HEX")]
+    policy_sha256: Option<String>,
+    #[command(flatten)]
+    node: NodeArguments,
+    /// Where this program is copied to; on a node whose /usr cannot be changed, /opt/cnister/bin/cnister for example.
+    #[arg(long, value_name = "PATH", default_value = "/usr/local/libexec/cnister")]
+    tool: HostPath,
+    /// Does not start the container runtime where the answer is no. Without it the runtime starts, and the unit has
+    /// failed.
+    #[arg(long)]
+    hold_runtime: bool,
+    /// Prints what would be done, and does nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Takes back what `boot enable` wrote, and nothing else.
+#[derive(Args)]
+struct DisableArguments {
+    #[command(flatten)]
+    node: NodeArguments,
+    /// Prints what would be done, and does nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    outcome: Outcome,
+    steps: Vec<BootStep>,
+    findings: Vec<Finding>,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcome {
+    Enabled,
+    Disabled,
+    /// The steps were printed.
+    Planned,
+    Refused,
+}
+
+/// Steps that were done or planned, with what is worth knowing; or why none were.
+type Attempt = Result<(Vec<BootStep>, Vec<Finding>), Vec<Finding>>;
+
+/// Runs the verb.
+pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
+    let (done, dry_run, attempt) = match &arguments.action {
+        Action::Enable(arguments) => (Outcome::Enabled, arguments.dry_run, enable(arguments)?),
+        Action::Disable(arguments) => (Outcome::Disabled, arguments.dry_run, answer(disable(arguments))?),
+    };
+    let (report, exit) = match attempt {
+        Ok((steps, findings)) => {
+            let outcome = if dry_run { Outcome::Planned } else { done };
+            (Report { outcome, steps, findings }, Exit::Yes)
+        }
+        Err(findings) => (Report { outcome: Outcome::Refused, steps: Vec::new(), findings }, Exit::No),
+    };
+    terminal.answer(&report)?;
+    Ok(exit)
+}
+
+/// A refusal is an answer; everything else is a failure.
+fn answer(result: Result<(Vec<BootStep>, Vec<Finding>), NodeError>) -> Result<Attempt, Failure> {
+    match result {
+        Ok(done) => Ok(Ok(done)),
+        Err(error) => Ok(Err(error.into_findings()?)),
+    }
+}
+
+fn enable(arguments: &EnableArguments) -> Result<Attempt, Failure> {
+    let asked = PolicyArguments { policy: None, key: None, policy_sha256: arguments.policy_sha256.clone() };
+    let policy = match asked.load(Some(&|| arguments.node.kept_policy()))? {
+        Ok(policy) if policy.is_standalone() => policy,
+        Ok(_) => {
+            let message = "the node's policy reads key files, which a digest in the unit would not cover";
+            let hint = "install again: that leaves a policy with its keys in it";
+            return Ok(Err(vec![Finding::refusal(Code::PolicyDigest, message).hint(hint)]));
+        }
+        Err(finding) if finding.code == Code::NotInstalled => return Ok(Err(vec![not_installed()])),
+        Err(finding) => return Ok(Err(vec![finding])),
+    };
+    let root = arguments.node.open_root()?;
+    answer(enable_on(&root, arguments, &policy))
+}
+
+fn not_installed() -> Finding {
+    let finding = Finding::refusal(Code::NotInstalled, "nothing is installed here that a boot could check");
+    finding.hint("install a bundle first")
+}
+
+fn enable_on(
+    root: &Root,
+    arguments: &EnableArguments,
+    policy: &Policy,
+) -> Result<(Vec<BootStep>, Vec<Finding>), NodeError> {
+    let program = boot::this_program()?;
+    let node = &arguments.node;
+    // What would say no at the next boot already is not enabled.
+    let question = Question {
+        state: &node.state_dir,
+        policy,
+        name: None,
+        bundle: None,
+        platform: &Platform::host(),
+        now: SystemTime::now(),
+        directories: &[],
+        occasion: Occasion::Boot,
+        prober: None,
+        patience: node.patience(),
+    };
+    let report = check(root, &question)?;
+    if !report.is_good() {
+        return Err(NodeError::Refused(report.findings));
+    }
+    let Some(state) = State::open(root, &node.state_dir)? else { return Err(not_installed().into()) };
+    let plan = |state: &crate::node::Reading| -> Result<Vec<BootStep>, NodeError> {
+        let Some(receipt) = state.receipt()? else { return Err(not_installed().into()) };
+        if report.installed.as_ref().is_none_or(|installed| installed.index != receipt.index) {
+            let finding = Finding::refusal(Code::OtherBundle, "another bundle was installed meanwhile");
+            return Err(finding.hint("run it again").into());
+        }
+        let wanted = Wanted {
+            program: &program,
+            tool: &arguments.tool,
+            state: &node.state_dir,
+            policy: (&node.policy_path(), policy.digest()),
+            receipt: &receipt,
+            on_failure: if arguments.hold_runtime { OnFailure::Hold } else { OnFailure::Start },
+        };
+        boot::enable(root, &wanted)
+    };
+    if arguments.dry_run {
+        return Ok((plan(&state.read(node.patience())?)?, report.findings));
+    }
+    let writing = state.write(node.patience())?;
+    let steps = plan(&writing)?;
+    boot::carry_out(root, &steps)?;
+    Ok((steps, report.findings))
+}
+
+fn disable(arguments: &DisableArguments) -> Result<(Vec<BootStep>, Vec<Finding>), NodeError> {
+    let root = arguments.node.root()?;
+    let state = State::open(&root, &arguments.node.state_dir)?;
+    if arguments.dry_run {
+        return Ok((boot::disable(&root)?, Vec::new()));
+    }
+    let _writing = state.map(|state| state.write(arguments.node.patience())).transpose()?;
+    let steps = boot::disable(&root)?;
+    boot::carry_out(&root, &steps)?;
+    Ok((steps, Vec::new()))
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for step in &self.steps {
+            writeln!(f, "  {step}")?;
+        }
+        report::findings(f, &self.findings)?;
+        f.write_str(match (self.outcome, self.steps.is_empty()) {
+            (Outcome::Enabled, false) => {
+                "enabled; systemd reads it at the next boot, or now: systemctl daemon-reload\n"
+            }
+            (Outcome::Enabled, true) => "enabled; there was nothing to do\n",
+            (Outcome::Disabled, false) => {
+                "disabled; systemd forgets it at the next boot, or now: systemctl daemon-reload\n"
+            }
+            (Outcome::Disabled, true) => "disabled; there was nothing to do\n",
+            (Outcome::Planned, _) => "planned; nothing was done\n",
+            (Outcome::Refused, _) => "refused; nothing was changed\n",
+        })
+    }
+}

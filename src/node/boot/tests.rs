@@ -1,0 +1,261 @@
+//! Nodes in temporary directories that are enabled, changed by hand, and disabled.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+
+use super::*;
+use crate::node::receipt::{InstalledDirectory, Schema, Standing};
+
+const TOOL: &str = "/usr/local/libexec/cnister";
+const UNIT_FILE: &str = "etc/systemd/system/cnister-verify.service";
+const WANTS: &str = "etc/systemd/system/multi-user.target.wants";
+
+struct Node {
+    folder: tempfile::TempDir,
+    root: Root,
+    receipt: Receipt,
+}
+
+impl Node {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("etc/systemd/system")).unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        let receipt = Receipt {
+            schema_version: Schema,
+            generation: 1,
+            index: Digest::of(b"index"),
+            platform: "linux/amd64".parse().unwrap(),
+            bundle: "test".parse().unwrap(),
+            version: semver::Version::new(1, 2, 3),
+            repository: None,
+            policy: Digest::of(b"policy"),
+            strength: Standing::Proven,
+            evidence: Digest::of(b"evidence"),
+            directories: BTreeMap::from([(HostPath::default_bin_directory(), InstalledDirectory::default())]),
+        };
+        Self { folder, root, receipt }
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path.trim_start_matches('/'))
+    }
+
+    fn plan(&self, program: &[u8], tool: &str, on_failure: OnFailure) -> Result<Vec<BootStep>, NodeError> {
+        let (tool, policy) = (host_path(tool), host_path("/etc/cnister/policy.yaml"));
+        let state = HostPath::default_state_directory();
+        let policy = (&policy, self.receipt.policy);
+        let receipt = &self.receipt;
+        enable(&self.root, &Wanted { program, tool: &tool, state: &state, policy, receipt, on_failure })
+    }
+
+    /// Enables it and returns what was done.
+    fn enabled(&self, program: &[u8], tool: &str, on_failure: OnFailure) -> Vec<String> {
+        let steps = self.plan(program, tool, on_failure).unwrap();
+        carry_out(&self.root, &steps).unwrap();
+        assert_eq!(self.plan(program, tool, on_failure).unwrap(), [], "again there is nothing to do");
+        steps.iter().map(ToString::to_string).collect()
+    }
+
+    /// Disables it and returns what was done.
+    fn disabled(&self) -> Vec<String> {
+        let steps = disable(&self.root).unwrap();
+        carry_out(&self.root, &steps).unwrap();
+        assert_eq!(disable(&self.root).unwrap(), [], "again there is nothing to do");
+        steps.iter().map(ToString::to_string).collect()
+    }
+
+    /// Every file and link below the root.
+    fn files(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut pending = vec![self.folder.path().to_owned()];
+        while let Some(folder) = pending.pop() {
+            for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+                let path = entry.path();
+                if path.is_dir() && !path.is_symlink() {
+                    pending.push(path);
+                } else {
+                    found.push(path.strip_prefix(self.folder.path()).unwrap().to_str().unwrap().to_owned());
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+}
+
+fn refused(result: Result<Vec<BootStep>, NodeError>) -> (Code, String) {
+    let findings = result.expect_err("it is accepted").into_findings().unwrap();
+    (findings[0].code, findings[0].message.clone())
+}
+
+#[test]
+fn what_was_enabled_is_disabled_without_a_trace() {
+    let node = Node::new();
+    let done = node.enabled(b"program", TOOL, OnFailure::Start);
+    let unit = format!("/{UNIT_FILE}");
+    assert_eq!(done[0], format!("write    {TOOL} (7 bytes)"));
+    assert!(done[1].starts_with(&format!("write    {unit} (")), "{done:?}");
+    assert_eq!(done[2..], [format!("link     /{WANTS}/{UNIT}")]);
+    assert_eq!(fs::read(node.at(TOOL)).unwrap(), b"program");
+    let mode = |path: &str| fs::metadata(node.at(path)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(TOOL), mode(UNIT_FILE)), (0o755, 0o644));
+    // The link leads to the unit, and stays in the root.
+    let linked = fs::read_to_string(node.at(WANTS).join(UNIT)).unwrap();
+    assert!(linked.contains(&format!("\nExecStart={TOOL} check --at-boot ")), "{linked}");
+    assert_eq!(
+        node.disabled(),
+        [format!("remove   /{WANTS}/{UNIT}"), format!("remove   {TOOL}"), format!("remove   {unit}")]
+    );
+    assert_eq!(node.files(), [""; 0]);
+    assert!(!node.at(WANTS).exists(), "the directory of links went with its last one");
+}
+
+#[test]
+fn what_changed_is_replaced() {
+    let node = Node::new();
+    node.enabled(b"program", TOOL, OnFailure::Start);
+    // A new program, and a unit that records it.
+    let done = node.enabled(b"newer program", TOOL, OnFailure::Start);
+    assert_eq!(done.len(), 2, "{done:?}");
+    // Held, and no longer.
+    let done = node.enabled(b"newer program", TOOL, OnFailure::Hold);
+    assert_eq!(done.iter().filter(|step| step.starts_with("link ")).count(), RUNTIMES.len());
+    assert!(node.at("etc/systemd/system/kubelet.service.requires").join(UNIT).exists());
+    fs::create_dir_all(node.at("etc/systemd/system/kubelet.service.requires/other.service")).unwrap();
+    let done = node.enabled(b"newer program", TOOL, OnFailure::Start);
+    assert_eq!(done.iter().filter(|step| step.starts_with("remove ")).count(), RUNTIMES.len());
+    assert!(node.at("etc/systemd/system/kubelet.service.requires/other.service").exists(), "somebody else's stays");
+    assert!(!node.at("etc/systemd/system/containerd.service.requires").exists());
+    // At another place.
+    let done = node.enabled(b"newer program", "/opt/cnister/bin/cnister", OnFailure::Start);
+    assert_eq!(done.last(), Some(&format!("remove   {TOOL}")));
+    // Another policy is another unit.
+    let mut node = node;
+    node.receipt.policy = Digest::of(b"another policy");
+    assert_eq!(node.enabled(b"newer program", "/opt/cnister/bin/cnister", OnFailure::Start).len(), 1);
+}
+
+#[test]
+fn an_interruption_between_any_two_steps_is_finished_by_the_next_run() {
+    let all = Node::new().plan(b"program", TOOL, OnFailure::Hold).unwrap().len();
+    for done in 0..=all {
+        let node = Node::new();
+        let steps = node.plan(b"program", TOOL, OnFailure::Hold).unwrap();
+        carry_out(&node.root, &steps[..done]).unwrap();
+        assert_eq!(node.enabled(b"program", TOOL, OnFailure::Hold).len(), all - done);
+        let steps = disable(&node.root).unwrap();
+        assert_eq!(steps.len(), all);
+        carry_out(&node.root, &steps[..done]).unwrap();
+        assert_eq!(node.disabled().len(), all - done);
+        assert_eq!(node.files(), [""; 0]);
+    }
+}
+
+/// What is changed, how, and what the refusal names.
+type Change<'a> = (&'a str, &'a dyn Fn(&Node), &'a str);
+
+#[test]
+fn what_somebody_changed_is_left_alone() {
+    let changes: &[Change<'_>] = &[
+        ("the unit", &|node| fs::write(node.at(UNIT_FILE), "[Service]\n").unwrap(), UNIT_FILE),
+        (
+            "a line of the unit",
+            &|node| {
+                let text = fs::read_to_string(node.at(UNIT_FILE)).unwrap();
+                fs::write(node.at(UNIT_FILE), text.replace("--at-boot", "--help")).unwrap();
+            },
+            UNIT_FILE,
+        ),
+        (
+            "a unit that is masked",
+            &|node| {
+                fs::remove_file(node.at(UNIT_FILE)).unwrap();
+                symlink("/dev/null", node.at(UNIT_FILE)).unwrap();
+            },
+            UNIT_FILE,
+        ),
+        (
+            "the link",
+            &|node| {
+                fs::remove_file(node.at(WANTS).join(UNIT)).unwrap();
+                symlink("../other.service", node.at(WANTS).join(UNIT)).unwrap();
+            },
+            WANTS,
+        ),
+        (
+            "a file for a link",
+            &|node| {
+                fs::remove_file(node.at(WANTS).join(UNIT)).unwrap();
+                fs::write(node.at(WANTS).join(UNIT), "").unwrap();
+            },
+            WANTS,
+        ),
+    ];
+    for (what, change, named) in changes {
+        let node = Node::new();
+        node.enabled(b"program", TOOL, OnFailure::Start);
+        change(&node);
+        let before = node.files();
+        for result in [disable(&node.root), node.plan(b"program", TOOL, OnFailure::Start)] {
+            let (code, message) = refused(result);
+            assert!(code == Code::BootAltered && message.contains(named), "{what}: {code} {message}");
+        }
+        assert_eq!(node.files(), before, "{what}");
+    }
+    // The program: it is not taken back, and not replaced.
+    let node = Node::new();
+    node.enabled(b"program", TOOL, OnFailure::Start);
+    fs::write(node.at(TOOL), "another").unwrap();
+    assert_eq!(refused(disable(&node.root)), (Code::BootAltered, format!("`{TOOL}` is not what `boot enable` wrote")));
+    let replaced = node.plan(b"program", TOOL, OnFailure::Start);
+    assert_eq!(refused(replaced), (Code::ToolPlace, format!("`{TOOL}` is another program")));
+    // Its twin that `systemctl enable` would leave is ours as well.
+    fs::write(node.at(TOOL), "program").unwrap();
+    fs::remove_file(node.at(WANTS).join(UNIT)).unwrap();
+    symlink(format!("/{UNIT_FILE}"), node.at(WANTS).join(UNIT)).unwrap();
+    assert_eq!(node.plan(b"program", TOOL, OnFailure::Start).unwrap(), []);
+    assert_eq!(node.disabled().len(), 3);
+}
+
+#[test]
+fn a_place_where_the_program_cannot_be_is_refused() {
+    let node = Node::new();
+    let bin = HostPath::default_bin_directory();
+    fs::create_dir_all(node.at("/usr/local/libexec/directory")).unwrap();
+    symlink("/proc/self/mem", node.at("/usr/local/libexec/link")).unwrap();
+    fs::write(node.at("/usr/local/libexec/taken"), "other").unwrap();
+    for (tool, expected) in [
+        (
+            "/opt/cni/bin/cnister",
+            format!("`/opt/cni/bin/cnister` lies in the plugin directory `{bin}`, where a runtime calls any file"),
+        ),
+        (
+            "/opt/cni/bin/x/cnister",
+            format!("`/opt/cni/bin/x/cnister` lies in the plugin directory `{bin}`, where a runtime calls any file"),
+        ),
+        ("/var/lib/cnister/bin", "`/var/lib/cnister/bin` is no place for a program".to_owned()),
+        ("/cnister", "`/cnister` is no place for a program".to_owned()),
+        ("/usr/local/libexec/directory", "`/usr/local/libexec/directory` is a directory".to_owned()),
+        ("/usr/local/libexec/link", "`/usr/local/libexec/link` is a symbolic link".to_owned()),
+        ("/usr/local/libexec/taken", "`/usr/local/libexec/taken` is another program".to_owned()),
+        ("/home/cnister/bin", "`/home/cnister/bin` lies below `/home`, which the unit does not see".to_owned()),
+    ] {
+        assert_eq!(refused(node.plan(b"program", tool, OnFailure::Start)), (Code::ToolPlace, expected));
+    }
+    assert!(node.plan(b"program", "/opt/cni/cnister", OnFailure::Start).is_ok());
+    // The very bytes, with a mode that does not run.
+    fs::write(node.at("/usr/local/libexec/taken"), "program").unwrap();
+    assert_eq!(node.enabled(b"program", "/usr/local/libexec/taken", OnFailure::Start).len(), 3);
+}
+
+#[test]
+fn a_node_without_systemd_is_told() {
+    let node = Node::new();
+    fs::remove_dir(node.at("etc/systemd/system")).unwrap();
+    let expected = (Code::NoSystemd, "there is no `/etc/systemd/system`".to_owned());
+    assert_eq!(refused(node.plan(b"program", TOOL, OnFailure::Start)), expected);
+    assert_eq!(refused(disable(&node.root)), expected);
+}

@@ -1,0 +1,428 @@
+//! The check at boot, with the static program of a node: the unit under systemd's own tools, its command as it stands
+//! there, and everything that can be wrong when a node starts.
+
+#![cfg(all(feature = "publish", target_os = "linux", target_arch = "x86_64"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and says what it skips"
+)]
+
+#[path = "support/forge.rs"]
+mod forge;
+#[path = "support/plugin.rs"]
+mod plugin;
+#[path = "support/release.rs"]
+mod release;
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use cnister::model::Digest;
+use release::Release;
+use support::{Run, Scene, node_binary, peer, say_skipped, snapshot};
+
+const NAMES: [&str; 3] = ["bridge", "loopback", "macvlan"];
+const TOOL: &str = "root/usr/local/libexec/cnister";
+const UNIT: &str = "root/etc/systemd/system/cnister-verify.service";
+const POLICY: &str = "root/etc/cnister/policy.yaml";
+const ENABLE: &str = "boot enable --root root";
+
+/// A node with a release installed, and the static program of nodes.
+struct Node {
+    scene: Scene,
+    program: PathBuf,
+}
+
+impl Node {
+    fn new() -> Option<Self> {
+        let program = node_binary()?;
+        let scene = Scene::new();
+        let release = Release::new(&scene, "a", "1.0.0", &NAMES, 0);
+        fs::create_dir_all(scene.at("root/etc/systemd/system")).unwrap();
+        scene.must(&release.words_for_staged());
+        Some(Self { scene, program })
+    }
+
+    fn enabled() -> Option<Self> {
+        let node = Self::new()?;
+        node.must(ENABLE);
+        Some(node)
+    }
+
+    /// Runs the static program, which alone can be enabled.
+    fn say(&self, words: &str) -> Run {
+        self.scene.run(self.scene.command(&self.program).args(words.split(' ')))
+    }
+
+    fn must(&self, words: &str) -> Run {
+        let run = self.say(words);
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{words}\n{}", run.stdout);
+        run
+    }
+
+    fn unit(&self) -> String {
+        fs::read_to_string(self.scene.at(UNIT)).unwrap()
+    }
+
+    /// What the unit runs.
+    fn command(&self) -> String {
+        let unit = self.unit();
+        unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap().to_owned()
+    }
+
+    /// Runs words of the unit on the node, as root of its root; `around` is put before.
+    fn boot(&self, around: &[&str], words: &str) -> Run {
+        let mut command = self.scene.command(around.first().unwrap_or(&"chroot"));
+        if !around.is_empty() {
+            command.args(&around[1..]).arg("chroot");
+        }
+        self.scene.run(command.arg("root").args(words.split(' ')).args(["--format", "json"]))
+    }
+}
+
+/// The exit code and the findings that decide or warn.
+fn answer(run: &Run) -> (i32, Vec<String>) {
+    let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{run:?}"));
+    let findings = report["findings"].as_array().unwrap().iter();
+    let text = |finding: &serde_json::Value| {
+        format!("{} {}", finding["severity"].as_str().unwrap(), finding["code"].as_str().unwrap())
+    };
+    (run.code, findings.map(text).collect())
+}
+
+fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        say_skipped("only root may do this");
+    }
+    root
+}
+
+/// A tool of systemd that works here.
+fn systemd(name: &str) -> Option<PathBuf> {
+    let path = peer(name)?;
+    Command::new(&path).arg("--version").output().is_ok_and(|output| output.status.success()).then_some(path)
+}
+
+#[test]
+fn the_unit_is_as_it_was_reviewed() {
+    let Some(node) = Node::enabled() else { return };
+    snapshot("boot-unit.txt", &node.unit());
+    node.must(&format!("{ENABLE} --hold-runtime --tool /opt/cnister/bin/cnister"));
+    snapshot("boot-unit-hold.txt", &node.unit());
+    assert!(!node.scene.at(TOOL).exists() && node.scene.at("root/opt/cnister/bin/cnister").exists());
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_unit() {
+    let (Some(node), Some(analyze)) = (Node::enabled(), systemd("systemd-analyze")) else { return };
+    // The targets of the machine, and services to be ordered before.
+    let units = "root/usr/lib/systemd/system";
+    let targets =
+        ["/usr/lib/systemd/system", "/lib/systemd/system"].into_iter().find(|path| fs::read_dir(path).is_ok());
+    for entry in fs::read_dir(targets.unwrap()).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        if [".target", ".mount", ".slice", ".socket"].iter().any(|kind| name.ends_with(kind)) && entry.path().is_file()
+        {
+            node.scene.write(&format!("{units}/{name}"), fs::read(entry.path()).unwrap());
+        }
+    }
+    for name in ["containerd", "kubelet"] {
+        let text = "[Service]\nExecStart=/usr/local/libexec/cnister\n[Install]\nWantedBy=multi-user.target\n";
+        node.scene.write(&format!("{units}/{name}.service"), text);
+    }
+    let verify = |name: &str| {
+        let mut command = node.scene.command(&analyze);
+        command.args(["verify", "--root"]).arg(node.scene.at("root")).arg("--man=no").arg("--recursive-errors=one");
+        node.scene.run(command.arg(name))
+    };
+    for more in ["", " --hold-runtime"] {
+        node.must(&format!("{ENABLE}{more}"));
+        let run = verify("cnister-verify.service");
+        assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (0, "", ""));
+    }
+    // The twin: what systemd does not know is told.
+    let unit = node.unit();
+    fs::write(node.scene.at(UNIT), unit.replace("ProtectHome=yes", "ProtectHomes=yes")).unwrap();
+    let run = verify("cnister-verify.service");
+    assert!(run.stderr.contains("ProtectHomes"), "{run:?}");
+    fs::write(node.scene.at(UNIT), unit).unwrap();
+
+    // 0 is what cannot do anything, 10 what may do all; the threshold is in tenths.
+    let score = |threshold: &str| {
+        let mut command = node.scene.command(&analyze);
+        command.args(["security", "--offline=true", "--no-pager", "--threshold", threshold]);
+        node.scene.run(command.arg(node.scene.at(UNIT)))
+    };
+    let run = score("8");
+    assert_eq!(run.code, 0, "{}\n{}", run.stdout, run.stderr);
+    assert!(run.stdout.contains("Overall exposure level for cnister-verify.service: "), "{}", run.stdout);
+    eprintln!("{}", run.stdout.lines().last().unwrap_or_default());
+    assert_ne!(score("1").code, 0, "the threshold decides");
+}
+
+#[test]
+fn systemctl_sees_it_enabled_and_disables_it_as_well() {
+    let (Some(node), Some(systemctl)) = (Node::new(), systemd("systemctl")) else { return };
+    let say = |verb: &str| {
+        let mut command = node.scene.command(&systemctl);
+        command.arg("--root").arg(node.scene.at("root")).args([verb, "cnister-verify.service"]);
+        node.scene.run(&mut command)
+    };
+    let before = node.scene.tree("root");
+    for more in ["", " --hold-runtime"] {
+        node.must(&format!("{ENABLE}{more}"));
+        assert_eq!(say("is-enabled").stdout, "enabled\n");
+        let links = |node: &Node| -> BTreeSet<String> {
+            let tree = node.scene.tree("root/etc/systemd/system");
+            tree.into_keys().filter(|name| name.contains('/')).collect()
+        };
+        // What it makes from the section [Install] are the same links.
+        let ours = links(&node);
+        assert_eq!(say("disable").code, 0);
+        assert_eq!(say("is-enabled").stdout, "disabled\n");
+        assert_eq!(links(&node).len(), 0);
+        assert_eq!(say("enable").code, 0);
+        assert_eq!(links(&node), ours);
+        assert_eq!(node.must(&format!("{ENABLE}{more}")).stdout, "enabled; there was nothing to do\n");
+        assert_eq!(node.must("boot disable --root root").code, 0);
+        let after = node.scene.tree("root");
+        let left: Vec<_> = after.keys().filter(|name| !before.contains_key(*name)).collect();
+        assert_eq!(left, ["usr", "usr/local", "usr/local/libexec"]);
+    }
+}
+
+#[test]
+fn the_command_of_the_unit_says_yes_and_needs_nothing() {
+    let Some(node) = Node::enabled() else { return };
+    if !is_root() {
+        return;
+    }
+    let yes = (0, Vec::new());
+    let command = node.command();
+    assert_eq!(answer(&node.boot(&[], &command)), yes);
+    let before = node.scene.tree("root");
+    for around in [
+        &["unshare", "--net"][..],
+        &["setpriv", "--inh-caps=-all", "--bounding-set=-all,+sys_chroot"],
+        &[
+            "unshare",
+            "--mount",
+            "sh",
+            "-ec",
+            "mount --bind root root; mount -o remount,ro,bind root; exec \"$@\"",
+            "sh",
+        ],
+    ] {
+        assert_eq!(answer(&node.boot(around, &command)), yes, "{around:?}");
+    }
+    assert_eq!(node.scene.tree("root"), before);
+}
+
+#[test]
+fn what_a_boot_says_no_to_and_what_it_only_warns_of() {
+    let Some(node) = Node::enabled() else { return };
+    if !is_root() {
+        return;
+    }
+    let command = node.command();
+    let pinned = fs::read_to_string(node.scene.at(POLICY)).unwrap();
+    let index = support::digest_of(&node.scene.must("install --key cosign.pub --root root oci:layout-a"));
+    let no = |code: &str| (1, vec![format!("refusal {code}")]);
+    let with_policy = |text: &str| {
+        fs::write(node.scene.at(POLICY), text).unwrap();
+        command.replace(&Digest::of(pinned.as_bytes()).hex(), &Digest::of(text.as_bytes()).hex())
+    };
+
+    // The policy is not the one of the unit.
+    let denied = format!("{pinned}deny: [\"{index}\"]\n");
+    with_policy(&denied);
+    assert_eq!(answer(&node.boot(&[], &command)), no("policy-digest"));
+    // The owner denied the bundle, and pinned that.
+    let expected = (1, ["no-longer-trusted", "denied-by-rule"].map(|code| format!("refusal {code}")).to_vec());
+    assert_eq!(answer(&node.boot(&[], &with_policy(&denied))), expected);
+    // The owner retired the key: the node was away meanwhile, and works.
+    node.scene.must("keygen --output-key-prefix other");
+    let other = fs::read_to_string(node.scene.at("other.pub")).unwrap();
+    let known = fs::read_to_string(node.scene.at("cosign.pub")).unwrap();
+    let line = |key: &str, n: usize| key.lines().nth(n).unwrap().to_owned();
+    let retired = pinned.replace(&line(&known, 1), &line(&other, 1)).replace(&line(&known, 2), &line(&other, 2));
+    assert_ne!(retired, pinned);
+    let expected = (0, ["no-longer-trusted", "signer-not-allowed"].map(|code| format!("warning {code}")).to_vec());
+    assert_eq!(answer(&node.boot(&[], &with_policy(&retired))), expected);
+    // And enabling again pins it, and says the same.
+    let enabled = node.must(ENABLE).stdout;
+    assert!(enabled.contains("\nwarning: no-longer-trusted: "), "{enabled}");
+    assert_eq!(answer(&node.boot(&[], &node.command())), expected);
+    let command = with_policy(&pinned);
+    assert_eq!(answer(&node.boot(&[], &command)), (0, Vec::new()));
+
+    // Another bundle than the one of the unit.
+    let other = command.replace("--expect-bundle test", "--expect-bundle other");
+    assert_eq!(answer(&node.boot(&[], &other)), no("other-bundle"));
+    // A plugin was altered, or is gone.
+    let bridge = node.scene.at("root/opt/cni/bin/bridge");
+    let bytes = fs::read(&bridge).unwrap();
+    fs::write(&bridge, "altered").unwrap();
+    assert_eq!(answer(&node.boot(&[], &command)), (0, Vec::new()), "and comes back");
+    assert_eq!(fs::read(&bridge).unwrap(), bytes);
+    fs::remove_file(&bridge).unwrap();
+    assert_eq!(answer(&node.boot(&[], &command)), (0, Vec::new()));
+    assert_eq!(fs::read(&bridge).unwrap(), bytes);
+    // Without copies to bring it back.
+    fs::remove_dir_all(node.scene.at("root/var/lib/cnister/store")).unwrap();
+    fs::write(&bridge, "altered").unwrap();
+    let without = |code: &str| (1, vec![format!("refusal {code}"), "refusal no-copy".to_owned()]);
+    assert_eq!(answer(&node.boot(&[], &command)), without("digest-drift"));
+    fs::remove_file(&bridge).unwrap();
+    assert_eq!(answer(&node.boot(&[], &command)), without("plugin-missing"));
+    node.scene.write("root/opt/cni/bin/bridge", bytes);
+    drop(Command::new("chmod").arg("755").arg(&bridge).status());
+    assert_eq!(answer(&node.boot(&[], &command)), (0, Vec::new()));
+    // A directory that the unit names is none that was installed to.
+    let more = format!("{command} --bin-dir /usr/lib/cni");
+    assert_eq!(answer(&node.boot(&[], &more)), no("not-installed"));
+    // There is no receipt.
+    fs::remove_file(node.scene.at("root/var/lib/cnister/receipt.json")).unwrap();
+    assert_eq!(answer(&node.boot(&[], &command)), no("not-installed"));
+    fs::remove_dir_all(node.scene.at("root/var/lib/cnister")).unwrap();
+    assert_eq!(answer(&node.boot(&[], &command)), no("not-installed"));
+}
+
+#[test]
+fn enabling_is_refused_with_what_can_be_done() {
+    let Some(node) = Node::new() else { return };
+    let refused = |words: &str, code: &str, hint: &str| {
+        let before = node.scene.tree("root");
+        let run = node.say(words);
+        assert_eq!((run.code, run.stderr.as_str()), (1, ""), "{words}: {}", run.stdout);
+        let starts = run.stdout.starts_with(&format!("no: {code}: "));
+        assert!(
+            starts && run.stdout.contains(hint) && run.stdout.ends_with("\nrefused; nothing was changed\n"),
+            "{}",
+            run.stdout
+        );
+        assert_eq!(node.scene.tree("root"), before, "{words}");
+    };
+    let zeros = "0".repeat(64);
+    refused(&format!("{ENABLE} --policy-sha256 {zeros}"), "policy-digest", "");
+    refused(&format!("{ENABLE} --tool /opt/cni/bin/cnister"), "tool-place", "hint: name another place with --tool");
+    // A build that needs libraries.
+    let run = node.scene.say(ENABLE);
+    assert!(run.code == 1 && run.stdout.starts_with("no: tool-not-static: "), "{run:?}");
+    // Planned, and done.
+    let before = node.scene.tree("root");
+    let planned = node.must(&format!("{ENABLE} --dry-run")).stdout;
+    assert_eq!(node.scene.tree("root"), before);
+    let enabled = node.must(ENABLE).stdout;
+    assert_eq!(planned.lines().take(3).collect::<Vec<_>>(), enabled.lines().take(3).collect::<Vec<_>>());
+    assert!(
+        enabled.ends_with("\nenabled; systemd reads it at the next boot, or now: systemctl daemon-reload\n"),
+        "{enabled}"
+    );
+    assert_eq!(node.must(ENABLE).stdout, "enabled; there was nothing to do\n");
+    let pinned = Digest::of(&fs::read(node.scene.at(POLICY)).unwrap()).hex();
+    assert_eq!(node.must(&format!("{ENABLE} --policy-sha256 {pinned}")).stdout, "enabled; there was nothing to do\n");
+    assert!(node.must("boot disable --root root --dry-run").stdout.ends_with("\nplanned; nothing was done\n"));
+    let disabled = node.must("boot disable --root root").stdout;
+    assert_eq!(disabled.matches("\n  remove ").count() + 1, 3, "{disabled}");
+    assert_eq!(node.must("boot disable --root root").stdout, "disabled; there was nothing to do\n");
+    // What would say no at the next boot.
+    node.scene.write("root/opt/cni/bin/bridge", "altered");
+    refused(ENABLE, "digest-drift", "");
+    fs::remove_file(node.scene.at("root/var/lib/cnister/receipt.json")).unwrap();
+    refused(ENABLE, "not-installed", "");
+    fs::remove_file(node.scene.at(POLICY)).unwrap();
+    refused(ENABLE, "not-installed", "hint: install a bundle first");
+    fs::remove_dir_all(node.scene.at("root/etc/systemd")).unwrap();
+    let run = node.say("boot disable --root root");
+    assert!(run.code == 1 && run.stdout.starts_with("no: no-systemd: "), "{run:?}");
+}
+
+#[test]
+fn a_read_only_usr_is_told_with_another_place() {
+    let (Some(node), Some(unshare)) = (Node::new(), peer("unshare")) else { return };
+    if !is_root() {
+        return;
+    }
+    fs::create_dir_all(node.scene.at("root/usr/local/libexec")).unwrap();
+    fs::create_dir_all(node.scene.at("root/opt/noexec")).unwrap();
+    let script = "mount --bind root/usr root/usr; mount -o remount,ro,bind root/usr; \
+                  mount -t tmpfs -o noexec none root/opt/noexec; exec \"$@\"";
+    let say = |words: &str| {
+        let mut command = node.scene.command(&unshare);
+        command.args(["--mount", "sh", "-ec", script, "sh"]).arg(&node.program);
+        node.scene.run(command.args(words.split(' ')))
+    };
+    let run = say(ENABLE);
+    let expected = "no: tool-place: `/usr/local/libexec/cnister` lies on a file system that is mounted read-only\n  \
+                    hint: name another place with --tool, /opt/cnister/bin/cnister for example\n\
+                    refused; nothing was changed\n";
+    assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (1, expected, ""));
+    let run = say(&format!("{ENABLE} --tool /opt/noexec/cnister"));
+    assert!(run.code == 1 && run.stdout.contains("where nothing can be executed (noexec)"), "{run:?}");
+    assert_eq!(say(&format!("{ENABLE} --tool /opt/cnister/bin/cnister")).code, 0);
+}
+
+/// The system calls of a set and of the sets in it.
+fn calls_of(analyze: &PathBuf, set: &str, found: &mut BTreeSet<String>) {
+    let output = Command::new(analyze).args(["syscall-filter", "--no-pager", set]).output().unwrap();
+    for name in String::from_utf8(output.stdout).unwrap().lines().skip(1).map(str::trim) {
+        if name.starts_with('@') {
+            calls_of(analyze, name, found);
+        } else if !name.starts_with('#') {
+            found.insert(name.to_owned());
+        }
+    }
+}
+
+#[test]
+fn the_check_makes_no_system_call_that_the_unit_refuses() {
+    let (Some(node), Some(analyze), Some(strace)) = (Node::enabled(), systemd("systemd-analyze"), peer("strace"))
+    else {
+        return;
+    };
+    if !is_root() {
+        return;
+    }
+    let mut allowed = BTreeSet::new();
+    for line in node.unit().lines().filter_map(|line| line.strip_prefix("SystemCallFilter=").map(str::to_owned)) {
+        let (refuse, words) = line.strip_prefix('~').map_or((false, line.as_str()), |words| (true, words));
+        for word in words.split(' ') {
+            let mut calls = BTreeSet::new();
+            match word.starts_with('@') {
+                true => calls_of(&analyze, word, &mut calls),
+                false => drop(calls.insert(word.to_owned())),
+            }
+            match refuse {
+                true => allowed.retain(|call| !calls.contains(call)),
+                false => allowed.extend(calls),
+            }
+        }
+    }
+    assert!(allowed.contains("openat") && !allowed.contains("socket") && !allowed.contains("chown"), "{allowed:?}");
+    let command = node.command();
+    // Altered, so that everything is looked at, and repaired.
+    node.scene.write("root/opt/cni/bin/bridge", "altered");
+    let run = node.boot(&["strace", "-f", "-qq", "-o", "trace"], &command);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_ne!(fs::read(node.scene.at("root/opt/cni/bin/bridge")).unwrap(), b"altered");
+    drop(strace);
+    let trace = fs::read_to_string(node.scene.at("trace")).unwrap();
+    // What follows the program's start; before it, the trace is of chroot.
+    let ours = trace.rsplit_once("execve(\"/usr/local/libexec/cnister\"").unwrap().1;
+    let names = ours.lines().skip(1).filter_map(|line| line.split_once(' ')?.1.trim_start().split_once('('));
+    let made: BTreeSet<_> = names
+        .map(|(name, _)| name)
+        .filter(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
+        .collect();
+    assert!(made.len() > 10, "{made:?}");
+    let refused: Vec<_> = made.iter().filter(|name| !allowed.contains(**name)).collect();
+    assert_eq!(refused, [""; 0].iter().collect::<Vec<_>>(), "of {made:?}");
+}
