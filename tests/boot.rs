@@ -426,3 +426,38 @@ fn the_check_makes_no_system_call_that_the_unit_refuses() {
     let refused: Vec<_> = made.iter().filter(|name| !allowed.contains(**name)).collect();
     assert_eq!(refused, [""; 0].iter().collect::<Vec<_>>(), "of {made:?}");
 }
+
+#[test]
+fn the_job_of_the_documentation_enables_it_with_the_mounts_that_it_has() {
+    let (Some(node), Some(unshare)) = (Node::new(), peer("unshare")) else { return };
+    if !is_root() {
+        return;
+    }
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/boot.md")).unwrap();
+    let between = |start: &str, end: &str| page.split_once(start).unwrap().1.split_once(end).unwrap().0;
+    let pinned = Digest::of(&fs::read(node.scene.at(POLICY)).unwrap()).hex();
+    let arguments = between("args: [", "]").replace("HEX", &pinned);
+    // Nothing is in the container but the program and these mounts.
+    let mut script = String::from("mkdir -p box; mount -t tmpfs none box\n");
+    let mut mounts = 0;
+    for line in page.lines().filter(|line| line.contains("mountPath: ")) {
+        let inside = line.split_once("mountPath: ").unwrap().1.split([',', '}']).next().unwrap();
+        let outside = format!("root{}", inside.strip_prefix("/host").unwrap());
+        let read_only = if line.contains("readOnly: true") {
+            format!("mount -o remount,ro,bind box{inside}\n")
+        } else {
+            String::new()
+        };
+        script += &format!("mkdir -p {outside} box{inside}; mount --bind {outside} box{inside}\n{read_only}");
+        mounts += 1;
+    }
+    assert_eq!(mounts, 5);
+    script += "mkdir -p box/bin box/proc; cp \"$1\" box/bin/cnister; mount -t proc proc box/proc\n\
+               mount -o remount,ro box; shift; exec setpriv --inh-caps=-all --bounding-set=-all,+sys_chroot \
+               chroot box /bin/cnister \"$@\"\n";
+    let mut command = node.scene.command(unshare);
+    command.args(["--mount", "--pid", "--fork", "sh", "-ec", &script, "sh"]).arg(&node.program);
+    let run = node.scene.run(command.args(arguments.split(", ")));
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{}", run.stdout);
+    assert_eq!(answer(&node.boot(&[], &node.command())), (0, Vec::new()));
+}
