@@ -461,3 +461,62 @@ fn the_job_of_the_documentation_enables_it_with_the_mounts_that_it_has() {
     assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{}", run.stdout);
     assert_eq!(answer(&node.boot(&[], &node.command())), (0, Vec::new()));
 }
+
+/// Boots the machine's systemd on the node; what it says of the unit afterwards, and whether the kubelet was started.
+fn boot_with_systemd(node: &Node) -> (String, bool) {
+    let units = "root/etc/systemd/system";
+    let unit = |name: &str, text: &str| drop(node.scene.write(&format!("{units}/{name}"), text));
+    unit("kubelet.service", "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo started >/out/kubelet'\n");
+    unit("cnister-verify.service.d/out.conf", "[Service]\nStandardOutput=file:/out/answer\n");
+    unit("test.target", "[Unit]\nWants=cnister-verify.service kubelet.service done.service\n");
+    unit(
+        "done.service",
+        "[Unit]\nAfter=cnister-verify.service kubelet.service\n[Service]\nType=oneshot\nExecStart=/bin/sh -c 'systemctl show \
+         cnister-verify.service -p ActiveState -p Result -p ExecMainStatus >/out/state'\n\
+         ExecStartPost=/bin/systemctl --no-block exit 0\n",
+    );
+    drop(fs::remove_dir_all(node.scene.at("out")));
+    fs::create_dir(node.scene.at("out")).unwrap();
+    let mut command = node.scene.command("timeout");
+    command.args(["--kill-after=5", "60", "bash", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/boot/systemd.sh")]);
+    let run = node.scene.run(command.arg(node.scene.at("root")).arg(node.scene.at("out")));
+    let state = fs::read_to_string(node.scene.at("out/state")).unwrap_or_else(|_| panic!("{run:?}"));
+    let answer = fs::read_to_string(node.scene.at("out/answer")).unwrap();
+    assert!(answer.contains("test 1.0.0, rule `key`") && !answer.contains("not-confined"), "{answer}");
+    let mut state: Vec<_> = state.lines().collect();
+    state.sort_unstable();
+    (state.join(" "), node.scene.at("out/kubelet").exists())
+}
+
+#[test]
+fn a_node_boots_with_the_unit_in_its_sandbox() {
+    let (Some(node), Some(_)) = (Node::new(), peer("unshare")) else { return };
+    let namespaces = Command::new("unshare").args(["--mount", "--pid", "--fork", "--cgroup", "true"]).status();
+    let groups = PathBuf::from("/sys/fs/cgroup/systemd/cgroup.procs").exists();
+    if !is_root() || !groups || !namespaces.is_ok_and(|status| status.success()) {
+        return say_skipped(
+            "systemd cannot be started here: it needs namespaces and its own hierarchy of control groups",
+        );
+    }
+    let (bridge, enable) =
+        (node.scene.at("root/opt/cni/bin/bridge"), format!("{ENABLE} --tool /opt/cnister/bin/cnister"));
+    let good = fs::read(&bridge).unwrap();
+    let yes = "ActiveState=active ExecMainStatus=0 Result=success".to_owned();
+    let no = "ActiveState=failed ExecMainStatus=1 Result=exit-code".to_owned();
+    let store = node.scene.at("root/var/lib/cnister/store");
+    let copies = node.scene.at("copies");
+    for (more, starts) in [("", true), (" --hold-runtime", false)] {
+        node.must(&format!("{enable}{more}"));
+        fs::write(&bridge, &good).unwrap();
+        assert_eq!(boot_with_systemd(&node), (yes.clone(), true), "{more}");
+        fs::write(&bridge, "altered").unwrap();
+        assert_eq!(boot_with_systemd(&node), (yes.clone(), true), "repaired{more}");
+        assert_eq!(fs::read(&bridge).unwrap(), good);
+        // Without copies nothing can be brought back.
+        fs::rename(&store, &copies).unwrap();
+        fs::write(&bridge, "altered").unwrap();
+        assert_eq!(boot_with_systemd(&node), (no.clone(), starts), "{more}");
+        fs::rename(&copies, &store).unwrap();
+        fs::write(&bridge, &good).unwrap();
+    }
+}
