@@ -520,3 +520,22 @@ fn a_node_boots_with_the_unit_in_its_sandbox() {
         fs::write(&bridge, &good).unwrap();
     }
 }
+
+#[test]
+fn another_policy_than_the_pinned_one_is_told_where_it_is_installed() {
+    let Some(node) = Node::enabled() else { return };
+    let words = "install --root root --from staged-a --evidence evidence-a.json";
+    let told = |run: &Run| run.stdout.contains("\nwarning: boot-outdated: ");
+    assert!(!told(&node.must(&format!("{words} --key cosign.pub"))));
+    let policy = fs::read_to_string(node.scene.at(POLICY)).unwrap();
+    node.scene.write("next.yaml", format!("{policy}# The next one.\n"));
+    let run = node.must(&format!("{words} --policy next.yaml"));
+    assert!(told(&run) && run.stdout.contains("hint: run `cnister boot enable` again"), "{}", run.stdout);
+    assert!(told(&node.must("check --root root --no-probe")));
+    assert!(!told(&node.must(ENABLE)));
+    assert!(!told(&node.must("check --root root --no-probe")));
+    let run = node.must("uninstall --root root");
+    assert!(told(&run) && run.stdout.contains("hint: run `cnister boot disable`"), "{}", run.stdout);
+    node.must("boot disable --root root");
+    assert!(!told(&node.must("uninstall --root root")));
+}

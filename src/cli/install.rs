@@ -20,7 +20,7 @@ use super::verify::unproven;
 use crate::model::{Code, Digest, Finding, Location, Platform, PluginName, Reference, visible};
 use crate::node::{
     ForeignRule, KeptPolicy, Layer, Leftovers, MAX_GENERATIONS, NodeError, Observed, Occasion, Payload, Plan, Present,
-    Question, Reach, Reading, Record, Records, Refusal, RolledBack, Root, State, Step, Wishes, apply, check,
+    Question, Reach, Reading, Record, Records, Refusal, RolledBack, Root, State, Step, Wishes, apply, boot, check,
     check_apart, observe, plan, preflight, surroundings,
 };
 use crate::trust::{self, Bundle, Policy, Proof, Strength, Verified};
@@ -217,12 +217,14 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
         repository: name.as_ref(),
     };
     let mut go_on = |_: &_| ControlFlow::Continue(());
-    apply(&root, &writing, &considered.plan, payload.as_mut(), &record, &mut go_on).map_err(answer)?;
+    let receipt = apply(&root, &writing, &considered.plan, payload.as_mut(), &record, &mut go_on).map_err(answer)?;
     if considered.is_another_release {
         // Something else was wanted and is there: what its owner went back from is history.
         writing.remove_rolled_back().map_err(answer)?;
     }
-    Ok(considered.report(Outcome::Installed, &request))
+    let mut report = considered.report(Outcome::Installed, &request);
+    report.findings.extend(boot::outdated(&root, &receipt));
+    Ok(report)
 }
 
 /// What is asked of a node.

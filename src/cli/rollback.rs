@@ -11,7 +11,7 @@ use super::policy::PolicyArguments;
 use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{BundleName, Digest, Finding, Platform};
-use crate::node::{Back, Leftovers, MAX_GENERATIONS, Receipt, Restored, Run, Step, roll_back};
+use crate::node::{Back, Leftovers, MAX_GENERATIONS, Receipt, Restored, Run, Step, boot, roll_back};
 
 /// Goes back to the generation before, without a network.
 ///
@@ -110,6 +110,7 @@ fn attempt(arguments: &Arguments) -> Result<Result<Restored, Vec<Finding>>, Fail
     let run = if arguments.dry_run { Run::Plan } else { Run::Apply };
     match roll_back(&root, &question, &back, run, &mut |_| ControlFlow::Continue(())) {
         Ok(mut restored) => {
+            restored.notes.extend(boot::outdated(&root, &restored.after));
             restored.notes.extend(unconfined);
             Ok(Ok(restored))
         }

@@ -10,7 +10,7 @@ use super::node::NodeArguments;
 use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::Finding;
-use crate::node::{Force, HostPath, NodeError, Reach, Root, State, Step, Uninstallation, observe, uninstall};
+use crate::node::{Force, HostPath, NodeError, Reach, Root, State, Step, Uninstallation, boot, observe, uninstall};
 
 /// Takes back everything that was installed.
 ///
@@ -57,6 +57,9 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         Ok(report) => report,
         Err(error) => Report { outcome: Outcome::Refused, steps: Vec::new(), findings: error.into_findings()? },
     };
+    if report.outcome != Outcome::Refused {
+        report.findings.extend(boot::left_over(&root));
+    }
     report.findings.extend(unconfined);
     terminal.answer(&report)?;
     Ok(if report.outcome == Outcome::Refused { Exit::No } else { Exit::Yes })

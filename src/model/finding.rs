@@ -207,6 +207,7 @@ codes! {
     ToolNotStatic "tool-not-static" "This program needs libraries, so it cannot be the one that runs at boot."
     ToolPlace "tool-place" "The program or a directory of the check at boot cannot be where it shall: read-only, noexec, taken, or hidden from the unit."
     BootAltered "boot-altered" "The unit of the check at boot, its program or a link to it is not what `boot enable` wrote."
+    BootOutdated "boot-outdated" "The check at boot pins something else than what is installed: the next boot would say no."
     NoSystemd "no-systemd" "The node has no directory for systemd units."
     NotInBundle "not-in-bundle" "A plugin was asked for by name, and the bundle does not have it."
 }

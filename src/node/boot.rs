@@ -3,6 +3,7 @@
 //! What is to be done is data, made before anything is changed. There is no systemd to talk to from a Job, so the links
 //! are made here that `systemctl enable` would make.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 
@@ -160,6 +161,35 @@ pub fn disable(root: &Root) -> Result<Vec<BootStep>, NodeError> {
         steps.push(BootStep::Remove { path: before.unit });
     }
     Ok(steps)
+}
+
+/// Says that the next boot would say no although nothing is altered: the unit pins what was installed when it was
+/// enabled. Nothing, where there is no unit, or one that somebody changed: that one is theirs.
+pub fn outdated(root: &Root, receipt: &Receipt) -> Option<Finding> {
+    let pinned = Enabled::look(root).ok()?.recorded?;
+    let policy = receipt.policy.hex();
+    let directories: BTreeSet<_> = receipt.directories.keys().map(ToString::to_string).collect();
+    let list = |paths: &BTreeSet<String>| paths.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
+    let (what, expected, found) = if pinned.policy != policy {
+        ("another policy", pinned.policy, policy)
+    } else if pinned.bundle != receipt.bundle.as_str() {
+        ("another bundle", pinned.bundle, receipt.bundle.to_string())
+    } else if pinned.directories != directories {
+        ("other directories", list(&pinned.directories), list(&directories))
+    } else {
+        return None;
+    };
+    let message = format!("the check at boot pins {what} than what is installed");
+    Some(
+        Finding::warning(Code::BootOutdated, message).mismatch(expected, found).hint("run `cnister boot enable` again"),
+    )
+}
+
+/// Says that the check at boot is still enabled on a node where nothing is installed any more.
+pub fn left_over(root: &Root) -> Option<Finding> {
+    Enabled::look(root).ok()?.recorded?;
+    let finding = Finding::warning(Code::BootOutdated, "the check at boot is still enabled, and has nothing to check");
+    Some(finding.hint("run `cnister boot disable`"))
 }
 
 /// Does what was planned; the caller holds the lock of the state directory.

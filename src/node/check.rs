@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use super::boot::outdated;
 use super::claim::Claim;
 use super::closure::NeedReport;
 use super::error::NodeError;
@@ -231,6 +232,9 @@ fn look(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> {
     let mut report = examine(root, &memory, &verdict, question.directories, question.occasion, question.prober)?;
     report.interrupted = journal.as_ref().map(|journal| journal.index);
     report.findings.extend(around(root, question, &receipt, verdict.as_ref().ok()));
+    if question.occasion == Occasion::Running {
+        report.findings.extend(outdated(root, &receipt));
+    }
     report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let other = question.bundle.and_then(|expected| other_bundle(expected, &receipt, verdict.as_ref().ok()));
     report.findings.splice(0..0, other);

@@ -3,6 +3,8 @@
 //! The unit is root's, so it may say what has to hold: which policy, which bundle, which directories. The same text
 //! records what was written beside it, and its own digest, so that only what nobody changed is taken back.
 
+use std::collections::BTreeSet;
+
 use super::root::HostPath;
 use crate::model::{BundleName, Digest, Repository};
 
@@ -88,6 +90,12 @@ pub(super) struct Recorded {
     pub(super) tool: HostPath,
     /// Its digest.
     pub(super) digest: Digest,
+    /// What the command pins: the digest of the policy in hexadecimal digits,
+    pub(super) policy: String,
+    /// the bundle,
+    pub(super) bundle: String,
+    /// and the plugin directories.
+    pub(super) directories: BTreeSet<String>,
 }
 
 impl Unit<'_> {
@@ -209,7 +217,18 @@ pub(super) fn recorded(text: &str) -> Option<Recorded> {
         return None;
     }
     let field = |name: &str| above.lines().find_map(|line| line.strip_prefix(name));
-    Some(Recorded { tool: field("Tool=")?.parse().ok()?, digest: Digest::from_hex(field("ToolSHA256=")?).ok()? })
+    let command: Vec<&str> = field("ExecStart=")?.split(' ').collect();
+    let values = |name: &'static str| {
+        let pairs = command.windows(2).filter_map(|pair| <&[&str; 2]>::try_from(pair).ok());
+        pairs.filter(move |[option, _]| *option == name).map(|[_, value]| (*value).to_owned())
+    };
+    Some(Recorded {
+        tool: field("Tool=")?.parse().ok()?,
+        digest: Digest::from_hex(field("ToolSHA256=")?).ok()?,
+        policy: values("--policy-sha256").next()?,
+        bundle: values("--expect-bundle").next()?,
+        directories: values("--bin-dir").collect(),
+    })
 }
 
 /// Whether systemd takes the word as it is: `%`, `$`, quotes and blanks mean something to it (systemd.service(5),
@@ -279,7 +298,14 @@ mod tests {
     #[test]
     fn records_what_was_written_and_sees_every_change() {
         let text = text(TOOL, "/opt/cni/bin", OnFailure::Start).unwrap();
-        assert_eq!(recorded(&text), Some(Recorded { tool: path(TOOL), digest: Digest::of(b"tool") }));
+        let expected = Recorded {
+            tool: path(TOOL),
+            digest: Digest::of(b"tool"),
+            policy: Digest::of(b"policy").hex(),
+            bundle: "test".to_owned(),
+            directories: ["/opt/cni/bin".to_owned()].into(),
+        };
+        assert_eq!(recorded(&text), Some(expected));
         for changed in [
             text.replace("--at-boot", "--no-probe"),
             text.replace("MemoryMax=64M", "MemoryMax=65M"),
