@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::directory::{component, io_error};
-use super::{Directory, DiskError};
+use super::{Directory, DiskError, FileKind};
 
 /// What the names of unfinished files start with; an interrupted run leaves them and the next one removes them.
 const TEMPORARY_PREFIX: &str = ".cnister-";
@@ -177,7 +177,9 @@ impl Directory {
         let mut leftovers = Vec::new();
         for entry in self.entries()? {
             let entry = entry?;
-            if entry.name.as_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
+            // A directory is nobody's temporary file.
+            let is_file = entry.kind != FileKind::Directory;
+            if is_file && entry.name.as_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
                 leftovers.push(entry.name);
             }
         }

@@ -1,7 +1,7 @@
 //! The state directory: reached only through its lock, so that nobody reads a receipt that is being replaced.
 
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::ops::Deref;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::generation::GENERATIONS;
 use super::receipt::{Journal, RECORD_LIMIT, Receipt, Refusal};
 use super::root::{HostPath, Root};
 use super::store::STORE;
-use crate::disk::{Directory, DiskError, Lock, Ownership, Prepared, RegularFile};
+use crate::disk::{Directory, DiskError, Entry, FileKind, Lock, Ownership, Prepared, RegularFile};
 use crate::model::{Code, Digest, Finding, JsonError, json};
 use crate::trust::Evidence;
 
@@ -217,7 +217,11 @@ impl Writing {
         self.keep_only_originals(&none)?;
         self.remove_generations()?;
         for name in [STORE, EVIDENCE, ORIGINALS, GENERATIONS] {
-            self.directory.remove_directory(name)?;
+            match self.directory.remove_directory(name) {
+                // Whoever put a directory there keeps it.
+                Err(DiskError::Io { source, .. }) if source.kind() == ErrorKind::DirectoryNotEmpty => {}
+                removed => removed?,
+            }
         }
         self.remove_rolled_back()?;
         for name in [REFUSAL, READY, JOURNAL, RECEIPT] {
@@ -288,9 +292,15 @@ pub(super) fn read_record<T>(
     name: &str,
     parse: impl FnOnce(&[u8]) -> Result<T, JsonError>,
 ) -> Result<Option<T>, NodeError> {
-    let Some(RegularFile { file, uid, mode, shown: path, .. }) = existing(directory.open_file(name))? else {
-        return Ok(None);
+    let opened = match directory.open_file(name) {
+        // As bad as a file with other content, and as certain.
+        Err(error @ DiskError::NotRegular { .. }) => {
+            let finding = Finding::refusal(Code::StateDamaged, error.to_string());
+            return Err(finding.hint("look who put it there, remove it, and install again").into());
+        }
+        opened => existing(opened)?,
     };
+    let Some(RegularFile { file, uid, mode, shown: path, .. }) = opened else { return Ok(None) };
     let user = rustix::process::geteuid().as_raw();
     if (uid != 0 && uid != user) || mode & 0o022 != 0 {
         let message = format!("state file `{path}` may be written by others");
@@ -306,12 +316,13 @@ pub(super) fn read_record<T>(
     parse(&bytes).map(Some).map_err(|source| NodeError::Record { path, source })
 }
 
-/// Removes every entry of a directory but these names; returns how many bytes that freed.
+/// Removes every entry of a directory but these names and but directories, which this program does not make there;
+/// returns how many bytes that freed.
 pub(super) fn remove_others(directory: &Directory, names: &BTreeSet<String>) -> Result<u64, NodeError> {
     let mut stale = Vec::new();
     for entry in directory.entries()? {
-        let name = entry?.name;
-        if !name.to_str().is_some_and(|name| names.contains(name)) {
+        let Entry { name, kind } = entry?;
+        if kind != FileKind::Directory && !name.to_str().is_some_and(|name| names.contains(name)) {
             stale.push(name);
         }
     }
