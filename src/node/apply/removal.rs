@@ -116,20 +116,24 @@ pub fn uninstall(
         let bin = root.directory_of(path)?;
         remove_staging(&bin)?;
         let staging = bin.create_child(STAGING, 0o700)?;
-        for removing in removals {
-            if let Some(original) = removing.original {
-                announce(Action::StageOriginal(removing.name.clone()))?;
-                if let Err(error) = stage_original(state, &staging, removing.name, original) {
-                    let _ = remove_staging(&bin);
-                    return Err(error);
+        targets.push((*path, bin, staging, removals));
+    }
+    for (path, bin, staging, removals) in &targets {
+        for removing in *removals {
+            let staged = match removing.original {
+                Some(original) => {
+                    announce(Action::StageOriginal(removing.name.clone()))?;
+                    stage_original(state, staging, removing.name, original)
                 }
-            }
-            if let Err(error) = check_unchanged(path, &bin, removing.name, removing.before) {
-                let _ = remove_staging(&bin);
+                None => Ok(()),
+            };
+            let ready = staged.and_then(|()| check_unchanged(path, bin, removing.name, removing.before));
+            if let Err(error) = ready {
+                // Nothing is changed then, in none of the directories.
+                targets.iter().for_each(|(_, bin, ..)| drop(remove_staging(bin)));
                 return Err(error);
             }
         }
-        targets.push((*path, bin, staging, removals));
     }
     for (path, bin, staging, removals) in &targets {
         for removing in *removals {
