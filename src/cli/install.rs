@@ -20,8 +20,8 @@ use super::verify::unproven;
 use crate::model::{Code, Digest, Finding, Location, Platform, PluginName, Reference, visible};
 use crate::node::{
     ForeignRule, KeptPolicy, Layer, Leftovers, MAX_GENERATIONS, NodeError, Observed, Occasion, Payload, Plan, Present,
-    Question, Reach, Reading, Record, Records, Refusal, RolledBack, Root, State, Step, Wishes, apply, boot, check,
-    check_apart, observe, plan, preflight, surroundings,
+    Purpose, Question, Reach, Reading, Record, Records, Refusal, RolledBack, Root, State, Step, Wishes, apply, boot,
+    check, check_apart, observe, plan, preflight, surroundings,
 };
 use crate::trust::{self, Bundle, Policy, Proof, Strength, Verified};
 
@@ -215,6 +215,7 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
         policy: Some(KeptPolicy { text: policy.text(), directory: &arguments.node.policy_dir }),
         generations: arguments.generations,
         repository: name.as_ref(),
+        purpose: Purpose::Accept,
     };
     let mut go_on = |_: &_| ControlFlow::Continue(());
     let receipt = apply(&root, &writing, &considered.plan, payload.as_mut(), &record, &mut go_on).map_err(answer)?;

@@ -50,6 +50,18 @@ pub struct Record<'a> {
     pub generations: u8,
     /// The name that the policy's rule was matched with, where there was one.
     pub repository: Option<&'a Repository>,
+    /// What it is done for.
+    pub purpose: Purpose,
+}
+
+/// What a release is brought to a node for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Its owner wants it: its version counts from now on, and what was refused before is forgotten.
+    Accept,
+    /// It was there already. Who deleted the floors and put an older release in the place of the present one must not
+    /// have them written anew by a repair; and what is wanted and was refused is still not there.
+    Repair,
 }
 
 /// A policy, and where it is kept.
@@ -146,8 +158,7 @@ pub fn apply(
         directory.publish(prepared, POLICY)?;
     }
     run.announce(Action::Forget)?;
-    if record.policy.is_some() {
-        // Only an installation decides anew about what is wanted.
+    if record.purpose == Purpose::Accept {
         state.remove_refusal()?;
     }
     state.remove_journal()?;
@@ -221,7 +232,8 @@ impl<'a> Run<'a, '_> {
         self.keep_copies(&receipt)?;
         let prepared_generation = self.prepare_generation(&receipt)?;
         let mut floors = self.state.floors()?.unwrap_or_default();
-        let prepared_floors = floors.raise(self.plan.bundle).then(|| self.state.prepare_floors(&floors)).transpose()?;
+        let raised = record.purpose == Purpose::Accept && floors.raise(self.plan.bundle);
+        let prepared_floors = raised.then(|| self.state.prepare_floors(&floors)).transpose()?;
         let prepared_receipt = self.state.prepare_receipt(&receipt)?;
         let prepared_policy = match (&self.policy, record.policy) {
             (Some(directory), Some(policy)) => Some(directory.prepare(policy.text.as_bytes(), POLICY_MODE)?),

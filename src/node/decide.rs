@@ -65,6 +65,9 @@ pub enum ForeignRule {
     Adopt,
     /// These are adopted; any other refuses.
     AdoptNamed(BTreeSet<PluginName>),
+    /// It stays, and so does what the receipt says of its name: a repair that cannot bring a plugin back must not forget
+    /// that it belongs there.
+    Stay,
 }
 
 /// Decides what is to be done.
@@ -98,10 +101,16 @@ pub fn plan<'v>(bundle: &'v Verified<Bundle>, observed: &Observed, wishes: &Wish
         for file in files.plugins.iter().filter(|file| wants(wishes, directory, file, observed)) {
             match decide(directory, file, observed, wishes) {
                 Decision::Step(step) => steps.push(step),
-                Decision::Keep(step, note) => {
-                    steps.push(step);
-                    plan.notes.push(note);
-                }
+                Decision::Keep(step, note) => match remembered(wishes, observed, &directory.path, &file.name) {
+                    Some(known) => {
+                        let carried = plan.carried.entry(directory.path.clone()).or_default();
+                        carried.files.insert(file.name.clone(), known.clone());
+                    }
+                    None => {
+                        steps.push(step);
+                        plan.notes.push(note);
+                    }
+                },
                 Decision::Refuse(finding) => refusals.push(finding),
             }
         }
@@ -201,7 +210,7 @@ fn decide(directory: &ObservedDirectory, file: &PluginFile, observed: &Observed,
             let refusal = Finding::refusal(Code::InTheWay, message.clone())
                 .mismatch("a regular file, or nothing", kind)
                 .hint("move it away, or leave it with --foreign keep");
-            let kept = wishes.foreign == ForeignRule::Keep
+            let kept = matches!(wishes.foreign, ForeignRule::Keep | ForeignRule::Stay)
                 || is_spared_loopback(file, wishes)
                 || wishes.present == Present::Leave;
             return if kept { keep(path, file, message) } else { Decision::Refuse(refusal) };
@@ -229,7 +238,7 @@ fn decide(directory: &ObservedDirectory, file: &PluginFile, observed: &Observed,
         return keep(path, file, message);
     }
     let adopt = match &wishes.foreign {
-        ForeignRule::Keep => return keep(path, file, message),
+        ForeignRule::Keep | ForeignRule::Stay => return keep(path, file, message),
         ForeignRule::Adopt => true,
         ForeignRule::AdoptNamed(names) => names.contains(&file.name),
         ForeignRule::Refuse => false,
@@ -263,6 +272,17 @@ fn known_owner(observed: &Observed, directory: &HostPath, name: &PluginName, dig
 fn keep(path: &HostPath, file: &PluginFile, message: String) -> Decision {
     let step = Step::Keep { directory: path.clone(), name: file.name.clone() };
     Decision::Keep(step, Finding::note(Code::ForeignKept, format!("{message}; it was left as it is")))
+}
+
+/// What the receipt says of a file that stays, where that is to stay, too.
+fn remembered<'o>(
+    wishes: &Wishes,
+    observed: &'o Observed,
+    directory: &HostPath,
+    name: &PluginName,
+) -> Option<&'o InstalledFile> {
+    let receipt = observed.receipt.as_ref().filter(|_| wishes.foreign == ForeignRule::Stay)?;
+    receipt.directories.get(directory)?.files.get(name)
 }
 
 fn is_spared_loopback(file: &PluginFile, wishes: &Wishes) -> bool {
@@ -308,6 +328,11 @@ fn carry(plan: &mut Plan<'_>, observed: &Observed, wishes: &Wishes) {
             if untouched(path, name) && known.insert((path.clone(), name.clone())) {
                 take(path, name, file.clone());
             }
+        }
+    }
+    if wishes.foreign == ForeignRule::Stay {
+        for (path, directory) in observed.receipt.iter().flat_map(|receipt| &receipt.directories) {
+            plan.carried.entry(path.clone()).or_default().kept.extend(directory.kept.iter().cloned());
         }
     }
 }

@@ -52,7 +52,7 @@ pub mod unit;
 mod view;
 mod watch;
 
-pub use apply::{Action, KeptPolicy, Progress, Record, apply, uninstall};
+pub use apply::{Action, KeptPolicy, Progress, Purpose, Record, apply, uninstall};
 pub use attachments::{Attachment, Attachments, CacheDirectories, attachments};
 pub use check::{Condition, Installed, Occasion, PluginReport, Question, Report, check};
 pub use closure::{Configurations, NeedReport, close};

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use super::apply::{Progress, Record, apply};
+use super::apply::{Progress, Purpose, Record, apply};
 use super::attachments::Attachments;
 use super::check::{Question, not_installed};
 use super::claim::Claim;
@@ -64,9 +64,15 @@ pub fn repair(
             names.retain(|name| only.iter().any(|target| target.directory == *path && target.name == *name));
         }
     }
-    let wishes = Wishes { foreign: ForeignRule::Keep, recorded: Some(recorded), ..Wishes::default() };
-    let target =
-        Target { receipt: &receipt, bundle: &bundle, generations: MAX_GENERATIONS, instead_of: None, floors: None };
+    let wishes = Wishes { foreign: ForeignRule::Stay, recorded: Some(recorded), ..Wishes::default() };
+    let target = Target {
+        receipt: &receipt,
+        bundle: &bundle,
+        generations: MAX_GENERATIONS,
+        instead_of: None,
+        purpose: Purpose::Repair,
+        floors: None,
+    };
     let observed = observe(root, Some(&writing), &directories(&[&receipt]), &bundle.value().files.plugins)?;
     bring(root, &writing, &target, &observed, &wishes, Run::Apply, &mut |_| ControlFlow::Continue(()))
 }
@@ -150,7 +156,7 @@ pub fn roll_back(
     let receipt = past.target(&present, back.number)?;
     let bundle = Claim::of(receipt).verdict(&writing, question)?.map_err(NodeError::Refused)?;
     let wishes = Wishes {
-        foreign: ForeignRule::Keep,
+        foreign: ForeignRule::AdoptNamed(adopted(receipt)),
         recorded: Some(recorded(receipt)),
         leftovers: back.leftovers,
         ..Wishes::default()
@@ -162,7 +168,8 @@ pub fn roll_back(
     let excepted = observed.floors.except(bundle.value());
     let instead_of = Some(RolledBack::of(&present));
     let floors = excepted.then(|| observed.floors.clone());
-    let target = Target { receipt, bundle: &bundle, generations: back.generations, instead_of, floors };
+    let purpose = Purpose::Accept;
+    let target = Target { receipt, bundle: &bundle, generations: back.generations, instead_of, purpose, floors };
     bring(root, &writing, &target, &observed, &wishes, run, progress)
 }
 
@@ -180,6 +187,8 @@ struct Target<'a> {
     generations: u8,
     /// The release that its owner does not want any more.
     instead_of: Option<RolledBack>,
+    /// What it is brought to that for.
+    purpose: Purpose,
     /// The record in which the target is an exception.
     floors: Option<Floors>,
 }
@@ -193,7 +202,15 @@ fn bring(
     run: Run,
     progress: &mut Progress<'_>,
 ) -> Result<Restored, NodeError> {
-    let plan = plan(target.bundle, observed, wishes).map_err(NodeError::Refused)?;
+    let plan = plan(target.bundle, observed, wishes).map_err(|findings| {
+        // `install` has an option for what is in the way; here it has to go.
+        let in_the_way = |finding: &Finding| matches!(finding.code, Code::InTheWay | Code::ForeignFile);
+        let hint = |finding: Finding| match in_the_way(&finding) {
+            true => finding.hint("move it away, and run it again"),
+            false => finding,
+        };
+        NodeError::Refused(findings.into_iter().map(hint).collect())
+    })?;
     let evidence = target.receipt.evidence;
     let before = observed.receipt.clone().ok_or_else(not_installed)?;
     let (steps, notes) = (plan.steps().to_vec(), plan.notes().to_vec());
@@ -211,13 +228,14 @@ fn bring(
             if let Some(floors) = &target.floors {
                 writing.write_floors(floors)?;
             }
-            let record = Record { evidence: &bytes, policy: None, generations: target.generations, repository };
-            let receipt = apply(root, writing, &plan, &mut Stored::open(writing)?, &record, progress)?;
-            if target.instead_of.is_some() {
-                // Its owner wants this one, whatever was wanted before.
-                writing.remove_refusal()?;
-            }
-            receipt
+            let record = Record {
+                evidence: &bytes,
+                policy: None,
+                generations: target.generations,
+                repository,
+                purpose: target.purpose,
+            };
+            apply(root, writing, &plan, &mut Stored::open(writing)?, &record, progress)?
         }
     };
     Ok(Restored { before, after, steps, notes })
@@ -227,6 +245,12 @@ fn bring(
 fn recorded(receipt: &Receipt) -> BTreeMap<HostPath, BTreeSet<PluginName>> {
     let names = receipt.directories.iter();
     names.map(|(path, directory)| (path.clone(), directory.files.keys().cloned().collect())).collect()
+}
+
+/// The plugins that took the place of somebody else's file, and may do so again.
+fn adopted(receipt: &Receipt) -> BTreeSet<PluginName> {
+    let files = receipt.directories.values().flat_map(|directory| &directory.files);
+    files.filter(|(_, file)| file.owner.original().is_some()).map(|(name, _)| name.clone()).collect()
 }
 
 fn directories(receipts: &[&Receipt]) -> Vec<HostPath> {

@@ -89,6 +89,7 @@ impl Node {
             policy: Some(KeptPolicy { text: "the policy\n", directory: &HostPath::default_policy_directory() }),
             generations: 2,
             repository: None,
+            purpose: Purpose::Accept,
         };
         apply(&root, &state, &plan, payload, &record, progress)
     }
@@ -502,6 +503,7 @@ fn one_payload_fills_several_directories() {
         policy: Some(KeptPolicy { text: "p", directory: &policy_directory }),
         generations: 2,
         repository: None,
+        purpose: Purpose::Accept,
     };
     let mut payload = Staged::open(&staged).unwrap();
     let receipt = apply(&root, &state, &plan, &mut payload, &record, &mut go_on).unwrap();
