@@ -12,15 +12,23 @@
 
 #[path = "support/forge.rs"]
 mod forge;
+#[path = "generations/judged.rs"]
+mod judged;
 #[path = "crash/node.rs"]
 #[allow(dead_code, reason = "the crash tests use more of it")]
 mod node;
 #[path = "support/plugin.rs"]
 mod plugin;
+#[path = "generations/records.rs"]
+mod records;
 #[path = "support/release.rs"]
 mod release;
 #[path = "generations/removal.rs"]
 mod removal;
+#[path = "generations/repair.rs"]
+mod repair;
+#[path = "generations/replay.rs"]
+mod replay;
 #[path = "generations/rollback.rs"]
 mod rollback;
 #[path = "generations/state.rs"]

@@ -1,0 +1,207 @@
+//! What a repair and a rollback do where they cannot do everything.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use super::node;
+use super::release::Release;
+use super::support::Scene;
+use super::{assert_refused, of_release, upgraded};
+
+const STATE: &str = "root/var/lib/cnister";
+
+fn receipt(scene: &Scene) -> String {
+    fs::read_to_string(scene.at(STATE).join("receipt.json")).unwrap()
+}
+
+#[test]
+fn a_repair_does_not_forget_a_plugin_whose_place_is_taken() {
+    let scene = Scene::in_memory();
+    let (_, second) = upgraded(&scene);
+    let vlan = scene.at(node::BIN).join("vlan");
+    let before = receipt(&scene);
+    node::keep_as(&scene, "good");
+    type Take = fn(&PathBuf);
+    let takers: [(&str, Take); 3] = [
+        ("a directory", |path| fs::create_dir(path).unwrap()),
+        ("a symbolic link", |path| std::os::unix::fs::symlink("bridge", path).unwrap()),
+        ("a FIFO", |path| {
+            let mode = rustix::fs::Mode::RUSR;
+            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        }),
+    ];
+    for (what, take) in takers {
+        node::bring_back(&scene, "good");
+        fs::remove_file(&vlan).unwrap();
+        fs::remove_file(scene.at(node::BIN).join("bridge")).unwrap();
+        take(&vlan);
+        for occasion in ["--no-probe", "--at-boot", "--no-probe"] {
+            let run = scene.say(&format!("check --root root --repair {occasion}"));
+            assert_refused(&run, "in-the-way");
+            assert!(run.stdout.contains(&format!("/opt/cni/bin/vlan` is {what}")), "{}", run.stdout);
+            // What it can do it does.
+            let bridge = fs::read(scene.at(node::BIN).join("bridge")).unwrap();
+            assert_eq!(bridge, second.files["bridge"], "{what}, {occasion}");
+            assert_eq!(receipt(&scene), before, "{what}, {occasion}");
+        }
+    }
+    fs::remove_file(&vlan).unwrap();
+    scene.must("check --root root --repair");
+    assert_eq!(of_release(&scene, &second).len(), 3);
+}
+
+#[test]
+fn a_repair_remembers_what_belongs_to_others() {
+    let scene = Scene::in_memory();
+    let release = Release::new(&scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);
+    node::new(&scene);
+    let executable = |name: &str, content: &[u8]| {
+        let path = scene.write(&format!("{}/{name}", node::BIN), content);
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    executable("host-local", b"theirs");
+    executable("macvlan", &release.files["macvlan"]);
+    scene.must(&format!("{} --foreign keep", release.words_for_staged()));
+    let before = receipt(&scene);
+    assert!(before.contains("\"kept\"") && before.contains("\"foreign\""), "{before}");
+    fs::remove_file(scene.at(node::BIN).join("bridge")).unwrap();
+    let run = scene.must("check --root root --repair");
+    assert!(run.stdout.contains("  kept        /opt/cni/bin/host-local\n"), "{}", run.stdout);
+    assert_eq!(receipt(&scene), before);
+    // Their own installer brought another one: it is theirs to bring, and the node has to say so as before.
+    executable("macvlan", b"a newer one of theirs");
+    fs::remove_file(scene.at(node::BIN).join("bridge")).unwrap();
+    for _ in 0..2 {
+        let run = scene.say("check --root root --repair");
+        assert_refused(&run, "digest-drift");
+        assert!(run.stdout.contains("`/opt/cni/bin/macvlan` was changed by its own installer"), "{}", run.stdout);
+        assert_eq!(of_release(&scene, &release), ["bridge"]);
+        assert_eq!(receipt(&scene), before);
+    }
+    assert_eq!(fs::read(scene.at(node::BIN).join("macvlan")).unwrap(), b"a newer one of theirs");
+}
+
+#[test]
+fn a_repair_does_not_forget_what_is_wanted_and_was_refused() {
+    let scene = Scene::in_memory();
+    let (first, second) = upgraded(&scene);
+    scene.must("rollback --root root");
+    scene.must(&format!("{} --on-refusal keep", second.words_for_staged()));
+    for occasion in ["--no-probe", "--at-boot"] {
+        fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();
+        scene.say(&format!("check --root root --repair {occasion}"));
+        assert_eq!(of_release(&scene, &first).len(), 3, "{occasion}");
+        assert_refused(&scene.say("check --root root"), "wanted-not-installed");
+    }
+    // What was wanted is there now.
+    scene.must(&format!("{} --again", second.words_for_staged()));
+    scene.must("check --root root");
+}
+
+#[test]
+fn a_rollback_brings_all_of_a_release_or_nothing() {
+    let scene = Scene::in_memory();
+    let (first, _) = upgraded(&scene);
+    let bridge = scene.at(node::BIN).join("bridge");
+    fs::remove_file(&bridge).unwrap();
+    fs::create_dir(&bridge).unwrap();
+    let before = scene.tree("root");
+    let run = scene.say("rollback --root root");
+    assert_refused(&run, "in-the-way");
+    assert!(run.stdout.contains("hint: move it away, and run it again"), "{}", run.stdout);
+    node::assert_same(&before, &scene.tree("root"), "in the way");
+    fs::remove_dir(&bridge).unwrap();
+    fs::remove_file(scene.at(node::BIN).join("host-local")).unwrap();
+    scene.must("rollback --root root");
+    assert_eq!(of_release(&scene, &first).len(), 3);
+}
+
+#[test]
+fn a_rollback_adopts_again_what_was_given_back() {
+    let scene = Scene::in_memory();
+    let first = Release::new(&scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);
+    let second = Release::new(&scene, "b", "1.1.0", &["bridge", "macvlan", "vlan"], 0);
+    node::new(&scene);
+    let theirs = scene.write(&format!("{}/host-local", node::BIN), "theirs");
+    fs::set_permissions(&theirs, fs::Permissions::from_mode(0o755)).unwrap();
+    let before = scene.tree(node::BIN);
+    scene.must(&format!("{} --foreign adopt", first.words_for_staged()));
+    let run = scene.must(&format!("{} --prune", second.words_for_layout()));
+    assert!(run.stdout.contains("  restore  /opt/cni/bin/host-local"), "{}", run.stdout);
+    assert_eq!(fs::read(&theirs).unwrap(), b"theirs");
+    let run = scene.must("rollback --root root --prune");
+    assert!(run.stdout.contains("  adopt    /opt/cni/bin/host-local"), "{}", run.stdout);
+    assert_eq!(of_release(&scene, &first).len(), 3);
+    // And the other file there, which nobody adopted, is nobody's to replace.
+    scene.must("rollback --root root --prune");
+    fs::write(scene.at(node::BIN).join("host-local"), "another one of theirs").unwrap();
+    scene.must("rollback --root root --prune");
+    scene.must("uninstall --root root");
+    assert_eq!(fs::read(&theirs).unwrap(), b"another one of theirs");
+    fs::write(&theirs, "theirs").unwrap();
+    node::assert_same(&before, &scene.tree(node::BIN), "uninstalled");
+}
+
+#[test]
+fn a_rollback_does_not_take_a_name_that_somebody_else_has_now() {
+    let scene = Scene::in_memory();
+    let (_, second) = upgraded(&scene);
+    scene.must(&format!("{} --prune", second.words_for_layout()));
+    fs::write(scene.at(node::BIN).join("host-local"), "somebody else's, later").unwrap();
+    let before = scene.tree("root");
+    assert_refused(&scene.say("rollback --root root"), "foreign-file");
+    node::assert_same(&before, &scene.tree("root"), "refused");
+}
+
+#[test]
+fn a_directory_in_the_state_directory_is_left_alone_and_stops_nothing() {
+    let scene = Scene::in_memory();
+    let (first, second) = upgraded(&scene);
+    let places = ["", "store/", "generations/", "evidence/", "originals/"];
+    for place in places {
+        scene.write(&format!("{STATE}/{place}.cnister-0123456789abcdef/file"), "somebody's");
+        scene.write(&format!("{STATE}/{place}directory/file"), "somebody's");
+    }
+    for words in [
+        second.words_for_layout(),
+        "rollback --root root".to_owned(),
+        "check --root root".to_owned(),
+        format!("{} --generations 1", first.words_for_layout()),
+        "gc --root root --generations 1".to_owned(),
+        "check --root root --repair".to_owned(),
+        "uninstall --root root".to_owned(),
+    ] {
+        scene.must(&words);
+    }
+    for place in places {
+        assert!(scene.at(STATE).join(place).join("directory/file").exists(), "{place}");
+    }
+    assert!(!scene.at(STATE).join("receipt.json").exists());
+    scene.must(&second.words_for_layout());
+    scene.must("check --root root");
+}
+
+#[test]
+fn an_uninstallation_that_is_refused_leaves_no_trace_in_any_directory() {
+    let scene = Scene::in_memory();
+    let release = Release::new(&scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);
+    node::new(&scene);
+    for directory in [node::BIN, "root/usr/lib/cni"] {
+        let path = scene.write(&format!("{directory}/bridge"), format!("theirs in {directory}"));
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let (opt, usr) = (scene.tree(node::BIN), scene.tree("root/usr/lib/cni"));
+    let two = "--foreign adopt --bin-dir /opt/cni/bin --bin-dir /usr/lib/cni";
+    scene.must(&format!("{} {two}", release.words_for_staged()));
+    let lost = cnister::model::Digest::of(b"theirs in root/usr/lib/cni");
+    let lost = scene.at(STATE).join("originals").join(lost.hex());
+    fs::rename(&lost, scene.at("original")).unwrap();
+    let before = scene.tree("root");
+    assert_refused(&scene.say("uninstall --root root"), "original-lost");
+    node::assert_same(&before, &scene.tree("root"), "refused");
+    fs::rename(scene.at("original"), &lost).unwrap();
+    scene.must("uninstall --root root");
+    node::assert_same(&opt, &scene.tree(node::BIN), "the first directory");
+    node::assert_same(&usr, &scene.tree("root/usr/lib/cni"), "the second directory");
+}
