@@ -221,8 +221,12 @@ fn decide(directory: &ObservedDirectory, file: &PluginFile, observed: &Observed,
     if let Some(owner) = known_owner(observed, path, &file.name, Some(digest)).filter(Owner::is_ours) {
         let recorded = observed.receipt.as_ref().and_then(|receipt| receipt.file(path, &file.name));
         let unaltered = recorded.is_some_and(|recorded| recorded.digest == digest);
+        let is_original = owner.original().is_some_and(|original| original.digest == digest);
         return match (right, mode == PLUGIN_MODE) {
             (true, true) => satisfied(owner),
+            // It is back, by an uninstallation that was interrupted or by its installer: it is kept again, since the
+            // copy may be gone.
+            _ if is_original => write(Change::Adopt, Owner::Adopted(Original { digest, mode })),
             (false, true) if unaltered => write(Change::Replace, owner),
             _ => write(Change::Repair, owner),
         };
