@@ -154,6 +154,34 @@ fn the_list_of_causes_is_complete() {
 }
 
 #[test]
+fn every_test_that_a_page_names_exists() {
+    let page = page("docs/pains.md");
+    let rows =
+        page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| pain") && !line.contains("---"));
+    let mut named = 0;
+    for row in rows {
+        let cells: Vec<_> = row.trim_matches(['|', ' ']).split(" | ").collect();
+        let [_, what, tests] = cells.as_slice() else { panic!("not three cells: {row}") };
+        if *tests == "none" {
+            assert!(what.contains("*Not shown*"), "{row}");
+            continue;
+        }
+        for test in tests.split("; ") {
+            let (file, name) = test.trim_matches('`').split_once("::").unwrap_or_else(|| panic!("{test}"));
+            let source = self::page(file);
+            let lines: Vec<_> = source.lines().map(str::trim).collect();
+            let declaration = format!("fn {name}()");
+            let at = lines.iter().position(|line| line.starts_with(&declaration));
+            let at = at.unwrap_or_else(|| panic!("{file} has no `{name}`"));
+            let attribute = lines.iter().take(at).rev().find(|line| **line == "#[test]" || line.starts_with("fn "));
+            assert_eq!(attribute, Some(&"#[test]"), "{file}: `{name}` is no test");
+            named += 1;
+        }
+    }
+    assert!(named >= 40, "only {named} tests; does this test still read the page?");
+}
+
+#[test]
 fn help_and_version_are_answers() {
     let scene = Scene::new();
     let help = scene.must("--help");
