@@ -8,22 +8,26 @@ because a child starts with its parent's peak and GNU time is small. Nothing her
 import json
 import os
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
+from limited import Limited, forget
+from network import Proxy, Registry
+
 ROUNDS = int(os.environ.get("ROUNDS", "7"))
 CNISTER = os.environ["CNISTER"]
 NODE = os.environ["CNISTER_NODE_BINARY"]
 PEERS = os.environ["CNISTER_PEERS"]
 HERE = os.path.dirname(os.path.abspath(__file__))
+PLUGINS = f"{PEERS}/plugins"
+BUILD = f"{CNISTER} build {HERE}/upstream.yaml --directory upstream={PLUGINS} --tool {NODE} -o"
 
 
-def measure(script, folder):
-    """One run of a shell script: CPU and wall seconds, peak KiB."""
+def measure(script, folder, may_fail=False):
+    """One run of a shell script: exit code, CPU and wall seconds, peak KiB."""
     peak = os.path.join(folder, "peak")
     # GNU time between us and the shell: the shell would otherwise start with the peak of this interpreter.
     command = ["time", "-q", "-o", peak, "-f", "%M", "sh", "-ec", script]
@@ -32,12 +36,13 @@ def measure(script, folder):
         child = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
         _, status, usage = os.wait4(child.pid, 0)
     wall = time.monotonic() - started
-    if status != 0:
+    code = os.waitstatus_to_exitcode(status)
+    if code != 0 and not may_fail:
         with open(os.path.join(folder, "log"), encoding="utf-8", errors="replace") as log:
             sys.exit(f"failed: {script}\n{log.read()}")
     with open(peak, encoding="ascii") as file:
         kib = int(file.read().split()[-1])
-    return {"cpu": usage.ru_utime + usage.ru_stime, "wall": wall, "peak": kib}
+    return {"code": code, "cpu": usage.ru_utime + usage.ru_stime, "wall": wall, "peak": kib}
 
 
 def tree_bytes(path):
@@ -48,34 +53,57 @@ def tree_bytes(path):
 
 
 class Row:
-    """A piece of work, ours and the peers', each a shell script with what is made ready before and measured after."""
+    """A piece of work, ours and the peers', each a shell script with what is made ready before and measured after.
 
-    def __init__(self, work, sides, ready="", result=None):
-        self.work, self.sides, self.ready, self.result = work, sides, ready, result
+    With a registry, a first run of each side goes through a proxy and is counted instead of timed.
+    """
+
+    def __init__(self, work, sides, ready="", result=None, registry=None):
+        self.work, self.sides, self.ready, self.result, self.registry = work, sides, ready, result, registry
 
     def run(self, folder):
         """All sides in turn, so that whatever else the machine does meets all of them."""
         seen = {name: [] for name in self.sides}
-        sizes = {}
+        fixed = {name: {} for name in self.sides}
         for number in range(ROUNDS + 1):
             for name, script in self.sides.items():
-                if self.ready:
-                    subprocess.run(["sh", "-ec", self.ready], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+                if number == 0 and self.registry:
+                    fixed[name].update(self.count(script, folder))
+                    continue
+                self.make_ready(folder)
                 figures = measure(script, folder)
                 if number > 0:  # the first round warms the caches
                     seen[name].append(figures)
                 if self.result:
-                    sizes[name] = tree_bytes(os.path.join(folder, self.result))
-        return self.report(seen, sizes)
+                    fixed[name]["bytes"] = tree_bytes(os.path.join(folder, self.result))
+        return self.report(seen, fixed)
 
-    def report(self, seen, sizes):
+    def make_ready(self, folder):
+        if self.ready:
+            subprocess.run(["sh", "-ec", self.ready], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+    def count(self, script, folder):
+        """The bytes on the wire, in both directions, and the blobs that were fetched."""
+        proxy = Proxy(self.registry.host)
+        os.environ["REGISTRY"] = proxy.host
+        try:
+            self.make_ready(folder)
+            before, position = proxy.bytes, self.registry.position()
+            measure(script, folder)
+            time.sleep(0.1)  # a request is written down when it was answered
+            blobs = self.registry.blobs_since(position)
+        finally:
+            os.environ["REGISTRY"] = self.registry.host
+        return {"bytes": proxy.bytes - before, "blobs": len(blobs), "blob_bytes": sum(blobs)}
+
+    def report(self, seen, fixed):
         """Medians of each side, and the ratio to ours."""
         medians = {
             name: {key: statistics.median(run[key] for run in runs) for key in ("cpu", "wall", "peak")}
             for name, runs in seen.items()
         }
-        for name, size in sizes.items():
-            medians[name]["bytes"] = size
+        for name, figures in fixed.items():
+            medians[name].update(figures)
         ours = medians["cnister"]
         return [
             {
@@ -91,89 +119,158 @@ class Row:
         ]
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+COSIGN_VERIFY = "cosign verify --key cosign.pub --insecure-ignore-tlog --allow-http-registry"
 
 
-def registry(folder):
-    """A registry on loopback, ended by its handle."""
-    port = free_port()
-    config = os.path.join(folder, "registry.yml")
-    with open(config, "w", encoding="ascii") as file:
-        file.write(
-            f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/registry}}}}\n"
-            f"http: {{addr: '127.0.0.1:{port}'}}\n"
-        )
-    server = subprocess.Popen(["docker-registry", "serve", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return server, f"127.0.0.1:{port}"
-        time.sleep(0.05)
-    server.kill()
-    sys.exit("docker-registry does not answer")
+def prepare(folder):
+    """The signed bundle, and the image that users have today: one layer of gzip, signed by cosign."""
+    script = f"""
+        {BUILD} signed
+        {CNISTER} keygen
+        {CNISTER} sign --key cosign.key oci:signed
+        {CNISTER} push oci:signed $REGISTRY/cni/upstream:1.9.1
+        mkdir root
+        {CNISTER} install --key cosign.pub --root root oci:signed
+        umoci init --layout today
+        umoci new --image today:v1
+        umoci insert --image today:v1 {PLUGINS} /opt/cni/bin
+        crane push today $REGISTRY/today/plugins:v1
+        cosign sign -y --key cosign.key --tlog-upload=false --use-signing-config=false --allow-http-registry \\
+            $REGISTRY/today/plugins@$(crane digest $REGISTRY/today/plugins:v1)
+        """
+    run = subprocess.run(["sh", "-ec", script], cwd=folder, capture_output=True, text=True, check=False)
+    if run.returncode != 0:
+        sys.exit(f"cannot prepare: {run.stdout}{run.stderr}")
 
 
-def rows(folder, host):
-    """The rows, and what they need made ready once."""
-    plugins = f"{PEERS}/plugins"
-    definition = f"{HERE}/upstream.yaml"
-    build = f"{CNISTER} build {definition} --directory upstream={plugins} --tool {NODE} -o"
-    subprocess.run(
-        [
-            "sh",
-            "-ec",
-            f"""
-            {build} signed
-            {CNISTER} keygen
-            {CNISTER} sign --key cosign.key oci:signed
-            {CNISTER} push oci:signed {host}/cni/upstream:1.9.1
-            mkdir root
-            {CNISTER} install --key cosign.pub --root root oci:signed
+def node_rows(registry):
+    """What a node does: it installs, finds nothing to do, and checks."""
+    install = {
+        "cnister": f"{NODE} install --key cosign.pub --root node $REGISTRY/cni/upstream:1.9.1",
+        "cosign, crane": f"""
+            {COSIGN_VERIFY} $REGISTRY/today/plugins:v1
+            mkdir -p unpacked bin
+            crane export $REGISTRY/today/plugins:v1 - | tar -x -C unpacked
+            cp unpacked/opt/cni/bin/* bin/
+            sync -f bin
             """,
-        ],
-        cwd=folder,
-        check=True,
-        stdout=subprocess.DEVNULL,
+    }
+    yield Row(
+        "install from a registry, verified and durable",
+        install,
+        ready="rm -rf node unpacked bin; mkdir node; sync -f .",
+        registry=registry,
     )
+    yield Row(
+        "the same, nothing changed",
+        install,
+        ready=f"mkdir -p node; {install['cnister']}; sync -f .",
+        registry=registry,
+    )
+    sums = "sha256sum root/opt/cni/bin/*"
+    yield Row("check the set: proof, bytes, VERSION of each", {"cnister": f"{NODE} check --root root", "sha256sum": sums})
+    yield Row("check the set: proof, bytes", {"cnister": f"{NODE} check --no-probe --root root", "sha256sum": sums})
+
+
+def image_rows(folder):
+    """What is done to an image."""
     with open(f"{folder}/Containerfile", "w", encoding="ascii") as file:
         file.write("FROM scratch\nCOPY . /opt/cni/bin/\n")
     buildah = f"buildah --root {folder}/buildah --runroot {folder}/buildah-run --storage-driver vfs"
     yield Row(
         "compose the 18 upstream plugins into a layout",
         {
-            "cnister": f"{build} out",
-            "umoci insert": f"umoci init --layout out; umoci new --image out:v1; umoci insert --image out:v1 {plugins} /opt/cni/bin",
-            "buildah bud": f"{buildah} bud -q --isolation chroot --layers=false -f Containerfile -t v1 {plugins}; {buildah} push -q v1 oci:out:v1",
+            "cnister": f"{BUILD} out",
+            "umoci insert": f"umoci init --layout out; umoci new --image out:v1; umoci insert --image out:v1 {PLUGINS} /opt/cni/bin",
+            "buildah bud": f"{buildah} bud -q --isolation chroot --layers=false -f Containerfile -t v1 {PLUGINS}; {buildah} push -q v1 oci:out:v1",
         },
         ready="rm -rf out buildah buildah-run",
         result="out",
     )
-    yield Row(
-        "check the installed set, proof and VERSION",
-        {"cnister": f"{NODE} check --root root", "sha256sum": "sha256sum root/opt/cni/bin/*"},
-    )
-    yield Row(
-        "the same without asking for VERSION",
-        {"cnister": f"{NODE} check --no-probe --root root", "sha256sum": "sha256sum root/opt/cni/bin/*"},
-    )
-    image = f"{host}/cni/upstream:1.9.1"
+    image = "$REGISTRY/cni/upstream:1.9.1"
     yield Row(
         "verify an image in a registry, layers read",
         {
             "cnister": f"{NODE} verify --key cosign.pub {image}",
-            "cosign verify": f"cosign verify --key cosign.pub --insecure-ignore-tlog --allow-http-registry {image}",
+            "cosign verify": f"{COSIGN_VERIFY} {image}",
         },
     )
     yield Row(
         "the same without its layers, as cosign does",
         {
             "cnister": f"{NODE} verify --no-layers --key cosign.pub {image}",
-            "cosign verify": f"cosign verify --key cosign.pub --insecure-ignore-tlog --allow-http-registry {image}",
+            "cosign verify": f"{COSIGN_VERIFY} {image}",
         },
     )
+
+
+LIMIT = 32 * 1024 * 1024
+
+
+def large(folder):
+    """A bundle of ten times as many plugins, none like another, in the registry; returns where its files lie."""
+    os.mkdir(f"{folder}/large")
+    names = sorted(name for name in os.listdir(PLUGINS) if os.access(f"{PLUGINS}/{name}", os.X_OK))
+    many = [f"{name}-{number}" for number in range(10) for name in names]
+    for name in many:
+        shutil.copy(f"{PLUGINS}/{name.rpartition('-')[0]}", f"{folder}/large/{name}")
+        with open(f"{folder}/large/{name}", "ab") as file:
+            file.write(name.encode())
+    with open(f"{folder}/large.yaml", "w", encoding="ascii") as file:
+        file.write(
+            "apiVersion: cnister.dev/v1\nkind: Bundle\nname: large\nversion: 1.0.0\nplatforms: [linux/amd64]\n"
+            f"sources: [{{name: here, directory: {folder}/large}}]\nplugins: [{', '.join(many)}]\ntool: none\n"
+        )
+    script = f"""
+        {CNISTER} build large.yaml -o signed-large
+        {CNISTER} sign --key cosign.key oci:signed-large
+        {CNISTER} push oci:signed-large $REGISTRY/cni/large:1
+        """
+    subprocess.run(["sh", "-ec", script], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+
+def limited(script, folder):
+    """One run within the limit, from a cold page cache on."""
+    forget(f"{folder}/image", f"{folder}/staged", f"{folder}/registry")
+    cgroup = Limited(LIMIT)
+    try:
+        figures = measure(cgroup.within(script), folder, may_fail=True)
+        figures["peak"] = cgroup.peak() // 1024
+    finally:
+        cgroup.remove()
+    return figures
+
+
+def memory_rows(folder):
+    """Installations in the memory of a small init container, once each, beside `cp`; peak is the cgroup's."""
+    large(folder)
+    for layout, image, size in (("signed", "cni/upstream:1.9.1", 68), ("signed-large", "cni/large:1", 680)):
+        ready = f"""
+            rm -rf image staged evidence.json
+            mkdir image staged
+            crane export $REGISTRY/{image} - | tar -x -C image
+            {CNISTER} evidence oci:{layout} -o evidence.json
+            """
+        subprocess.run(["sh", "-ec", ready], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        again = "rm -rf node bin; mkdir node bin; sync -f ."
+        install = f"{NODE} install --key cosign.pub --root node"
+        ways = {
+            "from a registry": f"{install} $REGISTRY/{image}",
+            "staged": f"{NODE} stage --image image staged\n{install} --from staged --evidence evidence.json",
+        }
+        subprocess.run(["sh", "-ec", again], cwd=folder, check=True)
+        theirs = limited("cp image/opt/cni/bin/* bin/\nsync -f bin", folder)
+        for way, script in ways.items():
+            subprocess.run(["sh", "-ec", again], cwd=folder, check=True)
+            ours = limited(script, folder)
+            yield {
+                "work": f"{size} MB in 32 MiB with page cache, {way}",
+                "peer": "cp, sync",
+                "rounds": 1,
+                "ours": ours,
+                "theirs": theirs,
+                "ratio": {key: ours[key] / theirs[key] for key in ours if theirs[key]},
+            }
 
 
 def sizes():
@@ -193,20 +290,19 @@ def sizes():
 
 def table(found):
     """What was seen, for people."""
-    print(f"{'work':<46} {'peer':<14} {'CPU s':>15} {'wall s':>15} {'peak MiB':>13} {'MB':>13}  ratio of CPU, wall, peak, bytes")
+    columns = [("cpu", "CPU s", 1, 3), ("wall", "wall s", 1, 3), ("peak", "peak MiB", 1024, 1), ("bytes", "MB", 1e6, 1)]
+    counts = [("blobs", "blobs"), ("blob_bytes", "bytes in them"), ("code", "exit codes")]
+    head = "".join(f" {title:>15}" for _, title, _, _ in columns)
+    print(f"{'work':<48} {'peer':<14}{head}  ratio of CPU, wall, peak, bytes")
     for row in found:
-        def pair(key, scale, digits):
-            if key not in row["ours"]:
-                return ""
-            return f"{row['ours'][key] / scale:.{digits}f} / {row['theirs'][key] / scale:.{digits}f}"
-
-        ratios = ", ".join(
-            f"{row['ratio'][key]:.2f}" if key in row["ratio"] else "-" for key in ("cpu", "wall", "peak", "bytes")
+        ours, theirs = row["ours"], row["theirs"]
+        cells = "".join(
+            f" {f'{ours[key] / scale:.{digits}f} / {theirs[key] / scale:.{digits}f}' if key in ours else '':>15}"
+            for key, _, scale, digits in columns
         )
-        print(
-            f"{row['work']:<46} {row['peer']:<14} {pair('cpu', 1, 3):>15} {pair('wall', 1, 3):>15}"
-            f" {pair('peak', 1024, 1):>13} {pair('bytes', 1e6, 1):>13}  {ratios}"
-        )
+        ratios = [f"{row['ratio'][key]:.2f}" if key in row["ratio"] else "-" for key, _, _, _ in columns]
+        notes = "".join(f"; {name} {ours[key]} / {theirs[key]}" for key, name in counts if key in ours)
+        print(f"{row['work']:<48} {row['peer']:<14}{cells}  {', '.join(ratios)}{notes}")
 
 
 def main():
@@ -215,13 +311,18 @@ def main():
     found = list(sizes())
     with tempfile.TemporaryDirectory() as folder:
         os.environ["HOME"] = folder
-        server, host = registry(folder)
+        registry = Registry(folder)
+        os.environ["REGISTRY"] = registry.host
         try:
-            for row in rows(folder, host):
+            prepare(folder)
+            for row in [*node_rows(registry), *image_rows(folder)]:
                 found.extend(row.run(folder))
+            try:
+                found.extend(memory_rows(folder))
+            except OSError as error:
+                print(f"skipped: no memory limit can be set here: {error}")
         finally:
-            server.kill()
-            server.wait()
+            registry.end()
             shutil.rmtree(f"{folder}/buildah", ignore_errors=True)
     table(found)
     with open(sys.argv[1], "w", encoding="ascii") as file:

@@ -12,4 +12,4 @@ if [ ! -x "$CNISTER_PEERS/bin/cosign" ]; then
 	echo "skipped: the peers are not built; make peers"
 	exit "${CNISTER_REQUIRE_PEERS:-0}"
 fi
-exec python3 "$(dirname "$0")/bench.py" "$TARGET/bench.json"
+exec python3 -B "$(dirname "$0")/bench.py" "$TARGET/bench.json"
