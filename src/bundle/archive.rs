@@ -5,11 +5,15 @@
 //! after the end. It writes nothing; permissions and owners in the archive are not even shown, since they are for
 //! whoever installs a file to decide.
 
+mod ahead;
+
 use std::collections::BTreeSet;
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, Read};
+
+use ahead::Ahead;
 
 use super::{Compression, FileManifest};
-use crate::model::{Digest, Hasher, visible};
+use crate::model::{Digest, visible};
 
 /// One entry of a layer. Its path is relative and has no slash at the end.
 pub enum ArchiveEntry<'a> {
@@ -97,16 +101,36 @@ pub fn longest(files: &FileManifest) -> u64 {
 ///
 /// Only when this returns is the layer known to be the one that was signed: what was visited before may have to be
 /// thrown away.
+///
+/// A second thread decodes and hashes; `visit` is called in the caller's.
 pub fn read<E: From<ArchiveError>>(
     compression: Compression,
-    input: impl BufRead,
+    input: impl BufRead + Send,
     limit: u64,
     diff_id: Digest,
-    mut visit: impl FnMut(ArchiveEntry<'_>) -> Result<(), E>,
+    visit: impl FnMut(ArchiveEntry<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let decoder = compression.decoder(input).map_err(ArchiveError::Read)?;
     // One byte past the limit, so that "exactly at the limit" and "cut short by us" differ.
-    let decoded = Hashed { inner: decoder.take(limit.saturating_add(1)), hasher: Hasher::new(io::sink()) };
+    let decoder = decoder.take(limit.saturating_add(1));
+    std::thread::scope(|scope| {
+        let (mut decoded, summary) = Ahead::start(scope, decoder).map_err(ArchiveError::Read)?;
+        read_entries(&mut decoded, limit, visit)?;
+        read_zeros(&mut decoded)?;
+        let (found, size) = summary.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        if size > limit {
+            return Err(ArchiveError::TooLong(limit).into());
+        }
+        if found == diff_id { Ok(()) } else { Err(ArchiveError::DiffId { expected: diff_id, found }.into()) }
+    })
+}
+
+/// Reads to the first block of zeros.
+fn read_entries<E: From<ArchiveError>>(
+    decoded: &mut impl Read,
+    limit: u64,
+    mut visit: impl FnMut(ArchiveEntry<'_>) -> Result<(), E>,
+) -> Result<(), E> {
     let mut archive = tar::Archive::new(decoded);
     let mut seen = BTreeSet::new();
     // Raw: an extended header is an entry like any other, and as such refused. None can give another entry a second
@@ -141,13 +165,7 @@ pub fn read<E: From<ArchiveError>>(
             }
         }
     }
-    let mut decoded = archive.into_inner();
-    read_zeros(&mut decoded)?;
-    if decoded.inner.limit() == 0 {
-        return Err(ArchiveError::TooLong(limit).into());
-    }
-    let (found, _, _) = decoded.hasher.finish();
-    if found == diff_id { Ok(()) } else { Err(ArchiveError::DiffId { expected: diff_id, found }.into()) }
+    Ok(())
 }
 
 /// Reads what follows the first block of zeros, which is more zeros.
@@ -163,20 +181,6 @@ fn read_zeros(rest: &mut impl Read) -> Result<(), ArchiveError> {
         if !zeros {
             return Err(ArchiveError::Trailing);
         }
-    }
-}
-
-/// Uncompressed bytes, hashed as they are read.
-struct Hashed<R> {
-    inner: R,
-    hasher: Hasher<io::Sink>,
-}
-
-impl<R: Read> Read for Hashed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.inner.read(buffer)?;
-        self.hasher.write_all(buffer.get(..length).unwrap_or(buffer))?;
-        Ok(length)
     }
 }
 
@@ -213,6 +217,8 @@ pub(super) fn check_path(path: &str) -> Result<(), &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
     use crate::bundle::{Entry, EntryKind, Linkage, PluginFile, layer};
 

@@ -50,7 +50,7 @@ impl Compression {
 
     /// Reads the uncompressed bytes of `input`. The digest of `input` must have been checked before: a decoder is
     /// not the first to see bytes that nobody signed.
-    pub fn decoder<'a>(self, input: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    pub fn decoder<'a>(self, input: impl BufRead + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
         Ok(match self {
             Self::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
