@@ -22,4 +22,4 @@ pub use kind::FileKind;
 pub use label::give_label;
 pub use lock::Lock;
 pub use lookup::{Looked, Passed, Target};
-pub use write::{Prepared, Unfinished};
+pub use write::{Prepared, Unfinished, start_writing};

@@ -30,14 +30,16 @@ use super::store::{COPY_MODE, Stored};
 use super::transfer::{Expected, TransferError, copy_exactly};
 use crate::binary::Elf;
 use crate::bundle::PluginFile;
-use crate::disk::{Directory, DiskError, FileKind, Prepared, give_label};
+use crate::disk::{Directory, DiskError, FileKind, Prepared, give_label, start_writing};
 use crate::model::{Code, Finding, PluginName, Repository};
 
 /// The file in the policy directory.
 const POLICY: &str = "policy.yaml";
 const POLICY_MODE: u32 = 0o644;
 /// How much of a file may wait in memory to be written: what does not, counts against the container's limit.
-const UNWRITTEN: usize = 8 * 1024 * 1024;
+const UNWRITTEN: u64 = 8 * 1024 * 1024;
+/// After how much the disk starts to write, while more is decoded.
+const START: u64 = 1024 * 1024;
 
 /// What the node keeps so that a later check can repeat the proof.
 #[derive(Debug, Clone, Copy)]
@@ -359,10 +361,11 @@ impl<'a> Run<'a, '_> {
         files.extend(copy.as_ref().map(|copy| copy.file.try_clone()).transpose().map_err(|source| {
             NodeError::Transfer { action: format!("copy `{}` to the local store", file.name), source }
         })?);
-        let mut copies = Copies { files, unwritten: 0, start: Vec::new() };
+        let mut copies = Copies { files, written: 0, started: 0, synced: 0, start: Vec::new() };
         let path = targets.first().map_or("", |target| target.path.as_str());
         copy_exactly(file.into(), origin, source, &mut copies)
             .map_err(|error| error.into_error(file.into(), origin, path))?;
+        copies.start_writing();
         check_machine(&file.name, &self.plan.bundle().platform, &copies.start)?;
         for (target, copy) in targets.iter().zip(copies.files) {
             if let Some(label) = target.bin.label() {
@@ -539,9 +542,19 @@ pub(super) fn remove_staging(bin: &Directory) -> Result<(), NodeError> {
 /// The copies of one file in several directories, written at once.
 struct Copies {
     files: Vec<File>,
-    unwritten: usize,
+    /// How many bytes each has, how many of these the disk was told of, and how many are on it.
+    written: u64,
+    started: u64,
+    synced: u64,
     /// The first bytes, which say what machine the program is for.
     start: Vec<u8>,
+}
+
+impl Copies {
+    fn start_writing(&mut self) {
+        self.files.iter().for_each(|file| start_writing(file, self.started, self.written));
+        self.started = self.written;
+    }
 }
 
 impl Write for Copies {
@@ -549,9 +562,12 @@ impl Write for Copies {
         self.files.iter_mut().try_for_each(|file| file.write_all(bytes))?;
         let missing = Elf::HEADER.saturating_sub(self.start.len());
         self.start.extend(bytes.iter().take(missing));
-        self.unwritten += bytes.len();
-        if self.unwritten >= UNWRITTEN {
-            self.unwritten = 0;
+        self.written += bytes.len() as u64;
+        if self.written - self.started >= START {
+            self.start_writing();
+        }
+        if self.written - self.synced >= UNWRITTEN {
+            self.synced = self.written;
             self.files.iter().try_for_each(File::sync_data)?;
         }
         Ok(bytes.len())

@@ -13,6 +13,7 @@ use oci_spec::image::Descriptor;
 use super::error::NodeError;
 use super::payload::{Payload, Take};
 use super::staged::BIN;
+use super::transfer::{TransferError, copy};
 use crate::bundle::{ArchiveEntry, ArchiveError, Compression, FileManifest, archive};
 use crate::disk::Directory;
 use crate::model::document::sha256;
@@ -49,13 +50,16 @@ impl<'a> Layer<'a> {
         }
         let mut hasher = Hasher::new(self.spool.create_unnamed()?);
         let mut blob = self.source.blob(self.descriptor)?.take(size.saturating_add(1));
-        // Bytes that are not the promised ones are an answer, and anything else is not.
-        io::copy(&mut blob, &mut hasher).map_err(|error| match error.downcast::<OciError>() {
-            Ok(error) => NodeError::Oci(error),
-            Err(source) => {
-                let action = format!("fetch the plugin layer from {}", self.source.origin());
-                NodeError::Transfer { action, source }
-            }
+        copy(&mut blob, &mut hasher).map_err(|error| match error {
+            TransferError::Altered(finding) => finding.into(),
+            // Bytes that are not the promised ones are an answer, and anything else is not.
+            TransferError::Read(error) | TransferError::Write(error) => match error.downcast::<OciError>() {
+                Ok(error) => NodeError::Oci(error),
+                Err(source) => {
+                    let action = format!("fetch the plugin layer from {}", self.source.origin());
+                    NodeError::Transfer { action, source }
+                }
+            },
         })?;
         let (found, found_size, mut file) = hasher.finish();
         let origin = self.source.origin();
@@ -89,7 +93,7 @@ impl Payload for Layer<'_> {
         })?;
         let limit = archive::longest(files);
         let fetched = self.fetched.take().map_or_else(|| self.spool(limit), Ok)?;
-        let spooled = BufReader::with_capacity(128 * 1024, fetched);
+        let spooled = BufReader::with_capacity(64 * 1024, fetched);
         let origin = format!("the plugin layer from {}", self.source.origin());
         let mut seen = BTreeSet::new();
         archive::read(compression, spooled, limit, files.diff_id, |entry| match entry {

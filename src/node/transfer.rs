@@ -7,7 +7,7 @@ use crate::bundle::PluginFile;
 use crate::model::{Code, Digest, Finding, Hasher, PluginName, visible};
 
 /// How much is read at once. Large enough for the hash to dominate, small enough for a container of a few megabytes.
-const BUFFER: usize = 128 * 1024;
+const BUFFER: usize = 256 * 1024;
 
 /// What a file has to be.
 #[derive(Debug, Clone, Copy)]
@@ -104,18 +104,29 @@ fn found_more(size: u64) -> String {
 }
 
 /// `io::copy` without its shortcuts: they would move bytes past the hash or through calls that tests cannot stop at.
-fn copy(source: &mut dyn Read, target: &mut dyn Write) -> Result<(), TransferError> {
+pub(super) fn copy(source: &mut dyn Read, target: &mut dyn Write) -> Result<(), TransferError> {
     let mut buffer = vec![0; BUFFER];
     loop {
-        let count = match source.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(TransferError::Read(error)),
-        };
-        let bytes = buffer.get(..count).unwrap_or(&buffer);
-        target.write_all(bytes).map_err(TransferError::Write)?;
+        let count = fill(source, &mut buffer).map_err(TransferError::Read)?;
+        target.write_all(buffer.get(..count).unwrap_or(&buffer)).map_err(TransferError::Write)?;
+        if count < buffer.len() {
+            return Ok(());
+        }
     }
+}
+
+/// Fills a buffer, or as much of it as there is: few large writes cost the system less than many small ones.
+fn fill(source: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match source.read(rest) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 #[cfg(test)]
