@@ -28,6 +28,8 @@ mod kill;
 mod limits;
 #[path = "crash/matrix.rs"]
 mod matrix;
+#[path = "crash/memory.rs"]
+mod memory;
 #[path = "crash/mutant.rs"]
 mod mutant;
 #[path = "crash/node.rs"]

@@ -24,8 +24,8 @@ fn the_program_of_a_node_is_small() {
     assert!(size <= PROGRAM, "{size} bytes");
 }
 
-/// A node with every upstream plugin, and the program of nodes; nothing where either is missing.
-fn upstream() -> Option<(Scene, PathBuf)> {
+/// A node and a layout with every upstream plugin, and the program of nodes; nothing where either is missing.
+pub(super) fn upstream(compression: &str) -> Option<(Scene, PathBuf)> {
     let folder = peers_folder().join("plugins");
     let mut names: Vec<_> = fs::read_dir(&folder)
         .into_iter()
@@ -39,7 +39,7 @@ fn upstream() -> Option<(Scene, PathBuf)> {
     let scene = Scene::new();
     let definition = format!(
         "apiVersion: cnister.dev/v1\nkind: Bundle\nname: upstream\nversion: 1.0.0\nplatforms: [linux/amd64]\n\
-         sources: [{{name: here, directory: {}}}]\nplugins: [{}]\ntool: none\ncompression: none\n",
+         sources: [{{name: here, directory: {}}}]\nplugins: [{}]\ntool: none\ncompression: {compression}\n",
         folder.display(),
         names.join(", ")
     );
@@ -54,7 +54,7 @@ fn upstream() -> Option<(Scene, PathBuf)> {
 #[test]
 fn a_check_of_all_upstream_plugins_needs_little_memory() {
     // GNU time: the peak of a child starts at that of its parent, and this process is larger than what it measures.
-    let (Some((scene, program)), Some(time)) = (upstream(), peer("time")) else { return };
+    let (Some((scene, program)), Some(time)) = (upstream("none"), peer("time")) else { return };
     for words in
         ["install --key cosign.pub --root root oci:layout", "check --root root --no-probe", "check --root root"]
     {
@@ -70,7 +70,7 @@ fn a_check_of_all_upstream_plugins_needs_little_memory() {
 
 #[test]
 fn a_watch_of_all_upstream_plugins_needs_little_memory_and_no_time_when_nothing_happens() {
-    let Some((scene, program)) = upstream() else { return };
+    let Some((scene, program)) = upstream("none") else { return };
     scene.must("install --key cosign.pub --root root oci:layout");
     let plugins = fs::read_dir(scene.at("root/opt/cni/bin")).unwrap().map(|entry| entry.unwrap().path());
     let plugins: Vec<_> = plugins.collect();
