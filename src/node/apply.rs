@@ -2,8 +2,9 @@
 //!
 //! Files are written to a directory for their owner alone on the same mount, without execute bits until size and
 //! digest are right. Then evidence, receipt and journal are written, the receipt under a temporary name; then the files
-//! get their names, and the receipt last. Whatever fails before that leaves the plugin directories as they were;
-//! whatever stops later is finished by the next run. There is no clean-up in destructors: a run that is killed leaves
+//! get their names, and the receipt last. What the new set lacks goes after that, so that at no moment a plugin of the
+//! receipt is missing, and the journal is forgotten when everything is done. Whatever fails before the first name leaves
+//! the plugin directories as they were; whatever stops later is finished by the next run. There is no clean-up in destructors: a run that is killed leaves
 //! the same as one that is stopped between two actions, so that tests of the one speak of the other.
 
 mod removal;
@@ -159,14 +160,16 @@ pub fn apply(
     if let (Some(directory), Some(prepared)) = (&run.policy, records.prepared_policy) {
         directory.publish(prepared, POLICY)?;
     }
+    run.take_away()?;
+    run.clean_up()?;
+    run.announce(Action::Collect)?;
+    state.collect(&records.receipt, record.generations)?;
+    // As long as the journal is there, whoever runs this again knows that it was not done.
     run.announce(Action::Forget)?;
     if record.purpose == Purpose::Accept {
         state.remove_refusal()?;
     }
     state.remove_journal()?;
-    run.clean_up()?;
-    run.announce(Action::Collect)?;
-    state.collect(&records.receipt, record.generations)?;
     run.announce(Action::Done)?;
     Ok(records.receipt)
 }
@@ -241,7 +244,7 @@ impl<'a> Run<'a, '_> {
             (Some(directory), Some(policy)) => Some(directory.prepare(policy.text.as_bytes(), POLICY_MODE)?),
             _ => None,
         };
-        if !self.targets.is_empty() {
+        if !self.targets.is_empty() || prepared_generation.is_some() {
             self.announce(Action::WriteJournal)?;
             self.state.write_journal(&self.plan.journal(&receipt))?;
         }
@@ -470,7 +473,7 @@ impl<'a> Run<'a, '_> {
         Ok(())
     }
 
-    /// Gives every staged file its name.
+    /// Gives every staged file its name, also what was there before a plugin that is gone already.
     fn publish(&mut self) -> Result<(), NodeError> {
         for number in 0..self.targets.len() {
             let Some(target) = self.targets.get(number) else { continue };
@@ -481,18 +484,42 @@ impl<'a> Run<'a, '_> {
                     target.staging.rename(name.as_str(), &target.bin, name.as_str())?;
                 }
             }
-            for removing in self.targets.get(number).map(|target| target.removals.clone()).unwrap_or_default() {
-                self.announce(Action::Remove(path.clone(), removing.name.clone()))?;
-                if let Some(target) = self.targets.get(number) {
-                    take_away(&target.bin, &target.staging, &removing)?;
-                }
-            }
-            self.announce(Action::Sync(path.clone()))?;
-            if let Some(target) = self.targets.get(number) {
-                target.bin.sync()?;
+            // The journal knows a file by its content, and this one has none: it has to be back before the receipt.
+            self.remove_from(number, |removing| removing.before == Found::Absent)?;
+            self.sync(number)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what the new set lacks. Until then the journal says that it is ours.
+    fn take_away(&mut self) -> Result<(), NodeError> {
+        for number in 0..self.targets.len() {
+            if self.remove_from(number, |removing| removing.before != Found::Absent)? {
+                self.sync(number)?;
             }
         }
         Ok(())
+    }
+
+    /// Removes these from one directory; says whether there were any.
+    fn remove_from(&mut self, number: usize, which: impl Fn(&Removing<'_>) -> bool) -> Result<bool, NodeError> {
+        let removals = self.targets.get(number).map(|target| target.removals.clone()).unwrap_or_default();
+        let mut removed = false;
+        for removing in removals.into_iter().filter(which) {
+            let Some(path) = self.targets.get(number).map(|target| target.path) else { continue };
+            self.announce(Action::Remove(path.clone(), removing.name.clone()))?;
+            if let Some(target) = self.targets.get(number) {
+                take_away(&target.bin, &target.staging, &removing)?;
+            }
+            removed = true;
+        }
+        Ok(removed)
+    }
+
+    fn sync(&mut self, number: usize) -> Result<(), NodeError> {
+        let Some(path) = self.targets.get(number).map(|target| target.path) else { return Ok(()) };
+        self.announce(Action::Sync(path.clone()))?;
+        self.targets.get(number).map_or(Ok(()), |target| target.bin.sync().map_err(Into::into))
     }
 
     /// Removes the staging directories, of this run and of interrupted ones.

@@ -131,8 +131,9 @@ pub fn plan<'v>(bundle: &'v Verified<Bundle>, observed: &Observed, wishes: &Wish
     Ok(plan)
 }
 
-/// The journal's entries of files that are there and about to be replaced. Nothing but the journal says that they are
-/// ours, and it is replaced before they are: without them, a second interruption would leave files that look foreign.
+/// Entries of files that are there and about to be replaced or removed. Of those that an interrupted installation left,
+/// nothing but the journal says that they are ours, and it is replaced before they are; those that go are removed when
+/// the receipt does not name them any more. Without the entries, another interruption would leave files that look foreign.
 fn superseded(steps: &[Step], observed: &Observed) -> Vec<JournalEntry> {
     let replaced = steps.iter().filter_map(|step| match step {
         Step::Write { directory, name, before: Found::Regular { digest, .. }, .. } => Some((directory, name, digest)),
@@ -142,7 +143,15 @@ fn superseded(steps: &[Step], observed: &Observed) -> Vec<JournalEntry> {
         let mut entries = observed.journal.iter().flat_map(|journal| journal.entries_of(directory));
         entries.find(|entry| entry.name == *name && entry.digest == *digest).cloned()
     });
-    entries.collect()
+    let leaving = steps.iter().filter_map(|step| match step {
+        Step::Remove { directory, name, before: Found::Regular { digest, size, .. }, original, .. } => {
+            let directory = Digest::of(directory.as_str().as_bytes());
+            let (name, original) = (name.clone(), original.clone());
+            Some(JournalEntry { directory, name, digest: *digest, size: *size, original })
+        }
+        _ => None,
+    });
+    entries.chain(leaving).collect()
 }
 
 /// The plugins that the wishes name one by one.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::*;
 use crate::bundle::FileManifest;
 use crate::model::Digest;
-use crate::node::decide::{ForeignRule, Wishes, plan};
+use crate::node::decide::{ForeignRule, Leftovers, Wishes, plan};
 use crate::node::observe::{Observed, observe};
 use crate::node::payload::Take;
 use crate::node::receipt::{Original, Owner, Refusal, Schema};
@@ -148,7 +148,7 @@ fn a_second_run_has_nothing_to_do_and_writes_nothing() {
     .unwrap();
     assert_eq!(stamps(), before);
     use Action::{Collect, Done, Forget, WriteEvidence, WritePolicy, WriteReceipt};
-    assert_eq!(actions, [WriteEvidence, WriteReceipt, WritePolicy, Forget, Collect, Done]);
+    assert_eq!(actions, [WriteEvidence, WriteReceipt, WritePolicy, Collect, Forget, Done]);
 }
 
 #[test]
@@ -443,6 +443,28 @@ fn an_adoption_that_is_stopped_anywhere_is_finished_by_the_next_run() {
         node.put("vlan", b"theirs, too");
     };
     crash_at_every_action(prepare, &Wishes { foreign: ForeignRule::Adopt, ..Wishes::default() });
+}
+
+#[test]
+fn what_the_new_set_lacks_goes_after_the_receipt_and_is_ours_until_then() {
+    let node = Node::new();
+    node.install(NEW).unwrap();
+    let prune = Wishes { leftovers: Leftovers::Prune, ..Wishes::default() };
+    let mut stop = |action: &Action| match action {
+        Action::Remove(..) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    };
+    assert!(matches!(node.install_with(OLD, &prune, &mut stop), Err(NodeError::Stopped)));
+    let receipt = node.observe(OLD).receipt.unwrap();
+    let [directory] = receipt.directories.values().collect::<Vec<_>>()[..] else { panic!("{receipt:?}") };
+    assert_eq!((directory.files.len(), directory.leftovers.len()), (OLD.len(), 0));
+    assert_eq!(node.bin()["tap"].0, b"new tap");
+    // Whoever finishes it may want to keep the plugin: it is not taken for somebody else's.
+    let receipt = node.install(OLD).unwrap();
+    let leftovers = &receipt.directories[&HostPath::default_bin_directory()].leftovers;
+    assert_eq!(leftovers[&"tap".parse().unwrap()].owner, Owner::Ours);
+    node.install_with(OLD, &prune, &mut go_on).unwrap();
+    assert_eq!(node.bin(), expected(OLD));
 }
 
 #[test]
