@@ -13,7 +13,7 @@ use super::claim::Claim;
 use super::decide::{ForeignRule, Leftovers, Wishes, plan};
 use super::error::NodeError;
 use super::floor::Floors;
-use super::generation::MAX_GENERATIONS;
+use super::generation::{MAX_GENERATIONS, Past};
 use super::observe::{Observed, observe};
 use super::plan::Step;
 use super::receipt::{Receipt, RolledBack};
@@ -153,7 +153,11 @@ pub fn roll_back(
 ) -> Result<Restored, NodeError> {
     let (writing, present) = open(root, question)?;
     let past = writing.past()?;
-    let receipt = past.target(&present, back.number)?;
+    let finished = unfinished(&writing, &present, &past, back.number)?;
+    let receipt = match finished {
+        Some(_) => &present,
+        None => past.target(&present, back.number)?,
+    };
     let bundle = Claim::of(receipt).verdict(&writing, question)?.map_err(NodeError::Refused)?;
     let wishes = Wishes {
         foreign: ForeignRule::AdoptNamed(adopted(receipt)),
@@ -166,11 +170,37 @@ pub fn roll_back(
     observed.in_use = back.in_use.clone();
     // The owner's word, where the rule forbids to go back.
     let excepted = observed.floors.except(bundle.value());
-    let instead_of = Some(RolledBack::of(&present));
+    let instead_of = finished.is_none().then(|| RolledBack::of(&present));
     let floors = excepted.then(|| observed.floors.clone());
-    let purpose = Purpose::Accept;
-    let target = Target { receipt, bundle: &bundle, generations: back.generations, instead_of, purpose, floors };
-    bring(root, &writing, &target, &observed, &wishes, run, progress)
+    let target = Target {
+        receipt,
+        bundle: &bundle,
+        generations: back.generations,
+        instead_of,
+        purpose: Purpose::Accept,
+        floors,
+    };
+    let restored = bring(root, &writing, &target, &observed, &wishes, run, progress)?;
+    Ok(match finished {
+        Some(before) => Restored { before: before.clone(), ..restored },
+        None => restored,
+    })
+}
+
+/// The release that a rollback went back from which was interrupted when the earlier release had its receipt already.
+/// Asking for the same again finishes it; it does not go forward.
+fn unfinished<'a>(
+    writing: &Writing,
+    present: &Receipt,
+    past: &'a Past,
+    number: Option<u64>,
+) -> Result<Option<&'a Receipt>, NodeError> {
+    let interrupted = writing.journal()?.is_some_and(|journal| journal.index == present.index);
+    let unwanted = writing.rolled_back()?.map(|record| record.index);
+    // Another installation since then would be the one that was interrupted.
+    let before = past.target(present, None).ok().filter(|before| interrupted && unwanted == Some(before.index));
+    let asked = number.is_none_or(|number| number < present.generation && past.target(present, Some(number)).is_err());
+    Ok(before.filter(|_| asked))
 }
 
 fn open(root: &Root, question: &Question<'_>) -> Result<(Writing, Receipt), NodeError> {
