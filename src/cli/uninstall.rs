@@ -81,6 +81,10 @@ fn attempt(arguments: &Arguments, root: &Root) -> Result<Report, NodeError> {
     let writing = state.write(arguments.node.patience())?;
     let receipt = writing.receipt()?;
     if receipt.is_none() && writing.journal()?.is_none() {
+        if !arguments.dry_run {
+            // What removed the receipt may have been stopped before that was durable, and this says that it is gone.
+            writing.settle()?;
+        }
         return Ok(nothing);
     }
     let mut paths: Vec<HostPath> = receipt.iter().flat_map(|receipt| receipt.directories.keys()).cloned().collect();

@@ -224,10 +224,17 @@ impl Writing {
             }
         }
         self.remove_rolled_back()?;
+        // When the receipt is gone nobody looks for the rest any more: it has to be gone before, also on the disk.
+        self.directory.sync()?;
         for name in [REFUSAL, READY, JOURNAL, RECEIPT] {
             self.remove_record(name)?;
         }
         Ok(())
+    }
+
+    /// Makes durable what an interrupted run removed or named.
+    pub fn settle(&self) -> Result<(), NodeError> {
+        self.directory.sync().map_err(Into::into)
     }
 
     /// Keeps an evidence file under its digest.

@@ -140,14 +140,15 @@ pub fn uninstall(
             announce(Action::Remove((*path).clone(), removing.name.clone()))?;
             take_away(bin, staging, removing)?;
         }
-        announce(Action::Sync((*path).clone()))?;
-        bin.sync()?;
     }
     let paths: BTreeSet<&HostPath> = swept.into_iter().chain(removals.keys().copied()).collect();
     for path in paths {
         announce(Action::CleanUp(path.clone()))?;
         if let Some(bin) = root.directory(path)? {
             remove_staging(&bin)?;
+            // Nobody looks here any more when the receipt is gone: nothing may come back after that.
+            announce(Action::Sync(path.clone()))?;
+            bin.sync()?;
         }
     }
     announce(Action::Forget)?;
