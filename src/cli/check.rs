@@ -16,7 +16,7 @@ use crate::disk::Directory;
 use crate::model::{BundleName, Code, Finding, Platform, Repository};
 use crate::node::probe::Prober;
 use crate::node::{
-    Brought, Condition, HostPath, Metrics, NodeError, Occasion, Question, Reach, Report, Root, Step, Target,
+    Brought, Condition, HostPath, Metrics, NodeError, Occasion, Question, Reach, Report, Root, State, Step, Target,
     bring_back, check, close, compare_view, repair,
 };
 use crate::trust::Policy;
@@ -164,7 +164,7 @@ impl Ready {
     fn answer(&self, arguments: &Arguments, occasion: Occasion, view: Option<&Root>) -> Result<Report, Failure> {
         let configurations = arguments.closure.configurations()?;
         let mut report = match self.check()? {
-            report if report.is_good() || !arguments.repair => report,
+            report if !arguments.repair || report.is_good() && !self.is_unfinished()? => report,
             report => self.repair(report)?,
         };
         if let Some(configurations) = &configurations {
@@ -205,6 +205,14 @@ impl Ready {
         let mut report = self.ask(|question| check(&self.root, question))?;
         report.findings.extend(self.unconfined.clone());
         Ok(report)
+    }
+
+    /// Whether what is installed was being written again when that was interrupted, as a repair does.
+    fn is_unfinished(&self) -> Result<bool, NodeError> {
+        let Some(state) = State::open(&self.root, &self.state)? else { return Ok(false) };
+        let reading = state.read(self.patience)?;
+        let journal = reading.journal()?.map(|journal| journal.index);
+        Ok(journal.is_some() && journal == reading.receipt()?.map(|receipt| receipt.index))
     }
 
     /// Brings back what `report` found missing or altered, and checks again.
