@@ -14,6 +14,8 @@ use crate::model::{Code, Finding, PluginName};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Uninstallation {
     pub(super) steps: Vec<Step>,
+    /// Every plugin directory that was looked at.
+    pub(super) directories: BTreeSet<HostPath>,
     notes: Vec<Finding>,
 }
 
@@ -33,7 +35,8 @@ impl Uninstallation {
     /// # Errors
     /// The findings that refuse it: plugins that are in use.
     pub fn decide(observed: &Observed, force: Force) -> Result<Self, Vec<Finding>> {
-        let mut all = Self::default();
+        let directories = observed.directories.iter().map(|directory| directory.path.clone()).collect();
+        let mut all = Self { directories, ..Self::default() };
         let mut refusals = Vec::new();
         for (directory, name, file) in installed(observed) {
             let Some(seen) = observed.directories.iter().find(|seen| seen.path == directory) else { continue };

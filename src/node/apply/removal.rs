@@ -146,10 +146,13 @@ pub fn uninstall(
         announce(Action::CleanUp(path.clone()))?;
         if let Some(bin) = root.directory(path)? {
             remove_staging(&bin)?;
-            // Nobody looks here any more when the receipt is gone: nothing may come back after that.
-            announce(Action::Sync(path.clone()))?;
-            bin.sync()?;
         }
+    }
+    // Nobody looks here any more when the receipt is gone, and copies of what came back go before it: all of it has to
+    // be on the disk, also what an interrupted run did.
+    for path in &uninstallation.directories {
+        announce(Action::Sync(path.clone()))?;
+        root.make_durable(path)?;
     }
     announce(Action::Forget)?;
     state.forget_installation()?;
