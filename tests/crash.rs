@@ -16,6 +16,8 @@
 mod back;
 #[path = "crash/canary.rs"]
 mod canary;
+#[path = "crash/change.rs"]
+mod change;
 #[path = "crash/fail.rs"]
 mod fail;
 #[path = "support/forge.rs"]

@@ -26,4 +26,16 @@ failing! {
     a_release_after_a_killed_one_says_that_the_disk_is_full_and_is_finished_later: second_after_killed, "ENOSPC";
     a_release_after_a_killed_one_says_that_the_disk_breaks_and_is_finished_later: second_after_killed, "EIO";
     a_release_after_a_killed_one_says_that_the_disk_is_read_only_and_is_finished_later: second_after_killed, "EROFS";
+    a_rollback_says_that_the_disk_is_full_and_is_finished_later: rollback, "ENOSPC";
+    a_rollback_says_that_the_disk_breaks_and_is_finished_later: rollback, "EIO";
+    a_rollback_says_that_the_disk_is_read_only_and_is_finished_later: rollback, "EROFS";
+    an_uninstallation_says_that_the_disk_is_full_and_is_finished_later: uninstallation, "ENOSPC";
+    an_uninstallation_says_that_the_disk_breaks_and_is_finished_later: uninstallation, "EIO";
+    an_uninstallation_says_that_the_disk_is_read_only_and_is_finished_later: uninstallation, "EROFS";
+    a_pruning_says_that_the_disk_is_full_and_is_finished_later: pruning, "ENOSPC";
+    a_pruning_says_that_the_disk_breaks_and_is_finished_later: pruning, "EIO";
+    a_pruning_says_that_the_disk_is_read_only_and_is_finished_later: pruning, "EROFS";
+    a_repair_says_that_the_disk_is_full_and_is_finished_later: repair, "ENOSPC";
+    a_repair_says_that_the_disk_breaks_and_is_finished_later: repair, "EIO";
+    a_repair_says_that_the_disk_is_read_only_and_is_finished_later: repair, "EROFS";
 }

@@ -35,6 +35,31 @@ fn two_releases_that_are_killed_one_after_the_other_are_finished_by_the_next_run
 }
 
 #[test]
+fn an_upgrade_of_two_directories_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
+    Change::upgrade_of_two_directories().stop_everywhere(Fault::Kill);
+}
+
+#[test]
+fn a_rollback_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
+    Change::rollback().stop_everywhere(Fault::Kill);
+}
+
+#[test]
+fn an_uninstallation_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
+    Change::uninstallation().stop_everywhere(Fault::Kill);
+}
+
+#[test]
+fn a_pruning_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
+    Change::pruning().stop_everywhere(Fault::Kill);
+}
+
+#[test]
+fn a_repair_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
+    Change::repair().stop_everywhere(Fault::Kill);
+}
+
+#[test]
 fn a_staging_that_is_stopped_at_any_system_call_is_finished_by_the_next_run() {
     let scene = Scene::in_memory();
     let Some(strace) = Strace::new(&scene, program()) else { return };
@@ -45,7 +70,7 @@ fn a_staging_that_is_stopped_at_any_system_call_is_finished_by_the_next_run() {
     scene.must(&words);
     let wanted = scene.tree("root");
     for fault in FAULTS {
-        let points = at_every_point(&scene, &strace, "staging", &words, fault, &mut |output, point| {
+        let points = at_every_point(&scene, &strace, "staging", &words, fault, 1, &mut |output, point| {
             let what = format!("{fault:?} at {point:?}, and run again");
             assert!(fault == Fault::Kill || output.status.code() == Some(3), "{what}: {output:?}");
             assert_eq!(scene.must(&words).stderr, "", "{what}");

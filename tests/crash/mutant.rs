@@ -102,7 +102,7 @@ fn programs_that_write_in_place_fail_matrix_and_replay() {
     ] {
         let Some(strace) = Strace::new(&change.scene, program) else { return };
         let mut wrong = BTreeMap::new();
-        at_every_point(&change.scene, &strace, program, &words, Fault::Kill, &mut |output, point| {
+        at_every_point(&change.scene, &strace, program, &words, Fault::Kill, 1, &mut |output, point| {
             if let Err((kind, _)) = change.judge(&undisturbed, Fault::Kill, output, point) {
                 *wrong.entry(kind).or_insert(0) += 1;
             }

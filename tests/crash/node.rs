@@ -11,6 +11,8 @@ use super::support::{Run, Scene};
 
 /// The plugin directory.
 pub(super) const BIN: &str = "root/opt/cni/bin";
+/// Another one, where only this program installs, and where it is asked to.
+const OTHER_BIN: &str = "root/usr/lib/cni";
 
 /// Files of other installers, some under names that a careless program would touch.
 const FOREIGN: [(&str, &str, u32); 4] = [
@@ -48,11 +50,29 @@ fn copy(scene: &Scene, from: &str, to: &str) {
 /// What is wrong with the plugin directory after an interruption, if something is: every file in it must be a whole
 /// one of these releases or somebody else's, as it was.
 pub(super) fn unsound(scene: &Scene, releases: &[&Release]) -> Option<String> {
-    let mut foreign: BTreeMap<_, _> =
-        FOREIGN.into_iter().map(|(name, content, mode)| (name, (content, mode))).collect();
+    let foreign = FOREIGN.into_iter().map(|(name, content, mode)| (name, (content, mode))).collect();
+    let other = || scene.at(OTHER_BIN).exists().then(|| unsound_in(scene, OTHER_BIN, releases, BTreeMap::new()));
+    unsound_in(scene, BIN, releases, foreign).or_else(|| other().flatten())
+}
+
+/// Everything in the plugin directories, by its path from the first on.
+pub(super) fn plugins(scene: &Scene) -> BTreeMap<String, String> {
+    let mut all = scene.tree(BIN);
+    if scene.at(OTHER_BIN).exists() {
+        all.extend(scene.tree(OTHER_BIN).into_iter().map(|(name, what)| (format!("{OTHER_BIN}/{name}"), what)));
+    }
+    all
+}
+
+fn unsound_in(
+    scene: &Scene,
+    bin: &str,
+    releases: &[&Release],
+    mut foreign: BTreeMap<&str, (&str, u32)>,
+) -> Option<String> {
     let mut pending = vec![String::new()];
     while let Some(folder) = pending.pop() {
-        for entry in fs::read_dir(scene.at(BIN).join(&folder)).unwrap().map(Result::unwrap) {
+        for entry in fs::read_dir(scene.at(bin).join(&folder)).unwrap().map(Result::unwrap) {
             let name = Path::new(&folder).join(entry.file_name()).to_str().unwrap().to_owned();
             let metadata = entry.path().symlink_metadata().unwrap();
             let mode = metadata.permissions().mode() & 0o7777;
