@@ -12,8 +12,6 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
-#[path = "crash/back.rs"]
-mod back;
 #[path = "crash/canary.rs"]
 mod canary;
 #[path = "crash/change.rs"]
