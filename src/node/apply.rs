@@ -4,14 +4,14 @@
 //! digest are right. Then evidence, receipt and journal are written, the receipt under a temporary name; then the files
 //! get their names, and the receipt last. What the new set lacks goes after that, so that at no moment a plugin of the
 //! receipt is missing, and the journal is forgotten when everything is done. Whatever fails before the first name leaves
-//! the plugin directories as they were; whatever stops later is finished by the next run. There is no clean-up in destructors: a run that is killed leaves
-//! the same as one that is stopped between two actions, so that tests of the one speak of the other.
+//! the plugin directories as they were; whatever stops later is finished by the next run. There is no clean-up in
+//! destructors: a run that is killed leaves the same as one that is stopped between two actions, so that tests of the
+//! one speak of the other.
 
 mod removal;
+mod stage;
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -20,28 +20,19 @@ use removal::{Removing, check_unchanged, stage_original, take_away};
 
 use super::error::NodeError;
 use super::generation::PreparedGeneration;
-use super::machine::check_machine;
 use super::observe::{Found, STAGING};
 use super::payload::Payload;
 use super::plan::{Change, PLUGIN_MODE, Plan, Step};
 use super::receipt::Receipt;
 use super::root::{HostPath, Root};
 use super::state::Writing;
-use super::store::{COPY_MODE, Stored};
-use super::transfer::{Expected, TransferError, copy_exactly};
-use crate::binary::Elf;
-use crate::bundle::PluginFile;
-use crate::disk::{Directory, DiskError, FileKind, Prepared, give_label, start_writing};
+use super::transfer::{Expected, copy_exactly};
+use crate::disk::{Directory, DiskError, FileKind, Prepared};
 use crate::model::{Code, Finding, PluginName, Repository};
 
 /// The file in the policy directory.
 const POLICY: &str = "policy.yaml";
 const POLICY_MODE: u32 = 0o644;
-/// How much of a file may wait in memory to be written: what does not, counts against the container's limit.
-const UNWRITTEN: u64 = 8 * 1024 * 1024;
-/// After how much the disk starts to write, while more is decoded.
-const START: u64 = 1024 * 1024;
-
 /// What the node keeps so that a later check can repeat the proof.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
@@ -310,112 +301,6 @@ impl<'a> Run<'a, '_> {
         Ok(self.targets.get_mut(number).expect("it was found, or just put there"))
     }
 
-    /// Writes every file under its staging name, and gives it its mode when it is the signed one. What the local store
-    /// has is not fetched again, and what it has not is put there on the way.
-    fn stage(&mut self, payload: &mut dyn Payload) -> Result<(), NodeError> {
-        let writes = self.targets.iter().flat_map(|target| &target.writes);
-        let wanted: BTreeSet<PluginName> = writes.map(|write| write.name.clone()).collect();
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let store = self.state.store_or_create()?;
-        let mut stored = Stored::open(self.state)?;
-        let files = &self.plan.bundle().files;
-        let held = stored.holds(files, &wanted)?;
-        let mut missing = wanted.clone();
-        if !held.is_empty() {
-            stored.deliver(files, &held, &mut |file, origin, source| {
-                missing.remove(&file.name);
-                self.stage_one(file, origin, source, None)
-            })?;
-        }
-        let others: BTreeSet<_> = wanted.difference(&held).cloned().collect();
-        if !others.is_empty() {
-            payload.deliver(files, &others, &mut |file, origin, source| {
-                missing.remove(&file.name);
-                self.stage_one(file, origin, source, Some(&store))
-            })?;
-        }
-        // Also those that an interrupted run has put there.
-        store.sync()?;
-        match missing.first() {
-            Some(name) => {
-                let message = format!("`{name}` was not delivered");
-                Err(Finding::refusal(Code::MissingEntry, message).into())
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn stage_one(
-        &mut self,
-        file: &PluginFile,
-        origin: &str,
-        source: &mut dyn Read,
-        store: Option<&Directory>,
-    ) -> Result<(), NodeError> {
-        self.announce(Action::Stage(file.name.clone()))?;
-        let targets = self.targets.iter();
-        let targets: Vec<_> =
-            targets.filter(|target| target.writes.iter().any(|write| *write.name == file.name)).collect();
-        let staged = targets.iter().map(|target| target.staging.create_file(file.name.as_str()));
-        let mut files = staged.collect::<Result<Vec<_>, _>>()?;
-        let mut copy = store.map(Directory::begin).transpose()?;
-        files.extend(copy.as_ref().map(|copy| copy.file.try_clone()).transpose().map_err(|source| {
-            NodeError::Transfer { action: format!("copy `{}` to the local store", file.name), source }
-        })?);
-        let mut copies = Copies { files, written: 0, started: 0, synced: 0, start: Vec::new() };
-        let path = targets.first().map_or("", |target| target.path.as_str());
-        copy_exactly(file.into(), origin, source, &mut copies)
-            .map_err(|error| error.into_error(file.into(), origin, path))?;
-        copies.start_writing();
-        check_machine(&file.name, &self.plan.bundle().platform, &copies.start)?;
-        for (target, copy) in targets.iter().zip(copies.files) {
-            if let Some(label) = target.bin.label() {
-                give_label(&copy, &label);
-            }
-            // Closed before it gets its name: a file that is open for writing cannot be executed.
-            target.staging.finish(file.name.as_str(), copy, PLUGIN_MODE)?;
-        }
-        if let (Some(store), Some(copy)) = (store, copy.take()) {
-            store.name(store.complete(copy, COPY_MODE)?, file.digest.hex())?;
-        }
-        Ok(())
-    }
-
-    /// Copies what is installed already and has no copy: installed by an earlier version, or the store was lost.
-    fn keep_copies(&mut self, receipt: &Receipt) -> Result<(), NodeError> {
-        let mut added = None;
-        for (path, directory) in &receipt.directories {
-            let ours = directory.files.iter().filter(|(_, file)| file.owner.is_ours());
-            let missing = self.state.without_copy(ours.map(|(name, file)| (file.digest, file.size, name)))?;
-            let written = |name: &PluginName| {
-                let mut targets = self.targets.iter().filter(|target| target.path == path);
-                targets.any(|target| target.writes.iter().any(|write| write.name == name))
-            };
-            let missing: Vec<_> = missing.into_iter().filter(|name| !written(name)).collect();
-            let Some(bin) = (!missing.is_empty()).then(|| self.root.directory(path)).transpose()?.flatten() else {
-                continue;
-            };
-            let store = self.state.store_or_create()?;
-            for (name, file) in missing.into_iter().filter_map(|name| directory.files.get_key_value(name)) {
-                self.announce(Action::KeepCopy(name.clone()))?;
-                let Ok(mut opened) = bin.open_file(name.as_str()) else { continue };
-                let expected = Expected { name, digest: file.digest, size: file.size };
-                let mut copy = store.begin()?;
-                let origin = format!("`{path}`");
-                match copy_exactly(expected, &origin, &mut opened.file, &mut copy.file) {
-                    // A repair of other files leaves it as it is; what was begun is collected at the end.
-                    Err(TransferError::Altered(_)) => continue,
-                    copied => copied.map_err(|error| error.into_error(expected, &origin, "the local store"))?,
-                }
-                store.name(store.complete(copy, COPY_MODE)?, file.digest.hex())?;
-            }
-            added = Some(store);
-        }
-        added.map_or(Ok(()), |store| store.sync().map_err(Into::into))
-    }
-
     /// Puts the present receipt aside, where another release takes its place.
     fn prepare_generation(&self, receipt: &Receipt) -> Result<Option<PreparedGeneration>, NodeError> {
         match self.state.receipt()? {
@@ -564,45 +449,6 @@ pub(super) fn remove_staging(bin: &Directory) -> Result<(), NodeError> {
     names.iter().try_for_each(|name| staging.remove(name))?;
     bin.remove_directory(STAGING)?;
     Ok(())
-}
-
-/// The copies of one file in several directories, written at once.
-struct Copies {
-    files: Vec<File>,
-    /// How many bytes each has, how many of these the disk was told of, and how many are on it.
-    written: u64,
-    started: u64,
-    synced: u64,
-    /// The first bytes, which say what machine the program is for.
-    start: Vec<u8>,
-}
-
-impl Copies {
-    fn start_writing(&mut self) {
-        self.files.iter().for_each(|file| start_writing(file, self.started, self.written));
-        self.started = self.written;
-    }
-}
-
-impl Write for Copies {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.files.iter_mut().try_for_each(|file| file.write_all(bytes))?;
-        let missing = Elf::HEADER.saturating_sub(self.start.len());
-        self.start.extend(bytes.iter().take(missing));
-        self.written += bytes.len() as u64;
-        if self.written - self.started >= START {
-            self.start_writing();
-        }
-        if self.written - self.synced >= UNWRITTEN {
-            self.synced = self.written;
-            self.files.iter().try_for_each(File::sync_data)?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Installations in temporary directories: whole, refused half-way, and stopped at every action.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::time::Duration;
 
