@@ -313,9 +313,10 @@ fn a_check_leaves_its_numbers_for_a_collector() {
     assert!(numbers().contains("\ncnister_proof_ok 0\n"), "{}", numbers());
     assert_eq!(fs::read_dir(scene.at("numbers")).unwrap().count(), 1, "nothing else is left");
     // A check that cannot be done is no good one either.
-    fs::remove_file(scene.at("root/var/lib/cnister/receipt.json")).unwrap();
-    fs::create_dir(scene.at("root/var/lib/cnister/receipt.json")).unwrap();
-    assert_eq!(scene.say("check --root root --textfile numbers/cnister.prom").code, 3);
+    let lock = fs::File::open(scene.at("root/var/lib/cnister/lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    assert_eq!(scene.say("check --root root --lock-timeout 0 --textfile numbers/cnister.prom").code, 3);
+    drop(lock);
     assert!(numbers().ends_with("# TYPE cnister_proof_ok gauge\ncnister_proof_ok 0\n"), "{}", numbers());
     let run = scene.say("check --root root --textfile numbers/cnister.txt");
     assert!(run.code == 2 && run.stderr.contains("names end in .prom"), "{}", run.stderr);
