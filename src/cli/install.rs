@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::image::OwnerArguments;
 use super::node::NodeArguments;
 use super::policy::PolicyArguments;
-use super::proof::{Judge, Origin, Place, Stop, answer, prove};
+use super::proof::{Judge, Kept, Origin, Place, Stop, answer, prove};
 use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use super::termination::TerminationArguments;
@@ -23,7 +23,7 @@ use crate::node::{
     Purpose, Question, Reach, Reading, Record, Records, Refusal, RolledBack, Root, State, Step, Wishes, apply, boot,
     check, check_apart, observe, plan, preflight, surroundings,
 };
-use crate::trust::{self, Bundle, Policy, Proof, Strength, Verified};
+use crate::trust::{self, Bundle, Evidence, Policy, Proof, Strength, Verified};
 
 /// Installs a bundle's plugins on this node, after the policy allowed it.
 ///
@@ -276,14 +276,20 @@ impl Considered<'_> {
     }
 }
 
-/// The releases that the node keeps. A state that cannot be read keeps none; what is wrong with it is said when the
-/// installation needs it.
-fn kept_releases(root: &Root, node: &NodeArguments) -> BTreeSet<Digest> {
-    let read = || -> Result<BTreeSet<Digest>, NodeError> {
-        let Some(state) = State::open(root, &node.state_dir)? else { return Ok(BTreeSet::new()) };
+/// What the node keeps. A state that cannot be read keeps nothing; what is wrong with it is said when the installation
+/// needs it.
+fn kept_releases(root: &Root, node: &NodeArguments) -> Kept {
+    let read = || -> Result<Kept, NodeError> {
+        let Some(state) = State::open(root, &node.state_dir)? else { return Ok(Kept::default()) };
         let reading = state.read(node.patience())?;
         let (present, past) = (reading.receipt()?, reading.past()?);
-        Ok(present.iter().chain(&past.receipts).map(|receipt| receipt.index).collect())
+        let mut kept = Kept::default();
+        for receipt in present.iter().chain(&past.receipts) {
+            kept.indexes.insert(receipt.index);
+            let bytes = reading.evidence(&receipt.evidence).ok().flatten();
+            kept.evidence.extend(bytes.and_then(|bytes| Evidence::parse(&bytes).ok()));
+        }
+        Ok(kept)
     };
     read().unwrap_or_default()
 }

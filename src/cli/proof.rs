@@ -10,7 +10,7 @@ use super::image::{self, Image};
 use super::terminal::Failure;
 use crate::model::{Code, Digest, Finding, Platform, Reference, Repository};
 use crate::node::{NodeError, Staged};
-use crate::oci::{CollectError, OciError, Platforms, collect};
+use crate::oci::{CollectError, OciError, Platforms, Remembered, collect};
 use crate::trust::{self, Bundle, Circumstances, Evidence, Policy, Verified};
 
 /// Where the files come from.
@@ -59,15 +59,24 @@ pub(super) struct Judge<'a> {
     pub(super) policy: &'a Policy,
     pub(super) name: Option<&'a Repository>,
     pub(super) now: SystemTime,
-    /// The releases that the node keeps: going back to one must work, however old it is.
-    pub(super) kept: BTreeSet<Digest>,
+    /// What the node keeps: going back to one of these releases must work, however old it is.
+    pub(super) kept: Kept,
+}
+
+/// What a node keeps of releases that it had.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// The releases.
+    pub(super) indexes: BTreeSet<Digest>,
+    /// What proves them; none of it is believed, and none of it is fetched again.
+    pub(super) evidence: Vec<Evidence>,
 }
 
 impl Judge<'_> {
     fn ask(&self, evidence: &Evidence, platform: &Platform) -> Result<Verified<Bundle>, Vec<Finding>> {
         let ask = |circumstances| trust::verify(self.policy, self.name, evidence, platform, &circumstances);
         ask(Circumstances::wanted(self.now)).or_else(|findings| match ask(Circumstances::kept(self.now)) {
-            Ok(bundle) if self.kept.contains(&bundle.value().index) => Ok(bundle),
+            Ok(bundle) if self.kept.indexes.contains(&bundle.value().index) => Ok(bundle),
             _ => Err(findings),
         })
     }
@@ -79,8 +88,8 @@ pub(super) fn prove(place: &Place<'_>, judge: &Judge<'_>) -> Result<(Origin, Ver
     match (place.reference, place.directory) {
         (Some(reference), _) => {
             let image = image::open(reference).map_err(read)?;
-            let collected =
-                collect(image.source.as_ref(), &image.root, Platforms::asked(Some(&platform)), &judge.policy.needs());
+            let source = Remembered::new(image.source.as_ref(), &judge.kept.evidence);
+            let collected = collect(&source, &image.root, Platforms::asked(Some(&platform)), &judge.policy.needs());
             let evidence = collected.map_err(|error| match error {
                 CollectError::Oci(error) => read(error),
                 other => Stop::Failed(other.into()),

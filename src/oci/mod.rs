@@ -17,6 +17,7 @@ mod layout_writer;
 mod memory;
 mod referrers;
 mod registry;
+mod remembered;
 mod verify_reader;
 
 use std::io::{self, Read};
@@ -33,6 +34,7 @@ pub use layout::Layout;
 #[cfg(feature = "publish")]
 pub use layout_writer::{LayoutWriter, write_archive};
 pub use registry::Registry;
+pub use remembered::Remembered;
 pub use verify_reader::VerifyReader;
 
 use crate::model::{Code, Digest, Document, DocumentError, Finding, Selector};

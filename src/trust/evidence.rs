@@ -152,6 +152,12 @@ impl Evidence {
         self.documents.get(digest)
     }
 
+    /// The bytes of every document and signature.
+    pub fn blobs(&self) -> impl Iterator<Item = &[u8]> {
+        let documents = self.documents.values().map(|document| document.bytes.as_slice());
+        documents.chain(self.signatures.iter().map(|signature| signature.bytes.as_slice()))
+    }
+
     /// The same evidence with the signatures and attestations alone that a policy asks for: what is worth keeping.
     #[must_use]
     pub fn needed(self, needs: &Needs) -> Self {
