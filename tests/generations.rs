@@ -34,6 +34,8 @@ mod rollback;
 #[path = "generations/state.rs"]
 mod state;
 mod support;
+#[path = "generations/unwanted.rs"]
+mod unwanted;
 
 use std::fs;
 

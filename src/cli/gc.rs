@@ -14,9 +14,9 @@ use crate::node::{MAX_GENERATIONS, NodeError, Reach, Root, State};
 /// Removes from the state directory what no kept generation needs; every installation does that, too.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// How many generations the node keeps, the present one included.
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_GENERATIONS)))]
-    generations: u8,
+    /// How many generations the node keeps from now on, the present one included; without it, those that it has.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_GENERATIONS)))]
+    generations: Option<u8>,
     #[command(flatten)]
     node: NodeArguments,
 }
@@ -54,7 +54,7 @@ fn collect(arguments: &Arguments, root: &Root) -> Result<u64, NodeError> {
         return Err(finding.hint("run the same install again first").into());
     }
     match writing.receipt()? {
-        Some(receipt) => writing.collect(&receipt, arguments.generations),
+        Some(receipt) => writing.collect(&receipt, arguments.generations.unwrap_or(MAX_GENERATIONS)),
         None => Ok(0),
     }
 }

@@ -215,14 +215,11 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
         policy: Some(KeptPolicy { text: policy.text(), directory: &arguments.node.policy_dir }),
         generations: arguments.generations,
         repository: name.as_ref(),
-        purpose: Purpose::Accept,
+        purpose: Purpose::Install,
+        word: None,
     };
     let mut go_on = |_: &_| ControlFlow::Continue(());
     let receipt = apply(&root, &writing, &considered.plan, payload.as_mut(), &record, &mut go_on).map_err(answer)?;
-    if considered.is_another_release {
-        // Something else was wanted and is there: what its owner went back from is history.
-        writing.remove_rolled_back().map_err(answer)?;
-    }
     let mut report = considered.report(Outcome::Installed, &request);
     report.findings.extend(boot::outdated(&root, &receipt));
     Ok(report)
@@ -241,8 +238,6 @@ struct Request<'a> {
 struct Considered<'a> {
     plan: Plan<'a>,
     foreseen: Vec<Finding>,
-    /// Whether another release is installed now.
-    is_another_release: bool,
 }
 
 impl<'a> Request<'a> {
@@ -262,8 +257,7 @@ impl<'a> Request<'a> {
         if foreseen.iter().any(Finding::is_refusal) {
             return Err(Stop::Refused(foreseen));
         }
-        let present = observed.receipt.map(|receipt| receipt.index);
-        Ok(Considered { plan, foreseen, is_another_release: present != Some(bundle.value().index) })
+        Ok(Considered { plan, foreseen })
     }
 }
 
@@ -330,10 +324,11 @@ fn unwanted(
 ) -> Option<Finding> {
     let index = bundle.value().index;
     let present = observed.receipt.as_ref().map(|receipt| receipt.index);
-    if arguments.again || record.index != index || present == Some(index) {
+    if arguments.again || !record.releases.contains(&index) || present == Some(index) {
         return None;
     }
-    let message = format!("the owner of this node went back from {} {}", bundle.value().files.name, record.version);
+    let files = &bundle.value().files;
+    let message = format!("the owner of this node went back from {} {}", files.name, files.version);
     let finding = Finding::refusal(Code::RolledBack, message).hint("install another release, or this one with --again");
     Some(match present {
         Some(present) => {

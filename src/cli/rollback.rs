@@ -26,9 +26,9 @@ pub(super) struct Arguments {
     /// Removes plugins that the earlier generation lacks, unless an attachment needs them.
     #[arg(long)]
     prune: bool,
-    /// How many generations the node keeps, the present one included.
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_GENERATIONS)))]
-    generations: u8,
+    /// How many generations the node keeps from now on, the present one included; without it, those that it has.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_GENERATIONS)))]
+    generations: Option<u8>,
     /// Prints what would be done, and does nothing.
     #[arg(long)]
     dry_run: bool,
@@ -105,7 +105,7 @@ fn attempt(arguments: &Arguments) -> Result<Result<Restored, Vec<Finding>>, Fail
         number: arguments.to,
         leftovers: if arguments.prune { Leftovers::Prune } else { Leftovers::Keep },
         in_use: &in_use,
-        generations: arguments.generations,
+        generations: arguments.generations.unwrap_or(MAX_GENERATIONS),
     };
     let run = if arguments.dry_run { Run::Plan } else { Run::Apply };
     match roll_back(&root, &question, &back, run, &mut |_| ControlFlow::Continue(())) {

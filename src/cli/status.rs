@@ -26,9 +26,9 @@ struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     present: Option<Generation>,
     past: Vec<Generation>,
-    /// The release that the owner went back from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rolled_back: Option<Digest>,
+    /// The releases that the owner went back from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rolled_back: Vec<Digest>,
     /// The release whose installation was interrupted.
     #[serde(skip_serializing_if = "Option::is_none")]
     interrupted: Option<Digest>,
@@ -85,9 +85,10 @@ fn look(arguments: &Arguments) -> Result<Report, NodeError> {
     let present = reading.receipt()?;
     let others = past.receipts.iter().filter(|past| present.as_ref().is_none_or(|present| present.index != past.index));
     let current = |index: &Digest| present.as_ref().is_some_and(|present| present.index == *index);
+    let unwanted = reading.rolled_back()?.unwrap_or_default().releases.into_iter();
     Ok(Report {
         past: others.map(generation).collect::<Result<_, _>>()?,
-        rolled_back: reading.rolled_back()?.map(|record| record.index).filter(|index| !current(index)),
+        rolled_back: unwanted.filter(|index| !current(index)).collect(),
         interrupted: reading.journal()?.map(|journal| journal.index),
         refused: reading.refusal()?.map(|refusal| refusal.wanted),
         present: present.as_ref().map(generation).transpose()?,
@@ -110,7 +111,7 @@ impl fmt::Display for Report {
         for past in &self.past {
             write(f, " ", past)?;
         }
-        if let Some(index) = &self.rolled_back {
+        for index in &self.rolled_back {
             writeln!(f, "rolled back from {index}")?;
         }
         if let Some(index) = &self.interrupted {

@@ -19,16 +19,17 @@ pub use removal::uninstall;
 use removal::{Removing, check_unchanged, stage_original, take_away};
 
 use super::error::NodeError;
+use super::floor::Floors;
 use super::generation::PreparedGeneration;
 use super::observe::{Found, STAGING};
 use super::payload::Payload;
 use super::plan::{Change, PLUGIN_MODE, Plan, Step};
-use super::receipt::Receipt;
+use super::receipt::{Journal, Purpose, Receipt, RolledBack};
 use super::root::{HostPath, Root};
 use super::state::Writing;
 use super::transfer::{Expected, copy_exactly};
 use crate::disk::{Directory, DiskError, FileKind, Prepared};
-use crate::model::{Code, Finding, PluginName, Repository};
+use crate::model::{Code, Digest, Finding, PluginName, Repository};
 
 /// The file in the policy directory.
 const POLICY: &str = "policy.yaml";
@@ -46,16 +47,17 @@ pub struct Record<'a> {
     pub repository: Option<&'a Repository>,
     /// What it is done for.
     pub purpose: Purpose,
+    /// What its owner says with a rollback.
+    pub word: Option<OwnersWord<'a>>,
 }
 
-/// What a release is brought to a node for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// Its owner wants it: its version counts from now on, and what was refused before is forgotten.
-    Accept,
-    /// It was there already. Who deleted the floors and put an older release in the place of the present one must not
-    /// have them written anew by a repair; and what is wanted and was refused is still not there.
-    Repair,
+/// What a rollback says about other releases than the one that it goes to; it counts as soon as that one does.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnersWord<'a> {
+    /// The releases that are not wanted any more.
+    pub unwanted: &'a RolledBack,
+    /// The floors, with the release that it goes to as an exception.
+    pub floors: &'a Floors,
 }
 
 /// A policy, and where it is kept.
@@ -92,6 +94,8 @@ pub enum Action {
     Sync(HostPath),
     /// The receipt of the generation before is put aside.
     WriteGeneration,
+    /// What its owner does not want any more is written down.
+    WriteUnwanted,
     /// A version is written down that is newer than all before it.
     WriteFloor,
     /// The receipt is written.
@@ -139,14 +143,22 @@ pub fn apply(
         run.announce(Action::WriteGeneration)?;
         prepared.publish()?;
     }
-    if let Some(prepared) = records.prepared_floors {
-        run.announce(Action::WriteFloor)?;
-        state.publish_floors(prepared)?;
+    if let Some(prepared) = records.prepared_unwanted {
+        run.announce(Action::WriteUnwanted)?;
+        state.publish_rolled_back(prepared)?;
     }
+    // A floor that rises counts when its release does: what is installed must not be below it after an interruption.
+    // Where there was none yet, or the owner makes an exception, the release must not be there without it.
+    let (first, last) = match records.floors_first {
+        true => (records.prepared_floors, None),
+        false => (None, records.prepared_floors),
+    };
+    run.write_floors(first)?;
     run.announce(Action::WriteReceipt)?;
     if let Some(prepared) = records.prepared_receipt {
         state.publish_receipt(prepared)?;
     }
+    run.write_floors(last)?;
     run.announce(Action::WritePolicy)?;
     if let (Some(directory), Some(prepared)) = (&run.policy, records.prepared_policy) {
         directory.publish(prepared, POLICY)?;
@@ -157,8 +169,11 @@ pub fn apply(
     state.collect(&records.receipt, record.generations)?;
     // As long as the journal is there, whoever runs this again knows that it was not done.
     run.announce(Action::Forget)?;
-    if record.purpose == Purpose::Accept {
+    if record.purpose != Purpose::Repair {
         state.remove_refusal()?;
+    }
+    if record.purpose == Purpose::Install {
+        state.forget_rolled_back(&records.receipt.index, records.is_another_release)?;
     }
     state.remove_journal()?;
     run.announce(Action::Done)?;
@@ -180,7 +195,12 @@ struct Run<'a, 'p> {
 struct Records {
     receipt: Receipt,
     prepared_generation: Option<PreparedGeneration>,
+    prepared_unwanted: Option<Prepared>,
     prepared_floors: Option<Prepared>,
+    /// Whether the floors are written before the receipt.
+    floors_first: bool,
+    /// Whether another release was there before, or the installation of this one was interrupted.
+    is_another_release: bool,
     prepared_receipt: Option<Prepared>,
     prepared_policy: Option<Prepared>,
 }
@@ -227,9 +247,16 @@ impl<'a> Run<'a, '_> {
         }
         self.keep_copies(&receipt)?;
         let prepared_generation = self.prepare_generation(&receipt)?;
-        let mut floors = self.state.floors()?.unwrap_or_default();
-        let raised = record.purpose == Purpose::Accept && floors.raise(self.plan.bundle);
-        let prepared_floors = raised.then(|| self.state.prepare_floors(&floors)).transpose()?;
+        let is_another_release = self.is_another_release(&receipt.index)?;
+        let prepared_unwanted = record.word.map(|word| self.state.prepare_rolled_back(word.unwanted)).transpose()?;
+        let mut floors = match record.word {
+            Some(word) => word.floors.clone(),
+            None => self.state.floors()?.unwrap_or_default(),
+        };
+        let floors_first = record.word.is_some() || !floors.bundles.contains_key(&receipt.bundle);
+        let raised = record.purpose != Purpose::Repair && floors.raise(self.plan.bundle);
+        let prepared_floors =
+            (raised || record.word.is_some()).then(|| self.state.prepare_floors(&floors)).transpose()?;
         let prepared_receipt = self.state.prepare_receipt(&receipt)?;
         let prepared_policy = match (&self.policy, record.policy) {
             (Some(directory), Some(policy)) => Some(directory.prepare(policy.text.as_bytes(), POLICY_MODE)?),
@@ -237,9 +264,31 @@ impl<'a> Run<'a, '_> {
         };
         if !self.targets.is_empty() || prepared_generation.is_some() {
             self.announce(Action::WriteJournal)?;
-            self.state.write_journal(&self.plan.journal(&receipt))?;
+            self.state.write_journal(&self.plan.journal(&receipt, record.purpose))?;
         }
-        Ok(Records { receipt, prepared_generation, prepared_floors, prepared_receipt, prepared_policy })
+        Ok(Records {
+            receipt,
+            prepared_generation,
+            prepared_unwanted,
+            prepared_floors,
+            floors_first,
+            is_another_release,
+            prepared_receipt,
+            prepared_policy,
+        })
+    }
+
+    /// Whether another release than `index` is installed, or an installation of it was not finished.
+    fn is_another_release(&self, index: &Digest) -> Result<bool, NodeError> {
+        let unfinished = |journal: Journal| journal.index == *index && journal.purpose == Purpose::Install;
+        let present = self.state.receipt()?.is_some_and(|receipt| receipt.index == *index);
+        Ok(!present || self.state.journal()?.is_some_and(unfinished))
+    }
+
+    fn write_floors(&mut self, prepared: Option<Prepared>) -> Result<(), NodeError> {
+        let Some(prepared) = prepared else { return Ok(()) };
+        self.announce(Action::WriteFloor)?;
+        self.state.publish_floors(prepared)
     }
 
     /// Opens the policy directory where the policy in it is another; a failure here comes before any change.

@@ -119,11 +119,6 @@ impl Reading {
 }
 
 impl Writing {
-    /// Replaces the record.
-    pub(super) fn write_floors(&self, floors: &Floors) -> Result<(), NodeError> {
-        self.write_record(FLOORS, json::readable(floors))
-    }
-
     /// Writes a record that counts when it is published.
     pub(super) fn prepare_floors(&self, floors: &Floors) -> Result<Prepared, NodeError> {
         Ok(self.directory.prepare(json::readable(floors).as_bytes(), RECORD_MODE)?)

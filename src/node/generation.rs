@@ -78,7 +78,7 @@ impl Reading {
         Ok(past)
     }
 
-    /// The release that the node's owner went back from, where that is not the present one.
+    /// The releases that the node's owner went back from.
     pub fn rolled_back(&self) -> Result<Option<RolledBack>, NodeError> {
         self.record(ROLLED_BACK, RolledBack::parse)
     }
@@ -92,9 +92,25 @@ impl Writing {
         Ok(PreparedGeneration { directory, prepared, name: record_name(receipt.generation) })
     }
 
-    /// Writes down what the owner goes back from.
-    pub fn write_rolled_back(&self, record: &RolledBack) -> Result<(), NodeError> {
-        self.write_record(ROLLED_BACK, json::readable(record))
+    /// Writes what the owner goes back from; it counts when it is published.
+    pub(super) fn prepare_rolled_back(&self, record: &RolledBack) -> Result<Prepared, NodeError> {
+        Ok(self.directory.prepare(json::readable(record).as_bytes(), RECORD_MODE)?)
+    }
+
+    /// Replaces the record with the prepared one.
+    pub(super) fn publish_rolled_back(&self, prepared: Prepared) -> Result<(), NodeError> {
+        self.directory.publish(prepared, ROLLED_BACK).map_err(Into::into)
+    }
+
+    /// Forgets that its owner went back from this release, or, where another one than before is installed now, from any.
+    pub(super) fn forget_rolled_back(&self, index: &Digest, all: bool) -> Result<(), NodeError> {
+        let Some(mut record) = self.rolled_back()? else { return Ok(()) };
+        let was_unwanted = record.releases.remove(index);
+        match (all || record.releases.is_empty(), was_unwanted) {
+            (true, _) => self.remove_rolled_back(),
+            (false, true) => self.write_record(ROLLED_BACK, json::readable(&record)),
+            (false, false) => Ok(()),
+        }
     }
 
     /// Forgets it.

@@ -52,7 +52,7 @@ pub mod unit;
 mod view;
 mod watch;
 
-pub use apply::{Action, KeptPolicy, Progress, Purpose, Record, apply, uninstall};
+pub use apply::{Action, KeptPolicy, OwnersWord, Progress, Record, apply, uninstall};
 pub use attachments::{Attachment, Attachments, CacheDirectories, attachments};
 pub use check::{Condition, Installed, Occasion, PluginReport, Question, Report, check};
 pub use closure::{Configurations, NeedReport, close};
@@ -71,7 +71,7 @@ pub use payload::{Payload, Take};
 pub use plan::{Change, Plan, Step};
 pub use preflight::{Records, preflight, surroundings};
 pub use ready::{LONGEST_INTERVAL, ReadyFile, ReadyFileError};
-pub use receipt::{Journal, Receipt, Refusal, RolledBack};
+pub use receipt::{Journal, Purpose, Receipt, Refusal, RolledBack};
 pub use restore::{Back, Brought, Restored, Run, bring_back, repair, roll_back};
 pub use root::{HostPath, ParseHostPathError, Root};
 pub use sandbox::Reach;

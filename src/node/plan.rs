@@ -9,7 +9,9 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use super::observe::Found;
-use super::receipt::{InstalledDirectory, InstalledFile, Journal, JournalEntry, Original, Owner, Receipt, Schema};
+use super::receipt::{
+    InstalledDirectory, InstalledFile, Journal, JournalEntry, Original, Owner, Purpose, Receipt, Schema,
+};
 use super::root::HostPath;
 use crate::model::{BundleName, Digest, Finding, Platform, PluginName, Repository};
 use crate::trust::{Bundle, Verified};
@@ -138,8 +140,8 @@ impl Plan<'_> {
     }
 
     /// The journal while the plan is carried out, which ends in `receipt`.
-    pub(super) fn journal(&self, receipt: &Receipt) -> Journal {
-        let mut journal = Journal::of(receipt);
+    pub(super) fn journal(&self, receipt: &Receipt, purpose: Purpose) -> Journal {
+        let mut journal = Journal { purpose, ..Journal::of(receipt) };
         journal.entries.extend(self.superseded.iter().cloned());
         journal
     }

@@ -119,6 +119,9 @@ pub struct Journal {
     pub repository: Option<Repository>,
     /// The digest of the evidence file: a file of an interrupted installation is believed when this proves it.
     pub evidence: Digest,
+    /// What it is installed for.
+    #[serde(default, skip_serializing_if = "Purpose::is_install")]
+    pub purpose: Purpose,
     /// The files.
     pub entries: Vec<JournalEntry>,
 }
@@ -152,16 +155,28 @@ pub struct Refusal {
     pub reasons: Vec<Reason>,
 }
 
-/// A release that the node's owner went back from: it is not installed again by itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The releases that the node's owner went back from: none of them is installed again by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RolledBack {
     /// Always 1.
     pub schema_version: Schema,
-    /// The release.
-    pub index: Digest,
-    /// Its version.
-    pub version: Version,
+    /// The digests of their indexes.
+    pub releases: BTreeSet<Digest>,
+}
+
+/// What a release is brought to a node for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Purpose {
+    /// It is wanted: its version counts from now on, and what was refused before is forgotten.
+    #[default]
+    Install,
+    /// The node's owner goes back to it.
+    Rollback,
+    /// It was there already. Who deleted the floors and put an older release in the place of the present one must not
+    /// have them written anew by a repair; and what is wanted and was refused is still not there.
+    Repair,
 }
 
 /// One finding of a refusal.
@@ -266,6 +281,7 @@ impl Journal {
             index: receipt.index,
             repository: receipt.repository.clone(),
             evidence: receipt.evidence,
+            purpose: Purpose::Install,
             entries: entries.collect(),
         }
     }
@@ -277,12 +293,15 @@ impl Journal {
     }
 }
 
-impl RolledBack {
-    /// What is remembered of the release that this receipt is of.
-    pub fn of(receipt: &Receipt) -> Self {
-        Self { schema_version: Schema, index: receipt.index, version: receipt.version.clone() }
+impl Purpose {
+    /// Journals of installations do not say so.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
+    fn is_install(&self) -> bool {
+        *self == Self::Install
     }
+}
 
+impl RolledBack {
     /// Parses the record.
     pub fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
         json::parse("rolled-back", bytes, RECORD_LIMIT)

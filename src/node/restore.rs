@@ -6,19 +6,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use super::apply::{Progress, Purpose, Record, apply};
+use super::apply::{OwnersWord, Progress, Record, apply};
 use super::attachments::Attachments;
 use super::check::{Question, not_installed};
 use super::claim::Claim;
 use super::decide::{ForeignRule, Leftovers, Wishes, plan};
 use super::error::NodeError;
 use super::floor::Floors;
-use super::generation::{MAX_GENERATIONS, Past};
+use super::generation::MAX_GENERATIONS;
 use super::observe::{Observed, observe};
-use super::plan::Step;
-use super::receipt::{Receipt, RolledBack};
+use super::plan::{Plan, Step};
+use super::receipt::{Purpose, Receipt, RolledBack};
 use super::root::{HostPath, Root};
-use super::state::{State, Writing};
+use super::state::{Reading, State, Writing};
 use super::store::Stored;
 use super::watch;
 use crate::model::{Code, Finding, PluginName};
@@ -69,12 +69,11 @@ pub fn repair(
         receipt: &receipt,
         bundle: &bundle,
         generations: MAX_GENERATIONS,
-        instead_of: None,
         purpose: Purpose::Repair,
-        floors: None,
+        word: None,
     };
     let observed = observe(root, Some(&writing), &directories(&[&receipt]), &bundle.value().files.plugins)?;
-    bring(root, &writing, &target, &observed, &wishes, Run::Apply, &mut |_| ControlFlow::Continue(()))
+    bring(root, &writing, &target, &observed, &wishes, &mut |_| ControlFlow::Continue(()))
 }
 
 /// What became of files that were to be brought back.
@@ -142,8 +141,11 @@ pub struct Back<'a> {
 
 /// Goes back to an earlier generation, from the local store, and remembers that the present release is not wanted.
 ///
+/// Where the installation of another release was interrupted, the present one is the earlier one. A rollback that was
+/// interrupted is finished by asking for the same again.
+///
 /// # Errors
-/// Refused as [`repair`] is, and where no such generation is kept.
+/// Refused as [`repair`] is, and where no such generation is kept; nothing is changed then.
 pub fn roll_back(
     root: &Root,
     question: &Question<'_>,
@@ -151,56 +153,84 @@ pub fn roll_back(
     run: Run,
     progress: &mut Progress<'_>,
 ) -> Result<Restored, NodeError> {
-    let (writing, present) = open(root, question)?;
-    let past = writing.past()?;
-    let finished = unfinished(&writing, &present, &past, back.number)?;
-    let receipt = match finished {
-        Some(_) => &present,
-        None => past.target(&present, back.number)?,
-    };
-    let bundle = Claim::of(receipt).verdict(&writing, question)?.map_err(NodeError::Refused)?;
-    let wishes = Wishes {
-        foreign: ForeignRule::AdoptNamed(adopted(receipt)),
-        recorded: Some(recorded(receipt)),
-        leftovers: back.leftovers,
-        ..Wishes::default()
-    };
-    let paths = directories(&[receipt, &present]);
-    let mut observed = observe(root, Some(&writing), &paths, &bundle.value().files.plugins)?;
-    observed.in_use = back.in_use.clone();
-    // The owner's word, where the rule forbids to go back.
-    let excepted = observed.floors.except(bundle.value());
-    let instead_of = finished.is_none().then(|| RolledBack::of(&present));
-    let floors = excepted.then(|| observed.floors.clone());
+    let state = State::open(root, question.state)?.ok_or_else(not_installed)?;
+    if run == Run::Plan {
+        let reading = state.read(question.patience)?;
+        let aim = Aim::of(root, &reading, question, back)?;
+        let plan = aim.plan()?;
+        let after = plan.receipt(aim.receipt.evidence, aim.receipt.repository.as_ref());
+        let (steps, notes) = (plan.steps().to_vec(), plan.notes().to_vec());
+        return Ok(Restored { before: aim.before, after, steps, notes });
+    }
+    let writing = state.write(question.patience)?;
+    let aim = Aim::of(root, &writing, question, back)?;
     let target = Target {
-        receipt,
-        bundle: &bundle,
+        receipt: &aim.receipt,
+        bundle: &aim.bundle,
         generations: back.generations,
-        instead_of,
-        purpose: Purpose::Accept,
-        floors,
+        purpose: Purpose::Rollback,
+        word: Some(OwnersWord { unwanted: &aim.unwanted, floors: &aim.floors }),
     };
-    let restored = bring(root, &writing, &target, &observed, &wishes, run, progress)?;
-    Ok(match finished {
-        Some(before) => Restored { before: before.clone(), ..restored },
-        None => restored,
-    })
+    let restored = bring(root, &writing, &target, &aim.observed, &aim.wishes, progress)?;
+    Ok(Restored { before: aim.before, ..restored })
 }
 
-/// The release that a rollback went back from which was interrupted when the earlier release had its receipt already.
-/// Asking for the same again finishes it; it does not go forward.
-fn unfinished<'a>(
-    writing: &Writing,
-    present: &Receipt,
-    past: &'a Past,
-    number: Option<u64>,
-) -> Result<Option<&'a Receipt>, NodeError> {
-    let interrupted = writing.journal()?.is_some_and(|journal| journal.index == present.index);
-    let unwanted = writing.rolled_back()?.map(|record| record.index);
-    // Another installation since then would be the one that was interrupted.
-    let before = past.target(present, None).ok().filter(|before| interrupted && unwanted == Some(before.index));
-    let asked = number.is_none_or(|number| number < present.generation && past.target(present, Some(number)).is_err());
-    Ok(before.filter(|_| asked))
+/// What a rollback goes from and to.
+struct Aim {
+    /// The receipt that it goes back from.
+    before: Receipt,
+    /// The one that it goes to.
+    receipt: Receipt,
+    bundle: Verified<Bundle>,
+    observed: Observed,
+    wishes: Wishes,
+    unwanted: RolledBack,
+    floors: Floors,
+}
+
+impl Aim {
+    fn of(root: &Root, reading: &Reading, question: &Question<'_>, back: &Back<'_>) -> Result<Self, NodeError> {
+        let present = reading.receipt()?.ok_or_else(not_installed)?;
+        let (past, journal) = (reading.past()?, reading.journal()?);
+        let interrupted = journal.filter(|_| back.number.is_none_or(|number| number == present.generation));
+        let (before, receipt, bad) = match interrupted {
+            // It had its receipt already: asking for the same again finishes it, and does not go forward.
+            Some(journal) if journal.purpose == Purpose::Rollback && journal.index == present.index => {
+                let before = past.target(&present, None).cloned().unwrap_or_else(|_| present.clone());
+                let bad = before.index;
+                (before, present.clone(), bad)
+            }
+            // Another release was on its way: the present one is the earlier one.
+            Some(journal) if journal.purpose == Purpose::Install && journal.index != present.index => {
+                (present.clone(), present.clone(), journal.index)
+            }
+            _ => {
+                let target = past.target(&present, back.number)?.clone();
+                (present.clone(), target, present.index)
+            }
+        };
+        let bundle = Claim::of(&receipt).verdict(reading, question)?.map_err(NodeError::Refused)?;
+        let wishes = Wishes {
+            foreign: ForeignRule::AdoptNamed(adopted(&receipt)),
+            recorded: Some(recorded(&receipt)),
+            leftovers: back.leftovers,
+            ..Wishes::default()
+        };
+        let paths = directories(&[&receipt, &present]);
+        let mut observed = observe(root, Some(reading), &paths, &bundle.value().files.plugins)?;
+        observed.in_use = back.in_use.clone();
+        // The owner's word, where the rule forbids to go back.
+        observed.floors.except(bundle.value());
+        let floors = observed.floors.clone();
+        let mut unwanted = reading.rolled_back()?.unwrap_or_default();
+        unwanted.releases.insert(bad);
+        unwanted.releases.remove(&receipt.index);
+        Ok(Self { before, receipt, bundle, observed, wishes, unwanted, floors })
+    }
+
+    fn plan(&self) -> Result<Plan<'_>, NodeError> {
+        plan_of(&self.bundle, &self.observed, &self.wishes)
+    }
 }
 
 fn open(root: &Root, question: &Question<'_>) -> Result<(Writing, Receipt), NodeError> {
@@ -215,12 +245,9 @@ struct Target<'a> {
     receipt: &'a Receipt,
     bundle: &'a Verified<Bundle>,
     generations: u8,
-    /// The release that its owner does not want any more.
-    instead_of: Option<RolledBack>,
     /// What it is brought to that for.
     purpose: Purpose,
-    /// The record in which the target is an exception.
-    floors: Option<Floors>,
+    word: Option<OwnersWord<'a>>,
 }
 
 fn bring(
@@ -229,10 +256,28 @@ fn bring(
     target: &Target<'_>,
     observed: &Observed,
     wishes: &Wishes,
-    run: Run,
     progress: &mut Progress<'_>,
 ) -> Result<Restored, NodeError> {
-    let plan = plan(target.bundle, observed, wishes).map_err(|findings| {
+    let plan = plan_of(target.bundle, observed, wishes)?;
+    let before = observed.receipt.clone().ok_or_else(not_installed)?;
+    let (steps, notes) = (plan.steps().to_vec(), plan.notes().to_vec());
+    let bytes = writing.evidence(&target.receipt.evidence)?.ok_or_else(|| {
+        Finding::refusal(Code::NoEvidence, "the evidence of the bundle is gone").hint("install it again")
+    })?;
+    let record = Record {
+        evidence: &bytes,
+        policy: None,
+        generations: target.generations,
+        repository: target.receipt.repository.as_ref(),
+        purpose: target.purpose,
+        word: target.word,
+    };
+    let after = apply(root, writing, &plan, &mut Stored::open(writing)?, &record, progress)?;
+    Ok(Restored { before, after, steps, notes })
+}
+
+fn plan_of<'v>(bundle: &'v Verified<Bundle>, observed: &Observed, wishes: &Wishes) -> Result<Plan<'v>, NodeError> {
+    plan(bundle, observed, wishes).map_err(|findings| {
         // `install` has an option for what is in the way; here it has to go.
         let in_the_way = |finding: &Finding| matches!(finding.code, Code::InTheWay | Code::ForeignFile);
         let hint = |finding: Finding| match in_the_way(&finding) {
@@ -240,35 +285,7 @@ fn bring(
             false => finding,
         };
         NodeError::Refused(findings.into_iter().map(hint).collect())
-    })?;
-    let evidence = target.receipt.evidence;
-    let before = observed.receipt.clone().ok_or_else(not_installed)?;
-    let (steps, notes) = (plan.steps().to_vec(), plan.notes().to_vec());
-    let repository = target.receipt.repository.as_ref();
-    let after = match run {
-        Run::Plan => plan.receipt(evidence, repository),
-        Run::Apply => {
-            let bytes = writing.evidence(&evidence)?.ok_or_else(|| {
-                Finding::refusal(Code::NoEvidence, "the evidence of the bundle is gone").hint("install it again")
-            })?;
-            if let Some(record) = &target.instead_of {
-                // It counts when the release is not the present one any more, so that it may stand there before that.
-                writing.write_rolled_back(record)?;
-            }
-            if let Some(floors) = &target.floors {
-                writing.write_floors(floors)?;
-            }
-            let record = Record {
-                evidence: &bytes,
-                policy: None,
-                generations: target.generations,
-                repository,
-                purpose: target.purpose,
-            };
-            apply(root, writing, &plan, &mut Stored::open(writing)?, &record, progress)?
-        }
-    };
-    Ok(Restored { before, after, steps, notes })
+    })
 }
 
 /// What each directory had of the bundle.

@@ -89,7 +89,8 @@ impl Node {
             policy: Some(KeptPolicy { text: "the policy\n", directory: &HostPath::default_policy_directory() }),
             generations: 2,
             repository: None,
-            purpose: Purpose::Accept,
+            purpose: Purpose::Install,
+            word: None,
         };
         apply(&root, &state, &plan, payload, &record, progress)
     }
@@ -525,7 +526,8 @@ fn one_payload_fills_several_directories() {
         policy: Some(KeptPolicy { text: "p", directory: &policy_directory }),
         generations: 2,
         repository: None,
-        purpose: Purpose::Accept,
+        purpose: Purpose::Install,
+        word: None,
     };
     let mut payload = Staged::open(&staged).unwrap();
     let receipt = apply(&root, &state, &plan, &mut payload, &record, &mut go_on).unwrap();

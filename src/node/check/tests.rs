@@ -4,9 +4,10 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
-use crate::node::apply::{KeptPolicy, Purpose, Record, apply};
+use crate::node::apply::{KeptPolicy, Record, apply};
 use crate::node::decide::{Wishes, plan};
 use crate::node::observe::observe;
+use crate::node::receipt::Purpose;
 use crate::node::receipt::{Original, Owner, Reason, Schema};
 use crate::node::staged::Staged;
 use crate::node::test_support::stage_files;
@@ -386,7 +387,8 @@ fn install(host: &Path, image: &Image, policy: &Policy) {
         policy: Some(KeptPolicy { text: policy.text(), directory: &policy_directory }),
         generations: 2,
         repository: Some(&name),
-        purpose: Purpose::Accept,
+        purpose: Purpose::Install,
+        word: None,
     };
     let mut payload = Staged::open(staged.path()).unwrap();
     apply(&root, &state, &plan, &mut payload, &record, &mut |_| ControlFlow::Continue(())).unwrap();
