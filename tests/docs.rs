@@ -59,7 +59,6 @@ fn every_command_of_the_readme_works_in_an_empty_directory() {
     fs::create_dir(scene.at("bundles")).unwrap();
     fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("bundles/debian.yaml"), scene.at("bundles/debian.yaml"))
         .unwrap();
-    fs::create_dir(scene.at("node")).unwrap();
     let path = format!("{}:{}", scene.at("bin").display(), std::env::var("PATH").unwrap());
     let script = format!("set -eu\n{}\n", session.join("\n"));
     let mut command = scene.command("sh");

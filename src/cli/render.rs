@@ -169,7 +169,12 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
             }
         }
     }
-    terminal.answer(&report)?;
+    if report.manifest.is_some() || terminal.is_json() {
+        terminal.answer(&report)?;
+    } else {
+        // Standard output is on its way to a file that somebody applies.
+        terminal.remark(&report.to_string());
+    }
     Ok(if report.verified { Exit::Yes } else { Exit::No })
 }
 

@@ -88,6 +88,11 @@ impl Terminal {
         Self { format }
     }
 
+    /// Whether standard output gets one JSON document.
+    pub(super) fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
     /// Prints the answer.
     pub(super) fn answer<R: Serialize + Display>(&self, report: &R) -> Result<(), Failure> {
         let text = match self.format {

@@ -71,7 +71,7 @@ fn changeable(
         findings.push(
             Finding::warning(Code::WritableByOthers, message)
                 .mismatch("user 0, mode 0755", format_args!("user {uid}, group {gid}, mode {mode:04o}"))
-                .hint(format!("chown 0:0 {here} && chmod go-w {here}")),
+                .hint(format!("on that node: chown 0:0 {here} && chmod go-w {here}")),
         );
     }
     findings
