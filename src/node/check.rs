@@ -3,26 +3,28 @@
 //! The receipt says where to look. What has to be there is decided by evidence, which is verified again; a receipt
 //! that says otherwise is not believed.
 
+mod others;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use self::others::{judge_others, judge_unlisted, unlisted};
 use super::boot::outdated;
 use super::claim::Claim;
 use super::closure::NeedReport;
 use super::error::NodeError;
 use super::floor::Floors;
-use super::observe::{Found, ObservedDirectory, observe_directory};
+use super::observe::{Found, observe_directory};
 use super::plan::{PLUGIN_MODE, Step};
 use super::probe::{Asked, Prober, Versions};
-use super::receipt::{InstalledDirectory, InstalledFile, Journal, Receipt, Refusal, Standing};
+use super::receipt::{InstalledFile, Journal, Receipt, Refusal, Standing};
 use super::root::{HostPath, Root};
 use super::runtime::Installed as Placed;
 use super::state::State;
 use super::surroundings::look_around;
-use crate::bundle::PluginFile;
 use crate::model::{BundleName, Code, Digest, Finding, Platform, PluginName, Repository, Severity, visible};
 use crate::trust::{Bundle, Policy, Strength, Verified};
 
@@ -487,56 +489,6 @@ fn judge(
             (Condition::Mixed, Some(Finding::refusal(Code::Mixed, message).hint("install it again")))
         }
     }
-}
-
-/// Judges what is not of the bundle: plugins of an earlier one, and files that were left alone.
-fn judge_others<'a>(
-    directory: &'a InstalledDirectory,
-    observed: &'a ObservedDirectory,
-) -> impl Iterator<Item = (&'a PluginName, Condition, Finding)> {
-    let path = &observed.path;
-    let leftovers = directory.leftovers.iter().filter_map(move |(name, file)| match observed.found(name) {
-        Found::Absent => None,
-        Found::Regular { digest, .. } if digest == file.digest => {
-            let message = format!("`{path}/{name}` is of an earlier bundle");
-            Some((name, Condition::Mixed, Finding::note(Code::Mixed, message)))
-        }
-        _ => {
-            let message = format!("`{path}/{name}` is of an earlier bundle and was altered");
-            Some((name, Condition::Altered, Finding::refusal(Code::DigestDrift, message).hint("remove it")))
-        }
-    });
-    let kept = directory.kept.iter().map(move |name| {
-        let message = format!("`{path}/{name}` is another installer's and was left alone");
-        (name, Condition::Kept, Finding::note(Code::ForeignKept, message))
-    });
-    leftovers.chain(kept)
-}
-
-/// The plugins of the bundle that the receipt says nothing about: they were not wanted, or their entries were removed.
-fn unlisted<'a>(directory: &InstalledDirectory, verified: Option<&'a Verified<Bundle>>) -> Vec<&'a PluginFile> {
-    let listed = |name: &PluginName| {
-        directory.files.contains_key(name) || directory.leftovers.contains_key(name) || directory.kept.contains(name)
-    };
-    let plugins = verified.into_iter().flat_map(|verified| &verified.value().files.plugins);
-    plugins.filter(|plugin| !listed(&plugin.name)).collect()
-}
-
-/// Says which of them are there with other bytes than the bundle has: a pod that asks for one does not get the signed
-/// one, whoever put it there.
-fn judge_unlisted<'a>(
-    unlisted: &[&'a PluginFile],
-    observed: &ObservedDirectory,
-) -> impl Iterator<Item = (&'a PluginName, Finding)> {
-    unlisted.iter().filter_map(|plugin| {
-        let same = match observed.found(&plugin.name) {
-            Found::Absent => true,
-            Found::Regular { digest, .. } => digest == plugin.digest,
-            Found::Other(_) => false,
-        };
-        let message = format!("`{}/{}` was not installed and is not the bundle's", observed.path, plugin.name);
-        (!same).then(|| (&plugin.name, Finding::note(Code::ForeignKept, message)))
-    })
 }
 
 /// Asks every proven plugin for its versions; the same bytes once, as long as the prober lasts.

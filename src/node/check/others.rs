@@ -1,0 +1,61 @@
+//! What a check says of files that are not of the bundle: an earlier one's, another installer's, and unlisted ones.
+
+use super::Condition;
+use crate::bundle::PluginFile;
+use crate::model::{Code, Finding, PluginName};
+use crate::node::observe::{Found, ObservedDirectory};
+use crate::node::receipt::InstalledDirectory;
+use crate::trust::{Bundle, Verified};
+
+/// Judges what is not of the bundle: plugins of an earlier one, and files that were left alone.
+pub(super) fn judge_others<'a>(
+    directory: &'a InstalledDirectory,
+    observed: &'a ObservedDirectory,
+) -> impl Iterator<Item = (&'a PluginName, Condition, Finding)> {
+    let path = &observed.path;
+    let leftovers = directory.leftovers.iter().filter_map(move |(name, file)| match observed.found(name) {
+        Found::Absent => None,
+        Found::Regular { digest, .. } if digest == file.digest => {
+            let message = format!("`{path}/{name}` is of an earlier bundle");
+            Some((name, Condition::Mixed, Finding::note(Code::Mixed, message)))
+        }
+        _ => {
+            let message = format!("`{path}/{name}` is of an earlier bundle and was altered");
+            Some((name, Condition::Altered, Finding::refusal(Code::DigestDrift, message).hint("remove it")))
+        }
+    });
+    let kept = directory.kept.iter().map(move |name| {
+        let message = format!("`{path}/{name}` is another installer's and was left alone");
+        (name, Condition::Kept, Finding::note(Code::ForeignKept, message))
+    });
+    leftovers.chain(kept)
+}
+
+/// The plugins of the bundle that the receipt says nothing about: they were not wanted, or their entries were removed.
+pub(super) fn unlisted<'a>(
+    directory: &InstalledDirectory,
+    verified: Option<&'a Verified<Bundle>>,
+) -> Vec<&'a PluginFile> {
+    let listed = |name: &PluginName| {
+        directory.files.contains_key(name) || directory.leftovers.contains_key(name) || directory.kept.contains(name)
+    };
+    let plugins = verified.into_iter().flat_map(|verified| &verified.value().files.plugins);
+    plugins.filter(|plugin| !listed(&plugin.name)).collect()
+}
+
+/// Says which of them are there with other bytes than the bundle has: a pod that asks for one does not get the signed
+/// one, whoever put it there.
+pub(super) fn judge_unlisted<'a>(
+    unlisted: &[&'a PluginFile],
+    observed: &ObservedDirectory,
+) -> impl Iterator<Item = (&'a PluginName, Finding)> {
+    unlisted.iter().filter_map(|plugin| {
+        let same = match observed.found(&plugin.name) {
+            Found::Absent => true,
+            Found::Regular { digest, .. } => digest == plugin.digest,
+            Found::Other(_) => false,
+        };
+        let message = format!("`{}/{}` was not installed and is not the bundle's", observed.path, plugin.name);
+        (!same).then(|| (&plugin.name, Finding::note(Code::ForeignKept, message)))
+    })
+}
