@@ -10,6 +10,8 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
+#[path = "generations/exposed.rs"]
+mod exposed;
 #[path = "support/forge.rs"]
 mod forge;
 #[path = "generations/judged.rs"]

@@ -454,7 +454,8 @@ fn judge(
         if entries.any(|entry| entry.name == *name && entry.digest == digest) {
             let plugin = memory.unfinished.and_then(|bundle| bundle.value().files.plugin(name));
             if plugin.is_some_and(|plugin| plugin.digest == digest) {
-                return (Condition::Interrupted, None);
+                let exposed = exposed(path, name, found, "run the same install again");
+                return (exposed.as_ref().map_or(Condition::Interrupted, |_| Condition::Altered), exposed);
             }
             let message = format!("`{path}/{name}` is of an interrupted installation that nothing proves today");
             let finding = match occasion {
@@ -473,6 +474,13 @@ fn judge(
         };
         return (Condition::Altered, Some(Finding::refusal(Code::DigestDrift, message).mismatch(expected, digest)));
     }
+    let hint = match recorded.owner.is_ours() {
+        true => "write it again, with `check --repair` or by the same install".to_owned(),
+        false => format!("replace it (a copy is kept): install with --foreign adopt={name}"),
+    };
+    if let Some(finding) = exposed(path, name, found, &hint) {
+        return (Condition::Altered, Some(finding));
+    }
     // Somebody else's file may have any mode that runs.
     if (recorded.owner.is_ours() && mode != PLUGIN_MODE) || mode & 0o111 == 0 {
         let finding = Finding::refusal(Code::DigestDrift, format!("`{path}/{name}` has another mode"));
@@ -489,6 +497,14 @@ fn judge(
             (Condition::Mixed, Some(Finding::refusal(Code::Mixed, message).hint("install it again")))
         }
     }
+}
+
+/// Says that others may make of a plugin what they like, whatever its bytes are in this moment. Who opened it for writing
+/// before keeps that: it takes a new file, not another owner, to end it.
+fn exposed(path: &HostPath, name: &PluginName, found: Found, hint: &str) -> Option<Finding> {
+    let message = format!("`{path}/{name}` gives others the rights of root");
+    let finding = |exposed| Finding::refusal(Code::DigestDrift, message).mismatch("user 0, mode 0755", exposed);
+    found.exposed().map(finding).map(|finding| finding.hint(hint))
 }
 
 /// Asks every proven plugin for its versions; the same bytes once, as long as the prober lasts.

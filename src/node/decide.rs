@@ -224,14 +224,15 @@ fn decide(directory: &ObservedDirectory, file: &PluginFile, observed: &Observed,
                 || wishes.present == Present::Leave;
             return if kept { keep(path, file, message) } else { Decision::Refuse(refusal) };
         }
-        Found::Regular { digest, size, mode } => (digest, size, mode),
+        Found::Regular { digest, size, mode, .. } => (digest, size, mode),
     };
     let right = digest == file.digest && size == file.size;
+    let exposed = before.exposed();
     if let Some(owner) = known_owner(observed, path, &file.name, Some(digest)).filter(Owner::is_ours) {
         let recorded = observed.receipt.as_ref().and_then(|receipt| receipt.file(path, &file.name));
         let unaltered = recorded.is_some_and(|recorded| recorded.digest == digest);
         let is_original = owner.original().is_some_and(|original| original.digest == digest);
-        return match (right, mode == PLUGIN_MODE) {
+        return match (right, mode == PLUGIN_MODE && exposed.is_none()) {
             (true, true) => satisfied(owner),
             // It is back, by an uninstallation that was interrupted or by its installer: it is kept again, since the
             // copy may be gone.
@@ -240,13 +241,15 @@ fn decide(directory: &ObservedDirectory, file: &PluginFile, observed: &Observed,
             _ => write(Change::Repair, owner),
         };
     }
-    if right && mode & 0o111 != 0 {
+    if right && mode & 0o111 != 0 && exposed.is_none() {
         return satisfied(Owner::Foreign);
     }
-    let message = match right {
-        true => format!("`{path}/{}` is another installer's file and cannot be executed", file.name),
-        false => format!("`{path}/{}` is another installer's file", file.name),
+    let why = match (right, &exposed) {
+        (true, Some(_)) => " and gives others the rights of root",
+        (true, None) => " and cannot be executed",
+        (false, _) => "",
     };
+    let message = format!("`{path}/{}` is another installer's file{why}", file.name);
     if is_spared_loopback(file, wishes) || wishes.present == Present::Leave {
         return keep(path, file, message);
     }
@@ -259,9 +262,10 @@ fn decide(directory: &ObservedDirectory, file: &PluginFile, observed: &Observed,
     if adopt {
         return write(Change::Adopt, Owner::Adopted(Original { digest, mode }));
     }
-    let (expected, found) = match right {
-        true => ("mode 0755".to_owned(), format!("mode {mode:04o}")),
-        false => (file.digest.to_string(), digest.to_string()),
+    let (expected, found) = match (right, exposed) {
+        (true, Some(exposed)) => ("user 0, mode 0755".to_owned(), exposed),
+        (true, None) => ("mode 0755".to_owned(), format!("mode {mode:04o}")),
+        (false, _) => (file.digest.to_string(), digest.to_string()),
     };
     Decision::Refuse(Finding::refusal(Code::ForeignFile, message).mismatch(expected, found).hint(format!(
         "leave it with --foreign keep, or replace it (a copy is kept) with --foreign adopt={}",

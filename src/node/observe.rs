@@ -22,6 +22,9 @@ use crate::model::{Code, Digest, Finding, PluginName};
 /// included; a directory it cannot.
 pub(super) const STAGING: &str = ".cnister";
 
+/// Writable for the group or for all, or set-user-ID or set-group-ID.
+const EXPOSING: u32 = 0o6022;
+
 /// What is on a node.
 #[derive(Debug, Clone, Default)]
 pub struct Observed {
@@ -75,6 +78,8 @@ pub enum Found {
         size: u64,
         /// Its permission bits.
         mode: u32,
+        /// The user that it belongs to, where that is neither root nor the one of this process.
+        stranger: Option<u32>,
     },
     /// Anything else.
     Other(FileKind),
@@ -86,6 +91,17 @@ impl Found {
         match self {
             Self::Regular { digest, .. } => Some(*digest),
             Self::Absent | Self::Other(_) => None,
+        }
+    }
+
+    /// What is wrong with a regular file of which others could make something that runs as root, or have what root has:
+    /// it belongs to somebody else, others may write it, or it runs with its owner's rights. A runtime executes plugins
+    /// as root, so their right bytes are worth nothing then.
+    pub(super) fn exposed(&self) -> Option<String> {
+        let Self::Regular { mode, stranger, .. } = self else { return None };
+        match stranger {
+            Some(user) => Some(format!("user {user}, mode {mode:04o}")),
+            None => (mode & EXPOSING != 0).then(|| format!("mode {mode:04o}")),
         }
     }
 }
@@ -193,7 +209,9 @@ pub(super) fn hash_plugin(opened: &RegularFile) -> Result<Found, DiskError> {
     if size > FileManifest::MAX_PLUGIN_SIZE {
         return Ok(Found::Other(FileKind::Oversized));
     }
-    Ok(Found::Regular { digest, size, mode: opened.mode })
+    let own = rustix::process::geteuid().as_raw();
+    let stranger = Some(opened.uid).filter(|user| *user != 0 && *user != own);
+    Ok(Found::Regular { digest, size, mode: opened.mode, stranger })
 }
 
 #[cfg(test)]
@@ -202,6 +220,25 @@ mod tests {
 
     use super::*;
     use crate::node::test_support::manifest;
+
+    #[test]
+    fn says_what_lets_others_alter_a_plugin_or_have_the_rights_of_root() {
+        let cases = [
+            (0o755, None, None),
+            (0o555, None, None),
+            (0o1700, None, None),
+            (0o775, None, Some("mode 0775")),
+            (0o757, None, Some("mode 0757")),
+            (0o4755, None, Some("mode 4755")),
+            (0o2755, None, Some("mode 2755")),
+            (0o755, Some(1000), Some("user 1000, mode 0755")),
+        ];
+        for (mode, stranger, expected) in cases {
+            let found = Found::Regular { digest: Digest::of(b""), size: 0, mode, stranger };
+            assert_eq!(found.exposed().as_deref(), expected, "{mode:o} {stranger:?}");
+        }
+        assert_eq!((Found::Absent.exposed(), Found::Other(FileKind::Directory).exposed()), (None, None));
+    }
 
     #[test]
     fn sees_what_has_each_wanted_name() {
@@ -222,7 +259,7 @@ mod tests {
         assert_eq!(
             entries,
             [
-                ("bridge", Found::Regular { digest: Digest::of(b"bytes"), size: 5, mode: 0o4711 }),
+                ("bridge", Found::Regular { digest: Digest::of(b"bytes"), size: 5, mode: 0o4711, stranger: None }),
                 ("macvlan", Found::Absent),
                 ("ptp", Found::Other(FileKind::Directory)),
                 ("vlan", Found::Other(FileKind::SymbolicLink)),

@@ -78,7 +78,7 @@ fn prepare(target: &Directory, path: &str) -> Result<Directory, NodeError> {
 }
 
 fn is_staged(bin: &Directory, file: &PluginFile) -> Result<bool, NodeError> {
-    let expected = Found::Regular { digest: file.digest, size: file.size, mode: PLUGIN_MODE };
+    let expected = Found::Regular { digest: file.digest, size: file.size, mode: PLUGIN_MODE, stranger: None };
     Ok(find(bin, &file.name)? == expected)
 }
 

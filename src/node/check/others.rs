@@ -1,6 +1,6 @@
 //! What a check says of files that are not of the bundle: an earlier one's, another installer's, and unlisted ones.
 
-use super::Condition;
+use super::{Condition, exposed};
 use crate::bundle::PluginFile;
 use crate::model::{Code, Finding, PluginName};
 use crate::node::observe::{Found, ObservedDirectory};
@@ -15,7 +15,10 @@ pub(super) fn judge_others<'a>(
     let path = &observed.path;
     let leftovers = directory.leftovers.iter().filter_map(move |(name, file)| match observed.found(name) {
         Found::Absent => None,
-        Found::Regular { digest, .. } if digest == file.digest => {
+        found @ Found::Regular { digest, .. } if digest == file.digest => {
+            if let Some(finding) = exposed(path, name, found, "remove it") {
+                return Some((name, Condition::Altered, finding));
+            }
             let message = format!("`{path}/{name}` is of an earlier bundle");
             Some((name, Condition::Mixed, Finding::note(Code::Mixed, message)))
         }

@@ -193,6 +193,44 @@ fn foreign_files_may_have_their_own_mode_and_not_their_own_bytes() {
 }
 
 #[test]
+fn right_bytes_that_others_may_alter_are_refused_whosever_they_are() {
+    type Expose = fn(&std::path::Path);
+    let chmod = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let cases: [(Expose, &str); 3] = [
+        (|path| std::os::unix::fs::chown(path, Some(1000), None).unwrap(), "user 1000, mode 0755"),
+        (|path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o775)).unwrap(), "mode 0775"),
+        (|path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o6777)).unwrap(), "mode 6777"),
+    ];
+    // Only root can give a file away.
+    let root = rustix::process::geteuid().is_root();
+    for (expose, found) in cases.into_iter().skip(usize::from(!root)) {
+        let mut node = Node::new();
+        let bytes = program("old");
+        std::fs::write(node.path("old"), &bytes).unwrap();
+        chmod(&node.path("old"), 0o755);
+        let old = InstalledFile { digest: Digest::of(&bytes), size: bytes.len() as u64, owner: Owner::Ours };
+        node.installed().leftovers.insert("old".parse().unwrap(), old);
+        node.installed().files.get_mut(&"vlan".parse().unwrap()).unwrap().owner = Owner::Foreign;
+        assert!(node.examine().is_good(), "{found}");
+        for name in ["bridge", "vlan", "old"] {
+            expose(&node.path(name));
+            let report = node.examine();
+            let refusals: Vec<_> = report.findings.iter().filter(|finding| finding.is_refusal()).collect();
+            let [refusal] = refusals.as_slice() else { panic!("{name} {found}: {report:?}") };
+            assert_eq!((refusal.code, refusal.found.as_deref()), (Code::DigestDrift, Some(found)), "{name}");
+            assert!(refusal.message.starts_with(&format!("`/opt/cni/bin/{name}`")), "{}", refusal.message);
+            assert!(conditions(&report).contains(&(name, Condition::Altered)), "{name} {found}");
+            if root {
+                std::os::unix::fs::chown(node.path(name), Some(0), None).unwrap();
+            }
+            chmod(&node.path(name), 0o755);
+        }
+    }
+}
+
+#[test]
 fn what_is_no_longer_trusted_is_told_apart_and_boots_unless_it_is_denied() {
     let node = Node::new();
     let refused = |code| Err(vec![Finding::refusal(code, "it")]);

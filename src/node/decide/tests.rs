@@ -12,7 +12,12 @@ const NEW: &[u8] = b"new bytes";
 const THEIRS: &[u8] = b"their bytes";
 
 fn regular(bytes: &[u8], mode: u32) -> Found {
-    Found::Regular { digest: Digest::of(bytes), size: bytes.len() as u64, mode }
+    Found::Regular { digest: Digest::of(bytes), size: bytes.len() as u64, mode, stranger: None }
+}
+
+/// A file with the mode of a plugin that belongs to some user.
+fn given_away(bytes: &[u8]) -> Found {
+    Found::Regular { digest: Digest::of(bytes), size: bytes.len() as u64, mode: 0o755, stranger: Some(1000) }
 }
 
 fn directory(entries: &[(&str, Found)]) -> ObservedDirectory {
@@ -69,12 +74,17 @@ fn decides_about_a_file_that_nobody_recorded() {
     let refuse = ForeignRule::Refuse;
     let named = |name: &str| ForeignRule::AdoptNamed(names(&[name]));
     let link = Found::Other(FileKind::SymbolicLink);
-    let cases: [(Found, ForeignRule, &str); 14] = [
+    let cases: [(Found, ForeignRule, &str); 19] = [
         (Found::Absent, refuse.clone(), "New ours"),
         (Found::Absent, ForeignRule::Adopt, "New ours"),
         (regular(NEW, 0o755), refuse.clone(), "Satisfied foreign"),
         (regular(NEW, 0o755), ForeignRule::Adopt, "Satisfied foreign"),
         (regular(NEW, 0o555), refuse.clone(), "Satisfied foreign"),
+        (regular(NEW, 0o6777), refuse.clone(), "foreign-file"),
+        (regular(NEW, 0o775), ForeignRule::Keep, "Keep"),
+        (given_away(NEW), refuse.clone(), "foreign-file"),
+        (given_away(NEW), ForeignRule::Keep, "Keep"),
+        (given_away(NEW), ForeignRule::Adopt, "Adopt adopted"),
         (regular(NEW, 0o644), refuse.clone(), "foreign-file"),
         (regular(NEW, 0o644), ForeignRule::Adopt, "Adopt adopted"),
         (regular(THEIRS, 0o755), refuse.clone(), "foreign-file"),
@@ -104,10 +114,11 @@ fn decides_about_a_file_of_the_receipt() {
     let original = Original { digest: Digest::of(THEIRS), mode: 0o755 };
     let (ours, adopted) = (installed(OLD, Owner::Ours), installed(OLD, Owner::Adopted(original)));
     let theirs = installed(OLD, Owner::Foreign);
-    let cases: [(&InstalledFile, Found, &str); 11] = [
+    let cases: [(&InstalledFile, Found, &str); 12] = [
         (&ours, regular(OLD, 0o755), "Replace ours"),
         (&ours, regular(NEW, 0o755), "Satisfied ours"),
         (&ours, regular(NEW, 0o4755), "Repair ours"),
+        (&ours, given_away(NEW), "Repair ours"),
         (&ours, regular(NEW, 0o644), "Repair ours"),
         (&ours, regular(THEIRS, 0o755), "Repair ours"),
         (&ours, Found::Absent, "New ours"),

@@ -1,0 +1,62 @@
+//! Plugins with the right bytes that others may alter, and installations of which nothing would be left to check.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+
+use super::node;
+use super::release::Release;
+use super::support::Scene;
+use super::{assert_refused, of_release, upgraded};
+
+fn mode(path: &Path) -> (u32, u32) {
+    let metadata = fs::metadata(path).unwrap();
+    (metadata.uid(), metadata.mode() & 0o7777)
+}
+
+fn chmod(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_plugin_that_somebody_else_owns_is_refused_and_repaired() {
+    let scene = Scene::in_memory();
+    let (_, second) = upgraded(&scene);
+    let bridge = scene.at(node::BIN).join("bridge");
+    scene.must("check --root root");
+    for words in ["check --root root --repair".to_owned(), second.words_for_layout()] {
+        chown(&bridge, Some(1000), None).unwrap();
+        let run = scene.say("check --root root");
+        assert_refused(&run, "digest-drift");
+        assert!(run.stdout.contains("user 1000, mode 0755"), "{}", run.stdout);
+        assert_refused(&scene.say("check --root root --at-boot"), "digest-drift");
+        scene.must(&words);
+        assert_eq!(mode(&bridge), (0, 0o755), "{words}");
+        scene.must("check --root root");
+    }
+    // Of an earlier bundle: no repair brings it back, so its owner has to.
+    let leftover = scene.at(node::BIN).join("host-local");
+    chmod(&leftover, 0o4777);
+    assert_refused(&scene.say("check --root root"), "digest-drift");
+    chmod(&leftover, 0o755);
+    scene.must("check --root root");
+}
+
+#[test]
+fn another_installers_plugin_that_others_may_alter_is_not_taken_for_the_signed_one() {
+    let scene = Scene::in_memory();
+    let release = Release::new(&scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);
+    node::new(&scene);
+    let theirs = scene.write(&format!("{}/bridge", node::BIN), &release.files["bridge"]);
+    chmod(&theirs, 0o6777);
+    let run = scene.say(&release.words_for_staged());
+    assert_refused(&run, "foreign-file");
+    assert!(run.stdout.contains("mode 6777"), "{}", run.stdout);
+    let run = scene.must(&format!("{} --foreign keep", release.words_for_staged()));
+    assert!(run.stdout.contains("foreign-kept"), "{}", run.stdout);
+    assert_eq!(mode(&theirs), (0, 0o6777));
+    scene.must(&format!("{} --foreign adopt", release.words_for_staged()));
+    assert_eq!(mode(&theirs), (0, 0o755));
+    scene.must("check --root root");
+    assert_eq!(of_release(&scene, &release).len(), 3);
+}
