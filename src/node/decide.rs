@@ -370,7 +370,12 @@ fn leave(observed: &Observed, wishes: &Wishes, directory: &HostPath, name: &Plug
         Leave::Stay(Finding::note(Code::Mixed, message))
     };
     let seen = observed.directories.iter().find(|observed| observed.path == *directory);
-    let (Some(seen), Leftovers::Prune) = (seen, wishes.leftovers) else { return stay("was left as it is") };
+    let (Some(seen), Leftovers::Prune) = (seen, wishes.leftovers) else {
+        let absent = seen.is_some_and(|seen| seen.entries.get(name) == Some(&Found::Absent));
+        // A repair forgets nothing, and what was there before can still come back.
+        let forgotten = absent && file.owner.original().is_none() && wishes.foreign != ForeignRule::Stay;
+        return if forgotten { Leave::Gone } else { stay("was left as it is") };
+    };
     match removal(directory, name, file, seen.found(name)) {
         Removal::Nothing => Leave::Gone,
         Removal::Theirs => stay("was changed by somebody else, who keeps it"),

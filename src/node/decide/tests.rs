@@ -219,6 +219,42 @@ fn the_receipt_keeps_what_the_plan_does_not_touch() {
 }
 
 #[test]
+fn forgets_a_leftover_that_is_gone_and_nobody_has_to_bring_back() {
+    let original = Original { digest: Digest::of(THEIRS), mode: 0o755 };
+    let (ours, adopted) = (installed(OLD, Owner::Ours), installed(OLD, Owner::Adopted(original)));
+    let cases = [
+        (&ours, Some(Found::Absent), ForeignRule::Refuse, false),
+        (&ours, Some(regular(OLD, 0o755)), ForeignRule::Refuse, true),
+        (&ours, Some(regular(THEIRS, 0o755)), ForeignRule::Refuse, true),
+        // Nobody looked.
+        (&ours, None, ForeignRule::Refuse, true),
+        // What was there before can still come back.
+        (&adopted, Some(Found::Absent), ForeignRule::Refuse, true),
+        // A repair forgets nothing.
+        (&ours, Some(Found::Absent), ForeignRule::Stay, true),
+    ];
+    for (file, found, foreign, stays) in cases {
+        let mut seen = directory(&[("bridge", regular(NEW, 0o755))]);
+        match found {
+            Some(found) => drop(seen.entries.insert("gone".parse().unwrap(), found)),
+            None => seen.path = "/usr/lib/cni".parse().unwrap(),
+        }
+        let observed = Observed {
+            directories: vec![seen],
+            receipt: Some(receipt(&[("gone", file.clone())])),
+            ..Observed::default()
+        };
+        let verified = bundle(&[("bridge", NEW)]);
+        let plan = plan(&verified, &observed, &Wishes { foreign: foreign.clone(), ..Wishes::default() }).unwrap();
+        let what = format!("{file:?} {found:?} {foreign:?}");
+        assert_eq!(plan.notes().len(), usize::from(stays), "{what}");
+        let receipt = plan.receipt(Digest::of(b""), None);
+        let left = receipt.directories.get(&BIN.parse().unwrap()).map_or(0, |known| known.leftovers.len());
+        assert_eq!(left, usize::from(stays), "{what}");
+    }
+}
+
+#[test]
 fn a_plan_reads_well_and_serializes() {
     let mut fresh = directory(&[]);
     fresh.exists = false;
