@@ -20,7 +20,7 @@ use super::floor::Floors;
 use super::observe::{Found, observe_directory};
 use super::plan::{PLUGIN_MODE, Step};
 use super::probe::{Asked, Prober, Versions};
-use super::receipt::{InstalledFile, Journal, Receipt, Refusal, Standing};
+use super::receipt::{InstalledDirectory, InstalledFile, Journal, Receipt, Refusal, Standing};
 use super::root::{HostPath, Root};
 use super::runtime::Installed as Placed;
 use super::state::State;
@@ -317,7 +317,7 @@ fn examine(
             plugins.push(report(path, name, judged.0));
             findings.extend(judged.1);
         }
-        for (name, condition, finding) in judge_others(directory, &observed) {
+        for (name, condition, finding) in judge_others(directory, &observed, verdict.as_ref().ok()) {
             plugins.push(report(path, name, condition));
             findings.push(finding);
         }
@@ -326,7 +326,7 @@ fn examine(
             findings.push(finding);
         }
     }
-    if receipt.directories.values().all(|directory| directory.files.is_empty() && directory.kept.is_empty()) {
+    if receipt.directories.values().all(InstalledDirectory::is_empty) {
         let message = "the receipt lists no plugin, which no installation leaves";
         findings.push(Finding::refusal(Code::NotInstalled, message).hint("install it again"));
     }

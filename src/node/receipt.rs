@@ -61,6 +61,13 @@ pub struct InstalledDirectory {
     pub kept: BTreeSet<PluginName>,
 }
 
+impl InstalledDirectory {
+    /// Whether it names no file at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.leftovers.is_empty() && self.kept.is_empty()
+    }
+}
+
 /// One installed file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -11,12 +11,19 @@ use crate::trust::{Bundle, Verified};
 pub(super) fn judge_others<'a>(
     directory: &'a InstalledDirectory,
     observed: &'a ObservedDirectory,
+    verified: Option<&'a Verified<Bundle>>,
 ) -> impl Iterator<Item = (&'a PluginName, Condition, Finding)> {
     let path = &observed.path;
+    // An installation that updates nothing leaves plugins that the bundle has, too, in bytes of an earlier one.
+    let is_of_bundle = move |name| verified.is_some_and(|verified| verified.value().files.plugin(name).is_some());
+    let hint = move |name| if is_of_bundle(name) { "install it again" } else { "remove it" };
     let leftovers = directory.leftovers.iter().filter_map(move |(name, file)| match observed.found(name) {
-        Found::Absent => None,
+        Found::Absent => is_of_bundle(name).then(|| {
+            let message = format!("`{path}/{name}` is gone");
+            (name, Condition::Missing, Finding::refusal(Code::PluginMissing, message).hint(hint(name)))
+        }),
         found @ Found::Regular { digest, .. } if digest == file.digest => {
-            if let Some(finding) = exposed(path, name, found, "remove it") {
+            if let Some(finding) = exposed(path, name, found, hint(name)) {
                 return Some((name, Condition::Altered, finding));
             }
             let message = format!("`{path}/{name}` is of an earlier bundle");
@@ -24,7 +31,7 @@ pub(super) fn judge_others<'a>(
         }
         _ => {
             let message = format!("`{path}/{name}` is of an earlier bundle and was altered");
-            Some((name, Condition::Altered, Finding::refusal(Code::DigestDrift, message).hint("remove it")))
+            Some((name, Condition::Altered, Finding::refusal(Code::DigestDrift, message).hint(hint(name))))
         }
     });
     let kept = directory.kept.iter().map(move |name| {

@@ -7,7 +7,7 @@ use super::*;
 use crate::node::apply::{KeptPolicy, Record, apply};
 use crate::node::decide::{Wishes, plan};
 use crate::node::observe::observe;
-use crate::node::receipt::{InstalledDirectory, Original, Owner, Purpose, Reason, Schema};
+use crate::node::receipt::{Original, Owner, Purpose, Reason, Schema};
 use crate::node::staged::Staged;
 use crate::node::test_support::stage_files;
 use crate::node::test_support::{bundle, manifest};
@@ -302,6 +302,24 @@ fn what_is_not_of_the_bundle_is_told() {
     );
     let others = [("changed", Condition::Altered), ("old", Condition::Mixed), ("loopback", Condition::Kept)];
     assert_eq!(conditions(&report)[2..], others);
+}
+
+#[test]
+fn a_leftover_that_the_bundle_has_in_its_own_way_has_to_be_there() {
+    let mut node = Node::new();
+    for name in ["bridge", "vlan"] {
+        let file = InstalledFile { digest: Digest::of(b"old"), size: 3, owner: Owner::Ours };
+        node.installed().files.remove(&name.parse().unwrap());
+        node.installed().leftovers.insert(name.parse().unwrap(), file);
+        std::fs::write(node.path(name), b"old").unwrap();
+    }
+    assert_eq!(codes(&node.examine()), [(Code::Mixed, Severity::Note); 2]);
+    std::fs::remove_file(node.path("bridge")).unwrap();
+    for occasion in [Occasion::Running, Occasion::Boot] {
+        let report = node.examine_with(&Ok(node.verified()), occasion, None);
+        assert_eq!(codes(&report), [(Code::PluginMissing, Severity::Refusal), (Code::Mixed, Severity::Note)]);
+        assert_eq!(conditions(&report), [("bridge", Condition::Missing), ("vlan", Condition::Mixed)]);
+    }
 }
 
 /// A prober that never starts the plugin, and answers with its bytes.
