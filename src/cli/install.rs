@@ -253,6 +253,11 @@ impl<'a> Request<'a> {
             return Err(Stop::Refused(vec![finding]));
         }
         let plan = plan(bundle, &observed, self.wishes).map_err(Stop::Refused)?;
+        if plan.leaves_nothing() {
+            let message = "every plugin of the bundle is left out: nothing would be left that could be checked";
+            let hint = "skip fewer plugins, or remove what is there with `cnister uninstall`";
+            return Err(Stop::Refused(vec![Finding::refusal(Code::NothingWanted, message).hint(hint)]));
+        }
         let foreseen = preflight(root, &plan, state, self.records);
         if foreseen.iter().any(Finding::is_refusal) {
             return Err(Stop::Refused(foreseen));

@@ -210,6 +210,7 @@ codes! {
     BootOutdated "boot-outdated" "The check at boot pins something else than what is installed: the next boot would say no."
     NoSystemd "no-systemd" "The node has no directory for systemd units."
     NotInBundle "not-in-bundle" "A plugin was asked for by name, and the bundle does not have it."
+    NothingWanted "nothing-wanted" "Every plugin of the bundle is left out, so nothing would be installed that could be checked."
 }
 
 impl fmt::Display for Code {

@@ -139,6 +139,12 @@ impl Plan<'_> {
         self.steps.iter().all(|step| matches!(step, Step::Keep { .. } | Step::Satisfied { .. })) && !self.interrupted
     }
 
+    /// Whether its receipt would list nothing that a check could look at.
+    pub fn leaves_nothing(&self) -> bool {
+        let lists = |step: &Step| matches!(step, Step::Write { .. } | Step::Keep { .. } | Step::Satisfied { .. });
+        !self.steps.iter().any(lists) && self.carried.values().all(InstalledDirectory::is_empty)
+    }
+
     /// The journal while the plan is carried out, which ends in `receipt`.
     pub(super) fn journal(&self, receipt: &Receipt, purpose: Purpose) -> Journal {
         let mut journal = Journal { purpose, ..Journal::of(receipt) };

@@ -60,3 +60,46 @@ fn another_installers_plugin_that_others_may_alter_is_not_taken_for_the_signed_o
     scene.must("check --root root");
     assert_eq!(of_release(&scene, &release).len(), 3);
 }
+
+#[test]
+fn an_update_that_leaves_every_plugin_is_checked_like_any_other() {
+    let scene = Scene::in_memory();
+    let first = Release::new(&scene, "a", "1.0.0", &["bridge", "macvlan"], 0);
+    let second = Release::new(&scene, "b", "1.1.0", &["bridge", "macvlan"], 0);
+    node::new(&scene);
+    scene.must(&first.words_for_staged());
+    scene.must(&format!("{} --no-update", second.words_for_staged()));
+    let run = scene.must("check --root root");
+    assert!(run.stdout.contains("mixed: `/opt/cni/bin/bridge` is of an earlier bundle"), "{}", run.stdout);
+    // The installed bundle has it, so a node without it is not what was installed.
+    fs::remove_file(scene.at(node::BIN).join("bridge")).unwrap();
+    for words in ["check --root root", "check --root root --at-boot", "check --root root --repair"] {
+        assert_refused(&scene.say(words), "plugin-missing");
+    }
+    scene.must(&format!("{} --no-update", second.words_for_staged()));
+    scene.must("check --root root");
+    assert_eq!(
+        (of_release(&scene, &first), of_release(&scene, &second)),
+        (vec!["macvlan".into()], vec!["bridge".into()])
+    );
+}
+
+#[test]
+fn an_installation_that_would_leave_nothing_is_refused() {
+    let scene = Scene::in_memory();
+    let first = Release::new(&scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);
+    let second = Release::new(&scene, "b", "1.1.0", &["bridge", "macvlan", "vlan"], 0);
+    node::new(&scene);
+    let nothing = format!("{} --skip bridge,host-local,macvlan", first.words_for_staged());
+    for words in [nothing.clone(), format!("{nothing} --dry-run")] {
+        assert_refused(&scene.say(&words), "nothing-wanted");
+    }
+    assert!(!scene.at("root/var/lib/cnister/receipt.json").exists());
+    // Its twins: something is left.
+    scene.must(&format!("{} --skip bridge,host-local", first.words_for_staged()));
+    scene.must(&nothing);
+    let nothing = format!("{} --skip bridge,macvlan,vlan", second.words_for_staged());
+    assert_refused(&scene.say(&format!("{nothing} --prune")), "nothing-wanted");
+    scene.must(&nothing);
+    scene.must("check --root root");
+}
