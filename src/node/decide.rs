@@ -80,7 +80,7 @@ pub fn plan<'v>(bundle: &'v Verified<Bundle>, observed: &Observed, wishes: &Wish
         .filter(|name| files.plugin(name).is_none())
         .map(|name| Finding::refusal(Code::NotInBundle, format!("bundle `{}` has no plugin `{name}`", files.name)))
         .collect();
-    refusals.extend(observed.floors.against(bundle, observed.receipt.as_ref().map(|receipt| receipt.index)));
+    refusals.extend(observed.floors.against(bundle, observed.receipt.as_ref()));
     let interrupted = observed.journal.is_some();
     let mut plan = Plan {
         bundle,

@@ -10,7 +10,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use super::error::NodeError;
-use super::receipt::{RECORD_LIMIT, Schema};
+use super::receipt::{RECORD_LIMIT, Receipt, Schema, Standing};
 use super::state::{RECORD_MODE, Reading, Writing};
 use crate::disk::Prepared;
 use crate::model::{BundleName, Code, Digest, Finding, JsonError, json};
@@ -46,13 +46,28 @@ impl Floors {
     }
 
     /// Why the rule does not let the node take this bundle; nothing, where it may. `present` is the release that is
-    /// there: running its installation again is no step back.
-    pub fn against(&self, bundle: &Verified<Bundle>, present: Option<Digest>) -> Option<Finding> {
+    /// there: running its installation again is no step back, and it is a floor itself, whatever is written down.
+    pub fn against(&self, bundle: &Verified<Bundle>, present: Option<&Receipt>) -> Option<Finding> {
         let Bundle { index, files, .. } = bundle.value();
-        if bundle.rollback() == Rollback::Allowed || present == Some(*index) {
+        if bundle.rollback() == Rollback::Allowed || present.is_some_and(|present| present.index == *index) {
             return None;
         }
-        self.below(&files.name, &files.version, index)
+        let mut floors = self.clone();
+        present.into_iter().for_each(|present| floors.count(present));
+        floors.below(&files.name, &files.version, index)
+    }
+
+    /// Counts what is installed, as far as it was proven: the record may be gone, or an installation have been interrupted
+    /// between the receipt and it.
+    pub(super) fn count(&mut self, present: &Receipt) {
+        if present.strength != Standing::Proven {
+            return;
+        }
+        let new = || Floor { highest: present.version.clone(), exceptions: BTreeSet::new() };
+        let floor = self.bundles.entry(present.bundle.clone()).or_insert_with(new);
+        if floor.highest < present.version {
+            *floor = new();
+        }
     }
 
     /// Why what is installed cannot have come by an installation under this rule; nothing, where it can.

@@ -220,6 +220,7 @@ impl Aim {
         let mut observed = observe(root, Some(reading), &paths, &bundle.value().files.plugins)?;
         observed.in_use = back.in_use.clone();
         // The owner's word, where the rule forbids to go back.
+        observed.floors.count(&present);
         observed.floors.except(bundle.value());
         let floors = observed.floors.clone();
         let mut unwanted = reading.rolled_back()?.unwrap_or_default();

@@ -147,7 +147,8 @@ fn judge(change: &Change, digests: &mut Digests, initial: &State, state: &State)
         }
     }
     let is_lower = |version: &Option<Version>| records.floor < *version;
-    if is_lower(&records.installed) || is_lower(&earlier.floor) {
+    // What is installed is a floor itself until the journal goes.
+    if (is_lower(&records.installed) && records.coming.is_empty()) || is_lower(&earlier.floor) {
         let Records { installed, floor, .. } = &records;
         return Err((Broken::Lowered, format!("{installed:?} is installed, and the floor is {floor:?}")));
     }
