@@ -147,3 +147,52 @@ fn the_variables_of_other_installers_mean_the_same_here() {
         assert!(run.stderr.starts_with(&format!("error: {name}")), "{}", run.stderr);
     }
 }
+
+#[test]
+fn an_adopted_plugin_comes_back_where_even_its_directory_is_gone() {
+    for (lost, words) in [(false, "uninstall --root root"), (true, "uninstall --root root --force")] {
+        let scene = Scene::in_memory();
+        let release = Release::new(&scene, "a", "1.0.0", &["bridge", "host-local"], 0);
+        node::new(&scene);
+        let bridge = scene.write("root/usr/lib/cni/bridge", "theirs");
+        fs::set_permissions(&bridge, fs::Permissions::from_mode(0o751)).unwrap();
+        let before = scene.tree(node::BIN);
+        let two = "--foreign adopt --bin-dir /opt/cni/bin --bin-dir /usr/lib/cni";
+        scene.must(&format!("{} {two}", release.words_for_staged()));
+        fs::remove_dir_all(scene.at("root/usr/lib")).unwrap();
+        if lost {
+            let original = cnister::model::Digest::of(b"theirs");
+            fs::remove_file(scene.at("root/var/lib/cnister/originals").join(original.hex())).unwrap();
+            let installed = scene.tree("root");
+            assert_refused(&scene.say("uninstall --root root"), "original-lost");
+            node::assert_same(&installed, &scene.tree("root"), "nothing to put back");
+        }
+        scene.must(words);
+        node::assert_same(&before, &scene.tree(node::BIN), words);
+        assert_eq!(scene.at("root/usr/lib").exists(), !lost);
+        if !lost {
+            assert_eq!(fs::read(&bridge).unwrap(), b"theirs");
+            assert_eq!(fs::metadata(&bridge).unwrap().permissions().mode() & 0o7777, 0o751);
+            assert_eq!(scene.tree("root/usr/lib/cni").len(), 1);
+        }
+        assert!(!scene.at("root/var/lib/cnister/receipt.json").exists());
+    }
+}
+
+#[test]
+fn an_uninstallation_that_cannot_begin_in_one_directory_leaves_no_trace_in_the_other() {
+    let scene = Scene::in_memory();
+    let release = Release::new(&scene, "a", "1.0.0", &["bridge", "host-local"], 0);
+    node::new(&scene);
+    let two = "--bin-dir /opt/cni/bin --bin-dir /usr/lib/cni";
+    scene.must(&format!("{} {two}", release.words_for_staged()));
+    let obstacle = scene.at("root/usr/lib/cni/.cnister");
+    std::os::unix::fs::symlink("elsewhere", &obstacle).unwrap();
+    let before = scene.tree("root");
+    let run = scene.say("uninstall --root root");
+    assert_ne!(run.code, 0, "{}", run.stdout);
+    node::assert_same(&before, &scene.tree("root"), "it could not begin");
+    fs::remove_file(obstacle).unwrap();
+    scene.must("uninstall --root root");
+    assert!(!scene.at(node::BIN).join("bridge").exists());
+}

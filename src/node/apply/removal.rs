@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 
 use super::{Action, Progress, remove_staging};
 use crate::disk::{Directory, DiskError};
 use crate::model::{Code, Finding, PluginName};
 use crate::node::error::NodeError;
 use crate::node::observe::{Found, STAGING, find};
-use crate::node::plan::Step;
+use crate::node::plan::{PLUGIN_MODE, Step};
 use crate::node::receipt::Original;
 use crate::node::root::{HostPath, Root};
 use crate::node::state::Writing;
@@ -83,6 +84,30 @@ pub(super) fn take_away(bin: &Directory, staging: &Directory, removing: &Removin
     Ok(())
 }
 
+/// A plugin directory, its staging directory, and what goes from it.
+type Target<'a> = (&'a HostPath, Directory, Directory, &'a [Removing<'a>]);
+
+/// Opens a plugin directory and makes its staging directory anew. One that is gone is `created` where something comes
+/// back to it; else there is nothing to do in it.
+fn open_target<'a>(
+    root: &Root,
+    path: &'a HostPath,
+    removals: &'a [Removing<'a>],
+    created: &mut Vec<PathBuf>,
+) -> Result<Option<Target<'a>>, NodeError> {
+    let bin = if removals.iter().any(|removing| removing.original.is_some()) {
+        let (bin, new) = root.directory_or_create(path, PLUGIN_MODE)?;
+        created.extend(new);
+        bin
+    } else {
+        let Some(bin) = root.directory(path)? else { return Ok(None) };
+        bin
+    };
+    remove_staging(&bin)?;
+    let staging = bin.create_child(STAGING, 0o700)?;
+    Ok(Some((path, bin, staging, removals)))
+}
+
 /// Carries out an uninstallation: what was there before is staged first, then everything goes, and the receipt last.
 ///
 /// Stopped at any moment, it goes on where it was: what is gone already is no step of the next one.
@@ -112,11 +137,20 @@ pub fn uninstall(
         }
     }
     let mut targets = Vec::new();
+    let mut created = Vec::new();
+    // Nothing is changed then, in none of the directories.
+    let abandon = |targets: &[Target<'_>], created: &[PathBuf]| {
+        targets.iter().for_each(|(_, bin, ..)| drop(remove_staging(bin)));
+        root.remove_created(created);
+    };
     for (path, removals) in &removals {
-        let bin = root.directory_of(path)?;
-        remove_staging(&bin)?;
-        let staging = bin.create_child(STAGING, 0o700)?;
-        targets.push((*path, bin, staging, removals));
+        match open_target(root, path, removals, &mut created) {
+            Ok(target) => targets.extend(target),
+            Err(error) => {
+                abandon(&targets, &created);
+                return Err(error);
+            }
+        }
     }
     for (path, bin, staging, removals) in &targets {
         for removing in *removals {
@@ -129,8 +163,7 @@ pub fn uninstall(
             };
             let ready = staged.and_then(|()| check_unchanged(path, bin, removing.name, removing.before));
             if let Err(error) = ready {
-                // Nothing is changed then, in none of the directories.
-                targets.iter().for_each(|(_, bin, ..)| drop(remove_staging(bin)));
+                abandon(&targets, &created);
                 return Err(error);
             }
         }
