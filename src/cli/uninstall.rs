@@ -10,7 +10,9 @@ use super::node::NodeArguments;
 use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::Finding;
-use crate::node::{Force, HostPath, NodeError, Reach, Root, State, Step, Uninstallation, boot, observe, uninstall};
+use crate::node::{
+    Force, HostPath, NodeError, Reach, Reading, Root, State, Step, Uninstallation, boot, observe, uninstall,
+};
 
 /// Takes back everything that was installed.
 ///
@@ -78,27 +80,38 @@ impl Arguments {
 fn attempt(arguments: &Arguments, root: &Root) -> Result<Report, NodeError> {
     let nothing = Report { outcome: Outcome::NothingInstalled, steps: Vec::new(), findings: Vec::new() };
     let Some(state) = State::open(root, &arguments.node.state_dir)? else { return Ok(nothing) };
+    if arguments.dry_run {
+        let decided = decide(arguments, root, &state.read(arguments.node.patience())?)?;
+        return Ok(decided.map_or(nothing, |uninstallation| Report::of(Outcome::Planned, &uninstallation)));
+    }
     let writing = state.write(arguments.node.patience())?;
-    let receipt = writing.receipt()?;
-    if receipt.is_none() && writing.journal()?.is_none() {
-        if !arguments.dry_run {
-            // What removed the receipt may have been stopped before that was durable, and this says that it is gone.
-            writing.settle()?;
-        }
+    let Some(uninstallation) = decide(arguments, root, &writing)? else {
+        // What removed the receipt may have been stopped before that was durable, and this says that it is gone.
+        writing.settle()?;
         return Ok(nothing);
+    };
+    uninstall(root, &writing, &uninstallation, &mut |_| ControlFlow::Continue(()))?;
+    Ok(Report::of(Outcome::Uninstalled, &uninstallation))
+}
+
+/// Decides what goes; nothing, where nothing is installed.
+fn decide(arguments: &Arguments, root: &Root, state: &Reading) -> Result<Option<Uninstallation>, NodeError> {
+    let receipt = state.receipt()?;
+    if receipt.is_none() && state.journal()?.is_none() {
+        return Ok(None);
     }
     let mut paths: Vec<HostPath> = receipt.iter().flat_map(|receipt| receipt.directories.keys()).cloned().collect();
     paths.extend(arguments.bin_dir.iter().cloned());
-    let mut observed = observe(root, Some(&writing), &paths, &[])?;
+    let mut observed = observe(root, Some(state), &paths, &[])?;
     observed.in_use = NodeArguments::in_use(root)?;
     let force = if arguments.force { Force::Yes } else { Force::No };
-    let uninstallation = Uninstallation::decide(&observed, force).map_err(NodeError::Refused)?;
-    let outcome = if arguments.dry_run { Outcome::Planned } else { Outcome::Uninstalled };
-    if !arguments.dry_run {
-        uninstall(root, &writing, &uninstallation, &mut |_| ControlFlow::Continue(()))?;
+    Uninstallation::decide(&observed, force).map(Some).map_err(NodeError::Refused)
+}
+
+impl Report {
+    fn of(outcome: Outcome, uninstallation: &Uninstallation) -> Self {
+        Self { outcome, steps: uninstallation.steps().to_vec(), findings: uninstallation.notes().to_vec() }
     }
-    let (steps, findings) = (uninstallation.steps().to_vec(), uninstallation.notes().to_vec());
-    Ok(Report { outcome, steps, findings })
 }
 
 impl fmt::Display for Report {

@@ -196,3 +196,21 @@ fn an_uninstallation_that_cannot_begin_in_one_directory_leaves_no_trace_in_the_o
     scene.must("uninstall --root root");
     assert!(!scene.at(node::BIN).join("bridge").exists());
 }
+
+#[test]
+fn a_planned_uninstallation_only_reads() {
+    let scene = Scene::in_memory();
+    upgraded(&scene);
+    scene.write("root/var/lib/cnister/store/.cnister-0123456789abcdef", "of an interrupted run");
+    let before = scene.tree("root");
+    let run = scene.must("uninstall --root root --dry-run");
+    assert!(run.stdout.ends_with("planned; nothing was done\n"), "{}", run.stdout);
+    node::assert_same(&before, &scene.tree("root"), "planned");
+    // Others that read do so at the same time.
+    let lock = fs::File::open(scene.at("root/var/lib/cnister/lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).unwrap();
+    scene.must("uninstall --root root --dry-run --lock-timeout 0");
+    drop(lock);
+    scene.must("uninstall --root root");
+    assert!(!scene.at("root/var/lib/cnister/store/.cnister-0123456789abcdef").exists());
+}
