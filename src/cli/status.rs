@@ -103,11 +103,10 @@ fn damaged(name: &str) -> Finding {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(present) = &self.present else {
-            report::findings(f, &self.findings)?;
-            return writeln!(f, "nothing is installed");
-        };
-        write(f, "*", present)?;
+        match &self.present {
+            Some(present) => write(f, "*", present)?,
+            None => writeln!(f, "nothing is installed")?,
+        }
         for past in &self.past {
             write(f, " ", past)?;
         }

@@ -156,3 +156,29 @@ fn a_damaged_generation_is_shown_and_not_gone_back_to() {
     scene.must(&first.words_for_layout());
     assert!(!scene.must("status --root root").stdout.contains("damaged"));
 }
+
+#[test]
+fn a_first_installation_that_was_interrupted_or_refused_is_shown() {
+    let scene = Scene::in_memory();
+    upgraded(&scene);
+    let present = fs::read_to_string(scene.at(STATE).join("receipt.json")).unwrap();
+    let receipt: serde_json::Value = serde_json::from_str(&present).unwrap();
+    let index = receipt["index"].as_str().unwrap();
+    fs::remove_file(scene.at(STATE).join("receipt.json")).unwrap();
+    fs::remove_dir_all(scene.at(STATE).join("generations")).unwrap();
+    let run = scene.say("status --root root");
+    assert_eq!((run.code, run.stdout.as_str()), (1, "nothing is installed\n"));
+    let journal = serde_json::json!({
+        "schemaVersion": 1, "index": index, "evidence": receipt["evidence"], "entries": []
+    });
+    let refusal = serde_json::json!({ "schemaVersion": 1, "wanted": "oci:layout-b", "reasons": [] });
+    for (name, record) in [("journal.json", journal), ("refusal.json", refusal)] {
+        let path = scene.write(&format!("{STATE}/{name}"), record.to_string());
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let run = scene.say("status --root root");
+    let expected = format!(
+        "nothing is installed\nan installation of {index} was interrupted\n`oci:layout-b` is wanted and was refused\n"
+    );
+    assert_eq!((run.code, run.stdout), (1, expected));
+}
