@@ -219,21 +219,32 @@ impl Ready {
     ///
     /// A node that cannot be repaired is not worse than before: why is added to what was found.
     pub(super) fn repair(&self, mut report: Report) -> Result<Report, NodeError> {
+        let mut brought = Brought::default();
         match self.ask(|question| repair(&self.root, question, None)) {
-            Ok(restored) => {
-                let changes = restored.steps.into_iter().filter(|step| matches!(step, Step::Write { .. }));
-                Ok(Report { repaired: changes.collect(), ..self.check()? })
-            }
+            Ok(restored) => brought.steps = restored.steps,
             Err(error) => {
-                for finding in not_repaired(error) {
-                    // What keeps a repair from being made is often what was found.
-                    if finding.code != Code::NotInstalled && !report.findings.contains(&finding) {
-                        report.findings.push(finding);
-                    }
+                let altered = altered(&report);
+                // One that cannot be repaired keeps no other from being.
+                match matches!(error, NodeError::Refused(_)) && !altered.is_empty() {
+                    true => brought = self.bring_back(&altered),
+                    false => brought.errors.push(error),
                 }
-                Ok(report)
             }
         }
+        brought.steps.retain(|step| matches!(step, Step::Write { .. }));
+        if brought.errors.is_empty() || !brought.steps.is_empty() {
+            report = Report { repaired: brought.steps, ..self.check()? };
+        }
+        for finding in brought.errors.into_iter().flat_map(not_repaired) {
+            // What keeps a repair from being made is often what was found; at boot that decides only now.
+            let is_same = |found: &&mut Finding| (found.code, &found.message) == (finding.code, &finding.message);
+            match report.findings.iter_mut().find(is_same) {
+                Some(found) => found.severity = found.severity.max(finding.severity),
+                None if finding.code == Code::NotInstalled => {}
+                None => report.findings.push(finding),
+            }
+        }
+        Ok(report)
     }
 
     /// Brings back these files, as far as that is possible.
@@ -256,6 +267,15 @@ impl Ready {
         };
         answer(&question)
     }
+}
+
+/// The installed files that are not there as they were installed.
+pub(super) fn altered(report: &Report) -> BTreeSet<Target> {
+    let altered = report
+        .plugins
+        .iter()
+        .filter(|plugin| matches!(plugin.condition, Condition::Altered | Condition::Missing | Condition::InTheWay));
+    altered.map(|plugin| Target { directory: plugin.directory.clone(), name: plugin.name.clone() }).collect()
 }
 
 /// Why the node was not repaired.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
 
-use super::check::{AskedArguments, Ready};
+use super::check::{AskedArguments, Ready, altered};
 use super::node_condition::NodeConditionArguments;
 use super::terminal::{Exit, Failure, Terminal, with_causes};
 use super::termination::TerminationArguments;
@@ -252,14 +252,6 @@ impl Teller<'_> {
         names.entry(self.node.state().clone()).or_default().extend(RECORDS.map(Into::into));
         names
     }
-}
-
-fn altered(report: &Report) -> BTreeSet<Target> {
-    let altered = report
-        .plugins
-        .iter()
-        .filter(|plugin| matches!(plugin.condition, Condition::Altered | Condition::Missing | Condition::InTheWay));
-    altered.map(|plugin| Target { directory: plugin.directory.clone(), name: plugin.name.clone() }).collect()
 }
 
 /// The findings that say no, on one line.

@@ -205,3 +205,42 @@ fn an_uninstallation_that_is_refused_leaves_no_trace_in_any_directory() {
     node::assert_same(&opt, &scene.tree(node::BIN), "the first directory");
     node::assert_same(&usr, &scene.tree("root/usr/lib/cni"), "the second directory");
 }
+
+#[test]
+fn a_repair_brings_back_what_it_can() {
+    for occasion in ["--no-probe", "--at-boot"] {
+        let scene = Scene::in_memory();
+        let (_, second) = upgraded(&scene);
+        let copy =
+            |name: &str| scene.at(STATE).join("store").join(cnister::model::Digest::of(&second.files[name]).hex());
+        let before = receipt(&scene);
+        fs::rename(copy("vlan"), scene.at("copy")).unwrap();
+        for name in ["bridge", "macvlan", "vlan"] {
+            fs::remove_file(scene.at(node::BIN).join(name)).unwrap();
+        }
+        for _ in 0..2 {
+            let run = scene.say(&format!("check --root root --repair {occasion}"));
+            assert_refused(&run, "no-copy");
+            assert!(run.stdout.contains("no copy of `vlan`"), "{}", run.stdout);
+            assert_eq!(of_release(&scene, &second), ["bridge", "macvlan"], "{occasion}");
+            assert_eq!(receipt(&scene), before, "{occasion}");
+            assert!(!scene.at(STATE).join("journal.json").exists());
+        }
+        fs::rename(scene.at("copy"), copy("vlan")).unwrap();
+        scene.must(&format!("check --root root --repair {occasion}"));
+        assert_eq!(of_release(&scene, &second).len(), 3);
+    }
+}
+
+#[test]
+fn why_nothing_was_repaired_is_not_said_twice() {
+    let scene = Scene::in_memory();
+    upgraded(&scene);
+    scene.must("keygen --output-key-prefix other");
+    fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();
+    for (occasion, words) in [("at boot", "--at-boot"), ("running", "--no-probe")] {
+        let run = scene.say(&format!("check --root root --key other.pub --repair {words}"));
+        assert_refused(&run, "digest-drift");
+        assert_eq!(run.stdout.matches("signer-not-allowed: ").count(), 1, "{occasion}: {}", run.stdout);
+    }
+}
