@@ -69,8 +69,7 @@ fn look(arguments: &Arguments) -> Result<Report, NodeError> {
     let reading = state.read(arguments.node.patience())?;
     let generation = |receipt: &Receipt| -> Result<Generation, NodeError> {
         let files = || receipt.directories.values().flat_map(|directory| &directory.files);
-        let ours = files().filter(|(_, file)| file.owner.is_ours());
-        let missing = reading.without_copy(ours.map(|(name, file)| (file.digest, file.size, name)))?;
+        let missing = reading.without_copy(files().map(|(name, file)| (file.digest, file.size, name)))?;
         Ok(Generation {
             number: receipt.generation,
             bundle: receipt.bundle.clone(),

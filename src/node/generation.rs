@@ -130,7 +130,7 @@ impl Writing {
         let receipts = || retained.iter().copied().chain([present]);
         let files = |receipt: &Receipt| -> BTreeSet<Digest> {
             let files = receipt.directories.values().flat_map(|directory| directory.files.values());
-            files.filter(|file| file.owner.is_ours()).map(|file| file.digest).collect()
+            files.map(|file| file.digest).collect()
         };
         freed += self.keep_only_copies(&receipts().flat_map(files).collect())?;
         freed += self.keep_only_evidence(&receipts().map(|receipt| receipt.evidence).collect())?;

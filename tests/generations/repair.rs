@@ -233,6 +233,43 @@ fn a_repair_brings_back_what_it_can() {
 }
 
 #[test]
+fn what_others_installed_and_removed_stops_no_repair_and_no_rollback() {
+    let scene = Scene::in_memory();
+    let first = Release::new(&scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);
+    let second = Release::new(&scene, "b", "1.1.0", &["bridge", "macvlan", "vlan"], 0);
+    node::new(&scene);
+    let theirs = scene.write(&format!("{}/macvlan", node::BIN), &first.files["macvlan"]);
+    fs::set_permissions(&theirs, fs::Permissions::from_mode(0o755)).unwrap();
+    scene.must(&first.words_for_staged());
+    assert!(receipt(&scene).contains("\"foreign\""));
+    let status = scene.must("status --root root").stdout;
+    assert!(!status.contains("without a copy"), "{status}");
+    node::keep_as(&scene, "good");
+    // It counts as installed, and so it comes back.
+    fs::remove_file(&theirs).unwrap();
+    fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();
+    scene.must("check --root root --repair");
+    assert_eq!(of_release(&scene, &first).len(), 3);
+    // Where there is no copy of it, as an earlier version of this program left none, ours do all the same.
+    node::bring_back(&scene, "good");
+    let copy = cnister::model::Digest::of(&first.files["macvlan"]);
+    fs::remove_file(scene.at(STATE).join("store").join(copy.hex())).unwrap();
+    assert!(scene.must("status --root root").stdout.contains("     1 of them without a copy in the local store\n"));
+    fs::remove_file(&theirs).unwrap();
+    fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();
+    let run = scene.say("check --root root --repair");
+    assert_refused(&run, "no-copy");
+    assert_eq!(of_release(&scene, &first), ["bridge", "host-local"]);
+    // Replaced by a later release, it comes back with the generation that counted it.
+    node::bring_back(&scene, "good");
+    scene.must(&format!("{} --foreign adopt", second.words_for_layout()));
+    scene.must("rollback --root root");
+    assert_eq!(of_release(&scene, &first).len(), 3);
+    scene.must("uninstall --root root");
+    assert_eq!(fs::read(&theirs).unwrap(), first.files["macvlan"], "it was there before");
+}
+
+#[test]
 fn why_nothing_was_repaired_is_not_said_twice() {
     let scene = Scene::in_memory();
     upgraded(&scene);

@@ -96,12 +96,13 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// Copies what is installed already and has no copy: installed by an earlier version, or the store was lost.
+    /// Copies what is installed already and has no copy: another installer's with the signed bytes, or installed by an
+    /// earlier version, or the store was lost.
     pub(super) fn keep_copies(&mut self, receipt: &Receipt) -> Result<(), NodeError> {
         let mut added = None;
         for (path, directory) in &receipt.directories {
-            let ours = directory.files.iter().filter(|(_, file)| file.owner.is_ours());
-            let missing = self.state.without_copy(ours.map(|(name, file)| (file.digest, file.size, name)))?;
+            let files = directory.files.iter().map(|(name, file)| (file.digest, file.size, name));
+            let missing = self.state.without_copy(files)?;
             let written = |name: &PluginName| {
                 let mut targets = self.targets.iter().filter(|target| target.path == path);
                 targets.any(|target| target.writes.iter().any(|write| write.name == name))
