@@ -175,7 +175,7 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
     if let Some(finding) = arguments.owner.expect.and_then(|expected| trust::expect(&bundle, &expected)) {
         return Err(Stop::Refused(vec![finding]));
     }
-    check_apart(&root, &arguments.node.state_dir, &arguments.bin_dir).map_err(answer)?;
+    check_apart(&root, &arguments.node.state_dir, &arguments.bin_dir, []).map_err(answer)?;
     let wishes = wishes(arguments)?;
     let kept = trust::keep(policy, evidence)?;
     let layer = &bundle.value().plugin_layer;
@@ -245,6 +245,8 @@ impl<'a> Request<'a> {
     fn consider(&self, state: Option<&Reading>) -> Result<Considered<'a>, Stop> {
         let Self { arguments, root, bundle, .. } = *self;
         let mut observed = observe(root, state, &arguments.bin_dir, &bundle.value().files.plugins).map_err(answer)?;
+        let recorded = observed.receipt.iter().flat_map(|receipt| receipt.directories.keys());
+        check_apart(root, &arguments.node.state_dir, &arguments.bin_dir, recorded).map_err(answer)?;
         if arguments.prune {
             observed.in_use = NodeArguments::in_use(root).map_err(answer)?;
         }

@@ -131,10 +131,20 @@ pub fn observe(
 }
 
 /// Refuses two names for one plugin directory, and a plugin directory that is the state directory: what is staged, kept
-/// or cleaned up under one name would be removed under the other. It changes nothing.
-pub fn check_apart(root: &Root, state: &HostPath, paths: &[HostPath]) -> Result<(), NodeError> {
+/// or cleaned up under one name would be removed under the other. A name in `recorded` is one that was installed to, and
+/// what is there would look like somebody else's under another one. It changes nothing.
+pub fn check_apart<'a>(
+    root: &Root,
+    state: &HostPath,
+    paths: &'a [HostPath],
+    recorded: impl IntoIterator<Item = &'a HostPath>,
+) -> Result<(), NodeError> {
     let state = root.directory(state)?;
     let mut known: Vec<(&HostPath, Directory)> = Vec::new();
+    let recorded: BTreeSet<_> = recorded.into_iter().collect();
+    for path in recorded.iter().copied().filter(|path| !paths.contains(path)) {
+        known.extend(root.directory(path)?.map(|directory| (path, directory)));
+    }
     for path in paths.iter().collect::<BTreeSet<_>>() {
         let Some(directory) = root.directory(path)? else { continue };
         if state.as_ref().map(|state| state.is_same(&directory)).transpose()?.unwrap_or(false) {
@@ -142,9 +152,15 @@ pub fn check_apart(root: &Root, state: &HostPath, paths: &[HostPath]) -> Result<
             return Err(Finding::refusal(Code::InTheWay, message).into());
         }
         for (other, seen) in &known {
-            if seen.is_same(&directory)? {
+            let is_asked = paths.contains(other);
+            // Two that were recorded became one later, and stay what they are.
+            if seen.is_same(&directory)? && (is_asked || !recorded.contains(path)) {
                 let message = format!("`{other}` and `{path}` are two names of one plugin directory");
-                return Err(Finding::refusal(Code::InTheWay, message).hint("give one --bin-dir of them").into());
+                let hint = match is_asked {
+                    true => "give one --bin-dir of them".to_owned(),
+                    false => format!("give --bin-dir {other}, where it is installed"),
+                };
+                return Err(Finding::refusal(Code::InTheWay, message).hint(hint).into());
             }
         }
         known.push((path, directory));
@@ -267,5 +283,33 @@ mod tests {
         );
         assert_eq!((opt.exists, usr.exists), (true, false));
         assert!(usr.entries.values().all(|found| *found == Found::Absent));
+    }
+
+    #[test]
+    fn knows_two_names_of_one_directory() {
+        let temporary = tempfile::tempdir().unwrap();
+        for directory in ["a", "c", "state"] {
+            std::fs::create_dir(temporary.path().join(directory)).unwrap();
+        }
+        symlink("a", temporary.path().join("b")).unwrap();
+        let root = Root::open(temporary.path()).unwrap();
+        let paths = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<Vec<HostPath>>();
+        let cases: [(&[&str], &[&str], Option<&str>); 8] = [
+            (&["/a", "/c", "/none"], &["/a", "/gone"], None),
+            (&["/a", "/a"], &[], None),
+            (&["/a", "/b"], &[], Some("give one --bin-dir of them")),
+            (&["/b"], &["/a"], Some("give --bin-dir /a, where it is installed")),
+            (&["/b", "/c"], &["/a", "/c"], Some("give --bin-dir /a, where it is installed")),
+            (&["/a", "/b"], &["/a"], Some("give one --bin-dir of them")),
+            // They became one after both were installed to.
+            (&["/b"], &["/a", "/b"], None),
+            (&["/a", "/b"], &["/a", "/b"], Some("give one --bin-dir of them")),
+        ];
+        let state = "/state".parse().unwrap();
+        for (asked, recorded, expected) in cases {
+            let answer = check_apart(&root, &state, &paths(asked), &paths(recorded));
+            let hint = answer.err().and_then(|error| error.into_findings().unwrap().remove(0).hint);
+            assert_eq!(hint.as_deref(), expected, "{asked:?} {recorded:?}");
+        }
     }
 }

@@ -182,3 +182,29 @@ fn a_first_installation_that_was_interrupted_or_refused_is_shown() {
     );
     assert_eq!((run.code, run.stdout), (1, expected));
 }
+
+#[test]
+fn another_name_of_a_directory_is_no_other_directory() {
+    let scene = Scene::in_memory();
+    let (first, second) = (
+        Release::new(&scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0),
+        Release::new(&scene, "b", "1.1.0", &["bridge", "macvlan", "vlan"], 0),
+    );
+    node::new(&scene);
+    fs::create_dir_all(scene.at("root/usr/lib")).unwrap();
+    symlink("../../opt/cni/bin", scene.at("root/usr/lib/cni")).unwrap();
+    scene.must(&first.words_for_staged());
+    let before = scene.tree("root");
+    for more in ["", " --foreign adopt", " --dry-run"] {
+        let run = scene.say(&format!("{} --bin-dir /usr/lib/cni{more}", second.words_for_layout()));
+        assert_refused(&run, "in-the-way");
+        let both = "`/opt/cni/bin` and `/usr/lib/cni` are two names of one plugin directory";
+        assert!(run.stdout.contains(both), "{more}: {}", run.stdout);
+        node::assert_same(&before, &scene.tree("root"), more);
+    }
+    scene.must(&second.words_for_layout());
+    // A directory of its own, and one that is recorded already.
+    fs::remove_file(scene.at("root/usr/lib/cni")).unwrap();
+    scene.must(&format!("{} --bin-dir /usr/lib/cni", second.words_for_layout()));
+    scene.must(&format!("{} --bin-dir /usr/lib/cni", second.words_for_layout()));
+}
