@@ -7,6 +7,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
+use signal_hook::consts::SIGTERM;
 
 use super::check::{AskedArguments, Ready, altered};
 use super::node_condition::NodeConditionArguments;
@@ -15,8 +16,8 @@ use super::termination::TerminationArguments;
 use super::upkeep::Upkeep;
 use crate::net;
 use crate::node::{
-    Brought, Condition, Health, Job, LONGEST_INTERVAL, Lookout, Metrics, Names, NodeError, Occasion, RECORDS, Reach,
-    ReadyFile, Report, Saying, Target, trace, watch,
+    Brought, Condition, Health, HostPath, Job, LONGEST_INTERVAL, Lookout, Metrics, Names, NodeError, Occasion, RECORDS,
+    Reach, ReadyFile, Report, Saying, Target, trace, watch,
 };
 
 /// Checks this node at once, whenever one of its files changed and at every interval, until SIGTERM or SIGINT.
@@ -87,6 +88,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         names: Names::new(),
         blind: None,
         mute: None,
+        lost: None,
     };
     let worker = Arc::clone(&node);
     let work = move |job: Job| match job {
@@ -94,6 +96,13 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         Job::Repair(targets) => Answer::Repaired(worker.bring_back(&targets)),
     };
     watch(arguments.interval, work, |answer, lookout| teller.tell(answer, lookout))?;
+    if let Some(path) = teller.lost {
+        // Where that is the state directory, there is nothing that could be taken back.
+        let _ = file.say_unready();
+        let message = format!("`{path}` is out of reach: it was made after this watch had confined itself");
+        leave(&arguments.termination, &format!("error: {message}; the next watch reaches it"), terminal);
+        return Err(Failure::could_not(message).hint("start the watch again; the kubelet does that by itself"));
+    }
     if let Some(words) = &teller.last_words {
         leave(&arguments.termination, words, terminal);
     }
@@ -109,6 +118,9 @@ impl Arguments {
         reach.write_on(ready.root(), ready.state());
         if self.repair {
             reach.write_installed(ready.root(), ready.state(), ready.patience());
+            // There a package makes the directory of plugins anew, or the first installation makes it.
+            let above = HostPath::default_bin_directory().parent();
+            above.iter().for_each(|path| reach.write_existing(ready.root(), path));
         }
         reach.write_file(self.termination.path());
         if self.listen.is_some() {
@@ -150,6 +162,8 @@ struct Teller<'a> {
     blind: Option<String>,
     /// Why nobody is told whether the node is ready.
     mute: Option<String>,
+    /// What has to be written and is out of reach for as long as this process runs.
+    lost: Option<HostPath>,
 }
 
 impl Teller<'_> {
@@ -211,7 +225,24 @@ impl Teller<'_> {
             self.terminal.remark(&format!("warning: changes are seen at the next interval only: {error}"));
         }
         self.blind = blind;
+        self.lost = self.out_of_reach(answer.as_ref().ok());
+        if self.lost.is_some() {
+            // The way out is the one of every end of a watch.
+            if let Err(error) = signal_hook::low_level::raise(SIGTERM) {
+                self.terminal.remark(&format!("warning: cannot end this watch: {error}"));
+            }
+            return BTreeSet::new();
+        }
         repair
+    }
+
+    /// The first directory that is to be written and cannot be by this process: of the state always, of plugins where
+    /// they are repaired.
+    fn out_of_reach(&self, report: Option<&Report>) -> Option<HostPath> {
+        let plugins = report.filter(|_| self.upkeep.is_some()).into_iter().flat_map(|report| &report.plugins);
+        let ours = plugins.filter(|plugin| plugin.condition != Condition::Kept).map(|plugin| &plugin.directory);
+        let paths: BTreeSet<_> = ours.chain([self.node.state()]).collect();
+        paths.into_iter().find(|path| Reach::lacks(self.node.root(), path)).cloned()
     }
 
     fn say_ready(&mut self, good: bool, now: SystemTime) {

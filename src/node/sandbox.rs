@@ -6,6 +6,7 @@
 //! A rule holds for the directory that has the path now, not for one that has it later.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind::PermissionDenied;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::root::{HostPath, Root};
 use super::state::State;
+use crate::disk::DiskError;
 use crate::model::{Code, Finding};
 
 /// The kernel's rights that are known here. What newer kernels add is looked at before it is used.
@@ -87,6 +89,11 @@ impl Reach {
         directories.into_iter().for_each(|path| self.write_on(root, path));
     }
 
+    /// Writes below a directory of the node where there is one now; nothing above it, where there is none.
+    pub fn write_existing(&mut self, root: &Root, path: &HostPath) {
+        self.rules.extend(root.directory(path).ok().flatten().map(|directory| (directory.into(), WRITE)));
+    }
+
     /// Moves files from one directory to another, as an installation does.
     pub fn move_files(&mut self) {
         self.moves = true;
@@ -108,6 +115,18 @@ impl Reach {
     /// Listens at a port.
     pub fn listen(&mut self) {
         self.listens = true;
+    }
+
+    /// Whether this process gave up a directory of the node that it could write otherwise: it was made, or made anew,
+    /// after the process confined itself. The kernel is asked, with a file that never gets a name.
+    ///
+    /// What cannot be written for another reason is not given up: starting again would not help.
+    pub fn lacks(root: &Root, path: &HostPath) -> bool {
+        // Owner, mode and capabilities are one question and Landlock is another, which `access` does not ask.
+        root.nearest_directory(path).is_some_and(|directory| {
+            let refused = |error| matches!(error, DiskError::Io { source, .. } if source.kind() == PermissionDenied);
+            directory.is_writable().unwrap_or(false) && directory.create_unnamed().is_err_and(refused)
+        })
     }
 
     fn path(&mut self, path: &Path, rights: BitFlags<AccessFs>) {

@@ -92,6 +92,124 @@ fn a_watch_that_shall_not_repair_changes_nothing() {
     watch.stop();
 }
 
+/// What a watch says that cannot write a directory because it was made too late.
+fn out_of_reach(path: &str) -> String {
+    format!(
+        "error: `{path}` is out of reach: it was made after this watch had confined itself\n\
+         hint: start the watch again; the kubelet does that by itself\n"
+    )
+}
+
+#[test]
+fn a_directory_that_was_made_anew_is_repaired_by_the_same_watch() {
+    let scene = Scene::new();
+    let release = node_with_a_release(&scene);
+    let bin = scene.at(node::BIN);
+    let mut watch = Watch::start_with(&scene, &REPAIR);
+    watch.wait_for(YES);
+    // As an update of the node does it, twice: there is an empty one, and there is none.
+    fs::create_dir(scene.at("empty")).unwrap();
+    rustix::fs::renameat_with(
+        rustix::fs::CWD,
+        scene.at("empty"),
+        rustix::fs::CWD,
+        &bin,
+        rustix::fs::RenameFlags::EXCHANGE,
+    )
+    .unwrap();
+    for name in PLUGINS {
+        watch.wait_for(&format!("  new      /opt/cni/bin/{name} ({} bytes)", release.files[name].len()));
+    }
+    watch.wait_for(YES);
+    fs::rename(&bin, scene.at("aside")).unwrap();
+    watch.wait_for(YES);
+    for name in PLUGINS {
+        assert_eq!(fs::read(bin.join(name)).unwrap(), release.files[name], "{name}");
+    }
+    assert_eq!(watch.stop(), "");
+}
+
+#[test]
+fn a_watch_ends_where_it_can_never_repair_and_the_next_one_does() {
+    let scene = Scene::new();
+    let release = node_with_a_release(&scene);
+    scene.write("log", "");
+    let words = ["--repair", "--termination-log", "log"];
+    let mut watch = Watch::start_for_changes(&scene, &words);
+    watch.wait_for(YES);
+    // Before anything there is altered: nothing has to wait for the next watch then.
+    scene.must(&format!("{} --bin-dir /b", release.words_for_layout()));
+    assert_eq!(watch.end(), out_of_reach("/b"));
+    let log = fs::read_to_string(scene.at("log")).unwrap();
+    assert_eq!(
+        log,
+        "error: `/b` is out of reach: it was made after this watch had confined itself; the next watch reaches it"
+    );
+    assert!(!scene.at("root/var/lib/cnister/ready").exists());
+    fs::write(scene.at("root/b/bridge"), "altered").unwrap();
+    let mut watch = Watch::start_for_changes(&scene, &words);
+    watch.wait_for(&format!("  repair   /b/bridge ({} bytes)", release.files["bridge"].len()));
+    watch.wait_for(YES);
+    // The directory is made anew, and no right was given to what is above it.
+    fs::rename(scene.at("root/b"), scene.at("aside")).unwrap();
+    assert_eq!(watch.end(), out_of_reach("/b"));
+    let mut watch = Watch::start_for_changes(&scene, &words);
+    watch.wait_for(YES);
+    assert_eq!(fs::read(scene.at("root/b/bridge")).unwrap(), release.files["bridge"]);
+    assert_eq!(watch.stop(), "");
+    // The twin: who repairs nothing needs nothing there.
+    let mut watch = Watch::start_for_changes(&scene, &[]);
+    watch.wait_for(YES);
+    scene.must(&format!("{} --bin-dir /c", release.words_for_layout()));
+    watch.wait_for(YES);
+    assert_eq!(watch.stop(), "");
+}
+
+#[test]
+fn a_first_installation_is_repaired_or_ends_the_watch() {
+    let state = |scene: &Scene| {
+        fs::create_dir_all(scene.at("root/var/lib/cnister")).unwrap();
+        fs::set_permissions(scene.at("root/var/lib/cnister"), PermissionsExt::from_mode(0o700)).unwrap();
+    };
+    let not_installed = "no: not-installed: there is no receipt: nothing was installed here, or it was deleted";
+    let words = ["--repair", "--key", "cosign.pub"];
+    for there in [true, false] {
+        let scene = Scene::new();
+        let release = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
+        state(&scene);
+        if there {
+            fs::create_dir_all(scene.at("root/opt/cni")).unwrap();
+        }
+        let mut watch = Watch::start_for_changes(&scene, &words);
+        watch.wait_for(not_installed);
+        scene.must(&release.words_for_layout());
+        if !there {
+            assert_eq!(watch.end(), out_of_reach("/opt/cni/bin"));
+            watch = Watch::start_for_changes(&scene, &words);
+        }
+        watch.wait_for(YES);
+        fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();
+        watch.wait_for(&format!("  repair   /opt/cni/bin/bridge ({} bytes)", release.files["bridge"].len()));
+        watch.wait_for(YES);
+        assert_eq!(watch.stop(), "");
+    }
+}
+
+#[test]
+fn a_state_directory_that_was_made_anew_ends_the_watch() {
+    let scene = Scene::new();
+    let release = node_with_a_release(&scene);
+    let mut watch = Watch::start_for_changes(&scene, &["--key", "cosign.pub"]);
+    watch.wait_for(YES);
+    fs::rename(scene.at("root/var/lib/cnister"), scene.at("aside")).unwrap();
+    let said = watch.end();
+    assert!(said.ends_with(&out_of_reach("/var/lib/cnister")), "{said}");
+    let mut watch = Watch::start_with(&scene, &["--key", "cosign.pub"]);
+    scene.must(&format!("{} --foreign adopt", release.words_for_layout()));
+    watch.wait_for(YES);
+    watch.stop();
+}
+
 /// Another installer, which puts its own `bridge` back again and again, as dropgz does.
 struct Rival {
     written: Arc<AtomicU32>,

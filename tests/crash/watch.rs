@@ -93,6 +93,14 @@ impl Watch {
         self.child.id()
     }
 
+    /// Waits for a watch that ends by itself because it could not go on; returns what it said beside its answers.
+    pub(super) fn end(&mut self) -> String {
+        let mut said = String::new();
+        self.errors.read_to_string(&mut said).unwrap();
+        assert_eq!(self.child.wait().unwrap().code(), Some(3), "{said}");
+        said
+    }
+
     /// Ends it as the kubelet does; returns what it said beside its answers.
     pub(super) fn stop(&mut self) -> String {
         let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();

@@ -101,6 +101,26 @@ fn without_a_record_only_the_state_is_changed() {
 }
 
 #[test]
+fn knows_what_was_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("opt/cni/bin")).unwrap();
+    let root = Root::open(folder.path()).unwrap();
+    let (bin, state) = (HostPath::default_bin_directory(), HostPath::default_state_directory());
+    let mut reach = Reach::default();
+    reach.write_existing(&root, &bin);
+    reach.write_existing(&root, &state);
+    let lacks = || [&bin, &state].map(|path| Reach::lacks(&root, path));
+    let seen = confined(reach, lacks);
+    assert_eq!(seen, Some([false, true]));
+    fs::rename(folder.path().join("opt/cni/bin"), folder.path().join("moved")).unwrap();
+    fs::create_dir(folder.path().join("opt/cni/bin")).unwrap();
+    // The twin: what is not confined has given up nothing, whether it exists or not.
+    assert_eq!(lacks(), [false, false]);
+    let empty = |path: &str| fs::read_dir(folder.path().join(path)).unwrap().count() == 0;
+    assert!(empty("opt/cni/bin") && empty("moved"), "asking leaves nothing");
+}
+
+#[test]
 fn only_who_asks_for_it_connects_or_listens() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
