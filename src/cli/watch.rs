@@ -99,7 +99,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     if let Some(path) = teller.lost {
         // Where that is the state directory, there is nothing that could be taken back.
         let _ = file.say_unready();
-        let message = format!("`{path}` is out of reach: it was made after this watch had confined itself");
+        let message = format!("`{path}` is out of reach: it was made or removed after this watch had begun");
         leave(&arguments.termination, &format!("error: {message}; the next watch reaches it"), terminal);
         return Err(Failure::could_not(message).hint("start the watch again; the kubelet does that by itself"));
     }

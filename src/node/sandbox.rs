@@ -15,7 +15,7 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath,
     RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, make_bitflags,
 };
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
 
 use super::root::{HostPath, Root};
 use super::state::State;
@@ -117,16 +117,17 @@ impl Reach {
         self.listens = true;
     }
 
-    /// Whether this process gave up a directory of the node that it could write otherwise: it was made, or made anew,
-    /// after the process confined itself. The kernel is asked, with a file that never gets a name.
+    /// Whether this process cannot write a directory of the node that its successor could: it was made, or made anew,
+    /// after the process confined itself, or was removed and is still mounted here. The kernel is asked, with a file
+    /// that never gets a name.
     ///
-    /// What cannot be written for another reason is not given up: starting again would not help.
+    /// What cannot be written for another reason is another matter: starting again would not help.
     pub fn lacks(root: &Root, path: &HostPath) -> bool {
         // Owner, mode and capabilities are one question and Landlock is another, which `access` does not ask.
         root.nearest_directory(path).is_some_and(|directory| {
             let refused = |error| matches!(error, DiskError::Io { source, .. } if source.kind() == PermissionDenied);
             directory.is_writable().unwrap_or(false) && directory.create_unnamed().is_err_and(refused)
-        })
+        }) || [(); 2].iter().all(|()| is_removed(root, path))
     }
 
     fn path(&mut self, path: &Path, rights: BitFlags<AccessFs>) {
@@ -183,6 +184,13 @@ impl Reach {
         }
         created.restrict_self()
     }
+}
+
+/// Whether the directory behind a path is one that was removed: a mount holds it. Where it is removed in this moment, the
+/// next answer is another.
+fn is_removed(root: &Root, path: &HostPath) -> bool {
+    let directory = root.directory(path).ok().flatten();
+    directory.is_some_and(|directory| fstat(OwnedFd::from(directory)).is_ok_and(|stat| stat.st_nlink == 0))
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ fn a_watch_that_shall_not_repair_changes_nothing() {
 /// What a watch says that cannot write a directory because it was made too late.
 fn out_of_reach(path: &str) -> String {
     format!(
-        "error: `{path}` is out of reach: it was made after this watch had confined itself\n\
+        "error: `{path}` is out of reach: it was made or removed after this watch had begun\n\
          hint: start the watch again; the kubelet does that by itself\n"
     )
 }
@@ -143,7 +143,7 @@ fn a_watch_ends_where_it_can_never_repair_and_the_next_one_does() {
     let log = fs::read_to_string(scene.at("log")).unwrap();
     assert_eq!(
         log,
-        "error: `/b` is out of reach: it was made after this watch had confined itself; the next watch reaches it"
+        "error: `/b` is out of reach: it was made or removed after this watch had begun; the next watch reaches it"
     );
     assert!(!scene.at("root/var/lib/cnister/ready").exists());
     fs::write(scene.at("root/b/bridge"), "altered").unwrap();
@@ -193,6 +193,36 @@ fn a_first_installation_is_repaired_or_ends_the_watch() {
         watch.wait_for(YES);
         assert_eq!(watch.stop(), "");
     }
+}
+
+#[test]
+fn a_directory_that_was_removed_behind_a_mount_ends_the_watch() {
+    let Some(unshare) = peer("unshare") else { return };
+    if !Command::new(&unshare).args(["--mount", "true"]).status().is_ok_and(|status| status.success()) {
+        return say_skipped("no mount namespaces here");
+    }
+    let scene = Scene::new();
+    node_with_a_release(&scene);
+    // As in a pod: the node's directory is mounted, and the node does not see the mount.
+    fs::rename(scene.at(node::BIN), scene.at("bin")).unwrap();
+    fs::create_dir(scene.at(node::BIN)).unwrap();
+    let script = format!(
+        "#!/bin/sh\nexec {} --mount sh -e -c 'mount --bind bin {}\nexec {} \"$@\"' sh \"$@\"\n",
+        unshare.display(),
+        node::BIN,
+        env!("CARGO_BIN_EXE_cnister"),
+    );
+    let program = scene.write("mounted", script);
+    fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    let mut watch = Watch::start_program(&scene, &program, "1s", &REPAIR);
+    watch.wait_for(YES);
+    fs::remove_dir_all(scene.at("bin")).unwrap();
+    fs::create_dir(scene.at("bin")).unwrap();
+    assert_eq!(watch.end(), out_of_reach("/opt/cni/bin"));
+    let mut watch = Watch::start_program(&scene, &program, "1s", &REPAIR);
+    watch.wait_for(YES);
+    assert!(PLUGINS.iter().all(|name| scene.at("bin").join(name).exists()));
+    assert_eq!(watch.stop(), "");
 }
 
 #[test]

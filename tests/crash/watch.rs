@@ -95,6 +95,11 @@ impl Watch {
 
     /// Waits for a watch that ends by itself because it could not go on; returns what it said beside its answers.
     pub(super) fn end(&mut self) -> String {
+        // Its output ends with it.
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(30)) {
+            drop(line);
+        }
+        drop(self.child.kill());
         let mut said = String::new();
         self.errors.read_to_string(&mut said).unwrap();
         assert_eq!(self.child.wait().unwrap().code(), Some(3), "{said}");
