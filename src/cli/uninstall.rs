@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::node::NodeArguments;
 use super::report;
 use super::terminal::{Exit, Failure, Terminal};
-use crate::model::Finding;
+use crate::model::{Code, Finding};
 use crate::node::{
     Force, HostPath, NodeError, Reach, Reading, Root, State, Step, Uninstallation, boot, observe, uninstall,
 };
@@ -88,17 +88,29 @@ fn attempt(arguments: &Arguments, root: &Root) -> Result<Report, NodeError> {
     let Some(uninstallation) = decide(arguments, root, &writing)? else {
         // What removed the receipt may have been stopped before that was durable, and this says that it is gone.
         writing.settle()?;
-        return Ok(nothing);
+        let findings = writing.has_evidence()?.then(without_receipt);
+        return Ok(Report { findings: findings.into_iter().collect(), ..nothing });
     };
     uninstall(root, &writing, &uninstallation, &mut |_| ControlFlow::Continue(()))?;
     Ok(Report::of(Outcome::Uninstalled, &uninstallation))
+}
+
+fn without_receipt() -> Finding {
+    let message = "there is no receipt, and the state directory holds what proves an installation: was it deleted?";
+    let hint = "what is in the plugin directories stays; install it again with --foreign adopt, then uninstall";
+    Finding::warning(Code::NotInstalled, message).hint(hint)
 }
 
 /// Decides what goes; nothing, where nothing is installed.
 fn decide(arguments: &Arguments, root: &Root, state: &Reading) -> Result<Option<Uninstallation>, NodeError> {
     let receipt = state.receipt()?;
     if receipt.is_none() && state.journal()?.is_none() {
-        return Ok(None);
+        // Stopped before the journal: nothing has a plugin's name, and a directory may hold what was begun.
+        let observed = observe(root, Some(state), &arguments.bin_dir, &[])?;
+        if !observed.directories.iter().any(|directory| directory.unfinished) {
+            return Ok(None);
+        }
+        return Uninstallation::decide(&observed, Force::No).map(Some).map_err(NodeError::Refused);
     }
     let mut paths: Vec<HostPath> = receipt.iter().flat_map(|receipt| receipt.directories.keys()).cloned().collect();
     paths.extend(arguments.bin_dir.iter().cloned());

@@ -308,7 +308,8 @@ fn examine(
     }
     let mut plugins = Vec::new();
     for (path, directory) in &receipt.directories {
-        let mut names: BTreeSet<_> = directory.files.keys().chain(directory.leftovers.keys()).cloned().collect();
+        let listed = directory.files.keys().chain(directory.leftovers.keys()).chain(&directory.kept);
+        let mut names: BTreeSet<_> = listed.cloned().collect();
         let unlisted = unlisted(directory, verdict.as_ref().ok());
         names.extend(unlisted.iter().map(|plugin| plugin.name.clone()));
         let observed = observe_directory(root, path, names)?;

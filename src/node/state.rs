@@ -143,6 +143,12 @@ impl Reading {
         existing(directory.read(evidence_name(digest), Evidence::LIMIT)).map_err(Into::into)
     }
 
+    /// Whether evidence of any installation is kept.
+    pub fn has_evidence(&self) -> Result<bool, NodeError> {
+        let Some(directory) = existing(self.directory.child(EVIDENCE))? else { return Ok(false) };
+        Ok(directory.entries()?.next().transpose()?.is_some())
+    }
+
     /// The digests of the originals that are kept, in the words of their names.
     pub(super) fn originals_kept(&self) -> Result<BTreeSet<Digest>, NodeError> {
         let Some(directory) = existing(self.directory.child(ORIGINALS))? else { return Ok(BTreeSet::new()) };

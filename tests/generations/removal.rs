@@ -214,3 +214,50 @@ fn a_planned_uninstallation_only_reads() {
     scene.must("uninstall --root root");
     assert!(!scene.at("root/var/lib/cnister/store/.cnister-0123456789abcdef").exists());
 }
+
+#[test]
+fn a_file_that_was_left_to_another_installer_is_missed_when_it_is_gone() {
+    let scene = Scene::in_memory();
+    let release = Release::new(&scene, "a", "1.0.0", &["bridge", "macvlan"], 0);
+    node::new(&scene);
+    let bridge = scene.write(&format!("{}/bridge", node::BIN), "theirs");
+    scene.must(&format!("{} --foreign keep", release.words_for_layout()));
+    scene.must("check --root root");
+    fs::remove_file(bridge).unwrap();
+    for words in ["check --root root", "check --root root --at-boot"] {
+        let run = scene.say(words);
+        assert_refused(&run, "plugin-missing");
+        assert!(
+            run.stdout.contains("`/opt/cni/bin/bridge` was left to another installer, and is gone"),
+            "{}",
+            run.stdout
+        );
+    }
+    scene.must(&release.words_for_layout());
+    scene.must("check --root root");
+}
+
+#[test]
+fn what_a_killed_first_installation_began_can_be_taken_away() {
+    let scene = Scene::in_memory();
+    let release = Release::new(&scene, "a", "1.0.0", &["bridge", "macvlan"], 0);
+    node::new(&scene);
+    let before = scene.tree(node::BIN);
+    scene.write(&format!("{}/.cnister/bridge", node::BIN), "half of it");
+    fs::create_dir_all(scene.at("root/var/lib/cnister")).unwrap();
+    fs::set_permissions(scene.at("root/var/lib/cnister"), fs::Permissions::from_mode(0o700)).unwrap();
+    let run = scene.must("uninstall --root root");
+    assert!(run.stdout.contains("  clean up /opt/cni/bin\n"), "{}", run.stdout);
+    node::assert_same(&before, &scene.tree(node::BIN), "cleaned up");
+    assert_eq!(scene.must("uninstall --root root").stdout, "nothing is installed; there was nothing to do\n");
+    // A receipt that somebody deleted is another thing, and is told.
+    scene.must(&release.words_for_layout());
+    fs::remove_file(scene.at("root/var/lib/cnister/receipt.json")).unwrap();
+    let run = scene.must("uninstall --root root");
+    assert!(
+        run.stdout.contains("warning: not-installed: there is no receipt, and the state directory"),
+        "{}",
+        run.stdout
+    );
+    assert_eq!(of_release(&scene, &release).len(), 2);
+}

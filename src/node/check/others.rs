@@ -35,6 +35,11 @@ pub(super) fn judge_others<'a>(
         }
     });
     let kept = directory.kept.iter().map(move |name| {
+        if observed.found(name) == Found::Absent {
+            let message = format!("`{path}/{name}` was left to another installer, and is gone");
+            let finding = Finding::refusal(Code::PluginMissing, message);
+            return (name, Condition::Missing, finding.hint("run that installer again, or install it again"));
+        }
         let message = format!("`{path}/{name}` is another installer's and was left alone");
         (name, Condition::Kept, Finding::note(Code::ForeignKept, message))
     });
