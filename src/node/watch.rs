@@ -116,6 +116,10 @@ fn ended() -> io::Error {
     io::Error::other("the thread that checks has ended")
 }
 
+/// How often in a row a check is repeated because something new was looked after: at the start the state directory, then
+/// a first installation, and one more.
+const MOST_IN_A_ROW: u32 = 3;
+
 /// What was heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Heard {
@@ -152,7 +156,7 @@ fn run<R>(
     let mut lookout = Lookout::default();
     let mut schedule = Schedule::new(interval, Instant::now());
     let mut repairing = false;
-    let mut was_new = false;
+    let mut new_in_a_row = 0;
     loop {
         let wait = schedule.wait(Instant::now());
         if wait == Some(Duration::ZERO) {
@@ -174,13 +178,12 @@ fn run<R>(
         if heard.answer {
             let repair = tell(worker.answer()?, &mut lookout);
             schedule.end(Instant::now());
-            // What was not looked after during the check may have changed after it was looked at. Once: a file system
-            // that gives a directory a new identity each time would be checked without an end.
-            let is_new = lookout.is_new();
-            if repairing || (is_new && !was_new) {
+            // What was not looked after during the check may have changed after it was looked at. Not without an end: a
+            // file system may give a directory a new identity each time.
+            new_in_a_row = if lookout.is_new() { new_in_a_row + 1 } else { 0 };
+            if repairing || (1..=MOST_IN_A_ROW).contains(&new_in_a_row) {
                 schedule.changed(Instant::now());
             }
-            was_new = is_new;
             repairing = !repairing && !repair.is_empty();
             if repairing {
                 schedule.begin();
