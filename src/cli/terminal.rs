@@ -89,6 +89,7 @@ impl Terminal {
     }
 
     /// Whether standard output gets one JSON document.
+    #[cfg(feature = "publish")]
     pub(super) fn is_json(&self) -> bool {
         self.format == Format::Json
     }
