@@ -294,6 +294,7 @@ fn what_is_not_of_the_bundle_is_told() {
     }
     std::fs::write(node.path("old"), b"old").unwrap();
     std::fs::write(node.path("changed"), b"new").unwrap();
+    std::fs::write(node.path("loopback"), b"theirs").unwrap();
     let report = node.examine();
     assert!(!report.is_good());
     assert_eq!(
@@ -302,6 +303,8 @@ fn what_is_not_of_the_bundle_is_told() {
     );
     let others = [("changed", Condition::Altered), ("old", Condition::Mixed), ("loopback", Condition::Kept)];
     assert_eq!(conditions(&report)[2..], others);
+    std::fs::remove_file(node.path("loopback")).unwrap();
+    assert!(codes(&node.examine()).contains(&(Code::PluginMissing, Severity::Refusal)), "left to another, and gone");
 }
 
 #[test]
