@@ -358,8 +358,12 @@ pub(super) fn at_every_point(
     let points = strace.points(words);
     let mut hit = BTreeSet::new();
     for (point, calls) in points.iter().step_by(step) {
-        // A second thread reads files, so how many the first one opens differs between runs by a few.
-        let nearby = (0..40).map(|attempt| calls.saturating_add_signed([0, 1, -1, 2, -2, 3, -3][attempt % 7]));
+        // A second thread reads files, so how many the first one opens differs between runs by a few, in two directories
+        // by more.
+        let nearby = (0..150).map(|attempt| {
+            let (step, ahead) = (attempt % 17 / 2 + attempt % 17 % 2, attempt % 2 == 1);
+            if ahead { calls + step } else { calls.saturating_sub(step) }
+        });
         for calls in nearby {
             if hit.contains(point) {
                 break;
