@@ -1,7 +1,7 @@
 //! Signed OCI images of CNI plugins, from the build to the node.
 //!
-//! Modules are ordered; each imports only from those above it (`tests/modules.rs` checks that). Those before
-//! `disk`, and `render`, are pure: bytes, values and the time in, values out.
+//! Modules are ordered; each imports only from those above it (`tests/modules.rs` checks that).
+//! Those before `disk`, and `render`, are pure: bytes, values and the time in, values out.
 
 pub mod model;
 

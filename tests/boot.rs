@@ -1,5 +1,5 @@
-//! The check at boot, with the static program of a node: the unit under systemd's own tools, its command as it stands
-//! there, and everything that can be wrong when a node starts.
+//! The check at boot, with the static program of a node: the unit under systemd's own tools, its
+//! command as it stands there, and everything that can be wrong when a node starts.
 
 #![cfg(all(feature = "publish", target_os = "linux", target_arch = "x86_64"))]
 #![allow(
@@ -88,7 +88,8 @@ impl Node {
 
 /// The exit code and the findings that decide or warn.
 fn answer(run: &Run) -> (i32, Vec<String>) {
-    let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{run:?}"));
+    let report: serde_json::Value =
+        serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{run:?}"));
     let findings = report["findings"].as_array().unwrap().iter();
     let text = |finding: &serde_json::Value| {
         format!("{} {}", finding["severity"].as_str().unwrap(), finding["code"].as_str().unwrap())
@@ -107,7 +108,11 @@ fn is_root() -> bool {
 /// A tool of systemd that works here.
 fn systemd(name: &str) -> Option<PathBuf> {
     let path = peer(name)?;
-    Command::new(&path).arg("--version").output().is_ok_and(|output| output.status.success()).then_some(path)
+    Command::new(&path)
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success())
+        .then_some(path)
 }
 
 #[test]
@@ -116,7 +121,9 @@ fn the_unit_is_as_it_was_reviewed() {
     snapshot("boot-unit.txt", &node.unit());
     node.must(&format!("{ENABLE} --hold-runtime --tool /opt/cnister/bin/cnister"));
     snapshot("boot-unit-hold.txt", &node.unit());
-    assert!(!node.scene.at(TOOL).exists() && node.scene.at("root/opt/cnister/bin/cnister").exists());
+    assert!(
+        !node.scene.at(TOOL).exists() && node.scene.at("root/opt/cnister/bin/cnister").exists()
+    );
 }
 
 #[test]
@@ -124,11 +131,13 @@ fn systemd_finds_nothing_wrong_with_the_unit() {
     let (Some(node), Some(analyze)) = (Node::enabled(), systemd("systemd-analyze")) else { return };
     // The targets of the machine, and services to be ordered before.
     let units = "root/usr/lib/systemd/system";
-    let targets =
-        ["/usr/lib/systemd/system", "/lib/systemd/system"].into_iter().find(|path| fs::read_dir(path).is_ok());
+    let targets = ["/usr/lib/systemd/system", "/lib/systemd/system"]
+        .into_iter()
+        .find(|path| fs::read_dir(path).is_ok());
     for entry in fs::read_dir(targets.unwrap()).unwrap().map(Result::unwrap) {
         let name = entry.file_name().into_string().unwrap();
-        if [".target", ".mount", ".slice", ".socket"].iter().any(|kind| name.ends_with(kind)) && entry.path().is_file()
+        if [".target", ".mount", ".slice", ".socket"].iter().any(|kind| name.ends_with(kind))
+            && entry.path().is_file()
         {
             node.scene.write(&format!("{units}/{name}"), fs::read(entry.path()).unwrap());
         }
@@ -139,7 +148,11 @@ fn systemd_finds_nothing_wrong_with_the_unit() {
     }
     let verify = |name: &str| {
         let mut command = node.scene.command(&analyze);
-        command.args(["verify", "--root"]).arg(node.scene.at("root")).arg("--man=no").arg("--recursive-errors=one");
+        command
+            .args(["verify", "--root"])
+            .arg(node.scene.at("root"))
+            .arg("--man=no")
+            .arg("--recursive-errors=one");
         node.scene.run(command.arg(name))
     };
     for more in ["", " --hold-runtime"] {
@@ -162,7 +175,11 @@ fn systemd_finds_nothing_wrong_with_the_unit() {
     };
     let run = score("8");
     assert_eq!(run.code, 0, "{}\n{}", run.stdout, run.stderr);
-    assert!(run.stdout.contains("Overall exposure level for cnister-verify.service: "), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("Overall exposure level for cnister-verify.service: "),
+        "{}",
+        run.stdout
+    );
     eprintln!("{}", run.stdout.lines().last().unwrap_or_default());
     assert_ne!(score("1").code, 0, "the threshold decides");
 }
@@ -190,7 +207,10 @@ fn systemctl_sees_it_enabled_and_disables_it_as_well() {
         assert_eq!(links(&node).len(), 0);
         assert_eq!(say("enable").code, 0);
         assert_eq!(links(&node), ours);
-        assert_eq!(node.must(&format!("{ENABLE}{more}")).stdout, "enabled; there was nothing to do\n");
+        assert_eq!(
+            node.must(&format!("{ENABLE}{more}")).stdout,
+            "enabled; there was nothing to do\n"
+        );
         assert_eq!(node.must("boot disable --root root").code, 0);
         let after = node.scene.tree("root");
         let left: Vec<_> = after.keys().filter(|name| !before.contains_key(*name)).collect();
@@ -233,7 +253,8 @@ fn what_a_boot_says_no_to_and_what_it_only_warns_of() {
     }
     let command = node.command();
     let pinned = fs::read_to_string(node.scene.at(POLICY)).unwrap();
-    let index = support::digest_of(&node.scene.must("install --key cosign.pub --root root oci:layout-a"));
+    let index =
+        support::digest_of(&node.scene.must("install --key cosign.pub --root root oci:layout-a"));
     let no = |code: &str| (1, vec![format!("refusal {code}")]);
     let with_policy = |text: &str| {
         fs::write(node.scene.at(POLICY), text).unwrap();
@@ -245,16 +266,22 @@ fn what_a_boot_says_no_to_and_what_it_only_warns_of() {
     with_policy(&denied);
     assert_eq!(answer(&node.boot(&[], &command)), no("policy-digest"));
     // The owner denied the bundle, and pinned that.
-    let expected = (1, ["no-longer-trusted", "denied-by-rule"].map(|code| format!("refusal {code}")).to_vec());
+    let expected =
+        (1, ["no-longer-trusted", "denied-by-rule"].map(|code| format!("refusal {code}")).to_vec());
     assert_eq!(answer(&node.boot(&[], &with_policy(&denied))), expected);
     // The owner retired the key: the node was away meanwhile, and works.
     node.scene.must("keygen --output-key-prefix other");
     let other = fs::read_to_string(node.scene.at("other.pub")).unwrap();
     let known = fs::read_to_string(node.scene.at("cosign.pub")).unwrap();
     let line = |key: &str, n: usize| key.lines().nth(n).unwrap().to_owned();
-    let retired = pinned.replace(&line(&known, 1), &line(&other, 1)).replace(&line(&known, 2), &line(&other, 2));
+    let retired = pinned
+        .replace(&line(&known, 1), &line(&other, 1))
+        .replace(&line(&known, 2), &line(&other, 2));
     assert_ne!(retired, pinned);
-    let expected = (0, ["no-longer-trusted", "signer-not-allowed"].map(|code| format!("warning {code}")).to_vec());
+    let expected = (
+        0,
+        ["no-longer-trusted", "signer-not-allowed"].map(|code| format!("warning {code}")).to_vec(),
+    );
     assert_eq!(answer(&node.boot(&[], &with_policy(&retired))), expected);
     // And enabling again pins it, and says the same.
     let enabled = node.must(ENABLE).stdout;
@@ -304,7 +331,9 @@ fn enabling_is_refused_with_what_can_be_done() {
         assert_eq!((run.code, run.stderr.as_str()), (1, ""), "{words}: {}", run.stdout);
         let starts = run.stdout.starts_with(&format!("no: {code}: "));
         assert!(
-            starts && run.stdout.contains(hint) && run.stdout.ends_with("\nrefused; nothing was changed\n"),
+            starts
+                && run.stdout.contains(hint)
+                && run.stdout.ends_with("\nrefused; nothing was changed\n"),
             "{}",
             run.stdout
         );
@@ -312,7 +341,11 @@ fn enabling_is_refused_with_what_can_be_done() {
     };
     let zeros = "0".repeat(64);
     refused(&format!("{ENABLE} --policy-sha256 {zeros}"), "policy-digest", "");
-    refused(&format!("{ENABLE} --tool /opt/cni/bin/cnister"), "tool-place", "hint: name another place with --tool");
+    refused(
+        &format!("{ENABLE} --tool /opt/cni/bin/cnister"),
+        "tool-place",
+        "hint: name another place with --tool",
+    );
     // A build that needs libraries.
     let run = node.scene.say(ENABLE);
     assert!(run.code == 1 && run.stdout.starts_with("no: tool-not-static: "), "{run:?}");
@@ -321,15 +354,27 @@ fn enabling_is_refused_with_what_can_be_done() {
     let planned = node.must(&format!("{ENABLE} --dry-run")).stdout;
     assert_eq!(node.scene.tree("root"), before);
     let enabled = node.must(ENABLE).stdout;
-    assert_eq!(planned.lines().take(3).collect::<Vec<_>>(), enabled.lines().take(3).collect::<Vec<_>>());
+    assert_eq!(
+        planned.lines().take(3).collect::<Vec<_>>(),
+        enabled.lines().take(3).collect::<Vec<_>>()
+    );
     assert!(
-        enabled.ends_with("\nenabled; systemd reads it at the next boot, or now: systemctl daemon-reload\n"),
+        enabled.ends_with(
+            "\nenabled; systemd reads it at the next boot, or now: systemctl daemon-reload\n"
+        ),
         "{enabled}"
     );
     assert_eq!(node.must(ENABLE).stdout, "enabled; there was nothing to do\n");
     let pinned = Digest::of(&fs::read(node.scene.at(POLICY)).unwrap()).hex();
-    assert_eq!(node.must(&format!("{ENABLE} --policy-sha256 {pinned}")).stdout, "enabled; there was nothing to do\n");
-    assert!(node.must("boot disable --root root --dry-run").stdout.ends_with("\nplanned; nothing was done\n"));
+    assert_eq!(
+        node.must(&format!("{ENABLE} --policy-sha256 {pinned}")).stdout,
+        "enabled; there was nothing to do\n"
+    );
+    assert!(
+        node.must("boot disable --root root --dry-run")
+            .stdout
+            .ends_with("\nplanned; nothing was done\n")
+    );
     let disabled = node.must("boot disable --root root").stdout;
     assert_eq!(disabled.matches("\n  remove ").count() + 1, 3, "{disabled}");
     assert_eq!(node.must("boot disable --root root").stdout, "disabled; there was nothing to do\n");
@@ -366,13 +411,17 @@ fn a_read_only_usr_is_told_with_another_place() {
                     refused; nothing was changed\n";
     assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (1, expected, ""));
     let run = say(&format!("{ENABLE} --tool /opt/noexec/cnister"));
-    assert!(run.code == 1 && run.stdout.contains("where nothing can be executed (noexec)"), "{run:?}");
+    assert!(
+        run.code == 1 && run.stdout.contains("where nothing can be executed (noexec)"),
+        "{run:?}"
+    );
     assert_eq!(say(&format!("{ENABLE} --tool /opt/cnister/bin/cnister")).code, 0);
 }
 
 /// The system calls of a set and of the sets in it.
 fn calls_of(analyze: &PathBuf, set: &str, found: &mut BTreeSet<String>) {
-    let output = Command::new(analyze).args(["syscall-filter", "--no-pager", set]).output().unwrap();
+    let output =
+        Command::new(analyze).args(["syscall-filter", "--no-pager", set]).output().unwrap();
     for name in String::from_utf8(output.stdout).unwrap().lines().skip(1).map(str::trim) {
         if name.starts_with('@') {
             calls_of(analyze, name, found);
@@ -384,7 +433,8 @@ fn calls_of(analyze: &PathBuf, set: &str, found: &mut BTreeSet<String>) {
 
 #[test]
 fn the_check_makes_no_system_call_that_the_unit_refuses() {
-    let (Some(node), Some(analyze), Some(strace)) = (Node::enabled(), systemd("systemd-analyze"), peer("strace"))
+    let (Some(node), Some(analyze), Some(strace)) =
+        (Node::enabled(), systemd("systemd-analyze"), peer("strace"))
     else {
         return;
     };
@@ -392,8 +442,13 @@ fn the_check_makes_no_system_call_that_the_unit_refuses() {
         return;
     }
     let mut allowed = BTreeSet::new();
-    for line in node.unit().lines().filter_map(|line| line.strip_prefix("SystemCallFilter=").map(str::to_owned)) {
-        let (refuse, words) = line.strip_prefix('~').map_or((false, line.as_str()), |words| (true, words));
+    for line in node
+        .unit()
+        .lines()
+        .filter_map(|line| line.strip_prefix("SystemCallFilter=").map(str::to_owned))
+    {
+        let (refuse, words) =
+            line.strip_prefix('~').map_or((false, line.as_str()), |words| (true, words));
         for word in words.split(' ') {
             let mut calls = BTreeSet::new();
             match word.starts_with('@') {
@@ -406,7 +461,10 @@ fn the_check_makes_no_system_call_that_the_unit_refuses() {
             }
         }
     }
-    assert!(allowed.contains("openat") && !allowed.contains("socket") && !allowed.contains("chown"), "{allowed:?}");
+    assert!(
+        allowed.contains("openat") && !allowed.contains("socket") && !allowed.contains("chown"),
+        "{allowed:?}"
+    );
     let command = node.command();
     // Altered, so that everything is looked at, and repaired.
     node.scene.write("root/opt/cni/bin/bridge", "altered");
@@ -417,7 +475,10 @@ fn the_check_makes_no_system_call_that_the_unit_refuses() {
     let trace = fs::read_to_string(node.scene.at("trace")).unwrap();
     // What follows the program's start; before it, the trace is of chroot.
     let ours = trace.rsplit_once("execve(\"/usr/local/libexec/cnister\"").unwrap().1;
-    let names = ours.lines().skip(1).filter_map(|line| line.split_once(' ')?.1.trim_start().split_once('('));
+    let names = ours
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_once(' ')?.1.trim_start().split_once('('));
     let made: BTreeSet<_> = names
         .map(|(name, _)| name)
         .filter(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
@@ -434,7 +495,8 @@ fn the_job_of_the_documentation_enables_it_with_the_mounts_that_it_has() {
         return;
     }
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/boot.md")).unwrap();
-    let between = |start: &str, end: &str| page.split_once(start).unwrap().1.split_once(end).unwrap().0;
+    let between =
+        |start: &str, end: &str| page.split_once(start).unwrap().1.split_once(end).unwrap().0;
     let pinned = Digest::of(&fs::read(node.scene.at(POLICY)).unwrap()).hex();
     let arguments = between("args: [", "]").replace("HEX", &pinned);
     // Nothing is in the container but the program and these mounts.
@@ -448,7 +510,9 @@ fn the_job_of_the_documentation_enables_it_with_the_mounts_that_it_has() {
         } else {
             String::new()
         };
-        script += &format!("mkdir -p {outside} box{inside}; mount --bind {outside} box{inside}\n{read_only}");
+        script += &format!(
+            "mkdir -p {outside} box{inside}; mount --bind {outside} box{inside}\n{read_only}"
+        );
         mounts += 1;
     }
     assert_eq!(mounts, 5);
@@ -462,11 +526,15 @@ fn the_job_of_the_documentation_enables_it_with_the_mounts_that_it_has() {
     assert_eq!(answer(&node.boot(&[], &node.command())), (0, Vec::new()));
 }
 
-/// Boots the machine's systemd on the node; what it says of the unit afterwards, and whether the kubelet was started.
+/// Boots the machine's systemd on the node; what it says of the unit afterwards, and whether the
+/// kubelet was started.
 fn boot_with_systemd(node: &Node) -> (String, bool) {
     let units = "root/etc/systemd/system";
     let unit = |name: &str, text: &str| drop(node.scene.write(&format!("{units}/{name}"), text));
-    unit("kubelet.service", "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo started >/out/kubelet'\n");
+    unit(
+        "kubelet.service",
+        "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo started >/out/kubelet'\n",
+    );
     unit("cnister-verify.service.d/out.conf", "[Service]\nStandardOutput=file:/out/answer\n");
     unit("test.target", "[Unit]\nWants=cnister-verify.service kubelet.service done.service\n");
     unit(
@@ -478,11 +546,20 @@ fn boot_with_systemd(node: &Node) -> (String, bool) {
     drop(fs::remove_dir_all(node.scene.at("out")));
     fs::create_dir(node.scene.at("out")).unwrap();
     let mut command = node.scene.command("timeout");
-    command.args(["--kill-after=5", "60", "bash", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/boot/systemd.sh")]);
+    command.args([
+        "--kill-after=5",
+        "60",
+        "bash",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/boot/systemd.sh"),
+    ]);
     let run = node.scene.run(command.arg(node.scene.at("root")).arg(node.scene.at("out")));
-    let state = fs::read_to_string(node.scene.at("out/state")).unwrap_or_else(|_| panic!("{run:?}"));
+    let state =
+        fs::read_to_string(node.scene.at("out/state")).unwrap_or_else(|_| panic!("{run:?}"));
     let answer = fs::read_to_string(node.scene.at("out/answer")).unwrap();
-    assert!(answer.contains("test 1.0.0, rule `key`") && !answer.contains("not-confined"), "{answer}");
+    assert!(
+        answer.contains("test 1.0.0, rule `key`") && !answer.contains("not-confined"),
+        "{answer}"
+    );
     let mut state: Vec<_> = state.lines().collect();
     state.sort_unstable();
     (state.join(" "), node.scene.at("out/kubelet").exists())
@@ -491,15 +568,18 @@ fn boot_with_systemd(node: &Node) -> (String, bool) {
 #[test]
 fn a_node_boots_with_the_unit_in_its_sandbox() {
     let (Some(node), Some(_)) = (Node::new(), peer("unshare")) else { return };
-    let namespaces = Command::new("unshare").args(["--mount", "--pid", "--fork", "--cgroup", "true"]).status();
+    let namespaces =
+        Command::new("unshare").args(["--mount", "--pid", "--fork", "--cgroup", "true"]).status();
     let groups = PathBuf::from("/sys/fs/cgroup/systemd/cgroup.procs").exists();
     if !is_root() || !groups || !namespaces.is_ok_and(|status| status.success()) {
         return say_skipped(
             "systemd cannot be started here: it needs namespaces and its own hierarchy of control groups",
         );
     }
-    let (bridge, enable) =
-        (node.scene.at("root/opt/cni/bin/bridge"), format!("{ENABLE} --tool /opt/cnister/bin/cnister"));
+    let (bridge, enable) = (
+        node.scene.at("root/opt/cni/bin/bridge"),
+        format!("{ENABLE} --tool /opt/cnister/bin/cnister"),
+    );
     let good = fs::read(&bridge).unwrap();
     let yes = "ActiveState=active ExecMainStatus=0 Result=success".to_owned();
     let no = "ActiveState=failed ExecMainStatus=1 Result=exit-code".to_owned();
@@ -530,12 +610,20 @@ fn another_policy_than_the_pinned_one_is_told_where_it_is_installed() {
     let policy = fs::read_to_string(node.scene.at(POLICY)).unwrap();
     node.scene.write("next.yaml", format!("{policy}# The next one.\n"));
     let run = node.must(&format!("{words} --policy next.yaml"));
-    assert!(told(&run) && run.stdout.contains("hint: run `cnister boot enable` again"), "{}", run.stdout);
+    assert!(
+        told(&run) && run.stdout.contains("hint: run `cnister boot enable` again"),
+        "{}",
+        run.stdout
+    );
     assert!(told(&node.must("check --root root --no-probe")));
     assert!(!told(&node.must(ENABLE)));
     assert!(!told(&node.must("check --root root --no-probe")));
     let run = node.must("uninstall --root root");
-    assert!(told(&run) && run.stdout.contains("hint: run `cnister boot disable`"), "{}", run.stdout);
+    assert!(
+        told(&run) && run.stdout.contains("hint: run `cnister boot disable`"),
+        "{}",
+        run.stdout
+    );
     node.must("boot disable --root root");
     assert!(!told(&node.must("uninstall --root root")));
 }

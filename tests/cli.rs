@@ -1,6 +1,11 @@
 //! What the verbs print: human output, JSON, and exit codes, compared as a whole.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "support/forge.rs"]
 mod forge;
@@ -21,7 +26,8 @@ const NAMES: [&str; 3] = ["bridge", "loopback", "macvlan"];
 /// A command line with everything it did, for a snapshot.
 fn told(words: &str, run: &Run) -> String {
     let Run { code, stdout, stderr } = run;
-    let errors = if stderr.is_empty() { String::new() } else { format!("--- standard error\n{stderr}") };
+    let errors =
+        if stderr.is_empty() { String::new() } else { format!("--- standard error\n{stderr}") };
     format!("$ cnister {words}\n{stdout}{errors}--- exit code {code}\n\n")
 }
 
@@ -180,7 +186,11 @@ fn a_node_lacks_what_its_networks_need() {
     );
     for name in ["host-local", "tap"] {
         scene.write(&format!("root/opt/cni/bin/{name}"), "somebody else's");
-        fs::set_permissions(scene.at(&format!("root/opt/cni/bin/{name}")), PermissionsExt::from_mode(0o755)).unwrap();
+        fs::set_permissions(
+            scene.at(&format!("root/opt/cni/bin/{name}")),
+            PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
     }
     scene.write("root/etc/cni/net.d/10-pods.conflist", list.replace("1.1.0", "1.0.0"));
     session(&scene, "closure-met.txt", &["check --root root --nad good.json"]);

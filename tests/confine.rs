@@ -1,4 +1,5 @@
-//! What the verbs of a node give up before they read a byte from outside: rights to files, the network, processes.
+//! What the verbs of a node give up before they read a byte from outside: rights to files, the
+//! network, processes.
 
 #![cfg(all(feature = "publish", target_os = "linux", target_arch = "x86_64"))]
 #![allow(
@@ -34,10 +35,14 @@ fn scene() -> Scene {
     scene
 }
 
-/// Runs the program under strace; `None` where that is not installed. The trace is `trace` in the scene.
+/// Runs the program under strace; `None` where that is not installed. The trace is `trace` in the
+/// scene.
 fn traced(scene: &Scene, options: &[&str], words: &str) -> Option<Run> {
     let mut command = scene.command(peer("strace")?);
-    command.args(["-f", "-qq", "-y", "-o", "trace"]).args(options).arg(env!("CARGO_BIN_EXE_cnister"));
+    command
+        .args(["-f", "-qq", "-y", "-o", "trace"])
+        .args(options)
+        .arg(env!("CARGO_BIN_EXE_cnister"));
     Some(scene.run(command.args(words.split(' '))))
 }
 
@@ -45,9 +50,11 @@ fn trace(scene: &Scene) -> Vec<String> {
     fs::read_to_string(scene.at("trace")).unwrap().lines().map(str::to_owned).collect()
 }
 
-const INSTALL: &str = "install --key cosign.pub --root root --from staged-a --evidence evidence-a.json";
+const INSTALL: &str =
+    "install --key cosign.pub --root root --from staged-a --evidence evidence-a.json";
 
-/// Paths that a trace shows as written, made or removed, below `root`, without what is random in their names.
+/// Paths that a trace shows as written, made or removed, below `root`, without what is random in
+/// their names.
 fn changed(lines: &[String]) -> Vec<String> {
     let mut found = Vec::new();
     for line in lines.iter().filter(|line| !line.contains(" = -1 ")) {
@@ -61,7 +68,9 @@ fn what_only_answers_changes_nothing_whatever_it_is_made_to_do() {
     let scene = scene();
     scene.must(INSTALL);
     let calls = "--trace=mkdir,mkdirat,unlink,unlinkat,rename,renameat,renameat2,symlink,symlinkat,link,linkat";
-    for words in ["check --root root", "status --root root", "check --root root --at-boot --no-closure"] {
+    for words in
+        ["check --root root", "status --root root", "check --root root --at-boot --no-closure"]
+    {
         let Some(run) = traced(&scene, &[calls], words) else { return };
         assert_eq!(run.code, 0, "{words}: {}{}", run.stdout, run.stderr);
         assert_eq!(changed(&trace(&scene)), [""; 0], "{words}");
@@ -114,14 +123,27 @@ fn without_landlock_the_verbs_do_their_work_and_say_so() {
         ("landlock_create_ruleset:error=EOPNOTSUPP", off),
         ("landlock_restrict_self:error=E2BIG", "Argument list too long"),
     ] {
-        for words in [INSTALL, "check --root root", "check --root root --at-boot", "stage --image image-a staged"] {
+        for words in [
+            INSTALL,
+            "check --root root",
+            "check --root root --at-boot",
+            "stage --image image-a staged",
+        ] {
             // The twin is `must` below, without the fault.
             let run = traced(&scene, &[&format!("--inject={fault}")], words).unwrap();
             assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{words} {fault}: {}", run.stdout);
-            let note = run.stdout.lines().find(|line| line.starts_with("note: not-confined: ")).unwrap_or_default();
+            let note = run
+                .stdout
+                .lines()
+                .find(|line| line.starts_with("note: not-confined: "))
+                .unwrap_or_default();
             let reason = if words == INSTALL && fault.contains("create") { moving } else { reason };
             assert!(note.contains(reason), "{words} {fault}: {}", run.stdout);
-            assert_eq!(trace(&scene).iter().filter(|line| line.ends_with("(INJECTED)")).count().min(1), 1, "{fault}");
+            assert_eq!(
+                trace(&scene).iter().filter(|line| line.ends_with("(INJECTED)")).count().min(1),
+                1,
+                "{fault}"
+            );
             assert!(!scene.must(words).stdout.contains("not-confined"), "{words}");
         }
     }
@@ -140,7 +162,10 @@ fn a_refusal_is_no_other_where_nothing_was_confined() {
     scene.write("root/opt/cni/bin/bridge", "altered");
     let words = "--format json check --root root --no-probe";
     let confined = scene.say(words);
-    let Some(run) = traced(&scene, &["--inject=landlock_create_ruleset:error=ENOSYS"], words) else { return };
+    let Some(run) = traced(&scene, &["--inject=landlock_create_ruleset:error=ENOSYS"], words)
+    else {
+        return;
+    };
     assert_eq!((confined.code, run.code), (1, 1));
     let codes = |run: &Run| -> Vec<_> {
         let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
@@ -156,7 +181,10 @@ fn a_refusal_is_no_other_where_nothing_was_confined() {
     let run = traced(&scene, &["--inject=landlock_create_ruleset:error=ENOSYS"], words).unwrap();
     assert!(run.code == 0 && run.stdout.contains("\nnote: not-confined: "), "{run:?}");
     let remembered = fs::read_to_string(scene.at("root/var/lib/cnister/refusal.json")).unwrap();
-    assert!(remembered.contains("other-release") && !remembered.contains("not-confined"), "{remembered}");
+    assert!(
+        remembered.contains("other-release") && !remembered.contains("not-confined"),
+        "{remembered}"
+    );
 }
 
 #[test]
@@ -171,11 +199,16 @@ fn no_capability_is_needed_to_be_confined() {
         command.args(["--inh-caps=-all", "--bounding-set=-all", env!("CARGO_BIN_EXE_cnister")]);
         let run = scene.run(command.args(words.split(' ')));
         assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{words}: {}", run.stdout);
-        assert!(!run.stdout.contains("not-confined") && !run.stdout.contains("probe-skipped"), "{}", run.stdout);
+        assert!(
+            !run.stdout.contains("not-confined") && !run.stdout.contains("probe-skipped"),
+            "{}",
+            run.stdout
+        );
     }
 }
 
-/// The processes and programs that a trace shows, in order: `process`, or the path that was executed.
+/// The processes and programs that a trace shows, in order: `process`, or the path that was
+/// executed.
 fn started(lines: &[String]) -> Vec<String> {
     let mut found = Vec::new();
     for line in lines {
@@ -205,14 +238,19 @@ fn nothing_is_started_but_the_probes_and_they_are_confined_before() {
     }
     assert_eq!(traced(&scene, &[STARTS], "check --root root").unwrap().code, 0);
     let lines = trace(&scene);
-    let one = |path: &str| if path.starts_with("/proc/self/fd/") { "the plugin".to_owned() } else { path.to_owned() };
+    let one = |path: &str| {
+        if path.starts_with("/proc/self/fd/") { "the plugin".to_owned() } else { path.to_owned() }
+    };
     let found: Vec<_> = started(&lines).iter().map(|path| one(path)).collect();
     // The plugins differ, so each is asked: this program again, which becomes the plugin.
     let probe = ["process", "/proc/self/exe", "the plugin"].map(str::to_owned);
-    let expected: Vec<_> =
-        std::iter::once(program.to_owned()).chain([probe.clone(), probe.clone(), probe].concat()).collect();
+    let expected: Vec<_> = std::iter::once(program.to_owned())
+        .chain([probe.clone(), probe.clone(), probe].concat())
+        .collect();
     assert_eq!(found, expected);
-    let confined = lines.iter().position(|line| line.contains("landlock_restrict_self") && line.ends_with(" = 0"));
+    let confined = lines
+        .iter()
+        .position(|line| line.contains("landlock_restrict_self") && line.ends_with(" = 0"));
     let threads = lines.iter().position(|line| line.contains("clone"));
     assert!(confined.unwrap() < threads.unwrap(), "confined before there is a second thread");
 }
@@ -235,8 +273,8 @@ fn every_descriptor_is_closed_where_a_program_starts() {
         let lines = trace(&scene);
         let main = lines[0].split(' ').next().unwrap().to_owned();
         let mut seen = 0;
-        // A probe is this program only until it starts another; what it duplicates are its three streams. An installation
-        // has none, and then all lines are of our threads.
+        // A probe is this program only until it starts another; what it duplicates are its three
+        // streams. An installation has none, and then all lines are of our threads.
         let ours = |line: &&String| words.starts_with("install") || line.starts_with(&main);
         // A call that another thread's came between stands in two lines.
         let mut begun = BTreeMap::new();

@@ -1,5 +1,5 @@
-//! Signatures in both directions: what we sign, cosign verifies; what cosign signs, we verify; what is altered, both
-//! refuse where both look.
+//! Signatures in both directions: what we sign, cosign verifies; what cosign signs, we verify; what
+//! is altered, both refuse where both look.
 
 #![allow(
     clippy::unwrap_used,
@@ -38,16 +38,27 @@ fn cosign(scene: &Scene, program: &Path, arguments: &[&str]) -> Run {
 }
 
 fn cosign_verify(scene: &Scene, program: &Path, key: &str, image: &str) -> Run {
-    cosign(scene, program, &["verify", "--key", key, "--insecure-ignore-tlog", "--allow-http-registry", image])
+    cosign(
+        scene,
+        program,
+        &["verify", "--key", key, "--insecure-ignore-tlog", "--allow-http-registry", image],
+    )
 }
 
 /// The signing configuration without services: nothing is asked of the network.
 fn sign_offline(scene: &Scene, program: &Path, image: &str, more: &[&str]) -> Run {
-    let config =
-        r#"{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{},"tsaConfig":{}}"#;
+    let config = r#"{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{},"tsaConfig":{}}"#;
     scene.write("offline.json", config);
-    let arguments =
-        ["sign", "-y", "--key", "cosign.key", "--signing-config", "offline.json", "--allow-http-registry", image];
+    let arguments = [
+        "sign",
+        "-y",
+        "--key",
+        "cosign.key",
+        "--signing-config",
+        "offline.json",
+        "--allow-http-registry",
+        image,
+    ];
     cosign(scene, program, &[&arguments, more].concat())
 }
 
@@ -71,7 +82,8 @@ fn a_signed_time_is_written_and_read_by_both() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     scene.must(&format!("push oci:unsigned {ours}"));
     for (annotation, is_good) in [(time(60), true), (time(61), false)] {
-        let verify = ["verify", "--key", "cosign.pub", "--insecure-ignore-tlog", "--allow-http-registry"];
+        let verify =
+            ["verify", "--key", "cosign.pub", "--insecure-ignore-tlog", "--allow-http-registry"];
         let run = cosign(&scene, &program, &[&verify[..], &["-a", &annotation, &ours]].concat());
         assert_eq!(run.code == 0, is_good, "{annotation}: {}", run.stderr);
     }
@@ -81,7 +93,8 @@ fn a_signed_time_is_written_and_read_by_both() {
     let theirs = format!("{}/cni/theirs:v1", server.host);
     let digest = digest_of(&scene.must(&format!("push oci:unsigned {theirs}")));
     let pinned = format!("{}/cni/theirs@{digest}", server.host);
-    let demo = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/demo.yaml")).unwrap();
+    let demo =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/demo.yaml")).unwrap();
     scene.write("aged.yaml", demo + "    maxAge: 36h\n");
     for (annotations, expected) in [
         (vec![], "signature-time-unknown"),
@@ -93,7 +106,13 @@ fn a_signed_time_is_written_and_read_by_both() {
         let run = sign_offline(&scene, &program, &pinned, &more);
         assert_eq!(run.code, 0, "{}", run.stderr);
         let run = scene.say(&format!("verify --policy aged.yaml {theirs}"));
-        assert_eq!(run.code, i32::from(expected != "yes:"), "{annotations:?}: {}{}", run.stdout, run.stderr);
+        assert_eq!(
+            run.code,
+            i32::from(expected != "yes:"),
+            "{annotations:?}: {}{}",
+            run.stdout,
+            run.stderr
+        );
         assert!(run.stdout.contains(expected), "{expected}: {}", run.stdout);
     }
 }
@@ -175,17 +194,22 @@ fn an_sbom_attestation_by_cosign_is_not_a_signature() {
     ];
     let run = cosign(&scene, &program, &arguments);
     assert_eq!(run.code, 0, "{}", run.stderr);
-    // cosign itself takes the attestation for a signature; that is why the predicate type is ours to check.
+    // cosign itself takes the attestation for a signature; that is why the predicate type is ours
+    // to check.
     let run = scene.say(&format!("verify --key cosign.pub {image}"));
     assert_eq!(run.code, 1, "{}", run.stdout);
     assert!(run.stdout.contains("not-a-signature"), "{}", run.stdout);
 }
 
-/// The blobs of a layout by what they are: the index, the platform's manifest, its configuration, its plugin layer, and
-/// the bundle of the index's signature.
+/// The blobs of a layout by what they are: the index, the platform's manifest, its configuration,
+/// its plugin layer, and the bundle of the index's signature.
 fn blobs(scene: &Scene, layout: &str, index: &str) -> Vec<(&'static str, PathBuf)> {
-    let blob = |digest: &str| scene.at(layout).join("blobs/sha256").join(digest.trim_start_matches("sha256:"));
-    let json = |path: &Path| -> serde_json::Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    let blob = |digest: &str| {
+        scene.at(layout).join("blobs/sha256").join(digest.trim_start_matches("sha256:"))
+    };
+    let json = |path: &Path| -> serde_json::Value {
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    };
     let manifest = json(&blob(index))["manifests"][0]["digest"].as_str().unwrap().to_owned();
     let document = json(&blob(&manifest));
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
@@ -242,7 +266,8 @@ fn a_flipped_byte_in_index_or_signature_is_refused_by_both() {
         fs::remove_file(stored(entry["digest"].as_str().unwrap())).unwrap();
     }
     let referrer: serde_json::Value =
-        serde_json::from_slice(&fs::read(stored(signature["digest"].as_str().unwrap())).unwrap()).unwrap();
+        serde_json::from_slice(&fs::read(stored(signature["digest"].as_str().unwrap())).unwrap())
+            .unwrap();
     let bundle = referrer["layers"][0]["digest"].as_str().unwrap();
     assert_eq!(cosign_verify(&scene, &program, "cosign.pub", &image).code, 0);
     scene.must(&format!("verify --key cosign.pub {image}"));

@@ -1,5 +1,5 @@
-//! What becomes of a node when things go wrong: runs that are killed, disks that are full, files that somebody else
-//! replaced, and surroundings that hold nothing.
+//! What becomes of a node when things go wrong: runs that are killed, disks that are full, files
+//! that somebody else replaced, and surroundings that hold nothing.
 //!
 //! The plugins are programs of some hundred bytes, made by hand for linux/amd64.
 

@@ -1,4 +1,5 @@
-//! The documentation is true: the README's commands run as they stand there, and lists agree with the code.
+//! The documentation is true: the README's commands run as they stand there, and lists agree with
+//! the code.
 
 #![allow(
     clippy::unwrap_used,
@@ -47,25 +48,40 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
 
 #[test]
 fn every_command_of_the_readme_works_in_an_empty_directory() {
-    let (Some(program), Some(plugins)) = (support::static_binary(), image::plugins()) else { return };
+    let (Some(program), Some(plugins)) = (support::static_binary(), image::plugins()) else {
+        return;
+    };
     let scene = Scene::new();
     let Some(server) = registries::docker_registry(scene.path()) else { return };
     let blocks = blocks(&page("README.md"), "sh");
     assert!(blocks.len() >= 9, "only {} blocks; does the test still read the page?", blocks.len());
-    // `make demo` is its own test, and compiles. The rest is one session of a newcomer, from an empty directory.
-    let session: Vec<_> = blocks.iter().filter(|block| !block.contains("make demo")).cloned().collect();
+    // `make demo` is its own test, and compiles. The rest is one session of a newcomer, from an
+    // empty directory.
+    let session: Vec<_> =
+        blocks.iter().filter(|block| !block.contains("make demo")).cloned().collect();
     fs::create_dir(scene.at("bin")).unwrap();
     std::os::unix::fs::symlink(program, scene.at("bin/cnister")).unwrap();
     fs::create_dir(scene.at("bundles")).unwrap();
-    fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("bundles/debian.yaml"), scene.at("bundles/debian.yaml"))
-        .unwrap();
+    fs::copy(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("bundles/debian.yaml"),
+        scene.at("bundles/debian.yaml"),
+    )
+    .unwrap();
     let path = format!("{}:{}", scene.at("bin").display(), std::env::var("PATH").unwrap());
     let script = format!("set -eu\n{}\n", session.join("\n"));
     let mut command = scene.command("sh");
-    command.args(["-c", &script]).env("PATH", path).env("REGISTRY", &server.host).env("PLUGINS", plugins);
+    command
+        .args(["-c", &script])
+        .env("PATH", path)
+        .env("REGISTRY", &server.host)
+        .env("PLUGINS", plugins);
     let run = scene.run(&mut command);
     assert_eq!(run.code, 0, "{}\n{}", run.stdout, run.stderr);
-    assert!(run.stdout.contains("yes: every installed file is the one that was signed"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("yes: every installed file is the one that was signed"),
+        "{}",
+        run.stdout
+    );
     let rendered = fs::read_to_string(scene.at("cnister.yaml")).unwrap();
     assert!(rendered.contains("kind: DaemonSet") && rendered.contains(&server.host), "{rendered}");
 }
@@ -87,7 +103,12 @@ fn every_command_of_the_page_about_nodes_works_in_a_row() {
     let blocks = blocks(&page("docs/node.md"), "sh");
     assert!(blocks.len() >= 8, "only {} blocks; does the test still read the page?", blocks.len());
     // Another test may listen at the port of the page.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+        .to_string();
     let script = format!("set -eu\n{}\n", blocks.join("\n")).replace("9464", &port);
     let mut command = scene.command("sh");
     command.args(["-c", &script]).env("PATH", path).env("VIEW", "node");
@@ -112,7 +133,8 @@ fn every_command_of_the_page_about_nodes_works_in_a_row() {
 #[test]
 fn the_list_of_metrics_is_complete() {
     let source = page("src/node/metrics.rs");
-    let families: BTreeSet<_> = source.split("family(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let families: BTreeSet<_> =
+        source.split("family(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
     let rows = rows("docs/node.md");
     let listed: BTreeSet<_> =
         rows.iter().map(|(name, _)| &**name).filter(|name| name.starts_with("cnister_")).collect();
@@ -124,7 +146,9 @@ fn the_policy_of_the_readme_is_one() {
     let policies = blocks(&page("README.md"), "yaml");
     assert_eq!(policies.len(), 1);
     let pem = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE8nXRh950IZbRj8Ra/N9sbqOPZrfM\n5/KAQN0/KjHcorm/J5yctVd7iEcnessRQjU917hmKO6JWVGHpDguIyakZA==\n-----END PUBLIC KEY-----\n";
-    let policy = cnister::trust::Policy::parse("README.md", &policies[0], &mut |_| Ok(pem.to_owned())).unwrap();
+    let policy =
+        cnister::trust::Policy::parse("README.md", &policies[0], &mut |_| Ok(pem.to_owned()))
+            .unwrap();
     assert_eq!(policy.rules().collect::<Vec<_>>(), ["release"]);
 }
 
@@ -140,23 +164,28 @@ fn rows(name: &str) -> Vec<(String, String)> {
 
 #[test]
 fn the_list_of_finding_codes_is_complete() {
-    let codes: BTreeMap<_, _> =
-        Code::ALL.iter().map(|code| (code.as_str().to_owned(), code.meaning().to_owned())).collect();
+    let codes: BTreeMap<_, _> = Code::ALL
+        .iter()
+        .map(|code| (code.as_str().to_owned(), code.meaning().to_owned()))
+        .collect();
     assert_eq!(rows("docs/findings.md").into_iter().collect::<BTreeMap<_, _>>(), codes);
 }
 
 #[test]
 fn the_list_of_causes_is_complete() {
-    let causes: Vec<_> =
-        Cause::ALL.iter().map(|cause| (cause.as_str().to_owned(), cause.meaning().to_owned())).collect();
+    let causes: Vec<_> = Cause::ALL
+        .iter()
+        .map(|cause| (cause.as_str().to_owned(), cause.meaning().to_owned()))
+        .collect();
     assert_eq!(rows("docs/explain.md"), causes);
 }
 
 #[test]
 fn every_test_that_a_page_names_exists() {
     let page = page("docs/pains.md");
-    let rows =
-        page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| pain") && !line.contains("---"));
+    let rows = page.lines().filter(|line| {
+        line.starts_with("| ") && !line.starts_with("| pain") && !line.contains("---")
+    });
     let mut named = 0;
     for row in rows {
         let cells: Vec<_> = row.trim_matches(['|', ' ']).split(" | ").collect();
@@ -166,13 +195,18 @@ fn every_test_that_a_page_names_exists() {
             continue;
         }
         for test in tests.split("; ") {
-            let (file, name) = test.trim_matches('`').split_once("::").unwrap_or_else(|| panic!("{test}"));
+            let (file, name) =
+                test.trim_matches('`').split_once("::").unwrap_or_else(|| panic!("{test}"));
             let source = self::page(file);
             let lines: Vec<_> = source.lines().map(str::trim).collect();
             let declaration = format!("fn {name}()");
             let at = lines.iter().position(|line| line.starts_with(&declaration));
             let at = at.unwrap_or_else(|| panic!("{file} has no `{name}`"));
-            let attribute = lines.iter().take(at).rev().find(|line| **line == "#[test]" || line.starts_with("fn "));
+            let attribute = lines
+                .iter()
+                .take(at)
+                .rev()
+                .find(|line| **line == "#[test]" || line.starts_with("fn "));
             assert_eq!(attribute, Some(&"#[test]"), "{file}: `{name}` is no test");
             named += 1;
         }

@@ -1,6 +1,11 @@
 //! `explain` and hostile texts: what it reads, what it opens, and when it ends.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -18,12 +23,21 @@ const MISSING: &str = "failed to find plugin \"macvlan\" in path [/opt/cni/bin]"
 
 /// Runs a command with this on its standard input.
 fn feed(command: &mut Command, input: &[u8]) -> Run {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     // A text that is too long is not read to its end.
     let _ = child.stdin.take().unwrap().write_all(input);
     let output = child.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Run { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    Run {
+        code: output.status.code().unwrap(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
 }
 
 fn node() -> Scene {
@@ -33,7 +47,13 @@ fn node() -> Scene {
 }
 
 fn explain(scene: &Scene, words: &[&str], input: &[u8]) -> Run {
-    feed(scene.command(env!("CARGO_BIN_EXE_cnister")).args(["explain", "--root", "root"]).args(words), input)
+    feed(
+        scene
+            .command(env!("CARGO_BIN_EXE_cnister"))
+            .args(["explain", "--root", "root"])
+            .args(words),
+        input,
+    )
 }
 
 #[test]
@@ -42,14 +62,20 @@ fn the_text_is_an_argument_a_file_or_standard_input() {
     scene.write("events", MISSING);
     let expected = explain(&scene, &[], MISSING.as_bytes());
     assert_eq!((expected.code, expected.stderr.as_str()), (0, ""));
-    assert!(expected.stdout.starts_with("plugin-absent: there is no `macvlan` in `/opt/cni/bin`\n"), "{expected:?}");
+    assert!(
+        expected.stdout.starts_with("plugin-absent: there is no `macvlan` in `/opt/cni/bin`\n"),
+        "{expected:?}"
+    );
     assert_eq!(explain(&scene, &["-"], MISSING.as_bytes()), expected);
     assert_eq!(explain(&scene, &["--file", "-"], MISSING.as_bytes()), expected);
     assert_eq!(explain(&scene, &["--file", "events"], b""), expected);
     assert_eq!(explain(&scene, &[MISSING], b""), expected);
     let bytes = [MISSING.as_bytes(), b"\xff"].concat();
     let mut command = scene.command(env!("CARGO_BIN_EXE_cnister"));
-    assert_eq!(feed(command.args(["explain", "--root", "root"]).arg(OsStr::from_bytes(&bytes)), b""), expected);
+    assert_eq!(
+        feed(command.args(["explain", "--root", "root"]).arg(OsStr::from_bytes(&bytes)), b""),
+        expected
+    );
     for (words, code) in [
         (&["--file", "none"][..], 3),
         (&["--file", "events", "text"], 2),
@@ -63,11 +89,18 @@ fn the_text_is_an_argument_a_file_or_standard_input() {
 #[test]
 fn a_mebibyte_is_read_and_not_more() {
     let scene = node();
-    for (input, code) in [(vec![b'x'; LIMIT], 1), (vec![b'x'; LIMIT + 1], 2), (vec![b'x'; 50 * LIMIT], 2)] {
+    for (input, code) in
+        [(vec![b'x'; LIMIT], 1), (vec![b'x'; LIMIT + 1], 2), (vec![b'x'; 50 * LIMIT], 2)]
+    {
         scene.write("text", &input);
         for run in [explain(&scene, &[], &input), explain(&scene, &["--file", "text"], b"")] {
             assert_eq!(run.code, code, "{}", run.stderr);
-            assert_eq!(run.stderr.contains("is longer than 1048576 bytes"), code == 2, "{}", run.stderr);
+            assert_eq!(
+                run.stderr.contains("is longer than 1048576 bytes"),
+                code == 2,
+                "{}",
+                run.stderr
+            );
         }
     }
     // What is before the end counts.
@@ -87,7 +120,9 @@ fn hostile_texts_end_soon_and_move_no_cursor() {
         "plugin type=\"x\" failed (add): ".repeat(10_000).into_bytes(),
         format!("{MISSING}\n").repeat(10_000).into_bytes(),
         (0..10_000)
-            .flat_map(|number| format!("failed to find plugin \"p{number}\" in path [/a]\n").into_bytes())
+            .flat_map(|number| {
+                format!("failed to find plugin \"p{number}\" in path [/a]\n").into_bytes()
+            })
             .collect(),
         "failed to find plugin \"x\" in path [".repeat(LIMIT / 36).into_bytes(),
         "plugin type=\"x\" failed (add): fork/exec /opt/cni/bin/macvlan: exec format error\n"
@@ -131,20 +166,37 @@ fn no_path_of_a_text_is_opened_and_nothing_is_executed() {
     let Some(strace) = peer("strace") else { return };
     // A plugin that would leave a file behind, where all of the texts lead.
     let script = format!("#!/bin/sh\n: > {}\n", scene.at("canary").display());
-    for path in ["root/traced/bin/macvlan", "root/traced/macvlan", "root/traced/plugin", "root/opt/cni/bin/macvlan"] {
-        fs::set_permissions(scene.write(path, &script), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for path in [
+        "root/traced/bin/macvlan",
+        "root/traced/macvlan",
+        "root/traced/plugin",
+        "root/opt/cni/bin/macvlan",
+    ] {
+        fs::set_permissions(
+            scene.write(path, &script),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
     }
     let traced = |words: &[&str]| {
         let mut command = scene.command(&strace);
-        command.args(["-f", "-qq", "-o", "trace", "--trace=%file,%process", env!("CARGO_BIN_EXE_cnister")]);
+        command.args([
+            "-f",
+            "-qq",
+            "-o",
+            "trace",
+            "--trace=%file,%process",
+            env!("CARGO_BIN_EXE_cnister"),
+        ]);
         let run = feed(command.args(["explain", "--root", "root"]).args(words), HOSTILE.as_bytes());
         (run, fs::read_to_string(scene.at("trace")).unwrap())
     };
     let (run, trace) = traced(&[]);
     assert_eq!(run.code, 0, "{run:?}");
     assert!(run.stdout.ends_with("\n11 causes\n"), "{}", run.stdout);
-    let paths =
-        |trace: &str| trace.lines().filter(|line| line.contains("traced")).map(str::to_owned).collect::<Vec<_>>();
+    let paths = |trace: &str| {
+        trace.lines().filter(|line| line.contains("traced")).map(str::to_owned).collect::<Vec<_>>()
+    };
     assert_eq!(paths(&trace), [""; 0]);
     assert!(trace.contains("macvlan"), "the owner's own directory is looked into");
     // strace's own, to start the program.
@@ -165,9 +217,17 @@ fn a_fifo_or_a_device_in_the_place_of_a_plugin_holds_nothing_up() {
     assert!(Command::new("mkfifo").arg(&plugin).status().unwrap().success());
     let run = explain(&scene, &[], text.as_bytes());
     assert_eq!(run.code, 0, "{run:?}");
-    assert!(run.stdout.starts_with("plugin-not-a-file: `/opt/cni/bin/macvlan` is a FIFO\n"), "{}", run.stdout);
+    assert!(
+        run.stdout.starts_with("plugin-not-a-file: `/opt/cni/bin/macvlan` is a FIFO\n"),
+        "{}",
+        run.stdout
+    );
     fs::remove_file(&plugin).unwrap();
     fs::write(&plugin, "").unwrap();
     let run = explain(&scene, &[], text.as_bytes());
-    assert!(run.stdout.starts_with("plugin-empty: `/opt/cni/bin/macvlan` is an empty file\n"), "{}", run.stdout);
+    assert!(
+        run.stdout.starts_with("plugin-empty: `/opt/cni/bin/macvlan` is an empty file\n"),
+        "{}",
+        run.stdout
+    );
 }

@@ -1,5 +1,5 @@
-//! A node over time: generations, rollback, repair from the local store, prune, uninstall, and a state that somebody
-//! damaged.
+//! A node over time: generations, rollback, repair from the local store, prune, uninstall, and a
+//! state that somebody damaged.
 
 #![cfg(all(feature = "publish", target_os = "linux", target_arch = "x86_64"))]
 #![allow(
@@ -44,7 +44,8 @@ use std::fs;
 use release::Release;
 use support::{Run, Scene};
 
-/// A node with `first` installed and `second` over it, whose images are gone: whatever comes back comes from the node.
+/// A node with `first` installed and `second` over it, whose images are gone: whatever comes back
+/// comes from the node.
 fn upgraded(scene: &Scene) -> (Release, Release) {
     let first = Release::new(scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);
     let second = Release::new(scene, "b", "1.1.0", &["bridge", "macvlan", "vlan"], 0);

@@ -1,8 +1,10 @@
-//! Hostile payloads: whoever composed the image is the attacker, and every document agrees with its layer. The policy
-//! lets everything pass, as a signature of the attacker's would; making one for each row takes longer than all the rest.
+//! Hostile payloads: whoever composed the image is the attacker, and every document agrees with its
+//! layer. The policy lets everything pass, as a signature of the attacker's would; making one for
+//! each row takes longer than all the rest.
 //!
-//! Each row is refused by the built program with its own code, in bounded time, and the plugin directory is as it was.
-//! The rows are what other unpackers fell for; the twin that is accepted is first.
+//! Each row is refused by the built program with its own code, in bounded time, and the plugin
+//! directory is as it was. The rows are what other unpackers fell for; the twin that is accepted is
+//! first.
 
 #![cfg(all(feature = "publish", target_os = "linux", target_arch = "x86_64"))]
 #![allow(
@@ -95,7 +97,8 @@ fn zstd_wide(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// What a row puts in the place of the plugin layer: the blob, its compression, and its uncompressed bytes.
+/// What a row puts in the place of the plugin layer: the blob, its compression, and its
+/// uncompressed bytes.
 struct Layer {
     blob: Vec<u8>,
     suffix: &'static str,
@@ -115,7 +118,8 @@ fn plant(scene: &Scene, layer: &Layer) {
     forge.manifest(|manifest| {
         let mut config = forge.read(manifest["config"]["digest"].as_str().unwrap());
         let old = config["rootfs"]["diff_ids"][0].as_str().unwrap().to_owned();
-        let text = manifest["layers"][1]["annotations"]["dev.cnister.bundle.json"].as_str().unwrap();
+        let text =
+            manifest["layers"][1]["annotations"]["dev.cnister.bundle.json"].as_str().unwrap();
         let text = text.replace(&old, &diff_id);
         config["rootfs"]["diff_ids"][0] = json!(diff_id);
         config["config"]["Labels"]["dev.cnister.bundle"] = json!(Digest::of(text.as_bytes()));
@@ -143,12 +147,14 @@ fn scene() -> (Scene, Vec<u8>) {
     (scene, release.files["bridge"].clone())
 }
 
-/// Every row is refused with its code, and the directory is as it was; then the good layer is accepted.
+/// Every row is refused with its code, and the directory is as it was; then the good layer is
+/// accepted.
 fn refuse_all(rows: Vec<(&str, Layer, &str)>, scene: &Scene, good: &[u8]) {
     let before = scene.tree("root/opt");
     for (what, layer, code) in rows {
         plant(scene, &layer);
-        // Proven bytes that an earlier row left in the local store would be enough, and no layer would be read.
+        // Proven bytes that an earlier row left in the local store would be enough, and no layer
+        // would be read.
         drop(fs::remove_dir_all(scene.at("root/var")));
         let started = Instant::now();
         let run = scene.say(INSTALL);
@@ -180,14 +186,23 @@ fn entries_that_unpackers_fell_for() {
         plain(ended(members(&all)))
     };
     let alone = |member| plain(ended(members(&[member])));
-    // A header of size 0 and a pax record with another size, and the other way around: each reader takes one of them.
+    // A header of size 0 and a pax record with another size, and the other way around: each reader
+    // takes one of them.
     let smuggled = members(&[member("opt/cni/bin/evil", T::Regular, b"smuggled")]);
     let record = format!("{} size={}\n", 14, smuggled.len());
     let hidden = Member { claims: 0, ..member(name, T::Regular, &smuggled) };
     let rows = vec![
         ("a symbolic link", alone(member(name, T::Symlink, b"")), "not-a-plain-file"),
-        ("a symbolic link beside it", after(vec![member("opt/cni/bin/vlan", T::Symlink, b"")]), "not-a-plain-file"),
-        ("a symbolic link named `.`", before(vec![member(".", T::Symlink, b"")]), "not-a-plain-file"),
+        (
+            "a symbolic link beside it",
+            after(vec![member("opt/cni/bin/vlan", T::Symlink, b"")]),
+            "not-a-plain-file",
+        ),
+        (
+            "a symbolic link named `.`",
+            before(vec![member(".", T::Symlink, b"")]),
+            "not-a-plain-file",
+        ),
         (
             "a symbolic link, and a file through it",
             before(vec![member("opt/cni", T::Symlink, b"")]),
@@ -210,7 +225,11 @@ fn entries_that_unpackers_fell_for() {
             before(vec![member("././@LongLink", T::GNULongLink, b"/etc/passwd\0")]),
             "not-a-plain-file",
         ),
-        ("a pax path", before(vec![member("pax", T::XHeader, b"25 path=opt/cni/bin/evil\n")]), "not-a-plain-file"),
+        (
+            "a pax path",
+            before(vec![member("pax", T::XHeader, b"25 path=opt/cni/bin/evil\n")]),
+            "not-a-plain-file",
+        ),
         (
             "a pax path for all",
             before(vec![member("pax", T::XGlobalHeader, b"25 path=opt/cni/bin/evil\n")]),
@@ -226,26 +245,81 @@ fn entries_that_unpackers_fell_for() {
         ),
         (
             "a pax size over a size of 0",
-            plain(ended([members(&[member("pax", T::XHeader, record.as_bytes())]), members(&[hidden])].concat())),
+            plain(ended(
+                [members(&[member("pax", T::XHeader, record.as_bytes())]), members(&[hidden])]
+                    .concat(),
+            )),
             "not-a-plain-file",
         ),
-        ("a pax size of 0 over a size", before(vec![member("pax", T::XHeader, b"9 size=0\n")]), "not-a-plain-file"),
+        (
+            "a pax size of 0 over a size",
+            before(vec![member("pax", T::XHeader, b"9 size=0\n")]),
+            "not-a-plain-file",
+        ),
         ("a size of 0 before content", alone(Member { claims: 0, ..listed() }), "file-altered"),
-        ("an absolute path", after(vec![member("/opt/cni/bin/evil", T::Regular, b"")]), "extra-entry"),
-        ("a parent path", after(vec![member("opt/cni/bin/../../../etc/cron.d/evil", T::Regular, b"")]), "extra-entry"),
-        ("a path that begins with `./`", before(vec![member("./opt/cni/bin/evil", T::Regular, b"")]), "extra-entry"),
+        (
+            "an absolute path",
+            after(vec![member("/opt/cni/bin/evil", T::Regular, b"")]),
+            "extra-entry",
+        ),
+        (
+            "a parent path",
+            after(vec![member("opt/cni/bin/../../../etc/cron.d/evil", T::Regular, b"")]),
+            "extra-entry",
+        ),
+        (
+            "a path that begins with `./`",
+            before(vec![member("./opt/cni/bin/evil", T::Regular, b"")]),
+            "extra-entry",
+        ),
         ("the root directory", before(vec![member("./", T::Directory, b"")]), "extra-entry"),
-        ("an unlisted name", after(vec![member("opt/cni/bin/evil", T::Regular, b"x")]), "extra-entry"),
-        ("another directory", after(vec![member("etc/cron.d/evil", T::Regular, b"x")]), "extra-entry"),
-        ("a name below the plugin", after(vec![member("opt/cni/bin/bridge/evil", T::Regular, b"x")]), "extra-entry"),
-        ("a name of escapes", after(vec![member("opt/cni/bin/\x1b[2Jevil", T::Regular, b"x")]), "extra-entry"),
-        ("a whiteout", after(vec![member("opt/cni/bin/.wh.flannel", T::Regular, b"")]), "extra-entry"),
-        ("an opaque whiteout", after(vec![member("opt/cni/bin/.wh..wh..opq", T::Regular, b"")]), "extra-entry"),
+        (
+            "an unlisted name",
+            after(vec![member("opt/cni/bin/evil", T::Regular, b"x")]),
+            "extra-entry",
+        ),
+        (
+            "another directory",
+            after(vec![member("etc/cron.d/evil", T::Regular, b"x")]),
+            "extra-entry",
+        ),
+        (
+            "a name below the plugin",
+            after(vec![member("opt/cni/bin/bridge/evil", T::Regular, b"x")]),
+            "extra-entry",
+        ),
+        (
+            "a name of escapes",
+            after(vec![member("opt/cni/bin/\x1b[2Jevil", T::Regular, b"x")]),
+            "extra-entry",
+        ),
+        (
+            "a whiteout",
+            after(vec![member("opt/cni/bin/.wh.flannel", T::Regular, b"")]),
+            "extra-entry",
+        ),
+        (
+            "an opaque whiteout",
+            after(vec![member("opt/cni/bin/.wh..wh..opq", T::Regular, b"")]),
+            "extra-entry",
+        ),
         ("a name twice", after(vec![listed()]), "extra-entry"),
-        ("a directory with content", before(vec![member("opt/cni/bin/", T::Directory, &smuggled)]), "extra-entry"),
+        (
+            "a directory with content",
+            before(vec![member("opt/cni/bin/", T::Directory, &smuggled)]),
+            "extra-entry",
+        ),
         ("nothing", plain(ended(Vec::new())), "missing-entry"),
-        ("other bytes of the same length", alone(member(name, T::Regular, &vec![0; good.len()])), "file-altered"),
-        ("one byte more", alone(member(name, T::Regular, &[&good[..], b"x"].concat())), "file-altered"),
+        (
+            "other bytes of the same length",
+            alone(member(name, T::Regular, &vec![0; good.len()])),
+            "file-altered",
+        ),
+        (
+            "one byte more",
+            alone(member(name, T::Regular, &[&good[..], b"x"].concat())),
+            "file-altered",
+        ),
         ("one byte less", alone(member(name, T::Regular, &good[1..])), "file-altered"),
     ];
     refuse_all(rows, &scene, &good);
@@ -257,11 +331,13 @@ fn bytes_that_decoders_fell_for() {
     let listed = members(&[member("opt/cni/bin/bridge", EntryType::Regular, &good)]);
     let archive = ended(listed.clone());
     let second = ended(members(&[member("opt/cni/bin/evil", EntryType::Regular, b"hidden")]));
-    let huge = Member { claims: 1 << 40, ..member("opt/cni/bin/bridge", EntryType::Regular, &good) };
+    let huge =
+        Member { claims: 1 << 40, ..member("opt/cni/bin/bridge", EntryType::Regular, &good) };
     let zeros = vec![0; 64 << 20];
     let mut wrong_sum = archive.clone();
     wrong_sum[148] ^= 1;
-    let packed = |suffix, blob: Vec<u8>, plain: &[u8]| Layer { blob, suffix, plain: plain.to_vec() };
+    let packed =
+        |suffix, blob: Vec<u8>, plain: &[u8]| Layer { blob, suffix, plain: plain.to_vec() };
     let both = [&archive[..], &second].concat();
     let bomb = [&archive[..], &zeros].concat();
     let rows = vec![
@@ -275,9 +351,17 @@ fn bytes_that_decoders_fell_for() {
         ("a bomb of zeros, gzip", packed("+gzip", gzip(&zeros), &zeros), "diff-id-mismatch"),
         ("a bomb of zeros, zstd", packed("+zstd", zstd_of(&zeros), &zeros), "diff-id-mismatch"),
         ("a bomb after an archive, gzip", packed("+gzip", gzip(&bomb), &bomb), "diff-id-mismatch"),
-        ("a bomb after an archive, zstd", packed("+zstd", zstd_of(&bomb), &bomb), "diff-id-mismatch"),
+        (
+            "a bomb after an archive, zstd",
+            packed("+zstd", zstd_of(&bomb), &bomb),
+            "diff-id-mismatch",
+        ),
         ("a window of 128 MiB", packed("+zstd", zstd_wide(&zeros), &zeros), "diff-id-mismatch"),
-        ("a hidden second member", packed("+gzip", [gzip(&archive), gzip(&second)].concat(), &archive), "extra-entry"),
+        (
+            "a hidden second member",
+            packed("+gzip", [gzip(&archive), gzip(&second)].concat(), &archive),
+            "extra-entry",
+        ),
         (
             "a hidden second frame",
             packed("+zstd", [zstd_of(&archive), zstd_of(&second)].concat(), &archive),
@@ -293,12 +377,32 @@ fn bytes_that_decoders_fell_for() {
             packed("+zstd", [&zstd_of(&archive)[..], b"garbage"].concat(), &archive),
             "diff-id-mismatch",
         ),
-        ("half a member", packed("+gzip", gzip(&archive)[..40].to_vec(), &archive), "diff-id-mismatch"),
-        ("half a frame", packed("+zstd", zstd_of(&archive)[..40].to_vec(), &archive), "diff-id-mismatch"),
+        (
+            "half a member",
+            packed("+gzip", gzip(&archive)[..40].to_vec(), &archive),
+            "diff-id-mismatch",
+        ),
+        (
+            "half a frame",
+            packed("+zstd", zstd_of(&archive)[..40].to_vec(), &archive),
+            "diff-id-mismatch",
+        ),
         ("gzip that is called zstd", packed("+zstd", gzip(&archive), &archive), "diff-id-mismatch"),
-        ("an archive that is called gzip", packed("+gzip", archive.clone(), &archive), "diff-id-mismatch"),
-        ("another layer than bundle.json says", packed("", archive.clone(), &second), "diff-id-mismatch"),
-        ("a media type of somebody else", packed("+lzma", archive.clone(), &archive), "wrong-layers"),
+        (
+            "an archive that is called gzip",
+            packed("+gzip", archive.clone(), &archive),
+            "diff-id-mismatch",
+        ),
+        (
+            "another layer than bundle.json says",
+            packed("", archive.clone(), &second),
+            "diff-id-mismatch",
+        ),
+        (
+            "a media type of somebody else",
+            packed("+lzma", archive.clone(), &archive),
+            "wrong-layers",
+        ),
     ];
     refuse_all(rows, &scene, &good);
 }
@@ -342,24 +446,43 @@ fn modes_in_an_archive_are_nobodys_business() {
         drop(fs::remove_file(scene.at(BIN).join("bridge")));
         drop(fs::remove_dir_all(scene.at("root/var")));
         scene.must(INSTALL);
-        let found = fs::metadata(scene.at(BIN).join("bridge")).unwrap().permissions().mode() & 0o7777;
+        let found =
+            fs::metadata(scene.at(BIN).join("bridge")).unwrap().permissions().mode() & 0o7777;
         assert_eq!(found, 0o755, "{mode:o}");
     }
 }
 
-/// Runs an installation that is stopped after it read the first part of a staged file, changes that file, and lets it
-/// go on. Nothing here depends on how fast anything is.
-fn change_while_it_is_read(scene: &Scene, words: &str, change: impl FnOnce()) -> Option<(i32, String)> {
+/// Runs an installation that is stopped after it read the first part of a staged file, changes that
+/// file, and lets it go on. Nothing here depends on how fast anything is.
+fn change_while_it_is_read(
+    scene: &Scene,
+    words: &str,
+    change: impl FnOnce(),
+) -> Option<(i32, String)> {
     let strace = peer("strace")?;
     drop(fs::remove_file(scene.at("trace")));
     let mut command: Command = scene.command(strace);
-    command.args(["-f", "-qq", "-o", "trace", "-e", "trace=read", "-e", "inject=read:signal=SIGSTOP:when=1", "-P"]);
-    command.arg(scene.at("staged-a/opt/cni/bin/bridge")).arg(env!("CARGO_BIN_EXE_cnister")).args(words.split(' '));
+    command.args([
+        "-f",
+        "-qq",
+        "-o",
+        "trace",
+        "-e",
+        "trace=read",
+        "-e",
+        "inject=read:signal=SIGSTOP:when=1",
+        "-P",
+    ]);
+    command
+        .arg(scene.at("staged-a/opt/cni/bin/bridge"))
+        .arg(env!("CARGO_BIN_EXE_cnister"))
+        .args(words.split(' '));
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let deadline = Instant::now() + BOUND;
     let stopped = loop {
         let trace = fs::read_to_string(scene.at("trace")).unwrap_or_default();
-        let line = trace.lines().find(|line| line.contains("stopped by SIGSTOP")).map(str::to_owned);
+        let line =
+            trace.lines().find(|line| line.contains("stopped by SIGSTOP")).map(str::to_owned);
         if let Some(line) = line {
             break line;
         }
@@ -385,10 +508,16 @@ fn a_staged_file_that_changes_while_it_is_read_is_refused() {
     let words = release.words_for_staged();
     type Change = fn(&std::path::Path, &[u8]);
     let cases: [(&str, Change, &str); 4] = [
-        ("grows", |path, good| fs::write(path, [good, b"x"].concat()).unwrap(), "more than 600000 bytes"),
+        (
+            "grows",
+            |path, good| fs::write(path, [good, b"x"].concat()).unwrap(),
+            "more than 600000 bytes",
+        ),
         (
             "shrinks",
-            |path, _| fs::OpenOptions::new().write(true).open(path).unwrap().set_len(300_000).unwrap(),
+            |path, _| {
+                fs::OpenOptions::new().write(true).open(path).unwrap().set_len(300_000).unwrap()
+            },
             "300000 bytes",
         ),
         (
@@ -402,25 +531,32 @@ fn a_staged_file_that_changes_while_it_is_read_is_refused() {
         ),
         (
             "grows without end",
-            |path, _| fs::OpenOptions::new().write(true).open(path).unwrap().set_len(1 << 42).unwrap(),
+            |path, _| {
+                fs::OpenOptions::new().write(true).open(path).unwrap().set_len(1 << 42).unwrap()
+            },
             "more than 600000 bytes",
         ),
     ];
     for (what, change, found) in cases {
         fs::write(&path, &good).unwrap();
         let started = Instant::now();
-        let Some((code, said)) = change_while_it_is_read(&scene, &words, || change(&path, &good)) else { return };
+        let Some((code, said)) = change_while_it_is_read(&scene, &words, || change(&path, &good))
+        else {
+            return;
+        };
         assert!(started.elapsed() < 2 * BOUND, "{what} took {:?}", started.elapsed());
         assert_eq!(code, 1, "{what}: {said}");
         assert!(
-            said.starts_with("no: file-altered: ") && said.contains(&format!("\n  found:    {found}")),
+            said.starts_with("no: file-altered: ")
+                && said.contains(&format!("\n  found:    {found}")),
             "{what}: {said}"
         );
         assert_eq!(scene.tree("root/opt"), before, "{what}");
     }
     fs::write(&path, &good).unwrap();
     // What is removed meanwhile is still the file that was opened.
-    let (code, said) = change_while_it_is_read(&scene, &words, || fs::remove_file(&path).unwrap()).unwrap();
+    let (code, said) =
+        change_while_it_is_read(&scene, &words, || fs::remove_file(&path).unwrap()).unwrap();
     assert_eq!(code, 0, "{said}");
     assert_eq!(fs::read(scene.at(BIN).join("bridge")).unwrap(), good);
 }

@@ -25,7 +25,11 @@ const NAMES: [&str; 3] = ["bridge", "loopback", "macvlan"];
 fn assert_plugins(scene: &Scene, folder: &str) {
     for name in NAMES {
         let path = scene.at(folder).join("opt/cni/bin").join(name);
-        assert_eq!(fs::read(&path).unwrap(), fs::read(scene.at("plugins").join(name)).unwrap(), "{name}");
+        assert_eq!(
+            fs::read(&path).unwrap(),
+            fs::read(scene.at("plugins").join(name)).unwrap(),
+            "{name}"
+        );
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o755, "{name}");
     }
 }
@@ -40,7 +44,12 @@ fn skopeo_inspects_and_copies_the_layout() {
     assert_eq!(cnister::model::Digest::of(run.stdout.as_bytes()).to_string(), digest);
     let run = scene.run(scene.command(&skopeo).args(["inspect", "oci:layout:1.0.0"]));
     assert_eq!(run.code, 0, "{}", run.stderr);
-    let run = scene.run(scene.command(&skopeo).args(["copy", "--all", "oci:layout:1.0.0", "oci:copy:1.0.0"]));
+    let run = scene.run(scene.command(&skopeo).args([
+        "copy",
+        "--all",
+        "oci:layout:1.0.0",
+        "oci:copy:1.0.0",
+    ]));
     assert_eq!(run.code, 0, "{}", run.stderr);
     // skopeo drops referrers; the image itself is the same.
     let copied = scene.say("verify --key cosign.pub oci:copy:1.0.0");
@@ -52,7 +61,13 @@ fn umoci_unpacks_the_layout() {
     let Some(umoci) = peer("umoci") else { return };
     let scene = Scene::new();
     let Some(_) = image::signed(&scene, &NAMES) else { return };
-    let run = scene.run(scene.command(&umoci).args(["unpack", "--rootless", "--image", "layout:1.0.0", "unpacked"]));
+    let run = scene.run(scene.command(&umoci).args([
+        "unpack",
+        "--rootless",
+        "--image",
+        "layout:1.0.0",
+        "unpacked",
+    ]));
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     assert_plugins(&scene, "unpacked/rootfs");
     assert!(scene.at("unpacked/rootfs/usr/bin/cnister").is_file());
@@ -66,14 +81,25 @@ fn oras_and_regctl_see_the_referrers_in_the_layout() {
     let wanted = "application/vnd.dev.sigstore.bundle.v0.3+json";
     if let Some(oras) = peer("oras") {
         let reference = format!("layout@{digest}");
-        let run = scene.run(scene.command(&oras).args(["discover", "--oci-layout", "--format", "json", &reference]));
+        let run = scene.run(scene.command(&oras).args([
+            "discover",
+            "--oci-layout",
+            "--format",
+            "json",
+            &reference,
+        ]));
         assert_eq!(run.code, 0, "{}", run.stderr);
         assert!(run.stdout.contains(wanted), "{}", run.stdout);
     }
     if let Some(regctl) = peer("regctl") {
         let reference = format!("ocidir://layout@{digest}");
-        let run =
-            scene.run(scene.command(&regctl).args(["artifact", "list", "--format", "{{jsonPretty .}}", &reference]));
+        let run = scene.run(scene.command(&regctl).args([
+            "artifact",
+            "list",
+            "--format",
+            "{{jsonPretty .}}",
+            &reference,
+        ]));
         assert_eq!(run.code, 0, "{}", run.stderr);
         assert!(run.stdout.contains(wanted), "{}", run.stdout);
     }
@@ -91,9 +117,20 @@ fn oras_and_crane_see_what_was_pushed() {
             assert_eq!(run.stdout.trim(), digest, "{}: {}", server.name, run.stderr);
         }
         if let Some(oras) = peer("oras") {
-            let run = scene.run(scene.command(&oras).args(["discover", "--plain-http", "--format", "json", &target]));
+            let run = scene.run(scene.command(&oras).args([
+                "discover",
+                "--plain-http",
+                "--format",
+                "json",
+                &target,
+            ]));
             assert_eq!(run.code, 0, "{}: {}", server.name, run.stderr);
-            assert!(run.stdout.contains("vnd.dev.sigstore.bundle"), "{}: {}", server.name, run.stdout);
+            assert!(
+                run.stdout.contains("vnd.dev.sigstore.bundle"),
+                "{}: {}",
+                server.name,
+                run.stdout
+            );
         }
         // And back: the pulled copy verifies as the original does.
         let name = server.name;
@@ -110,7 +147,8 @@ fn the_ocidir_crate_opens_the_layout() {
     use ocidir::cap_std::fs::Dir;
     let scene = Scene::new();
     let Some(digest) = image::signed(&scene, &NAMES) else { return };
-    let directory = Dir::open_ambient_dir(scene.at("layout"), ocidir::cap_std::ambient_authority()).unwrap();
+    let directory =
+        Dir::open_ambient_dir(scene.at("layout"), ocidir::cap_std::ambient_authority()).unwrap();
     let layout = ocidir::OciDir::open(directory).unwrap();
     let index = layout.read_index().unwrap();
     let tagged = index.manifests().iter().find(|entry| {

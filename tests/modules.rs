@@ -11,8 +11,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const ORDER: [&str; 12] =
-    ["model", "binary", "bundle", "sbom", "trust", "disk", "net", "oci", "node", "publish", "render", "cli"];
+const ORDER: [&str; 12] = [
+    "model", "binary", "bundle", "sbom", "trust", "disk", "net", "oci", "node", "publish",
+    "render", "cli",
+];
 
 /// What pure modules may not name: files, network, clock, environment, processes.
 const PURE: [&str; 6] = ["model", "binary", "bundle", "sbom", "trust", "render"];
@@ -35,8 +37,15 @@ const PURE_OF_NODE: [&str; 16] = [
     "node/explain/judge.rs",
     "node/explain/symptom.rs",
 ];
-const WORLD: [&str; 7] =
-    ["std::fs", "std::net::Tcp", "std::env::", "std::process", "SystemTime::now", "Instant::now", "rustix::"];
+const WORLD: [&str; 7] = [
+    "std::fs",
+    "std::net::Tcp",
+    "std::env::",
+    "std::process",
+    "SystemTime::now",
+    "Instant::now",
+    "rustix::",
+];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
@@ -49,7 +58,8 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Each source file with its top-level module, its path below `src` and its text without comments and tests.
+/// Each source file with its top-level module, its path below `src` and its text without comments
+/// and tests.
 fn files() -> Vec<(String, String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
@@ -65,10 +75,14 @@ fn files() -> Vec<(String, String, String)> {
 /// The text before its tests, without comment lines.
 fn code_of(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
-    text.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect()
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .map(|line| format!("{line}\n"))
+        .collect()
 }
 
-/// The top-level modules that a file of this depth names: by `crate::`, or by climbing out with `super::`.
+/// The top-level modules that a file of this depth names: by `crate::`, or by climbing out with
+/// `super::`.
 fn named(code: &str, depth: usize) -> Vec<String> {
     let mut names = Vec::new();
     let climb = "super::".repeat(depth);
@@ -77,8 +91,11 @@ fn named(code: &str, depth: usize) -> Vec<String> {
             let group = rest.strip_prefix('{').and_then(|rest| rest.split('}').next());
             let words = group.map_or_else(|| vec![rest], |group| group.split(',').collect());
             for word in words {
-                let name: String =
-                    word.trim_start().chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+                let name: String = word
+                    .trim_start()
+                    .chars()
+                    .take_while(|c| c.is_ascii_lowercase() || *c == '_')
+                    .collect();
                 names.push(name);
             }
         }
@@ -92,12 +109,17 @@ fn a_module_imports_only_from_those_before_it() {
     let position = |name: &str| ORDER.iter().position(|module| *module == name);
     let mut links = 0;
     for (module, path, code) in files() {
-        let here = position(&module).unwrap_or_else(|| panic!("src/{path} is in none of the modules {ORDER:?}"));
-        // `src/node/x.rs` reaches the crate's root with two `super::`, `src/node/x/y.rs` with three.
+        let here = position(&module)
+            .unwrap_or_else(|| panic!("src/{path} is in none of the modules {ORDER:?}"));
+        // `src/node/x.rs` reaches the crate's root with two `super::`, `src/node/x/y.rs` with
+        // three.
         let depth = path.matches('/').count() + usize::from(!path.ends_with("mod.rs"));
         for name in named(&code, depth) {
             links += 1;
-            assert!(position(&name) <= Some(here), "src/{path} is in `{module}` and names `{name}`, which comes later");
+            assert!(
+                position(&name) <= Some(here),
+                "src/{path} is in `{module}` and names `{name}`, which comes later"
+            );
         }
     }
     assert!(links > 50, "only {links} imports were seen; does the test still read the sources?");
@@ -114,8 +136,9 @@ fn the_reader_of_imports_sees_groups_and_climbing() {
 #[test]
 fn pure_modules_do_not_touch_the_world() {
     for (module, path, code) in files() {
-        let pure =
-            PURE.contains(&module.as_str()) || PURE_OF_NODE.contains(&path.as_str()) || path.starts_with("node/cni/");
+        let pure = PURE.contains(&module.as_str())
+            || PURE_OF_NODE.contains(&path.as_str())
+            || path.starts_with("node/cni/");
         // What only tests compile may use what tests use.
         if !pure || path.ends_with("test_support.rs") || path.ends_with("/tests.rs") {
             continue;
@@ -133,15 +156,18 @@ fn one_concept_a_file() {
     for (_, path, code) in files() {
         assert!(code.lines().count() <= 600, "src/{path} has {} lines", code.lines().count());
         let name = path.rsplit('/').next().unwrap();
-        assert!(!["utils.rs", "util.rs", "helpers.rs", "common.rs"].contains(&name), "src/{path} names no concept");
+        assert!(
+            !["utils.rs", "util.rs", "helpers.rs", "common.rs"].contains(&name),
+            "src/{path} names no concept"
+        );
     }
 }
 
 #[test]
 fn only_two_files_name_the_sigstore_crates_and_one_module_those_of_http() {
     for (module, path, code) in files() {
-        let may_sigstore =
-            ["trust/signature.rs", "trust/test_support.rs", "publish/keyless.rs"].contains(&path.as_str());
+        let may_sigstore = ["trust/signature.rs", "trust/test_support.rs", "publish/keyless.rs"]
+            .contains(&path.as_str());
         assert!(may_sigstore || !code.contains("sigstore_"), "src/{path} names a sigstore crate");
         for name in ["reqwest", "hyper", "tokio"] {
             assert!(module == "net" || !code.contains(name), "src/{path} names {name}");

@@ -1,5 +1,5 @@
-//! Things in the way: what stands where a plugin was, a lock that nobody gives up, directories that others may write,
-//! files that a runtime finds first, and mounts that are not fit.
+//! Things in the way: what stands where a plugin was, a lock that nobody gives up, directories that
+//! others may write, files that a runtime finds first, and mounts that are not fit.
 
 #![cfg(all(feature = "publish", target_os = "linux", target_arch = "x86_64"))]
 #![allow(
@@ -52,7 +52,14 @@ fn installed(scene: &Scene) -> Release {
 fn node_of(path: &Path, kind: FileType) {
     // Device 1:3 is /dev/null; the other kinds have none.
     let device = if kind == FileType::CharacterDevice { makedev(1, 3) } else { 0 };
-    mknodat(CWD, path, kind, Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH, device).unwrap();
+    mknodat(
+        CWD,
+        path,
+        kind,
+        Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH,
+        device,
+    )
+    .unwrap();
 }
 
 fn chmod(path: &Path, mode: u32) {
@@ -110,7 +117,11 @@ fn whatever_stands_where_a_plugin_was_is_named_in_bounded_time() {
             "plugin-missing" => assert_eq!(again.code, 0, "{}{}", again.stdout, again.stderr),
             _ => {
                 assert_eq!(again.code, 1, "{}{}", again.stdout, again.stderr);
-                assert!(again.stdout.contains(&format!("no: in-the-way: `/opt/cni/bin/macvlan` is {words}\n")));
+                assert!(
+                    again
+                        .stdout
+                        .contains(&format!("no: in-the-way: `/opt/cni/bin/macvlan` is {words}\n"))
+                );
                 assert_eq!(look(), before);
                 drop(fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)));
                 scene.must(&release.words_for_staged());
@@ -128,8 +139,12 @@ fn a_lock_that_nobody_gives_up_is_an_error_after_the_limit() {
     let held = fs::File::open(scene.at("root/var/lib/cnister/lock")).unwrap();
     flock(&held, FlockOperation::LockExclusive).unwrap();
     let install = release.words_for_staged();
-    for words in [install.as_str(), &format!("{install} --dry-run"), "check --root root", "check --root root --at-boot"]
-    {
+    for words in [
+        install.as_str(),
+        &format!("{install} --dry-run"),
+        "check --root root",
+        "check --root root --at-boot",
+    ] {
         let run = within_bound(&scene, &format!("{words} --lock-timeout 0"));
         let error = "error: another cnister is at work: `root/var/lib/cnister/lock` was locked for all of 0 seconds\n";
         assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (3, "", error), "{words}");
@@ -149,7 +164,10 @@ fn directories_that_others_may_write_are_told_and_the_state_is_refused() {
         assert!(run.stdout.contains(line), "{line} is not in\n{}", run.stdout);
     };
     for (path, line) in [
-        ("root/opt/cni/bin", "warning: writable-by-others: everybody may change what lies in `/opt/cni/bin`\n"),
+        (
+            "root/opt/cni/bin",
+            "warning: writable-by-others: everybody may change what lies in `/opt/cni/bin`\n",
+        ),
         (
             "root/opt",
             "warning: writable-by-others: everybody may put another directory in the place of `/opt/cni/bin`, through \
@@ -162,17 +180,27 @@ fn directories_that_others_may_write_are_told_and_the_state_is_refused() {
         ),
     ] {
         chmod(&scene.at(path), 0o777);
-        for words in [release.words_for_staged().as_str(), "check --root root", "check --root root --at-boot"] {
+        for words in [
+            release.words_for_staged().as_str(),
+            "check --root root",
+            "check --root root --at-boot",
+        ] {
             warning(&scene.say(words), line);
         }
         chmod(&scene.at(path), 0o755);
         assert!(!scene.must("check --root root").stdout.contains("warning"));
     }
     chmod(&scene.at("root/var/lib/cnister"), 0o770);
-    for words in [release.words_for_staged().as_str(), "check --root root", "check --root root --at-boot"] {
+    for words in
+        [release.words_for_staged().as_str(), "check --root root", "check --root root --at-boot"]
+    {
         let run = scene.say(words);
         assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
-        assert!(run.stdout.contains("no: state-not-private: others may write the state directory"), "{}", run.stdout);
+        assert!(
+            run.stdout.contains("no: state-not-private: others may write the state directory"),
+            "{}",
+            run.stdout
+        );
     }
 }
 
@@ -180,7 +208,10 @@ fn directories_that_others_may_write_are_told_and_the_state_is_refused() {
 fn a_file_that_a_runtime_finds_first_is_told_at_install_and_a_no_of_a_check() {
     let scene = Scene::in_memory();
     let release = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
-    scene.write("root/etc/crio/crio.conf", "[crio.network]\nplugin_dirs = [\"/usr/libexec/cni\", \"/opt/cni/bin\"]\n");
+    scene.write(
+        "root/etc/crio/crio.conf",
+        "[crio.network]\nplugin_dirs = [\"/usr/libexec/cni\", \"/opt/cni/bin\"]\n",
+    );
     scene.write("root/usr/libexec/cni/bridge", "an older one");
     let what = "shadowed: CRI-O (`/etc/crio/crio.conf`) calls `/usr/libexec/cni/bridge` and not what is installed in \
                 `/opt/cni/bin`\n";
@@ -219,18 +250,25 @@ fn a_directory_that_no_runtime_looks_in_is_told() {
     assert!(run.stdout.contains(unreadable), "{}", run.stdout);
 }
 
-/// Runs a shell script in a mount namespace of its own; the program and its arguments are the script's.
+/// Runs a shell script in a mount namespace of its own; the program and its arguments are the
+/// script's.
 fn with_own_mounts(scene: &Scene, script: &str, words: &str) -> Option<Run> {
     let unshare = peer("unshare")?;
     if !is_root() {
         return None;
     }
-    if !Command::new(&unshare).args(["--mount", "true"]).status().is_ok_and(|status| status.success()) {
+    if !Command::new(&unshare)
+        .args(["--mount", "true"])
+        .status()
+        .is_ok_and(|status| status.success())
+    {
         say_skipped("no mount namespaces here");
         return None;
     }
     let mut command = scene.command(unshare);
-    command.args(["--mount", "sh", "-e", "-c", script, env!("CARGO_BIN_EXE_cnister")]).args(words.split(' '));
+    command
+        .args(["--mount", "sh", "-e", "-c", script, env!("CARGO_BIN_EXE_cnister")])
+        .args(words.split(' '));
     Some(scene.run(&mut command))
 }
 
@@ -273,7 +311,9 @@ fn root_without_capabilities_learns_whose_directory_it_is() {
     let words = release.words_for_staged();
     let run = |bounding: &str| {
         let mut command = scene.command(&setpriv);
-        command.args(["--bounding-set", bounding, "--inh-caps=-all"]).arg(env!("CARGO_BIN_EXE_cnister"));
+        command
+            .args(["--bounding-set", bounding, "--inh-caps=-all"])
+            .arg(env!("CARGO_BIN_EXE_cnister"));
         scene.run(command.args(words.split(' ')))
     };
     let refused = run("-all");
@@ -286,7 +326,9 @@ fn root_without_capabilities_learns_whose_directory_it_is() {
     // The twin: the one capability that it takes.
     let allowed = run("-all,+dac_override");
     assert_eq!(allowed.code, 0, "{}{}", allowed.stdout, allowed.stderr);
-    assert!(allowed.stdout.contains("warning: writable-by-others: user 1000 may change what lies in `/opt/cni/bin`\n"));
+    assert!(allowed.stdout.contains(
+        "warning: writable-by-others: user 1000 may change what lies in `/opt/cni/bin`\n"
+    ));
 }
 
 #[test]
@@ -310,7 +352,8 @@ fn labels_are_those_of_the_directory_and_others_are_told() {
     let scene = Scene::new();
     let release = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
     fs::create_dir_all(scene.at(BIN)).unwrap();
-    let label = |path: &Path, text: &[u8]| setxattr(path, "security.selinux", text, XattrFlags::empty());
+    let label =
+        |path: &Path, text: &[u8]| setxattr(path, "security.selinux", text, XattrFlags::empty());
     if label(&scene.at(BIN), b"system_u:object_r:container_file_t:s0\0").is_err() {
         say_skipped("no labels here");
         return;
@@ -330,8 +373,10 @@ fn labels_are_those_of_the_directory_and_others_are_told() {
     command.arg(env!("CARGO_BIN_EXE_cnister"));
     let run = scene.run(command.args(second.words_for_staged().split(' ')));
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
-    let line =
-        "warning: other-label: `/opt/cni/bin/bridge` and 2 others have another SELinux label than the directory\n";
+    let line = "warning: other-label: `/opt/cni/bin/bridge` and 2 others have another SELinux label than the directory\n";
     assert!(run.stdout.contains(line), "{}", run.stdout);
-    assert_eq!(fs::read_to_string(scene.at("trace")).unwrap().matches("(INJECTED)").count(), PLUGINS.len());
+    assert_eq!(
+        fs::read_to_string(scene.at("trace")).unwrap().matches("(INJECTED)").count(),
+        PLUGINS.len()
+    );
 }

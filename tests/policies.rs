@@ -1,6 +1,11 @@
 //! The policies under `policies/`: each does what its first lines say.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "support/forge.rs"]
 mod forge;
@@ -28,7 +33,9 @@ fn policy(name: &str) -> String {
 fn sign(scene: &Scene, layout: &str, days: u64) {
     let then = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() - days * 24 * 3600;
     let mut command = scene.command(env!("CARGO_BIN_EXE_cnister"));
-    command.args(["sign", "--key", "cosign.key", layout]).env("SOURCE_DATE_EPOCH", then.to_string());
+    command
+        .args(["sign", "--key", "cosign.key", layout])
+        .env("SOURCE_DATE_EPOCH", then.to_string());
     let run = scene.run(&mut command);
     assert_eq!(run.code, 0, "{}", run.stderr);
     let expected = format!("signed as of SOURCE_DATE_EPOCH, {}", cnister::model::rfc3339(then));
@@ -43,8 +50,10 @@ fn expect(run: &Run, code: i32, word: &str) {
 #[test]
 fn every_policy_is_one_of_those_that_are_tested() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
-    let mut found: Vec<_> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut found: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     found.sort();
     // The schema is compared with the parser, beside it.
     assert_eq!(found, ["demo.yaml", "policy.schema.json", "release.yaml"]);
@@ -77,10 +86,22 @@ fn a_release_is_neither_old_nor_below_the_floor() {
     sign(&scene, "oci:layout-new", 181);
     let refused = scene.say(&format!("{install} oci:layout-new"));
     expect(&refused, 1, "signature-too-old");
-    assert!(refused.stdout.contains("at most 180d old") && refused.stdout.contains("181d old"), "{}", refused.stdout);
+    assert!(
+        refused.stdout.contains("at most 180d old") && refused.stdout.contains("181d old"),
+        "{}",
+        refused.stdout
+    );
     assert!(!scene.at("root/opt/cni/bin").exists());
-    expect(&scene.say("verify --policy release.yaml --as ghcr.io/acme/cni oci:layout-new"), 1, "signature-too-old");
-    expect(&scene.say("verify --policy release.yaml --as ghcr.io/acme/other oci:layout-new"), 1, "no-rule-matches");
+    expect(
+        &scene.say("verify --policy release.yaml --as ghcr.io/acme/cni oci:layout-new"),
+        1,
+        "signature-too-old",
+    );
+    expect(
+        &scene.say("verify --policy release.yaml --as ghcr.io/acme/other oci:layout-new"),
+        1,
+        "no-rule-matches",
+    );
 
     sign(&scene, "oci:layout-new", 179);
     scene.must("verify --policy release.yaml --as ghcr.io/acme/cni oci:layout-new");
@@ -95,8 +116,10 @@ fn what_a_node_has_is_kept_with_a_warning() {
     let scene = Scene::new();
     let text = policy("release.yaml");
     scene.write("release.yaml", &text);
-    scene
-        .write("before.yaml", text.replace("    maxAge: 180d\n", "").replace("minVersion: 1.1.0", "minVersion: 1.0.0"));
+    scene.write(
+        "before.yaml",
+        text.replace("    maxAge: 180d\n", "").replace("minVersion: 1.1.0", "minVersion: 1.0.0"),
+    );
     scene.write("never.yaml", text.replace("cosign.pub", "other.pub"));
     fs::create_dir(scene.at("root")).unwrap();
     scene.must("keygen");
@@ -109,7 +132,11 @@ fn what_a_node_has_is_kept_with_a_warning() {
         for code in ["version-below-floor", "signature-too-old"] {
             assert!(run.stdout.contains(&format!("warning: {code}")), "{code}:\n{}", run.stdout);
         }
-        assert!(run.stdout.contains("proven") && !run.stdout.contains("no-longer-trusted"), "{}", run.stdout);
+        assert!(
+            run.stdout.contains("proven") && !run.stdout.contains("no-longer-trusted"),
+            "{}",
+            run.stdout
+        );
     }
     expect(&scene.say("check --policy never.yaml --root root --no-probe"), 1, "no-longer-trusted");
 
@@ -117,7 +144,15 @@ fn what_a_node_has_is_kept_with_a_warning() {
     Release::unsigned(&scene, "b", "1.1.0", &NAMES, 0);
     sign(&scene, "oci:layout-b", 200);
     let install = format!("install --policy release.yaml {ROOT} --on-refusal keep");
-    expect(&scene.say(&format!("{install} oci:layout-b")), 0, "the proven plugins that were there stay");
+    expect(
+        &scene.say(&format!("{install} oci:layout-b")),
+        0,
+        "the proven plugins that were there stay",
+    );
     // It is not good enough to be taken by a node that does not have it.
-    expect(&scene.say(&format!("{install} oci:layout-a --state-dir /var/lib/other")), 1, "version-below-floor");
+    expect(
+        &scene.say(&format!("{install} oci:layout-a --state-dir /var/lib/other")),
+        1,
+        "version-below-floor",
+    );
 }

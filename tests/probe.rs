@@ -1,4 +1,5 @@
-//! Plugins that answer, that misbehave, and that are not what was proven, asked by the built program.
+//! Plugins that answer, that misbehave, and that are not what was proven, asked by the built
+//! program.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,7 +25,8 @@ fn plugin() -> &'static [u8] {
         let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/probe/plugin.rs");
         let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
         let flags = ["--edition=2024", "-Copt-level=s", "-Cstrip=symbols", "-o"];
-        let status = Command::new(rustc).args(flags).arg(&output).arg(source).status().expect("a compiler");
+        let status =
+            Command::new(rustc).args(flags).arg(&output).arg(source).status().expect("a compiler");
         assert!(status.success(), "{status}");
         std::fs::read(output).expect("the compiled plugin")
     })
@@ -45,7 +47,9 @@ fn listed(bytes: &[u8]) -> PluginFile {
 }
 
 fn ask(bytes: &[u8], patience: Duration) -> Asked {
-    prober(patience).ask(&listed(bytes), "a test", &mut &bytes[..]).expect("bytes in memory can be read")
+    prober(patience)
+        .ask(&listed(bytes), "a test", &mut &bytes[..])
+        .expect("bytes in memory can be read")
 }
 
 #[test]
@@ -56,10 +60,14 @@ fn a_plugin_that_answers_is_heard() {
 
 #[test]
 fn a_plugin_runs_with_nothing_it_could_misuse() {
-    let Asked::Answer(versions) = ask(&behaving("situation"), PATIENCE) else { panic!("no answer") };
+    let Asked::Answer(versions) = ask(&behaving("situation"), PATIENCE) else {
+        panic!("no answer")
+    };
     let hex = versions.supported.concat();
-    let bytes =
-        hex.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap());
+    let bytes = hex
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap());
     let text = String::from_utf8(bytes.collect()).unwrap();
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines[0], r#"{"cniVersion":"1.0.0"}"#);
@@ -74,7 +82,10 @@ fn a_plugin_runs_with_nothing_it_could_misuse() {
     }
     // As many as any child of this test has: none of ours.
     let others = Command::new("ls").arg("/proc/self/fd").output().unwrap().stdout;
-    assert_eq!(lines[6], format!("descriptors={}", others.split(|byte| *byte == b'\n').count() - 1));
+    assert_eq!(
+        lines[6],
+        format!("descriptors={}", others.split(|byte| *byte == b'\n').count() - 1)
+    );
 }
 
 #[test]
@@ -86,7 +97,10 @@ fn a_plugin_cannot_write_to_a_file() {
     let _ = std::fs::remove_file(canary);
     let Asked::Failed(reason) = asked else { panic!("{asked:?}") };
     // Told that it may not; where there is no filter for the machine, ended by the limit.
-    assert!(reason.starts_with("answers something else") || reason == "was ended by signal 25", "{reason}");
+    assert!(
+        reason.starts_with("answers something else") || reason == "was ended by signal 25",
+        "{reason}"
+    );
     assert_eq!(written, b"");
 }
 
@@ -103,7 +117,8 @@ fn a_plugin_changes_no_name_and_leaves_no_process() {
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).unwrap();
     std::fs::set_permissions(folder.join("file"), std::fs::Permissions::from_mode(0o666)).unwrap();
     let asked = ask(&behaving("misuse"), PATIENCE);
-    let left: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     let content = std::fs::read(folder.join("file")).unwrap_or_default();
     let _ = std::fs::remove_dir_all(folder);
     let Asked::Answer(versions) = asked else { panic!("{asked:?}") };
@@ -133,10 +148,16 @@ fn a_plugin_that_misbehaves_is_ended() {
         ("abort", PATIENCE, "was ended by signal 6"),
     ] {
         let start = Instant::now();
-        assert_eq!(ask(&behaving(behaviour), patience), Asked::Failed(expected.to_owned()), "{behaviour}");
+        assert_eq!(
+            ask(&behaving(behaviour), patience),
+            Asked::Failed(expected.to_owned()),
+            "{behaviour}"
+        );
         assert!(start.elapsed() < PATIENCE, "{behaviour}: {:?}", start.elapsed());
     }
-    let Asked::Failed(reason) = ask(&behaving("close and hang"), soon) else { panic!("it answered") };
+    let Asked::Failed(reason) = ask(&behaving("close and hang"), soon) else {
+        panic!("it answered")
+    };
     assert_eq!(reason, "was ended by signal 9");
 }
 
@@ -174,7 +195,12 @@ fn the_plugins_of_a_distribution_answer() {
     for entry in entries {
         let path = entry.unwrap().path();
         let bytes = std::fs::read(&path).unwrap();
-        let Asked::Answer(versions) = ask(&bytes, PATIENCE) else { panic!("{path:?}: {:?}", ask(&bytes, PATIENCE)) };
-        assert!(versions.supported.iter().any(|version| version == "0.4.0"), "{path:?}: {versions:?}");
+        let Asked::Answer(versions) = ask(&bytes, PATIENCE) else {
+            panic!("{path:?}: {:?}", ask(&bytes, PATIENCE))
+        };
+        assert!(
+            versions.supported.iter().any(|version| version == "0.4.0"),
+            "{path:?}: {versions:?}"
+        );
     }
 }

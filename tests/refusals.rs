@@ -1,4 +1,5 @@
-//! Bad input: each refused with its own message and exit code, and nothing of the node's directory changed.
+//! Bad input: each refused with its own message and exit code, and nothing of the node's directory
+//! changed.
 
 #![allow(
     clippy::unwrap_used,
@@ -62,7 +63,11 @@ fn a_definition_with_a_mistake_says_where() {
         ("bridge, loopback", ".hidden, loopback", &["bundle.yaml:7", "`.hidden` starts with `.`"]),
         ("bridge, loopback", "a/b, loopback", &["bundle.yaml:7", "`a/b` contains `/`"]),
         ("bridge, loopback", "\"a\\eb\", loopback", &["bundle.yaml:7", "\\u{1b}"]),
-        ("bridge, loopback", "&x bridge, *x", &["bundle.yaml:7", "anchors and aliases are not accepted"]),
+        (
+            "bridge, loopback",
+            "&x bridge, *x",
+            &["bundle.yaml:7", "anchors and aliases are not accepted"],
+        ),
         ("name: test", "name: test\nname: test", &["bundle.yaml:4:1"]),
         ("version: 1.0.0", "version: one", &["bundle.yaml:4"]),
         ("compression", "compression", &[]),
@@ -109,9 +114,15 @@ fn a_policy_with_a_mistake_says_where() {
     if image::signed(&scene, &NAMES).is_none() {
         return;
     }
-    let good = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/demo.yaml")).unwrap();
+    let good =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/demo.yaml")).unwrap();
     for (from, to, code, words) in [
-        ("kind: Policy", "kind: Policy\ncolour: red", 2, &["policy.yaml:9:1", "unknown field `colour`"][..]),
+        (
+            "kind: Policy",
+            "kind: Policy\ncolour: red",
+            2,
+            &["policy.yaml:9:1", "unknown field `colour`"][..],
+        ),
         ("name: demo-key", "name: &a demo-key", 2, &["anchors and aliases are not accepted"]),
         ("file: cosign.pub", "file: gone.pub", 3, &["cannot read key `gone.pub`"]),
         ("file: cosign.pub", "file: cosign.key", 2, &["this is a private key"]),
@@ -137,16 +148,28 @@ fn an_installation_that_the_policy_does_not_allow_changes_nothing() {
         &format!("install --key cosign.pub --root root --expect {other} oci:layout"),
         "other-release",
     );
-    scene.write("policy.yaml", fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/demo.yaml")).unwrap());
+    scene.write(
+        "policy.yaml",
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/demo.yaml")).unwrap(),
+    );
     let hex = other.hex();
-    let with_digest = format!("install --policy policy.yaml --policy-sha256 {hex} --root root oci:layout");
+    let with_digest =
+        format!("install --policy policy.yaml --policy-sha256 {hex} --root root oci:layout");
     refused_install(&scene, &with_digest, "policy-digest");
     scene.write(
         "named.yaml",
-        fs::read_to_string(scene.at("policy.yaml")).unwrap().replace("\"**\"", "\"ghcr.io/acme/**\""),
+        fs::read_to_string(scene.at("policy.yaml"))
+            .unwrap()
+            .replace("\"**\"", "\"ghcr.io/acme/**\""),
     );
-    refused_install(&scene, "install --policy named.yaml --root root oci:layout", "no-rule-matches");
-    scene.must(&format!("install --policy named.yaml --as ghcr.io/acme/cni --root root --expect {digest} oci:layout"));
+    refused_install(
+        &scene,
+        "install --policy named.yaml --root root oci:layout",
+        "no-rule-matches",
+    );
+    scene.must(&format!(
+        "install --policy named.yaml --as ghcr.io/acme/cni --root root --expect {digest} oci:layout"
+    ));
 }
 
 #[test]
@@ -158,7 +181,11 @@ fn what_is_not_a_sound_bundle_is_refused_although_it_is_signed() {
     node(&scene);
     type Change = fn(&Forge) -> String;
     let cases: [(&str, Change, &str); 10] = [
-        ("another artifactType", |forge| forge.manifest(|it| it["artifactType"] = json!("text/plain")), "not-a-bundle"),
+        (
+            "another artifactType",
+            |forge| forge.manifest(|it| it["artifactType"] = json!("text/plain")),
+            "not-a-bundle",
+        ),
         (
             "no artifactType",
             |forge| forge.manifest(|it| drop(it.as_object_mut().unwrap().remove("artifactType"))),
@@ -186,7 +213,9 @@ fn what_is_not_a_sound_bundle_is_refused_although_it_is_signed() {
         ),
         (
             "listed for another platform",
-            |forge| forge.index(|it| it["manifests"][0]["platform"]["architecture"] = json!("arm64")),
+            |forge| {
+                forge.index(|it| it["manifests"][0]["platform"]["architecture"] = json!("arm64"))
+            },
             "platform-missing",
         ),
         (
@@ -196,15 +225,21 @@ fn what_is_not_a_sound_bundle_is_refused_although_it_is_signed() {
         ),
         (
             "another plugin layer",
-            |forge| forge.config(|it| it["rootfs"]["diff_ids"][0] = json!(cnister::model::Digest::of(b"x"))),
+            |forge| {
+                forge.config(|it| {
+                    it["rootfs"]["diff_ids"][0] = json!(cnister::model::Digest::of(b"x"))
+                })
+            },
             "diff-id-mismatch",
         ),
         ("no label", |forge| forge.config(|it| it["config"]["Labels"] = json!({})), "not-a-bundle"),
         (
             "a label of another bundle.json",
             |forge| {
-                forge
-                    .config(|it| it["config"]["Labels"]["dev.cnister.bundle"] = json!(cnister::model::Digest::of(b"x")))
+                forge.config(|it| {
+                    it["config"]["Labels"]["dev.cnister.bundle"] =
+                        json!(cnister::model::Digest::of(b"x"))
+                })
             },
             "broken-chain",
         ),
@@ -226,7 +261,11 @@ fn what_is_not_a_sound_bundle_is_refused_although_it_is_signed() {
         forge::copy(&scene.at("layout"), &scene.at(&layout));
         change(&Forge::new(scene.at(&layout)));
         scene.must(&format!("sign --key cosign.key oci:{layout}:1.0.0"));
-        refused_install(&scene, &format!("install --key cosign.pub --root root oci:{layout}:1.0.0"), code);
+        refused_install(
+            &scene,
+            &format!("install --key cosign.pub --root root oci:{layout}:1.0.0"),
+            code,
+        );
         eprintln!("refused: {what}");
     }
 }
@@ -273,7 +312,8 @@ fn a_signed_platform_does_not_speak_for_the_index() {
             .as_str()
             .unwrap()
             .replace("linux/amd64", "linux/arm64");
-        config["config"]["Labels"]["dev.cnister.bundle"] = json!(cnister::model::Digest::of(text.as_bytes()));
+        config["config"]["Labels"]["dev.cnister.bundle"] =
+            json!(cnister::model::Digest::of(text.as_bytes()));
         manifest["layers"][1]["annotations"]["dev.cnister.bundle.json"] = json!(text);
         let link = |slot: &mut Value, document: &Value| {
             let bytes = document.to_string();
@@ -290,7 +330,11 @@ fn a_signed_platform_does_not_speak_for_the_index() {
     let signed = scene.must(&format!("sign --key cosign.key oci:layout@{amd64}"));
     assert_eq!(digest_of(&signed), amd64);
     scene.must("verify --key cosign.pub --platform linux/amd64 oci:layout:1.0.0");
-    expect(&scene.say("verify --key cosign.pub --platform linux/arm64 oci:layout:1.0.0"), 1, &["no-signature"]);
+    expect(
+        &scene.say("verify --key cosign.pub --platform linux/arm64 oci:layout:1.0.0"),
+        1,
+        &["no-signature"],
+    );
     expect(&scene.say("verify --key cosign.pub oci:layout:1.0.0"), 1, &["manifest-not-signed"]);
     scene.must("sign --key cosign.key oci:layout:1.0.0");
     scene.must("verify --key cosign.pub oci:layout:1.0.0");
@@ -339,7 +383,11 @@ fn what_was_only_admitted_is_not_kept_as_a_proven_set() {
     let keep = format!("--on-refusal keep --root root --expect {other} oci:layout");
     refused_install(&scene, &format!("install --policy warn.yaml {keep}"), "unproven");
     // The same files, and a policy that proves them.
-    expect(&scene.say(&format!("install --key cosign.pub {keep}")), 0, &["other-release", "NOT installed"]);
+    expect(
+        &scene.say(&format!("install --key cosign.pub {keep}")),
+        0,
+        &["other-release", "NOT installed"],
+    );
     assert!(checked.stdout.starts_with(&digest));
 }
 
@@ -368,16 +416,28 @@ fn the_kept_policy_is_read_inside_the_root() {
     scene.must("check --root root");
     fs::rename(scene.at("root/etc/cnister"), scene.at("elsewhere")).unwrap();
     symlink(scene.at("elsewhere"), scene.at("root/etc/cnister")).unwrap();
-    expect(&scene.say("check --root root"), 1, &["path-escapes", "`etc/cnister` leads out of `root`"]);
+    expect(
+        &scene.say("check --root root"),
+        1,
+        &["path-escapes", "`etc/cnister` leads out of `root`"],
+    );
     fs::remove_file(scene.at("root/etc/cnister")).unwrap();
     // A link that stays inside is the owner's to make.
     fs::rename(scene.at("elsewhere"), scene.at("root/policies")).unwrap();
     symlink("../policies", scene.at("root/etc/cnister")).unwrap();
     scene.must("check --root root");
     fs::rename(scene.at("root/policies/policy.yaml"), scene.at("policy.yaml")).unwrap();
-    expect(&scene.say("check --root root"), 1, &["not-installed", "policy.yaml", "say which policy decides"]);
+    expect(
+        &scene.say("check --root root"),
+        1,
+        &["not-installed", "policy.yaml", "say which policy decides"],
+    );
     symlink(scene.at("policy.yaml"), scene.at("root/policies/policy.yaml")).unwrap();
-    expect(&scene.say("check --root root"), 3, &["policy.yaml` is a symbolic link, expected a regular file"]);
+    expect(
+        &scene.say("check --root root"),
+        3,
+        &["policy.yaml` is a symbolic link, expected a regular file"],
+    );
 }
 
 #[test]
@@ -397,7 +457,8 @@ fn a_layout_that_lists_one_manifest_ten_thousand_times_is_read_once() {
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "digest": forge.store(heavy.as_bytes()), "size": heavy.len(),
     });
-    let mut index: Value = serde_json::from_slice(&fs::read(scene.at("layout/index.json")).unwrap()).unwrap();
+    let mut index: Value =
+        serde_json::from_slice(&fs::read(scene.at("layout/index.json")).unwrap()).unwrap();
     index["manifests"].as_array_mut().unwrap().extend(std::iter::repeat_n(entry, 10_000));
     scene.write("layout/index.json", index.to_string());
     let start = Instant::now();
@@ -413,7 +474,9 @@ fn directories_that_lie_in_each_other_are_refused() {
     }
     node(&scene);
     let before = scene.tree("root");
-    let install = |words: &str| scene.say(&format!("install --key cosign.pub --root root {words} oci:layout"));
+    let install = |words: &str| {
+        scene.say(&format!("install --key cosign.pub --root root {words} oci:layout"))
+    };
     for words in [
         "--state-dir /opt/cni/bin",
         "--state-dir /opt/cni/bin/.cnister",
@@ -425,7 +488,8 @@ fn directories_that_lie_in_each_other_are_refused() {
     assert_eq!(scene.tree("root"), before);
     fs::create_dir(scene.at("root/usr")).unwrap();
     symlink("../opt/cni/bin", scene.at("root/usr/bin")).unwrap();
-    let two = "install --key cosign.pub --root root --bin-dir /usr/bin --bin-dir /opt/cni/bin oci:layout";
+    let two =
+        "install --key cosign.pub --root root --bin-dir /usr/bin --bin-dir /opt/cni/bin oci:layout";
     refused_install(&scene, two, "two names of one plugin directory");
     refused_install(
         &scene,
@@ -439,11 +503,15 @@ fn stage(scene: &Scene) {
     scene.must("pull oci:layout -o unpacked-layout");
     drop(fs::remove_dir_all(scene.at("staged")));
     let forge = Forge::new(scene.at("layout"));
-    let manifest = forge.read(forge.read(&forge.tagged())["manifests"][0]["digest"].as_str().unwrap());
+    let manifest =
+        forge.read(forge.read(&forge.tagged())["manifests"][0]["digest"].as_str().unwrap());
     let text = manifest["layers"][1]["annotations"]["dev.cnister.bundle.json"].as_str().unwrap();
     scene.write("staged/usr/share/cnister/bundle.json", text);
     for name in NAMES {
-        scene.write(&format!("staged/opt/cni/bin/{name}"), fs::read(scene.at("plugins").join(name)).unwrap());
+        scene.write(
+            &format!("staged/opt/cni/bin/{name}"),
+            fs::read(scene.at("plugins").join(name)).unwrap(),
+        );
     }
 }
 
@@ -459,8 +527,16 @@ fn a_staged_directory_is_exactly_what_was_signed_or_refused() {
     type Change = fn(&Scene);
     let cases: [(&str, Change, &str); 12] = [
         ("one too many", |scene| drop(scene.write("staged/opt/cni/bin/evil", "x")), "extra-entry"),
-        ("one too many, hidden", |scene| drop(scene.write("staged/opt/cni/bin/.evil", "x")), "extra-entry"),
-        ("one too few", |scene| fs::remove_file(scene.at("staged/opt/cni/bin/bridge")).unwrap(), "missing-entry"),
+        (
+            "one too many, hidden",
+            |scene| drop(scene.write("staged/opt/cni/bin/.evil", "x")),
+            "extra-entry",
+        ),
+        (
+            "one too few",
+            |scene| fs::remove_file(scene.at("staged/opt/cni/bin/bridge")).unwrap(),
+            "missing-entry",
+        ),
         (
             "altered",
             |scene| {
@@ -475,24 +551,52 @@ fn a_staged_directory_is_exactly_what_was_signed_or_refused() {
             "sparse and of the right length",
             |scene| {
                 let length = fs::metadata(scene.at("staged/opt/cni/bin/bridge")).unwrap().len();
-                fs::File::create(scene.at("staged/opt/cni/bin/bridge")).unwrap().set_len(length).unwrap();
+                fs::File::create(scene.at("staged/opt/cni/bin/bridge"))
+                    .unwrap()
+                    .set_len(length)
+                    .unwrap();
             },
             "file-altered",
         ),
         (
             "sparse and endless",
-            |scene| fs::File::create(scene.at("staged/opt/cni/bin/bridge")).unwrap().set_len(1 << 42).unwrap(),
+            |scene| {
+                fs::File::create(scene.at("staged/opt/cni/bin/bridge"))
+                    .unwrap()
+                    .set_len(1 << 42)
+                    .unwrap()
+            },
             "file-altered",
         ),
-        ("a link", |scene| replace(scene, |path| symlink("/bin/true", path).unwrap()), "not-a-plain-file"),
         (
-            "a second name",
-            |scene| replace(scene, |path| fs::hard_link(path.parent().unwrap().join("macvlan"), path).unwrap()),
+            "a link",
+            |scene| replace(scene, |path| symlink("/bin/true", path).unwrap()),
             "not-a-plain-file",
         ),
-        ("a FIFO", |scene| replace(scene, |path| node_of(path, rustix::fs::FileType::Fifo)), "not-a-plain-file"),
-        ("a socket", |scene| replace(scene, |path| node_of(path, rustix::fs::FileType::Socket)), "not-a-plain-file"),
-        ("a directory", |scene| replace(scene, |path| fs::create_dir(path).unwrap()), "not-a-plain-file"),
+        (
+            "a second name",
+            |scene| {
+                replace(scene, |path| {
+                    fs::hard_link(path.parent().unwrap().join("macvlan"), path).unwrap()
+                })
+            },
+            "not-a-plain-file",
+        ),
+        (
+            "a FIFO",
+            |scene| replace(scene, |path| node_of(path, rustix::fs::FileType::Fifo)),
+            "not-a-plain-file",
+        ),
+        (
+            "a socket",
+            |scene| replace(scene, |path| node_of(path, rustix::fs::FileType::Socket)),
+            "not-a-plain-file",
+        ),
+        (
+            "a directory",
+            |scene| replace(scene, |path| fs::create_dir(path).unwrap()),
+            "not-a-plain-file",
+        ),
     ];
     for (what, change, code) in cases {
         stage(&scene);
@@ -514,7 +618,11 @@ fn a_staged_directory_is_exactly_what_was_signed_or_refused() {
     let started = Instant::now();
     refused_install(&scene, install, "extra-entry");
     // A bound on what an attacker can cost, far from what it takes here.
-    assert!(started.elapsed() < Duration::from_secs(5), "100,000 entries took {:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "100,000 entries took {:?}",
+        started.elapsed()
+    );
     stage(&scene);
     scene.must(install);
 }
@@ -534,7 +642,8 @@ fn replace(scene: &Scene, make: impl FnOnce(&std::path::Path)) {
 fn node_of(path: &std::path::Path, kind: rustix::fs::FileType) {
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
     // Device 1:3 is /dev/null; the other kinds have none.
-    let device = if kind == rustix::fs::FileType::CharacterDevice { rustix::fs::makedev(1, 3) } else { 0 };
+    let device =
+        if kind == rustix::fs::FileType::CharacterDevice { rustix::fs::makedev(1, 3) } else { 0 };
     rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, device).unwrap();
 }
 
@@ -545,10 +654,15 @@ fn a_root_whose_links_lead_outside_is_refused() {
         return;
     }
     fs::create_dir(scene.at("outside")).unwrap();
-    for (link, target) in [("absolute", scene.at("outside")), ("climbing", "../../outside".into())] {
+    for (link, target) in [("absolute", scene.at("outside")), ("climbing", "../../outside".into())]
+    {
         fs::create_dir_all(scene.at(link).join("opt")).unwrap();
         symlink(&target, scene.at(link).join("opt/cni")).unwrap();
-        expect(&scene.say(&format!("install --key cosign.pub --root {link} oci:layout")), 1, &["path-escapes"]);
+        expect(
+            &scene.say(&format!("install --key cosign.pub --root {link} oci:layout")),
+            1,
+            &["path-escapes"],
+        );
         assert_eq!(fs::read_dir(scene.at("outside")).unwrap().count(), 0, "{link}");
     }
     // A link that stays inside is the host's own business.
@@ -575,12 +689,20 @@ fn a_broken_layout_is_named() {
     let install = "install --key cosign.pub --root root oci:layout";
     fs::write(&path, &good[..good.len() - 1]).unwrap();
     expect(&scene.say(install), 1, &["broken-chain", &layer, "its descriptor says"]);
-    expect(&scene.say("verify --key cosign.pub oci:layout"), 1, &["broken-chain", &layer, "its descriptor says"]);
+    expect(
+        &scene.say("verify --key cosign.pub oci:layout"),
+        1,
+        &["broken-chain", &layer, "its descriptor says"],
+    );
     scene.must("verify --key cosign.pub --no-layers oci:layout");
     fs::remove_file(&path).unwrap();
     expect(&scene.say(install), 3, &["has no", &layer]);
     assert_eq!(scene.tree("root/opt/cni/bin"), before);
-    expect(&scene.say("verify --key cosign.pub oci:nowhere"), 3, &["oci:nowhere is not an OCI layout"]);
+    expect(
+        &scene.say("verify --key cosign.pub oci:nowhere"),
+        3,
+        &["oci:nowhere is not an OCI layout"],
+    );
     expect(&scene.say("verify --key cosign.pub nowhere"), 2, &["`nowhere` names no registry"]);
 }
 
@@ -597,7 +719,11 @@ fn evidence_that_no_config_map_holds_is_not_written() {
         drop(fs::remove_file(scene.at("evidence.json")));
         scene.say("evidence oci:layout:1.0.0 -o evidence.json")
     };
-    expect(&annotate(1 << 20), 2, &["a ConfigMap holds 1.0 MB", "hint: write one file a platform with --platform"]);
+    expect(
+        &annotate(1 << 20),
+        2,
+        &["a ConfigMap holds 1.0 MB", "hint: write one file a platform with --platform"],
+    );
     assert!(!scene.at("evidence.json").exists());
     expect(&annotate(900_000), 0, &["evidence.json: "]);
 }

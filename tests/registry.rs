@@ -1,10 +1,15 @@
 //! The registry client against registries that other people wrote.
 //!
-//! distribution 2.8 keeps no list of referrers, so the client does; olareg keeps one, and can be told not to. A
-//! registry that is not installed is skipped with a line on stdout, unless `CNISTER_REQUIRE_PEERS=1`.
+//! distribution 2.8 keeps no list of referrers, so the client does; olareg keeps one, and can be
+//! told not to. A registry that is not installed is skipped with a line on stdout, unless
+//! `CNISTER_REQUIRE_PEERS=1`.
 
 #![cfg(feature = "publish")]
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and says what it skips")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and says what it skips"
+)]
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, TcpStream};
@@ -36,7 +41,10 @@ impl Drop for Server {
 
 /// Says that a test did not run, or fails where it had to.
 fn skip(what: &str) {
-    assert!(std::env::var_os("CNISTER_REQUIRE_PEERS").is_none_or(|it| it != "1"), "{what} is not installed");
+    assert!(
+        std::env::var_os("CNISTER_REQUIRE_PEERS").is_none_or(|it| it != "1"),
+        "{what} is not installed"
+    );
     println!("skipped: {what} is not installed");
 }
 
@@ -47,7 +55,8 @@ fn on_path(name: &str) -> Option<PathBuf> {
 
 fn peer(name: &str) -> Option<PathBuf> {
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/cnister/peers"));
-    let file = std::env::var_os("CNISTER_PEERS").map(PathBuf::from).or_else(home)?.join("bin").join(name);
+    let file =
+        std::env::var_os("CNISTER_PEERS").map(PathBuf::from).or_else(home)?.join("bin").join(name);
     file.is_file().then_some(file)
 }
 
@@ -60,7 +69,12 @@ fn distribution(program: &Path) -> Server {
          storage: {{filesystem: {{rootdirectory: {root:?}}}}}\nhttp: {{addr: '127.0.0.1:0'}}\n"
     );
     std::fs::write(&configuration, text).unwrap();
-    let mut child = Command::new(program).arg("serve").arg(&configuration).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new(program)
+        .arg("serve")
+        .arg(&configuration)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap());
     let host = loop {
         let mut line = String::new();
@@ -138,7 +152,12 @@ fn referrer(registry: &mut Registry, subject: &Document, name: &str) -> Document
 /// Name, type and digest of each, in the order of their names.
 fn shown(referrers: &[Descriptor]) -> Vec<(String, String, String)> {
     let shown = |it: &Descriptor| {
-        let name = it.annotations().as_ref().and_then(|them| them.get("name")).cloned().unwrap_or_default();
+        let name = it
+            .annotations()
+            .as_ref()
+            .and_then(|them| them.get("name"))
+            .cloned()
+            .unwrap_or_default();
         let kind = it.artifact_type().as_ref().map(ToString::to_string).unwrap_or_default();
         (name, kind, it.digest().to_string())
     };
@@ -196,7 +215,8 @@ fn keeps_the_referrers_of_eight_writers(server: &Server) {
     let config = push(&mut first, CONFIG, b"{}");
     let image = manifest(&json!({ "config": config, "layers": [config] }));
     first.put_manifest(&image).unwrap();
-    let referrers: Vec<Document> = (0..8).map(|n| referrer(&mut first, &image, &n.to_string())).collect();
+    let referrers: Vec<Document> =
+        (0..8).map(|n| referrer(&mut first, &image, &n.to_string())).collect();
     let together = Barrier::new(referrers.len());
     std::thread::scope(|scope| {
         for referrer in &referrers {

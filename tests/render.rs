@@ -32,7 +32,9 @@ fn prints_the_manifest_alone() {
     let bundle = format!("ghcr.io/acme/cni:1.0.0@{digest}");
     assert_eq!(images, [&*bundle, TOOL, TOOL]);
     let json: Value = serde_json::from_str(
-        &scene.must(&format!("--format json render oci:layout:1.0.0 {AS} --tool-image {TOOL}")).stdout,
+        &scene
+            .must(&format!("--format json render oci:layout:1.0.0 {AS} --tool-image {TOOL}"))
+            .stdout,
     )
     .unwrap();
     assert_eq!(json["manifest"], human.stdout);
@@ -51,7 +53,8 @@ fn what_it_writes_down_is_enough_to_prove_the_image() {
     let policy = Policy::parse("", text, &mut |_| panic!("it stands alone")).unwrap();
     let name = "ghcr.io/acme/cni".parse().unwrap();
     let circumstances = Circumstances::wanted(SystemTime::now());
-    let bundle = verify(&policy, Some(&name), &evidence, &Platform::host(), &circumstances).unwrap();
+    let bundle =
+        verify(&policy, Some(&name), &evidence, &Platform::host(), &circumstances).unwrap();
     assert_eq!(bundle.value().index.to_string(), digest);
 }
 
@@ -63,18 +66,46 @@ fn renders_nothing_that_nodes_would_refuse() {
     let bundle = digest_of(&scene.must("inspect oci:layout"));
     let untagged = TOOL.replace(":0.1.0", "");
     let cases = [
-        ("another key", format!("oci:layout:1.0.0 --as ghcr.io/acme/cni --key other.pub --tool-image {TOOL}"), 1),
-        ("a platform it lacks", format!("oci:layout:1.0.0 {AS} --tool-image {TOOL} --platform linux/s390x"), 1),
-        ("another release", format!("oci:layout:1.0.0 {AS} --tool-image {TOOL} --expect sha256:{}", "0".repeat(64)), 1),
+        (
+            "another key",
+            format!("oci:layout:1.0.0 --as ghcr.io/acme/cni --key other.pub --tool-image {TOOL}"),
+            1,
+        ),
+        (
+            "a platform it lacks",
+            format!("oci:layout:1.0.0 {AS} --tool-image {TOOL} --platform linux/s390x"),
+            1,
+        ),
+        (
+            "another release",
+            format!("oci:layout:1.0.0 {AS} --tool-image {TOOL} --expect sha256:{}", "0".repeat(64)),
+            1,
+        ),
         ("no repository", format!("oci:layout:1.0.0 --key cosign.pub --tool-image {TOOL}"), 2),
         ("no tag", format!("oci:layout {AS} --tool-image {TOOL}"), 2),
         ("no policy", format!("oci:layout:1.0.0 --as ghcr.io/acme/cni --tool-image {TOOL}"), 2),
         ("no tool", format!("oci:layout:1.0.0 {AS}"), 2),
-        ("a tool without a digest", format!("oci:layout:1.0.0 {AS} --tool-image ghcr.io/acme/cnister:0.1.0"), 2),
+        (
+            "a tool without a digest",
+            format!("oci:layout:1.0.0 {AS} --tool-image ghcr.io/acme/cnister:0.1.0"),
+            2,
+        ),
         ("a tool without a tag", format!("oci:layout:1.0.0 {AS} --tool-image {untagged}"), 2),
-        ("the bundle as the tool", format!("oci:layout:1.0.0 {AS} --tool-image ghcr.io/acme/cni:1.0.0@{bundle}"), 2),
-        ("a bad namespace", format!("oci:layout:1.0.0 {AS} --tool-image {TOOL} --namespace Kube_System"), 2),
-        ("a relative path", format!("oci:layout:1.0.0 {AS} --tool-image {TOOL} --bin-dir opt/cni/bin"), 2),
+        (
+            "the bundle as the tool",
+            format!("oci:layout:1.0.0 {AS} --tool-image ghcr.io/acme/cni:1.0.0@{bundle}"),
+            2,
+        ),
+        (
+            "a bad namespace",
+            format!("oci:layout:1.0.0 {AS} --tool-image {TOOL} --namespace Kube_System"),
+            2,
+        ),
+        (
+            "a relative path",
+            format!("oci:layout:1.0.0 {AS} --tool-image {TOOL} --bin-dir opt/cni/bin"),
+            2,
+        ),
     ];
     let mut said = String::new();
     for (title, words, code) in cases {

@@ -24,26 +24,35 @@ const NAMES: [&str; 4] = ["bridge", "host-local", "loopback", "macvlan"];
 fn content(scene: &Scene, layout: &str) -> Vec<(String, String)> {
     let tree = scene.tree(layout);
     // Modes follow the umask of whoever built; digests of content do not.
-    tree.into_iter().map(|(path, what)| (path, what.split_once(' ').unwrap().1.to_owned())).collect()
+    tree.into_iter()
+        .map(|(path, what)| (path, what.split_once(' ').unwrap().1.to_owned()))
+        .collect()
 }
 
 #[test]
 fn two_users_build_the_same_image() {
-    let (Some(node), Some(plugins), Some(setpriv)) = (node_binary(), image::plugins(), peer("setpriv")) else { return };
+    let (Some(node), Some(plugins), Some(setpriv)) =
+        (node_binary(), image::plugins(), peer("setpriv"))
+    else {
+        return;
+    };
     let scene = Scene::new();
     fs::set_permissions(scene.path(), Permissions::from_mode(0o755)).unwrap();
     let program = scene.at("cnister");
     fs::copy(env!("CARGO_BIN_EXE_cnister"), &program).unwrap();
     fs::copy(&node, scene.at("tool")).unwrap();
-    for (folder, names) in [("one", NAMES.to_vec()), ("two", NAMES.iter().rev().copied().collect())] {
+    for (folder, names) in [("one", NAMES.to_vec()), ("two", NAMES.iter().rev().copied().collect())]
+    {
         fs::create_dir(scene.at(folder)).unwrap();
         for name in names {
-            // In another order, so that the directories list them differently; one more file that nobody asked for.
+            // In another order, so that the directories list them differently; one more file that
+            // nobody asked for.
             fs::copy(plugins.join(name), scene.at(folder).join(name)).unwrap();
         }
         scene.write(
             &format!("{folder}.yaml"),
-            image::definition(&NAMES).replace("directory: plugins", &format!("directory: {folder}")),
+            image::definition(&NAMES)
+                .replace("directory: plugins", &format!("directory: {folder}")),
         );
     }
     scene.write("two/README", "not a plugin");
@@ -67,7 +76,11 @@ fn two_users_build_the_same_image() {
         scene.command("sh")
     };
     command.args(["-c", "umask 077; exec ./cnister build two.yaml -o theirs/second --tool tool"]);
-    command.env("TZ", "Pacific/Kiritimati").env("LC_ALL", "tr_TR.UTF-8").env("LANG", "C").env("USER", "somebody");
+    command
+        .env("TZ", "Pacific/Kiritimati")
+        .env("LC_ALL", "tr_TR.UTF-8")
+        .env("LANG", "C")
+        .env("USER", "somebody");
     let second = scene.run(&mut command);
     assert_eq!(second.code, 0, "{}", second.stderr);
 
@@ -94,7 +107,10 @@ fn the_time_inside_is_the_one_that_was_asked_for() {
     assert_eq!(digest_of(&build("again", "1700000000")), later);
     let wrong = build("wrong", "yesterday");
     assert_eq!(wrong.code, 2);
-    assert_eq!(wrong.stderr, "error: SOURCE_DATE_EPOCH is `yesterday`, expected seconds since 1970\n");
+    assert_eq!(
+        wrong.stderr,
+        "error: SOURCE_DATE_EPOCH is `yesterday`, expected seconds since 1970\n"
+    );
 }
 
 #[test]
@@ -105,6 +121,7 @@ fn another_byte_is_another_image() {
     let mut bytes = fs::read(path).unwrap();
     bytes.push(0);
     fs::write(path, bytes).unwrap();
-    let run = scene.must(&format!("build bundle.yaml -o second --tool {}", node_binary().unwrap().display()));
+    let run = scene
+        .must(&format!("build bundle.yaml -o second --tool {}", node_binary().unwrap().display()));
     assert_ne!(digest_of(&run), first);
 }

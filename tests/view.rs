@@ -1,4 +1,5 @@
-//! `check --view`: what a process in another mount namespace would find, with a real one and with a directory.
+//! `check --view`: what a process in another mount namespace would find, with a real one and with a
+//! directory.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,15 +25,16 @@ use std::process::{Child, Command, Stdio};
 use release::Release;
 use support::{Scene, peer};
 
-/// A process with a root and a mount namespace of its own, as a container has them, in which `shell` was run first. It
-/// ends with this value.
+/// A process with a root and a mount namespace of its own, as a container has them, in which
+/// `shell` was run first. It ends with this value.
 struct Pod {
     process: Child,
 }
 
 impl Pod {
     fn start(scene: &Scene, shell: &str) -> Self {
-        let script = format!("set -e; {shell}; exec chroot pod /busybox sh -c 'echo ready; read _'");
+        let script =
+            format!("set -e; {shell}; exec chroot pod /busybox sh -c 'echo ready; read _'");
         let mut process = Command::new("unshare")
             .args(["--mount", "--propagation", "private", "sh", "-c", &script])
             .current_dir(scene.path())
@@ -59,8 +61,8 @@ impl Drop for Pod {
     }
 }
 
-/// A node with a bundle and somebody else's plugin, a link out of the plugin directory as k3s makes them; and `pod`,
-/// the root of a container.
+/// A node with a bundle and somebody else's plugin, a link out of the plugin directory as k3s makes
+/// them; and `pod`, the root of a container.
 fn scene() -> Option<Scene> {
     let (busybox, _) = (peer("busybox")?, peer("unshare")?);
     let scene = Scene::new();
@@ -81,8 +83,13 @@ fn a_pod_that_mounts_the_plugin_directory_sees_the_same_plugins() {
     let Some(scene) = scene() else { return };
     let pod = Pod::start(&scene, "mount --bind root/opt/cni/bin pod/opt/cni/bin");
     let run = scene.must(&pod.words());
-    assert!(!run.stdout.contains("speaks CNI"), "nothing is executed under --view:\n{}", run.stdout);
-    // The mount is in that namespace alone: what was looked at is not this process's own view of the directory.
+    assert!(
+        !run.stdout.contains("speaks CNI"),
+        "nothing is executed under --view:\n{}",
+        run.stdout
+    );
+    // The mount is in that namespace alone: what was looked at is not this process's own view of
+    // the directory.
     let run = scene.say("check --root root --view pod");
     let differs = "no: view-differs: `/opt/cni/bin` as `pod` shows it has no `bridge`, `macvlan`\n";
     assert!(run.code == 1 && run.stdout.contains(differs), "{}", run.stdout);
@@ -90,7 +97,8 @@ fn a_pod_that_mounts_the_plugin_directory_sees_the_same_plugins() {
     // What the node finds behind a link is behind nothing in the pod.
     scene.write("root/etc/cni/net.d/20-b.conf", r#"{"name":"b","type":"flannel"}"#);
     scene.write("root/opt/cni/bin/host-local", "somebody else's");
-    fs::set_permissions(scene.at("root/opt/cni/bin/host-local"), PermissionsExt::from_mode(0o755)).unwrap();
+    fs::set_permissions(scene.at("root/opt/cni/bin/host-local"), PermissionsExt::from_mode(0o755))
+        .unwrap();
     scene.must("check --root root");
     let run = scene.say(&pod.words());
     assert_eq!(run.code, 1);
@@ -99,7 +107,11 @@ fn a_pod_that_mounts_the_plugin_directory_sees_the_same_plugins() {
          into that pod, and make plugins files of that directory, not links out of it\n",
         pod.process.id()
     );
-    assert!(run.stdout.contains(&differs) && run.stdout.matches("view-differs").count() == 1, "{}", run.stdout);
+    assert!(
+        run.stdout.contains(&differs) && run.stdout.matches("view-differs").count() == 1,
+        "{}",
+        run.stdout
+    );
 }
 
 #[test]
@@ -115,8 +127,10 @@ fn a_pod_that_sees_other_plugins_is_told_and_they_are_not_executed() {
     fs::remove_file(&trace).expect("it leaves a trace");
     let run = scene.say(&pod.words());
     assert_eq!(run.code, 1);
-    let differs =
-        format!("`/opt/cni/bin/bridge` as `/proc/{}/root` shows it has other bytes than on the node", pod.process.id());
+    let differs = format!(
+        "`/opt/cni/bin/bridge` as `/proc/{}/root` shows it has other bytes than on the node",
+        pod.process.id()
+    );
     assert!(run.stdout.contains(&differs), "{}", run.stdout);
     assert!(!trace.exists(), "a plugin of another view was executed");
     // On the node itself everything is as it was.
@@ -131,16 +145,25 @@ fn no_link_of_a_view_leads_out_of_it() {
         ("bridge", bin.join("bridge")),
         (
             "macvlan",
-            std::path::Path::new("../../../../../../../../..").join(bin.strip_prefix("/").unwrap()).join("macvlan"),
+            std::path::Path::new("../../../../../../../../..")
+                .join(bin.strip_prefix("/").unwrap())
+                .join("macvlan"),
         ),
     ] {
         symlink(target, scene.at(&format!("pod/opt/cni/bin/{name}"))).unwrap();
         // The twin: this process finds the right bytes behind it.
-        assert_eq!(fs::read(scene.at(&format!("pod/opt/cni/bin/{name}"))).unwrap(), fs::read(bin.join(name)).unwrap());
+        assert_eq!(
+            fs::read(scene.at(&format!("pod/opt/cni/bin/{name}"))).unwrap(),
+            fs::read(bin.join(name)).unwrap()
+        );
     }
     let pod = Pod::start(&scene, ":");
     for words in [pod.words(), "check --root root --view pod".to_owned()] {
         let run = scene.say(&words);
-        assert!(run.code == 1 && run.stdout.contains("shows it has no `bridge`, `macvlan`\n"), "{}", run.stdout);
+        assert!(
+            run.code == 1 && run.stdout.contains("shows it has no `bridge`, `macvlan`\n"),
+            "{}",
+            run.stdout
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Layers: what is read has plain paths, each once, and no more bytes than were allowed; a whole layer that is accepted
-//! looks the same to a reader that interprets extensions.
+//! Layers: what is read has plain paths, each once, and no more bytes than were allowed; a whole
+//! layer that is accepted looks the same to a reader that interprets extensions.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -31,7 +31,8 @@ fuzz_target!(|bytes: &[u8]| {
         1 => Compression::Gzip,
         _ => Compression::Zstd,
     };
-    // Not the first use of a decoder on bytes from outside: it finds the digest that the layer would be signed with.
+    // Not the first use of a decoder on bytes from outside: it finds the digest that the layer
+    // would be signed with.
     let mut plain = Vec::new();
     let decoder = compression.decoder(bytes).expect("decoders start");
     let decoded = decoder.take(LIMIT + 1).read_to_end(&mut plain);

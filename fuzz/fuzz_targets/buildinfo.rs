@@ -1,4 +1,5 @@
-//! Go's build information from its magic on; the magic is put there, so that all of the input is used.
+//! Go's build information from its magic on; the magic is put there, so that all of the input is
+//! used.
 #![no_main]
 
 use cnister::binary::GoBuild;

@@ -1,4 +1,5 @@
-//! CNI configuration: every need is a plugin's name, what is said about the rest is harmless, and neither is without end.
+//! CNI configuration: every need is a plugin's name, what is said about the rest is harmless, and
+//! neither is without end.
 #![no_main]
 
 use cnister::node::cni::{Form, advice, parse_config};
@@ -9,9 +10,15 @@ fuzz_target!(|bytes: &[u8]| {
     for form in [Form::List, Form::Single, Form::Either] {
         match parse_config("it", bytes, form) {
             Ok(network) => {
-                assert!(network.needs.len() + network.problems.len() <= 1024 + 4, "a list without end");
+                assert!(
+                    network.needs.len() + network.problems.len() <= 1024 + 4,
+                    "a list without end"
+                );
                 for need in network.needs {
-                    assert!(!need.plugin.as_str().contains('/') && !need.plugin.as_str().starts_with('.'));
+                    assert!(
+                        !need.plugin.as_str().contains('/')
+                            && !need.plugin.as_str().starts_with('.')
+                    );
                     assert!(need.version.is_none_or(|version| version.len() <= 32 * 10));
                     check_words(&advice(&need.plugin));
                 }

@@ -16,7 +16,9 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(document::sha256(entry).is_some());
         let _ = document::platform(entry);
     }
-    for entry in manifest.iter().flat_map(|manifest| manifest.layers().iter().chain([manifest.config()])) {
+    for entry in
+        manifest.iter().flat_map(|manifest| manifest.layers().iter().chain([manifest.config()]))
+    {
         assert!(document::sha256(entry).is_some());
     }
 });

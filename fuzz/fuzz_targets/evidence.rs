@@ -1,4 +1,5 @@
-//! Evidence: what is accepted survives being written, and is never longer than what it was read from.
+//! Evidence: what is accepted survives being written, and is never longer than what it was read
+//! from.
 #![no_main]
 
 use cnister::trust::{COSIGN_SIGN, Evidence, Needs};

@@ -1,4 +1,5 @@
-//! Errors of container runtimes: few symptoms, whose words move no cursor, and the same in a log's quotation marks.
+//! Errors of container runtimes: few symptoms, whose words move no cursor, and the same in a log's
+//! quotation marks.
 #![no_main]
 
 use std::path::Path;
@@ -9,7 +10,8 @@ use cnister::node::Root;
 use cnister::node::explain::{MOST_SYMPTOMS, Symptoms, explain};
 use libfuzzer_sys::fuzz_target;
 
-static ROOT: LazyLock<Root> = LazyLock::new(|| Root::open(Path::new("/")).expect("every machine has a root"));
+static ROOT: LazyLock<Root> =
+    LazyLock::new(|| Root::open(Path::new("/")).expect("every machine has a root"));
 
 fuzz_target!(|bytes: &[u8]| {
     let symptoms = Symptoms::read(bytes);
@@ -23,8 +25,11 @@ fuzz_target!(|bytes: &[u8]| {
     let explanation = explain(&ROOT, &[], symptoms, || None);
     for explained in &explanation.causes {
         assert!(!explained.actions.is_empty());
-        let words = [&explained.message].into_iter().chain(&explained.actions).chain(&explained.plugin);
-        for word in words.chain(&explained.called_by).chain(&explained.networks).chain(&explained.searched) {
+        let words =
+            [&explained.message].into_iter().chain(&explained.actions).chain(&explained.plugin);
+        for word in
+            words.chain(&explained.called_by).chain(&explained.networks).chain(&explained.searched)
+        {
             assert_eq!(visible(word), *word);
         }
     }

@@ -1,7 +1,9 @@
-//! Images as a registry would tell them: evidence is collected, the chain is walked, and what is there is described.
+//! Images as a registry would tell them: evidence is collected, the chain is walked, and what is
+//! there is described.
 //!
-//! Documents are separated by the byte 0x1e, the last is what was asked for, and each refers back: `$N` is the digest
-//! of document N and `%N` its length, N being one digit. Nobody could mutate digests into right ones.
+//! Documents are separated by the byte 0x1e, the last is what was asked for, and each refers back:
+//! `$N` is the digest of document N and `%N` its length, N being one digit. Nobody could mutate
+//! digests into right ones.
 #![no_main]
 
 use std::io::{ErrorKind, Read};
@@ -19,8 +21,9 @@ use oci_spec::image::Descriptor;
 
 const TEXT: &str = "apiVersion: cnister.dev/v1\nkind: Policy\nrules:\n  - {name: r, images: [\"**\"], mode: warn}\n";
 
-static POLICY: LazyLock<Policy> =
-    LazyLock::new(|| Policy::parse("policy", TEXT, &mut |_| Err(ErrorKind::NotFound.into())).expect("ours"));
+static POLICY: LazyLock<Policy> = LazyLock::new(|| {
+    Policy::parse("policy", TEXT, &mut |_| Err(ErrorKind::NotFound.into())).expect("ours")
+});
 
 struct Memory(Vec<Vec<u8>>);
 
@@ -33,8 +36,12 @@ impl Memory {
             while let Some(byte) = rest.next() {
                 let named = |digit: &u8| documents.get(usize::from(digit.wrapping_sub(b'0')));
                 match (byte, rest.as_slice().first().and_then(named)) {
-                    (b'$', Some(named)) => document.extend_from_slice(Digest::of(named).to_string().as_bytes()),
-                    (b'%', Some(named)) => document.extend_from_slice(named.len().to_string().as_bytes()),
+                    (b'$', Some(named)) => {
+                        document.extend_from_slice(Digest::of(named).to_string().as_bytes())
+                    }
+                    (b'%', Some(named)) => {
+                        document.extend_from_slice(named.len().to_string().as_bytes())
+                    }
                     _ => {
                         document.push(*byte);
                         continue;
@@ -49,12 +56,18 @@ impl Memory {
 
     fn find(&self, digest: Option<Digest>) -> Result<&Vec<u8>, OciError> {
         let found = self.0.iter().find(|document| Some(Digest::of(document)) == digest);
-        found.ok_or_else(|| OciError::NotFound { origin: self.origin(), what: "document".to_owned() })
+        found.ok_or_else(|| OciError::NotFound {
+            origin: self.origin(),
+            what: "document".to_owned(),
+        })
     }
 
     fn document(&self, bytes: &[u8]) -> Document {
         let is_index = bytes.windows(11).any(|window| window == b"\"manifests\"");
-        Document::new(if is_index { media_type::INDEX } else { media_type::MANIFEST }, bytes.to_vec())
+        Document::new(
+            if is_index { media_type::INDEX } else { media_type::MANIFEST },
+            bytes.to_vec(),
+        )
     }
 }
 
@@ -69,7 +82,10 @@ impl Source for Memory {
         Ok(Box::new(self.find(sha256(descriptor))?.as_slice()))
     }
     fn referrers(&self, _: &Digest) -> Result<Vec<Descriptor>, OciError> {
-        let some = self.0.iter().filter(|document| document.windows(9).any(|window| window == b"\"subject\""));
+        let some = self
+            .0
+            .iter()
+            .filter(|document| document.windows(9).any(|window| window == b"\"subject\""));
         Ok(some.map(|document| descriptor(media_type::MANIFEST, Digest::of(document), 1)).collect())
     }
 }
@@ -85,7 +101,13 @@ fuzz_target!(|bytes: &[u8]| {
     let kept = keep(&POLICY, evidence.clone()).expect("it is short");
     assert_eq!(Evidence::parse(&kept).expect("it was written").to_bytes(), kept);
     let platform = "linux/amd64".parse().expect("a platform");
-    match verify(&POLICY, None, &evidence, &platform, &Circumstances::wanted(SystemTime::UNIX_EPOCH)) {
+    match verify(
+        &POLICY,
+        None,
+        &evidence,
+        &platform,
+        &Circumstances::wanted(SystemTime::UNIX_EPOCH),
+    ) {
         Ok(bundle) => {
             // Nobody has a key of this policy.
             assert_eq!(bundle.proof().strength, Strength::Admitted);

@@ -12,9 +12,11 @@ fuzz_target!(|bytes: &[u8]| {
     match json::parse::<Value>("it", bytes, LIMIT) {
         Ok(value) => {
             let written = json::canonical(&value);
-            let again: Value = json::parse("it", &written, usize::MAX).expect("was accepted before");
+            let again: Value =
+                json::parse("it", &written, usize::MAX).expect("was accepted before");
             assert_eq!(json::canonical(&again), written);
-            let readable: Value = json::parse("it", json::readable(&value).as_bytes(), usize::MAX).expect("as well");
+            let readable: Value =
+                json::parse("it", json::readable(&value).as_bytes(), usize::MAX).expect("as well");
             assert_eq!(readable, again);
             if let Value::Object(map) = &value {
                 for key in map.keys() {
@@ -22,7 +24,8 @@ fuzz_target!(|bytes: &[u8]| {
                     let text = String::from_utf8_lossy(bytes);
                     let (inner, _) = text.rsplit_once('}').expect("an object ends so");
                     let twice = format!("{inner},{}:0}}", Value::from(key.as_str()));
-                    json::parse::<Value>("it", twice.as_bytes(), usize::MAX).expect_err("a key twice");
+                    json::parse::<Value>("it", twice.as_bytes(), usize::MAX)
+                        .expect_err("a key twice");
                 }
             }
         }

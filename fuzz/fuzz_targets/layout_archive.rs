@@ -45,8 +45,11 @@ fuzz_target!(|bytes: &[u8]| {
         let index = document.index().ok();
         let manifest = document.manifest().ok();
         let below = index.iter().flat_map(|index| index.manifests());
-        let below =
-            below.chain(manifest.iter().flat_map(|manifest| manifest.layers().iter().chain([manifest.config()])));
+        let below = below.chain(
+            manifest
+                .iter()
+                .flat_map(|manifest| manifest.layers().iter().chain([manifest.config()])),
+        );
         for entry in below.chain(referrers.iter().flatten()) {
             let Ok(mut blob) = layout.blob(entry) else { continue };
             let mut content = Vec::new();

@@ -11,7 +11,9 @@ fuzz_target!(|bytes: &[u8]| {
             for definition in definitions {
                 check_words(&definition.shown);
                 match definition.network {
-                    Ok(network) => network.iter().flat_map(|network| &network.problems).for_each(check_words),
+                    Ok(network) => {
+                        network.iter().flat_map(|network| &network.problems).for_each(check_words)
+                    }
                     Err(error) => check_words(&error),
                 }
             }

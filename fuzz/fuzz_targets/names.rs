@@ -38,7 +38,9 @@ fuzz_target!(|text: &str| {
         assert!(matches!(components.as_slice(), [Component::Normal(_)]));
     }
     if let Some(path) = round::<HostPath>(text) {
-        assert!(path.relative().components().all(|component| matches!(component, Component::Normal(_))));
+        assert!(
+            path.relative().components().all(|component| matches!(component, Component::Normal(_)))
+        );
     }
     let shown = visible(text);
     assert!(!shown.contains(char::is_control));

@@ -14,7 +14,9 @@ fuzz_target!(|text: &str| {
         Ok(policy) => {
             assert!(!policy.is_standalone() || policy.text() == text);
             assert!(policy.text().starts_with(text.trim_end()));
-            let again = Policy::parse("fuzz.yaml", policy.text(), &mut |_| Err(io::ErrorKind::NotFound.into()));
+            let again = Policy::parse("fuzz.yaml", policy.text(), &mut |_| {
+                Err(io::ErrorKind::NotFound.into())
+            });
             let again = again.expect("it holds its keys itself");
             assert!(again.is_standalone());
             assert_eq!((again.text(), again.digest()), (policy.text(), policy.digest()));

@@ -7,7 +7,10 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
     match Key::parse(text) {
-        Ok(key) => assert_eq!(Key::parse(text).expect("was accepted before").fingerprint(), key.fingerprint()),
+        Ok(key) => assert_eq!(
+            Key::parse(text).expect("was accepted before").fingerprint(),
+            key.fingerprint()
+        ),
         Err(error) => check_words(&error),
     }
     match Policy::of_key("fuzz.pub", text) {

@@ -9,6 +9,9 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     if let Some(receipt) = written_and_read(bytes, Receipt::parse) {
         let journal = Journal::of(&receipt);
-        assert_eq!(written_and_read(json::readable(&journal).as_bytes(), Journal::parse), Some(journal));
+        assert_eq!(
+            written_and_read(json::readable(&journal).as_bytes(), Journal::parse),
+            Some(journal)
+        );
     }
 });

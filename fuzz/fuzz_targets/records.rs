@@ -1,4 +1,5 @@
-//! The smaller records of a node survive being written: a refusal, what its owner went back from, and the floors.
+//! The smaller records of a node survive being written: a refusal, what its owner went back from,
+//! and the floors.
 #![no_main]
 
 use cnister::node::{Floors, Refusal, RolledBack};

@@ -10,9 +10,12 @@ fuzz_target!(|text: &str| {
         Ok(reference) => {
             let printed = reference.to_string();
             assert!(!printed.contains(char::is_control), "{printed:?}");
-            // A path may be any; one that would hide something is shown another way than it is written.
+            // A path may be any; one that would hide something is shown another way than it is
+            // written.
             let path = match &reference.location {
-                Location::Layout(path) | Location::Archive(path) => path.to_str().expect("it came from a text"),
+                Location::Layout(path) | Location::Archive(path) => {
+                    path.to_str().expect("it came from a text")
+                }
                 Location::Registry(_) => "",
             };
             if visible(path) == path {

@@ -1,4 +1,5 @@
-//! Configuration of container runtimes: what a later file says takes the place of what was said before.
+//! Configuration of container runtimes: what a later file says takes the place of what was said
+//! before.
 #![no_main]
 
 use cnister::node::runtime::{Containerd, Crio};
@@ -11,7 +12,10 @@ fuzz_target!(|bytes: &[u8]| {
             let mut merged = Containerd::default();
             merged.merge(file.clone());
             assert!(merged.directories().eq(file.directories()));
-            assert_eq!((&merged.conf_dir, merged.is_without_pods), (&file.conf_dir, file.is_without_pods));
+            assert_eq!(
+                (&merged.conf_dir, merged.is_without_pods),
+                (&file.conf_dir, file.is_without_pods)
+            );
             merged.merge(file.clone());
             assert!(merged.directories().eq(file.directories()));
         }

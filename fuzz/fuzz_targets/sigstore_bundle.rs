@@ -1,4 +1,5 @@
-//! Sigstore bundles: what one claims is what its payload says, which is JSON without a repeated key.
+//! Sigstore bundles: what one claims is what its payload says, which is JSON without a repeated
+//! key.
 #![no_main]
 
 use cnister::model::{json, media_type};
@@ -9,7 +10,8 @@ fuzz_target!(|bytes: &[u8]| {
     if let Some(claim) = SigstoreBundle::claim_of(bytes) {
         assert!(claim.subjects.len() <= 1024);
         let limit = media_type::SIGSTORE_BUNDLE_LIMIT;
-        let value: serde_json::Value = json::parse("bundle", bytes, limit).expect("was accepted before");
+        let value: serde_json::Value =
+            json::parse("bundle", bytes, limit).expect("was accepted before");
         let written = SigstoreBundle::claim_of(&json::canonical(&value));
         assert_eq!(written, Some(claim));
     }

@@ -23,10 +23,14 @@ fuzz_target!(|payload: &[u8]| {
         let value: Value = json::parse("statement", payload, limit).expect("was accepted before");
         assert_eq!(value["predicateType"], claim.predicate_type.as_str());
         let named = value["subject"].as_array().expect("subjects are a list");
-        let named: Vec<_> = named.iter().filter_map(|subject| subject["digest"]["sha256"].as_str()).collect();
-        assert!(claim.subjects.iter().all(|subject| named.contains(&subject.digest.hex().as_str())));
+        let named: Vec<_> =
+            named.iter().filter_map(|subject| subject["digest"]["sha256"].as_str()).collect();
+        assert!(
+            claim.subjects.iter().all(|subject| named.contains(&subject.digest.hex().as_str()))
+        );
         let subjects = value["subject"].as_array().into_iter().flatten();
-        let said: Vec<_> = subjects.filter_map(|subject| subject["annotations"][SIGNED_AT].as_str()).collect();
+        let said: Vec<_> =
+            subjects.filter_map(|subject| subject["annotations"][SIGNED_AT].as_str()).collect();
         for subject in &claim.subjects {
             if let Some(SignedAt::Seconds(seconds)) = subject.signed_at {
                 assert!(said.contains(&rfc3339(seconds).as_str()));

@@ -1,5 +1,5 @@
-//! YAML: what is accepted means the same when it is written as JSON, a text in JSON's quotes is that text, and a mistake
-//! has a place.
+//! YAML: what is accepted means the same when it is written as JSON, a text in JSON's quotes is
+//! that text, and a mistake has a place.
 #![no_main]
 
 use cnister::model::yaml;

@@ -5,7 +5,8 @@ use std::fmt::Debug;
 use cnister::model::{JsonError, json, visible};
 use serde::Serialize;
 
-/// An error repeats nothing that would move a terminal's cursor, make a line of its own, or hide text.
+/// An error repeats nothing that would move a terminal's cursor, make a line of its own, or hide
+/// text.
 ///
 /// # Panics
 /// Where it does.

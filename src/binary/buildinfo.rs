@@ -1,7 +1,8 @@
-//! What Go's linker records in every program: the Go release, the main package, the main module's version.
+//! What Go's linker records in every program: the Go release, the main package, the main module's
+//! version.
 //!
-//! The format is that of Go's `debug/buildinfo`. Only the inline form (Go 1.18 and later) is read; the pointer form
-//! before it belongs to releases that no longer get fixes.
+//! The format is that of Go's `debug/buildinfo`. Only the inline form (Go 1.18 and later) is read;
+//! the pointer form before it belongs to releases that no longer get fixes.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,17 +27,21 @@ const MAGIC: &[u8] = b"\xff Go buildinf:";
 const HEADER: usize = 32;
 /// The bit of the flags that says that the strings follow the header.
 const INLINE: u8 = 2;
-/// The most bytes of module information that are read; a program with two thousand modules has a quarter of that.
+/// The most bytes of module information that are read; a program with two thousand modules has a
+/// quarter of that.
 const LONGEST_MODINFO: usize = 1 << 20;
 /// The longest release, path or version that is taken; all three are printed and signed.
 const LONGEST_TEXT: usize = 512;
 
 impl GoBuild {
-    /// Reads what the linker recorded, or `None` where it recorded nothing that can be read in full.
+    /// Reads what the linker recorded, or `None` where it recorded nothing that can be read in
+    /// full.
     pub fn of(elf: &Elf<'_>) -> Option<Self> {
-        // The name of the section survives `strip`; a packer may have dropped the table of sections.
+        // The name of the section survives `strip`; a packer may have dropped the table of
+        // sections.
         let data = elf.section(".go.buildinfo").or_else(|| elf.data())?;
-        // A Go tool that reads build information has the magic among its own strings, but not on a multiple of 16.
+        // A Go tool that reads build information has the magic among its own strings, but not on a
+        // multiple of 16.
         let aligned = data.chunks(16).enumerate().filter(|(_, chunk)| chunk.starts_with(MAGIC));
         aligned.filter_map(|(index, _)| data.get(index.checked_mul(16)?..)).find_map(Self::parse)
     }
@@ -50,8 +55,10 @@ impl GoBuild {
         let (version, rest) = string(bytes.get(HEADER..)?, LONGEST_TEXT)?;
         let go = text(version).filter(|go| go.starts_with("go") || go.starts_with("devel"))?;
         let (modinfo, _) = string(rest, LONGEST_MODINFO)?;
-        // Sixteen bytes before and after, which the linker searches for; without them there is no information.
-        let framed = modinfo.len() >= 33 && modinfo.get(modinfo.len().checked_sub(17)?) == Some(&b'\n');
+        // Sixteen bytes before and after, which the linker searches for; without them there is no
+        // information.
+        let framed =
+            modinfo.len() >= 33 && modinfo.get(modinfo.len().checked_sub(17)?) == Some(&b'\n');
         let modinfo = framed.then(|| modinfo.get(16..modinfo.len().checked_sub(16)?)).flatten()?;
 
         let (mut path, mut version) = (None, None);
@@ -93,10 +100,15 @@ mod tests {
     use super::*;
     use crate::binary::sample::{Sample, go_build_info};
 
-    const MODINFO: &str = "path\texample.com/cni/bridge\nmod\texample.com/cni\tv1.2.3\th1:a=\ndep\tb\tv1\t\n";
+    const MODINFO: &str =
+        "path\texample.com/cni/bridge\nmod\texample.com/cni\tv1.2.3\th1:a=\ndep\tb\tv1\t\n";
 
     fn expected() -> GoBuild {
-        GoBuild { go: "go1.26.3".into(), path: "example.com/cni/bridge".into(), version: Some("v1.2.3".into()) }
+        GoBuild {
+            go: "go1.26.3".into(),
+            path: "example.com/cni/bridge".into(),
+            version: Some("v1.2.3".into()),
+        }
     }
 
     fn of(sample: &Sample) -> Option<GoBuild> {
@@ -125,9 +137,15 @@ mod tests {
             ("", None),
             ("mod\texample.com/cni\tv1.9.1+dirty\t\n", Some("v1.9.1+dirty")),
         ] {
-            let parsed = GoBuild::parse(&go_build_info("devel go1.27-abc", &format!("path\tp\n{line}build\ta=b\n")));
-            let expected =
-                GoBuild { go: "devel go1.27-abc".into(), path: "p".into(), version: version.map(str::to_owned) };
+            let parsed = GoBuild::parse(&go_build_info(
+                "devel go1.27-abc",
+                &format!("path\tp\n{line}build\ta=b\n"),
+            ));
+            let expected = GoBuild {
+                go: "devel go1.27-abc".into(),
+                path: "p".into(),
+                version: version.map(str::to_owned),
+            };
             assert_eq!(parsed, Some(expected), "{line:?}");
         }
     }
@@ -147,7 +165,11 @@ mod tests {
             ("go1.26", "path\tp"),
             ("go1.26", &long),
         ] {
-            assert_eq!(GoBuild::parse(&go_build_info(version, modinfo)), None, "{version:?} {modinfo:?}");
+            assert_eq!(
+                GoBuild::parse(&go_build_info(version, modinfo)),
+                None,
+                "{version:?} {modinfo:?}"
+            );
         }
         let whole = go_build_info("go1.26", good);
         for length in 0..whole.len() {
@@ -161,7 +183,11 @@ mod tests {
         let mut pointers = go_build_info("go1.17", "path\tp\n");
         pointers[15] = 0;
         assert_eq!(GoBuild::parse(&pointers), None);
-        for length in [b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01".as_slice(), b"\xff\xff\x7f", b"\x80\x80\x80\x00"] {
+        for length in [
+            b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01".as_slice(),
+            b"\xff\xff\x7f",
+            b"\x80\x80\x80\x00",
+        ] {
             let mut bytes = go_build_info("go1.26", "path\tp\n");
             bytes.truncate(HEADER);
             bytes.extend_from_slice(length);

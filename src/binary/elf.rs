@@ -1,7 +1,8 @@
 //! ELF headers: which platform a program runs on, and how it finds its libraries.
 //!
-//! Only what those two questions need is read (System V gABI, chapters 4 and 5). A file whose segments or sections
-//! lie past its end is refused: that is what an interrupted download looks like.
+//! Only what those two questions need is read (System V gABI, chapters 4 and 5). A file whose
+//! segments or sections lie past its end is refused: that is what an interrupted download looks
+//! like.
 
 use serde::{Deserialize, Serialize};
 
@@ -127,7 +128,8 @@ impl<'a> Elf<'a> {
     /// How much of a program names its platform.
     pub const HEADER: usize = 64;
 
-    /// The platform that the first [`Elf::HEADER`] bytes of a program name; nothing else of it is looked at.
+    /// The platform that the first [`Elf::HEADER`] bytes of a program name; nothing else of it is
+    /// looked at.
     pub fn platform_in(header: &[u8]) -> Result<Platform, ElfError> {
         let file = File::open(header)?;
         file.named_platform()
@@ -158,16 +160,18 @@ impl<'a> Elf<'a> {
         let names = self.file.range(names.offset, names.size)?;
         let named = |section: &&Section| {
             let text = usize::try_from(section.name).ok().and_then(|start| names.get(start..));
-            text.and_then(|text| text.strip_prefix(name.as_bytes())).is_some_and(|rest| rest.first() == Some(&0))
+            text.and_then(|text| text.strip_prefix(name.as_bytes()))
+                .is_some_and(|rest| rest.first() == Some(&0))
         };
         let section = self.sections.iter().find(named)?;
         self.file.aligned(section.offset, section.size)
     }
 
-    /// The content of the first segment that is loaded writable and not executable, from its first offset that is a
-    /// multiple of 16.
+    /// The content of the first segment that is loaded writable and not executable, from its first
+    /// offset that is a multiple of 16.
     pub(super) fn data(&self) -> Option<&'a [u8]> {
-        let data = |segment: &&Segment| segment.kind == PT_LOAD && segment.flags & (PF_W | PF_X) == PF_W;
+        let data =
+            |segment: &&Segment| segment.kind == PT_LOAD && segment.flags & (PF_W | PF_X) == PF_W;
         let segment = self.segments.iter().find(data)?;
         self.file.aligned(segment.offset, segment.size)
     }
@@ -187,7 +191,11 @@ impl<'a> File<'a> {
             return Err(ElfError::NotElf(looks_like(bytes)));
         }
         let byte = |at: usize| {
-            bytes.get(at).copied().ok_or(ElfError::Truncated { part: "its header", end: 52, size: bytes.len() as u64 })
+            bytes.get(at).copied().ok_or(ElfError::Truncated {
+                part: "its header",
+                end: 52,
+                size: bytes.len() as u64,
+            })
         };
         let wide = match byte(4)? {
             1 => false,
@@ -197,7 +205,9 @@ impl<'a> File<'a> {
         let big = match byte(5)? {
             1 => false,
             2 => true,
-            _ => return Err(ElfError::Malformed("the byte order is neither little nor big endian")),
+            _ => {
+                return Err(ElfError::Malformed("the byte order is neither little nor big endian"));
+            }
         };
         if byte(6)? != 1 {
             return Err(ElfError::Malformed("the version is not 1"));
@@ -216,7 +226,8 @@ impl<'a> File<'a> {
         })
     }
 
-    /// The platform, where machine, width and byte order agree on one: `e_machine` 21 is big-endian ppc64 as well.
+    /// The platform, where machine, width and byte order agree on one: `e_machine` 21 is big-endian
+    /// ppc64 as well.
     fn platform(&self, machine: u16) -> Option<Platform> {
         let platform = Platform::of_elf_machine(machine)?;
         let (wide, big) = (platform.architecture() != "arm", platform.architecture() == "s390x");
@@ -249,7 +260,11 @@ impl<'a> File<'a> {
         };
         let bytes = self.range(at, width)?;
         let append = |value: u64, byte: &u8| (value << 8) | u64::from(*byte);
-        Some(if self.big { bytes.iter().fold(0, append) } else { bytes.iter().rev().fold(0, append) })
+        Some(if self.big {
+            bytes.iter().fold(0, append)
+        } else {
+            bytes.iter().rev().fold(0, append)
+        })
     }
 
     /// A number whose place is inside what [`File::require`] has checked.
@@ -281,13 +296,18 @@ impl<'a> File<'a> {
     }
 
     fn segments(&self) -> Result<Vec<Segment>, ElfError> {
-        let (start, entry_size, count, size) = if self.wide { (32, 54, 56, 56) } else { (28, 42, 44, 32) };
+        let (start, entry_size, count, size) =
+            if self.wide { (32, 54, 56, 56) } else { (28, 42, 44, 32) };
         let (start, count) = (self.header(start, Size::Word)?, self.header(count, Size::Two)?);
         if count == 0xffff {
             return Err(ElfError::Malformed("it has more than 65534 segments"));
         }
         let mut segments = Vec::new();
-        for at in self.table("its table of segments", (start, count), (self.header(entry_size, Size::Two)?, size))? {
+        for at in self.table(
+            "its table of segments",
+            (start, count),
+            (self.header(entry_size, Size::Two)?, size),
+        )? {
             let (flags, offset, file_size) = if self.wide { (4, 8, 32) } else { (24, 4, 16) };
             let segment = Segment {
                 kind: self.half(at)?,
@@ -302,7 +322,8 @@ impl<'a> File<'a> {
     }
 
     fn sections(&self) -> Result<Vec<Section>, ElfError> {
-        let (start, entry_size, count, size) = if self.wide { (40, 58, 60, 64) } else { (32, 46, 48, 40) };
+        let (start, entry_size, count, size) =
+            if self.wide { (40, 58, 60, 64) } else { (32, 46, 48, 40) };
         let (start, count) = (self.header(start, Size::Word)?, self.header(count, Size::Two)?);
         if start == 0 {
             return Ok(Vec::new());
@@ -311,7 +332,11 @@ impl<'a> File<'a> {
             return Err(ElfError::Malformed("it has more than 65279 sections"));
         }
         let mut sections = Vec::new();
-        for at in self.table("its table of sections", (start, count), (self.header(entry_size, Size::Two)?, size))? {
+        for at in self.table(
+            "its table of sections",
+            (start, count),
+            (self.header(entry_size, Size::Two)?, size),
+        )? {
             let (offset, file_size) = if self.wide { (24, 32) } else { (16, 20) };
             let section = Section {
                 name: self.half(at)?,
@@ -338,17 +363,28 @@ impl<'a> File<'a> {
             self.range(segment.offset, segment.size).map(|content| (segment, content))
         };
         if let Some((_, content)) = content(PT_INTERP) {
-            let malformed = ElfError::Malformed("the path of its interpreter is not a printable absolute path");
+            let malformed =
+                ElfError::Malformed("the path of its interpreter is not a printable absolute path");
             let path = content.strip_suffix(&[0]).filter(|path| path.len() < LONGEST_INTERPRETER);
             let path = path.and_then(|path| std::str::from_utf8(path).ok());
-            let path = path.filter(|path| path.starts_with('/') && visible(path) == *path && !path.contains('\0'));
-            return path.map(|path| Linkage::Dynamic { interpreter: path.to_owned() }).ok_or(malformed);
+            let path = path.filter(|path| {
+                path.starts_with('/') && visible(path) == *path && !path.contains('\0')
+            });
+            return path
+                .map(|path| Linkage::Dynamic { interpreter: path.to_owned() })
+                .ok_or(malformed);
         }
-        // Without an interpreter nobody would load what it needs: a shared library, not a static program.
+        // Without an interpreter nobody would load what it needs: a shared library, not a static
+        // program.
         if let Some((segment, content)) = content(PT_DYNAMIC) {
             let width = if self.wide { 16 } else { 8 };
             let tags = (0..content.len() as u64 / width)
-                .map(|index| self.number(segment.offset.saturating_add(index.saturating_mul(width)), Size::Word))
+                .map(|index| {
+                    self.number(
+                        segment.offset.saturating_add(index.saturating_mul(width)),
+                        Size::Word,
+                    )
+                })
                 .take_while(|tag| *tag != Some(0));
             if tags.flatten().any(|tag| tag == DT_NEEDED) {
                 return Err(ElfError::Kind("a shared library"));
@@ -385,7 +421,10 @@ fn looks_like(bytes: &[u8]) -> &'static str {
     if bytes.iter().take(512).all(|byte| *byte == 0) {
         return "holds nothing but zero bytes";
     }
-    known.iter().find(|(magic, _)| bytes.starts_with(magic)).map_or("does not start with `\\x7fELF`", |(_, text)| text)
+    known
+        .iter()
+        .find(|(magic, _)| bytes.starts_with(magic))
+        .map_or("does not start with `\\x7fELF`", |(_, text)| text)
 }
 
 #[cfg(test)]
@@ -419,20 +458,35 @@ mod tests {
     #[test]
     fn refuses_the_architectures_that_share_a_machine_number() {
         let cases = [
-            (Sample { machine: 21, big: true, ..Sample::default() }, "machine 21 (64-bit, big-endian)"),
-            (Sample { machine: 62, wide: false, ..Sample::default() }, "machine 62 (32-bit, little-endian)"),
-            (Sample { machine: 8, big: true, wide: false, ..Sample::default() }, "machine 8 (32-bit, big-endian)"),
+            (
+                Sample { machine: 21, big: true, ..Sample::default() },
+                "machine 21 (64-bit, big-endian)",
+            ),
+            (
+                Sample { machine: 62, wide: false, ..Sample::default() },
+                "machine 62 (32-bit, little-endian)",
+            ),
+            (
+                Sample { machine: 8, big: true, wide: false, ..Sample::default() },
+                "machine 8 (32-bit, big-endian)",
+            ),
         ];
         for (sample, expected) in cases {
             let error = Elf::parse(&sample.bytes()).expect_err(expected).to_string();
-            assert_eq!(error, format!("is built for ELF {expected}, which is none of the supported platforms"));
+            assert_eq!(
+                error,
+                format!("is built for ELF {expected}, which is none of the supported platforms")
+            );
         }
     }
 
     #[test]
     fn names_both_platforms_of_a_mismatch() {
         let bytes = Sample { machine: 183, ..Sample::default() }.bytes();
-        let error = Elf::parse(&bytes).unwrap().expect_platform(&platform("linux/amd64")).expect_err("arm64");
+        let error = Elf::parse(&bytes)
+            .unwrap()
+            .expect_platform(&platform("linux/amd64"))
+            .expect_err("arm64");
         assert_eq!(error.to_string(), "is built for linux/arm64, expected linux/amd64");
     }
 
@@ -440,20 +494,34 @@ mod tests {
     fn reads_the_interpreter() {
         let interpreter = "/lib64/ld-linux-x86-64.so.2";
         for (wide, machine) in [(true, 62), (false, 40)] {
-            let sample = Sample { wide, machine, interpreter: Some(interpreter.into()), kind: 3, ..Sample::default() };
+            let sample = Sample {
+                wide,
+                machine,
+                interpreter: Some(interpreter.into()),
+                kind: 3,
+                ..Sample::default()
+            };
             let expected = Linkage::Dynamic { interpreter: interpreter.to_owned() };
             assert_eq!(Elf::parse(&sample.bytes()).unwrap().linkage(), &expected);
         }
-        for path in ["lib/ld.so", "/lib/\u{1b}[2J", "/lib/\u{202e}", "/a\0b", &format!("/{}", "a".repeat(4096))] {
+        for path in [
+            "lib/ld.so",
+            "/lib/\u{1b}[2J",
+            "/lib/\u{202e}",
+            "/a\0b",
+            &format!("/{}", "a".repeat(4096)),
+        ] {
             let sample = Sample { interpreter: Some(path.into()), ..Sample::default() };
-            let expected = ElfError::Malformed("the path of its interpreter is not a printable absolute path");
+            let expected =
+                ElfError::Malformed("the path of its interpreter is not a printable absolute path");
             assert_eq!(Elf::parse(&sample.bytes()).expect_err(path), expected);
         }
     }
 
     #[test]
     fn tells_a_static_program_from_a_library() {
-        let position_independent = Sample { kind: 3, dynamic: Some(vec![21, 0]), ..Sample::default() };
+        let position_independent =
+            Sample { kind: 3, dynamic: Some(vec![21, 0]), ..Sample::default() };
         assert_eq!(Elf::parse(&position_independent.bytes()).unwrap().linkage(), &Linkage::Static);
         for sample in [
             Sample { kind: 3, dynamic: Some(vec![21, DT_NEEDED, 0]), ..Sample::default() },
@@ -474,11 +542,17 @@ mod tests {
             (b"", "is not an ELF program: it is empty"),
             (b"#!/bin/sh\nexec x\n", "is not an ELF program: it is a script (it starts with `#!`)"),
             (b"\x1f\x8b\x08", "is not an ELF program: it is gzip-compressed"),
-            (b"<html>", "is not an ELF program: it starts like HTML; was an error page downloaded?"),
+            (
+                b"<html>",
+                "is not an ELF program: it starts like HTML; was an error page downloaded?",
+            ),
             (&tar, "is not an ELF program: it is a tar archive"),
             (&[0; 64], "is not an ELF program: it holds nothing but zero bytes"),
             (b"\x7fEL", "is not an ELF program: it does not start with `\\x7fELF`"),
-            (&Sample { kind: 1, ..Sample::default() }.bytes(), "is an object file, expected a program"),
+            (
+                &Sample { kind: 1, ..Sample::default() }.bytes(),
+                "is an object file, expected a program",
+            ),
         ];
         for (bytes, expected) in cases {
             assert_eq!(Elf::parse(bytes).expect_err(expected).to_string(), expected);
@@ -487,8 +561,10 @@ mod tests {
 
     #[test]
     fn refuses_a_file_cut_at_any_byte() {
-        for sample in [Sample::default(), Sample { wide: false, machine: 40, ..Sample::default() }] {
-            let sample = Sample { interpreter: Some("/ld".into()), go: Some(b"content".to_vec()), ..sample };
+        for sample in [Sample::default(), Sample { wide: false, machine: 40, ..Sample::default() }]
+        {
+            let sample =
+                Sample { interpreter: Some("/ld".into()), go: Some(b"content".to_vec()), ..sample };
             let whole = sample.bytes();
             assert!(Elf::parse(&whole).is_ok());
             for length in 0..whole.len() {
@@ -515,7 +591,15 @@ mod tests {
         for round in 0..4000_u16 {
             let round = round.to_le_bytes()[0];
             let mut bytes: Vec<u8> = (0..300).map(|_| random()).collect();
-            bytes[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', 1 + (round & 1), 1 + (round >> 1 & 1), 1]);
+            bytes[..7].copy_from_slice(&[
+                0x7f,
+                b'E',
+                b'L',
+                b'F',
+                1 + (round & 1),
+                1 + (round >> 1 & 1),
+                1,
+            ]);
             // Small numbers, so that some offsets and counts are inside of the file.
             bytes.iter_mut().skip(7).for_each(|byte| *byte &= random());
             if let Ok(elf) = Elf::parse(&bytes) {
@@ -526,7 +610,8 @@ mod tests {
 
     #[test]
     fn survives_every_single_byte_changed() {
-        let sample = Sample { interpreter: Some("/ld".into()), dynamic: Some(vec![0]), ..Sample::default() };
+        let sample =
+            Sample { interpreter: Some("/ld".into()), dynamic: Some(vec![0]), ..Sample::default() };
         for sample in [sample.clone(), Sample { wide: false, machine: 40, ..sample }] {
             let mut bytes = sample.bytes();
             for at in 0..bytes.len() {

@@ -44,7 +44,10 @@ impl Sample {
     /// A static program for linux/amd64 whose bytes differ from those of other names.
     #[cfg(feature = "publish")]
     pub(crate) fn named(name: &str) -> Vec<u8> {
-        let go = go_build_info("go1.26.3", &format!("path\texample.com/cni/{name}\nmod\texample.com/cni\tv1.2.3\t\n"));
+        let go = go_build_info(
+            "go1.26.3",
+            &format!("path\texample.com/cni/{name}\nmod\texample.com/cni\tv1.2.3\t\n"),
+        );
         Self { go: Some(go), ..Self::default() }.bytes()
     }
 
@@ -60,15 +63,18 @@ impl Sample {
     /// The file.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let word = if self.wide { 8 } else { 4 };
-        let (header_size, segment_size, section_size) = if self.wide { (64, 56, 64) } else { (52, 32, 40) };
+        let (header_size, segment_size, section_size) =
+            if self.wide { (64, 56, 64) } else { (52, 32, 40) };
         // (p_type, p_flags, content)
         let mut segments: Vec<(u64, u64, Vec<u8>)> = vec![(1, 5, vec![0x90; 3])];
         if let Some(interpreter) = &self.interpreter {
             segments.push((3, 4, [interpreter.as_bytes(), b"\0"].concat()));
         }
         if let Some(tags) = &self.dynamic {
-            let content =
-                tags.iter().flat_map(|tag| [self.number(*tag, word), self.number(1, word)].concat()).collect();
+            let content = tags
+                .iter()
+                .flat_map(|tag| [self.number(*tag, word), self.number(1, word)].concat())
+                .collect();
             segments.push((2, 6, content));
         }
         segments.push((1, 6, self.go.clone().unwrap_or_default()));
@@ -85,9 +91,27 @@ impl Sample {
             let (offset, size) = ((start + content.len()) as u64, bytes.len() as u64);
             go = (offset, size);
             let fields: [(u64, usize); 8] = if self.wide {
-                [(*kind, 4), (*flags, 4), (offset, 8), (offset, 8), (offset, 8), (size, 8), (size, 8), (16, 8)]
+                [
+                    (*kind, 4),
+                    (*flags, 4),
+                    (offset, 8),
+                    (offset, 8),
+                    (offset, 8),
+                    (size, 8),
+                    (size, 8),
+                    (16, 8),
+                ]
             } else {
-                [(*kind, 4), (offset, 4), (offset, 4), (offset, 4), (size, 4), (size, 4), (*flags, 4), (16, 4)]
+                [
+                    (*kind, 4),
+                    (offset, 4),
+                    (offset, 4),
+                    (offset, 4),
+                    (size, 4),
+                    (size, 4),
+                    (*flags, 4),
+                    (16, 4),
+                ]
             };
             table.extend(fields.iter().flat_map(|(value, width)| self.number(*value, *width)));
             content.extend_from_slice(bytes);
@@ -116,11 +140,13 @@ impl Sample {
                     (0, word),
                     (0, word),
                 ];
-                content.extend(fields.iter().flat_map(|(value, width)| self.number(*value, *width)));
+                content
+                    .extend(fields.iter().flat_map(|(value, width)| self.number(*value, *width)));
             }
         }
 
-        let mut file = vec![0x7f, b'E', b'L', b'F', 1 + u8::from(self.wide), 1 + u8::from(self.big), 1];
+        let mut file =
+            vec![0x7f, b'E', b'L', b'F', 1 + u8::from(self.wide), 1 + u8::from(self.big), 1];
         file.resize(16, 0);
         let count = if self.sections { 4 } else { 0 };
         let fields = [

@@ -1,9 +1,10 @@
-//! Reading the plugin layer: regular files and directories with plain paths, each once, and nothing else.
+//! Reading the plugin layer: regular files and directories with plain paths, each once, and nothing
+//! else.
 //!
-//! The one reader of this format. What it refuses are the ways in which two unpackers read one archive differently:
-//! links, devices, long-name and pax records, absolute and parent paths, a path twice, a directory with content, bytes
-//! after the end. It writes nothing; permissions and owners in the archive are not even shown, since they are for
-//! whoever installs a file to decide.
+//! The one reader of this format. What it refuses are the ways in which two unpackers read one
+//! archive differently: links, devices, long-name and pax records, absolute and parent paths, a
+//! path twice, a directory with content, bytes after the end. It writes nothing; permissions and
+//! owners in the archive are not even shown, since they are for whoever installs a file to decide.
 
 mod ahead;
 
@@ -38,7 +39,9 @@ pub enum ArchiveError {
     #[error("the plugin layer cannot be read")]
     Read(#[source] io::Error),
     /// An entry that is neither a file nor a directory.
-    #[error("the plugin layer has `{path}`, a tar entry of type `{kind}`; only files and directories are accepted")]
+    #[error(
+        "the plugin layer has `{path}`, a tar entry of type `{kind}`; only files and directories are accepted"
+    )]
     Kind {
         /// Its path.
         path: String,
@@ -63,7 +66,9 @@ pub enum ArchiveError {
     #[error("the plugin layer has more than {MAX_ENTRIES} entries")]
     TooMany,
     /// More bytes than it should have.
-    #[error("the plugin layer is more than {0} bytes long, which is what the files of bundle.json can take")]
+    #[error(
+        "the plugin layer is more than {0} bytes long, which is what the files of bundle.json can take"
+    )]
     TooLong(u64),
     /// Bytes after the block of zeros that ends an archive: some readers go on there.
     #[error("the plugin layer goes on after the end of its archive")]
@@ -89,18 +94,20 @@ const PADDING: u64 = 20 * BLOCK;
 /// The directories above the plugins, and one to spare.
 const DIRECTORIES: u64 = 4;
 
-/// The most bytes that an archive of these files and their directories has, ours or another writer's.
+/// The most bytes that an archive of these files and their directories has, ours or another
+/// writer's.
 pub fn longest(files: &FileManifest) -> u64 {
     let padded = |size: u64| size.saturating_add(BLOCK - 1) / BLOCK * BLOCK;
     let contents = files.plugins.iter().map(|file| padded(file.size).saturating_add(BLOCK));
     contents.fold(DIRECTORIES * BLOCK + PADDING, u64::saturating_add)
 }
 
-/// Calls `visit` for each entry of a layer, in the order of the archive. At most `limit` uncompressed bytes are read,
-/// and all of them together must have the digest `diff_id`. The digest of `input` must have been checked before.
+/// Calls `visit` for each entry of a layer, in the order of the archive. At most `limit`
+/// uncompressed bytes are read, and all of them together must have the digest `diff_id`. The digest
+/// of `input` must have been checked before.
 ///
-/// Only when this returns is the layer known to be the one that was signed: what was visited before may have to be
-/// thrown away.
+/// Only when this returns is the layer known to be the one that was signed: what was visited before
+/// may have to be thrown away.
 ///
 /// A second thread decodes and hashes; `visit` is called in the caller's.
 pub fn read<E: From<ArchiveError>>(
@@ -121,7 +128,11 @@ pub fn read<E: From<ArchiveError>>(
         if size > limit {
             return Err(ArchiveError::TooLong(limit).into());
         }
-        if found == diff_id { Ok(()) } else { Err(ArchiveError::DiffId { expected: diff_id, found }.into()) }
+        if found == diff_id {
+            Ok(())
+        } else {
+            Err(ArchiveError::DiffId { expected: diff_id, found }.into())
+        }
     })
 }
 
@@ -133,8 +144,8 @@ fn read_entries<E: From<ArchiveError>>(
 ) -> Result<(), E> {
     let mut archive = tar::Archive::new(decoded);
     let mut seen = BTreeSet::new();
-    // Raw: an extended header is an entry like any other, and as such refused. None can give another entry a second
-    // name or size.
+    // Raw: an extended header is an entry like any other, and as such refused. None can give
+    // another entry a second name or size.
     for entry in archive.entries().map_err(ArchiveError::Read)?.raw(true) {
         let mut entry = entry.map_err(ArchiveError::Read)?;
         if seen.len() == MAX_ENTRIES {
@@ -146,7 +157,11 @@ fn read_entries<E: From<ArchiveError>>(
         let plain = match kind {
             tar::EntryType::Regular => path.as_str(),
             tar::EntryType::Directory => path.strip_suffix('/').unwrap_or(&path),
-            _ => return Err(ArchiveError::Kind { path: shown(), kind: char::from(kind.as_byte()) }.into()),
+            _ => {
+                return Err(
+                    ArchiveError::Kind { path: shown(), kind: char::from(kind.as_byte()) }.into()
+                );
+            }
         };
         check_path(plain).map_err(|reason| ArchiveError::Path { path: shown(), reason })?;
         if !seen.insert(plain.to_owned()) {
@@ -157,7 +172,9 @@ fn read_entries<E: From<ArchiveError>>(
             return Err(ArchiveError::TooLong(limit).into());
         }
         match kind {
-            tar::EntryType::Directory if size > 0 => return Err(ArchiveError::Content(plain.to_owned()).into()),
+            tar::EntryType::Directory if size > 0 => {
+                return Err(ArchiveError::Content(plain.to_owned()).into());
+            }
             tar::EntryType::Directory => visit(ArchiveEntry::Directory { path: plain })?,
             _ => {
                 let mut content = Whole { inner: &mut entry, left: size };
@@ -305,8 +322,10 @@ mod tests {
     fn reads_what_the_layer_writer_writes() {
         for compression in ALL {
             let mut bytes = Vec::new();
-            let entries =
-                vec![Entry::of_bytes("a/b", EntryKind::Program, b"1"), Entry::of_bytes("c", EntryKind::Document, b"")];
+            let entries = vec![
+                Entry::of_bytes("a/b", EntryKind::Program, b"1"),
+                Entry::of_bytes("c", EntryKind::Document, b""),
+            ];
             let diff_id = layer::write(entries, compression, 0, &mut bytes).unwrap().diff_id;
             let mut found = Vec::new();
             read(compression, bytes.as_slice(), LIMIT, diff_id, |entry| {
@@ -325,7 +344,9 @@ mod tests {
         let long = "a".repeat(100);
         let has = "the plugin layer has";
         let kind = |path: &str, kind| {
-            format!("{has} `{path}`, a tar entry of type `{kind}`; only files and directories are accepted")
+            format!(
+                "{has} `{path}`, a tar entry of type `{kind}`; only files and directories are accepted"
+            )
         };
         let path = |path: &str| format!("{has} `{path}`: it is not a relative path of plain names");
         let cases = [
@@ -347,29 +368,50 @@ mod tests {
                 archive(&[("a\x1b", T::Regular, b"")]),
                 format!("{has} `a\\u{{1b}}`: it has a character other than printable ASCII"),
             ),
-            (archive(&[(&long, T::Regular, b"")]), format!("{has} `{long}`: it is longer than 99 bytes")),
-            (archive(&[("a", T::Regular, b"1"), ("a", T::Regular, b"2")]), format!("{has} `a` twice")),
-            (archive(&[("a", T::Regular, b"1"), ("a/", T::Directory, b"")]), format!("{has} `a` twice")),
-            (archive(&[("a/", T::Directory, b"b")]), format!("{has} the directory `a` with content")),
+            (
+                archive(&[(&long, T::Regular, b"")]),
+                format!("{has} `{long}`: it is longer than 99 bytes"),
+            ),
+            (
+                archive(&[("a", T::Regular, b"1"), ("a", T::Regular, b"2")]),
+                format!("{has} `a` twice"),
+            ),
+            (
+                archive(&[("a", T::Regular, b"1"), ("a/", T::Directory, b"")]),
+                format!("{has} `a` twice"),
+            ),
+            (
+                archive(&[("a/", T::Directory, b"b")]),
+                format!("{has} the directory `a` with content"),
+            ),
         ];
         for (bytes, expected) in cases {
             assert_eq!(refusal(files(&bytes, LIMIT)).to_string(), expected);
         }
         let good = archive(&[("a/", T::Directory, b""), ("a/b", T::Regular, b"1")]);
-        assert_eq!(files(&good, LIMIT).unwrap(), [("a/".to_owned(), Vec::new()), ("a/b".to_owned(), b"1".to_vec())]);
+        assert_eq!(
+            files(&good, LIMIT).unwrap(),
+            [("a/".to_owned(), Vec::new()), ("a/b".to_owned(), b"1".to_vec())]
+        );
     }
 
     #[test]
     fn refuses_what_follows_the_end_of_the_archive() {
         let good = archive(&[("a", tar::EntryType::Regular, b"1")]);
         let second = archive(&[("b", tar::EntryType::Regular, b"2")]);
-        // After one block of zeros, after two, and within a block: some readers go on in each of these places.
+        // After one block of zeros, after two, and within a block: some readers go on in each of
+        // these places.
         let rest = [b"x".as_slice(), &second];
-        for (length, rest) in [good.len() - 512, good.len()].into_iter().flat_map(|l| rest.map(|rest| (l, rest))) {
+        for (length, rest) in
+            [good.len() - 512, good.len()].into_iter().flat_map(|l| rest.map(|rest| (l, rest)))
+        {
             let bytes = [&good[..length], rest].concat();
             for compression in ALL {
                 let error = refusal(decode(compression, &pack(compression, &bytes), LIMIT, &bytes));
-                assert!(matches!(error, ArchiveError::Trailing), "{compression} {length}: {error:?}");
+                assert!(
+                    matches!(error, ArchiveError::Trailing),
+                    "{compression} {length}: {error:?}"
+                );
             }
         }
         for zeros in [0, 1, 511, 512, 20 * 512] {
@@ -380,13 +422,21 @@ mod tests {
 
     #[test]
     fn reads_every_member_of_a_compressed_layer_and_nothing_else() {
-        let bytes = archive(&[("a", tar::EntryType::Regular, b"1"), ("b", tar::EntryType::Regular, &[2; 2000])]);
+        let bytes = archive(&[
+            ("a", tar::EntryType::Regular, b"1"),
+            ("b", tar::EntryType::Regular, &[2; 2000]),
+        ]);
         for compression in [Compression::Zstd, Compression::Gzip] {
-            // Cut anywhere, members are one stream (RFC 1952, 2.2; RFC 8878, 3); a layer that ends with the first
-            // would be another one.
+            // Cut anywhere, members are one stream (RFC 1952, 2.2; RFC 8878, 3); a layer that ends
+            // with the first would be another one.
             for at in [0, 100, 512, 1536, bytes.len()] {
-                let members = [pack(compression, &bytes[..at]), pack(compression, &bytes[at..])].concat();
-                assert_eq!(decode(compression, &members, LIMIT, &bytes).unwrap().len(), 2, "{compression} {at}");
+                let members =
+                    [pack(compression, &bytes[..at]), pack(compression, &bytes[at..])].concat();
+                assert_eq!(
+                    decode(compression, &members, LIMIT, &bytes).unwrap().len(),
+                    2,
+                    "{compression} {at}"
+                );
             }
             let whole = pack(compression, &bytes);
             let second = archive(&[("c", tar::EntryType::Regular, b"3")]);
@@ -403,7 +453,10 @@ mod tests {
                 assert!(
                     matches!(
                         result,
-                        Err(Failure::Content(_) | Failure::Archive(ArchiveError::Read(_) | ArchiveError::DiffId { .. }))
+                        Err(Failure::Content(_)
+                            | Failure::Archive(
+                                ArchiveError::Read(_) | ArchiveError::DiffId { .. }
+                            ))
                     ),
                     "{compression} {length}: {result:?}"
                 );
@@ -420,7 +473,9 @@ mod tests {
             let (expected, found) = (Digest::of(signed), Digest::of(bytes));
             assert_eq!(
                 error,
-                format!("the plugin layer has the uncompressed digest {found}, bundle.json says {expected}")
+                format!(
+                    "the plugin layer has the uncompressed digest {found}, bundle.json says {expected}"
+                )
             );
         }
         // Content that nobody reads counts as well.
@@ -431,8 +486,10 @@ mod tests {
     #[test]
     fn stops_at_its_limits() {
         let names: Vec<String> = (0..=MAX_ENTRIES).map(|number| format!("f{number}")).collect();
-        let entries: Vec<_> =
-            names.iter().map(|name| (name.as_str(), tar::EntryType::Regular, b"".as_slice())).collect();
+        let entries: Vec<_> = names
+            .iter()
+            .map(|name| (name.as_str(), tar::EntryType::Regular, b"".as_slice()))
+            .collect();
         assert!(matches!(refusal(files(&archive(&entries), LIMIT)), ArchiveError::TooMany));
         assert_eq!(files(&archive(&entries[1..]), LIMIT).unwrap().len(), MAX_ENTRIES);
 
@@ -441,7 +498,10 @@ mod tests {
         assert!(files(&bytes, limit).is_ok());
         for limit in [0, 1, 512, 513, 519, limit - 1] {
             let error = refusal(files(&bytes, limit));
-            assert!(matches!(error, ArchiveError::TooLong(_) | ArchiveError::Read(_)), "{limit}: {error:?}");
+            assert!(
+                matches!(error, ArchiveError::TooLong(_) | ArchiveError::Read(_)),
+                "{limit}: {error:?}"
+            );
         }
         // A header that claims more than there is.
         let mut claims = header("a", tar::EntryType::Regular, 1 << 40).as_bytes().to_vec();

@@ -1,14 +1,14 @@
 //! The documents of an image: configuration, manifest and index, from facts that are known already.
 //!
-//! A bundle's manifest is a real image (OCI image-spec 1.1, manifest.md and config.md) that runtimes unpack and start,
-//! and it says with its `artifactType` what it is. Equal facts make equal bytes: sorted keys, one time for everything,
-//! no name of a machine.
+//! A bundle's manifest is a real image (OCI image-spec 1.1, manifest.md and config.md) that
+//! runtimes unpack and start, and it says with its `artifactType` what it is. Equal facts make
+//! equal bytes: sorted keys, one time for everything, no name of a machine.
 
 use std::collections::HashMap;
 
 use oci_spec::image::{
-    ConfigBuilder, Descriptor, HistoryBuilder, ImageConfigurationBuilder, ImageIndexBuilder, ImageManifestBuilder,
-    PlatformBuilder, RootFsBuilder,
+    ConfigBuilder, Descriptor, HistoryBuilder, ImageConfigurationBuilder, ImageIndexBuilder,
+    ImageManifestBuilder, PlatformBuilder, RootFsBuilder,
 };
 use semver::Version;
 
@@ -45,8 +45,8 @@ struct Kind<'a> {
 }
 
 impl Image {
-    /// The bundle of one platform: the plugin layer, and the layer with the tool (where there is one) and
-    /// `bundle.json`.
+    /// The bundle of one platform: the plugin layer, and the layer with the tool (where there is
+    /// one) and `bundle.json`.
     pub fn bundle(files: &FileManifest, plugins: &Layer, tool: &Layer, epoch: u64) -> Self {
         let kind = Kind {
             artifact_type: media_type::BUNDLE,
@@ -119,14 +119,15 @@ impl Kind<'_> {
         let created = rfc3339(epoch);
         let mut labels = self.annotations();
         let label = self.files.as_deref().map(Digest::of);
-        labels.extend(label.map(|digest| (media_type::BUNDLE_LABEL.to_owned(), digest.to_string())));
+        labels
+            .extend(label.map(|digest| (media_type::BUNDLE_LABEL.to_owned(), digest.to_string())));
         let mut config = ConfigBuilder::default().user(self.user).working_dir("/").labels(labels);
         if self.starts_the_tool {
             config = config.entrypoint([format!("/{TOOL_PATH}")]);
         }
-        let rootfs = RootFsBuilder::default()
-            .typ("layers")
-            .diff_ids(layers.iter().map(|(layer, _)| layer.diff_id.to_string()).collect::<Vec<_>>());
+        let rootfs = RootFsBuilder::default().typ("layers").diff_ids(
+            layers.iter().map(|(layer, _)| layer.diff_id.to_string()).collect::<Vec<_>>(),
+        );
         let history = layers.iter().map(|(_, text)| {
             let entry = HistoryBuilder::default().created(created.clone()).created_by(*text);
             entry.build().expect("every field of a history entry is optional")
@@ -162,10 +163,12 @@ pub fn index(images: &[Image]) -> Document {
 }
 
 impl Image {
-    /// Its descriptor in an index, without its artifact type: skopeo 1.9 writes an index anew without what it
-    /// does not know, and the signature over it would not survive the copy.
+    /// Its descriptor in an index, without its artifact type: skopeo 1.9 writes an index anew
+    /// without what it does not know, and the signature over it would not survive the copy.
     fn descriptor(&self) -> Descriptor {
-        let mut platform = PlatformBuilder::default().os(self.platform.os()).architecture(self.platform.architecture());
+        let mut platform = PlatformBuilder::default()
+            .os(self.platform.os())
+            .architecture(self.platform.architecture());
         if let Some(variant) = self.platform.variant() {
             platform = platform.variant(variant);
         }
@@ -270,12 +273,16 @@ mod tests {
 
     #[test]
     fn the_tool_image_is_one_layer_that_runs_as_root() {
-        let image = Image::tool(&Version::new(0, 1, 0), &"linux/amd64".parse().unwrap(), &layer("tool"), 0);
+        let image =
+            Image::tool(&Version::new(0, 1, 0), &"linux/amd64".parse().unwrap(), &layer("tool"), 0);
         let config = value(&image.config);
         assert_eq!(config["config"]["User"], "0:0");
         assert_eq!(config["config"]["Entrypoint"], serde_json::json!(["/usr/bin/cnister"]));
         assert_eq!(config["config"]["Labels"].get(media_type::BUNDLE_LABEL), None);
-        assert_eq!(config["rootfs"]["diff_ids"], serde_json::json!([layer("tool").diff_id.to_string()]));
+        assert_eq!(
+            config["rootfs"]["diff_ids"],
+            serde_json::json!([layer("tool").diff_id.to_string()])
+        );
         assert_eq!(value(&image.manifest)["artifactType"], media_type::TOOL);
     }
 
@@ -283,9 +290,15 @@ mod tests {
     fn an_index_lists_the_platforms_in_one_order() {
         let images = ["linux/ppc64le", "linux/arm64", "linux/amd64"].map(bundle);
         let document = index(&images);
-        let found: Vec<_> =
-            document.index().unwrap().manifests().iter().map(crate::model::document::platform).collect();
-        let expected = ["linux/amd64", "linux/arm64", "linux/ppc64le"].map(|text| Some(text.parse().unwrap()));
+        let found: Vec<_> = document
+            .index()
+            .unwrap()
+            .manifests()
+            .iter()
+            .map(crate::model::document::platform)
+            .collect();
+        let expected =
+            ["linux/amd64", "linux/arm64", "linux/ppc64le"].map(|text| Some(text.parse().unwrap()));
         assert_eq!(found, expected);
         let value = value(&document);
         assert_eq!(value["mediaType"], media_type::INDEX);
@@ -298,8 +311,8 @@ mod tests {
     #[test]
     fn the_bytes_of_the_documents_are_pinned() {
         let image = bundle("linux/amd64");
-        let found =
-            [&image.config, &image.manifest, &index(std::slice::from_ref(&image))].map(|d| d.digest.to_string());
+        let found = [&image.config, &image.manifest, &index(std::slice::from_ref(&image))]
+            .map(|d| d.digest.to_string());
         let golden = [
             "sha256:f51848ff317fa9e0d6a46e46188071f5d5711975322c2d4de98bd9c3cd8a462e",
             "sha256:b5cb3747f215a49aed042b9d9f562449729c6f510179fcb0fbbb2bf989e4e218",

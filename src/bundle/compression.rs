@@ -1,7 +1,8 @@
 //! How a layer is compressed, both ways.
 //!
-//! The digest of a compressed layer belongs to one encoder with one set of parameters; both are recorded beside it.
-//! The portable identity of a layer is the digest of its uncompressed bytes, the `diff_id`.
+//! The digest of a compressed layer belongs to one encoder with one set of parameters; both are
+//! recorded beside it. The portable identity of a layer is the digest of its uncompressed bytes,
+//! the `diff_id`.
 
 use std::fmt;
 use std::io::{self, BufRead, Read};
@@ -15,7 +16,8 @@ use crate::model::media_type;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
-    /// zstd with long-distance matching: half the bytes of gzip, since Go programs share their runtime.
+    /// zstd with long-distance matching: half the bytes of gzip, since Go programs share their
+    /// runtime.
     #[default]
     Zstd,
     /// gzip, for runtimes older than containerd 1.5.
@@ -24,8 +26,9 @@ pub enum Compression {
     None,
 }
 
-/// What a zstd frame may refer back to, as a power of two: 8 MiB, which RFC 8878 (3.1.1.1.2) asks every decoder to
-/// support. A larger window in a frame would let it decide how much memory a node spends.
+/// What a zstd frame may refer back to, as a power of two: 8 MiB, which RFC 8878 (3.1.1.1.2) asks
+/// every decoder to support. A larger window in a frame would let it decide how much memory a node
+/// spends.
 pub(super) const ZSTD_WINDOW_LOG: u32 = 23;
 
 impl Compression {
@@ -48,16 +51,20 @@ impl Compression {
         }
     }
 
-    /// Reads the uncompressed bytes of `input`. The digest of `input` must have been checked before: a decoder is
-    /// not the first to see bytes that nobody signed.
-    pub fn decoder<'a>(self, input: impl BufRead + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
+    /// Reads the uncompressed bytes of `input`. The digest of `input` must have been checked
+    /// before: a decoder is not the first to see bytes that nobody signed.
+    pub fn decoder<'a>(
+        self,
+        input: impl BufRead + Send + 'a,
+    ) -> io::Result<Box<dyn Read + Send + 'a>> {
         Ok(match self {
             Self::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG)?;
                 Box::new(decoder)
             }
-            // Every member, as other tools read it: one that stops after the first reads another layer.
+            // Every member, as other tools read it: one that stops after the first reads another
+            // layer.
             Self::Gzip => Box::new(MultiGzDecoder::new(input)),
             Self::None => Box::new(input),
         })
@@ -85,9 +92,11 @@ mod tests {
         for compression in [Compression::Zstd, Compression::Gzip, Compression::None] {
             assert_eq!(Compression::of_media_type(&compression.media_type()), Some(compression));
         }
-        for text in
-            ["application/vnd.docker.image.rootfs.diff.tar.gzip", "application/vnd.oci.image.layer.v1.tar+xz", ""]
-        {
+        for text in [
+            "application/vnd.docker.image.rootfs.diff.tar.gzip",
+            "application/vnd.oci.image.layer.v1.tar+xz",
+            "",
+        ] {
             assert_eq!(Compression::of_media_type(text), None, "{text}");
         }
     }
@@ -100,8 +109,13 @@ mod tests {
             encoder.write_all(b"text").unwrap();
             let frame = encoder.finish().unwrap();
             let mut text = String::new();
-            let read = Compression::Zstd.decoder(frame.as_slice()).unwrap().read_to_string(&mut text);
-            assert_eq!(read.is_ok().then_some(text.as_str()), accepted.then_some("text"), "{window}");
+            let read =
+                Compression::Zstd.decoder(frame.as_slice()).unwrap().read_to_string(&mut text);
+            assert_eq!(
+                read.is_ok().then_some(text.as_str()),
+                accepted.then_some("text"),
+                "{window}"
+            );
         }
     }
 }

@@ -12,8 +12,8 @@
 //! plugins: [bridge, host-local]
 //! ```
 //!
-//! Parsing has three stages: the text, `Raw` with the place of everything, and [`Definition`], which is sound in
-//! itself. Whether the plugins exist is for `publish` to find out.
+//! Parsing has three stages: the text, `Raw` with the place of everything, and [`Definition`],
+//! which is sound in itself. Whether the plugins exist is for `publish` to find out.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -86,7 +86,8 @@ pub struct SourceName(String);
 #[error("`{0}` is not the name of a source: 1 to 63 lower-case letters, digits and dashes")]
 pub struct ParseSourceNameError(String);
 
-/// A directory; `{architecture}` in it stands for the architecture of each platform in Go's words (`amd64`).
+/// A directory; `{architecture}` in it stands for the architecture of each platform in Go's words
+/// (`amd64`).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct DirectoryPattern(String);
@@ -224,22 +225,29 @@ impl Definition {
             let message = format!("a bundle has at most {} plugins", FileManifest::MAX_PLUGINS);
             return Err(YamlError::at(file, &raw.plugins, message));
         }
-        let plugins = raw.plugins.value.iter().map(|plugin| raw.plugin(file, plugin)).collect::<Result<Vec<_>, _>>()?;
+        let plugins = raw
+            .plugins
+            .value
+            .iter()
+            .map(|plugin| raw.plugin(file, plugin))
+            .collect::<Result<Vec<_>, _>>()?;
         for source in &raw.sources.value {
             if !plugins.iter().any(|plugin| plugin.source == source.value.name) {
                 let message = format!("no plugin is taken from the source `{}`", source.value.name);
                 return Err(YamlError::at(file, source, message));
             }
             if raw.platforms.value.len() > 1 && !source.value.directory.differs_by_platform() {
-                let message =
-                    format!("several platforms need a directory each: write `{PLACEHOLDER}` into `directory`");
+                let message = format!(
+                    "several platforms need a directory each: write `{PLACEHOLDER}` into `directory`"
+                );
                 return Err(YamlError::at(file, source, message));
             }
         }
         let Raw { name, version, platforms, sources, compression, tool, .. } = raw;
         let platforms = platforms.value.into_iter().map(|platform| platform.value).collect();
         let sources = sources.value.into_iter().map(|source| source.value);
-        let sources = sources.map(|RawSource { name, directory }| Source { name, directory }).collect();
+        let sources =
+            sources.map(|RawSource { name, directory }| Source { name, directory }).collect();
         Ok(Self { name, version, platforms, sources, plugins, compression, tool })
     }
 
@@ -261,7 +269,11 @@ fn check_list<T, K: Ord + fmt::Display>(
     }
     let mut seen = BTreeSet::new();
     match list.value.iter().find(|entry| !seen.insert(key(&entry.value))) {
-        Some(entry) => Err(YamlError::at(file, entry, format!("the {what} `{}` appears twice", key(&entry.value)))),
+        Some(entry) => Err(YamlError::at(
+            file,
+            entry,
+            format!("the {what} `{}` appears twice", key(&entry.value)),
+        )),
         None => Ok(()),
     }
 }
@@ -279,8 +291,10 @@ impl Raw {
             }
             (None, [only]) => &only.value.name,
             (None, _) => {
-                let message =
-                    format!("there are several sources: write `{{name: {name}, source: …}}` with one of {}", list());
+                let message = format!(
+                    "there are several sources: write `{{name: {name}, source: …}}` with one of {}",
+                    list()
+                );
                 return Err(YamlError::at(file, plugin, message));
             }
         };
@@ -291,7 +305,10 @@ impl Raw {
 fn version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Version, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse().map_err(|error| {
-        de::Error::custom(format_args!("`{}` is not a version like `1.1.1` (semver): {error}", visible(&text)))
+        de::Error::custom(format_args!(
+            "`{}` is not a version like `1.1.1` (semver): {error}",
+            visible(&text)
+        ))
     })
 }
 
@@ -322,7 +339,8 @@ impl<'de> Visitor<'de> for PluginVisitor {
             name: PluginName,
             source: SourceName,
         }
-        let Named { name, source } = Named::deserialize(de::value::MapAccessDeserializer::new(map))?;
+        let Named { name, source } =
+            Named::deserialize(de::value::MapAccessDeserializer::new(map))?;
         Ok(RawPlugin { name, source: Some(source) })
     }
 }
@@ -350,7 +368,10 @@ plugins: [bridge, host-local]
             name: "debian".parse().unwrap(),
             version: Version::new(1, 1, 1),
             platforms: vec!["linux/amd64".parse().unwrap()],
-            sources: vec![Source { name: source.clone(), directory: "/usr/lib/cni".parse().unwrap() }],
+            sources: vec![Source {
+                name: source.clone(),
+                directory: "/usr/lib/cni".parse().unwrap(),
+            }],
             plugins: vec![plugin("bridge"), plugin("host-local")],
             compression: Compression::Zstd,
             tool: ToolChoice::Required,
@@ -364,9 +385,12 @@ plugins: [bridge, host-local]
     #[test]
     fn reads_what_people_write() {
         assert_eq!(parse(SMALL), Ok(small()));
-        let text =
-            SMALL.replace("host-local]", "{name: host-local, source: debian}]") + "compression: gzip\ntool: none\n";
-        assert_eq!(parse(&text), Ok(Definition { compression: Compression::Gzip, tool: ToolChoice::None, ..small() }));
+        let text = SMALL.replace("host-local]", "{name: host-local, source: debian}]")
+            + "compression: gzip\ntool: none\n";
+        assert_eq!(
+            parse(&text),
+            Ok(Definition { compression: Compression::Gzip, tool: ToolChoice::None, ..small() })
+        );
     }
 
     #[test]
@@ -375,8 +399,11 @@ plugins: [bridge, host-local]
         let error = "it.yaml:7:5: several platforms need a directory each: write `{architecture}` into `directory`";
         assert_eq!(parse(&several), Err(error.to_owned()));
         let definition = parse(&several.replace("/usr/lib/cni", "cni-{architecture}/bin")).unwrap();
-        let directories: Vec<_> =
-            definition.platforms.iter().map(|platform| definition.sources[0].directory.of(platform)).collect();
+        let directories: Vec<_> = definition
+            .platforms
+            .iter()
+            .map(|platform| definition.sources[0].directory.of(platform))
+            .collect();
         assert_eq!(directories, ["cni-amd64/bin", "cni-arm64/bin"]);
     }
 
@@ -388,11 +415,20 @@ plugins: [bridge, host-local]
                 "[bridge]",
                 "it.yaml:10:11: there are several sources: write `{name: bridge, source: …}` with one of `debian`, `flannel`",
             ),
-            ("[{name: bridge, source: deb}]", "it.yaml:10:11: there is no source `deb`, only `debian`, `flannel`"),
-            ("[{name: bridge, source: debian}]", "it.yaml:9:5: no plugin is taken from the source `flannel`"),
+            (
+                "[{name: bridge, source: deb}]",
+                "it.yaml:10:11: there is no source `deb`, only `debian`, `flannel`",
+            ),
+            (
+                "[{name: bridge, source: debian}]",
+                "it.yaml:9:5: no plugin is taken from the source `flannel`",
+            ),
             ("[{name: bridge}]", "it.yaml:10:12: field `source` is missing"),
         ] {
-            assert_eq!(parse(&two.replace("[bridge, host-local]", plugins)), Err(expected.to_owned()));
+            assert_eq!(
+                parse(&two.replace("[bridge, host-local]", plugins)),
+                Err(expected.to_owned())
+            );
         }
         let plugins = "[{name: bridge, source: debian}, {name: flannel, source: flannel}]";
         assert!(parse(&two.replace("[bridge, host-local]", plugins)).is_ok());
@@ -401,7 +437,11 @@ plugins: [bridge, host-local]
     #[test]
     fn names_the_place_of_a_mistake_and_what_is_allowed() {
         let cases = [
-            ("cnister.dev/v1", "cnister.dev/v2", "1:13: unknown value `cnister.dev/v2`, expected `cnister.dev/v1`"),
+            (
+                "cnister.dev/v1",
+                "cnister.dev/v2",
+                "1:13: unknown value `cnister.dev/v2`, expected `cnister.dev/v1`",
+            ),
             ("kind: Bundle", "kind: Policy", "2:7: unknown value `Policy`, expected `Bundle`"),
             (
                 "name: debian\nv",
@@ -420,14 +460,26 @@ plugins: [bridge, host-local]
             ),
             ("[linux/amd64]", "[]", "5:12: a bundle has at least one platform"),
             ("[linux/amd64]", "linux/amd64", "5:12: expected a list"),
-            ("linux/amd64", "linux/arm64, linux/arm64/v8", "5:26: the platform `linux/arm64` appears twice"),
-            ("directory: /usr", "path: /usr", "8:5: unknown field `path`, expected `name` or `directory`"),
+            (
+                "linux/amd64",
+                "linux/arm64, linux/arm64/v8",
+                "5:26: the platform `linux/arm64` appears twice",
+            ),
+            (
+                "directory: /usr",
+                "path: /usr",
+                "8:5: unknown field `path`, expected `name` or `directory`",
+            ),
             (
                 "/usr/lib/cni",
                 "/usr/{arch}",
                 "8:16: `/usr/{arch}` has a brace that is not part of `{architecture}`, the only placeholder",
             ),
-            ("/usr/lib/cni", "\"\"", "8:16: a directory is missing; `.` is the one of the definition"),
+            (
+                "/usr/lib/cni",
+                "\"\"",
+                "8:16: a directory is missing; `.` is the one of the definition",
+            ),
             (
                 "  - name: debian",
                 "  - name: a/b",
@@ -444,9 +496,17 @@ plugins: [bridge, host-local]
                 "[a]",
                 "9:19: invalid type: sequence, expected the name of a plugin, or `name` and `source`",
             ),
-            ("host-local", "{name: a, file: b}", "9:29: unknown field `file`, expected `name` or `source`"),
+            (
+                "host-local",
+                "{name: a, file: b}",
+                "9:29: unknown field `file`, expected `name` or `source`",
+            ),
             ("plugins:", "tool: any\nplugins:", "9:7: unknown value `any`, expected `none`"),
-            ("plugins:", "compression: xz\nplugins:", "9:14: unknown value `xz`, expected `zstd`, `gzip` or `none`"),
+            (
+                "plugins:",
+                "compression: xz\nplugins:",
+                "9:14: unknown value `xz`, expected `zstd`, `gzip` or `none`",
+            ),
             ("plugins: [bridge, host-local]", "", "6:1: field `plugins` is missing"),
         ];
         for (from, to, expected) in cases {
@@ -480,7 +540,8 @@ plugins: [bridge, host-local]
     fn the_debian_bundle_holds_what_its_comment_says() {
         let text = std::fs::read_to_string(bundles().join("debian.yaml")).unwrap();
         let definition = Definition::parse("debian.yaml", &text).unwrap();
-        let names = definition.plugins.iter().map(|plugin| plugin.name.as_str()).collect::<Vec<_>>();
+        let names =
+            definition.plugins.iter().map(|plugin| plugin.name.as_str()).collect::<Vec<_>>();
         let (plugins, addresses) = names.split_at(6);
         assert!(text.contains(&format!("({})", plugins.join(", "))), "{plugins:?}");
         assert!(text.contains(&format!("({})", addresses.join(", "))), "{addresses:?}");
@@ -489,7 +550,8 @@ plugins: [bridge, host-local]
     #[test]
     fn the_schema_has_the_fields_and_values_of_the_parser() {
         let schema: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(bundles().join("bundle.schema.json")).unwrap()).unwrap();
+            serde_json::from_slice(&std::fs::read(bundles().join("bundle.schema.json")).unwrap())
+                .unwrap();
         let sorted = |mut texts: Vec<String>| {
             texts.sort();
             texts
@@ -499,16 +561,28 @@ plugins: [bridge, host-local]
             let (_, allowed) = error.split_once("expected ").unwrap();
             sorted(allowed.split('`').skip(1).step_by(2).map(str::to_owned).collect())
         };
-        let fields = |at: &serde_json::Value| sorted(at["properties"].as_object().unwrap().keys().cloned().collect());
+        let fields = |at: &serde_json::Value| {
+            sorted(at["properties"].as_object().unwrap().keys().cloned().collect())
+        };
         let values = |at: &serde_json::Value| {
-            sorted(at["enum"].as_array().unwrap().iter().map(|value| value.as_str().unwrap().to_owned()).collect())
+            sorted(
+                at["enum"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|value| value.as_str().unwrap().to_owned())
+                    .collect(),
+            )
         };
         assert_eq!(fields(&schema), in_error("plugins:", "unknown:"));
         let properties = &schema["properties"];
         assert_eq!(fields(&properties["sources"]["items"]), in_error("directory:", "unknown:"));
         let plugin = &properties["plugins"]["items"]["anyOf"][1];
         assert_eq!(fields(plugin), in_error("host-local", "{unknown: a}"));
-        assert_eq!(values(&properties["compression"]), in_error("plugins:", "compression: unknown\nplugins:"));
+        assert_eq!(
+            values(&properties["compression"]),
+            in_error("plugins:", "compression: unknown\nplugins:")
+        );
         assert_eq!(values(&properties["tool"]), in_error("plugins:", "tool: unknown\nplugins:"));
         for platform in values(&properties["platforms"]["items"]) {
             assert!(parse(&SMALL.replace("linux/amd64", &platform)).is_ok(), "{platform}");

@@ -5,12 +5,13 @@ use std::io::{self, Write};
 use super::compression::ZSTD_WINDOW_LOG;
 use super::{Compression, gzip};
 
-/// Nine Debian plugins (27 MB) become 5.56 MB in 0.25 s; level 3 makes 6.43 MB in 0.08 s. A bundle is built once and
-/// pulled by every node. Level 12 takes twice as long again for 1 %.
+/// Nine Debian plugins (27 MB) become 5.56 MB in 0.25 s; level 3 makes 6.43 MB in 0.08 s. A bundle
+/// is built once and pulled by every node. Level 12 takes twice as long again for 1 %.
 const ZSTD_LEVEL: i32 = 9;
 /// The release of zlib-rs, which does not tell it itself; a test compares it with `Cargo.lock`.
 const ZLIB_RS: &str = "0.6.8";
-/// zlib-rs makes other bytes when it is written to in other portions, so all portions but the last have this size.
+/// zlib-rs makes other bytes when it is written to in other portions, so all portions but the last
+/// have this size.
 const PORTION: usize = 64 * 1024;
 
 /// Compresses what is written to it, with the same bytes however it is cut into writes.

@@ -1,7 +1,8 @@
 //! The gzip stream of a layer (RFC 1952), around zlib-rs itself.
 //!
-//! Not through flate2: which encoder is behind flate2 is decided by the features that all crates of a build ask of it
-//! together, so that the same source made other bytes when a test's dependency asked for the C library.
+//! Not through flate2: which encoder is behind flate2 is decided by the features that all crates of
+//! a build ask of it together, so that the same source made other bytes when a test's dependency
+//! asked for the C library.
 
 use std::io::{self, Write};
 
@@ -10,8 +11,8 @@ use zlib_rs::{Deflate, DeflateFlush, Status, crc32::crc32};
 /// As zlib calls it: the usual balance. Level 9 saves 2 % and takes three times as long.
 pub(super) const LEVEL: i32 = 6;
 
-/// Magic, method 8 (deflate), no flags, no time, no hint of the level, and 255 for the operating system: which one the
-/// builder ran is nobody's business.
+/// Magic, method 8 (deflate), no flags, no time, no hint of the level, and 255 for the operating
+/// system: which one the builder ran is nobody's business.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
 /// Compresses what is written to it. The bytes depend on how the input is cut into writes.
@@ -26,7 +27,12 @@ impl<W: Write> Encoder<W> {
     /// Starts a stream.
     pub(super) fn new(mut output: W) -> io::Result<Self> {
         output.write_all(&HEADER)?;
-        Ok(Self { deflate: Deflate::new(LEVEL, false, 15), buffer: vec![0; 64 * 1024], crc: 0, output })
+        Ok(Self {
+            deflate: Deflate::new(LEVEL, false, 15),
+            buffer: vec![0; 64 * 1024],
+            crc: 0,
+            output,
+        })
     }
 
     /// Ends the stream and returns the writer behind.
@@ -42,8 +48,12 @@ impl<W: Write> Encoder<W> {
     /// Compresses some of `input`: how much of it, and how that went.
     fn step(&mut self, input: &[u8], flush: DeflateFlush) -> io::Result<(usize, Status)> {
         let (before_in, before_out) = (self.deflate.total_in(), self.deflate.total_out());
-        let status = self.deflate.compress(input, &mut self.buffer, flush).map_err(|e| io::Error::other(e.as_str()))?;
-        let length = |from: u64, to: u64| usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
+        let status = self
+            .deflate
+            .compress(input, &mut self.buffer, flush)
+            .map_err(|e| io::Error::other(e.as_str()))?;
+        let length =
+            |from: u64, to: u64| usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
         let written = length(before_out, self.deflate.total_out());
         self.output.write_all(self.buffer.get(..written).unwrap_or_default())?;
         Ok((length(before_in, self.deflate.total_in()), status))

@@ -1,9 +1,10 @@
 //! Layers: the same files make the same bytes.
 //!
-//! The archive is a plain ustar one: sorted by the bytes of the paths, each parent directory once, owner 0, one time
-//! for everything, two zero blocks at the end, and nothing that some unpackers do not know (long names, links, pax
-//! records). Content streams through; its digest is checked on the way, so a file that changes between being
-//! described and being packed is an error and not a surprise on a node.
+//! The archive is a plain ustar one: sorted by the bytes of the paths, each parent directory once,
+//! owner 0, one time for everything, two zero blocks at the end, and nothing that some unpackers do
+//! not know (long names, links, pax records). Content streams through; its digest is checked on the
+//! way, so a file that changes between being described and being packed is an error and not a
+//! surprise on a node.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -68,7 +69,9 @@ pub enum LayerError {
     #[error("cannot pack files of the time {0}: the largest is {LATEST}, in the year 2242")]
     Time(u64),
     /// A file that is not as long as its description.
-    #[error("`{path}` is {found} bytes, its description says {expected}; was it changed meanwhile?")]
+    #[error(
+        "`{path}` is {found} bytes, its description says {expected}; was it changed meanwhile?"
+    )]
     Size {
         /// The path.
         path: String,
@@ -78,7 +81,9 @@ pub enum LayerError {
         found: u64,
     },
     /// A file that is not the one described.
-    #[error("`{path}` has digest {found}, its description says {expected}; was it changed meanwhile?")]
+    #[error(
+        "`{path}` has digest {found}, its description says {expected}; was it changed meanwhile?"
+    )]
     Digest {
         /// The path.
         path: String,
@@ -130,14 +135,23 @@ pub fn write(
     let (diff_id, _, encoder) = archive.finish();
     let (digest, size, mut output) = encoder.finish().map_err(LayerError::Write)?.finish();
     output.flush().map_err(LayerError::Write)?;
-    Ok(Layer { digest, size, diff_id, media_type: compression.media_type(), encoder: compression.encoder_id() })
+    Ok(Layer {
+        digest,
+        size,
+        diff_id,
+        media_type: compression.media_type(),
+        encoder: compression.encoder_id(),
+    })
 }
 
 /// The files and their parent directories (which end with a slash) in the order of their bytes.
 fn members(entries: Vec<Entry<'_>>) -> Result<BTreeMap<String, Option<Entry<'_>>>, LayerError> {
     let mut members = BTreeMap::new();
     for entry in entries {
-        let error = |reason| LayerError::Path { path: crate::model::visible(&entry.path).into_owned(), reason };
+        let error = |reason| LayerError::Path {
+            path: crate::model::visible(&entry.path).into_owned(),
+            reason,
+        };
         check_path(&entry.path).map_err(error)?;
         for (index, _) in entry.path.match_indices('/') {
             members.entry(entry.path.get(..=index).unwrap_or_default().to_owned()).or_insert(None);
@@ -149,16 +163,26 @@ fn members(entries: Vec<Entry<'_>>) -> Result<BTreeMap<String, Option<Entry<'_>>
         members.insert(path, Some(entry));
     }
     if let Some(path) = members.keys().find(|path| members.contains_key(&format!("{path}/"))) {
-        return Err(LayerError::Path { path: path.clone(), reason: "it is a file and a directory" });
+        return Err(LayerError::Path {
+            path: path.clone(),
+            reason: "it is a file and a directory",
+        });
     }
     Ok(members)
 }
 
-fn header(path: &str, kind: tar::EntryType, mode: u32, size: u64, epoch: u64) -> Result<tar::Header, LayerError> {
+fn header(
+    path: &str,
+    kind: tar::EntryType,
+    mode: u32,
+    size: u64,
+    epoch: u64,
+) -> Result<tar::Header, LayerError> {
     let mut header = tar::Header::new_ustar();
-    header
-        .set_path(path)
-        .map_err(|_| LayerError::Path { path: path.to_owned(), reason: "no tar header can hold it" })?;
+    header.set_path(path).map_err(|_| LayerError::Path {
+        path: path.to_owned(),
+        reason: "no tar header can hold it",
+    })?;
     header.set_entry_type(kind);
     header.set_mode(mode);
     header.set_uid(0);
@@ -169,7 +193,11 @@ fn header(path: &str, kind: tar::EntryType, mode: u32, size: u64, epoch: u64) ->
     Ok(header)
 }
 
-fn write_file(mut entry: Entry<'_>, epoch: u64, archive: &mut impl Write) -> Result<(), LayerError> {
+fn write_file(
+    mut entry: Entry<'_>,
+    epoch: u64,
+    archive: &mut impl Write,
+) -> Result<(), LayerError> {
     let mode = match entry.kind {
         EntryKind::Program => 0o755,
         EntryKind::Document => 0o644,
@@ -183,9 +211,13 @@ fn write_file(mut entry: Entry<'_>, epoch: u64, archive: &mut impl Write) -> Res
     loop {
         match content.read(&mut buffer) {
             Ok(0) => break,
-            Ok(length) => hasher.write_all(buffer.get(..length).unwrap_or_default()).map_err(LayerError::Write)?,
+            Ok(length) => hasher
+                .write_all(buffer.get(..length).unwrap_or_default())
+                .map_err(LayerError::Write)?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(source) => return Err(LayerError::Read { path: std::mem::take(&mut entry.path), source }),
+            Err(source) => {
+                return Err(LayerError::Read { path: std::mem::take(&mut entry.path), source });
+            }
         }
     }
     let (found, size, archive) = hasher.finish();
@@ -204,7 +236,9 @@ impl Layer {
     /// Its descriptor, which records the encoder.
     pub fn descriptor(&self) -> Descriptor {
         let mut descriptor = document::descriptor(&self.media_type, self.digest, self.size);
-        descriptor.set_annotations(Some([(media_type::ENCODER_ANNOTATION.to_owned(), self.encoder.clone())].into()));
+        descriptor.set_annotations(Some(
+            [(media_type::ENCODER_ANNOTATION.to_owned(), self.encoder.clone())].into(),
+        ));
         descriptor
     }
 }
@@ -273,8 +307,8 @@ mod tests {
 
     #[test]
     fn the_bytes_of_a_layer_are_pinned() {
-        // A change of these is a change of every digest that is ever published: raise the version of the crate, and
-        // say so in the changelog.
+        // A change of these is a change of every digest that is ever published: raise the version
+        // of the crate, and say so in the changelog.
         let (bridge, macvlan) = (sample(1, 300_000), sample(2, 200_001));
         let golden = [
             ("sha256:3a571a1ee306c9e22b14ba387fc0b02240dff78efb052838b0e8efa216df762a", "zstd"),
@@ -282,9 +316,15 @@ mod tests {
             ("sha256:ec0643adf283e0965450f852dee1f062926a879a902319ef10f8d31fea7e5d56", "none"),
         ];
         for (compression, (digest, name)) in ALL.into_iter().zip(golden) {
-            let entries = vec![program("opt/cni/bin/macvlan", &macvlan), program("opt/cni/bin/bridge", &bridge)];
+            let entries = vec![
+                program("opt/cni/bin/macvlan", &macvlan),
+                program("opt/cni/bin/bridge", &bridge),
+            ];
             let (layer, _) = written(entries, compression);
-            assert_eq!((layer.digest.to_string().as_str(), compression.to_string().as_str()), (digest, name));
+            assert_eq!(
+                (layer.digest.to_string().as_str(), compression.to_string().as_str()),
+                (digest, name)
+            );
             assert_eq!(layer.diff_id.to_string(), golden[2].0);
         }
     }
@@ -320,7 +360,10 @@ mod tests {
             ("usr/share/cnister/", 0o755, ""),
             ("usr/share/cnister/bundle.json", 0o644, "{}"),
         ];
-        assert_eq!(found, expected.map(|(path, mode, text)| (path.to_owned(), mode, text.to_owned())));
+        assert_eq!(
+            found,
+            expected.map(|(path, mode, text)| (path.to_owned(), mode, text.to_owned()))
+        );
         // Six headers, two contents, two zero blocks.
         assert_eq!(bytes.len(), (6 + 2 + 2) * BLOCK);
     }
@@ -372,12 +415,19 @@ mod tests {
 
     #[test]
     fn refuses_content_that_is_not_the_one_described() {
-        let changed = |content: &'static [u8]| vec![Entry { content: Box::new(content), ..program("a", b"abc") }];
+        let changed = |content: &'static [u8]| {
+            vec![Entry { content: Box::new(content), ..program("a", b"abc") }]
+        };
         let (abc, abd) = (Digest::of(b"abc"), Digest::of(b"abd"));
         let cases: [(&'static [u8], String); 3] = [
             (b"ab", "`a` is 2 bytes, its description says 3; was it changed meanwhile?".into()),
             (b"abcd", "`a` is 4 bytes, its description says 3; was it changed meanwhile?".into()),
-            (b"abd", format!("`a` has digest {abd}, its description says {abc}; was it changed meanwhile?")),
+            (
+                b"abd",
+                format!(
+                    "`a` has digest {abd}, its description says {abc}; was it changed meanwhile?"
+                ),
+            ),
         ];
         for (content, expected) in cases {
             assert_eq!(error(changed(content)), expected);
@@ -409,9 +459,13 @@ mod tests {
 
     #[test]
     fn refuses_a_time_that_no_header_holds() {
-        let time = |epoch| write(Vec::new(), Compression::None, epoch, io::sink()).map_err(|error| error.to_string());
+        let time = |epoch| {
+            write(Vec::new(), Compression::None, epoch, io::sink())
+                .map_err(|error| error.to_string())
+        };
         assert!(time(LATEST).is_ok());
-        let expected = "cannot pack files of the time 8589934592: the largest is 8589934591, in the year 2242";
+        let expected =
+            "cannot pack files of the time 8589934592: the largest is 8589934591, in the year 2242";
         assert_eq!(time(LATEST + 1), Err(expected.to_owned()));
     }
 
@@ -419,8 +473,14 @@ mod tests {
     fn records_its_encoder() {
         let (layer, _) = written(vec![program("a", b"a")], Compression::Gzip);
         let descriptor = layer.descriptor();
-        assert_eq!(descriptor.media_type().to_string(), "application/vnd.oci.image.layer.v1.tar+gzip");
+        assert_eq!(
+            descriptor.media_type().to_string(),
+            "application/vnd.oci.image.layer.v1.tar+gzip"
+        );
         let annotations = descriptor.annotations().clone().unwrap();
-        assert_eq!(annotations[media_type::ENCODER_ANNOTATION], "zlib-rs 0.6.8 level=6 portion=65536");
+        assert_eq!(
+            annotations[media_type::ENCODER_ANNOTATION],
+            "zlib-rs 0.6.8 level=6 portion=65536"
+        );
     }
 }

@@ -23,7 +23,8 @@ pub struct FileManifest {
     pub version: Version,
     /// The platform that the files run on.
     pub platform: Platform,
-    /// The digest of the uncompressed plugin layer: the first of the configuration's `rootfs.diff_ids`.
+    /// The digest of the uncompressed plugin layer: the first of the configuration's
+    /// `rootfs.diff_ids`.
     pub diff_id: Digest,
     /// The plugins, sorted by name, at least one.
     pub plugins: Vec<PluginFile>,
@@ -93,14 +94,17 @@ pub enum ManifestError {
 impl FileManifest {
     /// The most plugins in one bundle; upstream has 18.
     pub const MAX_PLUGINS: usize = 256;
-    /// The largest plugin, in bytes. The largest in the field is some 60 MB; a claim beyond this fills a disk.
+    /// The largest plugin, in bytes. The largest in the field is some 60 MB; a claim beyond this
+    /// fills a disk.
     pub const MAX_PLUGIN_SIZE: u64 = 1 << 30;
 
     /// Parses the bytes of a `bundle.json`.
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
         let manifest: Self = json::parse("bundle.json", bytes, media_type::DOCUMENT_LIMIT)?;
         if manifest.media_type != media_type::BUNDLE {
-            return Err(ManifestError::MediaType(crate::model::visible(&manifest.media_type).into_owned()));
+            return Err(ManifestError::MediaType(
+                crate::model::visible(&manifest.media_type).into_owned(),
+            ));
         }
         match manifest.plugins.len() {
             0 => return Err(ManifestError::Empty),
@@ -113,7 +117,10 @@ impl FileManifest {
                 return Err(ManifestError::Repeated(plugin.name.clone()));
             }
             if plugin.size > Self::MAX_PLUGIN_SIZE {
-                return Err(ManifestError::TooLarge { name: plugin.name.clone(), size: plugin.size });
+                return Err(ManifestError::TooLarge {
+                    name: plugin.name.clone(),
+                    size: plugin.size,
+                });
             }
             if plugin.texts().any(|text| text.contains(char::is_control)) {
                 return Err(ManifestError::Unprintable(plugin.name.clone()));
@@ -140,7 +147,10 @@ impl FileManifest {
 
 impl PluginFile {
     fn texts(&self) -> impl Iterator<Item = &str> {
-        let go = self.go.iter().flat_map(|go| [Some(go.go.as_str()), Some(go.path.as_str()), go.version.as_deref()]);
+        let go = self
+            .go
+            .iter()
+            .flat_map(|go| [Some(go.go.as_str()), Some(go.path.as_str()), go.version.as_deref()]);
         let interpreter = match &self.linkage {
             Linkage::Static => None,
             Linkage::Dynamic { interpreter } => Some(interpreter.as_str()),
@@ -165,7 +175,11 @@ mod tests {
                 digest: Digest::of(b"bridge"),
                 size: 6,
                 linkage: Linkage::Dynamic { interpreter: "/lib64/ld-linux-x86-64.so.2".to_owned() },
-                go: Some(GoBuild { go: "go1.19.8".to_owned(), path: "p/main/bridge".to_owned(), version: None }),
+                go: Some(GoBuild {
+                    go: "go1.19.8".to_owned(),
+                    path: "p/main/bridge".to_owned(),
+                    version: None,
+                }),
             }],
             tool: Some(ToolFile { digest: Digest::of(b"tool"), size: 4 }),
         }
@@ -186,7 +200,11 @@ mod tests {
             |m| {
                 m.version = "1.2.3-rc.1+build.5".parse().unwrap();
                 m.plugins[0].size = FileManifest::MAX_PLUGIN_SIZE;
-                m.plugins.push(PluginFile { name: "a".parse().unwrap(), size: 0, ..m.plugins[0].clone() });
+                m.plugins.push(PluginFile {
+                    name: "a".parse().unwrap(),
+                    size: 0,
+                    ..m.plugins[0].clone()
+                });
             },
         ];
         for change in changes {
@@ -205,9 +223,15 @@ mod tests {
             (|m| m.media_type = "text/plain".to_owned(), "has media type `text/plain`"),
             (|m| m.plugins.clear(), "lists no plugin"),
             (|m| m.plugins.push(m.plugins[0].clone()), "lists `bridge` twice"),
-            (|m| m.plugins = vec![m.plugins[0].clone(); 257], "lists 257 plugins, the limit is 256"),
+            (
+                |m| m.plugins = vec![m.plugins[0].clone(); 257],
+                "lists 257 plugins, the limit is 256",
+            ),
             (|m| m.plugins[0].size = u64::MAX, "the limit is 1073741824"),
-            (|m| m.plugins[0].linkage = Linkage::Dynamic { interpreter: "\u{1b}".to_owned() }, "a control character"),
+            (
+                |m| m.plugins[0].linkage = Linkage::Dynamic { interpreter: "\u{1b}".to_owned() },
+                "a control character",
+            ),
         ];
         for (change, expected) in cases {
             let mut manifest = sample();

@@ -1,5 +1,5 @@
-//! What a bundle is made of: the definition that people write, the manifest of its files, its layers, and the
-//! documents of its image.
+//! What a bundle is made of: the definition that people write, the manifest of its files, its
+//! layers, and the documents of its image.
 
 pub mod archive;
 #[cfg(any(feature = "publish", test))]

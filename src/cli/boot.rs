@@ -18,8 +18,8 @@ use crate::trust::Policy;
 
 /// Checks this node at every boot, before its container runtime starts.
 ///
-/// What is written are this program and a systemd unit, which pins the policy and the bundle of today: after the policy
-/// was changed, or another bundle installed, enable it again.
+/// What is written are this program and a systemd unit, which pins the policy and the bundle of
+/// today: after the policy was changed, or another bundle installed, enable it again.
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -34,20 +34,22 @@ enum Action {
 
 /// Puts this program and cnister-verify.service on the node.
 ///
-/// Something has to be installed, and a boot would have to say yes to it. systemd reads the unit at the next boot, or at
-/// `systemctl daemon-reload`. Enabling again replaces what changed.
+/// Something has to be installed, and a boot would have to say yes to it. systemd reads the unit at
+/// the next boot, or at `systemctl daemon-reload`. Enabling again replaces what changed.
 #[derive(Args)]
 struct EnableArguments {
-    /// The SHA-256 of the policy that has to be the node's, as `sha256sum` prints it; without it, the one that is there.
+    /// The SHA-256 of the policy that has to be the node's, as `sha256sum` prints it; without it,
+    /// the one that is there.
     #[arg(long, value_name = "HEX")]
     policy_sha256: Option<String>,
     #[command(flatten)]
     node: NodeArguments,
-    /// Where this program is copied to; on a node whose /usr cannot be changed, /opt/cnister/bin/cnister for example.
+    /// Where this program is copied to; on a node whose /usr cannot be changed,
+    /// /opt/cnister/bin/cnister for example.
     #[arg(long, value_name = "PATH", default_value = "/usr/local/libexec/cnister")]
     tool: HostPath,
-    /// Does not start the container runtime where the answer is no. Without it the runtime starts, and the unit has
-    /// failed.
+    /// Does not start the container runtime where the answer is no. Without it the runtime starts,
+    /// and the unit has failed.
     #[arg(long)]
     hold_runtime: bool,
     /// Prints what would be done, and does nothing.
@@ -91,14 +93,18 @@ type Attempt = Result<(Vec<BootStep>, Vec<Finding>), Vec<Finding>>;
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let (done, dry_run, attempt) = match &arguments.action {
         Action::Enable(arguments) => (Outcome::Enabled, arguments.dry_run, enable(arguments)?),
-        Action::Disable(arguments) => (Outcome::Disabled, arguments.dry_run, answer(disable(arguments))?),
+        Action::Disable(arguments) => {
+            (Outcome::Disabled, arguments.dry_run, answer(disable(arguments))?)
+        }
     };
     let (report, exit) = match attempt {
         Ok((steps, findings)) => {
             let outcome = if dry_run { Outcome::Planned } else { done };
             (Report { outcome, steps, findings }, Exit::Yes)
         }
-        Err(findings) => (Report { outcome: Outcome::Refused, steps: Vec::new(), findings }, Exit::No),
+        Err(findings) => {
+            (Report { outcome: Outcome::Refused, steps: Vec::new(), findings }, Exit::No)
+        }
     };
     terminal.answer(&report)?;
     Ok(exit)
@@ -113,15 +119,19 @@ fn answer(result: Result<(Vec<BootStep>, Vec<Finding>), NodeError>) -> Result<At
 }
 
 fn enable(arguments: &EnableArguments) -> Result<Attempt, Failure> {
-    let asked = PolicyArguments { policy: None, key: None, policy_sha256: arguments.policy_sha256.clone() };
+    let asked =
+        PolicyArguments { policy: None, key: None, policy_sha256: arguments.policy_sha256.clone() };
     let policy = match asked.load(Some(&|| arguments.node.kept_policy()))? {
         Ok(policy) if policy.is_standalone() => policy,
         Ok(_) => {
-            let message = "the node's policy reads key files, which a digest in the unit would not cover";
+            let message =
+                "the node's policy reads key files, which a digest in the unit would not cover";
             let hint = "install again: that leaves a policy with its keys in it";
             return Ok(Err(vec![Finding::refusal(Code::PolicyDigest, message).hint(hint)]));
         }
-        Err(finding) if finding.code == Code::NotInstalled => return Ok(Err(vec![not_installed()])),
+        Err(finding) if finding.code == Code::NotInstalled => {
+            return Ok(Err(vec![not_installed()]));
+        }
         Err(finding) => return Ok(Err(vec![finding])),
     };
     let root = arguments.node.open_root()?;
@@ -129,7 +139,8 @@ fn enable(arguments: &EnableArguments) -> Result<Attempt, Failure> {
 }
 
 fn not_installed() -> Finding {
-    let finding = Finding::refusal(Code::NotInstalled, "nothing is installed here that a boot could check");
+    let finding =
+        Finding::refusal(Code::NotInstalled, "nothing is installed here that a boot could check");
     finding.hint("install a bundle first")
 }
 
@@ -157,11 +168,14 @@ fn enable_on(
     if !report.is_good() {
         return Err(NodeError::Refused(report.findings));
     }
-    let Some(state) = State::open(root, &node.state_dir)? else { return Err(not_installed().into()) };
+    let Some(state) = State::open(root, &node.state_dir)? else {
+        return Err(not_installed().into());
+    };
     let plan = |state: &crate::node::Reading| -> Result<Vec<BootStep>, NodeError> {
         let Some(receipt) = state.receipt()? else { return Err(not_installed().into()) };
         if report.installed.as_ref().is_none_or(|installed| installed.index != receipt.index) {
-            let finding = Finding::refusal(Code::OtherBundle, "another bundle was installed meanwhile");
+            let finding =
+                Finding::refusal(Code::OtherBundle, "another bundle was installed meanwhile");
             return Err(finding.hint("run it again").into());
         }
         let wanted = Wanted {

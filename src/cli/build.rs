@@ -13,21 +13,26 @@ use crate::bundle::Definition;
 use crate::bundle::definition::ToolChoice;
 use crate::model::{Digest, Document, Location, Platform, Reference, Selector};
 use crate::oci::{LayoutWriter, OciError, Sink};
-use crate::publish::{BlobStore, BuildError, Built, Directories, DirectoryOverride, SourceError, Tool, build};
+use crate::publish::{
+    BlobStore, BuildError, Built, Directories, DirectoryOverride, SourceError, Tool, build,
+};
 
-/// Composes a bundle from its definition and writes it into a layout: no daemon, no root, no registry.
+/// Composes a bundle from its definition and writes it into a layout: no daemon, no root, no
+/// registry.
 ///
-/// The same files make the same digest, whoever builds, where and when. SOURCE_DATE_EPOCH sets the time inside the
-/// image; without it, it is 1970.
+/// The same files make the same digest, whoever builds, where and when. SOURCE_DATE_EPOCH sets the
+/// time inside the image; without it, it is 1970.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The definition of the bundle.
     #[arg(value_name = "BUNDLE.yaml")]
     definition: PathBuf,
-    /// The layout directory to write into (DIR or oci:DIR:TAG); without a tag, the bundle's version is the tag.
+    /// The layout directory to write into (DIR or oci:DIR:TAG); without a tag, the bundle's version
+    /// is the tag.
     #[arg(short, long, value_name = "LAYOUT", value_parser = parse_output)]
     output: Reference,
-    /// Where a source's files are, in place of the definition's directory; for each source at most once.
+    /// Where a source's files are, in place of the definition's directory; for each source at most
+    /// once.
     #[arg(long, value_name = "SOURCE=DIR")]
     directory: Vec<DirectoryOverride>,
     #[command(flatten)]
@@ -54,7 +59,9 @@ impl FromStr for ToolPath {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once('=') {
-            Some((platform, path)) => Ok(Self { platform: Some(platform.parse()?), path: path.into() }),
+            Some((platform, path)) => {
+                Ok(Self { platform: Some(platform.parse()?), path: path.into() })
+            }
             None => Ok(Self { platform: None, path: text.into() }),
         }
     }
@@ -64,8 +71,9 @@ impl ToolArguments {
     /// Opens the programs; where none was named, the running one.
     pub(super) fn open(&self) -> Result<Vec<Tool>, Failure> {
         if self.tool.is_empty() {
-            let path = std::env::current_exe()
-                .map_err(|error| Failure::could_not(format!("cannot find the running program: {error}")))?;
+            let path = std::env::current_exe().map_err(|error| {
+                Failure::could_not(format!("cannot find the running program: {error}"))
+            })?;
             let tool = Tool::open(&path).map_err(|error| {
                 classify_source(error)
                     .hint("name a static build with --tool PATH (`make static` makes one), or write `tool: none`")
@@ -114,17 +122,22 @@ struct PlatformReport {
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let path = &arguments.definition;
-    let text = super::policy::read_text(path)
-        .map_err(|error| Failure::could_not(format!("cannot read `{}`: {error}", path.display())))?;
-    let definition = Definition::parse(&path.display().to_string(), &text).map_err(Failure::request)?;
+    let text = super::policy::read_text(path).map_err(|error| {
+        Failure::could_not(format!("cannot read `{}`: {error}", path.display()))
+    })?;
+    let definition =
+        Definition::parse(&path.display().to_string(), &text).map_err(Failure::request)?;
     let folder = path.parent().unwrap_or(Path::new("."));
-    let directories = Directories::new(&definition, folder, arguments.directory.clone()).map_err(classify_source)?;
+    let directories = Directories::new(&definition, folder, arguments.directory.clone())
+        .map_err(classify_source)?;
     let tools = match definition.tool {
         ToolChoice::Required => arguments.tools.open()?,
         ToolChoice::None => Vec::new(),
     };
-    let mut layout = output_layout(&arguments.output)?.named(format!("localhost/{}", definition.name));
-    let built = build(&definition, &directories, &tools, epoch()?, &mut layout).map_err(classify)?;
+    let mut layout =
+        output_layout(&arguments.output)?.named(format!("localhost/{}", definition.name));
+    let built =
+        build(&definition, &directories, &tools, epoch()?, &mut layout).map_err(classify)?;
     let report = finish(layout, &arguments.output, &built, &definition.version)?;
     terminal.answer(&report)?;
     Ok(Exit::Yes)
@@ -141,10 +154,16 @@ pub(super) fn finish(
         layout.put_manifest(&image.manifest)?;
     }
     layout.put_manifest(&built.index)?;
-    let tag = output.selector.tag.clone().unwrap_or_else(|| super::image::tag_of_version(&version.to_string()));
+    let tag = output
+        .selector
+        .tag
+        .clone()
+        .unwrap_or_else(|| super::image::tag_of_version(&version.to_string()));
     layout.tag(&tag, &built.index)?;
-    let reference =
-        Reference { location: output.location.clone(), selector: Selector { tag: Some(tag), digest: None } };
+    let reference = Reference {
+        location: output.location.clone(),
+        selector: Selector { tag: Some(tag), digest: None },
+    };
     let platforms = built.images.iter().enumerate().map(|(number, image)| {
         let files = built.files.get(number);
         PlatformReport {
@@ -156,7 +175,11 @@ pub(super) fn finish(
             tool: files.and_then(|files| files.tool.as_ref()).map(|tool| tool.digest),
         }
     });
-    Ok(Report { digest: built.index.digest, reference: reference.to_string(), platforms: platforms.collect() })
+    Ok(Report {
+        digest: built.index.digest,
+        reference: reference.to_string(),
+        platforms: platforms.collect(),
+    })
 }
 
 fn layer_bytes(manifest: &Document) -> u64 {
@@ -191,14 +214,14 @@ pub(super) fn epoch() -> Result<u64, Failure> {
     source_date().map(Option::unwrap_or_default)
 }
 
-/// The time that stands for now in what is made, in seconds since 1970 (reproducible-builds.org, SOURCE_DATE_EPOCH).
+/// The time that stands for now in what is made, in seconds since 1970 (reproducible-builds.org,
+/// SOURCE_DATE_EPOCH).
 pub(super) fn source_date() -> Result<Option<u64>, Failure> {
     match std::env::var("SOURCE_DATE_EPOCH") {
         Err(std::env::VarError::NotPresent) => Ok(None),
-        Ok(text) => text
-            .parse()
-            .map(Some)
-            .map_err(|_| Failure::request(format!("SOURCE_DATE_EPOCH is `{text}`, expected seconds since 1970"))),
+        Ok(text) => text.parse().map(Some).map_err(|_| {
+            Failure::request(format!("SOURCE_DATE_EPOCH is `{text}`, expected seconds since 1970"))
+        }),
         Err(error) => Err(Failure::request(format!("SOURCE_DATE_EPOCH: {error}"))),
     }
 }
@@ -206,7 +229,9 @@ pub(super) fn source_date() -> Result<Option<u64>, Failure> {
 fn classify(error: BuildError) -> Failure {
     match error {
         BuildError::Source(error) => classify_source(error),
-        BuildError::NoTool { .. } | BuildError::TwoTools(_) | BuildError::Manifest { .. } => Failure::request(error),
+        BuildError::NoTool { .. } | BuildError::TwoTools(_) | BuildError::Manifest { .. } => {
+            Failure::request(error)
+        }
         other => Failure::could_not(other),
     }
 }

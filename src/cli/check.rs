@@ -16,8 +16,8 @@ use crate::disk::Directory;
 use crate::model::{BundleName, Code, Finding, Platform, Repository};
 use crate::node::probe::Prober;
 use crate::node::{
-    Brought, Condition, HostPath, Metrics, NodeError, Occasion, Question, Reach, Report, Root, State, Step, Target,
-    bring_back, check, close, compare_view, repair,
+    Brought, Condition, HostPath, Metrics, NodeError, Occasion, Question, Reach, Report, Root,
+    State, Step, Target, bring_back, check, close, compare_view, repair,
 };
 use crate::trust::Policy;
 
@@ -26,9 +26,10 @@ const NAMES_SHOWN: usize = 40;
 
 /// Asks whether this node still has what was signed (verify asks about an image).
 ///
-/// Every installed file is hashed again and the whole proof repeated offline, from the evidence that the installation
-/// kept. Then each proven plugin is asked for its VERSION, without rights and without a network, and every plugin that
-/// CNI configuration needs is looked for where the runtime would.
+/// Every installed file is hashed again and the whole proof repeated offline, from the evidence
+/// that the installation kept. Then each proven plugin is asked for its VERSION, without rights and
+/// without a network, and every plugin that CNI configuration needs is looked for where the runtime
+/// would.
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -36,14 +37,16 @@ pub(super) struct Arguments {
     /// Does not ask the plugins for their VERSION.
     #[arg(long)]
     no_probe: bool,
-    /// For the boot, before the runtime starts: nothing is executed, and only what is altered, missing or denied
-    /// answers no.
+    /// For the boot, before the runtime starts: nothing is executed, and only what is altered,
+    /// missing or denied answers no.
     #[arg(long)]
     at_boot: bool,
-    /// Writes what is missing or altered again, from the copies that the node keeps, and asks once more.
+    /// Writes what is missing or altered again, from the copies that the node keeps, and asks once
+    /// more.
     #[arg(long)]
     repair: bool,
-    /// Also writes the answer as numbers for Prometheus, for the textfile collector of its node exporter (*.prom).
+    /// Also writes the answer as numbers for Prometheus, for the textfile collector of its node
+    /// exporter (*.prom).
     #[arg(long, value_name = "FILE", value_parser = parse_textfile)]
     textfile: Option<PathBuf>,
     #[command(flatten)]
@@ -55,7 +58,8 @@ pub(super) struct Arguments {
 pub(super) struct AskedArguments {
     #[command(flatten)]
     policy: PolicyArguments,
-    /// The repository that the policy's rules are matched against; without it, the one that install used.
+    /// The repository that the policy's rules are matched against; without it, the one that install
+    /// used.
     #[arg(long = "as", value_name = "REPO")]
     name: Option<Repository>,
     /// The name of the bundle that has to be the installed one.
@@ -141,16 +145,32 @@ fn parse_textfile(text: &str) -> Result<PathBuf, String> {
 
 impl AskedArguments {
     /// Opens what a check needs; a policy that is not the one asked for is a finding.
-    pub(super) fn ready(&self, occasion: Occasion, probe: bool) -> Result<Result<Ready, Finding>, Failure> {
+    pub(super) fn ready(
+        &self,
+        occasion: Occasion,
+        probe: bool,
+    ) -> Result<Result<Ready, Finding>, Failure> {
         let policy = match self.policy.load(Some(&|| self.node.kept_policy()))? {
             Ok(policy) => policy,
             Err(finding) => return Ok(Err(finding)),
         };
         let root = self.node.open_root()?;
         let prober = probe.then(|| Prober::this_program(root.is_host()));
-        let (name, state, directories) = (self.name.clone(), self.node.state_dir.clone(), self.bin_dir.clone());
+        let (name, state, directories) =
+            (self.name.clone(), self.node.state_dir.clone(), self.bin_dir.clone());
         let (bundle, patience) = (self.expect_bundle.clone(), self.node.patience());
-        Ok(Ok(Ready { root, policy, name, bundle, state, directories, occasion, prober, patience, unconfined: None }))
+        Ok(Ok(Ready {
+            root,
+            policy,
+            name,
+            bundle,
+            state,
+            directories,
+            occasion,
+            prober,
+            patience,
+            unconfined: None,
+        }))
     }
 
     /// Where the watch says whether the node is ready.
@@ -161,7 +181,12 @@ impl AskedArguments {
 
 impl Ready {
     /// Everything that was asked, in one answer.
-    fn answer(&self, arguments: &Arguments, occasion: Occasion, view: Option<&Root>) -> Result<Report, Failure> {
+    fn answer(
+        &self,
+        arguments: &Arguments,
+        occasion: Occasion,
+        view: Option<&Root>,
+    ) -> Result<Report, Failure> {
         let configurations = arguments.closure.configurations()?;
         let mut report = match self.check()? {
             report if !arguments.repair || report.is_good() && !self.is_unfinished()? => report,
@@ -207,7 +232,8 @@ impl Ready {
         Ok(report)
     }
 
-    /// Whether what is installed was being written again when that was interrupted, as a repair does.
+    /// Whether what is installed was being written again when that was interrupted, as a repair
+    /// does.
     fn is_unfinished(&self) -> Result<bool, NodeError> {
         let Some(state) = State::open(&self.root, &self.state)? else { return Ok(false) };
         let reading = state.read(self.patience)?;
@@ -236,8 +262,11 @@ impl Ready {
             report = Report { repaired: brought.steps, ..self.check()? };
         }
         for finding in brought.errors.into_iter().flat_map(not_repaired) {
-            // What keeps a repair from being made is often what was found; at boot that decides only now.
-            let is_same = |found: &&mut Finding| (found.code, &found.message) == (finding.code, &finding.message);
+            // What keeps a repair from being made is often what was found; at boot that decides
+            // only now.
+            let is_same = |found: &&mut Finding| {
+                (found.code, &found.message) == (finding.code, &finding.message)
+            };
             match report.findings.iter_mut().find(is_same) {
                 Some(found) => found.severity = found.severity.max(finding.severity),
                 None if finding.code == Code::NotInstalled => {}
@@ -271,11 +300,12 @@ impl Ready {
 
 /// The installed files that are not there as they were installed.
 pub(super) fn altered(report: &Report) -> BTreeSet<Target> {
-    let altered = report
-        .plugins
-        .iter()
-        .filter(|plugin| matches!(plugin.condition, Condition::Altered | Condition::Missing | Condition::InTheWay));
-    altered.map(|plugin| Target { directory: plugin.directory.clone(), name: plugin.name.clone() }).collect()
+    let altered = report.plugins.iter().filter(|plugin| {
+        matches!(plugin.condition, Condition::Altered | Condition::Missing | Condition::InTheWay)
+    });
+    altered
+        .map(|plugin| Target { directory: plugin.directory.clone(), name: plugin.name.clone() })
+        .collect()
 }
 
 /// Why the node was not repaired.
@@ -290,7 +320,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(installed) = &self.installed {
             writeln!(f, "{}", installed.index)?;
-            let rule = installed.rule.as_deref().map_or_else(String::new, |rule| format!(", rule `{rule}`"));
+            let rule = installed
+                .rule
+                .as_deref()
+                .map_or_else(String::new, |rule| format!(", rule `{rule}`"));
             writeln!(f, "{} {}{rule}", installed.bundle, installed.version)?;
         }
         for plugin in &self.plugins {
@@ -316,14 +349,19 @@ impl fmt::Display for Report {
         }
         if !self.needs.is_empty() {
             let distinct = |names: BTreeSet<_>| names.into_iter().collect::<Vec<&str>>();
-            let users = distinct(self.needs.iter().map(|need| need.configuration.as_str()).collect());
+            let users =
+                distinct(self.needs.iter().map(|need| need.configuration.as_str()).collect());
             let plugins = distinct(self.needs.iter().map(|need| need.plugin.as_str()).collect());
             let users = match users.as_slice() {
                 [user] => format!("`{user}` needs"),
                 users => format!("{} configurations need", users.len()),
             };
             let (first, others) = plugins.split_at(plugins.len().min(NAMES_SHOWN));
-            let others = if others.is_empty() { String::new() } else { format!(" and {} others", others.len()) };
+            let others = if others.is_empty() {
+                String::new()
+            } else {
+                format!(" and {} others", others.len())
+            };
             writeln!(f, "  {users} {}{others}", first.join(", "))?;
         }
         report::findings(f, &self.findings)?;

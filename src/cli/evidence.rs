@@ -15,10 +15,11 @@ use crate::model::{Digest, Platform, Reference, visible};
 use crate::oci::{CollectError, Platforms, collect};
 use crate::trust::{COSIGN_SIGN, Evidence, EvidenceError, Needs};
 
-/// Writes what proves an image into one file: its signatures, and every document down to the files' digests.
+/// Writes what proves an image into one file: its signatures, and every document down to the files'
+/// digests.
 ///
-/// With the file, `install` and `check` repeat the whole proof without a registry. It proves itself, so it may travel
-/// any way: a ConfigMap, a download, the bundle itself.
+/// With the file, `install` and `check` repeat the whole proof without a registry. It proves
+/// itself, so it may travel any way: a ConfigMap, a download, the bundle itself.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The image.
@@ -59,15 +60,18 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     };
     let evidence = match collect(opened.source.as_ref(), &opened.root, platforms, &needs) {
         Ok(evidence) => evidence.needed(&needs),
-        Err(CollectError::Evidence(EvidenceError::TooLong { found })) => return Err(too_long(found)),
+        Err(CollectError::Evidence(EvidenceError::TooLong { found })) => {
+            return Err(too_long(found));
+        }
         Err(error) => return Err(error.into()),
     };
     let text = evidence.to_bytes();
     if text.len() > Evidence::LIMIT {
         return Err(too_long(text.len()));
     }
-    fs::write(&arguments.output, &text)
-        .map_err(|error| Failure::could_not(format!("cannot write `{}`: {error}", arguments.output.display())))?;
+    fs::write(&arguments.output, &text).map_err(|error| {
+        Failure::could_not(format!("cannot write `{}`: {error}", arguments.output.display()))
+    })?;
     if evidence.signatures().is_empty() {
         terminal.remark("warning: the image has no signature, so the file proves nothing");
     }

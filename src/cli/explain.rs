@@ -16,14 +16,17 @@ use crate::model::Platform;
 use crate::node::explain::{Explanation, Phase, Symptoms, TEXT_LIMIT, explain};
 use crate::node::{HostPath, Question, Reach, Report, Root, check};
 
-/// How long an explanation waits at most for an installation that is under way: the cause can be named without it.
+/// How long an explanation waits at most for an installation that is under way: the cause can be
+/// named without it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Explains the error of a container runtime: its cause, what this node shows of it, and what to do.
+/// Explains the error of a container runtime: its cause, what this node shows of it, and what to
+/// do.
 ///
-/// TEXT is a kubelet event, a line of the journal, or all that `kubectl describe pod` prints; without it, standard
-/// input is read. Only the plugin directories are looked into, never a path of the text. Exit code 0 means that a cause
-/// was named, 1 that the text has no CNI error that is known.
+/// TEXT is a kubelet event, a line of the journal, or all that `kubectl describe pod` prints;
+/// without it, standard input is read. Only the plugin directories are looked into, never a path of
+/// the text. Exit code 0 means that a cause was named, 1 that the text has no CNI error that is
+/// known.
 #[derive(Args)]
 #[command(after_help = "Causes have stable names; docs/explain.md lists them.")]
 pub(super) struct Arguments {
@@ -46,14 +49,15 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     }
     let symptoms = Symptoms::read(&arguments.read()?);
     let root = arguments.node.open_root()?;
-    let explanation = explain(&root, &arguments.bin_dir, symptoms, || match arguments.check(&root) {
-        Ok(report) => report,
-        // The cause can be named without it.
-        Err(failure) => {
-            terminal.failure(&failure);
-            None
-        }
-    });
+    let explanation =
+        explain(&root, &arguments.bin_dir, symptoms, || match arguments.check(&root) {
+            Ok(report) => report,
+            // The cause can be named without it.
+            Err(failure) => {
+                terminal.failure(&failure);
+                None
+            }
+        });
     terminal.answer(&explanation)?;
     Ok(if explanation.causes.is_empty() { Exit::No } else { Exit::Yes })
 }
@@ -62,10 +66,13 @@ impl Arguments {
     fn read(&self) -> Result<Vec<u8>, Failure> {
         match (&self.text, &self.file) {
             (Some(text), _) if text != "-" => limited(text.clone().into_vec(), "the text"),
-            (None, None) if io::stdin().is_terminal() => Err(Failure::request("there is no text to explain")
-                .hint("kubectl describe pod NAME | cnister explain, or cnister explain 'TEXT'")),
+            (None, None) if io::stdin().is_terminal() => {
+                Err(Failure::request("there is no text to explain")
+                    .hint("kubectl describe pod NAME | cnister explain, or cnister explain 'TEXT'"))
+            }
             (_, file) => {
-                let (name, bytes) = document::read(file.as_deref().unwrap_or(Path::new("-")), TEXT_LIMIT)?;
+                let (name, bytes) =
+                    document::read(file.as_deref().unwrap_or(Path::new("-")), TEXT_LIMIT)?;
                 limited(bytes, &name)
             }
         }
@@ -86,7 +93,8 @@ fn limited(bytes: Vec<u8>, name: &str) -> Result<Vec<u8>, Failure> {
         return Ok(bytes);
     }
     let message = format!("{name} is longer than {TEXT_LIMIT} bytes");
-    Err(Failure::request(message).hint("give the lines around the error, the last ones of a log for example"))
+    Err(Failure::request(message)
+        .hint("give the lines around the error, the last ones of a log for example"))
 }
 
 impl fmt::Display for Explanation {
@@ -107,7 +115,8 @@ impl fmt::Display for Explanation {
             writeln!(f, "  said {said}")?;
             for seen in &explained.on_node {
                 let plugin = explained.plugin.as_deref().unwrap_or_default();
-                let condition = seen.condition.map(|condition| format!(" ({})", condition.as_str()));
+                let condition =
+                    seen.condition.map(|condition| format!(" ({})", condition.as_str()));
                 let condition = condition.unwrap_or_default();
                 writeln!(f, "  {}/{plugin}: {}{condition}", seen.directory, seen.found)?;
             }
@@ -123,7 +132,11 @@ impl fmt::Display for Explanation {
         }
         if !self.unknown.is_empty() {
             let plugins: Vec<_> = self.unknown.iter().map(|plugin| format!("`{plugin}`")).collect();
-            writeln!(f, "failed for a reason of its own, which is not known here: {}", plugins.join(", "))?;
+            writeln!(
+                f,
+                "failed for a reason of its own, which is not known here: {}",
+                plugins.join(", ")
+            )?;
         }
         match self.causes.len() {
             0 => f.write_str("no: the text has no CNI error that is known here\n"),

@@ -11,10 +11,12 @@ use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{Code, Finding};
 use crate::node::{MAX_GENERATIONS, NodeError, Reach, Root, State};
 
-/// Removes from the state directory what no kept generation needs; every installation does that, too.
+/// Removes from the state directory what no kept generation needs; every installation does that,
+/// too.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// How many generations the node keeps from now on, the present one included; without it, those that it has.
+    /// How many generations the node keeps from now on, the present one included; without it, those
+    /// that it has.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_GENERATIONS)))]
     generations: Option<u8>,
     #[command(flatten)]
@@ -49,12 +51,16 @@ fn collect(arguments: &Arguments, root: &Root) -> Result<u64, NodeError> {
     let Some(state) = State::open(root, &arguments.node.state_dir)? else { return Ok(0) };
     let writing = state.write(arguments.node.patience())?;
     if writing.journal()?.is_some() {
-        let finding =
-            Finding::refusal(Code::InterruptedInstall, "an installation was interrupted, and needs what it kept");
+        let finding = Finding::refusal(
+            Code::InterruptedInstall,
+            "an installation was interrupted, and needs what it kept",
+        );
         return Err(finding.hint("run the same install again first").into());
     }
     match writing.receipt()? {
-        Some(receipt) => writing.collect(&receipt, arguments.generations.unwrap_or(MAX_GENERATIONS)),
+        Some(receipt) => {
+            writing.collect(&receipt, arguments.generations.unwrap_or(MAX_GENERATIONS))
+        }
         None => Ok(0),
     }
 }

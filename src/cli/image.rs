@@ -11,7 +11,8 @@ pub(super) struct OwnerArguments {
     /// The digest of the index: any other release is refused, signed or not.
     #[arg(long, value_name = "sha256:INDEX")]
     pub(super) expect: Option<Digest>,
-    /// The repository that the policy's rules are matched against; without it, the registry reference asked for.
+    /// The repository that the policy's rules are matched against; without it, the registry
+    /// reference asked for.
     #[arg(long = "as", value_name = "REPO")]
     pub(super) name: Option<Repository>,
 }
@@ -57,14 +58,17 @@ pub(super) fn platforms(root: &Document) -> Vec<Platform> {
 /// What an image calls itself: a name for containerd's import and a tag. Nothing is decided by it.
 #[cfg(feature = "publish")]
 pub(super) fn own_name(root: &Document) -> (Option<String>, Option<String>) {
-    let annotations = root.index().ok().and_then(|index| index.annotations().clone()).unwrap_or_default();
+    let annotations =
+        root.index().ok().and_then(|index| index.annotations().clone()).unwrap_or_default();
     let of = |key: &str| annotations.get(key).filter(|text| !text.is_empty());
-    let title = of("org.opencontainers.image.title").filter(|title| title.parse::<crate::model::BundleName>().is_ok());
+    let title = of("org.opencontainers.image.title")
+        .filter(|title| title.parse::<crate::model::BundleName>().is_ok());
     let version = of("org.opencontainers.image.version").map(|version| tag_of_version(version));
     (title.map(|title| format!("localhost/{title}")), version)
 }
 
-/// A version as a tag: a plus sign is not allowed there, and the habit of Helm and others is an underscore.
+/// A version as a tag: a plus sign is not allowed there, and the habit of Helm and others is an
+/// underscore.
 #[cfg(feature = "publish")]
 pub(super) fn tag_of_version(version: &str) -> String {
     version.replace('+', "_")

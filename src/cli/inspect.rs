@@ -42,17 +42,26 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.image.digest)?;
         for entry in &self.image.platforms {
-            let platform = entry.platform.as_ref().map_or_else(|| "other platform".to_owned(), ToString::to_string);
+            let platform = entry
+                .platform
+                .as_ref()
+                .map_or_else(|| "other platform".to_owned(), ToString::to_string);
             writeln!(f, "{platform} {} ({} in layers)", entry.digest, bytes(entry.layer_bytes))?;
             let Some(bundle) = &entry.bundle else {
                 writeln!(f, "  not a bundle")?;
                 continue;
             };
-            let tool = bundle
-                .tool
-                .as_ref()
-                .map_or_else(|| "no tool".to_owned(), |tool| format!("tool {}", tool.digest.short()));
-            writeln!(f, "  {} {}, {} plugins, {tool}", bundle.name, bundle.version, bundle.plugins.len())?;
+            let tool = bundle.tool.as_ref().map_or_else(
+                || "no tool".to_owned(),
+                |tool| format!("tool {}", tool.digest.short()),
+            );
+            writeln!(
+                f,
+                "  {} {}, {} plugins, {tool}",
+                bundle.name,
+                bundle.version,
+                bundle.plugins.len()
+            )?;
             for plugin in &bundle.plugins {
                 writeln!(
                     f,

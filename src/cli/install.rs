@@ -19,16 +19,18 @@ use super::termination::TerminationArguments;
 use super::verify::unproven;
 use crate::model::{Code, Digest, Finding, Location, Platform, PluginName, Reference, visible};
 use crate::node::{
-    ForeignRule, KeptPolicy, Layer, Leftovers, MAX_GENERATIONS, NodeError, Observed, Occasion, Payload, Plan, Present,
-    Purpose, Question, Reach, Reading, Record, Records, Refusal, RolledBack, Root, State, Step, Wishes, apply, boot,
-    check, check_apart, observe, plan, preflight, surroundings,
+    ForeignRule, KeptPolicy, Layer, Leftovers, MAX_GENERATIONS, NodeError, Observed, Occasion,
+    Payload, Plan, Present, Purpose, Question, Reach, Reading, Record, Records, Refusal,
+    RolledBack, Root, State, Step, Wishes, apply, boot, check, check_apart, observe, plan,
+    preflight, surroundings,
 };
 use crate::trust::{self, Bundle, Evidence, Policy, Proof, Strength, Verified};
 
 /// Installs a bundle's plugins on this node, after the policy allowed it.
 ///
-/// The files come from an image (REF) or from a directory that the bundle image staged (--from). Nothing gets a
-/// plugin's name before its bytes are proven; a refusal leaves the plugin directory as it was.
+/// The files come from an image (REF) or from a directory that the bundle image staged (--from).
+/// Nothing gets a plugin's name before its bytes are proven; a refusal leaves the plugin directory
+/// as it was.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The image to install from.
@@ -37,8 +39,8 @@ pub(super) struct Arguments {
     /// A directory that `cnister stage` filled, or the mount of a bundle image.
     #[arg(long, value_name = "DIR")]
     from: Option<PathBuf>,
-    /// What proves the staged files: files that `cnister evidence` wrote, or directories of them; those of other
-    /// releases are ignored.
+    /// What proves the staged files: files that `cnister evidence` wrote, or directories of them;
+    /// those of other releases are ignored.
     #[arg(long, value_name = "FILE", requires = "from")]
     evidence: Vec<PathBuf>,
     #[command(flatten)]
@@ -69,8 +71,8 @@ pub(super) struct Arguments {
     /// Installs the release although the node's owner went back from it.
     #[arg(long)]
     again: bool,
-    /// What happens to somebody else's file with a wanted name and other bytes: keep, adopt, or adopt=NAME,...;
-    /// without it, nothing is installed.
+    /// What happens to somebody else's file with a wanted name and other bytes: keep, adopt, or
+    /// adopt=NAME,...; without it, nothing is installed.
     #[arg(long, value_name = "RULE", value_parser = parse_foreign)]
     foreign: Option<ForeignRule>,
     /// What a refusal means for the node: fail, or keep the proven set that is there and say so.
@@ -139,7 +141,9 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
             terminal.answer(&report)?;
             Ok(Exit::Yes)
         }
-        Err(Stop::Refused(findings)) => refuse(arguments, Some(&policy), findings, unconfined, terminal),
+        Err(Stop::Refused(findings)) => {
+            refuse(arguments, Some(&policy), findings, unconfined, terminal)
+        }
         Err(Stop::Failed(failure)) => Err(failure),
     }
 }
@@ -148,7 +152,9 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
 fn reach(arguments: &Arguments) -> Result<Reach, Failure> {
     let node = &arguments.node;
     let mut reach = Reach::default();
-    if let Some(Location::Registry(_)) = arguments.reference.as_ref().map(|reference| &reference.location) {
+    if let Some(Location::Registry(_)) =
+        arguments.reference.as_ref().map(|reference| &reference.location)
+    {
         reach.connect();
     }
     if !arguments.dry_run {
@@ -164,15 +170,21 @@ fn reach(arguments: &Arguments) -> Result<Reach, Failure> {
 fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
     let name = arguments.owner.name(arguments.reference.as_ref());
     let root = arguments.node.open_root()?;
-    let judge =
-        Judge { policy, name: name.as_ref(), now: SystemTime::now(), kept: kept_releases(&root, &arguments.node) };
+    let judge = Judge {
+        policy,
+        name: name.as_ref(),
+        now: SystemTime::now(),
+        kept: kept_releases(&root, &arguments.node),
+    };
     let place = Place {
         reference: arguments.reference.as_ref(),
         directory: arguments.from.as_deref(),
         evidence: &arguments.evidence,
     };
     let (origin, bundle, evidence) = prove(&place, &judge)?;
-    if let Some(finding) = arguments.owner.expect.and_then(|expected| trust::expect(&bundle, &expected)) {
+    if let Some(finding) =
+        arguments.owner.expect.and_then(|expected| trust::expect(&bundle, &expected))
+    {
         return Err(Stop::Refused(vec![finding]));
     }
     check_apart(&root, &arguments.node.state_dir, &arguments.bin_dir, []).map_err(answer)?;
@@ -181,25 +193,34 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
     let layer = &bundle.value().plugin_layer;
     let records = Records {
         directory: &arguments.node.state_dir,
-        documents: [kept.len(), policy.text().len()].iter().fold(0, |sum, length| sum + *length as u64),
+        documents: [kept.len(), policy.text().len()]
+            .iter()
+            .fold(0, |sum, length| sum + *length as u64),
         // What claims to be longer than its files is refused when it is fetched.
-        spool: if matches!(origin, Origin::Image(_)) { layer.size().min(bundle.value().files.total_size()) } else { 0 },
+        spool: if matches!(origin, Origin::Image(_)) {
+            layer.size().min(bundle.value().files.total_size())
+        } else {
+            0
+        },
     };
-    let request = Request { arguments, root: &root, bundle: &bundle, wishes: &wishes, records: &records };
+    let request =
+        Request { arguments, root: &root, bundle: &bundle, wishes: &wishes, records: &records };
     let open = || State::open_or_create(&root, &arguments.node.state_dir);
     if arguments.dry_run {
         let state = State::open(&root, &arguments.node.state_dir).map_err(answer)?;
-        let reading = state.map(|state| state.read(arguments.node.patience())).transpose().map_err(answer)?;
+        let reading =
+            state.map(|state| state.read(arguments.node.patience())).transpose().map_err(answer)?;
         return Ok(request.consider(reading.as_ref())?.report(Outcome::Planned, &request));
     }
     let spool = open().map_err(answer)?;
     let mut payload: Box<dyn Payload + '_> = match origin {
         Origin::Image(ref image) => {
             let mut layer = Layer::new(image.source.as_ref(), layer, spool.spool());
-            let reading = open().and_then(|state| state.read(arguments.node.patience())).map_err(answer)?;
+            let reading =
+                open().and_then(|state| state.read(arguments.node.patience())).map_err(answer)?;
             if is_news(&reading, bundle.value()).map_err(answer)? {
-                // Before the lock is taken: a slow registry shall not keep a check or a boot waiting. And what can be
-                // said without the layer is said without it.
+                // Before the lock is taken: a slow registry shall not keep a check or a boot
+                // waiting. And what can be said without the layer is said without it.
                 request.consider(Some(&reading))?;
                 drop(reading);
                 layer.fetch(&bundle.value().files).map_err(answer)?;
@@ -208,7 +229,8 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
         }
         Origin::Directory(staged) => Box::new(staged),
     };
-    let writing = open().and_then(|state| state.write(arguments.node.patience())).map_err(answer)?;
+    let writing =
+        open().and_then(|state| state.write(arguments.node.patience())).map_err(answer)?;
     let considered = request.consider(Some(&writing))?;
     let record = Record {
         evidence: &kept,
@@ -219,7 +241,8 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
         word: None,
     };
     let mut go_on = |_: &_| ControlFlow::Continue(());
-    let receipt = apply(&root, &writing, &considered.plan, payload.as_mut(), &record, &mut go_on).map_err(answer)?;
+    let receipt = apply(&root, &writing, &considered.plan, payload.as_mut(), &record, &mut go_on)
+        .map_err(answer)?;
     let mut report = considered.report(Outcome::Installed, &request);
     report.findings.extend(boot::outdated(&root, &receipt));
     Ok(report)
@@ -244,21 +267,27 @@ impl<'a> Request<'a> {
     /// Looks at the node and decides what is to be done; it changes nothing.
     fn consider(&self, state: Option<&Reading>) -> Result<Considered<'a>, Stop> {
         let Self { arguments, root, bundle, .. } = *self;
-        let mut observed = observe(root, state, &arguments.bin_dir, &bundle.value().files.plugins).map_err(answer)?;
+        let mut observed = observe(root, state, &arguments.bin_dir, &bundle.value().files.plugins)
+            .map_err(answer)?;
         let recorded = observed.receipt.iter().flat_map(|receipt| receipt.directories.keys());
-        check_apart(root, &arguments.node.state_dir, &arguments.bin_dir, recorded).map_err(answer)?;
+        check_apart(root, &arguments.node.state_dir, &arguments.bin_dir, recorded)
+            .map_err(answer)?;
         if arguments.prune {
             observed.in_use = NodeArguments::in_use(root).map_err(answer)?;
         }
         let rolled_back = state.map(Reading::rolled_back).transpose().map_err(answer)?.flatten();
-        if let Some(finding) = rolled_back.and_then(|record| unwanted(&record, bundle, &observed, arguments)) {
+        if let Some(finding) =
+            rolled_back.and_then(|record| unwanted(&record, bundle, &observed, arguments))
+        {
             return Err(Stop::Refused(vec![finding]));
         }
         let plan = plan(bundle, &observed, self.wishes).map_err(Stop::Refused)?;
         if plan.leaves_nothing() {
             let message = "every plugin of the bundle is left out: nothing would be left that could be checked";
             let hint = "skip fewer plugins, or remove what is there with `cnister uninstall`";
-            return Err(Stop::Refused(vec![Finding::refusal(Code::NothingWanted, message).hint(hint)]));
+            return Err(Stop::Refused(vec![
+                Finding::refusal(Code::NothingWanted, message).hint(hint),
+            ]));
         }
         let foreseen = preflight(root, &plan, state, self.records);
         if foreseen.iter().any(Finding::is_refusal) {
@@ -272,13 +301,17 @@ impl Considered<'_> {
     fn report(self, outcome: Outcome, request: &Request<'_>) -> Report {
         let mut report = report(outcome, request.bundle, &self.plan);
         report.findings.extend(self.foreseen);
-        report.findings.extend(surroundings(request.root, &self.plan, &request.arguments.node.state_dir));
+        report.findings.extend(surroundings(
+            request.root,
+            &self.plan,
+            &request.arguments.node.state_dir,
+        ));
         report
     }
 }
 
-/// What the node keeps. A state that cannot be read keeps nothing; what is wrong with it is said when the installation
-/// needs it.
+/// What the node keeps. A state that cannot be read keeps nothing; what is wrong with it is said
+/// when the installation needs it.
 fn kept_releases(root: &Root, node: &NodeArguments) -> Kept {
     let read = || -> Result<Kept, NodeError> {
         let Some(state) = State::open(root, &node.state_dir)? else { return Ok(Kept::default()) };
@@ -295,8 +328,8 @@ fn kept_releases(root: &Root, node: &NodeArguments) -> Kept {
     read().unwrap_or_default()
 }
 
-/// Whether it is another release than the present one, and one whose files the node does not have. Nothing depends on
-/// the answer but when the layer is fetched.
+/// Whether it is another release than the present one, and one whose files the node does not have.
+/// Nothing depends on the answer but when the layer is fetched.
 fn is_news(reading: &Reading, bundle: &Bundle) -> Result<bool, NodeError> {
     if reading.receipt().ok().flatten().is_some_and(|receipt| receipt.index == bundle.index) {
         return Ok(false);
@@ -305,24 +338,28 @@ fn is_news(reading: &Reading, bundle: &Bundle) -> Result<bool, NodeError> {
     Ok(!reading.without_copy(files)?.is_empty())
 }
 
-/// A runtime calls any file of a plugin directory, and the state directory is swept: neither may lie in the other.
+/// A runtime calls any file of a plugin directory, and the state directory is swept: neither may
+/// lie in the other.
 fn check_paths(arguments: &Arguments) -> Result<(), Failure> {
     let (state, policy) = (&arguments.node.state_dir, &arguments.node.policy_dir);
     for bin in &arguments.bin_dir {
         if bin.holds(state) || state.holds(bin) {
-            let message = format!("the state directory `{state}` and the plugin directory `{bin}` lie in each other");
+            let message = format!(
+                "the state directory `{state}` and the plugin directory `{bin}` lie in each other"
+            );
             return Err(Failure::request(message).hint("name another one with --state-dir"));
         }
         if bin.holds(policy) {
-            let message = format!("the policy directory `{policy}` lies in the plugin directory `{bin}`");
+            let message =
+                format!("the policy directory `{policy}` lies in the plugin directory `{bin}`");
             return Err(Failure::request(message).hint("name another one with --policy-dir"));
         }
     }
     Ok(())
 }
 
-/// Why a release that its owner went back from is not installed again; nothing, where it is another one, is there
-/// already, or is asked for again.
+/// Why a release that its owner went back from is not installed again; nothing, where it is another
+/// one, is there already, or is asked for again.
 fn unwanted(
     record: &RolledBack,
     bundle: &Verified<Bundle>,
@@ -336,11 +373,13 @@ fn unwanted(
     }
     let files = &bundle.value().files;
     let message = format!("the owner of this node went back from {} {}", files.name, files.version);
-    let finding = Finding::refusal(Code::RolledBack, message).hint("install another release, or this one with --again");
+    let finding = Finding::refusal(Code::RolledBack, message)
+        .hint("install another release, or this one with --again");
     Some(match present {
-        Some(present) => {
-            finding.mismatch(format_args!("any release but {index}"), format_args!("{present} is installed"))
-        }
+        Some(present) => finding.mismatch(
+            format_args!("any release but {index}"),
+            format_args!("{present} is installed"),
+        ),
         None => finding,
     })
 }
@@ -356,11 +395,13 @@ fn wishes(arguments: &Arguments) -> Result<Wishes, Failure> {
             skip.insert(name);
         }
     }
-    let update = match variable("UPDATE_CNI_BINARIES")?.map(|value| value.to_lowercase()).as_deref() {
+    let update = match variable("UPDATE_CNI_BINARIES")?.map(|value| value.to_lowercase()).as_deref()
+    {
         None | Some("" | "true" | "yes" | "1") => true,
         Some("false" | "no" | "0") => false,
         Some(other) => {
-            let message = format!("UPDATE_CNI_BINARIES is `{}`, expected `true` or `false`", visible(other));
+            let message =
+                format!("UPDATE_CNI_BINARIES is `{}`, expected `true` or `false`", visible(other));
             return Err(Failure::request(message));
         }
     };
@@ -378,7 +419,9 @@ fn variable(name: &str) -> Result<Option<String>, Failure> {
     match std::env::var(name) {
         Ok(value) => Ok(Some(value)),
         Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(error @ std::env::VarError::NotUnicode(_)) => Err(Failure::request(format!("{name}: {error}"))),
+        Err(error @ std::env::VarError::NotUnicode(_)) => {
+            Err(Failure::request(format!("{name}: {error}")))
+        }
     }
 }
 
@@ -389,7 +432,9 @@ fn only(names: &[PluginName]) -> Option<BTreeSet<PluginName>> {
 fn report(outcome: Outcome, bundle: &Verified<Bundle>, plan: &Plan<'_>) -> Report {
     let value = bundle.value();
     let mut findings: Vec<Finding> = plan.notes().to_vec();
-    if bundle.proof().strength == Strength::Admitted && findings.iter().all(|finding| finding.code != Code::Unproven) {
+    if bundle.proof().strength == Strength::Admitted
+        && findings.iter().all(|finding| finding.code != Code::Unproven)
+    {
         findings.push(unproven(&bundle.proof().rule));
     }
     Report {
@@ -413,7 +458,9 @@ fn refuse(
     terminal: &Terminal,
 ) -> Result<Exit, Failure> {
     let mut outcome = Outcome::Refused;
-    if let (OnRefusal::Keep, Some(policy), false) = (arguments.on_refusal, policy, arguments.dry_run) {
+    if let (OnRefusal::Keep, Some(policy), false) =
+        (arguments.on_refusal, policy, arguments.dry_run)
+    {
         match keep(arguments, policy, &findings)? {
             None => outcome = Outcome::Kept,
             Some(more) => findings.extend(more),
@@ -433,10 +480,14 @@ fn refuse(
     };
     terminal.answer(&report)?;
     if outcome == Outcome::Kept {
-        let loud = "warning: what was wanted is NOT installed; the proven plugins that were there stay";
+        let loud =
+            "warning: what was wanted is NOT installed; the proven plugins that were there stay";
         terminal.remark(loud);
-        let reasons: Vec<_> =
-            report.findings.iter().map(|finding| format!("{}: {}", finding.code, finding.message)).collect();
+        let reasons: Vec<_> = report
+            .findings
+            .iter()
+            .map(|finding| format!("{}: {}", finding.code, finding.message))
+            .collect();
         // It ends well, so nobody would look at its log.
         drop(arguments.termination.leave(&format!("{loud}; {}", reasons.join("; "))));
         return Ok(Exit::Yes);
@@ -444,9 +495,13 @@ fn refuse(
     Ok(Exit::No)
 }
 
-/// Looks whether the installed set proves itself under this policy, and remembers that something else was wanted.
-/// Returns what is wrong with the installed set, if something is.
-fn keep(arguments: &Arguments, policy: &Policy, findings: &[Finding]) -> Result<Option<Vec<Finding>>, Failure> {
+/// Looks whether the installed set proves itself under this policy, and remembers that something
+/// else was wanted. Returns what is wrong with the installed set, if something is.
+fn keep(
+    arguments: &Arguments,
+    policy: &Policy,
+    findings: &[Finding],
+) -> Result<Option<Vec<Finding>>, Failure> {
     let root = arguments.node.open_root()?;
     let question = Question {
         state: &arguments.node.state_dir,
@@ -465,7 +520,8 @@ fn keep(arguments: &Arguments, policy: &Policy, findings: &[Finding]) -> Result<
     if !wrong.is_empty() {
         return Ok(Some(wrong));
     }
-    let writing = State::open_or_create(&root, &arguments.node.state_dir)?.write(arguments.node.patience())?;
+    let writing = State::open_or_create(&root, &arguments.node.state_dir)?
+        .write(arguments.node.patience())?;
     let wanted = match (&arguments.reference, &arguments.from) {
         (Some(reference), _) => reference.to_string(),
         (None, Some(directory)) => directory.display().to_string(),
@@ -481,7 +537,9 @@ pub(super) fn parse_foreign(text: &str) -> Result<ForeignRule, String> {
         None if text == "adopt" => Ok(ForeignRule::Adopt),
         Some(("adopt", names)) => {
             let names = names.split(',').map(str::parse).collect::<Result<_, _>>();
-            names.map(ForeignRule::AdoptNamed).map_err(|error: crate::model::ParsePluginNameError| error.to_string())
+            names
+                .map(ForeignRule::AdoptNamed)
+                .map_err(|error: crate::model::ParsePluginNameError| error.to_string())
         }
         _ => Err("expected `keep`, `adopt` or `adopt=NAME,...`".to_owned()),
     }
@@ -492,9 +550,12 @@ impl fmt::Display for Report {
         if let Some(index) = &self.index {
             writeln!(f, "{index}")?;
         }
-        if let (Some(bundle), Some(version), Some(platform)) = (&self.bundle, &self.version, &self.platform) {
+        if let (Some(bundle), Some(version), Some(platform)) =
+            (&self.bundle, &self.version, &self.platform)
+        {
             let signer = self.proof.as_ref().and_then(|proof| proof.authority.as_deref());
-            let signer = signer.map_or_else(|| "unproven".to_owned(), |signer| format!("signed by `{signer}`"));
+            let signer = signer
+                .map_or_else(|| "unproven".to_owned(), |signer| format!("signed by `{signer}`"));
             writeln!(f, "{bundle} {version} for {platform}, {signer}")?;
         }
         for step in &self.steps {
@@ -502,7 +563,11 @@ impl fmt::Display for Report {
         }
         report::findings(f, &self.findings)?;
         let last = match self.outcome {
-            Outcome::Installed if self.steps.iter().any(|step| matches!(step, Step::Write { .. })) => "installed",
+            Outcome::Installed
+                if self.steps.iter().any(|step| matches!(step, Step::Write { .. })) =>
+            {
+                "installed"
+            }
             Outcome::Installed => "installed; there was nothing to do",
             Outcome::Planned => "planned; nothing was done",
             Outcome::Refused => "refused; nothing was changed",

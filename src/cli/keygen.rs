@@ -16,8 +16,8 @@ use crate::publish::keys::SigningKey;
 
 /// Makes a P-256 key pair in cosign's form: PREFIX.key (encrypted) and PREFIX.pub.
 ///
-/// The password comes from COSIGN_PASSWORD or is asked for. `cosign sign --key` takes the private key, `cosign verify
-/// --key` the public one.
+/// The password comes from COSIGN_PASSWORD or is asked for. `cosign sign --key` takes the private
+/// key, `cosign verify --key` the public one.
 #[derive(Args)]
 #[command(visible_alias = "generate-key-pair")]
 pub(super) struct Arguments {
@@ -40,15 +40,19 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let (private_key, public_key) = (name("key"), name("pub"));
     for path in [&private_key, &public_key] {
         if fs::symlink_metadata(path).is_ok() {
-            return Err(Failure::request(format!("`{}` exists; a key is never overwritten", path.display()))
-                .hint("choose another name with --output-key-prefix"));
+            return Err(Failure::request(format!(
+                "`{}` exists; a key is never overwritten",
+                path.display()
+            ))
+            .hint("choose another name with --output-key-prefix"));
         }
     }
     let key = SigningKey::generate()?;
     let public_pem = key.public_pem()?;
     let encrypted = key.encrypt(password::ask_new()?.as_bytes())?;
     write(&private_key, encrypted.as_bytes(), 0o600)?;
-    write(&public_key, public_pem.as_bytes(), 0o644).inspect_err(|_| drop(fs::remove_file(&private_key)))?;
+    write(&public_key, public_pem.as_bytes(), 0o644)
+        .inspect_err(|_| drop(fs::remove_file(&private_key)))?;
     let fingerprint = crate::trust::Key::parse(&public_pem)?.fingerprint().to_string();
     terminal.answer(&Report { private_key, public_key, fingerprint })?;
     Ok(Exit::Yes)
@@ -60,12 +64,14 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
         file.write_all(bytes)?;
         file.sync_all()
     };
-    write().map_err(|error| Failure::could_not(format!("cannot write `{}`: {error}", path.display())))
+    write()
+        .map_err(|error| Failure::could_not(format!("cannot write `{}`: {error}", path.display())))
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [private, public] = [&self.private_key, &self.public_key].map(|path| path.to_string_lossy());
+        let [private, public] =
+            [&self.private_key, &self.public_key].map(|path| path.to_string_lossy());
         writeln!(f, "private key: {} (encrypted)", visible(&private))?;
         writeln!(f, "public key:  {} ({})", visible(&public), self.fingerprint)
     }

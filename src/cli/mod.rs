@@ -1,7 +1,7 @@
 //! The command line: arguments in, one report out. Only this module knows that there is a terminal.
 //!
-//! One file a verb: its arguments, what it runs, its report. A report is one serializable value; what people read and
-//! what scripts read are two views of it.
+//! One file a verb: its arguments, what it runs, its report. A report is one serializable value;
+//! what people read and what scripts read are two views of it.
 
 mod boot;
 #[cfg(feature = "publish")]
@@ -57,8 +57,9 @@ use terminal::{Exit, Failure, Format, Terminal};
 
 /// Signed OCI images of CNI plugins: composed in CI, verified and installed on nodes.
 ///
-/// verify = an image, check = this node. A REF is a layout directory (oci:DIR:TAG), an archive (oci-archive:FILE) or a
-/// registry reference (HOST/PATH:TAG); each may end in @sha256:… and then that decides.
+/// verify = an image, check = this node. A REF is a layout directory (oci:DIR:TAG), an archive
+/// (oci-archive:FILE) or a registry reference (HOST/PATH:TAG); each may end in @sha256:… and then
+/// that decides.
 #[derive(Parser)]
 #[command(name = "cnister", version, max_term_width = 100, disable_help_subcommand = true)]
 #[command(after_help = "Exit codes: 0 yes, 1 no, 2 the request makes no sense, 3 could not do it.")]
@@ -107,7 +108,8 @@ enum Verb {
 
 /// Runs the program and returns its exit code.
 pub fn main() -> ExitCode {
-    // Before anything else: this process is about to become a plugin, and needs nothing of what follows.
+    // Before anything else: this process is about to become a plugin, and needs nothing of what
+    // follows.
     if std::env::args_os().nth(1).is_some_and(|verb| verb == probe::COMMAND) {
         return probe::run_confined();
     }

@@ -9,7 +9,10 @@ use super::policy::{Kept, classify, load_policy};
 use super::terminal::Failure;
 use crate::disk::DiskError;
 use crate::model::{Code, Finding, Platform};
-use crate::node::{Attachments, CacheDirectories, HostPath, NodeError, Occasion, Question, Reach, Root, attachments};
+use crate::node::{
+    Attachments, CacheDirectories, HostPath, NodeError, Occasion, Question, Reach, Root,
+    attachments,
+};
 use crate::trust::Policy;
 
 /// The file in the policy directory.
@@ -18,7 +21,8 @@ const POLICY: &str = "policy.yaml";
 /// Which node, and where it keeps what.
 #[derive(Args)]
 pub(super) struct NodeArguments {
-    /// The node's root directory, where it is not this process's own: a mount in a container, or an image being made.
+    /// The node's root directory, where it is not this process's own: a mount in a container, or an
+    /// image being made.
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
     /// Where the receipt and the evidence are kept.
@@ -38,8 +42,13 @@ impl NodeArguments {
         Duration::from_secs(self.lock_timeout)
     }
 
-    /// What a verb asks about it that asks nothing special: as it is now, by its own names, and nothing is executed.
-    pub(super) fn question<'a>(&'a self, policy: &'a Policy, platform: &'a Platform) -> Question<'a> {
+    /// What a verb asks about it that asks nothing special: as it is now, by its own names, and
+    /// nothing is executed.
+    pub(super) fn question<'a>(
+        &'a self,
+        policy: &'a Policy,
+        platform: &'a Platform,
+    ) -> Question<'a> {
         Question {
             state: &self.state_dir,
             policy,
@@ -56,7 +65,9 @@ impl NodeArguments {
 
     /// The policy that installations leave, as a path on the node.
     pub(super) fn policy_path(&self) -> HostPath {
-        format!("{}/{POLICY}", self.policy_dir).parse().expect("a file in a directory of the node is on the node")
+        format!("{}/{POLICY}", self.policy_dir)
+            .parse()
+            .expect("a file in a directory of the node is on the node")
     }
 
     /// Opens the root.
@@ -74,7 +85,8 @@ impl NodeArguments {
         attachments(root, &CacheDirectories::default())
     }
 
-    /// What a verb changes that brings something back or takes it away; to plan that, it takes the lock.
+    /// What a verb changes that brings something back or takes it away; to plan that, it takes the
+    /// lock.
     pub(super) fn reach(&self, root: &Root, dry_run: bool) -> Reach {
         let mut reach = Reach::default();
         if dry_run {
@@ -90,13 +102,15 @@ impl NodeArguments {
         self.root.join(self.state_dir.relative()).join("ready")
     }
 
-    /// The policy that the last installation left: `policy.yaml` in the policy directory. Of another root it is read
-    /// inside that root, as everything there is; on the host itself links lead where the host says.
+    /// The policy that the last installation left: `policy.yaml` in the policy directory. Of
+    /// another root it is read inside that root, as everything there is; on the host itself links
+    /// lead where the host says.
     pub(super) fn kept_policy(&self) -> Result<Kept, Failure> {
         let path = self.root.join(self.policy_dir.relative()).join(POLICY);
         // Every installation leaves its policy there; without one, nothing was installed.
         let none = || {
-            let message = format!("there is no `{}`, which every installation leaves", path.display());
+            let message =
+                format!("there is no `{}`, which every installation leaves", path.display());
             Finding::refusal(Code::NotInstalled, message)
                 .hint("install something, or say which policy decides with --policy FILE or --key COSIGN.PUB")
         };
@@ -122,7 +136,9 @@ impl NodeArguments {
             Err(_) => return Ok(Err(Failure::request(format!("`{shown}` is not UTF-8 text")))),
         };
         let mut read = |name: &str| {
-            let bytes = directory.read_below(Path::new(name), Policy::LIMIT).map_err(std::io::Error::other)?;
+            let bytes = directory
+                .read_below(Path::new(name), Policy::LIMIT)
+                .map_err(std::io::Error::other)?;
             String::from_utf8(bytes).map_err(std::io::Error::other)
         };
         Ok(Policy::parse(&shown, &text, &mut read).map_err(classify))

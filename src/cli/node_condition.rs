@@ -1,4 +1,5 @@
-//! The condition of the node object that a watch keeps, in a thread of its own: a slow API server delays no check.
+//! The condition of the node object that a watch keeps, in a thread of its own: a slow API server
+//! delays no check.
 
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -16,8 +17,8 @@ const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Which condition of which node.
 #[derive(Args)]
 pub(super) struct NodeConditionArguments {
-    /// Keeps a condition of this type in the cluster's node object, such as CniPluginsVerified; the pod's service
-    /// account needs the right to patch nodes/status.
+    /// Keeps a condition of this type in the cluster's node object, such as CniPluginsVerified; the
+    /// pod's service account needs the right to patch nodes/status.
     #[arg(long, value_name = "TYPE")]
     node_condition: Option<ConditionName>,
     /// The name of the node object; without it, what NODE_NAME says.
@@ -37,20 +38,24 @@ impl NodeConditionArguments {
         let node = match &self.node {
             Some(node) => node.clone(),
             None => variable("NODE_NAME")
-                .map_err(|failure| failure.hint("give --node NAME, or NODE_NAME from `spec.nodeName`"))?
+                .map_err(|failure| {
+                    failure.hint("give --node NAME, or NODE_NAME from `spec.nodeName`")
+                })?
                 .parse()
                 .map_err(|error: crate::node::ParseNodeNameError| Failure::request(error))?,
         };
-        let no_pod = |failure: Failure| failure.hint("a condition is written from a pod of the cluster");
+        let no_pod =
+            |failure: Failure| failure.hint("a condition is written from a pod of the cluster");
         let host = variable("KUBERNETES_SERVICE_HOST").map_err(no_pod)?;
         let port = variable("KUBERNETES_SERVICE_PORT").map_err(no_pod)?;
-        let condition = match NodeCondition::new(name.clone(), &node, (&host, &port), Path::new(ACCOUNT)) {
-            Ok(condition) => condition,
-            Err(error) => {
-                warn(&terminal, &error);
-                return Ok(None);
-            }
-        };
+        let condition =
+            match NodeCondition::new(name.clone(), &node, (&host, &port), Path::new(ACCOUNT)) {
+                Ok(condition) => condition,
+                Err(error) => {
+                    warn(&terminal, &error);
+                    return Ok(None);
+                }
+            };
         let (sender, sayings) = mpsc::channel();
         let work = move || write(condition, &sayings, &terminal);
         thread::Builder::new().name("condition".to_owned()).spawn(work)?;

@@ -16,7 +16,8 @@ pub(super) fn ask(prompt: &str) -> Result<String, Failure> {
         return Err(Failure::request("a password is needed, and standard input is not a terminal")
             .hint("set COSIGN_PASSWORD; an empty one is a password too"));
     }
-    read_hidden(prompt).map_err(|error| Failure::could_not(format!("cannot read the password: {error}")))
+    read_hidden(prompt)
+        .map_err(|error| Failure::could_not(format!("cannot read the password: {error}")))
 }
 
 /// Asks twice for a new password, or takes it from `COSIGN_PASSWORD`.

@@ -27,12 +27,16 @@ pub(super) struct PolicyArguments {
 /// A policy, or the finding that it is not the one that was asked for.
 pub(super) type Pinned = Result<Policy, Finding>;
 
-/// The policy that a node keeps, or the finding that there is none or that its path leads out of the node's root.
+/// The policy that a node keeps, or the finding that there is none or that its path leads out of
+/// the node's root.
 pub(super) type Kept = Result<Policy, Finding>;
 
 impl PolicyArguments {
     /// Loads the policy; without a word about one, the one that `kept` reads.
-    pub(super) fn load(&self, kept: Option<&dyn Fn() -> Result<Kept, Failure>>) -> Result<Pinned, Failure> {
+    pub(super) fn load(
+        &self,
+        kept: Option<&dyn Fn() -> Result<Kept, Failure>>,
+    ) -> Result<Pinned, Failure> {
         let policy = match (&self.policy, &self.key, kept) {
             (Some(path), _, _) => load_policy(path)?,
             (None, Some(path), _) => {
@@ -59,8 +63,11 @@ impl PolicyArguments {
             .hint("put the keys into the policy, as `data:` or under `files:`")));
         }
         if policy.digest() != expected {
-            return Ok(Err(Finding::refusal(Code::PolicyDigest, "the policy is not the one that was asked for")
-                .mismatch(expected, policy.digest())));
+            return Ok(Err(Finding::refusal(
+                Code::PolicyDigest,
+                "the policy is not the one that was asked for",
+            )
+            .mismatch(expected, policy.digest())));
         }
         Ok(Ok(policy))
     }
@@ -70,7 +77,8 @@ impl PolicyArguments {
 pub(super) fn load_policy(path: &Path) -> Result<Policy, Failure> {
     let text = read_text(path).map_err(|error| cannot_read(path, &error))?;
     let beside = path.parent().unwrap_or(Path::new("."));
-    Policy::parse(&path.display().to_string(), &text, &mut |name| read_text(&beside.join(name))).map_err(classify)
+    Policy::parse(&path.display().to_string(), &text, &mut |name| read_text(&beside.join(name)))
+        .map_err(classify)
 }
 
 pub(super) fn classify(error: PolicyError) -> Failure {
@@ -90,7 +98,10 @@ pub(super) fn read_text(path: &Path) -> io::Result<String> {
     let limit = Policy::LIMIT as u64;
     fs::File::open(path)?.take(limit + 1).read_to_string(&mut text)?;
     if text.len() as u64 > limit {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {limit} bytes")));
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it is longer than {limit} bytes"),
+        ));
     }
     Ok(text)
 }

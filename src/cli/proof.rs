@@ -1,4 +1,5 @@
-//! The proof of what is to be installed: its evidence, wherever that lies, and what the policy says to it.
+//! The proof of what is to be installed: its evidence, wherever that lies, and what the policy says
+//! to it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -73,23 +74,39 @@ pub(super) struct Kept {
 }
 
 impl Judge<'_> {
-    fn ask(&self, evidence: &Evidence, platform: &Platform) -> Result<Verified<Bundle>, Vec<Finding>> {
-        let ask = |circumstances| trust::verify(self.policy, self.name, evidence, platform, &circumstances);
-        ask(Circumstances::wanted(self.now)).or_else(|findings| match ask(Circumstances::kept(self.now)) {
-            Ok(bundle) if self.kept.indexes.contains(&bundle.value().index) => Ok(bundle),
-            _ => Err(findings),
+    fn ask(
+        &self,
+        evidence: &Evidence,
+        platform: &Platform,
+    ) -> Result<Verified<Bundle>, Vec<Finding>> {
+        let ask = |circumstances| {
+            trust::verify(self.policy, self.name, evidence, platform, &circumstances)
+        };
+        ask(Circumstances::wanted(self.now)).or_else(|findings| {
+            match ask(Circumstances::kept(self.now)) {
+                Ok(bundle) if self.kept.indexes.contains(&bundle.value().index) => Ok(bundle),
+                _ => Err(findings),
+            }
         })
     }
 }
 
 /// Finds the evidence for what is to be installed, and asks the policy.
-pub(super) fn prove(place: &Place<'_>, judge: &Judge<'_>) -> Result<(Origin, Verified<Bundle>, Evidence), Stop> {
+pub(super) fn prove(
+    place: &Place<'_>,
+    judge: &Judge<'_>,
+) -> Result<(Origin, Verified<Bundle>, Evidence), Stop> {
     let platform = Platform::host();
     match (place.reference, place.directory) {
         (Some(reference), _) => {
             let image = image::open(reference).map_err(read)?;
             let source = Remembered::new(image.source.as_ref(), &judge.kept.evidence);
-            let collected = collect(&source, &image.root, Platforms::asked(Some(&platform)), &judge.policy.needs());
+            let collected = collect(
+                &source,
+                &image.root,
+                Platforms::asked(Some(&platform)),
+                &judge.policy.needs(),
+            );
             let evidence = collected.map_err(|error| match error {
                 CollectError::Oci(error) => read(error),
                 other => Stop::Failed(other.into()),
@@ -125,7 +142,9 @@ pub(super) fn prove(place: &Place<'_>, judge: &Judge<'_>) -> Result<(Origin, Ver
             }
             Err(Stop::Refused(refusals))
         }
-        (None, None) => Err(Stop::Failed(Failure::request("there is nothing to install; name a REF or --from DIR"))),
+        (None, None) => Err(Stop::Failed(Failure::request(
+            "there is nothing to install; name a REF or --from DIR",
+        ))),
     }
 }
 
@@ -133,11 +152,17 @@ pub(super) fn prove(place: &Place<'_>, judge: &Judge<'_>) -> Result<(Origin, Ver
 fn load_all(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
     let mut found = Vec::new();
     for path in paths {
-        let cannot = |error| Failure::could_not(format!("cannot read evidence `{}`: {error}", path.display()));
+        let cannot = |error| {
+            Failure::could_not(format!("cannot read evidence `{}`: {error}", path.display()))
+        };
         if path.is_dir() {
-            let entries = fs::read_dir(path).map_err(cannot)?.collect::<Result<Vec<_>, _>>().map_err(cannot)?;
+            let entries = fs::read_dir(path)
+                .map_err(cannot)?
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(cannot)?;
             let mut files: Vec<_> = entries.into_iter().map(|entry| entry.path()).collect();
-            // A ConfigMap's directory also holds links to its own past versions, which are directories.
+            // A ConfigMap's directory also holds links to its own past versions, which are
+            // directories.
             files.retain(|path| path.is_file());
             files.sort();
             for file in files {

@@ -19,8 +19,8 @@ pub(super) struct Arguments {
     /// The image.
     #[arg(value_name = "REF")]
     source: Reference,
-    /// A layout directory (DIR or oci:DIR:TAG), or oci-archive:FILE:TAG; without a tag, the one of REF, else the
-    /// image's version.
+    /// A layout directory (DIR or oci:DIR:TAG), or oci-archive:FILE:TAG; without a tag, the one of
+    /// REF, else the image's version.
     #[arg(short, long, value_name = "LAYOUT", value_parser = build::parse_output)]
     output: Reference,
 }
@@ -37,7 +37,8 @@ struct Report {
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let opened = image::open(&arguments.source)?;
     let (own_name, own_version) = image::own_name(&opened.root);
-    let asked = [&arguments.output, &arguments.source].into_iter().find_map(|it| it.selector.tag.clone());
+    let asked =
+        [&arguments.output, &arguments.source].into_iter().find_map(|it| it.selector.tag.clone());
     let tag = asked.or(own_version).unwrap_or_else(|| "latest".to_owned());
     let name = arguments.source.repository().map(Repository::to_string).or(own_name);
     let into = |path: &std::path::Path| -> Result<Copied, Failure> {
@@ -58,10 +59,15 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
             };
             let (layout, partial) = (beside(".layout"), beside(".tar"));
             let done = into(&layout).and_then(|copied| {
-                let cannot = |error| Failure::could_not(format!("cannot write `{}`: {error}", path.display()));
+                let cannot = |error| {
+                    Failure::could_not(format!("cannot write `{}`: {error}", path.display()))
+                };
                 let mut out = BufWriter::new(File::create(&partial).map_err(cannot)?);
                 write_archive(&layout, &mut out)?;
-                out.into_inner().map_err(|error| cannot(error.into_error()))?.sync_all().map_err(cannot)?;
+                out.into_inner()
+                    .map_err(|error| cannot(error.into_error()))?
+                    .sync_all()
+                    .map_err(cannot)?;
                 fs::rename(&partial, path).map_err(cannot)?;
                 Ok(copied)
             });

@@ -40,10 +40,14 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     };
     let opened = image::open(&arguments.source)?;
     if let Some(pinned) = target.selector.digest.filter(|pinned| *pinned != opened.root.digest) {
-        return Err(Failure::request(format!("the image has digest {}, the target says {pinned}", opened.root.digest)));
+        return Err(Failure::request(format!(
+            "the image has digest {}, the target says {pinned}",
+            opened.root.digest
+        )));
     }
     let mut sink = Registry::new(target.repository.clone())?;
-    let copied = copy(opened.source.as_ref(), &mut sink, &opened.root, target.selector.tag.as_deref())?;
+    let copied =
+        copy(opened.source.as_ref(), &mut sink, &opened.root, target.selector.tag.as_deref())?;
     terminal.answer(&Report { target: target.to_string(), digest: opened.root.digest, copied })?;
     Ok(Exit::Yes)
 }

@@ -13,7 +13,9 @@ use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use super::verify::unproven;
 use super::watch::parse_interval;
-use crate::model::{Digest, Finding, Platform, PluginName, Reference, RegistryReference, Repository};
+use crate::model::{
+    Digest, Finding, Platform, PluginName, Reference, RegistryReference, Repository,
+};
 use crate::node::{ConditionName, HostPath, MAX_GENERATIONS};
 use crate::oci::{Platforms, collect};
 use crate::render::{DaemonSet, Namespace, PinnedImage, RenderError, Repair, Sight, Watching};
@@ -21,15 +23,15 @@ use crate::trust::{self, Bundle, Circumstances, Evidence, Policy, Strength, Veri
 
 /// Verifies an image and prints the Kubernetes manifest that installs it on every node.
 ///
-/// The manifest holds the policy and what proves the image, so nodes verify it again without a registry. An image that
-/// the policy does not allow is not rendered.
+/// The manifest holds the policy and what proves the image, so nodes verify it again without a
+/// registry. An image that the policy does not allow is not rendered.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The image, with its tag.
     #[arg(value_name = "REF")]
     reference: Reference,
-    /// The image of cnister itself that verifies and installs on nodes. Its digest is your word: it is never taken from
-    /// the image that it verifies.
+    /// The image of cnister itself that verifies and installs on nodes. Its digest is your word: it
+    /// is never taken from the image that it verifies.
     #[arg(long, value_name = "REPO:TAG@sha256:DIGEST")]
     tool_image: PinnedImage,
     #[command(flatten)]
@@ -60,17 +62,19 @@ struct InstallingArguments {
     /// Plugins of the bundle that nodes do not get.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     skip: Vec<PluginName>,
-    /// What happens to somebody else's file with a wanted name and other bytes: keep, adopt, or adopt=NAME,...
+    /// What happens to somebody else's file with a wanted name and other bytes: keep, adopt, or
+    /// adopt=NAME,...
     #[arg(long, value_name = "RULE", value_parser = foreign_rule)]
     foreign: Option<String>,
-    /// Removes plugins of earlier bundles that this one lacks, unless an attachment needs them; the pod then reads the
-    /// node's /var/lib/cni.
+    /// Removes plugins of earlier bundles that this one lacks, unless an attachment needs them; the
+    /// pod then reads the node's /var/lib/cni.
     #[arg(long)]
     prune: bool,
     /// How many generations nodes keep to go back to.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_GENERATIONS)))]
     generations: Option<u8>,
-    /// Also looks whether the container runtime of a node finds what is installed; the pod then reads the node's /etc.
+    /// Also looks whether the container runtime of a node finds what is installed; the pod then
+    /// reads the node's /etc.
     #[arg(long)]
     see_runtime: bool,
 }
@@ -84,7 +88,8 @@ struct WatchingArguments {
     /// Answers /metrics, /healthz and /readyz at 127.0.0.1:9464 of each node.
     #[arg(long)]
     metrics: bool,
-    /// Keeps a condition of this type in each node object; the watch gets a token that may patch nodes/status.
+    /// Keeps a condition of this type in each node object; the watch gets a token that may patch
+    /// nodes/status.
     #[arg(long, value_name = "TYPE")]
     node_condition: Option<ConditionName>,
 }
@@ -98,8 +103,11 @@ impl InstallingArguments {
             ("--foreign", self.foreign.clone()),
             ("--generations", self.generations.map(|n| n.to_string())),
         ];
-        let mut arguments: Vec<_> =
-            pairs.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten().collect();
+        let mut arguments: Vec<_> = pairs
+            .into_iter()
+            .filter_map(|(name, value)| Some([name.to_owned(), value?]))
+            .flatten()
+            .collect();
         arguments.extend(self.prune.then(|| "--prune".to_owned()));
         arguments
     }
@@ -155,7 +163,8 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
                 [] => Platforms::All,
                 some => Platforms::Only(some),
             };
-            let evidence = collect(opened.source.as_ref(), &opened.root, platforms, &policy.needs())?;
+            let evidence =
+                collect(opened.source.as_ref(), &opened.root, platforms, &policy.needs())?;
             let bundles = verify(arguments, &policy, &opened, &evidence, &mut report.platforms);
             let findings = report.platforms.iter().flat_map(|platform| &platform.findings);
             report.verified = !findings.clone().any(Finding::is_refusal);
@@ -185,8 +194,10 @@ fn pulled(reference: &Reference, owner: &OwnerArguments) -> Result<RegistryRefer
             .hint("say which repository it is pushed to with --as REPO")
     })?;
     if reference.selector.tag.is_none() {
-        return Err(Failure::request(format!("`{reference}` has no tag, and update bots need one in the manifest"))
-            .hint("write the tag too: REF:TAG or REF:TAG@sha256:DIGEST"));
+        return Err(Failure::request(format!(
+            "`{reference}` has no tag, and update bots need one in the manifest"
+        ))
+        .hint("write the tag too: REF:TAG or REF:TAG@sha256:DIGEST"));
     }
     Ok(RegistryReference { repository, selector: reference.selector.clone() })
 }
@@ -205,7 +216,8 @@ fn verify(
         platforms = image::platforms(&opened.root);
     }
     if platforms.is_empty() {
-        // A lone manifest, or an index that lists nothing we know: the chain itself says what is wrong.
+        // A lone manifest, or an index that lists nothing we know: the chain itself says what is
+        // wrong.
         platforms.push(Platform::host());
     }
     platforms.sort();
@@ -213,16 +225,20 @@ fn verify(
     let circumstances = Circumstances::wanted(SystemTime::now());
     let mut bundles = Vec::new();
     for platform in platforms {
-        let findings = match trust::verify(policy, name.as_ref(), evidence, &platform, &circumstances) {
-            Ok(bundle) => {
-                let other = arguments.owner.expect.and_then(|expected| trust::expect(&bundle, &expected));
-                let admitted = bundle.proof().strength == Strength::Admitted;
-                let warning = admitted.then(|| unproven(&bundle.proof().rule));
-                bundles.push(bundle);
-                other.into_iter().chain(warning).collect()
-            }
-            Err(findings) => findings,
-        };
+        let findings =
+            match trust::verify(policy, name.as_ref(), evidence, &platform, &circumstances) {
+                Ok(bundle) => {
+                    let other = arguments
+                        .owner
+                        .expect
+                        .and_then(|expected| trust::expect(&bundle, &expected));
+                    let admitted = bundle.proof().strength == Strength::Admitted;
+                    let warning = admitted.then(|| unproven(&bundle.proof().rule));
+                    bundles.push(bundle);
+                    other.into_iter().chain(warning).collect()
+                }
+                Err(findings) => findings,
+            };
         reports.push(PlatformReport { platform, findings });
     }
     bundles
@@ -235,9 +251,11 @@ fn manifest(
     evidence: &Evidence,
     bundles: &[Verified<Bundle>],
 ) -> Result<String, Failure> {
-    let name: Repository = arguments.owner.name.clone().unwrap_or_else(|| pulled.repository.clone());
-    let image =
-        PinnedImage::new(pulled, evidence.root()).ok_or("the reference has no tag").map_err(Failure::request)?;
+    let name: Repository =
+        arguments.owner.name.clone().unwrap_or_else(|| pulled.repository.clone());
+    let image = PinnedImage::new(pulled, evidence.root())
+        .ok_or("the reference has no tag")
+        .map_err(Failure::request)?;
     let daemon_set = DaemonSet {
         image: &image,
         bundles,

@@ -11,22 +11,26 @@ use super::policy::PolicyArguments;
 use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{BundleName, Digest, Finding, Platform};
-use crate::node::{Back, Leftovers, MAX_GENERATIONS, Receipt, Restored, Run, Step, boot, roll_back};
+use crate::node::{
+    Back, Leftovers, MAX_GENERATIONS, Receipt, Restored, Run, Step, boot, roll_back,
+};
 
 /// Goes back to the generation before, without a network.
 ///
-/// Its plugins come from the copies that the node keeps, and its evidence is judged by the policy of today. The release
-/// that it goes back from is not installed again by itself: `install --again` lifts that, and so does another release.
-/// A second rollback goes forward again.
+/// Its plugins come from the copies that the node keeps, and its evidence is judged by the policy
+/// of today. The release that it goes back from is not installed again by itself: `install --again`
+/// lifts that, and so does another release. A second rollback goes forward again.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// The number of the generation, as `cnister status` shows it; without it, the one before the present.
+    /// The number of the generation, as `cnister status` shows it; without it, the one before the
+    /// present.
     #[arg(long, value_name = "NUMBER")]
     to: Option<u64>,
     /// Removes plugins that the earlier generation lacks, unless an attachment needs them.
     #[arg(long)]
     prune: bool,
-    /// How many generations the node keeps from now on, the present one included; without it, those that it has.
+    /// How many generations the node keeps from now on, the present one included; without it, those
+    /// that it has.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_GENERATIONS)))]
     generations: Option<u8>,
     /// Prints what would be done, and does nothing.
@@ -70,13 +74,24 @@ struct Release {
 impl From<&Receipt> for Release {
     fn from(receipt: &Receipt) -> Self {
         let Receipt { generation, bundle, version, index, .. } = receipt;
-        Self { generation: *generation, bundle: bundle.clone(), version: version.clone(), index: *index }
+        Self {
+            generation: *generation,
+            bundle: bundle.clone(),
+            version: version.clone(),
+            index: *index,
+        }
     }
 }
 
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
-    let refused = |findings| Report { outcome: Outcome::Refused, from: None, to: None, steps: Vec::new(), findings };
+    let refused = |findings| Report {
+        outcome: Outcome::Refused,
+        from: None,
+        to: None,
+        steps: Vec::new(),
+        findings,
+    };
     let report = match attempt(arguments)? {
         Ok(Restored { before, after, steps, notes }) => Report {
             outcome: if arguments.dry_run { Outcome::Planned } else { Outcome::RolledBack },
@@ -129,7 +144,9 @@ impl fmt::Display for Report {
         }
         report::findings(f, &self.findings)?;
         match (self.outcome, &self.from) {
-            (Outcome::RolledBack, Some(from)) => writeln!(f, "rolled back from {} {}", from.bundle, from.version),
+            (Outcome::RolledBack, Some(from)) => {
+                writeln!(f, "rolled back from {} {}", from.bundle, from.version)
+            }
             (Outcome::RolledBack, None) => writeln!(f, "rolled back"),
             (Outcome::Planned, _) => writeln!(f, "planned; nothing was done"),
             (Outcome::Refused, _) => writeln!(f, "refused; nothing was changed"),

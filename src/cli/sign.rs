@@ -18,9 +18,10 @@ use crate::publish::sign::{Signed, sign};
 
 /// Signs an image with a key: its index and every platform's manifest.
 ///
-/// The signatures are Sigstore bundles in cosign v3's shape, stored as referrers; `cosign verify --key` reads them.
-/// The password of the key comes from COSIGN_PASSWORD or is asked for. Each signature says when it was made, which is
-/// now or SOURCE_DATE_EPOCH; a policy's maxAge counts from there, and signing again refreshes it.
+/// The signatures are Sigstore bundles in cosign v3's shape, stored as referrers; `cosign verify
+/// --key` reads them. The password of the key comes from COSIGN_PASSWORD or is asked for. Each
+/// signature says when it was made, which is now or SOURCE_DATE_EPOCH; a policy's maxAge counts
+/// from there, and signing again refreshes it.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The image, in a layout or a registry.
@@ -50,19 +51,23 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         Location::Layout(path) => Box::new(LayoutWriter::create(path)?),
         Location::Registry(repository) => Box::new(Registry::new(repository.clone())?),
         Location::Archive(_) => {
-            return Err(Failure::request("an archive cannot be changed")
-                .hint("pull it into a layout, sign that, and pull the layout into an archive again"));
+            return Err(Failure::request("an archive cannot be changed").hint(
+                "pull it into a layout, sign that, and pull the layout into an archive again",
+            ));
         }
     };
-    let pem = read_text(&arguments.key)
-        .map_err(|error| Failure::could_not(format!("cannot read `{}`: {error}", arguments.key.display())))?;
+    let pem = read_text(&arguments.key).map_err(|error| {
+        Failure::could_not(format!("cannot read `{}`: {error}", arguments.key.display()))
+    })?;
     // The same file and the same password will not do later either.
-    let cannot_use = |error: KeyError| Failure::request(format!("cannot use `{}`: {error}", arguments.key.display()));
+    let cannot_use = |error: KeyError| {
+        Failure::request(format!("cannot use `{}`: {error}", arguments.key.display()))
+    };
     let key = match KeyFile::parse(pem.as_bytes()).map_err(cannot_use)? {
         KeyFile::Plain(key) => key,
-        KeyFile::Encrypted(file) => {
-            file.decrypt(password::ask("password of the private key: ")?.as_bytes()).map_err(cannot_use)?
-        }
+        KeyFile::Encrypted(file) => file
+            .decrypt(password::ask("password of the private key: ")?.as_bytes())
+            .map_err(cannot_use)?,
     };
     let name = arguments
         .name
@@ -70,20 +75,30 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         .or(reference.repository())
         .map_or_else(|| "localhost/layout".to_owned(), ToString::to_string);
     let seconds = signed_at(terminal)?;
-    let signatures = sign(&key, opened.source.as_ref(), sink.as_mut(), &opened.root, &name, seconds)?;
-    terminal.answer(&Report { digest: opened.root.digest, signed_at: rfc3339(seconds), signatures })?;
+    let signatures =
+        sign(&key, opened.source.as_ref(), sink.as_mut(), &opened.root, &name, seconds)?;
+    terminal.answer(&Report {
+        digest: opened.root.digest,
+        signed_at: rfc3339(seconds),
+        signatures,
+    })?;
     Ok(Exit::Yes)
 }
 
 /// The time that the signatures say, in seconds since 1970.
 fn signed_at(terminal: &Terminal) -> Result<u64, Failure> {
     let Some(seconds) = source_date()? else {
-        // A clock before 1970 is not worth a case of its own: every policy with an age limit refuses 1970 as well.
-        return Ok(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()));
+        // A clock before 1970 is not worth a case of its own: every policy with an age limit
+        // refuses 1970 as well.
+        return Ok(SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs()));
     };
     let text = rfc3339(seconds);
     if parse_rfc3339(&text).is_none() {
-        return Err(Failure::request(format!("SOURCE_DATE_EPOCH is `{seconds}`, after the year 9999")));
+        return Err(Failure::request(format!(
+            "SOURCE_DATE_EPOCH is `{seconds}`, after the year 9999"
+        )));
     }
     terminal.remark(&format!("signed as of SOURCE_DATE_EPOCH, {text}; unset it to sign as of now"));
     Ok(seconds)

@@ -11,10 +11,11 @@ use super::terminal::{Exit, Failure, Terminal};
 use crate::model::Finding;
 use crate::node::{Reach, StageReport, stage};
 
-/// Copies the plugins of the image that this program runs in into a directory, for `install --from`.
+/// Copies the plugins of the image that this program runs in into a directory, for `install
+/// --from`.
 ///
-/// It runs as the first init container, without rights, and proves nothing; whoever installs from the directory trusts
-/// none of it. Running it again over an interrupted run finishes it.
+/// It runs as the first init container, without rights, and proves nothing; whoever installs from
+/// the directory trusts none of it. Running it again over an interrupted run finishes it.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The directory to fill; it must exist.
@@ -51,7 +52,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(staged) = &self.staged {
             let StageReport { bundle, version, copied, kept } = staged;
-            writeln!(f, "staged {bundle} {version}: {copied} plugins copied, {kept} already there")?;
+            writeln!(
+                f,
+                "staged {bundle} {version}: {copied} plugins copied, {kept} already there"
+            )?;
         }
         report::findings(f, &self.findings)
     }

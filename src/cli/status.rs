@@ -13,7 +13,8 @@ use crate::node::{NodeError, Reach, Receipt, State};
 
 /// Shows what this node remembers: the installed release, those before it, and what was refused.
 ///
-/// It reads the state directory and hashes nothing; whether all of it is true is what `check` finds out.
+/// It reads the state directory and hashes nothing; whether all of it is true is what `check` finds
+/// out.
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -65,11 +66,14 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
 
 fn look(arguments: &Arguments) -> Result<Report, NodeError> {
     let root = arguments.node.root()?;
-    let Some(state) = State::open(&root, &arguments.node.state_dir)? else { return Ok(Report::default()) };
+    let Some(state) = State::open(&root, &arguments.node.state_dir)? else {
+        return Ok(Report::default());
+    };
     let reading = state.read(arguments.node.patience())?;
     let generation = |receipt: &Receipt| -> Result<Generation, NodeError> {
         let files = || receipt.directories.values().flat_map(|directory| &directory.files);
-        let missing = reading.without_copy(files().map(|(name, file)| (file.digest, file.size, name)))?;
+        let missing =
+            reading.without_copy(files().map(|(name, file)| (file.digest, file.size, name)))?;
         Ok(Generation {
             number: receipt.generation,
             bundle: receipt.bundle.clone(),
@@ -82,7 +86,10 @@ fn look(arguments: &Arguments) -> Result<Report, NodeError> {
     };
     let past = reading.past()?;
     let present = reading.receipt()?;
-    let others = past.receipts.iter().filter(|past| present.as_ref().is_none_or(|present| present.index != past.index));
+    let others = past
+        .receipts
+        .iter()
+        .filter(|past| present.as_ref().is_none_or(|present| present.index != past.index));
     let current = |index: &Digest| present.as_ref().is_some_and(|present| present.index == *index);
     let unwanted = reading.rolled_back()?.unwrap_or_default().releases.into_iter();
     Ok(Report {
@@ -96,7 +103,9 @@ fn look(arguments: &Arguments) -> Result<Report, NodeError> {
 }
 
 fn damaged(name: &str) -> Finding {
-    let message = format!("`generations/{name}` in the state directory is damaged; nothing can go back to it");
+    let message = format!(
+        "`generations/{name}` in the state directory is damaged; nothing can go back to it"
+    );
     Finding::warning(crate::model::Code::StateDamaged, message)
 }
 
@@ -123,8 +132,13 @@ impl fmt::Display for Report {
 }
 
 fn write(f: &mut fmt::Formatter<'_>, sign: &str, generation: &Generation) -> fmt::Result {
-    let Generation { number, bundle, version, index, plugins, directories, without_copy } = generation;
-    writeln!(f, "{sign} {number}  {bundle} {version}  {plugins} plugins in {}", directories.join(", "))?;
+    let Generation { number, bundle, version, index, plugins, directories, without_copy } =
+        generation;
+    writeln!(
+        f,
+        "{sign} {number}  {bundle} {version}  {plugins} plugins in {}",
+        directories.join(", ")
+    )?;
     writeln!(f, "     {index}")?;
     if *without_copy > 0 {
         writeln!(f, "     {without_copy} of them without a copy in the local store")?;

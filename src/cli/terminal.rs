@@ -104,7 +104,9 @@ impl Terminal {
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
             // `cnister … | head` has seen enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            result => result.map_err(|error| Failure::could_not(format!("cannot write to standard output: {error}"))),
+            result => result.map_err(|error| {
+                Failure::could_not(format!("cannot write to standard output: {error}"))
+            }),
         }
     }
 
@@ -164,7 +166,11 @@ mod tests {
     #[test]
     fn an_error_is_one_line_with_each_cause_once() {
         let source = std::io::Error::other("no such thing");
-        let error = OciError::Io { origin: "oci:a\nyes: b".to_owned(), action: "read it".to_owned(), source };
+        let error = OciError::Io {
+            origin: "oci:a\nyes: b".to_owned(),
+            action: "read it".to_owned(),
+            source,
+        };
         assert_eq!(with_causes(&error), "cannot read it in oci:a\\u{a}yes: b: no such thing");
         let error = std::io::Error::other(std::io::Error::other("twice"));
         assert_eq!(with_causes(&error), "twice");

@@ -14,7 +14,8 @@ const LIMIT: usize = 2000;
 /// Where the message is left.
 #[derive(Args)]
 pub(super) struct TerminationArguments {
-    /// The file that the kubelet reads a container's last words from; where there is none, nothing is left.
+    /// The file that the kubelet reads a container's last words from; where there is none, nothing
+    /// is left.
     #[arg(long, value_name = "FILE", default_value = "/dev/termination-log")]
     termination_log: PathBuf,
 }
@@ -25,8 +26,8 @@ impl TerminationArguments {
         &self.termination_log
     }
 
-    /// Leaves a message, if this is a container that has a place for one. It is nobody's only word: the same stands in
-    /// the log.
+    /// Leaves a message, if this is a container that has a place for one. It is nobody's only word:
+    /// the same stands in the log.
     pub(super) fn leave(&self, text: &str) -> io::Result<()> {
         if !fs::symlink_metadata(&self.termination_log).is_ok_and(|file| file.is_file()) {
             return Ok(());
@@ -55,9 +56,16 @@ mod tests {
         arguments.leave("one\nline\u{1b}").unwrap();
         assert_eq!(fs::read_to_string(&arguments.termination_log).unwrap(), "one\\u{a}line\\u{1b}");
         arguments.leave(&"\u{e4}".repeat(5000)).unwrap();
-        assert_eq!(fs::read_to_string(&arguments.termination_log).unwrap(), "\u{e4}".repeat(LIMIT / 2));
+        assert_eq!(
+            fs::read_to_string(&arguments.termination_log).unwrap(),
+            "\u{e4}".repeat(LIMIT / 2)
+        );
         arguments.leave(&format!("a{}", "\u{e4}".repeat(5000))).unwrap();
-        assert_eq!(fs::read_to_string(&arguments.termination_log).unwrap().len(), LIMIT - 1, "no half letter");
+        assert_eq!(
+            fs::read_to_string(&arguments.termination_log).unwrap().len(),
+            LIMIT - 1,
+            "no half letter"
+        );
     }
 
     #[test]

@@ -13,7 +13,8 @@ use crate::publish::build_tool;
 /// The verifier never comes from the bundle that it verifies; render pins this image by digest.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// The layout directory to write into (DIR or oci:DIR:TAG); without a tag, this version is the tag.
+    /// The layout directory to write into (DIR or oci:DIR:TAG); without a tag, this version is the
+    /// tag.
     #[arg(short, long, value_name = "LAYOUT", value_parser = build::parse_output)]
     output: Reference,
     #[command(flatten)]

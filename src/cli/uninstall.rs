@@ -11,17 +11,19 @@ use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{Code, Finding};
 use crate::node::{
-    Force, HostPath, NodeError, Reach, Reading, Root, State, Step, Uninstallation, boot, observe, uninstall,
+    Force, HostPath, NodeError, Reach, Reading, Root, State, Step, Uninstallation, boot, observe,
+    uninstall,
 };
 
 /// Takes back everything that was installed.
 ///
-/// Files that were adopted come back as they were, without set-user-ID bits; those that somebody else changed since
-/// stay. The policy stays, and so do the versions that were accepted. Where a pod still needs a plugin, nothing is done:
-/// it could not be deleted any more.
+/// Files that were adopted come back as they were, without set-user-ID bits; those that somebody
+/// else changed since stay. The policy stays, and so do the versions that were accepted. Where a
+/// pod still needs a plugin, nothing is done: it could not be deleted any more.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// Plugin directories of an installation that was interrupted before it had a receipt; may be repeated.
+    /// Plugin directories of an installation that was interrupted before it had a receipt; may be
+    /// repeated.
     #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
     bin_dir: Vec<HostPath>,
     /// Removes plugins although pods need them, and although what was there before them is lost.
@@ -57,7 +59,11 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let unconfined = arguments.reach(&root).confine();
     let mut report = match attempt(arguments, &root) {
         Ok(report) => report,
-        Err(error) => Report { outcome: Outcome::Refused, steps: Vec::new(), findings: error.into_findings()? },
+        Err(error) => Report {
+            outcome: Outcome::Refused,
+            steps: Vec::new(),
+            findings: error.into_findings()?,
+        },
     };
     if report.outcome != Outcome::Refused {
         report.findings.extend(boot::left_over(&root));
@@ -78,15 +84,19 @@ impl Arguments {
 }
 
 fn attempt(arguments: &Arguments, root: &Root) -> Result<Report, NodeError> {
-    let nothing = Report { outcome: Outcome::NothingInstalled, steps: Vec::new(), findings: Vec::new() };
+    let nothing =
+        Report { outcome: Outcome::NothingInstalled, steps: Vec::new(), findings: Vec::new() };
     let Some(state) = State::open(root, &arguments.node.state_dir)? else { return Ok(nothing) };
     if arguments.dry_run {
         let decided = decide(arguments, root, &state.read(arguments.node.patience())?)?;
-        return Ok(decided.map_or(nothing, |uninstallation| Report::of(Outcome::Planned, &uninstallation)));
+        return Ok(
+            decided.map_or(nothing, |uninstallation| Report::of(Outcome::Planned, &uninstallation))
+        );
     }
     let writing = state.write(arguments.node.patience())?;
     let Some(uninstallation) = decide(arguments, root, &writing)? else {
-        // What removed the receipt may have been stopped before that was durable, and this says that it is gone.
+        // What removed the receipt may have been stopped before that was durable, and this says
+        // that it is gone.
         writing.settle()?;
         let findings = writing.has_evidence()?.then(without_receipt);
         return Ok(Report { findings: findings.into_iter().collect(), ..nothing });
@@ -102,17 +112,23 @@ fn without_receipt() -> Finding {
 }
 
 /// Decides what goes; nothing, where nothing is installed.
-fn decide(arguments: &Arguments, root: &Root, state: &Reading) -> Result<Option<Uninstallation>, NodeError> {
+fn decide(
+    arguments: &Arguments,
+    root: &Root,
+    state: &Reading,
+) -> Result<Option<Uninstallation>, NodeError> {
     let receipt = state.receipt()?;
     if receipt.is_none() && state.journal()?.is_none() {
-        // Stopped before the journal: nothing has a plugin's name, and a directory may hold what was begun.
+        // Stopped before the journal: nothing has a plugin's name, and a directory may hold what
+        // was begun.
         let observed = observe(root, Some(state), &arguments.bin_dir, &[])?;
         if !observed.directories.iter().any(|directory| directory.unfinished) {
             return Ok(None);
         }
         return Uninstallation::decide(&observed, Force::No).map(Some).map_err(NodeError::Refused);
     }
-    let mut paths: Vec<HostPath> = receipt.iter().flat_map(|receipt| receipt.directories.keys()).cloned().collect();
+    let mut paths: Vec<HostPath> =
+        receipt.iter().flat_map(|receipt| receipt.directories.keys()).cloned().collect();
     paths.extend(arguments.bin_dir.iter().cloned());
     let mut observed = observe(root, Some(state), &paths, &[])?;
     observed.in_use = NodeArguments::in_use(root)?;
@@ -122,7 +138,11 @@ fn decide(arguments: &Arguments, root: &Root, state: &Reading) -> Result<Option<
 
 impl Report {
     fn of(outcome: Outcome, uninstallation: &Uninstallation) -> Self {
-        Self { outcome, steps: uninstallation.steps().to_vec(), findings: uninstallation.notes().to_vec() }
+        Self {
+            outcome,
+            steps: uninstallation.steps().to_vec(),
+            findings: uninstallation.notes().to_vec(),
+        }
     }
 }
 

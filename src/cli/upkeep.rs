@@ -1,4 +1,5 @@
-//! What a watch does about altered files: which it brings back, what it says of those that it does not.
+//! What a watch does about altered files: which it brings back, what it says of those that it does
+//! not.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -32,7 +33,12 @@ impl Upkeep {
     }
 
     /// Decides what is brought back, and adds to the report what was, and what will not be.
-    pub(super) fn decide(&mut self, root: &Root, report: &mut Report, now: Instant) -> BTreeSet<Target> {
+    pub(super) fn decide(
+        &mut self,
+        root: &Root,
+        report: &mut Report,
+        now: Instant,
+    ) -> BTreeSet<Target> {
         report.repaired = std::mem::take(&mut self.steps);
         let wanted = wanted(report);
         if wanted.is_empty() {
@@ -40,7 +46,9 @@ impl Upkeep {
         }
         report.findings.extend(self.failures.iter().cloned());
         let decision = self.repairs.decide(wanted, now);
-        report.findings.extend(decision.held.iter().map(|(target, held)| paused(root, target, held)));
+        report
+            .findings
+            .extend(decision.held.iter().map(|(target, held)| paused(root, target, held)));
         report.findings.sort_by_key(|finding| Reverse(finding.severity));
         self.held = decision.held.into_keys().collect();
         decision.repair
@@ -50,7 +58,8 @@ impl Upkeep {
     pub(super) fn done(&mut self, brought: Brought, now: Instant) {
         for step in &brought.steps {
             if let Step::Write { directory, name, .. } = step {
-                self.repairs.repaired(&Target { directory: directory.clone(), name: name.clone() }, now);
+                self.repairs
+                    .repaired(&Target { directory: directory.clone(), name: name.clone() }, now);
                 self.count = self.count.saturating_add(1);
             }
         }
@@ -63,10 +72,12 @@ impl Upkeep {
     }
 }
 
-/// What there is to bring back. Nothing of a set that is not trusted any more, and nothing while another release is half
-/// installed: its installer runs again.
+/// What there is to bring back. Nothing of a set that is not trusted any more, and nothing while
+/// another release is half installed: its installer runs again.
 fn wanted(report: &Report) -> BTreeSet<Target> {
-    let Some(installed) = report.installed.as_ref().filter(|installed| installed.strength.is_some()) else {
+    let Some(installed) =
+        report.installed.as_ref().filter(|installed| installed.strength.is_some())
+    else {
         return BTreeSet::new();
     };
     let ours = |condition| match report.interrupted {
@@ -78,15 +89,21 @@ fn wanted(report: &Report) -> BTreeSet<Target> {
         Some(_) => false,
     };
     let plugins = report.plugins.iter().filter(|plugin| ours(plugin.condition));
-    plugins.map(|plugin| Target { directory: plugin.directory.clone(), name: plugin.name.clone() }).collect()
+    plugins
+        .map(|plugin| Target { directory: plugin.directory.clone(), name: plugin.name.clone() })
+        .collect()
 }
 
 fn paused(root: &Root, target: &Target, held: &Held) -> Finding {
     let whose = match trace(root, target) {
-        Ok(Some(trace)) => format!("; beside it is `{}`, as {} leaves it", trace.name, trace.installer),
+        Ok(Some(trace)) => {
+            format!("; beside it is `{}`, as {} leaves it", trace.name, trace.installer)
+        }
         _ => String::new(),
     };
     let message = format!("`{target}` {held}{whose}");
-    Finding::warning(Code::RepairPaused, message)
-        .hint(format!("let one installer write it: turn off the other, or leave `{}` to it with --skip", target.name))
+    Finding::warning(Code::RepairPaused, message).hint(format!(
+        "let one installer write it: turn off the other, or leave `{}` to it with --skip",
+        target.name
+    ))
 }

@@ -16,8 +16,8 @@ use crate::trust::{self, Circumstances, Policy, Proof, Strength};
 
 /// Asks whether a policy allows an image (check asks about this node).
 ///
-/// Walks the chain from the signature over the index (or a platform's manifest) to the digest of every plugin file.
-/// What no rule of the policy names is refused.
+/// Walks the chain from the signature over the index (or a platform's manifest) to the digest of
+/// every plugin file. What no rule of the policy names is refused.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The image.
@@ -70,12 +70,19 @@ struct Accepted {
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let reference = arguments.reference.to_string();
-    let mut report = Report { reference, digest: None, verified: false, platforms: Vec::new(), findings: Vec::new() };
+    let mut report = Report {
+        reference,
+        digest: None,
+        verified: false,
+        platforms: Vec::new(),
+        findings: Vec::new(),
+    };
     match arguments.policy.load(None)? {
         Err(finding) => report.findings.push(finding),
         Ok(policy) => match decide(arguments, &policy, &mut report) {
             Ok(()) => {}
-            // Bytes that are not the promised ones are an answer; a place that cannot be read is not.
+            // Bytes that are not the promised ones are an answer; a place that cannot be read is
+            // not.
             Err(CollectError::Oci(error)) => match error.finding() {
                 Some(finding) => report.findings.push(finding),
                 None => return Err(error.into()),
@@ -83,7 +90,8 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
             Err(error) => return Err(error.into()),
         },
     }
-    report.verified = report.findings.is_empty() && report.platforms.iter().all(|entry| entry.accepted.is_some());
+    report.verified =
+        report.findings.is_empty() && report.platforms.iter().all(|entry| entry.accepted.is_some());
     terminal.answer(&report)?;
     Ok(if report.verified { Exit::Yes } else { Exit::No })
 }
@@ -100,27 +108,39 @@ fn decide(arguments: &Arguments, policy: &Policy, report: &mut Report) -> Result
         None => image::platforms(&opened.root),
     };
     if platforms.is_empty() {
-        // A lone manifest, or an index that lists nothing we know: the chain itself says what is wrong.
+        // A lone manifest, or an index that lists nothing we know: the chain itself says what is
+        // wrong.
         platforms.push(Platform::host());
     }
     for platform in platforms {
-        let decided =
-            trust::verify(policy, name.as_ref(), &evidence, &platform, &Circumstances::wanted(SystemTime::now()));
+        let decided = trust::verify(
+            policy,
+            name.as_ref(),
+            &evidence,
+            &platform,
+            &Circumstances::wanted(SystemTime::now()),
+        );
         report.platforms.push(match decided {
             Ok(bundle) => {
-                let mut findings: Vec<_> =
-                    arguments.owner.expect.and_then(|expected| trust::expect(&bundle, &expected)).into_iter().collect();
+                let mut findings: Vec<_> = arguments
+                    .owner
+                    .expect
+                    .and_then(|expected| trust::expect(&bundle, &expected))
+                    .into_iter()
+                    .collect();
                 if bundle.proof().strength == Strength::Admitted {
                     findings.push(unproven(&bundle.proof().rule));
                 }
                 let layer_bytes = match evidence.document(&bundle.value().manifest) {
-                    Some(manifest) if !arguments.no_layers => match read_layers(opened.source.as_ref(), manifest) {
-                        Ok(read) => Some(read),
-                        Err(error) => {
-                            findings.push(error.finding().ok_or(error)?);
-                            None
+                    Some(manifest) if !arguments.no_layers => {
+                        match read_layers(opened.source.as_ref(), manifest) {
+                            Ok(read) => Some(read),
+                            Err(error) => {
+                                findings.push(error.finding().ok_or(error)?);
+                                None
+                            }
                         }
-                    },
+                    }
                     _ => None,
                 };
                 let files = &bundle.value().files;
@@ -131,7 +151,8 @@ fn decide(arguments: &Arguments, policy: &Policy, report: &mut Report) -> Result
                     layer_bytes,
                     proof: bundle.proof().clone(),
                 };
-                let accepted = findings.iter().all(|finding| !finding.is_refusal()).then_some(accepted);
+                let accepted =
+                    findings.iter().all(|finding| !finding.is_refusal()).then_some(accepted);
                 PlatformReport { platform, accepted, findings }
             }
             Err(findings) => PlatformReport { platform, accepted: None, findings },
@@ -142,7 +163,10 @@ fn decide(arguments: &Arguments, policy: &Policy, report: &mut Report) -> Result
 
 /// The warning that follows an image admitted without proof.
 pub(super) fn unproven(rule: &str) -> Finding {
-    Finding::warning(Code::Unproven, format!("rule `{rule}` only warns: the image is admitted and nothing was proven"))
+    Finding::warning(
+        Code::Unproven,
+        format!("rule `{rule}` only warns: the image is admitted and nothing was proven"),
+    )
 }
 
 impl fmt::Display for Report {
@@ -161,12 +185,17 @@ impl fmt::Display for Report {
                         (Some(authority), _) => format!("manifest signed by `{authority}`"),
                         (None, _) => "unproven".to_owned(),
                     };
-                    let layers =
-                        accepted.layer_bytes.map_or_else(String::new, |read| format!(" in {}", report::bytes(read)));
+                    let layers = accepted
+                        .layer_bytes
+                        .map_or_else(String::new, |read| format!(" in {}", report::bytes(read)));
                     writeln!(
                         f,
                         "yes: {} {} for {}, {} plugins{layers}, {signer}, rule `{}`",
-                        accepted.bundle, accepted.version, entry.platform, accepted.plugins, accepted.proof.rule
+                        accepted.bundle,
+                        accepted.version,
+                        entry.platform,
+                        accepted.plugins,
+                        accepted.proof.rule
                     )?;
                 }
                 None => writeln!(f, "refused for {}", entry.platform)?,

@@ -16,14 +16,15 @@ use super::termination::TerminationArguments;
 use super::upkeep::Upkeep;
 use crate::net;
 use crate::node::{
-    Brought, Condition, Health, HostPath, Job, LONGEST_INTERVAL, Lookout, Metrics, Names, NodeError, Occasion, RECORDS,
-    Reach, ReadyFile, Report, Saying, Target, trace, watch,
+    Brought, Condition, Health, HostPath, Job, LONGEST_INTERVAL, Lookout, Metrics, Names,
+    NodeError, Occasion, RECORDS, Reach, ReadyFile, Report, Saying, Target, trace, watch,
 };
 
-/// Checks this node at once, whenever one of its files changed and at every interval, until SIGTERM or SIGINT.
+/// Checks this node at once, whenever one of its files changed and at every interval, until SIGTERM
+/// or SIGINT.
 ///
-/// What changed is said on standard output, and `watch --ready` answers whether the last check said yes: a readiness
-/// probe for containers that hold nothing but this program.
+/// What changed is said on standard output, and `watch --ready` answers whether the last check said
+/// yes: a readiness probe for containers that hold nothing but this program.
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -31,18 +32,20 @@ pub(super) struct Arguments {
     /// How long to wait between two checks where nothing changes, as 90s, 5m or 1h.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_interval)]
     interval: Duration,
-    /// Writes what is missing or altered again at once, from the copies that the node keeps. A file that somebody alters
-    /// again and again is left alone for some time.
+    /// Writes what is missing or altered again at once, from the copies that the node keeps. A file
+    /// that somebody alters again and again is left alone for some time.
     #[arg(long)]
     repair: bool,
-    /// Answers /metrics, /healthz and /readyz over HTTP at this address: a loopback address, or the pod's own.
+    /// Answers /metrics, /healthz and /readyz over HTTP at this address: a loopback address, or the
+    /// pod's own.
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
     listen: Option<SocketAddr>,
     #[command(flatten)]
     condition: NodeConditionArguments,
     #[command(flatten)]
     termination: TerminationArguments,
-    /// Asks a watch that is running under the same --root and --state-dir whether its last check said yes.
+    /// Asks a watch that is running under the same --root and --state-dir whether its last check
+    /// said yes.
     #[arg(long)]
     ready: bool,
 }
@@ -99,9 +102,15 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     if let Some(path) = teller.lost {
         // Where that is the state directory, there is nothing that could be taken back.
         let _ = file.say_unready();
-        let message = format!("`{path}` is out of reach: it was made or removed after this watch had begun");
-        leave(&arguments.termination, &format!("error: {message}; the next watch reaches it"), terminal);
-        return Err(Failure::could_not(message).hint("start the watch again; the kubelet does that by itself"));
+        let message =
+            format!("`{path}` is out of reach: it was made or removed after this watch had begun");
+        leave(
+            &arguments.termination,
+            &format!("error: {message}; the next watch reaches it"),
+            terminal,
+        );
+        return Err(Failure::could_not(message)
+            .hint("start the watch again; the kubelet does that by itself"));
     }
     if let Some(words) = &teller.last_words {
         leave(&arguments.termination, words, terminal);
@@ -118,7 +127,8 @@ impl Arguments {
         reach.write_on(ready.root(), ready.state());
         if self.repair {
             reach.write_installed(ready.root(), ready.state(), ready.patience());
-            // There a package makes the directory of plugins anew, or the first installation makes it.
+            // There a package makes the directory of plugins anew, or the first installation makes
+            // it.
             let above = HostPath::default_bin_directory().parent();
             above.iter().for_each(|path| reach.write_existing(ready.root(), path));
         }
@@ -214,15 +224,24 @@ impl Teller<'_> {
             self.names = self.names_of(report);
         }
         let repairs = self.upkeep.as_ref().map(Upkeep::count);
-        let metrics = Metrics { report: answer.as_ref().ok(), checked: self.checked, drift: Some(self.drift), repairs };
+        let metrics = Metrics {
+            report: answer.as_ref().ok(),
+            checked: self.checked,
+            drift: Some(self.drift),
+            repairs,
+        };
         self.health.checked(metrics.text(), good, Instant::now());
         if let Some(condition) = &self.condition {
             // Where its thread has ended, there is nobody to tell.
             let _ = condition.send(Saying::of(answer.as_ref()));
         }
-        let blind = lookout.look_after(self.node.root(), &self.names).err().map(|error| with_causes(&error));
+        let blind = lookout
+            .look_after(self.node.root(), &self.names)
+            .err()
+            .map(|error| with_causes(&error));
         if let Some(error) = blind.as_ref().filter(|error| self.blind.as_ref() != Some(error)) {
-            self.terminal.remark(&format!("warning: changes are seen at the next interval only: {error}"));
+            self.terminal
+                .remark(&format!("warning: changes are seen at the next interval only: {error}"));
         }
         self.blind = blind;
         self.lost = self.out_of_reach(answer.as_ref().ok());
@@ -236,20 +255,25 @@ impl Teller<'_> {
         repair
     }
 
-    /// The first directory that is to be written and cannot be by this process: of the state always, of plugins where
-    /// they are repaired.
+    /// The first directory that is to be written and cannot be by this process: of the state
+    /// always, of plugins where they are repaired.
     fn out_of_reach(&self, report: Option<&Report>) -> Option<HostPath> {
-        let plugins = report.filter(|_| self.upkeep.is_some()).into_iter().flat_map(|report| &report.plugins);
-        let ours = plugins.filter(|plugin| plugin.condition != Condition::Kept).map(|plugin| &plugin.directory);
+        let plugins =
+            report.filter(|_| self.upkeep.is_some()).into_iter().flat_map(|report| &report.plugins);
+        let ours = plugins
+            .filter(|plugin| plugin.condition != Condition::Kept)
+            .map(|plugin| &plugin.directory);
         let paths: BTreeSet<_> = ours.chain([self.node.state()]).collect();
         paths.into_iter().find(|path| Reach::lacks(self.node.root(), path)).cloned()
     }
 
     fn say_ready(&mut self, good: bool, now: SystemTime) {
-        let said = if good { self.file.say_ready(now, self.interval) } else { self.file.say_unready() };
+        let said =
+            if good { self.file.say_ready(now, self.interval) } else { self.file.say_unready() };
         let mute = said.err().map(|error| with_causes(&error));
         if let Some(error) = mute.as_ref().filter(|error| self.mute.as_ref() != Some(error)) {
-            self.terminal.remark(&format!("warning: cannot say whether the node is ready: {error}"));
+            self.terminal
+                .remark(&format!("warning: cannot say whether the node is ready: {error}"));
         }
         self.mute = mute;
     }
@@ -261,13 +285,16 @@ impl Teller<'_> {
             self.drift = self.drift.saturating_add(1);
             if let Ok(Some(trace)) = trace(self.node.root(), target) {
                 let (name, installer) = (trace.name, trace.installer);
-                self.terminal.remark(&format!("note: beside `{target}` is `{name}`, as {installer} leaves it"));
+                self.terminal.remark(&format!(
+                    "note: beside `{target}` is `{name}`, as {installer} leaves it"
+                ));
             }
         }
         self.altered = altered;
     }
 
-    /// The files of the installation, and the records of it: another installer's files are not ours to look after.
+    /// The files of the installation, and the records of it: another installer's files are not ours
+    /// to look after.
     fn names_of(&self, report: &Report) -> Names {
         let mut names = Names::new();
         let held = |directory: &_, name: &_| {
@@ -289,7 +316,8 @@ impl Teller<'_> {
 fn last_words(answer: &Result<Report, NodeError>, text: &str) -> String {
     let Ok(report) = answer else { return text.trim_end().to_owned() };
     let refusals = report.findings.iter().filter(|finding| finding.is_refusal());
-    let lines: Vec<_> = refusals.map(|finding| format!("{}: {}", finding.code, finding.message)).collect();
+    let lines: Vec<_> =
+        refusals.map(|finding| format!("{}: {}", finding.code, finding.message)).collect();
     format!("no: {}", lines.join("; "))
 }
 
@@ -301,8 +329,9 @@ fn leave(termination: &TerminationArguments, text: &str, terminal: &Terminal) {
 
 /// Reads the address to listen at; one that everybody reaches is none.
 fn parse_listen(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr =
-        text.parse().map_err(|_| "write an address and a port as 127.0.0.1:9464 or [::1]:9464".to_owned())?;
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| "write an address and a port as 127.0.0.1:9464 or [::1]:9464".to_owned())?;
     let ip: IpAddr = address.ip().to_canonical();
     if ip.is_unspecified() || ip.is_multicast() {
         let hint = "name a loopback address, or the pod's own from `status.podIP`";
@@ -313,7 +342,8 @@ fn parse_listen(text: &str) -> Result<SocketAddr, String> {
 
 /// Reads a time as Go and systemd write it, in one unit.
 pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let (number, unit) =
+        text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let factor = match unit {
         "s" => Some(1),
         "m" => Some(60),
@@ -337,7 +367,19 @@ mod tests {
         for (text, expected) in [("1s", 1), ("90s", 90), ("5m", 300), ("24h", 86400)] {
             assert_eq!(parse_interval(text), Ok(Duration::from_secs(expected)), "{text}");
         }
-        for text in ["", "s", "0s", "60", "1d", "-1s", "1.5h", "25h", "99999999999s", "4294967295h", "1m30s"] {
+        for text in [
+            "",
+            "s",
+            "0s",
+            "60",
+            "1d",
+            "-1s",
+            "1.5h",
+            "25h",
+            "99999999999s",
+            "4294967295h",
+            "1m30s",
+        ] {
             let error = "write a time between 1s and 24h as 90s, 5m or 1h".to_owned();
             assert_eq!(parse_interval(text), Err(error), "{text}");
         }
@@ -345,7 +387,9 @@ mod tests {
 
     #[test]
     fn listens_at_one_address_of_this_machine() {
-        for text in ["127.0.0.1:9464", "127.0.0.2:0", "[::1]:9464", "10.244.1.7:9464", "[fd00::7]:1"] {
+        for text in
+            ["127.0.0.1:9464", "127.0.0.2:0", "[::1]:9464", "10.244.1.7:9464", "[fd00::7]:1"]
+        {
             assert_eq!(parse_listen(text).map(|address| address.to_string()), Ok(text.to_owned()));
         }
         let hint = "name a loopback address, or the pod's own from `status.podIP`";
@@ -358,7 +402,9 @@ mod tests {
             let error = format!("{ip} is no address of this machine alone; {hint}");
             assert_eq!(parse_listen(text), Err(error), "{text}");
         }
-        for text in ["", "9464", ":9464", "127.0.0.1", "localhost:9464", "*:9464", "127.0.0.1:99999"] {
+        for text in
+            ["", "9464", ":9464", "127.0.0.1", "localhost:9464", "*:9464", "127.0.0.1:99999"]
+        {
             let error = "write an address and a port as 127.0.0.1:9464 or [::1]:9464".to_owned();
             assert_eq!(parse_listen(text), Err(error), "{text}");
         }

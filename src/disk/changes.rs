@@ -1,7 +1,7 @@
 //! What changes in directories, as the kernel tells it (inotify(7)).
 //!
-//! It tells of names that were written, made, renamed, removed or got other rights: not of every write to an open file,
-//! and not of reading.
+//! It tells of names that were written, made, renamed, removed or got other rights: not of every
+//! write to an open file, and not of reading.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -40,7 +40,10 @@ impl Changes {
     /// Begins with no directory.
     pub fn new() -> Result<Self, DiskError> {
         let handle = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK);
-        Ok(Self { handle: handle.map_err(|errno| io_error("ask the kernel for changes in", "directories", errno))? })
+        Ok(Self {
+            handle: handle
+                .map_err(|errno| io_error("ask the kernel for changes in", "directories", errno))?,
+        })
     }
 
     /// Adds a directory.
@@ -56,7 +59,9 @@ impl Changes {
         // The kernel takes a path only; this one leads to the held directory and nowhere else.
         let path = format!("/proc/self/fd/{}", directory.handle.as_raw_fd());
         let added = inotify::add_watch(&self.handle, path, events);
-        added.map(Mark).map_err(|errno| io_error("ask the kernel for changes in", directory.shown(), errno))
+        added
+            .map(Mark)
+            .map_err(|errno| io_error("ask the kernel for changes in", directory.shown(), errno))
     }
 
     /// Takes a directory out again.
@@ -91,7 +96,8 @@ impl AsFd for Changes {
 }
 
 fn classify(mark: Mark, events: ReadFlags, name: Option<&OsStr>) -> Option<Change> {
-    let gone = ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT | ReadFlags::IGNORED;
+    let gone =
+        ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT | ReadFlags::IGNORED;
     if events.contains(ReadFlags::QUEUE_OVERFLOW) {
         return Some(Change::Lost);
     }
@@ -153,7 +159,11 @@ mod tests {
         let second = add();
         assert_ne!(second, first);
         fs::remove_dir(&path).unwrap();
-        assert_eq!(changes.take().unwrap(), [Change::Gone(second), Change::Gone(second)], "removed, and ignored");
+        assert_eq!(
+            changes.take().unwrap(),
+            [Change::Gone(second), Change::Gone(second)],
+            "removed, and ignored"
+        );
         changes.remove(first);
         assert_eq!(changes.take().unwrap(), [Change::Gone(first)]);
         changes.remove(first);

@@ -108,8 +108,8 @@ impl Directory {
         }
     }
 
-    /// Opens the directory at a relative path and creates what is missing of it; returns the paths that it created,
-    /// outermost first.
+    /// Opens the directory at a relative path and creates what is missing of it; returns the paths
+    /// that it created, outermost first.
     pub fn descend_or_create(
         &self,
         path: &Path,
@@ -126,14 +126,17 @@ impl Directory {
                 Ok(_) => continue,
             }
             let (parent, Component::Normal(name)) = (reached.parent(), component) else {
-                return Err(DiskError::Name { name: visible(&path.to_string_lossy()).into_owned() });
+                return Err(DiskError::Name {
+                    name: visible(&path.to_string_lossy()).into_owned(),
+                });
             };
             let opened = parent.filter(|parent| !parent.as_os_str().is_empty());
             let opened = opened.map(|parent| self.descend(parent, resolve)).transpose()?;
             let parent = opened.as_ref().unwrap_or(self);
             match parent.create_child(name, mode) {
                 Ok(_) => created.push(reached.clone()),
-                // Another process was faster; what it made is looked at like anything that was there before.
+                // Another process was faster; what it made is looked at like anything that was
+                // there before.
                 Err(error) if error.is_there_already() => {}
                 Err(error) => return Err(error),
             }
@@ -156,7 +159,8 @@ impl Directory {
         let name = component(name.as_ref())?;
         let mode = Mode::from_raw_mode(mode);
         let failed = |errno| io_error("create directory", &self.shown_path(Path::new(name)), errno);
-        // Created with its mode already: after an interruption between the two calls nobody would widen it any more.
+        // Created with its mode already: after an interruption between the two calls nobody would
+        // widen it any more.
         fs::mkdirat(&self.handle, name, mode).map_err(failed)?;
         let opened = self.child(name).and_then(|child| {
             fs::fchmod(&child.handle, mode).map_err(failed)?;
@@ -169,7 +173,9 @@ impl Directory {
     }
 
     /// Lists the entries one by one, so that a caller can stop at the first it does not want.
-    pub fn entries(&self) -> Result<impl Iterator<Item = Result<Entry, DiskError>> + '_, DiskError> {
+    pub fn entries(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Entry, DiskError>> + '_, DiskError> {
         let failed = |errno| io_error("list", &self.shown, errno);
         let listing = Dir::read_from(&self.handle).map_err(failed)?;
         let entries = listing.filter_map(move |entry| {
@@ -210,7 +216,9 @@ impl Directory {
         let shown = self.shown_path(Path::new(name));
         let file: File = match fs::openat(&self.handle, name, RegularFile::FLAGS, Mode::empty()) {
             Ok(handle) => handle.into(),
-            Err(Errno::LOOP) => return Err(DiskError::NotRegular { path: shown, kind: FileKind::SymbolicLink }),
+            Err(Errno::LOOP) => {
+                return Err(DiskError::NotRegular { path: shown, kind: FileKind::SymbolicLink });
+            }
             // A socket, or a device without a driver.
             Err(Errno::NXIO | Errno::NODEV) => {
                 let kind = self.kind_of(name)?.unwrap_or(FileKind::Unknown);
@@ -226,7 +234,8 @@ impl Directory {
         self.open_file(name)?.read(limit)
     }
 
-    /// Reads a small file whole that lies in this directory or below it, through no link that leaves it.
+    /// Reads a small file whole that lies in this directory or below it, through no link that
+    /// leaves it.
     pub fn read_below(&self, path: &Path, limit: usize) -> Result<Vec<u8>, DiskError> {
         let name = path.file_name().unwrap_or(path.as_os_str());
         match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -237,14 +246,16 @@ impl Directory {
 
     /// Who owns it.
     pub fn ownership(&self) -> Result<Ownership, DiskError> {
-        let stat = fs::fstat(&self.handle).map_err(|errno| io_error("look at", &self.shown, errno))?;
+        let stat =
+            fs::fstat(&self.handle).map_err(|errno| io_error("look at", &self.shown, errno))?;
         Ok(Ownership::of(&stat))
     }
 
     /// Whether both are one directory, by whatever names they were reached.
     pub fn is_same(&self, other: &Self) -> Result<bool, DiskError> {
         let identity = |directory: &Self| {
-            let stat = fs::fstat(&directory.handle).map_err(|errno| io_error("look at", &directory.shown, errno))?;
+            let stat = fs::fstat(&directory.handle)
+                .map_err(|errno| io_error("look at", &directory.shown, errno))?;
             Ok((stat.st_dev, stat.st_ino))
         };
         Ok(identity(self)? == identity(other)?)
@@ -261,7 +272,8 @@ impl Directory {
             return fs::openat(&self.handle, path, DIRECTORY, Mode::empty());
         }
         let flags = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        // EAGAIN: somebody renamed a directory meanwhile, and the kernel could not tell whether a `..` escaped.
+        // EAGAIN: somebody renamed a directory meanwhile, and the kernel could not tell whether a
+        // `..` escaped.
         let mut opened = Err(Errno::AGAIN);
         for _ in 0..16 {
             opened = fs::openat2(&self.handle, path, DIRECTORY, Mode::empty(), flags);
@@ -275,14 +287,16 @@ impl Directory {
         }
     }
 
-    /// The same for kernels before 5.6, which lack openat2: component by component, refusing every link.
+    /// The same for kernels before 5.6, which lack openat2: component by component, refusing every
+    /// link.
     fn open_by_steps(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
         let mut reached = fs::openat(&self.handle, ".", DIRECTORY, Mode::empty())?;
         for component in path.components() {
             match component {
                 Component::CurDir => {}
                 Component::Normal(name) => {
-                    let opened = fs::openat(&reached, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty());
+                    let opened =
+                        fs::openat(&reached, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty());
                     reached = match opened {
                         Err(Errno::NOTDIR) if is_link(&reached, name) => return Err(Errno::XDEV),
                         opened => opened?,
@@ -302,7 +316,8 @@ impl Ownership {
 }
 
 impl RegularFile {
-    /// Never blocks (a FIFO would), never follows a link, never reaches a program that is started later.
+    /// Never blocks (a FIFO would), never follows a link, never reaches a program that is started
+    /// later.
     pub(super) const FLAGS: OFlags =
         OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -338,11 +353,23 @@ fn is_link(directory: &OwnedFd, name: &OsStr) -> bool {
 /// Checks that a name is one component of a path.
 pub fn component(name: &OsStr) -> Result<&OsStr, DiskError> {
     let bytes = name.as_bytes();
-    let good = !bytes.is_empty() && bytes != b"." && bytes != b".." && !bytes.contains(&b'/') && !bytes.contains(&0);
-    if good { Ok(name) } else { Err(DiskError::Name { name: visible(&name.to_string_lossy()).into_owned() }) }
+    let good = !bytes.is_empty()
+        && bytes != b"."
+        && bytes != b".."
+        && !bytes.contains(&b'/')
+        && !bytes.contains(&0);
+    if good {
+        Ok(name)
+    } else {
+        Err(DiskError::Name { name: visible(&name.to_string_lossy()).into_owned() })
+    }
 }
 
-pub(super) fn io_error(action: impl Into<String>, path: &str, errno: impl Into<io::Error>) -> DiskError {
+pub(super) fn io_error(
+    action: impl Into<String>,
+    path: &str,
+    errno: impl Into<io::Error>,
+) -> DiskError {
     DiskError::Io { action: action.into(), path: path.to_owned(), source: errno.into() }
 }
 
@@ -369,7 +396,11 @@ mod tests {
             let path = format!("{round}/a/b/c/d");
             std::thread::scope(|scope| {
                 for _ in 0..4 {
-                    scope.spawn(|| directory.descend_or_create(Path::new(&path), 0o755, Resolve::Beneath).unwrap());
+                    scope.spawn(|| {
+                        directory
+                            .descend_or_create(Path::new(&path), 0o755, Resolve::Beneath)
+                            .unwrap()
+                    });
                 }
             });
         }
@@ -389,7 +420,10 @@ mod tests {
         for path in ["var/above", "absolute", "absolute/bin", "loop", ".."] {
             let error = directory.descend(Path::new(path), Resolve::Beneath).expect_err(path);
             assert_eq!(text(&error, &temporary), format!("`{path}` leads out of `ROOT`"));
-            assert_eq!(error.finding().map(|finding| finding.code), Some(crate::model::Code::PathEscapes));
+            assert_eq!(
+                error.finding().map(|finding| finding.code),
+                Some(crate::model::Code::PathEscapes)
+            );
         }
         assert!(directory.descend(Path::new("absolute/bin"), Resolve::Host).is_ok());
     }
@@ -409,14 +443,17 @@ mod tests {
     fn creates_what_is_missing_with_the_mode_that_was_asked_for() {
         let (temporary, directory) = held();
         std::fs::create_dir(temporary.path().join("opt")).unwrap();
-        let (made, created) = directory.descend_or_create(Path::new("opt/cni/bin"), 0o755, Resolve::Beneath).unwrap();
+        let (made, created) =
+            directory.descend_or_create(Path::new("opt/cni/bin"), 0o755, Resolve::Beneath).unwrap();
         assert_eq!(created, [Path::new("opt/cni"), Path::new("opt/cni/bin")]);
         assert_eq!(made.ownership().unwrap().mode, 0o755);
-        let (_, created) = directory.descend_or_create(Path::new("opt/cni/bin"), 0o700, Resolve::Beneath).unwrap();
+        let (_, created) =
+            directory.descend_or_create(Path::new("opt/cni/bin"), 0o700, Resolve::Beneath).unwrap();
         assert_eq!(created, Vec::<PathBuf>::new());
         symlink("../../elsewhere", temporary.path().join("opt/out")).unwrap();
-        let error =
-            directory.descend_or_create(Path::new("opt/out/bin"), 0o755, Resolve::Beneath).expect_err("escapes");
+        let error = directory
+            .descend_or_create(Path::new("opt/out/bin"), 0o755, Resolve::Beneath)
+            .expect_err("escapes");
         assert_eq!(text(&error, &temporary), "`opt/out` leads out of `ROOT`");
     }
 
@@ -433,11 +470,17 @@ mod tests {
 
         let file = directory.open_file("file").unwrap();
         assert_eq!((file.size, file.links), (7, 2));
-        for (name, kind) in
-            [("directory", "a directory"), ("link", "a symbolic link"), ("fifo", "a FIFO"), ("socket", "a socket")]
-        {
+        for (name, kind) in [
+            ("directory", "a directory"),
+            ("link", "a symbolic link"),
+            ("fifo", "a FIFO"),
+            ("socket", "a socket"),
+        ] {
             let error = directory.open_file(name).expect_err(name);
-            assert_eq!(text(&error, &temporary), format!("`ROOT/{name}` is {kind}, expected a regular file"));
+            assert_eq!(
+                text(&error, &temporary),
+                format!("`ROOT/{name}` is {kind}, expected a regular file")
+            );
         }
         assert!(directory.open_file("none").expect_err("absent").is_not_found());
         for name in ["", ".", "..", "a/b", "/etc/passwd"] {

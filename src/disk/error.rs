@@ -7,7 +7,8 @@ use rustix::io::Errno;
 use super::FileKind;
 use crate::model::{Code, Finding};
 
-/// Why a file or directory could not be read or changed. Paths are made visible before they get here.
+/// Why a file or directory could not be read or changed. Paths are made visible before they get
+/// here.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     /// The system refused.
@@ -86,6 +87,7 @@ impl DiskError {
 
     /// The finding that the error is, where it is an answer rather than a failure to find out.
     pub fn finding(&self) -> Option<Finding> {
-        matches!(self, Self::Escapes { .. }).then(|| Finding::refusal(Code::PathEscapes, self.to_string()))
+        matches!(self, Self::Escapes { .. })
+            .then(|| Finding::refusal(Code::PathEscapes, self.to_string()))
     }
 }

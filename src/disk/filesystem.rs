@@ -1,5 +1,5 @@
-//! What the file system under a directory or file allows: writing, executing, and how much room there is. Nothing is
-//! mounted here, and whether a module of the kernel forbids more is not known.
+//! What the file system under a directory or file allows: writing, executing, and how much room
+//! there is. Nothing is mounted here, and whether a module of the kernel forbids more is not known.
 
 use std::os::fd::AsFd;
 
@@ -21,7 +21,8 @@ pub struct FileSystem {
     pub no_execute: bool,
     /// How much room a file takes at least, in bytes.
     pub block: u64,
-    /// How many bytes this process may still write; `None` where it has no limit of its own, or does not say.
+    /// How many bytes this process may still write; `None` where it has no limit of its own, or
+    /// does not say.
     pub room: Option<u64>,
     /// How many files may still be created; `None` where it does not count them.
     pub names: Option<u64>,
@@ -33,10 +34,12 @@ impl Directory {
         FileSystem::of(&self.handle, self.shown())
     }
 
-    /// Whether this process may create, rename and remove entries in it, as the kernel answers: owner, mode, access
-    /// lists and capabilities all count. That the file system is read-only is another question.
+    /// Whether this process may create, rename and remove entries in it, as the kernel answers:
+    /// owner, mode, access lists and capabilities all count. That the file system is read-only is
+    /// another question.
     pub fn is_writable(&self) -> Result<bool, DiskError> {
-        match fs::accessat(&self.handle, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
+        match fs::accessat(&self.handle, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
+        {
             Ok(()) | Err(Errno::ROFS | Errno::NOSYS | Errno::INVAL) => Ok(true),
             Err(Errno::ACCESS | Errno::PERM) => Ok(false),
             Err(errno) => Err(io_error("look at", self.shown(), errno)),
@@ -117,10 +120,19 @@ mod tests {
         assert_eq!(below.file_system().unwrap().device, found.device);
         std::fs::write(temporary.path().join("below/file"), b"").unwrap();
         assert_eq!(below.open_file("file").unwrap().file_system().unwrap().device, found.device);
-        std::fs::set_permissions(temporary.path().join("below"), std::fs::Permissions::from_mode(0o555)).unwrap();
+        std::fs::set_permissions(
+            temporary.path().join("below"),
+            std::fs::Permissions::from_mode(0o555),
+        )
+        .unwrap();
         assert_eq!(below.is_writable().unwrap(), overrides_permissions());
         assert!(directory.is_writable().unwrap());
-        let processes = Directory::open(std::path::Path::new("/proc")).unwrap().file_system().unwrap();
-        assert_eq!((processes.room, processes.names), (None, None), "it has no room at all, and no need of it");
+        let processes =
+            Directory::open(std::path::Path::new("/proc")).unwrap().file_system().unwrap();
+        assert_eq!(
+            (processes.room, processes.names),
+            (None, None),
+            "it has no room at all, and no need of it"
+        );
     }
 }

@@ -23,8 +23,8 @@ impl Directory {
     }
 }
 
-/// Gives a file this label, where it has another. Whether that is allowed is the system's decision, and a file without
-/// it is still the file that was asked for: who calls this looks afterwards.
+/// Gives a file this label, where it has another. Whether that is allowed is the system's decision,
+/// and a file without it is still the file that was asked for: who calls this looks afterwards.
 pub fn give_label(file: &File, label: &[u8]) {
     if label_of(file).as_deref() != Some(label) {
         let _ = fsetxattr(file, LABEL, label, XattrFlags::empty());

@@ -19,7 +19,11 @@ pub struct Lock {
 
 impl Lock {
     /// Takes the lock for itself alone, waiting for others up to `timeout`.
-    pub fn exclusive(directory: &Directory, name: &str, timeout: Duration) -> Result<Self, DiskError> {
+    pub fn exclusive(
+        directory: &Directory,
+        name: &str,
+        timeout: Duration,
+    ) -> Result<Self, DiskError> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let name = component(name.as_ref())?;
         let shown = directory.shown_path(Path::new(name));
@@ -28,18 +32,30 @@ impl Lock {
         take(handle, FlockOperation::NonBlockingLockExclusive, shown, timeout)
     }
 
-    /// Takes the lock together with others that only read. Where there is no lock file, nobody ever wrote, and a
-    /// read-only file system shall not need one.
-    pub fn shared(directory: &Directory, name: &str, timeout: Duration) -> Result<Option<Self>, DiskError> {
+    /// Takes the lock together with others that only read. Where there is no lock file, nobody ever
+    /// wrote, and a read-only file system shall not need one.
+    pub fn shared(
+        directory: &Directory,
+        name: &str,
+        timeout: Duration,
+    ) -> Result<Option<Self>, DiskError> {
         match directory.open_file(name) {
-            Ok(file) => take(file.file.into(), FlockOperation::NonBlockingLockShared, file.shown, timeout).map(Some),
+            Ok(file) => {
+                take(file.file.into(), FlockOperation::NonBlockingLockShared, file.shown, timeout)
+                    .map(Some)
+            }
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
     }
 }
 
-fn take(handle: OwnedFd, operation: FlockOperation, shown: String, timeout: Duration) -> Result<Lock, DiskError> {
+fn take(
+    handle: OwnedFd,
+    operation: FlockOperation,
+    shown: String,
+    timeout: Duration,
+) -> Result<Lock, DiskError> {
     let deadline = Instant::now() + timeout;
     // flock has no timeout of its own, and an alarm signal would belong to the whole process.
     let mut pause = Duration::from_millis(10);
@@ -67,10 +83,15 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let directory = Directory::open(temporary.path()).unwrap();
         let now = Duration::ZERO;
-        assert!(Lock::shared(&directory, "lock", now).unwrap().is_none(), "there is no lock file yet");
+        assert!(
+            Lock::shared(&directory, "lock", now).unwrap().is_none(),
+            "there is no lock file yet"
+        );
         let writer = Lock::exclusive(&directory, "lock", now).unwrap();
-        let expected =
-            format!("another cnister is at work: `{}/lock` was locked for all of 0 seconds", directory.shown());
+        let expected = format!(
+            "another cnister is at work: `{}/lock` was locked for all of 0 seconds",
+            directory.shown()
+        );
         for error in [
             Lock::exclusive(&directory, "lock", now).expect_err("held"),
             Lock::shared(&directory, "lock", now).expect_err("held"),
@@ -78,7 +99,13 @@ mod tests {
             assert_eq!(error.to_string(), expected);
         }
         drop(writer);
-        let _readers = [Lock::shared(&directory, "lock", now).unwrap(), Lock::shared(&directory, "lock", now).unwrap()];
-        assert_eq!(Lock::exclusive(&directory, "lock", now).expect_err("read").to_string(), expected);
+        let _readers = [
+            Lock::shared(&directory, "lock", now).unwrap(),
+            Lock::shared(&directory, "lock", now).unwrap(),
+        ];
+        assert_eq!(
+            Lock::exclusive(&directory, "lock", now).expect_err("read").to_string(),
+            expected
+        );
     }
 }

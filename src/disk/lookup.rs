@@ -1,11 +1,14 @@
-//! Looking a path up as a program would whose root is a held directory: links are followed, and none leaves it.
+//! Looking a path up as a program would whose root is a held directory: links are followed, and
+//! none leaves it.
 //!
-//! A runtime or the kernel finds its files like this, so what they would find is looked for like this, and only like
-//! this. The bytes are not trusted more for it, and nothing is written through what is found.
+//! A runtime or the kernel finds its files like this, so what they would find is looked for like
+//! this, and only like this. The bytes are not trusted more for it, and nothing is written through
+//! what is found.
 //!
-//! Links are resolved here and not by the kernel, because it matters where each of them led, and because kernels before
-//! 5.6 cannot keep a link inside a directory. Looking opens nothing but directories, so neither a FIFO nor a device
-//! notices it. The links of /proc that lead to no name lead nowhere.
+//! Links are resolved here and not by the kernel, because it matters where each of them led, and
+//! because kernels before 5.6 cannot keep a link inside a directory. Looking opens nothing but
+//! directories, so neither a FIFO nor a device notices it. The links of /proc that lead to no name
+//! lead nowhere.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -27,7 +30,8 @@ const MAX_COMPONENTS: usize = 1024;
 /// How often a look starts again because somebody exchanged a directory under it.
 const ATTEMPTS: usize = 16;
 
-const STEP: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const STEP: OFlags =
+    OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// What a path led to.
 #[derive(Debug)]
@@ -36,7 +40,8 @@ pub struct Looked {
     pub path: PathBuf,
     /// Whether a link was followed.
     pub linked: bool,
-    /// What stands there; `None` where nothing does, although the directory is there in which it would be.
+    /// What stands there; `None` where nothing does, although the directory is there in which it
+    /// would be.
     pub target: Option<Target>,
     /// Every directory on the way, the root first and links resolved, without the last component.
     pub passed: Vec<Passed>,
@@ -75,15 +80,16 @@ struct Way {
 }
 
 impl Directory {
-    /// Looks an absolute path up with this directory as the root, following links; `None` where a directory on the way
-    /// is missing or no directory.
+    /// Looks an absolute path up with this directory as the root, following links; `None` where a
+    /// directory on the way is missing or no directory.
     ///
     /// # Errors
-    /// Where the system refuses, links lead on without an end ([`DiskError::is_endless`]), or somebody does
-    /// nothing but exchange directories.
+    /// Where the system refuses, links lead on without an end ([`DiskError::is_endless`]), or
+    /// somebody does nothing but exchange directories.
     pub fn look_up(&self, path: &Path) -> Result<Option<Looked>, DiskError> {
         let shown = self.shown_path(path.strip_prefix("/").unwrap_or(path));
-        // Another one exchanges a directory for a link, which is no reason to say that nothing is there.
+        // Another one exchanges a directory for a link, which is no reason to say that nothing is
+        // there.
         let mut walked = Err(Errno::AGAIN);
         for _ in 0..ATTEMPTS {
             walked = self.walk(path, &shown);
@@ -151,7 +157,10 @@ impl Directory {
 /// The components of a path that mean something.
 fn components(path: &OsStr) -> VecDeque<OsString> {
     let parts = path.as_bytes().split(|byte| *byte == b'/');
-    parts.filter(|part| !part.is_empty() && *part != b".").map(|part| OsString::from_vec(part.to_vec())).collect()
+    parts
+        .filter(|part| !part.is_empty() && *part != b".")
+        .map(|part| OsString::from_vec(part.to_vec()))
+        .collect()
 }
 
 impl Way {
@@ -179,7 +188,8 @@ impl Way {
             opened => opened?,
         };
         let ownership = Ownership::of(&fs::fstat(&handle)?);
-        let path = self.steps.last().map_or_else(PathBuf::new, |(_, passed)| passed.path.join(name));
+        let path =
+            self.steps.last().map_or_else(PathBuf::new, |(_, passed)| passed.path.join(name));
         self.steps.push((handle, Passed { path, ownership }));
         Ok(())
     }
@@ -187,7 +197,8 @@ impl Way {
     /// The directory that was reached last.
     fn end(mut self, linked: bool, shown: &str) -> rustix::io::Result<Looked> {
         let target = Target::new(&fs::fstat(self.here()?)?);
-        let name = self.steps.last().and_then(|(_, passed)| passed.path.file_name().map(OsStr::to_owned));
+        let name =
+            self.steps.last().and_then(|(_, passed)| passed.path.file_name().map(OsStr::to_owned));
         if name.is_some() {
             self.steps.pop();
         }
@@ -249,7 +260,8 @@ impl Looked {
             Some(FileKind::Regular) => {}
             Some(kind) => return Err(DiskError::NotRegular { path: self.shown.clone(), kind }),
         }
-        let handle = fs::openat(&self.parent, &self.name, RegularFile::FLAGS, Mode::empty()).map_err(failed)?;
+        let handle = fs::openat(&self.parent, &self.name, RegularFile::FLAGS, Mode::empty())
+            .map_err(failed)?;
         self.expect_same(&fs::fstat(&handle).map_err(failed)?).map_err(failed)?;
         RegularFile::of(handle.into(), self.shown.clone())
     }
@@ -312,14 +324,19 @@ mod tests {
             ("/usr/lib/cni/bridge/none", None),
         ] {
             let looked = root.look_up(Path::new(path)).unwrap();
-            let found = looked.as_ref().map(|found| (found.path.to_str().unwrap(), found.linked, found.kind()));
+            let found = looked
+                .as_ref()
+                .map(|found| (found.path.to_str().unwrap(), found.linked, found.kind()));
             assert_eq!(found, expected, "{path}");
         }
         let error = root.look_up(Path::new("/endless")).expect_err("a loop");
         assert!(error.is_endless() && !error.is_not_found());
         assert_eq!(error.to_string(), format!("cannot look up `{}/endless`", root.shown()));
         let deep = "/a/..".repeat(MAX_COMPONENTS);
-        assert!(root.look_up(Path::new(&format!("/usr{}", deep.replace('a', "lib")))).is_err(), "too many components");
+        assert!(
+            root.look_up(Path::new(&format!("/usr{}", deep.replace('a', "lib")))).is_err(),
+            "too many components"
+        );
     }
 
     #[test]
@@ -330,7 +347,10 @@ mod tests {
         let error = look("/lib/absolute").read(4).expect_err("five bytes").to_string();
         assert_eq!(error, format!("`{}/lib/absolute` is longer than 4 bytes", root.shown()));
         let error = look("/lib").read(4).expect_err("a directory").to_string();
-        assert_eq!(error, format!("`{}/lib` is a directory, expected a regular file", root.shown()));
+        assert_eq!(
+            error,
+            format!("`{}/lib` is a directory, expected a regular file", root.shown())
+        );
         fs::mkfifoat(fs::CWD, temporary.path().join("fifo"), Mode::RWXU).unwrap();
         let error = look("/fifo").read(4).expect_err("a FIFO").to_string();
         assert_eq!(error, format!("`{}/fifo` is a FIFO, expected a regular file", root.shown()));
@@ -351,7 +371,11 @@ mod tests {
         // Something is left of what was seen, so that its number is not given again.
         std::fs::rename(at("usr/lib/cni/bridge"), at("usr/lib/cni/before")).unwrap();
         std::fs::write(at("usr/lib/cni/bridge"), b"other").unwrap();
-        let again = format!("cannot open `{}/lib/cni/bridge`: {}", root.shown(), std::io::Error::from(Errno::AGAIN));
+        let again = format!(
+            "cannot open `{}/lib/cni/bridge`: {}",
+            root.shown(),
+            std::io::Error::from(Errno::AGAIN)
+        );
         assert_eq!(file.open().expect_err("another file").with_cause(), again);
         std::fs::remove_file(at("usr/lib/cni/bridge")).unwrap();
         assert!(file.open().expect_err("nothing").is_not_found());
@@ -363,7 +387,8 @@ mod tests {
         std::fs::rename(at("usr/lib/cni"), at("usr/lib/before")).unwrap();
         assert!(directory.directory().expect_err("nothing").is_not_found());
         std::fs::create_dir(at("usr/lib/cni")).unwrap();
-        let again = again.replace("/lib/cni/bridge", "/usr/lib/cni").replace("open `", "open directory `");
+        let again =
+            again.replace("/lib/cni/bridge", "/usr/lib/cni").replace("open `", "open directory `");
         assert_eq!(directory.directory().expect_err("another directory").with_cause(), again);
     }
 
@@ -380,7 +405,8 @@ mod tests {
                 let path = |name: &str| temporary.path().join(name);
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                     let exchange = fs::RenameFlags::EXCHANGE;
-                    fs::renameat_with(fs::CWD, path("bin"), fs::CWD, path("other"), exchange).unwrap();
+                    fs::renameat_with(fs::CWD, path("bin"), fs::CWD, path("other"), exchange)
+                        .unwrap();
                 }
             });
             let missing = (0..20_000).filter(|_| match root.look_up(Path::new("/bin/bridge")) {
@@ -399,7 +425,8 @@ mod tests {
         let open = std::fs::Permissions::from_mode(0o1777);
         std::fs::set_permissions(temporary.path().join("usr/lib"), open).unwrap();
         let looked = root.look_up(Path::new("/lib/cni")).unwrap().unwrap();
-        let passed: Vec<_> = looked.passed.iter().map(|it| (it.path.to_str().unwrap(), it.ownership.mode)).collect();
+        let passed: Vec<_> =
+            looked.passed.iter().map(|it| (it.path.to_str().unwrap(), it.ownership.mode)).collect();
         assert_eq!(passed.get(1..), Some(&[("/usr", 0o755), ("/usr/lib", 0o1777)][..]));
         assert_eq!(passed.first().map(|it| it.0), Some("/"));
     }

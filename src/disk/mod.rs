@@ -1,7 +1,8 @@
 //! Files beneath an opened directory.
 //!
-//! A [`Directory`] is a held handle; everything is reached from it, never by a path from the root of the file system,
-//! so that nobody can swap a directory between two steps. Nothing here knows what the files mean.
+//! A [`Directory`] is a held handle; everything is reached from it, never by a path from the root
+//! of the file system, so that nobody can swap a directory between two steps. Nothing here knows
+//! what the files mean.
 
 mod changes;
 mod directory;

@@ -13,10 +13,12 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use super::directory::{component, io_error};
 use super::{Directory, DiskError, FileKind};
 
-/// What the names of unfinished files start with; an interrupted run leaves them and the next one removes them.
+/// What the names of unfinished files start with; an interrupted run leaves them and the next one
+/// removes them.
 const TEMPORARY_PREFIX: &str = ".cnister-";
 
-const CREATE: OFlags = OFlags::RDWR.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::CLOEXEC);
+const CREATE: OFlags =
+    OFlags::RDWR.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::CLOEXEC);
 
 /// A file that is being written under a temporary name.
 #[derive(Debug)]
@@ -60,14 +62,23 @@ impl Directory {
         }
     }
 
-    /// Puts a file under `name` in one step: at no moment is there half of it, also after a power cut.
-    pub fn write_atomic(&self, name: impl AsRef<OsStr>, bytes: &[u8], mode: u32) -> Result<(), DiskError> {
+    /// Puts a file under `name` in one step: at no moment is there half of it, also after a power
+    /// cut.
+    pub fn write_atomic(
+        &self,
+        name: impl AsRef<OsStr>,
+        bytes: &[u8],
+        mode: u32,
+    ) -> Result<(), DiskError> {
         let name = name.as_ref();
         let shown = self.shown_path(Path::new(name));
-        self.replace_with(name, mode, |file| file.write_all(bytes).map_err(|error| io_error("write", &shown, error)))
+        self.replace_with(name, mode, |file| {
+            file.write_all(bytes).map_err(|error| io_error("write", &shown, error))
+        })
     }
 
-    /// Puts a file under `name` in one step, with what `fill` writes; nothing is left of it when `fill` fails.
+    /// Puts a file under `name` in one step, with what `fill` writes; nothing is left of it when
+    /// `fill` fails.
     pub fn replace_with<E: From<DiskError>>(
         &self,
         name: impl AsRef<OsStr>,
@@ -100,15 +111,16 @@ impl Directory {
         Ok(self.complete(unfinished, mode)?)
     }
 
-    /// Creates a file under a temporary name, for its owner alone; what becomes of it is up to the caller, or to the
-    /// next [`Directory::remove_temporaries`].
+    /// Creates a file under a temporary name, for its owner alone; what becomes of it is up to the
+    /// caller, or to the next [`Directory::remove_temporaries`].
     pub fn begin(&self) -> Result<Unfinished, DiskError> {
         let temporary = temporary_name(self)?;
         let file = self.create_file(&temporary)?;
         Ok(Unfinished { temporary, file })
     }
 
-    /// Gives a written file its mode, makes it durable and closes it; nothing is left of it when that fails.
+    /// Gives a written file its mode, makes it durable and closes it; nothing is left of it when
+    /// that fails.
     pub fn complete(&self, unfinished: Unfinished, mode: u32) -> Result<Prepared, DiskError> {
         let Unfinished { temporary, file } = unfinished;
         let finished = self.finish(&temporary, file, mode);
@@ -124,7 +136,8 @@ impl Directory {
         self.sync()
     }
 
-    /// Gives a prepared file its name, in one step; the name is durable when the directory is synced.
+    /// Gives a prepared file its name, in one step; the name is durable when the directory is
+    /// synced.
     pub fn name(&self, prepared: Prepared, name: impl AsRef<OsStr>) -> Result<(), DiskError> {
         let named = self.rename(&prepared.temporary, self, name);
         if named.is_err() {
@@ -136,7 +149,8 @@ impl Directory {
     /// Gives a written file its mode, makes it durable and closes it; `name` is for messages.
     pub fn finish(&self, name: impl AsRef<OsStr>, file: File, mode: u32) -> Result<(), DiskError> {
         let shown = || self.shown_path(Path::new(name.as_ref()));
-        fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(|errno| io_error("set the mode of", &shown(), errno))?;
+        fs::fchmod(&file, Mode::from_raw_mode(mode))
+            .map_err(|errno| io_error("set the mode of", &shown(), errno))?;
         file.sync_all().map_err(|error| io_error("sync", &shown(), error))
     }
 
@@ -192,10 +206,12 @@ impl Directory {
     }
 }
 
-/// Lets the system start to write the bytes from `from` to `to` to the disk, without waiting for it: what comes then
-/// is written meanwhile, and the final sync has less to wait for. A hint, so it cannot fail.
+/// Lets the system start to write the bytes from `from` to `to` to the disk, without waiting for
+/// it: what comes then is written meanwhile, and the final sync has less to wait for. A hint, so it
+/// cannot fail.
 pub fn start_writing(file: &File, from: u64, to: u64) {
-    // "Not needed" starts a write and drops only what is on the disk already; sync_file_range is not in rustix.
+    // "Not needed" starts a write and drops only what is on the disk already; sync_file_range is
+    // not in rustix.
     let length = std::num::NonZeroU64::new(to.saturating_sub(from));
     let _ = length.map(|length| fs::fadvise(file, from, Some(length), Advice::DontNeed));
 }
@@ -220,8 +236,11 @@ mod tests {
     }
 
     fn names(directory: &Directory) -> Vec<String> {
-        let mut names: Vec<_> =
-            directory.entries().unwrap().map(|entry| entry.unwrap().name.into_string().unwrap()).collect();
+        let mut names: Vec<_> = directory
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().name.into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -287,7 +306,8 @@ mod tests {
         let (temporary, directory) = held();
         std::fs::create_dir(temporary.path().join("taken")).unwrap();
         directory.write_atomic("file", b"", 0o600).unwrap();
-        let error = directory.rename("file", &directory, "taken").expect_err("a directory").to_string();
+        let error =
+            directory.rename("file", &directory, "taken").expect_err("a directory").to_string();
         let root = directory.shown();
         assert_eq!(error, format!("cannot rename `{root}/file` to `{root}/taken`"));
     }

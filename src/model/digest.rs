@@ -9,7 +9,8 @@ use sha2::Digest as _;
 
 use super::visible;
 
-/// A SHA-256 digest, printed as `sha256:` and 64 hexadecimal digits (OCI image-spec, descriptor.md, "Digests").
+/// A SHA-256 digest, printed as `sha256:` and 64 hexadecimal digits (OCI image-spec, descriptor.md,
+/// "Digests").
 ///
 /// It has no default and always prints in full; [`Digest::short`] is for people.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -100,8 +101,9 @@ impl FromStr for Digest {
     type Err = ParseDigestError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let hex =
-            text.strip_prefix("sha256:").ok_or_else(|| ParseDigestError::Algorithm(visible(text).into_owned()))?;
+        let hex = text
+            .strip_prefix("sha256:")
+            .ok_or_else(|| ParseDigestError::Algorithm(visible(text).into_owned()))?;
         Self::from_hex(hex)
     }
 }
@@ -163,7 +165,12 @@ mod tests {
     fn prints_what_it_parsed() {
         assert_eq!(Digest::of(b"").to_string(), EMPTY);
         let all_digits = format!("sha256:{}", "0123456789abcdef".repeat(4));
-        for text in [EMPTY, &all_digits, &format!("sha256:{}", "0".repeat(64)), &format!("sha256:{}", "f".repeat(64))] {
+        for text in [
+            EMPTY,
+            &all_digits,
+            &format!("sha256:{}", "0".repeat(64)),
+            &format!("sha256:{}", "f".repeat(64)),
+        ] {
             let digest: Digest = text.parse().unwrap();
             assert_eq!(digest.to_string(), text);
             assert_eq!(Digest::from_hex(&digest.hex()), Ok(digest));

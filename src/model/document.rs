@@ -82,8 +82,11 @@ impl Document {
     /// Parses it as an image index.
     pub fn index(&self) -> Result<ImageIndex, DocumentError> {
         self.check_shape(media_type::INDEX)?;
-        let index: ImageIndex =
-            json::parse(&format!("index {}", self.digest), &self.bytes, media_type::MANIFEST_LIMIT)?;
+        let index: ImageIndex = json::parse(
+            &format!("index {}", self.digest),
+            &self.bytes,
+            media_type::MANIFEST_LIMIT,
+        )?;
         for entry in index.manifests() {
             self.digest_of(entry)?;
         }
@@ -93,8 +96,11 @@ impl Document {
     /// Parses it as an image manifest.
     pub fn manifest(&self) -> Result<ImageManifest, DocumentError> {
         self.check_shape(media_type::MANIFEST)?;
-        let manifest: ImageManifest =
-            json::parse(&format!("manifest {}", self.digest), &self.bytes, media_type::MANIFEST_LIMIT)?;
+        let manifest: ImageManifest = json::parse(
+            &format!("manifest {}", self.digest),
+            &self.bytes,
+            media_type::MANIFEST_LIMIT,
+        )?;
         for entry in manifest.layers().iter().chain([manifest.config()]) {
             self.digest_of(entry)?;
         }
@@ -111,13 +117,18 @@ impl Document {
     fn check_shape(&self, expected: &'static str) -> Result<(), DocumentError> {
         let what = format!("document {}", self.digest);
         let shape: Shape = json::parse(&what, &self.bytes, media_type::MANIFEST_LIMIT)?;
-        let (manifest, index) = (shape.config.is_some() || shape.layers.is_some(), shape.manifests.is_some());
+        let (manifest, index) =
+            (shape.config.is_some() || shape.layers.is_some(), shape.manifests.is_some());
         if manifest && index {
             return Err(DocumentError::Ambiguous { digest: self.digest });
         }
-        let kind =
-            |found: &str| DocumentError::Kind { digest: self.digest, expected, found: visible(found).into_owned() };
-        // The word inside and the word outside are both optional for somebody; where there are two, they agree.
+        let kind = |found: &str| DocumentError::Kind {
+            digest: self.digest,
+            expected,
+            found: visible(found).into_owned(),
+        };
+        // The word inside and the word outside are both optional for somebody; where there are two,
+        // they agree.
         if self.media_type != expected {
             return Err(kind(&self.media_type));
         }
@@ -136,7 +147,8 @@ pub fn descriptor(media_type: &str, digest: Digest, size: u64) -> Descriptor {
     Descriptor::new(media_type.into(), size, digest)
 }
 
-/// The digest of a descriptor, where it is a SHA-256 one. The descriptors of a parsed [`Document`] all are.
+/// The digest of a descriptor, where it is a SHA-256 one. The descriptors of a parsed [`Document`]
+/// all are.
 pub fn sha256(descriptor: &Descriptor) -> Option<Digest> {
     descriptor.digest().to_string().parse().ok()
 }
@@ -165,7 +177,8 @@ mod tests {
     #[test]
     fn reads_a_manifest_and_an_index() {
         assert_eq!(manifest("").manifest().unwrap().layers().len(), 0);
-        let index = Document::new(media_type::INDEX, br#"{"schemaVersion":2,"manifests":[]}"#.to_vec());
+        let index =
+            Document::new(media_type::INDEX, br#"{"schemaVersion":2,"manifests":[]}"#.to_vec());
         assert_eq!(index.index().unwrap().manifests().len(), 0);
     }
 
@@ -190,10 +203,19 @@ mod tests {
     fn refuses_other_digests_and_negative_sizes() {
         let sha512 = manifest("").bytes;
         let text = String::from_utf8(sha512).unwrap();
-        let other = text.replace("sha256:", "sha512:").replace("aaff8a\"", &format!("aaff8a{}\"", "0".repeat(64)));
+        let other = text
+            .replace("sha256:", "sha512:")
+            .replace("aaff8a\"", &format!("aaff8a{}\"", "0".repeat(64)));
         let document = Document::new(media_type::MANIFEST, other.into_bytes());
-        assert!(matches!(document.manifest(), Err(DocumentError::Algorithm { .. })), "{:?}", document.manifest());
-        let negative = Document::new(media_type::MANIFEST, text.replace("\"size\":2", "\"size\":-2").into_bytes());
+        assert!(
+            matches!(document.manifest(), Err(DocumentError::Algorithm { .. })),
+            "{:?}",
+            document.manifest()
+        );
+        let negative = Document::new(
+            media_type::MANIFEST,
+            text.replace("\"size\":2", "\"size\":-2").into_bytes(),
+        );
         assert!(matches!(negative.manifest(), Err(DocumentError::Json(_))));
     }
 }

@@ -242,13 +242,15 @@ mod tests {
 
     #[test]
     fn prints_both_sides_and_what_to_do() {
-        let finding =
-            Finding::refusal(Code::DigestDrift, "`bridge` was altered").mismatch("a", "b").hint("run install");
+        let finding = Finding::refusal(Code::DigestDrift, "`bridge` was altered")
+            .mismatch("a", "b")
+            .hint("run install");
         assert_eq!(
             finding.to_string(),
             "digest-drift: `bridge` was altered\n  expected: a\n  found:    b\n  hint: run install"
         );
-        let hostile = Finding::refusal(Code::NotABundle, "a\nb").mismatch("c\rd", "e\u{202e}\n  hint: f");
+        let hostile =
+            Finding::refusal(Code::NotABundle, "a\nb").mismatch("c\rd", "e\u{202e}\n  hint: f");
         assert_eq!(
             hostile.to_string(),
             "not-a-bundle: a\\u{a}b\n  expected: c\\u{d}d\n  found:    e\\u{202e}\\u{a}  hint: f"

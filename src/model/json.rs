@@ -1,7 +1,8 @@
 //! JSON as machines exchange it: read strictly, written canonically.
 //!
-//! Reading refuses a repeated key (I-JSON, RFC 7493 2.3): two readers of one signed document must not see two
-//! different values. Writing sorts keys and uses no white space, so that equal values are equal bytes.
+//! Reading refuses a repeated key (I-JSON, RFC 7493 2.3): two readers of one signed document must
+//! not see two different values. Writing sorts keys and uses no white space, so that equal values
+//! are equal bytes.
 
 use std::fmt;
 
@@ -29,7 +30,8 @@ pub enum JsonError {
     Invalid {
         /// Which document.
         what: String,
-        /// What the parser says, with line and column; what it repeats of the document is made visible.
+        /// What the parser says, with line and column; what it repeats of the document is made
+        /// visible.
         reason: String,
     },
 }
@@ -122,7 +124,10 @@ impl<'de> Visitor<'de> for StrictVisitor {
         let mut values = Map::new();
         while let Some(key) = map.next_key::<String>()? {
             if values.contains_key(&key) {
-                return Err(de::Error::custom(format_args!("the key `{}` appears twice", visible(&key))));
+                return Err(de::Error::custom(format_args!(
+                    "the key `{}` appears twice",
+                    visible(&key)
+                )));
             }
             let value = map.next_value_seed(StrictVisitor)?;
             values.insert(key, value);
@@ -168,8 +173,14 @@ mod tests {
             digest: crate::model::Digest,
         }
         let cases = [
-            (r#"{"digest":"sha256:0\nproven: yes"}"#, "digest `0\\u{a}proven: yes` has `\\u{a}` where"),
-            (r#"{"di\u001b[2J\ngest":1}"#, "unknown field `di\\u{1b}[2J\\u{a}gest`, expected `digest`"),
+            (
+                r#"{"digest":"sha256:0\nproven: yes"}"#,
+                "digest `0\\u{a}proven: yes` has `\\u{a}` where",
+            ),
+            (
+                r#"{"di\u001b[2J\ngest":1}"#,
+                "unknown field `di\\u{1b}[2J\\u{a}gest`, expected `digest`",
+            ),
             (r#"{"digest":"\u202e"}"#, "digest `\\u{202e}` does not start with"),
         ];
         for (text, expected) in cases {
@@ -177,7 +188,10 @@ mod tests {
             assert!(error.contains(expected) && !error.contains(char::is_control), "{error}");
         }
         assert!(
-            parse::<File>("it", br#"{"di\u0067est":1}"#, 100).expect_err("a number").to_string().contains("integer")
+            parse::<File>("it", br#"{"di\u0067est":1}"#, 100)
+                .expect_err("a number")
+                .to_string()
+                .contains("integer")
         );
     }
 

@@ -31,11 +31,12 @@ pub const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+js
 /// The DSSE payload type of an in-toto statement.
 pub const IN_TOTO: &str = "application/vnd.in-toto+json";
 
-/// The label of the image configuration that holds the digest of `bundle.json`: the link from what is signed to
-/// every file.
+/// The label of the image configuration that holds the digest of `bundle.json`: the link from what
+/// is signed to every file.
 pub const BUNDLE_LABEL: &str = "dev.cnister.bundle";
-/// The annotation of the tool layer that carries the text of `bundle.json`, so that nobody has to fetch the layer to
-/// read it. Where the text comes from does not matter: the label decides whether it is the right one.
+/// The annotation of the tool layer that carries the text of `bundle.json`, so that nobody has to
+/// fetch the layer to read it. Where the text comes from does not matter: the label decides whether
+/// it is the right one.
 pub const FILES_ANNOTATION: &str = "dev.cnister.bundle.json";
 /// The layer annotation that records which encoder made its bytes.
 pub const ENCODER_ANNOTATION: &str = "dev.cnister.encoder";
@@ -44,7 +45,8 @@ pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The full image name that containerd's import looks for.
 pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
-/// The longest manifest or index that is read, in bytes: what registries must accept (distribution-spec, "Push").
+/// The longest manifest or index that is read, in bytes: what registries must accept
+/// (distribution-spec, "Push").
 pub const MANIFEST_LIMIT: usize = 4 * 1024 * 1024;
 /// The longest Sigstore bundle that is read, in bytes.
 pub const SIGSTORE_BUNDLE_LIMIT: usize = 1024 * 1024;

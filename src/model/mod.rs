@@ -1,7 +1,8 @@
 //! The words everything else is written in: digests, references, platforms, names and findings.
 //!
-//! Nothing here touches the world. Each type is parsed once, at the edge, and is from then on its own proof: a
-//! [`PluginName`] is safe to create in a directory, a [`Digest`] has 64 digits, a [`Finding`] has a stable code.
+//! Nothing here touches the world. Each type is parsed once, at the edge, and is from then on its
+//! own proof: a [`PluginName`] is safe to create in a directory, a [`Digest`] has 64 digits, a
+//! [`Finding`] has a stable code.
 
 mod digest;
 pub mod document;
@@ -21,7 +22,9 @@ pub use finding::{Code, Finding, Severity};
 pub use json::JsonError;
 pub use platform::{ParsePlatformError, Platform};
 pub use plugin_name::{ParsePluginNameError, PluginName};
-pub use reference::{Location, ParseReferenceError, Reference, RegistryReference, Repository, Selector};
+pub use reference::{
+    Location, ParseReferenceError, Reference, RegistryReference, Repository, Selector,
+};
 pub use text::{BundleName, ParseBundleNameError, and_others, visible};
 pub use time::{parse_rfc3339, rfc3339};
 pub use yaml::YamlError;

@@ -19,7 +19,8 @@ pub struct Platform {
 )]
 pub struct ParsePlatformError(String);
 
-/// The architectures that upstream releases plugins for, each with the ELF machine (`e_machine`) it runs.
+/// The architectures that upstream releases plugins for, each with the ELF machine (`e_machine`) it
+/// runs.
 const ARCHITECTURES: [(&str, u16); 6] =
     [("amd64", 62), ("arm64", 183), ("arm", 40), ("ppc64le", 21), ("riscv64", 243), ("s390x", 22)];
 
@@ -78,7 +79,8 @@ impl FromStr for Platform {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let error = || ParsePlatformError(super::visible(text).into_owned());
         let architecture = text.strip_prefix("linux/").ok_or_else(error)?;
-        // The default variant may be written out; any other names code that this architecture may not run.
+        // The default variant may be written out; any other names code that this architecture may
+        // not run.
         let architecture = match architecture {
             "arm64/v8" => "arm64",
             "arm/v7" => "arm",
@@ -121,7 +123,10 @@ mod tests {
             let text = format!("linux/{architecture}");
             let platform: Platform = text.parse().unwrap();
             assert_eq!(platform.to_string(), text);
-            assert_eq!(Platform::from_parts(platform.os(), platform.architecture()), Ok(platform.clone()));
+            assert_eq!(
+                Platform::from_parts(platform.os(), platform.architecture()),
+                Ok(platform.clone())
+            );
             assert_eq!(Platform::of_elf_machine(machine), Some(platform.clone()));
             if let Some(variant) = platform.variant() {
                 assert_eq!(format!("{text}/{variant}").parse(), Ok(platform.clone()));
@@ -134,8 +139,14 @@ mod tests {
 
     #[test]
     fn rejects_what_no_plugin_runs_on() {
-        for text in ["amd64", "linux/", "windows/amd64", "linux/x86_64", "linux/arm/v6", "linux/amd64/v3"] {
-            assert_eq!(text.parse::<Platform>(), Err(ParsePlatformError(text.to_owned())), "{text}");
+        for text in
+            ["amd64", "linux/", "windows/amd64", "linux/x86_64", "linux/arm/v6", "linux/amd64/v3"]
+        {
+            assert_eq!(
+                text.parse::<Platform>(),
+                Err(ParsePlatformError(text.to_owned())),
+                "{text}"
+            );
         }
     }
 

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 /// A file name that is safe to create in the plugin directory.
 ///
-/// It is what a CNI configuration names as `type` (CNI specification 1.1.0, section 1): one path component of
-/// letters, digits, `-`, `_` and `.` that does not start with a dot, at most 64 bytes long. A name that starts
-/// with a dot or holds a slash would let a `type` reach a file that nobody listed (CVE-2021-20206).
+/// It is what a CNI configuration names as `type` (CNI specification 1.1.0, section 1): one path
+/// component of letters, digits, `-`, `_` and `.` that does not start with a dot, at most 64 bytes
+/// long. A name that starts with a dot or holds a slash would let a `type` reach a file that nobody
+/// listed (CVE-2021-20206).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PluginName(String);
@@ -24,7 +25,9 @@ pub enum ParsePluginNameError {
     #[error("plugin name `{0}` starts with `.` or `-`")]
     Start(String),
     /// A character other than letters, digits, `-`, `_` and `.`.
-    #[error("plugin name `{name}` contains `{found}`; letters, digits, `-`, `_` and `.` are allowed")]
+    #[error(
+        "plugin name `{name}` contains `{found}`; letters, digits, `-`, `_` and `.` are allowed"
+    )]
     Character {
         /// The whole name, made visible.
         name: String,
@@ -48,8 +51,13 @@ impl FromStr for PluginName {
             return Err(ParsePluginNameError::Length(text.len()));
         }
         let shown = |text: &str| super::visible(text).into_owned();
-        if let Some(c) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))) {
-            return Err(ParsePluginNameError::Character { name: shown(text), found: shown(&c.to_string()) });
+        if let Some(c) =
+            text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')))
+        {
+            return Err(ParsePluginNameError::Character {
+                name: shown(text),
+                found: shown(&c.to_string()),
+            });
         }
         if text.starts_with(['.', '-']) {
             return Err(ParsePluginNameError::Start(shown(text)));
@@ -83,7 +91,9 @@ mod tests {
 
     #[test]
     fn accepts_the_names_of_the_field() {
-        for name in ["macvlan", "host-device", "bond_v2", "calico-ipam", "a", "loopback.old", "_", "0..-"] {
+        for name in
+            ["macvlan", "host-device", "bond_v2", "calico-ipam", "a", "loopback.old", "_", "0..-"]
+        {
             let parsed: PluginName = name.parse().unwrap();
             assert_eq!((parsed.as_str(), parsed.to_string().as_str()), (name, name));
             let json = serde_json::to_string(&parsed).unwrap();
@@ -96,11 +106,17 @@ mod tests {
     fn rejects_what_leaves_the_directory_or_hides_in_it() {
         let cases = [
             ("", "a plugin name has 1 to 64 characters, this one has 0"),
-            ("../x", "plugin name `../x` contains `/`; letters, digits, `-`, `_` and `.` are allowed"),
+            (
+                "../x",
+                "plugin name `../x` contains `/`; letters, digits, `-`, `_` and `.` are allowed",
+            ),
             (".hidden", "plugin name `.hidden` starts with `.` or `-`"),
             ("..", "plugin name `..` starts with `.` or `-`"),
             ("-rf", "plugin name `-rf` starts with `.` or `-`"),
-            ("a/b", "plugin name `a/b` contains `/`; letters, digits, `-`, `_` and `.` are allowed"),
+            (
+                "a/b",
+                "plugin name `a/b` contains `/`; letters, digits, `-`, `_` and `.` are allowed",
+            ),
             (
                 "a\u{1b}[31m",
                 "plugin name `a\\u{1b}[31m` contains `\\u{1b}`; letters, digits, `-`, `_` and `.` are allowed",

@@ -1,7 +1,8 @@
 //! References: where an image lies and which one is meant.
 //!
-//! Every command takes the same three forms: a layout directory `oci:DIR[:TAG]`, an archive `oci-archive:FILE[:TAG]`,
-//! or a registry reference `HOST/PATH[:TAG]`. Each may end in `@sha256:…`, which then decides alone.
+//! Every command takes the same three forms: a layout directory `oci:DIR[:TAG]`, an archive
+//! `oci-archive:FILE[:TAG]`, or a registry reference `HOST/PATH[:TAG]`. Each may end in
+//! `@sha256:…`, which then decides alone.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -67,10 +68,14 @@ pub enum ParseReferenceError {
     #[error("`{0}` is not a host name with an optional port")]
     Host(String),
     /// A repository path that registries refuse (distribution-spec, "Pulling manifests").
-    #[error("`{0}` is not a repository path: lower-case letters, digits, and single `.`, `_`, `-` or `/` between them")]
+    #[error(
+        "`{0}` is not a repository path: lower-case letters, digits, and single `.`, `_`, `-` or `/` between them"
+    )]
     Path(String),
     /// A tag that registries refuse.
-    #[error("`{0}` is not a tag: up to 128 letters, digits, `_`, `.` and `-`, not starting with `.` or `-`")]
+    #[error(
+        "`{0}` is not a tag: up to 128 letters, digits, `_`, `.` and `-`, not starting with `.` or `-`"
+    )]
     Tag(String),
     /// What follows `@` is not a digest.
     #[error(transparent)]
@@ -88,8 +93,10 @@ impl Reference {
 
     /// The same reference as a registry's, or `None` where it names a layout or an archive.
     pub fn as_registry(&self) -> Option<RegistryReference> {
-        self.repository()
-            .map(|repository| RegistryReference { repository: repository.clone(), selector: self.selector.clone() })
+        self.repository().map(|repository| RegistryReference {
+            repository: repository.clone(),
+            selector: self.selector.clone(),
+        })
     }
 
     /// The same location with this digest (and the tag, for people).
@@ -114,7 +121,8 @@ impl FromStr for Reference {
                 return Err(ParseReferenceError::NoPath(visible(text).into_owned()));
             }
             let path = PathBuf::from(path);
-            let location = if layout.is_some() { Location::Layout(path) } else { Location::Archive(path) };
+            let location =
+                if layout.is_some() { Location::Layout(path) } else { Location::Archive(path) };
             return Ok(Self { location, selector: Selector { tag: parse_tag(tag)?, digest } });
         }
         let (name, tag) = split_tag(name);
@@ -139,7 +147,11 @@ fn parse_tag(tag: Option<&str>) -> Result<Option<String>, ParseReferenceError> {
     let good = (1..=128).contains(&tag.len())
         && tag.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
         && !tag.starts_with(['.', '-']);
-    if good { Ok(Some(tag.to_owned())) } else { Err(ParseReferenceError::Tag(visible(tag).into_owned())) }
+    if good {
+        Ok(Some(tag.to_owned()))
+    } else {
+        Err(ParseReferenceError::Tag(visible(tag).into_owned()))
+    }
 }
 
 impl Repository {
@@ -159,7 +171,8 @@ impl Repository {
             Some(rest) => rest.split(']').next().unwrap_or(rest),
             None => self.host.split(':').next().unwrap_or(&self.host),
         };
-        name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        name == "localhost"
+            || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 }
 
@@ -168,12 +181,14 @@ impl FromStr for Repository {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let shown = || visible(text).into_owned();
-        let (host, path) = text.split_once('/').ok_or_else(|| ParseReferenceError::NoHost(shown()))?;
+        let (host, path) =
+            text.split_once('/').ok_or_else(|| ParseReferenceError::NoHost(shown()))?;
         // Docker's rule: a first component without dot or port is a path, unless it is `localhost`.
         if !(host.contains(['.', ':']) || host == "localhost") || host.starts_with('.') {
             return Err(ParseReferenceError::NoHost(shown()));
         }
-        let host_character = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+        let host_character =
+            |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
         if !host.chars().all(host_character) {
             return Err(ParseReferenceError::Host(visible(host).into_owned()));
         }
@@ -255,12 +270,18 @@ mod tests {
         ] {
             let reference: Reference = text.parse().unwrap();
             assert_eq!(reference.to_string(), text);
-            assert_eq!(reference.as_registry().map_or(text.clone(), |registry| registry.to_string()), text);
+            assert_eq!(
+                reference.as_registry().map_or(text.clone(), |registry| registry.to_string()),
+                text
+            );
             if let Some(repository) = reference.repository() {
                 assert_eq!(repository.to_string().parse::<Repository>().as_ref(), Ok(repository));
             }
         }
-        assert_eq!("ghcr.io/acme/cni".parse::<Reference>().unwrap().to_string(), "ghcr.io/acme/cni:latest");
+        assert_eq!(
+            "ghcr.io/acme/cni".parse::<Reference>().unwrap().to_string(),
+            "ghcr.io/acme/cni:latest"
+        );
     }
 
     #[test]

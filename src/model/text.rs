@@ -1,4 +1,5 @@
-//! Text: what of somebody else's may be printed as it is, how many others there are, and the names of bundles.
+//! Text: what of somebody else's may be printed as it is, how many others there are, and the names
+//! of bundles.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,7 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Replaces what would move a terminal's cursor or hide text: control characters and bidirectional overrides.
+/// Replaces what would move a terminal's cursor or hide text: control characters and bidirectional
+/// overrides.
 pub fn visible(text: &str) -> Cow<'_, str> {
     let hidden = |c: char| {
         c.is_control()
@@ -15,10 +17,13 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     if !text.contains(hidden) {
         return Cow::Borrowed(text);
     }
-    text.chars().map(|c| if hidden(c) { format!("\\u{{{:x}}}", u32::from(c)) } else { c.to_string() }).collect()
+    text.chars()
+        .map(|c| if hidden(c) { format!("\\u{{{:x}}}", u32::from(c)) } else { c.to_string() })
+        .collect()
 }
 
-/// How many others there are, behind the first of them: nothing, " and 1 other", or " and 5 others".
+/// How many others there are, behind the first of them: nothing, " and 1 other", or " and 5
+/// others".
 pub fn and_others(count: usize) -> String {
     match count {
         0 => String::new(),
@@ -27,15 +32,17 @@ pub fn and_others(count: usize) -> String {
     }
 }
 
-/// The name of a bundle: lower-case letters, digits and dashes, 1 to 63 of them, starting with a letter
-/// (a DNS label, RFC 1035 2.3.1, so that it can name Kubernetes objects).
+/// The name of a bundle: lower-case letters, digits and dashes, 1 to 63 of them, starting with a
+/// letter (a DNS label, RFC 1035 2.3.1, so that it can name Kubernetes objects).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct BundleName(String);
 
 /// Why a text is not a bundle name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a bundle name: 1 to 63 lower-case letters, digits and dashes, starting with a letter")]
+#[error(
+    "`{0}` is not a bundle name: 1 to 63 lower-case letters, digits and dashes, starting with a letter"
+)]
 pub struct ParseBundleNameError(String);
 
 impl BundleName {
@@ -54,7 +61,11 @@ impl FromStr for BundleName {
             && text.chars().all(allowed)
             && text.starts_with(|c: char| c.is_ascii_lowercase())
             && !text.ends_with('-');
-        if good { Ok(Self(text.to_owned())) } else { Err(ParseBundleNameError(visible(text).into_owned())) }
+        if good {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ParseBundleNameError(visible(text).into_owned()))
+        }
     }
 }
 
@@ -92,10 +103,16 @@ mod tests {
         for text in ["debian", "a", "a-1", &"a".repeat(63)] {
             let name: BundleName = text.parse().unwrap();
             assert_eq!((name.as_str(), name.to_string().as_str()), (text, text));
-            assert_eq!(serde_json::from_str::<BundleName>(&serde_json::to_string(&name).unwrap()).unwrap(), name);
+            assert_eq!(
+                serde_json::from_str::<BundleName>(&serde_json::to_string(&name).unwrap()).unwrap(),
+                name
+            );
         }
         for text in ["", "Debian", "1a", "a-", "a_b", "a.b", "a\nb", &"a".repeat(64)] {
-            assert_eq!(text.parse::<BundleName>(), Err(ParseBundleNameError(visible(text).into_owned())));
+            assert_eq!(
+                text.parse::<BundleName>(),
+                Err(ParseBundleNameError(visible(text).into_owned()))
+            );
         }
     }
 }

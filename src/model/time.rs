@@ -1,22 +1,28 @@
 //! Times as documents carry them.
 
-/// Writes seconds since 1970 as RFC 3339 has it, in UTC (days to a date as in H. Hinnant, "chrono-Compatible Low-Level
-/// Date Algorithms", `civil_from_days`).
+/// Writes seconds since 1970 as RFC 3339 has it, in UTC (days to a date as in H. Hinnant,
+/// "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`).
 pub fn rfc3339(epoch: u64) -> String {
     let (days, seconds) = (epoch / 86_400 + 719_468, epoch % 86_400);
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     // Months from March, so that the leap day is the last of its year.
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
 }
 
-/// Reads what [`rfc3339`] writes, from 1970 to 9999: seconds since 1970. Fractions, other zones and every other way to
-/// write the same time are refused, so that one time has one text.
+/// Reads what [`rfc3339`] writes, from 1970 to 9999: seconds since 1970. Fractions, other zones and
+/// every other way to write the same time are refused, so that one time has one text.
 pub fn parse_rfc3339(text: &str) -> Option<u64> {
     let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);

@@ -1,14 +1,17 @@
-//! YAML as people write it: definitions and policies, read strictly, with the place of every mistake.
+//! YAML as people write it: definitions and policies, read strictly, with the place of every
+//! mistake.
 //!
-//! One document, no anchors, aliases, merge keys or tags: a reader of a policy must not have to expand it in their
-//! head, and two parsers must not disagree on what it says. An unknown field is an error where the type says
-//! `deny_unknown_fields`, which every type of a file here does.
+//! One document, no anchors, aliases, merge keys or tags: a reader of a policy must not have to
+//! expand it in their head, and two parsers must not disagree on what it says. An unknown field is
+//! an error where the type says `deny_unknown_fields`, which every type of a file here does.
 
 use std::borrow::Cow;
 
 use serde::de::DeserializeOwned;
 use serde_saphyr::budget::BudgetBreach;
-use serde_saphyr::{DuplicateKeyPolicy, Error, MergeKeyPolicy, MessageFormatter, Options, UserMessageFormatter};
+use serde_saphyr::{
+    DuplicateKeyPolicy, Error, MergeKeyPolicy, MessageFormatter, Options, UserMessageFormatter,
+};
 
 pub use serde_saphyr::Spanned;
 
@@ -17,8 +20,8 @@ use super::visible;
 /// The longest file that is read, in bytes.
 pub const LIMIT: usize = 1024 * 1024;
 
-/// The deepest nesting that is read; what people write here has five levels. The parser recurses with the input, so
-/// a larger number would let a file decide how much stack it takes.
+/// The deepest nesting that is read; what people write here has five levels. The parser recurses
+/// with the input, so a larger number would let a file decide how much stack it takes.
 const DEPTH: usize = 32;
 
 /// What is wrong with a file, and where.
@@ -93,7 +96,9 @@ fn message(error: &Error) -> String {
     match error {
         Error::AliasError { error, .. } => message(error),
         Error::Eof { .. } => "the file is empty".to_owned(),
-        Error::MultipleDocuments { .. } => "a second document starts here; a file holds one".to_owned(),
+        Error::MultipleDocuments { .. } => {
+            "a second document starts here; a file holds one".to_owned()
+        }
         Error::SerdeUnknownField { field, expected, .. } => {
             format!("unknown field `{field}`, {}", allowed(expected, "no field is allowed here"))
         }
@@ -101,17 +106,28 @@ fn message(error: &Error) -> String {
             format!("unknown value `{variant}`, {}", allowed(expected, "no value is allowed here"))
         }
         Error::SerdeMissingField { field, .. } => format!("field `{field}` is missing"),
-        Error::DuplicateMappingKey { key: Some(key), .. } => format!("the key `{key}` appears twice"),
+        Error::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("the key `{key}` appears twice")
+        }
         Error::DuplicateMappingKey { key: None, .. } => "a key appears twice".to_owned(),
-        Error::MergeKeyNotAllowed { .. } => "merge keys (`<<`) are not accepted; write the fields out".to_owned(),
+        Error::MergeKeyNotAllowed { .. } => {
+            "merge keys (`<<`) are not accepted; write the fields out".to_owned()
+        }
         Error::Unexpected { expected: "sequence start", .. } => "expected a list".to_owned(),
-        Error::Unexpected { expected: "mapping start", .. } => "expected fields, as `name: value`".to_owned(),
+        Error::Unexpected { expected: "mapping start", .. } => {
+            "expected fields, as `name: value`".to_owned()
+        }
         Error::Unexpected { expected: "string scalar", .. } => "expected a text".to_owned(),
         Error::NullIntoString { .. } => "nothing stands here, expected a text".to_owned(),
         Error::InvalidBooleanStrict { .. } => "expected `true` or `false`".to_owned(),
-        Error::Budget { breach: BudgetBreach::Anchors { .. } | BudgetBreach::Aliases { .. }, .. }
+        Error::Budget {
+            breach: BudgetBreach::Anchors { .. } | BudgetBreach::Aliases { .. },
+            ..
+        }
         | Error::UnknownAnchor { .. } => no_anchors(),
-        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => format!("nested deeper than {DEPTH} levels"),
+        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => {
+            format!("nested deeper than {DEPTH} levels")
+        }
         other => UserMessageFormatter.format_message(other).into_owned(),
     }
 }
@@ -169,15 +185,26 @@ mod tests {
     #[test]
     fn reads_one_document() {
         let text = "---\n# a comment\nname: a # another\nkind: two\nlist: [b, \"c\"]\n";
-        let expected = File { name: "a".into(), kind: Kind::Two, inner: None, list: vec!["b".into(), "c".into()] };
+        let expected = File {
+            name: "a".into(),
+            kind: Kind::Two,
+            inner: None,
+            list: vec!["b".into(), "c".into()],
+        };
         assert_eq!(parse::<File>("it.yaml", text), Ok(expected));
     }
 
     #[test]
     fn names_the_place_of_a_mistake_and_what_is_allowed() {
         let cases = [
-            ("name: a\nnmae: b\n", "it.yaml:2:1: unknown field `nmae`, expected `name`, `kind`, `inner` or `list`"),
-            ("name: a\nkind: three\n", "it.yaml:2:7: unknown value `three`, expected `one` or `two`"),
+            (
+                "name: a\nnmae: b\n",
+                "it.yaml:2:1: unknown field `nmae`, expected `name`, `kind`, `inner` or `list`",
+            ),
+            (
+                "name: a\nkind: three\n",
+                "it.yaml:2:7: unknown value `three`, expected `one` or `two`",
+            ),
             ("kind: one\n", "it.yaml:1:1: field `name` is missing"),
             ("name: a\nname: b\n", "it.yaml:2:1: the key `name` appears twice"),
             ("name: a\nlist: b\n", "it.yaml:2:7: expected a list"),
@@ -186,7 +213,10 @@ mod tests {
             ("- a\n", "it.yaml:1:1: expected fields, as `name: value`"),
             ("name: a\n b: c\n", "it.yaml:2:3: mapping values are not allowed in this context"),
             ("name:\n", "it.yaml:1:5: nothing stands here, expected a text"),
-            ("name: a\ninner:\n  digest: sha256:00\n", "it.yaml:3:11: digest `00` has 2 hex digits, expected 64"),
+            (
+                "name: a\ninner:\n  digest: sha256:00\n",
+                "it.yaml:3:11: digest `00` has 2 hex digits, expected 64",
+            ),
             ("name: a\ninner: {exact: yes}\n", "it.yaml:2:16: expected `true` or `false`"),
             ("", "it.yaml:1:1: the file is empty"),
         ];
@@ -198,12 +228,27 @@ mod tests {
     #[test]
     fn refuses_what_would_have_to_be_expanded() {
         let cases = [
-            ("name: &a b\n", "it.yaml:1:10: anchors and aliases are not accepted; write the value out"),
-            ("name: *a\n", "it.yaml:1:7: anchors and aliases are not accepted; write the value out"),
-            ("<<: {name: a}\n", "it.yaml:1:1: merge keys (`<<`) are not accepted; write the fields out"),
-            ("name: a\n---\nname: b\n", "it.yaml:3:1: a second document starts here; a file holds one"),
+            (
+                "name: &a b\n",
+                "it.yaml:1:10: anchors and aliases are not accepted; write the value out",
+            ),
+            (
+                "name: *a\n",
+                "it.yaml:1:7: anchors and aliases are not accepted; write the value out",
+            ),
+            (
+                "<<: {name: a}\n",
+                "it.yaml:1:1: merge keys (`<<`) are not accepted; write the fields out",
+            ),
+            (
+                "name: a\n---\nname: b\n",
+                "it.yaml:3:1: a second document starts here; a file holds one",
+            ),
             ("name: a\n---\n", "it.yaml:2:4: a second document starts here; a file holds one"),
-            ("name: a\n...\nname: b\n", "it.yaml:3:1: a second document starts here; a file holds one"),
+            (
+                "name: a\n...\nname: b\n",
+                "it.yaml:3:1: a second document starts here; a file holds one",
+            ),
             ("name: !secret a\n", "it.yaml:1:15: unsupported tag `!secret`"),
         ];
         for (text, expected) in cases {
@@ -216,7 +261,9 @@ mod tests {
         let long = format!("name: {}\n", "a".repeat(LIMIT));
         assert_eq!(error(&long), "it.yaml: the file is 1048583 bytes long, the limit is 1048576");
         assert!(parse::<File>("it.yaml", &format!("name: {}", "a".repeat(LIMIT - 6))).is_ok());
-        for deep in [format!("name: {}", "[".repeat(100_000)), format!("name: {}", "- ".repeat(100_000))] {
+        for deep in
+            [format!("name: {}", "[".repeat(100_000)), format!("name: {}", "- ".repeat(100_000))]
+        {
             parse::<serde::de::IgnoredAny>("it.yaml", &deep).expect_err("deep");
         }
     }

@@ -10,10 +10,12 @@ use rustix::fs::{Mode, OFlags};
 
 use super::retry;
 
-/// The most that is kept in memory. Configurations, signatures and SBOMs stay below it; layers do not.
+/// The most that is kept in memory. Configurations, signatures and SBOMs stay below it; layers do
+/// not.
 const IN_MEMORY: u64 = 1024 * 1024;
 
-/// What a request carries. A request may be sent more than once, so a body can be read from its start again.
+/// What a request carries. A request may be sent more than once, so a body can be read from its
+/// start again.
 #[derive(Debug, Clone)]
 pub struct Body(Kind);
 
@@ -29,8 +31,8 @@ impl Body {
         Self(Kind::Bytes(bytes))
     }
 
-    /// Reads `content` to its end, past 1 MiB into a file in `directory` that has no name and is gone when the body
-    /// is. The caller limits how much `content` gives.
+    /// Reads `content` to its end, past 1 MiB into a file in `directory` that has no name and is
+    /// gone when the body is. The caller limits how much `content` gives.
     pub fn spool(content: &mut dyn Read, directory: &Path) -> io::Result<Self> {
         let mut start = Vec::new();
         content.take(IN_MEMORY).read_to_end(&mut start)?;
@@ -55,9 +57,10 @@ impl Body {
     pub(super) fn to_request(&self) -> reqwest::blocking::Body {
         match &self.0 {
             Kind::Bytes(bytes) => bytes.clone().into(),
-            Kind::File { file, size } => {
-                reqwest::blocking::Body::sized(FromStart { file: Arc::clone(file), offset: 0 }, *size)
-            }
+            Kind::File { file, size } => reqwest::blocking::Body::sized(
+                FromStart { file: Arc::clone(file), offset: 0 },
+                *size,
+            ),
         }
     }
 }
@@ -114,7 +117,8 @@ mod tests {
     fn keeps_little_in_memory_and_leaves_no_file_behind() {
         let directory = tempfile::tempdir().unwrap();
         let limit = usize::try_from(IN_MEMORY).unwrap();
-        for (size, in_memory) in [(0, true), (limit - 1, true), (limit, false), (limit + 1, false), (3 * limit, false)]
+        for (size, in_memory) in
+            [(0, true), (limit - 1, true), (limit, false), (limit + 1, false), (3 * limit, false)]
         {
             let bytes: Vec<u8> = (0..=250).cycle().take(size).collect();
             let body = Body::spool(&mut bytes.as_slice(), directory.path()).unwrap();

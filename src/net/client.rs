@@ -17,10 +17,12 @@ use super::{Body, Fetched, Head, Method, Response, Url, retry, shown};
 
 /// How many redirects are followed.
 const REDIRECTS: usize = 10;
-/// The slowest upload that is not given up, in bytes a second. The HTTP library limits an upload as a whole, so a
-/// limit for silence alone cannot be had; a dead peer is noticed by the kernel (`TCP_USER_TIMEOUT`).
+/// The slowest upload that is not given up, in bytes a second. The HTTP library limits an upload as
+/// a whole, so a limit for silence alone cannot be had; a dead peer is noticed by the kernel
+/// (`TCP_USER_TIMEOUT`).
 const SLOWEST_UPLOAD: u64 = 32 * 1024;
-/// How much longer than for a silence a server may take to answer an upload: it moves the blob to where it stays.
+/// How much longer than for a silence a server may take to answer an upload: it moves the blob to
+/// where it stays.
 const UPLOAD_PATIENCE: u32 = 4;
 
 /// What a client takes from its surroundings: time and a place for what is large.
@@ -34,8 +36,8 @@ pub struct Settings {
     pub pause: Arc<dyn Fn(Duration) + Send + Sync>,
     /// Where bodies that are too large for memory wait until they are sent.
     pub temporary: PathBuf,
-    /// The certificates, as PEM, that alone vouch for servers, which are then reached without a proxy; without them,
-    /// the system's do.
+    /// The certificates, as PEM, that alone vouch for servers, which are then reached without a
+    /// proxy; without them, the system's do.
     pub authorities: Option<Vec<u8>>,
 }
 
@@ -159,7 +161,8 @@ impl Client {
         &self.0.settings
     }
 
-    /// Sends the request until there is an answer, whatever it says; its body can then be read once.
+    /// Sends the request until there is an answer, whatever it says; its body can then be read
+    /// once.
     ///
     /// Only for requests that may be sent twice (RFC 9110 9.2.2).
     pub fn open(&self, request: &Request) -> Result<Response, HttpError> {
@@ -179,7 +182,10 @@ impl Client {
     }
 
     /// Repeats a conversation of several requests while its last answer is one that may change.
-    pub fn converse(&self, conversation: impl FnMut() -> Result<Fetched, HttpError>) -> Result<Fetched, HttpError> {
+    pub fn converse(
+        &self,
+        conversation: impl FnMut() -> Result<Fetched, HttpError>,
+    ) -> Result<Fetched, HttpError> {
         self.repeat(conversation)
     }
 
@@ -188,12 +194,17 @@ impl Client {
         (self.0.settings.pause)(retry::between(least, most, retry::random()));
     }
 
-    fn repeat<T: Answer>(&self, mut attempt: impl FnMut() -> Result<T, HttpError>) -> Result<T, HttpError> {
+    fn repeat<T: Answer>(
+        &self,
+        mut attempt: impl FnMut() -> Result<T, HttpError>,
+    ) -> Result<T, HttpError> {
         let mut failures = 1;
         loop {
             let result = attempt();
             let retry_after = match &result {
-                Ok(answer) if retry::is_transient(answer.head().status) => answer.head().header("retry-after"),
+                Ok(answer) if retry::is_transient(answer.head().status) => {
+                    answer.head().header("retry-after")
+                }
                 Err(error) if error.is_transient() => None,
                 _ => return result,
             };
@@ -249,8 +260,8 @@ impl Client {
         Ok(Response { head, body, pace: Pace::begin(Instant::now()) })
     }
 
-    /// The client for a URL, made when it is first needed: a machine without certificates can still use a registry of
-    /// its own.
+    /// The client for a URL, made when it is first needed: a machine without certificates can still
+    /// use a registry of its own.
     fn client(&self, url: &Url) -> Result<blocking::Client, HttpError> {
         let transport = transport(url)?;
         let slot = match transport {
@@ -266,17 +277,19 @@ impl Client {
             .user_agent(concat!("cnister/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::none())
             .connect_timeout(settings.connect_timeout)
-            // For this library: how long an answer may take to begin, and each part of its body to come.
+            // For this library: how long an answer may take to begin, and each part of its body to
+            // come.
             .timeout(settings.idle_timeout)
             .tcp_user_timeout(settings.idle_timeout);
         let builder = match transport {
-            // Explicitly no roots: reading the system's fails where there are none, for http:// as well.
+            // Explicitly no roots: reading the system's fails where there are none, for http:// as
+            // well.
             Transport::Plain => builder.tls_certs_only([]).no_proxy(),
             Transport::Tls => match &settings.authorities {
                 None => builder.https_only(true),
                 Some(pem) => {
-                    let authorities =
-                        Certificate::from_pem_bundle(pem).map_err(|error| HttpError::of_setup(error, url))?;
+                    let authorities = Certificate::from_pem_bundle(pem)
+                        .map_err(|error| HttpError::of_setup(error, url))?;
                     builder.https_only(true).no_proxy().tls_certs_only(authorities)
                 }
             },
@@ -296,7 +309,8 @@ fn transport(url: &Url) -> Result<Transport, HttpError> {
     }
 }
 
-/// Whether the host is this machine, by the rule of [`Repository::is_loopback`](crate::model::Repository::is_loopback).
+/// Whether the host is this machine, by the rule of
+/// [`Repository::is_loopback`](crate::model::Repository::is_loopback).
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();

@@ -94,14 +94,20 @@ fn sends_credentials_to_one_host_only() {
     });
     let (client, _) = client();
     for path in ["/away", "/within"] {
-        let request = Request::new(Method::GET, here.url(path)).authorization("Bearer secret").header("Accept", "a/b");
+        let request = Request::new(Method::GET, here.url(path))
+            .authorization("Bearer secret")
+            .header("Accept", "a/b");
         let mut body = String::new();
         client.open(&request).unwrap().read_to_string(&mut body).unwrap();
         assert_eq!(body, "blob", "{path}");
     }
     let seen = |server: &TestServer| -> Vec<(String, Option<String>, Option<String>)> {
         let header = |it: &Received, name| it.header(name).map(str::to_owned);
-        server.received().iter().map(|it| (it.line(), header(it, "authorization"), header(it, "accept"))).collect()
+        server
+            .received()
+            .iter()
+            .map(|it| (it.line(), header(it, "authorization"), header(it, "accept")))
+            .collect()
     };
     let (bearer, accept) = (Some("Bearer secret".to_owned()), Some("a/b".to_owned()));
     assert_eq!(
@@ -127,7 +133,11 @@ fn follows_ten_redirects_and_no_more() {
     for (hops, expected) in [(10, Ok(200)), (11, Err(()))] {
         let server = TestServer::start(move |request| {
             let hop: usize = request.target[1..].parse().unwrap();
-            if hop == hops { Reply::new(200, "") } else { Reply::new(302, "").with("Location", format!("{}", hop + 1)) }
+            if hop == hops {
+                Reply::new(200, "")
+            } else {
+                Reply::new(302, "").with("Location", format!("{}", hop + 1))
+            }
         });
         let (client, _) = client();
         let result = client.fetch(&Request::new(Method::GET, server.url("/0")), 0);
@@ -135,7 +145,11 @@ fn follows_ten_redirects_and_no_more() {
             (Ok(fetched), Ok(status)) => assert_eq!(fetched.head.status(), status),
             (Err(error), Err(())) => assert_eq!(
                 error.to_string(),
-                format!("`{}` redirects to `{}`, and so on, more than 10 times", server.url("/0"), server.url("/11"))
+                format!(
+                    "`{}` redirects to `{}`, and so on, more than 10 times",
+                    server.url("/0"),
+                    server.url("/11")
+                )
             ),
             (result, _) => panic!("{hops}: {result:?}"),
         }
@@ -146,9 +160,13 @@ fn follows_ten_redirects_and_no_more() {
 fn follows_no_redirect_of_a_request_that_writes() {
     let server = in_turn(vec![Reply::new(307, "").with("Location", "/y")]);
     let (client, _) = client();
-    let request = Request::new(Method::PUT, server.url("/x")).body(Body::bytes(b"content".to_vec()));
+    let request =
+        Request::new(Method::PUT, server.url("/x")).body(Body::bytes(b"content".to_vec()));
     let fetched = client.fetch(&request, 0).unwrap();
-    assert_eq!(fetched.refusal().to_string(), format!("PUT `{}` was answered with status 307", server.url("/x")));
+    assert_eq!(
+        fetched.refusal().to_string(),
+        format!("PUT `{}` was answered with status 307", server.url("/x"))
+    );
     assert_eq!(server.lines(), ["PUT /x"]);
 }
 
@@ -210,9 +228,13 @@ fn a_body_that_ends_early_is_an_error() {
     let server = in_turn(vec![Reply::CutOff { body: b"0123456789".to_vec() }]);
     let (client, _) = client();
     let mut body = Vec::new();
-    let error = client.open(&get(&server)).unwrap().read_to_end(&mut body).expect_err("five of ten bytes");
+    let error =
+        client.open(&get(&server)).unwrap().read_to_end(&mut body).expect_err("five of ten bytes");
     let error = error.downcast::<HttpError>().expect("readers give our errors");
-    assert_eq!(error.to_string(), format!("the connection broke while talking to `{}`", server.url("/x")));
+    assert_eq!(
+        error.to_string(),
+        format!("the connection broke while talking to `{}`", server.url("/x"))
+    );
     assert_eq!(body, b"01234");
 }
 
@@ -226,13 +248,19 @@ fn an_upload_that_is_ended_early_is_named() {
         for stream in listener.incoming().take(4) {
             let mut stream = stream.unwrap();
             stream.read_exact(&mut [0; 1000]).unwrap();
-            std::io::Write::write_all(&mut stream, b"HTTP/1.1 413 Test\r\nContent-Length: 0\r\n\r\n").unwrap();
+            std::io::Write::write_all(
+                &mut stream,
+                b"HTTP/1.1 413 Test\r\nContent-Length: 0\r\n\r\n",
+            )
+            .unwrap();
         }
     });
     let directory = tempfile::tempdir().unwrap();
     let body = Body::spool(&mut std::io::repeat(0).take(SIZE), directory.path()).unwrap();
     let (client, waits) = client();
-    let error = client.fetch(&Request::new(Method::PUT, url.clone()).body(body), 0).expect_err("it is refused");
+    let error = client
+        .fetch(&Request::new(Method::PUT, url.clone()).body(body), 0)
+        .expect_err("it is refused");
     assert_eq!(error.to_string(), format!("`{url}` ended an upload of {SIZE} bytes early"));
     assert_eq!(waits.lock().unwrap().len(), 3);
     server.join().unwrap();
@@ -248,9 +276,14 @@ fn speaks_plain_http_to_this_machine_only() {
         ("https://registry.example/", Ok(Transport::Tls)),
         (
             "http://localhost.registry.example/",
-            Err("`http://localhost.registry.example/` is plain HTTP to another machine, expected https"),
+            Err(
+                "`http://localhost.registry.example/` is plain HTTP to another machine, expected https",
+            ),
         ),
-        ("http://10.0.0.1/", Err("`http://10.0.0.1/` is plain HTTP to another machine, expected https")),
+        (
+            "http://10.0.0.1/",
+            Err("`http://10.0.0.1/` is plain HTTP to another machine, expected https"),
+        ),
         ("ftp://127.0.0.1/", Err("`ftp://127.0.0.1/` is not an http or https URL")),
     ];
     for (url, expected) in cases {
@@ -259,7 +292,8 @@ fn speaks_plain_http_to_this_machine_only() {
     }
 }
 
-/// Reads the environment of a process of its own: without certificates, this machine is still reachable.
+/// Reads the environment of a process of its own: without certificates, this machine is still
+/// reachable.
 #[test]
 fn says_what_to_do_without_ca_certificates() {
     const CHILD: &str = "CNISTER_TEST_WITHOUT_CERTIFICATES";
@@ -279,8 +313,14 @@ fn says_what_to_do_without_ca_certificates() {
     let (client, _) = client();
     let request = Request::new(Method::GET, "https://registry.invalid/v2/".parse().unwrap());
     let error = client.fetch(&request, 10).expect_err("no certificates");
-    assert_eq!(error.to_string(), "this machine has no CA certificates to check `registry.invalid` with");
-    assert_eq!(error.hint(), Some("set SSL_CERT_FILE to a file with the CA certificates in PEM form"));
+    assert_eq!(
+        error.to_string(),
+        "this machine has no CA certificates to check `registry.invalid` with"
+    );
+    assert_eq!(
+        error.hint(),
+        Some("set SSL_CERT_FILE to a file with the CA certificates in PEM form")
+    );
     let server = in_turn(vec![Reply::new(200, "here")]);
     assert_eq!(client.fetch(&get(&server), 10).unwrap().body, b"here");
 }

@@ -43,7 +43,8 @@ pub enum HttpError {
         /// Why not.
         source: TransportError,
     },
-    /// The server took the connection and then sent nothing for too long, or took an upload too slowly.
+    /// The server took the connection and then sent nothing for too long, or took an upload too
+    /// slowly.
     #[error("`{url}` did not answer in time")]
     Silent {
         /// The URL.
@@ -57,8 +58,9 @@ pub enum HttpError {
         /// How it broke.
         source: TransportError,
     },
-    /// The server did not take the whole body. It may have said why, but an answer that comes before the end of a
-    /// body in a file is lost in the HTTP library (reqwest 0.13, blocking/client.rs).
+    /// The server did not take the whole body. It may have said why, but an answer that comes
+    /// before the end of a body in a file is lost in the HTTP library (reqwest 0.13,
+    /// blocking/client.rs).
     #[error("`{url}` ended an upload of {size} bytes early")]
     Upload {
         /// The URL.
@@ -112,14 +114,18 @@ impl HttpError {
     /// What the reader can do about it, where there is something.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NoRoots { .. } => Some("set SSL_CERT_FILE to a file with the CA certificates in PEM form"),
-            Self::Connect { source, .. } if source.to_string().ends_with("UnknownIssuer") => {
-                Some("set SSL_CERT_FILE to a file with the CA certificate of the server in PEM form")
+            Self::NoRoots { .. } => {
+                Some("set SSL_CERT_FILE to a file with the CA certificates in PEM form")
             }
-            Self::Upload { .. } => Some("look whether the registry, or a proxy before it, limits the size of uploads"),
-            Self::Insecure { .. } => {
-                Some("plain HTTP is for registries on this machine; give the registry a certificate")
+            Self::Connect { source, .. } if source.to_string().ends_with("UnknownIssuer") => Some(
+                "set SSL_CERT_FILE to a file with the CA certificate of the server in PEM form",
+            ),
+            Self::Upload { .. } => {
+                Some("look whether the registry, or a proxy before it, limits the size of uploads")
             }
+            Self::Insecure { .. } => Some(
+                "plain HTTP is for registries on this machine; give the registry a certificate",
+            ),
             _ => None,
         }
     }
@@ -136,16 +142,26 @@ impl HttpError {
     /// Tells the kinds of failure apart that reqwest has before an answer.
     pub(super) fn of_send(error: reqwest::Error, url: &Url, size: u64) -> Self {
         if error.is_builder() {
-            return Self::Setup { host: host(url), source: TransportError::new(error.without_url()) };
+            return Self::Setup {
+                host: host(url),
+                source: TransportError::new(error.without_url()),
+            };
         }
         if error.is_connect() {
-            return Self::Connect { host: host(url), source: TransportError::new(error.without_url()) };
+            return Self::Connect {
+                host: host(url),
+                source: TransportError::new(error.without_url()),
+            };
         }
         if error.is_timeout() {
             return Self::Silent { url: shown(url) };
         }
         if error.is_body() && size > 0 {
-            return Self::Upload { url: shown(url), size, source: TransportError::new(error.without_url()) };
+            return Self::Upload {
+                url: shown(url),
+                size,
+                source: TransportError::new(error.without_url()),
+            };
         }
         Self::Interrupted { url: shown(url), source: TransportError::new(error.without_url()) }
     }
@@ -153,7 +169,8 @@ impl HttpError {
     /// Tells the kinds of failure apart that reqwest has when there is no client yet.
     pub(super) fn of_setup(error: reqwest::Error, url: &Url) -> Self {
         let source = TransportError::new(error);
-        // The verifier's error has no kind of its own (rustls-platform-verifier 0.7, verification/others.rs).
+        // The verifier's error has no kind of its own (rustls-platform-verifier 0.7,
+        // verification/others.rs).
         if source.to_string().contains("No CA certificates were loaded") {
             return Self::NoRoots { host: host(url) };
         }
@@ -175,8 +192,8 @@ impl TransportError {
         std::iter::successors(Some(first), |error: &&(dyn StdError + 'static)| (*error).source())
     }
 
-    /// Whether TLS failed, which it will again: rustls reports that as invalid data, within I/O errors that hide each
-    /// other from [`StdError::source`].
+    /// Whether TLS failed, which it will again: rustls reports that as invalid data, within I/O
+    /// errors that hide each other from [`StdError::source`].
     fn is_tls(&self) -> bool {
         fn inner<'a>(error: &&'a io::Error) -> Option<&'a io::Error> {
             (*error).get_ref()?.downcast_ref()
@@ -208,8 +225,8 @@ pub(super) fn host(url: &Url) -> String {
     }
 }
 
-/// A URL as errors show it: without what may be secret or long, the query (presigned links are passwords), the
-/// fragment and the user.
+/// A URL as errors show it: without what may be secret or long, the query (presigned links are
+/// passwords), the fragment and the user.
 pub(super) fn shown(url: &Url) -> String {
     format!("{}://{}{}", url.scheme(), host(url), visible(url.path()))
 }
@@ -240,7 +257,8 @@ const COMPLAINT_LENGTH: usize = 200;
 
 /// What the body of an unwelcome answer says, ready to follow the status.
 pub(super) fn detail(content_type: &str, body: &[u8]) -> String {
-    let cut = |text: &str| visible(&text.chars().take(COMPLAINT_LENGTH).collect::<String>()).into_owned();
+    let cut =
+        |text: &str| visible(&text.chars().take(COMPLAINT_LENGTH).collect::<String>()).into_owned();
     if let Ok(Complaints { errors }) = serde_json::from_slice(body) {
         let complaint = |it: &Complaint| match (it.code.as_str(), it.message.as_str()) {
             (code, "") => cut(code),
@@ -248,7 +266,11 @@ pub(super) fn detail(content_type: &str, body: &[u8]) -> String {
             (code, message) => format!("{} ({})", cut(message), cut(code)),
         };
         let complaints: Vec<String> = errors.iter().take(COMPLAINTS).map(complaint).collect();
-        return if complaints.is_empty() { String::new() } else { format!(": {}", complaints.join("; ")) };
+        return if complaints.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", complaints.join("; "))
+        };
     }
     if let Ok(Status { message }) = serde_json::from_slice(body) {
         return format!(": {}", cut(&message));
@@ -273,7 +295,9 @@ mod tests {
 
     #[test]
     fn shows_no_secret_part_of_a_url() {
-        let url: Url = "https://user:pass@bucket.example.com:8443/a%1bb/c?X-Amz-Signature=secret#x".parse().unwrap();
+        let url: Url = "https://user:pass@bucket.example.com:8443/a%1bb/c?X-Amz-Signature=secret#x"
+            .parse()
+            .unwrap();
         assert_eq!(shown(&url), "https://bucket.example.com:8443/a%1bb/c");
     }
 
@@ -281,9 +305,21 @@ mod tests {
     fn repeats_what_the_server_says() {
         let long = format!(r#"{{"errors":[{{"code":"X","message":"{}"}}]}}"#, "a".repeat(900));
         let cases = [
-            ("application/json", r#"{"errors":[{"code":"DENIED","message":"no"}]}"#, ": no (DENIED)".to_owned()),
-            ("application/json", r#"{"errors":[{"code":"DENIED"},{"message":"b"}]}"#, ": DENIED; b".to_owned()),
-            ("application/json", r#"{"errors":[{"message":"\u001b[2J"}]}"#, ": \\u{1b}[2J".to_owned()),
+            (
+                "application/json",
+                r#"{"errors":[{"code":"DENIED","message":"no"}]}"#,
+                ": no (DENIED)".to_owned(),
+            ),
+            (
+                "application/json",
+                r#"{"errors":[{"code":"DENIED"},{"message":"b"}]}"#,
+                ": DENIED; b".to_owned(),
+            ),
+            (
+                "application/json",
+                r#"{"errors":[{"message":"\u001b[2J"}]}"#,
+                ": \\u{1b}[2J".to_owned(),
+            ),
             ("application/json", &long, format!(": {} (X)", "a".repeat(200))),
             ("application/json", r#"{"errors":[]}"#, String::new()),
             (
@@ -306,8 +342,9 @@ mod tests {
 
     #[test]
     fn prints_the_innermost_cause_and_knows_tls_by_it() {
-        let nested =
-            |kind: io::ErrorKind| TransportError::new(io::Error::other(io::Error::other(io::Error::from(kind))));
+        let nested = |kind: io::ErrorKind| {
+            TransportError::new(io::Error::other(io::Error::other(io::Error::from(kind))))
+        };
         let refused = nested(io::ErrorKind::ConnectionRefused);
         assert_eq!((refused.to_string().as_str(), refused.is_tls()), ("connection refused", false));
         assert!(nested(io::ErrorKind::InvalidData).is_tls());

@@ -1,8 +1,9 @@
 //! HTTP: the client, and a server for few readers; the only place that names their libraries.
 //!
-//! The client sends requests, follows redirects, tries again where that can help, and reads bodies with a limit. It does not
-//! know what a registry is: a status is an answer here, and what it means is for the caller to say. Plain HTTP goes to
-//! this machine alone; everywhere else it is HTTPS with the system's certificates.
+//! The client sends requests, follows redirects, tries again where that can help, and reads bodies
+//! with a limit. It does not know what a registry is: a status is an answer here, and what it means
+//! is for the caller to say. Plain HTTP goes to this machine alone; everywhere else it is HTTPS
+//! with the system's certificates.
 
 mod body;
 mod client;

@@ -10,8 +10,9 @@ use super::{Url, retry, shown};
 
 /// How long a body may take at least, however slowly it comes.
 const GRACE: Duration = Duration::from_secs(60);
-/// The slowest pace that is waited for after that, in bytes a second. A silence has a limit of its own; without this one, a
-/// server that sends a byte before each silence ends would hold an installation for ever.
+/// The slowest pace that is waited for after that, in bytes a second. A silence has a limit of its
+/// own; without this one, a server that sends a byte before each silence ends would hold an
+/// installation for ever.
 const SLOWEST: u64 = 4 * 1024;
 
 /// The most that is read of an answer that says no; it is only ever shown.
@@ -93,14 +94,19 @@ impl Head {
 
 /// Resolves a link found in an answer of `from`, and refuses the ones that leave HTTPS.
 pub fn resolve(from: &Url, link: &str) -> Result<Url, HttpError> {
-    let target = from.join(link).map_err(|_| HttpError::Url(crate::model::visible(link).into_owned()))?;
+    let target =
+        from.join(link).map_err(|_| HttpError::Url(crate::model::visible(link).into_owned()))?;
     match (from.scheme(), target.scheme()) {
         (_, "https") => Ok(target),
         ("http", "http") => Ok(target),
         (_, scheme) => Err(HttpError::Redirect {
             url: shown(from),
             target: shown(&target),
-            reason: if scheme == "http" { "which leaves HTTPS" } else { "which is neither HTTPS nor HTTP" },
+            reason: if scheme == "http" {
+                "which leaves HTTPS"
+            } else {
+                "which is neither HTTPS nor HTTP"
+            },
         }),
     }
 }
@@ -111,7 +117,8 @@ impl Response {
         &self.head
     }
 
-    /// Reads the body. Past `limit` bytes it is an error, unless the answer says no: then it is cut.
+    /// Reads the body. Past `limit` bytes it is an error, unless the answer says no: then it is
+    /// cut.
     pub fn fetch(mut self, limit: u64) -> Result<Fetched, HttpError> {
         let mut body = Vec::new();
         if !(200..300).contains(&self.head.status) {
@@ -121,7 +128,9 @@ impl Response {
         }
         // One byte past the limit, so that "exactly at the limit" and "cut by us" differ.
         let read = (&mut self).take(limit.saturating_add(1)).read_to_end(&mut body);
-        read.map_err(|error| error.downcast().unwrap_or_else(|error| broken(error, &self.head.url)))?;
+        read.map_err(|error| {
+            error.downcast().unwrap_or_else(|error| broken(error, &self.head.url))
+        })?;
         if body.len() as u64 > limit {
             return Err(HttpError::TooLong { url: shown(&self.head.url), limit });
         }
@@ -152,7 +161,8 @@ impl Pace {
 
     /// Whether what came until `now` is less than the slowest pace.
     fn is_too_slow(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.started) > GRACE + Duration::from_secs(self.read / SLOWEST)
+        now.saturating_duration_since(self.started)
+            > GRACE + Duration::from_secs(self.read / SLOWEST)
     }
 }
 
@@ -204,7 +214,11 @@ mod tests {
             (15 << 20, 3900, false),
         ] {
             let pace = Pace { started, read };
-            assert_eq!(pace.is_too_slow(started + Duration::from_secs(seconds)), expected, "{read} {seconds}");
+            assert_eq!(
+                pace.is_too_slow(started + Duration::from_secs(seconds)),
+                expected,
+                "{read} {seconds}"
+            );
         }
     }
 
@@ -218,12 +232,16 @@ mod tests {
             (
                 "https://a.example/v2/x",
                 "http://a.example/z?token=secret",
-                Err("`https://a.example/v2/x` redirects to `http://a.example/z`, which leaves HTTPS"),
+                Err(
+                    "`https://a.example/v2/x` redirects to `http://a.example/z`, which leaves HTTPS",
+                ),
             ),
             (
                 "http://127.0.0.1/x",
                 "file:///etc/passwd",
-                Err("`http://127.0.0.1/x` redirects to `file:///etc/passwd`, which is neither HTTPS nor HTTP"),
+                Err(
+                    "`http://127.0.0.1/x` redirects to `file:///etc/passwd`, which is neither HTTPS nor HTTP",
+                ),
             ),
             ("https://a.example/", "https://[/", Err("`https://[/` is not an http or https URL")),
         ];

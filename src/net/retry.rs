@@ -10,22 +10,23 @@ const FIRST: Duration = Duration::from_millis(500);
 /// The longest wait. A server may ask for an hour (`Retry-After`), but somebody is waiting for us.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Whether the same request may be answered differently in a moment: too many requests, a request that came too
-/// slowly, or a fault of the server (RFC 9110 15.5.9 and 15.6, RFC 6585 4).
+/// Whether the same request may be answered differently in a moment: too many requests, a request
+/// that came too slowly, or a fault of the server (RFC 9110 15.5.9 and 15.6, RFC 6585 4).
 pub(super) fn is_transient(status: u16) -> bool {
     matches!(status, 408 | 429 | 500..=599)
 }
 
 /// How long to wait after the `failures`th failure.
 ///
-/// A `Retry-After` in seconds decides, up to [`LONGEST`]; one with a date needs a clock that agrees with the server's
-/// and is not used. Otherwise the wait doubles, plus up to half of it by `random`, so that many clients that failed
-/// together do not come back together.
+/// A `Retry-After` in seconds decides, up to [`LONGEST`]; one with a date needs a clock that agrees
+/// with the server's and is not used. Otherwise the wait doubles, plus up to half of it by
+/// `random`, so that many clients that failed together do not come back together.
 pub(super) fn wait(failures: u32, retry_after: Option<&str>, random: u64) -> Duration {
     if let Some(seconds) = retry_after.and_then(|text| text.trim().parse().ok()) {
         return Duration::from_secs(seconds).min(LONGEST);
     }
-    let doubled = FIRST.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
+    let doubled =
+        FIRST.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
     between(doubled, doubled.saturating_add(doubled / 2), random).min(LONGEST)
 }
 

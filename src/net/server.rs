@@ -1,7 +1,7 @@
 //! A server for few readers: short answers to GET and HEAD, at one address, on one thread.
 //!
-//! Everything is bounded: the connections at a time, what a request may be long, and how long it may take. One request
-//! a connection, so that nobody holds a place.
+//! Everything is bounded: the connections at a time, what a request may be long, and how long it
+//! may take. One request a connection, so that nobody holds a place.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -25,7 +25,8 @@ const HEADERS: usize = 32;
 /// How long a request may be, in bytes; the least that the library takes.
 const REQUEST: usize = 8192;
 /// How long readers may take.
-const PATIENCE: Patience = Patience { arrival: Duration::from_secs(5), connection: Duration::from_secs(10) };
+const PATIENCE: Patience =
+    Patience { arrival: Duration::from_secs(5), connection: Duration::from_secs(10) };
 
 #[derive(Debug, Clone, Copy)]
 struct Patience {
@@ -53,9 +54,12 @@ impl Answer {
     }
 }
 
-/// Answers every path at this address by `answer`, from a thread of its own and until the process ends. Returns the
-/// address, with the port that the system gave for port 0.
-pub fn serve(address: SocketAddr, answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> io::Result<SocketAddr> {
+/// Answers every path at this address by `answer`, from a thread of its own and until the process
+/// ends. Returns the address, with the port that the system gave for port 0.
+pub fn serve(
+    address: SocketAddr,
+    answer: impl Fn(&str) -> Answer + Send + Sync + 'static,
+) -> io::Result<SocketAddr> {
     serve_with(address, PATIENCE, answer)
 }
 
@@ -67,7 +71,8 @@ fn serve_with(
     let listener = TcpListener::bind(address)?;
     let address = listener.local_addr()?;
     listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let serve = move || runtime.block_on(accept(listener, patience, Arc::new(answer)));
     thread::Builder::new().name("serve".to_owned()).spawn(serve)?;
     Ok(address)
@@ -87,17 +92,26 @@ async fn accept<F: Fn(&str) -> Answer + Send + Sync + 'static>(
                 let answer = Arc::clone(&answer);
                 tokio::spawn(async move {
                     // What a reader does wrong is its own affair.
-                    let _ = tokio::time::timeout(patience.connection, converse(stream, patience, answer)).await;
+                    let _ = tokio::time::timeout(
+                        patience.connection,
+                        converse(stream, patience, answer),
+                    )
+                    .await;
                     drop(place);
                 });
             }
-            // Out of descriptors, or the reader went away: there is nobody to tell, and no use in trying at once.
+            // Out of descriptors, or the reader went away: there is nobody to tell, and no use in
+            // trying at once.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
 }
 
-async fn converse<F: Fn(&str) -> Answer>(stream: TcpStream, patience: Patience, answer: Arc<F>) -> hyper::Result<()> {
+async fn converse<F: Fn(&str) -> Answer>(
+    stream: TcpStream,
+    patience: Patience,
+    answer: Arc<F>,
+) -> hyper::Result<()> {
     let service = service_fn(move |request: Request<Incoming>| {
         let response = respond(request.method(), request.uri().path(), answer.as_ref());
         async { Ok::<_, std::convert::Infallible>(response) }
@@ -120,7 +134,8 @@ fn respond(method: &Method, path: &str, answer: &impl Fn(&str) -> Answer) -> Res
         false => Answer::text(405, "only GET and HEAD are answered"),
     };
     let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -175,7 +190,10 @@ mod tests {
             ("GET /here HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), ("HTTP/1.1 200 OK", "it is\n")),
             ("GET /here?what HTTP/1.0\r\n\r\n".to_owned(), ("HTTP/1.0 200 OK", "it is\n")),
             ("HEAD /here HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), ("HTTP/1.1 200 OK", "")),
-            ("GET /there HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), ("HTTP/1.1 404 Not Found", "it is not\n")),
+            (
+                "GET /there HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+                ("HTTP/1.1 404 Not Found", "it is not\n"),
+            ),
             (
                 "POST /here HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".to_owned(),
                 ("HTTP/1.1 405 Method Not Allowed", "only GET and HEAD are answered\n"),
@@ -184,7 +202,10 @@ mod tests {
                 "DELETE /here HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
                 ("HTTP/1.1 405 Method Not Allowed", "only GET and HEAD are answered\n"),
             ),
-            (format!("GET /here HTTP/1.1\r\nHost: x\r\n{fits}\r\n"), ("HTTP/1.1 200 OK", "it is\n")),
+            (
+                format!("GET /here HTTP/1.1\r\nHost: x\r\n{fits}\r\n"),
+                ("HTTP/1.1 200 OK", "it is\n"),
+            ),
             (
                 format!("GET /here HTTP/1.1\r\nHost: x\r\n{many}\r\n"),
                 ("HTTP/1.1 431 Request Header Fields Too Large", ""),
@@ -237,7 +258,8 @@ mod tests {
     fn a_reader_that_is_too_slow_is_sent_away() {
         let (short, long) = (Duration::from_millis(50), Duration::from_secs(60));
         for (arrival, connection) in [(short, long), (long, short)] {
-            let mut stream = TcpStream::connect(start_with(Patience { arrival, connection })).unwrap();
+            let mut stream =
+                TcpStream::connect(start_with(Patience { arrival, connection })).unwrap();
             stream.write_all(b"GET /here HTTP/1.1\r\nHost: ").unwrap();
             stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
             let mut said = String::new();

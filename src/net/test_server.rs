@@ -1,4 +1,5 @@
-//! A web server for tests: it runs in this process, on this machine, and answers what the test says.
+//! A web server for tests: it runs in this process, on this machine, and answers what the test
+//! says.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,12 +1,14 @@
-//! Carrying out a plan: everything is staged and checked before anything that a runtime could call changes.
+//! Carrying out a plan: everything is staged and checked before anything that a runtime could call
+//! changes.
 //!
-//! Files are written to a directory for their owner alone on the same mount, without execute bits until size and
-//! digest are right. Then evidence, receipt and journal are written, the receipt under a temporary name; then the files
-//! get their names, and the receipt last. What the new set lacks goes after that, so that at no moment a plugin of the
-//! receipt is missing, and the journal is forgotten when everything is done. Whatever fails before the first name leaves
-//! the plugin directories as they were; whatever stops later is finished by the next run. There is no clean-up in
-//! destructors: a run that is killed leaves the same as one that is stopped between two actions, so that tests of the
-//! one speak of the other.
+//! Files are written to a directory for their owner alone on the same mount, without execute bits
+//! until size and digest are right. Then evidence, receipt and journal are written, the receipt
+//! under a temporary name; then the files get their names, and the receipt last. What the new set
+//! lacks goes after that, so that at no moment a plugin of the receipt is missing, and the journal
+//! is forgotten when everything is done. Whatever fails before the first name leaves the plugin
+//! directories as they were; whatever stops later is finished by the next run. There is no clean-up
+//! in destructors: a run that is killed leaves the same as one that is stopped between two actions,
+//! so that tests of the one speak of the other.
 
 mod removal;
 mod stage;
@@ -51,7 +53,8 @@ pub struct Record<'a> {
     pub word: Option<OwnersWord<'a>>,
 }
 
-/// What a rollback says about other releases than the one that it goes to; it counts as soon as that one does.
+/// What a rollback says about other releases than the one that it goes to; it counts as soon as
+/// that one does.
 #[derive(Debug, Clone, Copy)]
 pub struct OwnersWord<'a> {
     /// The releases that are not wanted any more.
@@ -118,8 +121,8 @@ pub type Progress<'a> = dyn FnMut(&Action) -> ControlFlow<()> + 'a;
 /// Carries out a plan.
 ///
 /// # Errors
-/// Refused where the payload is not what was signed, or where a file changed since it was observed. Then the plugin
-/// directories are as they were.
+/// Refused where the payload is not what was signed, or where a file changed since it was observed.
+/// Then the plugin directories are as they were.
 pub fn apply(
     root: &Root,
     state: &Writing,
@@ -128,7 +131,8 @@ pub fn apply(
     record: &Record<'_>,
     progress: &mut Progress<'_>,
 ) -> Result<Receipt, NodeError> {
-    let mut run = Run { root, state, plan, targets: Vec::new(), created: Vec::new(), policy: None, progress };
+    let mut run =
+        Run { root, state, plan, targets: Vec::new(), created: Vec::new(), policy: None, progress };
     run.policy = run.open_policy(record)?;
     let records = match run.prepare(payload, record) {
         Ok(records) => records,
@@ -147,8 +151,9 @@ pub fn apply(
         run.announce(Action::WriteUnwanted)?;
         state.publish_rolled_back(prepared)?;
     }
-    // A floor that rises counts when its release does: what is installed must not be below it after an interruption.
-    // Where there was none yet, or the owner makes an exception, the release must not be there without it.
+    // A floor that rises counts when its release does: what is installed must not be below it after
+    // an interruption. Where there was none yet, or the owner makes an exception, the release must
+    // not be there without it.
     let (first, last) = match records.floors_first {
         true => (records.prepared_floors, None),
         false => (None, records.prepared_floors),
@@ -231,7 +236,11 @@ impl<'a> Run<'a, '_> {
     }
 
     /// Everything that can fail without a trace: afterwards, only names are missing.
-    fn prepare(&mut self, payload: &mut dyn Payload, record: &Record<'_>) -> Result<Records, NodeError> {
+    fn prepare(
+        &mut self,
+        payload: &mut dyn Payload,
+        record: &Record<'_>,
+    ) -> Result<Records, NodeError> {
         self.open_targets()?;
         self.stage(payload)?;
         self.keep_originals()?;
@@ -240,7 +249,8 @@ impl<'a> Run<'a, '_> {
         self.announce(Action::WriteEvidence)?;
         let evidence = self.state.write_evidence(record.evidence)?;
         let receipt = self.plan.receipt(evidence, record.repository);
-        // What an interrupted run has named already is believed from here on, so it has to be on the disk.
+        // What an interrupted run has named already is believed from here on, so it has to be on
+        // the disk.
         let policy = record.policy.map(|policy| policy.directory);
         for path in receipt.directories.keys().chain(policy).chain([&self.state.path]) {
             self.root.make_durable(path)?;
@@ -248,18 +258,22 @@ impl<'a> Run<'a, '_> {
         self.keep_copies(&receipt)?;
         let prepared_generation = self.prepare_generation(&receipt)?;
         let is_another_release = self.is_another_release(&receipt.index)?;
-        let prepared_unwanted = record.word.map(|word| self.state.prepare_rolled_back(word.unwanted)).transpose()?;
+        let prepared_unwanted =
+            record.word.map(|word| self.state.prepare_rolled_back(word.unwanted)).transpose()?;
         let mut floors = match record.word {
             Some(word) => word.floors.clone(),
             None => self.state.floors()?.unwrap_or_default(),
         };
         let floors_first = record.word.is_some() || !floors.bundles.contains_key(&receipt.bundle);
         let raised = record.purpose != Purpose::Repair && floors.raise(self.plan.bundle);
-        let prepared_floors =
-            (raised || record.word.is_some()).then(|| self.state.prepare_floors(&floors)).transpose()?;
+        let prepared_floors = (raised || record.word.is_some())
+            .then(|| self.state.prepare_floors(&floors))
+            .transpose()?;
         let prepared_receipt = self.state.prepare_receipt(&receipt)?;
         let prepared_policy = match (&self.policy, record.policy) {
-            (Some(directory), Some(policy)) => Some(directory.prepare(policy.text.as_bytes(), POLICY_MODE)?),
+            (Some(directory), Some(policy)) => {
+                Some(directory.prepare(policy.text.as_bytes(), POLICY_MODE)?)
+            }
             _ => None,
         };
         if !self.targets.is_empty() || prepared_generation.is_some() {
@@ -278,9 +292,11 @@ impl<'a> Run<'a, '_> {
         })
     }
 
-    /// Whether another release than `index` is installed, or an installation of it was not finished.
+    /// Whether another release than `index` is installed, or an installation of it was not
+    /// finished.
     fn is_another_release(&self, index: &Digest) -> Result<bool, NodeError> {
-        let unfinished = |journal: Journal| journal.index == *index && journal.purpose == Purpose::Install;
+        let unfinished =
+            |journal: Journal| journal.index == *index && journal.purpose == Purpose::Install;
         let present = self.state.receipt()?.is_some_and(|receipt| receipt.index == *index);
         Ok(!present || self.state.journal()?.is_some_and(unfinished))
     }
@@ -291,7 +307,8 @@ impl<'a> Run<'a, '_> {
         self.state.publish_floors(prepared)
     }
 
-    /// Opens the policy directory where the policy in it is another; a failure here comes before any change.
+    /// Opens the policy directory where the policy in it is another; a failure here comes before
+    /// any change.
     fn open_policy(&self, record: &Record<'_>) -> Result<Option<Directory>, NodeError> {
         let Some(policy) = record.policy else { return Ok(None) };
         if let Some(directory) = self.root.directory(policy.directory)? {
@@ -319,7 +336,11 @@ impl<'a> Run<'a, '_> {
                     self.created.extend(created);
                 }
                 Step::Write { directory, name, change, before, .. } => {
-                    self.target(directory)?.writes.push(Planned { name, change: *change, before: *before });
+                    self.target(directory)?.writes.push(Planned {
+                        name,
+                        change: *change,
+                        before: *before,
+                    });
                 }
                 Step::Remove { directory, name, before, original, .. } => {
                     self.target(directory)?.removals.push(Removing {
@@ -343,7 +364,13 @@ impl<'a> Run<'a, '_> {
                 let (bin, _) = self.root.directory_or_create(path, PLUGIN_MODE)?;
                 remove_staging(&bin)?;
                 let staging = bin.create_child(STAGING, 0o700)?;
-                self.targets.push(Target { path, bin, staging, writes: Vec::new(), removals: Vec::new() });
+                self.targets.push(Target {
+                    path,
+                    bin,
+                    staging,
+                    writes: Vec::new(),
+                    removals: Vec::new(),
+                });
                 self.targets.len() - 1
             }
         };
@@ -351,9 +378,14 @@ impl<'a> Run<'a, '_> {
     }
 
     /// Puts the present receipt aside, where another release takes its place.
-    fn prepare_generation(&self, receipt: &Receipt) -> Result<Option<PreparedGeneration>, NodeError> {
+    fn prepare_generation(
+        &self,
+        receipt: &Receipt,
+    ) -> Result<Option<PreparedGeneration>, NodeError> {
         match self.state.receipt()? {
-            Some(before) if before.index != receipt.index => self.state.prepare_generation(&before).map(Some),
+            Some(before) if before.index != receipt.index => {
+                self.state.prepare_generation(&before).map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -377,11 +409,17 @@ impl<'a> Run<'a, '_> {
     /// Copies the files that are adopted, so that they can be put back.
     fn keep_originals(&mut self) -> Result<(), NodeError> {
         let writes = self.targets.iter().enumerate().flat_map(|(number, target)| {
-            target.writes.iter().filter(|write| write.change == Change::Adopt).map(move |write| (number, *write))
+            target
+                .writes
+                .iter()
+                .filter(|write| write.change == Change::Adopt)
+                .map(move |write| (number, *write))
         });
         for (number, write) in writes.collect::<Vec<_>>() {
             self.announce(Action::KeepOriginal(write.name.clone()))?;
-            let (Some(target), Found::Regular { digest, size, .. }) = (self.targets.get(number), write.before) else {
+            let (Some(target), Found::Regular { digest, size, .. }) =
+                (self.targets.get(number), write.before)
+            else {
                 continue;
             };
             let mut opened = target.bin.open_file(write.name.as_str())?;
@@ -395,7 +433,8 @@ impl<'a> Run<'a, '_> {
         Ok(())
     }
 
-    /// A download takes minutes, and other installers work meanwhile: what they put there is not overwritten.
+    /// A download takes minutes, and other installers work meanwhile: what they put there is not
+    /// overwritten.
     fn check_unchanged(&self) -> Result<(), NodeError> {
         for target in &self.targets {
             let writes = target.writes.iter().map(|write| (write.name, write.before));
@@ -418,7 +457,8 @@ impl<'a> Run<'a, '_> {
                     target.staging.rename(name.as_str(), &target.bin, name.as_str())?;
                 }
             }
-            // The journal knows a file by its content, and this one has none: it has to be back before the receipt.
+            // The journal knows a file by its content, and this one has none: it has to be back
+            // before the receipt.
             self.remove_from(number, |removing| removing.before == Found::Absent)?;
             self.sync(number)?;
         }
@@ -436,8 +476,13 @@ impl<'a> Run<'a, '_> {
     }
 
     /// Removes these from one directory; says whether there were any.
-    fn remove_from(&mut self, number: usize, which: impl Fn(&Removing<'_>) -> bool) -> Result<bool, NodeError> {
-        let removals = self.targets.get(number).map(|target| target.removals.clone()).unwrap_or_default();
+    fn remove_from(
+        &mut self,
+        number: usize,
+        which: impl Fn(&Removing<'_>) -> bool,
+    ) -> Result<bool, NodeError> {
+        let removals =
+            self.targets.get(number).map(|target| target.removals.clone()).unwrap_or_default();
         let mut removed = false;
         for removing in removals.into_iter().filter(which) {
             let Some(path) = self.targets.get(number).map(|target| target.path) else { continue };
@@ -462,7 +507,8 @@ impl<'a> Run<'a, '_> {
             Step::CleanUp { directory } => Some(directory),
             _ => None,
         });
-        let paths: BTreeSet<&'a HostPath> = interrupted.chain(self.targets.iter().map(|target| target.path)).collect();
+        let paths: BTreeSet<&'a HostPath> =
+            interrupted.chain(self.targets.iter().map(|target| target.path)).collect();
         for path in paths {
             self.announce(Action::CleanUp(path.clone()))?;
             if let Some(bin) = self.root.directory(path)? {
@@ -472,7 +518,8 @@ impl<'a> Run<'a, '_> {
         Ok(())
     }
 
-    /// Removes what this run wrote, as far as that is possible: the error that led here matters more.
+    /// Removes what this run wrote, as far as that is possible: the error that led here matters
+    /// more.
     fn abandon(&self) {
         for target in &self.targets {
             let _ = remove_staging(&target.bin);
@@ -490,11 +537,14 @@ pub(super) fn remove_staging(bin: &Directory) -> Result<(), NodeError> {
         Some(FileKind::Directory) => {}
         Some(kind) => {
             let message = format!("`{}/{STAGING}` is {kind}", bin.shown());
-            return Err(Finding::refusal(Code::InTheWay, message).mismatch(FileKind::Directory, kind).into());
+            return Err(Finding::refusal(Code::InTheWay, message)
+                .mismatch(FileKind::Directory, kind)
+                .into());
         }
     }
     let staging = bin.child(STAGING)?;
-    let names: Vec<_> = staging.entries()?.map(|entry| entry.map(|entry| entry.name)).collect::<Result<_, _>>()?;
+    let names: Vec<_> =
+        staging.entries()?.map(|entry| entry.map(|entry| entry.name)).collect::<Result<_, _>>()?;
     names.iter().try_for_each(|name| staging.remove(name))?;
     bin.remove_directory(STAGING)?;
     Ok(())

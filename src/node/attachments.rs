@@ -1,8 +1,9 @@
-//! Which plugins the attachments of this node still need: a plugin that is gone when a pod ends keeps it from ending.
+//! Which plugins the attachments of this node still need: a plugin that is gone when a pod ends
+//! keeps it from ending.
 //!
-//! Runtimes remember every attachment with the configuration that it was made with, and call the same plugins again to
-//! take it down. What they remember outlives a reboot, and so does the call: an attachment counts, whether its
-//! container still runs or not.
+//! Runtimes remember every attachment with the configuration that it was made with, and call the
+//! same plugins again to take it down. What they remember outlives a reboot, and so does the call:
+//! an attachment counts, whether its container still runs or not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,7 +16,8 @@ use super::root::{HostPath, Root};
 use crate::disk::{Directory, DiskError, FileKind};
 use crate::model::{Code, Finding, PluginName, visible};
 
-/// The most entries that are read of one directory. A node runs some hundred pods; leaks are known to reach thousands.
+/// The most entries that are read of one directory. A node runs some hundred pods; leaks are known
+/// to reach thousands.
 const ENTRY_LIMIT: usize = 16 * 1024;
 
 /// The most uses of a plugin that are remembered of all entries.
@@ -36,8 +38,8 @@ pub struct CacheDirectories {
 pub struct Attachments {
     /// For each plugin, who needs it.
     pub needed: BTreeMap<PluginName, Vec<Attachment>>,
-    /// What is remembered, and not in a way that says which plugins it needs. While there is any, no plugin is known to
-    /// be free.
+    /// What is remembered, and not in a way that says which plugins it needs. While there is any,
+    /// no plugin is known to be free.
     pub unknown: Vec<Finding>,
 }
 
@@ -55,11 +57,16 @@ pub struct Attachment {
 }
 
 impl Default for CacheDirectories {
-    /// libcni's own, the one of CNI 0.7, and Multus' `cniDir`, in which its delegates have a result cache, too.
+    /// libcni's own, the one of CNI 0.7, and Multus' `cniDir`, in which its delegates have a result
+    /// cache, too.
     fn default() -> Self {
         let paths = |paths: &[&str]| paths.iter().filter_map(|path| path.parse().ok()).collect();
         Self {
-            results: paths(&["/var/lib/cni/results", "/var/lib/cni/cache/results", "/var/lib/cni/multus/results"]),
+            results: paths(&[
+                "/var/lib/cni/results",
+                "/var/lib/cni/cache/results",
+                "/var/lib/cni/multus/results",
+            ]),
             multus: paths(&["/var/lib/cni/multus"]),
         }
     }
@@ -74,7 +81,12 @@ impl Attachments {
 
 impl fmt::Display for Attachment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "container `{}` in network `{}`", visible(&self.container), visible(&self.network))
+        write!(
+            f,
+            "container `{}` in network `{}`",
+            visible(&self.container),
+            visible(&self.network)
+        )
     }
 }
 
@@ -148,23 +160,35 @@ impl Attachments {
         let problems = needs.problems.iter().map(ToString::to_string);
         let nothing = needs.needs.is_empty().then(|| "it names no plugin".to_owned());
         for problem in problems.chain(nothing).take(1) {
-            self.unknown.push(unknown(format!("the configuration in {shown} does not say what it needs: {problem}")));
+            self.unknown.push(unknown(format!(
+                "the configuration in {shown} does not say what it needs: {problem}"
+            )));
         }
         let mut uses: usize = self.needed.values().map(Vec::len).sum();
         for plugin in needs.needs.into_iter().map(|need| need.plugin).collect::<BTreeSet<_>>() {
             uses += 1;
             if uses > USE_LIMIT {
-                self.unknown.push(unknown(format!("there are more than {USE_LIMIT} uses of plugins before {shown}")));
+                self.unknown.push(unknown(format!(
+                    "there are more than {USE_LIMIT} uses of plugins before {shown}"
+                )));
                 return;
             }
-            let (container, network, interface) = (container.clone(), network.clone(), interface.clone());
-            self.needed.entry(plugin).or_default().push(Attachment { container, network, interface });
+            let (container, network, interface) =
+                (container.clone(), network.clone(), interface.clone());
+            self.needed.entry(plugin).or_default().push(Attachment {
+                container,
+                network,
+                interface,
+            });
         }
     }
 }
 
 /// Reads one file, `None` where it is gone meanwhile; the inner error continues its name.
-fn read_entry(directory: &Directory, name: &std::ffi::OsStr) -> Result<Result<Option<Vec<u8>>, String>, NodeError> {
+fn read_entry(
+    directory: &Directory,
+    name: &std::ffi::OsStr,
+) -> Result<Result<Option<Vec<u8>>, String>, NodeError> {
     match directory.read(name, CACHE_LIMIT) {
         Ok(bytes) => Ok(Ok(Some(bytes))),
         Err(error) if error.is_not_found() => Ok(Ok(None)),
@@ -205,8 +229,11 @@ mod tests {
     }
 
     fn told(found: &Attachments) -> (Vec<String>, Vec<&str>) {
-        let users = |users: &[Attachment]| users.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let needed = found.needed.iter().map(|(plugin, all)| format!("{plugin}: {}", users(all))).collect();
+        let users = |users: &[Attachment]| {
+            users.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        };
+        let needed =
+            found.needed.iter().map(|(plugin, all)| format!("{plugin}: {}", users(all))).collect();
         (needed, found.unknown.iter().map(|finding| finding.message.as_str()).collect())
     }
 
@@ -222,7 +249,8 @@ mod tests {
         let delegate = r#"{"type":"macvlan","name":"mv"}"#;
         std::fs::write(at("multus/results/mv-c1-net1"), result("c1", "mv", delegate)).unwrap();
         let bytes = STANDARD.encode(delegate);
-        std::fs::write(at("multus/c1"), format!(r#"[{{"Name":"demo/mv","Bytes":"{bytes}"}}]"#)).unwrap();
+        std::fs::write(at("multus/c1"), format!(r#"[{{"Name":"demo/mv","Bytes":"{bytes}"}}]"#))
+            .unwrap();
         let found = attachments(&root, &CacheDirectories::default()).unwrap();
         let expected = [
             "bridge: container `c1` in network `n`, container `c2` in network `n`",
@@ -239,14 +267,21 @@ mod tests {
     fn reads_what_libcni_and_multus_left() {
         let (temporary, root) = node();
         let at = |path: &str| temporary.path().join("var/lib/cni").join(path);
-        // Written by libcni 1.3 (cnitool), and by Multus 4.2.4 with two delegates and by the libcni in it.
-        std::fs::write(at("results/br-c1-eth0"), include_str!("../../tests/data/cni/result-list.json")).unwrap();
-        std::fs::write(at("multus/c2"), include_str!("../../tests/data/cni/multus-4.2.4.json")).unwrap();
+        // Written by libcni 1.3 (cnitool), and by Multus 4.2.4 with two delegates and by the libcni
+        // in it.
+        std::fs::write(
+            at("results/br-c1-eth0"),
+            include_str!("../../tests/data/cni/result-list.json"),
+        )
+        .unwrap();
+        std::fs::write(at("multus/c2"), include_str!("../../tests/data/cni/multus-4.2.4.json"))
+            .unwrap();
         let delegate = include_str!("../../tests/data/cni/result-delegate.json");
         std::fs::write(at("multus/results/mv-secondary-c2-net1"), delegate).unwrap();
         let found = attachments(&root, &CacheDirectories::default()).unwrap();
         let first = "container `cnitool-9539caf00070aeae0bd6` in network `br`";
-        let (br, mv) = ("container `c2` in network `br`", "container `c2` in network `mv-secondary`");
+        let (br, mv) =
+            ("container `c2` in network `br`", "container `c2` in network `mv-secondary`");
         let again = "container `cnitool-e8cf5da5ab8cb722cfcb` in network `mv-secondary`";
         let expected = [
             format!("bridge: {br}, {first}"),
@@ -277,15 +312,23 @@ mod tests {
             format!(
                 "{of}b` does not say what it needs: its type cannot be a plugin's: plugin name `../../bridge` contains `/`; letters, digits, `-`, `_` and `.` are allowed"
             ),
-            format!("{of}c` does not say what it needs: its `plugins` is no list with something in it"),
+            format!(
+                "{of}c` does not say what it needs: its `plugins` is no list with something in it"
+            ),
             "`/var/lib/cni/results/d` is a symbolic link".to_owned(),
             "`/var/lib/cni/results/e` is longer than 1048576 bytes".to_owned(),
             "`/var/lib/cni/results/f` is a FIFO".to_owned(),
-            "`/var/lib/cni/results/g` is not valid: EOF while parsing a value at line 1 column 0".to_owned(),
+            "`/var/lib/cni/results/g` is not valid: EOF while parsing a value at line 1 column 0"
+                .to_owned(),
             "`/var/lib/cni/multus/c1\\u{a}` is no list of delegates".to_owned(),
         ];
         assert_eq!(told(&found), (vec![], expected.iter().map(String::as_str).collect()));
-        assert!(found.unknown.iter().all(|finding| finding.code == Code::AttachmentUnknown && finding.is_refusal()));
+        assert!(
+            found
+                .unknown
+                .iter()
+                .all(|finding| finding.code == Code::AttachmentUnknown && finding.is_refusal())
+        );
     }
 
     #[test]
@@ -294,6 +337,9 @@ mod tests {
         std::fs::remove_dir(temporary.path().join("var/lib/cni/results")).unwrap();
         symlink("/etc", temporary.path().join("var/lib/cni/results")).unwrap();
         let found = attachments(&root, &CacheDirectories::default()).unwrap();
-        assert_eq!(found.unknown.iter().map(|finding| finding.code).collect::<Vec<_>>(), [Code::PathEscapes]);
+        assert_eq!(
+            found.unknown.iter().map(|finding| finding.code).collect::<Vec<_>>(),
+            [Code::PathEscapes]
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! The check at boot: putting the program and its unit on a node, and taking exactly these back.
 //!
-//! What is to be done is data, made before anything is changed. There is no systemd to talk to from a Job, so the links
-//! are made here that `systemctl enable` would make.
+//! What is to be done is data, made before anything is changed. There is no systemd to talk to from
+//! a Job, so the links are made here that `systemctl enable` would make.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -13,7 +13,9 @@ use super::error::NodeError;
 use super::receipt::Receipt;
 use super::root::{HostPath, Root};
 use super::transfer::hash;
-use super::unit::{OnFailure, RUNTIMES, Recorded, UNIT, UNITS, Unit, UnitError, WANTED_BY, recorded};
+use super::unit::{
+    OnFailure, RUNTIMES, Recorded, UNIT, UNITS, Unit, UnitError, WANTED_BY, recorded,
+};
 use crate::binary::{Elf, Linkage};
 use crate::disk::{DiskError, FileKind};
 use crate::model::{Code, Digest, Finding};
@@ -71,7 +73,8 @@ pub enum BootStep {
     },
 }
 
-/// Reads this program, which has to run alone: before the runtime starts, and wherever the unit allows nothing else.
+/// Reads this program, which has to run alone: before the runtime starts, and wherever the unit
+/// allows nothing else.
 pub fn this_program() -> Result<Vec<u8>, NodeError> {
     let path = "/proc/self/exe";
     let read = || {
@@ -79,23 +82,35 @@ pub fn this_program() -> Result<Vec<u8>, NodeError> {
         File::open(path)?.take(PROGRAM_LIMIT).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    let bytes = read().map_err(|source| DiskError::Io { action: "read".to_owned(), path: path.to_owned(), source })?;
+    let bytes = read().map_err(|source| DiskError::Io {
+        action: "read".to_owned(),
+        path: path.to_owned(),
+        source,
+    })?;
     match Elf::parse(&bytes).map(|elf| elf.linkage().clone()) {
         Ok(Linkage::Static) => Ok(bytes),
         Ok(Linkage::Dynamic { interpreter }) => {
-            let finding =
-                Finding::refusal(Code::ToolNotStatic, "this program needs libraries, which a node may not have");
-            let finding = finding.mismatch("a static program", format_args!("one that `{interpreter}` starts"));
-            Err(finding.hint("use a static build: a release, the tool image, or `make static`").into())
+            let finding = Finding::refusal(
+                Code::ToolNotStatic,
+                "this program needs libraries, which a node may not have",
+            );
+            let finding = finding
+                .mismatch("a static program", format_args!("one that `{interpreter}` starts"));
+            Err(finding
+                .hint("use a static build: a release, the tool image, or `make static`")
+                .into())
         }
-        Err(error) => Err(Finding::refusal(Code::ToolNotStatic, format!("this program {error}")).into()),
+        Err(error) => {
+            Err(Finding::refusal(Code::ToolNotStatic, format!("this program {error}")).into())
+        }
     }
 }
 
 /// The steps to a node that is checked at boot; none, where it is already.
 ///
 /// # Errors
-/// Refused where something else has a name that is needed, or the program cannot lie where it shall.
+/// Refused where something else has a name that is needed, or the program cannot lie where it
+/// shall.
 pub fn enable(root: &Root, wanted: &Wanted<'_>) -> Result<Vec<BootStep>, NodeError> {
     let before = Enabled::look(root)?;
     let tool_digest = Digest::of(wanted.program);
@@ -118,7 +133,8 @@ pub fn enable(root: &Root, wanted: &Wanted<'_>) -> Result<Vec<BootStep>, NodeErr
         Tool::Absent => steps.push(write(wanted.tool, wanted.program, PROGRAM_MODE)),
         Tool::Program(digest, PROGRAM_MODE) if digest == tool_digest => {}
         Tool::Program(digest, _)
-            if digest == tool_digest || old.is_some_and(|old| old.tool == *wanted.tool && old.digest == digest) =>
+            if digest == tool_digest
+                || old.is_some_and(|old| old.tool == *wanted.tool && old.digest == digest) =>
         {
             steps.push(write(wanted.tool, wanted.program, PROGRAM_MODE));
         }
@@ -138,9 +154,20 @@ pub fn enable(root: &Root, wanted: &Wanted<'_>) -> Result<Vec<BootStep>, NodeErr
         steps.push(write(&before.unit, text.as_bytes(), UNIT_MODE));
     }
     let links = wanted_links(wanted.on_failure);
-    steps.extend(links.iter().filter(|link| !before.links.contains(link)).cloned().map(|path| BootStep::Link { path }));
     steps.extend(
-        before.links.iter().filter(|link| !links.contains(link)).cloned().map(|path| BootStep::Remove { path }),
+        links
+            .iter()
+            .filter(|link| !before.links.contains(link))
+            .cloned()
+            .map(|path| BootStep::Link { path }),
+    );
+    steps.extend(
+        before
+            .links
+            .iter()
+            .filter(|link| !links.contains(link))
+            .cloned()
+            .map(|path| BootStep::Remove { path }),
     );
     if let Some(old) = old.filter(|old| old.tool != *wanted.tool) {
         steps.extend(remove_tool(root, old)?);
@@ -154,7 +181,8 @@ pub fn enable(root: &Root, wanted: &Wanted<'_>) -> Result<Vec<BootStep>, NodeErr
 /// Refused where the unit or the program is not what [`enable`] wrote.
 pub fn disable(root: &Root) -> Result<Vec<BootStep>, NodeError> {
     let before = Enabled::look(root)?;
-    let mut steps: Vec<_> = before.links.into_iter().map(|path| BootStep::Remove { path }).collect();
+    let mut steps: Vec<_> =
+        before.links.into_iter().map(|path| BootStep::Remove { path }).collect();
     if let Some(old) = &before.recorded {
         steps.extend(remove_tool(root, old)?);
         // Last: it says what the others were, should this be interrupted.
@@ -163,13 +191,15 @@ pub fn disable(root: &Root) -> Result<Vec<BootStep>, NodeError> {
     Ok(steps)
 }
 
-/// Says that the next boot would say no although nothing is altered: the unit pins what was installed when it was
-/// enabled. Nothing, where there is no unit, or one that somebody changed: that one is theirs.
+/// Says that the next boot would say no although nothing is altered: the unit pins what was
+/// installed when it was enabled. Nothing, where there is no unit, or one that somebody changed:
+/// that one is theirs.
 pub fn outdated(root: &Root, receipt: &Receipt) -> Option<Finding> {
     let pinned = Enabled::look(root).ok()?.recorded?;
     let policy = receipt.policy.hex();
     let directories: BTreeSet<_> = receipt.directories.keys().map(ToString::to_string).collect();
-    let list = |paths: &BTreeSet<String>| paths.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
+    let list =
+        |paths: &BTreeSet<String>| paths.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
     let (what, expected, found) = if pinned.policy != policy {
         ("another policy", pinned.policy, policy)
     } else if pinned.bundle != receipt.bundle.as_str() {
@@ -181,14 +211,19 @@ pub fn outdated(root: &Root, receipt: &Receipt) -> Option<Finding> {
     };
     let message = format!("the check at boot pins {what} than what is installed");
     Some(
-        Finding::warning(Code::BootOutdated, message).mismatch(expected, found).hint("run `cnister boot enable` again"),
+        Finding::warning(Code::BootOutdated, message)
+            .mismatch(expected, found)
+            .hint("run `cnister boot enable` again"),
     )
 }
 
 /// Says that the check at boot is still enabled on a node where nothing is installed any more.
 pub fn left_over(root: &Root) -> Option<Finding> {
     Enabled::look(root).ok()?.recorded?;
-    let finding = Finding::warning(Code::BootOutdated, "the check at boot is still enabled, and has nothing to check");
+    let finding = Finding::warning(
+        Code::BootOutdated,
+        "the check at boot is still enabled, and has nothing to check",
+    );
     Some(finding.hint("run `cnister boot disable`"))
 }
 
@@ -215,7 +250,8 @@ pub fn carry_out(root: &Root, steps: &[BootStep]) -> Result<(), NodeError> {
                 if parent.as_str().ends_with(".wants") || parent.as_str().ends_with(".requires") {
                     let (above, name) = place(&parent);
                     // It stays where others have links in it.
-                    let _ = root.directory_of(&above).and_then(|above| above.remove_directory(name));
+                    let _ =
+                        root.directory_of(&above).and_then(|above| above.remove_directory(name));
                 }
             }
         }
@@ -249,19 +285,29 @@ impl Enabled {
                 .into());
         };
         let changed = |found: &str| {
-            let finding = Finding::refusal(Code::BootAltered, format!("`{unit}` is not what `boot enable` wrote"));
+            let finding = Finding::refusal(
+                Code::BootAltered,
+                format!("`{unit}` is not what `boot enable` wrote"),
+            );
             finding
                 .mismatch("the text with its digest in the last line", found)
                 .hint("look at it, and remove it by hand")
         };
         let text = match directory.read(UNIT, UNIT_LIMIT) {
-            Ok(bytes) => Some(String::from_utf8(bytes).map_err(|_| changed("something that is not text"))?),
+            Ok(bytes) => {
+                Some(String::from_utf8(bytes).map_err(|_| changed("something that is not text"))?)
+            }
             Err(error) if error.is_not_found() => None,
-            Err(DiskError::NotRegular { kind, .. }) => return Err(changed(&kind.to_string()).into()),
+            Err(DiskError::NotRegular { kind, .. }) => {
+                return Err(changed(&kind.to_string()).into());
+            }
             Err(DiskError::TooLong { .. }) => return Err(changed("a longer text").into()),
             Err(error) => return Err(error.into()),
         };
-        let recorded = text.as_deref().map(|text| recorded(text).ok_or_else(|| changed("another text"))).transpose()?;
+        let recorded = text
+            .as_deref()
+            .map(|text| recorded(text).ok_or_else(|| changed("another text")))
+            .transpose()?;
         let mut links = Vec::new();
         for path in possible_links() {
             let (parent, name) = place(&path);
@@ -271,7 +317,9 @@ impl Enabled {
                 None if directory.kind_of(name)?.is_none() => {}
                 _ => {
                     let message = format!("`{path}` is no link to `{unit}`");
-                    return Err(Finding::refusal(Code::BootAltered, message).hint("remove it by hand").into());
+                    return Err(Finding::refusal(Code::BootAltered, message)
+                        .hint("remove it by hand")
+                        .into());
                 }
             }
         }
@@ -324,7 +372,8 @@ fn look_at_tool(root: &Root, path: &HostPath) -> Result<Tool, NodeError> {
         Err(DiskError::NotRegular { kind, .. }) => return Ok(Tool::Other(kind)),
         Err(error) => return Err(error.into()),
     };
-    let failed = |source| DiskError::Io { action: "read".to_owned(), path: opened.shown.clone(), source };
+    let failed =
+        |source| DiskError::Io { action: "read".to_owned(), path: opened.shown.clone(), source };
     let (digest, _) = hash(&mut (&opened.file).take(PROGRAM_LIMIT)).map_err(failed)?;
     Ok(Tool::Program(digest, opened.mode))
 }
@@ -339,18 +388,25 @@ fn remove_tool(root: &Root, old: &Recorded) -> Result<Option<BootStep>, NodeErro
         Tool::Program(digest, _) => digest.to_string(),
         Tool::Other(kind) => kind.to_string(),
     };
-    let finding = Finding::refusal(Code::BootAltered, format!("`{}` is not what `boot enable` wrote", old.tool));
+    let finding = Finding::refusal(
+        Code::BootAltered,
+        format!("`{}` is not what `boot enable` wrote", old.tool),
+    );
     Err(finding.mismatch(old.digest, found).hint("look at it, and remove it by hand").into())
 }
 
 /// Whether the program may lie where it shall, and could be executed there.
 fn check_place(root: &Root, wanted: &Wanted<'_>) -> Result<(), NodeError> {
     let tool = wanted.tool;
-    let no = |message: String| NodeError::from(Finding::refusal(Code::ToolPlace, message).hint(ELSEWHERE));
+    let no = |message: String| {
+        NodeError::from(Finding::refusal(Code::ToolPlace, message).hint(ELSEWHERE))
+    };
     let plugins = HostPath::default_bin_directory();
     for bin in wanted.receipt.directories.keys().chain([&plugins]) {
         if bin.holds(tool) {
-            return Err(no(format!("`{tool}` lies in the plugin directory `{bin}`, where a runtime calls any file")));
+            return Err(no(format!(
+                "`{tool}` lies in the plugin directory `{bin}`, where a runtime calls any file"
+            )));
         }
     }
     if wanted.state.holds(tool) || tool.parent().is_none() {
@@ -366,7 +422,9 @@ fn check_place(root: &Root, wanted: &Wanted<'_>) -> Result<(), NodeError> {
         return Err(no(format!("`{tool}` lies on a file system that is mounted read-only")));
     }
     if mount.no_execute {
-        return Err(no(format!("`{tool}` lies on a file system where nothing can be executed (noexec)")));
+        return Err(no(format!(
+            "`{tool}` lies on a file system where nothing can be executed (noexec)"
+        )));
     }
     Ok(())
 }
@@ -374,7 +432,9 @@ fn check_place(root: &Root, wanted: &Wanted<'_>) -> Result<(), NodeError> {
 impl std::fmt::Display for BootStep {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Write { path, content, .. } => write!(f, "write    {path} ({} bytes)", content.len()),
+            Self::Write { path, content, .. } => {
+                write!(f, "write    {path} ({} bytes)", content.len())
+            }
             Self::Link { path } => write!(f, "link     {path}"),
             Self::Remove { path } => write!(f, "remove   {path}"),
         }

@@ -1,7 +1,8 @@
-//! Checking a node: every installed file against what was signed, and what was signed against today's policy.
+//! Checking a node: every installed file against what was signed, and what was signed against
+//! today's policy.
 //!
-//! The receipt says where to look. What has to be there is decided by evidence, which is verified again; a receipt
-//! that says otherwise is not believed.
+//! The receipt says where to look. What has to be there is decided by evidence, which is verified
+//! again; a receipt that says otherwise is not believed.
 
 mod others;
 
@@ -25,7 +26,9 @@ use super::root::{HostPath, Root};
 use super::runtime::Installed as Placed;
 use super::state::State;
 use super::surroundings::look_around;
-use crate::model::{BundleName, Code, Digest, Finding, Platform, PluginName, Repository, Severity, visible};
+use crate::model::{
+    BundleName, Code, Digest, Finding, Platform, PluginName, Repository, Severity, visible,
+};
 use crate::trust::{Bundle, Policy, Strength, Verified};
 
 /// What is asked about a node.
@@ -128,7 +131,8 @@ pub enum Condition {
     Proven,
     /// The bytes of a bundle that a rule with `mode: warn` admits.
     Unproven,
-    /// The bytes that were installed; whether they are trusted could not be decided, or they are not.
+    /// The bytes that were installed; whether they are trusted could not be decided, or they are
+    /// not.
     Unverified,
     /// Other bytes, or bytes that cannot be executed.
     Altered,
@@ -167,21 +171,29 @@ impl Report {
         !self.findings.iter().any(Finding::is_refusal)
     }
 
-    /// Whether every plugin that the report names is proven; somebody else's files may have any bytes.
+    /// Whether every plugin that the report names is proven; somebody else's files may have any
+    /// bytes.
     pub fn is_proven(&self) -> bool {
         let counts = |plugin: &&PluginReport| plugin.condition != Condition::Kept;
-        self.is_good() && self.plugins.iter().filter(counts).all(|plugin| plugin.condition == Condition::Proven)
+        self.is_good()
+            && self
+                .plugins
+                .iter()
+                .filter(counts)
+                .all(|plugin| plugin.condition == Condition::Proven)
     }
 
-    /// Whether something else was wanted, and refused: the node works, and is not as its owner wants it.
+    /// Whether something else was wanted, and refused: the node works, and is not as its owner
+    /// wants it.
     pub fn wanted_is_missing(&self) -> bool {
         self.findings.iter().any(|finding| finding.code == Code::WantedNotInstalled)
     }
 
-    /// What keeps the installed set from being one to fall back on; nothing, where it proves itself.
+    /// What keeps the installed set from being one to fall back on; nothing, where it proves
+    /// itself.
     ///
-    /// What a rule with `mode: warn` once admitted is no proven set. That something else was wanted and refused before,
-    /// most likely the same, says nothing about what is installed.
+    /// What a rule with `mode: warn` once admitted is no proven set. That something else was wanted
+    /// and refused before, most likely the same, says nothing about what is installed.
     pub fn against_keeping(self) -> Vec<Finding> {
         let counts = |finding: &Finding| match finding.code {
             Code::Unproven => true,
@@ -209,7 +221,9 @@ pub fn check(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> 
 }
 
 fn look(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> {
-    let Some(state) = State::open(root, question.state)? else { return Ok(Report::no(vec![not_installed()])) };
+    let Some(state) = State::open(root, question.state)? else {
+        return Ok(Report::no(vec![not_installed()]));
+    };
     let reading = state.read(question.patience)?;
     let (journal, refusal) = (reading.journal()?, reading.refusal()?);
     let floors = reading.floors()?;
@@ -231,29 +245,41 @@ fn look(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> {
         refusal: refusal.as_ref(),
         floors: floors.as_ref(),
     };
-    let mut report = examine(root, &memory, &verdict, question.directories, question.occasion, question.prober)?;
+    let mut report =
+        examine(root, &memory, &verdict, question.directories, question.occasion, question.prober)?;
     report.interrupted = journal.as_ref().map(|journal| journal.index);
     report.findings.extend(around(root, question, &receipt, verdict.as_ref().ok()));
     if question.occasion == Occasion::Running {
         report.findings.extend(outdated(root, &receipt));
     }
     report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-    let other = question.bundle.and_then(|expected| other_bundle(expected, &receipt, verdict.as_ref().ok()));
+    let other = question
+        .bundle
+        .and_then(|expected| other_bundle(expected, &receipt, verdict.as_ref().ok()));
     report.findings.splice(0..0, other);
     Ok(report)
 }
 
-/// Compares the installed bundle with the one that has to be there. Where evidence is not trusted any more, the receipt
-/// alone says its name.
-fn other_bundle(expected: &BundleName, receipt: &Receipt, verified: Option<&Verified<Bundle>>) -> Option<Finding> {
-    let found = verified.map(|verified| &verified.value().files.name).into_iter().chain([&receipt.bundle]);
+/// Compares the installed bundle with the one that has to be there. Where evidence is not trusted
+/// any more, the receipt alone says its name.
+fn other_bundle(
+    expected: &BundleName,
+    receipt: &Receipt,
+    verified: Option<&Verified<Bundle>>,
+) -> Option<Finding> {
+    let found =
+        verified.map(|verified| &verified.value().files.name).into_iter().chain([&receipt.bundle]);
     let other = found.into_iter().find(|name| *name != expected)?;
-    let finding = Finding::refusal(Code::OtherBundle, "another bundle is installed than the one that has to be");
+    let finding = Finding::refusal(
+        Code::OtherBundle,
+        "another bundle is installed than the one that has to be",
+    );
     Some(finding.mismatch(expected, other))
 }
 
-/// What is around the installed files. That a pod gets another file than the signed one, or none that runs, is as bad as
-/// an altered one; but who configured the runtime so or installed the other file may come back only after a boot.
+/// What is around the installed files. That a pod gets another file than the signed one, or none
+/// that runs, is as bad as an altered one; but who configured the runtime so or installed the other
+/// file may come back only after a boot.
 fn around(
     root: &Root,
     question: &Question<'_>,
@@ -263,7 +289,9 @@ fn around(
     let mut installed = Placed::new();
     for (path, directory) in &receipt.directories {
         let digest = |name, file: &InstalledFile| {
-            verified.and_then(|verified| verified.value().files.plugin(name)).map_or(file.digest, |file| file.digest)
+            verified
+                .and_then(|verified| verified.value().files.plugin(name))
+                .map_or(file.digest, |file| file.digest)
         };
         let files = directory.files.iter().map(|(name, file)| (name.clone(), digest(name, file)));
         installed.insert(path.clone(), files.collect());
@@ -301,24 +329,42 @@ fn examine(
 ) -> Result<Report, NodeError> {
     let receipt = memory.receipt;
     let mut findings = trust_findings(verdict, memory.policy_is_the_same, occasion);
-    findings.extend(verdict.as_ref().ok().and_then(|verified| Floors::against_installed(memory.floors, verified)));
+    findings.extend(
+        verdict
+            .as_ref()
+            .ok()
+            .and_then(|verified| Floors::against_installed(memory.floors, verified)),
+    );
     findings.extend(pending(memory.journal, memory.refusal, occasion));
     for path in directories.iter().filter(|path| !receipt.directories.contains_key(*path)) {
-        findings.push(Finding::refusal(Code::NotInstalled, format!("nothing was installed in `{path}`")));
+        findings.push(Finding::refusal(
+            Code::NotInstalled,
+            format!("nothing was installed in `{path}`"),
+        ));
     }
     let mut plugins = Vec::new();
     for (path, directory) in &receipt.directories {
-        let listed = directory.files.keys().chain(directory.leftovers.keys()).chain(&directory.kept);
+        let listed =
+            directory.files.keys().chain(directory.leftovers.keys()).chain(&directory.kept);
         let mut names: BTreeSet<_> = listed.cloned().collect();
         let unlisted = unlisted(directory, verdict.as_ref().ok());
         names.extend(unlisted.iter().map(|plugin| plugin.name.clone()));
         let observed = observe_directory(root, path, names)?;
         for (name, file) in &directory.files {
-            let judged = judge(path, name, file, observed.found(name), verdict.as_ref().ok(), memory, occasion);
+            let judged = judge(
+                path,
+                name,
+                file,
+                observed.found(name),
+                verdict.as_ref().ok(),
+                memory,
+                occasion,
+            );
             plugins.push(report(path, name, judged.0));
             findings.extend(judged.1);
         }
-        for (name, condition, finding) in judge_others(directory, &observed, verdict.as_ref().ok()) {
+        for (name, condition, finding) in judge_others(directory, &observed, verdict.as_ref().ok())
+        {
             plugins.push(report(path, name, condition));
             findings.push(finding);
         }
@@ -348,7 +394,11 @@ fn examine(
 }
 
 fn codes(refusal: Option<&Refusal>) -> Vec<String> {
-    refusal.iter().flat_map(|refusal| &refusal.reasons).map(|reason| visible(&reason.code).into_owned()).collect()
+    refusal
+        .iter()
+        .flat_map(|refusal| &refusal.reasons)
+        .map(|reason| visible(&reason.code).into_owned())
+        .collect()
 }
 
 fn report(directory: &HostPath, name: &PluginName, condition: Condition) -> PluginReport {
@@ -356,12 +406,17 @@ fn report(directory: &HostPath, name: &PluginName, condition: Condition) -> Plug
 }
 
 pub(super) fn not_installed() -> Finding {
-    Finding::refusal(Code::NotInstalled, "there is no receipt: nothing was installed here, or it was deleted")
+    Finding::refusal(
+        Code::NotInstalled,
+        "there is no receipt: nothing was installed here, or it was deleted",
+    )
 }
 
-/// What today's policy says. At boot only a denial holds up a node: keys are retired while nodes are away.
+/// What today's policy says. At boot only a denial holds up a node: keys are retired while nodes
+/// are away.
 ///
-/// What the policy that it was installed under does not accept was never trusted, and neither was what has no chain.
+/// What the policy that it was installed under does not accept was never trusted, and neither was
+/// what has no chain.
 fn trust_findings(
     verdict: &Result<Verified<Bundle>, Vec<Finding>>,
     policy_is_the_same: bool,
@@ -370,13 +425,18 @@ fn trust_findings(
     let refusals = match verdict {
         Ok(verified) => {
             let rule = visible(&verified.proof().rule);
-            let unproven = (verified.proof().strength == Strength::Admitted)
-                .then(|| Finding::warning(Code::Unproven, format!("nothing is proven: rule `{rule}` only warns")));
+            let unproven = (verified.proof().strength == Strength::Admitted).then(|| {
+                Finding::warning(
+                    Code::Unproven,
+                    format!("nothing is proven: rule `{rule}` only warns"),
+                )
+            });
             return unproven.into_iter().chain(verified.warnings().iter().cloned()).collect();
         }
         Err(findings) => findings,
     };
-    let retired = !policy_is_the_same && refusals.iter().all(|finding| speaks_of_trust(finding.code));
+    let retired =
+        !policy_is_the_same && refusals.iter().all(|finding| speaks_of_trust(finding.code));
     let summary = match policy_is_the_same {
         true => {
             "the policy does not accept the evidence of the installed bundle, and it is the one of the installation"
@@ -391,8 +451,8 @@ fn trust_findings(
     findings
 }
 
-/// Whether a refusal may come of a policy that changed: a key was retired, a rule became stricter. A denial may, too, and
-/// is meant to hold up a node.
+/// Whether a refusal may come of a policy that changed: a key was retired, a rule became stricter.
+/// A denial may, too, and is meant to hold up a node.
 fn speaks_of_trust(code: Code) -> bool {
     matches!(
         code,
@@ -409,7 +469,11 @@ fn speaks_of_trust(code: Code) -> bool {
 }
 
 /// What waits for the next installation.
-fn pending(journal: Option<&Journal>, refusal: Option<&Refusal>, occasion: Occasion) -> Vec<Finding> {
+fn pending(
+    journal: Option<&Journal>,
+    refusal: Option<&Refusal>,
+    occasion: Occasion,
+) -> Vec<Finding> {
     let find = |code, message| match occasion {
         Occasion::Running => Finding::refusal(code, message),
         Occasion::Boot => Finding::warning(code, message),
@@ -420,7 +484,8 @@ fn pending(journal: Option<&Journal>, refusal: Option<&Refusal>, occasion: Occas
     });
     let refused = refusal.map(|refusal| {
         let reasons = codes(Some(refusal)).join(", ");
-        let message = format!("`{}` is wanted and was refused ({reasons})", visible(&refusal.wanted));
+        let message =
+            format!("`{}` is wanted and was refused ({reasons})", visible(&refusal.wanted));
         find(Code::WantedNotInstalled, message)
     });
     interrupted.into_iter().chain(refused).collect()
@@ -441,11 +506,15 @@ fn judge(
     let (digest, mode) = match found {
         Found::Absent => {
             let message = format!("`{path}/{name}` is gone");
-            return (Condition::Missing, Some(Finding::refusal(Code::PluginMissing, message).hint("install it again")));
+            return (
+                Condition::Missing,
+                Some(Finding::refusal(Code::PluginMissing, message).hint("install it again")),
+            );
         }
         Found::Other(kind) => {
             let message = format!("`{path}/{name}` is {kind}");
-            let finding = Finding::refusal(Code::InTheWay, message).mismatch("a regular file", kind);
+            let finding =
+                Finding::refusal(Code::InTheWay, message).mismatch("a regular file", kind);
             return (Condition::InTheWay, Some(finding));
         }
         Found::Regular { digest, mode, .. } => (digest, mode),
@@ -456,12 +525,18 @@ fn judge(
             let plugin = memory.unfinished.and_then(|bundle| bundle.value().files.plugin(name));
             if plugin.is_some_and(|plugin| plugin.digest == digest) {
                 let exposed = exposed(path, name, found, "run the same install again");
-                return (exposed.as_ref().map_or(Condition::Interrupted, |_| Condition::Altered), exposed);
+                return (
+                    exposed.as_ref().map_or(Condition::Interrupted, |_| Condition::Altered),
+                    exposed,
+                );
             }
-            let message = format!("`{path}/{name}` is of an interrupted installation that nothing proves today");
+            let message = format!(
+                "`{path}/{name}` is of an interrupted installation that nothing proves today"
+            );
             let finding = match occasion {
                 Occasion::Running => Finding::refusal(Code::DigestDrift, message),
-                // As with the installed set: a key that was exchanged meanwhile does not keep a node down.
+                // As with the installed set: a key that was exchanged meanwhile does not keep a
+                // node down.
                 Occasion::Boot => Finding::warning(Code::DigestDrift, message),
             };
             return (
@@ -473,7 +548,10 @@ fn judge(
             true => format!("`{path}/{name}` was altered"),
             false => format!("`{path}/{name}` was changed by its own installer"),
         };
-        return (Condition::Altered, Some(Finding::refusal(Code::DigestDrift, message).mismatch(expected, digest)));
+        return (
+            Condition::Altered,
+            Some(Finding::refusal(Code::DigestDrift, message).mismatch(expected, digest)),
+        );
     }
     let hint = match recorded.owner.is_ours() {
         true => "write it again, with `check --repair` or by the same install".to_owned(),
@@ -484,27 +562,39 @@ fn judge(
     }
     // Somebody else's file may have any mode that runs.
     if (recorded.owner.is_ours() && mode != PLUGIN_MODE) || mode & 0o111 == 0 {
-        let finding = Finding::refusal(Code::DigestDrift, format!("`{path}/{name}` has another mode"));
-        return (Condition::Altered, Some(finding.mismatch("mode 0755", format_args!("mode {mode:04o}"))));
+        let finding =
+            Finding::refusal(Code::DigestDrift, format!("`{path}/{name}` has another mode"));
+        return (
+            Condition::Altered,
+            Some(finding.mismatch("mode 0755", format_args!("mode {mode:04o}"))),
+        );
     }
     match (verified, plugin) {
-        (Some(verified), Some(_)) if verified.proof().strength == Strength::Proven => (Condition::Proven, None),
+        (Some(verified), Some(_)) if verified.proof().strength == Strength::Proven => {
+            (Condition::Proven, None)
+        }
         (Some(_), Some(_)) => (Condition::Unproven, None),
         (None, _) => (Condition::Unverified, None),
         (Some(_), None) => {
             // No installation writes that down, so somebody else did.
-            let message =
-                format!("`{path}/{name}` is in the receipt as a plugin of the bundle, which does not have it");
-            (Condition::Mixed, Some(Finding::refusal(Code::Mixed, message).hint("install it again")))
+            let message = format!(
+                "`{path}/{name}` is in the receipt as a plugin of the bundle, which does not have it"
+            );
+            (
+                Condition::Mixed,
+                Some(Finding::refusal(Code::Mixed, message).hint("install it again")),
+            )
         }
     }
 }
 
-/// Says that others may make of a plugin what they like, whatever its bytes are in this moment. Who opened it for writing
-/// before keeps that: it takes a new file, not another owner, to end it.
+/// Says that others may make of a plugin what they like, whatever its bytes are in this moment. Who
+/// opened it for writing before keeps that: it takes a new file, not another owner, to end it.
 fn exposed(path: &HostPath, name: &PluginName, found: Found, hint: &str) -> Option<Finding> {
     let message = format!("`{path}/{name}` gives others the rights of root");
-    let finding = |exposed| Finding::refusal(Code::DigestDrift, message).mismatch("user 0, mode 0755", exposed);
+    let finding = |exposed| {
+        Finding::refusal(Code::DigestDrift, message).mismatch("user 0, mode 0755", exposed)
+    };
     found.exposed().map(finding).map(|finding| finding.hint(hint))
 }
 
@@ -523,7 +613,8 @@ fn ask_all(
             report.versions = Some(versions);
             continue;
         }
-        let path = Path::new(report.directory.as_str()).join(report.name.as_str()).display().to_string();
+        let path =
+            Path::new(report.directory.as_str()).join(report.name.as_str()).display().to_string();
         let Some(directory) = root.directory(&report.directory)? else { continue };
         let mut opened = directory.open_file(report.name.as_str())?;
         match prober.ask(file, &format!("`{}`", report.directory), &mut opened.file)? {

@@ -1,5 +1,5 @@
-//! What the state directory says was installed, judged by the policy of today. No plugin is looked at here: that the
-//! files are those of the claim, the check finds out.
+//! What the state directory says was installed, judged by the policy of today. No plugin is looked
+//! at here: that the files are those of the claim, the check finds out.
 
 use super::check::Question;
 use super::error::NodeError;
@@ -38,18 +38,28 @@ impl<'a> Claim<'a> {
         match reading.evidence(&self.evidence) {
             Ok(evidence) => Ok(self.judge(evidence.as_deref(), question)),
             // Something else stands where evidence was: that is an answer.
-            Err(NodeError::Disk(error @ (DiskError::TooLong { .. } | DiskError::NotRegular { .. }))) => {
-                Ok(Err(vec![Finding::refusal(Code::NoEvidence, error.to_string()).hint("install it again")]))
-            }
+            Err(NodeError::Disk(
+                error @ (DiskError::TooLong { .. } | DiskError::NotRegular { .. }),
+            )) => Ok(Err(vec![
+                Finding::refusal(Code::NoEvidence, error.to_string()).hint("install it again"),
+            ])),
             Err(error) => Err(error),
         }
     }
 
-    fn judge(&self, evidence: Option<&[u8]>, question: &Question<'_>) -> Result<Verified<Bundle>, Vec<Finding>> {
-        let none = |reason: String| vec![Finding::refusal(Code::NoEvidence, reason).hint("install it again")];
-        let bytes = evidence.ok_or_else(|| none("the evidence of the installed bundle is gone".to_owned()))?;
-        let evidence = Evidence::parse(bytes)
-            .map_err(|error| none(format!("the evidence of the installed bundle cannot be read: {error}")))?;
+    fn judge(
+        &self,
+        evidence: Option<&[u8]>,
+        question: &Question<'_>,
+    ) -> Result<Verified<Bundle>, Vec<Finding>> {
+        let none = |reason: String| {
+            vec![Finding::refusal(Code::NoEvidence, reason).hint("install it again")]
+        };
+        let bytes = evidence
+            .ok_or_else(|| none("the evidence of the installed bundle is gone".to_owned()))?;
+        let evidence = Evidence::parse(bytes).map_err(|error| {
+            none(format!("the evidence of the installed bundle cannot be read: {error}"))
+        })?;
         let name = question.name.or(self.repository);
         let circumstances = Circumstances::kept(question.now);
         let verified = verify(question.policy, name, &evidence, question.platform, &circumstances)?;
@@ -57,7 +67,10 @@ impl<'a> Claim<'a> {
             found if found == self.index => Ok(verified),
             found => {
                 let reason = "the evidence speaks of another bundle than the receipt".to_owned();
-                Err(none(reason).into_iter().map(|finding| finding.mismatch(self.index, found)).collect())
+                Err(none(reason)
+                    .into_iter()
+                    .map(|finding| finding.mismatch(self.index, found))
+                    .collect())
             }
         }
     }

@@ -1,7 +1,8 @@
 //! Whether this node has what its CNI configurations need.
 //!
-//! Asked is what a runtime would hit: libcni takes the first directory of its list in which the name is a regular file,
-//! links followed, and does not ask whether the file can be executed. Nothing is executed here.
+//! Asked is what a runtime would hit: libcni takes the first directory of its list in which the
+//! name is a regular file, links followed, and does not ask whether the file can be executed.
+//! Nothing is executed here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -17,7 +18,8 @@ use crate::model::{Code, Finding, PluginName, Severity, and_others, visible};
 
 /// The most configuration files that are read of one directory.
 const FILE_LIMIT: usize = 1024;
-/// The most bytes that are read of all files; each counts a page more than it has, since opening it costs, too.
+/// The most bytes that are read of all files; each counts a page more than it has, since opening it
+/// costs, too.
 const BYTES_LIMIT: usize = 64 * 1024 * 1024;
 const PAGE: usize = 4096;
 /// The most plugins that all configurations together may name.
@@ -34,7 +36,8 @@ pub struct Configurations {
     pub usual: Vec<HostPath>,
     /// NetworkAttachmentDefinitions: a name for messages, and the bytes.
     pub definitions: Vec<(String, Vec<u8>)>,
-    /// Where a runtime looks for plugins, in its order; without any, in the directories that were installed to.
+    /// Where a runtime looks for plugins, in its order; without any, in the directories that were
+    /// installed to.
     pub search: Vec<HostPath>,
 }
 
@@ -59,17 +62,28 @@ pub struct NeedReport {
 impl Configurations {
     /// Where runtimes and Multus read their configuration unless they are told otherwise.
     pub fn usual_directories() -> Vec<HostPath> {
-        ["/etc/cni/net.d", "/etc/cni/multus/net.d"].iter().filter_map(|path| path.parse().ok()).collect()
+        ["/etc/cni/net.d", "/etc/cni/multus/net.d"]
+            .iter()
+            .filter_map(|path| path.parse().ok())
+            .collect()
     }
 }
 
-/// Compares what configurations need with what is on the node, and adds both to the report. It changes nothing.
+/// Compares what configurations need with what is on the node, and adds both to the report. It
+/// changes nothing.
 ///
-/// At boot, what nobody asked for by name only warns: the kubelet waits, and a network that lacks its plugin holds up
-/// the pods that use it, not the node.
-pub fn close(root: &Root, configurations: &Configurations, occasion: Occasion, report: &mut Report) {
-    let explicit = !(configurations.directories.is_empty() && configurations.definitions.is_empty());
-    let severity = if occasion == Occasion::Boot && !explicit { Severity::Warning } else { Severity::Refusal };
+/// At boot, what nobody asked for by name only warns: the kubelet waits, and a network that lacks
+/// its plugin holds up the pods that use it, not the node.
+pub fn close(
+    root: &Root,
+    configurations: &Configurations,
+    occasion: Occasion,
+    report: &mut Report,
+) {
+    let explicit =
+        !(configurations.directories.is_empty() && configurations.definitions.is_empty());
+    let severity =
+        if occasion == Occasion::Boot && !explicit { Severity::Warning } else { Severity::Refusal };
     let mut wanted = Wanted {
         severity,
         budget: BYTES_LIMIT,
@@ -101,8 +115,13 @@ pub(super) fn search(configurations: &Configurations, report: &Report) -> Vec<Ho
     if !configurations.search.is_empty() {
         return configurations.search.clone();
     }
-    let installed: BTreeSet<_> = report.plugins.iter().map(|plugin| plugin.directory.clone()).collect();
-    if installed.is_empty() { vec![HostPath::default_bin_directory()] } else { installed.into_iter().collect() }
+    let installed: BTreeSet<_> =
+        report.plugins.iter().map(|plugin| plugin.directory.clone()).collect();
+    if installed.is_empty() {
+        vec![HostPath::default_bin_directory()]
+    } else {
+        installed.into_iter().collect()
+    }
 }
 
 /// What configurations want, as far as they were read.
@@ -136,7 +155,8 @@ impl Wanted {
     fn finish(&mut self) {
         for (code, count) in &self.counts {
             if let Some(more) = count.checked_sub(FINDING_LIMIT).filter(|more| *more > 0) {
-                let finding = Finding::refusal(*code, format!("{more} more of this kind are left out"));
+                let finding =
+                    Finding::refusal(*code, format!("{more} more of this kind are left out"));
                 self.findings.push(Finding { severity: self.severity, ..finding });
             }
         }
@@ -174,7 +194,8 @@ impl Wanted {
         true
     }
 
-    /// Reads the plugins that a list leaves to the directory with its name (libcni 1.3, `NetworkConfFromFile`).
+    /// Reads the plugins that a list leaves to the directory with its name (libcni 1.3,
+    /// `NetworkConfFromFile`).
     fn read_more(&mut self, root: &Root, path: &HostPath, list_of: &Network, shown: &str) {
         let name = list_of.name.as_deref().unwrap_or_default();
         let below = format!("{path}/{name}").parse::<HostPath>();
@@ -195,7 +216,9 @@ impl Wanted {
                 continue;
             }
             let shown = format!("{below}/{}", visible(&file.to_string_lossy()));
-            let Some(mut network) = self.read_file(root, &below, file, &shown, Form::Single) else { continue };
+            let Some(mut network) = self.read_file(root, &below, file, &shown, Form::Single) else {
+                continue;
+            };
             for need in &mut network.needs {
                 need.version.clone_from(&version);
                 if need.role == Role::Main && (found || !list_of.needs.is_empty()) {
@@ -206,11 +229,21 @@ impl Wanted {
             self.add(&shown, network);
         }
         if self.budget > 0 && !found && list_of.needs.is_empty() && list_of.problems.is_empty() {
-            self.find(Code::ConfigUnreadable, format!("`{shown}` names no plugin, and `{below}` has none for it"));
+            self.find(
+                Code::ConfigUnreadable,
+                format!("`{shown}` names no plugin, and `{below}` has none for it"),
+            );
         }
     }
 
-    fn read_file(&mut self, root: &Root, path: &HostPath, name: &OsString, shown: &str, form: Form) -> Option<Network> {
+    fn read_file(
+        &mut self,
+        root: &Root,
+        path: &HostPath,
+        name: &OsString,
+        shown: &str,
+        form: Form,
+    ) -> Option<Network> {
         if self.budget == 0 {
             return None;
         }
@@ -256,8 +289,10 @@ impl Wanted {
                 Ok(Some(network)) => self.add(&definition.shown, network),
                 Ok(None) if self.names.contains(&definition.name) => {}
                 Ok(None) => {
-                    let message =
-                        format!("`{}` leaves its network to this node, which has none of its name", definition.shown);
+                    let message = format!(
+                        "`{}` leaves its network to this node, which has none of its name",
+                        definition.shown
+                    );
                     self.find(Code::ConfigMissing, message);
                 }
                 Err(error) => self.unparsable(&error),
@@ -280,11 +315,16 @@ impl Wanted {
         for problem in network.problems {
             match problem {
                 Problem::Type(error) => {
-                    let message = format!("`{shown}` names a plugin by something that is no file name: {error}");
+                    let message = format!(
+                        "`{shown}` names a plugin by something that is no file name: {error}"
+                    );
                     self.find(Code::NotAPluginName, message);
                 }
                 problem => {
-                    self.find(Code::ConfigUnreadable, format!("`{shown}` cannot be used: {problem}"));
+                    self.find(
+                        Code::ConfigUnreadable,
+                        format!("`{shown}` cannot be used: {problem}"),
+                    );
                 }
             }
         }
@@ -297,7 +337,8 @@ impl Wanted {
                 return;
             }
             let configuration = shown.to_owned();
-            let need = NeedReport { plugin, role, configuration, cni_version: version, found_in: None };
+            let need =
+                NeedReport { plugin, role, configuration, cni_version: version, found_in: None };
             self.needs.push((need, looks_first_in));
         }
     }
@@ -307,7 +348,8 @@ impl Wanted {
         let mut looked: BTreeMap<(Option<HostPath>, PluginName), Place> = BTreeMap::new();
         let mut missing: BTreeMap<PluginName, (Vec<String>, Vec<String>)> = BTreeMap::new();
         let mut unusable: BTreeMap<String, (PluginName, Vec<String>)> = BTreeMap::new();
-        let mut strangers: BTreeMap<(PluginName, String, Vec<String>), Vec<String>> = BTreeMap::new();
+        let mut strangers: BTreeMap<(PluginName, String, Vec<String>), Vec<String>> =
+            BTreeMap::new();
         for (need, first) in &mut self.needs {
             let key = (first.clone(), need.plugin.clone());
             let place = match looked.get(&key) {
@@ -326,10 +368,16 @@ impl Wanted {
             };
             need.found_in = Some(directory.clone());
             if let Some(reason) = &place.unusable {
-                unusable.entry(reason.clone()).or_insert_with(|| (need.plugin.clone(), Vec::new())).1.push(user());
+                unusable
+                    .entry(reason.clone())
+                    .or_insert_with(|| (need.plugin.clone(), Vec::new()))
+                    .1
+                    .push(user());
             }
-            let speaks =
-                report.plugins.iter().find(|plugin| plugin.name == need.plugin && plugin.directory == *directory);
+            let speaks = report
+                .plugins
+                .iter()
+                .find(|plugin| plugin.name == need.plugin && plugin.directory == *directory);
             if let (Some(version), Some(versions)) =
                 (&need.cni_version, speaks.and_then(|plugin| plugin.versions.as_ref()))
                 && !versions.supported.contains(version)
@@ -340,28 +388,43 @@ impl Wanted {
         }
         let searched = shown_list(search.iter().map(HostPath::as_str));
         for (plugin, (users, obstacles)) in missing {
-            let beside = if obstacles.is_empty() { String::new() } else { format!(": {}", obstacles.join(", ")) };
-            let message = format!("`{plugin}` is needed by {}, and is not in {searched}{beside}", shown_users(&users));
+            let beside = if obstacles.is_empty() {
+                String::new()
+            } else {
+                format!(": {}", obstacles.join(", "))
+            };
+            let message = format!(
+                "`{plugin}` is needed by {}, and is not in {searched}{beside}",
+                shown_users(&users)
+            );
             let finding = Finding::refusal(Code::PluginNeeded, message).hint(cni::advice(&plugin));
             self.push(finding);
         }
         for (reason, (plugin, users)) in unusable {
-            let message =
-                format!("`{plugin}` is needed by {}, and no runtime can execute it: {reason}", shown_users(&users));
+            let message = format!(
+                "`{plugin}` is needed by {}, and no runtime can execute it: {reason}",
+                shown_users(&users)
+            );
             self.find(Code::PluginUnusable, message);
         }
         for ((plugin, version, supported), users) in strangers {
-            let message =
-                format!("`{plugin}` is called by {} with a version of CNI that it does not speak", shown_users(&users));
+            let message = format!(
+                "`{plugin}` is called by {} with a version of CNI that it does not speak",
+                shown_users(&users)
+            );
             let finding = Finding::refusal(Code::IncompatibleVersion, message)
-                .mismatch(format_args!("CNI {version}"), format_args!("CNI {}", supported.join(", ")))
+                .mismatch(
+                    format_args!("CNI {version}"),
+                    format_args!("CNI {}", supported.join(", ")),
+                )
                 .hint("install a newer plugin, or lower `cniVersion` in the configuration");
             self.push(finding);
         }
     }
 }
 
-/// The names in a directory, sorted as libcni sorts them; `None` where it is not there. Stops past the limit.
+/// The names in a directory, sorted as libcni sorts them; `None` where it is not there. Stops past
+/// the limit.
 fn list(root: &Root, path: &HostPath) -> Result<Option<Vec<OsString>>, DiskError> {
     let Some(directory) = root.directory(path)? else { return Ok(None) };
     let mut names = Vec::new();
@@ -384,11 +447,16 @@ pub(super) struct Place {
 }
 
 /// Looks for a plugin as libcni does (`FindInPath`).
-pub(super) fn locate<'a>(root: &Root, search: impl Iterator<Item = &'a HostPath>, plugin: &PluginName) -> Place {
+pub(super) fn locate<'a>(
+    root: &Root,
+    search: impl Iterator<Item = &'a HostPath>,
+    plugin: &PluginName,
+) -> Place {
     let mut place = Place::default();
     for directory in search {
         let path = directory.join(plugin);
-        let found = match root.look_up(&path).map(|looked| looked.and_then(|looked| looked.target)) {
+        let found = match root.look_up(&path).map(|looked| looked.and_then(|looked| looked.target))
+        {
             Ok(Some(found)) => found,
             Ok(None) => {
                 // A runtime does not say that there is a link, only that there is no plugin.

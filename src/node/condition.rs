@@ -1,7 +1,9 @@
-//! A condition of the cluster's node object that says what the watch found, written with the pod's own token.
+//! A condition of the cluster's node object that says what the watch found, written with the pod's
+//! own token.
 //!
-//! It needs one right: `patch` of `nodes/status`. A condition that is not refreshed any more is stale, and its heartbeat
-//! says so; nothing is written when the watch ends, or a rollout would change every node twice.
+//! It needs one right: `patch` of `nodes/status`. A condition that is not refreshed any more is
+//! stale, and its heartbeat says so; nothing is written when the watch ends, or a rollout would
+//! change every node twice.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -20,7 +22,8 @@ const HEARTBEAT: Duration = Duration::from_secs(5 * 60);
 /// How long the server may say nothing, and how long connecting may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What is asked for as an answer: nothing of the node object is needed, which may have a megabyte.
-const ACCEPT: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json";
+const ACCEPT: &str =
+    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json";
 /// The most that is read of the answer, in bytes; etcd takes no larger object.
 const ANSWER_LIMIT: u64 = 2 * 1024 * 1024;
 /// The longest message, in bytes; each change of a node object goes to everybody who watches it.
@@ -58,7 +61,8 @@ impl FromStr for ConditionName {
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
         let shown = visible(&text.chars().take(63).collect::<String>()).into_owned();
         // k8s.io/api core/v1, NodeConditionType.
-        let taken = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable"];
+        let taken =
+            ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable"];
         match (form, taken.contains(&text)) {
             (false, _) => Err(ParseConditionNameError::Form(shown)),
             (true, true) => Err(ParseConditionNameError::Taken(shown)),
@@ -81,8 +85,12 @@ impl FromStr for NodeName {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let label = |label: &str| {
-            let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-            !label.is_empty() && label.bytes().all(plain) && !label.starts_with('-') && !label.ends_with('-')
+            let plain =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            !label.is_empty()
+                && label.bytes().all(plain)
+                && !label.starts_with('-')
+                && !label.ends_with('-')
         };
         if text.len() <= 253 && text.split('.').all(label) {
             return Ok(Self(text.to_owned()));
@@ -109,9 +117,14 @@ impl Saying {
         let refusal = report.findings.iter().find(|finding| finding.is_refusal());
         let status = if report.proves_itself() { "True" } else { "False" };
         match (refusal, &report.installed) {
-            (Some(finding), _) => Self::new(status, &camel_case(finding.code.as_str()), &finding.message),
+            (Some(finding), _) => {
+                Self::new(status, &camel_case(finding.code.as_str()), &finding.message)
+            }
             (None, Some(installed)) => {
-                let message = format!("{} {} is installed, {}", installed.bundle, installed.version, installed.index);
+                let message = format!(
+                    "{} {} is installed, {}",
+                    installed.bundle, installed.version, installed.index
+                );
                 let reason = if report.proves_itself() { "Proven" } else { "Unproven" };
                 Self::new(status, reason, &message)
             }
@@ -122,13 +135,19 @@ impl Saying {
     fn new(status: &'static str, reason: &str, message: &str) -> Self {
         let message = visible(message);
         let end = message.floor_char_boundary(MESSAGE_LIMIT);
-        Self { status, reason: reason.to_owned(), message: message.get(..end).unwrap_or_default().to_owned() }
+        Self {
+            status,
+            reason: reason.to_owned(),
+            message: message.get(..end).unwrap_or_default().to_owned(),
+        }
     }
 }
 
 /// `digest-drift` as a reason is written.
 fn camel_case(code: &str) -> String {
-    let word = |word: &str| word.chars().take(1).map(|c| c.to_ascii_uppercase()).chain(word.chars().skip(1)).collect();
+    let word = |word: &str| {
+        word.chars().take(1).map(|c| c.to_ascii_uppercase()).chain(word.chars().skip(1)).collect()
+    };
     code.split('-').map(word).collect::<Vec<String>>().concat()
 }
 
@@ -143,18 +162,22 @@ struct Written {
 impl Written {
     /// Whether this is to be written now: it is news, or the last time is too long ago.
     fn is_due(&self, saying: &Saying, now: Instant) -> bool {
-        let known = |(last, at): &(Saying, Instant)| last == saying && now.saturating_duration_since(*at) < HEARTBEAT;
+        let known = |(last, at): &(Saying, Instant)| {
+            last == saying && now.saturating_duration_since(*at) < HEARTBEAT
+        };
         !self.last.as_ref().is_some_and(known)
     }
 
-    /// Since when the status is this one. After a start that is now: what was before it is not known.
+    /// Since when the status is this one. After a start that is now: what was before it is not
+    /// known.
     fn since(&self, saying: &Saying, seconds: u64) -> u64 {
         let same = self.last.as_ref().is_some_and(|(last, _)| last.status == saying.status);
         if same { self.since } else { seconds }
     }
 }
 
-/// The part of a node object that is written (a strategic merge patch: conditions are merged by their type).
+/// The part of a node object that is written (a strategic merge patch: conditions are merged by
+/// their type).
 fn patch(name: &ConditionName, saying: &Saying, since: u64, seconds: u64) -> String {
     json!({ "status": { "conditions": [{
         "type": name.0,
@@ -198,7 +221,8 @@ pub struct NodeCondition {
 
 impl NodeCondition {
     /// A condition of the node `node`, by way of the server at `host` and `port`
-    /// (`KUBERNETES_SERVICE_HOST` and `_PORT`), with what the kubelet puts into `account`: `token` and `ca.crt`.
+    /// (`KUBERNETES_SERVICE_HOST` and `_PORT`), with what the kubelet puts into `account`: `token`
+    /// and `ca.crt`.
     pub fn new(
         name: ConditionName,
         node: &NodeName,
@@ -208,7 +232,9 @@ impl NodeCondition {
         // An IPv6 address comes without brackets.
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let text = format!("https://{host}:{port}/api/v1/nodes/{}/status", node.0);
-        let url = text.parse().map_err(|_| ConditionError::Address(visible(&format!("{host}:{port}")).into_owned()))?;
+        let url = text.parse().map_err(|_| {
+            ConditionError::Address(visible(&format!("{host}:{port}")).into_owned())
+        })?;
         let authorities = read(&account.join("ca.crt"))?.into_bytes();
         let settings = Settings {
             connect_timeout: PATIENCE,
@@ -220,8 +246,14 @@ impl NodeCondition {
         Ok(Self { url, token: account.join("token"), name, client, written: Written::default() })
     }
 
-    /// Writes what is said, if that is due. A failure is not repeated here: the next check brings the next try.
-    pub fn say(&mut self, saying: &Saying, now: SystemTime, instant: Instant) -> Result<(), ConditionError> {
+    /// Writes what is said, if that is due. A failure is not repeated here: the next check brings
+    /// the next try.
+    pub fn say(
+        &mut self,
+        saying: &Saying,
+        now: SystemTime,
+        instant: Instant,
+    ) -> Result<(), ConditionError> {
         if !self.written.is_due(saying, instant) {
             return Ok(());
         }
@@ -244,7 +276,10 @@ impl NodeCondition {
 }
 
 fn read(path: &Path) -> Result<String, ConditionError> {
-    let failed = |source| ConditionError::File { path: visible(&path.to_string_lossy()).into_owned(), source };
+    let failed = |source| ConditionError::File {
+        path: visible(&path.to_string_lossy()).into_owned(),
+        source,
+    };
     let mut text = String::new();
     let file = fs::File::open(path).map_err(failed)?;
     io::Read::read_to_string(&mut io::Read::take(file, FILE_LIMIT), &mut text).map_err(failed)?;

@@ -1,8 +1,9 @@
 //! The other half of the probe: a process that gives up what it can and becomes a plugin.
 //!
-//! It runs after the program started itself again with [`super::probe::COMMAND`], so that nothing has to happen
-//! between a fork and an exec. The plugin's bytes are its standard input: a sealed file without a name. They were
-//! proven, so this is the second line: it keeps a mistake in a plugin from touching the node.
+//! It runs after the program started itself again with [`super::probe::COMMAND`], so that nothing
+//! has to happen between a fork and an exec. The plugin's bytes are its standard input: a sealed
+//! file without a name. They were proven, so this is the second line: it keeps a mistake in a
+//! plugin from touching the node.
 
 use std::convert::Infallible;
 use std::io::{self, Write};
@@ -22,7 +23,8 @@ const NOBODY: u32 = 65534;
 /// How long a plugin may compute, in seconds; the parent's patience is for those that only wait.
 const CPU_SECONDS: u64 = 5;
 
-/// Why a plugin was not even started, as an exit code: everything else of the child belongs to the plugin.
+/// Why a plugin was not even started, as an exit code: everything else of the child belongs to the
+/// plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Obstacle {
     /// A limit could not be set.
@@ -36,7 +38,9 @@ pub(super) enum Obstacle {
 impl Obstacle {
     /// The obstacle that an exit code stands for.
     pub(super) fn of(code: i32) -> Option<Self> {
-        [Self::Confine, Self::Forbidden, Self::Interpreter].into_iter().find(|known| *known as i32 == code)
+        [Self::Confine, Self::Forbidden, Self::Interpreter]
+            .into_iter()
+            .find(|known| *known as i32 == code)
     }
 }
 
@@ -51,10 +55,15 @@ pub fn run_confined() -> ExitCode {
 fn confine_and_execute() -> Result<Infallible, Obstacle> {
     let plugin = prepare_input().map_err(|_| Obstacle::Confine)?;
     confine().map_err(|_| Obstacle::Confine)?;
-    // Closed when the program starts: whatever would start an interpreter instead could not read the file.
+    // Closed when the program starts: whatever would start an interpreter instead could not read
+    // the file.
     let path = format!("/proc/self/fd/{}", plugin.as_raw_fd());
     let error = Command::new(path).env_clear().env("CNI_COMMAND", "VERSION").exec();
-    Err(if error.kind() == io::ErrorKind::NotFound { Obstacle::Interpreter } else { Obstacle::Forbidden })
+    Err(if error.kind() == io::ErrorKind::NotFound {
+        Obstacle::Interpreter
+    } else {
+        Obstacle::Forbidden
+    })
 }
 
 /// Moves the plugin away from standard input and puts its request there.
@@ -68,7 +77,9 @@ fn prepare_input() -> io::Result<OwnedFd> {
 }
 
 fn confine() -> io::Result<()> {
-    for (resource, most) in [(Resource::Core, 0), (Resource::Fsize, 0), (Resource::Cpu, CPU_SECONDS)] {
+    for (resource, most) in
+        [(Resource::Core, 0), (Resource::Fsize, 0), (Resource::Cpu, CPU_SECONDS)]
+    {
         // A limit that is lower already cannot be raised.
         let most = getrlimit(resource).maximum.map_or(most, |maximum| maximum.min(most));
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
@@ -88,11 +99,11 @@ fn become_nobody() {
     let _ = thread::set_thread_res_uid(user, user, user);
 }
 
-/// What answering VERSION never needs, besides what [`conditional`] names. A plugin that tries is told that it may not,
-/// rather than killed, because libraries try things.
+/// What answering VERSION never needs, besides what [`conditional`] names. A plugin that tries is
+/// told that it may not, rather than killed, because libraries try things.
 ///
-/// Names and modes of files are among it: in a container without capabilities the plugin is root still, and owns what
-/// it could rename, truncate or remove.
+/// Names and modes of files are among it: in a container without capabilities the plugin is root
+/// still, and owns what it could rename, truncate or remove.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const REFUSED_CALLS: &[&str] = &[
     "socket",
@@ -184,7 +195,8 @@ const REFUSED_OLD_CALLS: &[&str] = &[
 #[cfg(target_arch = "aarch64")]
 const REFUSED_OLD_CALLS: &[&str] = &[];
 
-/// What has an older form that a filter can look into: libraries fall back on it when these are not there.
+/// What has an older form that a filter can look into: libraries fall back on it when these are not
+/// there.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const MISSING_CALLS: &[&str] = &["clone3", "openat2"];
 
@@ -192,8 +204,8 @@ const MISSING_CALLS: &[&str] = &["clone3", "openat2"];
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const CLONE_THREAD: u32 = 0x0001_0000;
 
-/// Refuses new processes, which would outlive the answer; opening for writing, which RLIMIT_FSIZE does not keep from
-/// emptying a file; and reaching other processes.
+/// Refuses new processes, which would outlive the answer; opening for writing, which RLIMIT_FSIZE
+/// does not keep from emptying a file; and reaching other processes.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 fn conditional() -> Vec<serde_json::Value> {
     use rustix::fs::OFlags;
@@ -210,7 +222,9 @@ fn conditional() -> Vec<serde_json::Value> {
     let (write, both) = (OFlags::WRONLY.bits(), OFlags::RDWR.bits());
     let (create, truncate) = (OFlags::CREATE.bits(), OFlags::TRUNC.bits());
     for (call, index) in opens {
-        for (mask, value) in [(write | both, write), (write | both, both), (create, create), (truncate, truncate)] {
+        for (mask, value) in
+            [(write | both, write), (write | both, both), (create, create), (truncate, truncate)]
+        {
             rules.push(rule(call, *index, json!({"masked_eq": mask}), value));
         }
     }
@@ -221,9 +235,15 @@ fn conditional() -> Vec<serde_json::Value> {
 fn filter_system_calls() -> io::Result<()> {
     use rustix::io::Errno;
 
-    let refused = REFUSED_CALLS.iter().chain(REFUSED_OLD_CALLS).map(|name| serde_json::json!({"syscall": name}));
+    let refused = REFUSED_CALLS
+        .iter()
+        .chain(REFUSED_OLD_CALLS)
+        .map(|name| serde_json::json!({"syscall": name}));
     apply_filter(Errno::PERM, refused.chain(conditional()).collect())?;
-    apply_filter(Errno::NOSYS, MISSING_CALLS.iter().map(|name| serde_json::json!({"syscall": name})).collect())
+    apply_filter(
+        Errno::NOSYS,
+        MISSING_CALLS.iter().map(|name| serde_json::json!({"syscall": name})).collect(),
+    )
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

@@ -1,7 +1,8 @@
-//! Deciding what is to be done: a verified bundle, a node as it was observed and its owner's wishes in, a plan out.
+//! Deciding what is to be done: a verified bundle, a node as it was observed and its owner's wishes
+//! in, a plan out.
 //!
-//! Pure. Ownership is *ours* (in the receipt, or in the journal with the content that it names), *adopted* (taken over
-//! on request, the original kept) or *foreign* (never touched).
+//! Pure. Ownership is *ours* (in the receipt, or in the journal with the content that it names),
+//! *adopted* (taken over on request, the original kept) or *foreign* (never touched).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,8 @@ use crate::bundle::PluginFile;
 use crate::model::{Code, Digest, Finding, PluginName, Severity, visible};
 use crate::trust::{Bundle, Strength, Verified};
 
-/// Runs for every pod, also where nothing else of a bundle does: another installer's is not replaced unless it is named.
+/// Runs for every pod, also where nothing else of a bundle does: another installer's is not
+/// replaced unless it is named.
 const LOOPBACK: &str = "loopback";
 
 /// What the node's owner wants besides the bundle.
@@ -23,7 +25,8 @@ pub struct Wishes {
     pub foreign: ForeignRule,
     /// The only plugins that are wanted; without it, all of the bundle.
     pub only: Option<BTreeSet<PluginName>>,
-    /// What each directory had, where it is to have that again; without it, every directory gets the same.
+    /// What each directory had, where it is to have that again; without it, every directory gets
+    /// the same.
     pub recorded: Option<BTreeMap<HostPath, BTreeSet<PluginName>>>,
     /// Plugins that are not wanted, whether the bundle has them or not.
     pub skip: BTreeSet<PluginName>,
@@ -65,8 +68,8 @@ pub enum ForeignRule {
     Adopt,
     /// These are adopted; any other refuses.
     AdoptNamed(BTreeSet<PluginName>),
-    /// It stays, and so does what the receipt says of its name: a repair that cannot bring a plugin back must not forget
-    /// that it belongs there.
+    /// It stays, and so does what the receipt says of its name: a repair that cannot bring a plugin
+    /// back must not forget that it belongs there.
     Stay,
 }
 
@@ -74,11 +77,20 @@ pub enum ForeignRule {
 ///
 /// # Errors
 /// The findings that refuse it; nothing is to be done then.
-pub fn plan<'v>(bundle: &'v Verified<Bundle>, observed: &Observed, wishes: &Wishes) -> Result<Plan<'v>, Vec<Finding>> {
+pub fn plan<'v>(
+    bundle: &'v Verified<Bundle>,
+    observed: &Observed,
+    wishes: &Wishes,
+) -> Result<Plan<'v>, Vec<Finding>> {
     let files = &bundle.value().files;
     let mut refusals: Vec<_> = named(wishes)
         .filter(|name| files.plugin(name).is_none())
-        .map(|name| Finding::refusal(Code::NotInBundle, format!("bundle `{}` has no plugin `{name}`", files.name)))
+        .map(|name| {
+            Finding::refusal(
+                Code::NotInBundle,
+                format!("bundle `{}` has no plugin `{name}`", files.name),
+            )
+        })
         .collect();
     refusals.extend(observed.floors.against(bundle, observed.receipt.as_ref()));
     let interrupted = observed.journal.is_some();
@@ -92,7 +104,8 @@ pub fn plan<'v>(bundle: &'v Verified<Bundle>, observed: &Observed, wishes: &Wish
         superseded: Vec::new(),
     };
     if bundle.proof().strength == Strength::Admitted {
-        let message = format!("nothing is proven: rule `{}` only warns", visible(&bundle.proof().rule));
+        let message =
+            format!("nothing is proven: rule `{}` only warns", visible(&bundle.proof().rule));
         plan.notes.push(Finding::warning(Code::Unproven, message));
     }
     plan.notes.extend(bundle.warnings().iter().cloned());
@@ -101,16 +114,18 @@ pub fn plan<'v>(bundle: &'v Verified<Bundle>, observed: &Observed, wishes: &Wish
         for file in files.plugins.iter().filter(|file| wants(wishes, directory, file, observed)) {
             match decide(directory, file, observed, wishes) {
                 Decision::Step(step) => steps.push(step),
-                Decision::Keep(step, note) => match remembered(wishes, observed, &directory.path, &file.name) {
-                    Some(known) => {
-                        let carried = plan.carried.entry(directory.path.clone()).or_default();
-                        carried.files.insert(file.name.clone(), known.clone());
+                Decision::Keep(step, note) => {
+                    match remembered(wishes, observed, &directory.path, &file.name) {
+                        Some(known) => {
+                            let carried = plan.carried.entry(directory.path.clone()).or_default();
+                            carried.files.insert(file.name.clone(), known.clone());
+                        }
+                        None => {
+                            steps.push(step);
+                            plan.notes.push(note);
+                        }
                     }
-                    None => {
-                        steps.push(step);
-                        plan.notes.push(note);
-                    }
-                },
+                }
                 Decision::Refuse(finding) => refusals.push(finding),
             }
         }
@@ -131,12 +146,15 @@ pub fn plan<'v>(bundle: &'v Verified<Bundle>, observed: &Observed, wishes: &Wish
     Ok(plan)
 }
 
-/// Entries of files that are there and about to be replaced or removed. Of those that an interrupted installation left,
-/// nothing but the journal says that they are ours, and it is replaced before they are; those that go are removed when
-/// the receipt does not name them any more. Without the entries, another interruption would leave files that look foreign.
+/// Entries of files that are there and about to be replaced or removed. Of those that an
+/// interrupted installation left, nothing but the journal says that they are ours, and it is
+/// replaced before they are; those that go are removed when the receipt does not name them any
+/// more. Without the entries, another interruption would leave files that look foreign.
 fn superseded(steps: &[Step], observed: &Observed) -> Vec<JournalEntry> {
     let replaced = steps.iter().filter_map(|step| match step {
-        Step::Write { directory, name, before: Found::Regular { digest, .. }, .. } => Some((directory, name, digest)),
+        Step::Write { directory, name, before: Found::Regular { digest, .. }, .. } => {
+            Some((directory, name, digest))
+        }
         _ => None,
     });
     let entries = replaced.filter_map(|(directory, name, digest)| {
@@ -144,7 +162,13 @@ fn superseded(steps: &[Step], observed: &Observed) -> Vec<JournalEntry> {
         entries.find(|entry| entry.name == *name && entry.digest == *digest).cloned()
     });
     let leaving = steps.iter().filter_map(|step| match step {
-        Step::Remove { directory, name, before: Found::Regular { digest, size, .. }, original, .. } => {
+        Step::Remove {
+            directory,
+            name,
+            before: Found::Regular { digest, size, .. },
+            original,
+            ..
+        } => {
             let directory = Digest::of(directory.as_str().as_bytes());
             let (name, original) = (name.clone(), original.clone());
             Some(JournalEntry { directory, name, digest: *digest, size: *size, original })
@@ -163,17 +187,26 @@ fn named(wishes: &Wishes) -> impl Iterator<Item = &PluginName> {
     wishes.only.iter().chain(adopted).flatten()
 }
 
-/// Whether this plugin is to be brought to a directory. A plugin of this program that is left as it is counts as one of
-/// an earlier bundle.
-fn wants(wishes: &Wishes, directory: &ObservedDirectory, file: &PluginFile, observed: &Observed) -> bool {
+/// Whether this plugin is to be brought to a directory. A plugin of this program that is left as it
+/// is counts as one of an earlier bundle.
+fn wants(
+    wishes: &Wishes,
+    directory: &ObservedDirectory,
+    file: &PluginFile,
+    observed: &Observed,
+) -> bool {
     let name = &file.name;
     let recorded = wishes.recorded.as_ref().map(|recorded| recorded.get(&directory.path));
     if recorded.is_some_and(|names| names.is_none_or(|names| !names.contains(name))) {
         return false;
     }
-    let asked = wishes.only.as_ref().is_none_or(|only| only.contains(name)) && !wishes.skip.contains(name);
+    let asked =
+        wishes.only.as_ref().is_none_or(|only| only.contains(name)) && !wishes.skip.contains(name);
     let left = wishes.present == Present::Leave && is_other(directory.found(name), file);
-    asked && !(left && known_owner(observed, &directory.path, name, None).is_some_and(|owner| owner.is_ours()))
+    asked
+        && !(left
+            && known_owner(observed, &directory.path, name, None)
+                .is_some_and(|owner| owner.is_ours()))
 }
 
 /// Whether a file is there, and not the signed one.
@@ -181,7 +214,8 @@ fn is_other(found: Found, file: &PluginFile) -> bool {
     matches!(found, Found::Regular { digest, .. } if digest != file.digest)
 }
 
-/// The number of the generation that the plan ends in: the present one where it is of the same release.
+/// The number of the generation that the plan ends in: the present one where it is of the same
+/// release.
 fn generation(bundle: &Verified<Bundle>, observed: &Observed) -> u64 {
     match &observed.receipt {
         Some(receipt) if receipt.index == bundle.value().index => receipt.generation,
@@ -196,7 +230,12 @@ enum Decision {
 }
 
 /// Decides about one plugin in one directory.
-fn decide(directory: &ObservedDirectory, file: &PluginFile, observed: &Observed, wishes: &Wishes) -> Decision {
+fn decide(
+    directory: &ObservedDirectory,
+    file: &PluginFile,
+    observed: &Observed,
+    wishes: &Wishes,
+) -> Decision {
     let path = &directory.path;
     let before = directory.found(&file.name);
     let place = || (path.clone(), file.name.clone());
@@ -210,7 +249,8 @@ fn decide(directory: &ObservedDirectory, file: &PluginFile, observed: &Observed,
     };
     let (digest, size, mode) = match before {
         Found::Absent => {
-            // An adopted file stays adopted when it was deleted meanwhile: what was there before is still kept.
+            // An adopted file stays adopted when it was deleted meanwhile: what was there before is
+            // still kept.
             let owner = known_owner(observed, path, &file.name, None).filter(Owner::is_ours);
             return write(Change::New, owner.unwrap_or(Owner::Ours));
         }
@@ -228,14 +268,16 @@ fn decide(directory: &ObservedDirectory, file: &PluginFile, observed: &Observed,
     };
     let right = digest == file.digest && size == file.size;
     let exposed = before.exposed();
-    if let Some(owner) = known_owner(observed, path, &file.name, Some(digest)).filter(Owner::is_ours) {
+    if let Some(owner) =
+        known_owner(observed, path, &file.name, Some(digest)).filter(Owner::is_ours)
+    {
         let recorded = observed.receipt.as_ref().and_then(|receipt| receipt.file(path, &file.name));
         let unaltered = recorded.is_some_and(|recorded| recorded.digest == digest);
         let is_original = owner.original().is_some_and(|original| original.digest == digest);
         return match (right, mode == PLUGIN_MODE && exposed.is_none()) {
             (true, true) => satisfied(owner),
-            // It is back, by an uninstallation that was interrupted or by its installer: it is kept again, since the
-            // copy may be gone.
+            // It is back, by an uninstallation that was interrupted or by its installer: it is kept
+            // again, since the copy may be gone.
             _ if is_original => write(Change::Adopt, Owner::Adopted(Original { digest, mode })),
             (false, true) if unaltered => write(Change::Replace, owner),
             _ => write(Change::Repair, owner),
@@ -267,15 +309,22 @@ fn decide(directory: &ObservedDirectory, file: &PluginFile, observed: &Observed,
         (true, None) => ("mode 0755".to_owned(), format!("mode {mode:04o}")),
         (false, _) => (file.digest.to_string(), digest.to_string()),
     };
-    Decision::Refuse(Finding::refusal(Code::ForeignFile, message).mismatch(expected, found).hint(format!(
-        "leave it with --foreign keep, or replace it (a copy is kept) with --foreign adopt={}",
-        file.name
-    )))
+    Decision::Refuse(Finding::refusal(Code::ForeignFile, message).mismatch(expected, found).hint(
+        format!(
+            "leave it with --foreign keep, or replace it (a copy is kept) with --foreign adopt={}",
+            file.name
+        ),
+    ))
 }
 
-/// Whose a file is, as far as receipt and journal know. A file that is only in the journal is ours if it has the
-/// content that the journal names.
-fn known_owner(observed: &Observed, directory: &HostPath, name: &PluginName, digest: Option<Digest>) -> Option<Owner> {
+/// Whose a file is, as far as receipt and journal know. A file that is only in the journal is ours
+/// if it has the content that the journal names.
+fn known_owner(
+    observed: &Observed,
+    directory: &HostPath,
+    name: &PluginName,
+    digest: Option<Digest>,
+) -> Option<Owner> {
     let journaled = observed
         .journal
         .iter()
@@ -288,7 +337,10 @@ fn known_owner(observed: &Observed, directory: &HostPath, name: &PluginName, dig
 
 fn keep(path: &HostPath, file: &PluginFile, message: String) -> Decision {
     let step = Step::Keep { directory: path.clone(), name: file.name.clone() };
-    Decision::Keep(step, Finding::note(Code::ForeignKept, format!("{message}; it was left as it is")))
+    Decision::Keep(
+        step,
+        Finding::note(Code::ForeignKept, format!("{message}; it was left as it is")),
+    )
 }
 
 /// What the receipt says of a file that stays, where that is to stay, too.
@@ -311,7 +363,9 @@ fn carry(plan: &mut Plan<'_>, observed: &Observed, wishes: &Wishes) {
     let files = &plan.bundle.value().files;
     let untouched = |path: &HostPath, name: &PluginName| {
         let directory = observed.directories.iter().find(|observed| observed.path == *path);
-        let wanted = |directory| files.plugin(name).is_some_and(|file| wants(wishes, directory, file, observed));
+        let wanted = |directory| {
+            files.plugin(name).is_some_and(|file| wants(wishes, directory, file, observed))
+        };
         !directory.is_some_and(wanted)
     };
     let mut take = |directory: &HostPath, name: &PluginName, file: InstalledFile| {
@@ -323,20 +377,29 @@ fn carry(plan: &mut Plan<'_>, observed: &Observed, wishes: &Wishes) {
                 Leave::Remove(step) => plan.steps.push(step),
                 Leave::Stay(note) => {
                     plan.notes.push(note);
-                    plan.carried.entry(directory.clone()).or_default().leftovers.insert(name.clone(), file);
+                    plan.carried
+                        .entry(directory.clone())
+                        .or_default()
+                        .leftovers
+                        .insert(name.clone(), file);
                 }
             }
         }
     };
     let mut known = BTreeSet::new();
     for directory in &observed.directories {
-        let entries = observed.journal.iter().flat_map(|journal| journal.entries_of(&directory.path));
+        let entries =
+            observed.journal.iter().flat_map(|journal| journal.entries_of(&directory.path));
         for entry in entries.filter(|entry| untouched(&directory.path, &entry.name)) {
             let found = directory.found(&entry.name);
             let ours = matches!(found, Found::Regular { digest, .. } if digest == entry.digest);
             if ours && known.insert((directory.path.clone(), entry.name.clone())) {
                 let owner = Owner::of(entry.original.clone());
-                take(&directory.path, &entry.name, InstalledFile { digest: entry.digest, size: entry.size, owner });
+                take(
+                    &directory.path,
+                    &entry.name,
+                    InstalledFile { digest: entry.digest, size: entry.size, owner },
+                );
             }
         }
     }
@@ -349,7 +412,11 @@ fn carry(plan: &mut Plan<'_>, observed: &Observed, wishes: &Wishes) {
     }
     if wishes.foreign == ForeignRule::Stay {
         for (path, directory) in observed.receipt.iter().flat_map(|receipt| &receipt.directories) {
-            plan.carried.entry(path.clone()).or_default().kept.extend(directory.kept.iter().cloned());
+            plan.carried
+                .entry(path.clone())
+                .or_default()
+                .kept
+                .extend(directory.kept.iter().cloned());
         }
     }
 }
@@ -364,7 +431,13 @@ enum Leave {
     Stay(Finding),
 }
 
-fn leave(observed: &Observed, wishes: &Wishes, directory: &HostPath, name: &PluginName, file: &InstalledFile) -> Leave {
+fn leave(
+    observed: &Observed,
+    wishes: &Wishes,
+    directory: &HostPath,
+    name: &PluginName,
+    file: &InstalledFile,
+) -> Leave {
     let stay = |why: &str| {
         let message = format!("`{directory}/{name}` is of an earlier bundle and {why}");
         Leave::Stay(Finding::note(Code::Mixed, message))
@@ -373,7 +446,8 @@ fn leave(observed: &Observed, wishes: &Wishes, directory: &HostPath, name: &Plug
     let (Some(seen), Leftovers::Prune) = (seen, wishes.leftovers) else {
         let absent = seen.is_some_and(|seen| seen.entries.get(name) == Some(&Found::Absent));
         // A repair forgets nothing, and what was there before can still come back.
-        let forgotten = absent && file.owner.original().is_none() && wishes.foreign != ForeignRule::Stay;
+        let forgotten =
+            absent && file.owner.original().is_none() && wishes.foreign != ForeignRule::Stay;
         return if forgotten { Leave::Gone } else { stay("was left as it is") };
     };
     match removal(directory, name, file, seen.found(name)) {
@@ -397,18 +471,31 @@ pub(super) enum Removal {
 }
 
 /// Decides how a plugin of this program goes, without asking who needs it.
-pub(super) fn removal(directory: &HostPath, name: &PluginName, file: &InstalledFile, before: Found) -> Removal {
+pub(super) fn removal(
+    directory: &HostPath,
+    name: &PluginName,
+    file: &InstalledFile,
+    before: Found,
+) -> Removal {
     let original = file.owner.original().cloned();
     match before {
         Found::Absent if original.is_none() => Removal::Nothing,
-        Found::Regular { digest, .. } if original.as_ref().is_some_and(|original| original.digest == digest) => {
+        Found::Regular { digest, .. }
+            if original.as_ref().is_some_and(|original| original.digest == digest) =>
+        {
             Removal::Nothing
         }
         Found::Regular { digest, .. } if digest != file.digest => Removal::Theirs,
         Found::Other(_) => Removal::Theirs,
         Found::Absent | Found::Regular { .. } => {
             let (directory, name) = (directory.clone(), name.clone());
-            Removal::Step(Step::Remove { directory, name, restores: original.is_some(), before, original })
+            Removal::Step(Step::Remove {
+                directory,
+                name,
+                restores: original.is_some(),
+                before,
+                original,
+            })
         }
     }
 }

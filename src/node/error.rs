@@ -48,8 +48,12 @@ impl NodeError {
     pub fn into_findings(self) -> Result<Vec<Finding>, Self> {
         match self {
             Self::Refused(findings) => Ok(findings),
-            Self::Disk(error) => error.finding().map(|finding| vec![finding]).ok_or(Self::Disk(error)),
-            Self::Oci(error) => error.finding().map(|finding| vec![finding]).ok_or(Self::Oci(error)),
+            Self::Disk(error) => {
+                error.finding().map(|finding| vec![finding]).ok_or(Self::Disk(error))
+            }
+            Self::Oci(error) => {
+                error.finding().map(|finding| vec![finding]).ok_or(Self::Oci(error))
+            }
             Self::Record { path, source } => {
                 let message = format!("state file `{path}` is damaged: {source}");
                 let hint = format!(

@@ -1,8 +1,9 @@
-//! The newest version of each bundle that a node ever accepted: what a rule with `rollback: monotonic` goes by.
+//! The newest version of each bundle that a node ever accepted: what a rule with `rollback:
+//! monotonic` goes by.
 //!
-//! A file of its own, which outlives the receipt and an uninstallation. It is written for every proven installation, so
-//! that a rule that forbids to go back knows from where. On a fresh node it knows nothing; there only the policy's
-//! `minVersion`, or a pinned release, protects.
+//! A file of its own, which outlives the receipt and an uninstallation. It is written for every
+//! proven installation, so that a rule that forbids to go back knows from where. On a fresh node it
+//! knows nothing; there only the policy's `minVersion`, or a pinned release, protects.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,11 +46,14 @@ impl Floors {
         json::parse("floors", bytes, RECORD_LIMIT)
     }
 
-    /// Why the rule does not let the node take this bundle; nothing, where it may. `present` is the release that is
-    /// there: running its installation again is no step back, and it is a floor itself, whatever is written down.
+    /// Why the rule does not let the node take this bundle; nothing, where it may. `present` is the
+    /// release that is there: running its installation again is no step back, and it is a floor
+    /// itself, whatever is written down.
     pub fn against(&self, bundle: &Verified<Bundle>, present: Option<&Receipt>) -> Option<Finding> {
         let Bundle { index, files, .. } = bundle.value();
-        if bundle.rollback() == Rollback::Allowed || present.is_some_and(|present| present.index == *index) {
+        if bundle.rollback() == Rollback::Allowed
+            || present.is_some_and(|present| present.index == *index)
+        {
             return None;
         }
         let mut floors = self.clone();
@@ -57,8 +61,8 @@ impl Floors {
         floors.below(&files.name, &files.version, index)
     }
 
-    /// Counts what is installed, as far as it was proven: the record may be gone, or an installation have been interrupted
-    /// between the receipt and it.
+    /// Counts what is installed, as far as it was proven: the record may be gone, or an
+    /// installation have been interrupted between the receipt and it.
     pub(super) fn count(&mut self, present: &Receipt) {
         if present.strength != Standing::Proven {
             return;
@@ -70,14 +74,21 @@ impl Floors {
         }
     }
 
-    /// Why what is installed cannot have come by an installation under this rule; nothing, where it can.
-    pub(super) fn against_installed(floors: Option<&Self>, bundle: &Verified<Bundle>) -> Option<Finding> {
+    /// Why what is installed cannot have come by an installation under this rule; nothing, where it
+    /// can.
+    pub(super) fn against_installed(
+        floors: Option<&Self>,
+        bundle: &Verified<Bundle>,
+    ) -> Option<Finding> {
         let Bundle { index, files, .. } = bundle.value();
         if bundle.rollback() == Rollback::Allowed || bundle.proof().strength != Strength::Proven {
             return None;
         }
         if floors.is_none_or(|floors| !floors.bundles.contains_key(&files.name)) {
-            let message = format!("the rule forbids to go back, and no record says from which `{}`", files.name);
+            let message = format!(
+                "the rule forbids to go back, and no record says from which `{}`",
+                files.name
+            );
             let hint = "somebody deleted it; look why, then install again";
             return Some(Finding::refusal(Code::FloorMissing, message).hint(hint));
         }
@@ -86,7 +97,9 @@ impl Floors {
 
     fn below(&self, name: &BundleName, version: &Version, index: &Digest) -> Option<Finding> {
         let floor = self.bundles.get(name).filter(|floor| floor.highest > *version)?;
-        let message = format!("bundle `{name}` is older than one that this node had, and the rule forbids to go back");
+        let message = format!(
+            "bundle `{name}` is older than one that this node had, and the rule forbids to go back"
+        );
         let hint = format!(
             "`rollback: allowed` in the policy would allow it; on this node alone: cnister rollback, to a generation \
              that it keeps ({index})"
@@ -121,7 +134,10 @@ impl Floors {
 
     /// Lets the node's owner go back to an older release; says whether that is news.
     pub(super) fn except(&mut self, bundle: &Bundle) -> bool {
-        let floor = self.bundles.get_mut(&bundle.files.name).filter(|floor| floor.highest > bundle.files.version);
+        let floor = self
+            .bundles
+            .get_mut(&bundle.files.name)
+            .filter(|floor| floor.highest > bundle.files.version);
         floor.is_some_and(|floor| floor.exceptions.insert(bundle.index))
     }
 }
@@ -152,8 +168,14 @@ mod tests {
     const FLOORS: &str = include_str!("../../tests/data/floors.json");
 
     fn floors() -> Floors {
-        let floor = Floor { highest: Version::new(1, 2, 0), exceptions: BTreeSet::from([Digest::of(b"older")]) };
-        Floors { schema_version: Schema, bundles: BTreeMap::from([("debian".parse().unwrap(), floor)]) }
+        let floor = Floor {
+            highest: Version::new(1, 2, 0),
+            exceptions: BTreeSet::from([Digest::of(b"older")]),
+        };
+        Floors {
+            schema_version: Schema,
+            bundles: BTreeMap::from([("debian".parse().unwrap(), floor)]),
+        }
     }
 
     #[test]
@@ -172,7 +194,10 @@ mod tests {
         ] {
             assert!(FLOORS.contains(good), "{good}");
             assert!(
-                matches!(Floors::parse(FLOORS.replace(good, bad).as_bytes()), Err(JsonError::Invalid { .. })),
+                matches!(
+                    Floors::parse(FLOORS.replace(good, bad).as_bytes()),
+                    Err(JsonError::Invalid { .. })
+                ),
                 "{bad}"
             );
         }
@@ -181,15 +206,26 @@ mod tests {
     #[test]
     fn an_older_version_is_below_the_floor_unless_it_is_an_exception() {
         let code = |version: &str, index: &[u8]| {
-            let finding = floors().below(&"debian".parse().unwrap(), &version.parse().unwrap(), &Digest::of(index));
+            let finding = floors().below(
+                &"debian".parse().unwrap(),
+                &version.parse().unwrap(),
+                &Digest::of(index),
+            );
             finding.map(|finding| (finding.code, finding.expected.unwrap(), finding.found.unwrap()))
         };
-        let below = |version: &str| Some((Code::VersionBelowFloor, "1.2.0 or newer".to_owned(), version.to_owned()));
+        let below = |version: &str| {
+            Some((Code::VersionBelowFloor, "1.2.0 or newer".to_owned(), version.to_owned()))
+        };
         assert_eq!(code("1.1.9", b"another"), below("1.1.9"));
         assert_eq!(code("1.2.0-rc.1", b"another"), below("1.2.0-rc.1"));
-        for (version, index) in [("1.1.9", &b"older"[..]), ("1.2.0", b"another"), ("2.0.0", b"another")] {
+        for (version, index) in
+            [("1.1.9", &b"older"[..]), ("1.2.0", b"another"), ("2.0.0", b"another")]
+        {
             assert_eq!(code(version, index), None, "{version}");
         }
-        assert_eq!(floors().below(&"other".parse().unwrap(), &Version::new(0, 1, 0), &Digest::of(b"")), None);
+        assert_eq!(
+            floors().below(&"other".parse().unwrap(), &Version::new(0, 1, 0), &Digest::of(b"")),
+            None
+        );
     }
 }

@@ -1,9 +1,10 @@
-//! Generations: the receipts of the releases that the present one followed, so that a node can go back without a
-//! network.
+//! Generations: the receipts of the releases that the present one followed, so that a node can go
+//! back without a network.
 //!
-//! Each installation of another release is a generation and counts one up; a rollback is one, too, as with
-//! `kubectl rollout undo`. How many are kept is up to the installation; their files lie in the store, their evidence
-//! beside that of the present one, and both are judged again before anything goes back.
+//! Each installation of another release is a generation and counts one up; a rollback is one, too,
+//! as with `kubectl rollout undo`. How many are kept is up to the installation; their files lie in
+//! the store, their evidence beside that of the present one, and both are judged again before
+//! anything goes back.
 
 use std::collections::BTreeSet;
 
@@ -35,7 +36,8 @@ impl Past {
         known.max().map_or(1, |highest| highest.saturating_add(1))
     }
 
-    /// The generation to go back to: the youngest that is not the present one, or the one with this number.
+    /// The generation to go back to: the youngest that is not the present one, or the one with this
+    /// number.
     pub fn target(&self, present: &Receipt, number: Option<u64>) -> Result<&Receipt, Finding> {
         let mut others = self.receipts.iter().filter(|past| past.index != present.index);
         let found = match number {
@@ -48,9 +50,14 @@ impl Past {
                 Some(number) => format!("generation {number} is not kept"),
                 None => "no earlier generation is kept".to_owned(),
             };
-            let finding = Finding::refusal(Code::NoGeneration, message)
-                .hint("`cnister status` shows which are kept; `install --generations N` keeps more");
-            if kept.is_empty() { finding } else { finding.mismatch(kept.join(" or "), "another one") }
+            let finding = Finding::refusal(Code::NoGeneration, message).hint(
+                "`cnister status` shows which are kept; `install --generations N` keeps more",
+            );
+            if kept.is_empty() {
+                finding
+            } else {
+                finding.mismatch(kept.join(" or "), "another one")
+            }
         })
     }
 
@@ -68,9 +75,12 @@ impl Reading {
         let Some(directory) = existing(self.directory.child(GENERATIONS))? else { return Ok(past) };
         for name in names(&directory)? {
             match read_record(&directory, &name, Receipt::parse) {
-                Ok(Some(receipt)) if name == record_name(receipt.generation) => past.receipts.push(receipt),
+                Ok(Some(receipt)) if name == record_name(receipt.generation) => {
+                    past.receipts.push(receipt)
+                }
                 Ok(None) => {}
-                // One that cannot be used is no reason not to use the others; nothing goes back to it.
+                // One that cannot be used is no reason not to use the others; nothing goes back to
+                // it.
                 Ok(Some(_)) | Err(_) => past.damaged.push(name),
             }
         }
@@ -85,8 +95,12 @@ impl Reading {
 }
 
 impl Writing {
-    /// Writes the receipt of a generation that is about to become an earlier one; it counts when it is published.
-    pub(super) fn prepare_generation(&self, receipt: &Receipt) -> Result<PreparedGeneration, NodeError> {
+    /// Writes the receipt of a generation that is about to become an earlier one; it counts when it
+    /// is published.
+    pub(super) fn prepare_generation(
+        &self,
+        receipt: &Receipt,
+    ) -> Result<PreparedGeneration, NodeError> {
         let directory = self.subdirectory(GENERATIONS)?;
         let prepared = directory.prepare(json::readable(receipt).as_bytes(), RECORD_MODE)?;
         Ok(PreparedGeneration { directory, prepared, name: record_name(receipt.generation) })
@@ -102,7 +116,8 @@ impl Writing {
         self.directory.publish(prepared, ROLLED_BACK).map_err(Into::into)
     }
 
-    /// Forgets that its owner went back from this release, or, where another one than before is installed now, from any.
+    /// Forgets that its owner went back from this release, or, where another one than before is
+    /// installed now, from any.
     pub(super) fn forget_rolled_back(&self, index: &Digest, all: bool) -> Result<(), NodeError> {
         let Some(mut record) = self.rolled_back()? else { return Ok(()) };
         let was_unwanted = record.releases.remove(index);
@@ -118,14 +133,17 @@ impl Writing {
         self.remove_record(ROLLED_BACK)
     }
 
-    /// Removes what neither `present` nor any of the `generations` that are kept, it included, needs; returns how
-    /// many bytes that freed.
+    /// Removes what neither `present` nor any of the `generations` that are kept, it included,
+    /// needs; returns how many bytes that freed.
     pub fn collect(&self, present: &Receipt, generations: u8) -> Result<u64, NodeError> {
         let past = self.past()?;
         let retained: Vec<_> = past.retained(present, generations).collect();
         let mut freed = 0;
         if let Some(directory) = existing(self.directory.child(GENERATIONS))? {
-            freed += remove_others(&directory, &retained.iter().map(|past| record_name(past.generation)).collect())?;
+            freed += remove_others(
+                &directory,
+                &retained.iter().map(|past| record_name(past.generation)).collect(),
+            )?;
         }
         let receipts = || retained.iter().copied().chain([present]);
         let files = |receipt: &Receipt| -> BTreeSet<Digest> {

@@ -1,5 +1,5 @@
-//! What a running watch answers over HTTP: its numbers, whether it lives, and whether the node is ready. It serves
-//! nothing by itself, and no answer starts a check.
+//! What a running watch answers over HTTP: its numbers, whether it lives, and whether the node is
+//! ready. It serves nothing by itself, and no answer starts a check.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -31,7 +31,8 @@ impl Health {
 
     /// A check ended, whatever came of it.
     pub fn checked(&self, metrics: String, ready: bool, now: Instant) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Last { at: now, metrics, ready };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
+            Last { at: now, metrics, ready };
     }
 
     /// Answers a path.
@@ -39,8 +40,14 @@ impl Health {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let overdue = now.saturating_duration_since(last.at) > lifetime(self.interval);
         match path {
-            "/metrics" => Answer { status: 200, content_type: Metrics::CONTENT_TYPE, body: last.metrics.clone() },
-            "/healthz" | "/readyz" if overdue => Answer::text(503, "no check has ended for too long"),
+            "/metrics" => Answer {
+                status: 200,
+                content_type: Metrics::CONTENT_TYPE,
+                body: last.metrics.clone(),
+            },
+            "/healthz" | "/readyz" if overdue => {
+                Answer::text(503, "no check has ended for too long")
+            }
             "/healthz" => Answer::text(200, "ok"),
             "/readyz" if last.ready => Answer::text(200, "ok"),
             "/readyz" => Answer::text(503, "the last check did not say yes"),
@@ -67,7 +74,8 @@ mod tests {
         health.checked("a 1\n".to_owned(), true, start + Duration::from_secs(200));
         assert_eq!(answers(350), [200, 200, 200, 404, 404]);
         assert_eq!(answers(351), [200, 503, 503, 404, 404]);
-        let expected = Answer { status: 200, content_type: Metrics::CONTENT_TYPE, body: "a 1\n".to_owned() };
+        let expected =
+            Answer { status: 200, content_type: Metrics::CONTENT_TYPE, body: "a 1\n".to_owned() };
         assert_eq!(health.answer("/metrics", start), expected);
         health.checked(String::new(), false, start + Duration::from_secs(400));
         assert_eq!(answers(400), [200, 200, 503, 404, 404]);

@@ -1,5 +1,5 @@
-//! What attachments say against the removal of a plugin: without it, DEL fails and a pod cannot end. Pure: whether it is
-//! removed all the same, the caller decides.
+//! What attachments say against the removal of a plugin: without it, DEL fails and a pod cannot
+//! end. Pure: whether it is removed all the same, the caller decides.
 
 use super::attachments::Attachments;
 use super::root::HostPath;
@@ -10,7 +10,11 @@ const NAMED: usize = 3;
 
 impl Attachments {
     /// Why the plugin must stay; nothing, where nobody needs it.
-    pub(super) fn against_removal(&self, directory: &HostPath, name: &PluginName) -> Option<Finding> {
+    pub(super) fn against_removal(
+        &self,
+        directory: &HostPath,
+        name: &PluginName,
+    ) -> Option<Finding> {
         let place = format!("`{directory}/{name}`");
         let users = self.of(name);
         if !users.is_empty() {
@@ -23,9 +27,13 @@ impl Attachments {
             );
         }
         (!self.unknown.is_empty()).then(|| {
-            let message = format!("{place} may be needed: not every record of an attachment can be read");
+            let message =
+                format!("{place} may be needed: not every record of an attachment can be read");
             Finding::refusal(Code::InUse, message)
-                .mismatch("records that can be read", list(self.unknown.iter().map(|finding| finding.message.clone())))
+                .mismatch(
+                    "records that can be read",
+                    list(self.unknown.iter().map(|finding| finding.message.clone())),
+                )
                 .hint("look at these records; remove those that no pod needs")
         })
     }
@@ -51,7 +59,8 @@ mod tests {
     #[test]
     fn says_who_needs_a_plugin_and_stays_short() {
         let mut attachments = Attachments::default();
-        let (directory, name): (HostPath, PluginName) = (HostPath::default_bin_directory(), "macvlan".parse().unwrap());
+        let (directory, name): (HostPath, PluginName) =
+            (HostPath::default_bin_directory(), "macvlan".parse().unwrap());
         assert_eq!(attachments.against_removal(&directory, &name), None);
         let users = (0..5).map(|number| Attachment {
             container: number.to_string(),

@@ -1,8 +1,9 @@
 //! The plugin layer of an image as a payload.
 //!
-//! The compressed bytes are spooled to a file without a name and checked against their digest before a decoder sees
-//! them. Nothing is unpacked: the reader of layers hands over each entry, which is matched with the signed list, and
-//! what is not on it is an error. Nothing becomes visible before the uncompressed digest is right, too.
+//! The compressed bytes are spooled to a file without a name and checked against their digest
+//! before a decoder sees them. Nothing is unpacked: the reader of layers hands over each entry,
+//! which is matched with the signed list, and what is not on it is an error. Nothing becomes
+//! visible before the uncompressed digest is right, too.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -29,7 +30,8 @@ pub struct Layer<'a> {
 }
 
 impl<'a> Layer<'a> {
-    /// Takes the layer that `descriptor` names in `source`; `spool` is a directory that nobody else may write.
+    /// Takes the layer that `descriptor` names in `source`; `spool` is a directory that nobody else
+    /// may write.
     pub fn new(source: &'a dyn Source, descriptor: &'a Descriptor, spool: &'a Directory) -> Self {
         Self { source, descriptor, spool, fetched: None }
     }
@@ -46,20 +48,28 @@ impl<'a> Layer<'a> {
         if size > limit {
             let message = "the plugin layer is larger than the files that bundle.json lists";
             let finding = Finding::refusal(Code::DiffIdMismatch, message);
-            return Err(finding.mismatch(format_args!("at most {limit} bytes"), format_args!("{size} bytes")).into());
+            return Err(finding
+                .mismatch(format_args!("at most {limit} bytes"), format_args!("{size} bytes"))
+                .into());
         }
         if sha256(self.descriptor).is_none() {
-            let message = format!("the plugin layer is named by `{}`", visible(self.descriptor.digest().as_ref()));
+            let message = format!(
+                "the plugin layer is named by `{}`",
+                visible(self.descriptor.digest().as_ref())
+            );
             return Err(Finding::refusal(Code::BrokenChain, message).into());
         }
         let mut file = self.spool.create_unnamed()?;
-        // The source compares size and digest. Were it wrong, a decoder would see what nobody signed, and nothing more:
-        // what is decoded is compared with what was signed, as a whole and file by file.
+        // The source compares size and digest. Were it wrong, a decoder would see what nobody
+        // signed, and nothing more: what is decoded is compared with what was signed, as a whole
+        // and file by file.
         let mut blob = self.source.blob(self.descriptor)?;
         copy(&mut blob, &mut file).map_err(|error| match error {
             TransferError::Altered(finding) => finding.into(),
             // Bytes that are not the promised ones are an answer, and anything else is not.
-            TransferError::Read(error) | TransferError::Write(error) => match error.downcast::<OciError>() {
+            TransferError::Read(error) | TransferError::Write(error) => match error
+                .downcast::<OciError>()
+            {
                 Ok(error) => NodeError::Oci(error),
                 Err(source) => {
                     let action = format!("fetch the plugin layer from {}", self.source.origin());
@@ -82,7 +92,10 @@ impl Payload for Layer<'_> {
         let media_type = self.descriptor.media_type().as_ref();
         let compression = Compression::of_media_type(media_type).ok_or_else(|| {
             Finding::refusal(Code::WrongLayers, "the plugin layer has an unsupported media type")
-                .mismatch(format_args!("{} with +zstd, +gzip or nothing", media_type::LAYER), visible(media_type))
+                .mismatch(
+                    format_args!("{} with +zstd, +gzip or nothing", media_type::LAYER),
+                    visible(media_type),
+                )
         })?;
         let limit = archive::longest(files);
         let fetched = self.fetched.take().map_or_else(|| self.spool(limit), Ok)?;
@@ -94,7 +107,8 @@ impl Payload for Layer<'_> {
             ArchiveEntry::Directory { path } => Err(extra(path, &origin)),
             ArchiveEntry::File { path, content } => {
                 let name = path.strip_prefix(BIN).and_then(|name| name.strip_prefix('/'));
-                let listed = name.and_then(|name| files.plugins.iter().find(|file| file.name.as_str() == name));
+                let listed = name
+                    .and_then(|name| files.plugins.iter().find(|file| file.name.as_str() == name));
                 let file = listed.ok_or_else(|| extra(path, &origin))?;
                 seen.insert(&file.name);
                 if wanted.contains(&file.name) { take(file, &origin, content) } else { Ok(()) }
@@ -102,7 +116,8 @@ impl Payload for Layer<'_> {
         })?;
         match files.plugins.iter().find(|file| !seen.contains(&file.name)) {
             Some(file) => {
-                let message = format!("`{}` is listed in bundle.json and not in {origin}", file.name);
+                let message =
+                    format!("`{}` is listed in bundle.json and not in {origin}", file.name);
                 Err(Finding::refusal(Code::MissingEntry, message).into())
             }
             None => Ok(()),
@@ -134,7 +149,9 @@ impl From<ArchiveError> for NodeError {
             | ArchiveError::Repeated(_)
             | ArchiveError::TooMany
             | ArchiveError::Trailing => Code::ExtraEntry,
-            ArchiveError::Read(_) | ArchiveError::TooLong(_) | ArchiveError::DiffId { .. } => Code::DiffIdMismatch,
+            ArchiveError::Read(_) | ArchiveError::TooLong(_) | ArchiveError::DiffId { .. } => {
+                Code::DiffIdMismatch
+            }
         };
         match error {
             ArchiveError::Read(source) if source.raw_os_error().is_some() => spool_error(source),
@@ -178,7 +195,12 @@ mod tests {
         }
         fn blob(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + '_>, OciError> {
             let digest = sha256(descriptor).unwrap();
-            Ok(Box::new(VerifyReader::new(self.0.as_slice(), self.origin(), digest, descriptor.size())))
+            Ok(Box::new(VerifyReader::new(
+                self.0.as_slice(),
+                self.origin(),
+                digest,
+                descriptor.size(),
+            )))
         }
         fn referrers(&self, _: &Digest) -> Result<Vec<Descriptor>, OciError> {
             Ok(Vec::new())
@@ -188,7 +210,8 @@ mod tests {
     type Member<'a> = (&'a str, EntryType, &'a [u8]);
 
     fn members() -> Vec<Member<'static>> {
-        let directories = ["opt/", "opt/cni/", "opt/cni/bin/"].map(|path| (path, EntryType::Directory, &b""[..]));
+        let directories =
+            ["opt/", "opt/cni/", "opt/cni/bin/"].map(|path| (path, EntryType::Directory, &b""[..]));
         let files = [("opt/cni/bin/bridge", FILES[0].1), ("opt/cni/bin/macvlan", FILES[1].1)];
         let files = files.map(|(path, bytes)| (path, EntryType::Regular, bytes));
         directories.into_iter().chain(files).collect()
@@ -211,7 +234,8 @@ mod tests {
     fn compress(archive: &[u8], how: &str) -> Vec<u8> {
         match how {
             "+gzip" => {
-                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                let mut encoder =
+                    flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
                 encoder.write_all(archive).unwrap();
                 encoder.finish().unwrap()
             }
@@ -230,12 +254,16 @@ mod tests {
         let source = Blob(blob);
         let wanted = files.plugins.iter().map(|file| file.name.clone()).collect();
         let mut taken = Vec::new();
-        let result = Layer::new(&source, descriptor, &spool).deliver(files, &wanted, &mut |file, _, reader| {
-            let mut bytes = Vec::new();
-            reader.read_to_end(&mut bytes).map_err(ArchiveError::Read)?;
-            taken.push((file.name.to_string(), bytes));
-            Ok(())
-        });
+        let result = Layer::new(&source, descriptor, &spool).deliver(
+            files,
+            &wanted,
+            &mut |file, _, reader| {
+                let mut bytes = Vec::new();
+                reader.read_to_end(&mut bytes).map_err(ArchiveError::Read)?;
+                taken.push((file.name.to_string(), bytes));
+                Ok(())
+            },
+        );
         assert_eq!(spool.entries().unwrap().count(), 0, "nothing is left in the spool");
         result.map(|()| taken)
     }
@@ -244,7 +272,11 @@ mod tests {
         let archive = archive(members);
         let files = FileManifest { diff_id: Digest::of(&archive), ..manifest(&FILES) };
         let blob = compress(&archive, how);
-        let descriptor = descriptor(&format!("{}{how}", media_type::LAYER), Digest::of(&blob), blob.len() as u64);
+        let descriptor = descriptor(
+            &format!("{}{how}", media_type::LAYER),
+            Digest::of(&blob),
+            blob.len() as u64,
+        );
         deliver_blob(blob, &descriptor, &files)
     }
 
@@ -254,7 +286,8 @@ mod tests {
 
     #[test]
     fn hands_over_the_listed_files_however_they_are_compressed() {
-        let expected: Vec<_> = FILES.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect();
+        let expected: Vec<_> =
+            FILES.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect();
         for how in ["", "+gzip", "+zstd"] {
             assert_eq!(deliver(&members(), how).unwrap(), expected, "{how}");
         }
@@ -269,12 +302,18 @@ mod tests {
     fn reads_what_the_composer_writes() {
         use crate::bundle::{Compression, Entry, EntryKind, layer};
         for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
-            let entries =
-                FILES.map(|(name, bytes)| Entry::of_bytes(format!("{BIN}/{name}"), EntryKind::Program, bytes));
+            let entries = FILES.map(|(name, bytes)| {
+                Entry::of_bytes(format!("{BIN}/{name}"), EntryKind::Program, bytes)
+            });
             let mut blob = Vec::new();
-            let written = layer::write(entries.into(), compression, 1_700_000_000, &mut blob).unwrap();
+            let written =
+                layer::write(entries.into(), compression, 1_700_000_000, &mut blob).unwrap();
             let files = FileManifest { diff_id: written.diff_id, ..manifest(&FILES) };
-            assert_eq!(deliver_blob(blob, &written.descriptor(), &files).unwrap().len(), 2, "{compression}");
+            assert_eq!(
+                deliver_blob(blob, &written.descriptor(), &files).unwrap().len(),
+                2,
+                "{compression}"
+            );
         }
     }
 
@@ -288,12 +327,24 @@ mod tests {
             ("parent", ("opt/cni/bin/../bin/bridge", EntryType::Regular, b""), Code::ExtraEntry),
             ("other directory", ("opt/cni/bin/sub/", EntryType::Directory, b""), Code::ExtraEntry),
             ("root directory", ("./", EntryType::Directory, b""), Code::ExtraEntry),
-            ("twice", ("opt/cni/bin/bridge", EntryType::Regular, b"bridge bytes"), Code::ExtraEntry),
+            (
+                "twice",
+                ("opt/cni/bin/bridge", EntryType::Regular, b"bridge bytes"),
+                Code::ExtraEntry,
+            ),
             ("link", ("opt/cni/bin/bridge", EntryType::Symlink, b""), Code::NotAPlainFile),
             ("hard link", ("opt/cni/bin/bridge", EntryType::Link, b""), Code::NotAPlainFile),
             ("device", ("opt/cni/bin/bridge", EntryType::Char, b""), Code::NotAPlainFile),
-            ("pax header", ("opt/cni/bin/bridge", EntryType::XHeader, b"15 path=other\n"), Code::NotAPlainFile),
-            ("GNU long name", ("././@LongLink", EntryType::GNULongName, b"other\0"), Code::NotAPlainFile),
+            (
+                "pax header",
+                ("opt/cni/bin/bridge", EntryType::XHeader, b"15 path=other\n"),
+                Code::NotAPlainFile,
+            ),
+            (
+                "GNU long name",
+                ("././@LongLink", EntryType::GNULongName, b"other\0"),
+                Code::NotAPlainFile,
+            ),
         ];
         for (what, member, expected) in cases {
             let mut members = members();
@@ -301,7 +352,11 @@ mod tests {
             assert_eq!(finding(deliver(&members, "")).code, expected, "{what}");
         }
         let directory = ("opt/cni/bin/", EntryType::Directory, &b"smuggled"[..]);
-        assert_eq!(finding(deliver(&[directory], "")).code, Code::ExtraEntry, "a directory with content");
+        assert_eq!(
+            finding(deliver(&[directory], "")).code,
+            Code::ExtraEntry,
+            "a directory with content"
+        );
         let mut twice = members();
         twice.push(members()[0]);
         assert_eq!(finding(deliver(&twice, "")).code, Code::ExtraEntry, "a directory twice");
@@ -331,9 +386,15 @@ mod tests {
         assert_eq!(found.message, "the plugin layer goes on after the end of its archive");
 
         let other = FileManifest { diff_id: Digest::of(b"another"), ..files.clone() };
-        assert_eq!(finding(deliver_blob(archive.clone(), &good, &other)).code, Code::DiffIdMismatch);
+        assert_eq!(
+            finding(deliver_blob(archive.clone(), &good, &other)).code,
+            Code::DiffIdMismatch
+        );
         let huge = descriptor(media_type::LAYER, Digest::of(&archive), 1 << 40);
-        assert_eq!(finding(deliver_blob(archive.clone(), &huge, &files)).code, Code::DiffIdMismatch);
+        assert_eq!(
+            finding(deliver_blob(archive.clone(), &huge, &files)).code,
+            Code::DiffIdMismatch
+        );
         let text = descriptor("text/plain", Digest::of(&archive), archive.len() as u64);
         assert_eq!(finding(deliver_blob(archive, &text, &files)).code, Code::WrongLayers);
     }
@@ -361,7 +422,11 @@ mod tests {
         encoder.window_log(24).unwrap();
         encoder.write_all(&zeros).unwrap();
         let wide = encoder.finish().unwrap();
-        let wide_descriptor = descriptor(&format!("{}+zstd", media_type::LAYER), Digest::of(&wide), wide.len() as u64);
+        let wide_descriptor = descriptor(
+            &format!("{}+zstd", media_type::LAYER),
+            Digest::of(&wide),
+            wide.len() as u64,
+        );
         let found = finding(deliver_blob(wide, &wide_descriptor, &manifest(&FILES)));
         assert!(found.message.contains("Frame requires too much memory"), "{found}");
         assert_eq!(found.code, Code::DiffIdMismatch);

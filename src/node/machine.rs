@@ -4,9 +4,13 @@ use super::error::NodeError;
 use crate::binary::{Elf, ElfError};
 use crate::model::{Code, Finding, Platform, PluginName};
 
-/// Refuses a program of another machine: whoever signed it signed a mistake, and the kernel would only say
-/// "exec format error" when a pod needs it.
-pub(super) fn check_machine(name: &PluginName, expected: &Platform, start: &[u8]) -> Result<(), NodeError> {
+/// Refuses a program of another machine: whoever signed it signed a mistake, and the kernel would
+/// only say "exec format error" when a pod needs it.
+pub(super) fn check_machine(
+    name: &PluginName,
+    expected: &Platform,
+    start: &[u8],
+) -> Result<(), NodeError> {
     let found = match Elf::platform_in(start) {
         Ok(found) if found == *expected => return Ok(()),
         Ok(found) => found.to_string(),

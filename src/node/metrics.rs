@@ -1,4 +1,5 @@
-//! What a check found, as numbers for Prometheus (text format, version 0.0.4). Pure: the report and the time come in.
+//! What a check found, as numbers for Prometheus (text format, version 0.0.4). Pure: the report and
+//! the time come in.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -36,12 +37,20 @@ impl Metrics<'_> {
         };
         let installed = self.report.and_then(|report| report.installed.as_ref()).map(|installed| {
             let (bundle, version) = (installed.bundle.to_string(), installed.version.to_string());
-            (vec![("bundle", bundle), ("digest", installed.index.to_string()), ("version", version)], 1)
+            (
+                vec![
+                    ("bundle", bundle),
+                    ("digest", installed.index.to_string()),
+                    ("version", version),
+                ],
+                1,
+            )
         });
         let help = "The bundle that is installed, whether its proof is good or not.";
         family("cnister_bundle_info", "gauge", help, installed.as_slice());
 
-        let help = "Whether every installed plugin is the one that was signed, under the policy of today.";
+        let help =
+            "Whether every installed plugin is the one that was signed, under the policy of today.";
         let proof = self.report.is_some_and(Report::proves_itself);
         family("cnister_proof_ok", "gauge", help, &[(vec![], proof.into())]);
 
@@ -54,7 +63,8 @@ impl Metrics<'_> {
         family("cnister_repairs_total", "counter", help, &repairs);
 
         let help = "When a check last came to an answer.";
-        let seconds = self.checked.map(|time| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());
+        let seconds =
+            self.checked.map(|time| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());
         let checked: Vec<_> = seconds.into_iter().map(|seconds| (vec![], seconds)).collect();
         family("cnister_last_check_timestamp_seconds", "gauge", help, &checked);
 
@@ -84,7 +94,8 @@ fn written(labels: &Labels) -> String {
     if labels.is_empty() {
         return String::new();
     }
-    let pairs: Vec<_> = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+    let pairs: Vec<_> =
+        labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
     format!("{{{}}}", pairs.join(","))
 }
 
@@ -97,7 +108,9 @@ fn escaped(value: &str) -> String {
             '"' => text.push_str("\\\""),
             '\n' => text.push_str("\\n"),
             // Not forbidden, and nothing that a terminal should get.
-            c if c.is_control() => drop(write!(text, "{}", c.escape_unicode().to_string().replace('\\', "\\\\"))),
+            c if c.is_control() => {
+                drop(write!(text, "{}", c.escape_unicode().to_string().replace('\\', "\\\\")))
+            }
             c => text.push(c),
         }
     }

@@ -1,13 +1,15 @@
 //! One node: what is there, what is wanted, the plan between them, and what was done.
 //!
-//! Observe, plan, apply. The plan is plain data, made by a pure function; only `apply` changes plugin directories, and
-//! it takes the plan of a verified bundle and the lock of the state directory. Going back and repairing end in such a
-//! plan, too; their bytes come from the local store and are compared with what was signed like any others.
+//! Observe, plan, apply. The plan is plain data, made by a pure function; only `apply` changes
+//! plugin directories, and it takes the plan of a verified bundle and the lock of the state
+//! directory. Going back and repairing end in such a plan, too; their bytes come from the local
+//! store and are compared with what was signed like any others.
 //!
-//! Around that stand questions, which change nothing: whether the files are still those that were signed (`check`),
-//! whether configurations and pods have the plugins that they need (`closure`, `view`, `attachments`), what would go
-//! wrong before anything is written (`preflight`, `surroundings`, `runtime`), and what an error of a runtime comes from
-//! (`explain`). Their findings advise or refuse. None of them is a reason to believe a byte.
+//! Around that stand questions, which change nothing: whether the files are still those that were
+//! signed (`check`), whether configurations and pods have the plugins that they need (`closure`,
+//! `view`, `attachments`), what would go wrong before anything is written (`preflight`,
+//! `surroundings`, `runtime`), and what an error of a runtime comes from (`explain`). Their
+//! findings advise or refuse. None of them is a reason to believe a byte.
 
 mod apply;
 mod attachments;
@@ -57,7 +59,8 @@ pub use attachments::{Attachment, Attachments, CacheDirectories, attachments};
 pub use check::{Condition, Installed, Occasion, PluginReport, Question, Report, check};
 pub use closure::{Configurations, NeedReport, close};
 pub use condition::{
-    ConditionError, ConditionName, NodeCondition, NodeName, ParseConditionNameError, ParseNodeNameError, Saying,
+    ConditionError, ConditionName, NodeCondition, NodeName, ParseConditionNameError,
+    ParseNodeNameError, Saying,
 };
 pub use decide::{ForeignRule, Leftovers, Present, Wishes, plan};
 pub use error::NodeError;

@@ -1,4 +1,5 @@
-//! What is on a node now: every wanted name in every plugin directory, and what the state directory remembers.
+//! What is on a node now: every wanted name in every plugin directory, and what the state directory
+//! remembers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
@@ -18,8 +19,8 @@ use crate::bundle::{FileManifest, PluginFile};
 use crate::disk::{Directory, DiskError, FileKind, RegularFile};
 use crate::model::{Code, Digest, Finding, PluginName};
 
-/// The name of the directory that holds unfinished files. A runtime calls any file of a plugin directory, hidden names
-/// included; a directory it cannot.
+/// The name of the directory that holds unfinished files. A runtime calls any file of a plugin
+/// directory, hidden names included; a directory it cannot.
 pub(super) const STAGING: &str = ".cnister";
 
 /// Writable for the group or for all, or set-user-ID or set-group-ID.
@@ -94,9 +95,10 @@ impl Found {
         }
     }
 
-    /// What is wrong with a regular file of which others could make something that runs as root, or have what root has:
-    /// it belongs to somebody else, others may write it, or it runs with its owner's rights. A runtime executes plugins
-    /// as root, so their right bytes are worth nothing then.
+    /// What is wrong with a regular file of which others could make something that runs as root, or
+    /// have what root has: it belongs to somebody else, others may write it, or it runs with its
+    /// owner's rights. A runtime executes plugins as root, so their right bytes are worth nothing
+    /// then.
     pub(super) fn exposed(&self) -> Option<String> {
         let Self::Regular { mode, stranger, .. } = self else { return None };
         match stranger {
@@ -106,8 +108,8 @@ impl Found {
     }
 }
 
-/// Looks at every plugin of `wanted`, and at what was installed, in every one of `paths`, and at what the state directory remembers; `state` is
-/// `None` where there is no state directory yet.
+/// Looks at every plugin of `wanted`, and at what was installed, in every one of `paths`, and at
+/// what the state directory remembers; `state` is `None` where there is no state directory yet.
 pub fn observe(
     root: &Root,
     state: Option<&Reading>,
@@ -120,19 +122,35 @@ pub fn observe(
     let mut directories = Vec::new();
     for path in paths.iter().collect::<BTreeSet<_>>() {
         let mut names: BTreeSet<_> = wanted.iter().map(|file| file.name.clone()).collect();
-        names.extend(journal.iter().flat_map(|journal| journal.entries_of(path)).map(|entry| entry.name.clone()));
+        names.extend(
+            journal
+                .iter()
+                .flat_map(|journal| journal.entries_of(path))
+                .map(|entry| entry.name.clone()),
+        );
         let recorded = receipt.iter().filter_map(|receipt| receipt.directories.get(path));
-        names.extend(recorded.flat_map(|known| known.files.keys().chain(known.leftovers.keys())).cloned());
+        names.extend(
+            recorded.flat_map(|known| known.files.keys().chain(known.leftovers.keys())).cloned(),
+        );
         directories.push(observe_directory(root, path, names)?);
     }
     let originals = state.map(Reading::originals_kept).transpose()?.unwrap_or_default();
     let floors = state.map(Reading::floors).transpose()?.flatten().unwrap_or_default();
-    Ok(Observed { directories, receipt, journal, past, floors, originals, in_use: Attachments::default() })
+    Ok(Observed {
+        directories,
+        receipt,
+        journal,
+        past,
+        floors,
+        originals,
+        in_use: Attachments::default(),
+    })
 }
 
-/// Refuses two names for one plugin directory, and a plugin directory that is the state directory: what is staged, kept
-/// or cleaned up under one name would be removed under the other. A name in `recorded` is one that was installed to, and
-/// what is there would look like somebody else's under another one. It changes nothing.
+/// Refuses two names for one plugin directory, and a plugin directory that is the state directory:
+/// what is staged, kept or cleaned up under one name would be removed under the other. A name in
+/// `recorded` is one that was installed to, and what is there would look like somebody else's under
+/// another one. It changes nothing.
 pub fn check_apart<'a>(
     root: &Root,
     state: &HostPath,
@@ -155,7 +173,8 @@ pub fn check_apart<'a>(
             let is_asked = paths.contains(other);
             // Two that were recorded became one later, and stay what they are.
             if seen.is_same(&directory)? && (is_asked || !recorded.contains(path)) {
-                let message = format!("`{other}` and `{path}` are two names of one plugin directory");
+                let message =
+                    format!("`{other}` and `{path}` are two names of one plugin directory");
                 let hint = match is_asked {
                     true => "give one --bin-dir of them".to_owned(),
                     false => format!("give --bin-dir {other}, where it is installed"),
@@ -176,14 +195,28 @@ pub(super) fn observe_directory(
 ) -> Result<ObservedDirectory, NodeError> {
     let Some(directory) = root.directory(path)? else {
         let entries = names.into_iter().map(|name| (name, Found::Absent)).collect();
-        return Ok(ObservedDirectory { path: path.clone(), exists: false, unfinished: false, entries });
+        return Ok(ObservedDirectory {
+            path: path.clone(),
+            exists: false,
+            unfinished: false,
+            entries,
+        });
     };
     let unfinished = directory.kind_of(STAGING)?.is_some();
-    Ok(ObservedDirectory { path: path.clone(), exists: true, unfinished, entries: find_all(&directory, names)? })
+    Ok(ObservedDirectory {
+        path: path.clone(),
+        exists: true,
+        unfinished,
+        entries: find_all(&directory, names)?,
+    })
 }
 
-/// Hashes the files of these names, two at a time: a boot waits for it, and nodes have more than one core.
-fn find_all(directory: &Directory, names: BTreeSet<PluginName>) -> Result<BTreeMap<PluginName, Found>, DiskError> {
+/// Hashes the files of these names, two at a time: a boot waits for it, and nodes have more than
+/// one core.
+fn find_all(
+    directory: &Directory,
+    names: BTreeSet<PluginName>,
+) -> Result<BTreeMap<PluginName, Found>, DiskError> {
     let pending = Mutex::new(names.into_iter());
     let work = || {
         let mut found = Vec::new();
@@ -215,13 +248,19 @@ pub(super) fn find(directory: &Directory, name: &PluginName) -> Result<Found, Di
 
 /// Hashes an opened file as far as a plugin can be long.
 pub(super) fn hash_plugin(opened: &RegularFile) -> Result<Found, DiskError> {
-    // A sparse file of any length costs nothing to make; reading a gigabyte of each would hold up a boot.
+    // A sparse file of any length costs nothing to make; reading a gigabyte of each would hold up a
+    // boot.
     if opened.size > FileManifest::MAX_PLUGIN_SIZE {
         return Ok(Found::Other(FileKind::Oversized));
     }
     // One byte past the limit: a file that grows while it is read is not hashed for ever.
-    let failed = |source: io::Error| DiskError::Io { action: "read".to_owned(), path: opened.shown.clone(), source };
-    let (digest, size) = hash(&mut (&opened.file).take(FileManifest::MAX_PLUGIN_SIZE + 1)).map_err(failed)?;
+    let failed = |source: io::Error| DiskError::Io {
+        action: "read".to_owned(),
+        path: opened.shown.clone(),
+        source,
+    };
+    let (digest, size) =
+        hash(&mut (&opened.file).take(FileManifest::MAX_PLUGIN_SIZE + 1)).map_err(failed)?;
     if size > FileManifest::MAX_PLUGIN_SIZE {
         return Ok(Found::Other(FileKind::Oversized));
     }
@@ -253,7 +292,10 @@ mod tests {
             let found = Found::Regular { digest: Digest::of(b""), size: 0, mode, stranger };
             assert_eq!(found.exposed().as_deref(), expected, "{mode:o} {stranger:?}");
         }
-        assert_eq!((Found::Absent.exposed(), Found::Other(FileKind::Directory).exposed()), (None, None));
+        assert_eq!(
+            (Found::Absent.exposed(), Found::Other(FileKind::Directory).exposed()),
+            (None, None)
+        );
     }
 
     #[test]
@@ -262,20 +304,31 @@ mod tests {
         let bin = temporary.path().join("opt/cni/bin");
         std::fs::create_dir_all(bin.join("ptp")).unwrap();
         std::fs::write(bin.join("bridge"), b"bytes").unwrap();
-        std::fs::set_permissions(bin.join("bridge"), std::fs::Permissions::from_mode(0o4711)).unwrap();
+        std::fs::set_permissions(bin.join("bridge"), std::fs::Permissions::from_mode(0o4711))
+            .unwrap();
         symlink("bridge", bin.join("vlan")).unwrap();
         std::fs::write(bin.join("unwanted"), b"").unwrap();
         let root = Root::open(temporary.path()).unwrap();
         let files = manifest(&[("bridge", b""), ("macvlan", b""), ("ptp", b""), ("vlan", b"")]);
-        let paths = ["/opt/cni/bin", "/usr/lib/cni", "/opt/cni/bin"].map(|path| path.parse().unwrap());
+        let paths =
+            ["/opt/cni/bin", "/usr/lib/cni", "/opt/cni/bin"].map(|path| path.parse().unwrap());
 
         let observed = observe(&root, None, &paths, &files.plugins).unwrap();
         let [opt, usr] = observed.directories.as_slice() else { panic!("{observed:?}") };
-        let entries: Vec<_> = opt.entries.iter().map(|(name, found)| (name.as_str(), *found)).collect();
+        let entries: Vec<_> =
+            opt.entries.iter().map(|(name, found)| (name.as_str(), *found)).collect();
         assert_eq!(
             entries,
             [
-                ("bridge", Found::Regular { digest: Digest::of(b"bytes"), size: 5, mode: 0o4711, stranger: None }),
+                (
+                    "bridge",
+                    Found::Regular {
+                        digest: Digest::of(b"bytes"),
+                        size: 5,
+                        mode: 0o4711,
+                        stranger: None
+                    }
+                ),
                 ("macvlan", Found::Absent),
                 ("ptp", Found::Other(FileKind::Directory)),
                 ("vlan", Found::Other(FileKind::SymbolicLink)),
@@ -293,7 +346,9 @@ mod tests {
         }
         symlink("a", temporary.path().join("b")).unwrap();
         let root = Root::open(temporary.path()).unwrap();
-        let paths = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<Vec<HostPath>>();
+        let paths = |names: &[&str]| {
+            names.iter().map(|name| name.parse().unwrap()).collect::<Vec<HostPath>>()
+        };
         let cases: [(&[&str], &[&str], Option<&str>); 8] = [
             (&["/a", "/c", "/none"], &["/a", "/gone"], None),
             (&["/a", "/a"], &[], None),

@@ -1,7 +1,7 @@
 //! Where the files of a bundle come from: a staged directory or the plugin layer of an image.
 //!
-//! Both hand over each wanted plugin once, as a reader; what is done with the bytes, hashing them included, is the
-//! same for both and happens elsewhere.
+//! Both hand over each wanted plugin once, as a reader; what is done with the bytes, hashing them
+//! included, is the same for both and happens elsewhere.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -15,10 +15,11 @@ pub type Take<'a> = dyn FnMut(&PluginFile, &str, &mut dyn Read) -> Result<(), No
 
 /// A place that the files of a bundle come from.
 pub trait Payload {
-    /// Hands every wanted plugin of `files` to `take`, in any order, with the name of the place for messages.
+    /// Hands every wanted plugin of `files` to `take`, in any order, with the name of the place for
+    /// messages.
     ///
-    /// Returns only when the whole payload was found to be what `files` says: what was taken before may have to be
-    /// thrown away.
+    /// Returns only when the whole payload was found to be what `files` says: what was taken before
+    /// may have to be thrown away.
     fn deliver(
         &mut self,
         files: &FileManifest,

@@ -1,7 +1,9 @@
-//! The plan: the steps from a node as it was observed to one that has the bundle, and the receipt at their end.
+//! The plan: the steps from a node as it was observed to one that has the bundle, and the receipt
+//! at their end.
 //!
-//! Plain data for printing, comparing and interrupting. It borrows the verified bundle: the plan of another bundle, or
-//! of one that nobody verified, cannot be applied. How it is made is in `decide`.
+//! Plain data for printing, comparing and interrupting. It borrows the verified bundle: the plan of
+//! another bundle, or of one that nobody verified, cannot be applied. How it is made is in
+//! `decide`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +12,8 @@ use serde::{Serialize, Serializer};
 
 use super::observe::Found;
 use super::receipt::{
-    InstalledDirectory, InstalledFile, Journal, JournalEntry, Original, Owner, Purpose, Receipt, Schema,
+    InstalledDirectory, InstalledFile, Journal, JournalEntry, Original, Owner, Purpose, Receipt,
+    Schema,
 };
 use super::root::HostPath;
 use crate::model::{BundleName, Digest, Finding, Platform, PluginName, Repository};
@@ -30,7 +33,8 @@ pub struct Plan<'v> {
     pub(super) generation: u64,
     /// What earlier installations left and this one leaves alone.
     pub(super) carried: BTreeMap<HostPath, InstalledDirectory>,
-    /// What an interrupted installation left and this one replaces: until then it is this program's.
+    /// What an interrupted installation left and this one replaces: until then it is this
+    /// program's.
     pub(super) superseded: Vec<JournalEntry>,
 }
 
@@ -136,12 +140,15 @@ impl Plan<'_> {
 
     /// Whether every plugin directory is as it should be already.
     pub fn changes_nothing(&self) -> bool {
-        self.steps.iter().all(|step| matches!(step, Step::Keep { .. } | Step::Satisfied { .. })) && !self.interrupted
+        self.steps.iter().all(|step| matches!(step, Step::Keep { .. } | Step::Satisfied { .. }))
+            && !self.interrupted
     }
 
     /// Whether its receipt would list nothing that a check could look at.
     pub fn leaves_nothing(&self) -> bool {
-        let lists = |step: &Step| matches!(step, Step::Write { .. } | Step::Keep { .. } | Step::Satisfied { .. });
+        let lists = |step: &Step| {
+            matches!(step, Step::Write { .. } | Step::Keep { .. } | Step::Satisfied { .. })
+        };
         !self.steps.iter().any(lists) && self.carried.values().all(InstalledDirectory::is_empty)
     }
 
@@ -158,18 +165,24 @@ impl Plan<'_> {
         let mut directories = self.carried.clone();
         for step in &self.steps {
             let (directory, name, owner) = match step {
-                Step::Write { directory, name, owner, .. } | Step::Satisfied { directory, name, owner } => {
-                    (directory, name, owner)
-                }
+                Step::Write { directory, name, owner, .. }
+                | Step::Satisfied { directory, name, owner } => (directory, name, owner),
                 Step::Keep { directory, name } => {
                     directories.entry(directory.clone()).or_default().kept.insert(name.clone());
                     continue;
                 }
-                Step::CreateDirectory { .. } | Step::Remove { .. } | Step::CleanUp { .. } => continue,
+                Step::CreateDirectory { .. } | Step::Remove { .. } | Step::CleanUp { .. } => {
+                    continue;
+                }
             };
             if let Some(file) = bundle.files.plugin(name) {
-                let installed = InstalledFile { digest: file.digest, size: file.size, owner: owner.clone() };
-                directories.entry(directory.clone()).or_default().files.insert(name.clone(), installed);
+                let installed =
+                    InstalledFile { digest: file.digest, size: file.size, owner: owner.clone() };
+                directories
+                    .entry(directory.clone())
+                    .or_default()
+                    .files
+                    .insert(name.clone(), installed);
             }
         }
         Receipt {
@@ -216,11 +229,15 @@ impl fmt::Display for Step {
                 };
                 write!(f, "{change:8} {directory}/{name} ({size} bytes)")
             }
-            Self::Remove { directory, name, restores: false, .. } => write!(f, "remove   {directory}/{name}"),
+            Self::Remove { directory, name, restores: false, .. } => {
+                write!(f, "remove   {directory}/{name}")
+            }
             Self::Remove { directory, name, .. } => {
                 write!(f, "restore  {directory}/{name} (what was there before)")
             }
-            Self::Keep { directory, name } => write!(f, "keep     {directory}/{name} (another installer's)"),
+            Self::Keep { directory, name } => {
+                write!(f, "keep     {directory}/{name} (another installer's)")
+            }
             Self::Satisfied { directory, name, .. } => write!(f, "same     {directory}/{name}"),
         }
     }

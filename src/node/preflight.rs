@@ -1,7 +1,8 @@
 //! What would go wrong on this node, looked at before anything changes.
 //!
-//! Only what is written to is looked at: a read-only directory that has what is wanted is as good as any other. What
-//! cannot be looked at is no finding; the installation itself says what went wrong then.
+//! Only what is written to is looked at: a read-only directory that has what is wanted is as good
+//! as any other. What cannot be looked at is no finding; the installation itself says what went
+//! wrong then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -17,11 +18,13 @@ use crate::bundle::PluginFile;
 use crate::disk::{Directory, FileSystem, Looked, overrides_permissions};
 use crate::model::{Code, Finding, PluginName, Severity, visible};
 
-/// What else an installation writes on a file system, in bytes: the staging directory, and the names of everything.
+/// What else an installation writes on a file system, in bytes: the staging directory, and the
+/// names of everything.
 const SLACK: u64 = 32 * 1024;
 /// How much receipt and journal say about one plugin, in bytes.
 const RECORD: u64 = 512;
-/// Where every whole node has its libraries; what has none of them is a part of one, mounted somewhere.
+/// Where every whole node has its libraries; what has none of them is a part of one, mounted
+/// somewhere.
 const LIBRARIES: [&str; 3] = ["/lib", "/lib64", "/usr/lib"];
 
 /// What is written to the state directory.
@@ -31,13 +34,19 @@ pub struct Records<'a> {
     pub directory: &'a HostPath,
     /// Evidence and policy, in bytes.
     pub documents: u64,
-    /// What is kept there for as long as files are fetched, in bytes: a layer that comes from an image.
+    /// What is kept there for as long as files are fetched, in bytes: a layer that comes from an
+    /// image.
     pub spool: u64,
 }
 
-/// Looks at what a plan would write to; `state` is `None` where there is no state directory yet. The findings that
-/// refuse it come first; without one, it can be carried out.
-pub fn preflight(root: &Root, plan: &Plan<'_>, state: Option<&Reading>, records: &Records<'_>) -> Vec<Finding> {
+/// Looks at what a plan would write to; `state` is `None` where there is no state directory yet.
+/// The findings that refuse it come first; without one, it can be carried out.
+pub fn preflight(
+    root: &Root,
+    plan: &Plan<'_>,
+    state: Option<&Reading>,
+    records: &Records<'_>,
+) -> Vec<Finding> {
     let writes = writes(plan);
     let mut findings = Vec::new();
     let mut needs = Needs::default();
@@ -99,13 +108,20 @@ fn writes<'a>(plan: &'a Plan<'_>) -> BTreeMap<&'a HostPath, Vec<Write<'a>>> {
     found
 }
 
-/// The sizes of the files that the local store gets a copy of: those that it has are not fetched again.
-fn copies(plan: &Plan<'_>, state: Option<&Reading>, writes: &BTreeMap<&HostPath, Vec<Write<'_>>>) -> Vec<u64> {
+/// The sizes of the files that the local store gets a copy of: those that it has are not fetched
+/// again.
+fn copies(
+    plan: &Plan<'_>,
+    state: Option<&Reading>,
+    writes: &BTreeMap<&HostPath, Vec<Write<'_>>>,
+) -> Vec<u64> {
     let names: BTreeSet<_> = writes.values().flatten().map(|write| write.name).collect();
-    let files: Vec<_> = names.into_iter().filter_map(|name| plan.bundle().files.plugin(name)).collect();
+    let files: Vec<_> =
+        names.into_iter().filter_map(|name| plan.bundle().files.plugin(name)).collect();
     let listed = files.iter().map(|file| (file.digest, file.size, &file.name));
     let missing = state.and_then(|state| state.without_copy(listed).ok());
-    let is_missing = |file: &&&PluginFile| missing.as_ref().is_none_or(|missing| missing.contains(&file.name));
+    let is_missing =
+        |file: &&&PluginFile| missing.as_ref().is_none_or(|missing| missing.contains(&file.name));
     files.iter().filter(is_missing).map(|file| file.size).collect()
 }
 
@@ -118,12 +134,15 @@ impl Write<'_> {
         }
     }
 
-    /// Says that bits of the replaced file are not taken over: a plugin that everybody may run as root is a hole.
+    /// Says that bits of the replaced file are not taken over: a plugin that everybody may run as
+    /// root is a hole.
     fn setuid(&self, directory: &HostPath) -> Option<Finding> {
         let Found::Regular { mode, .. } = self.before else { return None };
         (self.change == Change::Adopt && mode & 0o6000 != 0).then(|| {
-            let message = format!("`{directory}/{}` ran with the rights of its owner or group", self.name);
-            Finding::note(Code::SetuidDropped, message).mismatch("mode 0755", format_args!("mode {mode:04o}"))
+            let message =
+                format!("`{directory}/{}` ran with the rights of its owner or group", self.name);
+            Finding::note(Code::SetuidDropped, message)
+                .mismatch("mode 0755", format_args!("mode {mode:04o}"))
         })
     }
 }
@@ -143,7 +162,11 @@ impl Place {
             if let Some(looked) = looked {
                 let directory = looked.directory().ok()?;
                 let system = directory.file_system().ok()?;
-                return Some(Self { directory, system, shown: visible(&path.to_string_lossy()).into_owned() });
+                return Some(Self {
+                    directory,
+                    system,
+                    shown: visible(&path.to_string_lossy()).into_owned(),
+                });
             }
             path = path.parent()?;
         }
@@ -153,7 +176,8 @@ impl Place {
     fn obstacle(&self, path: &HostPath) -> Option<Finding> {
         let here = &self.shown;
         if self.system.read_only {
-            let message = format!("`{path}` cannot be written: `{here}` is on a read-only file system");
+            let message =
+                format!("`{path}` cannot be written: `{here}` is on a read-only file system");
             let hint = "mount it writable, name another directory, or put the same plugins into the node's image";
             return Some(Finding::refusal(Code::ReadOnly, message).hint(hint));
         }
@@ -166,7 +190,9 @@ impl Place {
         let Ok(owner) = self.directory.ownership() else { return Some(finding) };
         let found = format!("user {}, group {}, mode {:04o}", owner.uid, owner.gid, owner.mode);
         let hint = if user == 0 && !overrides_permissions() {
-            format!("chown 0:0 {here} on the node, or give this process the capability DAC_OVERRIDE")
+            format!(
+                "chown 0:0 {here} on the node, or give this process the capability DAC_OVERRIDE"
+            )
         } else {
             format!("run as user {}, or change the owner of {here}", owner.uid)
         };
@@ -228,9 +254,13 @@ impl Needs {
     }
 }
 
-/// The interpreters that written plugins need and the node does not have. The kernel says of such a plugin that there
-/// is no such file, although it is there.
-fn interpreters(root: &Root, plan: &Plan<'_>, writes: &BTreeMap<&HostPath, Vec<Write<'_>>>) -> Vec<Finding> {
+/// The interpreters that written plugins need and the node does not have. The kernel says of such a
+/// plugin that there is no such file, although it is there.
+fn interpreters(
+    root: &Root,
+    plan: &Plan<'_>,
+    writes: &BTreeMap<&HostPath, Vec<Write<'_>>>,
+) -> Vec<Finding> {
     let is_there = |path: &str| root.look_up(path).ok().flatten();
     if !LIBRARIES.iter().any(|path| is_there(path).is_some_and(|looked| looked.is_directory())) {
         return Vec::new();
@@ -246,13 +276,20 @@ fn interpreters(root: &Root, plan: &Plan<'_>, writes: &BTreeMap<&HostPath, Vec<W
             }
         }
     }
-    let missing = needed.into_iter().filter(|(path, _)| !is_there(path).is_some_and(|looked| looked.is_regular()));
+    let missing = needed
+        .into_iter()
+        .filter(|(path, _)| !is_there(path).is_some_and(|looked| looked.is_regular()));
     missing
         .map(|(path, names)| {
             let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
-            let message = format!("this node has no `{}`, which {} needs to run", visible(path), names.join(", "));
-            Finding::refusal(Code::InterpreterMissing, message)
-                .hint("use a bundle of static plugins, or install the C library that this belongs to")
+            let message = format!(
+                "this node has no `{}`, which {} needs to run",
+                visible(path),
+                names.join(", ")
+            );
+            Finding::refusal(Code::InterpreterMissing, message).hint(
+                "use a bundle of static plugins, or install the C library that this belongs to",
+            )
         })
         .collect()
 }

@@ -1,7 +1,7 @@
 //! Asking a plugin for its VERSION: the one CNI command that needs no network and changes nothing.
 //!
-//! Only proven bytes are executed: they are copied to a sealed file without a name while they are hashed, and that
-//! copy is executed, whatever happens to the file on disk meanwhile.
+//! Only proven bytes are executed: they are copied to a sealed file without a name while they are
+//! hashed, and that copy is executed, whatever happens to the file on disk meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -34,7 +34,8 @@ pub const COMMAND: &str = "probe-plugin";
 const ANSWER_LIMIT: usize = 64 * 1024;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The largest plugin that is asked, in bytes: its copy is in memory, and counts against the container's limit.
+/// The largest plugin that is asked, in bytes: its copy is in memory, and counts against the
+/// container's limit.
 const SIZE_LIMIT: u64 = 128 * 1024 * 1024;
 
 /// Starts plugins to ask for their versions.
@@ -44,7 +45,8 @@ pub struct Prober {
     patience: Duration,
     /// Whether plugins find here what they find on the node.
     on_host: bool,
-    /// What proven bytes answered. The same bytes answer the same, so a watch does not start them again.
+    /// What proven bytes answered. The same bytes answer the same, so a watch does not start them
+    /// again.
     answers: Mutex<BTreeMap<Digest, Versions>>,
 }
 
@@ -71,8 +73,8 @@ pub struct Versions {
 }
 
 impl Prober {
-    /// Plugins are asked by this very program, started again; `on_host` says whether the plugins' interpreter, where
-    /// they need one, would be found here.
+    /// Plugins are asked by this very program, started again; `on_host` says whether the plugins'
+    /// interpreter, where they need one, would be found here.
     pub fn this_program(on_host: bool) -> Self {
         Self::new("/proc/self/exe", PATIENCE, on_host)
     }
@@ -94,24 +96,35 @@ impl Prober {
 
     /// Forgets the answers of bytes that are not among these.
     pub fn keep(&self, digests: &BTreeSet<Digest>) {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner).retain(|digest, _| digests.contains(digest));
+        self.answers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|digest, _| digests.contains(digest));
     }
 
     /// Asks the plugin whose bytes `source` has, if they are those of `file`.
-    pub fn ask(&self, file: &PluginFile, origin: &str, source: &mut dyn Read) -> Result<Asked, NodeError> {
+    pub fn ask(
+        &self,
+        file: &PluginFile,
+        origin: &str,
+        source: &mut dyn Read,
+    ) -> Result<Asked, NodeError> {
         if file.size > SIZE_LIMIT {
             return Ok(Asked::Skipped(format!("is larger than {SIZE_LIMIT} bytes")));
         }
         let mut copy = match anonymous_file() {
             Ok(copy) => copy,
-            Err(errno) => return Ok(Asked::Skipped(format!("would need a file in memory: {errno}"))),
+            Err(errno) => {
+                return Ok(Asked::Skipped(format!("would need a file in memory: {errno}")));
+            }
         };
         match copy_exactly(file.into(), origin, source, &mut copy) {
             Ok(()) => {}
             Err(TransferError::Altered(finding)) => return Ok(Asked::Altered(finding)),
             Err(error) => return Err(error.into_error(file.into(), origin, "memory")),
         }
-        // What the kernel does not know as a program, the C library would hand to a shell (POSIX.1-2017, execvp).
+        // What the kernel does not know as a program, the C library would hand to a shell
+        // (POSIX.1-2017, execvp).
         if !is_program_of_this_machine(&copy) {
             return Ok(Asked::Failed("is no program of this machine".to_owned()));
         }
@@ -125,14 +138,16 @@ impl Prober {
             Err(error) => return Ok(Asked::Skipped(format!("would need /proc: {error}"))),
         };
         let deadline = Instant::now() + self.patience;
-        let answer = child.stdout.take().map_or(Ok(Vec::new()), |output| read_answer(output, deadline));
-        let status = finish(&mut child, answer.is_ok().then_some(deadline))
-            .map_err(|source| NodeError::Transfer { action: format!("wait for `{}`", file.name), source })?;
+        let answer =
+            child.stdout.take().map_or(Ok(Vec::new()), |output| read_answer(output, deadline));
+        let status = finish(&mut child, answer.is_ok().then_some(deadline)).map_err(|source| {
+            NodeError::Transfer { action: format!("wait for `{}`", file.name), source }
+        })?;
         Ok(self.judge(answer, status))
     }
 
-    /// Starts the confining process. The plugin is its standard input, so that no other process that is started at
-    /// the same moment can inherit it.
+    /// Starts the confining process. The plugin is its standard input, so that no other process
+    /// that is started at the same moment can inherit it.
     fn start(&self, plugin: File) -> io::Result<Child> {
         Command::new(&self.program)
             .arg(COMMAND)
@@ -154,13 +169,19 @@ impl Prober {
         match obstacle {
             Some(Obstacle::Confine) => return Asked::Skipped("cannot be confined here".to_owned()),
             Some(Obstacle::Forbidden) => {
-                return Asked::Skipped("would be executed from memory, which this system forbids".to_owned());
+                return Asked::Skipped(
+                    "would be executed from memory, which this system forbids".to_owned(),
+                );
             }
             Some(Obstacle::Interpreter) if self.on_host => {
-                return Asked::Failed("needs an interpreter that this node does not have".to_owned());
+                return Asked::Failed(
+                    "needs an interpreter that this node does not have".to_owned(),
+                );
             }
             Some(Obstacle::Interpreter) => {
-                return Asked::Skipped("needs an interpreter that is not in this container".to_owned());
+                return Asked::Skipped(
+                    "needs an interpreter that is not in this container".to_owned(),
+                );
             }
             None => {}
         }
@@ -183,7 +204,8 @@ fn anonymous_file() -> rustix::io::Result<File> {
     }
 }
 
-/// Whether a file starts with the header of a program that this machine runs (System V ABI, "ELF Header").
+/// Whether a file starts with the header of a program that this machine runs (System V ABI, "ELF
+/// Header").
 fn is_program_of_this_machine(file: &File) -> bool {
     let mut header = [0; 20];
     if file.read_exact_at(&mut header, 0).is_err() || !header.starts_with(b"\x7fELF") {
@@ -221,12 +243,14 @@ fn read_answer(mut output: ChildStdout, deadline: Instant) -> Result<Vec<u8>, St
     }
 }
 
-/// Waits for the end of the process, then ends what it started; where its end takes too long, it is ended too.
+/// Waits for the end of the process, then ends what it started; where its end takes too long, it is
+/// ended too.
 fn finish(child: &mut Child, deadline: Option<Instant>) -> io::Result<ExitStatus> {
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let mut pause = Duration::from_millis(1);
     while let (Some(pid), Some(deadline)) = (group, deadline) {
-        // Only looked at: until it is waited for below, its number and that of its group are nobody else's.
+        // Only looked at: until it is waited for below, its number and that of its group are nobody
+        // else's.
         let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let left = deadline.saturating_duration_since(Instant::now());
         if waitid(WaitId::Pid(pid), ended)?.is_some() || left.is_zero() {
@@ -244,12 +268,16 @@ fn finish(child: &mut Child, deadline: Option<Instant>) -> io::Result<ExitStatus
 
 /// Parses the answer to VERSION (CNI specification 1.1.0, section 5, "Version").
 fn parse_answer(answer: &[u8]) -> Result<Versions, String> {
-    let versions: Versions =
-        json::parse("its answer", answer, ANSWER_LIMIT).map_err(|error| format!("answers something else: {error}"))?;
+    let versions: Versions = json::parse("its answer", answer, ANSWER_LIMIT)
+        .map_err(|error| format!("answers something else: {error}"))?;
     let good = |version: &String| {
-        (1..=32).contains(&version.len()) && version.chars().all(|c| c.is_ascii_alphanumeric() || ".-+".contains(c))
+        (1..=32).contains(&version.len())
+            && version.chars().all(|c| c.is_ascii_alphanumeric() || ".-+".contains(c))
     };
-    if versions.supported.is_empty() || versions.supported.len() > 64 || !versions.supported.iter().all(good) {
+    if versions.supported.is_empty()
+        || versions.supported.len() > 64
+        || !versions.supported.iter().all(good)
+    {
         return Err("answers no list of versions".to_owned());
     }
     Ok(versions)
@@ -287,8 +315,18 @@ mod tests {
         let skipped = |text: &str| Asked::Skipped(text.to_owned());
         let interpreter = Obstacle::Interpreter as i32;
         let cases = [
-            (true, "", exit(interpreter), failed("needs an interpreter that this node does not have")),
-            (false, "", exit(interpreter), skipped("needs an interpreter that is not in this container")),
+            (
+                true,
+                "",
+                exit(interpreter),
+                failed("needs an interpreter that this node does not have"),
+            ),
+            (
+                false,
+                "",
+                exit(interpreter),
+                skipped("needs an interpreter that is not in this container"),
+            ),
             (true, "", exit(Obstacle::Confine as i32), skipped("cannot be confined here")),
             (true, "{}", exit(Obstacle::Confine as i32), failed("ended with code 120")),
             (true, "", exit(1), failed("ended with code 1")),

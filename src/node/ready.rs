@@ -1,7 +1,7 @@
 //! Readiness: a file that says until when the last good answer of the watch counts.
 //!
-//! A probe of the kubelet starts this program to read it. The file ends by itself: a watch that hangs or is killed is
-//! not ready for ever after.
+//! A probe of the kubelet starts this program to read it. The file ends by itself: a watch that
+//! hangs or is killed is not ready for ever after.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -25,7 +25,8 @@ impl ReadyFile {
     pub fn new(path: &Path) -> Result<Self, ReadyFileError> {
         let error = || ReadyFileError(crate::model::visible(&path.to_string_lossy()).into_owned());
         let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(error)?;
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory =
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Ok(Self { directory: directory.to_owned(), name: name.to_owned() })
     }
 
@@ -47,7 +48,8 @@ impl ReadyFile {
 
     /// Whether the last answer was yes and still counts at `now`.
     pub fn is_ready(&self, now: SystemTime) -> Result<bool, DiskError> {
-        match Directory::open(&self.directory).and_then(|directory| directory.read(&self.name, 32)) {
+        match Directory::open(&self.directory).and_then(|directory| directory.read(&self.name, 32))
+        {
             Ok(text) => Ok(counts(&text, now)),
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),
@@ -58,7 +60,8 @@ impl ReadyFile {
 /// The longest time between two checks.
 pub const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Twice the interval and a while for the check itself: one late answer is no reason to take a node out.
+/// Twice the interval and a while for the check itself: one late answer is no reason to take a node
+/// out.
 pub(super) fn lifetime(interval: Duration) -> Duration {
     interval.saturating_mul(2).saturating_add(Duration::from_secs(30))
 }
@@ -69,7 +72,8 @@ fn seconds(time: SystemTime) -> u64 {
 
 fn counts(text: &[u8], now: SystemTime) -> bool {
     let until = std::str::from_utf8(text).ok().and_then(|text| text.trim_end().parse::<u64>().ok());
-    // No watch says a time that far ahead. A clock that was wrong and set right would make one count for years.
+    // No watch says a time that far ahead. A clock that was wrong and set right would make one
+    // count for years.
     let furthest = seconds(now).saturating_add(lifetime(LONGEST_INTERVAL).as_secs());
     until.is_some_and(|until| (seconds(now)..=furthest).contains(&until))
 }
@@ -84,7 +88,9 @@ mod tests {
         let file = ReadyFile::new(&temporary.path().join("none/ready")).unwrap();
         assert!(!file.is_ready(SystemTime::now()).unwrap());
         file.say_unready().unwrap();
-        let error = file.say_ready(SystemTime::now(), Duration::from_secs(1)).expect_err("there is no directory");
+        let error = file
+            .say_ready(SystemTime::now(), Duration::from_secs(1))
+            .expect_err("there is no directory");
         assert!(error.is_not_found(), "{error}");
     }
 
@@ -97,7 +103,11 @@ mod tests {
         assert!(!file.is_ready(now).unwrap());
         file.say_ready(now, minute).unwrap();
         for (later, expected) in [(0, true), (60, true), (150, true), (151, false)] {
-            assert_eq!(file.is_ready(now + Duration::from_secs(later)).unwrap(), expected, "{later}");
+            assert_eq!(
+                file.is_ready(now + Duration::from_secs(later)).unwrap(),
+                expected,
+                "{later}"
+            );
         }
         file.say_unready().unwrap();
         assert!(!file.is_ready(now).unwrap());
@@ -111,7 +121,9 @@ mod tests {
         }
         assert!(counts(b"0\n", UNIX_EPOCH));
         let longest = lifetime(LONGEST_INTERVAL).as_secs();
-        for (until, expected) in [(999, false), (1000, true), (1000 + longest, true), (1001 + longest, false)] {
+        for (until, expected) in
+            [(999, false), (1000, true), (1000 + longest, true), (1001 + longest, false)]
+        {
             let now = UNIX_EPOCH + Duration::from_secs(1000);
             assert_eq!(counts(until.to_string().as_bytes(), now), expected, "{until}");
         }

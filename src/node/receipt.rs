@@ -1,9 +1,9 @@
-//! What a node remembers: the receipt of what is installed, the journal of what is being installed, and the refusal
-//! of what was wanted.
+//! What a node remembers: the receipt of what is installed, the journal of what is being installed,
+//! and the refusal of what was wanted.
 //!
-//! All three are caches of decisions, never their proof: content is compared with signed digests again before
-//! anything is believed. The journal holds names and digests and no path, so that nobody who could write it could
-//! send a recovery anywhere.
+//! All three are caches of decisions, never their proof: content is compared with signed digests
+//! again before anything is believed. The journal holds names and digests and no path, so that
+//! nobody who could write it could send a recovery anywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,10 +11,13 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use super::root::HostPath;
-use crate::model::{BundleName, Digest, Finding, JsonError, Platform, PluginName, Repository, json};
+use crate::model::{
+    BundleName, Digest, Finding, JsonError, Platform, PluginName, Repository, json,
+};
 use crate::trust::Strength;
 
-/// The longest file of the state directory that is read, in bytes: some 250 for each file of the largest bundle.
+/// The longest file of the state directory that is read, in bytes: some 250 for each file of the
+/// largest bundle.
 pub const RECORD_LIMIT: usize = 1024 * 1024;
 
 /// What is installed on a node.
@@ -92,7 +95,8 @@ pub enum Owner {
     Foreign,
 }
 
-/// Somebody else's file, as it was before it was replaced; its bytes lie in the state directory under its digest.
+/// Somebody else's file, as it was before it was replaced; its bytes lie in the state directory
+/// under its digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Original {
@@ -124,7 +128,8 @@ pub struct Journal {
     /// The name that the policy's rule was matched with, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "repository")]
     pub repository: Option<Repository>,
-    /// The digest of the evidence file: a file of an interrupted installation is believed when this proves it.
+    /// The digest of the evidence file: a file of an interrupted installation is believed when this
+    /// proves it.
     pub evidence: Digest,
     /// What it is installed for.
     #[serde(default, skip_serializing_if = "Purpose::is_install")]
@@ -181,8 +186,9 @@ pub enum Purpose {
     Install,
     /// The node's owner goes back to it.
     Rollback,
-    /// It was there already. Who deleted the floors and put an older release in the place of the present one must not
-    /// have them written anew by a repair; and what is wanted and was refused is still not there.
+    /// It was there already. Who deleted the floors and put an older release in the place of the
+    /// present one must not have them written anew by a repair; and what is wanted and was refused
+    /// is still not there.
     Repair,
 }
 
@@ -211,7 +217,9 @@ impl TryFrom<u32> for Schema {
     fn try_from(number: u32) -> Result<Self, String> {
         match number {
             1 => Ok(Self),
-            other => Err(format!("schemaVersion is {other}, expected 1; was this written by a newer cnister?")),
+            other => Err(format!(
+                "schemaVersion is {other}, expected 1; was this written by a newer cnister?"
+            )),
         }
     }
 }
@@ -280,7 +288,13 @@ impl Journal {
                 }
                 let original = file.owner.original().cloned();
                 let (directory, name) = (Digest::of(path.as_str().as_bytes()), name.clone());
-                Some(JournalEntry { directory, name, digest: file.digest, size: file.size, original })
+                Some(JournalEntry {
+                    directory,
+                    name,
+                    digest: file.digest,
+                    size: file.size,
+                    original,
+                })
             })
         });
         Self {
@@ -318,8 +332,15 @@ impl RolledBack {
 impl Refusal {
     /// What is remembered of these findings.
     pub fn of(wanted: &str, findings: &[Finding]) -> Self {
-        let reason = |finding: &Finding| Reason { code: finding.code.to_string(), message: finding.message.clone() };
-        Self { schema_version: Schema, wanted: wanted.to_owned(), reasons: findings.iter().map(reason).collect() }
+        let reason = |finding: &Finding| Reason {
+            code: finding.code.to_string(),
+            message: finding.message.clone(),
+        };
+        Self {
+            schema_version: Schema,
+            wanted: wanted.to_owned(),
+            reasons: findings.iter().map(reason).collect(),
+        }
     }
 
     /// Parses a refusal.
@@ -334,14 +355,19 @@ mod repository {
 
     use crate::model::Repository;
 
-    pub(super) fn serialize<S: Serializer>(value: &Option<Repository>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<Repository>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         match value {
             Some(repository) => serializer.collect_str(repository),
             None => serializer.serialize_none(),
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Repository>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Repository>, D::Error> {
         let text = Option::<String>::deserialize(deserializer)?;
         text.map(|text| text.parse().map_err(de::Error::custom)).transpose()
     }
@@ -373,7 +399,11 @@ mod tests {
     const REFUSAL: &str = include_str!("../../tests/data/refusal.json");
 
     fn receipt() -> Receipt {
-        let file = |bytes: &[u8], owner| InstalledFile { digest: Digest::of(bytes), size: bytes.len() as u64, owner };
+        let file = |bytes: &[u8], owner| InstalledFile {
+            digest: Digest::of(bytes),
+            size: bytes.len() as u64,
+            owner,
+        };
         let original = Original { digest: Digest::of(b"theirs"), mode: 0o755 };
         let directory = InstalledDirectory {
             files: BTreeMap::from([
@@ -409,7 +439,10 @@ mod tests {
         let refusal = Refusal {
             schema_version: Schema,
             wanted: "ghcr.io/acme/cni:v2".to_owned(),
-            reasons: vec![Reason { code: "no-signature".to_owned(), message: "nobody signed it".to_owned() }],
+            reasons: vec![Reason {
+                code: "no-signature".to_owned(),
+                message: "nobody signed it".to_owned(),
+            }],
         };
         assert_eq!(json::readable(&refusal), REFUSAL);
         assert_eq!(Refusal::parse(REFUSAL.as_bytes()).unwrap(), refusal);
@@ -421,12 +454,22 @@ mod tests {
         let adopt = |mode| Owner::of(Some(Original { digest: Digest::of(b"theirs"), mode }));
         for mode in [0, 0o7, 0o644, 0o4755, 0o7777] {
             let mut receipt = receipt();
-            for file in receipt.directories.values_mut().flat_map(|directory| directory.files.values_mut()) {
+            for file in
+                receipt.directories.values_mut().flat_map(|directory| directory.files.values_mut())
+            {
                 file.owner = adopt(mode);
             }
-            assert_eq!(Receipt::parse(json::readable(&receipt).as_bytes()).unwrap(), receipt, "{mode:o}");
+            assert_eq!(
+                Receipt::parse(json::readable(&receipt).as_bytes()).unwrap(),
+                receipt,
+                "{mode:o}"
+            );
             let journal = Journal::of(&receipt);
-            assert_eq!(Journal::parse(json::readable(&journal).as_bytes()).unwrap(), journal, "{mode:o}");
+            assert_eq!(
+                Journal::parse(json::readable(&journal).as_bytes()).unwrap(),
+                journal,
+                "{mode:o}"
+            );
         }
         let changes: [Change; 5] = [
             |r| r.repository = None,
@@ -467,11 +510,16 @@ mod tests {
             ("\"ours\"", "\"mine\"", "unknown variant `mine`"),
             ("\"0755\"", "\"17777\"", "a mode is four octal digits"),
             ("\"strength\"", "\"extra\": 1, \"strength\"", "unknown field `extra`"),
-            ("\"bridge\": {", "\"vrf\": {}, \"vrf\": {}, \"bridge\": {", "the key `vrf` appears twice"),
+            (
+                "\"bridge\": {",
+                "\"vrf\": {}, \"vrf\": {}, \"bridge\": {",
+                "the key `vrf` appears twice",
+            ),
         ];
         for (from, to, expected) in cases {
             assert!(RECEIPT.contains(from), "{from}");
-            let error = Receipt::parse(RECEIPT.replacen(from, to, 1).as_bytes()).expect_err(to).to_string();
+            let error =
+                Receipt::parse(RECEIPT.replacen(from, to, 1).as_bytes()).expect_err(to).to_string();
             assert!(error.contains(expected), "{to}: {error}");
         }
     }

@@ -1,7 +1,8 @@
-//! Bringing a node to what it keeps, without a network: the installed release again, or an earlier generation.
+//! Bringing a node to what it keeps, without a network: the installed release again, or an earlier
+//! generation.
 //!
-//! Nothing is believed because it lies here: evidence is judged by the policy of today, and every copy is compared
-//! with its signed digest on the way.
+//! Nothing is believed because it lies here: evidence is judged by the policy of today, and every
+//! copy is compared with its signed digest on the way.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -46,11 +47,12 @@ pub enum Run {
     Plan,
 }
 
-/// Writes every installed plugin again that is not as it was installed, or `only` these, from the local store.
+/// Writes every installed plugin again that is not as it was installed, or `only` these, from the
+/// local store.
 ///
 /// # Errors
-/// Refused where nothing is installed, where the policy of today does not accept it, or where the store has no good
-/// copy; nothing is changed then.
+/// Refused where nothing is installed, where the policy of today does not accept it, or where the
+/// store has no good copy; nothing is changed then.
 pub fn repair(
     root: &Root,
     question: &Question<'_>,
@@ -61,10 +63,13 @@ pub fn repair(
     let mut recorded = recorded(&receipt);
     if let Some(only) = only {
         for (path, names) in &mut recorded {
-            names.retain(|name| only.iter().any(|target| target.directory == *path && target.name == *name));
+            names.retain(|name| {
+                only.iter().any(|target| target.directory == *path && target.name == *name)
+            });
         }
     }
-    let wishes = Wishes { foreign: ForeignRule::Stay, recorded: Some(recorded), ..Wishes::default() };
+    let wishes =
+        Wishes { foreign: ForeignRule::Stay, recorded: Some(recorded), ..Wishes::default() };
     let target = Target {
         receipt: &receipt,
         bundle: &bundle,
@@ -72,7 +77,8 @@ pub fn repair(
         purpose: Purpose::Repair,
         word: None,
     };
-    let observed = observe(root, Some(&writing), &directories(&[&receipt]), &bundle.value().files.plugins)?;
+    let observed =
+        observe(root, Some(&writing), &directories(&[&receipt]), &bundle.value().files.plugins)?;
     bring(root, &writing, &target, &observed, &wishes, &mut |_| ControlFlow::Continue(()))
 }
 
@@ -88,7 +94,11 @@ pub struct Brought {
 }
 
 /// Repairs these files; where one of them cannot be, the others are all the same.
-pub fn bring_back(root: &Root, question: &Question<'_>, targets: &BTreeSet<watch::Target>) -> Brought {
+pub fn bring_back(
+    root: &Root,
+    question: &Question<'_>,
+    targets: &BTreeSet<watch::Target>,
+) -> Brought {
     let mut brought = Brought::default();
     match repair(root, question, Some(targets)) {
         Err(error) if targets.len() > 1 && speaks_of_one_file(&error) => {
@@ -102,9 +112,12 @@ pub fn bring_back(root: &Root, question: &Question<'_>, targets: &BTreeSet<watch
     brought
 }
 
-/// Whether others may be repaired all the same: one has no good copy, or was written in this moment.
+/// Whether others may be repaired all the same: one has no good copy, or was written in this
+/// moment.
 fn speaks_of_one_file(error: &NodeError) -> bool {
-    let of_one = |finding: &Finding| matches!(finding.code, Code::NoCopy | Code::FileAltered | Code::ForeignFile);
+    let of_one = |finding: &Finding| {
+        matches!(finding.code, Code::NoCopy | Code::FileAltered | Code::ForeignFile)
+    };
     matches!(error, NodeError::Refused(findings) if findings.iter().all(of_one))
 }
 
@@ -114,8 +127,13 @@ impl Brought {
         match result {
             Ok(restored) => {
                 for step in restored.steps {
-                    if let Step::Write { directory, name, .. } | Step::Satisfied { directory, name, .. } = &step {
-                        left.remove(&watch::Target { directory: directory.clone(), name: name.clone() });
+                    if let Step::Write { directory, name, .. }
+                    | Step::Satisfied { directory, name, .. } = &step
+                    {
+                        left.remove(&watch::Target {
+                            directory: directory.clone(),
+                            name: name.clone(),
+                        });
                     }
                     self.steps.extend(matches!(step, Step::Write { .. }).then_some(step));
                 }
@@ -139,10 +157,11 @@ pub struct Back<'a> {
     pub generations: u8,
 }
 
-/// Goes back to an earlier generation, from the local store, and remembers that the present release is not wanted.
+/// Goes back to an earlier generation, from the local store, and remembers that the present release
+/// is not wanted.
 ///
-/// Where the installation of another release was interrupted, the present one is the earlier one. A rollback that was
-/// interrupted is finished by asking for the same again.
+/// Where the installation of another release was interrupted, the present one is the earlier one. A
+/// rollback that was interrupted is finished by asking for the same again.
 ///
 /// # Errors
 /// Refused as [`repair`] is, and where no such generation is kept; nothing is changed then.
@@ -189,19 +208,31 @@ struct Aim {
 }
 
 impl Aim {
-    fn of(root: &Root, reading: &Reading, question: &Question<'_>, back: &Back<'_>) -> Result<Self, NodeError> {
+    fn of(
+        root: &Root,
+        reading: &Reading,
+        question: &Question<'_>,
+        back: &Back<'_>,
+    ) -> Result<Self, NodeError> {
         let present = reading.receipt()?.ok_or_else(not_installed)?;
         let (past, journal) = (reading.past()?, reading.journal()?);
-        let interrupted = journal.filter(|_| back.number.is_none_or(|number| number == present.generation));
+        let interrupted =
+            journal.filter(|_| back.number.is_none_or(|number| number == present.generation));
         let (before, receipt, bad) = match interrupted {
-            // It had its receipt already: asking for the same again finishes it, and does not go forward.
-            Some(journal) if journal.purpose == Purpose::Rollback && journal.index == present.index => {
-                let before = past.target(&present, None).cloned().unwrap_or_else(|_| present.clone());
+            // It had its receipt already: asking for the same again finishes it, and does not go
+            // forward.
+            Some(journal)
+                if journal.purpose == Purpose::Rollback && journal.index == present.index =>
+            {
+                let before =
+                    past.target(&present, None).cloned().unwrap_or_else(|_| present.clone());
                 let bad = before.index;
                 (before, present.clone(), bad)
             }
             // Another release was on its way: the present one is the earlier one.
-            Some(journal) if journal.purpose == Purpose::Install && journal.index != present.index => {
+            Some(journal)
+                if journal.purpose == Purpose::Install && journal.index != present.index =>
+            {
                 (present.clone(), present.clone(), journal.index)
             }
             _ => {
@@ -263,7 +294,8 @@ fn bring(
     let before = observed.receipt.clone().ok_or_else(not_installed)?;
     let (steps, notes) = (plan.steps().to_vec(), plan.notes().to_vec());
     let bytes = writing.evidence(&target.receipt.evidence)?.ok_or_else(|| {
-        Finding::refusal(Code::NoEvidence, "the evidence of the bundle is gone").hint("install it again")
+        Finding::refusal(Code::NoEvidence, "the evidence of the bundle is gone")
+            .hint("install it again")
     })?;
     let record = Record {
         evidence: &bytes,
@@ -277,10 +309,15 @@ fn bring(
     Ok(Restored { before, after, steps, notes })
 }
 
-fn plan_of<'v>(bundle: &'v Verified<Bundle>, observed: &Observed, wishes: &Wishes) -> Result<Plan<'v>, NodeError> {
+fn plan_of<'v>(
+    bundle: &'v Verified<Bundle>,
+    observed: &Observed,
+    wishes: &Wishes,
+) -> Result<Plan<'v>, NodeError> {
     plan(bundle, observed, wishes).map_err(|findings| {
         // `install` has an option for what is in the way; here it has to go.
-        let in_the_way = |finding: &Finding| matches!(finding.code, Code::InTheWay | Code::ForeignFile);
+        let in_the_way =
+            |finding: &Finding| matches!(finding.code, Code::InTheWay | Code::ForeignFile);
         let hint = |finding: Finding| match in_the_way(&finding) {
             true => finding.hint("move it away, and run it again"),
             false => finding,
@@ -292,13 +329,18 @@ fn plan_of<'v>(bundle: &'v Verified<Bundle>, observed: &Observed, wishes: &Wishe
 /// What each directory had of the bundle.
 fn recorded(receipt: &Receipt) -> BTreeMap<HostPath, BTreeSet<PluginName>> {
     let names = receipt.directories.iter();
-    names.map(|(path, directory)| (path.clone(), directory.files.keys().cloned().collect())).collect()
+    names
+        .map(|(path, directory)| (path.clone(), directory.files.keys().cloned().collect()))
+        .collect()
 }
 
 /// The plugins that took the place of somebody else's file, and may do so again.
 fn adopted(receipt: &Receipt) -> BTreeSet<PluginName> {
     let files = receipt.directories.values().flat_map(|directory| &directory.files);
-    files.filter(|(_, file)| file.owner.original().is_some()).map(|(name, _)| name.clone()).collect()
+    files
+        .filter(|(_, file)| file.owner.original().is_some())
+        .map(|(name, _)| name.clone())
+        .collect()
 }
 
 fn directories(receipts: &[&Receipt]) -> Vec<HostPath> {

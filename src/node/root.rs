@@ -1,4 +1,5 @@
-//! The root of a node's file system, held open: on the node itself `/`, in a container the place where it is mounted.
+//! The root of a node's file system, held open: on the node itself `/`, in a container the place
+//! where it is mounted.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -10,14 +11,17 @@ use serde::{Deserialize, Serialize};
 use crate::disk::{Directory, DiskError, FileKind, Looked, Resolve};
 use crate::model::{PluginName, visible};
 
-/// An absolute path on the node, as its owner writes it (`/opt/cni/bin`), whatever the root is mounted as.
+/// An absolute path on the node, as its owner writes it (`/opt/cni/bin`), whatever the root is
+/// mounted as.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct HostPath(String);
 
 /// Why a text is not a path on the node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a path on the node: absolute, at most 1024 bytes, without `.`, `..` or control characters")]
+#[error(
+    "`{0}` is not a path on the node: absolute, at most 1024 bytes, without `.`, `..` or control characters"
+)]
 pub struct ParseHostPathError(String);
 
 /// The root of a node's file system.
@@ -55,7 +59,10 @@ impl HostPath {
 
     /// The directory that it is in; nothing, where that is the root.
     pub fn parent(&self) -> Option<Self> {
-        self.0.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()).map(|(parent, _)| Self(parent.to_owned()))
+        self.0
+            .rsplit_once('/')
+            .filter(|(parent, _)| !parent.is_empty())
+            .map(|(parent, _)| Self(parent.to_owned()))
     }
 
     /// The path of an entry of this directory.
@@ -73,13 +80,16 @@ impl FromStr for HostPath {
     type Err = ParseHostPathError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let components: Vec<_> = text.split('/').filter(|component| !component.is_empty()).collect();
+        let components: Vec<_> =
+            text.split('/').filter(|component| !component.is_empty()).collect();
         let good = text.starts_with('/')
             && text.len() <= 1024
             && !components.is_empty()
             && components.iter().all(|component| !matches!(*component, "." | ".."))
             && visible(text) == text;
-        let shown = || ParseHostPathError(visible(&text.chars().take(1024).collect::<String>()).into_owned());
+        let shown = || {
+            ParseHostPathError(visible(&text.chars().take(1024).collect::<String>()).into_owned())
+        };
         if good { Ok(Self(format!("/{}", components.join("/")))) } else { Err(shown()) }
     }
 }
@@ -110,7 +120,8 @@ impl fmt::Display for HostPath {
 }
 
 impl Root {
-    /// Opens the root. Where it is `/`, links lead where the host says; anywhere else they must stay beneath it.
+    /// Opens the root. Where it is `/`, links lead where the host says; anywhere else they must
+    /// stay beneath it.
     pub fn open(path: &Path) -> Result<Self, DiskError> {
         let resolve = if path == Path::new("/") { Resolve::Host } else { Resolve::Beneath };
         Ok(Self { directory: Directory::open(path)?, resolve })
@@ -140,19 +151,22 @@ impl Root {
         }
     }
 
-    /// Looks a path up as the node's own programs would: links lead where they lead there, and none leaves the root.
+    /// Looks a path up as the node's own programs would: links lead where they lead there, and none
+    /// leaves the root.
     pub fn look_up(&self, path: impl AsRef<Path>) -> Result<Option<Looked>, DiskError> {
         self.directory.look_up(path.as_ref())
     }
 
-    /// Whether a name in a directory of the node is a link, wherever it leads: what a program that finds nothing behind
-    /// it does not say.
+    /// Whether a name in a directory of the node is a link, wherever it leads: what a program that
+    /// finds nothing behind it does not say.
     pub(super) fn is_link(&self, directory: &HostPath, name: impl AsRef<OsStr>) -> bool {
-        let kind = self.directory(directory).ok().flatten().map(|directory| directory.kind_of(name));
+        let kind =
+            self.directory(directory).ok().flatten().map(|directory| directory.kind_of(name));
         matches!(kind, Some(Ok(Some(FileKind::SymbolicLink))))
     }
 
-    /// Opens a directory of the node, or the nearest one above it that is there; the last is the root itself.
+    /// Opens a directory of the node, or the nearest one above it that is there; the last is the
+    /// root itself.
     pub(super) fn nearest_directory(&self, path: &HostPath) -> Option<Directory> {
         let ancestors = path.relative().ancestors().filter(|path| !path.as_os_str().is_empty());
         for path in ancestors.chain([Path::new(".")]) {
@@ -164,13 +178,19 @@ impl Root {
         None
     }
 
-    /// Opens a directory of the node and creates what is missing of it; returns what it created, outermost first.
-    pub fn directory_or_create(&self, path: &HostPath, mode: u32) -> Result<(Directory, Vec<PathBuf>), DiskError> {
+    /// Opens a directory of the node and creates what is missing of it; returns what it created,
+    /// outermost first.
+    pub fn directory_or_create(
+        &self,
+        path: &HostPath,
+        mode: u32,
+    ) -> Result<(Directory, Vec<PathBuf>), DiskError> {
         self.directory.descend_or_create(path.relative(), mode, self.resolve)
     }
 
-    /// Makes the names of a directory and of those that lead to it durable, and the names in it: a run that was
-    /// interrupted may have made any of them, and what is there need not be on the disk.
+    /// Makes the names of a directory and of those that lead to it durable, and the names in it: a
+    /// run that was interrupted may have made any of them, and what is there need not be on the
+    /// disk.
     pub(super) fn make_durable(&self, path: &HostPath) -> Result<(), DiskError> {
         self.directory.sync()?;
         let mut reached = PathBuf::new();
@@ -191,7 +211,10 @@ impl Root {
             let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
             let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
             // Somebody else may use them already, and then they stay.
-            let _ = self.directory.descend(parent, self.resolve).and_then(|parent| parent.remove_directory(name));
+            let _ = self
+                .directory
+                .descend(parent, self.resolve)
+                .and_then(|parent| parent.remove_directory(name));
         }
     }
 }
@@ -203,20 +226,30 @@ mod tests {
     #[test]
     fn knows_what_lies_below() {
         let path = |text: &str| text.parse::<HostPath>().unwrap();
-        for (outer, inner, expected) in
-            [("/a", "/a", true), ("/a", "/a/b", true), ("/a/b", "/a", false), ("/a", "/ab", false), ("/a/", "/a", true)]
-        {
+        for (outer, inner, expected) in [
+            ("/a", "/a", true),
+            ("/a", "/a/b", true),
+            ("/a/b", "/a", false),
+            ("/a", "/ab", false),
+            ("/a/", "/a", true),
+        ] {
             assert_eq!(path(outer).holds(&path(inner)), expected, "{outer} {inner}");
         }
     }
 
     #[test]
     fn host_paths_are_absolute_and_plain() {
-        for (text, expected) in [("/opt/cni/bin", "/opt/cni/bin"), ("//opt//cni/bin/", "/opt/cni/bin"), ("/a", "/a")] {
+        for (text, expected) in
+            [("/opt/cni/bin", "/opt/cni/bin"), ("//opt//cni/bin/", "/opt/cni/bin"), ("/a", "/a")]
+        {
             assert_eq!(text.parse::<HostPath>().unwrap().to_string(), expected);
         }
         for text in ["", "/", "opt/cni", "/opt/../etc", "/opt/./cni", "/o\u{1b}pt", "/\u{202e}"] {
-            assert_eq!(text.parse::<HostPath>(), Err(ParseHostPathError(visible(text).into_owned())), "{text}");
+            assert_eq!(
+                text.parse::<HostPath>(),
+                Err(ParseHostPathError(visible(text).into_owned())),
+                "{text}"
+            );
         }
         let long = format!("/{}", "a".repeat(1024));
         assert_eq!(long.parse::<HostPath>(), Err(ParseHostPathError(long[..1024].to_owned())));
@@ -239,7 +272,8 @@ mod tests {
             ("/proc/self/exe", None),
             ("/opt/file/x", None),
         ];
-        let kind = |root: &Root, path: &str| root.look_up(path).unwrap().and_then(|looked| looked.kind());
+        let kind =
+            |root: &Root, path: &str| root.look_up(path).unwrap().and_then(|looked| looked.kind());
         for (target, expected) in cases {
             let link = temporary.path().join("opt/cni/link");
             std::os::unix::fs::symlink(target, &link).unwrap();

@@ -1,9 +1,10 @@
-//! What this process may still change, execute and connect to: it gives up everything else before it reads a byte that
-//! came from outside.
+//! What this process may still change, execute and connect to: it gives up everything else before
+//! it reads a byte that came from outside.
 //!
-//! Landlock (Linux 5.13) takes rights away from the calling thread and from what it starts, so this happens while there
-//! is one thread. It needs no capability. It is the second line: the first is that no path from outside is opened.
-//! A rule holds for the directory that has the path now, not for one that has it later.
+//! Landlock (Linux 5.13) takes rights away from the calling thread and from what it starts, so this
+//! happens while there is one thread. It needs no capability. It is the second line: the first is
+//! that no path from outside is opened. A rule holds for the directory that has the path now, not
+//! for one that has it later.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind::PermissionDenied;
@@ -12,8 +13,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath,
-    RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, make_bitflags,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus,
+    PathBeneath, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
+    RulesetStatus, Scope, make_bitflags,
 };
 use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
 
@@ -24,8 +26,8 @@ use crate::model::{Code, Finding};
 
 /// The kernel's rights that are known here. What newer kernels add is looked at before it is used.
 const KNOWN: ABI = ABI::V6;
-/// Reading is not ruled: what is read on a node lies in too many places to list them, and a forgotten one would be a
-/// wrong answer.
+/// Reading is not ruled: what is read on a node lies in too many places to list them, and a
+/// forgotten one would be a wrong answer.
 const READ: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir});
 /// No right to execute, and none to make a link, a device, a FIFO or a socket.
 const WRITE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
@@ -43,10 +45,11 @@ const INTERPRETERS: &[&str] = &[
     "/lib/ld-musl-x86_64.so.1",
     "/lib/ld-musl-aarch64.so.1",
 ];
-/// Everything that a process changes, executes and connects to, collected before it gives up the rest.
+/// Everything that a process changes, executes and connects to, collected before it gives up the
+/// rest.
 ///
-/// What is not there needs no right; what cannot be opened now cannot be opened later either, and the verb itself says
-/// so then.
+/// What is not there needs no right; what cannot be opened now cannot be opened later either, and
+/// the verb itself says so then.
 #[derive(Debug, Default)]
 pub struct Reach {
     rules: Vec<(OwnedFd, BitFlags<AccessFs>)>,
@@ -66,32 +69,39 @@ impl Reach {
         self.path(path, WRITE);
     }
 
-    /// Writes below a directory of the node, and removes what is there. Where it has to be created, so below the
-    /// nearest one above it: nobody can be given a right to what does not exist.
+    /// Writes below a directory of the node, and removes what is there. Where it has to be created,
+    /// so below the nearest one above it: nobody can be given a right to what does not exist.
     pub fn write_on(&mut self, root: &Root, path: &HostPath) {
         self.rules.extend(root.nearest_directory(path).map(|directory| (directory.into(), WRITE)));
     }
 
-    /// Writes the state directory and all plugin directories that it knows, now or from earlier generations, and moves
-    /// files between them: what a verb does that brings something back or takes it away.
+    /// Writes the state directory and all plugin directories that it knows, now or from earlier
+    /// generations, and moves files between them: what a verb does that brings something back or
+    /// takes it away.
     ///
-    /// What is wrong with the records, or that they are locked for longer than `patience`, is for the verb to say; it
-    /// does nothing then.
+    /// What is wrong with the records, or that they are locked for longer than `patience`, is for
+    /// the verb to say; it does nothing then.
     pub fn write_installed(&mut self, root: &Root, state: &HostPath, patience: Duration) {
         self.write_on(root, state);
         self.moves = true;
-        let Some(reading) = State::open(root, state).ok().flatten().and_then(|state| state.read(patience).ok()) else {
+        let Some(reading) =
+            State::open(root, state).ok().flatten().and_then(|state| state.read(patience).ok())
+        else {
             return;
         };
-        let (receipt, past) = (reading.receipt().ok().flatten(), reading.past().unwrap_or_default());
+        let (receipt, past) =
+            (reading.receipt().ok().flatten(), reading.past().unwrap_or_default());
         let receipts = receipt.iter().chain(&past.receipts);
-        let directories: BTreeSet<&HostPath> = receipts.flat_map(|receipt| receipt.directories.keys()).collect();
+        let directories: BTreeSet<&HostPath> =
+            receipts.flat_map(|receipt| receipt.directories.keys()).collect();
         directories.into_iter().for_each(|path| self.write_on(root, path));
     }
 
-    /// Writes below a directory of the node where there is one now; nothing above it, where there is none.
+    /// Writes below a directory of the node where there is one now; nothing above it, where there
+    /// is none.
     pub fn write_existing(&mut self, root: &Root, path: &HostPath) {
-        self.rules.extend(root.directory(path).ok().flatten().map(|directory| (directory.into(), WRITE)));
+        self.rules
+            .extend(root.directory(path).ok().flatten().map(|directory| (directory.into(), WRITE)));
     }
 
     /// Moves files from one directory to another, as an installation does.
@@ -117,13 +127,14 @@ impl Reach {
         self.listens = true;
     }
 
-    /// Whether this process cannot write a directory of the node that its successor could: it was made, or made anew,
-    /// after the process confined itself, or was removed and is still mounted here. The kernel is asked, with a file
-    /// that never gets a name.
+    /// Whether this process cannot write a directory of the node that its successor could: it was
+    /// made, or made anew, after the process confined itself, or was removed and is still mounted
+    /// here. The kernel is asked, with a file that never gets a name.
     ///
     /// What cannot be written for another reason is another matter: starting again would not help.
     pub fn lacks(root: &Root, path: &HostPath) -> bool {
-        // Owner, mode and capabilities are one question and Landlock is another, which `access` does not ask.
+        // Owner, mode and capabilities are one question and Landlock is another, which `access`
+        // does not ask.
         root.nearest_directory(path).is_some_and(|directory| {
             let refused = |error| matches!(error, DiskError::Io { source, .. } if source.kind() == PermissionDenied);
             directory.is_writable().unwrap_or(false) && directory.create_unnamed().is_err_and(refused)
@@ -136,9 +147,11 @@ impl Reach {
         }
     }
 
-    /// Gives up everything else, for this thread and all that it starts, and the gain of rights by executing programs.
+    /// Gives up everything else, for this thread and all that it starts, and the gain of rights by
+    /// executing programs.
     ///
-    /// Where the kernel cannot, the process goes on: it is no worse off than before, and the note says so.
+    /// Where the kernel cannot, the process goes on: it is no worse off than before, and the note
+    /// says so.
     #[must_use = "that it is not confined has to be said"]
     pub fn confine(self) -> Option<Finding> {
         let status = match rustix::thread::set_no_new_privs(true) {
@@ -159,19 +172,25 @@ impl Reach {
             Ok(_) => return None,
             Err(reason) => reason,
         };
-        Some(Finding::note(Code::NotConfined, format!("the process could not confine itself: {reason}")))
+        Some(Finding::note(
+            Code::NotConfined,
+            format!("the process could not confine itself: {reason}"),
+        ))
     }
 
     fn restrict(self) -> Result<RestrictionStatus, RulesetError> {
         let mut ruleset = Ruleset::default();
         if self.moves {
-            // The first Landlock forbids every move between directories, whatever its rules say (Linux 5.19 asks them).
+            // The first Landlock forbids every move between directories, whatever its rules say
+            // (Linux 5.19 asks them).
             ruleset = ruleset
                 .set_compatibility(CompatLevel::HardRequirement)
                 .handle_access(AccessFs::Refer)?
                 .set_compatibility(CompatLevel::BestEffort);
         }
-        let mut ruleset = ruleset.handle_access(AccessFs::from_all(KNOWN) & !READ)?.scope(Scope::from_all(KNOWN))?;
+        let mut ruleset = ruleset
+            .handle_access(AccessFs::from_all(KNOWN) & !READ)?
+            .scope(Scope::from_all(KNOWN))?;
         if !self.listens {
             ruleset = ruleset.handle_access(AccessNet::BindTcp)?;
         }
@@ -186,11 +205,13 @@ impl Reach {
     }
 }
 
-/// Whether the directory behind a path is one that was removed: a mount holds it. Where it is removed in this moment, the
-/// next answer is another.
+/// Whether the directory behind a path is one that was removed: a mount holds it. Where it is
+/// removed in this moment, the next answer is another.
 fn is_removed(root: &Root, path: &HostPath) -> bool {
     let directory = root.directory(path).ok().flatten();
-    directory.is_some_and(|directory| fstat(OwnedFd::from(directory)).is_ok_and(|stat| stat.st_nlink == 0))
+    directory.is_some_and(|directory| {
+        fstat(OwnedFd::from(directory)).is_ok_and(|stat| stat.st_nlink == 0)
+    })
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
-//! Staging: the bundle image copies its own files into a directory that it shares with the tool image.
+//! Staging: the bundle image copies its own files into a directory that it shares with the tool
+//! image.
 //!
-//! It runs as the bundle's own program, unprivileged, and proves nothing: whoever installs from the directory trusts
-//! none of it. Here is only made sure that a good image ends in a good directory, also when it runs again after being
-//! interrupted (init containers do, when their sandbox is lost).
+//! It runs as the bundle's own program, unprivileged, and proves nothing: whoever installs from the
+//! directory trusts none of it. Here is only made sure that a good image ends in a good directory,
+//! also when it runs again after being interrupted (init containers do, when their sandbox is
+//! lost).
 
 use std::path::Path;
 
@@ -16,7 +18,8 @@ use crate::bundle::{FileManifest, PluginFile};
 use crate::disk::{Directory, Resolve};
 use crate::model::BundleName;
 
-/// For everybody to read and execute: the next container is root without the capability to read what it may not.
+/// For everybody to read and execute: the next container is root without the capability to read
+/// what it may not.
 const PLUGIN_MODE: u32 = 0o555;
 const DOCUMENT_MODE: u32 = 0o444;
 const DIRECTORY_MODE: u32 = 0o755;
@@ -47,7 +50,12 @@ pub fn stage(image: &Path, into: &Path) -> Result<StageReport, NodeError> {
 
     let source = image.descend(Path::new(BIN), Resolve::Beneath)?;
     let bin = prepare(&target, BIN)?;
-    let mut report = StageReport { bundle: files.name.clone(), version: files.version.clone(), copied: 0, kept: 0 };
+    let mut report = StageReport {
+        bundle: files.name.clone(),
+        version: files.version.clone(),
+        copied: 0,
+        kept: 0,
+    };
     for file in &files.plugins {
         if is_staged(&bin, file)? {
             report.kept += 1;
@@ -72,13 +80,15 @@ pub fn stage(image: &Path, into: &Path) -> Result<StageReport, NodeError> {
 
 /// Opens or creates a directory of the target, without what an interrupted run left in it.
 fn prepare(target: &Directory, path: &str) -> Result<Directory, NodeError> {
-    let (directory, _) = target.descend_or_create(Path::new(path), DIRECTORY_MODE, Resolve::Beneath)?;
+    let (directory, _) =
+        target.descend_or_create(Path::new(path), DIRECTORY_MODE, Resolve::Beneath)?;
     directory.remove_temporaries()?;
     Ok(directory)
 }
 
 fn is_staged(bin: &Directory, file: &PluginFile) -> Result<bool, NodeError> {
-    let expected = Found::Regular { digest: file.digest, size: file.size, mode: PLUGIN_MODE, stranger: None };
+    let expected =
+        Found::Regular { digest: file.digest, size: file.size, mode: PLUGIN_MODE, stranger: None };
     Ok(find(bin, &file.name)? == expected)
 }
 
@@ -111,9 +121,14 @@ mod tests {
         std::fs::write(image.path().join("opt/cni/bin/unlisted"), b"").unwrap();
         std::fs::write(image.path().join("usr/share/cnister/evidence.json"), b"{}").unwrap();
         assert_eq!(stage(image.path(), target.path()).unwrap(), report(2, 0));
-        let mode = |path: &str| std::fs::metadata(target.path().join(path)).unwrap().permissions().mode() & 0o7777;
+        let mode = |path: &str| {
+            std::fs::metadata(target.path().join(path)).unwrap().permissions().mode() & 0o7777
+        };
         assert_eq!((mode("opt"), mode("opt/cni/bin")), (0o755, 0o755));
-        assert_eq!((mode("opt/cni/bin/bridge"), mode("usr/share/cnister/bundle.json")), (0o555, 0o444));
+        assert_eq!(
+            (mode("opt/cni/bin/bridge"), mode("usr/share/cnister/bundle.json")),
+            (0o555, 0o444)
+        );
 
         let staged = Staged::open(target.path()).unwrap();
         assert_eq!(staged.inspect(&manifest(&FILES)).unwrap(), []);
@@ -139,7 +154,8 @@ mod tests {
     fn an_image_that_is_not_what_it_says_is_not_staged() {
         let (image, target) = image();
         std::fs::write(image.path().join("opt/cni/bin/macvlan"), b"macvlan bytez").unwrap();
-        let findings = stage(image.path(), target.path()).expect_err("altered").into_findings().unwrap();
+        let findings =
+            stage(image.path(), target.path()).expect_err("altered").into_findings().unwrap();
         assert_eq!(findings[0].code, Code::FileAltered);
         assert!(!target.path().join("usr/share/cnister/bundle.json").exists());
         assert!(!target.path().join("opt/cni/bin/macvlan").exists());

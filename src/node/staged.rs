@@ -1,7 +1,8 @@
-//! A staged directory, or a mounted image: the files of a bundle as an init container laid them out.
+//! A staged directory, or a mounted image: the files of a bundle as an init container laid them
+//! out.
 //!
-//! Whoever wrote it is not trusted. Files are opened once, no links, nothing that blocks; whatever `bundle.json` does
-//! not list is refused, at the first such entry.
+//! Whoever wrote it is not trusted. Files are opened once, no links, nothing that blocks; whatever
+//! `bundle.json` does not list is refused, at the first such entry.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -43,7 +44,8 @@ impl Staged {
         match self.share_file(BUNDLE_JSON, media_type::DOCUMENT_LIMIT)? {
             Some(bytes) => Ok(bytes),
             None => {
-                let message = format!("`{}` holds no {SHARE}/{BUNDLE_JSON}", self.directory.shown());
+                let message =
+                    format!("`{}` holds no {SHARE}/{BUNDLE_JSON}", self.directory.shown());
                 Err(Finding::refusal(Code::MissingEntry, message)
                     .hint("stage it: cnister stage DIR, run by the bundle image itself")
                     .into())
@@ -56,9 +58,11 @@ impl Staged {
         self.share_file(EVIDENCE_JSON, Evidence::LIMIT)
     }
 
-    /// What is there besides the files of `files`, and what is not there; stops at the first entry that nobody listed.
+    /// What is there besides the files of `files`, and what is not there; stops at the first entry
+    /// that nobody listed.
     pub fn inspect(&self, files: &FileManifest) -> Result<Vec<Finding>, NodeError> {
-        let names: BTreeSet<&str> = files.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
+        let names: BTreeSet<&str> =
+            files.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
         let mut pending = vec![PathBuf::new()];
         let mut present = BTreeSet::new();
         while let Some(path) = pending.pop() {
@@ -72,7 +76,9 @@ impl Staged {
                 let name = entry.name.to_string_lossy();
                 let inner = path.join(&entry.name);
                 match expected(&path, &name, &names) {
-                    Some(FileKind::Directory) if entry.kind == FileKind::Directory => pending.push(inner),
+                    Some(FileKind::Directory) if entry.kind == FileKind::Directory => {
+                        pending.push(inner)
+                    }
                     Some(FileKind::Regular) if entry.kind == FileKind::Regular => {
                         if path == Path::new(BIN) {
                             present.insert(name.into_owned());
@@ -80,10 +86,14 @@ impl Staged {
                     }
                     Some(kind) => {
                         let message = format!("`{}` is {}", self.shown(&inner), entry.kind);
-                        return Ok(vec![Finding::refusal(Code::NotAPlainFile, message).mismatch(kind, entry.kind)]);
+                        return Ok(vec![
+                            Finding::refusal(Code::NotAPlainFile, message)
+                                .mismatch(kind, entry.kind),
+                        ]);
                     }
                     None => {
-                        let message = format!("`{}` is listed in no bundle.json", self.shown(&inner));
+                        let message =
+                            format!("`{}` is listed in no bundle.json", self.shown(&inner));
                         return Ok(vec![Finding::refusal(Code::ExtraEntry, message)]);
                     }
                 }
@@ -94,7 +104,10 @@ impl Staged {
     }
 
     fn share_file(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, NodeError> {
-        let read = self.directory.descend(Path::new(SHARE), Resolve::Beneath).and_then(|share| share.read(name, limit));
+        let read = self
+            .directory
+            .descend(Path::new(SHARE), Resolve::Beneath)
+            .and_then(|share| share.read(name, limit));
         match read {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.is_not_found() => Ok(None),
@@ -131,7 +144,8 @@ impl Payload for Staged {
 /// What an entry of a staged directory has to be; `None` where there must be none.
 fn expected(directory: &Path, name: &str, plugins: &BTreeSet<&str>) -> Option<FileKind> {
     let path = directory.join(name);
-    let leads_on = [BIN, SHARE, TOOL_DIRECTORY].iter().any(|known| Path::new(known).starts_with(&path));
+    let leads_on =
+        [BIN, SHARE, TOOL_DIRECTORY].iter().any(|known| Path::new(known).starts_with(&path));
     let known_file = (directory == Path::new(BIN) && plugins.contains(name))
         || (directory == Path::new(SHARE) && (name == BUNDLE_JSON || name == EVIDENCE_JSON))
         || (directory == Path::new(TOOL_DIRECTORY) && name == TOOL);
@@ -161,13 +175,18 @@ fn open_staged(bin: &Directory, file: &PluginFile, origin: &str) -> Result<Regul
 pub(super) fn open_listed(bin: &Directory, file: &PluginFile) -> Result<RegularFile, NodeError> {
     match bin.open_file(file.name.as_str()) {
         Ok(opened) => Ok(opened),
-        Err(error) if error.is_not_found() => Err(missing_finding(file.name.as_str(), bin.shown()).into()),
+        Err(error) if error.is_not_found() => {
+            Err(missing_finding(file.name.as_str(), bin.shown()).into())
+        }
         Err(error) => Err(plain(error)),
     }
 }
 
 fn missing_finding(name: &str, place: &str) -> Finding {
-    Finding::refusal(Code::MissingEntry, format!("`{name}` is listed in bundle.json and not in `{place}`"))
+    Finding::refusal(
+        Code::MissingEntry,
+        format!("`{name}` is listed in bundle.json and not in `{place}`"),
+    )
 }
 
 /// A thing that is no regular file is an answer, not a failure.
@@ -197,7 +216,10 @@ mod tests {
         (temporary, files)
     }
 
-    fn deliver(temporary: &tempfile::TempDir, files: &FileManifest) -> Result<Vec<(String, Vec<u8>)>, NodeError> {
+    fn deliver(
+        temporary: &tempfile::TempDir,
+        files: &FileManifest,
+    ) -> Result<Vec<(String, Vec<u8>)>, NodeError> {
         let mut taken = Vec::new();
         let wanted = files.plugins.iter().map(|file| file.name.clone()).collect();
         Staged::open(temporary.path())?.deliver(files, &wanted, &mut |file, _, reader| {
@@ -212,9 +234,13 @@ mod tests {
     #[test]
     fn hands_over_the_listed_files() {
         let (temporary, files) = staged();
-        let expected: Vec<_> = FILES.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect();
+        let expected: Vec<_> =
+            FILES.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect();
         assert_eq!(deliver(&temporary, &files).unwrap(), expected);
-        assert_eq!(Staged::open(temporary.path()).unwrap().bundle_json().unwrap(), files.to_bytes());
+        assert_eq!(
+            Staged::open(temporary.path()).unwrap().bundle_json().unwrap(),
+            files.to_bytes()
+        );
         assert_eq!(Staged::open(temporary.path()).unwrap().evidence().unwrap(), None);
 
         // The same as an image has it: with the program and with evidence.
@@ -222,18 +248,41 @@ mod tests {
         std::fs::write(temporary.path().join("usr/bin/cnister"), b"").unwrap();
         std::fs::write(temporary.path().join("usr/share/cnister/evidence.json"), b"{}").unwrap();
         assert_eq!(deliver(&temporary, &files).unwrap(), expected);
-        assert_eq!(Staged::open(temporary.path()).unwrap().evidence().unwrap(), Some(b"{}".to_vec()));
+        assert_eq!(
+            Staged::open(temporary.path()).unwrap().evidence().unwrap(),
+            Some(b"{}".to_vec())
+        );
     }
 
     #[test]
     fn refuses_what_is_not_exactly_the_listed_files() {
         type Change = fn(&Path);
         let cases: [(&str, Change, Code); 13] = [
-            ("extra plugin", |root| std::fs::write(root.join("opt/cni/bin/evil"), b"").unwrap(), Code::ExtraEntry),
-            ("hidden extra", |root| std::fs::write(root.join("opt/cni/bin/.x"), b"").unwrap(), Code::ExtraEntry),
-            ("extra at the top", |root| std::fs::create_dir(root.join("etc")).unwrap(), Code::ExtraEntry),
-            ("extra document", |root| std::fs::write(root.join("usr/share/cnister/x"), b"").unwrap(), Code::ExtraEntry),
-            ("missing", |root| std::fs::remove_file(root.join("opt/cni/bin/bridge")).unwrap(), Code::MissingEntry),
+            (
+                "extra plugin",
+                |root| std::fs::write(root.join("opt/cni/bin/evil"), b"").unwrap(),
+                Code::ExtraEntry,
+            ),
+            (
+                "hidden extra",
+                |root| std::fs::write(root.join("opt/cni/bin/.x"), b"").unwrap(),
+                Code::ExtraEntry,
+            ),
+            (
+                "extra at the top",
+                |root| std::fs::create_dir(root.join("etc")).unwrap(),
+                Code::ExtraEntry,
+            ),
+            (
+                "extra document",
+                |root| std::fs::write(root.join("usr/share/cnister/x"), b"").unwrap(),
+                Code::ExtraEntry,
+            ),
+            (
+                "missing",
+                |root| std::fs::remove_file(root.join("opt/cni/bin/bridge")).unwrap(),
+                Code::MissingEntry,
+            ),
             (
                 "directory in place of a file",
                 |root| {
@@ -245,9 +294,16 @@ mod tests {
             (
                 "link",
                 |root| {
-                    std::fs::rename(root.join("opt/cni/bin/bridge"), root.join("usr/share/cnister/evidence.json"))
-                        .unwrap();
-                    symlink("../../../usr/share/cnister/evidence.json", root.join("opt/cni/bin/bridge")).unwrap();
+                    std::fs::rename(
+                        root.join("opt/cni/bin/bridge"),
+                        root.join("usr/share/cnister/evidence.json"),
+                    )
+                    .unwrap();
+                    symlink(
+                        "../../../usr/share/cnister/evidence.json",
+                        root.join("opt/cni/bin/bridge"),
+                    )
+                    .unwrap();
                 },
                 Code::NotAPlainFile,
             ),
@@ -256,15 +312,19 @@ mod tests {
                 |root| {
                     std::fs::remove_file(root.join("opt/cni/bin/bridge")).unwrap();
                     let mode = rustix::fs::Mode::RWXU;
-                    rustix::fs::mkfifoat(rustix::fs::CWD, root.join("opt/cni/bin/bridge"), mode).unwrap();
+                    rustix::fs::mkfifoat(rustix::fs::CWD, root.join("opt/cni/bin/bridge"), mode)
+                        .unwrap();
                 },
                 Code::NotAPlainFile,
             ),
             (
                 "second name",
                 |root| {
-                    std::fs::hard_link(root.join("opt/cni/bin/bridge"), root.join("usr/share/cnister/evidence.json"))
-                        .unwrap();
+                    std::fs::hard_link(
+                        root.join("opt/cni/bin/bridge"),
+                        root.join("usr/share/cnister/evidence.json"),
+                    )
+                    .unwrap();
                 },
                 Code::NotAPlainFile,
             ),
@@ -273,7 +333,11 @@ mod tests {
                 |root| std::fs::write(root.join("opt/cni/bin/bridge"), b"bridge bytes!").unwrap(),
                 Code::FileAltered,
             ),
-            ("shorter", |root| std::fs::write(root.join("opt/cni/bin/bridge"), b"bridge").unwrap(), Code::FileAltered),
+            (
+                "shorter",
+                |root| std::fs::write(root.join("opt/cni/bin/bridge"), b"bridge").unwrap(),
+                Code::FileAltered,
+            ),
             (
                 "linked directory",
                 |root| {
@@ -307,7 +371,8 @@ mod tests {
     fn a_flood_of_extra_entries_is_refused_at_the_first() {
         let (temporary, files) = staged();
         for number in 0..5_000 {
-            std::fs::write(temporary.path().join(format!("opt/cni/bin/extra{number}")), b"").unwrap();
+            std::fs::write(temporary.path().join(format!("opt/cni/bin/extra{number}")), b"")
+                .unwrap();
         }
         let start = Instant::now();
         let findings = deliver(&temporary, &files).expect_err("a flood").into_findings().unwrap();

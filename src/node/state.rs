@@ -1,4 +1,5 @@
-//! The state directory: reached only through its lock, so that nobody reads a receipt that is being replaced.
+//! The state directory: reached only through its lock, so that nobody reads a receipt that is being
+//! replaced.
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read};
@@ -66,7 +67,9 @@ impl State {
             return Ok(state);
         }
         // What leads there is for everybody to pass; only the last component is ours.
-        if let Some((parent, _)) = path.as_str().rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
+        if let Some((parent, _)) =
+            path.as_str().rsplit_once('/').filter(|(parent, _)| !parent.is_empty())
+        {
             let parent = parent.parse().expect("the parent of a path on the node is one");
             root.directory_or_create(&parent, 0o755)?;
         }
@@ -93,7 +96,8 @@ impl State {
         Ok(Reading { directory: self.directory, path: self.path, _lock: lock })
     }
 
-    /// Waits for the lock, holds it against everybody, and removes what an interrupted run left unfinished.
+    /// Waits for the lock, holds it against everybody, and removes what an interrupted run left
+    /// unfinished.
     pub fn write(self, timeout: Duration) -> Result<Writing, NodeError> {
         let lock = Lock::exclusive(&self.directory, LOCK, timeout)?;
         self.directory.remove_temporaries()?;
@@ -102,11 +106,14 @@ impl State {
                 directory.remove_temporaries()?;
             }
         }
-        Ok(Writing { reading: Reading { directory: self.directory, path: self.path, _lock: Some(lock) } })
+        Ok(Writing {
+            reading: Reading { directory: self.directory, path: self.path, _lock: Some(lock) },
+        })
     }
 }
 
-/// Whether nobody but the owner may change the directory, and the owner is root or the one who asks.
+/// Whether nobody but the owner may change the directory, and the owner is root or the one who
+/// asks.
 fn private(ownership: Ownership, user: u32, path: &HostPath) -> Option<Finding> {
     let Ownership { uid, mode, .. } = ownership;
     if uid != 0 && uid != user {
@@ -115,9 +122,12 @@ fn private(ownership: Ownership, user: u32, path: &HostPath) -> Option<Finding> 
         return Some(finding.mismatch(format_args!("user {user}"), format_args!("user {uid}")));
     }
     (mode & 0o022 != 0).then(|| {
-        Finding::refusal(Code::StateNotPrivate, format!("others may write the state directory `{path}`"))
-            .mismatch("mode 0700", format_args!("mode {mode:04o}"))
-            .hint(format!("look who wrote there, then: chmod 0700 {path}"))
+        Finding::refusal(
+            Code::StateNotPrivate,
+            format!("others may write the state directory `{path}`"),
+        )
+        .mismatch("mode 0700", format_args!("mode {mode:04o}"))
+        .hint(format!("look who wrote there, then: chmod 0700 {path}"))
     })
 }
 
@@ -151,7 +161,9 @@ impl Reading {
 
     /// The digests of the originals that are kept, in the words of their names.
     pub(super) fn originals_kept(&self) -> Result<BTreeSet<Digest>, NodeError> {
-        let Some(directory) = existing(self.directory.child(ORIGINALS))? else { return Ok(BTreeSet::new()) };
+        let Some(directory) = existing(self.directory.child(ORIGINALS))? else {
+            return Ok(BTreeSet::new());
+        };
         let mut kept = BTreeSet::new();
         for entry in directory.entries()? {
             kept.extend(entry?.name.to_str().and_then(|name| Digest::from_hex(name).ok()));
@@ -176,7 +188,8 @@ impl Deref for Writing {
 }
 
 impl Writing {
-    /// Writes a receipt that counts when it is published; `None` where the present one says the same.
+    /// Writes a receipt that counts when it is published; `None` where the present one says the
+    /// same.
     pub fn prepare_receipt(&self, receipt: &Receipt) -> Result<Option<Prepared>, NodeError> {
         if self.receipt().ok().flatten().as_ref() == Some(receipt) {
             return Ok(None);
@@ -214,8 +227,9 @@ impl Writing {
         self.remove_record(REFUSAL)
     }
 
-    /// Forgets everything but what outlives an uninstallation: the versions that were accepted, and the lock. The
-    /// receipt goes last: as long as it is there, the next run knows what is left to do.
+    /// Forgets everything but what outlives an uninstallation: the versions that were accepted, and
+    /// the lock. The receipt goes last: as long as it is there, the next run knows what is left to
+    /// do.
     pub(super) fn forget_installation(&self) -> Result<(), NodeError> {
         let none = BTreeSet::new();
         self.keep_only_copies(&BTreeSet::new())?;
@@ -225,12 +239,14 @@ impl Writing {
         for name in [STORE, EVIDENCE, ORIGINALS, GENERATIONS] {
             match self.directory.remove_directory(name) {
                 // Whoever put a directory there keeps it.
-                Err(DiskError::Io { source, .. }) if source.kind() == ErrorKind::DirectoryNotEmpty => {}
+                Err(DiskError::Io { source, .. })
+                    if source.kind() == ErrorKind::DirectoryNotEmpty => {}
                 removed => removed?,
             }
         }
         self.remove_rolled_back()?;
-        // When the receipt is gone nobody looks for the rest any more: it has to be gone before, also on the disk.
+        // When the receipt is gone nobody looks for the rest any more: it has to be gone before,
+        // also on the disk.
         self.directory.sync()?;
         for name in [REFUSAL, READY, JOURNAL, RECEIPT] {
             self.remove_record(name)?;
@@ -318,7 +334,10 @@ pub(super) fn read_record<T>(
     if (uid != 0 && uid != user) || mode & 0o022 != 0 {
         let message = format!("state file `{path}` may be written by others");
         let finding = Finding::refusal(Code::StateNotPrivate, message)
-            .mismatch(format_args!("user {user}, mode 0600"), format_args!("user {uid}, mode {mode:04o}"))
+            .mismatch(
+                format_args!("user {user}, mode 0600"),
+                format_args!("user {uid}, mode {mode:04o}"),
+            )
             .hint("look who wrote it, remove it, and install again");
         return Err(finding.into());
     }
@@ -329,9 +348,12 @@ pub(super) fn read_record<T>(
     parse(&bytes).map(Some).map_err(|source| NodeError::Record { path, source })
 }
 
-/// Removes every entry of a directory but these names and but directories, which this program does not make there;
-/// returns how many bytes that freed.
-pub(super) fn remove_others(directory: &Directory, names: &BTreeSet<String>) -> Result<u64, NodeError> {
+/// Removes every entry of a directory but these names and but directories, which this program does
+/// not make there; returns how many bytes that freed.
+pub(super) fn remove_others(
+    directory: &Directory,
+    names: &BTreeSet<String>,
+) -> Result<u64, NodeError> {
     let mut stale = Vec::new();
     for entry in directory.entries()? {
         let Entry { name, kind } = entry?;
@@ -379,13 +401,17 @@ mod tests {
         let root = Root::open(temporary.path()).unwrap();
         assert!(State::open(&root, &path()).unwrap().is_none());
         drop(writing(&temporary));
-        let mode = |name: &str| std::fs::metadata(temporary.path().join(name)).unwrap().permissions().mode() & 0o7777;
+        let mode = |name: &str| {
+            std::fs::metadata(temporary.path().join(name)).unwrap().permissions().mode() & 0o7777
+        };
         assert_eq!((mode("var/lib"), mode("var/lib/cnister")), (0o755, 0o700));
     }
 
     #[test]
     fn a_state_directory_that_others_may_write_is_refused() {
-        let finding = |uid, mode| private(Ownership { uid, gid: 0, mode }, 1000, &path()).map(|finding| finding.found);
+        let finding = |uid, mode| {
+            private(Ownership { uid, gid: 0, mode }, 1000, &path()).map(|finding| finding.found)
+        };
         assert_eq!(finding(1000, 0o700), None);
         assert_eq!(finding(0, 0o755), None);
         assert_eq!(finding(1001, 0o700), Some(Some("user 1001".to_owned())));
@@ -415,17 +441,24 @@ mod tests {
         assert_eq!(state.receipt().unwrap(), None);
         std::fs::write(temporary.path().join("var/lib/cnister/receipt.json"), b"{}").unwrap();
         let error = state.receipt().expect_err("an empty object").to_string();
-        assert!(error.contains("/receipt.json` cannot be used: receipt is not valid: missing field"), "{error}");
+        assert!(
+            error.contains("/receipt.json` cannot be used: receipt is not valid: missing field"),
+            "{error}"
+        );
     }
 
     #[test]
     fn evidence_is_kept_under_its_digest() {
         let temporary = tempfile::tempdir().unwrap();
         let state = writing(&temporary);
-        let (old, new) = (state.write_evidence(b"old").unwrap(), state.write_evidence(b"new").unwrap());
+        let (old, new) =
+            (state.write_evidence(b"old").unwrap(), state.write_evidence(b"new").unwrap());
         assert_eq!(state.evidence(&old).unwrap(), Some(b"old".to_vec()));
         assert_eq!(state.keep_only_evidence(&BTreeSet::from([new])).unwrap(), 3);
-        assert_eq!((state.evidence(&old).unwrap(), state.evidence(&new).unwrap()), (None, Some(b"new".to_vec())));
+        assert_eq!(
+            (state.evidence(&old).unwrap(), state.evidence(&new).unwrap()),
+            (None, Some(b"new".to_vec()))
+        );
     }
 
     #[test]
@@ -434,10 +467,16 @@ mod tests {
         let state = writing(&temporary);
         let root = Root::open(temporary.path()).unwrap();
         let open = || State::open(&root, &path()).unwrap().unwrap();
-        assert!(matches!(open().read(Duration::ZERO), Err(NodeError::Disk(DiskError::Locked { .. }))));
+        assert!(matches!(
+            open().read(Duration::ZERO),
+            Err(NodeError::Disk(DiskError::Locked { .. }))
+        ));
         drop(state);
         let _reading = open().read(Duration::ZERO).unwrap();
-        assert!(matches!(open().write(Duration::ZERO), Err(NodeError::Disk(DiskError::Locked { .. }))));
+        assert!(matches!(
+            open().write(Duration::ZERO),
+            Err(NodeError::Disk(DiskError::Locked { .. }))
+        ));
         assert!(open().read(Duration::ZERO).is_ok());
     }
 }

@@ -1,7 +1,8 @@
-//! The local store: a copy of every installed file of every kept generation, under the digits of its digest.
+//! The local store: a copy of every installed file of every kept generation, under the digits of
+//! its digest.
 //!
-//! Copies, never links: a write into an installed file must not reach what repairs it. Whoever uses a copy compares it
-//! with the signed digest again.
+//! Copies, never links: a write into an installed file must not reach what repairs it. Whoever uses
+//! a copy compares it with the signed digest again.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +24,8 @@ impl Reading {
         existing(self.directory.child(STORE)).map_err(Into::into)
     }
 
-    /// Which of these files have no copy of their size in the store; what is in a copy is not looked at.
+    /// Which of these files have no copy of their size in the store; what is in a copy is not
+    /// looked at.
     pub fn without_copy<'a>(
         &self,
         files: impl IntoIterator<Item = (Digest, u64, &'a PluginName)>,
@@ -49,7 +51,10 @@ impl Writing {
     /// Removes every copy but these; returns how many bytes that freed.
     pub(super) fn keep_only_copies(&self, digests: &BTreeSet<Digest>) -> Result<u64, NodeError> {
         match self.store()? {
-            Some(store) => remove_others(&store, &digests.iter().map(|digest| digest.hex().to_owned()).collect()),
+            Some(store) => remove_others(
+                &store,
+                &digests.iter().map(|digest| digest.hex().to_owned()).collect(),
+            ),
             None => Ok(0),
         }
     }
@@ -100,10 +105,18 @@ impl Payload for Stored {
         take: &mut Take<'_>,
     ) -> Result<(), NodeError> {
         for file in listed(files, wanted) {
-            let copy = self.store.as_ref().map(|store| open_copy(store, &file.digest)).transpose()?.flatten();
+            let copy = self
+                .store
+                .as_ref()
+                .map(|store| open_copy(store, &file.digest))
+                .transpose()?
+                .flatten();
             let Some(mut copy) = copy else {
-                let message = format!("the local store has no copy of `{}` ({})", file.name, file.digest);
-                return Err(Finding::refusal(Code::NoCopy, message).hint("install it again").into());
+                let message =
+                    format!("the local store has no copy of `{}` ({})", file.name, file.digest);
+                return Err(Finding::refusal(Code::NoCopy, message)
+                    .hint("install it again")
+                    .into());
             };
             take(file, "the local store", &mut copy.file)?;
         }
@@ -111,12 +124,18 @@ impl Payload for Stored {
     }
 }
 
-fn listed<'a>(files: &'a FileManifest, wanted: &'a BTreeSet<PluginName>) -> impl Iterator<Item = &'a PluginFile> {
+fn listed<'a>(
+    files: &'a FileManifest,
+    wanted: &'a BTreeSet<PluginName>,
+) -> impl Iterator<Item = &'a PluginFile> {
     files.plugins.iter().filter(|file| wanted.contains(&file.name))
 }
 
 /// Opens a copy; what is no regular file is none.
-fn open_copy(store: &Directory, digest: &Digest) -> Result<Option<crate::disk::RegularFile>, DiskError> {
+fn open_copy(
+    store: &Directory,
+    digest: &Digest,
+) -> Result<Option<crate::disk::RegularFile>, DiskError> {
     match store.open_file(digest.hex()) {
         Err(DiskError::NotRegular { .. }) => Ok(None),
         opened => existing(opened),

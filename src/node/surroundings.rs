@@ -1,6 +1,8 @@
-//! What is around the installed plugins: who may change their directory, which runtime looks there, how it is labelled.
+//! What is around the installed plugins: who may change their directory, which runtime looks there,
+//! how it is labelled.
 //!
-//! Nothing of it says anything about the bytes, so everything here is a warning or a note. Who asks decides what counts.
+//! Nothing of it says anything about the bytes, so everything here is a warning or a note. Who asks
+//! decides what counts.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,7 +12,8 @@ use super::runtime::{Installed, compare};
 use crate::disk::{Directory, Looked, Ownership, Passed};
 use crate::model::{Code, Finding, and_others, visible};
 
-/// Looks around the plugin directories and the state directory. What cannot be looked at is left to those who use it.
+/// Looks around the plugin directories and the state directory. What cannot be looked at is left to
+/// those who use it.
 pub(super) fn look_around(root: &Root, state: &HostPath, installed: &Installed) -> Vec<Finding> {
     let user = rustix::process::geteuid().as_raw();
     let mut findings = Vec::new();
@@ -25,7 +28,8 @@ pub(super) fn look_around(root: &Root, state: &HostPath, installed: &Installed) 
             findings.extend(label(path, directory, installed));
         }
     }
-    // The state directory itself is refused where others may write it; what leads there is everybody's.
+    // The state directory itself is refused where others may write it; what leads there is
+    // everybody's.
     if let Some(looked) = look(root, state) {
         findings.extend(changeable(state, &looked, None, user, &mut seen));
     }
@@ -39,12 +43,16 @@ fn look(root: &Root, path: &HostPath) -> Option<Looked> {
 
 fn linked(path: &HostPath, looked: &Looked) -> Option<Finding> {
     looked.linked.then(|| {
-        let message = format!("`{path}` is reached through a symbolic link and lies at `{}`", shown(&looked.path));
+        let message = format!(
+            "`{path}` is reached through a symbolic link and lies at `{}`",
+            shown(&looked.path)
+        );
         Finding::note(Code::LinkedDirectory, message)
     })
 }
 
-/// Who may exchange a file in a directory, or the directory itself, has what root has: the runtime executes it.
+/// Who may exchange a file in a directory, or the directory itself, has what root has: the runtime
+/// executes it.
 fn changeable(
     path: &HostPath,
     looked: &Looked,
@@ -65,12 +73,17 @@ fn changeable(
         let here = shown(&passed.path);
         let message = match is_itself {
             true => format!("{who} may change what lies in `{here}`"),
-            false => format!("{who} may put another directory in the place of `{path}`, through `{here}`"),
+            false => format!(
+                "{who} may put another directory in the place of `{path}`, through `{here}`"
+            ),
         };
         let Ownership { uid, gid, mode } = passed.ownership;
         findings.push(
             Finding::warning(Code::WritableByOthers, message)
-                .mismatch("user 0, mode 0755", format_args!("user {uid}, group {gid}, mode {mode:04o}"))
+                .mismatch(
+                    "user 0, mode 0755",
+                    format_args!("user {uid}, group {gid}, mode {mode:04o}"),
+                )
                 .hint(format!("on that node: chown 0:0 {here} && chmod go-w {here}")),
         );
     }
@@ -80,8 +93,9 @@ fn changeable(
 /// Who besides root and this user may change the entries of a directory.
 fn others(ownership: Ownership, is_itself: bool, user: u32) -> Option<String> {
     let Ownership { uid, gid, mode } = ownership;
-    // Of a parent it is the entry that leads on which counts, and with the sticky bit only its owner may rename it. In
-    // the directory itself a new name is enough: a runtime calls any file there.
+    // Of a parent it is the entry that leads on which counts, and with the sticky bit only its
+    // owner may rename it. In the directory itself a new name is enough: a runtime calls any file
+    // there.
     let kept = !is_itself && mode & 0o1000 != 0;
     if uid != 0 && uid != user {
         return Some(format!("user {uid}"));
@@ -101,12 +115,14 @@ fn no_execute(path: &HostPath, directory: &Directory) -> Option<Finding> {
 
 /// Says that a plugin there can never run.
 pub(super) fn not_executable(path: &HostPath) -> Finding {
-    let message = format!("`{path}` is on a file system that is mounted noexec: no plugin there can run");
+    let message =
+        format!("`{path}` is on a file system that is mounted noexec: no plugin there can run");
     Finding::warning(Code::NotExecutable, message)
         .hint("mount it without noexec, or install somewhere else with --bin-dir")
 }
 
-/// The files that have another label than their directory: a runtime that SELinux confines may not execute them.
+/// The files that have another label than their directory: a runtime that SELinux confines may not
+/// execute them.
 fn label(path: &HostPath, directory: &Directory, installed: &Installed) -> Option<Finding> {
     let expected = directory.label()?;
     let names = installed.get(path).into_iter().flat_map(|plugins| plugins.keys());
@@ -117,7 +133,10 @@ fn label(path: &HostPath, directory: &Directory, installed: &Installed) -> Optio
     let differing: Vec<_> = differing.collect();
     let ((name, found), others) = differing.split_first()?;
     let has = if others.is_empty() { "has" } else { "have" };
-    let message = format!("`{path}/{name}`{} {has} another SELinux label than the directory", and_others(others.len()));
+    let message = format!(
+        "`{path}/{name}`{} {has} another SELinux label than the directory",
+        and_others(others.len())
+    );
     let found = found.as_deref().map_or_else(|| "no label".to_owned(), words);
     let finding = Finding::warning(Code::OtherLabel, message).mismatch(words(&expected), found);
     Some(finding.hint(format!("on the node: restorecon -Rv {path}")))
@@ -169,7 +188,9 @@ mod tests {
                 "writable-by-others: {who} may put another directory in the place of `{path}`, through `{at}`"
             )]
         };
-        let itself = |who: &str| vec![format!("writable-by-others: {who} may change what lies in `/opt/cni/bin`")];
+        let itself = |who: &str| {
+            vec![format!("writable-by-others: {who} may change what lies in `/opt/cni/bin`")]
+        };
         let bin = "/opt/cni/bin";
         for (path, mode, expected) in [
             ("opt/cni/bin", 0o777, itself("everybody")),
@@ -204,7 +225,11 @@ mod tests {
             (ownership(1001, 0, 0o1755), false, Some("user 1001")),
             (ownership(0, 50, 0o1777), false, None),
         ] {
-            assert_eq!(others(given, is_itself, 1000).as_deref(), expected, "{given:?} {is_itself}");
+            assert_eq!(
+                others(given, is_itself, 1000).as_deref(),
+                expected,
+                "{given:?} {is_itself}"
+            );
         }
     }
 
@@ -212,11 +237,17 @@ mod tests {
     fn says_where_a_link_leads() {
         let (temporary, root, installed) = node();
         std::fs::create_dir_all(temporary.path().join("usr/libexec")).unwrap();
-        std::fs::rename(temporary.path().join("opt/cni/bin"), temporary.path().join("usr/libexec/cni")).unwrap();
+        std::fs::rename(
+            temporary.path().join("opt/cni/bin"),
+            temporary.path().join("usr/libexec/cni"),
+        )
+        .unwrap();
         symlink("../../usr/libexec/cni", temporary.path().join("opt/cni/bin")).unwrap();
         assert_eq!(
             found(&root, &installed),
-            ["linked-directory: `/opt/cni/bin` is reached through a symbolic link and lies at `/usr/libexec/cni`"]
+            [
+                "linked-directory: `/opt/cni/bin` is reached through a symbolic link and lies at `/usr/libexec/cni`"
+            ]
         );
     }
 }

@@ -1,4 +1,5 @@
-//! Copying the bytes of one signed file: hashed on the way, so that the byte that is hashed is the byte that is written.
+//! Copying the bytes of one signed file: hashed on the way, so that the byte that is hashed is the
+//! byte that is written.
 
 use std::io::{self, Read, Write};
 
@@ -6,7 +7,8 @@ use super::error::NodeError;
 use crate::bundle::PluginFile;
 use crate::model::{Code, Digest, Finding, Hasher, PluginName, visible};
 
-/// How much is read at once. Large enough for the hash to dominate, small enough for a container of a few megabytes.
+/// How much is read at once. Large enough for the hash to dominate, small enough for a container of
+/// a few megabytes.
 const BUFFER: usize = 256 * 1024;
 
 /// What a file has to be.
@@ -44,21 +46,30 @@ impl TransferError {
             Self::Altered(finding) => finding.into(),
             // What the system did not say, a decoder said: about bytes that somebody signed.
             Self::Read(source) if source.raw_os_error().is_none() => {
-                let message =
-                    format!("`{}` in {origin} cannot be decoded: {}", file.name, visible(&source.to_string()));
+                let message = format!(
+                    "`{}` in {origin} cannot be decoded: {}",
+                    file.name,
+                    visible(&source.to_string())
+                );
                 Finding::refusal(Code::FileAltered, message).into()
             }
-            Self::Read(source) => NodeError::Transfer { action: format!("read `{}` from {origin}", file.name), source },
-            Self::Write(source) => {
-                NodeError::Transfer { action: format!("write `{}` in `{target}`", file.name), source }
-            }
+            Self::Read(source) => NodeError::Transfer {
+                action: format!("read `{}` from {origin}", file.name),
+                source,
+            },
+            Self::Write(source) => NodeError::Transfer {
+                action: format!("write `{}` in `{target}`", file.name),
+                source,
+            },
         }
     }
 }
 
-/// Copies one file from `source` to `target` and compares size and digest with what is expected of it.
+/// Copies one file from `source` to `target` and compares size and digest with what is expected of
+/// it.
 ///
-/// Reading stops one byte past the expected size, so that a source that grows without end is noticed at once.
+/// Reading stops one byte past the expected size, so that a source that grows without end is
+/// noticed at once.
 pub(super) fn copy_exactly(
     file: Expected<'_>,
     origin: &str,
@@ -90,9 +101,16 @@ pub(super) fn hash(source: &mut dyn Read) -> io::Result<(Digest, u64)> {
 
 /// Says that a file is not the signed one; what is found is a size or a digest.
 pub(super) fn altered_finding(file: Expected<'_>, origin: &str, found: &str) -> Finding {
-    let expected = if found.starts_with("sha256:") { file.digest.to_string() } else { format!("{} bytes", file.size) };
-    Finding::refusal(Code::FileAltered, format!("`{}` in {origin} is not the file that was signed", file.name))
-        .mismatch(expected, found)
+    let expected = if found.starts_with("sha256:") {
+        file.digest.to_string()
+    } else {
+        format!("{} bytes", file.size)
+    };
+    Finding::refusal(
+        Code::FileAltered,
+        format!("`{}` in {origin} is not the file that was signed", file.name),
+    )
+    .mismatch(expected, found)
 }
 
 fn altered(file: Expected<'_>, origin: &str, found: &str) -> TransferError {
@@ -103,7 +121,8 @@ fn found_more(size: u64) -> String {
     format!("more than {size} bytes")
 }
 
-/// `io::copy` without its shortcuts: they would move bytes past the hash or through calls that tests cannot stop at.
+/// `io::copy` without its shortcuts: they would move bytes past the hash or through calls that
+/// tests cannot stop at.
 pub(super) fn copy(source: &mut dyn Read, target: &mut dyn Write) -> Result<(), TransferError> {
     let mut buffer = vec![0; BUFFER];
     loop {
@@ -115,7 +134,8 @@ pub(super) fn copy(source: &mut dyn Read, target: &mut dyn Write) -> Result<(), 
     }
 }
 
-/// Fills a buffer, or as much of it as there is: few large writes cost the system less than many small ones.
+/// Fills a buffer, or as much of it as there is: few large writes cost the system less than many
+/// small ones.
 fn fill(source: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -148,7 +168,9 @@ mod tests {
             (b"", "0 bytes".to_owned()),
         ] {
             let result = copy_exactly((&file).into(), "it", &mut &bytes[..], &mut io::sink());
-            let Err(TransferError::Altered(finding)) = result else { panic!("{found}: {result:?}") };
+            let Err(TransferError::Altered(finding)) = result else {
+                panic!("{found}: {result:?}")
+            };
             assert_eq!((finding.code, finding.found), (Code::FileAltered, Some(found)));
         }
     }

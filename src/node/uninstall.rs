@@ -1,5 +1,5 @@
-//! Deciding how everything that was installed goes. Pure: nothing is removed here, and nothing is decided about files
-//! that were not installed.
+//! Deciding how everything that was installed goes. Pure: nothing is removed here, and nothing is
+//! decided about files that were not installed.
 
 use std::collections::BTreeSet;
 
@@ -35,18 +35,22 @@ impl Uninstallation {
     /// # Errors
     /// The findings that refuse it: plugins that are in use.
     pub fn decide(observed: &Observed, force: Force) -> Result<Self, Vec<Finding>> {
-        let directories = observed.directories.iter().map(|directory| directory.path.clone()).collect();
+        let directories =
+            observed.directories.iter().map(|directory| directory.path.clone()).collect();
         let mut all = Self { directories, ..Self::default() };
         let mut refusals = Vec::new();
         for (directory, name, file) in installed(observed) {
-            let Some(seen) = observed.directories.iter().find(|seen| seen.path == directory) else { continue };
+            let Some(seen) = observed.directories.iter().find(|seen| seen.path == directory) else {
+                continue;
+            };
             if !file.owner.is_ours() {
                 continue;
             }
             match removal(&directory, &name, &file, seen.found(&name)) {
                 Removal::Nothing => {}
                 Removal::Theirs => {
-                    let message = format!("`{directory}/{name}` was changed by somebody else, who keeps it");
+                    let message =
+                        format!("`{directory}/{name}` was changed by somebody else, who keeps it");
                     all.notes.push(Finding::note(Code::ForeignKept, message));
                 }
                 Removal::Step(mut step) => {
@@ -54,9 +58,15 @@ impl Uninstallation {
                         Some(finding) if force == Force::No => refusals.push(finding),
                         _ => {}
                     }
-                    if let (Force::Yes, Step::Remove { restores, original, before, .. }) = (force, &mut step) {
-                        // Without its copy there is nothing to put back; whoever forces it was told.
-                        if original.as_ref().is_some_and(|original| !observed.originals.contains(&original.digest)) {
+                    if let (Force::Yes, Step::Remove { restores, original, before, .. }) =
+                        (force, &mut step)
+                    {
+                        // Without its copy there is nothing to put back; whoever forces it was
+                        // told.
+                        if original
+                            .as_ref()
+                            .is_some_and(|original| !observed.originals.contains(&original.digest))
+                        {
                             (*restores, *original) = (false, None);
                             if *before == super::observe::Found::Absent {
                                 continue;
@@ -68,7 +78,9 @@ impl Uninstallation {
             }
         }
         let unfinished = observed.directories.iter().filter(|directory| directory.unfinished);
-        all.steps.extend(unfinished.map(|directory| Step::CleanUp { directory: directory.path.clone() }));
+        all.steps.extend(
+            unfinished.map(|directory| Step::CleanUp { directory: directory.path.clone() }),
+        );
         if refusals.is_empty() { Ok(all) } else { Err(refusals) }
     }
 
@@ -83,14 +95,17 @@ impl Uninstallation {
     }
 }
 
-/// Every file that this program installed, as far as receipt and journal know; a file of the journal is ours if it has
-/// the content that the journal names.
+/// Every file that this program installed, as far as receipt and journal know; a file of the
+/// journal is ours if it has the content that the journal names.
 fn installed(observed: &Observed) -> Vec<(HostPath, PluginName, InstalledFile)> {
     let mut all = Vec::new();
     let mut known = BTreeSet::new();
     for directory in &observed.directories {
-        let entries = observed.journal.iter().flat_map(|journal| journal.entries_of(&directory.path));
-        for entry in entries.filter(|entry| directory.found(&entry.name).digest() == Some(entry.digest)) {
+        let entries =
+            observed.journal.iter().flat_map(|journal| journal.entries_of(&directory.path));
+        for entry in
+            entries.filter(|entry| directory.found(&entry.name).digest() == Some(entry.digest))
+        {
             if known.insert((directory.path.clone(), entry.name.clone())) {
                 let owner = Owner::of(entry.original.clone());
                 let file = InstalledFile { digest: entry.digest, size: entry.size, owner };

@@ -1,7 +1,8 @@
 //! The text of the systemd unit that checks a node before its container runtime starts.
 //!
-//! The unit is root's, so it may say what has to hold: which policy, which bundle, which directories. The same text
-//! records what was written beside it, and its own digest, so that only what nobody changed is taken back.
+//! The unit is root's, so it may say what has to hold: which policy, which bundle, which
+//! directories. The same text records what was written beside it, and its own digest, so that only
+//! what nobody changed is taken back.
 
 use std::collections::BTreeSet;
 
@@ -38,7 +39,8 @@ pub(super) const RUNTIMES: &[&str] = &[
 ];
 
 /// What the settings below hide from the unit.
-const HIDDEN: &[&str] = &["/home", "/root", "/run/user", "/tmp", "/var/tmp", "/dev", "/proc", "/sys"];
+const HIDDEN: &[&str] =
+    &["/home", "/root", "/run/user", "/tmp", "/var/tmp", "/dev", "/proc", "/sys"];
 
 /// What a unit is made from.
 #[derive(Debug, Clone)]
@@ -118,18 +120,25 @@ impl Unit<'_> {
         let command = self.command();
         command.iter().try_for_each(|word| plain(word))?;
         let policy_directory = self.policy.parent();
-        let paths =
-            [self.tool, self.state].into_iter().chain(&policy_directory).chain(self.directories.iter().copied());
+        let paths = [self.tool, self.state]
+            .into_iter()
+            .chain(&policy_directory)
+            .chain(self.directories.iter().copied());
         let paths: Vec<_> = paths.map(HostPath::as_str).collect();
         paths.iter().try_for_each(|path| visible_to_the_unit(path))?;
-        // A directory that is gone is a finding of the check; without the dash the unit would not even start.
-        let written: Vec<_> = [self.state].into_iter().chain(self.directories.iter().copied()).collect();
+        // A directory that is gone is a finding of the check; without the dash the unit would not
+        // even start.
+        let written: Vec<_> =
+            [self.state].into_iter().chain(self.directories.iter().copied()).collect();
         let written: Vec<_> = written.into_iter().map(|path| format!("-{path}")).collect();
         let runtimes = RUNTIMES.join(" ");
         let (manual, required) = match self.on_failure {
             OnFailure::Start => (String::new(), String::new()),
-            // Stopping a unit also stops what requires it: nobody shall take a node down by asking again.
-            OnFailure::Hold => ("RefuseManualStop=yes\n".to_owned(), format!("RequiredBy={runtimes}\n")),
+            // Stopping a unit also stops what requires it: nobody shall take a node down by asking
+            // again.
+            OnFailure::Hold => {
+                ("RefuseManualStop=yes\n".to_owned(), format!("RequiredBy={runtimes}\n"))
+            }
         };
         let text = format!(
             "\
@@ -231,16 +240,17 @@ pub(super) fn recorded(text: &str) -> Option<Recorded> {
     })
 }
 
-/// Whether systemd takes the word as it is: `%`, `$`, quotes and blanks mean something to it (systemd.service(5),
-/// "Command Lines").
+/// Whether systemd takes the word as it is: `%`, `$`, quotes and blanks mean something to it
+/// (systemd.service(5), "Command Lines").
 fn plain(word: &str) -> Result<(), UnitError> {
     let good = |c: char| c.is_ascii_alphanumeric() || "/_.:@+=,-".contains(c);
     if word.chars().all(good) { Ok(()) } else { Err(UnitError::Word(word.to_owned())) }
 }
 
 fn visible_to_the_unit(path: &str) -> Result<(), UnitError> {
-    let below =
-        |hidden: &&&str| path.strip_prefix(**hidden).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let below = |hidden: &&&str| {
+        path.strip_prefix(**hidden).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
     match HIDDEN.iter().find(below) {
         Some(hidden) => Err(UnitError::Hidden(path.to_owned(), hidden)),
         None => Ok(()),
@@ -291,7 +301,8 @@ mod tests {
     fn only_who_asks_for_it_holds_the_runtime() {
         let text = text(TOOL, "/opt/cni/bin", OnFailure::Hold).unwrap();
         assert!(
-            text.contains("\nRequiredBy=containerd.service crio.service ") && text.contains("\nRefuseManualStop=yes\n")
+            text.contains("\nRequiredBy=containerd.service crio.service ")
+                && text.contains("\nRefuseManualStop=yes\n")
         );
     }
 
@@ -313,29 +324,55 @@ mod tests {
             format!("{text}\n"),
             format!("\n{text}"),
             text.trim_end().to_owned(),
-            text.lines().filter(|line| !line.starts_with(LAST)).map(|line| format!("{line}\n")).collect(),
+            text.lines()
+                .filter(|line| !line.starts_with(LAST))
+                .map(|line| format!("{line}\n"))
+                .collect(),
             String::new(),
         ] {
             assert_eq!(recorded(&changed), None, "{changed}");
         }
         // Whoever computes the digest again could have done anything else as well.
-        assert!(recorded(&signed_off("[X-Cnister]\nTool=/a\n".to_owned())).is_none(), "no digest of the tool");
+        assert!(
+            recorded(&signed_off("[X-Cnister]\nTool=/a\n".to_owned())).is_none(),
+            "no digest of the tool"
+        );
     }
 
     #[test]
     fn words_that_mean_something_to_systemd_are_refused() {
-        for good in ["/opt/cni/bin", "/opt/c-n_i@1.2+3:4,5=6", "/run/cni/bin", "/homes/cni", "/var/tmpx"] {
+        for good in
+            ["/opt/cni/bin", "/opt/c-n_i@1.2+3:4,5=6", "/run/cni/bin", "/homes/cni", "/var/tmpx"]
+        {
             assert!(text(TOOL, good, OnFailure::Start).is_ok(), "{good}");
         }
-        for bad in
-            ["/opt/cni bin", "/opt/%h", "/opt/$HOME", "/opt/\"cni\"", "/opt/a\\b", "/opt/a;b", "/opt/ä", "/opt/'a"]
-        {
+        for bad in [
+            "/opt/cni bin",
+            "/opt/%h",
+            "/opt/$HOME",
+            "/opt/\"cni\"",
+            "/opt/a\\b",
+            "/opt/a;b",
+            "/opt/ä",
+            "/opt/'a",
+        ] {
             assert_eq!(text(TOOL, bad, OnFailure::Start), Err(UnitError::Word(bad.to_owned())));
-            assert_eq!(text(bad, "/opt/cni/bin", OnFailure::Start), Err(UnitError::Word(bad.to_owned())));
+            assert_eq!(
+                text(bad, "/opt/cni/bin", OnFailure::Start),
+                Err(UnitError::Word(bad.to_owned()))
+            );
         }
-        for (bad, hidden) in [("/home/cni", "/home"), ("/tmp", "/tmp"), ("/run/user/0/x", "/run/user")] {
-            assert_eq!(text(TOOL, bad, OnFailure::Start), Err(UnitError::Hidden(bad.to_owned(), hidden)));
-            assert_eq!(text(bad, "/opt/cni/bin", OnFailure::Start), Err(UnitError::Hidden(bad.to_owned(), hidden)));
+        for (bad, hidden) in
+            [("/home/cni", "/home"), ("/tmp", "/tmp"), ("/run/user/0/x", "/run/user")]
+        {
+            assert_eq!(
+                text(TOOL, bad, OnFailure::Start),
+                Err(UnitError::Hidden(bad.to_owned(), hidden))
+            );
+            assert_eq!(
+                text(bad, "/opt/cni/bin", OnFailure::Start),
+                Err(UnitError::Hidden(bad.to_owned(), hidden))
+            );
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Whether another mount namespace shows the same plugins: a delegating plugin may run in a pod and look for the others
-//! there, as the Multus daemon does. A file that the node has is then missing all the same.
+//! Whether another mount namespace shows the same plugins: a delegating plugin may run in a pod and
+//! look for the others there, as the Multus daemon does. A file that the node has is then missing
+//! all the same.
 //!
 //! Every link is followed as a process of that namespace follows it. Nothing is executed.
 
@@ -12,20 +13,23 @@ use super::root::{HostPath, Root};
 use crate::disk::DiskError;
 use crate::model::{Code, Finding, PluginName, and_others};
 
-/// Compares the plugins that a report names, and those that configurations need, with what `view` shows under the same
-/// paths, and adds what differs to the report. It changes nothing.
+/// Compares the plugins that a report names, and those that configurations need, with what `view`
+/// shows under the same paths, and adds what differs to the report. It changes nothing.
 ///
 /// # Errors
 /// Where a file of the node itself cannot be read; what `view` does not show is an answer.
 pub fn compare_view(root: &Root, view: &Root, report: &mut Report) -> Result<(), NodeError> {
     let installed = report.plugins.iter().map(|plugin| (&plugin.directory, &plugin.name));
-    let needed = report.needs.iter().filter_map(|need| Some((need.found_in.as_ref()?, &need.plugin)));
+    let needed =
+        report.needs.iter().filter_map(|need| Some((need.found_in.as_ref()?, &need.plugin)));
     let wanted: BTreeSet<(&HostPath, &PluginName)> = installed.chain(needed).collect();
     let mut absent: BTreeMap<&HostPath, Vec<&PluginName>> = BTreeMap::new();
     let mut findings = Vec::new();
     for (directory, name) in wanted {
         // What the node itself does not have is said already.
-        let Found::Regular { digest: expected, .. } = look(root, directory, name)? else { continue };
+        let Found::Regular { digest: expected, .. } = look(root, directory, name)? else {
+            continue;
+        };
         let differs = |what: String| {
             let message = format!("`{directory}/{name}` as `{}` shows it {what}", view.shown());
             Finding::refusal(Code::ViewDiffers, message)
@@ -34,14 +38,18 @@ pub fn compare_view(root: &Root, view: &Root, report: &mut Report) -> Result<(),
             Ok(Found::Absent) => absent.entry(directory).or_default().push(name),
             Ok(Found::Other(kind)) => findings.push(differs(format!("is {kind}"))),
             Ok(Found::Regular { digest, .. }) if digest != expected => {
-                findings.push(differs("has other bytes than on the node".to_owned()).mismatch(expected, digest));
+                findings.push(
+                    differs("has other bytes than on the node".to_owned())
+                        .mismatch(expected, digest),
+                );
             }
             Ok(Found::Regular { mode, .. }) if mode & 0o111 == 0 => {
                 findings.push(differs(format!("has mode {mode:04o} and cannot be executed")));
             }
             Ok(Found::Regular { .. }) => {}
             Err(error) => {
-                let cause = std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
+                let cause =
+                    std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
                 findings.push(differs(format!("cannot be looked at: {cause}")));
             }
         }
@@ -89,7 +97,8 @@ mod tests {
         std::fs::create_dir_all(&bin).unwrap();
         for name in NAMES {
             std::fs::write(bin.join(name), name).unwrap();
-            std::fs::set_permissions(bin.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+            std::fs::set_permissions(bin.join(name), std::fs::Permissions::from_mode(0o755))
+                .unwrap();
         }
     }
 
@@ -105,14 +114,20 @@ mod tests {
         compare_view(&Root::open(root).unwrap(), &Root::open(view).unwrap(), &mut report).unwrap();
         assert_eq!(report.findings.is_empty(), report.is_good());
         let tell = |finding: &Finding| format!("{}: {}", finding.code, finding.message);
-        report.findings.iter().map(|finding| tell(finding).replace(view.to_str().unwrap(), "VIEW")).collect()
+        report
+            .findings
+            .iter()
+            .map(|finding| tell(finding).replace(view.to_str().unwrap(), "VIEW"))
+            .collect()
     }
 
     #[test]
     fn the_same_names_must_have_the_same_bytes() {
         let (root, view) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fill(root.path());
-        let all = ["view-differs: `/opt/cni/bin` as `VIEW` shows it has no `bridge`, `ipvlan`, `macvlan` and 2 others"];
+        let all = [
+            "view-differs: `/opt/cni/bin` as `VIEW` shows it has no `bridge`, `ipvlan`, `macvlan` and 2 others",
+        ];
         assert_eq!(compare(root.path(), view.path()), all);
         fill(view.path());
         assert_eq!(compare(root.path(), view.path()), [""; 0]);
@@ -120,7 +135,8 @@ mod tests {
         let bin = view.path().join("opt/cni/bin");
         std::fs::write(bin.join("bridge"), "other").unwrap();
         std::fs::remove_file(bin.join("ipvlan")).unwrap();
-        std::fs::set_permissions(bin.join("macvlan"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::set_permissions(bin.join("macvlan"), std::fs::Permissions::from_mode(0o600))
+            .unwrap();
         std::fs::remove_file(bin.join("ptp")).unwrap();
         rustix::fs::mkfifoat(rustix::fs::CWD, bin.join("ptp"), rustix::fs::Mode::RWXU).unwrap();
         let expected = [
@@ -142,7 +158,12 @@ mod tests {
         let outside = root.path().join("opt/cni/bin");
         for (name, target) in [
             ("bridge", outside.join("bridge")),
-            ("ipvlan", Path::new("../../../../../../../../").join(outside.strip_prefix("/").unwrap()).join("ipvlan")),
+            (
+                "ipvlan",
+                Path::new("../../../../../../../../")
+                    .join(outside.strip_prefix("/").unwrap())
+                    .join("ipvlan"),
+            ),
             ("macvlan", "/data/macvlan".into()),
             ("ptp", "ptp".into()),
         ] {
@@ -163,7 +184,9 @@ mod tests {
         symlink("/data/ptp", root.path().join("opt/cni/bin/ptp")).unwrap();
         std::fs::remove_dir_all(view.path().join("opt")).unwrap();
         symlink(root.path().join("opt"), view.path().join("opt")).unwrap();
-        let all = ["view-differs: `/opt/cni/bin` as `VIEW` shows it has no `bridge`, `ipvlan`, `macvlan` and 2 others"];
+        let all = [
+            "view-differs: `/opt/cni/bin` as `VIEW` shows it has no `bridge`, `ipvlan`, `macvlan` and 2 others",
+        ];
         assert_eq!(compare(root.path(), view.path()), all);
     }
 }

@@ -1,8 +1,9 @@
 //! Watching: check when something changed and now and then anyway, until a signal says to stop.
 //!
-//! One thread works; the caller's waits for its answers, for signals and for the kernel's word about our files, all at
-//! once: nothing runs while nothing happens, and a signal is heard in the middle of a check. PID 1 has no default
-//! reaction to a signal; a container's only process needs this.
+//! One thread works; the caller's waits for its answers, for signals and for the kernel's word
+//! about our files, all at once: nothing runs while nothing happens, and a signal is heard in the
+//! middle of a check. PID 1 has no default reaction to a signal; a container's only process needs
+//! this.
 
 mod lookout;
 mod repairs;
@@ -39,9 +40,9 @@ pub enum Job {
     Repair(BTreeSet<Target>),
 }
 
-/// Checks at once, whenever something changed that the lookout looks after, and `interval` after each check, until
-/// SIGTERM or SIGINT comes. `tell` gets each answer, says what to look after from then on, and returns what is to be
-/// repaired.
+/// Checks at once, whenever something changed that the lookout looks after, and `interval` after
+/// each check, until SIGTERM or SIGINT comes. `tell` gets each answer, says what to look after from
+/// then on, and returns what is to be repaired.
 ///
 /// A check that is under way when the signal comes is abandoned; a repair is waited for.
 ///
@@ -116,8 +117,8 @@ fn ended() -> io::Error {
     io::Error::other("the thread that checks has ended")
 }
 
-/// How often in a row a check is repeated because something new was looked after: at the start the state directory, then
-/// a first installation, and one more.
+/// How often in a row a check is repeated because something new was looked after: at the start the
+/// state directory, then a first installation, and one more.
 const MOST_IN_A_ROW: u32 = 3;
 
 /// What was heard.
@@ -178,8 +179,8 @@ fn run<R>(
         if heard.answer {
             let repair = tell(worker.answer()?, &mut lookout);
             schedule.end(Instant::now());
-            // What was not looked after during the check may have changed after it was looked at. Not without an end: a
-            // file system may give a directory a new identity each time.
+            // What was not looked after during the check may have changed after it was looked at.
+            // Not without an end: a file system may give a directory a new identity each time.
             new_in_a_row = if lookout.is_new() { new_in_a_row + 1 } else { 0 };
             if repairing || (1..=MOST_IN_A_ROW).contains(&new_in_a_row) {
                 schedule.changed(Instant::now());

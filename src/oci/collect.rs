@@ -7,7 +7,9 @@ use oci_spec::image::{Descriptor, ImageManifest};
 use super::{OciError, Source};
 use crate::model::document::{platform as platform_of, sha256};
 use crate::model::{Digest, Document, Platform, media_type};
-use crate::trust::{Evidence, EvidenceBuilder, EvidenceError, Needs, SignatureDocument, SigstoreBundle};
+use crate::trust::{
+    Evidence, EvidenceBuilder, EvidenceError, Needs, SignatureDocument, SigstoreBundle,
+};
 
 /// The most referrers of one subject that are looked at: each costs two requests.
 const MAX_REFERRERS: usize = 256;
@@ -49,11 +51,12 @@ pub enum CollectError {
     Evidence(#[from] EvidenceError),
 }
 
-/// Collects the documents of an image and the statements beside it that a policy needs. Others are taken along while
-/// there is room, so that a refusal can say what was there instead; [`Evidence::needed`] drops them.
+/// Collects the documents of an image and the statements beside it that a policy needs. Others are
+/// taken along while there is room, so that a refusal can say what was there instead;
+/// [`Evidence::needed`] drops them.
 ///
-/// Documents that cannot be parsed or are missing are left to [`crate::trust::verify`], which says what is wrong with
-/// the chain; an error here means that the place could not be read.
+/// Documents that cannot be parsed or are missing are left to [`crate::trust::verify`], which says
+/// what is wrong with the chain; an error here means that the place could not be read.
 pub fn collect(
     source: &dyn Source,
     root: &Document,
@@ -69,7 +72,9 @@ pub fn collect(
         for entry in index.iter().flat_map(|index| index.manifests()) {
             let wanted = match platforms {
                 Platforms::All => entry.platform().is_some(),
-                Platforms::Only(platforms) => platform_of(entry).is_some_and(|platform| platforms.contains(&platform)),
+                Platforms::Only(platforms) => {
+                    platform_of(entry).is_some_and(|platform| platforms.contains(&platform))
+                }
             };
             let Some(digest) = sha256(entry).filter(|_| wanted) else { continue };
             let selector = crate::model::Selector { tag: None, digest: Some(digest) };
@@ -95,7 +100,11 @@ pub fn collect(
 }
 
 /// The configuration of a platform's manifest, and `bundle.json` as the manifest carries it.
-fn documents_below(source: &dyn Source, document: &Document, builder: &mut EvidenceBuilder) -> Result<(), OciError> {
+fn documents_below(
+    source: &dyn Source,
+    document: &Document,
+    builder: &mut EvidenceBuilder,
+) -> Result<(), OciError> {
     let Ok(manifest) = document.manifest() else { return Ok(()) };
     let config = manifest.config();
     match small_blob(source, config, media_type::DOCUMENT_LIMIT) {
@@ -109,7 +118,8 @@ fn documents_below(source: &dyn Source, document: &Document, builder: &mut Evide
     Ok(())
 }
 
-/// The text of `bundle.json` in the tool layer's annotation: without it, every look at an image would fetch the layer.
+/// The text of `bundle.json` in the tool layer's annotation: without it, every look at an image
+/// would fetch the layer.
 pub(super) fn carried_bundle_json(manifest: &ImageManifest) -> Option<&String> {
     manifest.layers().get(1)?.annotations().as_ref()?.get(media_type::FILES_ANNOTATION)
 }
@@ -127,14 +137,19 @@ fn signatures(
         // What the list says of an entry is not believed: only its manifest says what it holds.
         let Some(signature) = signature_document(source, &manifest)? else { continue };
         let claim = SigstoreBundle::claim_of(&signature.bytes);
-        let needed = claim.is_some_and(|claim| needs.predicate_types.contains(&claim.predicate_type));
+        let needed =
+            claim.is_some_and(|claim| needs.predicate_types.contains(&claim.predicate_type));
         let length = signature.bytes.len();
         if needed {
             if length > builder.room() {
-                return Err(EvidenceError::TooLong { found: Evidence::LIMIT - builder.room() + length }.into());
+                return Err(EvidenceError::TooLong {
+                    found: Evidence::LIMIT - builder.room() + length,
+                }
+                .into());
             }
             builder.signature(signature);
-        } else if others.iter().fold(length, |sum, other| sum + other.bytes.len()) <= builder.room() {
+        } else if others.iter().fold(length, |sum, other| sum + other.bytes.len()) <= builder.room()
+        {
             others.push(signature);
         }
     }
@@ -142,7 +157,10 @@ fn signatures(
 }
 
 /// What is listed as a referrer of one subject, up to the most that is looked at.
-pub(super) fn referrers(source: &dyn Source, subject: &Digest) -> Result<Vec<Descriptor>, CollectError> {
+pub(super) fn referrers(
+    source: &dyn Source,
+    subject: &Digest,
+) -> Result<Vec<Descriptor>, CollectError> {
     let referrers = source.referrers(subject)?;
     if referrers.len() > MAX_REFERRERS {
         let (origin, subject, found) = (source.origin(), *subject, referrers.len());
@@ -157,13 +175,16 @@ pub(super) fn referrer(
     entry: &Descriptor,
     subject: &Digest,
 ) -> Result<Option<ImageManifest>, OciError> {
-    let Some(digest) = sha256(entry).filter(|_| entry.media_type().to_string() == media_type::MANIFEST) else {
+    let Some(digest) =
+        sha256(entry).filter(|_| entry.media_type().to_string() == media_type::MANIFEST)
+    else {
         return Ok(None);
     };
     match source.manifest(&crate::model::Selector { tag: None, digest: Some(digest) }) {
         Ok(document) => {
             let manifest = document.manifest().ok();
-            Ok(manifest.filter(|manifest| manifest.subject().as_ref().and_then(sha256) == Some(*subject)))
+            Ok(manifest
+                .filter(|manifest| manifest.subject().as_ref().and_then(sha256) == Some(*subject)))
         }
         Err(OciError::NotFound { .. } | OciError::Digest { .. }) => Ok(None),
         Err(error) => Err(error),
@@ -183,19 +204,27 @@ pub(super) fn signature_document(
     match small_blob(source, layer, media_type::SIGSTORE_BUNDLE_LIMIT) {
         Ok(bytes) => Ok(bytes.map(|bytes| SignatureDocument { media_type, bytes })),
         // Somebody's broken blob beside the image is no signature; it must not hide the good one.
-        Err(OciError::NotFound { .. } | OciError::Digest { .. } | OciError::Size { .. }) => Ok(None),
+        Err(OciError::NotFound { .. } | OciError::Digest { .. } | OciError::Size { .. }) => {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }
 
 /// A blob of at most `limit` bytes, or nothing where its descriptor promises more.
-fn small_blob(source: &dyn Source, descriptor: &Descriptor, limit: usize) -> Result<Option<Vec<u8>>, OciError> {
+fn small_blob(
+    source: &dyn Source,
+    descriptor: &Descriptor,
+    limit: usize,
+) -> Result<Option<Vec<u8>>, OciError> {
     if descriptor.size() > limit as u64 {
         return Ok(None);
     }
     let mut bytes = Vec::new();
     let read = source.blob(descriptor)?.read_to_end(&mut bytes);
-    read.map_err(|error| OciError::from_io(error, &source.origin(), &format!("read blob {}", descriptor.digest())))?;
+    read.map_err(|error| {
+        OciError::from_io(error, &source.origin(), &format!("read blob {}", descriptor.digest()))
+    })?;
     Ok(Some(bytes))
 }
 
@@ -209,8 +238,9 @@ mod tests {
     use crate::oci::memory::Memory;
     use crate::trust::{COSIGN_SIGN, Key, is_signed};
 
-    /// Images signed by cosign 3.1.3 and 2.6.5 with a key, each with the tag or platform that is looked at and whether
-    /// the key `cosign.pub` signed it. Keyless and legacy signatures are not read yet.
+    /// Images signed by cosign 3.1.3 and 2.6.5 with a key, each with the tag or platform that is
+    /// looked at and whether the key `cosign.pub` signed it. Keyless and legacy signatures are not
+    /// read yet.
     const FIXTURES: [(&str, &str, bool); 17] = [
         ("n-garbage-only", "index", false),
         ("n-moved-to-child", "linux/amd64", false),
@@ -250,7 +280,10 @@ mod tests {
                 "index" => root.digest,
                 platform => {
                     let index = root.index().unwrap();
-                    let entry = index.manifests().iter().find(|entry| platform_of(entry) == platform.parse().ok());
+                    let entry = index
+                        .manifests()
+                        .iter()
+                        .find(|entry| platform_of(entry) == platform.parse().ok());
                     sha256(entry.unwrap()).unwrap()
                 }
             };
@@ -288,11 +321,15 @@ mod tests {
             let config = image.add(media_type::CONFIG, "{}");
             let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": []});
             let mut manifest = image.add(media_type::MANIFEST, manifest.to_string());
-            manifest.set_platform(serde_json::from_str(r#"{"os": "linux", "architecture": "amd64"}"#).unwrap());
+            manifest.set_platform(
+                serde_json::from_str(r#"{"os": "linux", "architecture": "amd64"}"#).unwrap(),
+            );
             let index = serde_json::json!({"schemaVersion": 2, "manifests": [manifest]});
             let index = image.add(media_type::INDEX, index.to_string());
             for (subject, statements) in [(index, index_has), (manifest, manifest_has)] {
-                statements.iter().for_each(|(kind, filler)| image.refer(&subject, statement(kind, *filler)));
+                statements
+                    .iter()
+                    .for_each(|(kind, filler)| image.refer(&subject, statement(kind, *filler)));
             }
             let evidence = collect(&image, &image.0[2], Platforms::All, &needs).unwrap();
             assert_eq!(evidence.signatures().len(), expected);

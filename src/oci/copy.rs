@@ -26,9 +26,14 @@ pub struct Copied {
 
 /// Copies `root`, what it lists, and the referrers of each; then points `tag` at it.
 ///
-/// The order is the point: blobs before the manifests that name them, signatures before the tag. Whoever sees the tag
-/// sees a signed image.
-pub fn copy(source: &dyn Source, sink: &mut dyn Sink, root: &Document, tag: Option<&str>) -> Result<Copied, OciError> {
+/// The order is the point: blobs before the manifests that name them, signatures before the tag.
+/// Whoever sees the tag sees a signed image.
+pub fn copy(
+    source: &dyn Source,
+    sink: &mut dyn Sink,
+    root: &Document,
+    tag: Option<&str>,
+) -> Result<Copied, OciError> {
     let mut copy = Copy { source, sink, seen: BTreeSet::new(), done: Copied::default() };
     let mut subjects = Vec::new();
     copy.image(root, &mut subjects)?;
@@ -55,12 +60,17 @@ impl Copy<'_> {
             let index = document.index().map_err(|source| self.invalid(source))?;
             for entry in index.manifests() {
                 let child = self.source.manifest(&Selector { tag: None, digest: sha256(entry) })?;
-                // An index within an index is never a bundle, and following one would let the input decide how deep.
+                // An index within an index is never a bundle, and following one would let the input
+                // decide how deep.
                 if child.is_index() {
                     let digest = child.digest;
                     let expected = media_type::MANIFEST;
                     let found = child.media_type;
-                    return Err(self.invalid(crate::model::DocumentError::Kind { digest, expected, found }));
+                    return Err(self.invalid(crate::model::DocumentError::Kind {
+                        digest,
+                        expected,
+                        found,
+                    }));
                 }
                 self.manifest(&child)?;
                 subjects.push(child.digest);
@@ -101,7 +111,8 @@ impl Copy<'_> {
         Ok(())
     }
 
-    /// All referrers of one subject in one step, and then theirs: an attestation may itself be signed.
+    /// All referrers of one subject in one step, and then theirs: an attestation may itself be
+    /// signed.
     fn referrers(&mut self, subject: &Digest) -> Result<(), OciError> {
         let mut queue = vec![*subject];
         let mut visited = BTreeSet::new();
@@ -112,14 +123,17 @@ impl Copy<'_> {
             let mut documents = Vec::new();
             for entry in self.source.referrers(&subject)? {
                 let Some(digest) = sha256(&entry) else { continue };
-                let document = match self.source.manifest(&Selector { tag: None, digest: Some(digest) }) {
-                    Ok(document) => document,
-                    // A list may outlive what it lists.
-                    Err(OciError::NotFound { .. }) => continue,
-                    Err(error) => return Err(error),
-                };
+                let document =
+                    match self.source.manifest(&Selector { tag: None, digest: Some(digest) }) {
+                        Ok(document) => document,
+                        // A list may outlive what it lists.
+                        Err(OciError::NotFound { .. }) => continue,
+                        Err(error) => return Err(error),
+                    };
                 let manifest = document.manifest().ok();
-                if manifest.and_then(|manifest| sha256(manifest.subject().as_ref()?)) != Some(subject) {
+                if manifest.and_then(|manifest| sha256(manifest.subject().as_ref()?))
+                    != Some(subject)
+                {
                     continue;
                 }
                 self.blobs(&document)?;

@@ -50,7 +50,8 @@ pub struct ReferrerDescription {
     pub subject: Digest,
     /// Its effective artifact type.
     pub artifact_type: String,
-    /// What it claims, where it is a Sigstore bundle that can be read: the predicate type of its statement.
+    /// What it claims, where it is a Sigstore bundle that can be read: the predicate type of its
+    /// statement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub predicate_type: Option<String>,
 }
@@ -62,7 +63,8 @@ impl ReferrerDescription {
     }
 }
 
-/// Describes an image. What its index lists and the place does not have is described as far as the index goes.
+/// Describes an image. What its index lists and the place does not have is described as far as the
+/// index goes.
 pub fn describe(source: &dyn Source, root: &Document) -> Result<Description, CollectError> {
     let invalid = |error| OciError::Document { origin: source.origin(), source: error };
     let mut platforms = Vec::new();
@@ -79,21 +81,35 @@ pub fn describe(source: &dyn Source, root: &Document) -> Result<Description, Col
             platforms.push(describe_platform(platform_of(entry), digest, manifest.as_ref()));
         }
     } else {
-        platforms.push(describe_platform(None, root.digest, Some(&root.manifest().map_err(invalid)?)));
+        platforms.push(describe_platform(
+            None,
+            root.digest,
+            Some(&root.manifest().map_err(invalid)?),
+        ));
     }
     let mut described = Vec::new();
     for subject in subjects {
         for entry in referrers(source, &subject)? {
             let Some(digest) = sha256(&entry) else { continue };
             let Some(manifest) = referrer(source, &entry, &subject)? else { continue };
-            let artifact_type = manifest.artifact_type().as_ref().unwrap_or(manifest.config().media_type()).to_string();
-            let claim = signature_document(source, &manifest)?.and_then(|found| SigstoreBundle::claim_of(&found.bytes));
+            let artifact_type = manifest
+                .artifact_type()
+                .as_ref()
+                .unwrap_or(manifest.config().media_type())
+                .to_string();
+            let claim = signature_document(source, &manifest)?
+                .and_then(|found| SigstoreBundle::claim_of(&found.bytes));
             let predicate_type = claim.map(|claim| visible(&claim.predicate_type).into_owned());
             let artifact_type = visible(&artifact_type).into_owned();
             described.push(ReferrerDescription { digest, subject, artifact_type, predicate_type });
         }
     }
-    Ok(Description { digest: root.digest, media_type: root.media_type.clone(), platforms, referrers: described })
+    Ok(Description {
+        digest: root.digest,
+        media_type: root.media_type.clone(),
+        platforms,
+        referrers: described,
+    })
 }
 
 fn describe_platform(
@@ -121,11 +137,14 @@ mod tests {
 
     #[test]
     fn layers_may_claim_any_size() {
-        for (sizes, expected) in [([1, 2], 3), ([u64::MAX, 1], u64::MAX), ([u64::MAX, u64::MAX], u64::MAX)] {
+        for (sizes, expected) in
+            [([1, 2], 3), ([u64::MAX, 1], u64::MAX), ([u64::MAX, u64::MAX], u64::MAX)]
+        {
             let layers = sizes.map(|size| descriptor(media_type::LAYER, Digest::of(b""), size));
             let mut image = Memory::default();
             let config = image.add(media_type::CONFIG, "{}");
-            let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": layers});
+            let manifest =
+                serde_json::json!({"schemaVersion": 2, "config": config, "layers": layers});
             image.add(media_type::MANIFEST, manifest.to_string());
             let index = serde_json::json!({"schemaVersion": 2, "manifests": [{
                 "mediaType": media_type::MANIFEST, "digest": image.0[1].digest, "size": image.0[1].bytes.len(),
@@ -134,7 +153,8 @@ mod tests {
             image.add(media_type::INDEX, index.to_string());
             for root in &image.0[1..] {
                 let described = describe(&image, root).unwrap();
-                let found: Vec<_> = described.platforms.iter().map(|platform| platform.layer_bytes).collect();
+                let found: Vec<_> =
+                    described.platforms.iter().map(|platform| platform.layer_bytes).collect();
                 assert_eq!(found, [expected], "{sizes:?}");
             }
         }

@@ -31,8 +31,8 @@ pub struct ArchiveFiles {
 
 impl Files for DirectoryFiles {
     fn open(&self, path: &str) -> io::Result<(Box<dyn Read + '_>, u64)> {
-        // A layout from outside may hold anything under a blob's name: links are not followed, and a FIFO neither
-        // blocks nor counts.
+        // A layout from outside may hold anything under a blob's name: links are not followed, and
+        // a FIFO neither blocks nor counts.
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
         let flags = i32::try_from(flags).expect("open flags fit an int");
         let file = OpenOptions::new().read(true).custom_flags(flags).open(self.0.join(path))?;
@@ -45,8 +45,8 @@ impl Files for DirectoryFiles {
 }
 
 impl ArchiveFiles {
-    /// Indexes the archive at `path`. Directories are skipped; anything but a regular file, a name that leaves the
-    /// archive, or a name that comes twice is an error.
+    /// Indexes the archive at `path`. Directories are skipped; anything but a regular file, a name
+    /// that leaves the archive, or a name that comes twice is an error.
     pub(super) fn index(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let mut entries = BTreeMap::new();
@@ -68,7 +68,8 @@ impl ArchiveFiles {
             if !kind.is_file() {
                 return Err(invalid("is not a regular file"));
             }
-            let name = String::from_utf8(entry.path_bytes().into_owned()).map_err(|_| invalid("is not UTF-8"))?;
+            let name = String::from_utf8(entry.path_bytes().into_owned())
+                .map_err(|_| invalid("is not UTF-8"))?;
             let name = name.trim_start_matches("./").to_owned();
             if name.is_empty() || name.split('/').any(|part| matches!(part, "" | "." | "..")) {
                 return Err(invalid("leaves the archive"));

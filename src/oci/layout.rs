@@ -1,7 +1,7 @@
 //! OCI image layouts, read: a directory or an archive of one (image-spec, image-layout.md).
 //!
-//! Tools store referrers in two ways: listed in `index.json` without a tag (oras), or in an index under the tag
-//! `sha256-<hex>` (regctl, registries without the referrers API). Both are read.
+//! Tools store referrers in two ways: listed in `index.json` without a tag (oras), or in an index
+//! under the tag `sha256-<hex>` (regctl, registries without the referrers API). Both are read.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,7 +66,8 @@ impl Layout<ArchiveFiles> {
 impl<F: Files> Layout<F> {
     fn read(origin: String, files: F) -> Result<Self, OciError> {
         let not = |reason: String| OciError::NotALayout { origin: origin.clone(), reason };
-        let version = read_small(&files, "oci-layout", 4096).map_err(|error| not(format!("`oci-layout`: {error}")))?;
+        let version = read_small(&files, "oci-layout", 4096)
+            .map_err(|error| not(format!("`oci-layout`: {error}")))?;
         let version: LayoutVersion =
             json::parse("`oci-layout`", &version, 4096).map_err(|error| not(error.to_string()))?;
         if version.image_layout_version != "1.0.0" {
@@ -76,11 +77,13 @@ impl<F: Files> Layout<F> {
         let bytes = read_small(&files, "index.json", media_type::MANIFEST_LIMIT)
             .map_err(|error| not(format!("`index.json`: {error}")))?;
         let index = Document::new(media_type::INDEX, bytes).index();
-        let index = index.map_err(|source| OciError::Document { origin: origin.clone(), source })?;
+        let index =
+            index.map_err(|source| OciError::Document { origin: origin.clone(), source })?;
         Ok(Self { origin, files, index, subjects: RefCell::default() })
     }
 
-    /// The entries of `index.json` that are images of their own: neither referrers nor lists of referrers.
+    /// The entries of `index.json` that are images of their own: neither referrers nor lists of
+    /// referrers.
     fn images(&self) -> Result<Vec<&Descriptor>, OciError> {
         let mut images = Vec::new();
         for entry in self.index.manifests() {
@@ -102,8 +105,11 @@ impl<F: Files> Layout<F> {
             return Ok(*known);
         }
         let subject = match self.document(digest, Some(media_type::MANIFEST)) {
-            Ok(document) => document.manifest().ok().and_then(|manifest| sha256(manifest.subject().as_ref()?)),
-            // Sparse layouts are allowed (image-layout.md, "Blobs"); what is not here refers to nothing here.
+            Ok(document) => {
+                document.manifest().ok().and_then(|manifest| sha256(manifest.subject().as_ref()?))
+            }
+            // Sparse layouts are allowed (image-layout.md, "Blobs"); what is not here refers to
+            // nothing here.
             Err(OciError::NotFound { .. }) => None,
             Err(error) => return Err(error),
         };
@@ -115,16 +121,18 @@ impl<F: Files> Layout<F> {
     fn document(&self, digest: Digest, media_type: Option<&str>) -> Result<Document, OciError> {
         let what = || format!("manifest {digest}");
         let path = blob_path(&digest);
-        let bytes =
-            read_small(&self.files, &path, media_type::MANIFEST_LIMIT).map_err(|source| self.io(&what(), source))?;
+        let bytes = read_small(&self.files, &path, media_type::MANIFEST_LIMIT)
+            .map_err(|source| self.io(&what(), source))?;
         let found = Digest::of(&bytes);
         if found != digest {
             return Err(OciError::Digest { origin: self.origin.clone(), expected: digest, found });
         }
         let media_type = match media_type {
             Some(media_type) => media_type.to_owned(),
-            None => sniff(&bytes)
-                .map_err(|source| OciError::Document { origin: self.origin.clone(), source: source.into() })?,
+            None => sniff(&bytes).map_err(|source| OciError::Document {
+                origin: self.origin.clone(),
+                source: source.into(),
+            })?,
         };
         Ok(Document { media_type, digest, bytes })
     }
@@ -145,7 +153,8 @@ impl<F: Files> Source for Layout<F> {
     fn manifest(&self, selector: &Selector) -> Result<Document, OciError> {
         if let Some(digest) = selector.digest {
             let listed = self.index.manifests().iter().find(|entry| sha256(entry) == Some(digest));
-            return self.document(digest, listed.map(|entry| entry.media_type().to_string()).as_deref());
+            return self
+                .document(digest, listed.map(|entry| entry.media_type().to_string()).as_deref());
         }
         let images = self.images()?;
         let chosen: Vec<_> = match &selector.tag {
@@ -160,15 +169,24 @@ impl<F: Files> Source for Layout<F> {
                     what: "image with a sha256 digest".to_owned(),
                 }),
             },
-            ([], Some(tag)) => Err(OciError::NotFound { origin: self.origin.clone(), what: format!("tag `{tag}`") }),
-            ([], None) => Err(OciError::NotFound { origin: self.origin.clone(), what: "image".to_owned() }),
+            ([], Some(tag)) => Err(OciError::NotFound {
+                origin: self.origin.clone(),
+                what: format!("tag `{tag}`"),
+            }),
+            ([], None) => {
+                Err(OciError::NotFound { origin: self.origin.clone(), what: "image".to_owned() })
+            }
             (several, _) => {
                 let names = several.iter().take(8).map(|entry| match tag_of(entry) {
                     Some(tag) => format!(":{}", visible(tag)),
                     None => format!("@{}", visible(entry.digest().as_ref())),
                 });
                 let choices = names.collect::<Vec<_>>().join(", ");
-                Err(OciError::Ambiguous { origin: self.origin.clone(), count: several.len(), choices })
+                Err(OciError::Ambiguous {
+                    origin: self.origin.clone(),
+                    count: several.len(),
+                    choices,
+                })
             }
         }
     }
@@ -176,10 +194,14 @@ impl<F: Files> Source for Layout<F> {
     fn blob(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + '_>, OciError> {
         let shown = || visible(descriptor.digest().as_ref()).into_owned();
         let Some(digest) = sha256(descriptor) else {
-            return Err(OciError::NotFound { origin: self.origin.clone(), what: format!("blob {}", shown()) });
+            return Err(OciError::NotFound {
+                origin: self.origin.clone(),
+                what: format!("blob {}", shown()),
+            });
         };
         let what = format!("blob {digest}");
-        let (reader, _) = self.files.open(&blob_path(&digest)).map_err(|source| self.io(&what, source))?;
+        let (reader, _) =
+            self.files.open(&blob_path(&digest)).map_err(|source| self.io(&what, source))?;
         Ok(Box::new(VerifyReader::new(reader, self.origin.clone(), digest, descriptor.size())))
     }
 
@@ -193,10 +215,13 @@ impl<F: Files> Source for Layout<F> {
         };
         let listing = subject.referrers_tag();
         for entry in self.index.manifests() {
-            if tag_of(entry) == Some(&listing) && entry.media_type().to_string() == media_type::INDEX {
+            if tag_of(entry) == Some(&listing)
+                && entry.media_type().to_string() == media_type::INDEX
+            {
                 let Some(digest) = sha256(entry) else { continue };
                 let index = self.document(digest, Some(media_type::INDEX))?.index();
-                let index = index.map_err(|source| OciError::Document { origin: self.origin.clone(), source })?;
+                let index = index
+                    .map_err(|source| OciError::Document { origin: self.origin.clone(), source })?;
                 index.manifests().iter().for_each(|entry| add(entry, &mut found));
             } else if self.subject_of(entry)? == Some(*subject) {
                 add(entry, &mut found);
@@ -220,7 +245,10 @@ pub(super) fn blob_path(digest: &Digest) -> String {
 pub(super) fn read_small(files: &dyn Files, path: &str, limit: usize) -> io::Result<Vec<u8>> {
     let (reader, length) = files.open(path)?;
     let too_long = |length: u64| {
-        io::Error::new(io::ErrorKind::FileTooLarge, format!("it is {length} bytes long, the limit is {limit}"))
+        io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it is {length} bytes long, the limit is {limit}"),
+        )
     };
     if length > limit as u64 {
         return Err(too_long(length));
@@ -238,10 +266,12 @@ pub(super) fn sniff(bytes: &[u8]) -> Result<String, crate::model::JsonError> {
     Ok(shape.media_type.unwrap_or_else(|| by_shape.to_owned()))
 }
 
-/// A descriptor of a referrer with what registries copy into their lists: its effective artifact type and all its
-/// annotations (distribution-spec, "Listing Referrers").
+/// A descriptor of a referrer with what registries copy into their lists: its effective artifact
+/// type and all its annotations (distribution-spec, "Listing Referrers").
 #[cfg(feature = "publish")]
-pub(super) fn referrer_descriptor(document: &Document) -> Result<Descriptor, crate::model::DocumentError> {
+pub(super) fn referrer_descriptor(
+    document: &Document,
+) -> Result<Descriptor, crate::model::DocumentError> {
     let manifest = document.manifest()?;
     let mut entry = descriptor(&document.media_type, document.digest, document.bytes.len() as u64);
     entry.set_artifact_type(Some(

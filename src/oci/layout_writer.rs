@@ -1,7 +1,8 @@
 //! OCI image layouts, written.
 //!
-//! Every blob is written beside its final name and renamed when its digest is right; `index.json` is replaced whole,
-//! under a lock, so that two builds into one layout lose nothing. Referrers are stored in both ways that tools read.
+//! Every blob is written beside its final name and renamed when its digest is right; `index.json`
+//! is replaced whole, under a lock, so that two builds into one layout lose nothing. Referrers are
+//! stored in both ways that tools read.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -39,26 +40,38 @@ impl LayoutWriter {
             Layout::open(path)?;
         } else {
             let mut entries = fs::read_dir(path).map_err(io("list the directory"))?;
-            if entries
-                .any(|entry| entry.is_ok_and(|entry| entry.file_name() != "blobs" && entry.file_name() != "index.json"))
-            {
+            if entries.any(|entry| {
+                entry.is_ok_and(|entry| {
+                    entry.file_name() != "blobs" && entry.file_name() != "index.json"
+                })
+            }) {
                 let reason = "the directory holds other files; name a new or empty one".to_owned();
                 return Err(OciError::NotALayout { origin: writer.origin(), reason });
             }
-            let empty = json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": []});
+            let empty =
+                json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": []});
             let empty = strict::canonical(&empty);
             // What an interrupted run left is ours; any other file of this name is somebody's.
-            match read_small(&DirectoryFiles(path.to_owned()), "index.json", media_type::MANIFEST_LIMIT) {
+            match read_small(
+                &DirectoryFiles(path.to_owned()),
+                "index.json",
+                media_type::MANIFEST_LIMIT,
+            ) {
                 Ok(bytes) if bytes != empty => {
-                    let reason = "the directory holds an `index.json` and no `oci-layout`".to_owned();
+                    let reason =
+                        "the directory holds an `index.json` and no `oci-layout`".to_owned();
                     return Err(OciError::NotALayout { origin: writer.origin(), reason });
                 }
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io("read `index.json`")(error)),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(io("read `index.json`")(error));
+                }
                 _ => {}
             }
             // `oci-layout` comes last: with it, the directory is a layout.
             writer.replace("index.json", &empty).map_err(io("write `index.json`"))?;
-            writer.replace("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#).map_err(io("write `oci-layout`"))?;
+            writer
+                .replace("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)
+                .map_err(io("write `oci-layout`"))?;
         }
         fs::create_dir_all(path.join("blobs/sha256")).map_err(io("create `blobs/sha256`"))?;
         Ok(writer)
@@ -87,11 +100,15 @@ impl LayoutWriter {
     ) -> Result<(Digest, u64), OciError> {
         let (temporary, file) = self.temporary("blobs/sha256").map_err(self.io("create a blob"))?;
         let mut hasher = Hasher::new(io::BufWriter::with_capacity(128 * 1024, file));
-        write(&mut hasher).map_err(|error| OciError::from_io(error, &self.origin(), "write a blob"))?;
+        write(&mut hasher)
+            .map_err(|error| OciError::from_io(error, &self.origin(), "write a blob"))?;
         let (digest, size, buffer) = hasher.finish();
-        let file = buffer.into_inner().map_err(|error| self.io("write a blob")(error.into_error()))?;
+        let file =
+            buffer.into_inner().map_err(|error| self.io("write a blob")(error.into_error()))?;
         drop(file);
-        temporary.publish(&self.path.join(blob_path(&digest))).map_err(self.io(format!("store blob {digest}")))?;
+        temporary
+            .publish(&self.path.join(blob_path(&digest)))
+            .map_err(self.io(format!("store blob {digest}")))?;
         Ok((digest, size))
     }
 
@@ -108,7 +125,8 @@ impl LayoutWriter {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         loop {
             let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-            let path = self.path.join(folder).join(format!(".cnister-{}-{number}", std::process::id()));
+            let path =
+                self.path.join(folder).join(format!(".cnister-{}-{number}", std::process::id()));
             match File::create_new(&path) {
                 Ok(file) => return Ok((Temporary { path: Some(path) }, file)),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -117,9 +135,11 @@ impl LayoutWriter {
         }
     }
 
-    /// Changes the entries of `index.json` under the layout's lock; unknown fields stay as they are.
+    /// Changes the entries of `index.json` under the layout's lock; unknown fields stay as they
+    /// are.
     fn edit(&self, change: impl FnOnce(&mut Vec<Value>)) -> Result<(), OciError> {
-        let lock = File::open(self.path.join("oci-layout")).map_err(self.io("open `oci-layout`"))?;
+        let lock =
+            File::open(self.path.join("oci-layout")).map_err(self.io("open `oci-layout`"))?;
         lock.lock().map_err(self.io("lock `oci-layout`"))?;
         let bytes = fs::read(self.path.join("index.json")).map_err(self.io("read `index.json`"))?;
         let invalid = |reason: String| OciError::NotALayout { origin: self.origin(), reason };
@@ -129,7 +149,8 @@ impl LayoutWriter {
             Some(entries) => change(entries),
             None => return Err(invalid("`index.json` has no list of manifests".to_owned())),
         }
-        self.replace("index.json", &strict::canonical(&index)).map_err(self.io("write `index.json`"))
+        self.replace("index.json", &strict::canonical(&index))
+            .map_err(self.io("write `index.json`"))
     }
 }
 
@@ -141,12 +162,17 @@ impl Sink for LayoutWriter {
         if length != descriptor.size() {
             return Ok(false);
         }
-        // Read through: what a crash or a disk left behind under the right name must not pass for the blob.
+        // Read through: what a crash or a disk left behind under the right name must not pass for
+        // the blob.
         let mut content = VerifyReader::new(content, self.origin(), digest, length);
         Ok(io::copy(&mut content, &mut io::sink()).is_ok())
     }
 
-    fn put_blob(&mut self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<(), OciError> {
+    fn put_blob(
+        &mut self,
+        descriptor: &Descriptor,
+        content: &mut dyn Read,
+    ) -> Result<(), OciError> {
         let digest = sha256(descriptor).ok_or_else(|| OciError::NotFound {
             origin: self.origin(),
             what: "place for a blob without a sha256 digest".to_owned(),
@@ -174,7 +200,9 @@ impl Sink for LayoutWriter {
         listed.sort_by_key(|entry| entry.digest().to_string());
         let list = Document::new(
             media_type::INDEX,
-            strict::canonical(&json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": listed})),
+            strict::canonical(
+                &json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": listed}),
+            ),
         );
         self.put_manifest(&list)?;
         self.edit(|all| {
@@ -197,7 +225,8 @@ fn strict_value(descriptor: &Descriptor) -> Value {
     serde_json::to_value(descriptor).expect("a descriptor has string keys and finite numbers")
 }
 
-/// Puts `entry` under `tag`, in place of what had the tag; images come first, for readers that take the first.
+/// Puts `entry` under `tag`, in place of what had the tag; images come first, for readers that take
+/// the first.
 fn insert_tagged(all: &mut Vec<Value>, tag: &str, name: Option<String>, mut entry: Descriptor) {
     let mut annotations = entry.annotations().clone().unwrap_or_default();
     annotations.insert(media_type::REF_NAME.to_owned(), tag.to_owned());
@@ -243,8 +272,10 @@ pub fn write_archive(path: &Path, out: &mut dyn Write) -> Result<(), OciError> {
     // The two small files first, so that a reader of a stream knows early what it holds.
     let mut names = vec!["oci-layout".to_owned(), "index.json".to_owned()];
     let blobs = fs::read_dir(path.join("blobs/sha256")).map_err(io("list blobs"))?;
-    let mut blobs: Vec<Digest> =
-        blobs.flatten().filter_map(|entry| Digest::from_hex(entry.file_name().to_str()?).ok()).collect();
+    let mut blobs: Vec<Digest> = blobs
+        .flatten()
+        .filter_map(|entry| Digest::from_hex(entry.file_name().to_str()?).ok())
+        .collect();
     blobs.sort();
     names.extend(blobs.iter().map(blob_path));
     let mut archive = tar::Builder::new(out);
@@ -281,7 +312,8 @@ mod tests {
         }
         layout.put_blob(&blob, &mut &b"good"[..]).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"good");
-        let error = layout.put_blob(&blob, &mut &b"evil"[..]).expect_err("another content").to_string();
+        let error =
+            layout.put_blob(&blob, &mut &b"evil"[..]).expect_err("another content").to_string();
         assert!(error.contains("is altered"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), b"good", "what was there stays");
     }

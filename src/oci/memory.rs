@@ -34,7 +34,10 @@ impl Memory {
 
     fn find(&self, digest: Option<Digest>) -> Result<&Document, OciError> {
         let found = self.0.iter().find(|document| Some(document.digest) == digest);
-        found.ok_or_else(|| OciError::NotFound { origin: self.origin(), what: "document".to_owned() })
+        found.ok_or_else(|| OciError::NotFound {
+            origin: self.origin(),
+            what: "document".to_owned(),
+        })
     }
 }
 

@@ -1,7 +1,8 @@
 //! Where images lie: layout directories, archives and registries, behind two traits.
 //!
-//! A [`Source`] gives checked bytes: whatever it returns has the digest that was asked for. A [`Sink`] takes them in
-//! an order that never shows a tag whose image or signatures are not there yet.
+//! A [`Source`] gives checked bytes: whatever it returns has the digest that was asked for. A
+//! [`Sink`] takes them in an order that never shows a tag whose image or signatures are not there
+//! yet.
 
 mod blobs;
 mod collect;
@@ -45,15 +46,16 @@ pub trait Source {
     /// How errors and reports name the place.
     fn origin(&self) -> String;
 
-    /// Fetches the manifest or index that `selector` names; its digest is checked where the selector has one.
+    /// Fetches the manifest or index that `selector` names; its digest is checked where the
+    /// selector has one.
     fn manifest(&self, selector: &Selector) -> Result<Document, OciError>;
 
-    /// Opens a blob. The reader checks size and digest on the way and fails at the end of a blob that is not the one
-    /// the descriptor names.
+    /// Opens a blob. The reader checks size and digest on the way and fails at the end of a blob
+    /// that is not the one the descriptor names.
     fn blob(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + '_>, OciError>;
 
-    /// Lists the manifests whose `subject` is this digest (distribution-spec, "Listing Referrers"), whatever their
-    /// type. Empty means that there are none; a failure to find out is an error.
+    /// Lists the manifests whose `subject` is this digest (distribution-spec, "Listing Referrers"),
+    /// whatever their type. Empty means that there are none; a failure to find out is an error.
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, OciError>;
 }
 
@@ -63,13 +65,15 @@ pub trait Sink {
     fn has_blob(&mut self, descriptor: &Descriptor) -> Result<bool, OciError>;
 
     /// Stores a blob, checking size and digest on the way.
-    fn put_blob(&mut self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<(), OciError>;
+    fn put_blob(&mut self, descriptor: &Descriptor, content: &mut dyn Read)
+    -> Result<(), OciError>;
 
     /// Stores a manifest or index under its digest. What it names must be there.
     fn put_manifest(&mut self, document: &Document) -> Result<(), OciError>;
 
-    /// Stores manifests that have `subject` as their subject, so that [`Source::referrers`] lists them. All of one
-    /// subject in one call: where a registry keeps a list by hand, it is written once.
+    /// Stores manifests that have `subject` as their subject, so that [`Source::referrers`] lists
+    /// them. All of one subject in one call: where a registry keeps a list by hand, it is written
+    /// once.
     fn put_referrers(&mut self, subject: &Digest, referrers: &[Document]) -> Result<(), OciError>;
 
     /// Points `tag` at a document that is there.
@@ -159,7 +163,9 @@ pub enum OciError {
         host: String,
     },
     /// A page for a browser: a login page, a captive portal, a proxy.
-    #[error("registry answered with HTML instead of {what} (status {status}); is `{host}` behind a login page?")]
+    #[error(
+        "registry answered with HTML instead of {what} (status {status}); is `{host}` behind a login page?"
+    )]
     Html {
         /// The registry.
         host: String,
@@ -187,7 +193,9 @@ pub enum OciError {
         subject: Digest,
     },
     /// The tag that lists referrers holds something else.
-    #[error("{origin} cannot list the referrers of {subject}: its tag `{tag}` is {found}, expected an image index")]
+    #[error(
+        "{origin} cannot list the referrers of {subject}: its tag `{tag}` is {found}, expected an image index"
+    )]
     ReferrersTag {
         /// The place.
         origin: String,
@@ -199,7 +207,9 @@ pub enum OciError {
         found: String,
     },
     /// Others kept overwriting the list of referrers.
-    #[error("{origin} did not keep the list of referrers of {subject}, although it was written {writes} times")]
+    #[error(
+        "{origin} did not keep the list of referrers of {subject}, although it was written {writes} times"
+    )]
     ReferrersLost {
         /// The place.
         origin: String,
@@ -211,7 +221,8 @@ pub enum OciError {
 }
 
 impl OciError {
-    /// The refusal that it is, where bytes were read and are not the ones that were promised: an answer, not a failure.
+    /// The refusal that it is, where bytes were read and are not the ones that were promised: an
+    /// answer, not a failure.
     pub fn finding(&self) -> Option<Finding> {
         match self {
             Self::Digest { .. } | Self::Size { .. } | Self::Document { .. } => {
@@ -225,8 +236,12 @@ impl OciError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Http { source } => source.hint(),
-            Self::ReferrersTag { .. } => Some("delete that tag; where the registry reserves it, push to another one"),
-            Self::ReferrersLost { .. } => Some("try again when nobody else attaches to the same image"),
+            Self::ReferrersTag { .. } => {
+                Some("delete that tag; where the registry reserves it, push to another one")
+            }
+            Self::ReferrersLost { .. } => {
+                Some("try again when nobody else attaches to the same image")
+            }
             _ => None,
         }
     }

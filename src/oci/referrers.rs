@@ -1,8 +1,8 @@
 //! Lists of referrers: how they are continued, and how the one that is kept by hand is changed.
 //!
-//! Registries without the referrers API leave the list to their clients: an index under the tag `sha256-…`
-//! (distribution-spec, "Referrers Tag Schema"). Others write it too, so it is edited as it is: what we do not know
-//! stays. Pure; who asks and writes is the registry's client.
+//! Registries without the referrers API leave the list to their clients: an index under the tag
+//! `sha256-…` (distribution-spec, "Referrers Tag Schema"). Others write it too, so it is edited as
+//! it is: what we do not know stays. Pure; who asks and writes is the registry's client.
 
 use oci_spec::image::Descriptor;
 #[cfg(feature = "publish")]
@@ -15,8 +15,8 @@ use {
     crate::model::{Digest, document::sha256, json, media_type::INDEX},
 };
 
-/// The most referrers of one subject that are read. A bundle has a handful; the limit is against a registry, or
-/// somebody who may write to it, that keeps a verifier busy.
+/// The most referrers of one subject that are read. A bundle has a handful; the limit is against a
+/// registry, or somebody who may write to it, that keeps a verifier busy.
 pub(super) const ENTRIES: usize = 256;
 /// The most pages that a list of referrers is read from, against a list that never ends.
 pub(super) const PAGES: usize = 32;
@@ -36,7 +36,8 @@ pub(super) fn next_page(header: &str) -> Option<&str> {
         let (parameters, further) = from.split_once(',').unwrap_or((from, ""));
         let is_next = |parameter: &str| {
             parameter.trim().split_once('=').is_some_and(|(name, value)| {
-                name.trim().eq_ignore_ascii_case("rel") && value.trim().trim_matches('"').eq_ignore_ascii_case("next")
+                name.trim().eq_ignore_ascii_case("rel")
+                    && value.trim().trim_matches('"').eq_ignore_ascii_case("next")
             })
         };
         if parameters.split(';').any(is_next) {
@@ -48,7 +49,11 @@ pub(super) fn next_page(header: &str) -> Option<&str> {
 
 /// The list entry of a referrer of `subject`; `origin` is where it goes.
 #[cfg(feature = "publish")]
-pub(super) fn entry(origin: &str, subject: &Digest, referrer: &Document) -> Result<Value, OciError> {
+pub(super) fn entry(
+    origin: &str,
+    subject: &Digest,
+    referrer: &Document,
+) -> Result<Value, OciError> {
     let invalid = |source| OciError::Document { origin: origin.to_owned(), source };
     let manifest = referrer.manifest().map_err(invalid)?;
     if manifest.subject().as_ref().and_then(sha256) != Some(*subject) {
@@ -72,15 +77,17 @@ pub(super) enum Merged {
     TooMany,
 }
 
-/// Adds `ours` to a list, or begins one. Entries of ours that lack type or annotations get them (old clients wrote
-/// such entries, and readers that filter by type do not see them: cosign#4641).
+/// Adds `ours` to a list, or begins one. Entries of ours that lack type or annotations get them
+/// (old clients wrote such entries, and readers that filter by type do not see them: cosign#4641).
 #[cfg(feature = "publish")]
 pub(super) fn merge(list: Option<Value>, ours: &[Value]) -> Merged {
-    let mut list = list.unwrap_or_else(|| json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [] }));
+    let mut list =
+        list.unwrap_or_else(|| json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [] }));
     let Some(Value::Array(entries)) = list.get_mut("manifests") else { return Merged::Malformed };
     let mut changed = false;
     for our in ours {
-        let Some(entry) = entries.iter_mut().find(|entry| entry.get("digest") == our.get("digest")) else {
+        let Some(entry) = entries.iter_mut().find(|entry| entry.get("digest") == our.get("digest"))
+        else {
             entries.push(our.clone());
             changed = true;
             continue;
@@ -132,8 +139,7 @@ mod tests {
         }
 
         fn referrer(fields: Value) -> Document {
-            let empty =
-                json!({ "mediaType": "application/vnd.oci.empty.v1+json", "digest": Digest::of(b"{}"), "size": 2 });
+            let empty = json!({ "mediaType": "application/vnd.oci.empty.v1+json", "digest": Digest::of(b"{}"), "size": 2 });
             let subject = json!({ "mediaType": INDEX, "digest": subject(), "size": 9 });
             let mut manifest = json!({ "schemaVersion": 2, "config": empty, "layers": [empty], "subject": subject });
             manifest.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -163,8 +169,13 @@ mod tests {
             let other = json!({ "mediaType": INDEX, "digest": Digest::of(b"other"), "size": 9 });
             for fields in [json!({ "subject": other }), json!({ "subject": null })] {
                 let document = referrer(fields);
-                let error = entry("here", &subject(), &document).expect_err("another subject").to_string();
-                let expected = format!("manifest {} does not have {} as its subject", document.digest, subject());
+                let error =
+                    entry("here", &subject(), &document).expect_err("another subject").to_string();
+                let expected = format!(
+                    "manifest {} does not have {} as its subject",
+                    document.digest,
+                    subject()
+                );
                 assert_eq!(error, expected);
             }
         }
@@ -173,15 +184,19 @@ mod tests {
         fn keeps_what_it_does_not_know() {
             let ours = json!({ "digest": "sha256:1", "size": 1, "artifactType": "a/b", "annotations": { "x": "1" } });
             let theirs = json!({ "digest": "blake3:9", "platform": { "os": "plan9" }, "new": [1, 2.5, null] });
-            let list =
-                |manifests: Value| json!({ "schemaVersion": 2, "annotations": { "k": "v" }, "manifests": manifests });
+            let list = |manifests: Value| json!({ "schemaVersion": 2, "annotations": { "k": "v" }, "manifests": manifests });
             let repaired = json!({ "digest": "sha256:1", "size": 7, "new": 1, "artifactType": "a/b", "annotations": { "x": "1" } });
-            let other_type = json!({ "digest": "sha256:1", "artifactType": "c/d", "annotations": {} });
+            let other_type =
+                json!({ "digest": "sha256:1", "artifactType": "c/d", "annotations": {} });
             let first = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [ours] });
             let cases = [
                 ("the first", None, Some(first)),
                 ("an empty list", Some(list(json!([]))), Some(list(json!([ours])))),
-                ("added after theirs", Some(list(json!([theirs]))), Some(list(json!([theirs, ours])))),
+                (
+                    "added after theirs",
+                    Some(list(json!([theirs]))),
+                    Some(list(json!([theirs, ours]))),
+                ),
                 ("there already", Some(list(json!([ours, theirs]))), None),
                 ("there, described otherwise", Some(list(json!([other_type]))), None),
                 (
@@ -191,10 +206,12 @@ mod tests {
                 ),
             ];
             for (name, before, after) in cases {
-                let expected = after.map_or(Merged::Complete, |list| Merged::Changed(json::canonical(&list)));
+                let expected =
+                    after.map_or(Merged::Complete, |list| Merged::Changed(json::canonical(&list)));
                 assert_eq!(merge(before, std::slice::from_ref(&ours)), expected, "{name}");
             }
-            let full: Value = (0..ENTRIES).map(|n| json!({ "digest": format!("sha256:f{n}") })).collect();
+            let full: Value =
+                (0..ENTRIES).map(|n| json!({ "digest": format!("sha256:f{n}") })).collect();
             assert_eq!(merge(Some(list(full)), &[ours]), Merged::TooMany);
             for malformed in [json!([]), json!({}), json!({ "manifests": null })] {
                 assert_eq!(merge(Some(malformed.clone()), &[]), Merged::Malformed, "{malformed}");

@@ -1,7 +1,8 @@
 //! A repository of a registry, over HTTP (distribution-spec 1.1): reading.
 //!
-//! What comes back was checked: manifests and blobs have the digest they were asked for by, and "no referrers" means
-//! that the registry said so. Pushing is in `push`, what an answer means in `answer`.
+//! What comes back was checked: manifests and blobs have the digest they were asked for by, and "no
+//! referrers" means that the registry said so. Pushing is in `push`, what an answer means in
+//! `answer`.
 
 mod answer;
 #[cfg(test)]
@@ -24,8 +25,8 @@ use crate::model::media_type::{DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, M
 use crate::model::{Digest, Document, Repository, Selector, document, visible};
 use crate::net::{self, Client, HttpError, Method, Request, Url};
 
-/// How often a list of referrers is read again when it looks wrong. Registries that keep tags in files
-/// (distribution 2.8) answer nonsense while one is being rewritten.
+/// How often a list of referrers is read again when it looks wrong. Registries that keep tags in
+/// files (distribution 2.8) answer nonsense while one is being rewritten.
 const REREADS: usize = 4;
 /// The pauses before that, and after writing such a list.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
@@ -74,8 +75,9 @@ impl Registry {
 
     /// A request to this registry.
     ///
-    /// Credentials, once there are any, are added here, and only where `url` has the origin of `base`: the location of
-    /// an upload and the link to a page are the registry's word and may point anywhere.
+    /// Credentials, once there are any, are added here, and only where `url` has the origin of
+    /// `base`: the location of an upload and the link to a page are the registry's word and may
+    /// point anywhere.
     fn request(&self, method: Method, url: Url) -> Request {
         Request::new(method, url)
     }
@@ -99,8 +101,8 @@ impl Registry {
         }
     }
 
-    /// Reads the tag that lists referrers. With `known`, the tag was there a moment ago: that it is gone is believed
-    /// only when it stays gone.
+    /// Reads the tag that lists referrers. With `known`, the tag was there a moment ago: that it is
+    /// gone is believed only when it stays gone.
     fn fetch_tagged(&self, subject: &Digest, known: bool) -> Result<Tagged, OciError> {
         let tag = subject.referrers_tag();
         let mut found = String::new();
@@ -128,7 +130,8 @@ impl Registry {
             let fetched = self.client.fetch(&request, MANIFEST_LIMIT as u64)?;
             match fetched.head.status() {
                 200 => {}
-                // Not part of this registry, in the words of different registries. Later pages do not vanish.
+                // Not part of this registry, in the words of different registries. Later pages do
+                // not vanish.
                 400 | 404 | 405 | 406 if page == 0 => return Ok(None),
                 _ => return Err(answer::refusal(&fetched, "a list of referrers")),
             }
@@ -148,13 +151,17 @@ impl Registry {
     }
 
     fn entries(&self, subject: &Digest, document: &Document) -> Result<Vec<Descriptor>, OciError> {
-        let entries =
-            referrers::entries(document).map_err(|source| OciError::Document { origin: self.origin(), source })?;
+        let entries = referrers::entries(document)
+            .map_err(|source| OciError::Document { origin: self.origin(), source })?;
         if entries.len() > referrers::ENTRIES { Err(self.too_many(subject)) } else { Ok(entries) }
     }
 
     fn too_many(&self, subject: &Digest) -> OciError {
-        OciError::TooManyReferrers { origin: self.origin(), subject: *subject, limit: referrers::ENTRIES }
+        OciError::TooManyReferrers {
+            origin: self.origin(),
+            subject: *subject,
+            limit: referrers::ENTRIES,
+        }
     }
 }
 
@@ -174,9 +181,10 @@ impl Source for Registry {
             (None, Some(tag)) => tag.clone(),
             (None, None) => "latest".to_owned(),
         };
-        let document = self
-            .fetch_manifest(&reference)?
-            .ok_or_else(|| OciError::NotFound { origin: self.origin(), what: format!("manifest `{reference}`") })?;
+        let document = self.fetch_manifest(&reference)?.ok_or_else(|| OciError::NotFound {
+            origin: self.origin(),
+            what: format!("manifest `{reference}`"),
+        })?;
         match selector.digest {
             Some(expected) if expected != document.digest => {
                 Err(OciError::Digest { origin: self.origin(), expected, found: document.digest })
@@ -190,13 +198,16 @@ impl Source for Registry {
             let what = format!("blob {}", visible(descriptor.digest().as_ref()));
             return Err(OciError::NotFound { origin: self.origin(), what });
         };
-        let response = self.client.open(&self.request(Method::GET, self.url(&format!("blobs/{digest}"))))?;
+        let response =
+            self.client.open(&self.request(Method::GET, self.url(&format!("blobs/{digest}"))))?;
         match response.head().status() {
             200 => {
                 answer::check_length(response.head(), &self.origin(), digest, descriptor.size())?;
                 Ok(Box::new(VerifyReader::new(response, self.origin(), digest, descriptor.size())))
             }
-            404 => Err(OciError::NotFound { origin: self.origin(), what: format!("blob {digest}") }),
+            404 => {
+                Err(OciError::NotFound { origin: self.origin(), what: format!("blob {digest}") })
+            }
             _ => Err(answer::refusal(&response.fetch(0)?, "a blob")),
         }
     }

@@ -1,7 +1,8 @@
 //! An image of which its reader has some blobs already: those are not fetched again.
 //!
-//! What a node keeps as evidence names its blobs by digest, and so does an image. Which manifests and signatures there
-//! are today is still asked for: a signature that was made anew is a blob that nobody has yet.
+//! What a node keeps as evidence names its blobs by digest, and so does an image. Which manifests
+//! and signatures there are today is still asked for: a signature that was made anew is a blob that
+//! nobody has yet.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -22,7 +23,8 @@ pub struct Remembered<'a> {
 impl<'a> Remembered<'a> {
     /// Takes the blobs of `evidence`, each by the digest of its bytes.
     pub fn new(source: &'a dyn Source, evidence: &'a [Evidence]) -> Self {
-        let blobs = evidence.iter().flat_map(Evidence::blobs).map(|bytes| (Digest::of(bytes), bytes));
+        let blobs =
+            evidence.iter().flat_map(Evidence::blobs).map(|bytes| (Digest::of(bytes), bytes));
         Self { source, blobs: blobs.collect() }
     }
 }
@@ -79,7 +81,10 @@ mod tests {
         let document = Document::new("application/json", b"{}".to_vec());
         let root = document.digest;
         builder.document(document);
-        builder.signature(SignatureDocument { media_type: "text/plain".to_owned(), bytes: b"signature".to_vec() });
+        builder.signature(SignatureDocument {
+            media_type: "text/plain".to_owned(),
+            bytes: b"signature".to_vec(),
+        });
         let evidence = [builder.finish(root).unwrap()];
         let source = Remembered::new(&Nothing, &evidence);
         let read = |bytes: &[u8], size: u64| {

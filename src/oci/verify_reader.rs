@@ -1,7 +1,7 @@
 //! Reads a blob and makes sure of it: the one place where bytes meet their descriptor.
 //!
-//! The last bytes come out only after size and digest were found right, so a caller that reads as many bytes as it
-//! expects, and never looks for the end, is safe as well.
+//! The last bytes come out only after size and digest were found right, so a caller that reads as
+//! many bytes as it expects, and never looks for the end, is safe as well.
 
 use std::io::{self, Read, Write};
 
@@ -9,8 +9,8 @@ use super::OciError;
 use crate::model::{Digest, Hasher};
 use crate::net::HttpError;
 
-/// Checks size and digest of what it reads. Its errors are [`OciError`] within [`io::Error`]; [`OciError::from_io`]
-/// takes them out again.
+/// Checks size and digest of what it reads. Its errors are [`OciError`] within [`io::Error`];
+/// [`OciError::from_io`] takes them out again.
 #[derive(Debug)]
 pub struct VerifyReader<R> {
     inner: R,
@@ -37,7 +37,8 @@ enum Mismatch {
 }
 
 impl<R: Read> VerifyReader<R> {
-    /// Expects `size` bytes with digest `expected` from `inner`; `origin` is how errors name the place.
+    /// Expects `size` bytes with digest `expected` from `inner`; `origin` is how errors name the
+    /// place.
     pub fn new(inner: R, origin: impl Into<String>, expected: Digest, size: u64) -> Self {
         let state = State::Reading(Hasher::new(io::sink()));
         Self { inner, origin: origin.into(), expected, size, seen: 0, state }
@@ -86,7 +87,9 @@ impl<R: Read> VerifyReader<R> {
         Err(io::Error::new(
             io::ErrorKind::InvalidData,
             match mismatch {
-                Mismatch::Size(found) => OciError::Size { origin, digest: expected, expected: self.size, found },
+                Mismatch::Size(found) => {
+                    OciError::Size { origin, digest: expected, expected: self.size, found }
+                }
                 Mismatch::Digest(found) => OciError::Digest { origin, expected, found },
             },
         ))
@@ -103,7 +106,8 @@ impl<R: Read> Read for VerifyReader<R> {
             State::Reading(_) => {}
         }
         let missing = self.size - self.seen;
-        let room = usize::try_from(missing).map_or(buffer.len(), |missing| missing.min(buffer.len()));
+        let room =
+            usize::try_from(missing).map_or(buffer.len(), |missing| missing.min(buffer.len()));
         let buffer = buffer.get_mut(..room).unwrap_or_default();
         let count = if missing == 0 { 0 } else { self.pull(buffer)? };
         if count == 0 && missing > 0 {
@@ -121,8 +125,8 @@ impl<R: Read> Read for VerifyReader<R> {
 }
 
 impl OciError {
-    /// The error of reading a blob: the one that a [`VerifyReader`] or the HTTP client put into `error`, or else what
-    /// `action` failed with at `origin`.
+    /// The error of reading a blob: the one that a [`VerifyReader`] or the HTTP client put into
+    /// `error`, or else what `action` failed with at `origin`.
     pub fn from_io(error: io::Error, origin: &str, action: &str) -> Self {
         let error = match error.downcast::<Self>() {
             Ok(inner) => return inner,
@@ -130,7 +134,9 @@ impl OciError {
         };
         match error.downcast::<HttpError>() {
             Ok(source) => Self::Http { source },
-            Err(source) => Self::Io { origin: origin.to_owned(), action: action.to_owned(), source },
+            Err(source) => {
+                Self::Io { origin: origin.to_owned(), action: action.to_owned(), source }
+            }
         }
     }
 }
@@ -141,7 +147,8 @@ mod tests {
 
     const CONTENT: &[u8] = b"the content of a blob";
 
-    /// Gives its content in pieces of one size, with an interruption before each and an error after the last.
+    /// Gives its content in pieces of one size, with an interruption before each and an error after
+    /// the last.
     struct Pieces<'a> {
         content: &'a [u8],
         piece: usize,
@@ -165,7 +172,9 @@ mod tests {
                 return Err(kind.into());
             }
             let piece = self.piece.min(self.content.len());
-            (&self.content[..piece]).read(buffer).inspect(|count| self.content = &self.content[*count..])
+            (&self.content[..piece])
+                .read(buffer)
+                .inspect(|count| self.content = &self.content[*count..])
         }
     }
 
@@ -199,9 +208,16 @@ mod tests {
             (
                 altered,
                 CONTENT,
-                format!("blob {digest} in a test is altered: its content has digest {}", Digest::of(altered)),
+                format!(
+                    "blob {digest} in a test is altered: its content has digest {}",
+                    Digest::of(altered)
+                ),
             ),
-            (&CONTENT[..20], CONTENT, format!("blob {digest} in a test is 20 bytes, its descriptor says 21")),
+            (
+                &CONTENT[..20],
+                CONTENT,
+                format!("blob {digest} in a test is 20 bytes, its descriptor says 21"),
+            ),
             (b"", CONTENT, format!("blob {digest} in a test is 0 bytes, its descriptor says 21")),
             (
                 b"the content of a blob!",
@@ -209,17 +225,30 @@ mod tests {
                 format!("blob {digest} in a test is 22 bytes, its descriptor says 21"),
             ),
             // However long it is, one byte too many is seen.
-            (&[b'x'; 10_000], CONTENT, format!("blob {digest} in a test is 22 bytes, its descriptor says 21")),
-            (b"x", b"", format!("blob {} in a test is 1 bytes, its descriptor says 0", Digest::of(b""))),
+            (
+                &[b'x'; 10_000],
+                CONTENT,
+                format!("blob {digest} in a test is 22 bytes, its descriptor says 21"),
+            ),
+            (
+                b"x",
+                b"",
+                format!("blob {} in a test is 1 bytes, its descriptor says 0", Digest::of(b"")),
+            ),
             (
                 b"y",
                 b"x",
-                format!("blob {} in a test is altered: its content has digest {}", Digest::of(b"x"), Digest::of(b"y")),
+                format!(
+                    "blob {} in a test is altered: its content has digest {}",
+                    Digest::of(b"x"),
+                    Digest::of(b"y")
+                ),
             ),
         ];
         for (content, expected, message) in cases {
             for piece in [1, 7, 100_000] {
-                let error = read_all(verify(Pieces::new(content, piece), expected)).expect_err(&message);
+                let error =
+                    read_all(verify(Pieces::new(content, piece), expected)).expect_err(&message);
                 assert_eq!(error.to_string(), message, "{piece}");
             }
         }
@@ -245,7 +274,10 @@ mod tests {
         let mut reader = VerifyReader::new(io::empty(), "a test", Digest::of(b"x"), 0);
         let error = reader.read(&mut [0; 8]).expect_err("another digest");
         let (expected, found) = (Digest::of(b"x"), Digest::of(b""));
-        assert_eq!(error.to_string(), format!("blob {expected} in a test is altered: its content has digest {found}"));
+        assert_eq!(
+            error.to_string(),
+            format!("blob {expected} in a test is altered: its content has digest {found}")
+        );
     }
 
     #[test]
@@ -258,12 +290,16 @@ mod tests {
     #[test]
     fn keeps_the_error_of_the_place() {
         let end = Some(io::ErrorKind::ConnectionReset);
-        let error = read_all(verify(Pieces { end, ..Pieces::new(&CONTENT[..3], 2) }, CONTENT)).expect_err("reset");
+        let error = read_all(verify(Pieces { end, ..Pieces::new(&CONTENT[..3], 2) }, CONTENT))
+            .expect_err("reset");
         assert!(
             matches!(&error, OciError::Io { source, .. } if source.kind() == io::ErrorKind::ConnectionReset),
             "{error:?}"
         );
-        assert_eq!(error.to_string(), format!("cannot read blob {} in a test", Digest::of(CONTENT)));
+        assert_eq!(
+            error.to_string(),
+            format!("cannot read blob {} in a test", Digest::of(CONTENT))
+        );
         // One reader in another is one error.
         let twice = read_all(verify(verify(b"x".as_slice(), b"y"), b"y")).expect_err("altered");
         assert!(matches!(twice, OciError::Digest { .. }), "{twice:?}");

@@ -1,8 +1,8 @@
 //! The build: a definition, its files and the tool become an image.
 //!
-//! It decides nothing about bytes (that is [`crate::bundle`]'s) and nothing about where they go: a [`BlobStore`] takes
-//! them. Manifests and the index are returned and not stored, since what refers to a blob is written after it, and a
-//! tag last of all.
+//! It decides nothing about bytes (that is [`crate::bundle`]'s) and nothing about where they go: a
+//! [`BlobStore`] takes them. Manifests and the index are returned and not stored, since what refers
+//! to a blob is written after it, and a tag last of all.
 
 use std::io::{self, Write};
 
@@ -10,16 +10,22 @@ use semver::Version;
 
 use super::source::{Directories, SourceError, Tool};
 use crate::bundle::definition::ToolChoice;
-use crate::bundle::{Compression, Definition, Entry, EntryKind, FileManifest, Image, Layer, LayerError, ManifestError};
+use crate::bundle::{
+    Compression, Definition, Entry, EntryKind, FileManifest, Image, Layer, LayerError,
+    ManifestError,
+};
 use crate::bundle::{compose, layer};
 use crate::model::{Digest, Document, Platform, media_type};
 use crate::oci::OciError;
 
 /// A place for blobs whose digest is known only when they are written.
 pub trait BlobStore {
-    /// Calls `write` once and keeps what it writes under its digest; returns the digest and the size. Where `write`
-    /// fails, nothing is kept.
-    fn store(&mut self, write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> Result<(Digest, u64), OciError>;
+    /// Calls `write` once and keeps what it writes under its digest; returns the digest and the
+    /// size. Where `write` fails, nothing is kept.
+    fn store(
+        &mut self,
+        write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(Digest, u64), OciError>;
 }
 
 /// What was built. Layers and configurations are in the store; the rest is here.
@@ -59,7 +65,9 @@ pub enum BuildError {
         found: Digest,
     },
     /// No program for an image that shall start one.
-    #[error("there is no tool for {platform}, only {found}; give one with `--tool`, or write `tool: none`")]
+    #[error(
+        "there is no tool for {platform}, only {found}; give one with `--tool`, or write `tool: none`"
+    )]
     NoTool {
         /// The platform.
         platform: Platform,
@@ -79,8 +87,8 @@ pub enum BuildError {
     },
 }
 
-/// Builds the bundle of a definition. `tools` are what there is: the definition decides whether one is used, and those
-/// of other platforms are left alone.
+/// Builds the bundle of a definition. `tools` are what there is: the definition decides whether one
+/// is used, and those of other platforms are left alone.
 pub fn build(
     definition: &Definition,
     directories: &Directories,
@@ -113,7 +121,13 @@ pub fn build_tool(
     let mut images = Vec::new();
     for tool in tools {
         let tool = tool_of(&tool.platform, tools)?;
-        let layer = store_layer(store, &tool.platform, vec![tool.entry(compose::TOOL_PATH)], compression, epoch)?;
+        let layer = store_layer(
+            store,
+            &tool.platform,
+            vec![tool.entry(compose::TOOL_PATH)],
+            compression,
+            epoch,
+        )?;
         let image = Image::tool(version, &tool.platform, &layer, epoch);
         store_bytes(store, &image.config.bytes)?;
         images.push(image);
@@ -131,7 +145,9 @@ fn build_platform(
 ) -> Result<(Image, FileManifest), BuildError> {
     let mut plugins = Vec::new();
     for plugin in &definition.plugins {
-        let source = definition.source(&plugin.source).expect("a parsed definition has the sources that it names");
+        let source = definition
+            .source(&plugin.source)
+            .expect("a parsed definition has the sources that it names");
         plugins.push(directories.open(source, &plugin.name, platform)?);
     }
     plugins.sort_by(|a, b| a.facts.name.cmp(&b.facts.name));
@@ -151,8 +167,10 @@ fn build_platform(
         tool: tool.map(|tool| tool.facts.clone()),
     };
     let bytes = files.to_bytes();
-    FileManifest::parse(&bytes).map_err(|source| BuildError::Manifest { platform: platform.clone(), source })?;
-    let mut entries = vec![Entry::of_bytes(compose::FILE_MANIFEST_PATH, EntryKind::Document, &bytes)];
+    FileManifest::parse(&bytes)
+        .map_err(|source| BuildError::Manifest { platform: platform.clone(), source })?;
+    let mut entries =
+        vec![Entry::of_bytes(compose::FILE_MANIFEST_PATH, EntryKind::Document, &bytes)];
     entries.extend(tool.map(|tool| tool.entry(compose::TOOL_PATH)));
     let tool_layer = store_layer(store, platform, entries, definition.compression, epoch)?;
 
@@ -185,9 +203,11 @@ fn store_layer(
     let mut entries = Some(entries);
     let mut outcome = None;
     let stored = store.store(&mut |output| {
-        let entries = entries.take().ok_or_else(|| io::Error::other("the layer was written already"))?;
+        let entries =
+            entries.take().ok_or_else(|| io::Error::other("the layer was written already"))?;
         let written = layer::write(entries, compression, epoch, output);
-        let result = written.as_ref().map(|_| ()).map_err(|error| io::Error::other(error.to_string()));
+        let result =
+            written.as_ref().map(|_| ()).map_err(|error| io::Error::other(error.to_string()));
         outcome = Some(written);
         result
     });
@@ -200,7 +220,10 @@ fn store_layer(
     let (found, _) = stored?;
     match layer {
         Some(layer) if layer.digest == found => Ok(layer),
-        layer => Err(BuildError::Stored { expected: layer.map_or(Digest::of(b""), |layer| layer.digest), found }),
+        layer => Err(BuildError::Stored {
+            expected: layer.map_or(Digest::of(b""), |layer| layer.digest),
+            found,
+        }),
     }
 }
 
@@ -247,7 +270,11 @@ mod tests {
 
     impl Memory {
         /// The files of a layer with their permissions, after checking its digests.
-        fn files(&self, layer: &oci_spec::image::Descriptor, diff_id: &str) -> BTreeMap<String, (u32, Vec<u8>)> {
+        fn files(
+            &self,
+            layer: &oci_spec::image::Descriptor,
+            diff_id: &str,
+        ) -> BTreeMap<String, (u32, Vec<u8>)> {
             let bytes = &self.0[&document::sha256(layer).unwrap()];
             assert_eq!(bytes.len() as u64, layer.size());
             let compression = Compression::of_media_type(layer.media_type().as_ref()).unwrap();
@@ -275,16 +302,27 @@ mod tests {
             let directory = folder.path().join(format!("cni-{architecture}"));
             fs::create_dir(&directory).unwrap();
             for (name, entry) in [("bridge", 1), ("macvlan", 2)] {
-                fs::write(directory.join(name), Sample { machine, entry, ..Sample::default() }.bytes()).unwrap();
-            }
-            fs::write(folder.path().join(architecture), Sample { machine, entry: 3, ..Sample::default() }.bytes())
+                fs::write(
+                    directory.join(name),
+                    Sample { machine, entry, ..Sample::default() }.bytes(),
+                )
                 .unwrap();
+            }
+            fs::write(
+                folder.path().join(architecture),
+                Sample { machine, entry: 3, ..Sample::default() }.bytes(),
+            )
+            .unwrap();
         }
         let tools = ["amd64", "arm64"].map(|name| Tool::open(&folder.path().join(name)).unwrap());
         (folder, tools.to_vec())
     }
 
-    fn build_in(folder: &Path, definition: &Definition, tools: &[Tool]) -> Result<(Built, Memory), BuildError> {
+    fn build_in(
+        folder: &Path,
+        definition: &Definition,
+        tools: &[Tool],
+    ) -> Result<(Built, Memory), BuildError> {
         let mut store = Memory::default();
         let directories = Directories::new(definition, folder, Vec::new()).unwrap();
         let built = build(definition, &directories, tools, 0, &mut store)?;
@@ -296,7 +334,10 @@ mod tests {
         let index = built.index.index().unwrap();
         assert_eq!(index.manifests().len(), built.images.len());
         for (image, files) in built.images.iter().zip(&built.files) {
-            let listed = index.manifests().iter().find(|entry| document::sha256(entry) == Some(image.manifest.digest));
+            let listed = index
+                .manifests()
+                .iter()
+                .find(|entry| document::sha256(entry) == Some(image.manifest.digest));
             assert_eq!(document::platform(listed.unwrap()).as_ref(), Some(&image.platform));
             let manifest = image.manifest.manifest().unwrap();
             let config = &store.0[&document::sha256(manifest.config()).unwrap()];
@@ -306,24 +347,32 @@ mod tests {
 
             let tool = store.files(tool, diff_id(1));
             let bytes = &tool[compose::FILE_MANIFEST_PATH].1;
-            assert_eq!(config["config"]["Labels"][media_type::BUNDLE_LABEL], Digest::of(bytes).to_string());
+            assert_eq!(
+                config["config"]["Labels"][media_type::BUNDLE_LABEL],
+                Digest::of(bytes).to_string()
+            );
             assert_eq!(&FileManifest::parse(bytes).unwrap(), files);
             assert_eq!(
                 (files.platform.clone(), files.diff_id.to_string().as_str()),
                 (image.platform.clone(), diff_id(0))
             );
-            let packed = tool.get(compose::TOOL_PATH).map(|(mode, content)| (*mode, Digest::of(content)));
+            let packed =
+                tool.get(compose::TOOL_PATH).map(|(mode, content)| (*mode, Digest::of(content)));
             assert_eq!(packed, files.tool.as_ref().map(|tool| (0o755, tool.digest)));
 
             let packed: Vec<_> = store
                 .files(plugins, diff_id(0))
                 .into_iter()
-                .map(|(path, (mode, content))| (path, mode, Digest::of(&content), content.len() as u64))
+                .map(|(path, (mode, content))| {
+                    (path, mode, Digest::of(&content), content.len() as u64)
+                })
                 .collect();
             let listed: Vec<_> = files
                 .plugins
                 .iter()
-                .map(|plugin| (format!("opt/cni/bin/{}", plugin.name), 0o755, plugin.digest, plugin.size))
+                .map(|plugin| {
+                    (format!("opt/cni/bin/{}", plugin.name), 0o755, plugin.digest, plugin.size)
+                })
                 .collect();
             assert_eq!(packed, listed);
         }
@@ -335,7 +384,8 @@ mod tests {
         let definition = definition("linux/arm64, linux/amd64", "macvlan, bridge");
         let (built, store) = build_in(folder.path(), &definition, &tools).unwrap();
         check_chain(&built, &store);
-        let platforms: Vec<_> = built.images.iter().map(|image| image.platform.to_string()).collect();
+        let platforms: Vec<_> =
+            built.images.iter().map(|image| image.platform.to_string()).collect();
         assert_eq!(platforms, ["linux/arm64", "linux/amd64"]);
         // Two layers and a configuration for each of two platforms.
         assert_eq!(store.0.len(), 6);
@@ -357,11 +407,22 @@ mod tests {
     fn a_bundle_without_a_tool_needs_none() {
         let (folder, tools) = folder();
         let definition = definition("linux/amd64", "bridge");
-        let error = |tools: &[Tool]| build_in(folder.path(), &definition, tools).expect_err("refused").to_string();
+        let error = |tools: &[Tool]| {
+            build_in(folder.path(), &definition, tools).expect_err("refused").to_string()
+        };
         let hint = "give one with `--tool`, or write `tool: none`";
-        assert_eq!(error(&[]), format!("there is no tool for linux/amd64, only none at all; {hint}"));
-        assert_eq!(error(&tools[1..]), format!("there is no tool for linux/amd64, only linux/arm64; {hint}"));
-        assert_eq!(error(&[tools.clone(), tools.clone()].concat()), "there are two tools for linux/amd64");
+        assert_eq!(
+            error(&[]),
+            format!("there is no tool for linux/amd64, only none at all; {hint}")
+        );
+        assert_eq!(
+            error(&tools[1..]),
+            format!("there is no tool for linux/amd64, only linux/arm64; {hint}")
+        );
+        assert_eq!(
+            error(&[tools.clone(), tools.clone()].concat()),
+            "there are two tools for linux/amd64"
+        );
         let definition = Definition { tool: ToolChoice::None, ..definition };
         let (built, store) = build_in(folder.path(), &definition, &[]).unwrap();
         check_chain(&built, &store);
@@ -395,17 +456,22 @@ mod tests {
                 &mut self,
                 write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
             ) -> Result<(Digest, u64), OciError> {
-                write(&mut io::sink()).map(|()| (Digest::of(b"other"), 5)).map_err(|_| unreachable!())
+                write(&mut io::sink())
+                    .map(|()| (Digest::of(b"other"), 5))
+                    .map_err(|_| unreachable!())
             }
         }
         let (folder, tools) = folder();
         let definition = definition("linux/amd64", "bridge");
         let directories = Directories::new(&definition, folder.path(), Vec::new()).unwrap();
-        let error =
-            |store: &mut dyn BlobStore| build(&definition, &directories, &tools, 0, store).expect_err("refused");
+        let error = |store: &mut dyn BlobStore| {
+            build(&definition, &directories, &tools, 0, store).expect_err("refused")
+        };
         let full = error(&mut Full);
         assert_eq!(full.to_string(), "in the layers of linux/amd64");
-        let BuildError::Layer { source: LayerError::Write(source), .. } = full else { panic!("{full:?}") };
+        let BuildError::Layer { source: LayerError::Write(source), .. } = full else {
+            panic!("{full:?}")
+        };
         assert_eq!(source.kind(), io::ErrorKind::StorageFull);
         assert!(matches!(error(&mut Lying), BuildError::Stored { .. }));
     }
@@ -416,15 +482,20 @@ mod tests {
         let definition = definition("linux/amd64", "bridge");
         let directories = Directories::new(&definition, folder.path(), Vec::new()).unwrap();
         let source = &definition.sources[0];
-        let mut plugin = directories.open(source, &definition.plugins[0].name, &tools[0].platform).unwrap();
+        let mut plugin =
+            directories.open(source, &definition.plugins[0].name, &tools[0].platform).unwrap();
         let path = folder.path().join("cni-amd64/bridge");
         let mut content = fs::read(&path).unwrap();
         content.push(0);
         fs::write(&path, content).unwrap();
         let entries = vec![plugin.entry("opt/cni/bin").unwrap()];
         let mut store = Memory::default();
-        let error = store_layer(&mut store, &tools[0].platform, entries, Compression::None, 0).expect_err("changed");
-        assert!(matches!(error, BuildError::Layer { source: LayerError::Size { .. }, .. }), "{error:?}");
+        let error = store_layer(&mut store, &tools[0].platform, entries, Compression::None, 0)
+            .expect_err("changed");
+        assert!(
+            matches!(error, BuildError::Layer { source: LayerError::Size { .. }, .. }),
+            "{error:?}"
+        );
         assert!(store.0.is_empty());
     }
 
@@ -432,7 +503,8 @@ mod tests {
     fn the_tool_image_has_a_platform_for_each_tool() {
         let (_folder, tools) = folder();
         let mut store = Memory::default();
-        let built = build_tool(&Version::new(0, 1, 0), &tools, Compression::Gzip, 0, &mut store).unwrap();
+        let built =
+            build_tool(&Version::new(0, 1, 0), &tools, Compression::Gzip, 0, &mut store).unwrap();
         assert_eq!((built.images.len(), built.files.len()), (2, 0));
         for (image, tool) in built.images.iter().zip(&tools) {
             let manifest = image.manifest.manifest().unwrap();
@@ -441,10 +513,18 @@ mod tests {
             let diff_id = config["rootfs"]["diff_ids"][0].as_str().unwrap();
             let files = store.files(&manifest.layers()[0], diff_id);
             let (path, (mode, content)) = files.into_iter().next().unwrap();
-            assert_eq!((path.as_str(), mode, Digest::of(&content)), (compose::TOOL_PATH, 0o755, tool.facts.digest));
+            assert_eq!(
+                (path.as_str(), mode, Digest::of(&content)),
+                (compose::TOOL_PATH, 0o755, tool.facts.digest)
+            );
         }
-        let twice =
-            build_tool(&Version::new(0, 1, 0), &[tools.clone(), tools].concat(), Compression::Gzip, 0, &mut store);
+        let twice = build_tool(
+            &Version::new(0, 1, 0),
+            &[tools.clone(), tools].concat(),
+            Compression::Gzip,
+            0,
+            &mut store,
+        );
         assert!(matches!(twice, Err(BuildError::TwoTools(_))));
     }
 
@@ -457,7 +537,8 @@ mod tests {
         let bundles = Path::new(env!("CARGO_MANIFEST_DIR")).join("bundles");
         let text = fs::read_to_string(bundles.join("debian.yaml")).unwrap();
         let definition = Definition::parse("debian.yaml", &text).unwrap();
-        let directory: DirectoryOverride = format!("debian={}", plugins.to_str().unwrap()).parse().unwrap();
+        let directory: DirectoryOverride =
+            format!("debian={}", plugins.to_str().unwrap()).parse().unwrap();
         let directories = Directories::new(&definition, &bundles, vec![directory]).unwrap();
         let (_folder, tools) = folder();
         let mut store = Memory::default();

@@ -1,8 +1,9 @@
 //! Key pairs as cosign keeps them: P-256, the private half under a password.
 //!
-//! The file is a PEM block around a JSON envelope: scrypt makes a key from the password, and NaCl's secretbox holds the
-//! private key in PKCS#8 (cosign, `pkg/cosign/keys.go`; secure-systems-lab, `encrypted`). Keys that are made here sign
-//! with cosign, and cosign's sign here. Asking for a password and reading files is the caller's.
+//! The file is a PEM block around a JSON envelope: scrypt makes a key from the password, and NaCl's
+//! secretbox holds the private key in PKCS#8 (cosign, `pkg/cosign/keys.go`; secure-systems-lab,
+//! `encrypted`). Keys that are made here sign with cosign, and cosign's sign here. Asking for a
+//! password and reading files is the caller's.
 
 use std::fmt;
 
@@ -23,11 +24,13 @@ use crate::model::{JsonError, json, visible};
 pub const LIMIT: usize = 64 * 1024;
 
 /// What cosign writes today, and what it wrote before version 2.
-const ENCRYPTED_LABELS: [&str; 2] = ["ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY"];
+const ENCRYPTED_LABELS: [&str; 2] =
+    ["ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY"];
 const PLAIN_LABEL: &str = "PRIVATE KEY";
 
-/// scrypt's costs that are accepted: what cosign writes, and what it wrote before. Any others would let a file decide
-/// how much memory and time its reading takes; these take 67 MB and a fraction of a second.
+/// scrypt's costs that are accepted: what cosign writes, and what it wrote before. Any others would
+/// let a file decide how much memory and time its reading takes; these take 67 MB and a fraction of
+/// a second.
 const COSTS: [(u64, u8); 2] = [(65_536, 16), (32_768, 15)];
 const R: u32 = 8;
 const P: u32 = 1;
@@ -99,7 +102,9 @@ pub enum KeyError {
     #[error("the key file uses `{0}`, expected `scrypt` and `nacl/secretbox`")]
     Algorithm(String),
     /// Costs that cosign does not write.
-    #[error("the key file asks for scrypt with N={n}, r={r}, p={p}; accepted is N=65536 or N=32768 with r=8, p=1")]
+    #[error(
+        "the key file asks for scrypt with N={n}, r={r}, p={p}; accepted is N=65536 or N=32768 with r=8, p=1"
+    )]
     Cost {
         /// The cost.
         n: u64,
@@ -151,7 +156,8 @@ impl EncryptedKey {
     pub fn decrypt(&self, password: &[u8]) -> Result<SigningKey, KeyError> {
         let cipher = secretbox(password, &self.kdf.salt, self.kdf.params)?;
         let nonce = Nonce::from_slice(&self.cipher.nonce);
-        let content = cipher.decrypt(nonce, self.ciphertext.as_slice()).map_err(|_| KeyError::Password)?;
+        let content =
+            cipher.decrypt(nonce, self.ciphertext.as_slice()).map_err(|_| KeyError::Password)?;
         SigningKey::from_pkcs8(&Zeroizing::new(content))
     }
 }
@@ -172,7 +178,8 @@ impl SigningKey {
     }
 
     fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der).map_err(|_| KeyError::Kind)?;
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der)
+            .map_err(|_| KeyError::Kind)?;
         Ok(Self { pair })
     }
 
@@ -212,7 +219,11 @@ impl SigningKey {
     }
 
     fn public_der(&self) -> Result<Vec<u8>, KeyError> {
-        let der = self.pair.public_key().as_der().map_err(|_| KeyError::Library("encode the public key"))?;
+        let der = self
+            .pair
+            .public_key()
+            .as_der()
+            .map_err(|_| KeyError::Library("encode the public key"))?;
         Ok(der.as_ref().to_vec())
     }
 }
@@ -234,7 +245,8 @@ impl Params {
 fn secretbox(password: &[u8], salt: &[u8], params: Params) -> Result<XSalsa20Poly1305, KeyError> {
     let cost = scrypt::Params::new(params.log_n()?, params.r, params.p);
     let mut key = Zeroizing::new([0; XSalsa20Poly1305::KEY_SIZE]);
-    let derived = cost.is_ok_and(|cost| scrypt::scrypt(password, salt, &cost, key.as_mut()).is_ok());
+    let derived =
+        cost.is_ok_and(|cost| scrypt::scrypt(password, salt, &cost, key.as_mut()).is_ok());
     if !derived {
         return Err(KeyError::Library("derive a key from the password"));
     }
@@ -247,15 +259,18 @@ fn decode_pem(pem: &[u8]) -> Result<(String, Zeroizing<Vec<u8>>), KeyError> {
         return Err(KeyError::TooLong(pem.len()));
     }
     let text = std::str::from_utf8(pem).map_err(|_| KeyError::Pem("it is not text"))?;
-    let (_, block) = text.split_once("-----BEGIN ").ok_or(KeyError::Pem("it has no `-----BEGIN`"))?;
-    let (label, rest) = block.split_once("-----").ok_or(KeyError::Pem("its first line is not whole"))?;
+    let (_, block) =
+        text.split_once("-----BEGIN ").ok_or(KeyError::Pem("it has no `-----BEGIN`"))?;
+    let (label, rest) =
+        block.split_once("-----").ok_or(KeyError::Pem("its first line is not whole"))?;
     let (body, rest) = rest.split_once("-----END ").ok_or(KeyError::Pem("it has no `-----END`"))?;
     let rest = rest.strip_prefix(label).and_then(|rest| rest.strip_prefix("-----"));
     if !rest.is_some_and(|rest| rest.trim().is_empty()) {
         return Err(KeyError::Pem("something follows, or its last line names another label"));
     }
     let body: Zeroizing<String> = Zeroizing::new(body.split_ascii_whitespace().collect());
-    let content = STANDARD.decode(body.as_bytes()).map_err(|_| KeyError::Pem("its content is not base64"))?;
+    let content =
+        STANDARD.decode(body.as_bytes()).map_err(|_| KeyError::Pem("its content is not base64"))?;
     Ok((label.to_owned(), Zeroizing::new(content)))
 }
 
@@ -279,7 +294,9 @@ mod bytes {
         serializer.serialize_str(&STANDARD.encode(bytes))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
         let text = String::deserialize(deserializer)?;
         STANDARD.decode(text).map_err(|_| de::Error::custom("expected base64"))
     }
@@ -291,9 +308,11 @@ mod tests {
 
     use super::*;
 
-    /// A file of cosign's test data, which lies beside the repository; a line says where it does not.
+    /// A file of cosign's test data, which lies beside the repository; a line says where it does
+    /// not.
     fn fixture(name: &str) -> Option<String> {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/testdata/cosign/keys");
+        let folder =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/testdata/cosign/keys");
         let text = std::fs::read_to_string(folder.join(name)).ok();
         if text.is_none() {
             eprintln!("skipped: {} is not here", folder.join(name).display());
@@ -304,7 +323,11 @@ mod tests {
     /// An envelope that no password opens, changed as `change` does.
     fn envelope(change: impl Fn(&mut EncryptedKey)) -> String {
         let mut key = EncryptedKey {
-            kdf: Kdf { name: "scrypt".into(), params: Params { n: 32_768, r: 8, p: 1 }, salt: vec![0; 32] },
+            kdf: Kdf {
+                name: "scrypt".into(),
+                params: Params { n: 32_768, r: 8, p: 1 },
+                salt: vec![0; 32],
+            },
             cipher: Cipher { name: "nacl/secretbox".into(), nonce: vec![0; 24] },
             ciphertext: vec![0; 32],
         };
@@ -319,13 +342,17 @@ mod tests {
     #[test]
     fn opens_the_keys_that_cosign_made() {
         for name in ["cosign", "other"] {
-            let (Some(private), Some(public)) = (fixture(&format!("{name}.key")), fixture(&format!("{name}.pub")))
+            let (Some(private), Some(public)) =
+                (fixture(&format!("{name}.key")), fixture(&format!("{name}.pub")))
             else {
                 return;
             };
             let key = SigningKey::decrypt(private.as_bytes(), b"test").unwrap();
             assert_eq!(key.public_pem().unwrap(), public);
-            assert!(matches!(SigningKey::decrypt(private.as_bytes(), b"tset"), Err(KeyError::Password)));
+            assert!(matches!(
+                SigningKey::decrypt(private.as_bytes(), b"tset"),
+                Err(KeyError::Password)
+            ));
         }
     }
 
@@ -359,9 +386,12 @@ mod tests {
     fn a_plain_key_needs_no_password() {
         let key = SigningKey::generate().unwrap();
         let pem = encode_pem(PLAIN_LABEL, key.pair.to_pkcs8v1().unwrap().as_ref());
-        let KeyFile::Plain(opened) = KeyFile::parse(pem.as_bytes()).unwrap() else { panic!("{pem}") };
+        let KeyFile::Plain(opened) = KeyFile::parse(pem.as_bytes()).unwrap() else {
+            panic!("{pem}")
+        };
         assert_eq!(opened.hint().unwrap(), key.hint().unwrap());
-        let p384 = EcdsaKeyPair::generate(&aws_lc_rs::signature::ECDSA_P384_SHA384_ASN1_SIGNING).unwrap();
+        let p384 =
+            EcdsaKeyPair::generate(&aws_lc_rs::signature::ECDSA_P384_SHA384_ASN1_SIGNING).unwrap();
         let pem = encode_pem(PLAIN_LABEL, p384.to_pkcs8v1().unwrap().as_ref());
         assert_eq!(error(&pem), "the private key is not an ECDSA P-256 key in PKCS#8");
     }
@@ -395,7 +425,10 @@ mod tests {
                 "the nonce of the key file is 12 bytes long, expected 24".into(),
             ),
             (envelope(|_| ()), "the password does not open the key file".into()),
-            (envelope(|key| key.ciphertext.clear()), "the password does not open the key file".into()),
+            (
+                envelope(|key| key.ciphertext.clear()),
+                "the password does not open the key file".into(),
+            ),
         ];
         for (pem, expected) in cases {
             assert_eq!(error(&pem), expected);
@@ -417,13 +450,19 @@ mod tests {
                 block("A") + &block("B"),
                 "the key file is not PEM: something follows, or its last line names another label",
             ),
-            (block("A").replace("Y29u", "Y2*u"), "the key file is not PEM: its content is not base64"),
+            (
+                block("A").replace("Y29u", "Y2*u"),
+                "the key file is not PEM: its content is not base64",
+            ),
             (
                 block("EC PRIVATE KEY"),
                 "the key file holds `EC PRIVATE KEY`, expected `ENCRYPTED SIGSTORE PRIVATE KEY` (made by `cosign generate-key-pair`) or `PRIVATE KEY` (PKCS#8)",
             ),
             (" ".repeat(LIMIT + 1), "the key file is 65537 bytes long, the limit is 65536"),
-            (block(ENCRYPTED_LABELS[0]), "the content of the key file is not valid: expected value at line 1 column 1"),
+            (
+                block(ENCRYPTED_LABELS[0]),
+                "the content of the key file is not valid: expected value at line 1 column 1",
+            ),
         ];
         for (pem, expected) in cases {
             assert_eq!(error(&pem), expected);

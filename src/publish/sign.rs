@@ -1,5 +1,5 @@
-//! Signing an image the way cosign v3 does: a Sigstore bundle for the index and for every platform's manifest, stored
-//! as their referrers (cosign, specs/BUNDLE_SPEC.md).
+//! Signing an image the way cosign v3 does: a Sigstore bundle for the index and for every
+//! platform's manifest, stored as their referrers (cosign, specs/BUNDLE_SPEC.md).
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,9 @@ use serde_json::json;
 
 use super::keys::{KeyError, SigningKey};
 use crate::model::document::{descriptor, sha256};
-use crate::model::{Digest, Document, DocumentError, Selector, json as canonical, media_type, rfc3339};
+use crate::model::{
+    Digest, Document, DocumentError, Selector, json as canonical, media_type, rfc3339,
+};
 use crate::oci::{OciError, Sink, Source};
 use crate::trust::{COSIGN_SIGN, Statement, pae, write_bundle};
 
@@ -38,8 +40,9 @@ pub enum SignError {
 
 /// Signs `root` and every manifest that it lists.
 ///
-/// `name` is the repository that stands in the statement, which decides nothing at verification. `signed_at` is the time
-/// (seconds since 1970) that the statement carries, where a policy's `maxAge` reads it, and the referrer beside it.
+/// `name` is the repository that stands in the statement, which decides nothing at verification.
+/// `signed_at` is the time (seconds since 1970) that the statement carries, where a policy's
+/// `maxAge` reads it, and the referrer beside it.
 ///
 /// Signing again adds a signature, and of several by allowed keys the youngest counts.
 pub fn sign(
@@ -64,7 +67,8 @@ pub fn sign(
         let payload = Statement::image_signature(name, &subject.digest, Some(signed_at));
         let signature = key.sign(&pae(media_type::IN_TOTO, &payload))?;
         let bundle = write_bundle(&payload, &signature, &key.hint()?);
-        let layer = descriptor(media_type::SIGSTORE_BUNDLE, Digest::of(&bundle), bundle.len() as u64);
+        let layer =
+            descriptor(media_type::SIGSTORE_BUNDLE, Digest::of(&bundle), bundle.len() as u64);
         let referrer = referrer(&subject, &empty, &layer, &rfc3339(signed_at));
         for (descriptor, bytes) in [(&empty, b"{}".as_slice()), (&layer, &bundle)] {
             if !sink.has_blob(descriptor)? {
@@ -77,8 +81,14 @@ pub fn sign(
     Ok(signed)
 }
 
-/// The manifest that ties a bundle to its subject. Readers of fallback tags see only these annotations.
-fn referrer(subject: &Document, config: &Descriptor, layer: &Descriptor, created: &str) -> Document {
+/// The manifest that ties a bundle to its subject. Readers of fallback tags see only these
+/// annotations.
+fn referrer(
+    subject: &Document,
+    config: &Descriptor,
+    layer: &Descriptor,
+    created: &str,
+) -> Document {
     let annotations = BTreeMap::from([
         ("org.opencontainers.image.created", created),
         ("dev.sigstore.bundle.content", "dsse-envelope"),

@@ -1,7 +1,8 @@
 //! The files that a build takes in: plugins from directories, and the tool.
 //!
-//! A file is opened once. What is described (digest, platform, linkage) is read from that handle, and what is packed is
-//! read from it again and compared, so that a name that changes its file in between is noticed.
+//! A file is opened once. What is described (digest, platform, linkage) is read from that handle,
+//! and what is packed is read from it again and compared, so that a name that changes its file in
+//! between is noticed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -21,8 +22,8 @@ pub struct Directories {
     overrides: BTreeMap<SourceName, DirectoryPattern>,
 }
 
-/// `NAME=PATH`: where a source lies on this machine, whatever the definition says. A relative path is relative to the
-/// working directory, as every path on a command line.
+/// `NAME=PATH`: where a source lies on this machine, whatever the definition says. A relative path
+/// is relative to the working directory, as every path on a command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectoryOverride {
     /// The source.
@@ -148,17 +149,30 @@ pub enum SourceError {
 
 impl Directories {
     /// The directories of `definition`, which lies in `folder`.
-    pub fn new(definition: &Definition, folder: &Path, overrides: Vec<DirectoryOverride>) -> Result<Self, SourceError> {
+    pub fn new(
+        definition: &Definition,
+        folder: &Path,
+        overrides: Vec<DirectoryOverride>,
+    ) -> Result<Self, SourceError> {
         for DirectoryOverride { name, directory } in &overrides {
             if definition.source(name).is_none() {
-                let choices: Vec<_> = definition.sources.iter().map(|source| format!("`{}`", source.name)).collect();
-                return Err(SourceError::NoSource { name: name.clone(), choices: choices.join(", ") });
+                let choices: Vec<_> =
+                    definition.sources.iter().map(|source| format!("`{}`", source.name)).collect();
+                return Err(SourceError::NoSource {
+                    name: name.clone(),
+                    choices: choices.join(", "),
+                });
             }
-            if let ([first, _, ..], false) = (definition.platforms.as_slice(), directory.differs_by_platform()) {
+            if let ([first, _, ..], false) =
+                (definition.platforms.as_slice(), directory.differs_by_platform())
+            {
                 return Err(SourceError::OneDirectory(directory.of(first)));
             }
         }
-        let overrides = overrides.into_iter().map(|DirectoryOverride { name, directory }| (name, directory)).collect();
+        let overrides = overrides
+            .into_iter()
+            .map(|DirectoryOverride { name, directory }| (name, directory))
+            .collect();
         Ok(Self { folder: folder.to_owned(), overrides })
     }
 
@@ -171,7 +185,12 @@ impl Directories {
     }
 
     /// Opens a plugin of a source and describes it.
-    pub fn open(&self, source: &Source, name: &PluginName, platform: &Platform) -> Result<Plugin, SourceError> {
+    pub fn open(
+        &self,
+        source: &Source,
+        name: &PluginName,
+        platform: &Platform,
+    ) -> Result<Plugin, SourceError> {
         let directory = self.of(source, platform);
         let error = |source_error| SourceError::Directory {
             name: source.name.clone(),
@@ -193,7 +212,8 @@ impl Directories {
         }
         let (file, content) = read(&path, &target)?;
         let elf = program(&path, &content)?;
-        elf.expect_platform(platform).map_err(|problem| SourceError::Program { path: path.clone(), problem })?;
+        elf.expect_platform(platform)
+            .map_err(|problem| SourceError::Program { path: path.clone(), problem })?;
         let facts = PluginFile {
             name: name.clone(),
             digest: Digest::of(&content),
@@ -212,7 +232,13 @@ impl Plugin {
         rewound.map_err(|source| SourceError::Read { path: self.path.clone(), source })?;
         let PluginFile { name, digest, size, .. } = &self.facts;
         let (path, digest, size) = (format!("{directory}/{name}"), *digest, *size);
-        Ok(Entry { path, kind: EntryKind::Program, digest, size, content: Box::new(&mut self.file) })
+        Ok(Entry {
+            path,
+            kind: EntryKind::Program,
+            digest,
+            size,
+            content: Box::new(&mut self.file),
+        })
     }
 }
 
@@ -222,7 +248,10 @@ impl Tool {
         let (_, content) = read(path, path)?;
         let elf = program(path, &content)?;
         if let Linkage::Dynamic { interpreter } = elf.linkage() {
-            return Err(SourceError::NotStatic { path: path.to_owned(), interpreter: interpreter.clone() });
+            return Err(SourceError::NotStatic {
+                path: path.to_owned(),
+                interpreter: interpreter.clone(),
+            });
         }
         let platform = elf.platform().clone();
         let facts = ToolFile { digest: Digest::of(&content), size: content.len() as u64 };
@@ -239,8 +268,9 @@ impl FromStr for DirectoryOverride {
     type Err = ParseOverrideError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, directory) =
-            text.split_once('=').ok_or_else(|| ParseOverrideError::Form(visible(text).into_owned()))?;
+        let (name, directory) = text
+            .split_once('=')
+            .ok_or_else(|| ParseOverrideError::Form(visible(text).into_owned()))?;
         Ok(Self { name: name.parse()?, directory: directory.parse()? })
     }
 }
@@ -258,7 +288,10 @@ fn read(path: &Path, target: &Path) -> Result<(File, Vec<u8>), SourceError> {
     let mut content = Vec::new();
     let limit = FileManifest::MAX_PLUGIN_SIZE;
     // One byte past the limit, so that "exactly at the limit" and "cut short by us" differ.
-    Read::by_ref(&mut file).take(limit.saturating_add(1)).read_to_end(&mut content).map_err(error)?;
+    Read::by_ref(&mut file)
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut content)
+        .map_err(error)?;
     if content.len() as u64 > limit {
         return Err(SourceError::TooLarge { path: path.to_owned() });
     }
@@ -286,7 +319,8 @@ fn names(directory: &Path) -> io::Result<Vec<String>> {
 fn hint(name: &PluginName, found: &[String]) -> String {
     let near: Vec<&String> = found.iter().filter(|other| is_near(name.as_str(), other)).collect();
     let listed = if near.is_empty() { found.iter().collect() } else { near.clone() };
-    let text = listed.iter().take(24).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let text =
+        listed.iter().take(24).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     match listed.len() {
         0 => "; it holds no plugin at all".to_owned(),
         _ if !near.is_empty() => format!("; it has {text}"),
@@ -295,7 +329,8 @@ fn hint(name: &PluginName, found: &[String]) -> String {
     }
 }
 
-/// Whether two names differ in one or two letters, or one starts with the other (`flannel`, `flannel-amd64`).
+/// Whether two names differ in one or two letters, or one starts with the other (`flannel`,
+/// `flannel-amd64`).
 fn is_near(name: &str, other: &str) -> bool {
     if name.starts_with(other) || other.starts_with(name) {
         return true;
@@ -340,7 +375,9 @@ pub(super) mod tests {
         let definition = definition("linux/amd64", "bridge");
         let directories = Directories::new(&definition, folder, Vec::new()).unwrap();
         let name = name.parse().unwrap();
-        directories.open(&definition.sources[0], &name, &definition.platforms[0]).map_err(|error| error.to_string())
+        directories
+            .open(&definition.sources[0], &name, &definition.platforms[0])
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -366,7 +403,10 @@ pub(super) mod tests {
             let mut packed = Vec::new();
             entry.content.read_to_end(&mut packed).unwrap();
             assert_eq!(entry.path, "opt/cni/bin/bridge");
-            assert_eq!((entry.digest, entry.size, packed.as_slice()), (expected.digest, expected.size, &content[..]));
+            assert_eq!(
+                (entry.digest, entry.size, packed.as_slice()),
+                (expected.digest, expected.size, &content[..])
+            );
         }
     }
 
@@ -446,22 +486,37 @@ pub(super) mod tests {
     fn a_directory_can_be_said_on_the_command_line() {
         let definition = definition("linux/amd64, linux/arm64", "bridge");
         let directory = |text: &str| {
-            let directories = Directories::new(&definition, Path::new("bundles"), vec![text.parse().unwrap()]);
+            let directories =
+                Directories::new(&definition, Path::new("bundles"), vec![text.parse().unwrap()]);
             let directories = directories.map_err(|error| error.to_string())?;
-            Ok(definition.platforms.iter().map(|platform| directories.of(&definition.sources[0], platform)).collect())
+            Ok(definition
+                .platforms
+                .iter()
+                .map(|platform| directories.of(&definition.sources[0], platform))
+                .collect())
         };
         let expected: Vec<PathBuf> = vec!["out/amd64".into(), "out/arm64".into()];
         assert_eq!(directory("files=out/{architecture}"), Ok(expected));
-        assert_eq!(directory("other=out"), Err("the definition has no source `other`, only `files`".to_owned()));
+        assert_eq!(
+            directory("other=out"),
+            Err("the definition has no source `other`, only `files`".to_owned())
+        );
         assert_eq!(
             directory("files=out"),
-            Err("`out` is one directory for several platforms; write `{architecture}` into it".to_owned())
+            Err("`out` is one directory for several platforms; write `{architecture}` into it"
+                .to_owned())
         );
         let directories = Directories::new(&definition, Path::new("bundles"), Vec::new()).unwrap();
-        assert_eq!(directories.of(&definition.sources[0], &definition.platforms[1]), Path::new("bundles/cni-arm64"));
+        assert_eq!(
+            directories.of(&definition.sources[0], &definition.platforms[1]),
+            Path::new("bundles/cni-arm64")
+        );
         for (text, expected) in [
             ("out", "`out` has no `=`; write `NAME=PATH`"),
-            ("A=out", "`A` is not the name of a source: 1 to 63 lower-case letters, digits and dashes"),
+            (
+                "A=out",
+                "`A` is not the name of a source: 1 to 63 lower-case letters, digits and dashes",
+            ),
             ("a=", "a directory is missing; `.` is the one of the definition"),
         ] {
             assert_eq!(text.parse::<DirectoryOverride>().expect_err(text).to_string(), expected);
@@ -476,8 +531,14 @@ pub(super) mod tests {
         write(&path, &content);
         let tool = Tool::open(&path).unwrap();
         assert_eq!(tool.platform.to_string(), "linux/arm64");
-        assert_eq!(tool.facts, ToolFile { digest: Digest::of(&content), size: content.len() as u64 });
-        write(&path, &Sample { interpreter: Some("/lib/ld.so".into()), ..Sample::default() }.bytes());
+        assert_eq!(
+            tool.facts,
+            ToolFile { digest: Digest::of(&content), size: content.len() as u64 }
+        );
+        write(
+            &path,
+            &Sample { interpreter: Some("/lib/ld.so".into()), ..Sample::default() }.bytes(),
+        );
         let expected = format!(
             "the tool `{}` is linked dynamically (it needs `/lib/ld.so`), expected a static program",
             path.display()

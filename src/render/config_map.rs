@@ -2,8 +2,9 @@
 
 use super::{NAME, Namespace, RenderError, yaml};
 
-/// The longest text of a ConfigMap, as `kubectl apply` writes it once more into an annotation. All annotations of an
-/// object may have 256 KiB together (`TotalAnnotationSizeLimitB`), and the object around the text is in there too.
+/// The longest text of a ConfigMap, as `kubectl apply` writes it once more into an annotation. All
+/// annotations of an object may have 256 KiB together (`TotalAnnotationSizeLimitB`), and the object
+/// around the text is in there too.
 pub(super) const LIMIT: usize = 250 * 1024;
 
 /// Writes the ConfigMap `cnister-KIND` with a text under a key.
@@ -17,8 +18,9 @@ pub(super) fn config_map(
     if found > LIMIT {
         return Err(RenderError::TooLong { what: kind, found });
     }
-    // The text is not the end of its document: tools that split at `---` (Helm, Kubernetes' own stream decoder) take the
-    // last line feed for a part of the separator, and the digest would be another.
+    // The text is not the end of its document: tools that split at `---` (Helm, Kubernetes' own
+    // stream decoder) take the last line feed for a part of the separator, and the digest would be
+    // another.
     Ok(format!(
         "\
 apiVersion: v1
@@ -37,8 +39,8 @@ metadata:
     ))
 }
 
-/// The length of a text in the annotation that `kubectl apply` keeps of an object: a JSON string as Go writes it, with
-/// `<`, `>`, `&` and the Unicode line separators escaped too.
+/// The length of a text in the annotation that `kubectl apply` keeps of an object: a JSON string as
+/// Go writes it, with `<`, `>`, `&` and the Unicode line separators escaped too.
 fn applied_length(text: &str) -> usize {
     let escaped = |c: char| match c {
         '"' | '\\' | '\n' | '\r' | '\t' => 2,
@@ -59,7 +61,10 @@ mod tests {
         // Each `<` takes six bytes where Go writes JSON.
         for (count, expected) in [
             (LIMIT / 6, None),
-            (LIMIT / 6 + 1, Some(RenderError::TooLong { what: "policy", found: LIMIT / 6 * 6 + 6 })),
+            (
+                LIMIT / 6 + 1,
+                Some(RenderError::TooLong { what: "policy", found: LIMIT / 6 * 6 + 6 }),
+            ),
         ] {
             let text = "<".repeat(count);
             assert_eq!(config_map(&namespace, "policy", "policy.yaml", &text).err(), expected);
@@ -68,7 +73,9 @@ mod tests {
 
     #[test]
     fn counts_what_go_escapes() {
-        for (text, expected) in [("", 0), ("aé", 3), ("\"\\\n", 6), ("<>&", 18), ("\u{2028}\u{1}", 12)] {
+        for (text, expected) in
+            [("", 0), ("aé", 3), ("\"\\\n", 6), ("<>&", 18), ("\u{2028}\u{1}", 12)]
+        {
             assert_eq!(applied_length(text), expected, "{text:?}");
         }
     }

@@ -31,8 +31,8 @@ impl Mount {
         Self { volume, path: path.to_owned(), readonly: true, file: None }
     }
 
-    /// One file of a volume as it was when the container started: what is mounted with `subPath` a kubelet does not
-    /// exchange when the ConfigMap changes.
+    /// One file of a volume as it was when the container started: what is mounted with `subPath` a
+    /// kubelet does not exchange when the ConfigMap changes.
     pub(super) fn file(volume: &'static str, path: &str, file: &'static str) -> Self {
         Self { volume, path: path.to_owned(), readonly: true, file: Some(file) }
     }
@@ -51,9 +51,13 @@ impl Container<'_> {
         );
         for argument in arguments {
             // A kubelet replaces `$(NAME)` in arguments, and takes `$$` for a `$`.
-            line(&mut out, format_args!("            - {}", yaml::quoted(&argument.replace('$', "$$"))));
+            line(
+                &mut out,
+                format_args!("            - {}", yaml::quoted(&argument.replace('$', "$$"))),
+            );
         }
-        // Equal on every container: then the pod is Guaranteed, and killed last when a node runs out of memory.
+        // Equal on every container: then the pod is Guaranteed, and killed last when a node runs
+        // out of memory.
         out.push_str(
             "          resources:
             requests: {cpu: 100m, memory: 32Mi}
@@ -62,8 +66,12 @@ impl Container<'_> {
           securityContext:
 ",
         );
-        line(&mut out, format_args!("            runAsUser: {user}\n            runAsGroup: {user}"));
-        // Where SELinux is on, the type of a container may not write to the node's directories, and this one may.
+        line(
+            &mut out,
+            format_args!("            runAsUser: {user}\n            runAsGroup: {user}"),
+        );
+        // Where SELinux is on, the type of a container may not write to the node's directories, and
+        // this one may.
         out.push_str(match user {
             0 => "            seLinuxOptions: {type: spc_t}\n",
             _ => "            runAsNonRoot: true\n",
@@ -82,7 +90,10 @@ impl Container<'_> {
         for Mount { volume, path, readonly, file } in mounts {
             line(
                 &mut out,
-                format_args!("            - name: {volume}\n              mountPath: {}", yaml::quoted(path)),
+                format_args!(
+                    "            - name: {volume}\n              mountPath: {}",
+                    yaml::quoted(path)
+                ),
             );
             if let Some(file) = file {
                 line(&mut out, format_args!("              subPath: {file}"));

@@ -1,7 +1,9 @@
-//! The default manifest: a DaemonSet of its own that installs a bundle on every node and watches it there.
+//! The default manifest: a DaemonSet of its own that installs a bundle on every node and watches it
+//! there.
 //!
-//! Two images, and neither is the other's witness. `stage` runs the bundle image, without any right, and copies its
-//! files into a directory of the pod; `install` runs the tool image and copies from there what the policy allows.
+//! Two images, and neither is the other's witness. `stage` runs the bundle image, without any
+//! right, and copies its files into a directory of the pod; `install` runs the tool image and
+//! copies from there what the policy allows.
 
 use std::time::Duration;
 
@@ -57,10 +59,12 @@ pub struct DaemonSet<'a> {
 /// A directory of the node that containers may read besides what they work on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sight {
-    /// `/etc`, for the configuration of container runtimes and networks, by both containers. A single directory in it
-    /// would be created where a node lacks it: containerd and CRI-O make what a mount lacks, whatever the kubelet does.
+    /// `/etc`, for the configuration of container runtimes and networks, by both containers. A
+    /// single directory in it would be created where a node lacks it: containerd and CRI-O make
+    /// what a mount lacks, whatever the kubelet does.
     Configuration,
-    /// `/var/lib/cni`, for the attachments of running pods, by `install`: without it, every plugin would seem to be free.
+    /// `/var/lib/cni`, for the attachments of running pods, by `install`: without it, every plugin
+    /// would seem to be free.
     Attachments,
 }
 
@@ -79,12 +83,14 @@ impl Sight {
 }
 
 impl DaemonSet<'_> {
-    /// Writes the manifest: a Namespace, two ConfigMaps and the DaemonSet, the same for the same input.
+    /// Writes the manifest: a Namespace, two ConfigMaps and the DaemonSet, the same for the same
+    /// input.
     pub fn to_yaml(&self) -> Result<String, RenderError> {
         let first = self.bundles.first().ok_or(RenderError::NoPlatform)?;
         let expected = self.image.digest();
         let verified = self.bundles.iter().map(|bundle| bundle.value().index);
-        if let Some(found) = verified.chain([self.evidence.root()]).find(|found| *found != expected) {
+        if let Some(found) = verified.chain([self.evidence.root()]).find(|found| *found != expected)
+        {
             return Err(RenderError::OtherRelease { expected, found });
         }
         if self.tool.digest() == expected {
@@ -94,7 +100,12 @@ impl DaemonSet<'_> {
         let evidence = String::from_utf8_lossy(&self.evidence.to_bytes()).into_owned();
         let mut documents = vec![
             config_map(self.namespace, "policy", POLICY_KEY, self.policy.text())?,
-            config_map(self.namespace, "evidence", &format!("{}.json", expected.short()), &evidence)?,
+            config_map(
+                self.namespace,
+                "evidence",
+                &format!("{}.json", expected.short()),
+                &evidence,
+            )?,
         ];
         documents.extend(self.watching.documents(self.namespace));
         documents.push(self.daemon_set());
@@ -107,9 +118,16 @@ impl DaemonSet<'_> {
     fn heading(&self, first: &Verified<Bundle>) -> String {
         let (image, tool, namespace) = (self.image, self.tool, self.namespace);
         let files = &first.value().files;
-        let platforms: Vec<_> = self.bundles.iter().map(|bundle| bundle.value().platform.to_string()).collect();
-        let warning = match self.bundles.iter().find(|bundle| bundle.proof().strength == Strength::Admitted) {
-            Some(_) => "#\n# Warning: a rule with `mode: warn` let it pass; nothing about it was proven.\n",
+        let platforms: Vec<_> =
+            self.bundles.iter().map(|bundle| bundle.value().platform.to_string()).collect();
+        let warning = match self
+            .bundles
+            .iter()
+            .find(|bundle| bundle.proof().strength == Strength::Admitted)
+        {
+            Some(_) => {
+                "#\n# Warning: a rule with `mode: warn` let it pass; nothing about it was proven.\n"
+            }
             None => "",
         };
         format!(
@@ -231,7 +249,8 @@ spec:
         )
     }
 
-    /// Copies the bundle's files out of its image: code that nobody has verified yet, so it may do nothing else.
+    /// Copies the bundle's files out of its image: code that nobody has verified yet, so it may do
+    /// nothing else.
     fn stage(&self) -> String {
         Container {
             name: "stage",
@@ -244,7 +263,8 @@ spec:
         .to_yaml()
     }
 
-    /// Installs what the policy allows. Where it refuses and the set on the node still proves itself, that set stays.
+    /// Installs what the policy allows. Where it refuses and the set on the node still proves
+    /// itself, that set stays.
     fn install(&self) -> String {
         let mut arguments = vec!["install".to_owned()];
         arguments.extend(["--from", STAGED, "--evidence", EVIDENCE].map(str::to_owned));
@@ -261,7 +281,15 @@ spec:
         mounts.extend(self.sights.iter().map(|sight| sight.mount()));
         // Below the node's /etc, where that is mounted.
         mounts.push(Mount::writable("owner", &on_host(&HostPath::default_policy_directory())));
-        Container { name: "install", image: self.tool, arguments, user: 0, extra: String::new(), mounts }.to_yaml()
+        Container {
+            name: "install",
+            image: self.tool,
+            arguments,
+            user: 0,
+            extra: String::new(),
+            mounts,
+        }
+        .to_yaml()
     }
 
     /// Looks after the installed set until the pod ends.
@@ -294,19 +322,26 @@ spec:
     }
 
     fn architectures(&self) -> Vec<String> {
-        self.bundles.iter().map(|bundle| yaml::quoted(bundle.value().platform.architecture())).collect()
+        self.bundles
+            .iter()
+            .map(|bundle| yaml::quoted(bundle.value().platform.architecture()))
+            .collect()
     }
 
-    /// Twice the largest platform's files in MiB: `stage` may run again in the same directory and writes beside them.
+    /// Twice the largest platform's files in MiB: `stage` may run again in the same directory and
+    /// writes beside them.
     fn size_limit(&self) -> u64 {
-        let largest = self.bundles.iter().map(|bundle| bundle.value().files.total_size()).max().unwrap_or(0);
+        let largest =
+            self.bundles.iter().map(|bundle| bundle.value().files.total_size()).max().unwrap_or(0);
         largest.saturating_mul(2).div_ceil(1024 * 1024).max(1)
     }
 }
 
 fn sight_volume(sight: Sight) -> String {
     let (name, path, kind) = sight.volume();
-    format!("        - name: {name}\n          hostPath:\n            path: {path}\n            type: {kind}\n")
+    format!(
+        "        - name: {name}\n          hostPath:\n            path: {path}\n            type: {kind}\n"
+    )
 }
 
 /// Whether the set on the node is the wanted one and proves itself, as `watch` last said.
@@ -323,8 +358,9 @@ fn readiness() -> String {
     )
 }
 
-/// The policy as it was when the pod started: exchanged under a pod whose arguments name the digest of the old one, it
-/// would make all nodes unready at the start of a rollout, and the rollout would no longer go step by step.
+/// The policy as it was when the pod started: exchanged under a pod whose arguments name the digest
+/// of the old one, it would make all nodes unready at the start of a rollout, and the rollout would
+/// no longer go step by step.
 fn policy_mount() -> Mount {
     Mount::file("policy", POLICY, POLICY_KEY)
 }

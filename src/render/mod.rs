@@ -1,7 +1,7 @@
 //! What is applied to nodes: the text of manifests, made from bundles that were verified.
 //!
-//! Pure: verified bundles, evidence and a policy in, text out. Nothing here asks a registry or a cluster; the text says
-//! everything, so that whoever reviews it has reviewed what nodes will do.
+//! Pure: verified bundles, evidence and a policy in, text out. Nothing here asks a registry or a
+//! cluster; the text says everything, so that whoever reviews it has reviewed what nodes will do.
 
 mod config_map;
 mod container;

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use crate::model::visible;
 
-/// The name of a namespace: lower-case letters, digits and dashes, 1 to 63 of them (a DNS label, RFC 1123 2.1).
+/// The name of a namespace: lower-case letters, digits and dashes, 1 to 63 of them (a DNS label,
+/// RFC 1123 2.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Namespace(String);
 
@@ -17,7 +18,8 @@ pub struct Namespace(String);
 pub struct ParseNamespaceError(String);
 
 impl Namespace {
-    /// Whether Kubernetes makes this namespace itself. Its labels are not ours to set: they hold for everything in it.
+    /// Whether Kubernetes makes this namespace itself. Its labels are not ours to set: they hold
+    /// for everything in it.
     pub(super) fn is_of_kubernetes(&self) -> bool {
         self.0 == "default" || self.0.starts_with("kube-")
     }
@@ -31,7 +33,11 @@ impl FromStr for Namespace {
             && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
             && !text.starts_with('-')
             && !text.ends_with('-');
-        if good { Ok(Self(text.to_owned())) } else { Err(ParseNamespaceError(visible(text).into_owned())) }
+        if good {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ParseNamespaceError(visible(text).into_owned()))
+        }
     }
 }
 
@@ -51,7 +57,10 @@ mod tests {
             assert_eq!(text.parse::<Namespace>().unwrap().to_string(), text);
         }
         for text in ["", "-a", "a-", "A", "a.b", "a b", "a\nkind: Pod", &"a".repeat(64)] {
-            assert_eq!(text.parse::<Namespace>(), Err(ParseNamespaceError(visible(text).into_owned())));
+            assert_eq!(
+                text.parse::<Namespace>(),
+                Err(ParseNamespaceError(visible(text).into_owned()))
+            );
         }
     }
 }

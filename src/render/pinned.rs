@@ -7,7 +7,8 @@ use crate::model::{Digest, ParseReferenceError, RegistryReference, Repository, v
 
 /// An image by repository, tag and digest.
 ///
-/// The digest decides what a node runs. Update bots (Renovate, Dependabot) compare tags and rewrite both.
+/// The digest decides what a node runs. Update bots (Renovate, Dependabot) compare tags and rewrite
+/// both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PinnedImage {
     repository: Repository,
@@ -33,7 +34,8 @@ pub enum ParsePinnedError {
 }
 
 impl PinnedImage {
-    /// Pins an image; `None` where the reference has no tag. A digest in the reference gives way to `digest`.
+    /// Pins an image; `None` where the reference has no tag. A digest in the reference gives way to
+    /// `digest`.
     pub fn new(reference: RegistryReference, digest: Digest) -> Option<Self> {
         Some(Self { repository: reference.repository, tag: reference.selector.tag?, digest })
     }
@@ -55,8 +57,10 @@ impl FromStr for PinnedImage {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let shown = || visible(text).into_owned();
         let reference: crate::model::Reference = text.parse()?;
-        let reference = reference.as_registry().ok_or_else(|| ParsePinnedError::NotInRegistry(shown()))?;
-        let digest = reference.selector.digest.ok_or_else(|| ParsePinnedError::NoDigest(shown()))?;
+        let reference =
+            reference.as_registry().ok_or_else(|| ParsePinnedError::NotInRegistry(shown()))?;
+        let digest =
+            reference.selector.digest.ok_or_else(|| ParsePinnedError::NoDigest(shown()))?;
         Self::new(reference, digest).ok_or_else(|| ParsePinnedError::NoTag(shown()))
     }
 }

@@ -6,7 +6,8 @@ use crate::node::ConditionName;
 
 /// Where the kubelet puts the account of a pod that has one, and where `watch` looks for it.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// Where numbers are answered: the network is the node's, and nobody outside of it shall reach them.
+/// Where numbers are answered: the network is the node's, and nobody outside of it shall reach
+/// them.
 const LISTEN: &str = "127.0.0.1:9464";
 
 /// What the container that stays does besides looking.
@@ -69,7 +70,8 @@ impl Watching {
         probe: String,
         mounts: Vec<Mount>,
     ) -> String {
-        let mut container = Container { name: "watch", image: tool, arguments, user: 0, extra: probe, mounts };
+        let mut container =
+            Container { name: "watch", image: tool, arguments, user: 0, extra: probe, mounts };
         container.arguments.extend(self.arguments());
         if self.condition.is_some() {
             container.extra.push_str(
@@ -90,8 +92,8 @@ impl Watching {
         self.condition.iter().map(|_| format!("      serviceAccountName: {NAME}\n")).collect()
     }
 
-    /// The volume with the account. The pod does not mount it by itself: `stage` runs what nobody has verified yet, and
-    /// gets no token.
+    /// The volume with the account. The pod does not mount it by itself: `stage` runs what nobody
+    /// has verified yet, and gets no token.
     pub(super) fn volume(&self) -> &'static str {
         match self.condition {
             None => "",

@@ -1,7 +1,7 @@
 //! Strings in YAML, written so that every reader sees the same string.
 //!
-//! YAML 1.1 and 1.2 disagree on what `no`, `0o7` and a line separator are; a quoted string means the same in both. Text
-//! of several lines is kept readable where that cannot change it.
+//! YAML 1.1 and 1.2 disagree on what `no`, `0o7` and a line separator are; a quoted string means
+//! the same in both. Text of several lines is kept readable where that cannot change it.
 
 use crate::model::visible;
 
@@ -27,12 +27,13 @@ pub(super) fn quoted(text: &str) -> String {
     out
 }
 
-/// Writes a text of several lines as a literal block that is indented by `indent` spaces, below a key that ends in
-/// `: `; a text that a block would change is [`quoted`].
+/// Writes a text of several lines as a literal block that is indented by `indent` spaces, below a
+/// key that ends in `: `; a text that a block would change is [`quoted`].
 ///
 /// The last line has no line feed: what follows starts with one.
 pub(super) fn block(text: &str, indent: usize) -> String {
-    // A block's first line decides its indentation; white space there would be taken for some of it.
+    // A block's first line decides its indentation; white space there would be taken for some of
+    // it.
     let first_is_plain = text.starts_with(|c: char| !c.is_whitespace());
     if !first_is_plain || !text.chars().all(|c| c == '\n' || is_plain(c)) {
         return quoted(text);
@@ -57,7 +58,8 @@ pub(super) fn block(text: &str, indent: usize) -> String {
     out
 }
 
-/// Whether a character may stand in YAML as it is (YAML 1.2, 5.1), shows itself, and ends no line for anybody.
+/// Whether a character may stand in YAML as it is (YAML 1.2, 5.1), shows itself, and ends no line
+/// for anybody.
 fn is_plain(c: char) -> bool {
     let mut bytes = [0; 4];
     let shows_itself = matches!(visible(c.encode_utf8(&mut bytes)), std::borrow::Cow::Borrowed(_));
@@ -107,7 +109,10 @@ mod tests {
     #[test]
     fn a_string_stays_what_it_is() {
         for text in HOSTILE {
-            let expected = BTreeMap::from([("a".to_owned(), text.to_owned()), ("b".to_owned(), "end".to_owned())]);
+            let expected = BTreeMap::from([
+                ("a".to_owned(), text.to_owned()),
+                ("b".to_owned(), "end".to_owned()),
+            ]);
             assert_eq!(read(&format!("a: {}\nb: end\n", quoted(text))), expected, "{text:?}");
             assert_eq!(read(&format!("a: {}\nb: end\n", block(text, 2))), expected, "{text:?}");
             let nested = format!("x:\n  y:\n    z: {}\n  end: \"\"\n", block(text, 6));
@@ -121,7 +126,8 @@ mod tests {
         for text in HOSTILE {
             assert!(!quoted(text).contains('\n'), "{text:?}");
             let written = block(text, 4);
-            let left = written.lines().skip(1).find(|line| !line.is_empty() && !line.starts_with("    "));
+            let left =
+                written.lines().skip(1).find(|line| !line.is_empty() && !line.starts_with("    "));
             assert_eq!(left, None, "{text:?}");
             // What a terminal would show otherwise than it is, the rest of the program would alter.
             assert!(written.lines().all(|line| visible(line) == line), "{text:?}");

@@ -1,8 +1,8 @@
 //! How old a signature may be, and how old it says that it is.
 //!
-//! The time is the signer's own, read from payloads that an allowed key signed. It tells an old release from a new one,
-//! which is what somebody who replays old releases, or holds new ones back, cannot forge. Whoever has the key can write
-//! any time.
+//! The time is the signer's own, read from payloads that an allowed key signed. It tells an old
+//! release from a new one, which is what somebody who replays old releases, or holds new ones back,
+//! cannot forge. Whoever has the key can write any time.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,11 +25,12 @@ pub(super) struct MaxAge {
 #[error("`{}` is not an age, expected 1 to 99999 days or hours, like `180d` or `36h`", visible(.0))]
 pub(super) struct ParseMaxAgeError(String);
 
-/// 2026-01-01: no build of this program is from before, so neither is any clock that it can read. A constant and not the
-/// time of the build, which would make two builds of one source differ.
+/// 2026-01-01: no build of this program is from before, so neither is any clock that it can read. A
+/// constant and not the time of the build, which would make two builds of one source differ.
 const PROGRAM: u64 = 1_767_225_600;
 
-/// How far the clocks of a signer and of a node may be apart, in seconds: a day covers every mistaken time zone.
+/// How far the clocks of a signer and of a node may be apart, in seconds: a day covers every
+/// mistaken time zone.
 const SKEW: u64 = 24 * 3600;
 
 impl FromStr for MaxAge {
@@ -38,9 +39,11 @@ impl FromStr for MaxAge {
     fn from_str(text: &str) -> Result<Self, ParseMaxAgeError> {
         let error = || ParseMaxAgeError(text.chars().take(40).collect());
         let days = text.strip_suffix('d').map(|digits| (digits, 24));
-        let (digits, hours) = days.or(text.strip_suffix('h').map(|digits| (digits, 1))).ok_or_else(error)?;
+        let (digits, hours) =
+            days.or(text.strip_suffix('h').map(|digits| (digits, 1))).ok_or_else(error)?;
         // What u64 would take and people do not write: a sign, leading zeros.
-        let plain = (1..=5).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let plain =
+            (1..=5).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
         if !plain || digits.starts_with('0') {
             return Err(error());
         }
@@ -65,16 +68,28 @@ impl fmt::Display for MaxAge {
 
 /// Whole days from two days on, hours below.
 fn age(hours: u64) -> String {
-    if hours >= 48 && hours.is_multiple_of(24) { format!("{}d", hours / 24) } else { format!("{hours}h") }
+    if hours >= 48 && hours.is_multiple_of(24) {
+        format!("{}d", hours / 24)
+    } else {
+        format!("{hours}h")
+    }
 }
 
 impl MaxAge {
-    /// What the limit of `rule` says against a signature by an allowed key, the youngest that there is.
-    pub(super) fn check(self, rule: &str, youngest: Option<&SignedAt>, now: SystemTime) -> Option<Finding> {
+    /// What the limit of `rule` says against a signature by an allowed key, the youngest that there
+    /// is.
+    pub(super) fn check(
+        self,
+        rule: &str,
+        youngest: Option<&SignedAt>,
+        now: SystemTime,
+    ) -> Option<Finding> {
         let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let signed = match youngest {
             Some(SignedAt::Seconds(signed)) => *signed,
-            Some(SignedAt::Unreadable(text)) => return Some(self.unknown(rule, &format!("`{}`", visible(text)))),
+            Some(SignedAt::Unreadable(text)) => {
+                return Some(self.unknown(rule, &format!("`{}`", visible(text))));
+            }
             None => return Some(self.unknown(rule, "no such annotation")),
         };
         if now < PROGRAM {
@@ -86,7 +101,8 @@ impl MaxAge {
             );
         }
         if signed > now.saturating_add(SKEW) {
-            let message = "a signature by an allowed key is from the future of this machine's clock";
+            let message =
+                "a signature by an allowed key is from the future of this machine's clock";
             return Some(
                 Finding::refusal(Code::ClockSuspect, message)
                     .mismatch(format_args!("at most a day after {}", rfc3339(now)), rfc3339(signed))
@@ -99,7 +115,8 @@ impl MaxAge {
         if signed >= oldest {
             return None;
         }
-        let message = format!("the youngest signature by an allowed key is older than rule `{rule}` allows");
+        let message =
+            format!("the youngest signature by an allowed key is older than rule `{rule}` allows");
         let hours = (now - signed) / 3600;
         Some(
             Finding::refusal(Code::SignatureTooOld, message)
@@ -116,8 +133,9 @@ impl MaxAge {
     }
 
     fn unknown(self, rule: &str, found: &str) -> Finding {
-        let message =
-            format!("rule `{rule}` has `maxAge: {self}`, and no signature by an allowed key says when it was made");
+        let message = format!(
+            "rule `{rule}` has `maxAge: {self}`, and no signature by an allowed key says when it was made"
+        );
         Finding::refusal(Code::SignatureTimeUnknown, message)
             .mismatch(format_args!("`{SIGNED_AT}` in what is signed, like `{}`", rfc3339(PROGRAM)), found)
             .hint(format!("sign it again: cnister sign --key cosign.key REF, or cosign sign -a {SIGNED_AT}=TIME"))
@@ -135,22 +153,36 @@ mod tests {
 
     #[test]
     fn reads_days_and_hours_and_writes_what_was_meant() {
-        for (text, hours, written) in
-            [("180d", 4320, "180d"), ("36h", 36, "36h"), ("1h", 1, "1h"), ("1d", 24, "24h"), ("48h", 48, "2d")]
-        {
+        for (text, hours, written) in [
+            ("180d", 4320, "180d"),
+            ("36h", 36, "36h"),
+            ("1h", 1, "1h"),
+            ("1d", 24, "24h"),
+            ("48h", 48, "2d"),
+        ] {
             assert_eq!(text.parse(), Ok(MaxAge { hours }), "{text}");
             assert_eq!(MaxAge { hours }.to_string(), written);
         }
         assert_eq!("99999d".parse(), Ok(MaxAge { hours: 99_999 * 24 }));
-        for text in ["", "d", "0d", "01d", "100000d", "180", "180D", "6m", "+1d", "-1d", "1.5d", " 1d", "1 d", "1d12h"]
-        {
+        for text in [
+            "", "d", "0d", "01d", "100000d", "180", "180D", "6m", "+1d", "-1d", "1.5d", " 1d",
+            "1 d", "1d12h",
+        ] {
             let error = text.parse::<MaxAge>().expect_err(text).to_string();
             assert_eq!(
                 error,
-                format!("`{text}` is not an age, expected 1 to 99999 days or hours, like `180d` or `36h`")
+                format!(
+                    "`{text}` is not an age, expected 1 to 99999 days or hours, like `180d` or `36h`"
+                )
             );
         }
-        assert!("\u{1b}d".parse::<MaxAge>().expect_err("not a digit").to_string().starts_with("`\\u{1b}d`"));
+        assert!(
+            "\u{1b}d"
+                .parse::<MaxAge>()
+                .expect_err("not a digit")
+                .to_string()
+                .starts_with("`\\u{1b}d`")
+        );
     }
 
     #[test]
@@ -183,7 +215,10 @@ mod tests {
             let (code, found) = expected.clone().unzip();
             assert_eq!(finding.as_ref().map(|finding| finding.code), code, "{signed:?} at {now}");
             let said = finding.map(|finding| finding.found.unwrap_or_default());
-            assert!(said.unwrap_or_default().starts_with(&found.unwrap_or_default()), "{signed:?} at {now}");
+            assert!(
+                said.unwrap_or_default().starts_with(&found.unwrap_or_default()),
+                "{signed:?} at {now}"
+            );
         }
         let before = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
         let finding = MaxAge { hours: 36 }.check("r", at(0).as_ref(), before);
@@ -193,7 +228,8 @@ mod tests {
     #[test]
     fn says_how_old_and_what_to_do() {
         let clock = SystemTime::UNIX_EPOCH + Duration::from_secs(PROGRAM + 200 * DAY);
-        let finding = MaxAge { hours: 180 * 24 }.check("r", Some(&SignedAt::Seconds(PROGRAM + HOUR)), clock);
+        let finding =
+            MaxAge { hours: 180 * 24 }.check("r", Some(&SignedAt::Seconds(PROGRAM + HOUR)), clock);
         assert_eq!(
             finding.map(|finding| finding.to_string()).as_deref(),
             Some(

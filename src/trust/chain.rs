@@ -1,10 +1,12 @@
-//! The chain from an index to every file: walked in evidence, each link checked against the one before.
+//! The chain from an index to every file: walked in evidence, each link checked against the one
+//! before.
 //!
 //! ```text
 //! index ── lists ──> manifest ── names ──> config ── label ──> bundle.json ──> digest of every file
 //! ```
 //!
-//! Walking it proves that the documents belong together. Who signed the first of them is asked elsewhere.
+//! Walking it proves that the documents belong together. Who signed the first of them is asked
+//! elsewhere.
 
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex};
 
@@ -34,20 +36,25 @@ pub struct Bundle {
 pub(super) fn walk(evidence: &Evidence, platform: &Platform) -> Result<Bundle, Finding> {
     let root = document(evidence, evidence.root(), None)?;
     let manifest_document = if root.is_index() {
-        let index = root.index().map_err(|error| Finding::refusal(Code::NotTheManifest, error.to_string()))?;
+        let index = root
+            .index()
+            .map_err(|error| Finding::refusal(Code::NotTheManifest, error.to_string()))?;
         let entry = entry_of(&index, root.digest, platform)?;
         document(evidence, digest(entry)?, Some(entry.size()))?
     } else {
         root
     };
     let name = format!("manifest {}", manifest_document.digest);
-    let manifest =
-        manifest_document.manifest().map_err(|error| Finding::refusal(Code::NotTheManifest, error.to_string()))?;
+    let manifest = manifest_document
+        .manifest()
+        .map_err(|error| Finding::refusal(Code::NotTheManifest, error.to_string()))?;
 
-    let artifact_type = manifest.artifact_type().as_ref().map_or("none".to_owned(), ToString::to_string);
+    let artifact_type =
+        manifest.artifact_type().as_ref().map_or("none".to_owned(), ToString::to_string);
     if artifact_type != media_type::BUNDLE {
         let message = format!("{name} is not a bundle: its artifactType is another");
-        return Err(Finding::refusal(Code::NotABundle, message).mismatch(media_type::BUNDLE, visible(&artifact_type)));
+        return Err(Finding::refusal(Code::NotABundle, message)
+            .mismatch(media_type::BUNDLE, visible(&artifact_type)));
     }
     let [plugin_layer, _tool_layer] = manifest.layers().as_slice() else {
         let message = format!("{name} does not have exactly the plugin layer and the tool layer");
@@ -58,17 +65,27 @@ pub(super) fn walk(evidence: &Evidence, platform: &Platform) -> Result<Bundle, F
     let config_digest = digest(manifest.config())?;
     let config_document = document(evidence, config_digest, Some(manifest.config().size()))?;
     let what = format!("config {config_digest}");
-    let config: ImageConfiguration = json::parse(&what, &config_document.bytes, media_type::DOCUMENT_LIMIT)
-        .map_err(|error| Finding::refusal(Code::BrokenChain, error.to_string()))?;
+    let config: ImageConfiguration =
+        json::parse(&what, &config_document.bytes, media_type::DOCUMENT_LIMIT)
+            .map_err(|error| Finding::refusal(Code::BrokenChain, error.to_string()))?;
     check_platform(&what, platform, &format!("{}/{}", config.os(), config.architecture()))?;
 
-    let label = config.config().as_ref().and_then(|config| config.labels().as_ref()?.get(media_type::BUNDLE_LABEL));
+    let label = config
+        .config()
+        .as_ref()
+        .and_then(|config| config.labels().as_ref()?.get(media_type::BUNDLE_LABEL));
     let Some(label) = label else {
-        let message = format!("{what} has no label `{}`, so nothing leads to bundle.json", media_type::BUNDLE_LABEL);
+        let message = format!(
+            "{what} has no label `{}`, so nothing leads to bundle.json",
+            media_type::BUNDLE_LABEL
+        );
         return Err(Finding::refusal(Code::NotABundle, message));
     };
     let manifest_json: Digest = label.parse().map_err(|error| {
-        Finding::refusal(Code::NotABundle, format!("{what}: label `{}`: {error}", media_type::BUNDLE_LABEL))
+        Finding::refusal(
+            Code::NotABundle,
+            format!("{what}: label `{}`: {error}", media_type::BUNDLE_LABEL),
+        )
     })?;
     let files = FileManifest::parse(&document(evidence, manifest_json, None)?.bytes)
         .map_err(|error| Finding::refusal(Code::BrokenChain, error.to_string()))?;
@@ -77,12 +94,16 @@ pub(super) fn walk(evidence: &Evidence, platform: &Platform) -> Result<Bundle, F
     let diff_ids = config.rootfs().diff_ids();
     if diff_ids.len() != manifest.layers().len() {
         let message = format!("{what} does not list one diff_id a layer");
-        return Err(Finding::refusal(Code::DiffIdMismatch, message).mismatch(manifest.layers().len(), diff_ids.len()));
+        return Err(Finding::refusal(Code::DiffIdMismatch, message)
+            .mismatch(manifest.layers().len(), diff_ids.len()));
     }
     let first = diff_ids.first().map_or("", String::as_str);
     if first != files.diff_id.to_string() {
-        let message = format!("the plugin layer in {what} is not the one that bundle.json describes");
-        return Err(Finding::refusal(Code::DiffIdMismatch, message).mismatch(files.diff_id, visible(first)));
+        let message =
+            format!("the plugin layer in {what} is not the one that bundle.json describes");
+        return Err(
+            Finding::refusal(Code::DiffIdMismatch, message).mismatch(files.diff_id, visible(first))
+        );
     }
     Ok(Bundle {
         index: evidence.root(),
@@ -95,7 +116,11 @@ pub(super) fn walk(evidence: &Evidence, platform: &Platform) -> Result<Bundle, F
 }
 
 /// The one entry of an index for a platform.
-fn entry_of<'a>(index: &'a ImageIndex, digest: Digest, platform: &Platform) -> Result<&'a Descriptor, Finding> {
+fn entry_of<'a>(
+    index: &'a ImageIndex,
+    digest: Digest,
+    platform: &Platform,
+) -> Result<&'a Descriptor, Finding> {
     let mut found: Vec<(Platform, &Descriptor)> = Vec::new();
     for entry in index.manifests() {
         let kind = entry.media_type().to_string();
@@ -116,8 +141,11 @@ fn entry_of<'a>(index: &'a ImageIndex, digest: Digest, platform: &Platform) -> R
         None => {
             let there: Vec<_> = found.iter().map(|(platform, _)| platform.to_string()).collect();
             let there = if there.is_empty() { "no platform".to_owned() } else { there.join(", ") };
-            Err(Finding::refusal(Code::PlatformMissing, format!("index {digest} has no manifest for {platform}"))
-                .mismatch(platform, there))
+            Err(Finding::refusal(
+                Code::PlatformMissing,
+                format!("index {digest} has no manifest for {platform}"),
+            )
+            .mismatch(platform, there))
         }
     }
 }
@@ -126,20 +154,24 @@ fn check_platform(what: &str, expected: &Platform, found: &str) -> Result<(), Fi
     if found.parse::<Platform>().as_ref() == Ok(expected) {
         return Ok(());
     }
-    Err(Finding::refusal(Code::PlatformMismatch, format!("{what} is for another platform than the index says"))
-        .mismatch(expected, visible(found)))
+    Err(Finding::refusal(
+        Code::PlatformMismatch,
+        format!("{what} is for another platform than the index says"),
+    )
+    .mismatch(expected, visible(found)))
 }
 
 /// A document that the chain needs, with the size that its descriptor promised.
 fn document(evidence: &Evidence, digest: Digest, size: Option<u64>) -> Result<&Document, Finding> {
-    let document = evidence
-        .document(&digest)
-        .ok_or_else(|| Finding::refusal(Code::BrokenChain, format!("the evidence lacks document {digest}")))?;
+    let document = evidence.document(&digest).ok_or_else(|| {
+        Finding::refusal(Code::BrokenChain, format!("the evidence lacks document {digest}"))
+    })?;
     match size {
-        Some(size) if size != document.bytes.len() as u64 => {
-            Err(Finding::refusal(Code::BrokenChain, format!("document {digest} has another size than its descriptor"))
-                .mismatch(size, document.bytes.len()))
-        }
+        Some(size) if size != document.bytes.len() as u64 => Err(Finding::refusal(
+            Code::BrokenChain,
+            format!("document {digest} has another size than its descriptor"),
+        )
+        .mismatch(size, document.bytes.len())),
         _ => Ok(document),
     }
 }

@@ -13,9 +13,10 @@ pub struct Circumstances {
 
 /// What an image is to the node that asks.
 ///
-/// A floor and an age limit keep old releases from being brought in. What the node keeps already came past them once,
-/// and a node that loses its plugins because a policy became stricter, or because time passed, is worse off than one
-/// that says so. Whom the policy trusts and what it denies makes no such difference.
+/// A floor and an age limit keep old releases from being brought in. What the node keeps already
+/// came past them once, and a node that loses its plugins because a policy became stricter, or
+/// because time passed, is worse off than one that says so. Whom the policy trusts and what it
+/// denies makes no such difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tenure {
     /// It is asked for: to be installed, rendered into a manifest, or judged. Every limit refuses.

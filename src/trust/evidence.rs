@@ -1,7 +1,8 @@
 //! Evidence: the documents of one image's chain and its signatures, byte for byte, in one file.
 //!
-//! It proves itself and may come from anywhere: from a registry, a ConfigMap, a staged directory, the node's own
-//! state. Every document is checked against its digest when the file is read; nothing else here is believed.
+//! It proves itself and may come from anywhere: from a registry, a ConfigMap, a staged directory,
+//! the node's own state. Every document is checked against its digest when the file is read;
+//! nothing else here is believed.
 
 use std::collections::BTreeMap;
 
@@ -111,12 +112,18 @@ impl Evidence {
         for entry in wire.documents {
             let document = Document::new(entry.media_type, entry.content.into_bytes());
             if document.digest != entry.digest {
-                return Err(EvidenceError::Digest { expected: entry.digest, found: document.digest });
+                return Err(EvidenceError::Digest {
+                    expected: entry.digest,
+                    found: document.digest,
+                });
             }
             builder.document(document);
         }
         for entry in wire.signatures {
-            builder.signature(SignatureDocument { media_type: entry.media_type, bytes: entry.content.into_bytes() });
+            builder.signature(SignatureDocument {
+                media_type: entry.media_type,
+                bytes: entry.content.into_bytes(),
+            });
         }
         builder.finish(wire.root)
     }
@@ -130,10 +137,10 @@ impl Evidence {
             media_type: document.media_type.clone(),
             content: text(&document.bytes),
         });
-        let signatures = self
-            .signatures
-            .iter()
-            .map(|entry| WireSignature { media_type: entry.media_type.clone(), content: text(&entry.bytes) });
+        let signatures = self.signatures.iter().map(|entry| WireSignature {
+            media_type: entry.media_type.clone(),
+            content: text(&entry.bytes),
+        });
         json::canonical(&Wire {
             media_type: media_type::EVIDENCE.to_owned(),
             root: self.root,
@@ -158,7 +165,8 @@ impl Evidence {
         documents.chain(self.signatures.iter().map(|signature| signature.bytes.as_slice()))
     }
 
-    /// The same evidence with the signatures and attestations alone that a policy asks for: what is worth keeping.
+    /// The same evidence with the signatures and attestations alone that a policy asks for: what is
+    /// worth keeping.
     #[must_use]
     pub fn needed(self, needs: &Needs) -> Self {
         self.filtered(|entry| {
@@ -200,7 +208,8 @@ impl EvidenceBuilder {
         self.signatures.push(signature);
     }
 
-    /// How many more bytes have room; a collector stops there, before they fill a small container's memory.
+    /// How many more bytes have room; a collector stops there, before they fill a small container's
+    /// memory.
     pub fn room(&self) -> usize {
         Evidence::LIMIT.saturating_sub(self.bytes)
     }
@@ -224,10 +233,13 @@ impl EvidenceBuilder {
         if !documents.contains_key(&root) {
             return Err(EvidenceError::Root(root));
         }
-        if let Some(document) = documents.values().find(|document| std::str::from_utf8(&document.bytes).is_err()) {
+        if let Some(document) =
+            documents.values().find(|document| std::str::from_utf8(&document.bytes).is_err())
+        {
             return Err(EvidenceError::NotText(document.digest));
         }
-        // A signature that is not text is somebody's garbage beside the image; it can prove nothing.
+        // A signature that is not text is somebody's garbage beside the image; it can prove
+        // nothing.
         signatures.retain(|signature| std::str::from_utf8(&signature.bytes).is_ok());
         Ok(Evidence { root, documents, signatures })
     }
@@ -242,8 +254,10 @@ mod tests {
         let root = Document::new(media_type::INDEX, br#"{"manifests": []}"#.to_vec());
         let digest = root.digest;
         builder.document(root);
-        builder.signature(SignatureDocument { media_type: "a/b".to_owned(), bytes: b"{}".to_vec() });
-        builder.signature(SignatureDocument { media_type: "a/b".to_owned(), bytes: b"{}".to_vec() });
+        builder
+            .signature(SignatureDocument { media_type: "a/b".to_owned(), bytes: b"{}".to_vec() });
+        builder
+            .signature(SignatureDocument { media_type: "a/b".to_owned(), bytes: b"{}".to_vec() });
         builder.finish(digest).unwrap()
     }
 
@@ -257,7 +271,8 @@ mod tests {
 
     #[test]
     fn refuses_an_altered_document() {
-        let text = String::from_utf8(sample().to_bytes()).unwrap().replace("manifests", "manifestz");
+        let text =
+            String::from_utf8(sample().to_bytes()).unwrap().replace("manifests", "manifestz");
         assert!(matches!(Evidence::parse(text.as_bytes()), Err(EvidenceError::Digest { .. })));
     }
 
@@ -265,18 +280,27 @@ mod tests {
     fn refuses_evidence_without_its_root() {
         let root = Digest::of(b"elsewhere");
         let text = String::from_utf8(sample().to_bytes()).unwrap();
-        let text = text.replace(&format!("\"root\":\"{}\"", sample().root()), &format!("\"root\":\"{root}\""));
-        assert!(matches!(Evidence::parse(text.as_bytes()), Err(EvidenceError::Root(found)) if found == root));
+        let text = text
+            .replace(&format!("\"root\":\"{}\"", sample().root()), &format!("\"root\":\"{root}\""));
+        assert!(
+            matches!(Evidence::parse(text.as_bytes()), Err(EvidenceError::Root(found)) if found == root)
+        );
     }
 
     #[test]
     fn refuses_more_than_it_can_hold() {
         let mut builder = EvidenceBuilder::default();
         for number in 0..257_u16 {
-            builder.signature(SignatureDocument { media_type: "a".to_owned(), bytes: number.to_string().into_bytes() });
+            builder.signature(SignatureDocument {
+                media_type: "a".to_owned(),
+                bytes: number.to_string().into_bytes(),
+            });
         }
         let error = builder.finish(Digest::of(b"")).expect_err("257 signatures").to_string();
         assert_eq!(error, "evidence holds 257 signatures, the limit is 256");
-        assert!(matches!(Evidence::parse(&vec![b' '; Evidence::LIMIT + 1]), Err(EvidenceError::Json(_))));
+        assert!(matches!(
+            Evidence::parse(&vec![b' '; Evidence::LIMIT + 1]),
+            Err(EvidenceError::Json(_))
+        ));
     }
 }

@@ -27,7 +27,8 @@ impl Glob {
     /// Whether `name` matches; without a name only `**` does.
     pub(super) fn matches(&self, name: Option<&str>) -> bool {
         let Some(name) = name else { return self.0 == "**" };
-        let (pattern, name): (Vec<_>, Vec<_>) = (self.0.split('/').collect(), name.split('/').collect());
+        let (pattern, name): (Vec<_>, Vec<_>) =
+            (self.0.split('/').collect(), name.split('/').collect());
         wildcard(&pattern, &name, |part| *part == "**", component)
     }
 }
@@ -38,9 +39,14 @@ fn component(pattern: &&str, text: &&str) -> bool {
     wildcard(&pattern, &text, |c| *c == '*', |a, b| a == b)
 }
 
-/// Matches a sequence against a pattern with wildcards, in time `pattern × text` at worst: after a mismatch only the
-/// last wildcard takes one item more.
-fn wildcard<T>(pattern: &[T], text: &[T], is_wildcard: impl Fn(&T) -> bool, equal: impl Fn(&T, &T) -> bool) -> bool {
+/// Matches a sequence against a pattern with wildcards, in time `pattern × text` at worst: after a
+/// mismatch only the last wildcard takes one item more.
+fn wildcard<T>(
+    pattern: &[T],
+    text: &[T],
+    is_wildcard: impl Fn(&T) -> bool,
+    equal: impl Fn(&T, &T) -> bool,
+) -> bool {
     let (mut at_pattern, mut at_text) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while let Some(item) = text.get(at_text) {
@@ -87,7 +93,11 @@ mod tests {
             ("ghcr.io/acme/**", "evil.io/ghcr.io/acme/cni", false),
         ];
         for (pattern, name, expected) in cases {
-            assert_eq!(Glob::parse(pattern).unwrap().matches(Some(name)), expected, "{pattern} {name}");
+            assert_eq!(
+                Glob::parse(pattern).unwrap().matches(Some(name)),
+                expected,
+                "{pattern} {name}"
+            );
         }
     }
 

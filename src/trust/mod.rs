@@ -1,7 +1,7 @@
 //! Who may say what a node runs: policies, signatures, evidence, and the one routine that decides.
 //!
-//! Pure: bytes, a policy and the circumstances in, a [`Verified`] bundle or findings out. Nothing here opens a file, and no
-//! other module looks at a signature.
+//! Pure: bytes, a policy and the circumstances in, a [`Verified`] bundle or findings out. Nothing
+//! here opens a file, and no other module looks at a signature.
 
 mod age;
 mod chain;

@@ -1,7 +1,8 @@
 //! Policies: who may sign what, as the node's owner wrote it down.
 //!
-//! Rules are read from the top, the first whose `images` match decides, and what no rule matches is refused. Field
-//! names are those of sigstore's ClusterImagePolicy, the order of rules is that of Talos.
+//! Rules are read from the top, the first whose `images` match decides, and what no rule matches is
+//! refused. Field names are those of sigstore's ClusterImagePolicy, the order of rules is that of
+//! Talos.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -204,8 +205,8 @@ impl Policy {
     /// The longest policy, in bytes.
     pub const LIMIT: usize = 1024 * 1024;
 
-    /// Parses a policy. `read` gives the text of a key file that the policy names and does not hold itself; `file`
-    /// names the policy in errors.
+    /// Parses a policy. `read` gives the text of a key file that the policy names and does not hold
+    /// itself; `file` names the policy in errors.
     pub fn parse(
         file: &str,
         text: &str,
@@ -221,7 +222,8 @@ impl Policy {
             }
         }
         let mut keys = KeyFiles { file, held: raw.files, read, fetched: BTreeMap::new() };
-        let rules = raw.rules.into_iter().map(|rule| keys.rule(rule)).collect::<Result<Vec<_>, _>>()?;
+        let rules =
+            raw.rules.into_iter().map(|rule| keys.rule(rule)).collect::<Result<Vec<_>, _>>()?;
         let mut seen = BTreeSet::new();
         if let Some(rule) = rules.iter().find(|rule| !seen.insert(rule.name.as_str())) {
             return Err(keys.error(&rule.name, "the name appears twice"));
@@ -248,12 +250,14 @@ impl Policy {
         }
     }
 
-    /// The policy's text with every key file in it: what is stored on a node, and what [`Policy::digest`] covers.
+    /// The policy's text with every key file in it: what is stored on a node, and what
+    /// [`Policy::digest`] covers.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The digest of [`Policy::text`]; where the policy [stands alone](Policy::is_standalone), that of its file.
+    /// The digest of [`Policy::text`]; where the policy [stands alone](Policy::is_standalone), that
+    /// of its file.
     pub fn digest(&self) -> Digest {
         self.digest
     }
@@ -314,7 +318,11 @@ struct KeyFiles<'a> {
 
 impl KeyFiles<'_> {
     fn error(&self, rule: &str, reason: impl Into<String>) -> PolicyError {
-        PolicyError::Rule { file: self.file.to_owned(), rule: visible(rule).into_owned(), reason: reason.into() }
+        PolicyError::Rule {
+            file: self.file.to_owned(),
+            rule: visible(rule).into_owned(),
+            reason: reason.into(),
+        }
     }
 
     fn rule(&mut self, raw: RawRule) -> Result<Rule, PolicyError> {
@@ -323,17 +331,23 @@ impl KeyFiles<'_> {
         }
         let error = |reason: &str| self.error(&raw.name, reason);
         if raw.images.is_empty() {
-            return Err(error("`images` is empty, so it matches nothing; write [\"**\"] to match every image"));
+            return Err(error(
+                "`images` is empty, so it matches nothing; write [\"**\"] to match every image",
+            ));
         }
         if raw.deny && !(raw.authorities.is_empty() && raw.attestations.is_empty()) {
             return Err(error("a rule either denies or names `authorities`"));
         }
         if !raw.deny && raw.authorities.is_empty() && raw.mode == Mode::Enforce {
-            return Err(error("`authorities` is empty, so nobody could satisfy it; write `deny: true` to refuse"));
+            return Err(error(
+                "`authorities` is empty, so nobody could satisfy it; write `deny: true` to refuse",
+            ));
         }
-        let images = raw.images.iter().map(|text| Glob::parse(text).map_err(|reason| error(&reason)));
+        let images =
+            raw.images.iter().map(|text| Glob::parse(text).map_err(|reason| error(&reason)));
         let images = images.collect::<Result<_, _>>()?;
-        let authorities = raw.authorities.into_iter().map(|authority| self.authority(&raw.name, authority));
+        let authorities =
+            raw.authorities.into_iter().map(|authority| self.authority(&raw.name, authority));
         Ok(Rule {
             authorities: authorities.collect::<Result<_, _>>()?,
             images,
@@ -356,19 +370,24 @@ impl KeyFiles<'_> {
                 (file, pem)
             }
             _ => {
-                return Err(
-                    self.error(rule, format!("authority `{}`: `key` takes `file` or `data`", visible(&raw.name)))
-                );
+                return Err(self.error(
+                    rule,
+                    format!("authority `{}`: `key` takes `file` or `data`", visible(&raw.name)),
+                ));
             }
         };
-        let error = |source| PolicyError::Key { file: self.file.to_owned(), key: visible(&key).into_owned(), source };
+        let error = |source| PolicyError::Key {
+            file: self.file.to_owned(),
+            key: visible(&key).into_owned(),
+            source,
+        };
         Ok(Authority { key: Key::parse(&pem).map_err(error)?, name: raw.name })
     }
 
     /// The owner's text, untouched, with the key files it names written below it.
     ///
-    /// Read once more before it is taken: not every text can be continued this way (one in braces cannot), and what a
-    /// node keeps must say the same as what its owner wrote.
+    /// Read once more before it is taken: not every text can be continued this way (one in braces
+    /// cannot), and what a node keeps must say the same as what its owner wrote.
     fn whole(&self, text: &str) -> Result<String, PolicyError> {
         let whole = with_files(text, &self.fetched);
         let again: Result<RawPolicy, _> = yaml::parse(self.file, &whole);
@@ -444,7 +463,9 @@ mod tests {
     }
 
     fn with_rule(rule: &str) -> String {
-        format!("apiVersion: cnister.dev/v1\nkind: Policy\nrules:\n  - name: r\n    images: [\"ghcr.io/**\"]\n{rule}")
+        format!(
+            "apiVersion: cnister.dev/v1\nkind: Policy\nrules:\n  - name: r\n    images: [\"ghcr.io/**\"]\n{rule}"
+        )
     }
 
     const KEYED: &str = "    authorities: [{name: k, key: {file: cosign.pub}}]\n";
@@ -455,7 +476,9 @@ mod tests {
             + "  - name: s\n    images: [\"**\"]\n    authorities: [{name: k, key: {file: cosign.pub}}]\n";
         let policy = parse(&text).unwrap();
         let rule = |name: Option<&str>| {
-            policy.rule(name.map(|name| name.parse().unwrap()).as_ref()).map(|rule| rule.name.clone())
+            policy
+                .rule(name.map(|name| name.parse().unwrap()).as_ref())
+                .map(|rule| rule.name.clone())
         };
         assert_eq!(rule(Some("ghcr.io/a/b")).as_deref(), Some("r"));
         assert_eq!(rule(Some("quay.io/a/b")).as_deref(), Some("s"));
@@ -468,7 +491,8 @@ mod tests {
         let outside = parse(&with_rule(KEYED)).unwrap();
         assert!(!outside.is_standalone());
         assert!(outside.text().starts_with(with_rule(KEYED).trim_end()), "the owner's words stay");
-        let inside = Policy::parse("p", outside.text(), &mut |_| panic!("nothing to read")).unwrap();
+        let inside =
+            Policy::parse("p", outside.text(), &mut |_| panic!("nothing to read")).unwrap();
         assert!(inside.is_standalone());
         assert_eq!(inside.digest(), outside.digest());
         assert_eq!(inside.text(), outside.text());
@@ -522,8 +546,10 @@ mod tests {
 
     #[test]
     fn the_schema_has_the_fields_and_values_of_the_parser() {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/policy.schema.json");
-        let schema: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let path =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/policy.schema.json");
+        let schema: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         let sorted = |mut texts: Vec<String>| {
             texts.sort();
             texts
@@ -534,20 +560,33 @@ mod tests {
             let (_, allowed) = error.split_once("expected ").unwrap();
             sorted(allowed.split('`').skip(1).step_by(2).map(str::to_owned).collect())
         };
-        let fields = |at: &serde_json::Value| sorted(at["properties"].as_object().unwrap().keys().cloned().collect());
+        let fields = |at: &serde_json::Value| {
+            sorted(at["properties"].as_object().unwrap().keys().cloned().collect())
+        };
         let keyed = |from: &str, to: &str| with_rule(&KEYED.replace(from, to));
         let rule = &schema["properties"]["rules"]["items"];
         let authority = &rule["properties"]["authorities"]["items"];
-        assert_eq!(fields(&schema), allowed(with_rule(KEYED).replace("rules:", "unknown: a\nrules:")));
+        assert_eq!(
+            fields(&schema),
+            allowed(with_rule(KEYED).replace("rules:", "unknown: a\nrules:"))
+        );
         assert_eq!(fields(rule), allowed(with_rule(KEYED) + "    unknown: a\n"));
         assert_eq!(fields(authority), allowed(keyed("name: k", "unknown: k")));
         assert_eq!(fields(&authority["properties"]["key"]), allowed(keyed("file:", "unknown:")));
         let attestation = &rule["properties"]["attestations"]["items"];
-        assert_eq!(fields(attestation), allowed(with_rule(KEYED) + "    attestations: [{unknown: a}]\n"));
+        assert_eq!(
+            fields(attestation),
+            allowed(with_rule(KEYED) + "    attestations: [{unknown: a}]\n")
+        );
         for field in ["mode", "rollback"] {
             let words = rule["properties"][field]["enum"].as_array().unwrap();
-            let words = sorted(words.iter().map(|word| word.as_str().unwrap().to_owned()).collect());
-            assert_eq!(words, allowed(with_rule(KEYED) + &format!("    {field}: unknown\n")), "{field}");
+            let words =
+                sorted(words.iter().map(|word| word.as_str().unwrap().to_owned()).collect());
+            assert_eq!(
+                words,
+                allowed(with_rule(KEYED) + &format!("    {field}: unknown\n")),
+                "{field}"
+            );
         }
     }
 }

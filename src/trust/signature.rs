@@ -1,8 +1,9 @@
-//! Sigstore bundles and the keys they are checked with: the only file here that names the sigstore crates.
+//! Sigstore bundles and the keys they are checked with: the only file here that names the sigstore
+//! crates.
 //!
-//! A bundle made offline with a key (`cosign sign --key`, and our own) has neither a log entry nor a timestamp. The
-//! sigstore crates refuse such bundles as a whole, so the check is theirs and the rule is ours: one DSSE signature by
-//! the key that the policy names.
+//! A bundle made offline with a key (`cosign sign --key`, and our own) has neither a log entry nor
+//! a timestamp. The sigstore crates refuse such bundles as a whole, so the check is theirs and the
+//! rule is ours: one DSSE signature by the key that the policy names.
 
 use sigstore_verify::crypto::{VerificationKey, validate_raw_public_key};
 use sigstore_verify::types::bundle::{MediaType, SignatureContent};
@@ -31,7 +32,8 @@ pub enum KeyError {
     Unsupported(String),
 }
 
-/// A parsed Sigstore bundle of an image: version 0.3, with one DSSE envelope that holds an in-toto statement.
+/// A parsed Sigstore bundle of an image: version 0.3, with one DSSE envelope that holds an in-toto
+/// statement.
 #[derive(Debug)]
 pub struct SigstoreBundle {
     envelope: DsseEnvelope,
@@ -61,16 +63,20 @@ impl Key {
         if pem.contains("PRIVATE KEY") {
             return Err(KeyError::Private);
         }
-        // A reader that takes the first of several keys and one that takes the last would trust different signers.
+        // A reader that takes the first of several keys and one that takes the last would trust
+        // different signers.
         if pem.matches("-----BEGIN ").count() > 1 {
             return Err(KeyError::Several);
         }
-        let unsupported =
-            |error: &dyn std::fmt::Display| KeyError::Unsupported(visible(&error.to_string()).into_owned());
+        let unsupported = |error: &dyn std::fmt::Display| {
+            KeyError::Unsupported(visible(&error.to_string()).into_owned())
+        };
         let der = DerPublicKey::from_pem(pem).map_err(|error| unsupported(&error))?;
         let key = VerificationKey::from_spki(&der).map_err(|error| unsupported(&error))?;
-        // A key that can never verify anything is a mistake to name now, not at the first signature.
-        validate_raw_public_key(key.scheme(), key.as_bytes()).map_err(|error| unsupported(&error))?;
+        // A key that can never verify anything is a mistake to name now, not at the first
+        // signature.
+        validate_raw_public_key(key.scheme(), key.as_bytes())
+            .map_err(|error| unsupported(&error))?;
         Ok(Self { key, spki: der.as_bytes().to_vec() })
     }
 
@@ -90,8 +96,10 @@ impl SigstoreBundle {
     /// Parses a bundle. Nothing in it is believed before [`SigstoreBundle::verify`] says so.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, SignatureError> {
         // The strict reader first: two readers of one bundle must not see two payloads.
-        let _: serde::de::IgnoredAny = json::parse("Sigstore bundle", bytes, media_type::SIGSTORE_BUNDLE_LIMIT)?;
-        let text = std::str::from_utf8(bytes).map_err(|error| SignatureError::Bundle(error.to_string()))?;
+        let _: serde::de::IgnoredAny =
+            json::parse("Sigstore bundle", bytes, media_type::SIGSTORE_BUNDLE_LIMIT)?;
+        let text = std::str::from_utf8(bytes)
+            .map_err(|error| SignatureError::Bundle(error.to_string()))?;
         let bundle = SigstoreTypesBundle::from_json(text)
             .map_err(|error| SignatureError::Bundle(visible(&error.to_string()).into_owned()))?;
         if bundle.media_type != MediaType::Bundle0_3 {
@@ -118,13 +126,15 @@ impl SigstoreBundle {
         &self.statement
     }
 
-    /// What the bundle in `bytes` claims, if it is one: for words in a report, never for a decision.
+    /// What the bundle in `bytes` claims, if it is one: for words in a report, never for a
+    /// decision.
     pub fn claim_of(bytes: &[u8]) -> Option<Statement> {
         Self::parse(bytes).ok().map(|bundle| bundle.statement)
     }
 }
 
-/// Writes a bundle in cosign v3's shape for a key without log or timestamp (Sigstore protobuf-specs, `Bundle`).
+/// Writes a bundle in cosign v3's shape for a key without log or timestamp (Sigstore
+/// protobuf-specs, `Bundle`).
 #[cfg(any(test, feature = "publish"))]
 pub(crate) fn write_bundle(payload: &[u8], signature: &[u8], key_hint: &str) -> Vec<u8> {
     use base64::Engine as _;

@@ -10,15 +10,18 @@ use crate::model::{Digest, JsonError, json, media_type, parse_rfc3339, rfc3339};
 /// The predicate type of an image signature (cosign v3).
 pub const COSIGN_SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
 
-/// The annotation of a signature's subject that says when it was signed, like `2026-01-31T12:00:00Z`.
+/// The annotation of a signature's subject that says when it was signed, like
+/// `2026-01-31T12:00:00Z`.
 ///
-/// It stands in the signed payload, where `cosign sign -a` writes, too; annotations of the referrer are nobody's word.
+/// It stands in the signed payload, where `cosign sign -a` writes, too; annotations of the referrer
+/// are nobody's word.
 pub const SIGNED_AT: &str = "dev.cnister.signed-at";
 
 /// The most subjects that one statement may have, as in sigstore-go.
 const MAX_SUBJECTS: usize = 1024;
 
-/// An in-toto statement, reduced to what decides (in-toto attestation framework, spec/v1/statement.md).
+/// An in-toto statement, reduced to what decides (in-toto attestation framework,
+/// spec/v1/statement.md).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {
     /// What kind of claim it makes.
@@ -36,7 +39,8 @@ pub struct Subject {
     pub signed_at: Option<SignedAt>,
 }
 
-/// A signer's word about its time. What can be read is greater than what cannot, a later time than an earlier.
+/// A signer's word about its time. What can be read is greater than what cannot, a later time than
+/// an earlier.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SignedAt {
     /// Something else than a time in UTC to the second; the start of it, for words in a finding.
@@ -74,10 +78,14 @@ pub(super) enum StatementError {
 }
 
 impl Statement {
-    /// Parses a statement that was signed. cosign writes version 1 for signatures and 0.1 for attestations.
+    /// Parses a statement that was signed. cosign writes version 1 for signatures and 0.1 for
+    /// attestations.
     pub(super) fn parse(payload: &[u8]) -> Result<Self, StatementError> {
         let wire: Wire = json::parse("statement", payload, media_type::SIGSTORE_BUNDLE_LIMIT)?;
-        if !matches!(wire.kind.as_str(), "https://in-toto.io/Statement/v1" | "https://in-toto.io/Statement/v0.1") {
+        if !matches!(
+            wire.kind.as_str(),
+            "https://in-toto.io/Statement/v1" | "https://in-toto.io/Statement/v0.1"
+        ) {
             return Err(StatementError::Type(crate::model::visible(&wire.kind).into_owned()));
         }
         if wire.subject.len() > MAX_SUBJECTS {
@@ -85,7 +93,10 @@ impl Statement {
         }
         let subject = |subject: &WireSubject| {
             let digest = Digest::from_hex(subject.digest.get("sha256")?).ok()?;
-            Some(Subject { digest, signed_at: subject.annotations.get(SIGNED_AT).map(SignedAt::of) })
+            Some(Subject {
+                digest,
+                signed_at: subject.annotations.get(SIGNED_AT).map(SignedAt::of),
+            })
         };
         let subjects = wire.subject.iter().filter_map(subject).collect();
         Ok(Self { predicate_type: wire.predicate_type, subjects })
@@ -93,15 +104,19 @@ impl Statement {
 
     /// What it says about this digest; where it says several things, the one that helps the least.
     pub(super) fn subject(&self, digest: &Digest) -> Option<&Subject> {
-        self.subjects.iter().filter(|subject| subject.digest == *digest).min_by_key(|subject| &subject.signed_at)
+        self.subjects
+            .iter()
+            .filter(|subject| subject.digest == *digest)
+            .min_by_key(|subject| &subject.signed_at)
     }
 
     /// The payload that signs an image the way cosign v3 does, at `signed_at` (seconds since 1970).
     ///
-    /// `name` is the repository, where there is one. cosign writes none, but sigstore-python reads no statement
-    /// without it; `predicate` is there for the same reason.
+    /// `name` is the repository, where there is one. cosign writes none, but sigstore-python reads
+    /// no statement without it; `predicate` is there for the same reason.
     pub fn image_signature(name: &str, digest: &Digest, signed_at: Option<u64>) -> Vec<u8> {
-        let mut subject = BTreeMap::from([("name", json!(name)), ("digest", json!({ "sha256": digest.hex() }))]);
+        let mut subject =
+            BTreeMap::from([("name", json!(name)), ("digest", json!({ "sha256": digest.hex() }))]);
         if let Some(seconds) = signed_at {
             subject.insert("annotations", json!({ SIGNED_AT: rfc3339(seconds) }));
         }
@@ -129,7 +144,8 @@ impl SignedAt {
 
 /// The bytes that a DSSE signature covers (DSSE protocol, "Signature Definition").
 pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
+    let mut bytes =
+        format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
     bytes.extend_from_slice(payload);
     bytes
 }
@@ -154,10 +170,14 @@ mod tests {
             ("\"\\\n\u{1b}ü", b"third", Some(1_769_860_800)),
         ] {
             let digest = Digest::of(image);
-            let statement = Statement::parse(&Statement::image_signature(name, &digest, signed_at)).unwrap();
+            let statement =
+                Statement::parse(&Statement::image_signature(name, &digest, signed_at)).unwrap();
             let subject = Subject { digest, signed_at: signed_at.map(SignedAt::Seconds) };
             assert_eq!(statement.subject(&digest), Some(&subject));
-            assert_eq!(statement, Statement { predicate_type: COSIGN_SIGN.to_owned(), subjects: vec![subject] });
+            assert_eq!(
+                statement,
+                Statement { predicate_type: COSIGN_SIGN.to_owned(), subjects: vec![subject] }
+            );
         }
     }
 
@@ -174,7 +194,10 @@ mod tests {
             (r#""annotations":{"dev.cnister.signed-at":"yesterday"}"#, unreadable("yesterday")),
             (r#""annotations":{"dev.cnister.signed-at":1769860800}"#, unreadable("1769860800")),
             (r#""annotations":{"dev.cnister.signed-at":null}"#, unreadable("null")),
-            (&format!(r#""annotations":{{"dev.cnister.signed-at":{long}}}"#), unreadable(&"9".repeat(40))),
+            (
+                &format!(r#""annotations":{{"dev.cnister.signed-at":{long}}}"#),
+                unreadable(&"9".repeat(40)),
+            ),
             (r#""annotations":{"org.opencontainers.image.created":"2026-01-31T12:00:00Z"}"#, None),
             (r#""annotations":null"#, None),
             (r#""annotations":["dev.cnister.signed-at"]"#, None),
@@ -211,18 +234,25 @@ mod tests {
             r#"{{"_type":"https://in-toto.io/Statement/v0.1","predicateType":"x","subject":[{{"digest":{{"sha256":"{}"}}}}]}}"#,
             digest.hex()
         );
-        assert_eq!(Statement::parse(text.as_bytes()).unwrap().subjects, [Subject { digest, signed_at: None }]);
+        assert_eq!(
+            Statement::parse(text.as_bytes()).unwrap().subjects,
+            [Subject { digest, signed_at: None }]
+        );
     }
 
     #[test]
     fn refuses_other_types_and_repeated_keys() {
-        let good = String::from_utf8(Statement::image_signature("a", &Digest::of(b""), None)).unwrap();
+        let good =
+            String::from_utf8(Statement::image_signature("a", &Digest::of(b""), None)).unwrap();
         let other = good.replace("Statement/v1", "Statement/v2");
         assert!(matches!(Statement::parse(other.as_bytes()), Err(StatementError::Type(_))));
         let twice = good.replace("\"predicate\":{}", "\"predicate\":{},\"predicate\":{}");
         assert!(matches!(Statement::parse(twice.as_bytes()), Err(StatementError::Json(_))));
         let many = vec![json!({"digest": {}}); 1025];
         let many = json!({"_type": "https://in-toto.io/Statement/v1", "predicateType": "x", "subject": many});
-        assert!(matches!(Statement::parse(many.to_string().as_bytes()), Err(StatementError::Subjects(1025))));
+        assert!(matches!(
+            Statement::parse(many.to_string().as_bytes()),
+            Err(StatementError::Subjects(1025))
+        ));
     }
 }

@@ -20,7 +20,8 @@ impl Signer {
     }
 
     pub(crate) fn bundle(&self, payload: &[u8]) -> Vec<u8> {
-        let signature = self.0.sign(&pae(media_type::IN_TOTO, payload)).expect("a key that was just made");
+        let signature =
+            self.0.sign(&pae(media_type::IN_TOTO, payload)).expect("a key that was just made");
         write_bundle(payload, signature.as_bytes(), "hint")
     }
 }
@@ -92,7 +93,8 @@ impl Image {
         &mut self.platforms[platform][2]
     }
 
-    /// Links the documents again after a change; a size of 1 and a label of `x` are changes that stay.
+    /// Links the documents again after a change; a size of 1 and a label of `x` are changes that
+    /// stay.
     pub(crate) fn relink(&mut self) {
         let fill = |slot: &mut Value, document: &Value| {
             let bytes = canonical_json::canonical(document);
@@ -126,7 +128,11 @@ impl Image {
 
     /// The same with a time.
     pub(crate) fn sign_at(&mut self, signer: &Signer, subject: Digest, signed_at: Option<u64>) {
-        self.signatures.push(signer.bundle(&Statement::image_signature("ghcr.io/acme/cni", &subject, signed_at)));
+        self.signatures.push(signer.bundle(&Statement::image_signature(
+            "ghcr.io/acme/cni",
+            &subject,
+            signed_at,
+        )));
     }
 
     /// Signs the index and changes the payload afterwards.
@@ -134,7 +140,8 @@ impl Image {
         let payload = Statement::image_signature("a", &self.index_digest(), None);
         let good: Value = serde_json::from_slice(&signer.bundle(&payload)).expect("our own bundle");
         let other = Statement::image_signature("b", &self.index_digest(), None);
-        let mut bundle: Value = serde_json::from_slice(&write_bundle(&other, b"", "hint")).expect("our own bundle");
+        let mut bundle: Value =
+            serde_json::from_slice(&write_bundle(&other, b"", "hint")).expect("our own bundle");
         bundle["dsseEnvelope"]["signatures"] = good["dsseEnvelope"]["signatures"].clone();
         self.attach(bundle.to_string().as_bytes());
     }
@@ -145,8 +152,14 @@ impl Image {
     }
 
     /// The same with a time.
-    pub(crate) fn attest_at(&mut self, signer: &Signer, predicate_type: &str, signed_at: Option<u64>) {
-        let payload = Statement::image_signature("ghcr.io/acme/cni", &self.index_digest(), signed_at);
+    pub(crate) fn attest_at(
+        &mut self,
+        signer: &Signer,
+        predicate_type: &str,
+        signed_at: Option<u64>,
+    ) {
+        let payload =
+            Statement::image_signature("ghcr.io/acme/cni", &self.index_digest(), signed_at);
         let mut statement: Value = serde_json::from_slice(&payload).expect("our own statement");
         statement["predicateType"] = predicate_type.into();
         self.signatures.push(signer.bundle(statement.to_string().as_bytes()));

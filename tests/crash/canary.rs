@@ -1,4 +1,5 @@
-//! Canaries: an installed plugin is replaced by a program that would leave a file behind, and the file never appears.
+//! Canaries: an installed plugin is replaced by a program that would leave a file behind, and the
+//! file never appears.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -64,7 +65,8 @@ impl Cage {
 
     /// Whoever executes these bytes leaves a trace; else the tests would prove nothing.
     fn assert_works(&self, bytes: &[u8]) {
-        let program = self.scene.put_program(&self.scene.write("open/bytes", bytes), "open/program");
+        let program =
+            self.scene.put_program(&self.scene.write("open/bytes", bytes), "open/program");
         assert!(Command::new(program).status().unwrap().success());
         fs::remove_file(self.canary()).unwrap();
     }
@@ -90,12 +92,22 @@ fn a_plugin_that_was_replaced_is_told_and_never_executed() {
     for (what, bytes) in bodies {
         cage.assert_works(&bytes);
         cage.replace(&bytes);
-        for words in ["check --root root", "check --root root --at-boot", "check --root root --no-probe"] {
+        for words in
+            ["check --root root", "check --root root --at-boot", "check --root root --no-probe"]
+        {
             let run = cage.scene.say(words);
             cage.assert_silent(what);
             assert_eq!(run.code, 1, "{what}: {}{}", run.stdout, run.stderr);
-            assert!(run.stdout.contains("ALTERED     /opt/cni/bin/bridge\n"), "{what}: {}", run.stdout);
-            assert!(run.stdout.contains("no: digest-drift: `/opt/cni/bin/bridge` was altered\n"), "{}", run.stdout);
+            assert!(
+                run.stdout.contains("ALTERED     /opt/cni/bin/bridge\n"),
+                "{what}: {}",
+                run.stdout
+            );
+            assert!(
+                run.stdout.contains("no: digest-drift: `/opt/cni/bin/bridge` was altered\n"),
+                "{}",
+                run.stdout
+            );
             assert!(run.stdout.ends_with("\nno\n"), "{}", run.stdout);
         }
         cage.scene.must(&cage.release.words_for_staged());
@@ -116,7 +128,11 @@ fn a_link_to_a_program_in_the_place_of_a_plugin_is_told_and_never_followed() {
         let run = cage.scene.say("check --root root");
         cage.assert_silent("a link");
         assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
-        assert!(run.stdout.contains("no: in-the-way: `/opt/cni/bin/bridge` is a symbolic link\n"), "{}", run.stdout);
+        assert!(
+            run.stdout.contains("no: in-the-way: `/opt/cni/bin/bridge` is a symbolic link\n"),
+            "{}",
+            run.stdout
+        );
         // What a link means is its owner's business: nothing is installed over it.
         assert_eq!(cage.scene.say(&cage.release.words_for_staged()).code, 1);
         assert_eq!(fs::read_link(cage.bridge()).unwrap(), *target);
@@ -147,7 +163,12 @@ fn a_plugin_that_is_replaced_during_a_check_is_not_executed() {
     });
     cage.assert_silent("replaced meanwhile");
     for run in answers {
-        assert!([0, 1].contains(&run.code) && !run.stdout.contains("9.9.9"), "{}{}", run.stdout, run.stderr);
+        assert!(
+            [0, 1].contains(&run.code) && !run.stdout.contains("9.9.9"),
+            "{}{}",
+            run.stdout,
+            run.stderr
+        );
     }
 }
 

@@ -1,4 +1,5 @@
-//! The changes of a node that are stopped everywhere: each made ready, with what may be said instead of the same again.
+//! The changes of a node that are stopped everywhere: each made ready, with what may be said
+//! instead of the same again.
 
 use std::cell::Cell;
 use std::fs;
@@ -19,10 +20,18 @@ const INSTEAD_OF_UPGRADE: &[Instead] = &[
     Instead { say: &["{first}"], codes: &[0], leaves: Leaves::First },
     // Where the second release has no receipt yet, there is nothing to go back to.
     Instead { say: &["rollback --root root"], codes: &[0, 1], leaves: Leaves::Proven },
-    Instead { say: &["rollback --root root", "{again} --again"], codes: &[0, 1], leaves: Leaves::Changed },
+    Instead {
+        say: &["rollback --root root", "{again} --again"],
+        codes: &[0, 1],
+        leaves: Leaves::Changed,
+    },
     Instead { say: &["{again}", "rollback --root root"], codes: &[0], leaves: Leaves::First },
     Instead { say: &["uninstall --root root"], codes: &[0], leaves: Leaves::Nothing },
-    Instead { say: &["uninstall --root root", "{first} --foreign adopt"], codes: &[0], leaves: Leaves::First },
+    Instead {
+        say: &["uninstall --root root", "{first} --foreign adopt"],
+        codes: &[0],
+        leaves: Leaves::First,
+    },
 ];
 
 const INSTEAD_OF_ROLLBACK: &[Instead] = &[
@@ -33,7 +42,11 @@ const INSTEAD_OF_ROLLBACK: &[Instead] = &[
 /// What went already was somebody else's again: an installation takes it over as at the first time.
 const INSTEAD_OF_UNINSTALLATION: &[Instead] = &[
     Instead { say: &["{first} --foreign adopt"], codes: &[0], leaves: Leaves::First },
-    Instead { say: &["{first} --foreign adopt", "uninstall --root root"], codes: &[0], leaves: Leaves::Nothing },
+    Instead {
+        say: &["{first} --foreign adopt", "uninstall --root root"],
+        codes: &[0],
+        leaves: Leaves::Nothing,
+    },
 ];
 
 const INSTEAD_OF_PRUNING: &[Instead] = &[
@@ -42,7 +55,8 @@ const INSTEAD_OF_PRUNING: &[Instead] = &[
     Instead { say: &["uninstall --root root"], codes: &[0], leaves: Leaves::Nothing },
 ];
 
-const INSTEAD_OF_REPAIR: &[Instead] = &[Instead { say: &["{first}"], codes: &[0], leaves: Leaves::First }];
+const INSTEAD_OF_REPAIR: &[Instead] =
+    &[Instead { say: &["{first}"], codes: &[0], leaves: Leaves::First }];
 
 /// Two plugin directories, as words of an installation.
 const TWO_DIRECTORIES: &str = " --bin-dir /opt/cni/bin --bin-dir /usr/lib/cni";
@@ -67,7 +81,17 @@ impl Change {
     fn of(name: &'static str, scene: Scene, words: String, releases: Vec<Release>) -> Self {
         node::keep_as(&scene, "before");
         let (originals, ends) = (nobodys(), Ends::Installed(3));
-        Self { name, scene, words, releases, originals, removes: &[], ends, instead: &[], turn: Cell::new(0) }
+        Self {
+            name,
+            scene,
+            words,
+            releases,
+            originals,
+            removes: &[],
+            ends,
+            instead: &[],
+            turn: Cell::new(0),
+        }
     }
 
     /// Nothing was installed before.
@@ -78,7 +102,8 @@ impl Change {
         Self::of("first installation", scene, first.words_for_staged(), vec![first])
     }
 
-    /// Another release takes the place of one that has taken over somebody else's plugin, from a layout.
+    /// Another release takes the place of one that has taken over somebody else's plugin, from a
+    /// layout.
     pub(super) fn upgrade() -> Self {
         let scene = Scene::in_memory();
         let [first, second] = releases(&scene, 0);
@@ -110,8 +135,8 @@ impl Change {
         Self::of("adoption", scene, words, vec![first, theirs])
     }
 
-    /// Another release, after the installation of one was killed when all plugins had their names and only the journal
-    /// said whose they are.
+    /// Another release, after the installation of one was killed when all plugins had their names
+    /// and only the journal said whose they are.
     pub(super) fn second_after_killed() -> Self {
         let scene = Scene::in_memory();
         let [first, second] = releases(&scene, 0);
@@ -126,7 +151,12 @@ impl Change {
             let (_, reached) = strace.inject(&words, &receipt.call, *calls, Fault::Kill);
             assert_eq!(reached.as_ref(), Some(receipt));
         }
-        Self::of("second after a killed first", scene, second.words_for_staged(), vec![first, second])
+        Self::of(
+            "second after a killed first",
+            scene,
+            second.words_for_staged(),
+            vec![first, second],
+        )
     }
 
     /// Back to the first release, when no image is anywhere any more.
@@ -153,7 +183,13 @@ impl Change {
         let words = "uninstall --root root".to_owned();
         let change = Self::of("uninstallation", scene, words, vec![first, theirs("bridge")]);
         let removes = &["bridge", "host-local", "macvlan"];
-        Self { originals, removes, ends: Ends::Uninstalled, instead: INSTEAD_OF_UNINSTALLATION, ..change }
+        Self {
+            originals,
+            removes,
+            ends: Ends::Uninstalled,
+            instead: INSTEAD_OF_UNINSTALLATION,
+            ..change
+        }
     }
 
     /// Another release, and of the first one plugin goes and somebody else's comes back.

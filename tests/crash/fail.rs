@@ -1,4 +1,5 @@
-//! An installation that meets a disk which is full, breaks or became read-only, at every system call.
+//! An installation that meets a disk which is full, breaks or became read-only, at every system
+//! call.
 
 use super::matrix::Change;
 use super::strace::Fault;

@@ -10,8 +10,13 @@ const PLUGINS: [&str; 3] = ["bridge", "host-local", "macvlan"];
 fn assert_kept(run: &Run) {
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     assert!(run.stdout.contains("no: no-signature: "), "{}", run.stdout);
-    assert!(run.stdout.ends_with("refused; the proven plugins that were there stay\n"), "{}", run.stdout);
-    let loud = "warning: what was wanted is NOT installed; the proven plugins that were there stay\n";
+    assert!(
+        run.stdout.ends_with("refused; the proven plugins that were there stay\n"),
+        "{}",
+        run.stdout
+    );
+    let loud =
+        "warning: what was wanted is NOT installed; the proven plugins that were there stay\n";
     assert_eq!(run.stderr, loud);
 }
 
@@ -32,7 +37,8 @@ fn a_refused_release_leaves_the_proven_one_and_the_node_says_so_until_one_is_ins
         assert_kept(&scene.say(&format!("{} --on-refusal keep", unsigned.words_for_layout())));
         node::assert_same(&before, &scene.tree(node::BIN), "kept");
     }
-    let wanted = "no: wanted-not-installed: `oci:layout-b` is wanted and was refused (no-signature)";
+    let wanted =
+        "no: wanted-not-installed: `oci:layout-b` is wanted and was refused (no-signature)";
     let checked = scene.say("check --root root");
     assert_eq!(checked.code, 1, "{}", checked.stdout);
     assert!(checked.stdout.contains(&format!("{wanted}\n")), "{}", checked.stdout);
@@ -77,7 +83,11 @@ fn a_refusal_is_a_failure_where_nothing_proven_is_installed() {
     let words = format!("{} --on-refusal keep", unsigned.words_for_layout());
     let run = scene.say(&words);
     assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
-    assert!(run.stdout.contains("no: no-signature: ") && run.stdout.contains("no: not-installed: "), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("no: no-signature: ") && run.stdout.contains("no: not-installed: "),
+        "{}",
+        run.stdout
+    );
     assert!(run.stdout.ends_with("refused; nothing was changed\n"), "{}", run.stdout);
     node::assert_same(&before, &scene.tree("root"), "nothing was installed");
 
@@ -86,7 +96,11 @@ fn a_refusal_is_a_failure_where_nothing_proven_is_installed() {
     scene.write(&format!("{}/macvlan", node::BIN), "altered");
     let run = scene.say(&words);
     assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
-    assert!(run.stdout.contains("no: digest-drift: `/opt/cni/bin/macvlan` was altered"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("no: digest-drift: `/opt/cni/bin/macvlan` was altered"),
+        "{}",
+        run.stdout
+    );
     scene.must(&first.words_for_layout());
     scene.must("keygen --output-key-prefix other");
     let run = scene.say(&words.replace("cosign.pub", "other.pub"));
@@ -108,16 +122,23 @@ fn the_kept_release_is_judged_by_its_own_name() {
         )
     };
     let rules = rule("one", "cosign.pub") + &rule("two", "other.pub");
-    scene.write("policy.yaml", format!("apiVersion: cnister.dev/v1\nkind: Policy\nrules:\n{rules}"));
+    scene
+        .write("policy.yaml", format!("apiVersion: cnister.dev/v1\nkind: Policy\nrules:\n{rules}"));
     node::new(&scene);
     let words = |release: &Release, name: &str| {
-        release.words_for_layout().replace("--key cosign.pub", &format!("--policy policy.yaml --as example.com/{name}"))
+        release
+            .words_for_layout()
+            .replace("--key cosign.pub", &format!("--policy policy.yaml --as example.com/{name}"))
     };
     scene.must(&words(&first, "one"));
     let run = scene.say(&format!("{} --on-refusal keep", words(&second, "two")));
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     assert!(run.stdout.contains("no: signer-not-allowed: "), "{}", run.stdout);
-    assert!(run.stdout.ends_with("refused; the proven plugins that were there stay\n"), "{}", run.stdout);
+    assert!(
+        run.stdout.ends_with("refused; the proven plugins that were there stay\n"),
+        "{}",
+        run.stdout
+    );
 }
 
 #[test]
@@ -129,7 +150,9 @@ fn a_node_where_nothing_was_ever_installed_is_not_ready() {
     let asked = scene.say("watch --ready --root root");
     assert_eq!((asked.code, asked.stderr.as_str()), (1, ""));
     let mut watch = Watch::start_with(&scene, &["--key", "cosign.pub"]);
-    watch.wait_for("no: not-installed: there is no receipt: nothing was installed here, or it was deleted");
+    watch.wait_for(
+        "no: not-installed: there is no receipt: nothing was installed here, or it was deleted",
+    );
     assert_eq!(watch.stop(), "");
     node::assert_same(&before, &scene.tree("root"), "a watch changes nothing");
 }

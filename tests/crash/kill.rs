@@ -70,12 +70,16 @@ fn a_staging_that_is_stopped_at_any_system_call_is_finished_by_the_next_run() {
     scene.must(&words);
     let wanted = scene.tree("root");
     for fault in FAULTS {
-        let points = at_every_point(&scene, &strace, "staging", &words, fault, 1, &mut |output, point| {
-            let what = format!("{fault:?} at {point:?}, and run again");
-            assert!(fault == Fault::Kill || output.status.code() == Some(3), "{what}: {output:?}");
-            assert_eq!(scene.must(&words).stderr, "", "{what}");
-            node::assert_same(&wanted, &scene.tree("root"), &what);
-        });
+        let points =
+            at_every_point(&scene, &strace, "staging", &words, fault, 1, &mut |output, point| {
+                let what = format!("{fault:?} at {point:?}, and run again");
+                assert!(
+                    fault == Fault::Kill || output.status.code() == Some(3),
+                    "{what}: {output:?}"
+                );
+                assert_eq!(scene.must(&words).stderr, "", "{what}");
+                node::assert_same(&wanted, &scene.tree("root"), &what);
+            });
         assert!(points > 20, "only {points} points");
     }
 }
@@ -88,7 +92,14 @@ fn an_upgrade_that_is_killed_at_any_moment_is_finished_by_the_next_run() {
     node::new(&scene);
     scene.must(&first.words_for_layout());
     let clean = Instant::now();
-    assert!(scene.command(program()).args(second.words_for_layout().split(' ')).status().unwrap().success());
+    assert!(
+        scene
+            .command(program())
+            .args(second.words_for_layout().split(' '))
+            .status()
+            .unwrap()
+            .success()
+    );
     let clean = clean.elapsed().as_secs_f64();
     let mut killed = 0;
     for round in 0..50_u32 {
@@ -97,7 +108,10 @@ fn an_upgrade_that_is_killed_at_any_moment_is_finished_by_the_next_run() {
         // The golden ratio's multiples fill an interval evenly, however many there are.
         let seconds = clean * (f64::from(round) * 0.618_033_988_75).fract();
         let mut command = scene.command(&timeout);
-        command.args(["-s", "KILL", &format!("{seconds:.6}")]).arg(program()).args(words.split_whitespace());
+        command
+            .args(["-s", "KILL", &format!("{seconds:.6}")])
+            .arg(program())
+            .args(words.split_whitespace());
         let before = scene.tree(node::BIN);
         // Reads until the program itself has closed its output: only then it is gone.
         let output = command.output().unwrap();
@@ -121,7 +135,11 @@ fn two_installations_at_once_end_in_one_of_the_two_sets() {
     for round in 0..10 {
         let start = |release: &Release| {
             let mut command = scene.command(program());
-            command.args(release.words_for_layout().split(' ')).stdout(Stdio::null()).spawn().unwrap()
+            command
+                .args(release.words_for_layout().split(' '))
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap()
         };
         let mut children = [start(&first), start(&second)];
         for child in &mut children {

@@ -1,4 +1,5 @@
-//! What a node may spend on it: the size of the program, the memory of a check and of a watch, and a watch's time.
+//! What a node may spend on it: the size of the program, the memory of a check and of a watch, and
+//! a watch's time.
 
 use std::fs;
 use std::path::PathBuf;
@@ -24,7 +25,8 @@ fn the_program_of_a_node_is_small() {
     assert!(size <= PROGRAM, "{size} bytes");
 }
 
-/// A node and a layout with every upstream plugin, and the program of nodes; nothing where either is missing.
+/// A node and a layout with every upstream plugin, and the program of nodes; nothing where either
+/// is missing.
 pub(super) fn upstream(compression: &str) -> Option<(Scene, PathBuf)> {
     let folder = peers_folder().join("plugins");
     let mut names: Vec<_> = fs::read_dir(&folder)
@@ -53,11 +55,14 @@ pub(super) fn upstream(compression: &str) -> Option<(Scene, PathBuf)> {
 
 #[test]
 fn a_check_of_all_upstream_plugins_needs_little_memory() {
-    // GNU time: the peak of a child starts at that of its parent, and this process is larger than what it measures.
+    // GNU time: the peak of a child starts at that of its parent, and this process is larger than
+    // what it measures.
     let (Some((scene, program)), Some(time)) = (upstream("none"), peer("time")) else { return };
-    for words in
-        ["install --key cosign.pub --root root oci:layout", "check --root root --no-probe", "check --root root"]
-    {
+    for words in [
+        "install --key cosign.pub --root root oci:layout",
+        "check --root root --no-probe",
+        "check --root root",
+    ] {
         let mut command = scene.command(&time);
         command.args(["-f", "%M", "-o", "peak"]).arg(&program).args(words.split(' '));
         let run = scene.run(&mut command);
@@ -72,13 +77,16 @@ fn a_check_of_all_upstream_plugins_needs_little_memory() {
 fn a_watch_of_all_upstream_plugins_needs_little_memory_and_no_time_when_nothing_happens() {
     let Some((scene, program)) = upstream("none") else { return };
     scene.must("install --key cosign.pub --root root oci:layout");
-    let plugins = fs::read_dir(scene.at("root/opt/cni/bin")).unwrap().map(|entry| entry.unwrap().path());
+    let plugins =
+        fs::read_dir(scene.at("root/opt/cni/bin")).unwrap().map(|entry| entry.unwrap().path());
     let plugins: Vec<_> = plugins.collect();
-    let mut watch = Watch::start_program(&scene, &program, "24h", &["--repair", "--listen", "127.0.0.1:0"]);
+    let mut watch =
+        Watch::start_program(&scene, &program, "24h", &["--repair", "--listen", "127.0.0.1:0"]);
     let address = watch.address();
     let yes = "yes: every installed file is the one that was signed";
     watch.wait_for(yes);
-    // Several checks, with plugins that are asked and readers that ask, and all plugins written again.
+    // Several checks, with plugins that are asked and readers that ask, and all plugins written
+    // again.
     for round in 1..=3 {
         plugins.iter().for_each(|plugin| fs::write(plugin, format!("altered {round}")).unwrap());
         watch.wait_for("no");
@@ -87,7 +95,10 @@ fn a_watch_of_all_upstream_plugins_needs_little_memory_and_no_time_when_nothing_
         let written = plugins.len() * round;
         let enough = |line: &str| line.parse::<usize>().unwrap() >= written;
         let repairs = || {
-            get(&address, "/metrics").1.lines().find_map(|line| line.strip_prefix("cnister_repairs_total ").map(enough))
+            get(&address, "/metrics")
+                .1
+                .lines()
+                .find_map(|line| line.strip_prefix("cnister_repairs_total ").map(enough))
         };
         eventually(|| repairs() == Some(true));
     }
@@ -95,7 +106,8 @@ fn a_watch_of_all_upstream_plugins_needs_little_memory_and_no_time_when_nothing_
     eprintln!("a watch: {peak} KiB at most");
     assert!(peak < WATCHING, "{peak} KiB");
 
-    // What nothing costs takes time to measure. The quietest of some seconds: the first still waits for changes.
+    // What nothing costs takes time to measure. The quietest of some seconds: the first still waits
+    // for changes.
     let seconds = (0..5).map(|_| {
         let before = spent(watch.pid());
         std::thread::sleep(Duration::from_secs(1));
@@ -120,7 +132,8 @@ fn number(status: &str, name: &str) -> u64 {
 
 /// The microseconds that all threads of a process have computed, and how often they went to sleep.
 pub(super) fn spent(pid: u32) -> (u64, u64) {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|entry| entry.unwrap().path());
+    let threads =
+        fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|entry| entry.unwrap().path());
     let of_thread = threads.map(|thread| {
         let nanoseconds = fs::read_to_string(thread.join("schedstat")).unwrap();
         let nanoseconds: u64 = nanoseconds.split(' ').next().unwrap().parse().unwrap();

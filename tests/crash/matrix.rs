@@ -1,5 +1,5 @@
-//! One change of a node, stopped at every system call that changes something, each time from the beginning; and the
-//! judge of what that leaves.
+//! One change of a node, stopped at every system call that changes something, each time from the
+//! beginning; and the judge of what that leaves.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,27 +12,33 @@ use super::release::Release;
 use super::strace::{Fault, Point, Strace};
 use super::support::Scene;
 
-/// What nodes run, where it is built; else the program of this build, whose installation is the same.
+/// What nodes run, where it is built; else the program of this build, whose installation is the
+/// same.
 pub(super) fn program() -> PathBuf {
-    let node = std::env::var_os("CNISTER_NODE_BINARY").map(PathBuf::from).filter(|path| path.is_file());
+    let node =
+        std::env::var_os("CNISTER_NODE_BINARY").map(PathBuf::from).filter(|path| path.is_file());
     node.unwrap_or_else(|| env!("CARGO_BIN_EXE_cnister").into())
 }
 
-/// Builds two releases of three plugins. One plugin of the first is not in the second, and the other way round.
+/// Builds two releases of three plugins. One plugin of the first is not in the second, and the
+/// other way round.
 pub(super) fn releases(scene: &Scene, size: usize) -> [Release; 2] {
     let first = Release::new(scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], size);
     [first, Release::new(scene, "b", "1.1.0", &["bridge", "macvlan", "vlan"], size)]
 }
 
 /// Everything that stops a run.
-pub(super) const FAULTS: [Fault; 4] = [Fault::Kill, Fault::Error("ENOSPC"), Fault::Error("EIO"), Fault::Error("EROFS")];
+pub(super) const FAULTS: [Fault; 4] =
+    [Fault::Kill, Fault::Error("ENOSPC"), Fault::Error("EIO"), Fault::Error("EROFS")];
 
-/// Whether everything is tried, as `make crash` does; else a part of it that is the same in every run, and says so.
+/// Whether everything is tried, as `make crash` does; else a part of it that is the same in every
+/// run, and says so.
 pub(super) fn everything() -> bool {
     std::env::var_os("CNISTER_CRASH").is_some_and(|value| value == "all")
 }
 
-/// A change of a node, ready to be stopped. The node is `root` in the scene, and `before` is what it was.
+/// A change of a node, ready to be stopped. The node is `root` in the scene, and `before` is what
+/// it was.
 pub(super) struct Change {
     /// What people call it.
     pub(super) name: &'static str,
@@ -55,7 +61,8 @@ pub(super) struct Change {
 
 /// What a node's owner may say after an interruption, instead of the same again.
 pub(super) struct Instead {
-    /// Verbs one after the other. `{first}` are the words that install the first release, `{again}` those of the change.
+    /// Verbs one after the other. `{first}` are the words that install the first release, `{again}`
+    /// those of the change.
     pub(super) say: &'static [&'static str],
     /// The exit codes that each of them may have.
     pub(super) codes: &'static [i32],
@@ -127,17 +134,36 @@ impl Change {
         let Some(strace) = Strace::new(&self.scene, program()) else { return };
         let undisturbed = self.undisturbed();
         // What a broken disk leaves is what one without room leaves; the words are others.
-        let step = if everything() || [Fault::Kill, Fault::Error("ENOSPC")].contains(&fault) { 1 } else { 4 };
-        let points = at_every_point(&self.scene, &strace, self.name, &self.words, fault, step, &mut |output, point| {
-            if let Err((wrong, story)) = self.judge(&undisturbed, fault, output, point) {
-                panic!("{}: {wrong:?}: {story}", self.name);
-            }
-        });
+        let step = if everything() || [Fault::Kill, Fault::Error("ENOSPC")].contains(&fault) {
+            1
+        } else {
+            4
+        };
+        let points = at_every_point(
+            &self.scene,
+            &strace,
+            self.name,
+            &self.words,
+            fault,
+            step,
+            &mut |output, point| {
+                if let Err((wrong, story)) = self.judge(&undisturbed, fault, output, point) {
+                    panic!("{}: {wrong:?}: {story}", self.name);
+                }
+            },
+        );
         assert!(points > 20 / step, "only {points} points");
     }
 
-    /// Judges the node that a run left which was stopped at this point; the next runs are part of that.
-    pub(super) fn judge(&self, undisturbed: &Undisturbed, fault: Fault, output: &Output, point: &Point) -> Judgement {
+    /// Judges the node that a run left which was stopped at this point; the next runs are part of
+    /// that.
+    pub(super) fn judge(
+        &self,
+        undisturbed: &Undisturbed,
+        fault: Fault,
+        output: &Output,
+        point: &Point,
+    ) -> Judgement {
         let what = format!("{fault:?} at {point:?}");
         let releases: Vec<_> = self.releases.iter().collect();
         self.said(fault, output, &what)?;
@@ -158,8 +184,8 @@ impl Change {
         self.recovers(undisturbed, everything() && fault == Fault::Kill, &what)
     }
 
-    /// Judges what the next runs make of the node as it stands: the same again, and everything or one in turn of what
-    /// may be said instead.
+    /// Judges what the next runs make of the node as it stands: the same again, and everything or
+    /// one in turn of what may be said instead.
     pub(super) fn recovers(&self, undisturbed: &Undisturbed, all: bool, what: &str) -> Judgement {
         node::keep_as(&self.scene, "stopped");
         if self.ends == Ends::RolledBack && self.is_done(undisturbed) {
@@ -168,10 +194,12 @@ impl Change {
             self.finish(what)?;
             let found = self.scene.tree("root");
             let difference = match self.ends {
-                // A power cut may bring back the staging directory, for which only an installation looks.
-                Ends::Repaired => {
-                    node::difference(&without_staging(undisturbed.after.clone()), &without_staging(found))
-                }
+                // A power cut may bring back the staging directory, for which only an installation
+                // looks.
+                Ends::Repaired => node::difference(
+                    &without_staging(undisturbed.after.clone()),
+                    &without_staging(found),
+                ),
                 _ => node::difference(&undisturbed.after, &found),
             };
             if !difference.is_empty() {
@@ -189,12 +217,14 @@ impl Change {
         Ok(())
     }
 
-    /// Whether the receipt is the last one and no journal is there: then a rollback is done, whatever a power cut brought
-    /// back of what nobody needs, and saying it again would be another one.
+    /// Whether the receipt is the last one and no journal is there: then a rollback is done,
+    /// whatever a power cut brought back of what nobody needs, and saying it again would be another
+    /// one.
     fn is_done(&self, undisturbed: &Undisturbed) -> bool {
         let found = self.scene.tree("root");
         let receipt = "var/lib/cnister/receipt.json";
-        found.get(receipt) == undisturbed.after.get(receipt) && !found.contains_key("var/lib/cnister/journal.json")
+        found.get(receipt) == undisturbed.after.get(receipt)
+            && !found.contains_key("var/lib/cnister/journal.json")
     }
 
     fn say_instead(&self, instead: &Instead, what: &str) -> Judgement {
@@ -214,8 +244,13 @@ impl Change {
         let what = format!("{what}, then {:?}", instead.say);
         match instead.leaves {
             Leaves::Proven => {
-                let checked = self.say("check --root root --at-boot", &[0], Wrong::Unproven, &what)?;
-                if checked.contains("\nyes") { Ok(()) } else { Err((Wrong::Unproven, format!("{what}: {checked}"))) }
+                let checked =
+                    self.say("check --root root --at-boot", &[0], Wrong::Unproven, &what)?;
+                if checked.contains("\nyes") {
+                    Ok(())
+                } else {
+                    Err((Wrong::Unproven, format!("{what}: {checked}")))
+                }
             }
             Leaves::First => self.finish_installation(&self.first(), "\ntest 1.0.0, ", &what),
             Leaves::Changed => self.finish(&what),
@@ -245,7 +280,9 @@ impl Change {
                 let before = self.scene.tree("root");
                 let said = again(Wrong::Restless, &third)?;
                 let difference = node::difference(&before, &self.scene.tree("root"));
-                if said == "nothing is installed; there was nothing to do\n" && difference.is_empty() {
+                if said == "nothing is installed; there was nothing to do\n"
+                    && difference.is_empty()
+                {
                     return Ok(());
                 }
                 Err((Wrong::Restless, format!("{third}: {said}\n{difference}")))
@@ -280,7 +317,10 @@ impl Change {
         let proven = if let Ends::Installed(proven) = self.ends { proven } else { 3 };
         let checked = self.say("check --root root", &[0], Wrong::Unproven, what)?;
         // Besides those of the release there may be one that only the other has.
-        if checked.contains("\nyes") && checked.contains(text) && checked.matches("  proven ").count() == proven {
+        if checked.contains("\nyes")
+            && checked.contains(text)
+            && checked.matches("  proven ").count() == proven
+        {
             return Ok(());
         }
         Err((Wrong::Unproven, format!("{what}: {checked}")))
@@ -293,14 +333,19 @@ impl Change {
         }
         let bin = self.scene.at(node::BIN);
         match self.originals.files.keys().find(|name| !bin.join(name).exists()) {
-            Some(name) => Err((Wrong::Different, format!("{what}: what was `{name}` before is not back"))),
-            None if bin.join(".cnister").exists() => Err((Wrong::Different, format!("{what}: `.cnister` is left"))),
+            Some(name) => {
+                Err((Wrong::Different, format!("{what}: what was `{name}` before is not back")))
+            }
+            None if bin.join(".cnister").exists() => {
+                Err((Wrong::Different, format!("{what}: `.cnister` is left")))
+            }
             None => Ok(()),
         }
     }
 
-    /// An error is said with the kernel's words, and with the exit code for what could not be done. A check answers
-    /// that the node is not as it should be: that it could not be repaired is one of its lines.
+    /// An error is said with the kernel's words, and with the exit code for what could not be done.
+    /// A check answers that the node is not as it should be: that it could not be repaired is one
+    /// of its lines.
     fn said(&self, fault: Fault, output: &Output, what: &str) -> Judgement {
         let Fault::Error(name) = fault else { return Ok(()) };
         let text = match name {
@@ -320,12 +365,21 @@ impl Change {
         Err((Wrong::Silent, format!("{what}: {}: {said}", output.status)))
     }
 
-    fn say(&self, words: &str, codes: &[i32], wrong: Wrong, what: &str) -> Result<String, (Wrong, String)> {
+    fn say(
+        &self,
+        words: &str,
+        codes: &[i32],
+        wrong: Wrong,
+        what: &str,
+    ) -> Result<String, (Wrong, String)> {
         let run = self.scene.run(self.scene.command(program()).args(words.split_whitespace()));
         if codes.contains(&run.code) {
             return Ok(run.stdout);
         }
-        Err((wrong, format!("{what}, `{words}` ends with {}:\n{}{}", run.code, run.stdout, run.stderr)))
+        Err((
+            wrong,
+            format!("{what}, `{words}` ends with {}:\n{}{}", run.code, run.stdout, run.stderr),
+        ))
     }
 }
 
@@ -341,9 +395,9 @@ fn without_staging(mut tree: BTreeMap<String, String>) -> BTreeMap<String, Strin
     tree
 }
 
-/// Starts `words` on the node that was kept as `before` and stops it at every point, each time from the beginning.
-/// `judge` looks at what that leaves; of the points, one in `step` is taken. A point counts only where the fault was seen in the trace;
-/// returns how many there were.
+/// Starts `words` on the node that was kept as `before` and stops it at every point, each time from
+/// the beginning. `judge` looks at what that leaves; of the points, one in `step` is taken. A point
+/// counts only where the fault was seen in the trace; returns how many there were.
 pub(super) fn at_every_point(
     scene: &Scene,
     strace: &Strace<'_>,
@@ -358,8 +412,8 @@ pub(super) fn at_every_point(
     let points = strace.points(words);
     let mut hit = BTreeSet::new();
     for (point, calls) in points.iter().step_by(step) {
-        // A second thread reads files, so how many the first one opens differs between runs by a few, in two directories
-        // by more.
+        // A second thread reads files, so how many the first one opens differs between runs by a
+        // few, in two directories by more.
         let nearby = (0..150).map(|attempt| {
             let (step, ahead) = (attempt % 17 / 2 + attempt % 17 % 2, attempt % 2 == 1);
             if ahead { calls + step } else { calls.saturating_sub(step) }
@@ -370,10 +424,15 @@ pub(super) fn at_every_point(
             }
             node::bring_back(scene, "before");
             let (output, reached) = strace.inject(words, &point.call, calls, fault);
-            // A neighbour may be a call that only reads. A process can be killed there too; but a disk that is full does
-            // not refuse it, so an error there would be a state that no disk makes.
-            let possible = |reached: &Point| fault == Fault::Kill || points.iter().any(|(point, _)| point == reached);
-            if let Some(reached) = reached.filter(|reached| possible(reached) && !hit.contains(reached)) {
+            // A neighbour may be a call that only reads. A process can be killed there too; but a
+            // disk that is full does not refuse it, so an error there would be a state that no disk
+            // makes.
+            let possible = |reached: &Point| {
+                fault == Fault::Kill || points.iter().any(|(point, _)| point == reached)
+            };
+            if let Some(reached) =
+                reached.filter(|reached| possible(reached) && !hit.contains(reached))
+            {
                 judge(&output, &reached);
                 hit.insert(reached);
             }
@@ -381,7 +440,12 @@ pub(super) fn at_every_point(
         assert!(hit.contains(point), "no run was stopped at {point:?}, only at {hit:?}");
     }
     let kind = if let Fault::Error(name) = fault { name } else { "SIGKILL" };
-    let part = if step == 1 { String::new() } else { format!(", of {}: one in {step}", points.len()) };
-    eprintln!("points: {:4} {kind:7} {name} ({:.1} s{part})", hit.len(), started.elapsed().as_secs_f64());
+    let part =
+        if step == 1 { String::new() } else { format!(", of {}: one in {step}", points.len()) };
+    eprintln!(
+        "points: {:4} {kind:7} {name} ({:.1} s{part})",
+        hit.len(),
+        started.elapsed().as_secs_f64()
+    );
     hit.len()
 }

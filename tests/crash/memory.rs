@@ -1,5 +1,6 @@
-//! An installation with the memory of a small init container, page cache included: what a container may use is limited
-//! with what it reads and writes, and installers that copied faster than the disk were killed for it.
+//! An installation with the memory of a small init container, page cache included: what a container
+//! may use is limited with what it reads and writes, and installers that copied faster than the
+//! disk were killed for it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,7 +34,8 @@ impl Cgroup {
             ),
             ("/sys/fs/cgroup", "memory.max", "memory.swap.max", "memory.peak"),
         ] {
-            let folder = Path::new(root).join(format!("cnister-test-{name}-{}", std::process::id()));
+            let folder =
+                Path::new(root).join(format!("cnister-test-{name}-{}", std::process::id()));
             if fs::create_dir(&folder).is_err() {
                 continue;
             }
@@ -52,13 +54,16 @@ impl Cgroup {
     /// Runs a program in it.
     fn run(&self, scene: &Scene, program: &Path, words: &str) -> Run {
         let mut command = scene.command("sh");
-        command.args(["-c", "echo $$ >\"$0\" && exec \"$@\""]).arg(self.folder.join("cgroup.procs"));
+        command
+            .args(["-c", "echo $$ >\"$0\" && exec \"$@\""])
+            .arg(self.folder.join("cgroup.procs"));
         scene.run(command.arg(program).args(words.split(' ')))
     }
 
     /// The most that was charged, in bytes.
     fn peak(&self) -> u64 {
-        fs::read_to_string(self.folder.join(self.peak)).map_or(0, |text| text.trim().parse().unwrap())
+        fs::read_to_string(self.folder.join(self.peak))
+            .map_or(0, |text| text.trim().parse().unwrap())
     }
 }
 
@@ -75,13 +80,17 @@ impl Drop for Cgroup {
 /// The root of the image in `layout`, as the container that stages its files sees it.
 fn write_image(scene: &Scene) {
     let forge = Forge::new(scene.at("layout"));
-    let manifest = forge.read(forge.read(&forge.tagged())["manifests"][0]["digest"].as_str().unwrap());
+    let manifest =
+        forge.read(forge.read(&forge.tagged())["manifests"][0]["digest"].as_str().unwrap());
     let text = manifest["layers"][1]["annotations"]["dev.cnister.bundle.json"].as_str().unwrap();
     scene.write("image/usr/share/cnister/bundle.json", text);
     let files: Value = serde_json::from_str(text).unwrap();
     for file in files["plugins"].as_array().unwrap() {
         let name = file["name"].as_str().unwrap();
-        scene.put_program(&peers_folder().join("plugins").join(name), &format!("image/opt/cni/bin/{name}"));
+        scene.put_program(
+            &peers_folder().join("plugins").join(name),
+            &format!("image/opt/cni/bin/{name}"),
+        );
     }
 }
 

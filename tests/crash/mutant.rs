@@ -1,8 +1,8 @@
-//! Installers that are not good enough, and what matrix and replay say of them: a run whose fsync does nothing, one
-//! without a journal, and programs that write in place.
+//! Installers that are not good enough, and what matrix and replay say of them: a run whose fsync
+//! does nothing, one without a journal, and programs that write in place.
 //!
-//! The program has no switch for this. Some of its calls are answered by strace in the kernel's place: it believes that
-//! they were done.
+//! The program has no switch for this. Some of its calls are answered by strace in the kernel's
+//! place: it believes that they were done.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,9 @@ const STATES: usize = 100;
 
 /// What the replay of a run finds first.
 fn found(change: &Change, disk: &Disk, calls: &[Call]) -> Option<Broken> {
-    replay(change, &disk.durable(), &mut disk.clone(), calls, STATES).err().map(|(broken, _)| broken)
+    replay(change, &disk.durable(), &mut disk.clone(), calls, STATES)
+        .err()
+        .map(|(broken, _)| broken)
 }
 
 #[test]
@@ -44,7 +46,8 @@ fn a_run_without_any_single_fsync_fails_the_replay() {
     let mut kinds = BTreeMap::new();
     let mut so_far = disk.clone();
     for number in 0..calls.len() {
-        // What is durable already was only asked for because a run may have been interrupted before.
+        // What is durable already was only asked for because a run may have been interrupted
+        // before.
         if !so_far.apply(&calls[number]) || calls[number].name != "fsync" {
             continue;
         }
@@ -52,13 +55,14 @@ fn a_run_without_any_single_fsync_fails_the_replay() {
         let call = without.remove(number);
         match found(&change, &disk, &without) {
             Some(broken) => *kinds.entry(broken).or_insert(0) += 1,
-            None => unnoticed.push(call.descriptor(0).1.replace(change.scene.path().to_str().unwrap(), "")),
+            None => unnoticed
+                .push(call.descriptor(0).1.replace(change.scene.path().to_str().unwrap(), "")),
         }
     }
     eprintln!("mutant: one fsync less: {kinds:?}; unnoticed: {unnoticed:?}");
-    // Two say again what an interrupted run may have left, and meet names that matter to nobody. The one after the
-    // receipt is followed by that of the floor. After the last, a journal may be there that is done: the next run forgets
-    // it.
+    // Two say again what an interrupted run may have left, and meet names that matter to nobody.
+    // The one after the receipt is followed by that of the floor. After the last, a journal may be
+    // there that is done: the next run forgets it.
     let state = "/root/var/lib/cnister";
     assert_eq!(unnoticed, ["/root/opt/cni/bin", state, state, state]);
     assert!(kinds.values().sum::<usize>() > 10);
@@ -79,7 +83,8 @@ fn a_run_without_a_journal_fails_matrix_and_replay() {
     assert_eq!(found(&change, &disk, &calls), Some(Broken::Untold));
 
     // From when the plugins have their names to when the receipt has it.
-    let receipt = points.iter().position(|(point, _)| point.what.ends_with("\"receipt.json\"")).unwrap();
+    let receipt =
+        points.iter().position(|(point, _)| point.what.ends_with("\"receipt.json\"")).unwrap();
     let mut wrong = BTreeSet::new();
     for (point, calls) in points[at..receipt].iter().filter(|(point, _)| point.call == "fsync") {
         node::bring_back(&change.scene, "before");
@@ -95,7 +100,8 @@ fn a_run_without_a_journal_fails_matrix_and_replay() {
 fn programs_that_write_in_place_fail_matrix_and_replay() {
     let change = Change::upgrade();
     let undisturbed = change.undisturbed();
-    let plugins = "staged-b/opt/cni/bin/bridge staged-b/opt/cni/bin/macvlan staged-b/opt/cni/bin/vlan";
+    let plugins =
+        "staged-b/opt/cni/bin/bridge staged-b/opt/cni/bin/macvlan staged-b/opt/cni/bin/vlan";
     for (program, words, expected) in [
         // The file is cut short and written again.
         ("cp", format!("-t root/opt/cni/bin {plugins}"), Wrong::Torn),
@@ -104,11 +110,19 @@ fn programs_that_write_in_place_fail_matrix_and_replay() {
     ] {
         let Some(strace) = Strace::new(&change.scene, program) else { return };
         let mut wrong = BTreeMap::new();
-        at_every_point(&change.scene, &strace, program, &words, Fault::Kill, 1, &mut |output, point| {
-            if let Err((kind, _)) = change.judge(&undisturbed, Fault::Kill, output, point) {
-                *wrong.entry(kind).or_insert(0) += 1;
-            }
-        });
+        at_every_point(
+            &change.scene,
+            &strace,
+            program,
+            &words,
+            Fault::Kill,
+            1,
+            &mut |output, point| {
+                if let Err((kind, _)) = change.judge(&undisturbed, Fault::Kill, output, point) {
+                    *wrong.entry(kind).or_insert(0) += 1;
+                }
+            },
+        );
         eprintln!("mutant: {program}: {wrong:?}");
         assert!(wrong.contains_key(&expected), "{program}: {wrong:?}");
 

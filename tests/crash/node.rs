@@ -1,4 +1,5 @@
-//! A node in a scene: its root is `root`, and others have installed files in its plugin directory before.
+//! A node in a scene: its root is `root`, and others have installed files in its plugin directory
+//! before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -43,15 +44,22 @@ pub(super) fn bring_back(scene: &Scene, name: &str) {
 
 fn copy(scene: &Scene, from: &str, to: &str) {
     drop(fs::remove_dir_all(scene.at(to)));
-    let copied = Command::new("cp").arg("-a").arg(scene.at(from)).arg(scene.at(to)).status().unwrap();
+    let copied =
+        Command::new("cp").arg("-a").arg(scene.at(from)).arg(scene.at(to)).status().unwrap();
     assert!(copied.success());
 }
 
-/// What is wrong with the plugin directory after an interruption, if something is: every file in it must be a whole
-/// one of these releases or somebody else's, as it was.
+/// What is wrong with the plugin directory after an interruption, if something is: every file in it
+/// must be a whole one of these releases or somebody else's, as it was.
 pub(super) fn unsound(scene: &Scene, releases: &[&Release]) -> Option<String> {
-    let foreign = FOREIGN.into_iter().map(|(name, content, mode)| (name, (content, mode))).collect();
-    let other = || scene.at(OTHER_BIN).exists().then(|| unsound_in(scene, OTHER_BIN, releases, BTreeMap::new()));
+    let foreign =
+        FOREIGN.into_iter().map(|(name, content, mode)| (name, (content, mode))).collect();
+    let other = || {
+        scene
+            .at(OTHER_BIN)
+            .exists()
+            .then(|| unsound_in(scene, OTHER_BIN, releases, BTreeMap::new()))
+    };
     unsound_in(scene, BIN, releases, foreign).or_else(|| other().flatten())
 }
 
@@ -59,7 +67,12 @@ pub(super) fn unsound(scene: &Scene, releases: &[&Release]) -> Option<String> {
 pub(super) fn plugins(scene: &Scene) -> BTreeMap<String, String> {
     let mut all = scene.tree(BIN);
     if scene.at(OTHER_BIN).exists() {
-        all.extend(scene.tree(OTHER_BIN).into_iter().map(|(name, what)| (format!("{OTHER_BIN}/{name}"), what)));
+        all.extend(
+            scene
+                .tree(OTHER_BIN)
+                .into_iter()
+                .map(|(name, what)| (format!("{OTHER_BIN}/{name}"), what)),
+        );
     }
     all
 }
@@ -90,11 +103,21 @@ fn unsound_in(
             } else {
                 let content = fs::read(entry.path()).unwrap();
                 let whole = match foreign.remove(name.as_str()) {
-                    Some((expected, expected_mode)) => content == expected.as_bytes() && mode == expected_mode,
-                    None => mode == 0o755 && releases.iter().any(|release| release.files.get(&*name) == Some(&content)),
+                    Some((expected, expected_mode)) => {
+                        content == expected.as_bytes() && mode == expected_mode
+                    }
+                    None => {
+                        mode == 0o755
+                            && releases
+                                .iter()
+                                .any(|release| release.files.get(&*name) == Some(&content))
+                    }
                 };
                 if !whole {
-                    return Some(format!("{name} has mode {mode:o} and {} other bytes", content.len()));
+                    return Some(format!(
+                        "{name} has mode {mode:o} and {} other bytes",
+                        content.len()
+                    ));
                 }
             }
         }
@@ -102,14 +125,17 @@ fn unsound_in(
     foreign.into_keys().next().map(|name| format!("{name} is gone"))
 }
 
-/// No name that was there before is missing, not even for a moment: a runtime may call it just then.
+/// No name that was there before is missing, not even for a moment: a runtime may call it just
+/// then.
 pub(super) fn assert_none_missing(scene: &Scene, before: &BTreeMap<String, String>, what: &str) {
     let found = scene.tree(BIN);
-    let missing: Vec<_> = before.keys().filter(|name| *name != ".cnister" && !found.contains_key(*name)).collect();
+    let missing: Vec<_> =
+        before.keys().filter(|name| *name != ".cnister" && !found.contains_key(*name)).collect();
     assert!(missing.is_empty(), "{what}: {missing:?} missing");
 }
 
-/// Runs an installation again after it was interrupted: it finishes, again has nothing to do, and a check says yes.
+/// Runs an installation again after it was interrupted: it finishes, again has nothing to do, and a
+/// check says yes.
 pub(super) fn finish(scene: &Scene, program: &Path, words: &str, what: &str) {
     let say = |words: &str| scene.run(scene.command(program).args(words.split_whitespace()));
     let must = |words: &str| {
@@ -123,7 +149,10 @@ pub(super) fn finish(scene: &Scene, program: &Path, words: &str, what: &str) {
     assert_same(&finished, &scene.tree("root"), &format!("{what}, finished, and run a third time"));
     // Besides the three of the release there may be one that only the other has.
     let checked = must("check --root root").stdout;
-    assert!(checked.contains("\nyes") && checked.matches("  proven ").count() == 3, "{what}: {checked}");
+    assert!(
+        checked.contains("\nyes") && checked.matches("  proven ").count() == 3,
+        "{what}: {checked}"
+    );
 }
 
 pub(super) fn assert_nothing_to_do(run: &Run, what: &str) {
@@ -131,17 +160,26 @@ pub(super) fn assert_nothing_to_do(run: &Run, what: &str) {
 }
 
 /// Compares two trees and shows only what differs.
-pub(super) fn assert_same(expected: &BTreeMap<String, String>, found: &BTreeMap<String, String>, what: &str) {
+pub(super) fn assert_same(
+    expected: &BTreeMap<String, String>,
+    found: &BTreeMap<String, String>,
+    what: &str,
+) {
     let difference = difference(expected, found);
     assert!(difference.is_empty(), "{what}:\n{difference}");
 }
 
 /// What differs between two trees, a line each.
-pub(super) fn difference(expected: &BTreeMap<String, String>, found: &BTreeMap<String, String>) -> String {
+pub(super) fn difference(
+    expected: &BTreeMap<String, String>,
+    found: &BTreeMap<String, String>,
+) -> String {
     let names: BTreeSet<_> = expected.keys().chain(found.keys()).collect();
     let differing = names.into_iter().filter(|name| expected.get(*name) != found.get(*name));
     let lines: Vec<_> = differing
-        .map(|name| format!("{name}: expected {:?}, found {:?}", expected.get(name), found.get(name)))
+        .map(|name| {
+            format!("{name}: expected {:?}, found {:?}", expected.get(name), found.get(name))
+        })
         .collect();
     lines.join("\n")
 }

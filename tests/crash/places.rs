@@ -1,4 +1,5 @@
-//! Surroundings: a root that holds nothing else, directories that cannot be written, and disks that are full.
+//! Surroundings: a root that holds nothing else, directories that cannot be written, and disks that
+//! are full.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,19 +22,25 @@ pub(super) fn is_root() -> bool {
     root
 }
 
-/// Runs a shell script in the scene, in a mount namespace of its own; `None` where that is not allowed. The program
-/// and its arguments are the script's.
+/// Runs a shell script in the scene, in a mount namespace of its own; `None` where that is not
+/// allowed. The program and its arguments are the script's.
 fn with_own_mounts(scene: &Scene, script: &str, words: &str) -> Option<Run> {
     let unshare = peer("unshare")?;
     if !is_root() {
         return None;
     }
-    if !Command::new(&unshare).args(["--mount", "true"]).status().is_ok_and(|status| status.success()) {
+    if !Command::new(&unshare)
+        .args(["--mount", "true"])
+        .status()
+        .is_ok_and(|status| status.success())
+    {
         say_skipped("no mount namespaces here");
         return None;
     }
     let mut command = scene.command(unshare);
-    command.args(["--mount", "sh", "-e", "-c", script, env!("CARGO_BIN_EXE_cnister")]).args(words.split(' '));
+    command
+        .args(["--mount", "sh", "-e", "-c", script, env!("CARGO_BIN_EXE_cnister")])
+        .args(words.split(' '));
     Some(scene.run(&mut command))
 }
 
@@ -74,7 +81,8 @@ fn the_static_program_needs_nothing_around_it() {
     let (copies, created): (BTreeSet<_>, BTreeSet<_>) =
         created.partition(|name| name.starts_with("var/lib/cnister/store/"));
     assert_eq!(copies.len(), PLUGINS.len());
-    let evidence = created.iter().find(|name| name.starts_with("var/lib/cnister/evidence/")).copied().unwrap();
+    let evidence =
+        created.iter().find(|name| name.starts_with("var/lib/cnister/evidence/")).copied().unwrap();
     let expected = [
         "etc",
         "etc/cnister",
@@ -100,10 +108,15 @@ fn the_static_program_needs_nothing_around_it() {
     let checked = must("check").stdout;
     assert_eq!(checked.matches("  proven ").count(), PLUGINS.len(), "{checked}");
     assert!(
-        checked.contains("note: probe-skipped: `/opt/cni/bin/bridge` and 2 others: each would need /proc"),
+        checked.contains(
+            "note: probe-skipped: `/opt/cni/bin/bridge` and 2 others: each would need /proc"
+        ),
         "{checked}"
     );
-    assert!(checked.ends_with("\nyes: every installed file is the one that was signed\n"), "{checked}");
+    assert!(
+        checked.ends_with("\nyes: every installed file is the one that was signed\n"),
+        "{checked}"
+    );
     must("check --at-boot");
     node::assert_nothing_to_do(&must(install), "again");
     fs::write(scene.at("empty/opt/cni/bin/macvlan"), "altered").unwrap();
@@ -160,8 +173,14 @@ fn a_read_only_directory_with_other_content_is_said_and_nothing_changes() {
     let keep = format!("{} --on-refusal keep", second.words_for_staged());
     let run = with_own_mounts(&scene, READ_ONLY, &keep).unwrap();
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
-    assert!(run.stdout.ends_with("refused; the proven plugins that were there stay\n"), "{}", run.stdout);
-    assert!(scene.say("check --root root").stdout.contains("is wanted and was refused (read-only)"));
+    assert!(
+        run.stdout.ends_with("refused; the proven plugins that were there stay\n"),
+        "{}",
+        run.stdout
+    );
+    assert!(
+        scene.say("check --root root").stdout.contains("is wanted and was refused (read-only)")
+    );
 }
 
 #[test]
@@ -174,8 +193,13 @@ fn a_full_disk_is_said_and_leaves_everything_as_it_was() {
     node::keep_as(&scene, "before");
     let before = scene.tree("before/opt/cni/bin");
     let pages = |kilobytes: u64| kilobytes.next_multiple_of(4);
-    let used = Command::new("du").args(["-sk", "--apparent-size"]).arg(scene.at("before")).output().unwrap();
-    let used: u64 = String::from_utf8(used.stdout).unwrap().split_whitespace().next().unwrap().parse().unwrap();
+    let used = Command::new("du")
+        .args(["-sk", "--apparent-size"])
+        .arg(scene.at("before"))
+        .output()
+        .unwrap();
+    let used: u64 =
+        String::from_utf8(used.stdout).unwrap().split_whitespace().next().unwrap().parse().unwrap();
     let mut codes = Vec::new();
     for room in (pages(used)..pages(used) + 224).step_by(8) {
         let script = format!(
@@ -185,7 +209,9 @@ fn a_full_disk_is_said_and_leaves_everything_as_it_was() {
             rm -rf after; cp -a root after
             exit $code"
         );
-        let Some(run) = with_own_mounts(&scene, &script, &second.words_for_layout()) else { return };
+        let Some(run) = with_own_mounts(&scene, &script, &second.words_for_layout()) else {
+            return;
+        };
         if run.code == 98 {
             continue;
         }
@@ -207,5 +233,8 @@ fn a_full_disk_is_said_and_leaves_everything_as_it_was() {
         fs::rename(scene.at("aside"), scene.at("root")).unwrap();
     }
     eprintln!("from the smallest disk on: {codes:?}");
-    assert!(codes.starts_with(&[1, 1]) && codes.ends_with(&[0]) && codes.is_sorted_by(|a, b| a >= b), "{codes:?}");
+    assert!(
+        codes.starts_with(&[1, 1]) && codes.ends_with(&[0]) && codes.is_sorted_by(|a, b| a >= b),
+        "{codes:?}"
+    );
 }

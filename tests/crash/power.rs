@@ -1,11 +1,14 @@
-//! A small model of a disk: which states a power cut can leave behind, after each call of a recorded run.
+//! A small model of a disk: which states a power cut can leave behind, after each call of a
+//! recorded run.
 //!
-//! It promises no more than POSIX does. Only fsync of a file makes its bytes and its mode durable; before that, a power
-//! cut may leave what was there, a part of what was written, zeros of its length, or all of it. Only fsync of a
-//! directory makes names in it durable; before that each change of a directory may have reached the disk or not, in any
-//! order, as long as changes of one name stay in theirs. A rename within a directory is one change; one from directory
-//! to directory is two, and the file may be seen in both, but never in none: every file system with a journal keeps
-//! that, and ext2 is nowhere the disk of a node. Disks that lose or turn what they said is durable are another subject.
+//! It promises no more than POSIX does. Only fsync of a file makes its bytes and its mode durable;
+//! before that, a power cut may leave what was there, a part of what was written, zeros of its
+//! length, or all of it. Only fsync of a directory makes names in it durable; before that each
+//! change of a directory may have reached the disk or not, in any order, as long as changes of one
+//! name stay in theirs. A rename within a directory is one change; one from directory to directory
+//! is two, and the file may be seen in both, but never in none: every file system with a journal
+//! keeps that, and ext2 is nowhere the disk of a node. Disks that lose or turn what they said is
+//! durable are another subject.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet};
@@ -149,7 +152,8 @@ impl Disk {
             "copy_file_range" => {
                 let (from, to) = (call.descriptor(0).1, call.descriptor(2).1);
                 let Some(id) = self.find(to) else { return false };
-                // Whoever copies a file copies all of it from its beginning, so that both are at the same place.
+                // Whoever copies a file copies all of it from its beginning, so that both are at
+                // the same place.
                 let (offset, count) = (self.offset(id), usize::try_from(result).unwrap());
                 let bytes = fs::read(from).unwrap();
                 self.put(id, offset, &bytes[offset..offset + count]);
@@ -173,7 +177,11 @@ impl Disk {
             }
             "mkdirat" => {
                 let Some((directory, name)) = self.entry(&call.path(0)) else { return false };
-                let id = self.inode(Kind::Directory, Vec::new(), u32::try_from(call.number(2)).unwrap() & !0o022);
+                let id = self.inode(
+                    Kind::Directory,
+                    Vec::new(),
+                    u32::try_from(call.number(2)).unwrap() & !0o022,
+                );
                 self.edit(directory, vec![(name, Some(id))], &[]);
             }
             "unlinkat" => {
@@ -196,7 +204,10 @@ impl Disk {
             // Owners and times are nobody's promise here, and asking changes nothing.
             "fchown" | "utimensat" | "ioctl" => return false,
             _ => {
-                let inside = call.arguments.iter().any(|argument| format!("{argument:?}").contains(self.shown()));
+                let inside = call
+                    .arguments
+                    .iter()
+                    .any(|argument| format!("{argument:?}").contains(self.shown()));
                 assert!(!inside, "the model does not know {call:?}");
                 return false;
             }
@@ -216,13 +227,20 @@ impl Disk {
         }
         let Some((directory, name)) = self.entry(&call.path(0)) else { return false };
         let present = self.now.get(&(directory, name.clone()));
-        if let (Some(id), true) = (present, flags.contains("O_WRONLY") || flags.contains("O_RDWR")) {
+        if let (Some(id), true) = (present, flags.contains("O_WRONLY") || flags.contains("O_RDWR"))
+        {
             self.offsets.insert(*id, 0);
         }
         match present {
-            Some(id) if flags.contains("O_TRUNC") => Rc::make_mut(&mut self.inodes[*id].now.bytes).clear(),
+            Some(id) if flags.contains("O_TRUNC") => {
+                Rc::make_mut(&mut self.inodes[*id].now.bytes).clear()
+            }
             None if flags.contains("O_CREAT") => {
-                let id = self.inode(Kind::File, Vec::new(), u32::try_from(call.number(3)).unwrap() & !0o022);
+                let id = self.inode(
+                    Kind::File,
+                    Vec::new(),
+                    u32::try_from(call.number(3)).unwrap() & !0o022,
+                );
                 self.edit(directory, vec![(name, Some(id))], &[]);
             }
             _ => return false,
@@ -262,7 +280,9 @@ impl Disk {
     fn edit(&mut self, directory: Id, names: Vec<(String, Option<Id>)>, after: &[usize]) -> usize {
         let mut needs = after.to_vec();
         for (name, id) in &names {
-            let same = |edit: &&Edit| edit.directory == directory && edit.names.iter().any(|(other, _)| other == name);
+            let same = |edit: &&Edit| {
+                edit.directory == directory && edit.names.iter().any(|(other, _)| other == name)
+            };
             needs.extend(self.pending.iter().filter(same).map(|edit| edit.number));
             set(&mut self.now, directory, name, *id);
         }
@@ -279,8 +299,12 @@ impl Disk {
         if with_mode {
             inode.durable.mode = inode.now.mode;
         }
-        let mut done: BTreeSet<_> =
-            self.pending.iter().filter(|edit| edit.directory == id).map(|edit| edit.number).collect();
+        let mut done: BTreeSet<_> = self
+            .pending
+            .iter()
+            .filter(|edit| edit.directory == id)
+            .map(|edit| edit.number)
+            .collect();
         // What an edit needs comes before it.
         for edit in self.pending.iter().rev() {
             if done.contains(&edit.number) {
@@ -288,7 +312,9 @@ impl Disk {
             }
         }
         for edit in self.pending.extract_if(.., |edit| done.contains(&edit.number)) {
-            edit.names.iter().for_each(|(name, id)| set(&mut self.durable, edit.directory, name, *id));
+            edit.names
+                .iter()
+                .for_each(|(name, id)| set(&mut self.durable, edit.directory, name, *id));
         }
         !(was_durable && done.is_empty())
     }
@@ -310,8 +336,8 @@ impl Disk {
         state
     }
 
-    /// The states that a power cut may leave now: all of them, or, where there are more than about `limit`, the
-    /// extremes and a choice that is the same in every run.
+    /// The states that a power cut may leave now: all of them, or, where there are more than about
+    /// `limit`, the extremes and a choice that is the same in every run.
     pub(super) fn after_power_cut(&self, limit: usize, random: &mut Random) -> Vec<State> {
         let mut states = Vec::new();
         for chosen in self.choices(limit, random) {
@@ -353,7 +379,8 @@ impl Disk {
         };
         let mut choices = vec![BTreeSet::new(), closed(&|_| true)];
         for one in &self.pending {
-            // All but this one and what follows from it; this one and what it needs; those before it.
+            // All but this one and what follows from it; this one and what it needs; those before
+            // it.
             choices.push(closed(&|edit| edit.number != one.number));
             let mut needed: BTreeSet<_> = [one.number].into();
             for edit in self.pending.iter().rev() {
@@ -365,8 +392,12 @@ impl Disk {
             choices.push(closed(&|edit| edit.number < one.number));
         }
         while choices.len() < limit {
-            let bits: BTreeSet<_> =
-                self.pending.iter().map(|edit| edit.number).filter(|_| random.below(2) == 1).collect();
+            let bits: BTreeSet<_> = self
+                .pending
+                .iter()
+                .map(|edit| edit.number)
+                .filter(|_| random.below(2) == 1)
+                .collect();
             choices.push(closed(&|edit| bits.contains(&edit.number)));
         }
         choices
@@ -379,7 +410,12 @@ impl Disk {
     }
 
     /// The trees of these names with every content that their files may have, or a choice of them.
-    fn with_contents(&self, names: &BTreeMap<Entry, Id>, random: &mut Random, states: &mut Vec<State>) {
+    fn with_contents(
+        &self,
+        names: &BTreeMap<Entry, Id>,
+        random: &mut Random,
+        states: &mut Vec<State>,
+    ) {
         let mut tree = State::default();
         self.walk(names, 0, "", &mut tree);
         let ids: BTreeSet<_> = tree.0.values().map(|found| found.id).collect();
@@ -388,7 +424,8 @@ impl Disk {
             .filter(|id| self.inodes[*id].now != self.inodes[*id].durable)
             .map(|id| (id, self.inodes[id].options()))
             .collect();
-        let count = options.iter().fold(1_usize, |count, (_, options)| count.saturating_mul(options.len()));
+        let count =
+            options.iter().fold(1_usize, |count, (_, options)| count.saturating_mul(options.len()));
         for number in 0..count.min(32) {
             let mut digits = number;
             let mut state = tree.clone();
@@ -410,7 +447,9 @@ impl Disk {
     }
 
     fn walk(&self, names: &BTreeMap<Entry, Id>, directory: Id, path: &str, tree: &mut State) {
-        for ((_, name), id) in names.range((directory, String::new())..(directory + 1, String::new())) {
+        for ((_, name), id) in
+            names.range((directory, String::new())..(directory + 1, String::new()))
+        {
             let path = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
             let Inode { kind, durable, .. } = &self.inodes[*id];
             if *kind == Kind::Directory {
@@ -467,8 +506,12 @@ impl State {
             let path = root.join(path);
             match (kind, seen.get(id)) {
                 // The modes of these disks let their owner write.
-                (Kind::Directory, _) => fs::DirBuilder::new().mode(content.mode).create(&path).unwrap(),
-                (Kind::Link, _) => symlink(String::from_utf8(content.bytes.to_vec()).unwrap(), &path).unwrap(),
+                (Kind::Directory, _) => {
+                    fs::DirBuilder::new().mode(content.mode).create(&path).unwrap()
+                }
+                (Kind::Link, _) => {
+                    symlink(String::from_utf8(content.bytes.to_vec()).unwrap(), &path).unwrap()
+                }
                 (Kind::File, Some(other)) => fs::hard_link(other, &path).unwrap(),
                 (Kind::File, None) => {
                     fs::write(&path, &**content.bytes).unwrap();

@@ -1,4 +1,5 @@
-//! Power cuts: a recorded run is replayed on a model of a disk, and every state that a power cut may leave is judged.
+//! Power cuts: a recorded run is replayed on a model of a disk, and every state that a power cut
+//! may leave is judged.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,7 +57,8 @@ pub(super) struct Replayed {
     some: Vec<State>,
 }
 
-/// Replays a run, and judges what a power cut leaves after each call. `initial` is what the node was at first.
+/// Replays a run, and judges what a power cut leaves after each call. `initial` is what the node
+/// was at first.
 pub(super) fn replay(
     change: &Change,
     initial: &State,
@@ -78,7 +80,14 @@ pub(super) fn replay(
             }
             judge(change, &mut digests, initial, &state).map_err(|(broken, story)| {
                 let names: Vec<_> = state.0.keys().collect();
-                (broken, format!("{}, a power cut after {}: {story}\n{names:?}", change.name, shown(call)))
+                (
+                    broken,
+                    format!(
+                        "{}, a power cut after {}: {story}\n{names:?}",
+                        change.name,
+                        shown(call)
+                    ),
+                )
             })?;
             // Each of them is kept with the same chance (Vitter's algorithm R).
             if some.len() < TRIED {
@@ -95,30 +104,46 @@ pub(super) fn replay(
 }
 
 /// Judges one state by what stands on the disk alone.
-fn judge(change: &Change, digests: &mut Digests, initial: &State, state: &State) -> Result<(), (Broken, String)> {
+fn judge(
+    change: &Change,
+    digests: &mut Digests,
+    initial: &State,
+    state: &State,
+) -> Result<(), (Broken, String)> {
     let ours = |name: &str| change.releases.iter().any(|release| release.files.contains_key(name));
     let below = |state: &State| -> Vec<(String, Found)> {
-        let inside =
-            state.0.iter().filter_map(|(path, found)| Some((path.strip_prefix(BIN)?.to_owned(), found.clone())));
+        let inside = state
+            .0
+            .iter()
+            .filter_map(|(path, found)| Some((path.strip_prefix(BIN)?.to_owned(), found.clone())));
         inside.filter(|(name, _)| name != ".cnister" && !name.starts_with(".cnister/")).collect()
     };
     let (before, now) = (below(initial), below(state));
     let was = |name: &str| before.iter().find(|(other, _)| other == name).map(|(_, found)| found);
     let goes = |name: &str| change.removes.contains(&name);
     let stays = before.iter().filter(|(name, _)| !goes(name));
-    if let Some((missing, _)) = stays.into_iter().find(|(name, _)| !now.iter().any(|(other, _)| other == name)) {
+    if let Some((missing, _)) =
+        stays.into_iter().find(|(name, _)| !now.iter().any(|(other, _)| other == name))
+    {
         return Err((Broken::Missing, format!("`{missing}` is missing")));
     }
     for (name, found) in &now {
-        let same = was(name).is_some_and(|was| was.kind == found.kind && was.content == found.content);
+        let same =
+            was(name).is_some_and(|was| was.kind == found.kind && was.content == found.content);
         let whole = || {
             let bytes = &*found.content.bytes;
-            let is_released = change.releases.iter().any(|release| release.files.get(name.as_str()) == Some(bytes));
+            let is_released = change
+                .releases
+                .iter()
+                .any(|release| release.files.get(name.as_str()) == Some(bytes));
             found.kind == Kind::File && found.content.mode == 0o755 && is_released
         };
         if !(same || ours(name) && whole()) {
             let (mode, length) = (found.content.mode, found.content.bytes.len());
-            return Err((Broken::Torn, format!("`{name}` has mode {mode:o} and {length} bytes that nobody wrote")));
+            return Err((
+                Broken::Torn,
+                format!("`{name}` has mode {mode:o} and {length} bytes that nobody wrote"),
+            ));
         }
     }
     let records = Records::read(state)?;
@@ -139,7 +164,10 @@ fn judge(change: &Change, digests: &mut Digests, initial: &State, state: &State)
         let may_be_gone = change.ends == Ends::Uninstalled && goes(name);
         // What is to be repaired is not what the receipt says.
         let as_it_was = found == was(name).map(|was| digests.of(&was.content.bytes));
-        if !may_be_gone && !as_it_was && !found.as_ref().is_some_and(|found| found == promised || journal(found)) {
+        if !may_be_gone
+            && !as_it_was
+            && !found.as_ref().is_some_and(|found| found == promised || journal(found))
+        {
             return Err((
                 Broken::Promised,
                 format!("the receipt says that `{name}` is {promised}, and it is {found:?}"),
@@ -150,7 +178,10 @@ fn judge(change: &Change, digests: &mut Digests, initial: &State, state: &State)
     // What is installed is a floor itself until the journal goes.
     if (is_lower(&records.installed) && records.coming.is_empty()) || is_lower(&earlier.floor) {
         let Records { installed, floor, .. } = &records;
-        return Err((Broken::Lowered, format!("{installed:?} is installed, and the floor is {floor:?}")));
+        return Err((
+            Broken::Lowered,
+            format!("{installed:?} is installed, and the floor is {floor:?}"),
+        ));
     }
     let kept: BTreeSet<_> = state
         .0
@@ -160,7 +191,9 @@ fn judge(change: &Change, digests: &mut Digests, initial: &State, state: &State)
         .collect();
     // Somebody else's file that was taken over is there again, or its copy is kept.
     let original = |(name, digest): &&(String, String)| {
-        let back = now.iter().any(|(other, found)| other == name && digests.of(&found.content.bytes) == *digest);
+        let back = now
+            .iter()
+            .any(|(other, found)| other == name && digests.of(&found.content.bytes) == *digest);
         !back && !kept.contains(digest)
     };
     if let Some((name, _)) = earlier.originals.iter().find(original) {
@@ -177,12 +210,18 @@ fn judge(change: &Change, digests: &mut Digests, initial: &State, state: &State)
         .filter(|(name, found)| {
             let altered = earlier.promised.iter().any(|(other, _)| other == name);
             let theirs = !altered && !earlier.tell(name, &digests.of(&found.content.bytes));
-            ours(name) && theirs && now.iter().any(|(other, now)| other == name && now.content != found.content)
+            ours(name)
+                && theirs
+                && now.iter().any(|(other, now)| other == name && now.content != found.content)
         })
         .collect();
-    let lost = replaced.into_iter().find(|(_, found)| !kept.contains(&digests.of(&found.content.bytes)));
+    let lost =
+        replaced.into_iter().find(|(_, found)| !kept.contains(&digests.of(&found.content.bytes)));
     if let Some((name, _)) = lost {
-        return Err((Broken::Lost, format!("somebody else's `{name}` was replaced and is not kept")));
+        return Err((
+            Broken::Lost,
+            format!("somebody else's `{name}` was replaced and is not kept"),
+        ));
     }
     // What the receipt promises can be repaired, and what was before it can be gone back to.
     if let Some((name, _)) = records.promised.iter().find(|(_, digest)| !kept.contains(digest)) {
@@ -191,9 +230,13 @@ fn judge(change: &Change, digests: &mut Digests, initial: &State, state: &State)
     if records.index == earlier.index {
         return Ok(());
     }
-    let receipt = |state: &State| state.0.get(&format!("{STATE}receipt.json")).map(|found| found.content.clone());
+    let receipt = |state: &State| {
+        state.0.get(&format!("{STATE}receipt.json")).map(|found| found.content.clone())
+    };
     match receipt(initial).map(|content| digests.of(&content.bytes)) {
-        Some(earlier) if !kept.contains(&earlier) => Err((Broken::Lost, "the receipt before is not kept".to_owned())),
+        Some(earlier) if !kept.contains(&earlier) => {
+            Err((Broken::Lost, "the receipt before is not kept".to_owned()))
+        }
         _ => Ok(()),
     }
 }
@@ -233,13 +276,17 @@ impl Records {
             Some(found) => serde_json::from_slice(&found.content.bytes)
                 .map_err(|error| (Broken::Unproven, format!("{name} cannot be read: {error}"))),
         };
-        let (receipt, journal, floors) = (read("receipt.json")?, read("journal.json")?, read("floors.json")?);
-        let version = |value: &Value| value.as_str().map(|text| Version::parse(text).expect("a version"));
+        let (receipt, journal, floors) =
+            (read("receipt.json")?, read("journal.json")?, read("floors.json")?);
+        let version =
+            |value: &Value| value.as_str().map(|text| Version::parse(text).expect("a version"));
         let files = |part: &str| {
-            let files = receipt["directories"]["/opt/cni/bin"][part].as_object().into_iter().flatten();
+            let files =
+                receipt["directories"]["/opt/cni/bin"][part].as_object().into_iter().flatten();
             files.map(|(name, file)| (name.clone(), text(&file["digest"]))).collect()
         };
-        let installed = receipt["directories"]["/opt/cni/bin"]["files"].as_object().into_iter().flatten();
+        let installed =
+            receipt["directories"]["/opt/cni/bin"]["files"].as_object().into_iter().flatten();
         let originals = installed.filter_map(|(name, file)| {
             let digest = file["owner"]["adopted"]["digest"].as_str()?;
             Some((name.clone(), digest.to_owned()))
@@ -300,14 +347,19 @@ fn survives(change: &Change) {
     assert_eq!(disk.now().fingerprint(), found, "{}", change.name);
     for (number, state) in replayed.some.iter().enumerate() {
         state.materialize(&change.scene.at("root"));
-        if let Err((wrong, story)) = change.recovers(&undisturbed, false, &format!("power cut, state {number}")) {
+        if let Err((wrong, story)) =
+            change.recovers(&undisturbed, false, &format!("power cut, state {number}"))
+        {
             panic!("{}: {wrong:?}: {story}", change.name);
         }
     }
     let Replayed { calls, states, some } = replayed;
     let seconds = started.elapsed().as_secs_f64();
     let tried = some.len();
-    eprintln!("states: {states:5} {} after {calls} calls, {tried} of them tried ({seconds:.1} s)", change.name);
+    eprintln!(
+        "states: {states:5} {} after {calls} calls, {tried} of them tried ({seconds:.1} s)",
+        change.name
+    );
     assert!(calls > 20 && states > 50 && tried > 20);
 }
 
@@ -373,7 +425,8 @@ fn survives_after_kill(change: &Change) {
         let (output, second) = strace.record(&change.words, None);
         assert!(output.status.success(), "{output:?}");
         let replayed = replay(change, &initial, &mut disk, &trace::parse(&second), FEW_STATES);
-        let replayed = replayed.unwrap_or_else(|(broken, story)| panic!("killed at {point:?}: {broken:?}: {story}"));
+        let replayed = replayed
+            .unwrap_or_else(|(broken, story)| panic!("killed at {point:?}: {broken:?}: {story}"));
         states += replayed.states;
         // What was said to be gone stays away.
         let end = disk.after_power_cut(FEW_STATES, &mut Random(1));
@@ -382,8 +435,12 @@ fn survives_after_kill(change: &Change) {
         assert!(!back, "killed at {point:?}: the receipt may come back after the next run");
     }
     let seconds = started.elapsed().as_secs_f64();
-    let part = if step == 1 { String::new() } else { format!(", one in {step} of {}", points.len()) };
-    eprintln!("states: {states:5} {} after {killed} killed runs and the next ({seconds:.1} s{part})", change.name);
+    let part =
+        if step == 1 { String::new() } else { format!(", one in {step} of {}", points.len()) };
+    eprintln!(
+        "states: {states:5} {} after {killed} killed runs and the next ({seconds:.1} s{part})",
+        change.name
+    );
     assert!(killed + 3 > points.len() / step);
 }
 

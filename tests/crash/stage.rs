@@ -57,8 +57,13 @@ fn staging_and_installing_need_no_capability() {
     node::new(&scene);
     fs::create_dir(scene.at("out")).unwrap();
     chown(scene.at("out"), Some(USER), Some(USER)).unwrap();
-    let powerless =
-        ["--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs", "--clear-groups"];
+    let powerless = [
+        "--bounding-set=-all",
+        "--inh-caps=-all",
+        "--ambient-caps=-all",
+        "--no-new-privs",
+        "--clear-groups",
+    ];
     let say = |user: u32, words: &str| {
         let mut command = scene.command(&setpriv);
         command.args(powerless).args([format!("--reuid={user}"), format!("--regid={user}")]);
@@ -78,7 +83,11 @@ fn staging_and_installing_need_no_capability() {
         ("usr/share/cnister/bundle.json", 0o444),
     ] {
         let metadata = fs::metadata(scene.at("out").join(name)).unwrap();
-        assert_eq!((metadata.mode() & 0o7777, metadata.uid(), metadata.gid()), (mode, USER, USER), "{name}");
+        assert_eq!(
+            (metadata.mode() & 0o7777, metadata.uid(), metadata.gid()),
+            (mode, USER, USER),
+            "{name}"
+        );
     }
     assert_eq!(scene.tree("out").len(), 10);
     // A pod's sandbox is lost, and its init containers run again in the same directory.
@@ -103,7 +112,11 @@ fn a_bundle_image_with_nothing_else_in_it_stages_itself() {
     fs::create_dir(scene.at("image-a/staged")).unwrap();
     chown(scene.at("image-a/staged"), Some(USER), Some(USER)).unwrap();
     let mut command = scene.command(chroot);
-    command.arg(format!("--userspec={USER}:{USER}")).arg("image-a").args(["/usr/bin/cnister", "stage", "/staged"]);
+    command.arg(format!("--userspec={USER}:{USER}")).arg("image-a").args([
+        "/usr/bin/cnister",
+        "stage",
+        "/staged",
+    ]);
     let run = scene.run(&mut command);
     assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{}", run.stdout);
     assert_eq!(run.stdout, "staged test 1.0.0: 3 plugins copied, 0 already there\n");

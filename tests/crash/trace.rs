@@ -1,4 +1,5 @@
-//! A recorded run as data: the calls of a trace that strace wrote with descriptors' paths and hexadecimal strings.
+//! A recorded run as data: the calls of a trace that strace wrote with descriptors' paths and
+//! hexadecimal strings.
 
 use std::collections::BTreeMap;
 
@@ -74,7 +75,9 @@ pub(super) fn parse(trace: &str) -> Vec<Call> {
         let text = text.trim_start();
         if let Some((begun, _)) = text.split_once(" <unfinished ...>") {
             unfinished.insert(thread, begun.to_owned());
-        } else if let Some((_, rest)) = text.strip_prefix("<... ").and_then(|text| text.split_once(" resumed>")) {
+        } else if let Some((_, rest)) =
+            text.strip_prefix("<... ").and_then(|text| text.split_once(" resumed>"))
+        {
             calls.extend(call(&(unfinished.remove(thread).expect("it began") + rest)));
         } else {
             calls.extend(call(text));
@@ -110,7 +113,11 @@ fn argument(text: &str) -> Argument {
     match text.split_once('<') {
         Some((number, path)) if number == "AT_FDCWD" || number.parse::<u32>().is_ok() => {
             let path = path.trim_end_matches("(deleted)").trim_end_matches('>');
-            let path = if path.contains("\\x") { String::from_utf8(bytes(path)).unwrap() } else { path.to_owned() };
+            let path = if path.contains("\\x") {
+                String::from_utf8(bytes(path)).unwrap()
+            } else {
+                path.to_owned()
+            };
             Argument::Descriptor(number.parse().unwrap_or(-100), path)
         }
         _ => Argument::Word(text.to_owned()),

@@ -28,7 +28,9 @@ fn take_images_away(scene: &Scene) {
 
 /// The copy of a file in the local store.
 fn copy_of(scene: &Scene, bytes: &[u8]) -> PathBuf {
-    let copies = fs::read_dir(scene.at("root/var/lib/cnister/store")).unwrap().map(|entry| entry.unwrap().path());
+    let copies = fs::read_dir(scene.at("root/var/lib/cnister/store"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     copies.into_iter().find(|path| fs::read(path).unwrap() == bytes).unwrap()
 }
 
@@ -46,14 +48,24 @@ fn brings_back_what_was_altered_at_once_and_without_any_image() {
     let address = watch.address();
     watch.wait_for(YES);
     let altered: [Alteration<'_>; 4] = [
-        ("bridge", &|path| fs::write(path, "in place").unwrap(), "digest-drift: {} was altered", "repair  "),
+        (
+            "bridge",
+            &|path| fs::write(path, "in place").unwrap(),
+            "digest-drift: {} was altered",
+            "repair  ",
+        ),
         (
             "bridge",
             &|path| fs::rename(scene.write("new", "by a rename"), path).unwrap(),
             "digest-drift: {} was altered",
             "repair  ",
         ),
-        ("macvlan", &|path| fs::remove_file(path).unwrap(), "plugin-missing: {} is gone", "new     "),
+        (
+            "macvlan",
+            &|path| fs::remove_file(path).unwrap(),
+            "plugin-missing: {} is gone",
+            "new     ",
+        ),
         (
             "macvlan",
             &|path| fs::set_permissions(path, PermissionsExt::from_mode(0o644)).unwrap(),
@@ -64,7 +76,10 @@ fn brings_back_what_was_altered_at_once_and_without_any_image() {
     for (number, (name, change, found, step)) in (1..).zip(altered) {
         change(&bin.join(name));
         watch.wait_for(&format!("no: {}", found.replace("{}", &format!("`/opt/cni/bin/{name}`"))));
-        watch.wait_for(&format!("  {step} /opt/cni/bin/{name} ({} bytes)", release.files[name].len()));
+        watch.wait_for(&format!(
+            "  {step} /opt/cni/bin/{name} ({} bytes)",
+            release.files[name].len()
+        ));
         watch.wait_for(YES);
         node::assert_same(&good, &scene.tree(node::BIN), found);
         eventually(|| get(&address, "/readyz").0 == "200");
@@ -118,7 +133,10 @@ fn a_directory_that_was_made_anew_is_repaired_by_the_same_watch() {
     )
     .unwrap();
     for name in PLUGINS {
-        watch.wait_for(&format!("  new      /opt/cni/bin/{name} ({} bytes)", release.files[name].len()));
+        watch.wait_for(&format!(
+            "  new      /opt/cni/bin/{name} ({} bytes)",
+            release.files[name].len()
+        ));
     }
     watch.wait_for(YES);
     fs::rename(&bin, scene.at("aside")).unwrap();
@@ -169,9 +187,11 @@ fn a_watch_ends_where_it_can_never_repair_and_the_next_one_does() {
 fn a_first_installation_is_repaired_or_ends_the_watch() {
     let state = |scene: &Scene| {
         fs::create_dir_all(scene.at("root/var/lib/cnister")).unwrap();
-        fs::set_permissions(scene.at("root/var/lib/cnister"), PermissionsExt::from_mode(0o700)).unwrap();
+        fs::set_permissions(scene.at("root/var/lib/cnister"), PermissionsExt::from_mode(0o700))
+            .unwrap();
     };
-    let not_installed = "no: not-installed: there is no receipt: nothing was installed here, or it was deleted";
+    let not_installed =
+        "no: not-installed: there is no receipt: nothing was installed here, or it was deleted";
     let words = ["--repair", "--key", "cosign.pub"];
     for there in [true, false] {
         let scene = Scene::new();
@@ -189,7 +209,10 @@ fn a_first_installation_is_repaired_or_ends_the_watch() {
         }
         watch.wait_for(YES);
         fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();
-        watch.wait_for(&format!("  repair   /opt/cni/bin/bridge ({} bytes)", release.files["bridge"].len()));
+        watch.wait_for(&format!(
+            "  repair   /opt/cni/bin/bridge ({} bytes)",
+            release.files["bridge"].len()
+        ));
         watch.wait_for(YES);
         assert_eq!(watch.stop(), "");
     }
@@ -198,7 +221,11 @@ fn a_first_installation_is_repaired_or_ends_the_watch() {
 #[test]
 fn a_directory_that_was_removed_behind_a_mount_ends_the_watch() {
     let Some(unshare) = peer("unshare") else { return };
-    if !Command::new(&unshare).args(["--mount", "true"]).status().is_ok_and(|status| status.success()) {
+    if !Command::new(&unshare)
+        .args(["--mount", "true"])
+        .status()
+        .is_ok_and(|status| status.success())
+    {
         return say_skipped("no mount namespaces here");
     }
     let scene = Scene::new();
@@ -259,7 +286,12 @@ impl Rival {
                 fs::write(&aside, "theirs").unwrap();
                 fs::rename(&aside, bin.join("bridge")).unwrap();
                 std::thread::sleep(Duration::from_millis(20));
-                if count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| (n != STOP).then(|| n + 1)).is_err() {
+                if count
+                    .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| {
+                        (n != STOP).then(|| n + 1)
+                    })
+                    .is_err()
+                {
                     return;
                 }
             }
@@ -289,12 +321,17 @@ fn leaves_a_file_alone_that_another_installer_writes_in_a_loop_and_repairs_the_o
          5 minutes; beside it is `bridge.old`, as dropgz (Azure) leaves it",
     );
     watch.wait_for("no");
-    let repairs = |count: u32| get(&address, "/metrics").1.contains(&format!("\ncnister_repairs_total {count}\n"));
+    let repairs = |count: u32| {
+        get(&address, "/metrics").1.contains(&format!("\ncnister_repairs_total {count}\n"))
+    };
     eventually(|| repairs(3));
     // Other files are brought back, and this one is not touched.
     for (name, count) in [("macvlan", 4), ("host-local", 5)] {
         fs::remove_file(bin.join(name)).unwrap();
-        watch.wait_for(&format!("  new      /opt/cni/bin/{name} ({} bytes)", release.files[name].len()));
+        watch.wait_for(&format!(
+            "  new      /opt/cni/bin/{name} ({} bytes)",
+            release.files[name].len()
+        ));
         eventually(|| repairs(count));
         assert!(bin.join(name).exists());
         assert_eq!(fs::read_to_string(bin.join("bridge")).unwrap(), "theirs");
@@ -313,7 +350,11 @@ fn leaves_a_file_alone_that_another_installer_writes_in_a_loop_and_repairs_the_o
     assert!(repairs(5));
     drop(rival);
     let said = watch.stop();
-    assert!(said.lines().all(|line| line.starts_with("note: beside `/opt/cni/bin/bridge` is `bridge.old`")), "{said}");
+    assert!(
+        said.lines()
+            .all(|line| line.starts_with("note: beside `/opt/cni/bin/bridge` is `bridge.old`")),
+        "{said}"
+    );
     assert!(said.lines().count() <= 5, "{said}");
 }
 
@@ -324,7 +365,8 @@ fn a_copy_that_is_gone_is_said_once_and_holds_up_no_other() {
     let bin = scene.at(node::BIN);
     let copy = copy_of(&scene, &release.files["bridge"]);
     fs::remove_file(&copy).unwrap();
-    let mut watch = Watch::start_program(&scene, Path::new(env!("CARGO_BIN_EXE_cnister")), "1s", &REPAIR);
+    let mut watch =
+        Watch::start_program(&scene, Path::new(env!("CARGO_BIN_EXE_cnister")), "1s", &REPAIR);
     watch.wait_for(YES);
     for name in PLUGINS {
         fs::write(bin.join(name), "altered").unwrap();
@@ -336,7 +378,8 @@ fn a_copy_that_is_gone_is_said_once_and_holds_up_no_other() {
         assert_eq!(fs::read(bin.join(name)).unwrap(), release.files[name], "{name}");
     }
     assert_eq!(fs::read_to_string(bin.join("bridge")).unwrap(), "altered");
-    // Checks of the next seconds say the same, so nothing is said; and nothing is tried before a minute is over.
+    // Checks of the next seconds say the same, so nothing is said; and nothing is tried before a
+    // minute is over.
     let store = fs::metadata(scene.at("root/var/lib/cnister")).unwrap().modified().unwrap();
     let ready = scene.at("root/var/lib/cnister/ready");
     assert!(!ready.exists());
@@ -353,7 +396,11 @@ fn a_copy_that_is_gone_is_said_once_and_holds_up_no_other() {
 #[test]
 fn a_state_directory_that_cannot_be_written_is_said_once() {
     let Some(unshare) = peer("unshare") else { return };
-    if !Command::new(&unshare).args(["--mount", "true"]).status().is_ok_and(|status| status.success()) {
+    if !Command::new(&unshare)
+        .args(["--mount", "true"])
+        .status()
+        .is_ok_and(|status| status.success())
+    {
         return say_skipped("no mount namespaces here");
     }
     let scene = Scene::new();
@@ -387,7 +434,8 @@ fn a_repair_forgets_no_release_that_is_wanted_and_was_refused() {
     let release = node_with_a_release(&scene);
     let unsigned = Release::unsigned(&scene, "b", "1.1.0", &PLUGINS, 0);
     scene.must(&format!("{} --on-refusal keep", unsigned.words_for_layout()));
-    let refused = "no: wanted-not-installed: `oci:layout-b` is wanted and was refused (no-signature)";
+    let refused =
+        "no: wanted-not-installed: `oci:layout-b` is wanted and was refused (no-signature)";
     let mut watch = Watch::start_for_changes(&scene, &REPAIR);
     watch.wait_for(refused);
     fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();
@@ -425,7 +473,8 @@ fn a_repair_that_was_killed_at_any_system_call_is_finished_by_the_next_watch() {
         let mut watch = Watch::start_for_changes(&scene, &REPAIR);
         watch.wait_for(YES);
         watch.stop();
-        // An empty staging directory may stay until the next one is needed: no runtime looks into a directory.
+        // An empty staging directory may stay until the next one is needed: no runtime looks into a
+        // directory.
         let mut found = scene.tree(node::BIN);
         found.remove(".cnister");
         node::assert_same(&good, &found, &what);

@@ -38,7 +38,12 @@ impl Watch {
         Self::start_program(scene, Path::new(env!("CARGO_BIN_EXE_cnister")), "24h", more)
     }
 
-    pub(super) fn start_program(scene: &Scene, program: &Path, interval: &str, more: &[&str]) -> Self {
+    pub(super) fn start_program(
+        scene: &Scene,
+        program: &Path,
+        interval: &str,
+        more: &[&str],
+    ) -> Self {
         let mut command = scene.command(program);
         command.args(["watch", "--interval", interval, "--root", "root"]).args(more);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -46,7 +51,9 @@ impl Watch {
         let output = BufReader::new(child.stdout.take().unwrap());
         let errors = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        std::thread::spawn(move || {
+            output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
         Self { child, lines, errors }
     }
 
@@ -64,8 +71,11 @@ impl Watch {
 
     /// Waits for a line that begins so.
     pub(super) fn wait_for_start(&self, wanted: &str) {
-        let wait =
-            || self.lines.recv_timeout(Duration::from_secs(30)).unwrap_or_else(|error| panic!("{wanted}: {error}"));
+        let wait = || {
+            self.lines
+                .recv_timeout(Duration::from_secs(30))
+                .unwrap_or_else(|error| panic!("{wanted}: {error}"))
+        };
         while !wait().starts_with(wanted) {}
     }
 
@@ -77,7 +87,9 @@ impl Watch {
     /// Where it listens; it says so before its first check.
     pub(super) fn address(&mut self) -> String {
         let line = self.remark();
-        let address = line.strip_prefix("listening at http://").and_then(|rest| rest.strip_suffix("/metrics"));
+        let address = line
+            .strip_prefix("listening at http://")
+            .and_then(|rest| rest.strip_suffix("/metrics"));
         address.unwrap_or_else(|| panic!("{line}")).to_owned()
     }
 
@@ -93,7 +105,8 @@ impl Watch {
         self.child.id()
     }
 
-    /// Waits for a watch that ends by itself because it could not go on; returns what it said beside its answers.
+    /// Waits for a watch that ends by itself because it could not go on; returns what it said
+    /// beside its answers.
     pub(super) fn end(&mut self) -> String {
         // Its output ends with it.
         while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(30)) {
@@ -153,7 +166,10 @@ fn a_change_is_told_long_before_the_next_interval() {
     let changes: [(&dyn Fn(), &str); 4] = [
         (&|| fs::write(bin.join("bridge"), "in place").unwrap(), altered),
         (&|| fs::rename(scene.write("new", "renamed"), bin.join("bridge")).unwrap(), altered),
-        (&|| fs::remove_file(bin.join("bridge")).unwrap(), "no: plugin-missing: `/opt/cni/bin/bridge` is gone"),
+        (
+            &|| fs::remove_file(bin.join("bridge")).unwrap(),
+            "no: plugin-missing: `/opt/cni/bin/bridge` is gone",
+        ),
         (
             &|| {
                 let rights = std::os::unix::fs::PermissionsExt::from_mode(0o644);
@@ -199,7 +215,9 @@ fn a_first_installation_is_heard_where_there_is_a_state_directory() {
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     fs::set_permissions(scene.at("root/var/lib/cnister"), private).unwrap();
     let mut watch = Watch::start_for_changes(&scene, &["--key", "cosign.pub"]);
-    watch.wait_for("no: not-installed: there is no receipt: nothing was installed here, or it was deleted");
+    watch.wait_for(
+        "no: not-installed: there is no receipt: nothing was installed here, or it was deleted",
+    );
     scene.must(&release.words_for_layout());
     watch.wait_for(YES);
     assert_eq!(watch.stop(), "");
@@ -215,7 +233,10 @@ fn another_installer_is_named_by_what_it_leaves() {
     fs::rename(bin.join("bridge"), bin.join("bridge.old")).unwrap();
     fs::write(bin.join("bridge"), "another one").unwrap();
     watch.wait_for("no: digest-drift: `/opt/cni/bin/bridge` was altered");
-    assert_eq!(watch.stop(), "note: beside `/opt/cni/bin/bridge` is `bridge.old`, as dropgz (Azure) leaves it\n");
+    assert_eq!(
+        watch.stop(),
+        "note: beside `/opt/cni/bin/bridge` is `bridge.old`, as dropgz (Azure) leaves it\n"
+    );
 }
 
 #[test]
@@ -226,8 +247,13 @@ fn answers_over_http_what_it_found() {
     let mut watch = Watch::start_for_changes(&scene, &["--listen", "127.0.0.1:0"]);
     let address = watch.address();
     let ask = |path: &str| get(&address, path);
-    let has =
-        |line: &str| assert!(ask("/metrics").1.lines().any(|found| found == line), "{line}: {}", ask("/metrics").1);
+    let has = |line: &str| {
+        assert!(
+            ask("/metrics").1.lines().any(|found| found == line),
+            "{line}: {}",
+            ask("/metrics").1
+        )
+    };
     watch.wait_for(YES);
     let status = || ["/healthz", "/readyz", "/metrics", "/"].map(|path| ask(path).0);
     eventually(|| ask("/readyz").0 == "200");
@@ -248,7 +274,9 @@ fn answers_over_http_what_it_found() {
     scene.must(&release.words_for_layout());
     watch.wait_for(YES);
     scene.must(&format!("{} --on-refusal keep", unsigned.words_for_layout()));
-    watch.wait_for("no: wanted-not-installed: `oci:layout-b` is wanted and was refused (no-signature)");
+    watch.wait_for(
+        "no: wanted-not-installed: `oci:layout-b` is wanted and was refused (no-signature)",
+    );
     eventually(|| ask("/metrics").1.contains("cnister_install_refused{code=\"no-signature\"} 1\n"));
     has("cnister_proof_ok 1");
     assert_eq!(ask("/readyz").0, "503");
@@ -266,7 +294,11 @@ fn listens_nowhere_where_everybody_reaches_it() {
     for address in ["0.0.0.0:9464", "[::]:9464"] {
         let run = scene.cnister(["watch", "--root", "root", "--listen", address]);
         assert_eq!(run.code, 2, "{}", run.stderr);
-        assert!(run.stderr.contains("name a loopback address, or the pod's own from `status.podIP`"), "{}", run.stderr);
+        assert!(
+            run.stderr.contains("name a loopback address, or the pod's own from `status.podIP`"),
+            "{}",
+            run.stderr
+        );
     }
     // The twin asks for an address that is one, and is not this machine's (RFC 5737).
     node_with_a_release(&scene);
@@ -294,7 +326,15 @@ fn leaves_its_last_words_where_the_last_check_did_not_say_yes() {
     assert_eq!(log(), "no: digest-drift: `/opt/cni/bin/bridge` was altered");
     // A watch that cannot begin says why.
     scene.write("log", "");
-    scene.cnister(["watch", "--root", "root", "--termination-log", "log", "--policy-sha256", &"0".repeat(64)]);
+    scene.cnister([
+        "watch",
+        "--root",
+        "root",
+        "--termination-log",
+        "log",
+        "--policy-sha256",
+        &"0".repeat(64),
+    ]);
     assert!(log().starts_with("no: policy-digest: "), "{}", log());
 }
 
@@ -320,7 +360,11 @@ fn a_check_leaves_its_numbers_for_a_collector() {
     let numbers = || fs::read_to_string(scene.at("numbers/cnister.prom")).unwrap();
     fs::create_dir(scene.at("numbers")).unwrap();
     scene.must("check --root root --textfile numbers/cnister.prom");
-    assert!(numbers().contains("\ncnister_proof_ok 1\n") && !numbers().contains("drift"), "{}", numbers());
+    assert!(
+        numbers().contains("\ncnister_proof_ok 1\n") && !numbers().contains("drift"),
+        "{}",
+        numbers()
+    );
     fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();
     assert_eq!(scene.say("check --root root --textfile numbers/cnister.prom").code, 1);
     assert!(numbers().contains("\ncnister_proof_ok 0\n"), "{}", numbers());
@@ -328,9 +372,16 @@ fn a_check_leaves_its_numbers_for_a_collector() {
     // A check that cannot be done is no good one either.
     let lock = fs::File::open(scene.at("root/var/lib/cnister/lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
-    assert_eq!(scene.say("check --root root --lock-timeout 0 --textfile numbers/cnister.prom").code, 3);
+    assert_eq!(
+        scene.say("check --root root --lock-timeout 0 --textfile numbers/cnister.prom").code,
+        3
+    );
     drop(lock);
-    assert!(numbers().ends_with("# TYPE cnister_proof_ok gauge\ncnister_proof_ok 0\n"), "{}", numbers());
+    assert!(
+        numbers().ends_with("# TYPE cnister_proof_ok gauge\ncnister_proof_ok 0\n"),
+        "{}",
+        numbers()
+    );
     let run = scene.say("check --root root --textfile numbers/cnister.txt");
     assert!(run.code == 2 && run.stderr.contains("names end in .prom"), "{}", run.stderr);
     let run = scene.say("check --root root --textfile absent/cnister.prom");

@@ -1,4 +1,5 @@
-//! Plugins with the right bytes that others may alter, and installations of which nothing would be left to check.
+//! Plugins with the right bytes that others may alter, and installations of which nothing would be
+//! left to check.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -70,10 +71,15 @@ fn an_update_that_leaves_every_plugin_is_checked_like_any_other() {
     scene.must(&first.words_for_staged());
     scene.must(&format!("{} --no-update", second.words_for_staged()));
     let run = scene.must("check --root root");
-    assert!(run.stdout.contains("mixed: `/opt/cni/bin/bridge` is of an earlier bundle"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("mixed: `/opt/cni/bin/bridge` is of an earlier bundle"),
+        "{}",
+        run.stdout
+    );
     // The installed bundle has it, so a node without it is not what was installed.
     fs::remove_file(scene.at(node::BIN).join("bridge")).unwrap();
-    for words in ["check --root root", "check --root root --at-boot", "check --root root --repair"] {
+    for words in ["check --root root", "check --root root --at-boot", "check --root root --repair"]
+    {
         assert_refused(&scene.say(words), "plugin-missing");
     }
     scene.must(&format!("{} --no-update", second.words_for_staged()));

@@ -63,8 +63,8 @@ type Row = (Matter, &'static str, [(Verb, Answer); 6]);
 
 /// Every question about every matter, and the code of the finding that answers it.
 ///
-/// Only a denial holds up a boot; what is new has to be young, and what is there only is told to be old. A repair and a
-/// rollback bring nothing that the policy of today does not accept.
+/// Only a denial holds up a boot; what is new has to be young, and what is there only is told to be
+/// old. A repair and a rollback bring nothing that the policy of today does not accept.
 const TABLE: [Row; 4] = {
     use Answer::{No, Warning};
     use Verb::{Boot, Check, Install, Repair, RepairAtBoot, Rollback};
@@ -72,12 +72,26 @@ const TABLE: [Row; 4] = {
         (
             Matter::KeyRemoved,
             "signer-not-allowed",
-            [(Install, No), (Check, No), (Boot, Warning), (Repair, No), (RepairAtBoot, No), (Rollback, No)],
+            [
+                (Install, No),
+                (Check, No),
+                (Boot, Warning),
+                (Repair, No),
+                (RepairAtBoot, No),
+                (Rollback, No),
+            ],
         ),
         (
             Matter::Denied,
             "denied-by-rule",
-            [(Install, No), (Check, No), (Boot, No), (Repair, No), (RepairAtBoot, No), (Rollback, No)],
+            [
+                (Install, No),
+                (Check, No),
+                (Boot, No),
+                (Repair, No),
+                (RepairAtBoot, No),
+                (Rollback, No),
+            ],
         ),
         (
             Matter::TooOld,
@@ -146,8 +160,8 @@ fn policy(scene: &Scene, matter: Matter) {
     scene.write("today.yaml", text);
 }
 
-/// A library that lets the clock of the day begin anew for one process. Only root can set the real one, and for
-/// everybody. What links this test has a `cc`.
+/// A library that lets the clock of the day begin anew for one process. Only root can set the real
+/// one, and for everybody. What links this test has a `cc`.
 fn clock(scene: &Scene) -> PathBuf {
     let source = "#include <sys/syscall.h>\n#include <time.h>\n#include <unistd.h>\n\
          int clock_gettime(clockid_t clock, struct timespec *now) {\n\
@@ -155,8 +169,11 @@ fn clock(scene: &Scene) -> PathBuf {
          if (result == 0 && clock == CLOCK_REALTIME) now->tv_sec = 42;\n\
          return result;\n}\n";
     let (source, library) = (scene.write("clock.c", source), scene.at("clock.so"));
-    let status =
-        Command::new("cc").args(["-D_GNU_SOURCE", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+    let status = Command::new("cc")
+        .args(["-D_GNU_SOURCE", "-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(source)
+        .status();
     assert!(status.unwrap().success());
     library
 }
@@ -187,7 +204,10 @@ fn key_denial_age_and_clock_are_answered_as_designed_by_everything_that_asks() {
             let run = ask(&scene, verb, library.as_ref());
             let what = format!("{matter:?}, {verb:?}: {}{}", run.stdout, run.stderr);
             let severity = if answer == Answer::No { "no" } else { "warning" };
-            assert!(run.stdout.contains(&format!("{severity}: {code}: ")), "{severity} {code}: {what}");
+            assert!(
+                run.stdout.contains(&format!("{severity}: {code}: ")),
+                "{severity} {code}: {what}"
+            );
             let others = TABLE.iter().map(|(_, other, _)| *other).filter(|other| *other != code);
             for other in others {
                 assert!(!run.stdout.contains(&format!("{other}: ")), "{other}: {what}");

@@ -1,4 +1,5 @@
-//! The records of the state directory, one by one: deleted, damaged, foreign, of an earlier run, or forged.
+//! The records of the state directory, one by one: deleted, damaged, foreign, of an earlier run, or
+//! forged.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -14,7 +15,8 @@ use super::{assert_refused, of_release, upgraded};
 
 const STATE: &str = "root/var/lib/cnister";
 
-/// Asks everything that reads the state; nothing of it may say yes, take long, or change anything in the whole scene.
+/// Asks everything that reads the state; nothing of it may say yes, take long, or change anything
+/// in the whole scene.
 fn assert_all_refuse(scene: &Scene, verbs: &[&str], code: &str, what: &str) {
     let before = scene.tree(".");
     for words in verbs {
@@ -48,7 +50,8 @@ fn journal(scene: &Scene, release: &Release) -> String {
     .to_string()
 }
 
-/// A node with the second release over the first, kept as `good`; as it was with the first, as `old`.
+/// A node with the second release over the first, kept as `good`; as it was with the first, as
+/// `old`.
 fn prepare(scene: &Scene) -> (Release, Release) {
     let first = Release::new(scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);
     let second = Release::new(scene, "b", "1.1.0", &["bridge", "macvlan", "vlan"], 0);
@@ -75,7 +78,11 @@ fn a_damaged_journal_or_floor_is_an_answer_and_leads_nowhere() {
     let here = Digest::of(b"/opt/cni/bin").to_string();
     for (name, good, leads_out) in [
         ("journal.json", &journal, journal.replace("\"bridge\"", "\"../../../outside/bridge\"")),
-        ("journal.json", &journal, journal.replace(&format!("\"{here}\""), "\"/opt/cni/../../outside\"")),
+        (
+            "journal.json",
+            &journal,
+            journal.replace(&format!("\"{here}\""), "\"/opt/cni/../../outside\""),
+        ),
         ("floors.json", &floors, floors.replace("\"test\"", "\"../../../outside/test\"")),
     ] {
         let path = scene.at(STATE).join(name);
@@ -87,12 +94,16 @@ fn a_damaged_journal_or_floor_is_an_answer_and_leads_nowhere() {
             ("a name that leads out", leads_out),
             (
                 "of a later program",
-                good.replace("\"schemaVersion\":1", "\"schemaVersion\":2").replace("Version\": 1", "Version\": 2"),
+                good.replace("\"schemaVersion\":1", "\"schemaVersion\":2")
+                    .replace("Version\": 1", "Version\": 2"),
             ),
             ("too long", good.replacen('{', &format!("{{{}", " ".repeat(1 << 20)), 1)),
             ("a key twice", good.replacen('{', "{\"schemaVersion\":1,", 1)),
         ];
-        let verbs = [&CHECKS[..], &["uninstall --root root", "install --key cosign.pub --root root oci:layout-a"]];
+        let verbs = [
+            &CHECKS[..],
+            &["uninstall --root root", "install --key cosign.pub --root root oci:layout-a"],
+        ];
         for (what, text) in cases {
             assert_ne!(&text, good, "{what}");
             write(&path, &text, 0o600);
@@ -110,15 +121,28 @@ fn records_that_others_may_have_written_are_not_believed() {
     for name in ["receipt.json", "journal.json", "floors.json"] {
         let path = scene.at(STATE).join(name);
         let present = fs::read_to_string(&path).unwrap_or_else(|_| journal.clone());
-        let verbs = [&CHECKS[..], &["uninstall --root root", "install --key cosign.pub --root root oci:layout-a"]];
+        let verbs = [
+            &CHECKS[..],
+            &["uninstall --root root", "install --key cosign.pub --root root oci:layout-a"],
+        ];
         for mode in [0o666, 0o620, 0o602] {
             write(&path, &present, mode);
-            assert_all_refuse(&scene, &verbs.concat(), "state-not-private", &format!("{name}, mode {mode:o}"));
+            assert_all_refuse(
+                &scene,
+                &verbs.concat(),
+                "state-not-private",
+                &format!("{name}, mode {mode:o}"),
+            );
         }
         write(&path, &present, 0o600);
         if rustix::process::geteuid().is_root() {
             chown(&path, Some(1000), None).unwrap();
-            assert_all_refuse(&scene, &verbs.concat(), "state-not-private", &format!("{name} of user 1000"));
+            assert_all_refuse(
+                &scene,
+                &verbs.concat(),
+                "state-not-private",
+                &format!("{name} of user 1000"),
+            );
             chown(&path, Some(0), None).unwrap();
         }
         node::bring_back(&scene, "good");
@@ -137,7 +161,8 @@ fn what_is_no_file_in_the_place_of_a_record_is_told_at_once() {
         ("a link", |scene, path| symlink(scene.at("elsewhere"), path).unwrap()),
         ("a FIFO", |_, path| {
             let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0)
+                .unwrap();
         }),
     ];
     for name in ["receipt.json", "journal.json", "floors.json", "refusal.json"] {
@@ -152,8 +177,16 @@ fn what_is_no_file_in_the_place_of_a_record_is_told_at_once() {
                 let reads = name != "refusal.json" || words.starts_with("check");
                 assert!(!reads || run.code != 0, "{name} is {what}, {words}: {}", run.stdout);
                 if words.starts_with("check") {
-                    assert_eq!(run.code, 1, "{name} is {what}, {words}: {}{}", run.stdout, run.stderr);
-                    node::assert_same(&before, &scene.tree("."), &format!("{name} is {what}, {words}"));
+                    assert_eq!(
+                        run.code, 1,
+                        "{name} is {what}, {words}: {}{}",
+                        run.stdout, run.stderr
+                    );
+                    node::assert_same(
+                        &before,
+                        &scene.tree("."),
+                        &format!("{name} is {what}, {words}"),
+                    );
                 }
             }
         }
@@ -176,7 +209,8 @@ fn a_journal_of_an_earlier_run_is_told_and_finished_by_the_next() {
     scene.must("check --root root");
     node::assert_same(&installed, &scene.tree(node::BIN), "finished");
 
-    // A journal that calls files of others ours changes nothing of theirs while an installation needs them not.
+    // A journal that calls files of others ours changes nothing of theirs while an installation
+    // needs them not.
     let flannel = fs::read(scene.at(node::BIN).join("flannel")).unwrap();
     let digest = |bytes: &[u8]| Digest::of(bytes).to_string();
     let forged = journal(&scene, &first)
@@ -225,16 +259,27 @@ fn forged_numbers_and_names_of_generations_lead_nowhere() {
     // Past all numbers, with a name of its own, of user 1000, or as long as a record may not be.
     let present = fs::read_to_string(scene.at(STATE).join("receipt.json")).unwrap();
     for (name, text) in [
-        ("18446744073709551616.json", good.replace("\"generation\": 1", "\"generation\": 18446744073709551616")),
+        (
+            "18446744073709551616.json",
+            good.replace("\"generation\": 1", "\"generation\": 18446744073709551616"),
+        ),
         ("01.json", good.clone()),
         ("..json", good.clone()),
-        ("7.json", good.replace("\"generation\": 1", "\"generation\": 7").replace("\"bridge\"", "\"../bridge\"")),
+        (
+            "7.json",
+            good.replace("\"generation\": 1", "\"generation\": 7")
+                .replace("\"bridge\"", "\"../bridge\""),
+        ),
         ("8.json", good.replacen('{', &format!("{{{}", " ".repeat(1 << 20)), 1)),
     ] {
         write(&generations.join(name), &text, 0o600);
         scene.must("check --root root");
         assert_refused(&scene.say("rollback --root root --to 7"), "no-generation");
-        assert_eq!(fs::read_to_string(scene.at(STATE).join("receipt.json")).unwrap(), present, "{name}");
+        assert_eq!(
+            fs::read_to_string(scene.at(STATE).join("receipt.json")).unwrap(),
+            present,
+            "{name}"
+        );
     }
     // Ten thousand of them cost a moment.
     for number in 0..10_000 {

@@ -11,7 +11,8 @@ use super::{assert_refused, of_release, upgraded};
 /// A record of an attachment that needs `plugin`, as libcni leaves it.
 fn attach(scene: &Scene, plugin: &str) {
     use base64::Engine as _;
-    let config = format!(r#"{{"cniVersion":"1.0.0","name":"front","plugins":[{{"type":"{plugin}"}}]}}"#);
+    let config =
+        format!(r#"{{"cniVersion":"1.0.0","name":"front","plugins":[{{"type":"{plugin}"}}]}}"#);
     let config = base64::engine::general_purpose::STANDARD.encode(config);
     scene.write(
         "root/var/lib/cni/results/front-0123abcd-net1",
@@ -32,7 +33,11 @@ fn plugins_of_an_earlier_bundle_go_when_nobody_needs_them() {
     let prune = format!("{} --prune", second.words_for_layout());
     attach(&scene, "host-local");
     let run = scene.must(&prune);
-    assert!(run.stdout.contains("warning: in-use: `/opt/cni/bin/host-local` is needed"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("warning: in-use: `/opt/cni/bin/host-local` is needed"),
+        "{}",
+        run.stdout
+    );
     assert_eq!(of_release(&scene, &first), ["host-local"]);
     // A record that says nothing may mean anything.
     scene.write("root/var/lib/cni/results/front-0123abcd-net1", "{");
@@ -62,7 +67,10 @@ fn an_uninstallation_leaves_the_directory_as_it_was_before_the_first_installatio
     let bridge = scene.write(&format!("{}/bridge", node::BIN), "theirs");
     fs::set_permissions(&bridge, fs::Permissions::from_mode(0o751)).unwrap();
     let before = scene.tree(node::BIN);
-    assert_eq!(scene.must("uninstall --root root").stdout, "nothing is installed; there was nothing to do\n");
+    assert_eq!(
+        scene.must("uninstall --root root").stdout,
+        "nothing is installed; there was nothing to do\n"
+    );
     scene.must(&format!("{} --foreign adopt=bridge", first.words_for_staged()));
     // Whatever stands there later, the first original is the one that comes back.
     fs::write(&bridge, "somebody else's again").unwrap();
@@ -76,11 +84,18 @@ fn an_uninstallation_leaves_the_directory_as_it_was_before_the_first_installatio
     node::assert_same(&installed, &scene.tree("root"), "in use");
     detach(&scene);
     let planned = scene.must("uninstall --root root --dry-run");
-    assert!(planned.stdout.contains("  restore  /opt/cni/bin/bridge (what was there before)\n"), "{}", planned.stdout);
+    assert!(
+        planned.stdout.contains("  restore  /opt/cni/bin/bridge (what was there before)\n"),
+        "{}",
+        planned.stdout
+    );
     let run = scene.must("uninstall --root root");
     assert!(run.stdout.ends_with("uninstalled\n"), "{}", run.stdout);
     node::assert_same(&before, &scene.tree(node::BIN), "uninstalled");
-    assert_eq!(scene.must("uninstall --root root").stdout, "nothing is installed; there was nothing to do\n");
+    assert_eq!(
+        scene.must("uninstall --root root").stdout,
+        "nothing is installed; there was nothing to do\n"
+    );
     assert_refused(&scene.say("check --root root"), "not-installed");
     let state: Vec<_> = scene.tree("root/var/lib/cnister").into_keys().collect();
     assert_eq!(state, ["floors.json", "lock"]);
@@ -109,12 +124,19 @@ fn an_uninstallation_touches_nothing_that_somebody_else_put_there() {
     node::assert_same(&installed, &scene.tree("root"), "the copy is not what was kept");
     fs::write(&original, "theirs").unwrap();
     let run = scene.must("uninstall --root root");
-    assert!(run.stdout.contains("`/opt/cni/bin/macvlan` was changed by somebody else, who keeps it"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("`/opt/cni/bin/macvlan` was changed by somebody else, who keeps it"),
+        "{}",
+        run.stdout
+    );
     assert_eq!(fs::read(&bridge).unwrap(), b"theirs");
     // Without the bit that makes root of everybody.
     assert_eq!(fs::metadata(&bridge).unwrap().permissions().mode() & 0o7777, 0o755);
     assert_eq!(fs::read(&host_local).unwrap(), first.files["host-local"], "it was there before");
-    assert_eq!(fs::read(scene.at(node::BIN).join("macvlan")).unwrap(), b"a newer one of somebody else");
+    assert_eq!(
+        fs::read(scene.at(node::BIN).join("macvlan")).unwrap(),
+        b"a newer one of somebody else"
+    );
 }
 
 #[test]
@@ -133,7 +155,10 @@ fn the_variables_of_other_installers_mean_the_same_here() {
         let run = say(words, variables);
         assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     };
-    must(&first.words_for_layout(), &[("SKIP_CNI_BINARIES", "macvlan, flannel,"), ("UPDATE_CNI_BINARIES", "true")]);
+    must(
+        &first.words_for_layout(),
+        &[("SKIP_CNI_BINARIES", "macvlan, flannel,"), ("UPDATE_CNI_BINARIES", "true")],
+    );
     assert_eq!(of_release(&scene, &first), ["bridge", "host-local"]);
     must(&second.words_for_layout(), &[("UPDATE_CNI_BINARIES", "No"), ("SKIP_CNI_BINARIES", "")]);
     assert_eq!(of_release(&scene, &first), ["bridge", "host-local"], "what was there stays");
@@ -150,7 +175,8 @@ fn the_variables_of_other_installers_mean_the_same_here() {
 
 #[test]
 fn an_adopted_plugin_comes_back_where_even_its_directory_is_gone() {
-    for (lost, words) in [(false, "uninstall --root root"), (true, "uninstall --root root --force")] {
+    for (lost, words) in [(false, "uninstall --root root"), (true, "uninstall --root root --force")]
+    {
         let scene = Scene::in_memory();
         let release = Release::new(&scene, "a", "1.0.0", &["bridge", "host-local"], 0);
         node::new(&scene);
@@ -162,7 +188,8 @@ fn an_adopted_plugin_comes_back_where_even_its_directory_is_gone() {
         fs::remove_dir_all(scene.at("root/usr/lib")).unwrap();
         if lost {
             let original = cnister::model::Digest::of(b"theirs");
-            fs::remove_file(scene.at("root/var/lib/cnister/originals").join(original.hex())).unwrap();
+            fs::remove_file(scene.at("root/var/lib/cnister/originals").join(original.hex()))
+                .unwrap();
             let installed = scene.tree("root");
             assert_refused(&scene.say("uninstall --root root"), "original-lost");
             node::assert_same(&installed, &scene.tree("root"), "nothing to put back");
@@ -245,11 +272,15 @@ fn what_a_killed_first_installation_began_can_be_taken_away() {
     let before = scene.tree(node::BIN);
     scene.write(&format!("{}/.cnister/bridge", node::BIN), "half of it");
     fs::create_dir_all(scene.at("root/var/lib/cnister")).unwrap();
-    fs::set_permissions(scene.at("root/var/lib/cnister"), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(scene.at("root/var/lib/cnister"), fs::Permissions::from_mode(0o700))
+        .unwrap();
     let run = scene.must("uninstall --root root");
     assert!(run.stdout.contains("  clean up /opt/cni/bin\n"), "{}", run.stdout);
     node::assert_same(&before, &scene.tree(node::BIN), "cleaned up");
-    assert_eq!(scene.must("uninstall --root root").stdout, "nothing is installed; there was nothing to do\n");
+    assert_eq!(
+        scene.must("uninstall --root root").stdout,
+        "nothing is installed; there was nothing to do\n"
+    );
     // A receipt that somebody deleted is another thing, and is told.
     scene.must(&release.words_for_layout());
     fs::remove_file(scene.at("root/var/lib/cnister/receipt.json")).unwrap();

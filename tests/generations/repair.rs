@@ -28,7 +28,8 @@ fn a_repair_does_not_forget_a_plugin_whose_place_is_taken() {
         ("a symbolic link", |path| std::os::unix::fs::symlink("bridge", path).unwrap()),
         ("a FIFO", |path| {
             let mode = rustix::fs::Mode::RUSR;
-            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0)
+                .unwrap();
         }),
     ];
     for (what, take) in takers {
@@ -39,7 +40,11 @@ fn a_repair_does_not_forget_a_plugin_whose_place_is_taken() {
         for occasion in ["--no-probe", "--at-boot", "--no-probe"] {
             let run = scene.say(&format!("check --root root --repair {occasion}"));
             assert_refused(&run, "in-the-way");
-            assert!(run.stdout.contains(&format!("/opt/cni/bin/vlan` is {what}")), "{}", run.stdout);
+            assert!(
+                run.stdout.contains(&format!("/opt/cni/bin/vlan` is {what}")),
+                "{}",
+                run.stdout
+            );
             // What it can do it does.
             let bridge = fs::read(scene.at(node::BIN).join("bridge")).unwrap();
             assert_eq!(bridge, second.files["bridge"], "{what}, {occasion}");
@@ -69,13 +74,18 @@ fn a_repair_remembers_what_belongs_to_others() {
     let run = scene.must("check --root root --repair");
     assert!(run.stdout.contains("  kept        /opt/cni/bin/host-local\n"), "{}", run.stdout);
     assert_eq!(receipt(&scene), before);
-    // Their own installer brought another one: it is theirs to bring, and the node has to say so as before.
+    // Their own installer brought another one: it is theirs to bring, and the node has to say so as
+    // before.
     executable("macvlan", b"a newer one of theirs");
     fs::remove_file(scene.at(node::BIN).join("bridge")).unwrap();
     for _ in 0..2 {
         let run = scene.say("check --root root --repair");
         assert_refused(&run, "digest-drift");
-        assert!(run.stdout.contains("`/opt/cni/bin/macvlan` was changed by its own installer"), "{}", run.stdout);
+        assert!(
+            run.stdout.contains("`/opt/cni/bin/macvlan` was changed by its own installer"),
+            "{}",
+            run.stdout
+        );
         assert_eq!(of_release(&scene, &release), ["bridge"]);
         assert_eq!(receipt(&scene), before);
     }
@@ -211,8 +221,12 @@ fn a_repair_brings_back_what_it_can() {
     for occasion in ["--no-probe", "--at-boot"] {
         let scene = Scene::in_memory();
         let (_, second) = upgraded(&scene);
-        let copy =
-            |name: &str| scene.at(STATE).join("store").join(cnister::model::Digest::of(&second.files[name]).hex());
+        let copy = |name: &str| {
+            scene
+                .at(STATE)
+                .join("store")
+                .join(cnister::model::Digest::of(&second.files[name]).hex())
+        };
         let before = receipt(&scene);
         fs::rename(copy("vlan"), scene.at("copy")).unwrap();
         for name in ["bridge", "macvlan", "vlan"] {
@@ -250,11 +264,17 @@ fn what_others_installed_and_removed_stops_no_repair_and_no_rollback() {
     fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();
     scene.must("check --root root --repair");
     assert_eq!(of_release(&scene, &first).len(), 3);
-    // Where there is no copy of it, as an earlier version of this program left none, ours do all the same.
+    // Where there is no copy of it, as an earlier version of this program left none, ours do all
+    // the same.
     node::bring_back(&scene, "good");
     let copy = cnister::model::Digest::of(&first.files["macvlan"]);
     fs::remove_file(scene.at(STATE).join("store").join(copy.hex())).unwrap();
-    assert!(scene.must("status --root root").stdout.contains("     1 of them without a copy in the local store\n"));
+    assert!(
+        scene
+            .must("status --root root")
+            .stdout
+            .contains("     1 of them without a copy in the local store\n")
+    );
     fs::remove_file(&theirs).unwrap();
     fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();
     let run = scene.say("check --root root --repair");
@@ -278,6 +298,11 @@ fn why_nothing_was_repaired_is_not_said_twice() {
     for (occasion, words) in [("at boot", "--at-boot"), ("running", "--no-probe")] {
         let run = scene.say(&format!("check --root root --key other.pub --repair {words}"));
         assert_refused(&run, "digest-drift");
-        assert_eq!(run.stdout.matches("signer-not-allowed: ").count(), 1, "{occasion}: {}", run.stdout);
+        assert_eq!(
+            run.stdout.matches("signer-not-allowed: ").count(),
+            1,
+            "{occasion}: {}",
+            run.stdout
+        );
     }
 }

@@ -31,12 +31,14 @@ fn put_back(scene: &Scene, from: &str, names: &[&str]) {
         } else {
             fs::remove_file(&to).unwrap()
         }
-        let copied = Command::new("cp").arg("-a").arg(scene.at(from).join(name)).arg(&to).status().unwrap();
+        let copied =
+            Command::new("cp").arg("-a").arg(scene.at(from).join(name)).arg(&to).status().unwrap();
         assert!(copied.success());
     }
 }
 
-/// A node that had the first release, as `old`, and has the second, under a rule that forbids to go back.
+/// A node that had the first release, as `old`, and has the second, under a rule that forbids to go
+/// back.
 fn went_on(scene: &Scene) -> (Release, Release) {
     let first = Release::new(scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);
     let second = Release::new(scene, "b", "1.1.0", &["bridge", "macvlan", "vlan"], 0);
@@ -66,13 +68,18 @@ fn an_older_release_that_was_put_back_whole_is_below_the_floor() {
     for occasion in ["", "--at-boot", "--repair", "--at-boot --repair"] {
         let run = scene.say(&format!("check --root root {occasion}"));
         assert_refused(&run, "version-below-floor");
-        assert!(run.stdout.contains("  expected: 1.1.0 or newer\n  found:    1.0.0\n"), "{}", run.stdout);
+        assert!(
+            run.stdout.contains("  expected: 1.1.0 or newer\n  found:    1.0.0\n"),
+            "{}",
+            run.stdout
+        );
         node::assert_same(&replayed, &scene.tree(node::BIN), occasion);
     }
     // Running its installation again does not make it the newest.
     scene.must(&by_policy(&first.words_for_staged()));
     assert_refused(&scene.say("check --root root --at-boot"), "version-below-floor");
-    // Under a rule that lets nodes go back, that is what an owner may do by hand; the floor of the policy tells of it.
+    // Under a rule that lets nodes go back, that is what an owner may do by hand; the floor of the
+    // policy tells of it.
     policy(&scene, "allowed.yaml", "    minVersion: 1.1.0\n");
     let run = scene.must("check --root root --at-boot --policy allowed.yaml");
     assert!(run.stdout.contains("warning: version-below-floor: "), "{}", run.stdout);
@@ -118,7 +125,8 @@ fn parts_of_an_older_release_prove_nothing() {
             node::assert_same(&before, &scene.tree("."), &format!("{parts:?} {occasion}"));
         }
         scene.say("check --root root --at-boot --repair");
-        // A repair takes what the receipt names, if its proof is there; never a file that is of neither release.
+        // A repair takes what the receipt names, if its proof is there; never a file that is of
+        // neither release.
         assert_eq!(node::unsound(&scene, &[&second, &release_a(&scene)]), None, "{parts:?}");
     }
     // The copies alone are no proof, and none is needed of them.
@@ -136,7 +144,8 @@ fn release_a(scene: &Scene) -> Release {
     Release { name: "a", files: names.into_iter().map(read).collect() }
 }
 
-/// A signed bundle for two platforms, staged as each would stage it: `staged-amd64` and `staged-arm64`.
+/// A signed bundle for two platforms, staged as each would stage it: `staged-amd64` and
+/// `staged-arm64`.
 fn two_platforms(scene: &Scene) -> Forge {
     for (platform, machine) in [("amd64", 62), ("arm64", 183)] {
         for name in ["bridge", "macvlan"] {
@@ -158,13 +167,16 @@ fn two_platforms(scene: &Scene) -> Forge {
         let index = forge.read(&forge.tagged());
         assert_eq!(index["manifests"][number]["platform"]["architecture"], platform);
         let manifest = forge.read(index["manifests"][number]["digest"].as_str().unwrap());
-        let text = manifest["layers"][1]["annotations"]["dev.cnister.bundle.json"].as_str().unwrap();
+        let text =
+            manifest["layers"][1]["annotations"]["dev.cnister.bundle.json"].as_str().unwrap();
         scene.write(&format!("staged-{platform}/usr/share/cnister/bundle.json"), text);
         for name in ["bridge", "macvlan"] {
             let bytes = fs::read(scene.at(&format!("plugins/{platform}/{name}"))).unwrap();
             scene.write(&format!("staged-{platform}/opt/cni/bin/{name}"), bytes);
         }
-        scene.must(&format!("evidence --platform linux/{platform} oci:layout -o evidence-{platform}.json"));
+        scene.must(&format!(
+            "evidence --platform linux/{platform} oci:layout -o evidence-{platform}.json"
+        ));
     }
     scene.must("evidence oci:layout -o evidence-both.json");
     forge
@@ -177,7 +189,8 @@ fn evidence_of_one_platform_does_not_prove_the_files_of_another() {
     node::new(&scene);
     // Of one platform what it says, of the other what it has.
     for (says, has) in [("amd64", "arm64"), ("arm64", "amd64")] {
-        let share = fs::read(scene.at(&format!("staged-{says}/usr/share/cnister/bundle.json"))).unwrap();
+        let share =
+            fs::read(scene.at(&format!("staged-{says}/usr/share/cnister/bundle.json"))).unwrap();
         scene.write(&format!("staged-{says}-{has}/usr/share/cnister/bundle.json"), share);
         for name in ["bridge", "macvlan"] {
             let bytes = fs::read(scene.at(&format!("staged-{has}/opt/cni/bin/{name}"))).unwrap();
@@ -196,19 +209,25 @@ fn evidence_of_one_platform_does_not_prove_the_files_of_another() {
         ("arm64-amd64", "arm64", "broken-chain"),
         ("arm64-amd64", "both", "no-evidence"),
     ] {
-        let words = format!("--key cosign.pub --root root --from staged-{staged} --evidence evidence-{evidence}.json");
+        let words = format!(
+            "--key cosign.pub --root root --from staged-{staged} --evidence evidence-{evidence}.json"
+        );
         let run = scene.say(&format!("install {words}"));
         assert_refused(&run, code);
         node::assert_same(&before, &scene.tree(node::BIN), &format!("{staged} with {evidence}"));
     }
     for evidence in ["amd64", "both"] {
-        let words = format!("--key cosign.pub --root root --from staged-amd64 --evidence evidence-{evidence}.json");
+        let words = format!(
+            "--key cosign.pub --root root --from staged-amd64 --evidence evidence-{evidence}.json"
+        );
         scene.must(&format!("install {words}"));
         scene.must("check --root root");
     }
 
-    // On a node that has it: the kept evidence of the other platform, under the name of the right one.
-    let kept = fs::read_dir(scene.at(STATE).join("evidence")).unwrap().next().unwrap().unwrap().path();
+    // On a node that has it: the kept evidence of the other platform, under the name of the right
+    // one.
+    let kept =
+        fs::read_dir(scene.at(STATE).join("evidence")).unwrap().next().unwrap().unwrap().path();
     let good = fs::read(&kept).unwrap();
     fs::copy(scene.at("evidence-arm64.json"), &kept).unwrap();
     for occasion in ["--no-probe", "--at-boot", "--at-boot --repair"] {
@@ -221,7 +240,9 @@ fn evidence_of_one_platform_does_not_prove_the_files_of_another() {
     let arm64 = Digest::of(&fs::read(scene.at("plugins/arm64/bridge")).unwrap());
     let amd64 = Digest::of(&fs::read(scene.at("plugins/amd64/bridge")).unwrap());
     let receipt = fs::read_to_string(scene.at(STATE).join("receipt.json")).unwrap();
-    let forged = receipt.replace(&amd64.to_string(), &arm64.to_string()).replace("linux/amd64", "linux/arm64");
+    let forged = receipt
+        .replace(&amd64.to_string(), &arm64.to_string())
+        .replace("linux/amd64", "linux/arm64");
     assert_ne!(forged, receipt);
     fs::write(scene.at(STATE).join("receipt.json"), forged).unwrap();
     assert_refused(&scene.say("check --root root --at-boot"), "digest-drift");

@@ -49,7 +49,11 @@ fn after_a_rollback_the_release_comes_back_only_when_it_is_asked_for() {
     for _ in 0..3 {
         assert_refused(&scene.say(&second.words_for_layout()), "rolled-back");
         let kept = scene.must(&format!("{} --on-refusal keep", second.words_for_staged()));
-        assert!(kept.stdout.ends_with("refused; the proven plugins that were there stay\n"), "{}", kept.stdout);
+        assert!(
+            kept.stdout.ends_with("refused; the proven plugins that were there stay\n"),
+            "{}",
+            kept.stdout
+        );
         node::assert_same(&back, &scene.tree(node::BIN), "started again");
         scene.must("check --root root --at-boot");
     }
@@ -90,7 +94,11 @@ fn generations_are_kept_as_copies_and_as_many_as_were_asked_for() {
     assert_eq!(of_release(&scene, &first).len(), 3);
     // Whoever is gone is not gone back to.
     let freed = scene.must("gc --root root --generations 1");
-    assert!(freed.stdout.ends_with(" freed\n") && freed.stdout != "0 B freed\n", "{}", freed.stdout);
+    assert!(
+        freed.stdout.ends_with(" freed\n") && freed.stdout != "0 B freed\n",
+        "{}",
+        freed.stdout
+    );
     assert_eq!(store(), 3);
     assert_refused(&scene.say("rollback --root root"), "no-generation");
     assert_eq!(scene.must("gc --root root --generations 1").stdout, "0 B freed\n");
@@ -101,7 +109,8 @@ fn generations_are_kept_as_copies_and_as_many_as_were_asked_for() {
 fn what_the_node_keeps_is_not_fetched_again() {
     let scene = Scene::in_memory();
     let (first, _) = upgraded(&scene);
-    // Every blob is gone, and the manifests are there: a registry that would have to send one could not.
+    // Every blob is gone, and the manifests are there: a registry that would have to send one could
+    // not.
     let blobs = scene.at("layout-a/blobs/sha256");
     let mut removed = 0;
     for entry in fs::read_dir(blobs).unwrap().map(Result::unwrap) {
@@ -111,7 +120,10 @@ fn what_the_node_keeps_is_not_fetched_again() {
             removed += 1;
         }
     }
-    assert_eq!(removed, 6, "two layers, the configuration, two signatures and their empty configuration");
+    assert_eq!(
+        removed, 6,
+        "two layers, the configuration, two signatures and their empty configuration"
+    );
     let run = scene.must(&first.words_for_layout());
     assert!(run.stdout.ends_with("\ninstalled\n"), "{}", run.stdout);
     assert_eq!(of_release(&scene, &first).len(), 3);
@@ -133,26 +145,41 @@ fn a_repair_takes_nothing_that_is_not_proven() {
     assert_refused(&run, "signer-not-allowed");
     node::assert_same(&broken, &scene.tree(node::BIN), "not trusted any more");
     // At boot the retired key is a warning; it proves nothing, and so nothing is written.
-    assert_refused(&scene.say("check --root root --at-boot --repair --key other.pub"), "signer-not-allowed");
+    assert_refused(
+        &scene.say("check --root root --at-boot --repair --key other.pub"),
+        "signer-not-allowed",
+    );
     node::assert_same(&broken, &scene.tree(node::BIN), "not trusted any more, at boot");
 
-    // A copy that somebody altered is not installed, and that is no reason to leave a good one where it is.
+    // A copy that somebody altered is not installed, and that is no reason to leave a good one
+    // where it is.
     let copies = scene.at("root/var/lib/cnister/store");
     let bridge = fs::read_dir(&copies).unwrap().map(|entry| entry.unwrap().path());
-    let bridge = bridge.into_iter().find(|path| fs::read(path).unwrap() == second.files["bridge"]).unwrap();
+    let bridge =
+        bridge.into_iter().find(|path| fs::read(path).unwrap() == second.files["bridge"]).unwrap();
     let mut other = second.files["bridge"].clone();
     other[200] ^= 1;
     fs::write(&bridge, other).unwrap();
     let run = scene.say("check --root root --repair");
     assert_refused(&run, "file-altered");
-    assert!(run.stdout.contains("in the local store is not the file that was signed"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("in the local store is not the file that was signed"),
+        "{}",
+        run.stdout
+    );
     assert!(run.stdout.contains("  new      /opt/cni/bin/macvlan"), "{}", run.stdout);
     let in_place = || fs::read(scene.at(node::BIN).join("bridge")).unwrap();
-    assert_eq!((in_place(), of_release(&scene, &second)), (b"altered".to_vec(), vec!["macvlan".into(), "vlan".into()]));
+    assert_eq!(
+        (in_place(), of_release(&scene, &second)),
+        (b"altered".to_vec(), vec!["macvlan".into(), "vlan".into()])
+    );
     fs::remove_file(&bridge).unwrap();
     damage();
     assert_refused(&scene.say("check --root root --repair"), "no-copy");
-    assert_eq!((in_place(), of_release(&scene, &second)), (b"altered".to_vec(), vec!["macvlan".into(), "vlan".into()]));
+    assert_eq!(
+        (in_place(), of_release(&scene, &second)),
+        (b"altered".to_vec(), vec!["macvlan".into(), "vlan".into()])
+    );
     damage();
     fs::write(&bridge, &second.files["bridge"]).unwrap();
     fs::set_permissions(&bridge, fs::Permissions::from_mode(0o600)).unwrap();
@@ -175,19 +202,24 @@ fn a_rollback_is_judged_by_the_policy_of_today() {
     };
     let before = scene.tree("root");
     let index = scene.must("inspect oci:layout-a").stdout;
-    let index = index.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap().to_owned();
+    let index =
+        index.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap().to_owned();
     policy(&format!("deny: [\"{index}\"]\n"));
     assert_refused(&scene.say("rollback --root root --policy policy.yaml"), "denied-by-rule");
     scene.must("keygen --output-key-prefix other");
     assert_refused(&scene.say("rollback --root root --key other.pub"), "signer-not-allowed");
     node::assert_same(&before, &scene.tree("root"), "refused");
-    // A floor keeps old releases out, and not in: a generation that the node keeps is one to go back to.
+    // A floor keeps old releases out, and not in: a generation that the node keeps is one to go
+    // back to.
     policy("    minVersion: 1.1.0\n");
     let run = scene.must("rollback --root root --policy policy.yaml");
     assert!(run.stdout.contains("warning: version-below-floor: "), "{}", run.stdout);
     assert_eq!(of_release(&scene, &first).len(), 3);
     // So is a revert in the repository that a pipeline carries out.
-    scene.must(&super::release::Release::words_for_layout(&first).replace("--key cosign.pub", "--policy policy.yaml"));
+    scene.must(
+        &super::release::Release::words_for_layout(&first)
+            .replace("--key cosign.pub", "--policy policy.yaml"),
+    );
 }
 
 #[test]
@@ -200,13 +232,19 @@ fn a_rule_that_forbids_to_go_back_outlives_receipt_and_uninstallation() {
         "apiVersion: cnister.dev/v1\nkind: Policy\nrules:\n  - name: all\n    images: [\"**\"]\n    rollback: monotonic\n    \
          authorities: [{name: us, key: {file: cosign.pub}}]\n",
     );
-    let words = |release: &Release| release.words_for_layout().replace("--key cosign.pub", "--policy policy.yaml");
+    let words = |release: &Release| {
+        release.words_for_layout().replace("--key cosign.pub", "--policy policy.yaml")
+    };
     node::new(&scene);
     scene.must(&words(&first));
     scene.must(&words(&second));
     let run = scene.say(&words(&first));
     assert_refused(&run, "version-below-floor");
-    assert!(run.stdout.contains("  expected: 1.1.0 or newer\n  found:    1.0.0\n"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("  expected: 1.1.0 or newer\n  found:    1.0.0\n"),
+        "{}",
+        run.stdout
+    );
     let state = scene.at("root/var/lib/cnister");
     fs::remove_file(state.join("receipt.json")).unwrap();
     assert_refused(&scene.say(&words(&first)), "version-below-floor");

@@ -10,7 +10,8 @@ use super::{assert_refused, of_release, upgraded};
 
 const STATE: &str = "root/var/lib/cnister";
 
-/// Looks at the node with every verb that reads the state; none may say yes, hang, or write anywhere.
+/// Looks at the node with every verb that reads the state; none may say yes, hang, or write
+/// anywhere.
 fn assert_all_refuse(scene: &Scene, code: &str, what: &str) {
     let before = scene.tree("root");
     for words in [
@@ -94,7 +95,8 @@ fn what_is_deleted_is_missed() {
         }
         assert_refused(&scene.say("check --root root"), code);
     }
-    // Without its copies a node is sound, and cannot repair itself; the next installation brings them again.
+    // Without its copies a node is sound, and cannot repair itself; the next installation brings
+    // them again.
     let scene = Scene::in_memory();
     let (_, second) = upgraded(&scene);
     fs::remove_dir_all(scene.at(STATE).join("store")).unwrap();
@@ -171,7 +173,8 @@ fn a_first_installation_that_was_interrupted_or_refused_is_shown() {
     let journal = serde_json::json!({
         "schemaVersion": 1, "index": index, "evidence": receipt["evidence"], "entries": []
     });
-    let refusal = serde_json::json!({ "schemaVersion": 1, "wanted": "oci:layout-b", "reasons": [] });
+    let refusal =
+        serde_json::json!({ "schemaVersion": 1, "wanted": "oci:layout-b", "reasons": [] });
     for (name, record) in [("journal.json", journal), ("refusal.json", refusal)] {
         let path = scene.write(&format!("{STATE}/{name}"), record.to_string());
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();

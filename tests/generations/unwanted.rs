@@ -50,7 +50,8 @@ fn a_refused_rollback_says_nothing_about_any_release() {
     let policy = "apiVersion: cnister.dev/v1\nkind: Policy\nrules:\n  - name: all\n    images: [\"**\"]\n    \
                   rollback: monotonic\n    authorities: [{name: us, key: {file: cosign.pub}}]\n";
     scene.write("policy.yaml", policy);
-    let words = |release: &Release| words(release).replace("--key cosign.pub", "--policy policy.yaml");
+    let words =
+        |release: &Release| words(release).replace("--key cosign.pub", "--policy policy.yaml");
     node::new(&scene);
     for release in [&first, &second, &third] {
         scene.must(&words(release));
@@ -89,7 +90,8 @@ fn a_rollback_of_an_interrupted_installation_goes_to_the_release_before_it() {
     node::new(&scene);
     scene.must(&words(&third));
     let of_third = scene.at("root/var/lib/cnister");
-    let receipt: serde_json::Value = serde_json::from_slice(&fs::read(of_third.join("receipt.json")).unwrap()).unwrap();
+    let receipt: serde_json::Value =
+        serde_json::from_slice(&fs::read(of_third.join("receipt.json")).unwrap()).unwrap();
     let directory = "sha256:".to_owned() + &sha256(b"/opt/cni/bin");
     let files = receipt["directories"]["/opt/cni/bin"]["files"].as_object().unwrap();
     let entries: Vec<_> = files
@@ -106,7 +108,11 @@ fn a_rollback_of_an_interrupted_installation_goes_to_the_release_before_it() {
     fs::rename(scene.at("aside/root"), scene.at("root")).unwrap();
     fs::write(scene.at("root/var/lib/cnister/journal.json"), journal.to_string()).unwrap();
     use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(scene.at("root/var/lib/cnister/journal.json"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(
+        scene.at("root/var/lib/cnister/journal.json"),
+        fs::Permissions::from_mode(0o600),
+    )
+    .unwrap();
     fs::write(scene.at(node::BIN).join("bridge"), bridge).unwrap();
     assert_eq!(of_release(&scene, &third), ["bridge"]);
 

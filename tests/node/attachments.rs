@@ -21,15 +21,20 @@ const SINGLE: &str = r#"{"cniVersion": "0.4.0", "name": "uplink", "type": "macvl
 /// Returns what cnitool says to `add` or `del` of the pod's network.
 fn cnitool(node: &Namespace, verb: &str, network: &str, interface: &str) -> Result<String, String> {
     let mut command = node.command("cnitool");
-    command.args([verb, network, "/run/netns/pod"]).env("CNI_PATH", "/opt/cni/bin").env("CNI_IFNAME", interface);
-    let output: Output = command.env("NETCONFPATH", "/etc/cni/net.d").output().expect("can run nsenter");
+    command
+        .args([verb, network, "/run/netns/pod"])
+        .env("CNI_PATH", "/opt/cni/bin")
+        .env("CNI_IFNAME", interface);
+    let output: Output =
+        command.env("NETCONFPATH", "/etc/cni/net.d").output().expect("can run nsenter");
     text(output)
 }
 
 /// Returns who needs which plugin.
 fn needed(node: &Namespace) -> Vec<String> {
     let found =
-        attachments(&Root::open(&node.root()).expect("a root"), &CacheDirectories::default()).expect("readable");
+        attachments(&Root::open(&node.root()).expect("a root"), &CacheDirectories::default())
+            .expect("readable");
     assert_eq!(found.unknown, []);
     let user = |user: &Attachment| {
         assert!(user.container.starts_with("cnitool-"), "{user:?}");
@@ -42,7 +47,8 @@ fn needed(node: &Namespace) -> Vec<String> {
 #[test]
 fn a_plugin_is_needed_from_add_to_del() {
     let programs: Vec<_> = PLUGINS.iter().map(|plugin| format!("cni/{plugin}")).collect();
-    let programs: Vec<_> = programs.iter().map(String::as_str).chain(["cnitool"]).chain(Namespace::PEERS).collect();
+    let programs: Vec<_> =
+        programs.iter().map(String::as_str).chain(["cnitool"]).chain(Namespace::PEERS).collect();
     if !peers::present(&programs) {
         return;
     }
@@ -68,7 +74,8 @@ fn a_plugin_is_needed_from_add_to_del() {
     ];
     assert_eq!(needed(&node), all);
 
-    // Why it matters: without any one of them the pod cannot be taken down, and what is remembered stays.
+    // Why it matters: without any one of them the pod cannot be taken down, and what is remembered
+    // stays.
     let (tuning, away) = (node.node("/opt/cni/bin/tuning"), node.node("/opt/cni/tuning"));
     fs::rename(&tuning, &away).expect("can rename");
     let error = cnitool(&node, "del", "pods", "eth0").expect_err("a plugin is missing");

@@ -15,20 +15,31 @@ const IPAM: &str = "/opt/cni/bin/static";
 
 /// Returns the codes of what the check finds.
 fn found(node: &Namespace) -> Vec<Code> {
-    let configurations =
-        Configurations { directories: vec!["/etc/cni/net.d".parse().expect("a path")], ..Configurations::default() };
+    let configurations = Configurations {
+        directories: vec!["/etc/cni/net.d".parse().expect("a path")],
+        ..Configurations::default()
+    };
     let mut report = Report::default();
-    close(&Root::open(&node.root()).expect("a root"), &configurations, Occasion::Running, &mut report);
+    close(
+        &Root::open(&node.root()).expect("a root"),
+        &configurations,
+        Occasion::Running,
+        &mut report,
+    );
     report.findings.iter().map(|finding| finding.code).collect()
 }
 
 /// Returns what libcni says to a pod that wants the network.
 ///
-/// Where the IPAM plugin is missing, macvlan leaves its interface in the pod, so that each attempt needs another name.
+/// Where the IPAM plugin is missing, macvlan leaves its interface in the pod, so that each attempt
+/// needs another name.
 fn added(node: &Namespace, interface: &str) -> Result<String, String> {
     let cnitool = |verb: &str| {
         let mut command = node.command("cnitool");
-        command.args([verb, "uplink", "/run/netns/pod"]).env("CNI_PATH", "/opt/cni/bin").env("CNI_IFNAME", interface);
+        command
+            .args([verb, "uplink", "/run/netns/pod"])
+            .env("CNI_PATH", "/opt/cni/bin")
+            .env("CNI_IFNAME", interface);
         text(command.env("NETCONFPATH", "/etc/cni/net.d").output().expect("can run nsenter"))
     };
     let added = cnitool("add");
@@ -62,7 +73,8 @@ fn the_check_and_libcni_agree() {
         let bytes = bytes.to_vec();
         move |path: &Path| write_plugin(path, &bytes, mode)
     };
-    let link = |target: &'static str| move |path: &Path| symlink(target, path).expect("can make a link");
+    let link =
+        |target: &'static str| move |path: &Path| symlink(target, path).expect("can make a link");
     let plugin = peers::plugin("static");
     type Put = Box<dyn Fn(&Path)>;
     type Expected = Option<(&'static str, Code)>;
@@ -80,7 +92,11 @@ fn the_check_and_libcni_agree() {
             Box::new(|path: &Path| fs::create_dir(path).expect("can create a directory")),
             Some((missing, Code::PluginNeeded)),
         ),
-        ("a file that is no program", Box::new(put(&plugin, 0o644)), Some((denied, Code::PluginUnusable))),
+        (
+            "a file that is no program",
+            Box::new(put(&plugin, 0o644)),
+            Some((denied, Code::PluginUnusable)),
+        ),
         ("an empty file", Box::new(put(b"", 0o755)), Some((format, Code::PluginUnusable))),
     ];
     let path = node.node(IPAM);

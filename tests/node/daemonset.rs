@@ -1,6 +1,8 @@
-//! Reads a DaemonSet as a kubelet does, and says the same in the words of the container runtime interface.
+//! Reads a DaemonSet as a kubelet does, and says the same in the words of the container runtime
+//! interface.
 //!
-//! A field that this file does not know is an error: a security setting that got lost here would make a test lie.
+//! A field that this file does not know is an error: a security setting that got lost here would
+//! make a test lie.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,7 +28,8 @@ const MASKED: [&str; 11] = [
     "/proc/timer_stats",
     "/sys/firmware",
 ];
-const READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READONLY: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 const POD_FIELDS: [&str; 17] = [
     "automountServiceAccountToken",
@@ -86,8 +89,11 @@ pub(crate) struct Pod<'a> {
 
 /// Reads what `render` prints: documents of which one is a DaemonSet.
 pub(crate) fn parse(yaml: &str) -> DaemonSet {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).expect("the rendered text is YAML");
-    let of_kind = |kind: &'static str| documents.iter().filter(move |document| document["kind"] == kind).cloned();
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(yaml).expect("the rendered text is YAML");
+    let of_kind = |kind: &'static str| {
+        documents.iter().filter(move |document| document["kind"] == kind).cloned()
+    };
     let mut sets: Vec<_> = of_kind("DaemonSet").collect();
     assert_eq!(sets.len(), 1, "the rendered text holds one DaemonSet");
     let mut set = sets.remove(0);
@@ -97,7 +103,9 @@ pub(crate) fn parse(yaml: &str) -> DaemonSet {
         name: string(&set["metadata"]["name"]),
         namespace: string(&set["metadata"]["namespace"]),
         pod,
-        config_maps: of_kind("ConfigMap").map(|map| (string(&map["metadata"]["name"]), map)).collect(),
+        config_maps: of_kind("ConfigMap")
+            .map(|map| (string(&map["metadata"]["name"]), map))
+            .collect(),
     }
 }
 
@@ -126,7 +134,8 @@ impl DaemonSet {
 
     /// Replaces the policy in its ConfigMap alone, as anybody may who may write there.
     pub(crate) fn exchange_policy(&mut self, text: &str) {
-        self.config_maps.get_mut("cnister-policy").expect("render writes it")["data"]["policy.yaml"] = text.into();
+        self.config_maps.get_mut("cnister-policy").expect("render writes it")["data"]["policy.yaml"] =
+            text.into();
     }
 
     /// Replaces the policy as the owner of a cluster does: what the arguments demand, too.
@@ -135,20 +144,25 @@ impl DaemonSet {
         let hex = cnister::model::Digest::of(text.as_bytes()).hex();
         for list in ["initContainers", "containers"] {
             for container in self.pod[list].as_array_mut().into_iter().flatten() {
-                let arguments = container["args"].as_array_mut().expect("every container has arguments");
-                if let Some(place) = arguments.iter().position(|argument| argument == "--policy-sha256") {
+                let arguments =
+                    container["args"].as_array_mut().expect("every container has arguments");
+                if let Some(place) =
+                    arguments.iter().position(|argument| argument == "--policy-sha256")
+                {
                     arguments[place + 1] = hex.as_str().into();
                 }
             }
         }
     }
 
-    /// Returns whether every container's requests equal its limits, so that the node evicts this pod last.
+    /// Returns whether every container's requests equal its limits, so that the node evicts this
+    /// pod last.
     pub(crate) fn guaranteed(&self) -> bool {
         self.init_containers().iter().chain(self.containers()).all(|container| {
             let resources = &container["resources"];
             ["cpu", "memory"].into_iter().all(|resource| {
-                let (limit, request) = (&resources["limits"][resource], &resources["requests"][resource]);
+                let (limit, request) =
+                    (&resources["limits"][resource], &resources["requests"][resource]);
                 !limit.is_null() && (request.is_null() || request == limit)
             })
         })
@@ -197,7 +211,11 @@ impl Pod<'_> {
     }
 
     fn uid(&self) -> String {
-        self.directory.file_name().expect("the directory is named for the pod").to_string_lossy().into_owned()
+        self.directory
+            .file_name()
+            .expect("the directory is named for the pod")
+            .to_string_lossy()
+            .into_owned()
     }
 
     fn logs(&self) -> PathBuf {
@@ -209,7 +227,8 @@ impl Pod<'_> {
     }
 
     fn namespaces(&self) -> Value {
-        let of_node = |field: &str, otherwise: i32| if self.set.pod[field] == true { 2 } else { otherwise };
+        let of_node =
+            |field: &str, otherwise: i32| if self.set.pod[field] == true { 2 } else { otherwise };
         // 0 is the pod's, 1 the container's, 2 the node's.
         json!({"network": of_node("hostNetwork", 0), "pid": of_node("hostPID", 1), "ipc": 0})
     }
@@ -218,16 +237,21 @@ impl Pod<'_> {
         let requested = container["volumeMounts"].as_array().into_iter().flatten().map(|mount| {
             only(mount, &["name", "mountPath", "readOnly", "subPath"]);
             let name = string(&mount["name"]);
-            let volume = self.volumes.get(&name).unwrap_or_else(|| panic!("no volume is named `{name}`"));
-            let path = mount["subPath"].as_str().map_or_else(|| volume.path.clone(), |below| volume.path.join(below));
+            let volume =
+                self.volumes.get(&name).unwrap_or_else(|| panic!("no volume is named `{name}`"));
+            let path = mount["subPath"]
+                .as_str()
+                .map_or_else(|| volume.path.clone(), |below| volume.path.join(below));
             let readonly = volume.readonly || mount["readOnly"] == true;
             json!({"host_path": path, "container_path": mount["mountPath"], "readonly": readonly})
         });
         let termination = self.termination_file(container);
         let outside = self.node.node(&termination);
-        fs::create_dir_all(outside.parent().expect("below the pod")).expect("can create a directory");
+        fs::create_dir_all(outside.parent().expect("below the pod"))
+            .expect("can create a directory");
         fs::write(&outside, "").expect("can create the termination message");
-        fs::set_permissions(&outside, std::os::unix::fs::PermissionsExt::from_mode(0o666)).expect("can change a mode");
+        fs::set_permissions(&outside, std::os::unix::fs::PermissionsExt::from_mode(0o666))
+            .expect("can change a mode");
         let path = container["terminationMessagePath"].as_str().unwrap_or("/dev/termination-log");
         let own = json!({"host_path": termination, "container_path": path, "readonly": false});
         requested.chain([own]).collect()
@@ -235,7 +259,8 @@ impl Pod<'_> {
 
     fn environment(&self, container: &Value) -> BTreeMap<String, String> {
         let variables = container["env"].as_array().into_iter().flatten();
-        let value = |variable: &Value| match variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
+        let value = |variable: &Value| match variable["valueFrom"]["fieldRef"]["fieldPath"].as_str()
+        {
             Some("spec.nodeName") => "node".to_owned(),
             Some("metadata.name") => self.set.name.clone(),
             Some("metadata.namespace") => self.set.namespace.clone(),
@@ -264,9 +289,14 @@ impl Pod<'_> {
         );
         only(shared, &["runAsGroup", "runAsNonRoot", "runAsUser", "seccompProfile"]);
         let setting = |field: &str| own.get(field).or_else(|| shared.get(field));
-        let number = |value: &Value| value.as_i64().unwrap_or_else(|| panic!("a user is a whole number, not {value}"));
+        let number = |value: &Value| {
+            value.as_i64().unwrap_or_else(|| panic!("a user is a whole number, not {value}"))
+        };
         // Without `runAsUser` a kubelet passes on the image's user and forgets its group.
-        let user = setting("runAsUser").map(number).or(image.user).expect("the image names its user by number");
+        let user = setting("runAsUser")
+            .map(number)
+            .or(image.user)
+            .expect("the image names its user by number");
         assert!(
             user != 0 || setting("runAsNonRoot").is_none_or(|value| value == false),
             "container has runAsNonRoot and image will run as root"
@@ -303,7 +333,8 @@ impl Pod<'_> {
 
 /// Panics on a field that the list lacks.
 pub(crate) fn only(value: &Value, known: &[&str]) {
-    let unknown = value.as_object().into_iter().flatten().find(|(field, _)| !known.contains(&field.as_str()));
+    let unknown =
+        value.as_object().into_iter().flatten().find(|(field, _)| !known.contains(&field.as_str()));
     assert!(unknown.is_none(), "this test does not know {unknown:?}");
 }
 
@@ -331,14 +362,16 @@ fn resources(container: &Value, guaranteed: bool) -> Value {
 }
 
 fn milli(quantity: &str) -> u64 {
-    let number =
-        |text: &str| text.parse::<u64>().unwrap_or_else(|_| panic!("this test cannot read the quantity `{quantity}`"));
+    let number = |text: &str| {
+        text.parse::<u64>()
+            .unwrap_or_else(|_| panic!("this test cannot read the quantity `{quantity}`"))
+    };
     quantity.strip_suffix('m').map_or_else(|| number(quantity) * 1000, number)
 }
 
 fn bytes(quantity: &str) -> u64 {
-    let (number, unit) =
-        quantity.split_at(quantity.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(quantity.len()));
+    let (number, unit) = quantity
+        .split_at(quantity.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(quantity.len()));
     let factor = match unit {
         "" => 1,
         "Ki" => 1 << 10,
@@ -349,20 +382,27 @@ fn bytes(quantity: &str) -> u64 {
         "G" => 1_000_000_000,
         _ => panic!("this test cannot read the quantity `{quantity}`"),
     };
-    number.parse::<u64>().unwrap_or_else(|_| panic!("this test cannot read the quantity `{quantity}`")) * factor
+    number
+        .parse::<u64>()
+        .unwrap_or_else(|_| panic!("this test cannot read the quantity `{quantity}`"))
+        * factor
 }
 
 /// Replaces `$(NAME)` as a kubelet does in commands and arguments; `$$` is a `$`.
 fn expand(word: &str, environment: &BTreeMap<String, String>) -> String {
     let replace = |word: &str| {
-        environment.iter().fold(word.to_owned(), |word, (name, value)| word.replace(&format!("$({name})"), value))
+        environment
+            .iter()
+            .fold(word.to_owned(), |word, (name, value)| word.replace(&format!("$({name})"), value))
     };
     word.split("$$").map(replace).collect::<Vec<_>>().join("$")
 }
 
 #[test]
 fn reads_quantities_as_kubernetes_writes_them() {
-    for (text, expected) in [("0", 0), ("128", 128), ("32Mi", 33_554_432), ("1Gi", 1_073_741_824), ("5M", 5_000_000)] {
+    for (text, expected) in
+        [("0", 0), ("128", 128), ("32Mi", 33_554_432), ("1Gi", 1_073_741_824), ("5M", 5_000_000)]
+    {
         assert_eq!(bytes(text), expected, "{text}");
     }
     for (text, expected) in [("2", 2000), ("100m", 100)] {

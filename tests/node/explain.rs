@@ -1,4 +1,5 @@
-//! Breaks a plugin in every way that the field knows, lets a real libcni say so, and has its text explained.
+//! Breaks a plugin in every way that the field knows, lets a real libcni say so, and has its text
+//! explained.
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -52,14 +53,38 @@ const ROWS: &[Row] = &[
     Row { verb: "del", ..row("rm macvlan", NOT_FOUND, "plugin-absent", "macvlan", None) },
     Row {
         verb: "check",
-        ..row("cnitool add net /run/netns/row; rm macvlan", NOT_FOUND, "plugin-absent", "macvlan", None)
+        ..row(
+            "cnitool add net /run/netns/row; rm macvlan",
+            NOT_FOUND,
+            "plugin-absent",
+            "macvlan",
+            None,
+        )
     },
     row("chmod 0644 macvlan", DENIED, "not-executable", "macvlan", None),
-    row("mount -t tmpfs -o noexec tmpfs /opt/cni/bin; copy", DENIED, "mount-noexec", "macvlan", None),
+    row(
+        "mount -t tmpfs -o noexec tmpfs /opt/cni/bin; copy",
+        DENIED,
+        "mount-noexec",
+        "macvlan",
+        None,
+    ),
     row(": > macvlan", FORMAT, "plugin-empty", "macvlan", None),
     // e_machine: AArch64 on amd64, and something that nobody has.
-    row(r"printf '\267' | dd of=macvlan bs=1 seek=18 conv=notrunc", FORMAT, "wrong-machine", "macvlan", None),
-    row(r"printf '\376\376' | dd of=macvlan bs=1 seek=18 conv=notrunc", FORMAT, "wrong-machine", "macvlan", None),
+    row(
+        r"printf '\267' | dd of=macvlan bs=1 seek=18 conv=notrunc",
+        FORMAT,
+        "wrong-machine",
+        "macvlan",
+        None,
+    ),
+    row(
+        r"printf '\376\376' | dd of=macvlan bs=1 seek=18 conv=notrunc",
+        FORMAT,
+        "wrong-machine",
+        "macvlan",
+        None,
+    ),
     row("echo hello > macvlan", FORMAT, "not-a-program", "macvlan", None),
     row("truncate -s 4 macvlan", FORMAT, "plugin-truncated", "macvlan", None),
     row("truncate -s 1000 macvlan", CRASHED, "plugin-truncated", "macvlan", None),
@@ -81,9 +106,21 @@ const ROWS: &[Row] = &[
         "static",
         Some("macvlan"),
     ),
-    row(": > static", "fork/exec /opt/cni/bin/static: exec format error", "plugin-empty", "static", Some("macvlan")),
+    row(
+        ": > static",
+        "fork/exec /opt/cni/bin/static: exec format error",
+        "plugin-empty",
+        "static",
+        Some("macvlan"),
+    ),
     row("truncate -s 10000 static", CRASHED, "plugin-truncated", "static", Some("macvlan")),
-    row(r"printf '#!/bin/sh\nexit 0\n' > static", SILENT, "not-a-plugin", "static", Some("macvlan")),
+    row(
+        r"printf '#!/bin/sh\nexit 0\n' > static",
+        SILENT,
+        "not-a-plugin",
+        "static",
+        Some("macvlan"),
+    ),
     row(
         "edit s/1.0.0/9.1.0/",
         r#"incompatible CNI versions; config is "9.1.0", plugin supports ["0.1.0" "0.2.0" "0.3.0" "0.3.1" "0.4.0" "1.0.0" "1.1.0"]"#,
@@ -108,7 +145,13 @@ const ROWS: &[Row] = &[
     ),
     Row {
         plugin: None,
-        ..row("rm /etc/cni/net.d/*", "no net configurations found in /etc/cni/net.d", "no-configuration", "", None)
+        ..row(
+            "rm /etc/cni/net.d/*",
+            "no net configurations found in /etc/cni/net.d",
+            "no-configuration",
+            "",
+            None,
+        )
     },
 ];
 
@@ -202,7 +245,11 @@ fn every_way_to_break_a_plugin_is_named_from_the_text_of_a_real_runtime() {
 fn run(node: &Namespace, row: &Row) -> Output {
     let mut command = node.command("sh");
     let from = peers::find("cni/macvlan").expect("it was there above");
-    command.args(["-uc", SCRIPT]).env("BREAKS", row.breaks).env("VERB", row.verb).env("PLUGINS", PLUGINS.join(" "));
+    command
+        .args(["-uc", SCRIPT])
+        .env("BREAKS", row.breaks)
+        .env("VERB", row.verb)
+        .env("PLUGINS", PLUGINS.join(" "));
     command.env("FROM", from.parent().expect("a directory"));
     feed(&mut command, NETWORK.as_bytes())
 }
@@ -213,7 +260,12 @@ fn check(node: &Namespace, row: &Row, said: &Output) {
     assert!(!said.status.success() && text.contains(row.says), "{}: {text}", row.breaks);
     let cause = only_cause(node, &text);
     let found = (cause["cause"].as_str(), cause["plugin"].as_str(), cause["calledBy"].as_str());
-    assert_eq!(found, (Some(row.cause), row.plugin, row.called_by), "{}: {text}\n{cause}", row.breaks);
+    assert_eq!(
+        found,
+        (Some(row.cause), row.plugin, row.called_by),
+        "{}: {text}\n{cause}",
+        row.breaks
+    );
     assert_ne!(cause["actions"], Value::Array(Vec::new()), "{}: {cause}", row.breaks);
     // Once from cobra, and once from `main`.
     assert_eq!(cause["times"], 2, "{text}");
@@ -234,8 +286,17 @@ pub(crate) fn only_cause(node: &Namespace, text: &str) -> Value {
 
 fn feed(command: &mut std::process::Command, input: &[u8]) -> Output {
     use std::io::Write;
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("can run nsenter");
-    child.stdin.take().expect("stdin was piped above").write_all(input).expect("it reads its input");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("can run nsenter");
+    child
+        .stdin
+        .take()
+        .expect("stdin was piped above")
+        .write_all(input)
+        .expect("it reads its input");
     child.wait_with_output().expect("can wait for it")
 }

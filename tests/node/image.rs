@@ -1,4 +1,5 @@
-//! Writes an image as an OCI archive with `tar`, `zstd` and `sha256sum`, so that no code under test had a hand in it.
+//! Writes an image as an OCI archive with `tar`, `zstd` and `sha256sum`, so that no code under test
+//! had a hand in it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -21,23 +22,36 @@ pub(crate) struct Image<'a> {
 impl Image<'_> {
     pub(crate) const PEERS: [&'static str; 3] = ["tar", "zstd", "sha256sum"];
 
-    /// Writes an archive with an image index of one platform and one zstd layer, working in `directory`.
+    /// Writes an archive with an image index of one platform and one zstd layer, working in
+    /// `directory`.
     pub(crate) fn write(&self, directory: &Path) -> PathBuf {
         let (root, layout) = (directory.join("root"), directory.join("layout"));
         fs::create_dir_all(layout.join("blobs/sha256")).expect("can create a layout");
         for (path, content) in self.files {
             let path = root.join(path);
-            fs::create_dir_all(path.parent().expect("below the root")).expect("can create a directory");
+            fs::create_dir_all(path.parent().expect("below the root"))
+                .expect("can create a directory");
             fs::write(&path, content).expect("can write a file");
-            fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("can change a mode");
+            fs::set_permissions(&path, PermissionsExt::from_mode(0o755))
+                .expect("can change a mode");
         }
         let layer = directory.join("layer.tar");
         let ownership = ["--owner=0", "--group=0", "--numeric-owner", "--mtime=@0", "--sort=name"];
-        run(Command::new("tar").arg("-C").arg(&root).args(ownership).arg("-cf").arg(&layer).arg("."));
+        run(Command::new("tar")
+            .arg("-C")
+            .arg(&root)
+            .args(ownership)
+            .arg("-cf")
+            .arg(&layer)
+            .arg("."));
         let diff_id = digest(&layer);
         run(Command::new("zstd").args(["-q", "-f", "-3", "--long=23"]).arg(&layer));
 
-        let layer = put_file(&layout, "application/vnd.oci.image.layer.v1.tar+zstd", &directory.join("layer.tar.zst"));
+        let layer = put_file(
+            &layout,
+            "application/vnd.oci.image.layer.v1.tar+zstd",
+            &directory.join("layer.tar.zst"),
+        );
         let config = json!({
             "os": "linux", "architecture": architecture(),
             "config": {"User": self.user, "Entrypoint": self.entrypoint},
@@ -57,7 +71,8 @@ impl Image<'_> {
         image["annotations"] = json!({"io.containerd.image.name": self.name});
         let entry = json!({"schemaVersion": 2, "manifests": [image]});
         fs::write(layout.join("index.json"), entry.to_string()).expect("can write index.json");
-        fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("can write oci-layout");
+        fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)
+            .expect("can write oci-layout");
         let archive = directory.join("image.tar");
         run(Command::new("tar").arg("-C").arg(&layout).arg("-cf").arg(&archive).args([
             "oci-layout",
@@ -87,7 +102,8 @@ fn digest(path: &Path) -> String {
 }
 
 fn run(command: &mut Command) -> String {
-    text(command.output().expect("can run a peer")).unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    text(command.output().expect("can run a peer"))
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
 fn architecture() -> &'static str {

@@ -1,8 +1,13 @@
-//! Installs a bundle on a real node: containerd, runc and the plugins do what they do in a cluster, `crictl` asks as a
-//! kubelet would, and what runs is the DaemonSet that `render` printed.
+//! Installs a bundle on a real node: containerd, runc and the plugins do what they do in a cluster,
+//! `crictl` asks as a kubelet would, and what runs is the DaemonSet that `render` printed.
 
 #![cfg(feature = "publish")]
-#![expect(clippy::indexing_slicing, clippy::panic, clippy::print_stderr, reason = "a test fails by panicking")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
 
 mod attachments;
 mod closure;
@@ -45,9 +50,16 @@ fn a_pod_that_misses_a_plugin_starts_after_the_daemonset_installed_it() {
     let rig = Rig::start();
     let app = rig.pod("app");
     let refusal = rig.run(&app).expect_err("the node has no macvlan");
-    assert!(refusal.ends_with(&format!(r#"plugin type="macvlan" failed (add): {MISSING}"#)), "{refusal}");
+    assert!(
+        refusal.ends_with(&format!(r#"plugin type="macvlan" failed (add): {MISSING}"#)),
+        "{refusal}"
+    );
     let cause = explain::only_cause(rig.namespace(), &refusal);
-    assert_eq!((&cause["cause"], &cause["plugin"]), (&"plugin-absent".into(), &"macvlan".into()), "{cause}");
+    assert_eq!(
+        (&cause["cause"], &cause["plugin"]),
+        (&"plugin-absent".into(), &"macvlan".into()),
+        "{cause}"
+    );
 
     let release = Release::new();
     let set = release.bring_to(&rig);
@@ -102,21 +114,30 @@ fn the_watch_becomes_ready_as_process_1_and_repairs_and_ends_when_it_is_told_to(
     let (id, log) = watch(&rig, &set, &pod, &sandbox);
     assert!(log.ends_with("yes: every installed file is the one that was signed\n"), "{log}");
     assert_eq!(rig.innermost_process(&id), "1");
-    eventually("the watch is ready", LIMIT, || rig.probe(&id, &set.readiness_probe()).then_some(()));
+    eventually("the watch is ready", LIMIT, || {
+        rig.probe(&id, &set.readiness_probe()).then_some(())
+    });
     // Without a capability, on a root file system that it cannot write: what is altered comes back.
     let bin = rig.namespace().node("/opt/cni/bin");
     let (good, macvlan) = (content(&bin), bin.join("macvlan"));
     let harm: [(&dyn Fn(), &str); 2] = [
         (&|| alter(&macvlan), "  repair   /opt/cni/bin/macvlan"),
-        (&|| fs::remove_file(&macvlan).expect("can remove a plugin"), "  new      /opt/cni/bin/macvlan"),
+        (
+            &|| fs::remove_file(&macvlan).expect("can remove a plugin"),
+            "  new      /opt/cni/bin/macvlan",
+        ),
     ];
     for (harm, said) in harm {
         harm();
-        eventually("the watch says what it repaired", LIMIT, || rig.container_log(&id).contains(said).then_some(()));
+        eventually("the watch says what it repaired", LIMIT, || {
+            rig.container_log(&id).contains(said).then_some(())
+        });
         assert!(content(&bin) == good, "{}", rig.container_log(&id));
         assert_eq!(macvlan.metadata().expect("a file").permissions().mode() & 0o7777, 0o755);
     }
-    eventually("the watch is ready again", LIMIT, || rig.probe(&id, &set.readiness_probe()).then_some(()));
+    eventually("the watch is ready again", LIMIT, || {
+        rig.probe(&id, &set.readiness_probe()).then_some(())
+    });
     assert_eq!(rig.stop_within_a_second(&id), 0, "{}", rig.container_log(&id));
 }
 
@@ -157,23 +178,29 @@ fn a_refused_release_leaves_the_proven_one_and_a_watch_that_is_not_ready() {
 fn a_staged_file_that_was_altered_does_not_reach_the_node() {
     let nothing = |_: &Release, _: &mut DaemonSet| {};
     refuses("file-altered", nothing, |staged| alter(&staged.join("macvlan")));
-    refuses("extra-entry", nothing, |staged| fs::write(staged.join("other"), "#!/bin/sh\n").expect("can add a file"));
+    refuses("extra-entry", nothing, |staged| {
+        fs::write(staged.join("other"), "#!/bin/sh\n").expect("can add a file")
+    });
 }
 
 #[test]
 fn what_a_stranger_signed_does_not_reach_the_node() {
-    let other_key = |release: &Release, set: &mut DaemonSet| set.replace_policy(&release.policy_of_somebody_else());
+    let other_key = |release: &Release, set: &mut DaemonSet| {
+        set.replace_policy(&release.policy_of_somebody_else())
+    };
     refuses("signer-not-allowed", other_key, |_| {});
 }
 
 #[test]
 fn a_policy_that_was_exchanged_decides_nothing() {
-    let exchange = |release: &Release, set: &mut DaemonSet| set.exchange_policy(&release.policy_of_somebody_else());
+    let exchange = |release: &Release, set: &mut DaemonSet| {
+        set.exchange_policy(&release.policy_of_somebody_else())
+    };
     refuses("policy-digest", exchange, |_| {});
 }
 
-/// Asserts that the second init container refuses with this code and leaves the node as it was. Beforehand `change`
-/// gets the DaemonSet, and `meddle` the directory that the first one filled.
+/// Asserts that the second init container refuses with this code and leaves the node as it was.
+/// Beforehand `change` gets the DaemonSet, and `meddle` the directory that the first one filled.
 fn refuses(code: &str, change: impl FnOnce(&Release, &mut DaemonSet), meddle: impl FnOnce(&Path)) {
     if !Rig::possible() || !Release::possible() {
         return;
@@ -208,9 +235,16 @@ fn a_pod_cannot_leave_its_network_while_the_plugin_is_missing() {
     let app = rig.run(&rig.pod("app")).expect("the plugin is there");
     fs::remove_file(&plugin).expect("can remove the plugin");
     let refusal = rig.remove(&app).expect_err("the plugin is missing");
-    assert!(refusal.ends_with(&format!(r#"plugin type="macvlan" failed (delete): {MISSING}"#)), "{refusal}");
+    assert!(
+        refusal.ends_with(&format!(r#"plugin type="macvlan" failed (delete): {MISSING}"#)),
+        "{refusal}"
+    );
     let cause = explain::only_cause(rig.namespace(), &refusal);
-    assert_eq!((&cause["cause"], cause["effect"].is_string()), (&"plugin-absent".into(), true), "{cause}");
+    assert_eq!(
+        (&cause["cause"], cause["effect"].is_string()),
+        (&"plugin-absent".into(), true),
+        "{cause}"
+    );
     write_plugin(&plugin, &peers::plugin("macvlan"), 0o755);
     rig.remove(&app).expect("the plugin is back");
 }
@@ -223,7 +257,10 @@ fn a_plugin_that_was_installed_gives_the_pod_an_interface_and_takes_it_away() {
     let host = host_network();
     let pod = PodNetwork::start();
     let network = PodNetwork::macvlan();
-    assert_eq!(pod.add(&network).expect_err("no plugin"), format!(r#"plugin type="macvlan" failed (add): {MISSING}"#));
+    assert_eq!(
+        pod.add(&network).expect_err("no plugin"),
+        format!(r#"plugin type="macvlan" failed (add): {MISSING}"#)
+    );
     let installed = Release::new().install_on(&pod.namespace().root());
     assert_eq!(installed.code, 0, "{}{}", installed.stdout, installed.stderr);
     let result = pod.add(&network).expect("the plugin is there");
@@ -244,9 +281,21 @@ fn a_plugin_that_cannot_run_fails_with_the_words_of_libcni() {
     let plugin = pod.namespace().node("/opt/cni/bin/macvlan");
     let whole = peers::plugin("macvlan");
     let cases: [(&[u8], u32, &str); 5] = [
-        (&whole, 0o644, "netplugin failed with no error message: fork/exec /opt/cni/bin/macvlan: permission denied"),
-        (b"", 0o755, "netplugin failed with no error message: fork/exec /opt/cni/bin/macvlan: exec format error"),
-        (&whole[..1000], 0o755, "netplugin failed with no error message: signal: segmentation fault"),
+        (
+            &whole,
+            0o644,
+            "netplugin failed with no error message: fork/exec /opt/cni/bin/macvlan: permission denied",
+        ),
+        (
+            b"",
+            0o755,
+            "netplugin failed with no error message: fork/exec /opt/cni/bin/macvlan: exec format error",
+        ),
+        (
+            &whole[..1000],
+            0o755,
+            "netplugin failed with no error message: signal: segmentation fault",
+        ),
         (b"#!/bin/sh\n", 0o755, "failed to unmarshal raw result: unexpected end of JSON input"),
         (
             b"#!/absent\n",
@@ -274,7 +323,11 @@ fn assert_confined(specification: &Value, container: &Value) {
     assert_eq!(specification["linux"]["seccomp"]["defaultAction"], "SCMP_ACT_ERRNO");
     assert!(specification["linux"]["resources"]["memory"]["limit"].is_i64());
     let namespaces = specification["linux"]["namespaces"].as_array().expect("namespaces");
-    assert!(!namespaces.iter().any(|namespace| namespace["type"] == "network" && namespace["path"].is_null()));
+    assert!(
+        !namespaces
+            .iter()
+            .any(|namespace| namespace["type"] == "network" && namespace["path"].is_null())
+    );
 }
 
 fn run(rig: &Rig, pod: &Pod, sandbox: &Sandbox, container: &Value) -> Ended {
@@ -316,7 +369,10 @@ fn names(directory: &Path) -> Vec<String> {
 
 /// Returns what is in a directory, byte for byte.
 fn content(directory: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(directory).expect("can list a directory").map(|entry| entry.expect("an entry").path());
-    let name = |path: &Path| path.file_name().expect("an entry has a name").to_string_lossy().into_owned();
+    let entries = fs::read_dir(directory)
+        .expect("can list a directory")
+        .map(|entry| entry.expect("an entry").path());
+    let name =
+        |path: &Path| path.file_name().expect("an entry has a name").to_string_lossy().into_owned();
     entries.map(|path| (name(&path), fs::read(&path).unwrap_or_default())).collect()
 }

@@ -1,8 +1,9 @@
 //! A private mount, network and process namespace that looks like a node and ends as one.
 //!
-//! The directories a CNI node writes to have their real paths inside, so error texts are the ones users see, and lie in
-//! one temporary directory outside, where tests read and write them. Everything inside ends when a pipe closes: on
-//! [`Namespace::stop`], on a panic, and also when the test itself is killed.
+//! The directories a CNI node writes to have their real paths inside, so error texts are the ones
+//! users see, and lie in one temporary directory outside, where tests read and write them.
+//! Everything inside ends when a pipe closes: on [`Namespace::stop`], on a panic, and also when the
+//! test itself is killed.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -39,7 +40,8 @@ find /sys/fs/cgroup -mindepth 1 -depth -type d -path "*/$ID*" -exec rmdir {} + 2
 rm -rf "$DIR"
 "#;
 
-/// Runs as process 1. Overlays keep the host's `/etc`, `/opt` and `/var/lib` readable and unwritten.
+/// Runs as process 1. Overlays keep the host's `/etc`, `/opt` and `/var/lib` readable and
+/// unwritten.
 const INNER: &str = r#"
 mount --make-rshared /
 mount -t tmpfs -o mode=0755 tmpfs /run
@@ -59,7 +61,8 @@ ip link set uplink up
 ip link set uplink-peer up
 "#;
 
-/// The namespaces that every process of a node is in; `unshare` itself is outside of the process namespace it makes.
+/// The namespaces that every process of a node is in; `unshare` itself is outside of the process
+/// namespace it makes.
 const KINDS: [&str; 3] = ["mnt", "net", "pid_for_children"];
 
 pub(crate) struct Namespace {
@@ -73,10 +76,12 @@ impl Namespace {
     /// The programs that this file runs.
     pub(crate) const PEERS: [&str; 4] = ["unshare", "nsenter", "ip", "mount"];
 
-    /// Starts a node with an `uplink` to put interfaces on, then runs `services`, a few lines of shell.
+    /// Starts a node with an `uplink` to put interfaces on, then runs `services`, a few lines of
+    /// shell.
     pub(crate) fn start(directory: TempDir, services: &str) -> Self {
         for path in DIRECTORIES {
-            fs::create_dir_all(inside(directory.path(), path)).expect("can create the node's directories");
+            fs::create_dir_all(inside(directory.path(), path))
+                .expect("can create the node's directories");
         }
         let log = File::create(directory.path().join("namespace.log")).expect("can create a log");
         let mut holder = Command::new("sh")
@@ -89,15 +94,19 @@ impl Namespace {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
-            // Of its own group, so that Ctrl-C ends the test and the closing pipe ends this in order.
+            // Of its own group, so that Ctrl-C ends the test and the closing pipe ends this in
+            // order.
             .process_group(0)
             .spawn()
             .expect("can start a shell");
         let pipe = holder.stdin.take();
-        let mut lines =
-            BufReader::new(holder.stdout.take().expect("stdout was piped above")).lines().map_while(Result::ok);
-        let process =
-            lines.next().and_then(|line| line.parse().ok()).expect("the shell prints the process of `unshare`");
+        let mut lines = BufReader::new(holder.stdout.take().expect("stdout was piped above"))
+            .lines()
+            .map_while(Result::ok);
+        let process = lines
+            .next()
+            .and_then(|line| line.parse().ok())
+            .expect("the shell prints the process of `unshare`");
         let ready = lines.next();
         let namespace = Self { directory, holder, pipe, process };
         assert_eq!(ready.as_deref(), Some("ready"), "{}", namespace.log("namespace.log"));
@@ -134,7 +143,8 @@ impl Namespace {
     pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.process.to_string(), "--mount", "--net"]);
-        // `unshare` itself is outside of the process namespace, and the node's `/proc` shows only what is inside.
+        // `unshare` itself is outside of the process namespace, and the node's `/proc` shows only
+        // what is inside.
         command.arg(format!("--pid=/proc/{}/ns/pid_for_children", self.process)).arg("--");
         command.arg(program.as_ref()).env("PATH", peers::search_path()).stdin(Stdio::null());
         command
@@ -147,12 +157,15 @@ impl Namespace {
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
 
-    /// Ends everything, and returns what is still there: processes, mounts, cgroups. Nothing should be.
+    /// Ends everything, and returns what is still there: processes, mounts, cgroups. Nothing should
+    /// be.
     pub(crate) fn stop(mut self) -> BTreeSet<String> {
         let name = self.name();
         let namespaces = namespaces(self.process);
-        // Held open until we have looked: the kernel gives the number of a namespace that is gone to the next one.
-        let held: Vec<_> = KINDS.map(|kind| File::open(format!("/proc/{}/ns/{kind}", self.process))).into();
+        // Held open until we have looked: the kernel gives the number of a namespace that is gone
+        // to the next one.
+        let held: Vec<_> =
+            KINDS.map(|kind| File::open(format!("/proc/{}/ns/{kind}", self.process))).into();
         self.end();
         let mut left = BTreeSet::new();
         for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -164,11 +177,18 @@ impl Namespace {
         }
         drop(held);
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        left.extend(mounts.lines().filter(|line| line.contains(&name)).map(|line| format!("mount {line}")));
+        left.extend(
+            mounts.lines().filter(|line| line.contains(&name)).map(|line| format!("mount {line}")),
+        );
         let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
-        let cgroups =
-            hierarchies.map(|hierarchy| hierarchy.path().join(&name)).chain([Path::new("/sys/fs/cgroup").join(&name)]);
-        left.extend(cgroups.filter(|cgroup| cgroup.exists()).map(|cgroup| format!("cgroup {}", cgroup.display())));
+        let cgroups = hierarchies
+            .map(|hierarchy| hierarchy.path().join(&name))
+            .chain([Path::new("/sys/fs/cgroup").join(&name)]);
+        left.extend(
+            cgroups
+                .filter(|cgroup| cgroup.exists())
+                .map(|cgroup| format!("cgroup {}", cgroup.display())),
+        );
         left
     }
 
@@ -189,12 +209,16 @@ impl Drop for Namespace {
 
 /// Returns a directory for [`Namespace::start`].
 pub(crate) fn directory() -> TempDir {
-    tempfile::Builder::new().prefix("cnister-node-").tempdir().expect("can create a temporary directory")
+    tempfile::Builder::new()
+        .prefix("cnister-node-")
+        .tempdir()
+        .expect("can create a temporary directory")
 }
 
 /// Returns the links and named network namespaces of the host, which no test may change.
 pub(crate) fn host_network() -> BTreeSet<PathBuf> {
-    let entries = |path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let entries =
+        |path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
     entries("/sys/class/net").chain(entries("/run/netns")).collect()
 }
 
@@ -205,7 +229,11 @@ pub(crate) fn write_plugin(path: &Path, content: &[u8], mode: u32) {
 }
 
 /// Waits for what another process will do soon.
-pub(crate) fn eventually<T>(what: &str, limit: Duration, mut attempt: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(
+    what: &str,
+    limit: Duration,
+    mut attempt: impl FnMut() -> Option<T>,
+) -> T {
     let start = Instant::now();
     loop {
         if let Some(value) = attempt() {
@@ -222,12 +250,22 @@ fn inside(directory: &Path, path: impl AsRef<Path>) -> PathBuf {
 }
 
 fn name(directory: &TempDir) -> String {
-    directory.path().file_name().expect("a temporary directory has a name").to_string_lossy().into_owned()
+    directory
+        .path()
+        .file_name()
+        .expect("a temporary directory has a name")
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// Returns the namespaces of a process, less the ones that this test is in.
 fn namespaces(process: u32) -> BTreeSet<PathBuf> {
-    let links = |process: &str| KINDS.map(|kind| fs::read_link(format!("/proc/{process}/ns/{kind}")).ok());
+    let links =
+        |process: &str| KINDS.map(|kind| fs::read_link(format!("/proc/{process}/ns/{kind}")).ok());
     let own = links("self");
-    links(&process.to_string()).into_iter().flatten().filter(|link| !own.contains(&Some(link.clone()))).collect()
+    links(&process.to_string())
+        .into_iter()
+        .flatten()
+        .filter(|link| !own.contains(&Some(link.clone())))
+        .collect()
 }

@@ -52,7 +52,8 @@ impl PodNetwork {
         &self.namespace
     }
 
-    /// Returns the configuration of a macvlan on the node's uplink, as a runtime hands it to the plugin.
+    /// Returns the configuration of a macvlan on the node's uplink, as a runtime hands it to the
+    /// plugin.
     pub(crate) fn macvlan() -> Value {
         json!({
             "cniVersion": "0.4.0", "name": "uplink", "type": "macvlan", "master": "uplink", "mode": "bridge",
@@ -65,7 +66,9 @@ impl PodNetwork {
         let (printed, kind) = (self.call("ADD", network), string(&network["type"]));
         let result = printed.and_then(|text| match serde_json::from_str(&text) {
             Ok(result) => Ok(result),
-            Err(_) if text.is_empty() => Err("failed to unmarshal raw result: unexpected end of JSON input".to_owned()),
+            Err(_) if text.is_empty() => {
+                Err("failed to unmarshal raw result: unexpected end of JSON input".to_owned())
+            }
             Err(error) => Err(format!("failed to unmarshal raw result: {error}")),
         });
         result.map_err(|error| format!("plugin type=\"{kind}\" failed (add): {error}"))
@@ -74,7 +77,9 @@ impl PodNetwork {
     /// Takes the pod from a network.
     pub(crate) fn delete(&self, network: &Value) -> Result<(), String> {
         let kind = string(&network["type"]);
-        self.call("DEL", network).map(drop).map_err(|error| format!("plugin type=\"{kind}\" failed (delete): {error}"))
+        self.call("DEL", network)
+            .map(drop)
+            .map_err(|error| format!("plugin type=\"{kind}\" failed (delete): {error}"))
     }
 
     /// Adds the pod to a network and takes it away again, with no second try whatever the reason.
@@ -107,17 +112,22 @@ impl PodNetwork {
             return Err(format!("failed to find plugin \"{plugin}\" in path [{BIN}]"));
         }
         if !runs_here(&self.namespace.node(&path)) {
-            return Err(format!("netplugin failed with no error message: fork/exec {path}: exec format error"));
+            return Err(format!(
+                "netplugin failed with no error message: fork/exec {path}: exec format error"
+            ));
         }
-        // libcni tries six times, a second apart, while somebody has the plugin open for writing; then it takes that
-        // for a plugin that printed nothing. A test that starts a process while another writes a plugin is such a somebody.
+        // libcni tries six times, a second apart, while somebody has the plugin open for writing;
+        // then it takes that for a plugin that printed nothing. A test that starts a process while
+        // another writes a plugin is such a somebody.
         for _ in 0..6 {
             let output = self.execute(&path, verb, network);
             if output.status.success() {
                 return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
             }
             match reason(&path, &output) {
-                error if error.ends_with("text file busy") => thread::sleep(Duration::from_millis(50)),
+                error if error.ends_with("text file busy") => {
+                    thread::sleep(Duration::from_millis(50))
+                }
                 error => return Err(error),
             }
         }
@@ -131,10 +141,18 @@ impl PodNetwork {
             .env("CNI_CONTAINERID", "pod")
             .env("CNI_NETNS", NETWORK)
             .env("CNI_IFNAME", "net1");
-        command.env("CNI_PATH", BIN).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .env("CNI_PATH", BIN)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("can run nsenter");
         // A program that is no plugin may end without reading this.
-        let _ = child.stdin.take().expect("stdin was piped above").write_all(network.to_string().as_bytes());
+        let _ = child
+            .stdin
+            .take()
+            .expect("stdin was piped above")
+            .write_all(network.to_string().as_bytes());
         child.wait_with_output().expect("can wait for the plugin")
     }
 }
@@ -143,48 +161,67 @@ impl PodNetwork {
 pub(crate) fn interfaces(node: &Namespace, network: &str) -> Vec<String> {
     let mut command = node.command("nsenter");
     command.arg(format!("--net={network}")).args(["ip", "-details", "-json", "address", "show"]);
-    let links: Value =
-        serde_json::from_str(&text(command.output().expect("can run nsenter")).expect("ip lists addresses"))
-            .expect("ip prints JSON");
+    let links: Value = serde_json::from_str(
+        &text(command.output().expect("can run nsenter")).expect("ip lists addresses"),
+    )
+    .expect("ip prints JSON");
     let field = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    let links = links.as_array().expect("a list").iter().filter(|link| link["link_type"] != "loopback");
+    let links =
+        links.as_array().expect("a list").iter().filter(|link| link["link_type"] != "loopback");
     // A machine may give every new namespace an `ifb0` or a `sit0`; only links that are up count.
-    let links = links.filter(|link| link["flags"].as_array().is_some_and(|flags| flags.contains(&json!("UP"))));
+    let links = links
+        .filter(|link| link["flags"].as_array().is_some_and(|flags| flags.contains(&json!("UP"))));
     links
         .map(|link| {
             let kind = &link["linkinfo"]["info_kind"];
             let addresses = link["addr_info"].as_array().into_iter().flatten();
-            let address =
-                addresses.filter(|address| address["family"] == "inet").map(|address| field(&address["local"]));
-            [field(&link["ifname"]), field(kind)].into_iter().chain(address).collect::<Vec<_>>().join(" ")
+            let address = addresses
+                .filter(|address| address["family"] == "inet")
+                .map(|address| field(&address["local"]));
+            [field(&link["ifname"]), field(kind)]
+                .into_iter()
+                .chain(address)
+                .collect::<Vec<_>>()
+                .join(" ")
         })
         .collect()
 }
 
-/// Returns whether the kernel would run a file that may be executed: a script, or a program for this kind of machine.
+/// Returns whether the kernel would run a file that may be executed: a script, or a program for
+/// this kind of machine.
 ///
-/// A runtime learns that from `execve`. `nsenter` cannot tell: it gives to a shell what the kernel refuses.
+/// A runtime learns that from `execve`. `nsenter` cannot tell: it gives to a shell what the kernel
+/// refuses.
 fn runs_here(path: &Path) -> bool {
     let Ok(content) = fs::read(path) else { return true };
     let own = fs::read("/proc/self/exe").expect("a process can read itself");
-    let may_execute = path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0);
-    let same = |range: Range<usize>| content.get(range.clone()).is_some_and(|bytes| Some(bytes) == own.get(range));
+    let may_execute =
+        path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0);
+    let same = |range: Range<usize>| {
+        content.get(range.clone()).is_some_and(|bytes| Some(bytes) == own.get(range))
+    };
     // Magic and class, then the machine.
     !may_execute || content.starts_with(b"#!") || same(0..5) && same(18..20)
 }
 
 /// Returns libcni's text for a plugin that failed.
 fn reason(path: &str, output: &Output) -> String {
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (stdout, stderr) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let ended = match (output.status.signal(), output.status.code()) {
         (Some(11), _) => "signal: segmentation fault".to_owned(),
         (Some(signal), _) => format!("signal: {signal}"),
         (None, code) => format!("exit status {}", code.unwrap_or_default()),
     };
     // `nsenter` speaks where a runtime would say itself that `execve` failed.
-    let refused = stderr.strip_prefix("nsenter: failed to execute ").and_then(|rest| rest.trim().rsplit_once(": "));
+    let refused = stderr
+        .strip_prefix("nsenter: failed to execute ")
+        .and_then(|rest| rest.trim().rsplit_once(": "));
     if let Some((_, error)) = refused {
-        return format!("netplugin failed with no error message: fork/exec {path}: {}", error.to_lowercase());
+        return format!(
+            "netplugin failed with no error message: fork/exec {path}: {}",
+            error.to_lowercase()
+        );
     }
     if stdout.is_empty() && stderr.is_empty() {
         return format!("netplugin failed with no error message: {ended}");

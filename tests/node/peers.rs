@@ -1,4 +1,5 @@
-//! What a test of a node needs beside the programs: plugins that run, and a machine that lets it make namespaces.
+//! What a test of a node needs beside the programs: plugins that run, and a machine that lets it
+//! make namespaces.
 
 use std::env;
 use std::ffi::OsString;
@@ -9,8 +10,8 @@ use std::process::Command;
 
 use crate::support;
 
-/// Returns whether a test may go on; otherwise prints why not, or panics where peers are required. A CNI plugin is
-/// written as `cni/NAME`.
+/// Returns whether a test may go on; otherwise prints why not, or panics where peers are required.
+/// A CNI plugin is written as `cni/NAME`.
 pub(crate) fn present(programs: &[&str]) -> bool {
     for program in programs {
         let found = find(program).is_some();
@@ -32,11 +33,13 @@ pub(crate) fn present(programs: &[&str]) -> bool {
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     match program.strip_prefix("cni/") {
         Some(plugin) => executable(&plugin_path(plugin)),
-        None => env::split_paths(&search_path()).find_map(|directory| executable(&directory.join(program))),
+        None => env::split_paths(&search_path())
+            .find_map(|directory| executable(&directory.join(program))),
     }
 }
 
-/// Returns the content of a CNI plugin of the upstream project, built by `tests/peers/build.sh` or else Debian's.
+/// Returns the content of a CNI plugin of the upstream project, built by `tests/peers/build.sh` or
+/// else Debian's.
 pub(crate) fn plugin(name: &str) -> Vec<u8> {
     fs::read(plugin_path(name)).expect("can read a plugin")
 }
@@ -62,6 +65,8 @@ fn executable(path: &Path) -> Option<PathBuf> {
 
 fn may_make_namespaces() -> bool {
     let mut command = Command::new("unshare");
-    command.args(["--mount", "--net", "--pid", "--fork", "--mount-proc", "true"]).env("PATH", search_path());
+    command
+        .args(["--mount", "--net", "--pid", "--fork", "--mount-proc", "true"])
+        .env("PATH", search_path());
     command.output().is_ok_and(|output| output.status.success())
 }

@@ -1,4 +1,5 @@
-//! What a test installs: a bundle, its signature, the tool image, and the DaemonSet that was rendered for them.
+//! What a test installs: a bundle, its signature, the tool image, and the DaemonSet that was
+//! rendered for them.
 
 use std::fs;
 use std::path::Path;

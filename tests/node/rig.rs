@@ -1,4 +1,5 @@
-//! A node without a kubelet: a private containerd, told through `crictl` what a kubelet would tell it.
+//! A node without a kubelet: a private containerd, told through `crictl` what a kubelet would tell
+//! it.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -84,16 +85,21 @@ impl Rig {
         peers::present(&[&own[..], &Namespace::PEERS, &Image::PEERS].concat())
     }
 
-    /// Starts a node whose pods want an interface of type `macvlan`, a plugin that it does not have.
+    /// Starts a node whose pods want an interface of type `macvlan`, a plugin that it does not
+    /// have.
     pub(crate) fn start() -> Self {
         let directory = namespace::directory();
         let root = directory.path();
         let configuration = CONFIGURATION.replace("DIRECTORY", &root.display().to_string());
-        fs::write(root.join("containerd.toml"), configuration).expect("can write the configuration of containerd");
-        // Without a file of its own crictl looks for others, and warns about that among the lines of a container's log.
+        fs::write(root.join("containerd.toml"), configuration)
+            .expect("can write the configuration of containerd");
+        // Without a file of its own crictl looks for others, and warns about that among the lines
+        // of a container's log.
         let endpoint = format!("unix://{}/containerd.sock", root.display());
-        let client = json!({"runtime-endpoint": endpoint, "image-endpoint": endpoint, "timeout": 30});
-        fs::write(root.join("crictl.yaml"), client.to_string()).expect("can write the configuration of crictl");
+        let client =
+            json!({"runtime-endpoint": endpoint, "image-endpoint": endpoint, "timeout": 30});
+        fs::write(root.join("crictl.yaml"), client.to_string())
+            .expect("can write the configuration of crictl");
         let bin = root.join("node/opt/cni/bin");
         let networks = root.join("node/etc/cni/net.d");
         fs::create_dir_all(&bin).expect("can create the plugin directory");
@@ -110,12 +116,16 @@ impl Rig {
                 "ipam": {"type": "static", "addresses": [{"address": "10.99.0.2/24"}]},
             }],
         });
-        fs::write(networks.join("10-uplink.conflist"), network.to_string()).expect("can write the network");
+        fs::write(networks.join("10-uplink.conflist"), network.to_string())
+            .expect("can write the network");
         let pause = Image {
             name: "localhost/pause:1",
             user: "65532:65532",
             entrypoint: &["/busybox", "sleep", "2147483647"],
-            files: &[("busybox", fs::read(peers::find("busybox").expect("a peer")).expect("can read busybox"))],
+            files: &[(
+                "busybox",
+                fs::read(peers::find("busybox").expect("a peer")).expect("can read busybox"),
+            )],
         };
         let archive = pause.write(&root.join("pause"));
 
@@ -125,8 +135,11 @@ impl Rig {
             let status: Value = serde_json::from_slice(&answer.stdout).ok()?;
             // containerd 2 adds a condition that is false: this configuration has the old format.
             let conditions = status["status"]["conditions"].as_array()?;
-            let holds =
-                |kind| conditions.iter().any(|condition| condition["type"] == kind && condition["status"] == true);
+            let holds = |kind| {
+                conditions
+                    .iter()
+                    .any(|condition| condition["type"] == kind && condition["status"] == true)
+            };
             ["RuntimeReady", "NetworkReady"].into_iter().all(holds).then_some(())
         });
         rig.import(&archive, "localhost/pause");
@@ -139,11 +152,12 @@ impl Rig {
 
     /// Brings an OCI archive to the node as `repository:tag` and as `repository@digest`.
     pub(crate) fn import(&self, archive: &Path, repository: &str) {
-        // containerd 1.6 unpacks the signatures in an archive as if they were images, and fails, unless told to unpack
-        // nothing. The runtime unpacks an image when it first uses it.
+        // containerd 1.6 unpacks the signatures in an archive as if they were images, and fails,
+        // unless told to unpack nothing. The runtime unpacks an image when it first uses it.
         let archive = archive.to_str().expect("a path of ours");
         self.ctr(&["import", "--no-unpack", "--base-name", repository, archive]);
-        // `import --digests` would give the digest of `index.json` in containerd 2, that of the image in 1.6.
+        // `import --digests` would give the digest of `index.json` in containerd 2, that of the
+        // image in 1.6.
         let list = self.ctr(&["list"]);
         let lines = list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
         let tagged: Vec<_> = lines
@@ -157,7 +171,10 @@ impl Rig {
         // The part of containerd that talks to kubelets hears of new names a moment later.
         let (name, by_digest) = &tagged[0];
         eventually(&format!("the runtime knows `{name}`"), LIMIT, || {
-            self.images().iter().any(|image| names(image).any(|known| known == by_digest)).then_some(())
+            self.images()
+                .iter()
+                .any(|image| names(image).any(|known| known == by_digest))
+                .then_some(())
         });
     }
 
@@ -169,7 +186,8 @@ impl Rig {
         };
         let images = self.images();
         let known: Vec<_> = images.iter().flat_map(names).collect();
-        let Some(image) = images.iter().find(|image| names(image).any(|name| name == wanted)) else {
+        let Some(image) = images.iter().find(|image| names(image).any(|name| name == wanted))
+        else {
             panic!("the node has no image `{wanted}`, only {known:?}");
         };
         let user = image["uid"]["value"].as_str().and_then(|user| user.parse().ok());
@@ -187,23 +205,27 @@ impl Rig {
         })
     }
 
-    /// Starts a pod sandbox, or returns the runtime's reason why not: what `kubectl describe pod` shows.
+    /// Starts a pod sandbox, or returns the runtime's reason why not: what `kubectl describe pod`
+    /// shows.
     pub(crate) fn run(&self, pod: &Value) -> Result<Sandbox, String> {
         let mut pod = pod.clone();
         // A sandbox that failed keeps its name until it is removed, so a kubelet counts.
         self.attempts.set(self.attempts.get() + 1);
         pod["metadata"]["attempt"] = self.attempts.get().into();
-        let id = text(self.crictl(&["runp", &self.file("sandbox", &pod)]).output().expect("can run crictl"))?;
+        let id = text(
+            self.crictl(&["runp", &self.file("sandbox", &pod)]).output().expect("can run crictl"),
+        )?;
         Ok(Sandbox(id.trim().to_owned()))
     }
 
     /// Runs a container of a sandbox to its end.
     pub(crate) fn run_to_end(&self, sandbox: &Sandbox, pod: &Value, container: &Value) -> Ended {
         let id = self.launch(sandbox, pod, container);
-        let status = eventually(&format!("container {} ends", container["metadata"]["name"]), LIMIT, || {
-            let status = self.inspect("inspect", &id)["status"].take();
-            (status["state"] == "CONTAINER_EXITED").then_some(status)
-        });
+        let status =
+            eventually(&format!("container {} ends", container["metadata"]["name"]), LIMIT, || {
+                let status = self.inspect("inspect", &id)["status"].take();
+                (status["state"] == "CONTAINER_EXITED").then_some(status)
+            });
         Ended {
             log: self.container_log(&id),
             code: status["exitCode"].as_i64().expect("an exit code"),
@@ -215,9 +237,12 @@ impl Rig {
     /// Starts a container of a sandbox and returns its id.
     pub(crate) fn launch(&self, sandbox: &Sandbox, pod: &Value, container: &Value) -> String {
         let (pod, container) = (self.file("sandbox", pod), self.file("container", container));
-        let create =
-            self.crictl(&["create", "--no-pull", &sandbox.0, &container, &pod]).output().expect("can run crictl");
-        let id = text(create).unwrap_or_else(|error| panic!("crictl create: {error}")).trim().to_owned();
+        let create = self
+            .crictl(&["create", "--no-pull", &sandbox.0, &container, &pod])
+            .output()
+            .expect("can run crictl");
+        let id =
+            text(create).unwrap_or_else(|error| panic!("crictl create: {error}")).trim().to_owned();
         let start = self.crictl(&["start", &id]).output().expect("can run crictl");
         text(start).unwrap_or_else(|error| panic!("crictl start: {error}"));
         id
@@ -228,11 +253,13 @@ impl Rig {
         let process = self.inspect("inspect", id)["info"]["pid"].to_string();
         let status = self.namespace.command("cat").arg(format!("/proc/{process}/status")).output();
         let status = text(status.expect("can run cat")).expect("the process runs");
-        let line = status.lines().find(|line| line.starts_with("NSpid:")).expect("Linux has it since 4.1");
+        let line =
+            status.lines().find(|line| line.starts_with("NSpid:")).expect("Linux has it since 4.1");
         line.split_whitespace().last().expect("at least one number").to_owned()
     }
 
-    /// Returns whether a command in a container ends with exit code 0, as a kubelet asks an exec probe.
+    /// Returns whether a command in a container ends with exit code 0, as a kubelet asks an exec
+    /// probe.
     pub(crate) fn probe(&self, id: &str, command: &[String]) -> bool {
         let mut crictl = self.crictl(&["exec", "--sync", "--timeout", "10", id]);
         crictl.args(command).output().expect("can run crictl").status.success()
@@ -254,7 +281,8 @@ impl Rig {
 
     /// Returns what a container printed, both streams.
     pub(crate) fn container_log(&self, id: &str) -> String {
-        let Output { status, stdout, stderr } = self.crictl(&["logs", id]).output().expect("can run crictl");
+        let Output { status, stdout, stderr } =
+            self.crictl(&["logs", id]).output().expect("can run crictl");
         assert!(status.success(), "crictl logs: {}", String::from_utf8_lossy(&stderr));
         String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned()
     }
@@ -262,8 +290,13 @@ impl Rig {
     /// Returns name, kind and address of the interfaces in a sandbox's network, `lo` left out.
     pub(crate) fn interfaces(&self, sandbox: &Sandbox) -> Vec<String> {
         let description = self.inspect("inspectp", &sandbox.0);
-        let namespaces = description["info"]["runtimeSpec"]["linux"]["namespaces"].as_array().expect("namespaces");
-        let network = namespaces.iter().find(|namespace| namespace["type"] == "network").expect("a network of its own");
+        let namespaces = description["info"]["runtimeSpec"]["linux"]["namespaces"]
+            .as_array()
+            .expect("namespaces");
+        let network = namespaces
+            .iter()
+            .find(|namespace| namespace["type"] == "network")
+            .expect("a network of its own");
         netns::interfaces(&self.namespace, network["path"].as_str().expect("a path"))
     }
 
@@ -275,8 +308,8 @@ impl Rig {
 
     /// Returns every sandbox the runtime has, those that never ran too.
     pub(crate) fn sandboxes(&self) -> Vec<Sandbox> {
-        let list =
-            text(self.crictl(&["pods", "--quiet"]).output().expect("can run crictl")).expect("crictl lists sandboxes");
+        let list = text(self.crictl(&["pods", "--quiet"]).output().expect("can run crictl"))
+            .expect("crictl lists sandboxes");
         list.lines().map(|id| Sandbox(id.to_owned())).collect()
     }
 
@@ -300,8 +333,13 @@ impl Rig {
     fn ctr(&self, arguments: &[&str]) -> String {
         let address = self.namespace.directory().join("containerd.sock");
         let mut command = client("ctr");
-        command.arg("--address").arg(address).args(["--namespace", "k8s.io", "images"]).args(arguments);
-        text(command.output().expect("can run ctr")).unwrap_or_else(|error| panic!("ctr {arguments:?}: {error}"))
+        command
+            .arg("--address")
+            .arg(address)
+            .args(["--namespace", "k8s.io", "images"])
+            .args(arguments);
+        text(command.output().expect("can run ctr"))
+            .unwrap_or_else(|error| panic!("ctr {arguments:?}: {error}"))
     }
 
     /// Runs an image as `ctr run` does: no pod, no kubelet, and returns what it printed.
@@ -318,7 +356,8 @@ impl Rig {
             name,
             "once",
         ]);
-        text(command.args(arguments).output().expect("can run ctr")).unwrap_or_else(|error| panic!("ctr run: {error}"))
+        text(command.args(arguments).output().expect("can run ctr"))
+            .unwrap_or_else(|error| panic!("ctr run: {error}"))
     }
 
     fn file(&self, kind: &str, value: &Value) -> String {
@@ -340,7 +379,8 @@ pub(crate) fn text(output: Output) -> Result<String, String> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    // crictl logs the reason twice, and the last time as `time=… level=fatal msg="…"` with its quotes escaped.
+    // crictl logs the reason twice, and the last time as `time=… level=fatal msg="…"` with its
+    // quotes escaped.
     let message = String::from_utf8_lossy(&output.stderr);
     let last = message.trim().lines().last().unwrap_or("no reason given");
     let reason = last.split_once("level=fatal msg=\"").and_then(|(_, rest)| rest.strip_suffix('"'));

@@ -41,14 +41,21 @@ fn version_of(plugin: &Path) -> Result<(), String> {
     if output.status.success() && answer.contains("supportedVersions") {
         return Ok(());
     }
-    Err(format!("{}: {}: {answer}{}", plugin.display(), output.status, String::from_utf8_lossy(&output.stderr)))
+    Err(format!(
+        "{}: {}: {answer}{}",
+        plugin.display(),
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    ))
 }
 
 /// The bundle of which a check saw every plugin.
 fn seen_whole(run: &Run) -> Result<&'static str, String> {
     let whole = run.code == 0 && run.stdout.matches("  proven ").count() == PLUGINS.len();
-    let versions: Vec<_> =
-        ["1.0.0", "1.1.0"].into_iter().filter(|version| run.stdout.contains(&format!("test {version}, "))).collect();
+    let versions: Vec<_> = ["1.0.0", "1.1.0"]
+        .into_iter()
+        .filter(|version| run.stdout.contains(&format!("test {version}, ")))
+        .collect();
     match versions[..] {
         [version] if whole && !run.stdout.contains("mixed") => Ok(version),
         _ => Err(format!("a check ends with {}:\n{}{}", run.code, run.stdout, run.stderr)),
@@ -80,7 +87,8 @@ fn plugins_can_be_executed_all_the_time_while_bundles_take_each_others_place() {
     release(&scene, "new", "1.1.0", &upstream);
 
     let host = host_network();
-    let memory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory");
+    let memory =
+        tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory");
     let pod = PodNetwork::start_in(memory);
     let bin = pod.namespace().node("/opt/cni/bin");
     fs::remove_file(bin.join("static")).expect("the node's own plugin is there");

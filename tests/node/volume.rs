@@ -38,8 +38,9 @@ fn one(node: &Namespace, pod: &Path, set: &DaemonSet, volume: &Value) -> Volume 
         fs::set_permissions(&outside, PermissionsExt::from_mode(0o777)).expect("can change a mode");
         return Volume { path, readonly: false };
     }
-    let source =
-        volume.get("configMap").unwrap_or_else(|| panic!("volume `{name}` is of no kind that this test knows"));
+    let source = volume
+        .get("configMap")
+        .unwrap_or_else(|| panic!("volume `{name}` is of no kind that this test knows"));
     only(source, &["name", "items", "optional", "defaultMode"]);
     let path = pod.join("volumes/kubernetes.io~configmap").join(name);
     project(&node.node(&path), &config_map(set, source), mode(source));
@@ -51,8 +52,16 @@ fn host_path(node: &Namespace, source: &Value) -> PathBuf {
     let outside = node.node(&path);
     match source["type"].as_str().unwrap_or_default() {
         "DirectoryOrCreate" => fs::create_dir_all(&outside).expect("can create a host directory"),
-        "Directory" => assert!(outside.is_dir(), "hostPath type check failed: {} is not a directory", path.display()),
-        "File" => assert!(outside.is_file(), "hostPath type check failed: {} is not a file", path.display()),
+        "Directory" => assert!(
+            outside.is_dir(),
+            "hostPath type check failed: {} is not a directory",
+            path.display()
+        ),
+        "File" => assert!(
+            outside.is_file(),
+            "hostPath type check failed: {} is not a file",
+            path.display()
+        ),
         "" => {}
         other => panic!("this test knows no hostPath of type `{other}`"),
     }
@@ -66,8 +75,13 @@ fn config_map(set: &DaemonSet, source: &Value) -> BTreeMap<String, Vec<u8>> {
         assert!(source["optional"] == true, "configmap \"{name}\" not found");
         return BTreeMap::new();
     };
-    let entries =
-        |field: &str| map[field].as_object().into_iter().flatten().map(|(key, value)| (key.clone(), string(value)));
+    let entries = |field: &str| {
+        map[field]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| (key.clone(), string(value)))
+    };
     let text = entries("data").map(|(key, value)| (key, value.into_bytes()));
     let binary = entries("binaryData").map(|(key, value)| (key, base64(&value)));
     let mut files: BTreeMap<_, _> = text.chain(binary).collect();
@@ -77,14 +91,16 @@ fn config_map(set: &DaemonSet, source: &Value) -> BTreeMap<String, Vec<u8>> {
     let chosen = |item: &Value| {
         only(item, &["key", "path"]);
         let key = string(&item["key"]);
-        let content =
-            files.remove(&key).unwrap_or_else(|| panic!("configmap references non-existent config key: {key}"));
+        let content = files
+            .remove(&key)
+            .unwrap_or_else(|| panic!("configmap references non-existent config key: {key}"));
         (string(&item["path"]), content)
     };
     items.iter().map(chosen).collect()
 }
 
-/// Writes files as a kubelet does: each name is a link into `..data`, itself a link to a dated directory.
+/// Writes files as a kubelet does: each name is a link into `..data`, itself a link to a dated
+/// directory.
 fn project(directory: &Path, files: &BTreeMap<String, Vec<u8>>, mode: u32) {
     let dated = "..2026_01_01_00_00_00.1234567890";
     fs::create_dir_all(directory.join(dated)).expect("can create a volume");
@@ -98,8 +114,11 @@ fn project(directory: &Path, files: &BTreeMap<String, Vec<u8>>, mode: u32) {
 }
 
 fn mode(source: &Value) -> u32 {
-    // Here `0444` is read as a float, and by Kubernetes as octal; a decimal or `0o444` is the same for both.
-    let number = |mode: &Value| mode.as_u64().unwrap_or_else(|| panic!("a mode is a whole number, not {mode}"));
+    // Here `0444` is read as a float, and by Kubernetes as octal; a decimal or `0o444` is the same
+    // for both.
+    let number = |mode: &Value| {
+        mode.as_u64().unwrap_or_else(|| panic!("a mode is a whole number, not {mode}"))
+    };
     u32::try_from(source.get("defaultMode").map_or(0o644, number)).expect("a file mode is small")
 }
 
@@ -109,7 +128,8 @@ fn base64(text: &str) -> Vec<u8> {
     let digits = text.bytes().filter(|byte| !byte.is_ascii_whitespace() && *byte != b'=');
     let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
     for digit in digits {
-        let value = ALPHABET.iter().position(|letter| *letter == digit).expect("binaryData is base64");
+        let value =
+            ALPHABET.iter().position(|letter| *letter == digit).expect("binaryData is base64");
         bits = bits << 6 | u32::try_from(value).expect("below 64");
         count += 6;
         if count >= 8 {
@@ -122,7 +142,9 @@ fn base64(text: &str) -> Vec<u8> {
 
 #[test]
 fn decodes_base64_of_every_length() {
-    for (text, expected) in [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("Zm9v\nYmFy", "foobar")] {
+    for (text, expected) in
+        [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("Zm9v\nYmFy", "foobar")]
+    {
         assert_eq!(base64(text), expected.as_bytes(), "{text}");
     }
 }

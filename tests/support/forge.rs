@@ -35,7 +35,8 @@ impl Forge {
     }
 
     fn index_json(&self) -> Value {
-        serde_json::from_slice(&fs::read(self.layout.join("index.json")).expect("index.json")).expect("JSON")
+        serde_json::from_slice(&fs::read(self.layout.join("index.json")).expect("index.json"))
+            .expect("JSON")
     }
 
     /// The digest of the tagged image.
@@ -67,7 +68,8 @@ impl Forge {
     /// Changes the first platform's manifest.
     pub fn manifest(&self, change: impl FnOnce(&mut Value)) -> String {
         self.index(|index| {
-            let mut manifest = self.read(index["manifests"][0]["digest"].as_str().expect("a digest"));
+            let mut manifest =
+                self.read(index["manifests"][0]["digest"].as_str().expect("a digest"));
             change(&mut manifest);
             let bytes = manifest.to_string();
             index["manifests"][0]["digest"] = json!(self.store(bytes.as_bytes()));

@@ -24,7 +24,8 @@ pub fn definition(names: &[&str]) -> String {
     )
 }
 
-/// Builds `layout` from real plugins with the static node build as its tool, and signs it with `cosign.key`.
+/// Builds `layout` from real plugins with the static node build as its tool, and signs it with
+/// `cosign.key`.
 pub fn signed(scene: &Scene, names: &[&str]) -> Option<String> {
     let digest = unsigned(scene, "layout", names)?;
     scene.must("keygen");
@@ -37,7 +38,9 @@ pub fn unsigned(scene: &Scene, layout: &str, names: &[&str]) -> Option<String> {
     let (node, plugins) = (node_binary()?, plugins()?);
     copy_plugins(&plugins, &scene.at("plugins"), names);
     scene.write("bundle.yaml", definition(names));
-    Some(digest_of(&scene.must(&format!("build bundle.yaml -o {layout} --tool {}", node.display()))))
+    Some(digest_of(
+        &scene.must(&format!("build bundle.yaml -o {layout} --tool {}", node.display())),
+    ))
 }
 
 fn copy_plugins(from: &Path, to: &Path, names: &[&str]) {

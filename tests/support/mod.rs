@@ -1,4 +1,5 @@
-//! What the tests share: a clean environment for the program, the peers, and texts compared as a whole.
+//! What the tests share: a clean environment for the program, the peers, and texts compared as a
+//! whole.
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
 
@@ -53,12 +54,18 @@ impl Scene {
         path
     }
 
-    /// Puts a copy of a program into it. Another process writes the copy: while this one had it open, any child that
-    /// another test starts just then would have it open, too, and nobody could execute it (ETXTBSY).
+    /// Puts a copy of a program into it. Another process writes the copy: while this one had it
+    /// open, any child that another test starts just then would have it open, too, and nobody could
+    /// execute it (ETXTBSY).
     pub fn put_program(&self, from: &Path, name: &str) -> PathBuf {
         let to = self.at(name);
         fs::create_dir_all(to.parent().expect("below the scene")).expect("a folder");
-        let status = Command::new("install").args(["-m", "755"]).arg(from).arg(&to).status().expect("coreutils");
+        let status = Command::new("install")
+            .args(["-m", "755"])
+            .arg(from)
+            .arg(&to)
+            .status()
+            .expect("coreutils");
         assert!(status.success(), "cannot copy {}", from.display());
         to
     }
@@ -133,7 +140,11 @@ fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<String, String>) {
 /// The digest on a line by itself, as every verb that makes an image prints it first.
 pub fn digest_of(run: &Run) -> String {
     let first = run.stdout.lines().next().unwrap_or_default();
-    assert!(first.starts_with("sha256:") && first.len() == 71, "no digest on the first line:\n{}", run.stdout);
+    assert!(
+        first.starts_with("sha256:") && first.len() == 71,
+        "no digest on the first line:\n{}",
+        run.stdout
+    );
     first.to_owned()
 }
 
@@ -148,12 +159,13 @@ pub fn peers_folder() -> PathBuf {
         return folder.into();
     }
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
+    let cache =
+        cache.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
     cache.unwrap_or_default().join("cnister/peers")
 }
 
-/// The path of a peer, or `None` after a line that says what is skipped. With `CNISTER_REQUIRE_PEERS=1` a missing
-/// peer fails the test.
+/// The path of a peer, or `None` after a line that says what is skipped. With
+/// `CNISTER_REQUIRE_PEERS=1` a missing peer fails the test.
 pub fn peer(name: &str) -> Option<PathBuf> {
     let mut folders = vec![peers_folder().join("bin")];
     folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
@@ -163,8 +175,8 @@ pub fn peer(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// Says in one line why a test does not run. Straight to the descriptor: the harness hides what `eprintln!` says in a
-/// test that passes.
+/// Says in one line why a test does not run. Straight to the descriptor: the harness hides what
+/// `eprintln!` says in a test that passes.
 pub fn say_skipped(reason: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {reason}");
 }
@@ -172,10 +184,17 @@ pub fn say_skipped(reason: &str) {
 /// Records that a peer took part or is missing, for the line at the end of `make test`.
 pub fn note_peer(name: &str, present: bool) {
     if !present {
-        assert!(!peers_required(), "{name} is not installed, and CNISTER_REQUIRE_PEERS=1 says it must be");
+        assert!(
+            !peers_required(),
+            "{name} is not installed, and CNISTER_REQUIRE_PEERS=1 says it must be"
+        );
         say_skipped(&format!("{name} is not installed"));
     }
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(if present { "peers-present" } else { "peers-missing" });
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(if present {
+        "peers-present"
+    } else {
+        "peers-missing"
+    });
     fs::create_dir_all(&folder).expect("a folder for notes");
     fs::write(folder.join(name), "").expect("a note");
 }
@@ -216,15 +235,19 @@ pub fn snapshot(name: &str, text: &str) {
     );
 }
 
-/// The text with everything that differs from run to run replaced: digests by their number of first appearance, and
-/// sizes of what holds a signature, which has no fixed length.
+/// The text with everything that differs from run to run replaced: digests by their number of first
+/// appearance, and sizes of what holds a signature, which has no fixed length.
 pub fn masked(text: &str) -> String {
     let mut seen: Vec<String> = Vec::new();
     let mut out = String::new();
     let mut rest = text;
     while let Some(at) = rest.find(|c: char| c.is_ascii_hexdigit()) {
-        let run: String =
-            rest.get(at..).unwrap_or("").chars().take_while(|c| matches!(c, '0'..='9' | 'a'..='f')).collect();
+        let run: String = rest
+            .get(at..)
+            .unwrap_or("")
+            .chars()
+            .take_while(|c| matches!(c, '0'..='9' | 'a'..='f'))
+            .collect();
         let length = run.len().max(1);
         out.push_str(&rest[..at]);
         match run.len() {
@@ -250,7 +273,9 @@ fn without_sizes(line: &str) -> String {
         return format!("{}<size>{after}", before.trim_end_matches(digits));
     }
     match line.split_once("\"bytes\": ") {
-        Some((before, after)) => format!("{before}\"bytes\": <size>{}", after.trim_start_matches(digits)),
+        Some((before, after)) => {
+            format!("{before}\"bytes\": <size>{}", after.trim_start_matches(digits))
+        }
         None => line.to_owned(),
     }
 }

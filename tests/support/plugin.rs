@@ -1,5 +1,5 @@
-//! Programs of some hundred bytes for linux/amd64, made by hand: plugins that answer VERSION, and a program that
-//! leaves a file behind when somebody runs it.
+//! Programs of some hundred bytes for linux/amd64, made by hand: plugins that answer VERSION, and a
+//! program that leaves a file behind when somebody runs it.
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
 
@@ -13,34 +13,43 @@ const SYSTEM_CALL: &[u8] = b"\x0f\x05";
 /// ELF header and one program header.
 const HEADERS: usize = 64 + 56;
 
-/// A plugin that answers VERSION. Those of different `text` differ, and each is at least `size` bytes long.
+/// A plugin that answers VERSION. Those of different `text` differ, and each is at least `size`
+/// bytes long.
 pub fn answering(text: &str, size: usize) -> Vec<u8> {
     saying(ANSWER, text, size)
 }
 
 /// A plugin that answers VERSION with a version that no other one knows.
 pub fn claiming(version: &str, size: usize) -> Vec<u8> {
-    saying(format!(r#"{{"cniVersion":"1.0.0","supportedVersions":["{version}"]}}"#).as_bytes(), "", size)
+    saying(
+        format!(r#"{{"cniVersion":"1.0.0","supportedVersions":["{version}"]}}"#).as_bytes(),
+        "",
+        size,
+    )
 }
 
 fn saying(answer: &[u8], text: &str, size: usize) -> Vec<u8> {
-    // write(1, answer, its length): `mov eax, 1; mov edi, 1; lea rsi, [rip + …]; mov edx, …; syscall`.
+    // write(1, answer, its length): `mov eax, 1; mov edi, 1; lea rsi, [rip + …]; mov edx, …;
+    // syscall`.
     let length = u32::try_from(answer.len()).expect("a short answer").to_le_bytes();
     let after = [b"\xba", &length[..], SYSTEM_CALL, EXIT].concat();
-    let code = [b"\xb8\x01\0\0\0\xbf\x01\0\0\0\x48\x8d\x35", &distance(&after)[..], &after].concat();
+    let code =
+        [b"\xb8\x01\0\0\0\xbf\x01\0\0\0\x48\x8d\x35", &distance(&after)[..], &after].concat();
     program(&code, answer, text, size)
 }
 
 /// A program that creates an empty file at `path`, at least `size` bytes long.
 pub fn leaving(path: &Path, size: usize) -> Vec<u8> {
-    // open(path, O_WRONLY | O_CREAT, 0644): `mov eax, 2; lea rdi, [rip + …]; mov esi, 0x41; mov edx, 0644; syscall`.
+    // open(path, O_WRONLY | O_CREAT, 0644): `mov eax, 2; lea rdi, [rip + …]; mov esi, 0x41; mov
+    // edx, 0644; syscall`.
     let after = [b"\xbe\x41\0\0\0\xba\xa4\x01\0\0", SYSTEM_CALL, EXIT].concat();
     let code = [b"\xb8\x02\0\0\0\x48\x8d\x3d", &distance(&after)[..], &after].concat();
     let path = [path.to_str().expect("a plain path").as_bytes(), b"\0"].concat();
     program(&code, &path, "", size)
 }
 
-/// The data follows the code, so that what lies between an instruction and its data is the rest of the code.
+/// The data follows the code, so that what lies between an instruction and its data is the rest of
+/// the code.
 fn distance(after: &[u8]) -> [u8; 4] {
     i32::try_from(after.len()).expect("short code").to_le_bytes()
 }

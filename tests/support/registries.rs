@@ -1,4 +1,5 @@
-//! Real registries on loopback: Debian's docker-registry, which keeps no referrers API, and olareg, which has one.
+//! Real registries on loopback: Debian's docker-registry, which keeps no referrers API, and olareg,
+//! which has one.
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
 
@@ -49,7 +50,9 @@ pub fn olareg(folder: &Path) -> Option<Server> {
     let host = free_address();
     let (address, port) = host.split_once(':').expect("an address with a port");
     let mut command = Command::new(program);
-    command.args(["serve", "--store-type", "mem", "--addr", address, "--port", port]).current_dir(folder);
+    command
+        .args(["serve", "--store-type", "mem", "--addr", address, "--port", port])
+        .current_dir(folder);
     Some(start(command, host, "olareg"))
 }
 
@@ -64,7 +67,11 @@ fn start(mut command: Command, host: String, name: &'static str) -> Server {
     let started = Instant::now();
     // Nothing tells when a server listens but that it does.
     while TcpStream::connect(&server.host).is_err() {
-        assert!(started.elapsed() < Duration::from_secs(20), "{name} does not listen on {}", server.host);
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "{name} does not listen on {}",
+            server.host
+        );
         std::thread::yield_now();
     }
     server

@@ -1,4 +1,5 @@
-//! Signed releases of handmade plugins. They need no peer and no node build, and their runs take milliseconds.
+//! Signed releases of handmade plugins. They need no peer and no node build, and their runs take
+//! milliseconds.
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
 
@@ -9,15 +10,23 @@ use super::forge::Forge;
 use super::plugin::answering;
 use super::support::Scene;
 
-/// A release in a scene: `oci:layout-NAME`, `evidence-NAME.json`, and `staged-NAME` as its own container would fill it.
+/// A release in a scene: `oci:layout-NAME`, `evidence-NAME.json`, and `staged-NAME` as its own
+/// container would fill it.
 pub struct Release {
     pub name: &'static str,
     pub files: BTreeMap<&'static str, Vec<u8>>,
 }
 
 impl Release {
-    /// Builds and signs a release of plugins with these names, each of `size` bytes or a few hundred.
-    pub fn new(scene: &Scene, name: &'static str, version: &str, plugins: &[&'static str], size: usize) -> Self {
+    /// Builds and signs a release of plugins with these names, each of `size` bytes or a few
+    /// hundred.
+    pub fn new(
+        scene: &Scene,
+        name: &'static str,
+        version: &str,
+        plugins: &[&'static str],
+        size: usize,
+    ) -> Self {
         let release = Self::unsigned(scene, name, version, plugins, size);
         if !scene.at("cosign.key").exists() {
             scene.must("keygen");
@@ -28,9 +37,17 @@ impl Release {
     }
 
     /// The same without signature and evidence.
-    pub fn unsigned(scene: &Scene, name: &'static str, version: &str, plugins: &[&'static str], size: usize) -> Self {
-        let files: BTreeMap<_, _> =
-            plugins.iter().map(|plugin| (*plugin, answering(&format!("{plugin} of {name}"), size))).collect();
+    pub fn unsigned(
+        scene: &Scene,
+        name: &'static str,
+        version: &str,
+        plugins: &[&'static str],
+        size: usize,
+    ) -> Self {
+        let files: BTreeMap<_, _> = plugins
+            .iter()
+            .map(|plugin| (*plugin, answering(&format!("{plugin} of {name}"), size)))
+            .collect();
         for (plugin, bytes) in &files {
             scene.write(&format!("plugins-{name}/{plugin}"), bytes);
             scene.write(&format!("image-{name}/opt/cni/bin/{plugin}"), bytes);
@@ -45,8 +62,12 @@ impl Release {
         );
         scene.must(&format!("build bundle-{name}.yaml -o layout-{name}"));
         let forge = Forge::new(scene.at(&format!("layout-{name}")));
-        let manifest = forge.read(forge.read(&forge.tagged())["manifests"][0]["digest"].as_str().expect("a digest"));
-        let text = manifest["layers"][1]["annotations"]["dev.cnister.bundle.json"].as_str().expect("bundle.json");
+        let manifest = forge.read(
+            forge.read(&forge.tagged())["manifests"][0]["digest"].as_str().expect("a digest"),
+        );
+        let text = manifest["layers"][1]["annotations"]["dev.cnister.bundle.json"]
+            .as_str()
+            .expect("bundle.json");
         scene.write(&format!("image-{name}/usr/share/cnister/bundle.json"), text);
         fs::create_dir(scene.at(&format!("staged-{name}"))).expect("a folder");
         scene.must(&format!("stage --image image-{name} staged-{name}"));
@@ -61,6 +82,8 @@ impl Release {
     /// The words that install it from its staged directory.
     pub fn words_for_staged(&self) -> String {
         let name = self.name;
-        format!("install --key cosign.pub --root root --from staged-{name} --evidence evidence-{name}.json")
+        format!(
+            "install --key cosign.pub --root root --from staged-{name} --evidence evidence-{name}.json"
+        )
     }
 }

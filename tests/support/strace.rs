@@ -1,7 +1,7 @@
 //! Interrupting a program at a chosen system call, with strace's fault injection.
 //!
-//! One traced run tells the points: every system call that changes something below the scene. A run that is killed
-//! on entering one of them leaves exactly what the calls before it did.
+//! One traced run tells the points: every system call that changes something below the scene. A run
+//! that is killed on entering one of them leaves exactly what the calls before it did.
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
 
@@ -13,8 +13,8 @@ use std::process::Output;
 
 use super::support::{Scene, peer, say_skipped};
 
-/// The system calls that change files, on any architecture. (A name that strace does not know would be an error, so
-/// those that only older architectures have are marked with `?`.)
+/// The system calls that change files, on any architecture. (A name that strace does not know would
+/// be an error, so those that only older architectures have are marked with `?`.)
 const CHANGES: &str = "openat,openat2,?open,?creat,write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync,sync,syncfs,\
     fchmod,fchmodat,?chmod,fchown,fchownat,?chown,?rename,renameat,renameat2,?mkdir,mkdirat,?unlink,unlinkat,?rmdir,\
     ?link,linkat,?symlink,symlinkat,?mknod,mknodat,copy_file_range,sendfile,splice,ftruncate,truncate,fallocate,\
@@ -45,14 +45,17 @@ pub struct Strace<'a> {
     scene: &'a Scene,
     strace: PathBuf,
     program: PathBuf,
-    /// Calls that do nothing and say that they did it: `fsync` for every one, `renameat:when=2` for the second.
+    /// Calls that do nothing and say that they did it: `fsync` for every one, `renameat:when=2` for
+    /// the second.
     lies: Vec<String>,
 }
 
 impl<'a> Strace<'a> {
-    /// The installed strace, for runs of `program`; `None` where there is none, or where nothing may be traced.
+    /// The installed strace, for runs of `program`; `None` where there is none, or where nothing
+    /// may be traced.
     pub fn new(scene: &'a Scene, program: impl Into<PathBuf>) -> Option<Self> {
-        let strace = Self { scene, strace: peer("strace")?, program: program.into(), lies: Vec::new() };
+        let strace =
+            Self { scene, strace: peer("strace")?, program: program.into(), lies: Vec::new() };
         let works = strace.run("--help", "write", &[]).status.success();
         if !works {
             say_skipped("strace may not trace here");
@@ -60,24 +63,31 @@ impl<'a> Strace<'a> {
         works.then_some(strace)
     }
 
-    /// The same strace, under which some calls do nothing and say that they did it: a mutant of the program.
+    /// The same strace, under which some calls do nothing and say that they did it: a mutant of the
+    /// program.
     pub fn lying(&self, lies: &[&str]) -> Self {
         let lies = lies.iter().map(|lie| (*lie).to_owned()).collect();
         Self { scene: self.scene, strace: self.strace.clone(), program: self.program.clone(), lies }
     }
 
-    /// The points of a run that nobody disturbs, in order, each with how many calls of its name precede it.
+    /// The points of a run that nobody disturbs, in order, each with how many calls of its name
+    /// precede it.
     pub fn points(&self, words: &str) -> Vec<(Point, usize)> {
         let output = self.run(words, CHANGES, &["--seccomp-bpf".to_owned()]);
         assert!(output.status.success(), "{words}: {output:?}");
         let (main, others) = self.calls();
         let here = self.scene.path().to_str().expect("a plain path");
         let changes = |what: &str| {
-            let creates = ["O_CREAT", "O_TRUNC", "O_TMPFILE"].iter().any(|flag| what.contains(flag));
+            let creates =
+                ["O_CREAT", "O_TRUNC", "O_TMPFILE"].iter().any(|flag| what.contains(flag));
             (creates || !what.starts_with("open")) && what.contains(here)
         };
         // Calls are counted by thread: in another one they could not be told apart.
-        assert_eq!(others.iter().find(|call| changes(&call.what)), None, "only one thread changes files");
+        assert_eq!(
+            others.iter().find(|call| changes(&call.what)),
+            None,
+            "only one thread changes files"
+        );
         let mut counts = BTreeMap::new();
         let mut points = Vec::new();
         for point in main {
@@ -90,16 +100,25 @@ impl<'a> Strace<'a> {
         points
     }
 
-    /// Runs with a fault at the call of this name that `before` others precede; returns what the program said, and the
-    /// call that was hit, if there were as many.
-    pub fn inject(&self, words: &str, call: &str, before: usize, fault: Fault) -> (Output, Option<Point>) {
+    /// Runs with a fault at the call of this name that `before` others precede; returns what the
+    /// program said, and the call that was hit, if there were as many.
+    pub fn inject(
+        &self,
+        words: &str,
+        call: &str,
+        before: usize,
+        fault: Fault,
+    ) -> (Output, Option<Point>) {
         let when = before + 1;
         let mut filter = Vec::new();
         match fault {
             Fault::Kill => filter.push(format!("--inject={call}:signal=KILL:when={when}")),
             // Only stopping at the traced calls is faster, and delivers no signal (strace 6.1).
             Fault::Error(name) => {
-                filter.extend([format!("--inject={call}:error={name}:when={when}"), "--seccomp-bpf".to_owned()]);
+                filter.extend([
+                    format!("--inject={call}:error={name}:when={when}"),
+                    "--seccomp-bpf".to_owned(),
+                ]);
             }
         }
         let output = self.run(words, call, &filter);
@@ -120,12 +139,15 @@ impl<'a> Strace<'a> {
         (output, hit)
     }
 
-    /// Everything that a run changes, as text: each call with its contents, every string in hexadecimal. The run is
-    /// killed on entering a call, where one is named with how many of its name precede it.
+    /// Everything that a run changes, as text: each call with its contents, every string in
+    /// hexadecimal. The run is killed on entering a call, where one is named with how many of its
+    /// name precede it.
     pub fn record(&self, words: &str, kill: Option<(&str, usize)>) -> (Output, String) {
         let mut filter = vec!["-xx".to_owned(), "--string-limit=16777216".to_owned()];
         match kill {
-            Some((call, before)) => filter.push(format!("--inject={call}:signal=KILL:when={}", before + 1)),
+            Some((call, before)) => {
+                filter.push(format!("--inject={call}:signal=KILL:when={}", before + 1))
+            }
             None => filter.push("--seccomp-bpf".to_owned()),
         }
         let output = self.run(words, &format!("{CHANGES},lseek"), &filter);
@@ -134,7 +156,8 @@ impl<'a> Strace<'a> {
 
     fn run(&self, words: &str, calls: &str, filter: &[String]) -> Output {
         let mut command = self.scene.command(&self.strace);
-        // -qq: nothing but calls; -y: descriptors with their paths; no contents, which would need quoting.
+        // -qq: nothing but calls; -y: descriptors with their paths; no contents, which would need
+        // quoting.
         command.args(["-f", "-qq", "-y", "--string-limit=0", "-o", "trace"]).args(filter);
         let mut traced = calls.to_owned();
         for lie in &self.lies {
@@ -158,7 +181,8 @@ impl<'a> Strace<'a> {
     }
 }
 
-/// Reads a trace: `PID CALL(ARGUMENTS) = RESULT`, or `PID CALL(ARGUMENTS <unfinished ...>` and later the rest.
+/// Reads a trace: `PID CALL(ARGUMENTS) = RESULT`, or `PID CALL(ARGUMENTS <unfinished ...>` and
+/// later the rest.
 fn parse<'t>(lines: impl Iterator<Item = &'t str>) -> (Vec<Point>, Vec<Point>) {
     let mut main = None;
     let mut seen = BTreeMap::new();

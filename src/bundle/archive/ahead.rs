@@ -64,7 +64,11 @@ impl Read for Ahead {
     }
 }
 
-fn decode(mut decoder: impl Read, full: &Sender<io::Result<Block>>, empty: &Receiver<Block>) -> Summary {
+fn decode(
+    mut decoder: impl Read,
+    full: &Sender<io::Result<Block>>,
+    empty: &Receiver<Block>,
+) -> Summary {
     let mut hasher = Hasher::new(io::sink());
     // Either end of this is also the end where nobody reads any more.
     while let Ok(mut block) = empty.recv() {
@@ -84,7 +88,11 @@ fn decode(mut decoder: impl Read, full: &Sender<io::Result<Block>>, empty: &Rece
 }
 
 /// Fills a block, or as much of it as there is.
-fn fill(decoder: &mut impl Read, block: &mut Block, hasher: &mut Hasher<io::Sink>) -> io::Result<()> {
+fn fill(
+    decoder: &mut impl Read,
+    block: &mut Block,
+    hasher: &mut Hasher<io::Sink>,
+) -> io::Result<()> {
     block.length = 0;
     while let Some(rest) = block.bytes.get_mut(block.length..).filter(|rest| !rest.is_empty()) {
         match decoder.read(rest) {
@@ -158,7 +166,10 @@ mod tests {
                 drop(ahead);
                 summary.join().unwrap()
             });
-            assert!(size <= (read + BLOCK * (BLOCKS + 1)) as u64, "{size} bytes were decoded for {read}");
+            assert!(
+                size <= (read + BLOCK * (BLOCKS + 1)) as u64,
+                "{size} bytes were decoded for {read}"
+            );
         }
     }
 }

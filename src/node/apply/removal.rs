@@ -1,5 +1,5 @@
-//! Taking plugins away: those of an earlier bundle one by one, or all of them. What goes is the plan's decision; a file
-//! that is no longer the one of the plan is an error, and stays.
+//! Taking plugins away: those of an earlier bundle one by one, or all of them. What goes is the
+//! plan's decision; a file that is no longer the one of the plan is an error, and stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -28,7 +28,8 @@ pub(super) struct Removing<'a> {
 /// Bits that let a program act as its owner: what comes back does not bring them.
 const SET_ID: u32 = 0o7000;
 
-/// Writes what was there before a plugin to the staging directory, if its copy is still what was kept.
+/// Writes what was there before a plugin to the staging directory, if its copy is still what was
+/// kept.
 pub(super) fn stage_original(
     state: &Writing,
     staging: &Directory,
@@ -37,8 +38,9 @@ pub(super) fn stage_original(
 ) -> Result<(), NodeError> {
     let lost = |reason: String| {
         let message = format!("what was there before `{name}` cannot be put back: {reason}");
-        let hint =
-            format!("install another `{name}` by hand, or remove it without a word about what was there: --force");
+        let hint = format!(
+            "install another `{name}` by hand, or remove it without a word about what was there: --force"
+        );
         NodeError::from(Finding::refusal(Code::OriginalLost, message).hint(hint))
     };
     let mut kept = match state.originals()?.open_file(original.digest.hex()) {
@@ -75,7 +77,11 @@ pub(super) fn check_unchanged(
 }
 
 /// Removes a plugin, or gives its name to what was there before.
-pub(super) fn take_away(bin: &Directory, staging: &Directory, removing: &Removing<'_>) -> Result<(), NodeError> {
+pub(super) fn take_away(
+    bin: &Directory,
+    staging: &Directory,
+    removing: &Removing<'_>,
+) -> Result<(), NodeError> {
     let name = removing.name.as_str();
     match removing.original {
         Some(_) => staging.rename(name, bin, name)?,
@@ -87,8 +93,8 @@ pub(super) fn take_away(bin: &Directory, staging: &Directory, removing: &Removin
 /// A plugin directory, its staging directory, and what goes from it.
 type Target<'a> = (&'a HostPath, Directory, Directory, &'a [Removing<'a>]);
 
-/// Opens a plugin directory and makes its staging directory anew. One that is gone is `created` where something comes
-/// back to it; else there is nothing to do in it.
+/// Opens a plugin directory and makes its staging directory anew. One that is gone is `created`
+/// where something comes back to it; else there is nothing to do in it.
 fn open_target<'a>(
     root: &Root,
     path: &'a HostPath,
@@ -108,12 +114,14 @@ fn open_target<'a>(
     Ok(Some((path, bin, staging, removals)))
 }
 
-/// Carries out an uninstallation: what was there before is staged first, then everything goes, and the receipt last.
+/// Carries out an uninstallation: what was there before is staged first, then everything goes, and
+/// the receipt last.
 ///
 /// Stopped at any moment, it goes on where it was: what is gone already is no step of the next one.
 ///
 /// # Errors
-/// Refused where a file changed since it was observed, or where what was there before is lost; nothing is changed then.
+/// Refused where a file changed since it was observed, or where what was there before is lost;
+/// nothing is changed then.
 pub fn uninstall(
     root: &Root,
     state: &Writing,
@@ -133,7 +141,10 @@ pub fn uninstall(
                 removals.entry(directory).or_default().push(removing);
             }
             Step::CleanUp { directory } => drop(swept.insert(directory)),
-            Step::CreateDirectory { .. } | Step::Write { .. } | Step::Keep { .. } | Step::Satisfied { .. } => {}
+            Step::CreateDirectory { .. }
+            | Step::Write { .. }
+            | Step::Keep { .. }
+            | Step::Satisfied { .. } => {}
         }
     }
     let mut targets = Vec::new();
@@ -161,7 +172,8 @@ pub fn uninstall(
                 }
                 None => Ok(()),
             };
-            let ready = staged.and_then(|()| check_unchanged(path, bin, removing.name, removing.before));
+            let ready =
+                staged.and_then(|()| check_unchanged(path, bin, removing.name, removing.before));
             if let Err(error) = ready {
                 abandon(&targets, &created);
                 return Err(error);
@@ -181,8 +193,8 @@ pub fn uninstall(
             remove_staging(&bin)?;
         }
     }
-    // Nobody looks here any more when the receipt is gone, and copies of what came back go before it: all of it has to
-    // be on the disk, also what an interrupted run did.
+    // Nobody looks here any more when the receipt is gone, and copies of what came back go before
+    // it: all of it has to be on the disk, also what an interrupted run did.
     for path in &uninstallation.directories {
         announce(Action::Sync(path.clone()))?;
         root.make_durable(path)?;

@@ -17,14 +17,15 @@ use crate::node::receipt::Receipt;
 use crate::node::store::{COPY_MODE, Stored};
 use crate::node::transfer::{Expected, TransferError, copy_exactly};
 
-/// How much of a file may wait in memory to be written: what does not, counts against the container's limit.
+/// How much of a file may wait in memory to be written: what does not, counts against the
+/// container's limit.
 const UNWRITTEN: u64 = 8 * 1024 * 1024;
 /// After how much the disk starts to write, while more is decoded.
 const START: u64 = 1024 * 1024;
 
 impl Run<'_, '_> {
-    /// Writes every file under its staging name, and gives it its mode when it is the signed one. What the local store
-    /// has is not fetched again, and what it has not is put there on the way.
+    /// Writes every file under its staging name, and gives it its mode when it is the signed one.
+    /// What the local store has is not fetched again, and what it has not is put there on the way.
     pub(super) fn stage(&mut self, payload: &mut dyn Payload) -> Result<(), NodeError> {
         let writes = self.targets.iter().flat_map(|target| &target.writes);
         let wanted: BTreeSet<PluginName> = writes.map(|write| write.name.clone()).collect();
@@ -69,14 +70,18 @@ impl Run<'_, '_> {
     ) -> Result<(), NodeError> {
         self.announce(Action::Stage(file.name.clone()))?;
         let targets = self.targets.iter();
-        let targets: Vec<_> =
-            targets.filter(|target| target.writes.iter().any(|write| *write.name == file.name)).collect();
+        let targets: Vec<_> = targets
+            .filter(|target| target.writes.iter().any(|write| *write.name == file.name))
+            .collect();
         let staged = targets.iter().map(|target| target.staging.create_file(file.name.as_str()));
         let mut files = staged.collect::<Result<Vec<_>, _>>()?;
         let mut copy = store.map(Directory::begin).transpose()?;
-        files.extend(copy.as_ref().map(|copy| copy.file.try_clone()).transpose().map_err(|source| {
-            NodeError::Transfer { action: format!("copy `{}` to the local store", file.name), source }
-        })?);
+        files.extend(copy.as_ref().map(|copy| copy.file.try_clone()).transpose().map_err(
+            |source| NodeError::Transfer {
+                action: format!("copy `{}` to the local store", file.name),
+                source,
+            },
+        )?);
         let mut copies = Copies { files, written: 0, started: 0, synced: 0, start: Vec::new() };
         let path = targets.first().map_or("", |target| target.path.as_str());
         copy_exactly(file.into(), origin, source, &mut copies)
@@ -96,8 +101,8 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// Copies what is installed already and has no copy: another installer's with the signed bytes, or installed by an
-    /// earlier version, or the store was lost.
+    /// Copies what is installed already and has no copy: another installer's with the signed bytes,
+    /// or installed by an earlier version, or the store was lost.
     pub(super) fn keep_copies(&mut self, receipt: &Receipt) -> Result<(), NodeError> {
         let mut added = None;
         for (path, directory) in &receipt.directories {
@@ -108,20 +113,26 @@ impl Run<'_, '_> {
                 targets.any(|target| target.writes.iter().any(|write| write.name == name))
             };
             let missing: Vec<_> = missing.into_iter().filter(|name| !written(name)).collect();
-            let Some(bin) = (!missing.is_empty()).then(|| self.root.directory(path)).transpose()?.flatten() else {
+            let Some(bin) =
+                (!missing.is_empty()).then(|| self.root.directory(path)).transpose()?.flatten()
+            else {
                 continue;
             };
             let store = self.state.store_or_create()?;
-            for (name, file) in missing.into_iter().filter_map(|name| directory.files.get_key_value(name)) {
+            for (name, file) in
+                missing.into_iter().filter_map(|name| directory.files.get_key_value(name))
+            {
                 self.announce(Action::KeepCopy(name.clone()))?;
                 let Ok(mut opened) = bin.open_file(name.as_str()) else { continue };
                 let expected = Expected { name, digest: file.digest, size: file.size };
                 let mut copy = store.begin()?;
                 let origin = format!("`{path}`");
                 match copy_exactly(expected, &origin, &mut opened.file, &mut copy.file) {
-                    // A repair of other files leaves it as it is; what was begun is collected at the end.
+                    // A repair of other files leaves it as it is; what was begun is collected at
+                    // the end.
                     Err(TransferError::Altered(_)) => continue,
-                    copied => copied.map_err(|error| error.into_error(expected, &origin, "the local store"))?,
+                    copied => copied
+                        .map_err(|error| error.into_error(expected, &origin, "the local store"))?,
                 }
                 store.name(store.complete(copy, COPY_MODE)?, file.digest.hex())?;
             }

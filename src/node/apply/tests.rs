@@ -18,9 +18,14 @@ use crate::node::test_support::{bundle, manifest, stage_files};
 
 type Files<'a> = &'a [(&'a str, &'a [u8])];
 
-const OLD: Files<'_> = &[("bridge", b"old bridge"), ("host-local", b"host-local"), ("vlan", b"old vlan")];
-const NEW: Files<'_> =
-    &[("bridge", b"new bridge"), ("host-local", b"host-local"), ("tap", b"new tap"), ("vlan", b"vlan")];
+const OLD: Files<'_> =
+    &[("bridge", b"old bridge"), ("host-local", b"host-local"), ("vlan", b"old vlan")];
+const NEW: Files<'_> = &[
+    ("bridge", b"new bridge"),
+    ("host-local", b"host-local"),
+    ("tap", b"new tap"),
+    ("vlan", b"vlan"),
+];
 const EVIDENCE: &[u8] = b"the evidence";
 
 /// A node in a temporary directory, and a staged directory beside it.
@@ -52,8 +57,15 @@ impl Node {
 
     fn observe(&self, files: Files<'_>) -> Observed {
         let (root, path) = (self.root(), HostPath::default_state_directory());
-        let state = State::open(&root, &path).unwrap().map(|state| state.read(Duration::ZERO).unwrap());
-        observe(&root, state.as_ref(), &[HostPath::default_bin_directory()], &manifest(files).plugins).unwrap()
+        let state =
+            State::open(&root, &path).unwrap().map(|state| state.read(Duration::ZERO).unwrap());
+        observe(
+            &root,
+            state.as_ref(),
+            &[HostPath::default_bin_directory()],
+            &manifest(files).plugins,
+        )
+        .unwrap()
     }
 
     fn install(&self, files: Files<'_>) -> Result<Receipt, NodeError> {
@@ -80,13 +92,21 @@ impl Node {
         progress: &mut Progress<'_>,
     ) -> Result<Receipt, NodeError> {
         let (root, verified) = (self.root(), bundle(files));
-        let state = State::open_or_create(&root, &HostPath::default_state_directory())?.write(Duration::ZERO)?;
-        let observed =
-            observe(&root, Some(&state), &[HostPath::default_bin_directory()], &verified.value().files.plugins)?;
+        let state = State::open_or_create(&root, &HostPath::default_state_directory())?
+            .write(Duration::ZERO)?;
+        let observed = observe(
+            &root,
+            Some(&state),
+            &[HostPath::default_bin_directory()],
+            &verified.value().files.plugins,
+        )?;
         let plan = plan(&verified, &observed, wishes).map_err(NodeError::Refused)?;
         let record = Record {
             evidence: EVIDENCE,
-            policy: Some(KeptPolicy { text: "the policy\n", directory: &HostPath::default_policy_directory() }),
+            policy: Some(KeptPolicy {
+                text: "the policy\n",
+                directory: &HostPath::default_policy_directory(),
+            }),
             generations: 2,
             repository: None,
             purpose: Purpose::Install,
@@ -97,11 +117,16 @@ impl Node {
 
     /// Everything in the plugin directory, with content and mode.
     fn bin(&self) -> BTreeMap<String, (Vec<u8>, u32)> {
-        let Ok(entries) = std::fs::read_dir(self.path("opt/cni/bin")) else { return BTreeMap::new() };
+        let Ok(entries) = std::fs::read_dir(self.path("opt/cni/bin")) else {
+            return BTreeMap::new();
+        };
         let entries = entries.map(|entry| {
             let entry = entry.unwrap();
             let mode = entry.metadata().unwrap().permissions().mode() & 0o7777;
-            (entry.file_name().into_string().unwrap(), (std::fs::read(entry.path()).unwrap_or_default(), mode))
+            (
+                entry.file_name().into_string().unwrap(),
+                (std::fs::read(entry.path()).unwrap_or_default(), mode),
+            )
         });
         entries.collect()
     }
@@ -133,10 +158,18 @@ fn a_second_run_has_nothing_to_do_and_writes_nothing() {
     let node = Node::new();
     node.install(OLD).unwrap();
     let stamps = || {
-        ["opt/cni/bin", "opt/cni/bin/bridge", "etc/cnister", "var/lib/cnister", "var/lib/cnister/evidence"]
-            .map(|path| node.path(path))
-            .map(|path| std::fs::metadata(path).unwrap())
-            .map(|metadata| (metadata.ino(), metadata.ctime(), metadata.ctime_nsec(), metadata.mtime_nsec()))
+        [
+            "opt/cni/bin",
+            "opt/cni/bin/bridge",
+            "etc/cnister",
+            "var/lib/cnister",
+            "var/lib/cnister/evidence",
+        ]
+        .map(|path| node.path(path))
+        .map(|path| std::fs::metadata(path).unwrap())
+        .map(|metadata| {
+            (metadata.ino(), metadata.ctime(), metadata.ctime_nsec(), metadata.mtime_nsec())
+        })
     };
     let before = stamps();
     let verified = bundle(OLD);
@@ -188,20 +221,25 @@ fn a_foreign_file_stops_everything_and_is_adopted_on_request() {
     node.put("bridge", b"theirs");
     let before = node.bin();
     let findings = node.install(NEW).expect_err("foreign").into_findings().unwrap();
-    assert_eq!(findings.iter().map(|finding| finding.code).collect::<Vec<_>>(), [Code::ForeignFile]);
+    assert_eq!(
+        findings.iter().map(|finding| finding.code).collect::<Vec<_>>(),
+        [Code::ForeignFile]
+    );
     assert_eq!(node.bin(), before);
 
     let wishes = Wishes { foreign: ForeignRule::Adopt, ..Wishes::default() };
     let receipt = node.install_with(NEW, &wishes, &mut go_on).unwrap();
     assert_eq!(node.bin(), expected(NEW));
     let theirs = Original { digest: Digest::of(b"theirs"), mode: 0o755 };
-    let bridge = &receipt.directories[&HostPath::default_bin_directory()].files[&"bridge".parse().unwrap()];
+    let bridge =
+        &receipt.directories[&HostPath::default_bin_directory()].files[&"bridge".parse().unwrap()];
     assert_eq!(bridge.owner, Owner::Adopted(theirs.clone()));
     let original = format!("var/lib/cnister/originals/{}", theirs.digest.hex());
     assert_eq!(std::fs::read(node.path(&original)).unwrap(), b"theirs");
 
     let receipt = node.install(OLD).unwrap();
-    let bridge = &receipt.directories[&HostPath::default_bin_directory()].files[&"bridge".parse().unwrap()];
+    let bridge =
+        &receipt.directories[&HostPath::default_bin_directory()].files[&"bridge".parse().unwrap()];
     assert_eq!(bridge.owner, Owner::Adopted(theirs), "what was there first is remembered");
 }
 
@@ -275,14 +313,19 @@ fn a_payload_that_fails_half_way_leaves_the_directory_as_it_was() {
         node.install(OLD).unwrap();
         node.put("other", b"another installer's");
         let before = node.bin();
-        let error = node.install_from(NEW, &Wishes::default(), &mut payload, &mut go_on).expect_err(what).to_string();
+        let error = node
+            .install_from(NEW, &Wishes::default(), &mut payload, &mut go_on)
+            .expect_err(what)
+            .to_string();
         assert!(error.contains(expected), "{what}: {error}");
         assert_eq!(node.bin(), before, "{what}");
         assert!(!node.path("var/lib/cnister/journal.json").exists(), "{what}");
     }
     let node = Node::new();
     let mut payload = Broken(|_, _| Ok(()));
-    let error = node.install_from(NEW, &Wishes::default(), &mut payload, &mut go_on).expect_err("nothing is delivered");
+    let error = node
+        .install_from(NEW, &Wishes::default(), &mut payload, &mut go_on)
+        .expect_err("nothing is delivered");
     assert_eq!(error.to_string(), "refused: `host-local` was not delivered");
     assert!(!node.path("opt").exists(), "directories that were created for nothing are gone");
 }
@@ -320,7 +363,8 @@ impl Payload for Watching<'_> {
 fn a_file_cannot_be_executed_before_all_of_it_is_right() {
     let node = Node::new();
     let mut payload = Watching { node: &node, bytes: b"bridge", modes: Vec::new() };
-    node.install_from(&[("bridge", b"bridge")], &Wishes::default(), &mut payload, &mut go_on).unwrap();
+    node.install_from(&[("bridge", b"bridge")], &Wishes::default(), &mut payload, &mut go_on)
+        .unwrap();
     assert_eq!(payload.modes, [0o600; 4]);
     assert_eq!(node.bin()["bridge"], (b"bridge".to_vec(), 0o755));
 }
@@ -335,8 +379,11 @@ fn what_another_installer_writes_meanwhile_is_not_overwritten() {
         }
         ControlFlow::Continue(())
     };
-    let findings =
-        node.install_with(NEW, &Wishes::default(), &mut interfere).expect_err("tap appeared").into_findings().unwrap();
+    let findings = node
+        .install_with(NEW, &Wishes::default(), &mut interfere)
+        .expect_err("tap appeared")
+        .into_findings()
+        .unwrap();
     assert_eq!(findings[0].message, "`/opt/cni/bin/tap` changed while it was being replaced");
     let mut wanted = expected(OLD);
     wanted.insert("tap".to_owned(), (b"theirs, just now".to_vec(), 0o755));
@@ -367,8 +414,8 @@ fn a_link_that_leads_out_of_the_root_is_refused() {
     assert_eq!(std::fs::read_dir(outside).unwrap().count(), 0);
 }
 
-/// Each visible file is wholly old or wholly new and executable, foreign files are as they were, and nothing
-/// unproven has a name that a runtime could call.
+/// Each visible file is wholly old or wholly new and executable, foreign files are as they were,
+/// and nothing unproven has a name that a runtime could call.
 fn assert_whole(node: &Node, before: &BTreeMap<String, (Vec<u8>, u32)>, what: &str) {
     let new = expected(NEW);
     let found = node.bin();
@@ -415,11 +462,15 @@ fn crash_at_every_action(prepare: impl Fn(&Node), wishes: &Wishes) {
         assert!(matches!(stopped, Err(NodeError::Stopped)), "{what}");
         assert_whole(&node, &before, &what);
 
-        node.install_with(NEW, wishes, &mut go_on).unwrap_or_else(|error| panic!("{what}: {error}"));
+        node.install_with(NEW, wishes, &mut go_on)
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!((node.bin(), node.observe(NEW).receipt), wanted, "{what}, then run again");
         assert!(!node.path("var/lib/cnister/journal.json").exists(), "{what}");
         let verified = bundle(NEW);
-        assert!(plan(&verified, &node.observe(NEW), wishes).unwrap().changes_nothing(), "{what}: a third run");
+        assert!(
+            plan(&verified, &node.observe(NEW), wishes).unwrap().changes_nothing(),
+            "{what}: a third run"
+        );
     }
 }
 
@@ -457,7 +508,9 @@ fn what_the_new_set_lacks_goes_after_the_receipt_and_is_ours_until_then() {
     };
     assert!(matches!(node.install_with(OLD, &prune, &mut stop), Err(NodeError::Stopped)));
     let receipt = node.observe(OLD).receipt.unwrap();
-    let [directory] = receipt.directories.values().collect::<Vec<_>>()[..] else { panic!("{receipt:?}") };
+    let [directory] = receipt.directories.values().collect::<Vec<_>>()[..] else {
+        panic!("{receipt:?}")
+    };
     assert_eq!((directory.files.len(), directory.leftovers.len()), (OLD.len(), 0));
     assert_eq!(node.bin()["tap"].0, b"new tap");
     // Whoever finishes it may want to keep the plugin: it is not taken for somebody else's.
@@ -476,7 +529,10 @@ fn another_release_after_an_interruption_knows_what_was_installed_by_it() {
         Action::WriteReceipt => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     };
-    assert!(matches!(node.install_with(NEW, &Wishes::default(), &mut stop), Err(NodeError::Stopped)));
+    assert!(matches!(
+        node.install_with(NEW, &Wishes::default(), &mut stop),
+        Err(NodeError::Stopped)
+    ));
     assert_eq!(node.bin()["tap"].0, b"new tap");
     let receipt = node.install(OLD).unwrap();
     let mut wanted = expected(OLD);
@@ -499,8 +555,14 @@ fn a_second_interruption_does_not_forget_what_the_first_run_installed() {
         Action::Publish(..) => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     };
-    assert!(matches!(node.install_with(OLD, &adopt, &mut before_the_receipt), Err(NodeError::Stopped)));
-    assert!(matches!(node.install_with(NEW, &adopt, &mut before_the_first_name), Err(NodeError::Stopped)));
+    assert!(matches!(
+        node.install_with(OLD, &adopt, &mut before_the_receipt),
+        Err(NodeError::Stopped)
+    ));
+    assert!(matches!(
+        node.install_with(NEW, &adopt, &mut before_the_first_name),
+        Err(NodeError::Stopped)
+    ));
     let receipt = node.install(NEW).unwrap();
     assert_eq!(node.bin(), expected(NEW));
     let files = &receipt.directories[&HostPath::default_bin_directory()].files;
@@ -533,7 +595,10 @@ fn one_payload_fills_several_directories() {
     let receipt = apply(&root, &state, &plan, &mut payload, &record, &mut go_on).unwrap();
     assert_eq!(receipt.directories.len(), 2);
     let read = |path: &str| std::fs::read(node.path(path)).unwrap();
-    assert_eq!((read("opt/cni/bin/tap"), read("usr/lib/cni/tap")), (b"new tap".to_vec(), b"new tap".to_vec()));
+    assert_eq!(
+        (read("opt/cni/bin/tap"), read("usr/lib/cni/tap")),
+        (b"new tap".to_vec(), b"new tap".to_vec())
+    );
     assert!(!node.path("usr/lib/cni/.cnister").exists());
 }
 
@@ -551,7 +616,9 @@ fn a_program_for_another_machine_never_gets_its_name() {
     node.put("flannel", b"somebody else's");
     let before = node.bin();
     let found = |machine| {
-        let findings = node.install(&[("bridge", &program(machine))]).map_err(|error| error.into_findings().unwrap());
+        let findings = node
+            .install(&[("bridge", &program(machine))])
+            .map_err(|error| error.into_findings().unwrap());
         findings.map(drop).map_err(|mut findings| (findings.remove(0).code, node.bin()))
     };
     // AArch64, and a machine that no CNI plugin is built for.

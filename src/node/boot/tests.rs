@@ -34,7 +34,10 @@ impl Node {
             policy: Digest::of(b"policy"),
             strength: Standing::Proven,
             evidence: Digest::of(b"evidence"),
-            directories: BTreeMap::from([(HostPath::default_bin_directory(), InstalledDirectory::default())]),
+            directories: BTreeMap::from([(
+                HostPath::default_bin_directory(),
+                InstalledDirectory::default(),
+            )]),
         };
         Self { folder, root, receipt }
     }
@@ -43,19 +46,31 @@ impl Node {
         self.folder.path().join(path.trim_start_matches('/'))
     }
 
-    fn plan(&self, program: &[u8], tool: &str, on_failure: OnFailure) -> Result<Vec<BootStep>, NodeError> {
+    fn plan(
+        &self,
+        program: &[u8],
+        tool: &str,
+        on_failure: OnFailure,
+    ) -> Result<Vec<BootStep>, NodeError> {
         let (tool, policy) = (host_path(tool), host_path("/etc/cnister/policy.yaml"));
         let state = HostPath::default_state_directory();
         let policy = (&policy, self.receipt.policy);
         let receipt = &self.receipt;
-        enable(&self.root, &Wanted { program, tool: &tool, state: &state, policy, receipt, on_failure })
+        enable(
+            &self.root,
+            &Wanted { program, tool: &tool, state: &state, policy, receipt, on_failure },
+        )
     }
 
     /// Enables it and returns what was done.
     fn enabled(&self, program: &[u8], tool: &str, on_failure: OnFailure) -> Vec<String> {
         let steps = self.plan(program, tool, on_failure).unwrap();
         carry_out(&self.root, &steps).unwrap();
-        assert_eq!(self.plan(program, tool, on_failure).unwrap(), [], "again there is nothing to do");
+        assert_eq!(
+            self.plan(program, tool, on_failure).unwrap(),
+            [],
+            "again there is nothing to do"
+        );
         steps.iter().map(ToString::to_string).collect()
     }
 
@@ -77,7 +92,9 @@ impl Node {
                 if path.is_dir() && !path.is_symlink() {
                     pending.push(path);
                 } else {
-                    found.push(path.strip_prefix(self.folder.path()).unwrap().to_str().unwrap().to_owned());
+                    found.push(
+                        path.strip_prefix(self.folder.path()).unwrap().to_str().unwrap().to_owned(),
+                    );
                 }
             }
         }
@@ -107,7 +124,11 @@ fn what_was_enabled_is_disabled_without_a_trace() {
     assert!(linked.contains(&format!("\nExecStart={TOOL} check --at-boot ")), "{linked}");
     assert_eq!(
         node.disabled(),
-        [format!("remove   /{WANTS}/{UNIT}"), format!("remove   {TOOL}"), format!("remove   {unit}")]
+        [
+            format!("remove   /{WANTS}/{UNIT}"),
+            format!("remove   {TOOL}"),
+            format!("remove   {unit}")
+        ]
     );
     assert_eq!(node.files(), [""; 0]);
     assert!(!node.at(WANTS).exists(), "the directory of links went with its last one");
@@ -124,10 +145,14 @@ fn what_changed_is_replaced() {
     let done = node.enabled(b"newer program", TOOL, OnFailure::Hold);
     assert_eq!(done.iter().filter(|step| step.starts_with("link ")).count(), RUNTIMES.len());
     assert!(node.at("etc/systemd/system/kubelet.service.requires").join(UNIT).exists());
-    fs::create_dir_all(node.at("etc/systemd/system/kubelet.service.requires/other.service")).unwrap();
+    fs::create_dir_all(node.at("etc/systemd/system/kubelet.service.requires/other.service"))
+        .unwrap();
     let done = node.enabled(b"newer program", TOOL, OnFailure::Start);
     assert_eq!(done.iter().filter(|step| step.starts_with("remove ")).count(), RUNTIMES.len());
-    assert!(node.at("etc/systemd/system/kubelet.service.requires/other.service").exists(), "somebody else's stays");
+    assert!(
+        node.at("etc/systemd/system/kubelet.service.requires/other.service").exists(),
+        "somebody else's stays"
+    );
     assert!(!node.at("etc/systemd/system/containerd.service.requires").exists());
     // At another place.
     let done = node.enabled(b"newer program", "/opt/cnister/bin/cnister", OnFailure::Start);
@@ -135,7 +160,10 @@ fn what_changed_is_replaced() {
     // Another policy is another unit.
     let mut node = node;
     node.receipt.policy = Digest::of(b"another policy");
-    assert_eq!(node.enabled(b"newer program", "/opt/cnister/bin/cnister", OnFailure::Start).len(), 1);
+    assert_eq!(
+        node.enabled(b"newer program", "/opt/cnister/bin/cnister", OnFailure::Start).len(),
+        1
+    );
 }
 
 #[test]
@@ -201,7 +229,10 @@ fn what_somebody_changed_is_left_alone() {
         let before = node.files();
         for result in [disable(&node.root), node.plan(b"program", TOOL, OnFailure::Start)] {
             let (code, message) = refused(result);
-            assert!(code == Code::BootAltered && message.contains(named), "{what}: {code} {message}");
+            assert!(
+                code == Code::BootAltered && message.contains(named),
+                "{what}: {code} {message}"
+            );
         }
         assert_eq!(node.files(), before, "{what}");
     }
@@ -209,7 +240,10 @@ fn what_somebody_changed_is_left_alone() {
     let node = Node::new();
     node.enabled(b"program", TOOL, OnFailure::Start);
     fs::write(node.at(TOOL), "another").unwrap();
-    assert_eq!(refused(disable(&node.root)), (Code::BootAltered, format!("`{TOOL}` is not what `boot enable` wrote")));
+    assert_eq!(
+        refused(disable(&node.root)),
+        (Code::BootAltered, format!("`{TOOL}` is not what `boot enable` wrote"))
+    );
     let replaced = node.plan(b"program", TOOL, OnFailure::Start);
     assert_eq!(refused(replaced), (Code::ToolPlace, format!("`{TOOL}` is another program")));
     // Its twin that `systemctl enable` would leave is ours as well.
@@ -230,20 +264,33 @@ fn a_place_where_the_program_cannot_be_is_refused() {
     for (tool, expected) in [
         (
             "/opt/cni/bin/cnister",
-            format!("`/opt/cni/bin/cnister` lies in the plugin directory `{bin}`, where a runtime calls any file"),
+            format!(
+                "`/opt/cni/bin/cnister` lies in the plugin directory `{bin}`, where a runtime calls any file"
+            ),
         ),
         (
             "/opt/cni/bin/x/cnister",
-            format!("`/opt/cni/bin/x/cnister` lies in the plugin directory `{bin}`, where a runtime calls any file"),
+            format!(
+                "`/opt/cni/bin/x/cnister` lies in the plugin directory `{bin}`, where a runtime calls any file"
+            ),
         ),
         ("/var/lib/cnister/bin", "`/var/lib/cnister/bin` is no place for a program".to_owned()),
         ("/cnister", "`/cnister` is no place for a program".to_owned()),
-        ("/usr/local/libexec/directory", "`/usr/local/libexec/directory` is a directory".to_owned()),
+        (
+            "/usr/local/libexec/directory",
+            "`/usr/local/libexec/directory` is a directory".to_owned(),
+        ),
         ("/usr/local/libexec/link", "`/usr/local/libexec/link` is a symbolic link".to_owned()),
         ("/usr/local/libexec/taken", "`/usr/local/libexec/taken` is another program".to_owned()),
-        ("/home/cnister/bin", "`/home/cnister/bin` lies below `/home`, which the unit does not see".to_owned()),
+        (
+            "/home/cnister/bin",
+            "`/home/cnister/bin` lies below `/home`, which the unit does not see".to_owned(),
+        ),
     ] {
-        assert_eq!(refused(node.plan(b"program", tool, OnFailure::Start)), (Code::ToolPlace, expected));
+        assert_eq!(
+            refused(node.plan(b"program", tool, OnFailure::Start)),
+            (Code::ToolPlace, expected)
+        );
     }
     assert!(node.plan(b"program", "/opt/cni/cnister", OnFailure::Start).is_ok());
     // The very bytes, with a mode that does not run.
@@ -263,7 +310,11 @@ fn a_node_without_systemd_is_told() {
 #[test]
 fn a_unit_that_pins_something_else_is_told_until_it_is_enabled_again() {
     let mut node = Node::new();
-    assert_eq!((outdated(&node.root, &node.receipt), left_over(&node.root)), (None, None), "nothing is enabled");
+    assert_eq!(
+        (outdated(&node.root, &node.receipt), left_over(&node.root)),
+        (None, None),
+        "nothing is enabled"
+    );
     node.enabled(b"program", TOOL, OnFailure::Start);
     assert_eq!(outdated(&node.root, &node.receipt), None);
     assert_eq!(left_over(&node.root).map(|finding| finding.code), Some(Code::BootOutdated));
@@ -276,7 +327,10 @@ fn a_unit_that_pins_something_else_is_told_until_it_is_enabled_again() {
         message(&receipt)
     };
     assert_eq!(changed(&|receipt| receipt.policy = Digest::of(b"other")), told("another policy"));
-    assert_eq!(changed(&|receipt| receipt.bundle = "other".parse().unwrap()), told("another bundle"));
+    assert_eq!(
+        changed(&|receipt| receipt.bundle = "other".parse().unwrap()),
+        told("another bundle")
+    );
     assert_eq!(changed(&|receipt| receipt.directories.clear()), told("other directories"));
     assert_eq!(changed(&|receipt| receipt.index = Digest::of(b"another release")), None);
     node.receipt.policy = Digest::of(b"other");

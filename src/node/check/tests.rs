@@ -40,8 +40,13 @@ impl Node {
         let mut installed = InstalledDirectory::default();
         for (name, bytes) in &files {
             std::fs::write(bin.join(name), bytes).unwrap();
-            std::fs::set_permissions(bin.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
-            let file = InstalledFile { digest: Digest::of(bytes), size: bytes.len() as u64, owner: Owner::Ours };
+            std::fs::set_permissions(bin.join(name), std::fs::Permissions::from_mode(0o755))
+                .unwrap();
+            let file = InstalledFile {
+                digest: Digest::of(bytes),
+                size: bytes.len() as u64,
+                owner: Owner::Ours,
+            };
             installed.files.insert(name.parse().unwrap(), file);
         }
         let list: Vec<_> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
@@ -71,7 +76,8 @@ impl Node {
     }
 
     fn verified(&self) -> Verified<Bundle> {
-        let list: Vec<_> = self.files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        let list: Vec<_> =
+            self.files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
         bundle(&list)
     }
 
@@ -88,8 +94,14 @@ impl Node {
         let root = Root::open(self.temporary.path()).unwrap();
         let (journal, refusal) = (self.journal.as_ref(), self.refusal.as_ref());
         let unfinished = self.unfinished.as_ref();
-        let memory =
-            Memory { receipt: &self.receipt, journal, unfinished, refusal, policy_is_the_same: false, floors: None };
+        let memory = Memory {
+            receipt: &self.receipt,
+            journal,
+            unfinished,
+            refusal,
+            policy_is_the_same: false,
+            floors: None,
+        };
         examine(&root, &memory, verdict, &[], occasion, prober).unwrap()
     }
 }
@@ -115,14 +127,32 @@ fn a_node_as_it_was_installed_is_proven() {
 fn every_change_of_a_file_is_seen() {
     type Change = fn(&Node);
     let cases: [(Change, Condition, Code); 6] = [
-        (|node| std::fs::write(node.path("bridge"), program("fridge")).unwrap(), Condition::Altered, Code::DigestDrift),
-        (|node| std::fs::write(node.path("bridge"), b"").unwrap(), Condition::Altered, Code::DigestDrift),
         (
-            |node| std::fs::set_permissions(node.path("bridge"), std::fs::Permissions::from_mode(0o4755)).unwrap(),
+            |node| std::fs::write(node.path("bridge"), program("fridge")).unwrap(),
             Condition::Altered,
             Code::DigestDrift,
         ),
-        (|node| std::fs::remove_file(node.path("bridge")).unwrap(), Condition::Missing, Code::PluginMissing),
+        (
+            |node| std::fs::write(node.path("bridge"), b"").unwrap(),
+            Condition::Altered,
+            Code::DigestDrift,
+        ),
+        (
+            |node| {
+                std::fs::set_permissions(
+                    node.path("bridge"),
+                    std::fs::Permissions::from_mode(0o4755),
+                )
+                .unwrap()
+            },
+            Condition::Altered,
+            Code::DigestDrift,
+        ),
+        (
+            |node| std::fs::remove_file(node.path("bridge")).unwrap(),
+            Condition::Missing,
+            Code::PluginMissing,
+        ),
         (
             |node| {
                 std::fs::rename(node.path("bridge"), node.path("hidden")).unwrap();
@@ -152,15 +182,23 @@ fn a_receipt_that_says_otherwise_is_not_believed() {
     let mut node = Node::new();
     let forged = program("forged");
     std::fs::write(node.path("bridge"), &forged).unwrap();
-    let file = InstalledFile { digest: Digest::of(&forged), size: forged.len() as u64, owner: Owner::Ours };
+    let file = InstalledFile {
+        digest: Digest::of(&forged),
+        size: forged.len() as u64,
+        owner: Owner::Ours,
+    };
     node.installed().files.insert("bridge".parse().unwrap(), file.clone());
     std::fs::write(node.path("evil"), &forged).unwrap();
     std::fs::set_permissions(node.path("evil"), std::fs::Permissions::from_mode(0o755)).unwrap();
     node.installed().files.insert("evil".parse().unwrap(), file);
     let report = node.examine();
-    let expected = [("bridge", Condition::Altered), ("evil", Condition::Mixed), ("vlan", Condition::Proven)];
+    let expected =
+        [("bridge", Condition::Altered), ("evil", Condition::Mixed), ("vlan", Condition::Proven)];
     assert_eq!(conditions(&report), expected);
-    assert_eq!(codes(&report), [(Code::DigestDrift, Severity::Refusal), (Code::Mixed, Severity::Refusal)]);
+    assert_eq!(
+        codes(&report),
+        [(Code::DigestDrift, Severity::Refusal), (Code::Mixed, Severity::Refusal)]
+    );
 }
 
 #[test]
@@ -182,14 +220,18 @@ fn a_receipt_cannot_hide_a_plugin_by_not_listing_it() {
 #[test]
 fn foreign_files_may_have_their_own_mode_and_not_their_own_bytes() {
     let mut node = Node::new();
-    let owners = [Owner::Foreign, Owner::Adopted(Original { digest: Digest::of(b"x"), mode: 0o755 })];
+    let owners =
+        [Owner::Foreign, Owner::Adopted(Original { digest: Digest::of(b"x"), mode: 0o755 })];
     for (file, owner) in node.installed().files.values_mut().zip(owners) {
         file.owner = owner;
     }
     std::fs::set_permissions(node.path("bridge"), std::fs::Permissions::from_mode(0o555)).unwrap();
     assert!(node.examine().is_good());
     std::fs::write(node.path("bridge"), program("updated")).unwrap();
-    assert_eq!(node.examine().findings[0].message, "`/opt/cni/bin/bridge` was changed by its own installer");
+    assert_eq!(
+        node.examine().findings[0].message,
+        "`/opt/cni/bin/bridge` was changed by its own installer"
+    );
 }
 
 #[test]
@@ -200,8 +242,14 @@ fn right_bytes_that_others_may_alter_are_refused_whosever_they_are() {
     };
     let cases: [(Expose, &str); 3] = [
         (|path| std::os::unix::fs::chown(path, Some(1000), None).unwrap(), "user 1000, mode 0755"),
-        (|path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o775)).unwrap(), "mode 0775"),
-        (|path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o6777)).unwrap(), "mode 6777"),
+        (
+            |path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o775)).unwrap(),
+            "mode 0775",
+        ),
+        (
+            |path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o6777)).unwrap(),
+            "mode 6777",
+        ),
     ];
     // Only root can give a file away.
     let root = rustix::process::geteuid().is_root();
@@ -210,17 +258,30 @@ fn right_bytes_that_others_may_alter_are_refused_whosever_they_are() {
         let bytes = program("old");
         std::fs::write(node.path("old"), &bytes).unwrap();
         chmod(&node.path("old"), 0o755);
-        let old = InstalledFile { digest: Digest::of(&bytes), size: bytes.len() as u64, owner: Owner::Ours };
+        let old = InstalledFile {
+            digest: Digest::of(&bytes),
+            size: bytes.len() as u64,
+            owner: Owner::Ours,
+        };
         node.installed().leftovers.insert("old".parse().unwrap(), old);
         node.installed().files.get_mut(&"vlan".parse().unwrap()).unwrap().owner = Owner::Foreign;
         assert!(node.examine().is_good(), "{found}");
         for name in ["bridge", "vlan", "old"] {
             expose(&node.path(name));
             let report = node.examine();
-            let refusals: Vec<_> = report.findings.iter().filter(|finding| finding.is_refusal()).collect();
+            let refusals: Vec<_> =
+                report.findings.iter().filter(|finding| finding.is_refusal()).collect();
             let [refusal] = refusals.as_slice() else { panic!("{name} {found}: {report:?}") };
-            assert_eq!((refusal.code, refusal.found.as_deref()), (Code::DigestDrift, Some(found)), "{name}");
-            assert!(refusal.message.starts_with(&format!("`/opt/cni/bin/{name}`")), "{}", refusal.message);
+            assert_eq!(
+                (refusal.code, refusal.found.as_deref()),
+                (Code::DigestDrift, Some(found)),
+                "{name}"
+            );
+            assert!(
+                refusal.message.starts_with(&format!("`/opt/cni/bin/{name}`")),
+                "{}",
+                refusal.message
+            );
             assert!(conditions(&report).contains(&(name, Condition::Altered)), "{name} {found}");
             if root {
                 std::os::unix::fs::chown(node.path(name), Some(0), None).unwrap();
@@ -243,8 +304,15 @@ fn what_is_no_longer_trusted_is_told_apart_and_boots_unless_it_is_denied() {
     ];
     for (code, occasion, severity) in cases {
         let report = node.examine_with(&refused(code), occasion, None);
-        assert_eq!(codes(&report), [(Code::NoLongerTrusted, severity), (code, severity)], "{code} {occasion:?}");
-        assert_eq!(conditions(&report), [("bridge", Condition::Unverified), ("vlan", Condition::Unverified)]);
+        assert_eq!(
+            codes(&report),
+            [(Code::NoLongerTrusted, severity), (code, severity)],
+            "{code} {occasion:?}"
+        );
+        assert_eq!(
+            conditions(&report),
+            [("bridge", Condition::Unverified), ("vlan", Condition::Unverified)]
+        );
         assert_eq!(report.installed.unwrap().strength, None);
     }
     // Altered is altered, trusted or not.
@@ -267,26 +335,43 @@ fn an_interrupted_installation_and_a_refused_one_are_told() {
         .unwrap()
         .digest = Digest::of(&newer);
     node.journal = Some(Journal::of(&next));
-    let reasons = vec![Reason { code: "no-signature".to_owned(), message: "nobody signed it".to_owned() }];
-    node.refusal = Some(Refusal { schema_version: Schema, wanted: "ghcr.io/acme/cni:v2".to_owned(), reasons });
-    for (occasion, severity) in [(Occasion::Running, Severity::Refusal), (Occasion::Boot, Severity::Warning)] {
+    let reasons =
+        vec![Reason { code: "no-signature".to_owned(), message: "nobody signed it".to_owned() }];
+    node.refusal =
+        Some(Refusal { schema_version: Schema, wanted: "ghcr.io/acme/cni:v2".to_owned(), reasons });
+    for (occasion, severity) in
+        [(Occasion::Running, Severity::Refusal), (Occasion::Boot, Severity::Warning)]
+    {
         // The journal alone is nobody's word.
         node.unfinished = None;
         let report = node.examine_with(&Ok(node.verified()), occasion, None);
         assert_eq!(codes(&report)[2], (Code::DigestDrift, severity));
-        assert_eq!(conditions(&report), [("bridge", Condition::Unverified), ("vlan", Condition::Proven)]);
+        assert_eq!(
+            conditions(&report),
+            [("bridge", Condition::Unverified), ("vlan", Condition::Proven)]
+        );
         node.unfinished = Some(bundle(&[("bridge", &newer)]));
         let report = node.examine_with(&Ok(node.verified()), occasion, None);
-        assert_eq!(codes(&report), [(Code::InterruptedInstall, severity), (Code::WantedNotInstalled, severity)]);
-        assert_eq!(conditions(&report), [("bridge", Condition::Interrupted), ("vlan", Condition::Proven)]);
-        assert_eq!(report.findings[1].message, "`ghcr.io/acme/cni:v2` is wanted and was refused (no-signature)");
+        assert_eq!(
+            codes(&report),
+            [(Code::InterruptedInstall, severity), (Code::WantedNotInstalled, severity)]
+        );
+        assert_eq!(
+            conditions(&report),
+            [("bridge", Condition::Interrupted), ("vlan", Condition::Proven)]
+        );
+        assert_eq!(
+            report.findings[1].message,
+            "`ghcr.io/acme/cni:v2` is wanted and was refused (no-signature)"
+        );
     }
 }
 
 #[test]
 fn what_is_not_of_the_bundle_is_told() {
     let mut node = Node::new();
-    let file = |bytes: &[u8]| InstalledFile { digest: Digest::of(bytes), size: 3, owner: Owner::Ours };
+    let file =
+        |bytes: &[u8]| InstalledFile { digest: Digest::of(bytes), size: 3, owner: Owner::Ours };
     let installed = node.installed();
     installed.kept.insert("loopback".parse().unwrap());
     for name in ["old", "changed", "deleted"] {
@@ -299,12 +384,20 @@ fn what_is_not_of_the_bundle_is_told() {
     assert!(!report.is_good());
     assert_eq!(
         codes(&report),
-        [(Code::DigestDrift, Severity::Refusal), (Code::Mixed, Severity::Note), (Code::ForeignKept, Severity::Note)]
+        [
+            (Code::DigestDrift, Severity::Refusal),
+            (Code::Mixed, Severity::Note),
+            (Code::ForeignKept, Severity::Note)
+        ]
     );
-    let others = [("changed", Condition::Altered), ("old", Condition::Mixed), ("loopback", Condition::Kept)];
+    let others =
+        [("changed", Condition::Altered), ("old", Condition::Mixed), ("loopback", Condition::Kept)];
     assert_eq!(conditions(&report)[2..], others);
     std::fs::remove_file(node.path("loopback")).unwrap();
-    assert!(codes(&node.examine()).contains(&(Code::PluginMissing, Severity::Refusal)), "left to another, and gone");
+    assert!(
+        codes(&node.examine()).contains(&(Code::PluginMissing, Severity::Refusal)),
+        "left to another, and gone"
+    );
 }
 
 #[test]
@@ -320,8 +413,14 @@ fn a_leftover_that_the_bundle_has_in_its_own_way_has_to_be_there() {
     std::fs::remove_file(node.path("bridge")).unwrap();
     for occasion in [Occasion::Running, Occasion::Boot] {
         let report = node.examine_with(&Ok(node.verified()), occasion, None);
-        assert_eq!(codes(&report), [(Code::PluginMissing, Severity::Refusal), (Code::Mixed, Severity::Note)]);
-        assert_eq!(conditions(&report), [("bridge", Condition::Missing), ("vlan", Condition::Mixed)]);
+        assert_eq!(
+            codes(&report),
+            [(Code::PluginMissing, Severity::Refusal), (Code::Mixed, Severity::Note)]
+        );
+        assert_eq!(
+            conditions(&report),
+            [("bridge", Condition::Missing), ("vlan", Condition::Mixed)]
+        );
     }
 }
 
@@ -332,7 +431,11 @@ fn scripted() -> Prober {
 }
 
 fn versions(report: &Report) -> Vec<Option<Vec<String>>> {
-    report.plugins.iter().map(|plugin| plugin.versions.clone().map(|versions| versions.supported)).collect()
+    report
+        .plugins
+        .iter()
+        .map(|plugin| plugin.versions.clone().map(|versions| versions.supported))
+        .collect()
 }
 
 #[test]
@@ -343,7 +446,11 @@ fn only_proven_plugins_are_asked() {
     let report = node.examine_with(&Ok(node.verified()), Occasion::Running, Some(&prober));
     assert_eq!(versions(&report), [asked("bridge"), asked("vlan")]);
     let remembered = prober.answer(&Digest::of(&node.files[0].1));
-    assert_eq!(remembered.map(|versions| versions.supported), asked("bridge"), "for the next check");
+    assert_eq!(
+        remembered.map(|versions| versions.supported),
+        asked("bridge"),
+        "for the next check"
+    );
 
     std::fs::write(node.path("bridge"), program("canary")).unwrap();
     let report = node.examine_with(&Ok(node.verified()), Occasion::Running, Some(&scripted()));
@@ -364,7 +471,10 @@ fn a_plugin_that_does_not_answer_is_a_finding() {
     let absent = Prober::new(node.temporary.path().join("absent"), Duration::from_secs(1), true);
     let report = node.examine_with(&Ok(node.verified()), Occasion::Running, Some(&absent));
     assert_eq!(codes(&report), [(Code::ProbeSkipped, Severity::Note)]);
-    assert!(report.findings[0].message.contains("and 1 other: each would need /proc"), "{report:?}");
+    assert!(
+        report.findings[0].message.contains("and 1 other: each would need /proc"),
+        "{report:?}"
+    );
 }
 
 #[test]
@@ -400,7 +510,8 @@ fn a_directory_that_nothing_was_installed_in_is_told() {
         floors: None,
     };
     let directories = [BIN, "/usr/lib/cni"].map(|path| path.parse().unwrap());
-    let report = examine(&root, &memory, &Ok(node.verified()), &directories, Occasion::Boot, None).unwrap();
+    let report =
+        examine(&root, &memory, &Ok(node.verified()), &directories, Occasion::Boot, None).unwrap();
     assert_eq!(report.findings[0].message, "nothing was installed in `/usr/lib/cni`");
     assert!(!report.is_good());
 }
@@ -413,7 +524,8 @@ fn a_report_serializes_as_its_sample() {
     node.receipt.index = Digest::of(&manifest(&[]).to_bytes());
     std::fs::write(node.path("vlan"), b"vlan").unwrap();
     let mut report = node.examine();
-    report.plugins[1].versions = Some(Versions { supported: vec!["0.4.0".to_owned(), "1.0.0".to_owned()] });
+    report.plugins[1].versions =
+        Some(Versions { supported: vec!["0.4.0".to_owned(), "1.0.0".to_owned()] });
     report.needs.push(NeedReport {
         plugin: "vlan".parse().unwrap(),
         role: crate::node::cni::Role::Main,
@@ -429,7 +541,8 @@ fn a_report_serializes_as_its_sample() {
 fn install(host: &Path, image: &Image, policy: &Policy) {
     let (platform, name) = ("linux/amd64".parse().unwrap(), "ghcr.io/acme/cni".parse().unwrap());
     let circumstances = Circumstances::wanted(SystemTime::UNIX_EPOCH);
-    let verified = verify(policy, Some(&name), &image.evidence(), &platform, &circumstances).unwrap();
+    let verified =
+        verify(policy, Some(&name), &image.evidence(), &platform, &circumstances).unwrap();
     let staged = tempfile::tempdir().unwrap();
     stage_files(staged.path(), &verified.value().files, &[("bridge", b"")]);
     let root = Root::open(host).unwrap();
@@ -482,8 +595,14 @@ fn a_check_repeats_the_proof_with_the_policy_of_today() {
     install(host.path(), &image, &trusted);
     assert_eq!(codes_of(&trusted, "linux/amd64"), []);
     // The bundle's version is 1.2.3: below a floor that came later, and still what the node keeps.
-    assert_eq!(codes_of(&policy(&signer, "    minVersion: 2.0.0\n"), "linux/amd64"), [Code::VersionBelowFloor]);
-    assert_eq!(codes_of(&policy(&other, ""), "linux/amd64"), [Code::NoLongerTrusted, Code::SignerNotAllowed]);
+    assert_eq!(
+        codes_of(&policy(&signer, "    minVersion: 2.0.0\n"), "linux/amd64"),
+        [Code::VersionBelowFloor]
+    );
+    assert_eq!(
+        codes_of(&policy(&other, ""), "linux/amd64"),
+        [Code::NoLongerTrusted, Code::SignerNotAllowed]
+    );
     let denied = policy(&signer, &format!("deny: [\"{}\"]\n", image.index_digest()));
     assert_eq!(codes_of(&denied, "linux/amd64"), [Code::NoLongerTrusted, Code::DeniedByRule]);
     assert_eq!(codes_of(&trusted, "linux/arm64"), [Code::NoLongerTrusted, Code::PlatformMissing]);
@@ -503,7 +622,11 @@ fn a_check_repeats_the_proof_with_the_policy_of_today() {
     assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::NoLongerTrusted, Code::NoEvidence]);
     symlink("/dev/zero", &evidence).unwrap();
     assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::NoLongerTrusted, Code::NoEvidence]);
-    std::fs::set_permissions(host.path().join("var/lib/cnister"), std::fs::Permissions::from_mode(0o777)).unwrap();
+    std::fs::set_permissions(
+        host.path().join("var/lib/cnister"),
+        std::fs::Permissions::from_mode(0o777),
+    )
+    .unwrap();
     assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::StateNotPrivate]);
     std::fs::remove_dir_all(host.path().join("var/lib/cnister")).unwrap();
     assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::NotInstalled]);
@@ -559,7 +682,11 @@ fn at_boot_no_clock_decides() {
     install(host.path(), &image, &policy(&signer, ""));
     let year = Duration::from_secs(365 * 24 * 3600);
     let mut answers = Vec::new();
-    for now in [SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + 56 * year, SystemTime::UNIX_EPOCH + 300 * year] {
+    for now in [
+        SystemTime::UNIX_EPOCH,
+        SystemTime::UNIX_EPOCH + 56 * year,
+        SystemTime::UNIX_EPOCH + 300 * year,
+    ] {
         for policy in [policy(&signer, ""), policy(&other, ""), policy(&signer, &denying(&image))] {
             let question = Question {
                 state: &HostPath::default_state_directory(),
@@ -578,7 +705,10 @@ fn at_boot_no_clock_decides() {
         }
     }
     let [known, retired, denied] = &answers[..3] else { panic!("{answers:?}") };
-    assert_eq!((known.0, known.1.len(), retired.0, retired.1.len(), denied.0), (true, 0, true, 2, false));
+    assert_eq!(
+        (known.0, known.1.len(), retired.0, retired.1.len(), denied.0),
+        (true, 0, true, 2, false)
+    );
     assert_eq!(answers[..3], answers[3..6]);
     assert_eq!(answers[..3], answers[6..]);
 }

@@ -23,7 +23,9 @@ impl Node {
                 directory: BIN.parse().unwrap(),
                 name: name.parse().unwrap(),
                 condition: Condition::Proven,
-                versions: Some(Versions { supported: vec!["0.4.0".to_owned(), "1.0.0".to_owned()] }),
+                versions: Some(Versions {
+                    supported: vec!["0.4.0".to_owned(), "1.0.0".to_owned()],
+                }),
             });
         }
         node
@@ -54,14 +56,19 @@ impl Node {
 
     /// What a running check of the usual directories finds.
     fn close(&self) -> Report {
-        let usual = Configurations { usual: Configurations::usual_directories(), ..Configurations::default() };
+        let usual = Configurations {
+            usual: Configurations::usual_directories(),
+            ..Configurations::default()
+        };
         self.close_with(&usual, Occasion::Running)
     }
 
     /// The findings as `code: message`, with this node's place in the file system as ROOT.
     fn told(&self, report: &Report) -> Vec<String> {
         let root = self.temporary.path().to_str().unwrap();
-        let tell = |finding: &Finding| format!("{}: {}", finding.code, finding.message).replace(root, "ROOT");
+        let tell = |finding: &Finding| {
+            format!("{}: {}", finding.code, finding.message).replace(root, "ROOT")
+        };
         report.findings.iter().map(tell).collect()
     }
 }
@@ -125,7 +132,10 @@ fn finds_what_libcni_finds() {
     let search = |paths: &[&str]| {
         let search = paths.iter().map(|path| path.parse().unwrap()).collect();
         let usual = Configurations::usual_directories();
-        node.close_with(&Configurations { usual, search, ..Configurations::default() }, Occasion::Running)
+        node.close_with(
+            &Configurations { usual, search, ..Configurations::default() },
+            Occasion::Running,
+        )
     };
     let both = [BIN, "/usr/lib/cni"];
     let needed = "plugin-needed: `macvlan` is needed by `/etc/cni/net.d/10-a.conf`, and is not in `/opt/cni/bin` or `/usr/lib/cni`";
@@ -143,9 +153,10 @@ fn finds_what_libcni_finds() {
     node.write("/opt/elsewhere/macvlan", "x", 0o755);
     assert_eq!(needs(&search(&both)), ["macvlan Main of /etc/cni/net.d/10-a.conf in /usr/lib/cni"]);
     std::fs::remove_dir(node.temporary.path().join("opt/cni/bin/macvlan")).unwrap();
-    for (content, mode, reason) in
-        [("x", 0o644, "has mode 0644 (\"permission denied\")"), ("", 0o755, "is empty (\"exec format error\")")]
-    {
+    for (content, mode, reason) in [
+        ("x", 0o644, "has mode 0644 (\"permission denied\")"),
+        ("", 0o755, "is empty (\"exec format error\")"),
+    ] {
         node.write("/opt/cni/bin/macvlan", content, mode);
         let report = search(&both);
         assert_eq!(needs(&report), ["macvlan Main of /etc/cni/net.d/10-a.conf in /opt/cni/bin"]);
@@ -160,7 +171,9 @@ fn finds_what_libcni_finds() {
 fn a_plugin_must_speak_the_version_it_is_called_with() {
     let node = Node::new(&["bridge", "static"]);
     let list = |version: &str| {
-        format!(r#"{{"cniVersion":"{version}","name":"a","plugins":[{{"type":"bridge","ipam":{{"type":"static"}}}}]}}"#)
+        format!(
+            r#"{{"cniVersion":"{version}","name":"a","plugins":[{{"type":"bridge","ipam":{{"type":"static"}}}}]}}"#
+        )
     };
     node.configure("10-a.conflist", &list("1.1.0"));
     let report = node.close();
@@ -169,7 +182,10 @@ fn a_plugin_must_speak_the_version_it_is_called_with() {
     });
     assert_eq!(node.told(&report), expected);
     let finding = &report.findings[0];
-    assert_eq!((finding.expected.as_deref(), finding.found.as_deref()), (Some("CNI 1.1.0"), Some("CNI 0.4.0, 1.0.0")));
+    assert_eq!(
+        (finding.expected.as_deref(), finding.found.as_deref()),
+        (Some("CNI 1.1.0"), Some("CNI 0.4.0, 1.0.0"))
+    );
     node.configure("10-a.conflist", &list("1.0.0"));
     assert_eq!(node.told(&node.close()), [""; 0]);
 }
@@ -214,7 +230,10 @@ fn at_boot_only_what_was_asked_for_by_name_decides() {
         let report = node.close_with(configurations, occasion);
         assert_eq!((report.findings.len(), report.is_good()), (2, good), "{report:?}");
     }
-    let none = Configurations { directories: vec!["/etc/none".parse().unwrap()], ..Configurations::default() };
+    let none = Configurations {
+        directories: vec!["/etc/none".parse().unwrap()],
+        ..Configurations::default()
+    };
     assert_eq!(
         node.told(&node.close_with(&none, Occasion::Running)),
         ["config-unreadable: there is no directory `/etc/none`"]
@@ -228,7 +247,9 @@ fn a_list_may_leave_its_plugins_to_a_directory_with_its_name() {
     let alone = node.close();
     assert_eq!(
         node.told(&alone),
-        ["config-unreadable: `/etc/cni/net.d/10-a.conflist` names no plugin, and `/etc/cni/net.d/a` has none for it"]
+        [
+            "config-unreadable: `/etc/cni/net.d/10-a.conflist` names no plugin, and `/etc/cni/net.d/a` has none for it"
+        ]
     );
     node.configure("a/1.conf", r#"{"type":"bridge"}"#);
     node.configure("a/2.conf", r#"{"type":"vlan"}"#);
@@ -244,7 +265,12 @@ fn a_list_may_leave_its_plugins_to_a_directory_with_its_name() {
         let report = node.close();
         assert_eq!(
             (needs(&report), node.told(&report)),
-            (vec![], vec!["config-unreadable: `/etc/cni/net.d/10-a.conflist` names no plugin".to_owned()]),
+            (
+                vec![],
+                vec![
+                    "config-unreadable: `/etc/cni/net.d/10-a.conflist` names no plugin".to_owned()
+                ]
+            ),
             "{name}"
         );
     }
@@ -290,7 +316,10 @@ fn nothing_outside_the_root_is_opened_and_nothing_in_the_way_stops_it() {
 fn many_files_and_many_plugins_are_bounded() {
     let node = Node::new(&[]);
     for number in 0..=FILE_LIMIT {
-        node.configure(&format!("{number:05}.conf"), &format!(r#"{{"name":"n","type":"plugin-{number}"}}"#));
+        node.configure(
+            &format!("{number:05}.conf"),
+            &format!(r#"{{"name":"n","type":"plugin-{number}"}}"#),
+        );
     }
     let report = node.close();
     assert_eq!(report.needs.len(), FILE_LIMIT);

@@ -1,12 +1,13 @@
-//! NetworkAttachmentDefinitions, as `kubectl get net-attach-def -A -o json` prints them (k8s.cni.cncf.io/v1; Network
-//! Plumbing Working Group's "Multiple Networks" 1.3, section 3).
+//! NetworkAttachmentDefinitions, as `kubectl get net-attach-def -A -o json` prints them
+//! (k8s.cni.cncf.io/v1; Network Plumbing Working Group's "Multiple Networks" 1.3, section 3).
 
 use serde_json::{Map, Value};
 
 use super::config::{ConfigError, Form, Network, field, parse_config, parse_json, text};
 use crate::model::visible;
 
-/// The longest document that is read, in bytes: `kubectl` prints each configuration twice and more besides.
+/// The longest document that is read, in bytes: `kubectl` prints each configuration twice and more
+/// besides.
 pub const DEFINITIONS_LIMIT: usize = 16 * 1024 * 1024;
 /// The most definitions in one document.
 const DEFINITION_LIMIT: usize = 16 * 1024;
@@ -27,18 +28,23 @@ pub struct AttachmentDefinition {
 ///
 /// # Errors
 /// Where the document is neither. A definition in it that is no good is among the answers.
-pub fn parse_definitions(what: &str, bytes: &[u8]) -> Result<Vec<AttachmentDefinition>, ConfigError> {
+pub fn parse_definitions(
+    what: &str,
+    bytes: &[u8],
+) -> Result<Vec<AttachmentDefinition>, ConfigError> {
     let shape = |reason| ConfigError::Shape { what: what.to_owned(), reason };
-    let none =
-        "is no NetworkAttachmentDefinition and no list of them, as `kubectl get net-attach-def -A -o json` prints it";
+    let none = "is no NetworkAttachmentDefinition and no list of them, as `kubectl get net-attach-def -A -o json` prints it";
     let value = parse_json(what, bytes, DEFINITIONS_LIMIT)?;
     let object = value.as_object().ok_or_else(|| shape(none))?;
     let kind = text(object.get("kind")).unwrap_or_default();
     match object.get("items").and_then(Value::as_array) {
-        Some(items) if items.len() > DEFINITION_LIMIT => Err(shape("has more than 16384 definitions")),
-        Some(items) if kind.ends_with("List") => {
-            items.iter().map(|item| item.as_object().map(definition).ok_or_else(|| shape(none))).collect()
+        Some(items) if items.len() > DEFINITION_LIMIT => {
+            Err(shape("has more than 16384 definitions"))
         }
+        Some(items) if kind.ends_with("List") => items
+            .iter()
+            .map(|item| item.as_object().map(definition).ok_or_else(|| shape(none)))
+            .collect(),
         None if kind == KIND => Ok(vec![definition(object)]),
         _ => Err(shape(none)),
     }
@@ -55,13 +61,22 @@ fn definition(object: &Map<String, Value>) -> AttachmentDefinition {
         namespace => format!("{}/{}", short(namespace), short(&name)),
     };
     let shape = |reason| ConfigError::Shape { what: format!("`{shown}`"), reason };
-    let network = match object.get("spec").and_then(|spec| spec.as_object()).and_then(|spec| field(spec, "config")) {
-        _ if text(object.get("kind")) != Some(KIND) => Err(shape("is no NetworkAttachmentDefinition")),
+    let network = match object
+        .get("spec")
+        .and_then(|spec| spec.as_object())
+        .and_then(|spec| field(spec, "config"))
+    {
+        _ if text(object.get("kind")) != Some(KIND) => {
+            Err(shape("is no NetworkAttachmentDefinition"))
+        }
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(config)) if config.is_empty() => Ok(None),
-        Some(Value::String(config)) => {
-            parse_config(&format!("the configuration of `{shown}`"), config.as_bytes(), Form::Either).map(Some)
-        }
+        Some(Value::String(config)) => parse_config(
+            &format!("the configuration of `{shown}`"),
+            config.as_bytes(),
+            Form::Either,
+        )
+        .map(Some),
         Some(_) => Err(shape("has a `spec.config` that is no text")),
     };
     AttachmentDefinition { name, shown, network }
@@ -82,7 +97,8 @@ mod tests {
     }
 
     fn told(value: &Value) -> Result<Vec<String>, String> {
-        let all = parse_definitions("it", value.to_string().as_bytes()).map_err(|error| error.to_string())?;
+        let all = parse_definitions("it", value.to_string().as_bytes())
+            .map_err(|error| error.to_string())?;
         let tell = |definition: AttachmentDefinition| {
             let told = match definition.network {
                 Ok(None) => format!("on the node as {}", definition.name),
@@ -100,7 +116,8 @@ mod tests {
 
     #[test]
     fn reads_one_definition_and_a_list_of_them() {
-        let config = json!(r#"{"cniVersion":"0.3.1","type":"macvlan","ipam":{"type":"whereabouts"}}"#);
+        let config =
+            json!(r#"{"cniVersion":"0.3.1","type":"macvlan","ipam":{"type":"whereabouts"}}"#);
         let one = item("default", "mv", &config);
         assert_eq!(told(&one), Ok(vec!["default/mv: macvlan whereabouts".to_owned()]));
         let list = json!({"apiVersion": "v1", "kind": "List", "items": [
@@ -114,7 +131,10 @@ mod tests {
             "demo/list: ptp sbr",
         ];
         assert_eq!(told(&list), Ok(expected.map(str::to_owned).to_vec()));
-        assert_eq!(told(&json!({"kind": "NetworkAttachmentDefinitionList", "items": []})), Ok(vec![]));
+        assert_eq!(
+            told(&json!({"kind": "NetworkAttachmentDefinitionList", "items": []})),
+            Ok(vec![])
+        );
     }
 
     #[test]
@@ -153,14 +173,15 @@ mod tests {
 
     #[test]
     fn ten_thousand_nested_delegates_and_a_line_of_a_megabyte_are_harmless() {
-        let nested = format!("{}{}", r#"{"type":"m","delegates":["#.repeat(10_000), "]}".repeat(10_000));
+        let nested =
+            format!("{}{}", r#"{"type":"m","delegates":["#.repeat(10_000), "]}".repeat(10_000));
         let long = format!(r#"{{"type":"bridge","x":"{}"}}"#, "y".repeat(1024 * 1024 - 28));
-        let list =
-            json!({"kind": "List", "items": [item("a", "deep", &json!(nested)), item("a", "long", &json!(long))]});
+        let list = json!({"kind": "List", "items": [item("a", "deep", &json!(nested)), item("a", "long", &json!(long))]});
         assert_eq!(
             told(&list),
             Ok(vec![
-                "a/deep: the configuration of `a/deep` is nested more than 127 levels deep".to_owned(),
+                "a/deep: the configuration of `a/deep` is nested more than 127 levels deep"
+                    .to_owned(),
                 "a/long: bridge".to_owned()
             ])
         );

@@ -1,5 +1,5 @@
-//! What a runtime and Multus remember of an attachment, so that they can take it down again: the configuration that it
-//! was made with, which names the plugins that taking it down needs.
+//! What a runtime and Multus remember of an attachment, so that they can take it down again: the
+//! configuration that it was made with, which names the plugins that taking it down needs.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -27,9 +27,11 @@ pub struct CacheEntry {
     pub needs: Network,
 }
 
-/// Parses one file of libcni's result cache (`/var/lib/cni/results`, `cachedInfo` of libcni's `api.go`).
+/// Parses one file of libcni's result cache (`/var/lib/cni/results`, `cachedInfo` of libcni's
+/// `api.go`).
 ///
-/// Before CNI 0.8 such a file was the bare result, which does not say what it was made with: that is an error.
+/// Before CNI 0.8 such a file was the bare result, which does not say what it was made with: that
+/// is an error.
 pub fn parse_result_cache(what: &str, bytes: &[u8]) -> Result<CacheEntry, ConfigError> {
     let shape = |reason| ConfigError::Shape { what: what.to_owned(), reason };
     let value = parse_json(what, bytes, CACHE_LIMIT)?;
@@ -49,15 +51,21 @@ pub fn parse_result_cache(what: &str, bytes: &[u8]) -> Result<CacheEntry, Config
     })
 }
 
-/// Parses one file of Multus' cache (`/var/lib/cni/multus/CONTAINER`): the delegates of one container, as Multus'
-/// `DelegateNetConf` is written.
-pub fn parse_multus_cache(what: &str, container: &str, bytes: &[u8]) -> Result<Vec<CacheEntry>, ConfigError> {
+/// Parses one file of Multus' cache (`/var/lib/cni/multus/CONTAINER`): the delegates of one
+/// container, as Multus' `DelegateNetConf` is written.
+pub fn parse_multus_cache(
+    what: &str,
+    container: &str,
+    bytes: &[u8],
+) -> Result<Vec<CacheEntry>, ConfigError> {
     let shape = |reason| ConfigError::Shape { what: what.to_owned(), reason };
     let value = parse_json(what, bytes, CACHE_LIMIT)?;
     let delegates = value.as_array().ok_or_else(|| shape("is no list of delegates"))?;
     let entry = |delegate: &Value| {
-        let object = delegate.as_object().ok_or_else(|| shape("has a delegate that is no JSON object"))?;
-        let config = decode(object, "Bytes").ok_or_else(|| shape("has a delegate without `Bytes` in base64"))?;
+        let object =
+            delegate.as_object().ok_or_else(|| shape("has a delegate that is no JSON object"))?;
+        let config = decode(object, "Bytes")
+            .ok_or_else(|| shape("has a delegate without `Bytes` in base64"))?;
         let needs = parse_config(&format!("a delegate in {what}"), &config, Form::Either)?;
         let own = needs.name.clone().filter(|name| name.len() <= NAME_LIMIT);
         Ok(CacheEntry {
@@ -73,7 +81,9 @@ pub fn parse_multus_cache(what: &str, container: &str, bytes: &[u8]) -> Result<V
 
 /// A text with something in it, and not more than any name has.
 fn said(object: &Map<String, Value>, name: &str) -> Option<String> {
-    text(field(object, name)).filter(|text| (1..=NAME_LIMIT).contains(&text.len())).map(str::to_owned)
+    text(field(object, name))
+        .filter(|text| (1..=NAME_LIMIT).contains(&text.len()))
+        .map(str::to_owned)
 }
 
 fn decode(object: &Map<String, Value>, name: &str) -> Option<Vec<u8>> {
@@ -103,11 +113,17 @@ mod tests {
         let parsed = parse_result_cache("it", entry(list).as_bytes()).unwrap();
         let CacheEntry { container, network, interface, namespace, .. } = &parsed;
         assert_eq!((container.as_str(), network.as_str()), ("c1", "n"));
-        assert_eq!((interface.as_deref(), namespace.as_deref()), (Some("net1"), Some("/run/netns/c1")));
+        assert_eq!(
+            (interface.as_deref(), namespace.as_deref()),
+            (Some("net1"), Some("/run/netns/c1"))
+        );
         assert_eq!(plugins(&parsed), ["bridge", "static", "tuning"]);
         // A runtime that adds one plugin and no list, as Multus does.
-        let single =
-            parse_result_cache("it", entry(r#"{"type":"macvlan","ipam":{"type":"dhcp"}}"#).as_bytes()).unwrap();
+        let single = parse_result_cache(
+            "it",
+            entry(r#"{"type":"macvlan","ipam":{"type":"dhcp"}}"#).as_bytes(),
+        )
+        .unwrap();
         assert_eq!(plugins(&single), ["macvlan", "dhcp"]);
     }
 
@@ -116,14 +132,20 @@ mod tests {
         let good = entry(r#"{"type":"a"}"#);
         let cases = [
             // The bare result of CNI 0.7 and older.
-            (r#"{"cniVersion":"0.3.1","ips":[],"dns":{}}"#.to_owned(), "it is no cache entry of kind `cniCacheV1`"),
+            (
+                r#"{"cniVersion":"0.3.1","ips":[],"dns":{}}"#.to_owned(),
+                "it is no cache entry of kind `cniCacheV1`",
+            ),
             (good.replace("cniCacheV1", "cniCacheV2"), "it is no cache entry of kind `cniCacheV1`"),
             (good.replace("\"config\"", "\"configuration\""), "it has no `config` in base64"),
             (good.replace("\"config\":\"", "\"config\":\"!"), "it has no `config` in base64"),
             (good.replace("\"c1\"", "\"\""), "it has no `containerId`"),
             (good.replace("networkName", "network"), "it has no `networkName`"),
             (entry("[]"), "the configuration in it is no JSON object"),
-            (entry("{"), "the configuration in it is not valid: EOF while parsing an object at line 1 column 1"),
+            (
+                entry("{"),
+                "the configuration in it is not valid: EOF while parsing an object at line 1 column 1",
+            ),
             ("[]".to_owned(), "it is no JSON object"),
         ];
         for (text, expected) in cases {
@@ -136,22 +158,31 @@ mod tests {
     #[test]
     fn reads_the_delegates_that_multus_remembers() {
         let bytes = |config: &str| STANDARD.encode(config);
-        let list = bytes(r#"{"name":"default","plugins":[{"type":"bridge","ipam":{"type":"host-local"}}]}"#);
+        let list = bytes(
+            r#"{"name":"default","plugins":[{"type":"bridge","ipam":{"type":"host-local"}}]}"#,
+        );
         let single = bytes(r#"{"type":"macvlan","name":"mv"}"#);
         let text = format!(
             r#"[{{"Conf":{{}},"Name":"","Bytes":"{list}"}},{{"Name":"demo/mv","ifnameRequest":"x","Bytes":"{single}"}}]"#
         );
         let entries = parse_multus_cache("it", "c1", text.as_bytes()).unwrap();
-        let told: Vec<_> = entries.iter().map(|entry| (entry.network.as_str(), plugins(entry))).collect();
+        let told: Vec<_> =
+            entries.iter().map(|entry| (entry.network.as_str(), plugins(entry))).collect();
         assert_eq!(told, [("default", vec!["bridge", "host-local"]), ("demo/mv", vec!["macvlan"])]);
-        assert_eq!((entries[1].container.as_str(), entries[1].interface.as_deref()), ("c1", Some("x")));
+        assert_eq!(
+            (entries[1].container.as_str(), entries[1].interface.as_deref()),
+            ("c1", Some("x"))
+        );
         for (text, expected) in [
             ("{}", "it is no list of delegates"),
             ("[7]", "it has a delegate that is no JSON object"),
             (r#"[{"Name":"n"}]"#, "it has a delegate without `Bytes` in base64"),
             (r#"[{"Bytes":"W10="}]"#, "a delegate in it is no JSON object"),
         ] {
-            assert_eq!(parse_multus_cache("it", "c1", text.as_bytes()).expect_err(text).to_string(), expected);
+            assert_eq!(
+                parse_multus_cache("it", "c1", text.as_bytes()).expect_err(text).to_string(),
+                expected
+            );
         }
     }
 }

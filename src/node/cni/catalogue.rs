@@ -1,5 +1,5 @@
-//! Known plugins: where a plugin comes from, for somebody who misses it. Only the name is looked at: whether a file of
-//! that name is that plugin, evidence says.
+//! Known plugins: where a plugin comes from, for somebody who misses it. Only the name is looked
+//! at: whether a file of that name is that plugin, evidence says.
 
 use std::fmt;
 
@@ -19,7 +19,8 @@ pub enum Origin {
     Project(&'static str),
 }
 
-/// The plugins that only give addresses. A main plugin calls them by its `ipam`, and gets the blame for them.
+/// The plugins that only give addresses. A main plugin calls them by its `ipam`, and gets the blame
+/// for them.
 pub const IPAM: [&str; 4] = ["dhcp", "host-local", "static", "whereabouts"];
 
 /// Every plugin that is known, sorted.
@@ -80,7 +81,9 @@ pub fn advice(plugin: &PluginName) -> String {
     match origin(plugin) {
         Some(origin @ Origin::Reference(_)) => format!("`{plugin}` {origin}; add it to the bundle"),
         Some(origin @ (Origin::Left(..) | Origin::Project(_))) => {
-            format!("`{plugin}` {origin}; see whether its installer ran on this node, or add it to the bundle")
+            format!(
+                "`{plugin}` {origin}; see whether its installer ran on this node, or add it to the bundle"
+            )
         }
         None => "add it to the bundle, or install what brings it".to_owned(),
     }
@@ -92,7 +95,9 @@ impl fmt::Display for Origin {
         match self {
             Self::Reference(None) => write!(f, "is one of {REFERENCE}"),
             Self::Reference(Some(since)) => write!(f, "comes with {REFERENCE} since v{since}"),
-            Self::Left(version, project) => write!(f, "left {REFERENCE} in v{version} and comes from {project}"),
+            Self::Left(version, project) => {
+                write!(f, "left {REFERENCE} in v{version} and comes from {project}")
+            }
             Self::Project(project) => write!(f, "comes from {project}"),
         }
     }
@@ -116,8 +121,14 @@ mod tests {
     #[test]
     fn says_what_is_wrong_when_it_can() {
         let cases = [
-            ("tap", "`tap` comes with containernetworking/plugins since v1.3.0; add it to the bundle"),
-            ("dummy", "`dummy` comes with containernetworking/plugins since v1.2.0; add it to the bundle"),
+            (
+                "tap",
+                "`tap` comes with containernetworking/plugins since v1.3.0; add it to the bundle",
+            ),
+            (
+                "dummy",
+                "`dummy` comes with containernetworking/plugins since v1.2.0; add it to the bundle",
+            ),
             ("vlan", "`vlan` is one of containernetworking/plugins; add it to the bundle"),
             (
                 "flannel",

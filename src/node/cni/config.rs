@@ -1,5 +1,5 @@
-//! A network configuration (CNI specification 1.1.0, section 1; libcni's `conf.go`), and what it needs. What its plugins
-//! make of their own fields is not judged.
+//! A network configuration (CNI specification 1.1.0, section 1; libcni's `conf.go`), and what it
+//! needs. What its plugins make of their own fields is not judged.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -175,23 +175,43 @@ impl Network {
         }
     }
 
-    fn list<'a>(&mut self, object: &'a Map<String, Value>, list: &Pending<'a>, found: &mut Vec<Pending<'a>>) {
+    fn list<'a>(
+        &mut self,
+        object: &'a Map<String, Value>,
+        list: &Pending<'a>,
+        found: &mut Vec<Pending<'a>>,
+    ) {
         let plugins = match field(object, "plugins") {
             Some(Value::Array(plugins)) if !plugins.is_empty() => plugins,
             // libcni takes them from the directory with the network's name.
             None if list.form == Form::List => return,
             None => return self.problems.push(Problem::NoType("a plugin's configuration")),
-            Some(_) => return self.problems.push(Problem::Shape("its `plugins` is no list with something in it")),
+            Some(_) => {
+                return self
+                    .problems
+                    .push(Problem::Shape("its `plugins` is no list with something in it"));
+            }
         };
         let version = version(object);
         for (index, value) in plugins.iter().enumerate() {
             let role = if index == 0 { list.role } else { Role::Chained };
             let looks_first_in = list.looks_first_in.clone();
-            found.push(Pending { value, form: Form::Single, role, version: Some(version.clone()), looks_first_in });
+            found.push(Pending {
+                value,
+                form: Form::Single,
+                role,
+                version: Some(version.clone()),
+                looks_first_in,
+            });
         }
     }
 
-    fn plugin<'a>(&mut self, object: &'a Map<String, Value>, plugin: &Pending<'a>, found: &mut Vec<Pending<'a>>) {
+    fn plugin<'a>(
+        &mut self,
+        object: &'a Map<String, Value>,
+        plugin: &Pending<'a>,
+        found: &mut Vec<Pending<'a>>,
+    ) {
         let version = plugin.version.clone().unwrap_or_else(|| version(object));
         let mut need = |kind: &'static str, name: Option<&str>, role| {
             let Some(name) = name.filter(|name| !name.is_empty()) else {
@@ -199,7 +219,8 @@ impl Network {
             };
             match name.parse() {
                 Ok(plugin_name) => {
-                    let (version, looks_first_in) = (version.clone(), plugin.looks_first_in.clone());
+                    let (version, looks_first_in) =
+                        (version.clone(), plugin.looks_first_in.clone());
                     self.needs.push(Need { plugin: plugin_name, role, version, looks_first_in });
                 }
                 Err(error) => self.problems.push(error.into()),
@@ -207,11 +228,14 @@ impl Network {
         };
         let name = text(field(object, "type"));
         need("a plugin's configuration", name, plugin.role);
-        let ipam = field(object, "ipam").and_then(Value::as_object).and_then(|ipam| field(ipam, "type"));
+        let ipam =
+            field(object, "ipam").and_then(Value::as_object).and_then(|ipam| field(ipam, "type"));
         if name == Some("flannel") {
-            // What flannel runs where its configuration does not say it (flannel-io/cni-plugin, `doCmdAdd`).
+            // What flannel runs where its configuration does not say it (flannel-io/cni-plugin,
+            // `doCmdAdd`).
             let delegate = field(object, "delegate").and_then(Value::as_object);
-            let delegate = delegate.and_then(|delegate| text(field(delegate, "type"))).unwrap_or("bridge");
+            let delegate =
+                delegate.and_then(|delegate| text(field(delegate, "type"))).unwrap_or("bridge");
             need("a delegate", Some(delegate), Role::Delegate);
             need("an ipam", Some(text(ipam).unwrap_or("host-local")), Role::Ipam);
         } else if let Some(kind) = ipam.filter(|kind| kind.as_str() != Some("")) {
@@ -235,7 +259,8 @@ impl Network {
     }
 }
 
-/// The version that libcni calls the plugins of a configuration with: the newest it knows of all that it names.
+/// The version that libcni calls the plugins of a configuration with: the newest it knows of all
+/// that it names.
 fn version(object: &Map<String, Value>) -> Option<String> {
     let listed = field(object, "cniVersions").and_then(Value::as_array).into_iter().flatten();
     let single = text(field(object, "cniVersion"));
@@ -243,7 +268,9 @@ fn version(object: &Map<String, Value>) -> Option<String> {
     let known = listed.filter_map(Value::as_str).chain(single).filter_map(numbered);
     let newest = known.filter(|(version, _)| *version <= NEWEST).max().map(|(_, text)| text);
     // A version from the future is what the plugins are asked for, where it is the only one.
-    newest.or_else(|| single.map(|text| visible(&text.chars().take(32).collect::<String>()).into_owned()))
+    newest.or_else(|| {
+        single.map(|text| visible(&text.chars().take(32).collect::<String>()).into_owned())
+    })
 }
 
 /// A version as numbers: `0.3.1`, and `1.0` as libcni reads it.
@@ -260,7 +287,9 @@ fn numbers(text: &str) -> Option<[u64; 3]> {
 
 /// A field as Go reads it: by its name, or else by its name in other letter case.
 pub(super) fn field<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    object.get(name).or_else(|| object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
+    object.get(name).or_else(|| {
+        object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    })
 }
 
 pub(super) fn text(value: Option<&Value>) -> Option<&str> {
@@ -281,10 +310,17 @@ mod tests {
 
     /// The needs of a configuration as `role plugin version`, and its problems.
     fn told(text: &str, form: Form) -> Result<(Vec<String>, Vec<String>), String> {
-        let network = parse_config("it", text.as_bytes(), form).map_err(|error| error.to_string())?;
+        let network =
+            parse_config("it", text.as_bytes(), form).map_err(|error| error.to_string())?;
         let need = |need: &Need| {
-            let first = need.looks_first_in.as_ref().map_or_else(String::new, |path| format!(" in {path}"));
-            format!("{:?} {} {}{first}", need.role, need.plugin, need.version.as_deref().unwrap_or("-"))
+            let first =
+                need.looks_first_in.as_ref().map_or_else(String::new, |path| format!(" in {path}"));
+            format!(
+                "{:?} {} {}{first}",
+                need.role,
+                need.plugin,
+                need.version.as_deref().unwrap_or("-")
+            )
         };
         let problems = network.problems.iter().map(ToString::to_string).collect();
         Ok((network.needs.iter().map(need).collect(), problems))
@@ -304,7 +340,12 @@ mod tests {
             (
                 Form::List,
                 r#"{"cniVersion":"1.0.0","plugins":[{"type":"ptp","cniVersion":"0.1.0","ipam":{"type":"static"}},{"type":"portmap"},{"type":"tuning"}]}"#,
-                &["Main ptp 1.0.0", "Ipam static 1.0.0", "Chained portmap 1.0.0", "Chained tuning 1.0.0"],
+                &[
+                    "Main ptp 1.0.0",
+                    "Ipam static 1.0.0",
+                    "Chained portmap 1.0.0",
+                    "Chained tuning 1.0.0",
+                ],
             ),
             // What libcni 1.3 picks from a list: the newest that it knows.
             (
@@ -319,8 +360,16 @@ mod tests {
                 &["Main a 00000000000000000000000000000000"],
             ),
             // Go matches field names whatever their case is.
-            (Form::Single, r#"{"Type":"bridge","IPAM":{"TYPE":"static"}}"#, &["Main bridge -", "Ipam static -"]),
-            (Form::Single, r#"{"type":"flannel"}"#, &["Main flannel -", "Delegate bridge -", "Ipam host-local -"]),
+            (
+                Form::Single,
+                r#"{"Type":"bridge","IPAM":{"TYPE":"static"}}"#,
+                &["Main bridge -", "Ipam static -"],
+            ),
+            (
+                Form::Single,
+                r#"{"type":"flannel"}"#,
+                &["Main flannel -", "Delegate bridge -", "Ipam host-local -"],
+            ),
             (
                 Form::Single,
                 r#"{"type":"flannel","ipam":{"type":"dhcp"},"delegate":{"type":"ipvlan"}}"#,
@@ -344,7 +393,11 @@ mod tests {
         ];
         for (form, text, expected) in cases {
             let (needs, problems) = told(text, form).unwrap();
-            assert_eq!((needs, problems), (expected.iter().map(ToString::to_string).collect(), vec![]), "{text}");
+            assert_eq!(
+                (needs, problems),
+                (expected.iter().map(ToString::to_string).collect(), vec![]),
+                "{text}"
+            );
         }
     }
 
@@ -355,40 +408,73 @@ mod tests {
             (
                 Form::Single,
                 r#"{"type":"../../../bin/sh"}"#,
-                format!("its type cannot be a plugin's: plugin name `../../../bin/sh` contains `/`; {slash}"),
+                format!(
+                    "its type cannot be a plugin's: plugin name `../../../bin/sh` contains `/`; {slash}"
+                ),
             ),
             (
                 Form::Single,
                 r#"{"type":"a\u001b[2J"}"#,
-                format!("its type cannot be a plugin's: plugin name `a\\u{{1b}}[2J` contains `\\u{{1b}}`; {slash}"),
+                format!(
+                    "its type cannot be a plugin's: plugin name `a\\u{{1b}}[2J` contains `\\u{{1b}}`; {slash}"
+                ),
             ),
             (
                 Form::Single,
                 r#"{"type":".."}"#,
                 "its type cannot be a plugin's: plugin name `..` starts with `.` or `-`".to_owned(),
             ),
-            (Form::Single, r#"{"type":""}"#, "it names no plugin: a plugin's configuration has no `type`".to_owned()),
+            (
+                Form::Single,
+                r#"{"type":""}"#,
+                "it names no plugin: a plugin's configuration has no `type`".to_owned(),
+            ),
             (
                 Form::Single,
                 r#"{"plugins":[{"type":"a"}]}"#,
                 "it names no plugin: a plugin's configuration has no `type`".to_owned(),
             ),
-            (Form::Either, "{}", "it names no plugin: a plugin's configuration has no `type`".to_owned()),
-            (Form::Single, r#"{"type":7}"#, "it names no plugin: a plugin's configuration has no `type`".to_owned()),
-            (Form::List, r#"{"plugins":[]}"#, "its `plugins` is no list with something in it".to_owned()),
-            (Form::List, r#"{"plugins":{}}"#, "its `plugins` is no list with something in it".to_owned()),
-            (Form::List, r#"{"plugins":["a"]}"#, "a plugin's configuration is no JSON object".to_owned()),
+            (
+                Form::Either,
+                "{}",
+                "it names no plugin: a plugin's configuration has no `type`".to_owned(),
+            ),
+            (
+                Form::Single,
+                r#"{"type":7}"#,
+                "it names no plugin: a plugin's configuration has no `type`".to_owned(),
+            ),
+            (
+                Form::List,
+                r#"{"plugins":[]}"#,
+                "its `plugins` is no list with something in it".to_owned(),
+            ),
+            (
+                Form::List,
+                r#"{"plugins":{}}"#,
+                "its `plugins` is no list with something in it".to_owned(),
+            ),
+            (
+                Form::List,
+                r#"{"plugins":["a"]}"#,
+                "a plugin's configuration is no JSON object".to_owned(),
+            ),
         ];
         for (form, text, expected) in cases {
             assert_eq!(told(text, form), Ok((vec![], vec![expected])), "{text}");
         }
         // What is good beside it is still needed.
-        let (needs, problems) = told(r#"{"type":"bridge","ipam":{"type":"x/y"},"delegates":7}"#, Form::Single).unwrap();
+        let (needs, problems) =
+            told(r#"{"type":"bridge","ipam":{"type":"x/y"},"delegates":7}"#, Form::Single).unwrap();
         assert_eq!((needs, problems.len()), (vec!["Main bridge -".to_owned()], 2));
-        let (needs, problems) = told(r#"{"type":"bridge","ipam":{"type":7}}"#, Form::Single).unwrap();
+        let (needs, problems) =
+            told(r#"{"type":"bridge","ipam":{"type":7}}"#, Form::Single).unwrap();
         assert_eq!(
             (needs, problems),
-            (vec!["Main bridge -".to_owned()], vec!["it names no plugin: an ipam has no `type`".to_owned()])
+            (
+                vec!["Main bridge -".to_owned()],
+                vec!["it names no plugin: an ipam has no `type`".to_owned()]
+            )
         );
     }
 
@@ -401,7 +487,11 @@ mod tests {
             (Form::List, r#"{"loadOnlyInlinedPlugins":"True","plugins":[{"type":"a"}]}"#, false),
             (Form::Single, r#"{"type":"a"}"#, false),
         ] {
-            assert_eq!(parse_config("it", text.as_bytes(), form).unwrap().loads_more, expected, "{text}");
+            assert_eq!(
+                parse_config("it", text.as_bytes(), form).unwrap().loads_more,
+                expected,
+                "{text}"
+            );
         }
     }
 
@@ -418,13 +508,19 @@ mod tests {
         assert_eq!(told(&nested(10_000), Form::Single), deep);
         assert_eq!(told(&"[".repeat(CONFIG_LIMIT), Form::Either), deep);
 
-        let plugins = |count: usize| format!(r#"{{"plugins":[{}]}}"#, vec![r#"{"type":"a"}"#; count].join(","));
+        let plugins = |count: usize| {
+            format!(r#"{{"plugins":[{}]}}"#, vec![r#"{"type":"a"}"#; count].join(","))
+        };
         assert_eq!(told(&plugins(1023), Form::List).unwrap().0.len(), 1023);
         let (needs, problems) = told(&plugins(10_000), Form::List).unwrap();
-        assert_eq!((needs.len(), problems), (1024, vec!["it names more than 1024 plugins".to_owned()]));
+        assert_eq!(
+            (needs.len(), problems),
+            (1024, vec!["it names more than 1024 plugins".to_owned()])
+        );
 
         // One long line is a long text and nothing more.
-        let line = |length: usize| format!(r#"{{"type":"bridge","name":"{}"}}"#, "x".repeat(length));
+        let line =
+            |length: usize| format!(r#"{{"type":"bridge","name":"{}"}}"#, "x".repeat(length));
         assert_eq!(told(&line(CONFIG_LIMIT - 27), Form::Single).unwrap().0, ["Main bridge -"]);
         let error = told(&line(CONFIG_LIMIT - 26), Form::Single).expect_err("one byte too long");
         assert_eq!(error, "it is 1048577 bytes long, the limit is 1048576");

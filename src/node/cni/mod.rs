@@ -1,7 +1,8 @@
 //! CNI configuration, and which plugins it needs. Pure: bytes in, needs out.
 //!
-//! All of it is written by others: unknown fields are none of our business, a plugin's `type` is a [`PluginName`] or a
-//! problem that is reported, never a path, and nesting is walked with a list of what is left to do.
+//! All of it is written by others: unknown fields are none of our business, a plugin's `type` is a
+//! [`PluginName`] or a problem that is reported, never a path, and nesting is walked with a list of
+//! what is left to do.
 //!
 //! [`PluginName`]: crate::model::PluginName
 

@@ -17,7 +17,12 @@ fn regular(bytes: &[u8], mode: u32) -> Found {
 
 /// A file with the mode of a plugin that belongs to some user.
 fn given_away(bytes: &[u8]) -> Found {
-    Found::Regular { digest: Digest::of(bytes), size: bytes.len() as u64, mode: 0o755, stranger: Some(1000) }
+    Found::Regular {
+        digest: Digest::of(bytes),
+        size: bytes.len() as u64,
+        mode: 0o755,
+        stranger: Some(1000),
+    }
 }
 
 fn directory(entries: &[(&str, Found)]) -> ObservedDirectory {
@@ -32,9 +37,13 @@ fn installed(bytes: &[u8], owner: Owner) -> InstalledFile {
 /// A receipt as an earlier installation left it.
 fn receipt(files: &[(&str, InstalledFile)]) -> Receipt {
     let verified = bundle(&[("bridge", OLD)]);
-    let mut receipt = plan(&verified, &Observed::default(), &Wishes::default()).unwrap().receipt(Digest::of(b""), None);
+    let mut receipt = plan(&verified, &Observed::default(), &Wishes::default())
+        .unwrap()
+        .receipt(Digest::of(b""), None);
     let files = files.iter().map(|(name, file)| (name.parse().unwrap(), file.clone())).collect();
-    receipt.directories.insert(BIN.parse().unwrap(), InstalledDirectory { files, ..Default::default() });
+    receipt
+        .directories
+        .insert(BIN.parse().unwrap(), InstalledDirectory { files, ..Default::default() });
     receipt
 }
 
@@ -57,7 +66,9 @@ fn decision(plugin: &str, observed: &Observed, wishes: &Wishes) -> String {
             });
             steps.collect::<Vec<_>>().join(", ")
         }
-        Err(findings) => findings.iter().map(|finding| finding.code.as_str()).collect::<Vec<_>>().join(", "),
+        Err(findings) => {
+            findings.iter().map(|finding| finding.code.as_str()).collect::<Vec<_>>().join(", ")
+        }
     }
 }
 
@@ -96,17 +107,23 @@ fn decides_about_a_file_that_nobody_recorded() {
         (link, ForeignRule::Keep, "Keep"),
     ];
     for (found, foreign, expected) in cases {
-        let observed = Observed { directories: vec![directory(&[("bridge", found)])], ..Default::default() };
+        let observed =
+            Observed { directories: vec![directory(&[("bridge", found)])], ..Default::default() };
         let wishes = Wishes { foreign, ..Wishes::default() };
         assert_eq!(decision("bridge", &observed, &wishes), expected, "{found:?} {wishes:?}");
     }
-    let observed =
-        Observed { directories: vec![directory(&[("bridge", regular(THEIRS, 0o755))])], ..Default::default() };
+    let observed = Observed {
+        directories: vec![directory(&[("bridge", regular(THEIRS, 0o755))])],
+        ..Default::default()
+    };
     let wishes = Wishes { foreign: named("bridge"), ..Wishes::default() };
     let two = bundle(&[("bridge", NEW), ("vlan", NEW)]);
     assert!(plan(&two, &observed, &wishes).is_ok());
     let wishes = Wishes { foreign: named("vlan"), ..Wishes::default() };
-    assert_eq!(plan(&two, &observed, &wishes).expect_err("bridge is not named")[0].code, Code::ForeignFile);
+    assert_eq!(
+        plan(&two, &observed, &wishes).expect_err("bridge is not named")[0].code,
+        Code::ForeignFile
+    );
 }
 
 #[test]
@@ -135,7 +152,11 @@ fn decides_about_a_file_of_the_receipt() {
             journal: None,
             ..Observed::default()
         };
-        assert_eq!(decision("bridge", &observed, &Wishes::default()), expected, "{recorded:?} {found:?}");
+        assert_eq!(
+            decision("bridge", &observed, &Wishes::default()),
+            expected,
+            "{recorded:?} {found:?}"
+        );
     }
 }
 
@@ -159,7 +180,10 @@ fn decides_about_a_file_of_the_journal() {
 
 #[test]
 fn loopback_is_spared_unless_it_is_named() {
-    let observed = |found| Observed { directories: vec![directory(&[("loopback", found)])], ..Default::default() };
+    let observed = |found| Observed {
+        directories: vec![directory(&[("loopback", found)])],
+        ..Default::default()
+    };
     let only = |foreign| Wishes { foreign, only: Some(names(&["loopback"])), ..Wishes::default() };
     let all = |foreign| Wishes { foreign, ..Wishes::default() };
     let theirs = regular(THEIRS, 0o755);
@@ -173,18 +197,30 @@ fn loopback_is_spared_unless_it_is_named() {
         (Found::Absent, all(ForeignRule::Refuse), "New ours"),
     ];
     for (found, wishes, expected) in cases {
-        assert_eq!(decision("loopback", &observed(found), &wishes), expected, "{found:?} {wishes:?}");
+        assert_eq!(
+            decision("loopback", &observed(found), &wishes),
+            expected,
+            "{found:?} {wishes:?}"
+        );
     }
     let ours = receipt(&[("loopback", installed(OLD, Owner::Ours))]);
     let observed = Observed { receipt: Some(ours), ..observed(regular(OLD, 0o755)) };
-    assert_eq!(decision("loopback", &observed, &Wishes::default()), "Replace ours", "ours is not spared");
+    assert_eq!(
+        decision("loopback", &observed, &Wishes::default()),
+        "Replace ours",
+        "ours is not spared"
+    );
 }
 
 #[test]
 fn a_name_that_the_bundle_lacks_is_refused() {
     let verified = bundle(&[("bridge", NEW)]);
     for wishes in [
-        Wishes { foreign: ForeignRule::Refuse, only: Some(names(&["bridge", "bridgee"])), ..Wishes::default() },
+        Wishes {
+            foreign: ForeignRule::Refuse,
+            only: Some(names(&["bridge", "bridgee"])),
+            ..Wishes::default()
+        },
         Wishes { foreign: ForeignRule::AdoptNamed(names(&["bridgee"])), ..Wishes::default() },
     ] {
         let findings = plan(&verified, &Observed::default(), &wishes).expect_err("bridgee");
@@ -196,7 +232,10 @@ fn a_name_that_the_bundle_lacks_is_refused() {
 #[test]
 fn the_receipt_keeps_what_the_plan_does_not_touch() {
     let observed = Observed {
-        directories: vec![directory(&[("bridge", regular(OLD, 0o755)), ("vlan", regular(OLD, 0o755))])],
+        directories: vec![directory(&[
+            ("bridge", regular(OLD, 0o755)),
+            ("vlan", regular(OLD, 0o755)),
+        ])],
         receipt: Some(receipt(&[
             ("bridge", installed(OLD, Owner::Ours)),
             ("gone", installed(OLD, Owner::Ours)),
@@ -207,13 +246,22 @@ fn the_receipt_keeps_what_the_plan_does_not_touch() {
         ..Observed::default()
     };
     let verified = bundle(&[("bridge", NEW), ("vlan", OLD)]);
-    let wishes = Wishes { foreign: ForeignRule::Refuse, only: Some(names(&["bridge"])), ..Wishes::default() };
+    let wishes = Wishes {
+        foreign: ForeignRule::Refuse,
+        only: Some(names(&["bridge"])),
+        ..Wishes::default()
+    };
     let plan = plan(&verified, &observed, &wishes).unwrap();
-    let notes: Vec<_> = plan.notes().iter().map(|note| (note.code, note.message.as_str())).collect();
-    assert_eq!(notes, [(Code::Mixed, "`/opt/cni/bin/gone` is of an earlier bundle and was left as it is")]);
+    let notes: Vec<_> =
+        plan.notes().iter().map(|note| (note.code, note.message.as_str())).collect();
+    assert_eq!(
+        notes,
+        [(Code::Mixed, "`/opt/cni/bin/gone` is of an earlier bundle and was left as it is")]
+    );
     let receipt = plan.receipt(Digest::of(b"evidence"), None);
     let directory = &receipt.directories[&BIN.parse().unwrap()];
-    let files: Vec<_> = directory.files.iter().map(|(name, file)| (name.as_str(), file.digest)).collect();
+    let files: Vec<_> =
+        directory.files.iter().map(|(name, file)| (name.as_str(), file.digest)).collect();
     assert_eq!(files, [("bridge", Digest::of(NEW)), ("vlan", Digest::of(OLD))]);
     assert_eq!(directory.leftovers.keys().map(PluginName::as_str).collect::<Vec<_>>(), ["gone"]);
 }
@@ -245,11 +293,14 @@ fn forgets_a_leftover_that_is_gone_and_nobody_has_to_bring_back() {
             ..Observed::default()
         };
         let verified = bundle(&[("bridge", NEW)]);
-        let plan = plan(&verified, &observed, &Wishes { foreign: foreign.clone(), ..Wishes::default() }).unwrap();
+        let plan =
+            plan(&verified, &observed, &Wishes { foreign: foreign.clone(), ..Wishes::default() })
+                .unwrap();
         let what = format!("{file:?} {found:?} {foreign:?}");
         assert_eq!(plan.notes().len(), usize::from(stays), "{what}");
         let receipt = plan.receipt(Digest::of(b""), None);
-        let left = receipt.directories.get(&BIN.parse().unwrap()).map_or(0, |known| known.leftovers.len());
+        let left =
+            receipt.directories.get(&BIN.parse().unwrap()).map_or(0, |known| known.leftovers.len());
         assert_eq!(left, usize::from(stays), "{what}");
     }
 }
@@ -258,7 +309,8 @@ fn forgets_a_leftover_that_is_gone_and_nobody_has_to_bring_back() {
 fn a_plan_reads_well_and_serializes() {
     let mut fresh = directory(&[]);
     fresh.exists = false;
-    let mut used = directory(&[("bridge", regular(NEW, 0o755)), ("loopback", regular(THEIRS, 0o755))]);
+    let mut used =
+        directory(&[("bridge", regular(NEW, 0o755)), ("loopback", regular(THEIRS, 0o755))]);
     used.path = "/usr/lib/cni".parse().unwrap();
     used.unfinished = true;
     let observed = Observed { directories: vec![fresh, used], ..Default::default() };
@@ -277,7 +329,8 @@ fn a_plan_reads_well_and_serializes() {
              \x20 clean up /usr/lib/cni\n"
         )
     );
-    let expected = include_str!("../../../tests/data/plan.json").replace("INDEX", &index.to_string());
+    let expected =
+        include_str!("../../../tests/data/plan.json").replace("INDEX", &index.to_string());
     assert_eq!(json::readable(&plan), expected);
 }
 
@@ -295,14 +348,18 @@ fn leaves_what_is_there_where_only_the_missing_is_wanted() {
         (observed(regular(THEIRS, 0o755), None), "Keep"),
         (observed(regular(NEW, 0o755), None), "Satisfied foreign"),
         (observed(Found::Other(FileKind::Directory), None), "Keep"),
-        // Ours stays, too, as a plugin of an earlier bundle; altered or not, it is not this run's to write.
+        // Ours stays, too, as a plugin of an earlier bundle; altered or not, it is not this run's
+        // to write.
         (observed(regular(OLD, 0o755), Some(ours.clone())), ""),
         (observed(regular(NEW, 0o755), Some(ours)), "Satisfied ours"),
     ];
     for (observed, expected) in cases {
         assert_eq!(decision("bridge", &observed, &leave()), expected, "{observed:?}");
     }
-    let observed = Observed { directories: vec![directory(&[("bridge", Found::Absent)])], ..Observed::default() };
+    let observed = Observed {
+        directories: vec![directory(&[("bridge", Found::Absent)])],
+        ..Observed::default()
+    };
     let skip = Wishes { skip: names(&["bridge", "flannel"]), ..Wishes::default() };
     assert_eq!(decision("bridge", &observed, &skip), "");
 }
@@ -313,12 +370,17 @@ fn brings_to_each_directory_what_it_had() {
     other.path = "/usr/lib/cni".parse().unwrap();
     let observed = Observed { directories: vec![directory(&[]), other], ..Observed::default() };
     let verified = bundle(&[("bridge", NEW), ("vlan", NEW)]);
-    let recorded =
-        [(BIN.parse().unwrap(), names(&["bridge"])), ("/usr/lib/cni".parse().unwrap(), names(&["vlan", "gone"]))];
+    let recorded = [
+        (BIN.parse().unwrap(), names(&["bridge"])),
+        ("/usr/lib/cni".parse().unwrap(), names(&["vlan", "gone"])),
+    ];
     let wishes = Wishes { recorded: Some(recorded.into()), ..Wishes::default() };
     let plan = plan(&verified, &observed, &wishes).unwrap();
     let steps: Vec<_> = plan.steps().iter().map(ToString::to_string).collect();
-    assert_eq!(steps, ["new      /opt/cni/bin/bridge (9 bytes)", "new      /usr/lib/cni/vlan (9 bytes)"]);
+    assert_eq!(
+        steps,
+        ["new      /opt/cni/bin/bridge (9 bytes)", "new      /usr/lib/cni/vlan (9 bytes)"]
+    );
 }
 
 #[test]
@@ -328,10 +390,12 @@ fn prunes_what_is_ours_and_unaltered_and_free() {
     let (ours, adopted) = (installed(OLD, Owner::Ours), installed(OLD, Owner::Adopted(original)));
     let foreign = installed(OLD, Owner::Foreign);
     let in_use = |name: &str| {
-        let user = Attachment { container: "1".to_owned(), network: "front".to_owned(), interface: None };
+        let user =
+            Attachment { container: "1".to_owned(), network: "front".to_owned(), interface: None };
         Attachments { needed: [(name.parse().unwrap(), vec![user])].into(), unknown: Vec::new() }
     };
-    let unreadable = Attachments { unknown: vec![Finding::refusal(Code::InUse, "x")], ..Attachments::default() };
+    let unreadable =
+        Attachments { unknown: vec![Finding::refusal(Code::InUse, "x")], ..Attachments::default() };
     let free = Attachments::default;
     let cases = [
         (&ours, regular(OLD, 0o755), free(), "remove   /opt/cni/bin/gone", ""),
@@ -341,7 +405,13 @@ fn prunes_what_is_ours_and_unaltered_and_free() {
         (&ours, regular(THEIRS, 0o755), free(), "", "mixed"),
         (&ours, Found::Other(FileKind::SymbolicLink), free(), "", "mixed"),
         (&ours, Found::Absent, free(), "", ""),
-        (&adopted, regular(OLD, 0o755), free(), "restore  /opt/cni/bin/gone (what was there before)", ""),
+        (
+            &adopted,
+            regular(OLD, 0o755),
+            free(),
+            "restore  /opt/cni/bin/gone (what was there before)",
+            "",
+        ),
         (&adopted, Found::Absent, free(), "restore  /opt/cni/bin/gone (what was there before)", ""),
         // It is back already.
         (&adopted, regular(THEIRS, 0o755), free(), "", ""),
@@ -350,7 +420,10 @@ fn prunes_what_is_ours_and_unaltered_and_free() {
     for (file, found, in_use, expected, note) in cases {
         let observed = Observed {
             directories: vec![directory(&[("bridge", regular(NEW, 0o755)), ("gone", found)])],
-            receipt: Some(receipt(&[("bridge", installed(NEW, Owner::Ours)), ("gone", file.clone())])),
+            receipt: Some(receipt(&[
+                ("bridge", installed(NEW, Owner::Ours)),
+                ("gone", file.clone()),
+            ])),
             in_use,
             ..Observed::default()
         };
@@ -360,7 +433,11 @@ fn prunes_what_is_ours_and_unaltered_and_free() {
         let steps: Vec<_> = plan.steps().iter().map(ToString::to_string).collect();
         let what = format!("{file:?} {found:?}");
         assert_eq!(
-            steps.last().map(String::as_str).filter(|step| !step.starts_with("same")).unwrap_or_default(),
+            steps
+                .last()
+                .map(String::as_str)
+                .filter(|step| !step.starts_with("same"))
+                .unwrap_or_default(),
             expected,
             "{what}"
         );

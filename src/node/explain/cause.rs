@@ -1,4 +1,5 @@
-//! The causes that can be named, each with a stable name. How one is told from another is in `judge`.
+//! The causes that can be named, each with a stable name. How one is told from another is in
+//! `judge`.
 
 use std::fmt;
 
@@ -6,7 +7,8 @@ use serde::{Serialize, Serializer};
 
 macro_rules! causes {
     ($($variant:ident $name:literal $meaning:literal)*) => {
-        /// Why a runtime could not do what it wanted. Its text is a promise: causes are added, never renamed.
+        /// Why a runtime could not do what it wanted. Its text is a promise: causes are added,
+        /// never renamed.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Cause {
             $(#[doc = $meaning] $variant,)*

@@ -18,8 +18,13 @@ pub(super) struct Suspect {
     pub(super) seen: Vec<Seen>,
 }
 
-/// Names the cause. `suspects` starts with the plugin that the symptom is about, where it has a plugin's name.
-pub(super) fn judge(symptom: &Symptom, suspects: &[Suspect], checked: Option<&check::Report>) -> Explained {
+/// Names the cause. `suspects` starts with the plugin that the symptom is about, where it has a
+/// plugin's name.
+pub(super) fn judge(
+    symptom: &Symptom,
+    suspects: &[Suspect],
+    checked: Option<&check::Report>,
+) -> Explained {
     let node = Node { suspects, checked };
     let verdict = node.verdict(symptom);
     let guessed = verdict.plugin.is_some();
@@ -40,7 +45,8 @@ pub(super) fn judge(symptom: &Symptom, suspects: &[Suspect], checked: Option<&ch
         message.push_str(&blame(plugin, caller, guessed));
     }
     let blocks = symptom.phases.contains(&Phase::Delete) && verdict.cause != Cause::NoLongerSo;
-    let effect = "pods that use it cannot be deleted either: they stay Terminating until this is mended";
+    let effect =
+        "pods that use it cannot be deleted either: they stay Terminating until this is mended";
     Explained {
         cause: verdict.cause,
         message,
@@ -61,7 +67,9 @@ pub(super) fn judge(symptom: &Symptom, suspects: &[Suspect], checked: Option<&ch
 /// Why another plugin is blamed.
 fn blame(plugin: &str, caller: &str, guessed: bool) -> String {
     if guessed {
-        return format!("; it is why `{caller}` failed if its configuration names `{plugin}` as its `ipam`");
+        return format!(
+            "; it is why `{caller}` failed if its configuration names `{plugin}` as its `ipam`"
+        );
     }
     let role = if IPAM.contains(&plugin) { "its IPAM plugin" } else { "a plugin that it calls" };
     format!("; the text blames `{caller}`, which works once `{plugin}`, {role}, does")
@@ -92,9 +100,11 @@ impl Symptom {
     fn searched(&self) -> Vec<String> {
         match &self.complaint {
             Complaint::NotFound { directories, .. } => directories.clone(),
-            Complaint::NotStarted { path, .. } => {
-                path.rsplit_once('/').map(|(directory, _)| directory.to_owned()).into_iter().collect()
-            }
+            Complaint::NotStarted { path, .. } => path
+                .rsplit_once('/')
+                .map(|(directory, _)| directory.to_owned())
+                .into_iter()
+                .collect(),
             Complaint::NoConfiguration { directory } => directory.iter().cloned().collect(),
             _ => Vec::new(),
         }
@@ -108,24 +118,31 @@ struct Node<'a> {
 
 impl Node<'_> {
     fn verdict(&self, symptom: &Symptom) -> Verdict {
-        let subject = symptom.subject().map_or_else(|| "the plugin".to_owned(), |plugin| format!("`{plugin}`"));
+        let subject = symptom
+            .subject()
+            .map_or_else(|| "the plugin".to_owned(), |plugin| format!("`{plugin}`"));
         let subject = subject.as_str();
         match &symptom.complaint {
             Complaint::NotFound { plugin, .. } => self.not_found(plugin, &symptom.searched()),
-            Complaint::NotStarted { path, reason } => self.not_started(path, *reason, &symptom.searched()),
+            Complaint::NotStarted { path, reason } => {
+                self.not_started(path, *reason, &symptom.searched())
+            }
             Complaint::Crashed => self.crashed(subject),
             Complaint::Busy => still_written(subject),
             Complaint::Silent => self.silent(subject),
             Complaint::Versions { wanted, supported } => {
-                let spoken = supported.last().map_or_else(String::new, |last| format!(", which speaks up to {last}"));
+                let spoken = supported
+                    .last()
+                    .map_or_else(String::new, |last| format!(", which speaks up to {last}"));
                 let message = format!(
                     "the configuration's cniVersion {wanted} is none of {subject}, or of a plugin that it called{spoken}"
                 );
                 verdict(Cause::IncompatibleVersions, message)
             }
-            Complaint::Driver { kind } => {
-                verdict(Cause::DriverMissing, format!("this kernel has no driver for `{kind}` interfaces"))
-            }
+            Complaint::Driver { kind } => verdict(
+                Cause::DriverMissing,
+                format!("this kernel has no driver for `{kind}` interfaces"),
+            ),
             Complaint::NoLink { name } => {
                 let name = name.as_ref().map_or_else(
                     || "the interface that the configuration names".to_owned(),
@@ -134,7 +151,8 @@ impl Node<'_> {
                 verdict(Cause::LinkNotFound, format!("{name} is not on the node"))
             }
             Complaint::NoConfiguration { directory } => {
-                let place = directory.as_ref().map_or_else(String::new, |path| format!(" in `{path}`"));
+                let place =
+                    directory.as_ref().map_or_else(String::new, |path| format!(" in `{path}`"));
                 verdict(
                     Cause::NoConfiguration,
                     format!("the runtime has no network configuration that it can use{place}"),
@@ -146,10 +164,15 @@ impl Node<'_> {
 
     fn not_found(&self, plugin: &str, searched: &[String]) -> Verdict {
         let Some(suspect) = self.suspects.first() else { return bad_name(plugin) };
-        let (inside, outside): (Vec<&Seen>, Vec<&Seen>) =
-            suspect.seen.iter().partition(|seen| searched.is_empty() || names(searched, &seen.directory));
+        let (inside, outside): (Vec<&Seen>, Vec<&Seen>) = suspect
+            .seen
+            .iter()
+            .partition(|seen| searched.is_empty() || names(searched, &seen.directory));
         let usable = |seen: &&&Seen| {
-            matches!(seen.entry, Entry::File(_) | Entry::Link(Some(FileKind::Regular | FileKind::Unknown)))
+            matches!(
+                seen.entry,
+                Entry::File(_) | Entry::Link(Some(FileKind::Regular | FileKind::Unknown))
+            )
         };
         let at = |seen: &Seen| format!("`{}/{plugin}`", seen.directory);
         if let Some(seen) = inside.iter().find(usable) {
@@ -157,25 +180,33 @@ impl Node<'_> {
                 Entry::File(_) => verdict(Cause::NoLongerSo, format!("{} is there now", at(seen))),
                 _ => verdict(
                     Cause::LinkUnseen,
-                    format!("{} is a symbolic link that leads to a file here, and did not for who looked", at(seen)),
+                    format!(
+                        "{} is a symbolic link that leads to a file here, and did not for who looked",
+                        at(seen)
+                    ),
                 ),
             };
         }
         for seen in &inside {
             return match &seen.entry {
-                Entry::Absent | Entry::File(_) | Entry::Link(Some(FileKind::Regular | FileKind::Unknown)) => continue,
-                Entry::Link(None) => {
-                    verdict(Cause::LinkDangling, format!("{} is a symbolic link that leads nowhere", at(seen)))
-                }
-                Entry::Link(Some(kind)) => {
-                    verdict(Cause::PluginNotAFile, format!("{} is a symbolic link to {kind}", at(seen)))
-                }
+                Entry::Absent
+                | Entry::File(_)
+                | Entry::Link(Some(FileKind::Regular | FileKind::Unknown)) => continue,
+                Entry::Link(None) => verdict(
+                    Cause::LinkDangling,
+                    format!("{} is a symbolic link that leads nowhere", at(seen)),
+                ),
+                Entry::Link(Some(kind)) => verdict(
+                    Cause::PluginNotAFile,
+                    format!("{} is a symbolic link to {kind}", at(seen)),
+                ),
                 Entry::Other(kind) => in_the_way(&at(seen), *kind),
                 Entry::Unreadable(reason) => verdict(Cause::PluginNotFound, reason.clone()),
             };
         }
         if let Some(seen) = outside.iter().find(usable) {
-            let message = format!("{} is there, and the runtime looks in {} only", at(seen), list(searched));
+            let message =
+                format!("{} is there, and the runtime looks in {} only", at(seen), list(searched));
             return verdict(Cause::PluginElsewhere, message);
         }
         if inside.is_empty() {
@@ -191,12 +222,14 @@ impl Node<'_> {
         let entry = seen.find(|seen| names(searched, &seen.directory)).map(|seen| &seen.entry);
         let what = format!("`{path}`");
         let undecided = |why: &str| match reason {
-            Refused::Permission => {
-                verdict(Cause::PermissionDenied, format!("the kernel does not let {what} be executed{why}"))
-            }
-            Refused::Format => {
-                verdict(Cause::ExecFormat, format!("the kernel does not take {what} for a program{why}"))
-            }
+            Refused::Permission => verdict(
+                Cause::PermissionDenied,
+                format!("the kernel does not let {what} be executed{why}"),
+            ),
+            Refused::Format => verdict(
+                Cause::ExecFormat,
+                format!("the kernel does not take {what} for a program{why}"),
+            ),
             Refused::NoSuchFile => verdict(
                 Cause::ExecNoSuchFile,
                 format!("{what} or its interpreter was not there when it was started{why}"),
@@ -206,13 +239,20 @@ impl Node<'_> {
         match entry {
             None => undecided(", and it is in no directory that is looked at here"),
             Some(Entry::Unreadable(reason)) => undecided(&format!("; {reason}")),
-            Some(Entry::Absent) => verdict(Cause::PluginAbsent, format!("{what} is not there any more")),
-            Some(Entry::Link(None)) => {
-                verdict(Cause::LinkDangling, format!("{what} is a symbolic link that leads nowhere"))
+            Some(Entry::Absent) => {
+                verdict(Cause::PluginAbsent, format!("{what} is not there any more"))
             }
-            Some(Entry::Link(Some(_))) => undecided("; it is a symbolic link, whose target is not looked at"),
+            Some(Entry::Link(None)) => verdict(
+                Cause::LinkDangling,
+                format!("{what} is a symbolic link that leads nowhere"),
+            ),
+            Some(Entry::Link(Some(_))) => {
+                undecided("; it is a symbolic link, whose target is not looked at")
+            }
             Some(Entry::Other(kind)) => in_the_way(&what, *kind),
-            Some(Entry::File(file)) => self.refused(&what, reason, file).unwrap_or_else(|| undecided("")),
+            Some(Entry::File(file)) => {
+                self.refused(&what, reason, file).unwrap_or_else(|| undecided(""))
+            }
         }
     }
 
@@ -221,14 +261,18 @@ impl Node<'_> {
         Some(match (reason, file.content.as_ref()) {
             (Refused::Busy, _) => return None,
             (Refused::Permission, _) if file.mode & 0o111 == 0 => {
-                let message = format!("the mode of {what} is {:04o}: nobody may execute it", file.mode);
+                let message =
+                    format!("the mode of {what} is {:04o}: nobody may execute it", file.mode);
                 verdict(Cause::NotExecutable, message)
             }
-            (Refused::Permission, _) if file.noexec => {
-                verdict(Cause::MountNoexec, format!("{what} lies on a file system that is mounted noexec"))
-            }
+            (Refused::Permission, _) if file.noexec => verdict(
+                Cause::MountNoexec,
+                format!("{what} lies on a file system that is mounted noexec"),
+            ),
             (Refused::Permission, _) => return None,
-            (Refused::Format, Some(Content::Empty)) => verdict(Cause::PluginEmpty, format!("{what} is an empty file")),
+            (Refused::Format, Some(Content::Empty)) => {
+                verdict(Cause::PluginEmpty, format!("{what} is an empty file"))
+            }
             (Refused::Format, Some(Content::OtherMachine(reason))) => {
                 verdict(Cause::WrongMachine, format!("{what} {reason}"))
             }
@@ -256,9 +300,13 @@ impl Node<'_> {
             Some(Content::Truncated(reason)) => {
                 Some((name, verdict(Cause::PluginTruncated, format!("`{path}` {reason}"))))
             }
-            _ if self.condition(name) == Some(Condition::Altered) => {
-                Some((name, verdict(Cause::PluginAltered, format!("`{path}` is not the plugin that was installed"))))
-            }
+            _ if self.condition(name) == Some(Condition::Altered) => Some((
+                name,
+                verdict(
+                    Cause::PluginAltered,
+                    format!("`{path}` is not the plugin that was installed"),
+                ),
+            )),
             _ => None,
         });
         match broken {
@@ -271,17 +319,20 @@ impl Node<'_> {
     }
 
     fn silent(&self, subject: &str) -> Verdict {
-        let script = self.files().find(|(_, _, file)| matches!(file.content, Some(Content::Script { .. })));
+        let script =
+            self.files().find(|(_, _, file)| matches!(file.content, Some(Content::Script { .. })));
         if let Some((name, path, _)) = script {
-            let verdict = verdict(Cause::NotAPlugin, format!("`{path}` is a script, and printed no result"));
+            let verdict =
+                verdict(Cause::NotAPlugin, format!("`{path}` is a script, and printed no result"));
             return Verdict { plugin: Some(name.to_string()), ..verdict };
         }
         let condition = self.suspects.first().and_then(|suspect| self.condition(&suspect.name));
         match condition {
             Some(Condition::Proven | Condition::Unproven) => still_written(subject),
-            Some(Condition::Altered) => {
-                verdict(Cause::PluginAltered, format!("{subject} printed nothing, and is not what was installed"))
-            }
+            Some(Condition::Altered) => verdict(
+                Cause::PluginAltered,
+                format!("{subject} printed nothing, and is not what was installed"),
+            ),
             _ => verdict(
                 Cause::SilentPlugin,
                 format!(
@@ -295,7 +346,9 @@ impl Node<'_> {
     fn files(&self) -> impl Iterator<Item = (&PluginName, String, &FileFacts)> {
         self.suspects.iter().flat_map(|suspect| {
             let mut files = suspect.seen.iter().filter_map(|seen| match &seen.entry {
-                Entry::File(file) => Some((&suspect.name, format!("{}/{}", seen.directory, suspect.name), file)),
+                Entry::File(file) => {
+                    Some((&suspect.name, format!("{}/{}", seen.directory, suspect.name), file))
+                }
                 _ => None,
             });
             files.next()
@@ -311,10 +364,13 @@ impl Node<'_> {
     /// What the node shows of the plugin that the verdict is about.
     fn shown(&self, plugin: Option<&str>) -> Vec<OnNode> {
         let suspect = self.suspects.iter().find(|suspect| Some(suspect.name.as_str()) == plugin);
-        let seen = suspect.into_iter().flat_map(|suspect| suspect.seen.iter().map(move |seen| (&suspect.name, seen)));
+        let seen = suspect
+            .into_iter()
+            .flat_map(|suspect| suspect.seen.iter().map(move |seen| (&suspect.name, seen)));
         let shown = |(name, seen): (&PluginName, &Seen)| {
             let mut plugins = self.checked.into_iter().flat_map(|report| &report.plugins);
-            let condition = plugins.find(|plugin| plugin.name == *name && plugin.directory == seen.directory);
+            let condition =
+                plugins.find(|plugin| plugin.name == *name && plugin.directory == seen.directory);
             let condition = condition.map(|plugin| plugin.condition);
             OnNode { directory: seen.directory.clone(), found: seen.entry.to_string(), condition }
         };
@@ -342,7 +398,8 @@ impl Node<'_> {
                 advice(plugin)
             ),
             (None, _) => {
-                let origin = origin(plugin).map_or_else(String::new, |origin| format!("; it {origin}"));
+                let origin =
+                    origin(plugin).map_or_else(String::new, |origin| format!("; it {origin}"));
                 format!("install a bundle that has `{plugin}` (`cnister install`){origin}")
             }
         }
@@ -352,7 +409,8 @@ impl Node<'_> {
 impl Verdict {
     /// What the reader can do.
     fn actions(&self, symptom: &Symptom, node: &Node<'_>, plugin: Option<&str>) -> Vec<String> {
-        let cure = || plugin.and_then(|plugin| plugin.parse().ok()).map(|plugin| node.cure(&plugin));
+        let cure =
+            || plugin.and_then(|plugin| plugin.parse().ok()).map(|plugin| node.cure(&plugin));
         let one = |text: &str| vec![text.to_owned()];
         let searched = symptom.searched();
         match self.cause {
@@ -364,7 +422,8 @@ impl Verdict {
             | Cause::PluginAltered
             | Cause::NotAPlugin => cure().into_iter().collect(),
             Cause::LinkDangling | Cause::PluginIsDirectory | Cause::PluginNotAFile => {
-                let mut actions = one("look who made it and remove it: nothing is installed over it");
+                let mut actions =
+                    one("look who made it and remove it: nothing is installed over it");
                 actions.extend(cure());
                 actions
             }
@@ -372,35 +431,47 @@ impl Verdict {
                 "a runtime in a pod (thick Multus) sees absolute links end in its own files: install the plugin as a file, or mount the link's target there, too",
             ),
             Cause::PluginElsewhere => match searched.iter().find(|path| is_harmless(path)) {
-                Some(path) => vec![format!("install with `--bin-dir {path}`, or make the runtime search where it is")],
+                Some(path) => vec![format!(
+                    "install with `--bin-dir {path}`, or make the runtime search where it is"
+                )],
                 None => one("make the runtime search where it is"),
             },
-            Cause::PluginNotFound | Cause::PermissionDenied | Cause::ExecFormat | Cause::ExecNoSuchFile => {
+            Cause::PluginNotFound
+            | Cause::PermissionDenied
+            | Cause::ExecFormat
+            | Cause::ExecNoSuchFile => {
                 let looked_at = |seen: &Seen| names(&searched, &seen.directory);
-                let looked_at = node.suspects.iter().flat_map(|suspect| &suspect.seen).any(looked_at);
+                let looked_at =
+                    node.suspects.iter().flat_map(|suspect| &suspect.seen).any(looked_at);
                 let path = searched.iter().find(|path| is_harmless(path)).filter(|_| !looked_at);
-                let again = |path| format!("to have it looked at, run this again with `--bin-dir {path}`");
+                let again =
+                    |path| format!("to have it looked at, run this again with `--bin-dir {path}`");
                 let mut actions: Vec<_> = path.map(again).into_iter().collect();
                 if self.cause == Cause::PermissionDenied {
-                    actions.push("look for a denial of SELinux or AppArmor in the kernel's log".to_owned());
+                    actions.push(
+                        "look for a denial of SELinux or AppArmor in the kernel's log".to_owned(),
+                    );
                 }
                 actions.extend(cure());
                 actions
             }
-            Cause::PluginNameInvalid => {
-                one("write the name of the plugin alone as `type`, and put it into the plugin directory")
-            }
+            Cause::PluginNameInvalid => one(
+                "write the name of the plugin alone as `type`, and put it into the plugin directory",
+            ),
             Cause::NotExecutable => {
-                let seen =
-                    node.suspects.iter().flat_map(|suspect| suspect.seen.iter().map(|seen| (&suspect.name, seen)));
+                let seen = node
+                    .suspects
+                    .iter()
+                    .flat_map(|suspect| suspect.seen.iter().map(|seen| (&suspect.name, seen)));
                 let mut there = seen.filter(|(_, seen)| names(&searched, &seen.directory));
-                let by_hand =
-                    there.next().map(|(name, seen)| format!("or by hand: chmod 0755 {}", seen.directory.join(name)));
+                let by_hand = there.next().map(|(name, seen)| {
+                    format!("or by hand: chmod 0755 {}", seen.directory.join(name))
+                });
                 cure().into_iter().chain(by_hand).collect()
             }
-            Cause::MountNoexec => {
-                one("remount it with exec, or install into another directory and make the runtime search there")
-            }
+            Cause::MountNoexec => one(
+                "remount it with exec, or install into another directory and make the runtime search there",
+            ),
             Cause::InterpreterMissing => one(
                 "use a statically linked build of the plugin, or install what it wants: this one was built for another distribution",
             ),
@@ -408,9 +479,9 @@ impl Verdict {
             Cause::StillBeingWritten => one(
                 "try again; if it stays so, an installer writes into the plugin in place: cnister replaces plugins in one step",
             ),
-            Cause::SilentPlugin => {
-                one("try again; if it stays so, compare the plugins with what was signed: cnister check")
-            }
+            Cause::SilentPlugin => one(
+                "try again; if it stays so, compare the plugins with what was signed: cnister check",
+            ),
             Cause::IncompatibleVersions => {
                 let mut actions = Vec::new();
                 if let Complaint::Versions { supported, .. } = &symptom.complaint
@@ -418,9 +489,9 @@ impl Verdict {
                 {
                     actions.push(format!("write cniVersion {last} into the configuration"));
                 }
-                actions.extend(
-                    plugin.map(|plugin| format!("or install a newer `{plugin}`, or a newer one of its `ipam`")),
-                );
+                actions.extend(plugin.map(|plugin| {
+                    format!("or install a newer `{plugin}`, or a newer one of its `ipam`")
+                }));
                 actions
             }
             Cause::DriverMissing => {
@@ -431,21 +502,22 @@ impl Verdict {
                 };
                 vec![format!("load it (modprobe {module}), or use a kernel that was built with it")]
             }
-            Cause::LinkNotFound => {
-                one("compare the configuration's `master` (or `device`) with what `ip link` shows on this node")
-            }
+            Cause::LinkNotFound => one(
+                "compare the configuration's `master` (or `device`) with what `ip link` shows on this node",
+            ),
             Cause::NoConfiguration => one(
                 "the network provider writes it once it runs: look at its pods on this node; a bundle of plugins holds no configuration",
             ),
-            Cause::NoLongerSo => {
-                one("try again; if it stays so, who reported it sees other files: compare its mounts with this node's")
-            }
+            Cause::NoLongerSo => one(
+                "try again; if it stays so, who reported it sees other files: compare its mounts with this node's",
+            ),
         }
     }
 }
 
 fn still_written(plugin: &str) -> Verdict {
-    let message = format!("{plugin}, or a plugin that it called, was open for writing when it was started");
+    let message =
+        format!("{plugin}, or a plugin that it called, was open for writing when it was started");
     verdict(Cause::StillBeingWritten, message)
 }
 
@@ -454,13 +526,15 @@ fn bad_name(plugin: &str) -> Verdict {
 }
 
 fn in_the_way(what: &str, kind: FileKind) -> Verdict {
-    let cause = if kind == FileKind::Directory { Cause::PluginIsDirectory } else { Cause::PluginNotAFile };
+    let cause =
+        if kind == FileKind::Directory { Cause::PluginIsDirectory } else { Cause::PluginNotAFile };
     verdict(cause, format!("{what} is {kind}"))
 }
 
 /// Whether a path of the text may stand in a command that somebody copies into a shell.
 fn is_harmless(path: &str) -> bool {
-    path.parse::<HostPath>().is_ok() && path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c))
+    path.parse::<HostPath>().is_ok()
+        && path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c))
 }
 
 /// Whether one of these texts is this directory.

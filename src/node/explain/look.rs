@@ -1,7 +1,8 @@
 //! Looking at a node: what its plugin directories have under one name.
 //!
-//! Only the directories that the owner named are looked into, under a name that is one component of a path. Nothing is
-//! executed, links are not followed to open anything, and a FIFO does not hold it up.
+//! Only the directories that the owner named are looked into, under a name that is one component of
+//! a path. Nothing is executed, links are not followed to open anything, and a FIFO does not hold
+//! it up.
 
 use std::io::Read;
 
@@ -10,7 +11,8 @@ use crate::disk::{Directory, DiskError, FileKind, RegularFile};
 use crate::model::{Platform, PluginName, visible};
 use crate::node::root::{HostPath, Root};
 
-/// The most that is read of a file to tell what it is; the largest plugins of the field have a few tens of megabytes.
+/// The most that is read of a file to tell what it is; the largest plugins of the field have a few
+/// tens of megabytes.
 const MOST_BYTES: u64 = 64 * 1024 * 1024;
 /// How much of a script Linux reads for its interpreter (`BINPRM_BUF_SIZE`).
 const SCRIPT_LINE: usize = 256;
@@ -87,15 +89,28 @@ pub(super) enum Closeness {
 }
 
 /// Looks at one name in each directory.
-pub(super) fn look(root: &Root, directories: &[HostPath], name: &PluginName, closeness: Closeness) -> Vec<Seen> {
+pub(super) fn look(
+    root: &Root,
+    directories: &[HostPath],
+    name: &PluginName,
+    closeness: Closeness,
+) -> Vec<Seen> {
     let seen = |path: &HostPath| {
         let entry = entry(root, path, name, closeness);
-        Seen { directory: path.clone(), entry: entry.unwrap_or_else(|error| Entry::Unreadable(error.with_cause())) }
+        Seen {
+            directory: path.clone(),
+            entry: entry.unwrap_or_else(|error| Entry::Unreadable(error.with_cause())),
+        }
     };
     directories.iter().map(seen).collect()
 }
 
-fn entry(root: &Root, path: &HostPath, name: &PluginName, closeness: Closeness) -> Result<Entry, DiskError> {
+fn entry(
+    root: &Root,
+    path: &HostPath,
+    name: &PluginName,
+    closeness: Closeness,
+) -> Result<Entry, DiskError> {
     let Some(directory) = root.directory(path)? else { return Ok(Entry::Absent) };
     match directory.kind_of(name.as_str())? {
         None => Ok(Entry::Absent),
@@ -114,7 +129,12 @@ fn behind(root: &Root, path: &HostPath) -> Result<Option<FileKind>, DiskError> {
     }
 }
 
-fn file(root: &Root, directory: &Directory, name: &PluginName, closeness: Closeness) -> Result<Entry, DiskError> {
+fn file(
+    root: &Root,
+    directory: &Directory,
+    name: &PluginName,
+    closeness: Closeness,
+) -> Result<Entry, DiskError> {
     let opened = match directory.open_file(name.as_str()) {
         Ok(opened) => opened,
         // It was replaced meanwhile.
@@ -122,7 +142,8 @@ fn file(root: &Root, directory: &Directory, name: &PluginName, closeness: Closen
         Err(error) if error.is_not_found() => return Ok(Entry::Absent),
         Err(error) => return Err(error),
     };
-    let content = if closeness == Closeness::Content { Some(content(root, &opened)?) } else { None };
+    let content =
+        if closeness == Closeness::Content { Some(content(root, &opened)?) } else { None };
     Ok(Entry::File(FileFacts {
         size: opened.size,
         mode: opened.mode,
@@ -166,12 +187,14 @@ fn content(root: &Root, opened: &RegularFile) -> Result<Content, DiskError> {
 fn script(bytes: &[u8]) -> Option<String> {
     let line = bytes.strip_prefix(b"#!")?;
     let line = line.get(..SCRIPT_LINE).unwrap_or(line);
-    let line = String::from_utf8_lossy(line.split(|byte| *byte == b'\n').next().unwrap_or_default()).into_owned();
+    let line =
+        String::from_utf8_lossy(line.split(|byte| *byte == b'\n').next().unwrap_or_default())
+            .into_owned();
     line.split_whitespace().next().map(str::to_owned)
 }
 
-/// The interpreter, where the node does not have it. The file that names it lies in a plugin directory, and nothing is
-/// opened: the node is only asked what the path leads to.
+/// The interpreter, where the node does not have it. The file that names it lies in a plugin
+/// directory, and nothing is opened: the node is only asked what the path leads to.
 fn missing(root: &Root, interpreter: &str) -> Result<Option<String>, DiskError> {
     let there = match interpreter.parse() {
         Ok(path) => behind(root, &path)?.is_some(),

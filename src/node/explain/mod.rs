@@ -1,7 +1,8 @@
-//! Explaining: from the error of a container runtime to its cause on this node, and to what can be done.
+//! Explaining: from the error of a container runtime to its cause on this node, and to what can be
+//! done.
 //!
-//! [`Symptoms::read`] and the judging are pure. Between them the node is looked at: only in the directories that its
-//! owner names, never at a path of the text.
+//! [`Symptoms::read`] and the judging are pure. Between them the node is looked at: only in the
+//! directories that its owner names, never at a path of the text.
 
 mod cause;
 mod judge;
@@ -99,7 +100,8 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
-/// Explains what a text says by what this node shows. `check` is asked at most once, and only about plugins.
+/// Explains what a text says by what this node shows. `check` is asked at most once, and only about
+/// plugins.
 pub fn explain(
     root: &Root,
     directories: &[HostPath],
@@ -108,10 +110,16 @@ pub fn explain(
 ) -> Explanation {
     let names = symptoms.known.iter().filter_map(name);
     let checked = if names.count() > 0 { check() } else { None };
-    let explained = |symptom: &Symptom| judge(symptom, &suspects(root, directories, symptom), checked.as_ref());
+    let explained =
+        |symptom: &Symptom| judge(symptom, &suspects(root, directories, symptom), checked.as_ref());
     let causes = symptoms.known.iter().map(explained).collect();
     let installed = checked.as_ref().and_then(|report| report.installed.clone());
-    Explanation { causes, more: symptoms.more, unknown: symptoms.unknown.into_iter().collect(), installed }
+    Explanation {
+        causes,
+        more: symptoms.more,
+        unknown: symptoms.unknown.into_iter().collect(),
+        installed,
+    }
 }
 
 /// The plugin that a symptom is about, where its name is one.
@@ -126,14 +134,18 @@ fn suspects(root: &Root, directories: &[HostPath], symptom: &Symptom) -> Vec<Sus
         Complaint::NotStarted { .. } | Complaint::Crashed | Complaint::Silent => Closeness::Content,
         _ => return Vec::new(),
     };
-    let suspect = |name: PluginName| Suspect { seen: look(root, directories, &name, closeness), name };
+    let suspect =
+        |name: PluginName| Suspect { seen: look(root, directories, &name, closeness), name };
     let Some(first) = name(symptom) else { return Vec::new() };
     // The text does not say whether it was the plugin itself or its IPAM plugin.
     let others = match symptom.complaint {
         Complaint::Crashed | Complaint::Silent => &IPAM[..],
         _ => &[],
     };
-    let others = others.iter().filter(|other| **other != first.as_str()).filter_map(|other| other.parse().ok());
+    let others = others
+        .iter()
+        .filter(|other| **other != first.as_str())
+        .filter_map(|other| other.parse().ok());
     std::iter::once(first.clone()).chain(others).map(suspect).collect()
 }
 
@@ -153,7 +165,11 @@ impl fmt::Display for Entry {
                 match &file.content {
                     Some(Content::Script { .. }) => f.write_str(", a script"),
                     Some(Content::Program { .. }) => f.write_str(", a program for this node"),
-                    Some(Content::OtherMachine(words) | Content::Truncated(words) | Content::NoProgram(words)) => {
+                    Some(
+                        Content::OtherMachine(words)
+                        | Content::Truncated(words)
+                        | Content::NoProgram(words),
+                    ) => {
                         write!(f, ", which {words}")
                     }
                     Some(Content::Empty | Content::TooLong) | None => Ok(()),

@@ -1,7 +1,8 @@
 //! Symptoms: the errors of CNI runtimes and libraries that a text holds.
 //!
-//! The texts are libcni's (`pkg/invoke`, `libcni/api.go`), with what containerd, CRI-O, the kubelet, Multus and `cnitool`
-//! put around them. Nothing here looks at a node, and every step is linear in the length of the text.
+//! The texts are libcni's (`pkg/invoke`, `libcni/api.go`), with what containerd, CRI-O, the
+//! kubelet, Multus and `cnitool` put around them. Nothing here looks at a node, and every step is
+//! linear in the length of the text.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +16,8 @@ pub const TEXT_LIMIT: usize = 1024 * 1024;
 pub const MOST_SYMPTOMS: usize = 16;
 /// The most directories, versions and networks that are taken from one message.
 const MOST_WORDS: usize = 16;
-/// The longest name, path or version that is repeated, in bytes. Longer ones are cut, and then name nothing.
+/// The longest name, path or version that is repeated, in bytes. Longer ones are cut, and then name
+/// nothing.
 const LONGEST_WORD: usize = 1024;
 
 /// What a text says.
@@ -136,7 +138,8 @@ impl Phase {
 }
 
 impl Symptoms {
-    /// Reads a text: events, log lines, `kubectl describe` output. Bytes that are not UTF-8 are replaced.
+    /// Reads a text: events, log lines, `kubectl describe` output. Bytes that are not UTF-8 are
+    /// replaced.
     pub fn read(text: &[u8]) -> Self {
         let text = plain(&String::from_utf8_lossy(text));
         let mut symptoms = Self::default();
@@ -170,18 +173,22 @@ impl Symptoms {
             Complaint::NoConfiguration { .. } => None,
             _ => context.blamed,
         };
-        let same = |known: &&mut Symptom| known.blamed == blamed && known.complaint.is_same(&complaint);
+        let same =
+            |known: &&mut Symptom| known.blamed == blamed && known.complaint.is_same(&complaint);
         if let Some(known) = self.known.iter_mut().find(same) {
             known.times += 1;
             known.phases.extend(context.phase);
             known.networks.extend(context.network.filter(|_| known.networks.len() < MOST_WORDS));
-            if let (Complaint::NoConfiguration { directory }, Complaint::NoConfiguration { directory: Some(said) }) =
-                (&mut known.complaint, complaint)
+            if let (
+                Complaint::NoConfiguration { directory },
+                Complaint::NoConfiguration { directory: Some(said) },
+            ) = (&mut known.complaint, complaint)
             {
                 directory.get_or_insert(said);
             }
         } else if self.known.len() < MOST_SYMPTOMS {
-            let (phases, networks) = (context.phase.into_iter().collect(), context.network.into_iter().collect());
+            let (phases, networks) =
+                (context.phase.into_iter().collect(), context.network.into_iter().collect());
             self.known.push(Symptom { complaint, blamed, phases, networks, times: 1 });
         } else {
             self.more += 1;
@@ -193,9 +200,10 @@ impl Complaint {
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             // One message says it twice, with and without the directory.
-            (Self::NoConfiguration { directory: here }, Self::NoConfiguration { directory: there }) => {
-                here.is_none() || there.is_none() || here == there
-            }
+            (
+                Self::NoConfiguration { directory: here },
+                Self::NoConfiguration { directory: there },
+            ) => here.is_none() || there.is_none() || here == there,
             _ => self == other,
         }
     }
@@ -223,14 +231,17 @@ impl Context {
         self.blamed.is_none() && self.phase.is_none() && self.network.is_none() && !self.failed
     }
 
-    /// Goes one message further in; returns the plugin that was blamed before, where that is no wrapper.
+    /// Goes one message further in; returns the plugin that was blamed before, where that is no
+    /// wrapper.
     fn change(&mut self, change: Change) -> Option<String> {
         match change {
-            // Multus says of its delegates what a runtime says of Multus: the innermost plugin is meant.
+            // Multus says of its delegates what a runtime says of Multus: the innermost plugin is
+            // meant.
             Change::Plugin(plugin, phase) => {
                 let before = self.blamed.replace(plugin);
                 self.phase = phase.or(self.phase);
-                return before.filter(|before| !is_wrapper(before) && self.blamed.as_ref() != Some(before));
+                return before
+                    .filter(|before| !is_wrapper(before) && self.blamed.as_ref() != Some(before));
             }
             Change::Phase(phase) => self.phase = Some(phase),
             Change::Network(network) => {
@@ -329,7 +340,8 @@ impl Mark {
             Self::Removing => return Read::Context(Change::Phase(Phase::Delete)),
             Self::Asking => return Read::Context(Change::Phase(Phase::Status)),
             Self::Network => {
-                return quoted(from).map_or(Read::Nothing, |(name, _)| Read::Context(Change::Network(name)));
+                return quoted(from)
+                    .map_or(Read::Nothing, |(name, _)| Read::Context(Change::Network(name)));
             }
             Self::Failed => return Read::Context(Change::Failed),
             Self::NotFound => not_found(from),
@@ -339,7 +351,8 @@ impl Mark {
             Self::Silent => Some(Complaint::Silent),
             Self::Versions => versions(from),
             Self::Create => driver(from),
-            // Any program of the kernel's netlink says so: only in the words of a runtime it is about a plugin.
+            // Any program of the kernel's netlink says so: only in the words of a runtime it is
+            // about a plugin.
             Self::NoLink => Some(Complaint::NoLink { name: name_before(before) })
                 .filter(|_| !context.is_empty() || matches!(before.trim(), "" | "Error:")),
             Self::NotInitialized => Some(Complaint::NoConfiguration { directory: None }),
@@ -411,7 +424,8 @@ fn driver(from: &str) -> Option<Complaint> {
     let rest = start(from.strip_prefix("failed to create ")?, 128);
     let (kind, why) = rest.split_once(": ")?;
     let is_kind = !kind.is_empty() && kind.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    (is_kind && why.starts_with("operation not supported")).then(|| Complaint::Driver { kind: kind.to_owned() })
+    (is_kind && why.starts_with("operation not supported"))
+        .then(|| Complaint::Driver { kind: kind.to_owned() })
 }
 
 /// The name of `"NAME": ` at the end.
@@ -465,8 +479,9 @@ fn end(text: &str, limit: usize) -> &str {
     text.get(text.ceil_char_boundary(text.len().saturating_sub(limit))..).unwrap_or(text)
 }
 
-/// The text as the runtime wrote it: quotation marks without the backslashes of logs and JSON, white space of any kind
-/// as one space, and lines joined that something folded (a folded line starts with white space).
+/// The text as the runtime wrote it: quotation marks without the backslashes of logs and JSON,
+/// white space of any kind as one space, and lines joined that something folded (a folded line
+/// starts with white space).
 fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let (mut backslashes, mut pending) = (0_usize, None);

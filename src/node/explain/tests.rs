@@ -1,5 +1,6 @@
-//! What is concluded from a text and a node. The ways to break a plugin that a real libcni complains about are in
-//! `tests/node/explain.rs`; here are those that need an installation, another place, or luck.
+//! What is concluded from a text and a node. The ways to break a plugin that a real libcni
+//! complains about are in `tests/node/explain.rs`; here are those that need an installation,
+//! another place, or luck.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
@@ -59,7 +60,8 @@ impl Scene {
     fn explain(&self, text: &str) -> Explained {
         let root = Root::open(self.folder.path()).unwrap();
         let directories = [BIN.parse().unwrap(), "/usr/lib/cni".parse().unwrap()];
-        let explanation = explain(&root, &directories, Symptoms::read(text.as_bytes()), || self.checked.clone());
+        let explanation =
+            explain(&root, &directories, Symptoms::read(text.as_bytes()), || self.checked.clone());
         let [explained] = explanation.causes.as_slice() else { panic!("{text}: {explanation:?}") };
         explained.clone()
     }
@@ -67,17 +69,17 @@ impl Scene {
 
 /// A program for this machine.
 fn program() -> Vec<u8> {
-    Sample { machine: if cfg!(target_arch = "aarch64") { 183 } else { 62 }, ..Sample::default() }.bytes()
+    Sample { machine: if cfg!(target_arch = "aarch64") { 183 } else { 62 }, ..Sample::default() }
+        .bytes()
 }
 
-const NOT_FOUND: &str = r#"plugin type="macvlan" failed (add): failed to find plugin "macvlan" in path [/opt/cni/bin]"#;
+const NOT_FOUND: &str =
+    r#"plugin type="macvlan" failed (add): failed to find plugin "macvlan" in path [/opt/cni/bin]"#;
 const DENIED: &str = r#"plugin type="macvlan" failed (add): netplugin failed with no error message: fork/exec /opt/cni/bin/macvlan: permission denied"#;
 const FORMAT: &str = r#"plugin type="macvlan" failed (add): netplugin failed with no error message: fork/exec /opt/cni/bin/macvlan: exec format error"#;
 const NO_FILE: &str = r#"plugin type="macvlan" failed (add): netplugin failed with no error message: fork/exec /opt/cni/bin/macvlan: no such file or directory"#;
-const CRASHED: &str =
-    r#"plugin type="macvlan" failed (add): netplugin failed with no error message: signal: segmentation fault"#;
-const SILENT: &str =
-    r#"plugin type="macvlan" failed (add): failed to unmarshal raw result: unexpected end of JSON input"#;
+const CRASHED: &str = r#"plugin type="macvlan" failed (add): netplugin failed with no error message: signal: segmentation fault"#;
+const SILENT: &str = r#"plugin type="macvlan" failed (add): failed to unmarshal raw result: unexpected end of JSON input"#;
 const BUSY: &str = r#"plugin type="macvlan" failed (add): netplugin failed with no error message: fork/exec /opt/cni/bin/macvlan: text file busy"#;
 
 #[test]
@@ -93,7 +95,11 @@ fn names_the_cause_that_the_node_shows() {
         (NOT_FOUND, new().link(MACVLAN, "/etc/passwd"), Cause::LinkDangling),
         (NOT_FOUND, new().link(MACVLAN, "macvlan"), Cause::LinkDangling),
         (NOT_FOUND, new().link(MACVLAN, "/opt/cni"), Cause::PluginNotAFile),
-        (NOT_FOUND, new().file("/k3s/macvlan", b"", 0o755).link(MACVLAN, "/k3s/macvlan"), Cause::LinkUnseen),
+        (
+            NOT_FOUND,
+            new().file("/k3s/macvlan", b"", 0o755).link(MACVLAN, "/k3s/macvlan"),
+            Cause::LinkUnseen,
+        ),
         (NOT_FOUND, there(), Cause::NoLongerSo),
         (NOT_FOUND, new().file("/usr/lib/cni/macvlan", b"", 0o755), Cause::PluginElsewhere),
         // What the runtime finds first counts; here that is a directory where it looks.
@@ -109,12 +115,20 @@ fn names_the_cause_that_the_node_shows() {
         (FORMAT, new().file(MACVLAN, b"#!/x", 0o755), Cause::NoLongerSo),
         (FORMAT, cut(new(), MACVLAN), Cause::PluginTruncated),
         (FORMAT, new().link(MACVLAN, "nowhere"), Cause::LinkDangling),
-        (FORMAT, new().file("/k3s/macvlan", b"", 0o755).link(MACVLAN, "/k3s/macvlan"), Cause::ExecFormat),
+        (
+            FORMAT,
+            new().file("/k3s/macvlan", b"", 0o755).link(MACVLAN, "/k3s/macvlan"),
+            Cause::ExecFormat,
+        ),
         (NO_FILE, there(), Cause::NoLongerSo),
         (NO_FILE, new(), Cause::PluginAbsent),
         (NO_FILE, new().file(MACVLAN, b"#!/x\n", 0o755), Cause::InterpreterMissing),
         (NO_FILE, new().file(MACVLAN, b"#! /../x y\n", 0o755), Cause::InterpreterMissing),
-        (NO_FILE, new().file("/x", b"", 0o755).file(MACVLAN, b"#! /x y\n", 0o755), Cause::NoLongerSo),
+        (
+            NO_FILE,
+            new().file("/x", b"", 0o755).file(MACVLAN, b"#! /x y\n", 0o755),
+            Cause::NoLongerSo,
+        ),
         (CRASHED, there(), Cause::PluginCrashed),
         (CRASHED, cut(new(), MACVLAN), Cause::PluginTruncated),
         (CRASHED, cut(there(), "/opt/cni/bin/static"), Cause::PluginTruncated),
@@ -148,14 +162,26 @@ fn a_directory_that_the_owner_did_not_name_is_not_looked_into() {
         (BUSY, Cause::StillBeingWritten),
     ] {
         let explained = scene.explain(&text.replace(BIN, "/secret"));
-        assert_eq!((explained.cause, explained.searched), (cause, vec!["/secret".to_owned()]), "{text}");
+        assert_eq!(
+            (explained.cause, explained.searched),
+            (cause, vec!["/secret".to_owned()]),
+            "{text}"
+        );
         if cause != Cause::StillBeingWritten {
-            assert!(explained.actions[0].ends_with("`--bin-dir /secret`"), "{:?}", explained.actions);
+            assert!(
+                explained.actions[0].ends_with("`--bin-dir /secret`"),
+                "{:?}",
+                explained.actions
+            );
         }
         // It is in a command that somebody may copy: only what no shell reads.
         for path in ["/a;reboot", "/$(reboot)", "/a b", "/../a", "not/absolute", "/a'"] {
             let explained = scene.explain(&text.replace(BIN, path));
-            assert!(explained.actions.iter().all(|action| !action.contains(path)), "{:?}", explained.actions);
+            assert!(
+                explained.actions.iter().all(|action| !action.contains(path)),
+                "{:?}",
+                explained.actions
+            );
         }
     }
 }
@@ -178,7 +204,10 @@ fn says_how_to_get_the_plugin_back() {
          same `cnister install` again"
     );
     assert_eq!(
-        action(scene().installed(&[("vlan", Condition::Proven)]), &NOT_FOUND.replace("macvlan", "tap")),
+        action(
+            scene().installed(&[("vlan", Condition::Proven)]),
+            &NOT_FOUND.replace("macvlan", "tap")
+        ),
         "the installed bundle `edge 1.2.3` did not bring `tap`: `tap` comes with containernetworking/plugins since \
          v1.3.0; add it to the bundle"
     );
@@ -193,7 +222,10 @@ fn says_who_is_blamed_for_whom_and_what_follows() {
     let text = r#"plugin type="macvlan" failed (delete): failed to find plugin "static" in path [/opt/cni/bin]"#;
     let explained = Scene::new().installed(&[("static", Condition::Missing)]).explain(text);
     let OnNode { directory, found, condition } = explained.on_node[0].clone();
-    assert_eq!((directory.as_str(), found.as_str(), condition), (BIN, "nothing", Some(Condition::Missing)));
+    assert_eq!(
+        (directory.as_str(), found.as_str(), condition),
+        (BIN, "nothing", Some(Condition::Missing))
+    );
     assert_eq!(explained.plugin.as_deref(), Some("static"));
     assert_eq!(explained.called_by.as_deref(), Some("macvlan"));
     assert_eq!(
@@ -202,12 +234,16 @@ fn says_who_is_blamed_for_whom_and_what_follows() {
     );
     assert_eq!(
         explained.effect.as_deref(),
-        Some("pods that use it cannot be deleted either: they stay Terminating until this is mended")
+        Some(
+            "pods that use it cannot be deleted either: they stay Terminating until this is mended"
+        )
     );
     assert_eq!(Scene::new().explain(NOT_FOUND).effect, None);
     let cut = Scene::new().file("/opt/cni/bin/static", &program()[..40], 0o755).explain(CRASHED);
     assert!(
-        cut.message.ends_with("; it is why `macvlan` failed if its configuration names `static` as its `ipam`"),
+        cut.message.ends_with(
+            "; it is why `macvlan` failed if its configuration names `static` as its `ipam`"
+        ),
         "{}",
         cut.message
     );
@@ -217,7 +253,8 @@ fn says_who_is_blamed_for_whom_and_what_follows() {
 fn a_name_that_is_none_is_never_looked_for() {
     let scene = Scene::new().file("/opt/cni/secret", b"", 0o644);
     for name in ["../secret", "/etc/passwd", ".hidden", "", "a\u{1b}[2J", "-rf"] {
-        let explained = scene.explain(&format!("failed to find plugin \"{name}\" in path [/opt/cni/bin]"));
+        let explained =
+            scene.explain(&format!("failed to find plugin \"{name}\" in path [/opt/cni/bin]"));
         assert_eq!(explained.cause, Cause::PluginNameInvalid, "{name}");
         assert_eq!(explained.on_node, []);
         assert!(!explained.message.contains('\u{1b}'));

@@ -9,8 +9,9 @@ use crate::node::receipt::Standing;
 
 type Sample = (String, BTreeMap<String, String>, f64);
 
-/// Reads the text format 0.0.4 and refuses what a reader may not take: no line feed at the end, samples without or
-/// before their type, a family in two places, the same series twice, an escape that is none.
+/// Reads the text format 0.0.4 and refuses what a reader may not take: no line feed at the end,
+/// samples without or before their type, a family in two places, the same series twice, an escape
+/// that is none.
 fn read(text: &str) -> Result<BTreeMap<String, (String, Vec<Sample>)>, String> {
     let mut families: BTreeMap<String, (String, Vec<Sample>)> = BTreeMap::new();
     let (mut helped, mut current) = (Vec::new(), String::new());
@@ -116,7 +117,8 @@ fn writes_every_number_in_a_form_that_a_strict_reader_takes() {
         plugin("/usr/lib/cni", "tap", Condition::Kept),
     ]);
     report.findings.push(Finding::refusal(Code::WantedNotInstalled, "it was refused"));
-    report.refused = ["no-signature", "no-signature", "a\"b\\c\nd\u{1b}"].map(str::to_owned).to_vec();
+    report.refused =
+        ["no-signature", "no-signature", "a\"b\\c\nd\u{1b}"].map(str::to_owned).to_vec();
     let checked = Some(UNIX_EPOCH + Duration::from_millis(1_700_000_000_900));
     let text = Metrics { report: Some(&report), checked, drift: Some(7), repairs: Some(3) }.text();
     let read = read(&text).unwrap();
@@ -125,7 +127,8 @@ fn writes_every_number_in_a_form_that_a_strict_reader_takes() {
         .flat_map(|(name, (kind, samples))| {
             samples.iter().map(move |(of, labels, value)| {
                 assert_eq!(of, name);
-                let labels: Vec<_> = labels.iter().map(|(label, value)| format!("{label}={value}")).collect();
+                let labels: Vec<_> =
+                    labels.iter().map(|(label, value)| format!("{label}={value}")).collect();
                 (name.trim_start_matches("cnister_"), kind.as_str(), labels.join(" "), *value)
             })
         })
@@ -147,7 +150,8 @@ fn writes_every_number_in_a_form_that_a_strict_reader_takes() {
 
 #[test]
 fn the_proof_is_good_only_where_the_installed_set_proves_itself() {
-    let with = |finding: Option<Finding>| Report { findings: finding.into_iter().collect(), ..good() };
+    let with =
+        |finding: Option<Finding>| Report { findings: finding.into_iter().collect(), ..good() };
     let nothing = Report { installed: None, plugins: vec![], ..good() };
     let cases = [
         (Some(with(None)), 1),
@@ -159,7 +163,8 @@ fn the_proof_is_good_only_where_the_installed_set_proves_itself() {
         (None, 0),
     ];
     for (report, expected) in cases {
-        let text = Metrics { report: report.as_ref(), checked: None, drift: None, repairs: None }.text();
+        let text =
+            Metrics { report: report.as_ref(), checked: None, drift: None, repairs: None }.text();
         assert!(text.contains(&format!("\ncnister_proof_ok {expected}\n")), "{report:?}: {text}");
         read(&text).unwrap();
     }

@@ -27,7 +27,8 @@ fn bundle() -> Verified<Bundle> {
     test_support::bundle_of(files)
 }
 
-/// What is said before this bundle is installed on a node where nothing is observed but these files.
+/// What is said before this bundle is installed on a node where nothing is observed but these
+/// files.
 fn said(root: &Root, entries: &[(&str, Found)]) -> Vec<String> {
     let bundle = bundle();
     let entries = entries.iter().map(|(name, found)| (name.parse().unwrap(), *found)).collect();
@@ -36,7 +37,8 @@ fn said(root: &Root, entries: &[(&str, Found)]) -> Vec<String> {
     let observed = Observed { directories, ..Observed::default() };
     let wishes = Wishes { foreign: ForeignRule::Adopt, ..Wishes::default() };
     let plan = plan(&bundle, &observed, &wishes).unwrap();
-    let records = Records { directory: &HostPath::default_state_directory(), documents: 1000, spool: 0 };
+    let records =
+        Records { directory: &HostPath::default_state_directory(), documents: 1000, spool: 0 };
     preflight(root, &plan, None, &records)
         .iter()
         .map(|it| format!("{:?} {}: {}", it.severity, it.code, it.message))
@@ -50,7 +52,9 @@ fn a_part_of_a_node_says_nothing_about_interpreters() {
 
 #[test]
 fn an_interpreter_is_looked_up_as_the_kernel_does_it() {
-    let missing = [format!("Refusal interpreter-missing: this node has no `{MUSL}`, which `vlan` needs to run")];
+    let missing = [format!(
+        "Refusal interpreter-missing: this node has no `{MUSL}`, which `vlan` needs to run"
+    )];
     let (temporary, root) = node(&["usr/lib"]);
     assert_eq!(said(&root, &[]), missing);
     symlink("usr/lib", temporary.path().join("lib")).unwrap();
@@ -70,9 +74,12 @@ fn an_interpreter_is_looked_up_as_the_kernel_does_it() {
 #[test]
 fn bits_that_are_dropped_are_said() {
     let (_temporary, root) = node(&["opt/cni/bin"]);
-    let theirs = |mode| Found::Regular { digest: Digest::of(b"theirs"), size: 6, mode, stranger: None };
+    let theirs =
+        |mode| Found::Regular { digest: Digest::of(b"theirs"), size: 6, mode, stranger: None };
     for (mode, expected) in [(0o4755, true), (0o2755, true), (0o755, false), (0o1755, false)] {
-        let note = "Note setuid-dropped: `/opt/cni/bin/bridge` ran with the rights of its owner or group".to_owned();
+        let note =
+            "Note setuid-dropped: `/opt/cni/bin/bridge` ran with the rights of its owner or group"
+                .to_owned();
         let expected: Vec<_> = expected.then_some(note).into_iter().collect();
         assert_eq!(said(&root, &[("bridge", theirs(mode))]), expected, "{mode:o}");
     }
@@ -107,8 +114,14 @@ fn room_is_counted_for_each_file_system() {
     assert_eq!(said([system(1, two, 11), system(2, one, 9)]), []);
     let bytes = format!("{two} bytes");
     let few = format!("{} bytes", two - 1);
-    assert_eq!(said([system(1, two - 1, 11), system(2, one, 9)]), [no(&bytes, "`/opt/cni/bin`", &few)]);
-    assert_eq!(said([system(1, two, 11), system(2, one, 8)]), [no("9 files", "`/var/lib/cnister`", "8 files")]);
+    assert_eq!(
+        said([system(1, two - 1, 11), system(2, one, 9)]),
+        [no(&bytes, "`/opt/cni/bin`", &few)]
+    );
+    assert_eq!(
+        said([system(1, two, 11), system(2, one, 8)]),
+        [no("9 files", "`/var/lib/cnister`", "8 files")]
+    );
     let both = "`/opt/cni/bin` and `/var/lib/cnister`";
     let shared = system(1, 5 * 4096 + SLACK, 12);
     assert_eq!(said([shared, shared]), []);

@@ -1,5 +1,6 @@
-//! Whether the runtimes of a node call what is installed: they look in its directories, and find no other file first.
-//! No runtime is asked or told anything, and whether a file that comes first is good is not judged.
+//! Whether the runtimes of a node call what is installed: they look in its directories, and find no
+//! other file first. No runtime is asked or told anything, and whether a file that comes first is
+//! good is not judged.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -34,7 +35,12 @@ fn elsewhere(installed: &Installed, runtimes: &[Runtime], first: &Runtime) -> Fi
         if paths.is_empty() { "no directory".to_owned() } else { paths.join(", ") }
     };
     let looks = |runtime: &Runtime| {
-        format!("{} looks in {} (`{}`)", runtime.name, list(&mut runtime.bin_dirs.iter()), runtime.config)
+        format!(
+            "{} looks in {} (`{}`)",
+            runtime.name,
+            list(&mut runtime.bin_dirs.iter()),
+            runtime.config
+        )
     };
     let places = list(&mut installed.keys());
     let message = format!(
@@ -66,8 +72,8 @@ impl Node<'_> {
         looked.map_or_else(|| PathBuf::from(path.as_str()), |looked| looked.path)
     }
 
-    /// The files that a runtime calls instead of the installed ones: libcni takes the first regular file of a name,
-    /// links followed, whatever its mode (`invoke/find.go`).
+    /// The files that a runtime calls instead of the installed ones: libcni takes the first regular
+    /// file of a name, links followed, whatever its mode (`invoke/find.go`).
     fn shadowed(&self, runtime: &Runtime) -> Vec<Finding> {
         let Some(place) = self.place(runtime) else { return Vec::new() };
         let Some(ours) = runtime.bin_dirs.get(place) else { return Vec::new() };
@@ -98,7 +104,8 @@ impl Node<'_> {
         same.flat_map(|(_, plugins)| plugins).collect()
     }
 
-    /// The content of somebody else's file; nothing where it is too large for a plugin or cannot be read.
+    /// The content of somebody else's file; nothing where it is too large for a plugin or cannot be
+    /// read.
     fn digest(&self, found: &Looked) -> Option<Digest> {
         match hash_plugin(&found.open().ok()?).ok()? {
             Found::Regular { digest, .. } => Some(digest),
@@ -130,7 +137,12 @@ mod tests {
     use super::*;
 
     /// A node whose CRI-O looks in these directories, with files of these paths and contents.
-    fn findings(plugin_dirs: &str, files: &[(&str, &str)], bin: &str, change: fn(&Path)) -> Vec<Finding> {
+    fn findings(
+        plugin_dirs: &str,
+        files: &[(&str, &str)],
+        bin: &str,
+        change: fn(&Path),
+    ) -> Vec<Finding> {
         let temporary = tempfile::tempdir().unwrap();
         let config = format!("[crio.network]\nplugin_dirs = {plugin_dirs}\n");
         for (path, text) in [("etc/crio/crio.conf", config.as_str())].iter().chain(files) {
@@ -141,13 +153,15 @@ mod tests {
         change(temporary.path());
         let root = Root::open(temporary.path()).unwrap();
         let plugins = [("bridge", "signed bridge"), ("vlan", "signed vlan")];
-        let plugins = plugins.map(|(name, text)| (name.parse().unwrap(), Digest::of(text.as_bytes())));
+        let plugins =
+            plugins.map(|(name, text)| (name.parse().unwrap(), Digest::of(text.as_bytes())));
         compare(&root, &Installed::from([(bin.parse().unwrap(), BTreeMap::from(plugins))]))
     }
 
     #[test]
     fn says_which_file_a_runtime_calls_instead() {
-        let other = [("usr/libexec/cni/bridge", "another"), ("usr/libexec/cni/flannel", "not ours")];
+        let other =
+            [("usr/libexec/cni/bridge", "another"), ("usr/libexec/cni/flannel", "not ours")];
         let both = [("usr/libexec/cni/bridge", "another"), ("usr/libexec/cni/vlan", "another")];
         let same = [("usr/libexec/cni/bridge", "signed bridge")];
         let none: fn(&Path) = |_| {};
@@ -156,10 +170,14 @@ mod tests {
             std::fs::write(root.join("other"), "another").unwrap();
             symlink("/other", root.join("usr/libexec/cni/bridge")).unwrap();
         };
-        let directory: fn(&Path) = |root| std::fs::create_dir_all(root.join("usr/libexec/cni/bridge")).unwrap();
-        let (before, after) = ("['/usr/libexec/cni', '/opt/cni/bin']", "['/opt/cni/bin', '/usr/libexec/cni']");
+        let directory: fn(&Path) =
+            |root| std::fs::create_dir_all(root.join("usr/libexec/cni/bridge")).unwrap();
+        let (before, after) =
+            ("['/usr/libexec/cni', '/opt/cni/bin']", "['/opt/cni/bin', '/usr/libexec/cni']");
         let calls = |what: &str| {
-            Some(format!("CRI-O (`/etc/crio/crio.conf`) calls {what} and not what is installed in `/opt/cni/bin`"))
+            Some(format!(
+                "CRI-O (`/etc/crio/crio.conf`) calls {what} and not what is installed in `/opt/cni/bin`"
+            ))
         };
         type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], fn(&Path), Option<String>);
         let cases: [Case<'_>; 7] = [
@@ -174,8 +192,10 @@ mod tests {
         ];
         for (plugin_dirs, files, change, expected) in cases {
             let found = findings(plugin_dirs, files, "/opt/cni/bin", change);
-            let messages: Vec<_> = found.iter().map(|finding| (finding.code, finding.message.clone())).collect();
-            let expected: Vec<_> = expected.into_iter().map(|message| (Code::Shadowed, message)).collect();
+            let messages: Vec<_> =
+                found.iter().map(|finding| (finding.code, finding.message.clone())).collect();
+            let expected: Vec<_> =
+                expected.into_iter().map(|message| (Code::Shadowed, message)).collect();
             assert_eq!(messages, expected, "{plugin_dirs} {files:?}");
         }
     }
@@ -198,6 +218,9 @@ mod tests {
         };
         assert_eq!(findings("['/usr/libexec/cni']", &[], "/opt/cni/bin", linked), []);
         let found = findings("[]", &[], "/opt/cni/bin", |_| {});
-        assert!(found[0].message.ends_with("CRI-O looks in no directory (`/etc/crio/crio.conf`)"), "{found:?}");
+        assert!(
+            found[0].message.ends_with("CRI-O looks in no directory (`/etc/crio/crio.conf`)"),
+            "{found:?}"
+        );
     }
 }

@@ -1,15 +1,18 @@
 //! containerd's configuration: versions 1 to 4, each of which has the CNI section in its own place.
 //!
-//! What an imported file says takes the place of what was said before, key by key, as containerd 2 merges tables.
-//! containerd 1 replaces a plugin's whole section; the two differ only where a later file has a part of the section
-//! without its `cni` table.
+//! What an imported file says takes the place of what was said before, key by key, as containerd 2
+//! merges tables. containerd 1 replaces a plugin's whole section; the two differ only where a later
+//! file has a part of the section without its `cni` table.
 
 use super::document::{RuntimeConfigError, Table, parse};
 
-/// The CRI plugin's names, and how many versions of the format each one has: since version 3 the CNI section is the
-/// runtime service's (containerd, `docs/cri/config.md`).
-const SECTIONS: [(&str, u32, u32); 3] =
-    [("cri", 0, 1), ("io.containerd.grpc.v1.cri", 2, 2), ("io.containerd.cri.v1.runtime", 3, u32::MAX)];
+/// The CRI plugin's names, and how many versions of the format each one has: since version 3 the
+/// CNI section is the runtime service's (containerd, `docs/cri/config.md`).
+const SECTIONS: [(&str, u32, u32); 3] = [
+    ("cri", 0, 1),
+    ("io.containerd.grpc.v1.cri", 2, 2),
+    ("io.containerd.cri.v1.runtime", 3, u32::MAX),
+];
 
 /// What containerd's files say about CNI.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,12 +37,15 @@ impl Containerd {
             let disabled = file.texts("disabled_plugins")?.unwrap_or_default();
             let mut said = Self {
                 imports: file.texts("imports")?.unwrap_or_default(),
-                is_without_pods: disabled.iter().any(|name| SECTIONS.iter().any(|(section, ..)| section == name)),
+                is_without_pods: disabled
+                    .iter()
+                    .any(|name| SECTIONS.iter().any(|(section, ..)| section == name)),
                 ..Self::default()
             };
             let Some(plugins) = file.table("plugins")? else { return Ok(said) };
             for (section, first, last) in SECTIONS {
-                // A file without a version is read as the oldest, or as its importer's: any of the names may count.
+                // A file without a version is read as the oldest, or as its importer's: any of the
+                // names may count.
                 if version.is_none_or(|version| (first..=last).contains(&version)) {
                     said.read(&plugins, section)?;
                 }
@@ -91,19 +97,43 @@ mod tests {
             ("version = 2\n[plugins]\n", None, vec![]),
             ("[plugins.cri.cni]\nbin_dir = '/a'\nconf_dir = '/c'", Some("/c"), vec!["/a"]),
             ("version = 1\n[plugins.cri.cni]\nbin_dir = '/a'", None, vec!["/a"]),
-            ("version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = '/a'", None, vec!["/a"]),
-            ("version = 3\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dir = '/a'", None, vec!["/a"]),
+            (
+                "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = '/a'",
+                None,
+                vec!["/a"],
+            ),
+            (
+                "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dir = '/a'",
+                None,
+                vec!["/a"],
+            ),
             (
                 "version = 3\n[plugins.'io.containerd.cri.v1.runtime']\ncni.bin_dirs = ['/a', '/b']",
                 None,
                 vec!["/a", "/b"],
             ),
-            ("version = 4\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nconf_dir = '/c'", Some("/c"), vec![]),
-            ("version = 0x2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = '/a'", None, vec!["/a"]),
+            (
+                "version = 4\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nconf_dir = '/c'",
+                Some("/c"),
+                vec![],
+            ),
+            (
+                "version = 0x2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = '/a'",
+                None,
+                vec!["/a"],
+            ),
             // The section of another version is no section.
             ("version = 2\n[plugins.cri.cni]\nbin_dir = '/a'", None, vec![]),
-            ("version = 3\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = '/a'", None, vec![]),
-            ("version = 2\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dir = '/a'", None, vec![]),
+            (
+                "version = 3\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = '/a'",
+                None,
+                vec![],
+            ),
+            (
+                "version = 2\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dir = '/a'",
+                None,
+                vec![],
+            ),
             // A file that is imported may have none.
             ("[plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = '/a'", None, vec!["/a"]),
             // Empty is as good as not there.
@@ -133,13 +163,18 @@ mod tests {
             ("version = 2\ndisabled_plugins = [\"io.containerd.internal.v1.opt\"]", false),
             ("disabled_plugins = []", false),
         ] {
-            assert_eq!(Containerd::parse(text.as_bytes()).unwrap().is_without_pods, expected, "{text}");
+            assert_eq!(
+                Containerd::parse(text.as_bytes()).unwrap().is_without_pods,
+                expected,
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn a_later_file_wins_key_by_key() {
-        let parse = |text: &str| Containerd::parse(format!("version = 2\n{text}").as_bytes()).unwrap();
+        let parse =
+            |text: &str| Containerd::parse(format!("version = 2\n{text}").as_bytes()).unwrap();
         let section = "[plugins.\"io.containerd.grpc.v1.cri\"";
         let mut merged = parse(&format!("{section}.cni]\nbin_dir = '/a'\nconf_dir = '/c'"));
         merged.merge(parse(&format!("{section}.registry]\nconfig_path = '/etc/certs.d'")));
@@ -154,7 +189,10 @@ mod tests {
         let section = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\n";
         let deep = format!("a = {}{}", "[".repeat(5000), "]".repeat(5000));
         let cases = [
-            ("version = 2\n{{ if .Gpu }}\n".to_owned(), "line 2: invalid key-value pair, expected key"),
+            (
+                "version = 2\n{{ if .Gpu }}\n".to_owned(),
+                "line 2: invalid key-value pair, expected key",
+            ),
             (
                 format!("{section}bin_dir = 1"),
                 "`plugins.io.containerd.grpc.v1.cri.cni.bin_dir` is integer, expected a string",

@@ -1,5 +1,5 @@
-//! CRI-O's configuration: one file, and every file of a directory in the order of their names. Only the directories of
-//! plugins and networks are understood, and no file is opened here.
+//! CRI-O's configuration: one file, and every file of a directory in the order of their names. Only
+//! the directories of plugins and networks are understood, and no file is opened here.
 
 use super::document::{RuntimeConfigError, parse};
 
@@ -18,7 +18,9 @@ impl Crio {
     /// Parses one file.
     pub fn parse(bytes: &[u8]) -> Result<Self, RuntimeConfigError> {
         parse(bytes, |file| {
-            let Some(network) = file.descend(&["crio", "network"])? else { return Ok(Self::default()) };
+            let Some(network) = file.descend(&["crio", "network"])? else {
+                return Ok(Self::default());
+            };
             Ok(Self {
                 plugin_dirs: network.texts("plugin_dirs")?,
                 plugin_dir: network.text("plugin_dir")?,
@@ -36,7 +38,8 @@ impl Crio {
 
     /// Where it looks for plugins, where `default` is what it does without being told.
     pub fn directories<'a>(&'a self, default: &'a str) -> Vec<&'a str> {
-        let listed = self.plugin_dirs.as_ref().map(|paths| paths.iter().map(String::as_str).collect());
+        let listed =
+            self.plugin_dirs.as_ref().map(|paths| paths.iter().map(String::as_str).collect());
         let mut directories: Vec<_> = listed.unwrap_or_else(|| vec![default]);
         directories.extend(self.plugin_dir.as_deref());
         directories
@@ -72,7 +75,8 @@ mod tests {
 
     #[test]
     fn a_later_file_wins_key_by_key() {
-        let mut merged = Crio::parse(b"[crio.network]\nplugin_dirs = ['/a']\nnetwork_dir = '/c'").unwrap();
+        let mut merged =
+            Crio::parse(b"[crio.network]\nplugin_dirs = ['/a']\nnetwork_dir = '/c'").unwrap();
         merged.merge(Crio::parse(b"[crio.runtime]\n").unwrap());
         merged.merge(Crio::parse(b"[crio.network]\nplugin_dirs = ['/b']").unwrap());
         assert_eq!(merged.directories("/d"), ["/b"]);

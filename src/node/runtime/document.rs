@@ -1,5 +1,5 @@
-//! One TOML file of a runtime's configuration, and the few values that are asked for. What is not asked for is parsed
-//! and not judged.
+//! One TOML file of a runtime's configuration, and the few values that are asked for. What is not
+//! asked for is parsed and not judged.
 
 use toml::de::{DeTable, DeValue};
 
@@ -55,7 +55,10 @@ pub(super) struct Table<'a> {
 
 impl<'a> Table<'a> {
     fn get(&self, key: &str) -> Option<&'a DeValue<'a>> {
-        self.table.iter().find(|(name, _)| name.get_ref().as_ref() == key).map(|(_, value)| value.get_ref())
+        self.table
+            .iter()
+            .find(|(name, _)| name.get_ref().as_ref() == key)
+            .map(|(_, value)| value.get_ref())
     }
 
     fn key(&self, key: &str) -> String {
@@ -91,7 +94,9 @@ impl<'a> Table<'a> {
     pub(super) fn text(&self, key: &str) -> Result<Option<String>, RuntimeConfigError> {
         match self.get(key) {
             None => Ok(None),
-            Some(DeValue::String(text)) => Ok(Some(text.to_string()).filter(|text| !text.is_empty())),
+            Some(DeValue::String(text)) => {
+                Ok(Some(text.to_string()).filter(|text| !text.is_empty()))
+            }
             Some(other) => Err(self.wrong(key, other, "a string")),
         }
     }

@@ -1,7 +1,8 @@
 //! Which container runtimes a node has, and where their configuration makes them look for plugins.
 //!
-//! Reading is apart from parsing: `containerd` and `crio` know the formats and take text, `read` finds the files under
-//! the node's root. The files are the owner's and advice only: what cannot be read is a warning, never a failure.
+//! Reading is apart from parsing: `containerd` and `crio` know the formats and take text, `read`
+//! finds the files under the node's root. The files are the owner's and advice only: what cannot be
+//! read is a warning, never a failure.
 
 mod compare;
 mod containerd;
@@ -18,7 +19,8 @@ pub use read::runtimes;
 use super::root::HostPath;
 use crate::model::Finding;
 
-/// The most that one configuration file may have, in bytes; those in the field have some ten thousand.
+/// The most that one configuration file may have, in bytes; those in the field have some ten
+/// thousand.
 const FILE_LIMIT: usize = 1 << 18;
 /// The most files that one runtime's configuration may consist of.
 const MAX_FILES: usize = 64;

@@ -1,5 +1,5 @@
-//! Finding the files of each runtime's configuration under the node's root. What they say, the formats know; flags and
-//! environments of running runtimes are not looked at.
+//! Finding the files of each runtime's configuration under the node's root. What they say, the
+//! formats know; flags and environments of running runtimes are not looked at.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -24,12 +24,14 @@ const MAX_NAMES: usize = 4096;
 const CRIO: &str = "/etc/crio/crio.conf";
 const CRIO_DIRECTORY: &str = "/etc/crio/crio.conf.d";
 
-/// Reads the configuration of every runtime that has one. A runtime without any does what it does by default, which
-/// nothing on the node tells.
+/// Reads the configuration of every runtime that has one. A runtime without any does what it does
+/// by default, which nothing on the node tells.
 pub fn runtimes(root: &Root) -> Runtimes {
     let mut reader = Reader { root, findings: Vec::new() };
-    let mut found: Vec<_> =
-        CONTAINERD.into_iter().filter_map(|(name, path)| reader.containerd(name, Path::new(path))).collect();
+    let mut found: Vec<_> = CONTAINERD
+        .into_iter()
+        .filter_map(|(name, path)| reader.containerd(name, Path::new(path)))
+        .collect();
     found.extend(reader.crio());
     Runtimes { found, findings: reader.findings }
 }
@@ -58,7 +60,10 @@ impl Reader<'_> {
                 Ok(Some(bytes)) => bytes,
                 Ok(None) if is_first => return None,
                 Ok(None) => {
-                    self.cannot(&next, &format!("`{}` imports it, and it is not there", path.display()));
+                    self.cannot(
+                        &next,
+                        &format!("`{}` imports it, and it is not there", path.display()),
+                    );
                     continue;
                 }
                 Err(error) => {
@@ -105,7 +110,13 @@ impl Reader<'_> {
         self.runtime("CRI-O", &first?, &said.directories(DEFAULT_BIN), said.network_dir.as_deref())
     }
 
-    fn runtime(&mut self, name: &'static str, config: &Path, bin: &[&str], conf: Option<&str>) -> Option<Runtime> {
+    fn runtime(
+        &mut self,
+        name: &'static str,
+        config: &Path,
+        bin: &[&str],
+        conf: Option<&str>,
+    ) -> Option<Runtime> {
         let mut bin_dirs: Vec<HostPath> = Vec::new();
         for path in bin.iter().filter_map(|path| self.path(config, path)).collect::<Vec<_>>() {
             if !bin_dirs.contains(&path) {
@@ -148,7 +159,9 @@ impl Reader<'_> {
         if !text.contains('*') {
             return vec![path];
         }
-        let (Some(directory), Some(pattern)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+        let (Some(directory), Some(pattern)) =
+            (path.parent(), path.file_name().and_then(|name| name.to_str()))
+        else {
             return Vec::new();
         };
         if directory.to_string_lossy().contains('*') || pattern.contains(['[', '\\']) {
@@ -156,10 +169,15 @@ impl Reader<'_> {
             return Vec::new();
         }
         let matching = |name: &String| matches(pattern.as_bytes(), name.as_bytes());
-        self.names(directory).into_iter().filter(matching).map(|name| directory.join(name)).collect()
+        self.names(directory)
+            .into_iter()
+            .filter(matching)
+            .map(|name| directory.join(name))
+            .collect()
     }
 
-    /// Every file below a directory, in the order of their names; links to directories are not followed.
+    /// Every file below a directory, in the order of their names; links to directories are not
+    /// followed.
     fn below(&mut self, directory: &Path) -> Vec<PathBuf> {
         let (mut found, mut looked_at) = (Vec::new(), 0);
         let mut pending = vec![directory.to_owned()];
@@ -170,9 +188,15 @@ impl Reader<'_> {
                 break;
             }
             let is_directory = path == directory
-                || self.root.look_up(&path).ok().flatten().is_some_and(|at| at.is_directory() && !at.linked);
+                || self
+                    .root
+                    .look_up(&path)
+                    .ok()
+                    .flatten()
+                    .is_some_and(|at| at.is_directory() && !at.linked);
             if is_directory {
-                let inside: Vec<_> = self.names(&path).into_iter().map(|name| path.join(name)).collect();
+                let inside: Vec<_> =
+                    self.names(&path).into_iter().map(|name| path.join(name)).collect();
                 pending.extend(inside.into_iter().rev());
             } else {
                 found.push(path);
@@ -203,7 +227,10 @@ impl Reader<'_> {
 
     fn cannot(&mut self, path: &Path, reason: &str) {
         let path = path.to_string_lossy();
-        let message = format!("where a runtime looks for plugins is not sure: `{}`: {reason}", visible(&path));
+        let message = format!(
+            "where a runtime looks for plugins is not sure: `{}`: {reason}",
+            visible(&path)
+        );
         self.findings.push(Finding::warning(Code::RuntimeConfigUnreadable, message));
     }
 
@@ -289,8 +316,14 @@ mod tests {
         let node = node(&[
             (CONFIG, &format!("{V2}bin_dir = '/usr/lib/cni'\n")),
             ("var/lib/rancher/k3s/agent/etc/containerd/config.toml", k3s),
-            ("etc/crio/crio.conf.d/20-b.conf", "[crio.network]\nplugin_dirs = ['/usr/libexec/cni/', '/opt/cni/bin/']"),
-            ("etc/crio/crio.conf.d/10-a.conf", "[crio.network]\nplugin_dirs = ['/a']\nnetwork_dir = '/etc/crio/net.d'"),
+            (
+                "etc/crio/crio.conf.d/20-b.conf",
+                "[crio.network]\nplugin_dirs = ['/usr/libexec/cni/', '/opt/cni/bin/']",
+            ),
+            (
+                "etc/crio/crio.conf.d/10-a.conf",
+                "[crio.network]\nplugin_dirs = ['/a']\nnetwork_dir = '/etc/crio/net.d'",
+            ),
         ]);
         let (found, findings) = look(&node);
         assert_eq!(
@@ -321,19 +354,33 @@ mod tests {
     #[test]
     fn reads_what_the_package_and_the_program_write() {
         let at = |text: &str| look(&node(&[(CONFIG, text)]));
-        let line = |bin: &str| vec![format!("containerd /etc/containerd/config.toml {bin} /etc/cni/net.d")];
-        assert_eq!(at(include_str!("../../../tests/data/runtime/debian-12.toml")), (line("/usr/lib/cni"), vec![]));
-        assert_eq!(at(include_str!("../../../tests/data/runtime/default-1.6.toml")), (line("/opt/cni/bin"), vec![]));
+        let line = |bin: &str| {
+            vec![format!("containerd /etc/containerd/config.toml {bin} /etc/cni/net.d")]
+        };
+        assert_eq!(
+            at(include_str!("../../../tests/data/runtime/debian-12.toml")),
+            (line("/usr/lib/cni"), vec![])
+        );
+        assert_eq!(
+            at(include_str!("../../../tests/data/runtime/default-1.6.toml")),
+            (line("/opt/cni/bin"), vec![])
+        );
     }
 
     #[test]
     fn imports_are_read_in_order_and_once() {
         let node = node(&[
-            (CONFIG, "version = 2\nimports = ['/etc/containerd/conf.d/*.toml', '../more/last.toml', 'config.toml']\n"),
+            (
+                CONFIG,
+                "version = 2\nimports = ['/etc/containerd/conf.d/*.toml', '../more/last.toml', 'config.toml']\n",
+            ),
             ("etc/containerd/conf.d/20-b.toml", &format!("{V2}bin_dir = '/b'\n")),
             ("etc/containerd/conf.d/10-a.toml", &format!("{V2}bin_dir = '/a'\nconf_dir = '/c'\n")),
             ("etc/containerd/conf.d/30-c.toml.off", &format!("{V2}bin_dir = '/off'\n")),
-            ("etc/more/last.toml", &format!("imports = ['/etc/containerd/config.toml']\n{V2}conf_dir = '/d'\n")),
+            (
+                "etc/more/last.toml",
+                &format!("imports = ['/etc/containerd/config.toml']\n{V2}conf_dir = '/d'\n"),
+            ),
         ]);
         let expected = "containerd /etc/containerd/config.toml /b /d";
         assert_eq!(look(&node), (vec![expected.to_owned()], vec![]));
@@ -345,7 +392,11 @@ mod tests {
         std::fs::create_dir(node.path().join("etc/containerd")).unwrap();
         let config = node.path().join(CONFIG);
         let expected = "containerd /etc/containerd/config.toml /inside /etc/cni/net.d";
-        for target in ["/etc/static/config.toml", "../static/config.toml", "../../../../../etc/static/config.toml"] {
+        for target in [
+            "/etc/static/config.toml",
+            "../static/config.toml",
+            "../../../../../etc/static/config.toml",
+        ] {
             drop(std::fs::remove_file(&config));
             symlink(target, &config).unwrap();
             assert_eq!(look(&node), (vec![expected.to_owned()], vec![]), "{target}");
@@ -355,7 +406,9 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_said_and_does_not_hide_the_rest() {
         let sure = "where a runtime looks for plugins is not sure: ";
-        let default = |bin: &str| vec![format!("containerd /etc/containerd/config.toml {bin} /etc/cni/net.d")];
+        let default = |bin: &str| {
+            vec![format!("containerd /etc/containerd/config.toml {bin} /etc/cni/net.d")]
+        };
         let v2 = |text: &str| format!("{V2}{text}\n");
         let cases = [
             ("version = {".to_owned(), "/opt/cni/bin", "line 1: "),
@@ -383,7 +436,9 @@ mod tests {
 
     #[test]
     fn the_number_of_files_is_bounded() {
-        let files: Vec<_> = (0..200).map(|number| (format!("etc/crio/crio.conf.d/{number:03}"), "[crio]")).collect();
+        let files: Vec<_> = (0..200)
+            .map(|number| (format!("etc/crio/crio.conf.d/{number:03}"), "[crio]"))
+            .collect();
         let mut files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), *text)).collect();
         files.push((CONFIG, "imports = ['../crio/crio.conf.d/*']\n"));
         let (found, findings) = look(&node(&files));

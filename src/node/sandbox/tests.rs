@@ -10,7 +10,10 @@ fn confined<T: Send>(reach: Reach, act: impl FnOnce() -> T + Send) -> Option<T> 
 }
 
 fn denied<T: std::fmt::Debug>(result: io::Result<T>) {
-    assert_eq!(result.map_err(|error| error.kind()).expect_err("it is allowed"), ErrorKind::PermissionDenied);
+    assert_eq!(
+        result.map_err(|error| error.kind()).expect_err("it is allowed"),
+        ErrorKind::PermissionDenied
+    );
 }
 
 #[test]
@@ -43,7 +46,9 @@ fn what_was_not_asked_for_is_denied() {
         denied(fs::rename(bin.join("file"), at("etc/other/file")));
         denied(fs::remove_file(at("etc/other/file")));
         denied(std::process::Command::new("/bin/true").status());
-        std::thread::scope(|scope| scope.spawn(|| denied(fs::write(at("etc/other/file"), b""))).join().unwrap());
+        std::thread::scope(|scope| {
+            scope.spawn(|| denied(fs::write(at("etc/other/file"), b""))).join().unwrap()
+        });
         true
     });
     assert_eq!(seen, Some(true), "this kernel has no Landlock");
@@ -75,10 +80,14 @@ fn what_has_to_be_created_is_created_in_what_is_there() {
     let mut reach = Reach::default();
     reach.write_on(&root, &HostPath::default_bin_directory());
     let seen = confined(reach, || {
-        let (created, paths) = root.directory_or_create(&HostPath::default_bin_directory(), 0o755).unwrap();
+        let (created, paths) =
+            root.directory_or_create(&HostPath::default_bin_directory(), 0o755).unwrap();
         assert_eq!(paths.len(), 2);
         created.write_atomic("file", b"content", 0o755).unwrap();
-        root.directory_or_create(&HostPath::default_state_directory(), 0o700).map(drop).unwrap_err().to_string()
+        root.directory_or_create(&HostPath::default_state_directory(), 0o700)
+            .map(drop)
+            .unwrap_err()
+            .to_string()
     });
     let expected = format!("cannot create directory `{}/var/lib/cnister`", folder.path().display());
     assert_eq!(seen, Some(expected));
@@ -140,6 +149,9 @@ fn only_who_asks_for_it_connects_or_listens() {
     assert_eq!(connected.is_err(), kernel_has_it);
     let (connected, listening) = confined(Reach::default(), act).unwrap();
     for result in [connected, listening] {
-        assert_eq!(result.map_err(|error| error.kind()).err(), kernel_has_it.then_some(ErrorKind::PermissionDenied));
+        assert_eq!(
+            result.map_err(|error| error.kind()).err(),
+            kernel_has_it.then_some(ErrorKind::PermissionDenied)
+        );
     }
 }

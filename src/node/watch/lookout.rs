@@ -1,7 +1,7 @@
 //! Looking after the files of an installation, between two checks.
 //!
-//! Only what happens to these names counts. Two installers that looked after whole directories would start each other
-//! again and again (istio/istio#46048).
+//! Only what happens to these names counts. Two installers that looked after whole directories
+//! would start each other again and again (istio/istio#46048).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -22,11 +22,12 @@ pub struct Lookout {
 }
 
 impl Lookout {
-    /// Looks after these names from now on, and no others. A directory that is not there is left out, and one that was
-    /// replaced is found again: call it after each check.
+    /// Looks after these names from now on, and no others. A directory that is not there is left
+    /// out, and one that was replaced is found again: call it after each check.
     ///
     /// # Errors
-    /// Where the kernel gives no more of what this takes; until the next call, nothing is looked after.
+    /// Where the kernel gives no more of what this takes; until the next call, nothing is looked
+    /// after.
     pub fn look_after(&mut self, root: &Root, names: &Names) -> Result<(), DiskError> {
         let result = self.update(root, names);
         if result.is_err() {
@@ -58,7 +59,8 @@ impl Lookout {
         Ok(())
     }
 
-    /// Whether something is looked after that was not at the last call: it may have changed just before.
+    /// Whether something is looked after that was not at the last call: it may have changed just
+    /// before.
     pub(super) fn is_new(&mut self) -> bool {
         std::mem::take(&mut self.is_new)
     }
@@ -75,7 +77,9 @@ impl Lookout {
         for change in taken {
             matters |= match change {
                 Change::Lost => true,
-                Change::Name(mark, name) => self.known.get(&mark).is_some_and(|names| names.contains(&name)),
+                Change::Name(mark, name) => {
+                    self.known.get(&mark).is_some_and(|names| names.contains(&name))
+                }
                 Change::Gone(mark) => {
                     // Moved away, it would still be told about.
                     changes.remove(mark);
@@ -113,7 +117,9 @@ mod tests {
         let ours = names(&["bridge", "vlan"]);
         lookout.look_after(&root, &ours).unwrap();
         assert!(lookout.is_new() && !lookout.is_new());
-        for (name, expected) in [("bridge", true), ("cilium-cni", false), (".bridge.new", false), ("vlan", true)] {
+        for (name, expected) in
+            [("bridge", true), ("cilium-cni", false), (".bridge.new", false), ("vlan", true)]
+        {
             fs::write(bin.join(name), "new").unwrap();
             assert_eq!(lookout.take(), expected, "{name}");
         }
@@ -153,7 +159,8 @@ mod tests {
         fs::remove_dir_all(&cni).unwrap();
         assert!(lookout.take(), "it was removed");
         assert!(!lookout.take());
-        // The parent alone is exchanged: what lies at the path is another directory than the one that is known.
+        // The parent alone is exchanged: what lies at the path is another directory than the one
+        // that is known.
         fs::create_dir_all(cni.join("bin")).unwrap();
         lookout.look_after(&root, &ours).unwrap();
         assert!(lookout.is_new());

@@ -1,8 +1,8 @@
-//! Which altered files are repaired now, and which are left alone because somebody writes them again and again. Pure:
-//! the time comes in.
+//! Which altered files are repaired now, and which are left alone because somebody writes them
+//! again and again. Pure: the time comes in.
 //!
-//! Two installers that each put their own bytes back would never end, and each round is a moment in which a pod may get
-//! either.
+//! Two installers that each put their own bytes back would never end, and each round is a moment in
+//! which a pod may get either.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -17,9 +17,11 @@ const MOST: usize = 3;
 const WINDOW: Duration = Duration::from_secs(10 * 60);
 /// How long a file is left alone at first; it doubles each time.
 const FIRST: Duration = Duration::from_secs(5 * 60);
-/// How long a file is left alone that could not be repaired: what is missing for it rarely comes back by itself.
+/// How long a file is left alone that could not be repaired: what is missing for it rarely comes
+/// back by itself.
 const RETRY: Duration = Duration::from_secs(60);
-/// How long a file is left alone at most, and how long it has to stay good to be like any other again.
+/// How long a file is left alone at most, and how long it has to stay good to be like any other
+/// again.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 
 /// One plugin in one plugin directory.
@@ -60,7 +62,10 @@ pub struct Held {
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (times, minutes) = (self.times, self.pause.as_secs() / 60);
-        write!(f, "was repaired {times} times and altered again; it is left alone for {minutes} minutes")
+        write!(
+            f,
+            "was repaired {times} times and altered again; it is left alone for {minutes} minutes"
+        )
     }
 }
 
@@ -84,8 +89,8 @@ struct Past {
 }
 
 impl Repairs {
-    /// Decides about files that are altered or missing now. Those that could not be repaired a moment ago are neither
-    /// repaired nor held.
+    /// Decides about files that are altered or missing now. Those that could not be repaired a
+    /// moment ago are neither repaired nor held.
     pub fn decide(&mut self, altered: impl IntoIterator<Item = Target>, now: Instant) -> Decision {
         let mut decision = Decision::default();
         for target in altered {
@@ -129,7 +134,8 @@ impl Past {
         if self.recent.len() < allowed {
             return None;
         }
-        let pause = FIRST.saturating_mul(1_u32.checked_shl(self.rounds).unwrap_or(u32::MAX)).min(LONGEST);
+        let pause =
+            FIRST.saturating_mul(1_u32.checked_shl(self.rounds).unwrap_or(u32::MAX)).min(LONGEST);
         self.rounds = self.rounds.saturating_add(1);
         self.recent.clear();
         self.held = Some(Held { times: self.times, pause, until: now + pause });
@@ -147,8 +153,8 @@ mod tests {
 
     const MINUTE: u64 = 60;
 
-    /// What is done about a file that is altered at these seconds: `None` where it was repaired, else how long it was
-    /// decided to be left alone, in minutes.
+    /// What is done about a file that is altered at these seconds: `None` where it was repaired,
+    /// else how long it was decided to be left alone, in minutes.
     fn follow(seconds: impl IntoIterator<Item = u64>) -> Vec<Option<u64>> {
         let (start, mut repairs, file) = (Instant::now(), Repairs::default(), target("bridge"));
         let mut done = Vec::new();
@@ -224,7 +230,8 @@ mod tests {
     fn what_could_not_be_repaired_is_tried_again_after_a_minute() {
         let (start, mut repairs, file) = (Instant::now(), Repairs::default(), target("bridge"));
         let decide = |second, repairs: &mut Repairs| {
-            let decision = repairs.decide([file.clone(), target("vlan")], start + Duration::from_secs(second));
+            let decision =
+                repairs.decide([file.clone(), target("vlan")], start + Duration::from_secs(second));
             assert_eq!(decision.held, BTreeMap::new());
             decision.repair.contains(&file)
         };
@@ -247,8 +254,12 @@ mod tests {
         let decision = repairs.decide([target("bridge"), target("vlan")], now);
         assert_eq!(decision.repair, [target("vlan")].into());
         let pause = Duration::from_secs(300);
-        assert_eq!(decision.held, [(target("bridge"), Held { times: 3, pause, until: now + pause })].into());
-        let said = decision.held.iter().map(|(file, held)| format!("`{file}` {held}")).collect::<String>();
+        assert_eq!(
+            decision.held,
+            [(target("bridge"), Held { times: 3, pause, until: now + pause })].into()
+        );
+        let said =
+            decision.held.iter().map(|(file, held)| format!("`{file}` {held}")).collect::<String>();
         let expected = "`/opt/cni/bin/bridge` was repaired 3 times and altered again; it is left alone for 5 minutes";
         assert_eq!(said, expected);
         assert_eq!(repairs.decide([], now), Decision::default());

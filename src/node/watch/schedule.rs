@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// How long it has to be quiet after a change: an installer renames a dozen files one after the other.
+/// How long it has to be quiet after a change: an installer renames a dozen files one after the
+/// other.
 const QUIET: Duration = Duration::from_millis(200);
 /// How long a change waits at most, however many follow.
 const LONGEST: Duration = Duration::from_secs(2);

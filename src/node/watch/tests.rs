@@ -1,4 +1,5 @@
-//! The loop, with a worker that is scripted or real; no test waits for a time to pass that it does not need.
+//! The loop, with a worker that is scripted or real; no test waits for a time to pass that it does
+//! not need.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -88,7 +89,10 @@ fn a_repair_that_is_under_way_is_waited_for() {
     })
     .unwrap();
     assert_eq!(told, [1, 2]);
-    assert_eq!(todo.try_iter().collect::<Vec<_>>(), [Job::Check, Job::Repair([target("bridge")].into())]);
+    assert_eq!(
+        todo.try_iter().collect::<Vec<_>>(),
+        [Job::Check, Job::Repair([target("bridge")].into())]
+    );
 }
 
 #[test]
@@ -108,7 +112,10 @@ fn a_check_follows_a_repair_and_not_another_repair() {
     })
     .unwrap();
     let repair = || Job::Repair([target("bridge")].into());
-    assert_eq!(jobs.try_iter().take(4).collect::<Vec<_>>(), [Job::Check, repair(), Job::Check, repair()]);
+    assert_eq!(
+        jobs.try_iter().take(4).collect::<Vec<_>>(),
+        [Job::Check, repair(), Job::Check, repair()]
+    );
 }
 
 #[test]
@@ -157,7 +164,8 @@ fn a_change_of_our_files_leads_to_a_check_and_one_of_others_does_not() {
     let root = Root::open(temporary.path()).unwrap();
     let bin = temporary.path().join("opt/cni/bin");
     std::fs::create_dir_all(&bin).unwrap();
-    let names: Names = [(HostPath::default_bin_directory(), [OsString::from("bridge")].into())].into();
+    let names: Names =
+        [(HostPath::default_bin_directory(), [OsString::from("bridge")].into())].into();
     let seen = {
         let bin = bin.clone();
         Worker::start(move |_| bin.join("bridge").exists())
@@ -167,7 +175,8 @@ fn a_change_of_our_files_leads_to_a_check_and_one_of_others_does_not() {
         told.push(seen);
         lookout.look_after(&root, &names).unwrap();
         match told.len() {
-            // Nobody looked after it during the first check, so there is a second without any change.
+            // Nobody looked after it during the first check, so there is a second without any
+            // change.
             1 => std::fs::write(bin.join("other"), "").unwrap(),
             2 => std::fs::write(bin.join("bridge"), "").unwrap(),
             _ => writer.write_all(&[0]).unwrap(),

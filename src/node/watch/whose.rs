@@ -1,7 +1,7 @@
 //! Which installer wrote a file, as far as the names beside it tell. Pure.
 //!
-//! Installers leave files of their own beside the plugins: backups, links, temporary files of interrupted runs. None of
-//! it is a proof, and nothing is decided by it.
+//! Installers leave files of their own beside the plugins: backups, links, temporary files of
+//! interrupted runs. None of it is a proof, and nothing is decided by it.
 
 /// A name that a known installer leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,11 +18,13 @@ pub fn whose<'a>(plugin: &str, names: impl IntoIterator<Item = &'a str>) -> Opti
         let (rank, installer) = installer(plugin, name)?;
         Some((rank, name, installer))
     });
-    // The surest, and of several the first by name, so that the same directory always tells the same.
+    // The surest, and of several the first by name, so that the same directory always tells the
+    // same.
     found.min().map(|(_, name, installer)| Trace { name: name.to_owned(), installer })
 }
 
-/// The installer that leaves `name`, and how little that says: a name of the plugin's own before one of a whole set.
+/// The installer that leaves `name`, and how little that says: a name of the plugin's own before
+/// one of a whole set.
 fn installer(plugin: &str, name: &str) -> Option<(u8, &'static str)> {
     let of_plugin = [
         // dropgz/pkg/embed: the file that was there is renamed.
@@ -39,7 +41,9 @@ fn installer(plugin: &str, name: &str) -> Option<(u8, &'static str)> {
     }
     // os.CreateTemp appends digits.
     let temporary = name.strip_prefix(plugin).and_then(|rest| rest.strip_prefix(".temp"));
-    if matches!(plugin, "multus" | "multus-shim") && temporary.is_some_and(|rest| rest.bytes().all(is_digit)) {
+    if matches!(plugin, "multus" | "multus-shim")
+        && temporary.is_some_and(|rest| rest.bytes().all(is_digit))
+    {
         return Some((0, "install_multus (Multus)"));
     }
     let uuid = name.strip_prefix("upgrade_").is_some_and(is_uuid);
@@ -69,14 +73,26 @@ mod tests {
             ("bridge", &["bridge", "vlan"], None),
             ("bridge", &["bridge", "bridge.old"], Some(("bridge.old", "dropgz (Azure)"))),
             ("bridge", &["vlan.old"], None),
-            ("bridge", &["cnv-bridge"], Some(("cnv-bridge", "the cluster network addons operator (KubeVirt)"))),
+            (
+                "bridge",
+                &["cnv-bridge"],
+                Some(("cnv-bridge", "the cluster network addons operator (KubeVirt)")),
+            ),
             ("loopback", &[".loopback.new"], Some((".loopback.new", "install-plugin.sh (Cilium)"))),
-            ("portmap", &["portmap.tmp"], Some(("portmap.tmp", "hardened-cni-plugins (Rancher) or the VPC CNI (AWS)"))),
+            (
+                "portmap",
+                &["portmap.tmp"],
+                Some(("portmap.tmp", "hardened-cni-plugins (Rancher) or the VPC CNI (AWS)")),
+            ),
             ("multus", &["multus.temp1234"], Some(("multus.temp1234", "install_multus (Multus)"))),
             ("multus", &["multus.tempest", "multus-shim.temp1"], None),
             ("bridge", &["bridge.temp1"], None),
             ("bridge", &[uuid], Some((uuid, "cnibincopy (OpenShift)"))),
-            ("bridge", &["upgrade_notes", "upgrade_0283ce13-d27b-4255-afc5-6f0b6c1b279", "upgrade_"], None),
+            (
+                "bridge",
+                &["upgrade_notes", "upgrade_0283ce13-d27b-4255-afc5-6f0b6c1b279", "upgrade_"],
+                None,
+            ),
             ("bridge", &[uuid, "bridge.old"], Some(("bridge.old", "dropgz (Azure)"))),
             ("bridge", &["cnv-bridge", "bridge.old"], Some(("bridge.old", "dropgz (Azure)"))),
             ("bridge", &[], None),

@@ -15,34 +15,53 @@ struct Typed {
     media_type: Option<String>,
 }
 
-/// Takes a good answer as a manifest or index, and compares it with the digest that the registry claims for it.
-pub(super) fn document(fetched: Fetched, origin: &str, what: &'static str) -> Result<Document, OciError> {
+/// Takes a good answer as a manifest or index, and compares it with the digest that the registry
+/// claims for it.
+pub(super) fn document(
+    fetched: Fetched,
+    origin: &str,
+    what: &'static str,
+) -> Result<Document, OciError> {
     if fetched.is_html() {
         return Err(refusal(&fetched, what));
     }
     let Fetched { head, body } = fetched;
     let mut document = Document::new(head.content_type(), body);
     if let Some(claimed) = claimed_digest(&head).filter(|claimed| *claimed != document.digest) {
-        return Err(OciError::Digest { origin: origin.to_owned(), expected: claimed, found: document.digest });
+        return Err(OciError::Digest {
+            origin: origin.to_owned(),
+            expected: claimed,
+            found: document.digest,
+        });
     }
     if ![INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST].contains(&document.media_type.as_str()) {
-        // Static file servers and some proxies know no type but `application/json`; the word inside is as good.
+        // Static file servers and some proxies know no type but `application/json`; the word inside
+        // is as good.
         let what = format!("manifest {}", document.digest);
-        let typed: Typed = json::parse(&what, &document.bytes, MANIFEST_LIMIT)
-            .map_err(|source| OciError::Document { origin: origin.to_owned(), source: source.into() })?;
+        let typed: Typed =
+            json::parse(&what, &document.bytes, MANIFEST_LIMIT).map_err(|source| {
+                OciError::Document { origin: origin.to_owned(), source: source.into() }
+            })?;
         document.media_type = typed.media_type.unwrap_or(document.media_type);
     }
     Ok(document)
 }
 
 /// Refuses a blob that is announced with another length than its descriptor has.
-pub(super) fn check_length(head: &Head, origin: &str, digest: Digest, expected: u64) -> Result<(), OciError> {
+pub(super) fn check_length(
+    head: &Head,
+    origin: &str,
+    digest: Digest,
+    expected: u64,
+) -> Result<(), OciError> {
     let announced = head.header("content-length").and_then(|text| text.parse().ok());
     match announced {
         Some(found) if found != expected && head.content_type() == "text/html" => {
             Err(OciError::Html { host: head.host(), what: "a blob", status: head.status() })
         }
-        Some(found) if found != expected => Err(OciError::Size { origin: origin.to_owned(), digest, expected, found }),
+        Some(found) if found != expected => {
+            Err(OciError::Size { origin: origin.to_owned(), digest, expected, found })
+        }
         _ => Ok(()),
     }
 }

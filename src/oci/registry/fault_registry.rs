@@ -47,7 +47,10 @@ impl FaultRegistry {
     pub(super) fn start() -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
-        Self { server: TestServer::start(move |request| shared.lock().unwrap().answer(request)), state }
+        Self {
+            server: TestServer::start(move |request| shared.lock().unwrap().answer(request)),
+            state,
+        }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -100,11 +103,15 @@ impl State {
         if let Some(index) = self.faults.iter().position(|(text, _)| line.contains(text)) {
             return self.faults.remove(index).1;
         }
-        let Some(rest) = request.target.strip_prefix(PATH) else { return error(404, "NAME_UNKNOWN") };
+        let Some(rest) = request.target.strip_prefix(PATH) else {
+            return error(404, "NAME_UNKNOWN");
+        };
         let (kind, name) = rest.split_once('/').unwrap_or_default();
         match (request.method.as_str(), kind) {
             ("GET" | "HEAD", "blobs") => self.blob(name),
-            ("POST", "blobs") => Reply::new(202, "").with("Location", format!("{PATH}uploads/1?_state=a%2Fb")),
+            ("POST", "blobs") => {
+                Reply::new(202, "").with("Location", format!("{PATH}uploads/1?_state=a%2Fb"))
+            }
             ("PUT", "uploads") => self.put_blob(name, &request.body),
             ("GET", "manifests") => self.manifest(name),
             ("PUT", "manifests") => self.put_manifest(name, request),
@@ -130,8 +137,10 @@ impl State {
     }
 
     fn manifest(&self, name: &str) -> Reply {
-        let aliased = name.strip_prefix("sha256-").filter(|_| self.digest_tags).map(Digest::from_hex);
-        let digest = aliased.unwrap_or_else(|| name.parse()).ok().or_else(|| self.tags.get(name).copied());
+        let aliased =
+            name.strip_prefix("sha256-").filter(|_| self.digest_tags).map(Digest::from_hex);
+        let digest =
+            aliased.unwrap_or_else(|| name.parse()).ok().or_else(|| self.tags.get(name).copied());
         match digest.and_then(|digest| self.manifests.get_key_value(&digest)) {
             Some((digest, (media_type, bytes))) => Reply::new(200, bytes.clone())
                 .with("Content-Type", format!("{media_type}; charset=utf-8"))
@@ -163,14 +172,17 @@ impl State {
             self.unlisted.remove(&digest);
         }
         match subject(&request.body) {
-            Some(subject) if self.referrers_api || self.subject_header => reply.with("OCI-Subject", subject),
+            Some(subject) if self.referrers_api || self.subject_header => {
+                reply.with("OCI-Subject", subject)
+            }
             _ => reply,
         }
     }
 
     fn referrers(&self, name: &str) -> Reply {
         if !self.referrers_api {
-            return Reply::new(404, "404 page not found\n").with("Content-Type", "text/plain; charset=utf-8");
+            return Reply::new(404, "404 page not found\n")
+                .with("Content-Type", "text/plain; charset=utf-8");
         }
         let (digest, start) = name.split_once("?start=").unwrap_or((name, "0"));
         let start: usize = start.parse().unwrap();

@@ -1,7 +1,8 @@
 //! Pushing to a registry: blobs, manifests, referrers, and tags.
 //!
-//! Blobs are checked before they are sent and sent again after a fault. Where the registry keeps no list of referrers,
-//! it is kept here, under a tag that others write too and that can only be overwritten.
+//! Blobs are checked before they are sent and sent again after a fault. Where the registry keeps no
+//! list of referrers, it is kept here, under a tag that others write too and that can only be
+//! overwritten.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -18,7 +19,8 @@ use crate::net::{Body, Fetched, HttpError, Method, Request};
 use crate::oci::referrers::{self, Merged};
 use crate::oci::{OciError, Sink, Source, VerifyReader};
 
-/// How often a list of referrers is written before we give up. Eight writers at once need two or three turns.
+/// How often a list of referrers is written before we give up. Eight writers at once need two or
+/// three turns.
 const WRITES: u32 = 10;
 /// How often in a row our entries must be seen in a list that was written.
 const SIGHTINGS: u32 = 2;
@@ -50,20 +52,24 @@ impl Registry {
             return Err(answer::refusal(&fetched, "a receipt for a manifest"));
         }
         match answer::claimed_digest(&fetched.head) {
-            Some(found) if found != digest => Err(OciError::Digest { origin: self.origin(), expected: digest, found }),
+            Some(found) if found != digest => {
+                Err(OciError::Digest { origin: self.origin(), expected: digest, found })
+            }
             _ => Ok(fetched),
         }
     }
 
     fn push_document(&self, reference: &str, document: &Document) -> Result<Fetched, OciError> {
-        let fetched = self.client.fetch(&self.put_document(reference, document), ACKNOWLEDGEMENT)?;
+        let fetched =
+            self.client.fetch(&self.put_document(reference, document), ACKNOWLEDGEMENT)?;
         self.accepted(fetched, document.digest)
     }
 
-    /// Opens an upload and sends everything in one request. Chunks would be smaller, but registries disagree about
-    /// them (ECR drops later ones, Artifact Registry takes none).
+    /// Opens an upload and sends everything in one request. Chunks would be smaller, but registries
+    /// disagree about them (ECR drops later ones, Artifact Registry takes none).
     fn upload(&self, digest: &Digest, body: &Body) -> Result<Fetched, HttpError> {
-        let request = self.request(Method::POST, self.url("blobs/uploads/")).body(Body::bytes(Vec::new()));
+        let request =
+            self.request(Method::POST, self.url("blobs/uploads/")).body(Body::bytes(Vec::new()));
         let opened = self.client.fetch_once(&request, ACKNOWLEDGEMENT)?;
         if opened.head.status() != 202 {
             return Ok(opened);
@@ -71,13 +77,15 @@ impl Registry {
         let mut url = opened.head.location()?;
         // The location may have a query already, which is the registry's and stays as it is.
         url.query_pairs_mut().append_pair("digest", &digest.to_string());
-        let request =
-            self.request(Method::PUT, url).header("Content-Type", "application/octet-stream").body(body.clone());
+        let request = self
+            .request(Method::PUT, url)
+            .header("Content-Type", "application/octet-stream")
+            .body(body.clone());
         self.client.fetch_once(&request, ACKNOWLEDGEMENT)
     }
 
-    /// Whether the registry itself lists referrers. Its word on a push is not enough: ECR says so and does not
-    /// (sigstore-js#1183).
+    /// Whether the registry itself lists referrers. Its word on a push is not enough: ECR says so
+    /// and does not (sigstore-js#1183).
     fn lists_referrers(&mut self, subject: &Digest) -> Result<bool, OciError> {
         if let Some(known) = self.learned.lists_referrers {
             return Ok(known);
@@ -87,23 +95,27 @@ impl Registry {
         Ok(lists)
     }
 
-    /// Looks at the list that the registry keeps, and pushes again what is not in it: one that changes its list without
-    /// a lock forgets what was pushed at the same time (olareg 0.2).
+    /// Looks at the list that the registry keeps, and pushes again what is not in it: one that
+    /// changes its list without a lock forgets what was pushed at the same time (olareg 0.2).
     fn settle_by_api(&self, subject: &Digest, referrers: &[Document]) -> Result<(), OciError> {
         let look = || {
             let listed = self.referrers_by_api(subject)?.unwrap_or_default();
-            let is_missing = |it: &&Document| !listed.iter().any(|entry| document::sha256(entry) == Some(it.digest));
+            let is_missing = |it: &&Document| {
+                !listed.iter().any(|entry| document::sha256(entry) == Some(it.digest))
+            };
             let missing: Vec<&Document> = referrers.iter().filter(is_missing).collect();
             Ok(if missing.is_empty() { None } else { Some(missing) })
         };
         let write = |missing: Vec<&Document>, _| {
-            missing.iter().try_for_each(|it| self.push_document(&it.digest.to_string(), it).map(drop))
+            missing
+                .iter()
+                .try_for_each(|it| self.push_document(&it.digest.to_string(), it).map(drop))
         };
         self.settle(subject, 1, look, write)
     }
 
-    /// Adds entries to the list under the tag. There is no way to write it only if nobody else did, so the one who
-    /// lost notices and writes again.
+    /// Adds entries to the list under the tag. There is no way to write it only if nobody else did,
+    /// so the one who lost notices and writes again.
     fn settle_by_tag(&self, subject: &Digest, ours: &[Value]) -> Result<(), OciError> {
         let known = Cell::new(false);
         let look = || {
@@ -124,8 +136,8 @@ impl Registry {
         self.settle(subject, 0, look, write)
     }
 
-    /// Looks what is missing and writes it, until nothing is: twice in a row, since others may still write what they
-    /// read before our turn, and once where nothing had to be written.
+    /// Looks what is missing and writes it, until nothing is: twice in a row, since others may
+    /// still write what they read before our turn, and once where nothing had to be written.
     fn settle<T>(
         &self,
         subject: &Digest,
@@ -140,7 +152,11 @@ impl Registry {
                 None if writes == 0 || sightings + 1 == SIGHTINGS => return Ok(()),
                 None => sightings += 1,
                 Some(_) if writes == WRITES => {
-                    return Err(OciError::ReferrersLost { origin: self.origin(), subject: *subject, writes });
+                    return Err(OciError::ReferrersLost {
+                        origin: self.origin(),
+                        subject: *subject,
+                        writes,
+                    });
                 }
                 Some(missing) => {
                     sightings = 0;
@@ -148,7 +164,8 @@ impl Registry {
                     write(missing, writes)?;
                 }
             }
-            // Others may need as long from reading to writing as we did; and the more often we lost, the more there are.
+            // Others may need as long from reading to writing as we did; and the more often we
+            // lost, the more there are.
             let turn = begun.elapsed().min(PATIENCE);
             self.client.pause(SHORTEST_PAUSE * writes + turn, LONGEST_PAUSE * writes + 2 * turn);
         }
@@ -161,8 +178,10 @@ impl Registry {
             Tagged::Subject => Err(self.reserved(subject, "the image itself")),
             Tagged::Index(document) => {
                 let what = format!("index {}", document.digest);
-                let list = json::parse(&what, &document.bytes, MANIFEST_LIMIT)
-                    .map_err(|source| OciError::Document { origin: self.origin(), source: source.into() })?;
+                let list =
+                    json::parse(&what, &document.bytes, MANIFEST_LIMIT).map_err(|source| {
+                        OciError::Document { origin: self.origin(), source: source.into() }
+                    })?;
                 Ok(Some(list))
             }
         }
@@ -170,14 +189,22 @@ impl Registry {
 
     fn reserved(&self, subject: &Digest, found: &str) -> OciError {
         let tag = subject.referrers_tag();
-        OciError::ReferrersTag { origin: self.origin(), subject: *subject, tag, found: found.to_owned() }
+        OciError::ReferrersTag {
+            origin: self.origin(),
+            subject: *subject,
+            tag,
+            found: found.to_owned(),
+        }
     }
 
-    /// Writes the list once, and returns whether that worked. A fault that passes is not answered by sending the same
-    /// list again, which is old by then: the next turn reads first. In the last turn the fault is the error.
+    /// Writes the list once, and returns whether that worked. A fault that passes is not answered
+    /// by sending the same list again, which is old by then: the next turn reads first. In the last
+    /// turn the fault is the error.
     fn write_list(&self, subject: &Digest, list: Vec<u8>, writes: u32) -> Result<bool, OciError> {
         let list = Document::new(INDEX, list);
-        let result = self.client.fetch_once(&self.put_document(&subject.referrers_tag(), &list), ACKNOWLEDGEMENT);
+        let result = self
+            .client
+            .fetch_once(&self.put_document(&subject.referrers_tag(), &list), ACKNOWLEDGEMENT);
         match result {
             Ok(fetched) if fetched.is_transient() && writes < WRITES => Ok(false),
             Err(error) if error.is_transient() && writes < WRITES => Ok(false),
@@ -202,7 +229,11 @@ impl Sink for Registry {
     }
 
     /// Does not read `content` where the registry has the blob.
-    fn put_blob(&mut self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<(), OciError> {
+    fn put_blob(
+        &mut self,
+        descriptor: &Descriptor,
+        content: &mut dyn Read,
+    ) -> Result<(), OciError> {
         let digest = document::sha256(descriptor).ok_or_else(|| OciError::NotFound {
             origin: self.origin(),
             what: "place for a blob without a sha256 digest".to_owned(),
@@ -213,8 +244,9 @@ impl Sink for Registry {
         let mut content = VerifyReader::new(content, "the blob to push", digest, descriptor.size());
         let directory = &self.client.settings().temporary;
         // Checked as a whole before the first byte is sent, and kept so that it can be sent again.
-        let body = Body::spool(&mut content, directory)
-            .map_err(|error| OciError::from_io(error, &directory.to_string_lossy(), "write a temporary file"))?;
+        let body = Body::spool(&mut content, directory).map_err(|error| {
+            OciError::from_io(error, &directory.to_string_lossy(), "write a temporary file")
+        })?;
         let fetched = self.client.converse(|| self.upload(&digest, &body))?;
         match (fetched.head.method(), fetched.head.status()) {
             ("PUT", 201 | 204) => {
@@ -231,8 +263,10 @@ impl Sink for Registry {
 
     fn put_referrers(&mut self, subject: &Digest, referrers: &[Document]) -> Result<(), OciError> {
         let origin = self.origin();
-        let entries =
-            referrers.iter().map(|it| referrers::entry(&origin, subject, it)).collect::<Result<Vec<_>, _>>()?;
+        let entries = referrers
+            .iter()
+            .map(|it| referrers::entry(&origin, subject, it))
+            .collect::<Result<Vec<_>, _>>()?;
         let mut understood = true;
         for referrer in referrers {
             let fetched = self.push_document(&referrer.digest.to_string(), referrer)?;

@@ -45,7 +45,10 @@ fn pushes_a_blob_once() {
         let lines = server.lines();
         assert_eq!(lines[lines.len() - 5..], [&head, "POST blobs/uploads/", &put, &head, &head]);
         let length = content.len().to_string();
-        assert_eq!(server.received()[lines.len() - 3].header("content-length"), Some(length.as_str()));
+        assert_eq!(
+            server.received()[lines.len() - 3].header("content-length"),
+            Some(length.as_str())
+        );
     }
 }
 
@@ -66,13 +69,19 @@ fn sends_nothing_that_its_descriptor_does_not_name() {
     let cases = [
         (
             "altered!",
-            format!("blob {digest} in {place} is altered: its content has digest {}", Digest::of(b"altered!")),
+            format!(
+                "blob {digest} in {place} is altered: its content has digest {}",
+                Digest::of(b"altered!")
+            ),
         ),
         ("short", format!("blob {digest} in {place} is 5 bytes, its descriptor says 8")),
         ("much too long", format!("blob {digest} in {place} is 9 bytes, its descriptor says 8")),
     ];
     for (content, expected) in cases {
-        assert_eq!(fails(open(&server).put_blob(&blob(b"expected"), &mut content.as_bytes())), expected);
+        assert_eq!(
+            fails(open(&server).put_blob(&blob(b"expected"), &mut content.as_bytes())),
+            expected
+        );
     }
     assert!(server.lines().iter().all(|line| line.starts_with("HEAD")));
 }
@@ -81,7 +90,9 @@ fn sends_nothing_that_its_descriptor_does_not_name() {
 fn begins_an_upload_again_after_a_fault_that_passes() {
     for content in [b"small".to_vec(), vec![b'x'; 2_000_000]] {
         for what in ["POST", "PUT"] {
-            for reply in [Reply::new(503, ""), Reply::new(429, "").with("Retry-After", "1"), Reply::HangUp] {
+            for reply in
+                [Reply::new(503, ""), Reply::new(429, "").with("Retry-After", "1"), Reply::HangUp]
+            {
                 let server = FaultRegistry::start();
                 server.fault(what, reply.clone());
                 open(&server).put_blob(&blob(&content), &mut content.as_slice()).unwrap();
@@ -97,9 +108,11 @@ fn begins_an_upload_again_after_a_fault_that_passes() {
 fn says_why_a_blob_is_not_taken() {
     let server = FaultRegistry::start();
     let host = server.host();
-    let posted = format!("POST `http://{host}/v2/acme/cni/blobs/uploads/` was answered with status");
+    let posted =
+        format!("POST `http://{host}/v2/acme/cni/blobs/uploads/` was answered with status");
     let put = format!("PUT `http://{host}/v2/acme/cni/uploads/1` was answered with status");
-    let credentials = format!("registry `{host}` wants credentials, which this version does not send");
+    let credentials =
+        format!("registry `{host}` wants credentials, which this version does not send");
     let page = format!(
         "registry answered with HTML instead of a receipt for a blob (status 200); is `{host}` behind a login page?"
     );
@@ -120,13 +133,21 @@ fn says_why_a_blob_is_not_taken() {
             Reply::new(202, "").with("Location", "http://10.1.2.3/x?secret"),
             "`http://10.1.2.3/x` is plain HTTP to another machine, expected https".to_owned(),
         ),
-        ("PUT", Reply::new(413, "too large").with("Content-Type", "text/plain"), format!("{put} 413: too large")),
+        (
+            "PUT",
+            Reply::new(413, "too large").with("Content-Type", "text/plain"),
+            format!("{put} 413: too large"),
+        ),
         ("PUT", Reply::new(202, ""), format!("{put} 202")),
         ("PUT", Reply::new(200, "<html>"), page),
     ];
     for (what, reply, expected) in cases {
         server.fault(what, reply.clone());
-        assert_eq!(fails(open(&server).put_blob(&blob(b"x"), &mut b"x".as_slice())), expected, "{reply:?}");
+        assert_eq!(
+            fails(open(&server).put_blob(&blob(b"x"), &mut b"x".as_slice())),
+            expected,
+            "{reply:?}"
+        );
     }
     assert!(server.state().blobs.is_empty());
 }
@@ -138,7 +159,10 @@ fn puts_a_manifest_by_digest_and_then_its_tag() {
     let mut registry = open(&server);
     registry.put_manifest(&document).unwrap();
     registry.tag("v1", &document).unwrap();
-    assert_eq!(server.lines(), [format!("PUT manifests/{}", document.digest), "PUT manifests/v1".to_owned()]);
+    assert_eq!(
+        server.lines(),
+        [format!("PUT manifests/{}", document.digest), "PUT manifests/v1".to_owned()]
+    );
     for request in server.received() {
         assert_eq!((request.header("content-type"), &request.body), (Some(INDEX), &document.bytes));
     }
@@ -152,7 +176,8 @@ fn a_manifest_must_arrive_as_it_was_sent() {
     let document = Document::new(INDEX, index(json!({})));
     let (host, digest, other) = (server.host(), document.digest, Digest::of(b"other"));
     let url = format!("http://{host}/v2/acme/cni/manifests/{digest}");
-    let unknown = r#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry"}]}"#;
+    let unknown =
+        r#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry"}]}"#;
     let cases = [
         (
             Reply::new(201, "").with("Docker-Content-Digest", other.to_string()),
@@ -160,7 +185,9 @@ fn a_manifest_must_arrive_as_it_was_sent() {
         ),
         (
             Reply::new(400, unknown),
-            format!("PUT `{url}` was answered with status 400: blob unknown to registry (MANIFEST_BLOB_UNKNOWN)"),
+            format!(
+                "PUT `{url}` was answered with status 400: blob unknown to registry (MANIFEST_BLOB_UNKNOWN)"
+            ),
         ),
         (Reply::new(200, ""), format!("PUT `{url}` was answered with status 200")),
     ];
@@ -180,8 +207,10 @@ fn leaves_the_list_to_a_registry_that_keeps_one() {
     registry.put_referrers(&subject, &referrers).unwrap();
     registry.put_referrers(&subject, &referrers).unwrap();
     // Whether there is such a list is asked once; whether ours are in it, twice each time.
-    let (put, get) =
-        (|n: usize| format!("PUT manifests/{}", referrers[n].digest), || format!("GET referrers/{subject}"));
+    let (put, get) = (
+        |n: usize| format!("PUT manifests/{}", referrers[n].digest),
+        || format!("GET referrers/{subject}"),
+    );
     assert_eq!(server.lines(), [put(0), put(1), get(), get(), get(), put(0), put(1), get(), get()]);
     let mut expected = [referrers[0].digest, referrers[1].digest];
     expected.sort();
@@ -200,7 +229,11 @@ fn pushes_again_what_the_registry_forgot_to_list() {
             "{}/acme/cni did not keep the list of referrers of {subject}, although it was written 10 times",
             server.host()
         );
-        assert_eq!(result.map_err(|error| error.to_string()), expected.map(drop).map_err(|_: usize| lost), "{forgets}");
+        assert_eq!(
+            result.map_err(|error| error.to_string()),
+            expected.map(drop).map_err(|_: usize| lost),
+            "{forgets}"
+        );
         let pushes = server.lines().iter().filter(|line| line.starts_with("PUT")).count();
         assert_eq!(pushes, expected.unwrap_or_else(|pushes| pushes), "{forgets}");
     }
@@ -242,8 +275,7 @@ fn writes_the_list_again_when_somebody_else_overwrote_it() {
     let server = FaultRegistry::start();
     let subject = Digest::of(b"subject");
     let tag = subject.referrers_tag();
-    let stranger =
-        |n: u64| json!({ "mediaType": MANIFEST, "digest": Digest::of(&n.to_le_bytes()), "size": n, "new": true });
+    let stranger = |n: u64| json!({ "mediaType": MANIFEST, "digest": Digest::of(&n.to_le_bytes()), "size": n, "new": true });
     let foreign = |n: u64| json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [stranger(n)], "kept": n });
     server.store_tagged(&tag, INDEX, foreign(0).to_string().as_bytes());
     server.state().intruders = (1..4).map(foreign).collect();
@@ -263,7 +295,9 @@ fn gives_up_loudly_when_the_list_is_never_kept() {
     let subject = Digest::of(b"subject");
     let foreign = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [] });
     server.state().intruders = vec![foreign; 10];
-    let error = open(&server).put_referrers(&subject, &[referrer(&subject, "a")]).expect_err("it is never kept");
+    let error = open(&server)
+        .put_referrers(&subject, &[referrer(&subject, "a")])
+        .expect_err("it is never kept");
     let expected = format!(
         "{}/acme/cni did not keep the list of referrers of {subject}, although it was written 10 times",
         server.host()
@@ -283,7 +317,8 @@ fn reads_the_list_again_before_it_writes_it_again() {
     open(&server).put_referrers(&subject, &[referrer(&subject, "a")]).unwrap();
     // Two looks more, whether it stays.
     let verbs = ["GET", "PUT", "GET", "PUT", "GET", "PUT", "GET", "GET"];
-    let of_tag: Vec<String> = server.lines().into_iter().filter(|line| line.contains(&tag)).collect();
+    let of_tag: Vec<String> =
+        server.lines().into_iter().filter(|line| line.contains(&tag)).collect();
     assert_eq!(of_tag, verbs.map(|verb| format!("{verb} manifests/{tag}")));
     assert_eq!(list(&server, &subject)["manifests"].as_array().unwrap().len(), 1);
     for _ in 0..10 {
@@ -299,7 +334,9 @@ fn believes_that_a_list_is_gone_only_when_it_stays_gone() {
     let server = FaultRegistry::start();
     let subject = Digest::of(b"subject");
     server.store_tagged(&subject.referrers_tag(), INDEX, &index(json!({})));
-    for (known, absences, expected) in [(false, 0, true), (false, 1, false), (true, 3, true), (true, 4, false)] {
+    for (known, absences, expected) in
+        [(false, 0, true), (false, 1, false), (true, 3, true), (true, 4, false)]
+    {
         for _ in 0..absences {
             server.fault("GET manifests", Reply::new(404, ""));
         }
@@ -324,12 +361,21 @@ fn writes_no_list_where_its_tag_is_something_else() {
     server.state().digest_tags = true;
     let error = open(&server).put_referrers(&subject, &ours).expect_err("GitLab");
     assert_eq!(error.to_string(), refused("the image itself"));
-    assert_eq!(error.hint(), Some("delete that tag; where the registry reserves it, push to another one"));
+    assert_eq!(
+        error.hint(),
+        Some("delete that tag; where the registry reserves it, push to another one")
+    );
     server.state().digest_tags = false;
     server.store_tagged(&tag, MANIFEST, b"{}");
-    assert_eq!(fails(open(&server).put_referrers(&subject, &ours)), refused(&format!("`{MANIFEST}`")));
+    assert_eq!(
+        fails(open(&server).put_referrers(&subject, &ours)),
+        refused(&format!("`{MANIFEST}`"))
+    );
     server.store_tagged(&tag, INDEX, br#"{"schemaVersion":2}"#);
-    assert_eq!(fails(open(&server).put_referrers(&subject, &ours)), refused("an index without `manifests`"));
+    assert_eq!(
+        fails(open(&server).put_referrers(&subject, &ours)),
+        refused("an index without `manifests`")
+    );
     let put = format!("PUT manifests/{tag}");
     assert!(!server.lines().contains(&put));
 }
@@ -340,7 +386,10 @@ fn pushes_no_referrer_of_another_subject() {
     let subject = Digest::of(b"subject");
     let stranger = referrer(&Digest::of(b"other"), "a");
     let expected = format!("manifest {} does not have {subject} as its subject", stranger.digest);
-    assert_eq!(fails(open(&server).put_referrers(&subject, &[referrer(&subject, "b"), stranger])), expected);
+    assert_eq!(
+        fails(open(&server).put_referrers(&subject, &[referrer(&subject, "b"), stranger])),
+        expected
+    );
     assert_eq!(server.lines(), [""; 0]);
     open(&server).put_referrers(&subject, &[]).unwrap();
     assert_eq!(server.lines(), [""; 0]);

@@ -15,8 +15,11 @@ const HTML: &str = "<!DOCTYPE html><html><body>Sign in</body></html>";
 
 /// The repository of a registry, reached without ever waiting.
 pub(super) fn open(server: &FaultRegistry) -> Registry {
-    let settings =
-        Settings { idle_timeout: Duration::from_millis(500), pause: Arc::new(|_| {}), ..Settings::default() };
+    let settings = Settings {
+        idle_timeout: Duration::from_millis(500),
+        pause: Arc::new(|_| {}),
+        ..Settings::default()
+    };
     Registry::with_client(server.repository(), Client::new(settings)).unwrap()
 }
 
@@ -51,7 +54,8 @@ pub(super) fn fails<T>(result: Result<T, OciError>) -> String {
 }
 
 pub(super) fn digests(descriptors: &[Descriptor]) -> Vec<Digest> {
-    let mut digests: Vec<Digest> = descriptors.iter().map(|it| document::sha256(it).unwrap()).collect();
+    let mut digests: Vec<Digest> =
+        descriptors.iter().map(|it| document::sha256(it).unwrap()).collect();
     digests.sort();
     digests
 }
@@ -90,7 +94,8 @@ fn says_what_is_wrong_with_an_answer() {
     let bytes = index(json!({}));
     let digest = Digest::of(&bytes);
     let other = Digest::of(b"other");
-    let json_error = |code: &str| format!(r#"{{"errors":[{{"code":"{code}","message":"\u001b]it is so"}}]}}"#);
+    let json_error =
+        |code: &str| format!(r#"{{"errors":[{{"code":"{code}","message":"\u001b]it is so"}}]}}"#);
     let server = FaultRegistry::start();
     let (host, registry) = (server.host(), open(&server));
     let url = format!("http://{host}/v2/acme/cni/manifests/v1");
@@ -99,7 +104,10 @@ fn says_what_is_wrong_with_an_answer() {
             Reply::new(401, json_error("UNAUTHORIZED")),
             format!("registry `{host}` wants credentials, which this version does not send"),
         ),
-        (Reply::new(404, json_error("MANIFEST_UNKNOWN")), format!("{host}/acme/cni has no manifest `v1`")),
+        (
+            Reply::new(404, json_error("MANIFEST_UNKNOWN")),
+            format!("{host}/acme/cni has no manifest `v1`"),
+        ),
         (
             Reply::new(403, json_error("DENIED")),
             format!("GET `{url}` was answered with status 403: \\u{{1b}}]it is so (DENIED)"),
@@ -107,7 +115,9 @@ fn says_what_is_wrong_with_an_answer() {
         (Reply::new(403, HTML), format!("GET `{url}` was answered with status 403: an HTML page")),
         (
             Reply::new(200, HTML),
-            format!("registry answered with HTML instead of a manifest (status 200); is `{host}` behind a login page?"),
+            format!(
+                "registry answered with HTML instead of a manifest (status 200); is `{host}` behind a login page?"
+            ),
         ),
         (Reply::new(304, ""), format!("GET `{url}` was answered with status 304")),
         (
@@ -141,11 +151,18 @@ fn a_manifest_must_have_the_digest_it_was_asked_for_by() {
     // Two liars: one that claims the right digest for other bytes, one that claims nothing.
     for claim in [Some(expected), None] {
         let reply = Reply::new(200, bytes.clone());
-        let reply = claim.iter().fold(reply, |reply, it| reply.with("Docker-Content-Digest", it.to_string()));
+        let reply = claim
+            .iter()
+            .fold(reply, |reply, it| reply.with("Docker-Content-Digest", it.to_string()));
         server.fault("manifests", reply);
         let message = fails(open(&server).manifest(&by_digest(expected)));
         let (found, host) = (Digest::of(&bytes), server.host());
-        assert_eq!(message, format!("blob {expected} in {host}/acme/cni is altered: its content has digest {found}"));
+        assert_eq!(
+            message,
+            format!(
+                "blob {expected} in {host}/acme/cni is altered: its content has digest {found}"
+            )
+        );
     }
 }
 
@@ -190,7 +207,9 @@ fn a_blob_is_checked_while_it_is_read() {
         ),
         (
             Reply::new(200, content[1..].to_vec()),
-            Err(format!("blob {digest} in {host}/acme/cni is 69999 bytes, its descriptor says 70000")),
+            Err(format!(
+                "blob {digest} in {host}/acme/cni is 69999 bytes, its descriptor says 70000"
+            )),
         ),
         (
             Reply::new(200, HTML).with("Content-Type", "text/html; charset=utf-8"),
@@ -198,10 +217,16 @@ fn a_blob_is_checked_while_it_is_read() {
                 "registry answered with HTML instead of a blob (status 200); is `{host}` behind a login page?"
             )),
         ),
-        (Reply::CutOff { body: content.clone() }, Err(format!("the connection broke while talking to `{url}`"))),
+        (
+            Reply::CutOff { body: content.clone() },
+            Err(format!("the connection broke while talking to `{url}`")),
+        ),
         (Reply::Silence, Err(format!("`{url}` did not answer in time"))),
         (Reply::new(404, ""), Err(format!("{host}/acme/cni has no blob {digest}"))),
-        (Reply::new(401, ""), Err(format!("registry `{host}` wants credentials, which this version does not send"))),
+        (
+            Reply::new(401, ""),
+            Err(format!("registry `{host}` wants credentials, which this version does not send")),
+        ),
         (Reply::new(403, ""), Err(format!("GET `{url}` was answered with status 403"))),
     ];
     let registry = open(&server);
@@ -209,7 +234,8 @@ fn a_blob_is_checked_while_it_is_read() {
         server.fault("blobs", reply);
         let mut read = Vec::new();
         let result = registry.blob(&descriptor).and_then(|mut blob| {
-            blob.read_to_end(&mut read).map_err(|error| OciError::from_io(error, "nowhere", "nothing"))
+            blob.read_to_end(&mut read)
+                .map_err(|error| OciError::from_io(error, "nowhere", "nothing"))
         });
         assert_eq!(result.map(drop).map_err(|error| error.to_string()), expected);
         assert!(expected.is_err() || read == content);
@@ -230,13 +256,18 @@ fn reads_referrers_page_by_page() {
     let subject = Digest::of(b"subject");
     for page in [0, 1, 2, 5] {
         let server = FaultRegistry::start();
-        let mut expected: Vec<Digest> =
-            (0..5).map(|n| server.store(MANIFEST, &referrer(&subject, &n.to_string()).bytes)).collect();
+        let mut expected: Vec<Digest> = (0..5)
+            .map(|n| server.store(MANIFEST, &referrer(&subject, &n.to_string()).bytes))
+            .collect();
         server.store(MANIFEST, &referrer(&Digest::of(b"another"), "x").bytes);
         expected.sort();
         (server.state().referrers_api, server.state().page) = (true, page);
         assert_eq!(digests(&open(&server).referrers(&subject).unwrap()), expected, "{page}");
-        assert_eq!(server.lines().len(), if page == 0 { 1 } else { 5_usize.div_ceil(page) }, "{page}");
+        assert_eq!(
+            server.lines().len(),
+            if page == 0 { 1 } else { 5_usize.div_ceil(page) },
+            "{page}"
+        );
     }
 }
 
@@ -271,7 +302,11 @@ fn reads_the_tag_where_there_is_no_referrers_api() {
         server.fault("referrers", Reply::new(status, "no"));
         assert_eq!(open(&server).referrers(&subject).unwrap(), [], "{status}");
         let entry = document::descriptor(MANIFEST, Digest::of(b"x"), 1);
-        server.store_tagged(&subject.referrers_tag(), INDEX, &index(json!({ "manifests": [entry] })));
+        server.store_tagged(
+            &subject.referrers_tag(),
+            INDEX,
+            &index(json!({ "manifests": [entry] })),
+        );
         server.fault("referrers", Reply::new(status, "no"));
         assert_eq!(open(&server).referrers(&subject).unwrap(), [entry], "{status}");
     }
@@ -286,7 +321,8 @@ fn not_knowing_is_not_having_none() {
         format!("http://{host}/v2/acme/cni/referrers/{subject}"),
         format!("http://{host}/v2/acme/cni/manifests/{tag}"),
     );
-    let credentials = format!("registry `{host}` wants credentials, which this version does not send");
+    let credentials =
+        format!("registry `{host}` wants credentials, which this version does not send");
     for (what, url) in [("referrers", &api), ("manifests", &by_tag)] {
         let cases = [
             (1, Reply::new(401, ""), credentials.clone()),
@@ -339,7 +375,10 @@ fn finds_the_api_of_docker_hub() {
         ("[::1]:5000/a", "http://[::1]:5000/v2/a/manifests/v1"),
     ] {
         let registry = Registry::new(name.parse().unwrap()).unwrap();
-        assert_eq!((registry.url("manifests/v1").as_str(), registry.origin().as_str()), (expected, name));
+        assert_eq!(
+            (registry.url("manifests/v1").as_str(), registry.origin().as_str()),
+            (expected, name)
+        );
     }
     assert_eq!(
         fails(Registry::new("a.example:1:2/a".parse().unwrap())),

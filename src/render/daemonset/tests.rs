@@ -44,7 +44,8 @@ struct Given {
 impl Given {
     fn new(policy: &str) -> Self {
         let mut builder = EvidenceBuilder::default();
-        let root = Document::new(media_type::INDEX, br#"{"schemaVersion":2,"manifests":[]}"#.to_vec());
+        let root =
+            Document::new(media_type::INDEX, br#"{"schemaVersion":2,"manifests":[]}"#.to_vec());
         let index = root.digest;
         builder.document(root);
         let bundle = |platform: &str, size| {
@@ -87,8 +88,19 @@ impl Given {
     }
 
     fn daemon_set(&self) -> DaemonSet<'_> {
-        let Self { image, bundles, evidence, policy, name, tool, namespace, bin_directory, install, sights, watching } =
-            self;
+        let Self {
+            image,
+            bundles,
+            evidence,
+            policy,
+            name,
+            tool,
+            namespace,
+            bin_directory,
+            install,
+            sights,
+            watching,
+        } = self;
         let interval = Duration::from_secs(60);
         DaemonSet {
             image,
@@ -123,7 +135,10 @@ fn containers(documents: &[Value]) -> Vec<&Value> {
 /// The word after a word among a container's arguments.
 fn option<'a>(container: &'a Value, name: &str) -> &'a str {
     let arguments = container["args"].as_array().unwrap();
-    let place = arguments.iter().position(|argument| argument == name).unwrap_or_else(|| panic!("no {name}"));
+    let place = arguments
+        .iter()
+        .position(|argument| argument == name)
+        .unwrap_or_else(|| panic!("no {name}"));
     arguments[place + 1].as_str().unwrap()
 }
 
@@ -136,7 +151,11 @@ fn writes_the_manifest_of_the_golden_file() -> io::Result<()> {
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
         std::fs::write(path, &text)?;
     }
-    assert_eq!(text, std::fs::read_to_string(path)?, "read the difference, then UPDATE_SNAPSHOTS=1");
+    assert_eq!(
+        text,
+        std::fs::read_to_string(path)?,
+        "read the difference, then UPDATE_SNAPSHOTS=1"
+    );
     Ok(())
 }
 
@@ -144,13 +163,16 @@ fn writes_the_manifest_of_the_golden_file() -> io::Result<()> {
 fn says_the_same_to_a_yaml_reader() {
     let given = Given::new(POLICY);
     let documents = given.documents();
-    let kinds: Vec<_> = documents.iter().map(|document| document["kind"].as_str().unwrap()).collect();
+    let kinds: Vec<_> =
+        documents.iter().map(|document| document["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["Namespace", "ConfigMap", "ConfigMap", "DaemonSet"]);
-    let names: Vec<_> = documents.iter().map(|document| document["metadata"]["name"].as_str().unwrap()).collect();
+    let names: Vec<_> =
+        documents.iter().map(|document| document["metadata"]["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["cnister", "cnister-policy", "cnister-evidence", "cnister"]);
 
     let key = format!("{}.json", given.evidence.root().short());
-    let evidence = Evidence::parse(documents[2]["data"][&key].as_str().unwrap().as_bytes()).unwrap();
+    let evidence =
+        Evidence::parse(documents[2]["data"][&key].as_str().unwrap().as_bytes()).unwrap();
     assert_eq!(evidence, given.evidence);
 
     let pod = &documents[3]["spec"]["template"]["spec"];
@@ -160,13 +182,16 @@ fn says_the_same_to_a_yaml_reader() {
     assert_eq!(*architectures, json!(["amd64", "arm64"]));
 
     let containers = containers(&documents);
-    let images: Vec<_> = containers.iter().map(|container| container["image"].as_str().unwrap()).collect();
+    let images: Vec<_> =
+        containers.iter().map(|container| container["image"].as_str().unwrap()).collect();
     let (image, tool) = (given.image.to_string(), given.tool.to_string());
     assert_eq!(images, [&image, &tool, &tool]);
     for container in &containers {
         let (resources, security) = (&container["resources"], &container["securityContext"]);
         assert_eq!(resources["requests"], resources["limits"]);
-        assert!(resources["limits"]["memory"].is_string() && resources["limits"]["cpu"].is_string());
+        assert!(
+            resources["limits"]["memory"].is_string() && resources["limits"]["cpu"].is_string()
+        );
         assert_eq!(security["capabilities"], json!({"drop": ["ALL"]}));
         assert_eq!(security["allowPrivilegeEscalation"], false);
         assert_eq!(security["readOnlyRootFilesystem"], true);
@@ -197,9 +222,11 @@ fn nodes_demand_the_policy_that_they_are_given() {
         let documents = read(&yaml);
         assert_eq!(documents.len(), 4, "{text:?}");
         // However a tool takes documents apart, it reads the same.
-        let split: Vec<_> = yaml.split("\n---\n").map(str::trim_end).skip(1).flat_map(read).collect();
+        let split: Vec<_> =
+            yaml.split("\n---\n").map(str::trim_end).skip(1).flat_map(read).collect();
         assert!(split == documents, "{text:?}");
-        let data: BTreeMap<String, String> = serde_json::from_value(documents[1]["data"].clone()).unwrap();
+        let data: BTreeMap<String, String> =
+            serde_json::from_value(documents[1]["data"].clone()).unwrap();
         assert_eq!(data.keys().collect::<Vec<_>>(), ["policy.yaml"], "{text:?}");
         assert_eq!(data["policy.yaml"], given.policy.text(), "{text:?}");
         let containers = containers(&documents);
@@ -249,7 +276,14 @@ fn says_when_nothing_was_proven() {
     let evidence = image.evidence();
     let circumstances = crate::trust::Circumstances::wanted(std::time::SystemTime::UNIX_EPOCH);
     let platform = "linux/amd64".parse().unwrap();
-    let bundle = crate::trust::verify(&given.policy, Some(&given.name), &evidence, &platform, &circumstances).unwrap();
+    let bundle = crate::trust::verify(
+        &given.policy,
+        Some(&given.name),
+        &evidence,
+        &platform,
+        &circumstances,
+    )
+    .unwrap();
     given.image = format!("ghcr.io/acme/cni:1@{}", evidence.root()).parse().unwrap();
     (given.bundles, given.evidence) = (vec![bundle], evidence);
     let yaml = given.daemon_set().to_yaml().unwrap();
@@ -278,7 +312,9 @@ fn refuses_what_no_node_could_install() {
             RenderError::OtherRelease { expected: root, found: other },
         ),
         (
-            |given, _| given.tool = format!("ghcr.io/a/b:1@{}", given.evidence.root()).parse().unwrap(),
+            |given, _| {
+                given.tool = format!("ghcr.io/a/b:1@{}", given.evidence.root()).parse().unwrap()
+            },
             RenderError::SelfCheck,
         ),
     ];
@@ -310,27 +346,47 @@ fn nothing_is_widened_that_was_not_asked_for() {
     }
     assert_eq!((&watch["env"], pod["volumes"].as_array().unwrap().len()), (&Value::Null, 6));
 
-    given.watching =
-        Watching { repair: Repair::Yes, metrics: true, condition: Some("CniPluginsVerified".parse().unwrap()) };
+    given.watching = Watching {
+        repair: Repair::Yes,
+        metrics: true,
+        condition: Some("CniPluginsVerified".parse().unwrap()),
+    };
     given.install = ["--prune", "--skip", "$(HOME)"].map(str::to_owned).to_vec();
     given.sights = vec![Sight::Configuration, Sight::Attachments];
     let documents = given.documents();
-    let kinds: Vec<_> = documents.iter().map(|document| document["kind"].as_str().unwrap()).collect();
+    let kinds: Vec<_> =
+        documents.iter().map(|document| document["kind"].as_str().unwrap()).collect();
     let added = ["ServiceAccount", "ClusterRole", "ClusterRoleBinding"];
-    assert_eq!(kinds, [&["Namespace", "ConfigMap", "ConfigMap"][..], &added, &["DaemonSet"]].concat());
-    assert_eq!(documents[4]["rules"], json!([{"apiGroups": [""], "resources": ["nodes/status"], "verbs": ["patch"]}]));
-    assert_eq!(documents[4]["metadata"]["name"], "cnister:cnister", "two namespaces do not share a role");
+    assert_eq!(
+        kinds,
+        [&["Namespace", "ConfigMap", "ConfigMap"][..], &added, &["DaemonSet"]].concat()
+    );
+    assert_eq!(
+        documents[4]["rules"],
+        json!([{"apiGroups": [""], "resources": ["nodes/status"], "verbs": ["patch"]}])
+    );
+    assert_eq!(
+        documents[4]["metadata"]["name"], "cnister:cnister",
+        "two namespaces do not share a role"
+    );
     assert_eq!(documents[5]["roleRef"]["name"], documents[4]["metadata"]["name"]);
     let account = json!([{"kind": "ServiceAccount", "name": "cnister", "namespace": "cnister"}]);
     assert_eq!(documents[5]["subjects"], account);
     let pod = &documents[6]["spec"]["template"]["spec"];
-    assert_eq!((&pod["serviceAccountName"], &pod["automountServiceAccountToken"]), (&"cnister".into(), &false.into()));
+    assert_eq!(
+        (&pod["serviceAccountName"], &pod["automountServiceAccountToken"]),
+        (&"cnister".into(), &false.into())
+    );
     let containers = containers(&documents);
     let mounted = |name: &str| {
         let has = |container: &&&Value| {
             container["volumeMounts"].as_array().unwrap().iter().any(|mount| mount["name"] == name)
         };
-        containers.iter().filter(has).map(|container| container["name"].as_str().unwrap()).collect::<Vec<_>>()
+        containers
+            .iter()
+            .filter(has)
+            .map(|container| container["name"].as_str().unwrap())
+            .collect::<Vec<_>>()
     };
     assert_eq!(mounted("account"), ["watch"], "what nobody has verified yet gets no token");
     assert_eq!(mounted("configuration"), ["install", "watch"]);
@@ -338,8 +394,12 @@ fn nothing_is_widened_that_was_not_asked_for() {
     assert_eq!(writable(containers[0]), ["staged"]);
     assert_eq!(writable(containers[1]), ["plugins", "state", "owner"]);
     assert_eq!(writable(containers[2]), ["plugins", "state"]);
-    let last: Vec<_> = containers[2]["args"].as_array().unwrap().iter().rev().take(5).rev().collect();
-    assert_eq!(last, ["--repair", "--listen", "127.0.0.1:9464", "--node-condition", "CniPluginsVerified"]);
+    let last: Vec<_> =
+        containers[2]["args"].as_array().unwrap().iter().rev().take(5).rev().collect();
+    assert_eq!(
+        last,
+        ["--repair", "--listen", "127.0.0.1:9464", "--node-condition", "CniPluginsVerified"]
+    );
     assert_eq!(option(containers[1], "--skip"), "$$(HOME)");
     assert_eq!(containers[2]["env"][0]["valueFrom"]["fieldRef"]["fieldPath"], "spec.nodeName");
 }

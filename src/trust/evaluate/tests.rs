@@ -45,7 +45,11 @@ fn a_denied_release_is_denied_in_every_wrapping() {
     let document = Digest::of(&crate::model::json::canonical(image.files(0)));
     let denying = |digest: Digest| policy(&signer, &format!("deny: [\"{digest}\"]\n"));
     for digest in [index, manifest, plugin, document] {
-        assert_eq!(codes(&image, &denying(digest), "linux/amd64"), [Code::DeniedByRule], "{digest}");
+        assert_eq!(
+            codes(&image, &denying(digest), "linux/amd64"),
+            [Code::DeniedByRule],
+            "{digest}"
+        );
     }
     assert_eq!(codes(&image, &denying(Digest::of(b"another")), "linux/amd64"), []);
     // The same signed manifest in an index that nobody signed.
@@ -65,10 +69,18 @@ fn what_strangers_attach_does_not_make_evidence_too_long_to_be_read_again() {
     assert_eq!(keep(&rules, alone.clone()).unwrap(), alone.to_bytes());
     image.sign(&stranger, image.index_digest());
     let both = image.evidence();
-    assert_eq!(keep(&rules, both.clone()).unwrap(), both.to_bytes(), "the policy of tomorrow may know this key");
+    assert_eq!(
+        keep(&rules, both.clone()).unwrap(),
+        both.to_bytes(),
+        "the policy of tomorrow may know this key"
+    );
     // A quotation mark is one byte in a signature document and up to four in the file.
     for number in 0..8 {
-        let mut bundle = stranger.bundle(&Statement::image_signature(&number.to_string(), &image.index_digest(), None));
+        let mut bundle = stranger.bundle(&Statement::image_signature(
+            &number.to_string(),
+            &image.index_digest(),
+            None,
+        ));
         bundle.splice(1..1, format!(r#""x":"{}","#, r#"\""#.repeat(40_000)).into_bytes());
         image.attach(&bundle);
     }
@@ -93,8 +105,14 @@ fn what_is_not_the_wanted_signature_is_refused_with_its_own_code() {
     let cases: [(Attach, &[Code]); 7] = [
         (|_, _, _| {}, &[Code::NoSignature]),
         (|image, _, other| image.sign(other, image.index_digest()), &[Code::SignerNotAllowed]),
-        (|image, signer, _| image.sign(signer, Digest::of(b"another image")), &[Code::OtherSubject]),
-        (|image, signer, _| image.attest(signer, "https://spdx.dev/Document"), &[Code::NotASignature]),
+        (
+            |image, signer, _| image.sign(signer, Digest::of(b"another image")),
+            &[Code::OtherSubject],
+        ),
+        (
+            |image, signer, _| image.attest(signer, "https://spdx.dev/Document"),
+            &[Code::NotASignature],
+        ),
         (|image, _, _| image.attach(b"not json"), &[Code::MalformedSignature]),
         (|image, signer, _| image.sign_altered(signer), &[Code::SignerNotAllowed]),
         (
@@ -118,9 +136,18 @@ fn a_broken_chain_is_refused_whoever_signed_it() {
     let signer = Signer::new();
     type Change = fn(&mut Image);
     let cases: [(Change, Code); 14] = [
-        (|image| image.index["manifests"][1] = image.index["manifests"][0].clone(), Code::DuplicatePlatform),
-        (|image| image.index["manifests"][1]["mediaType"] = media_type::INDEX.into(), Code::NestedIndex),
-        (|image| image.index["manifests"][0]["platform"]["architecture"] = "s390x".into(), Code::PlatformMissing),
+        (
+            |image| image.index["manifests"][1] = image.index["manifests"][0].clone(),
+            Code::DuplicatePlatform,
+        ),
+        (
+            |image| image.index["manifests"][1]["mediaType"] = media_type::INDEX.into(),
+            Code::NestedIndex,
+        ),
+        (
+            |image| image.index["manifests"][0]["platform"]["architecture"] = "s390x".into(),
+            Code::PlatformMissing,
+        ),
         (|image| image.index["layers"] = serde_json::json!([]), Code::NotTheManifest),
         (|image| image.index["manifests"][0]["size"] = 1.into(), Code::BrokenChain),
         (|image| image.manifest(0)["artifactType"] = "text/plain".into(), Code::NotABundle),
@@ -133,11 +160,20 @@ fn a_broken_chain_is_refused_whoever_signed_it() {
             Code::WrongLayers,
         ),
         (|image| image.config(0)["architecture"] = "arm64".into(), Code::PlatformMismatch),
-        (|image| image.config(0)["rootfs"]["diff_ids"][0] = Digest::of(b"x").to_string().into(), Code::DiffIdMismatch),
-        (|image| image.config(0)["rootfs"]["diff_ids"] = serde_json::json!([]), Code::DiffIdMismatch),
+        (
+            |image| image.config(0)["rootfs"]["diff_ids"][0] = Digest::of(b"x").to_string().into(),
+            Code::DiffIdMismatch,
+        ),
+        (
+            |image| image.config(0)["rootfs"]["diff_ids"] = serde_json::json!([]),
+            Code::DiffIdMismatch,
+        ),
         (|image| image.config(0)["config"]["Labels"] = serde_json::json!({}), Code::NotABundle),
         (
-            |image| image.config(0)["config"]["Labels"][media_type::BUNDLE_LABEL] = Digest::of(b"x").to_string().into(),
+            |image| {
+                image.config(0)["config"]["Labels"][media_type::BUNDLE_LABEL] =
+                    Digest::of(b"x").to_string().into()
+            },
             Code::BrokenChain,
         ),
         (|image| image.files(0)["platform"] = "linux/arm64".into(), Code::PlatformMismatch),
@@ -172,7 +208,10 @@ fn rules_limit_name_version_and_digest() {
     assert_eq!(codes(&image, &sbom, "linux/amd64"), []);
     let pinned = decide(&image, &sbom, "linux/amd64").unwrap();
     assert_eq!(expect(&pinned, &image.index_digest()), None);
-    assert_eq!(expect(&pinned, &image.manifest_digest(0)).map(|finding| finding.code), Some(Code::OtherRelease));
+    assert_eq!(
+        expect(&pinned, &image.manifest_digest(0)).map(|finding| finding.code),
+        Some(Code::OtherRelease)
+    );
 }
 
 #[test]
@@ -183,22 +222,37 @@ fn what_the_node_keeps_is_warned_of_a_floor_and_refused_for_all_else() {
     let denied = format!("deny: [\"{}\"]\n", image.index_digest());
     let name = "ghcr.io/acme/cni".parse().unwrap();
     let ask = |policy: &Policy, circumstances| {
-        let codes = |findings: &[Finding]| findings.iter().map(|finding| finding.code).collect::<Vec<_>>();
-        verify(policy, Some(&name), &image.evidence(), &"linux/amd64".parse().unwrap(), circumstances)
-            .map(|bundle| {
-                assert!(!bundle.warnings().iter().any(Finding::is_refusal));
-                assert_eq!(bundle.proof().strength, Strength::Proven);
-                codes(bundle.warnings())
-            })
-            .map_err(|findings| codes(&findings))
+        let codes =
+            |findings: &[Finding]| findings.iter().map(|finding| finding.code).collect::<Vec<_>>();
+        verify(
+            policy,
+            Some(&name),
+            &image.evidence(),
+            &"linux/amd64".parse().unwrap(),
+            circumstances,
+        )
+        .map(|bundle| {
+            assert!(!bundle.warnings().iter().any(Finding::is_refusal));
+            assert_eq!(bundle.proof().strength, Strength::Proven);
+            codes(bundle.warnings())
+        })
+        .map_err(|findings| codes(&findings))
     };
     let refused = |code| (Err(vec![code]), Err(vec![code]));
     for (signer, rule, (wanted, kept)) in [
         (&signer, "    minVersion: 1.2.3\n", (Ok(vec![]), Ok(vec![]))),
-        (&signer, "    minVersion: 1.2.4\n", (Err(vec![Code::VersionBelowFloor]), Ok(vec![Code::VersionBelowFloor]))),
+        (
+            &signer,
+            "    minVersion: 1.2.4\n",
+            (Err(vec![Code::VersionBelowFloor]), Ok(vec![Code::VersionBelowFloor])),
+        ),
         (&signer, "    minVersion: 1.2.4\n    bundles: [other]\n", refused(Code::BundleNotAllowed)),
         (&signer, denied.as_str(), refused(Code::DeniedByRule)),
-        (&signer, "    attestations: [{name: sbom, predicateType: spdxjson}]\n", refused(Code::NoSignature)),
+        (
+            &signer,
+            "    attestations: [{name: sbom, predicateType: spdxjson}]\n",
+            refused(Code::NoSignature),
+        ),
         (&other, "", refused(Code::SignerNotAllowed)),
     ] {
         let policy = policy(signer, rule);
@@ -218,11 +272,23 @@ fn the_youngest_signature_by_an_allowed_key_is_the_age_of_an_image() {
     type Attach<'a> = &'a dyn Fn(&mut Image);
     let cases: [(&str, Attach<'_>, Option<Code>); 11] = [
         ("young", &|image| image.sign_at(&signer, image.index_digest(), young), None),
-        ("old", &|image| image.sign_at(&signer, image.index_digest(), old), Some(Code::SignatureTooOld)),
-        ("no time", &|image| image.sign(&signer, image.index_digest()), Some(Code::SignatureTimeUnknown)),
+        (
+            "old",
+            &|image| image.sign_at(&signer, image.index_digest(), old),
+            Some(Code::SignatureTooOld),
+        ),
+        (
+            "no time",
+            &|image| image.sign(&signer, image.index_digest()),
+            Some(Code::SignatureTimeUnknown),
+        ),
         (
             "signed again",
-            &|image| [young, None, old].into_iter().for_each(|at| image.sign_at(&signer, image.index_digest(), at)),
+            &|image| {
+                [young, None, old]
+                    .into_iter()
+                    .for_each(|at| image.sign_at(&signer, image.index_digest(), at))
+            },
             None,
         ),
         (
@@ -276,7 +342,9 @@ fn the_youngest_signature_by_an_allowed_key_is_the_age_of_an_image() {
         (
             "signed next week",
             &|image| {
-                [young, Some(now + 9 * DAY)].into_iter().for_each(|at| image.sign_at(&signer, image.index_digest(), at))
+                [young, Some(now + 9 * DAY)]
+                    .into_iter()
+                    .for_each(|at| image.sign_at(&signer, image.index_digest(), at))
             },
             Some(Code::ClockSuspect),
         ),
@@ -285,19 +353,32 @@ fn the_youngest_signature_by_an_allowed_key_is_the_age_of_an_image() {
         let mut image = Image::of(&["linux/amd64", "linux/arm64"]);
         attach(&mut image);
         let ask = |policy: &Policy, tenure| {
-            let circumstances = Circumstances { now: SystemTime::UNIX_EPOCH + Duration::from_secs(now), tenure };
+            let circumstances =
+                Circumstances { now: SystemTime::UNIX_EPOCH + Duration::from_secs(now), tenure };
             let name = "ghcr.io/acme/cni".parse().unwrap();
-            verify(policy, Some(&name), &image.evidence(), &"linux/amd64".parse().unwrap(), &circumstances)
+            verify(
+                policy,
+                Some(&name),
+                &image.evidence(),
+                &"linux/amd64".parse().unwrap(),
+                &circumstances,
+            )
         };
-        let codes = |findings: &[Finding]| findings.iter().map(|finding| finding.code).collect::<Vec<_>>();
+        let codes =
+            |findings: &[Finding]| findings.iter().map(|finding| finding.code).collect::<Vec<_>>();
         let wanted = ask(&rules, Tenure::Wanted).map(drop).map_err(|findings| codes(&findings));
         assert_eq!(wanted, code.map_or(Ok(()), |code| Err(vec![code])), "{what}");
         let kept = ask(&rules, Tenure::Kept).unwrap();
         assert_eq!(codes(kept.warnings()), code.into_iter().collect::<Vec<_>>(), "{what}");
         assert!(!kept.warnings().iter().any(Finding::is_refusal), "{what}");
         // A rule without a limit asks for no time and for no clock.
-        assert_eq!(codes(ask(&policy(&signer, ""), Tenure::Wanted).unwrap().warnings()), [], "{what}");
-        let admitted = ask(&policy(&signer, "    maxAge: 30d\n    mode: warn\n"), Tenure::Wanted).unwrap();
+        assert_eq!(
+            codes(ask(&policy(&signer, ""), Tenure::Wanted).unwrap().warnings()),
+            [],
+            "{what}"
+        );
+        let admitted =
+            ask(&policy(&signer, "    maxAge: 30d\n    mode: warn\n"), Tenure::Wanted).unwrap();
         let expected = if code.is_some() { Strength::Admitted } else { Strength::Proven };
         assert_eq!(admitted.proof().strength, expected, "{what}");
     }
@@ -315,7 +396,11 @@ fn a_rule_says_whether_a_node_may_go_back() {
         ("    rollback: allowed\n", Rollback::Allowed),
         ("    rollback: monotonic\n", Rollback::Monotonic),
     ] {
-        assert_eq!(decide(&image, &policy(&signer, rule), "linux/amd64").unwrap().rollback(), expected, "{rule}");
+        assert_eq!(
+            decide(&image, &policy(&signer, rule), "linux/amd64").unwrap().rollback(),
+            expected,
+            "{rule}"
+        );
     }
 }
 
@@ -338,5 +423,8 @@ fn only_everything_matches_an_image_without_a_name() {
             .map(|bundle| bundle.proof().rule.clone())
     };
     assert_eq!(decide(&policy(&signer, "")), Err(Code::NoRuleMatches));
-    assert_eq!(decide(&Policy::of_key("cosign.pub", &signer.public_pem()).unwrap()), Ok("key".to_owned()));
+    assert_eq!(
+        decide(&Policy::of_key("cosign.pub", &signer.public_pem()).unwrap()),
+        Ok("key".to_owned())
+    );
 }

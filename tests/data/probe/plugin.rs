@@ -1,5 +1,5 @@
-//! A plugin that does what the last line of its own file says, so that one program is many. Compiled by
-//! `tests/probe.rs`.
+//! A plugin that does what the last line of its own file says, so that one program is many.
+//! Compiled by `tests/probe.rs`.
 
 use std::io::{Read, Write};
 

@@ -1,4 +1,5 @@
-//! The texts of the field, as runtimes print them. What a real libcni prints is compared in `tests/node/explain.rs`.
+//! The texts of the field, as runtimes print them. What a real libcni prints is compared in
+//! `tests/node/explain.rs`.
 
 use super::*;
 
@@ -13,7 +14,9 @@ fn refused(path: &str, reason: Refused) -> Complaint {
 
 fn one(text: &str) -> Symptom {
     let symptoms = Symptoms::read(text.as_bytes());
-    let [symptom] = symptoms.known.as_slice() else { panic!("{}\n{symptoms:?}", start(text, 1000)) };
+    let [symptom] = symptoms.known.as_slice() else {
+        panic!("{}\n{symptoms:?}", start(text, 1000))
+    };
     assert_eq!((symptoms.more, symptoms.unknown.len()), (0, 0), "{text}");
     symptom.clone()
 }
@@ -186,7 +189,11 @@ fn one_error_lends_its_context_to_no_other() {
                 plugin type=\"macvlan\" failed (delete): Link not found\n\
                 failed to find plugin \"vlan\" in path [/opt/cni/bin]\n";
     let symptoms = Symptoms::read(text.as_bytes());
-    let said: Vec<_> = symptoms.known.iter().map(|symptom| (symptom.blamed.as_deref(), symptom.phases.len())).collect();
+    let said: Vec<_> = symptoms
+        .known
+        .iter()
+        .map(|symptom| (symptom.blamed.as_deref(), symptom.phases.len()))
+        .collect();
     assert_eq!(said, [(Some("macvlan"), 1), (None, 0)]);
     assert_eq!(symptoms.unknown.into_iter().collect::<Vec<_>>(), ["calico"]);
 }
@@ -229,7 +236,10 @@ fn hostile_texts_stay_text() {
             &b"failed to find plugin \"../../etc/x\" in path [/opt/../etc \x1b[2J]"[..],
             found("../../etc/x", &["/opt/../etc", "\\u{1b}[2J"]),
         ),
-        (b"failed to find plugin \"a\x1b[31m\x00\xff\" in path []", found("a\\u{1b}[31m\\u{0}\u{fffd}", &[])),
+        (
+            b"failed to find plugin \"a\x1b[31m\x00\xff\" in path []",
+            found("a\\u{1b}[31m\\u{0}\u{fffd}", &[]),
+        ),
         (
             b"plugin type=\"x\" failed (add): fork/exec /a\x07b: permission denied",
             refused("/a\\u{7}b", Refused::Permission),
@@ -263,15 +273,18 @@ fn hostile_texts_stay_text() {
 
 #[test]
 fn ten_thousand_different_errors_are_counted_and_not_kept() {
-    let text: String =
-        (0..10_000).map(|number| format!("failed to find plugin \"p{number}\" in path [/opt/cni/bin]\n")).collect();
+    let text: String = (0..10_000)
+        .map(|number| format!("failed to find plugin \"p{number}\" in path [/opt/cni/bin]\n"))
+        .collect();
     let symptoms = Symptoms::read(text.as_bytes());
     assert_eq!((symptoms.known.len(), symptoms.more), (MOST_SYMPTOMS, 10_000 - MOST_SYMPTOMS));
-    let text: String = (0..10_000).map(|number| format!("plugin type=\"p{number}\" failed (add): x\n")).collect();
+    let text: String =
+        (0..10_000).map(|number| format!("plugin type=\"p{number}\" failed (add): x\n")).collect();
     assert_eq!(Symptoms::read(text.as_bytes()).unknown.len(), MOST_SYMPTOMS);
 }
 
-/// Marks without an end, the worst that a mebibyte can hold: the work must not grow with its square.
+/// Marks without an end, the worst that a mebibyte can hold: the work must not grow with its
+/// square.
 #[test]
 fn a_mebibyte_of_beginnings_takes_no_time() {
     let start = std::time::Instant::now();
