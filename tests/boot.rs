@@ -45,23 +45,23 @@ impl Node {
         let scene = Scene::new();
         let release = Release::new(&scene, "a", "1.0.0", &NAMES, 0);
         fs::create_dir_all(scene.at("root/etc/systemd/system")).unwrap();
-        scene.must(&release.words_for_staged());
+        scene.run_ok(&release.install_args());
         Some(Self { scene, program })
     }
 
     fn enabled() -> Option<Self> {
         let node = Self::new()?;
-        node.must(ENABLE);
+        node.run_ok(ENABLE);
         Some(node)
     }
 
     /// Runs the static program, which alone can be enabled.
-    fn say(&self, words: &str) -> Run {
-        self.scene.run(self.scene.command(&self.program).args(words.split(' ')))
+    fn run(&self, words: &str) -> Run {
+        self.scene.run_command(self.scene.command(&self.program).args(words.split(' ')))
     }
 
-    fn must(&self, words: &str) -> Run {
-        let run = self.say(words);
+    fn run_ok(&self, words: &str) -> Run {
+        let run = self.run(words);
         assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{words}\n{}", run.stdout);
         run
     }
@@ -82,7 +82,8 @@ impl Node {
         if !around.is_empty() {
             command.args(&around[1..]).arg("chroot");
         }
-        self.scene.run(command.arg("root").args(words.split(' ')).args(["--format", "json"]))
+        self.scene
+            .run_command(command.arg("root").args(words.split(' ')).args(["--format", "json"]))
     }
 }
 
@@ -119,7 +120,7 @@ fn systemd(name: &str) -> Option<PathBuf> {
 fn the_unit_is_as_it_was_reviewed() {
     let Some(node) = Node::enabled() else { return };
     snapshot("boot-unit.txt", &node.unit());
-    node.must(&format!("{ENABLE} --hold-runtime --tool /opt/cnister/bin/cnister"));
+    node.run_ok(&format!("{ENABLE} --hold-runtime --tool /opt/cnister/bin/cnister"));
     snapshot("boot-unit-hold.txt", &node.unit());
     assert!(
         !node.scene.at(TOOL).exists() && node.scene.at("root/opt/cnister/bin/cnister").exists()
@@ -153,10 +154,10 @@ fn systemd_finds_nothing_wrong_with_the_unit() {
             .arg(node.scene.at("root"))
             .arg("--man=no")
             .arg("--recursive-errors=one");
-        node.scene.run(command.arg(name))
+        node.scene.run_command(command.arg(name))
     };
     for more in ["", " --hold-runtime"] {
-        node.must(&format!("{ENABLE}{more}"));
+        node.run_ok(&format!("{ENABLE}{more}"));
         let run = verify("cnister-verify.service");
         assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (0, "", ""));
     }
@@ -171,7 +172,7 @@ fn systemd_finds_nothing_wrong_with_the_unit() {
     let score = |threshold: &str| {
         let mut command = node.scene.command(&analyze);
         command.args(["security", "--offline=true", "--no-pager", "--threshold", threshold]);
-        node.scene.run(command.arg(node.scene.at(UNIT)))
+        node.scene.run_command(command.arg(node.scene.at(UNIT)))
     };
     let run = score("8");
     assert_eq!(run.code, 0, "{}\n{}", run.stdout, run.stderr);
@@ -190,11 +191,11 @@ fn systemctl_sees_it_enabled_and_disables_it_as_well() {
     let say = |verb: &str| {
         let mut command = node.scene.command(&systemctl);
         command.arg("--root").arg(node.scene.at("root")).args([verb, "cnister-verify.service"]);
-        node.scene.run(&mut command)
+        node.scene.run_command(&mut command)
     };
     let before = node.scene.tree("root");
     for more in ["", " --hold-runtime"] {
-        node.must(&format!("{ENABLE}{more}"));
+        node.run_ok(&format!("{ENABLE}{more}"));
         assert_eq!(say("is-enabled").stdout, "enabled\n");
         let links = |node: &Node| -> BTreeSet<String> {
             let tree = node.scene.tree("root/etc/systemd/system");
@@ -208,10 +209,10 @@ fn systemctl_sees_it_enabled_and_disables_it_as_well() {
         assert_eq!(say("enable").code, 0);
         assert_eq!(links(&node), ours);
         assert_eq!(
-            node.must(&format!("{ENABLE}{more}")).stdout,
+            node.run_ok(&format!("{ENABLE}{more}")).stdout,
             "enabled; there was nothing to do\n"
         );
-        assert_eq!(node.must("boot disable --root root").code, 0);
+        assert_eq!(node.run_ok("boot disable --root root").code, 0);
         let after = node.scene.tree("root");
         let left: Vec<_> = after.keys().filter(|name| !before.contains_key(*name)).collect();
         assert_eq!(left, ["usr", "usr/local", "usr/local/libexec"]);
@@ -254,7 +255,7 @@ fn what_a_boot_says_no_to_and_what_it_only_warns_of() {
     let command = node.command();
     let pinned = fs::read_to_string(node.scene.at(POLICY)).unwrap();
     let index =
-        support::digest_of(&node.scene.must("install --key cosign.pub --root root oci:layout-a"));
+        support::digest_of(&node.scene.run_ok("install --key cosign.pub --root root oci:layout-a"));
     let no = |code: &str| (1, vec![format!("refusal {code}")]);
     let with_policy = |text: &str| {
         fs::write(node.scene.at(POLICY), text).unwrap();
@@ -270,7 +271,7 @@ fn what_a_boot_says_no_to_and_what_it_only_warns_of() {
         (1, ["no-longer-trusted", "denied-by-rule"].map(|code| format!("refusal {code}")).to_vec());
     assert_eq!(answer(&node.boot(&[], &with_policy(&denied))), expected);
     // The owner retired the key: the node was away meanwhile, and works.
-    node.scene.must("keygen --output-key-prefix other");
+    node.scene.run_ok("keygen --output-key-prefix other");
     let other = fs::read_to_string(node.scene.at("other.pub")).unwrap();
     let known = fs::read_to_string(node.scene.at("cosign.pub")).unwrap();
     let line = |key: &str, n: usize| key.lines().nth(n).unwrap().to_owned();
@@ -284,7 +285,7 @@ fn what_a_boot_says_no_to_and_what_it_only_warns_of() {
     );
     assert_eq!(answer(&node.boot(&[], &with_policy(&retired))), expected);
     // And enabling again pins it, and says the same.
-    let enabled = node.must(ENABLE).stdout;
+    let enabled = node.run_ok(ENABLE).stdout;
     assert!(enabled.contains("\nwarning: no-longer-trusted: "), "{enabled}");
     assert_eq!(answer(&node.boot(&[], &node.command())), expected);
     let command = with_policy(&pinned);
@@ -327,7 +328,7 @@ fn enabling_is_refused_with_what_can_be_done() {
     let Some(node) = Node::new() else { return };
     let refused = |words: &str, code: &str, hint: &str| {
         let before = node.scene.tree("root");
-        let run = node.say(words);
+        let run = node.run(words);
         assert_eq!((run.code, run.stderr.as_str()), (1, ""), "{words}: {}", run.stdout);
         let starts = run.stdout.starts_with(&format!("no: {code}: "));
         assert!(
@@ -347,13 +348,13 @@ fn enabling_is_refused_with_what_can_be_done() {
         "hint: name another place with --tool",
     );
     // A build that needs libraries.
-    let run = node.scene.say(ENABLE);
+    let run = node.scene.run(ENABLE);
     assert!(run.code == 1 && run.stdout.starts_with("no: tool-not-static: "), "{run:?}");
     // Planned, and done.
     let before = node.scene.tree("root");
-    let planned = node.must(&format!("{ENABLE} --dry-run")).stdout;
+    let planned = node.run_ok(&format!("{ENABLE} --dry-run")).stdout;
     assert_eq!(node.scene.tree("root"), before);
-    let enabled = node.must(ENABLE).stdout;
+    let enabled = node.run_ok(ENABLE).stdout;
     assert_eq!(
         planned.lines().take(3).collect::<Vec<_>>(),
         enabled.lines().take(3).collect::<Vec<_>>()
@@ -364,20 +365,23 @@ fn enabling_is_refused_with_what_can_be_done() {
         ),
         "{enabled}"
     );
-    assert_eq!(node.must(ENABLE).stdout, "enabled; there was nothing to do\n");
+    assert_eq!(node.run_ok(ENABLE).stdout, "enabled; there was nothing to do\n");
     let pinned = Digest::of(&fs::read(node.scene.at(POLICY)).unwrap()).hex();
     assert_eq!(
-        node.must(&format!("{ENABLE} --policy-sha256 {pinned}")).stdout,
+        node.run_ok(&format!("{ENABLE} --policy-sha256 {pinned}")).stdout,
         "enabled; there was nothing to do\n"
     );
     assert!(
-        node.must("boot disable --root root --dry-run")
+        node.run_ok("boot disable --root root --dry-run")
             .stdout
             .ends_with("\nplanned; nothing was done\n")
     );
-    let disabled = node.must("boot disable --root root").stdout;
+    let disabled = node.run_ok("boot disable --root root").stdout;
     assert_eq!(disabled.matches("\n  remove ").count() + 1, 3, "{disabled}");
-    assert_eq!(node.must("boot disable --root root").stdout, "disabled; there was nothing to do\n");
+    assert_eq!(
+        node.run_ok("boot disable --root root").stdout,
+        "disabled; there was nothing to do\n"
+    );
     // What would say no at the next boot.
     node.scene.write("root/opt/cni/bin/bridge", "altered");
     refused(ENABLE, "digest-drift", "");
@@ -386,7 +390,7 @@ fn enabling_is_refused_with_what_can_be_done() {
     fs::remove_file(node.scene.at(POLICY)).unwrap();
     refused(ENABLE, "not-installed", "hint: install a bundle first");
     fs::remove_dir_all(node.scene.at("root/etc/systemd")).unwrap();
-    let run = node.say("boot disable --root root");
+    let run = node.run("boot disable --root root");
     assert!(run.code == 1 && run.stdout.starts_with("no: no-systemd: "), "{run:?}");
 }
 
@@ -403,7 +407,7 @@ fn a_read_only_usr_is_told_with_another_place() {
     let say = |words: &str| {
         let mut command = node.scene.command(&unshare);
         command.args(["--mount", "sh", "-ec", script, "sh"]).arg(&node.program);
-        node.scene.run(command.args(words.split(' ')))
+        node.scene.run_command(command.args(words.split(' ')))
     };
     let run = say(ENABLE);
     let expected = "no: tool-place: `/usr/local/libexec/cnister` lies on a file system that is mounted read-only\n  \
@@ -521,7 +525,7 @@ fn the_job_of_the_documentation_enables_it_with_the_mounts_that_it_has() {
                chroot box /bin/cnister \"$@\"\n";
     let mut command = node.scene.command(unshare);
     command.args(["--mount", "--pid", "--fork", "sh", "-ec", &script, "sh"]).arg(&node.program);
-    let run = node.scene.run(command.args(arguments.split(", ")));
+    let run = node.scene.run_command(command.args(arguments.split(", ")));
     assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{}", run.stdout);
     assert_eq!(answer(&node.boot(&[], &node.command())), (0, Vec::new()));
 }
@@ -552,7 +556,7 @@ fn boot_with_systemd(node: &Node) -> (String, bool) {
         "bash",
         concat!(env!("CARGO_MANIFEST_DIR"), "/tests/boot/systemd.sh"),
     ]);
-    let run = node.scene.run(command.arg(node.scene.at("root")).arg(node.scene.at("out")));
+    let run = node.scene.run_command(command.arg(node.scene.at("root")).arg(node.scene.at("out")));
     let state =
         fs::read_to_string(node.scene.at("out/state")).unwrap_or_else(|_| panic!("{run:?}"));
     let answer = fs::read_to_string(node.scene.at("out/answer")).unwrap();
@@ -586,7 +590,7 @@ fn a_node_boots_with_the_unit_in_its_sandbox() {
     let store = node.scene.at("root/var/lib/cnister/store");
     let copies = node.scene.at("copies");
     for (more, starts) in [("", true), (" --hold-runtime", false)] {
-        node.must(&format!("{enable}{more}"));
+        node.run_ok(&format!("{enable}{more}"));
         fs::write(&bridge, &good).unwrap();
         assert_eq!(boot_with_systemd(&node), (yes.clone(), true), "{more}");
         fs::write(&bridge, "altered").unwrap();
@@ -606,24 +610,24 @@ fn another_policy_than_the_pinned_one_is_told_where_it_is_installed() {
     let Some(node) = Node::enabled() else { return };
     let words = "install --root root --from staged-a --evidence evidence-a.json";
     let told = |run: &Run| run.stdout.contains("\nwarning: boot-outdated: ");
-    assert!(!told(&node.must(&format!("{words} --key cosign.pub"))));
+    assert!(!told(&node.run_ok(&format!("{words} --key cosign.pub"))));
     let policy = fs::read_to_string(node.scene.at(POLICY)).unwrap();
     node.scene.write("next.yaml", format!("{policy}# The next one.\n"));
-    let run = node.must(&format!("{words} --policy next.yaml"));
+    let run = node.run_ok(&format!("{words} --policy next.yaml"));
     assert!(
         told(&run) && run.stdout.contains("hint: run `cnister boot enable` again"),
         "{}",
         run.stdout
     );
-    assert!(told(&node.must("check --root root --no-probe")));
-    assert!(!told(&node.must(ENABLE)));
-    assert!(!told(&node.must("check --root root --no-probe")));
-    let run = node.must("uninstall --root root");
+    assert!(told(&node.run_ok("check --root root --no-probe")));
+    assert!(!told(&node.run_ok(ENABLE)));
+    assert!(!told(&node.run_ok("check --root root --no-probe")));
+    let run = node.run_ok("uninstall --root root");
     assert!(
         told(&run) && run.stdout.contains("hint: run `cnister boot disable`"),
         "{}",
         run.stdout
     );
-    node.must("boot disable --root root");
-    assert!(!told(&node.must("uninstall --root root")));
+    node.run_ok("boot disable --root root");
+    assert!(!told(&node.run_ok("uninstall --root root")));
 }

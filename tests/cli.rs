@@ -33,7 +33,7 @@ fn told(words: &str, run: &Run) -> String {
 
 /// Runs commands one after the other and compares all that they said.
 fn session(scene: &Scene, name: &str, commands: &[&str]) {
-    let text: String = commands.iter().map(|words| told(words, &scene.say(words))).collect();
+    let text: String = commands.iter().map(|words| told(words, &scene.run(words))).collect();
     snapshot(name, &text);
 }
 
@@ -41,7 +41,7 @@ fn session(scene: &Scene, name: &str, commands: &[&str]) {
 fn an_image_from_its_build_to_its_evidence() {
     let scene = Scene::new();
     Release::unsigned(&scene, "a", "1.0.0", &NAMES, 0);
-    scene.must("keygen");
+    scene.run_ok("keygen");
     session(
         &scene,
         "image.txt",
@@ -158,7 +158,7 @@ fn a_node_lacks_what_its_networks_need() {
     let scene = Scene::new();
     Release::new(&scene, "a", "1.0.0", &NAMES, 0);
     fs::create_dir(scene.at("root")).unwrap();
-    scene.must("install --key cosign.pub --root root oci:layout-a");
+    scene.run_ok("install --key cosign.pub --root root oci:layout-a");
     let list = r#"{"cniVersion":"1.1.0","name":"pods","plugins":[{"type":"bridge","ipam":{"type":"host-local"}},{"type":"tap"}]}"#;
     scene.write("root/etc/cni/net.d/10-pods.conflist", list);
     let definition = |name: &str, config: &str| {
@@ -214,7 +214,7 @@ fn an_error_explained_by_what_is_installed() {
         ),
     );
     scene.write("nothing.txt", "Normal  Pulled  2s  kubelet  Container image already present\n");
-    scene.must("install --key cosign.pub --root root oci:layout-a");
+    scene.run_ok("install --key cosign.pub --root root oci:layout-a");
     fs::remove_file(scene.at("root/opt/cni/bin/bridge")).unwrap();
     scene.write("root/opt/cni/bin/macvlan", "");
     session(

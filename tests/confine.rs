@@ -43,7 +43,7 @@ fn traced(scene: &Scene, options: &[&str], words: &str) -> Option<Run> {
         .args(["-f", "-qq", "-y", "-o", "trace"])
         .args(options)
         .arg(env!("CARGO_BIN_EXE_cnister"));
-    Some(scene.run(command.args(words.split(' '))))
+    Some(scene.run_command(command.args(words.split(' '))))
 }
 
 fn trace(scene: &Scene) -> Vec<String> {
@@ -66,7 +66,7 @@ fn changed(lines: &[String]) -> Vec<String> {
 #[test]
 fn what_only_answers_changes_nothing_whatever_it_is_made_to_do() {
     let scene = scene();
-    scene.must(INSTALL);
+    scene.run_ok(INSTALL);
     let calls = "--trace=mkdir,mkdirat,unlink,unlinkat,rename,renameat,renameat2,symlink,symlinkat,link,linkat";
     for words in
         ["check --root root", "status --root root", "check --root root --at-boot --no-closure"]
@@ -95,15 +95,15 @@ fn every_verb_that_changes_a_node_may() {
         "status --root root",
         "check --root root --repair --textfile cnister.prom",
     ] {
-        let run = scene.must(words);
+        let run = scene.run_ok(words);
         assert!(!run.stdout.contains("not-confined"), "{words}: {}", run.stdout);
     }
     assert!(scene.at("cnister.prom").exists());
     scene.write("root/opt/cni/bin/bridge", "altered");
-    let run = scene.must("check --root root --repair");
+    let run = scene.run_ok("check --root root --repair");
     assert!(run.stdout.contains("opt/cni/bin/bridge"), "{}", run.stdout);
-    scene.must("uninstall --root root --dry-run");
-    scene.must("uninstall --root root");
+    scene.run_ok("uninstall --root root --dry-run");
+    scene.run_ok("uninstall --root root");
     assert_eq!(scene.tree("root").iter().filter(|(path, _)| path.contains("bin/")).count(), 0);
 }
 
@@ -144,7 +144,7 @@ fn without_landlock_the_verbs_do_their_work_and_say_so() {
                 1,
                 "{fault}"
             );
-            assert!(!scene.must(words).stdout.contains("not-confined"), "{words}");
+            assert!(!scene.run_ok(words).stdout.contains("not-confined"), "{words}");
         }
     }
     // As by the first Landlock, which forbids moves between directories: a check makes none.
@@ -158,10 +158,10 @@ fn without_landlock_the_verbs_do_their_work_and_say_so() {
 #[test]
 fn a_refusal_is_no_other_where_nothing_was_confined() {
     let scene = scene();
-    scene.must(INSTALL);
+    scene.run_ok(INSTALL);
     scene.write("root/opt/cni/bin/bridge", "altered");
     let words = "--format json check --root root --no-probe";
-    let confined = scene.say(words);
+    let confined = scene.run(words);
     let Some(run) = traced(&scene, &["--inject=landlock_create_ruleset:error=ENOSYS"], words)
     else {
         return;
@@ -175,7 +175,7 @@ fn a_refusal_is_no_other_where_nothing_was_confined() {
     assert_eq!(codes(&confined), [r#""refusal" "digest-drift""#]);
     assert_eq!(codes(&run), [r#""refusal" "digest-drift""#, r#""note" "not-confined""#]);
     // Not being confined is no reason for a refusal, and none is remembered.
-    scene.must(INSTALL);
+    scene.run_ok(INSTALL);
     let words = "install --key cosign.pub --root root --from staged-a --evidence evidence-a.json --expect \
                  sha256:0000000000000000000000000000000000000000000000000000000000000000 --on-refusal keep";
     let run = traced(&scene, &["--inject=landlock_create_ruleset:error=ENOSYS"], words).unwrap();
@@ -197,7 +197,7 @@ fn no_capability_is_needed_to_be_confined() {
     for words in [INSTALL, "check --root root", "check --root root --at-boot"] {
         let mut command = scene.command(&setpriv);
         command.args(["--inh-caps=-all", "--bounding-set=-all", env!("CARGO_BIN_EXE_cnister")]);
-        let run = scene.run(command.args(words.split(' ')));
+        let run = scene.run_command(command.args(words.split(' ')));
         assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{words}: {}", run.stdout);
         assert!(
             !run.stdout.contains("not-confined") && !run.stdout.contains("probe-skipped"),
@@ -263,7 +263,7 @@ fn every_descriptor_is_closed_where_a_program_starts() {
     let server = registries::docker_registry(scene.path());
     let mut runs = vec![INSTALL.to_owned(), "check --root root".to_owned()];
     if let Some(server) = &server {
-        scene.must(&format!("push oci:layout-a {}/cni:1", server.host));
+        scene.run_ok(&format!("push oci:layout-a {}/cni:1", server.host));
         runs.push(format!("install --key cosign.pub --root other {}/cni:1", server.host));
         fs::create_dir(scene.at("other")).unwrap();
     }

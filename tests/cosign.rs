@@ -30,11 +30,11 @@ use support::{Run, Scene, digest_of, peer};
 fn signed(scene: &Scene) -> String {
     Release::new(scene, "a", "1.0.0", &["bridge", "macvlan"], 0);
     fs::rename(scene.at("layout-a"), scene.at("layout")).unwrap();
-    digest_of(&scene.must("inspect oci:layout"))
+    digest_of(&scene.run_ok("inspect oci:layout"))
 }
 
 fn cosign(scene: &Scene, program: &Path, arguments: &[&str]) -> Run {
-    scene.run(scene.command(program).args(arguments))
+    scene.run_command(scene.command(program).args(arguments))
 }
 
 fn cosign_verify(scene: &Scene, program: &Path, key: &str, image: &str) -> Run {
@@ -67,20 +67,20 @@ fn a_signed_time_is_written_and_read_by_both() {
     let Some(program) = peer("cosign") else { return };
     let scene = Scene::new();
     signed(&scene);
-    scene.must("build bundle-a.yaml -o unsigned");
+    scene.run_ok("build bundle-a.yaml -o unsigned");
     let Some(server) = registries::olareg(scene.path()) else { return };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let time = |ago: u64| format!("dev.cnister.signed-at={}", cnister::model::rfc3339(now - ago));
 
     let ours = format!("{}/cni/ours:v1", server.host);
-    let run = scene.run(
+    let run = scene.run_command(
         scene
             .command(env!("CARGO_BIN_EXE_cnister"))
             .args(["sign", "--key", "cosign.key", "oci:unsigned"])
             .env("SOURCE_DATE_EPOCH", (now - 60).to_string()),
     );
     assert_eq!(run.code, 0, "{}", run.stderr);
-    scene.must(&format!("push oci:unsigned {ours}"));
+    scene.run_ok(&format!("push oci:unsigned {ours}"));
     for (annotation, is_good) in [(time(60), true), (time(61), false)] {
         let verify =
             ["verify", "--key", "cosign.pub", "--insecure-ignore-tlog", "--allow-http-registry"];
@@ -89,9 +89,9 @@ fn a_signed_time_is_written_and_read_by_both() {
     }
 
     fs::remove_dir_all(scene.at("unsigned")).unwrap();
-    scene.must("build bundle-a.yaml -o unsigned");
+    scene.run_ok("build bundle-a.yaml -o unsigned");
     let theirs = format!("{}/cni/theirs:v1", server.host);
-    let digest = digest_of(&scene.must(&format!("push oci:unsigned {theirs}")));
+    let digest = digest_of(&scene.run_ok(&format!("push oci:unsigned {theirs}")));
     let pinned = format!("{}/cni/theirs@{digest}", server.host);
     let demo =
         fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/demo.yaml")).unwrap();
@@ -105,7 +105,7 @@ fn a_signed_time_is_written_and_read_by_both() {
         let more: Vec<&str> = annotations.iter().map(String::as_str).collect();
         let run = sign_offline(&scene, &program, &pinned, &more);
         assert_eq!(run.code, 0, "{}", run.stderr);
-        let run = scene.say(&format!("verify --policy aged.yaml {theirs}"));
+        let run = scene.run(&format!("verify --policy aged.yaml {theirs}"));
         assert_eq!(
             run.code,
             i32::from(expected != "yes:"),
@@ -124,17 +124,17 @@ fn cosign_says_yes_to_what_we_signed() {
     let digest = signed(&scene);
     for server in registries::both(scene.path()) {
         let image = format!("{}/cni/test:v1", server.host);
-        let pushed = scene.must(&format!("push oci:layout {image}"));
+        let pushed = scene.run_ok(&format!("push oci:layout {image}"));
         assert_eq!(digest_of(&pushed), digest, "{}", server.name);
         let run = cosign_verify(&scene, &program, "cosign.pub", &image);
         assert_eq!(run.code, 0, "{}: {}", server.name, run.stderr);
         assert!(run.stdout.contains(&digest), "{}: {}", server.name, run.stdout);
-        scene.must(&format!("verify --key cosign.pub {image}"));
+        scene.run_ok(&format!("verify --key cosign.pub {image}"));
 
-        scene.must("keygen --output-key-prefix other");
+        scene.run_ok("keygen --output-key-prefix other");
         let (theirs, ours) = (
             cosign_verify(&scene, &program, "other.pub", &image),
-            scene.say(&format!("verify --key other.pub {image}")),
+            scene.run(&format!("verify --key other.pub {image}")),
         );
         assert_ne!(theirs.code, 0, "{}: {}", server.name, theirs.stdout);
         assert_eq!(ours.code, 1, "{}: {}", server.name, ours.stdout);
@@ -151,18 +151,18 @@ fn we_say_yes_to_what_cosign_signed_with_a_key_that_we_made() {
     let scene = Scene::new();
     signed(&scene);
     // The same image without our signatures: a layout that lists nothing else.
-    scene.must("build bundle-a.yaml -o unsigned");
+    scene.run_ok("build bundle-a.yaml -o unsigned");
     for server in registries::both(scene.path()) {
         let image = format!("{}/cni/unsigned:v1", server.host);
-        let digest = digest_of(&scene.must(&format!("push oci:unsigned {image}")));
-        let before = scene.say(&format!("verify --key cosign.pub {image}"));
+        let digest = digest_of(&scene.run_ok(&format!("push oci:unsigned {image}")));
+        let before = scene.run(&format!("verify --key cosign.pub {image}"));
         assert_eq!(before.code, 1, "{}", before.stdout);
         assert!(before.stdout.contains("no-signature"), "{}", before.stdout);
 
         let pinned = format!("{}/cni/unsigned@{digest}", server.host);
         let run = sign_offline(&scene, &program, &pinned, &[]);
         assert_eq!(run.code, 0, "{}: {}", server.name, run.stderr);
-        scene.must(&format!("verify --key cosign.pub {image}"));
+        scene.run_ok(&format!("verify --key cosign.pub {image}"));
     }
 }
 
@@ -171,10 +171,10 @@ fn an_sbom_attestation_by_cosign_is_not_a_signature() {
     let Some(program) = peer("cosign") else { return };
     let scene = Scene::new();
     signed(&scene);
-    scene.must("build bundle-a.yaml -o attested");
+    scene.run_ok("build bundle-a.yaml -o attested");
     let Some(server) = registries::olareg(scene.path()) else { return };
     let image = format!("{}/cni/attested:v1", server.host);
-    let digest = digest_of(&scene.must(&format!("push oci:attested {image}")));
+    let digest = digest_of(&scene.run_ok(&format!("push oci:attested {image}")));
     sign_offline(&scene, &program, "ignored", &[]);
     scene.write("sbom.json", r#"{"spdxVersion":"SPDX-2.3"}"#);
     let pinned = format!("{}/cni/attested@{digest}", server.host);
@@ -196,7 +196,7 @@ fn an_sbom_attestation_by_cosign_is_not_a_signature() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     // cosign itself takes the attestation for a signature; that is why the predicate type is ours
     // to check.
-    let run = scene.say(&format!("verify --key cosign.pub {image}"));
+    let run = scene.run(&format!("verify --key cosign.pub {image}"));
     assert_eq!(run.code, 1, "{}", run.stdout);
     assert!(run.stdout.contains("not-a-signature"), "{}", run.stdout);
 }
@@ -232,16 +232,16 @@ fn a_flipped_byte_is_refused_wherever_it_is() {
         bad[middle] ^= 1;
         fs::write(&path, bad).unwrap();
         fs::create_dir_all(scene.at("root")).unwrap();
-        let run = scene.say("install --key cosign.pub --root root oci:layout");
+        let run = scene.run("install --key cosign.pub --root root oci:layout");
         assert_eq!(run.code, 1, "{what}: {}{}", run.stdout, run.stderr);
-        let verified = scene.say("verify --key cosign.pub oci:layout");
+        let verified = scene.run("verify --key cosign.pub oci:layout");
         assert_eq!(verified.code, 1, "{what}: {}{}", verified.stdout, verified.stderr);
         let said = format!("{}{}", run.stdout, run.stderr);
         assert!(said.contains("altered") || said.contains("digest"), "{what}: {said}");
         assert!(!scene.at("root/opt/cni/bin/bridge").exists(), "{what}");
         fs::write(&path, good).unwrap();
     }
-    scene.must("install --key cosign.pub --root root oci:layout");
+    scene.run_ok("install --key cosign.pub --root root oci:layout");
 }
 
 #[test]
@@ -251,13 +251,13 @@ fn a_flipped_byte_in_index_or_signature_is_refused_by_both() {
     let digest = signed(&scene);
     let Some(server) = registries::docker_registry(scene.path()) else { return };
     let image = format!("{}/cni/test:v1", server.host);
-    scene.must(&format!("push oci:layout {image}"));
+    scene.run_ok(&format!("push oci:layout {image}"));
     let store = scene.at("docker-registry/docker/registry/v2/blobs/sha256");
     let stored = |digest: &str| {
         let hex = digest.trim_start_matches("sha256:");
         store.join(&hex[..2]).join(hex).join("data")
     };
-    let inspected = scene.must(&format!("inspect --format json oci:layout@{digest}"));
+    let inspected = scene.run_ok(&format!("inspect --format json oci:layout@{digest}"));
     let inspected: serde_json::Value = serde_json::from_str(&inspected.stdout).unwrap();
     let referrers = inspected["referrers"].as_array().unwrap();
     // Only the index's signature stays, so that it alone decides.
@@ -270,7 +270,7 @@ fn a_flipped_byte_in_index_or_signature_is_refused_by_both() {
             .unwrap();
     let bundle = referrer["layers"][0]["digest"].as_str().unwrap();
     assert_eq!(cosign_verify(&scene, &program, "cosign.pub", &image).code, 0);
-    scene.must(&format!("verify --key cosign.pub {image}"));
+    scene.run_ok(&format!("verify --key cosign.pub {image}"));
     for (what, path) in [("index", stored(&digest)), ("signature", stored(bundle))] {
         let good = fs::read(&path).unwrap();
         let mut bad = good.clone();
@@ -278,7 +278,7 @@ fn a_flipped_byte_in_index_or_signature_is_refused_by_both() {
         bad[middle] ^= 1;
         fs::write(&path, bad).unwrap();
         let theirs = cosign_verify(&scene, &program, "cosign.pub", &image);
-        let ours = scene.say(&format!("verify --key cosign.pub {image}"));
+        let ours = scene.run(&format!("verify --key cosign.pub {image}"));
         assert_ne!(theirs.code, 0, "{what}: {}", theirs.stdout);
         assert_eq!(ours.code, 1, "{what}: {}{}", ours.stdout, ours.stderr);
         fs::write(&path, good).unwrap();

@@ -75,7 +75,7 @@ fn every_command_of_the_readme_works_in_an_empty_directory() {
         .env("PATH", path)
         .env("REGISTRY", &server.host)
         .env("PLUGINS", plugins);
-    let run = scene.run(&mut command);
+    let run = scene.run_command(&mut command);
     assert_eq!(run.code, 0, "{}\n{}", run.stdout, run.stderr);
     assert!(
         run.stdout.contains("yes: every installed file is the one that was signed"),
@@ -114,7 +114,7 @@ fn every_command_of_the_page_about_nodes_works_in_a_row() {
     command.args(["-c", &script]).env("PATH", path).env("VIEW", "node");
     command.env("OLD", "oci:layout-old:1.0.0").env("NEW", "oci:layout-new:1.1.0");
     command.env("TOOL", format!("registry.example.com/cnister:1@sha256:{}", "0".repeat(64)));
-    let run = scene.run(&mut command);
+    let run = scene.run_command(&mut command);
     assert_eq!(run.code, 0, "{}\n{}", run.stdout, run.stderr);
     for said in [
         "  new      /opt/cni/bin/macvlan",
@@ -217,7 +217,7 @@ fn every_test_that_a_page_names_exists() {
 #[test]
 fn help_and_version_are_answers() {
     let scene = Scene::new();
-    let help = scene.must("--help");
+    let help = scene.run_ok("--help");
     support::snapshot("help.txt", &help.stdout);
     assert_eq!(help.stderr, "");
     for verb in [
@@ -241,13 +241,22 @@ fn help_and_version_are_answers() {
         "boot disable",
         "completions",
     ] {
-        let help = scene.must(&format!("{verb} --help"));
+        let help = scene.run_ok(&format!("{verb} --help"));
         support::snapshot(&format!("help-{}.txt", verb.replace(' ', "-")), &help.stdout);
     }
-    assert_eq!(scene.must("generate-key-pair --help").stdout, scene.must("keygen --help").stdout);
-    assert_eq!(scene.must("--version").stdout, format!("cnister {}\n", env!("CARGO_PKG_VERSION")));
-    assert_eq!(scene.say("no-such-verb").code, 2);
+    assert_eq!(
+        scene.run_ok("generate-key-pair --help").stdout,
+        scene.run_ok("keygen --help").stdout
+    );
+    assert_eq!(
+        scene.run_ok("--version").stdout,
+        format!("cnister {}\n", env!("CARGO_PKG_VERSION"))
+    );
+    assert_eq!(scene.run("no-such-verb").code, 2);
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        assert!(scene.must(&format!("completions {shell}")).stdout.contains("cnister"), "{shell}");
+        assert!(
+            scene.run_ok(&format!("completions {shell}")).stdout.contains("cnister"),
+            "{shell}"
+        );
     }
 }

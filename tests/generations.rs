@@ -50,8 +50,8 @@ fn upgraded(scene: &Scene) -> (Release, Release) {
     let first = Release::new(scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);
     let second = Release::new(scene, "b", "1.1.0", &["bridge", "macvlan", "vlan"], 0);
     node::new(scene);
-    scene.must(&first.words_for_staged());
-    scene.must(&second.words_for_layout());
+    scene.run_ok(&first.install_args());
+    scene.run_ok(&second.install_from_layout_args());
     (first, second)
 }
 

@@ -157,7 +157,7 @@ fn refuse_all(rows: Vec<(&str, Layer, &str)>, scene: &Scene, good: &[u8]) {
         // would be read.
         drop(fs::remove_dir_all(scene.at("root/var")));
         let started = Instant::now();
-        let run = scene.say(INSTALL);
+        let run = scene.run(INSTALL);
         assert!(started.elapsed() < BOUND, "{what} took {:?}", started.elapsed());
         assert_eq!((run.code, run.stderr.as_str()), (1, ""), "{what}: {}", run.stdout);
         assert!(run.stdout.starts_with(&format!("no: {code}: ")), "{what}: {}", run.stdout);
@@ -165,7 +165,7 @@ fn refuse_all(rows: Vec<(&str, Layer, &str)>, scene: &Scene, good: &[u8]) {
     }
     plant(scene, &plain(ended(members(&[member("opt/cni/bin/bridge", EntryType::Regular, good)]))));
     drop(fs::remove_dir_all(scene.at("root/var")));
-    scene.must(INSTALL);
+    scene.run_ok(INSTALL);
     assert_eq!(fs::read(scene.at(BIN).join("bridge")).unwrap(), good);
 }
 
@@ -430,7 +430,7 @@ fn layers_that_changed_places_are_refused() {
         drop(fs::remove_dir_all(scene.at("forged")));
         forge::copy(&scene.at("layout-a"), &scene.at("forged"));
         Forge::new(scene.at("forged")).manifest(|manifest| change(&mut manifest["layers"]));
-        let run = scene.say(INSTALL);
+        let run = scene.run(INSTALL);
         assert_eq!((run.code, run.stderr.as_str()), (1, ""), "{code}: {}", run.stdout);
         assert!(run.stdout.starts_with(&format!("no: {code}: ")), "{code}: {}", run.stdout);
         assert_eq!(scene.tree("root/opt"), before, "{code}");
@@ -445,7 +445,7 @@ fn modes_in_an_archive_are_nobodys_business() {
         plant(&scene, &plain(ended(members(&[listed]))));
         drop(fs::remove_file(scene.at(BIN).join("bridge")));
         drop(fs::remove_dir_all(scene.at("root/var")));
-        scene.must(INSTALL);
+        scene.run_ok(INSTALL);
         let found =
             fs::metadata(scene.at(BIN).join("bridge")).unwrap().permissions().mode() & 0o7777;
         assert_eq!(found, 0o755, "{mode:o}");
@@ -505,7 +505,7 @@ fn a_staged_file_that_changes_while_it_is_read_is_refused() {
     let path = scene.at("staged-a/opt/cni/bin/bridge");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     let good = release.files["bridge"].clone();
-    let words = release.words_for_staged();
+    let words = release.install_args();
     type Change = fn(&std::path::Path, &[u8]);
     let cases: [(&str, Change, &str); 4] = [
         (

@@ -39,12 +39,13 @@ fn skopeo_inspects_and_copies_the_layout() {
     let Some(skopeo) = peer("skopeo") else { return };
     let scene = Scene::new();
     let Some(digest) = image::signed(&scene, &NAMES) else { return };
-    let run = scene.run(scene.command(&skopeo).args(["inspect", "--raw", "oci:layout:1.0.0"]));
+    let run =
+        scene.run_command(scene.command(&skopeo).args(["inspect", "--raw", "oci:layout:1.0.0"]));
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert_eq!(cnister::model::Digest::of(run.stdout.as_bytes()).to_string(), digest);
-    let run = scene.run(scene.command(&skopeo).args(["inspect", "oci:layout:1.0.0"]));
+    let run = scene.run_command(scene.command(&skopeo).args(["inspect", "oci:layout:1.0.0"]));
     assert_eq!(run.code, 0, "{}", run.stderr);
-    let run = scene.run(scene.command(&skopeo).args([
+    let run = scene.run_command(scene.command(&skopeo).args([
         "copy",
         "--all",
         "oci:layout:1.0.0",
@@ -52,7 +53,7 @@ fn skopeo_inspects_and_copies_the_layout() {
     ]));
     assert_eq!(run.code, 0, "{}", run.stderr);
     // skopeo drops referrers; the image itself is the same.
-    let copied = scene.say("verify --key cosign.pub oci:copy:1.0.0");
+    let copied = scene.run("verify --key cosign.pub oci:copy:1.0.0");
     assert!(copied.stdout.starts_with(&digest), "{}{}", copied.stdout, copied.stderr);
 }
 
@@ -61,7 +62,7 @@ fn umoci_unpacks_the_layout() {
     let Some(umoci) = peer("umoci") else { return };
     let scene = Scene::new();
     let Some(_) = image::signed(&scene, &NAMES) else { return };
-    let run = scene.run(scene.command(&umoci).args([
+    let run = scene.run_command(scene.command(&umoci).args([
         "unpack",
         "--rootless",
         "--image",
@@ -81,7 +82,7 @@ fn oras_and_regctl_see_the_referrers_in_the_layout() {
     let wanted = "application/vnd.dev.sigstore.bundle.v0.3+json";
     if let Some(oras) = peer("oras") {
         let reference = format!("layout@{digest}");
-        let run = scene.run(scene.command(&oras).args([
+        let run = scene.run_command(scene.command(&oras).args([
             "discover",
             "--oci-layout",
             "--format",
@@ -93,7 +94,7 @@ fn oras_and_regctl_see_the_referrers_in_the_layout() {
     }
     if let Some(regctl) = peer("regctl") {
         let reference = format!("ocidir://layout@{digest}");
-        let run = scene.run(scene.command(&regctl).args([
+        let run = scene.run_command(scene.command(&regctl).args([
             "artifact",
             "list",
             "--format",
@@ -111,13 +112,13 @@ fn oras_and_crane_see_what_was_pushed() {
     let Some(digest) = image::signed(&scene, &NAMES) else { return };
     for server in registries::both(scene.path()) {
         let target = format!("{}/cni/test:v1", server.host);
-        scene.must(&format!("push oci:layout {target}"));
+        scene.run_ok(&format!("push oci:layout {target}"));
         if let Some(crane) = peer("crane") {
-            let run = scene.run(scene.command(&crane).args(["digest", &target]));
+            let run = scene.run_command(scene.command(&crane).args(["digest", &target]));
             assert_eq!(run.stdout.trim(), digest, "{}: {}", server.name, run.stderr);
         }
         if let Some(oras) = peer("oras") {
-            let run = scene.run(scene.command(&oras).args([
+            let run = scene.run_command(scene.command(&oras).args([
                 "discover",
                 "--plain-http",
                 "--format",
@@ -134,10 +135,10 @@ fn oras_and_crane_see_what_was_pushed() {
         }
         // And back: the pulled copy verifies as the original does.
         let name = server.name;
-        scene.must(&format!("pull {target} -o pulled-{name}"));
-        scene.must(&format!("verify --key cosign.pub oci:pulled-{name}:v1"));
-        scene.must(&format!("pull {target} -o oci-archive:{name}.tar:v1"));
-        scene.must(&format!("verify --key cosign.pub oci-archive:{name}.tar"));
+        scene.run_ok(&format!("pull {target} -o pulled-{name}"));
+        scene.run_ok(&format!("verify --key cosign.pub oci:pulled-{name}:v1"));
+        scene.run_ok(&format!("pull {target} -o oci-archive:{name}.tar:v1"));
+        scene.run_ok(&format!("verify --key cosign.pub oci-archive:{name}.tar"));
     }
 }
 

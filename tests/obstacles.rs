@@ -45,7 +45,7 @@ fn is_root() -> bool {
 fn installed(scene: &Scene) -> Release {
     let release = Release::new(scene, "a", "1.0.0", &PLUGINS, 0);
     fs::create_dir(scene.at("root")).unwrap();
-    scene.must(&release.words_for_staged());
+    scene.run_ok(&release.install_args());
     release
 }
 
@@ -68,7 +68,7 @@ fn chmod(path: &Path, mode: u32) {
 
 fn within_bound(scene: &Scene, words: &str) -> Run {
     let started = Instant::now();
-    let run = scene.say(words);
+    let run = scene.run(words);
     assert!(started.elapsed() < BOUND, "{words} took {:?}", started.elapsed());
     run
 }
@@ -111,7 +111,7 @@ fn whatever_stands_where_a_plugin_was_is_named_in_bounded_time() {
             )
         };
         let before = look();
-        let again = within_bound(&scene, &release.words_for_staged());
+        let again = within_bound(&scene, &release.install_args());
         match code {
             // What is gone is written again; what stands there is its owner's to move away.
             "plugin-missing" => assert_eq!(again.code, 0, "{}{}", again.stdout, again.stderr),
@@ -124,10 +124,10 @@ fn whatever_stands_where_a_plugin_was_is_named_in_bounded_time() {
                 );
                 assert_eq!(look(), before);
                 drop(fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)));
-                scene.must(&release.words_for_staged());
+                scene.run_ok(&release.install_args());
             }
         }
-        scene.must("check --root root");
+        scene.run_ok("check --root root");
     }
 }
 
@@ -138,7 +138,7 @@ fn a_lock_that_nobody_gives_up_is_an_error_after_the_limit() {
     let before = scene.tree("root");
     let held = fs::File::open(scene.at("root/var/lib/cnister/lock")).unwrap();
     flock(&held, FlockOperation::LockExclusive).unwrap();
-    let install = release.words_for_staged();
+    let install = release.install_args();
     for words in [
         install.as_str(),
         &format!("{install} --dry-run"),
@@ -149,10 +149,10 @@ fn a_lock_that_nobody_gives_up_is_an_error_after_the_limit() {
         let error = "error: another cnister is at work: `root/var/lib/cnister/lock` was locked for all of 0 seconds\n";
         assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (3, "", error), "{words}");
     }
-    assert_eq!(scene.say("check --root root --lock-timeout 3601").code, 2);
+    assert_eq!(scene.run("check --root root --lock-timeout 3601").code, 2);
     assert_eq!(scene.tree("root"), before);
     drop(held);
-    scene.must("check --root root --lock-timeout 0");
+    scene.run_ok("check --root root --lock-timeout 0");
 }
 
 #[test]
@@ -180,21 +180,19 @@ fn directories_that_others_may_write_are_told_and_the_state_is_refused() {
         ),
     ] {
         chmod(&scene.at(path), 0o777);
-        for words in [
-            release.words_for_staged().as_str(),
-            "check --root root",
-            "check --root root --at-boot",
-        ] {
-            warning(&scene.say(words), line);
+        for words in
+            [release.install_args().as_str(), "check --root root", "check --root root --at-boot"]
+        {
+            warning(&scene.run(words), line);
         }
         chmod(&scene.at(path), 0o755);
-        assert!(!scene.must("check --root root").stdout.contains("warning"));
+        assert!(!scene.run_ok("check --root root").stdout.contains("warning"));
     }
     chmod(&scene.at("root/var/lib/cnister"), 0o770);
     for words in
-        [release.words_for_staged().as_str(), "check --root root", "check --root root --at-boot"]
+        [release.install_args().as_str(), "check --root root", "check --root root --at-boot"]
     {
-        let run = scene.say(words);
+        let run = scene.run(words);
         assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
         assert!(
             run.stdout.contains("no: state-not-private: others may write the state directory"),
@@ -215,18 +213,20 @@ fn a_file_that_a_runtime_finds_first_is_told_at_install_and_a_no_of_a_check() {
     scene.write("root/usr/libexec/cni/bridge", "an older one");
     let what = "shadowed: CRI-O (`/etc/crio/crio.conf`) calls `/usr/libexec/cni/bridge` and not what is installed in \
                 `/opt/cni/bin`\n";
-    let install = release.words_for_staged();
+    let install = release.install_args();
     for words in [format!("{install} --dry-run"), install] {
-        assert!(scene.must(&words).stdout.contains(&format!("warning: {what}")), "{words}");
+        assert!(scene.run_ok(&words).stdout.contains(&format!("warning: {what}")), "{words}");
     }
-    let run = scene.say("check --root root");
+    let run = scene.run("check --root root");
     assert_eq!(run.code, 1, "{}", run.stdout);
     assert!(run.stdout.contains(&format!("no: {what}")), "{}", run.stdout);
     // A package may have brought it; that keeps no node down.
-    assert!(scene.must("check --root root --at-boot").stdout.contains(&format!("warning: {what}")));
+    assert!(
+        scene.run_ok("check --root root --at-boot").stdout.contains(&format!("warning: {what}"))
+    );
     // The signed bytes are the signed bytes, wherever they lie.
     fs::copy(scene.at(BIN).join("bridge"), scene.at("root/usr/libexec/cni/bridge")).unwrap();
-    assert!(!scene.must("check --root root").stdout.contains("shadowed"));
+    assert!(!scene.run_ok("check --root root").stdout.contains("shadowed"));
 }
 
 #[test]
@@ -237,14 +237,14 @@ fn a_directory_that_no_runtime_looks_in_is_told() {
     let elsewhere = "warning: runtime-looks-elsewhere: no runtime of this node looks in `/opt/cni/bin`: containerd looks \
                      in `/usr/lib/cni` (`/etc/containerd/config.toml`)\n  hint: install where it looks: --bin-dir \
                      /usr/lib/cni\n";
-    let install = release.words_for_staged();
-    assert!(scene.must(&install).stdout.contains(elsewhere));
-    assert!(scene.must("check --root root").stdout.contains(elsewhere));
+    let install = release.install_args();
+    assert!(scene.run_ok(&install).stdout.contains(elsewhere));
+    assert!(scene.run_ok("check --root root").stdout.contains(elsewhere));
     let both = format!("{install} --bin-dir /usr/lib/cni --bin-dir /opt/cni/bin");
-    assert!(!scene.must(&both).stdout.contains("warning"));
-    assert!(!scene.must("check --root root").stdout.contains("warning"));
+    assert!(!scene.run_ok(&both).stdout.contains("warning"));
+    assert!(!scene.run_ok("check --root root").stdout.contains("warning"));
     scene.write("root/etc/containerd/config.toml", "version = {");
-    let run = scene.must("check --root root");
+    let run = scene.run_ok("check --root root");
     let unreadable = "warning: runtime-config-unreadable: where a runtime looks for plugins is not sure: \
                       `/etc/containerd/config.toml`: line 1: ";
     assert!(run.stdout.contains(unreadable), "{}", run.stdout);
@@ -269,7 +269,7 @@ fn with_own_mounts(scene: &Scene, script: &str, words: &str) -> Option<Run> {
     command
         .args(["--mount", "sh", "-e", "-c", script, env!("CARGO_BIN_EXE_cnister")])
         .args(words.split(' '));
-    Some(scene.run(&mut command))
+    Some(scene.run_command(&mut command))
 }
 
 #[test]
@@ -283,7 +283,8 @@ fn a_directory_where_nothing_can_run_is_refused_and_a_no_of_a_check() {
         if root/opt/cni/bin/bridge 2>/dev/null; then echo 'it can be executed' >&2; exit 99; fi
         exec \"$0\" \"$@\"";
     let what = "not-executable: `/opt/cni/bin` is on a file system that is mounted noexec: no plugin there can run\n";
-    for words in [second.words_for_layout(), format!("{} --dry-run", second.words_for_staged())] {
+    for words in [second.install_from_layout_args(), format!("{} --dry-run", second.install_args())]
+    {
         let Some(run) = with_own_mounts(&scene, script, &words) else { return };
         assert_eq!((run.code, run.stderr.as_str()), (1, ""), "{}", run.stdout);
         assert!(run.stdout.starts_with(&format!("no: {what}")), "{}", run.stdout);
@@ -295,7 +296,7 @@ fn a_directory_where_nothing_can_run_is_refused_and_a_no_of_a_check() {
     let run = with_own_mounts(&scene, script, "check --root root --at-boot").unwrap();
     assert!(run.code == 0 && run.stdout.contains(&format!("warning: {what}")), "{}", run.stdout);
     // Nothing is written where everything is there, and the reader learns of it all the same.
-    let run = with_own_mounts(&scene, script, &release.words_for_staged()).unwrap();
+    let run = with_own_mounts(&scene, script, &release.install_args()).unwrap();
     assert!(run.code == 0 && run.stdout.contains(&format!("warning: {what}")), "{}", run.stdout);
 }
 
@@ -308,13 +309,13 @@ fn root_without_capabilities_learns_whose_directory_it_is() {
     let release = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
     fs::create_dir_all(scene.at(BIN)).unwrap();
     std::os::unix::fs::chown(scene.at(BIN), Some(1000), Some(1000)).unwrap();
-    let words = release.words_for_staged();
+    let words = release.install_args();
     let run = |bounding: &str| {
         let mut command = scene.command(&setpriv);
         command
             .args(["--bounding-set", bounding, "--inh-caps=-all"])
             .arg(env!("CARGO_BIN_EXE_cnister"));
-        scene.run(command.args(words.split(' ')))
+        scene.run_command(command.args(words.split(' ')))
     };
     let refused = run("-all");
     let expected = "no: not-permitted: `/opt/cni/bin` cannot be written: this process may not write `/opt/cni/bin`\n  \
@@ -337,7 +338,7 @@ fn an_adopted_set_user_id_program_loses_the_bit_and_the_reader_learns_of_it() {
     let release = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
     let path = scene.write(&format!("{BIN}/bridge"), "somebody else's");
     chmod(&path, 0o4755);
-    let run = scene.must(&format!("{} --foreign adopt", release.words_for_staged()));
+    let run = scene.run_ok(&format!("{} --foreign adopt", release.install_args()));
     let note = "note: setuid-dropped: `/opt/cni/bin/bridge` ran with the rights of its owner or group\n  \
                 expected: mode 0755\n  found:    mode 4755\n";
     assert!(run.stdout.contains(note), "{}", run.stdout);
@@ -358,20 +359,20 @@ fn labels_are_those_of_the_directory_and_others_are_told() {
         say_skipped("no labels here");
         return;
     }
-    assert!(!scene.must(&release.words_for_staged()).stdout.contains("other-label"));
-    assert!(!scene.must("check --root root").stdout.contains("other-label"));
+    assert!(!scene.run_ok(&release.install_args()).stdout.contains("other-label"));
+    assert!(!scene.run_ok("check --root root").stdout.contains("other-label"));
     label(&scene.at(BIN).join("bridge"), b"system_u:object_r:tmp_t:s0\0").unwrap();
     let warning = "warning: other-label: `/opt/cni/bin/bridge` has another SELinux label than the directory\n  \
                    expected: system_u:object_r:container_file_t:s0\n  found:    system_u:object_r:tmp_t:s0\n  \
                    hint: on the node: restorecon -Rv /opt/cni/bin\n";
-    assert!(scene.must("check --root root").stdout.contains(warning));
+    assert!(scene.run_ok("check --root root").stdout.contains(warning));
     // A process that may not set labels installs all the same, and says what is missing.
     let Some(strace) = peer("strace") else { return };
     let second = Release::new(&scene, "b", "1.1.0", &PLUGINS, 0);
     let mut command = scene.command(strace);
     command.args(["-f", "-qq", "-o", "trace", "-e", "inject=fsetxattr:error=EPERM"]);
     command.arg(env!("CARGO_BIN_EXE_cnister"));
-    let run = scene.run(command.args(second.words_for_staged().split(' ')));
+    let run = scene.run_command(command.args(second.install_args().split(' ')));
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     let line = "warning: other-label: `/opt/cni/bin/bridge` and 2 others have another SELinux label than the directory\n";
     assert!(run.stdout.contains(line), "{}", run.stdout);

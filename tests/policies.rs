@@ -36,7 +36,7 @@ fn sign(scene: &Scene, layout: &str, days: u64) {
     command
         .args(["sign", "--key", "cosign.key", layout])
         .env("SOURCE_DATE_EPOCH", then.to_string());
-    let run = scene.run(&mut command);
+    let run = scene.run_command(&mut command);
     assert_eq!(run.code, 0, "{}", run.stderr);
     let expected = format!("signed as of SOURCE_DATE_EPOCH, {}", cnister::model::rfc3339(then));
     assert!(run.stderr.contains(&expected), "{}", run.stderr);
@@ -64,11 +64,11 @@ fn the_demo_allows_what_one_key_signed_and_nothing_else() {
     let scene = Scene::new();
     scene.write("policy.yaml", policy("demo.yaml"));
     Release::new(&scene, "a", "1.0.0", &NAMES, 0);
-    scene.must("verify --policy policy.yaml oci:layout-a");
-    scene.must("verify --policy policy.yaml --as quay.io/any/name oci:layout-a");
-    scene.must("keygen --output-key-prefix other");
+    scene.run_ok("verify --policy policy.yaml oci:layout-a");
+    scene.run_ok("verify --policy policy.yaml --as quay.io/any/name oci:layout-a");
+    scene.run_ok("keygen --output-key-prefix other");
     fs::copy(scene.at("other.pub"), scene.at("cosign.pub")).unwrap();
-    expect(&scene.say("verify --policy policy.yaml oci:layout-a"), 1, "signer-not-allowed");
+    expect(&scene.run("verify --policy policy.yaml oci:layout-a"), 1, "signer-not-allowed");
 }
 
 #[test]
@@ -76,15 +76,15 @@ fn a_release_is_neither_old_nor_below_the_floor() {
     let scene = Scene::new();
     scene.write("release.yaml", policy("release.yaml"));
     fs::create_dir(scene.at("root")).unwrap();
-    scene.must("keygen");
+    scene.run_ok("keygen");
     for (name, version) in [("old", "1.0.9"), ("new", "1.1.0")] {
         Release::unsigned(&scene, name, version, &NAMES, 0);
     }
     sign(&scene, "oci:layout-old", 0);
     let install = format!("install --policy release.yaml {ROOT}");
-    expect(&scene.say(&format!("{install} oci:layout-old")), 1, "version-below-floor");
+    expect(&scene.run(&format!("{install} oci:layout-old")), 1, "version-below-floor");
     sign(&scene, "oci:layout-new", 181);
-    let refused = scene.say(&format!("{install} oci:layout-new"));
+    let refused = scene.run(&format!("{install} oci:layout-new"));
     expect(&refused, 1, "signature-too-old");
     assert!(
         refused.stdout.contains("at most 180d old") && refused.stdout.contains("181d old"),
@@ -93,21 +93,21 @@ fn a_release_is_neither_old_nor_below_the_floor() {
     );
     assert!(!scene.at("root/opt/cni/bin").exists());
     expect(
-        &scene.say("verify --policy release.yaml --as ghcr.io/acme/cni oci:layout-new"),
+        &scene.run("verify --policy release.yaml --as ghcr.io/acme/cni oci:layout-new"),
         1,
         "signature-too-old",
     );
     expect(
-        &scene.say("verify --policy release.yaml --as ghcr.io/acme/other oci:layout-new"),
+        &scene.run("verify --policy release.yaml --as ghcr.io/acme/other oci:layout-new"),
         1,
         "no-rule-matches",
     );
 
     sign(&scene, "oci:layout-new", 179);
-    scene.must("verify --policy release.yaml --as ghcr.io/acme/cni oci:layout-new");
-    let run = scene.must(&format!("{install} oci:layout-new"));
+    scene.run_ok("verify --policy release.yaml --as ghcr.io/acme/cni oci:layout-new");
+    let run = scene.run_ok(&format!("{install} oci:layout-new"));
     assert!(!run.stdout.contains("signature"), "{}", run.stdout);
-    let run = scene.must("check --policy release.yaml --root root --no-probe");
+    let run = scene.run_ok("check --policy release.yaml --root root --no-probe");
     assert!(!run.stdout.contains("warning"), "{}", run.stdout);
 }
 
@@ -122,13 +122,13 @@ fn what_a_node_has_is_kept_with_a_warning() {
     );
     scene.write("never.yaml", text.replace("cosign.pub", "other.pub"));
     fs::create_dir(scene.at("root")).unwrap();
-    scene.must("keygen");
-    scene.must("keygen --output-key-prefix other");
+    scene.run_ok("keygen");
+    scene.run_ok("keygen --output-key-prefix other");
     Release::unsigned(&scene, "a", "1.0.9", &NAMES, 0);
     sign(&scene, "oci:layout-a", 200);
-    scene.must(&format!("install --policy before.yaml {ROOT} oci:layout-a"));
+    scene.run_ok(&format!("install --policy before.yaml {ROOT} oci:layout-a"));
     for occasion in ["--no-probe", "--at-boot"] {
-        let run = scene.must(&format!("check --policy release.yaml --root root {occasion}"));
+        let run = scene.run_ok(&format!("check --policy release.yaml --root root {occasion}"));
         for code in ["version-below-floor", "signature-too-old"] {
             assert!(run.stdout.contains(&format!("warning: {code}")), "{code}:\n{}", run.stdout);
         }
@@ -138,20 +138,20 @@ fn what_a_node_has_is_kept_with_a_warning() {
             run.stdout
         );
     }
-    expect(&scene.say("check --policy never.yaml --root root --no-probe"), 1, "no-longer-trusted");
+    expect(&scene.run("check --policy never.yaml --root root --no-probe"), 1, "no-longer-trusted");
 
     // Something else is wanted and refused: what is there is good enough to stay.
     Release::unsigned(&scene, "b", "1.1.0", &NAMES, 0);
     sign(&scene, "oci:layout-b", 200);
     let install = format!("install --policy release.yaml {ROOT} --on-refusal keep");
     expect(
-        &scene.say(&format!("{install} oci:layout-b")),
+        &scene.run(&format!("{install} oci:layout-b")),
         0,
         "the proven plugins that were there stay",
     );
     // It is not good enough to be taken by a node that does not have it.
     expect(
-        &scene.say(&format!("{install} oci:layout-a --state-dir /var/lib/other")),
+        &scene.run(&format!("{install} oci:layout-a --state-dir /var/lib/other")),
         1,
         "version-below-floor",
     );

@@ -42,7 +42,7 @@ fn node(scene: &Scene) {
 /// Runs an installation that is refused, and looks at the plugin directory before and after.
 fn refused_install(scene: &Scene, words: &str, code: &str) {
     let before = scene.tree("root/opt/cni/bin");
-    let run = scene.say(words);
+    let run = scene.run(words);
     expect(&run, 1, &[code]);
     assert_eq!(scene.tree("root/opt/cni/bin"), before, "{words} changed the plugin directory");
 }
@@ -76,7 +76,7 @@ fn a_definition_with_a_mistake_says_where() {
             continue;
         }
         scene.write("bundle.yaml", good.replace(from, to));
-        let run = scene.say("build bundle.yaml -o layout --tool nowhere");
+        let run = scene.run("build bundle.yaml -o layout --tool nowhere");
         expect(&run, 2, words);
         assert!(!scene.at("layout").exists(), "{to}");
     }
@@ -90,7 +90,7 @@ fn a_source_that_is_not_a_plugin_is_named() {
     }
     let tool = support::node_binary().unwrap();
     let good = fs::read(scene.at("plugins/bridge")).unwrap();
-    let build = || scene.say(&format!("build bundle.yaml -o other --tool {}", tool.display()));
+    let build = || scene.run(&format!("build bundle.yaml -o other --tool {}", tool.display()));
     fs::remove_file(scene.at("plugins/bridge")).unwrap();
     expect(&build(), 2, &["has no plugin `bridge`"]);
     fs::create_dir(scene.at("plugins/bridge")).unwrap();
@@ -129,10 +129,10 @@ fn a_policy_with_a_mistake_says_where() {
         ("images: [\"**\"]", "images: [\"**\"]\n    images: [\"**\"]", 2, &["policy.yaml:"]),
     ] {
         scene.write("policy.yaml", good.replace(from, to));
-        expect(&scene.say("verify --policy policy.yaml oci:layout"), code, words);
+        expect(&scene.run("verify --policy policy.yaml oci:layout"), code, words);
     }
     scene.write("policy.yaml", &good);
-    scene.must("verify --policy policy.yaml oci:layout");
+    scene.run_ok("verify --policy policy.yaml oci:layout");
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn an_installation_that_the_policy_does_not_allow_changes_nothing() {
     let scene = Scene::new();
     let Some(digest) = image::signed(&scene, &NAMES) else { return };
     node(&scene);
-    scene.must("keygen --output-key-prefix other");
+    scene.run_ok("keygen --output-key-prefix other");
     refused_install(&scene, "install --key other.pub --root root oci:layout", "signer-not-allowed");
     let other = cnister::model::Digest::of(b"another release");
     refused_install(
@@ -167,7 +167,7 @@ fn an_installation_that_the_policy_does_not_allow_changes_nothing() {
         "install --policy named.yaml --root root oci:layout",
         "no-rule-matches",
     );
-    scene.must(&format!(
+    scene.run_ok(&format!(
         "install --policy named.yaml --as ghcr.io/acme/cni --root root --expect {digest} oci:layout"
     ));
 }
@@ -260,7 +260,7 @@ fn what_is_not_a_sound_bundle_is_refused_although_it_is_signed() {
         let layout = format!("forged-{number}");
         forge::copy(&scene.at("layout"), &scene.at(&layout));
         change(&Forge::new(scene.at(&layout)));
-        scene.must(&format!("sign --key cosign.key oci:{layout}:1.0.0"));
+        scene.run_ok(&format!("sign --key cosign.key oci:{layout}:1.0.0"));
         refused_install(
             &scene,
             &format!("install --key cosign.pub --root root oci:{layout}:1.0.0"),
@@ -287,10 +287,10 @@ fn documents_that_two_readers_would_read_differently_are_refused() {
     let forge = forged();
     let text = forge.read(&forge.tagged()).to_string();
     forge.replace_index(text.replacen('{', "{\"layers\":[],", 1).as_bytes());
-    expect(&scene.say(install), 1, &["not-the-manifest", "a manifest and of an index at once"]);
+    expect(&scene.run(install), 1, &["not-the-manifest", "a manifest and of an index at once"]);
     let forge = forged();
     forge.replace_index(text.replacen('{', "{\"schemaVersion\":2,", 1).as_bytes());
-    expect(&scene.say(install), 1, &["not-the-manifest", "the key `schemaVersion` appears twice"]);
+    expect(&scene.run(install), 1, &["not-the-manifest", "the key `schemaVersion` appears twice"]);
     assert_eq!(scene.tree("root"), before);
 }
 
@@ -325,19 +325,19 @@ fn a_signed_platform_does_not_speak_for_the_index() {
         arm["platform"] = json!({"os": "linux", "architecture": "arm64"});
         it["manifests"].as_array_mut().unwrap().push(arm);
     });
-    let unsigned = scene.say("verify --key cosign.pub oci:layout:1.0.0");
+    let unsigned = scene.run("verify --key cosign.pub oci:layout:1.0.0");
     expect(&unsigned, 1, &["no-signature"]);
-    let signed = scene.must(&format!("sign --key cosign.key oci:layout@{amd64}"));
+    let signed = scene.run_ok(&format!("sign --key cosign.key oci:layout@{amd64}"));
     assert_eq!(digest_of(&signed), amd64);
-    scene.must("verify --key cosign.pub --platform linux/amd64 oci:layout:1.0.0");
+    scene.run_ok("verify --key cosign.pub --platform linux/amd64 oci:layout:1.0.0");
     expect(
-        &scene.say("verify --key cosign.pub --platform linux/arm64 oci:layout:1.0.0"),
+        &scene.run("verify --key cosign.pub --platform linux/arm64 oci:layout:1.0.0"),
         1,
         &["no-signature"],
     );
-    expect(&scene.say("verify --key cosign.pub oci:layout:1.0.0"), 1, &["manifest-not-signed"]);
-    scene.must("sign --key cosign.key oci:layout:1.0.0");
-    scene.must("verify --key cosign.pub oci:layout:1.0.0");
+    expect(&scene.run("verify --key cosign.pub oci:layout:1.0.0"), 1, &["manifest-not-signed"]);
+    scene.run_ok("sign --key cosign.key oci:layout:1.0.0");
+    scene.run_ok("verify --key cosign.pub oci:layout:1.0.0");
 }
 
 #[test]
@@ -345,7 +345,7 @@ fn evidence_that_does_not_match_is_ignored_and_none_is_refused() {
     let scene = Scene::new();
     let Some(digest) = image::signed(&scene, &NAMES) else { return };
     node(&scene);
-    scene.must("evidence oci:layout -o good.json");
+    scene.run_ok("evidence oci:layout -o good.json");
     stage(&scene);
     fs::create_dir(scene.at("evidence")).unwrap();
     let install = "install --from staged --evidence evidence --key cosign.pub --root root";
@@ -358,11 +358,11 @@ fn evidence_that_does_not_match_is_ignored_and_none_is_refused() {
     if image::unsigned(&scene, "other", &NAMES[..2]).is_none() {
         return;
     }
-    scene.must("sign --key cosign.key oci:other");
-    scene.must("evidence oci:other -o evidence/other.json");
+    scene.run_ok("sign --key cosign.key oci:other");
+    scene.run_ok("evidence oci:other -o evidence/other.json");
     refused_install(&scene, install, "no-evidence");
     fs::copy(scene.at("good.json"), scene.at("evidence/good.json")).unwrap();
-    let run = scene.must(install);
+    let run = scene.run_ok(install);
     assert!(run.stdout.contains(&digest), "{}", run.stdout);
 }
 
@@ -375,8 +375,8 @@ fn what_was_only_admitted_is_not_kept_as_a_proven_set() {
         "warn.yaml",
         "apiVersion: cnister.dev/v1\nkind: Policy\nrules:\n  - {name: any, images: [\"**\"], mode: warn}\n",
     );
-    scene.must("install --policy warn.yaml --root root oci:layout");
-    let checked = scene.must("check --root root");
+    scene.run_ok("install --policy warn.yaml --root root oci:layout");
+    let checked = scene.run_ok("check --root root");
     expect(&checked, 0, &["unproven", "yes, although not every file is proven"]);
     assert!(!checked.stdout.contains("the one that was signed"), "{}", checked.stdout);
     let other = cnister::model::Digest::of(b"another release");
@@ -384,7 +384,7 @@ fn what_was_only_admitted_is_not_kept_as_a_proven_set() {
     refused_install(&scene, &format!("install --policy warn.yaml {keep}"), "unproven");
     // The same files, and a policy that proves them.
     expect(
-        &scene.say(&format!("install --key cosign.pub {keep}")),
+        &scene.run(&format!("install --key cosign.pub {keep}")),
         0,
         &["other-release", "NOT installed"],
     );
@@ -400,7 +400,7 @@ fn somebody_elses_index_json_is_not_overwritten() {
     let node = support::node_binary().expect("the layout was built with it");
     scene.write("site/index.json", "{\"my\": \"site\"}");
     let before = scene.tree("site");
-    let run = scene.say(&format!("build bundle.yaml -o site --tool {}", node.display()));
+    let run = scene.run(&format!("build bundle.yaml -o site --tool {}", node.display()));
     expect(&run, 3, &["oci:site is not an OCI layout", "`index.json` and no `oci-layout`"]);
     assert_eq!(scene.tree("site"), before);
 }
@@ -412,12 +412,12 @@ fn the_kept_policy_is_read_inside_the_root() {
         return;
     }
     node(&scene);
-    scene.must("install --key cosign.pub --root root oci:layout");
-    scene.must("check --root root");
+    scene.run_ok("install --key cosign.pub --root root oci:layout");
+    scene.run_ok("check --root root");
     fs::rename(scene.at("root/etc/cnister"), scene.at("elsewhere")).unwrap();
     symlink(scene.at("elsewhere"), scene.at("root/etc/cnister")).unwrap();
     expect(
-        &scene.say("check --root root"),
+        &scene.run("check --root root"),
         1,
         &["path-escapes", "`etc/cnister` leads out of `root`"],
     );
@@ -425,16 +425,16 @@ fn the_kept_policy_is_read_inside_the_root() {
     // A link that stays inside is the owner's to make.
     fs::rename(scene.at("elsewhere"), scene.at("root/policies")).unwrap();
     symlink("../policies", scene.at("root/etc/cnister")).unwrap();
-    scene.must("check --root root");
+    scene.run_ok("check --root root");
     fs::rename(scene.at("root/policies/policy.yaml"), scene.at("policy.yaml")).unwrap();
     expect(
-        &scene.say("check --root root"),
+        &scene.run("check --root root"),
         1,
         &["not-installed", "policy.yaml", "say which policy decides"],
     );
     symlink(scene.at("policy.yaml"), scene.at("root/policies/policy.yaml")).unwrap();
     expect(
-        &scene.say("check --root root"),
+        &scene.run("check --root root"),
         3,
         &["policy.yaml` is a symbolic link, expected a regular file"],
     );
@@ -462,7 +462,7 @@ fn a_layout_that_lists_one_manifest_ten_thousand_times_is_read_once() {
     index["manifests"].as_array_mut().unwrap().extend(std::iter::repeat_n(entry, 10_000));
     scene.write("layout/index.json", index.to_string());
     let start = Instant::now();
-    scene.must("verify --key cosign.pub oci:layout:1.0.0");
+    scene.run_ok("verify --key cosign.pub oci:layout:1.0.0");
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
@@ -475,7 +475,7 @@ fn directories_that_lie_in_each_other_are_refused() {
     node(&scene);
     let before = scene.tree("root");
     let install = |words: &str| {
-        scene.say(&format!("install --key cosign.pub --root root {words} oci:layout"))
+        scene.run(&format!("install --key cosign.pub --root root {words} oci:layout"))
     };
     for words in [
         "--state-dir /opt/cni/bin",
@@ -500,7 +500,7 @@ fn directories_that_lie_in_each_other_are_refused() {
 
 /// Lays the bundle's files out as its own container would, in `staged`.
 fn stage(scene: &Scene) {
-    scene.must("pull oci:layout -o unpacked-layout");
+    scene.run_ok("pull oci:layout -o unpacked-layout");
     drop(fs::remove_dir_all(scene.at("staged")));
     let forge = Forge::new(scene.at("layout"));
     let manifest =
@@ -522,7 +522,7 @@ fn a_staged_directory_is_exactly_what_was_signed_or_refused() {
         return;
     }
     node(&scene);
-    scene.must("evidence oci:layout -o evidence.json");
+    scene.run_ok("evidence oci:layout -o evidence.json");
     let install = "install --from staged --evidence evidence.json --key cosign.pub --root root";
     type Change = fn(&Scene);
     let cases: [(&str, Change, &str); 12] = [
@@ -624,7 +624,7 @@ fn a_staged_directory_is_exactly_what_was_signed_or_refused() {
         started.elapsed()
     );
     stage(&scene);
-    scene.must(install);
+    scene.run_ok(install);
 }
 
 fn append(scene: &Scene, more: &[u8]) {
@@ -659,7 +659,7 @@ fn a_root_whose_links_lead_outside_is_refused() {
         fs::create_dir_all(scene.at(link).join("opt")).unwrap();
         symlink(&target, scene.at(link).join("opt/cni")).unwrap();
         expect(
-            &scene.say(&format!("install --key cosign.pub --root {link} oci:layout")),
+            &scene.run(&format!("install --key cosign.pub --root {link} oci:layout")),
             1,
             &["path-escapes"],
         );
@@ -669,7 +669,7 @@ fn a_root_whose_links_lead_outside_is_refused() {
     fs::create_dir_all(scene.at("inside/opt")).unwrap();
     fs::create_dir_all(scene.at("inside/usr/lib/cni/bin")).unwrap();
     symlink("../usr/lib/cni", scene.at("inside/opt/cni")).unwrap();
-    scene.must("install --key cosign.pub --root inside oci:layout");
+    scene.run_ok("install --key cosign.pub --root inside oci:layout");
     assert!(scene.at("inside/usr/lib/cni/bin/macvlan").is_file());
 }
 
@@ -688,22 +688,22 @@ fn a_broken_layout_is_named() {
     let before = scene.tree("root/opt/cni/bin");
     let install = "install --key cosign.pub --root root oci:layout";
     fs::write(&path, &good[..good.len() - 1]).unwrap();
-    expect(&scene.say(install), 1, &["broken-chain", &layer, "its descriptor says"]);
+    expect(&scene.run(install), 1, &["broken-chain", &layer, "its descriptor says"]);
     expect(
-        &scene.say("verify --key cosign.pub oci:layout"),
+        &scene.run("verify --key cosign.pub oci:layout"),
         1,
         &["broken-chain", &layer, "its descriptor says"],
     );
-    scene.must("verify --key cosign.pub --no-layers oci:layout");
+    scene.run_ok("verify --key cosign.pub --no-layers oci:layout");
     fs::remove_file(&path).unwrap();
-    expect(&scene.say(install), 3, &["has no", &layer]);
+    expect(&scene.run(install), 3, &["has no", &layer]);
     assert_eq!(scene.tree("root/opt/cni/bin"), before);
     expect(
-        &scene.say("verify --key cosign.pub oci:nowhere"),
+        &scene.run("verify --key cosign.pub oci:nowhere"),
         3,
         &["oci:nowhere is not an OCI layout"],
     );
-    expect(&scene.say("verify --key cosign.pub nowhere"), 2, &["`nowhere` names no registry"]);
+    expect(&scene.run("verify --key cosign.pub nowhere"), 2, &["`nowhere` names no registry"]);
 }
 
 #[test]
@@ -715,9 +715,9 @@ fn evidence_that_no_config_map_holds_is_not_written() {
     let forge = Forge::new(scene.at("layout"));
     let annotate = |length: usize| {
         forge.manifest(|it| it["annotations"]["filler"] = json!("x".repeat(length)));
-        scene.must("sign --key cosign.key oci:layout:1.0.0");
+        scene.run_ok("sign --key cosign.key oci:layout:1.0.0");
         drop(fs::remove_file(scene.at("evidence.json")));
-        scene.say("evidence oci:layout:1.0.0 -o evidence.json")
+        scene.run("evidence oci:layout:1.0.0 -o evidence.json")
     };
     expect(
         &annotate(1 << 20),

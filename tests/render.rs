@@ -21,7 +21,7 @@ const AS: &str = "--as ghcr.io/acme/cni --key cosign.pub";
 fn prints_the_manifest_alone() {
     let scene = Scene::new();
     let Some(digest) = image::signed(&scene, &["macvlan"]) else { return };
-    let human = scene.must(&format!("render oci:layout:1.0.0 {AS} --tool-image {TOOL}"));
+    let human = scene.run_ok(&format!("render oci:layout:1.0.0 {AS} --tool-image {TOOL}"));
     assert_eq!(human.stderr, "");
     let documents: Vec<Value> = serde_saphyr::from_multiple(&human.stdout).unwrap();
     let images: Vec<_> = ["initContainers", "containers"]
@@ -33,7 +33,7 @@ fn prints_the_manifest_alone() {
     assert_eq!(images, [&*bundle, TOOL, TOOL]);
     let json: Value = serde_json::from_str(
         &scene
-            .must(&format!("--format json render oci:layout:1.0.0 {AS} --tool-image {TOOL}"))
+            .run_ok(&format!("--format json render oci:layout:1.0.0 {AS} --tool-image {TOOL}"))
             .stdout,
     )
     .unwrap();
@@ -45,7 +45,8 @@ fn prints_the_manifest_alone() {
 fn what_it_writes_down_is_enough_to_prove_the_image() {
     let scene = Scene::new();
     let Some(digest) = image::signed(&scene, &["macvlan"]) else { return };
-    let manifest = scene.must(&format!("render oci:layout:1.0.0 {AS} --tool-image {TOOL}")).stdout;
+    let manifest =
+        scene.run_ok(&format!("render oci:layout:1.0.0 {AS} --tool-image {TOOL}")).stdout;
     let documents: Vec<Value> = serde_saphyr::from_multiple(&manifest).unwrap();
     let key = format!("{}.json", &digest["sha256:".len()..][..12]);
     let evidence = Evidence::parse(documents[2]["data"][key].as_str().unwrap().as_bytes()).unwrap();
@@ -62,8 +63,8 @@ fn what_it_writes_down_is_enough_to_prove_the_image() {
 fn renders_nothing_that_nodes_would_refuse() {
     let scene = Scene::new();
     let Some(_) = image::signed(&scene, &["macvlan"]) else { return };
-    scene.must("keygen --output-key-prefix other");
-    let bundle = digest_of(&scene.must("inspect oci:layout"));
+    scene.run_ok("keygen --output-key-prefix other");
+    let bundle = digest_of(&scene.run_ok("inspect oci:layout"));
     let untagged = TOOL.replace(":0.1.0", "");
     let cases = [
         (
@@ -109,7 +110,7 @@ fn renders_nothing_that_nodes_would_refuse() {
     ];
     let mut said = String::new();
     for (title, words, code) in cases {
-        let run = scene.say(&format!("render {words}"));
+        let run = scene.run(&format!("render {words}"));
         assert_eq!(run.code, code, "{title}\n{}{}", run.stdout, run.stderr);
         assert!(!run.stdout.contains("kind: DaemonSet"), "{title}");
         said += &format!("# {title}: {code}\n{}{}\n", run.stdout, run.stderr);

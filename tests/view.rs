@@ -68,7 +68,7 @@ fn scene() -> Option<Scene> {
     let scene = Scene::new();
     Release::new(&scene, "a", "1.0.0", &["bridge", "macvlan"], 0);
     fs::create_dir(scene.at("root")).unwrap();
-    scene.must("install --key cosign.pub --root root oci:layout-a");
+    scene.run_ok("install --key cosign.pub --root root oci:layout-a");
     scene.put_program(&busybox, "pod/busybox");
     fs::create_dir_all(scene.at("pod/opt/cni/bin")).unwrap();
     scene.write("root/data/flannel", "somebody else's");
@@ -82,7 +82,7 @@ fn scene() -> Option<Scene> {
 fn a_pod_that_mounts_the_plugin_directory_sees_the_same_plugins() {
     let Some(scene) = scene() else { return };
     let pod = Pod::start(&scene, "mount --bind root/opt/cni/bin pod/opt/cni/bin");
-    let run = scene.must(&pod.words());
+    let run = scene.run_ok(&pod.words());
     assert!(
         !run.stdout.contains("speaks CNI"),
         "nothing is executed under --view:\n{}",
@@ -90,7 +90,7 @@ fn a_pod_that_mounts_the_plugin_directory_sees_the_same_plugins() {
     );
     // The mount is in that namespace alone: what was looked at is not this process's own view of
     // the directory.
-    let run = scene.say("check --root root --view pod");
+    let run = scene.run("check --root root --view pod");
     let differs = "no: view-differs: `/opt/cni/bin` as `pod` shows it has no `bridge`, `macvlan`\n";
     assert!(run.code == 1 && run.stdout.contains(differs), "{}", run.stdout);
 
@@ -99,8 +99,8 @@ fn a_pod_that_mounts_the_plugin_directory_sees_the_same_plugins() {
     scene.write("root/opt/cni/bin/host-local", "somebody else's");
     fs::set_permissions(scene.at("root/opt/cni/bin/host-local"), PermissionsExt::from_mode(0o755))
         .unwrap();
-    scene.must("check --root root");
-    let run = scene.say(&pod.words());
+    scene.run_ok("check --root root");
+    let run = scene.run(&pod.words());
     assert_eq!(run.code, 1);
     let differs = format!(
         "no: view-differs: `/opt/cni/bin` as `/proc/{}/root` shows it has no `flannel`\n  hint: mount the node's directory \
@@ -125,7 +125,7 @@ fn a_pod_that_sees_other_plugins_is_told_and_they_are_not_executed() {
     // The twin: that program does run where somebody runs it.
     assert!(Command::new(scene.at("pod/other/bridge")).status().unwrap().success());
     fs::remove_file(&trace).expect("it leaves a trace");
-    let run = scene.say(&pod.words());
+    let run = scene.run(&pod.words());
     assert_eq!(run.code, 1);
     let differs = format!(
         "`/opt/cni/bin/bridge` as `/proc/{}/root` shows it has other bytes than on the node",
@@ -134,7 +134,7 @@ fn a_pod_that_sees_other_plugins_is_told_and_they_are_not_executed() {
     assert!(run.stdout.contains(&differs), "{}", run.stdout);
     assert!(!trace.exists(), "a plugin of another view was executed");
     // On the node itself everything is as it was.
-    scene.must("check --root root");
+    scene.run_ok("check --root root");
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn no_link_of_a_view_leads_out_of_it() {
     }
     let pod = Pod::start(&scene, ":");
     for words in [pod.words(), "check --root root --view pod".to_owned()] {
-        let run = scene.say(&words);
+        let run = scene.run(&words);
         assert!(
             run.code == 1 && run.stdout.contains("shows it has no `bridge`, `macvlan`\n"),
             "{}",

@@ -28,7 +28,7 @@ impl Cage {
         }
         let release = Release::new(&scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 600);
         node::new(&scene);
-        scene.must(&release.words_for_staged());
+        scene.run_ok(&release.install_args());
         Self { scene, release }
     }
 
@@ -79,7 +79,7 @@ impl Cage {
 #[test]
 fn a_plugin_that_was_replaced_is_told_and_never_executed() {
     let cage = Cage::new();
-    cage.scene.must("check --root root");
+    cage.scene.run_ok("check --root root");
     let bodies = [
         ("a script", cage.script()),
         ("a script of the right size", cage.script_of_the_right_size()),
@@ -95,7 +95,7 @@ fn a_plugin_that_was_replaced_is_told_and_never_executed() {
         for words in
             ["check --root root", "check --root root --at-boot", "check --root root --no-probe"]
         {
-            let run = cage.scene.say(words);
+            let run = cage.scene.run(words);
             cage.assert_silent(what);
             assert_eq!(run.code, 1, "{what}: {}{}", run.stdout, run.stderr);
             assert!(
@@ -110,9 +110,9 @@ fn a_plugin_that_was_replaced_is_told_and_never_executed() {
             );
             assert!(run.stdout.ends_with("\nno\n"), "{}", run.stdout);
         }
-        cage.scene.must(&cage.release.words_for_staged());
+        cage.scene.run_ok(&cage.release.install_args());
         cage.assert_silent(what);
-        cage.scene.must("check --root root");
+        cage.scene.run_ok("check --root root");
     }
 }
 
@@ -125,7 +125,7 @@ fn a_link_to_a_program_in_the_place_of_a_plugin_is_told_and_never_followed() {
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
         fs::remove_file(cage.bridge()).unwrap();
         symlink(target, cage.bridge()).unwrap();
-        let run = cage.scene.say("check --root root");
+        let run = cage.scene.run("check --root root");
         cage.assert_silent("a link");
         assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
         assert!(
@@ -134,7 +134,7 @@ fn a_link_to_a_program_in_the_place_of_a_plugin_is_told_and_never_followed() {
             run.stdout
         );
         // What a link means is its owner's business: nothing is installed over it.
-        assert_eq!(cage.scene.say(&cage.release.words_for_staged()).code, 1);
+        assert_eq!(cage.scene.run(&cage.release.install_args()).code, 1);
         assert_eq!(fs::read_link(cage.bridge()).unwrap(), *target);
     }
     cage.assert_silent("a link");
@@ -157,7 +157,7 @@ fn a_plugin_that_is_replaced_during_a_check_is_not_executed() {
                 }
             }
         });
-        let answers: Vec<_> = (0..100).map(|_| cage.scene.say("check --root root")).collect();
+        let answers: Vec<_> = (0..100).map(|_| cage.scene.run("check --root root")).collect();
         done.store(true, Ordering::Relaxed);
         answers
     });
@@ -179,16 +179,16 @@ fn a_watch_tells_of_a_replaced_plugin_and_never_executes_it() {
     cage.assert_works(&canary);
     let mut watch = Watch::start(&cage.scene);
     watch.wait_for("yes: every installed file is the one that was signed");
-    assert_eq!(cage.scene.say("watch --ready --root root").code, 0);
+    assert_eq!(cage.scene.run("watch --ready --root root").code, 0);
     cage.replace(&canary);
     watch.wait_for("no: digest-drift: `/opt/cni/bin/bridge` was altered");
     watch.wait_for("no");
-    assert_eq!(cage.scene.say("watch --ready --root root").code, 1);
-    cage.scene.must(&cage.release.words_for_staged());
+    assert_eq!(cage.scene.run("watch --ready --root root").code, 1);
+    cage.scene.run_ok(&cage.release.install_args());
     watch.wait_for("yes: every installed file is the one that was signed");
     assert_eq!(watch.stop(), "");
     cage.assert_silent("a watch");
-    assert_eq!(cage.scene.say("watch --ready --root root").code, 1);
+    assert_eq!(cage.scene.run("watch --ready --root root").code, 1);
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn what_configurations_need_is_looked_at_and_never_executed() {
         let theirs = cage.scene.put_program(&cage.scene.at("open/bytes"), "open/theirs");
         fs::copy(theirs, cage.scene.at(node::BIN).join("theirs")).unwrap();
         for words in ["", " --at-boot", " --nad nad.json", " --nad nad.json --view root"] {
-            let run = cage.scene.say(&format!("check --root root{words}"));
+            let run = cage.scene.run(&format!("check --root root{words}"));
             cage.assert_silent(what);
             assert!(run.stdout.contains("not-a-plugin-name: "), "{}", run.stdout);
             assert!(!run.stdout.contains("plugin-needed: "), "{}", run.stdout);

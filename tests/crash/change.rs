@@ -99,7 +99,7 @@ impl Change {
         let scene = Scene::in_memory();
         let [first, _] = releases(&scene, 0);
         node::new(&scene);
-        Self::of("first installation", scene, first.words_for_staged(), vec![first])
+        Self::of("first installation", scene, first.install_args(), vec![first])
     }
 
     /// Another release takes the place of one that has taken over somebody else's plugin, from a
@@ -109,8 +109,9 @@ impl Change {
         let [first, second] = releases(&scene, 0);
         node::new(&scene);
         let originals = put_theirs(&scene, "bridge");
-        scene.must(&format!("{} --foreign adopt", first.words_for_staged()));
-        let change = Self::of("upgrade", scene, second.words_for_layout(), vec![first, second]);
+        scene.run_ok(&format!("{} --foreign adopt", first.install_args()));
+        let change =
+            Self::of("upgrade", scene, second.install_from_layout_args(), vec![first, second]);
         Self { originals, instead: INSTEAD_OF_UPGRADE, ..change }
     }
 
@@ -119,8 +120,8 @@ impl Change {
         let scene = Scene::in_memory();
         let [first, second] = releases(&scene, 0);
         node::new(&scene);
-        scene.must(&(first.words_for_staged() + TWO_DIRECTORIES));
-        let words = second.words_for_layout() + TWO_DIRECTORIES;
+        scene.run_ok(&(first.install_args() + TWO_DIRECTORIES));
+        let words = second.install_from_layout_args() + TWO_DIRECTORIES;
         let change = Self::of("upgrade of two directories", scene, words, vec![first, second]);
         Self { ends: Ends::Installed(6), ..change }
     }
@@ -131,7 +132,7 @@ impl Change {
         let [first, _] = releases(&scene, 0);
         node::new(&scene);
         let theirs = put_theirs(&scene, "bridge");
-        let words = format!("{} --foreign adopt", first.words_for_staged());
+        let words = format!("{} --foreign adopt", first.install_args());
         Self::of("adoption", scene, words, vec![first, theirs])
     }
 
@@ -143,7 +144,7 @@ impl Change {
         node::new(&scene);
         node::keep_as(&scene, "empty");
         if let Some(strace) = Strace::new(&scene, program()) {
-            let words = first.words_for_staged();
+            let words = first.install_args();
             let points = strace.points(&words);
             let receipt = points.iter().find(|(point, _)| point.what.ends_with("\"receipt.json\""));
             let (receipt, calls) = receipt.expect("the receipt gets its name");
@@ -151,18 +152,13 @@ impl Change {
             let (_, reached) = strace.inject(&words, &receipt.call, *calls, Fault::Kill);
             assert_eq!(reached.as_ref(), Some(receipt));
         }
-        Self::of(
-            "second after a killed first",
-            scene,
-            second.words_for_staged(),
-            vec![first, second],
-        )
+        Self::of("second after a killed first", scene, second.install_args(), vec![first, second])
     }
 
     /// Back to the first release, when no image is anywhere any more.
     pub(super) fn rollback() -> Self {
         let change = Self::upgrade();
-        change.scene.must(&change.words);
+        change.scene.run_ok(&change.words);
         for release in &change.releases {
             for what in ["layout", "staged", "image", "plugins"] {
                 fs::remove_dir_all(change.scene.at(&format!("{what}-{}", release.name))).unwrap();
@@ -179,7 +175,7 @@ impl Change {
         let [first, _] = releases(&scene, 0);
         node::new(&scene);
         let originals = put_theirs(&scene, "bridge");
-        scene.must(&format!("{} --foreign adopt", first.words_for_layout()));
+        scene.run_ok(&format!("{} --foreign adopt", first.install_from_layout_args()));
         let words = "uninstall --root root".to_owned();
         let change = Self::of("uninstallation", scene, words, vec![first, theirs("bridge")]);
         let removes = &["bridge", "host-local", "macvlan"];
@@ -200,8 +196,8 @@ impl Change {
         let second = Release::new(&scene, "b", "1.1.0", &["bridge", "macvlan", "vlan"], 0);
         node::new(&scene);
         let originals = put_theirs(&scene, "host-local");
-        scene.must(&format!("{} --foreign adopt", first.words_for_layout()));
-        let words = format!("{} --prune", second.words_for_layout());
+        scene.run_ok(&format!("{} --foreign adopt", first.install_from_layout_args()));
+        let words = format!("{} --prune", second.install_from_layout_args());
         let change = Self::of("pruning", scene, words, vec![first, second, theirs("host-local")]);
         Self { originals, removes: &["dhcp", "host-local"], instead: INSTEAD_OF_PRUNING, ..change }
     }
@@ -211,7 +207,7 @@ impl Change {
         let scene = Scene::in_memory();
         let [first, _] = releases(&scene, 0);
         node::new(&scene);
-        scene.must(&first.words_for_layout());
+        scene.run_ok(&first.install_from_layout_args());
         scene.write(&format!("{}/bridge", node::BIN), "altered");
         fs::remove_file(scene.at(node::BIN).join("macvlan")).unwrap();
         let altered = Release { name: "altered", files: [("bridge", b"altered".to_vec())].into() };

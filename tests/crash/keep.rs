@@ -26,34 +26,36 @@ fn a_refused_release_leaves_the_proven_one_and_the_node_says_so_until_one_is_ins
     let first = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
     let unsigned = Release::unsigned(&scene, "b", "1.1.0", &PLUGINS, 0);
     node::new(&scene);
-    scene.must(&first.words_for_layout());
+    scene.run_ok(&first.install_from_layout_args());
     let before = scene.tree(node::BIN);
     let mut watch = Watch::start(&scene);
     watch.wait_for("yes: every installed file is the one that was signed");
-    assert_eq!(scene.say("watch --ready --root root").code, 0);
+    assert_eq!(scene.run("watch --ready --root root").code, 0);
 
     // A container that starts again, or a node: the answer is the same as at the first time.
     for _ in 0..3 {
-        assert_kept(&scene.say(&format!("{} --on-refusal keep", unsigned.words_for_layout())));
+        assert_kept(
+            &scene.run(&format!("{} --on-refusal keep", unsigned.install_from_layout_args())),
+        );
         node::assert_same(&before, &scene.tree(node::BIN), "kept");
     }
     let wanted =
         "no: wanted-not-installed: `oci:layout-b` is wanted and was refused (no-signature)";
-    let checked = scene.say("check --root root");
+    let checked = scene.run("check --root root");
     assert_eq!(checked.code, 1, "{}", checked.stdout);
     assert!(checked.stdout.contains(&format!("{wanted}\n")), "{}", checked.stdout);
     assert_eq!(checked.stdout.matches("  proven ").count(), PLUGINS.len(), "{}", checked.stdout);
     watch.wait_for(wanted);
     watch.wait_for("no");
-    assert_eq!(scene.say("watch --ready --root root").code, 1);
+    assert_eq!(scene.run("watch --ready --root root").code, 1);
     // At boot yesterday's plugins are better than none.
-    scene.must("check --root root --at-boot");
+    scene.run_ok("check --root root --at-boot");
 
     // The owner goes back to what is installed.
-    scene.must(&first.words_for_layout());
-    scene.must("check --root root");
+    scene.run_ok(&first.install_from_layout_args());
+    scene.run_ok("check --root root");
     watch.wait_for("yes: every installed file is the one that was signed");
-    assert_eq!(scene.say("watch --ready --root root").code, 0);
+    assert_eq!(scene.run("watch --ready --root root").code, 0);
     assert_eq!(watch.stop(), "");
 }
 
@@ -63,13 +65,13 @@ fn a_release_that_is_accepted_later_takes_the_place_of_the_kept_one() {
     let first = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
     let second = Release::unsigned(&scene, "b", "1.1.0", &PLUGINS, 0);
     node::new(&scene);
-    scene.must(&first.words_for_layout());
-    let words = format!("{} --on-refusal keep", second.words_for_layout());
-    assert_kept(&scene.say(&words));
-    scene.must("sign --key cosign.key oci:layout-b");
-    let run = scene.must(&words);
+    scene.run_ok(&first.install_from_layout_args());
+    let words = format!("{} --on-refusal keep", second.install_from_layout_args());
+    assert_kept(&scene.run(&words));
+    scene.run_ok("sign --key cosign.key oci:layout-b");
+    let run = scene.run_ok(&words);
     assert!(run.stdout.ends_with("\ninstalled\n"), "{}", run.stdout);
-    assert!(scene.must("check --root root").stdout.contains("\ntest 1.1.0, "));
+    assert!(scene.run_ok("check --root root").stdout.contains("\ntest 1.1.0, "));
     assert_eq!(node::unsound(&scene, &[&second]), None);
 }
 
@@ -80,8 +82,8 @@ fn a_refusal_is_a_failure_where_nothing_proven_is_installed() {
     let unsigned = Release::unsigned(&scene, "b", "1.1.0", &PLUGINS, 0);
     node::new(&scene);
     let before = scene.tree("root");
-    let words = format!("{} --on-refusal keep", unsigned.words_for_layout());
-    let run = scene.say(&words);
+    let words = format!("{} --on-refusal keep", unsigned.install_from_layout_args());
+    let run = scene.run(&words);
     assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
     assert!(
         run.stdout.contains("no: no-signature: ") && run.stdout.contains("no: not-installed: "),
@@ -92,22 +94,22 @@ fn a_refusal_is_a_failure_where_nothing_proven_is_installed() {
     node::assert_same(&before, &scene.tree("root"), "nothing was installed");
 
     // A set that was altered, or that the policy of today does not accept, is no proven one either.
-    scene.must(&first.words_for_layout());
+    scene.run_ok(&first.install_from_layout_args());
     scene.write(&format!("{}/macvlan", node::BIN), "altered");
-    let run = scene.say(&words);
+    let run = scene.run(&words);
     assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
     assert!(
         run.stdout.contains("no: digest-drift: `/opt/cni/bin/macvlan` was altered"),
         "{}",
         run.stdout
     );
-    scene.must(&first.words_for_layout());
-    scene.must("keygen --output-key-prefix other");
-    let run = scene.say(&words.replace("cosign.pub", "other.pub"));
+    scene.run_ok(&first.install_from_layout_args());
+    scene.run_ok("keygen --output-key-prefix other");
+    let run = scene.run(&words.replace("cosign.pub", "other.pub"));
     assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
     assert!(run.stdout.contains("no: no-longer-trusted: "), "{}", run.stdout);
     // None of them is remembered: the node was asked for something else, and said no.
-    scene.must("check --root root");
+    scene.run_ok("check --root root");
 }
 
 #[test]
@@ -115,7 +117,7 @@ fn the_kept_release_is_judged_by_its_own_name() {
     let scene = Scene::in_memory();
     let first = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
     let second = Release::new(&scene, "b", "1.1.0", &PLUGINS, 0);
-    scene.must("keygen --output-key-prefix other");
+    scene.run_ok("keygen --output-key-prefix other");
     let rule = |name: &str, key: &str| {
         format!(
             "  - name: {name}\n    images: [example.com/{name}]\n    authorities: [{{name: {name}, key: {{file: {key}}}}}]\n"
@@ -127,11 +129,11 @@ fn the_kept_release_is_judged_by_its_own_name() {
     node::new(&scene);
     let words = |release: &Release, name: &str| {
         release
-            .words_for_layout()
+            .install_from_layout_args()
             .replace("--key cosign.pub", &format!("--policy policy.yaml --as example.com/{name}"))
     };
-    scene.must(&words(&first, "one"));
-    let run = scene.say(&format!("{} --on-refusal keep", words(&second, "two")));
+    scene.run_ok(&words(&first, "one"));
+    let run = scene.run(&format!("{} --on-refusal keep", words(&second, "two")));
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     assert!(run.stdout.contains("no: signer-not-allowed: "), "{}", run.stdout);
     assert!(
@@ -144,10 +146,10 @@ fn the_kept_release_is_judged_by_its_own_name() {
 #[test]
 fn a_node_where_nothing_was_ever_installed_is_not_ready() {
     let scene = Scene::in_memory();
-    scene.must("keygen");
+    scene.run_ok("keygen");
     node::new(&scene);
     let before = scene.tree("root");
-    let asked = scene.say("watch --ready --root root");
+    let asked = scene.run("watch --ready --root root");
     assert_eq!((asked.code, asked.stderr.as_str()), (1, ""));
     let mut watch = Watch::start_with(&scene, &["--key", "cosign.pub"]);
     watch.wait_for(

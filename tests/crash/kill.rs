@@ -67,7 +67,7 @@ fn a_staging_that_is_stopped_at_any_system_call_is_finished_by_the_next_run() {
     fs::create_dir(scene.at("root")).unwrap();
     node::keep_as(&scene, "before");
     let words = format!("stage --image image-{} root", release.name);
-    scene.must(&words);
+    scene.run_ok(&words);
     let wanted = scene.tree("root");
     for fault in FAULTS {
         let points =
@@ -77,7 +77,7 @@ fn a_staging_that_is_stopped_at_any_system_call_is_finished_by_the_next_run() {
                     fault == Fault::Kill || output.status.code() == Some(3),
                     "{what}: {output:?}"
                 );
-                assert_eq!(scene.must(&words).stderr, "", "{what}");
+                assert_eq!(scene.run_ok(&words).stderr, "", "{what}");
                 node::assert_same(&wanted, &scene.tree("root"), &what);
             });
         assert!(points > 20, "only {points} points");
@@ -90,12 +90,12 @@ fn an_upgrade_that_is_killed_at_any_moment_is_finished_by_the_next_run() {
     let Some(timeout) = peer("timeout") else { return };
     let [first, second] = releases(&scene, 2_000_000);
     node::new(&scene);
-    scene.must(&first.words_for_layout());
+    scene.run_ok(&first.install_from_layout_args());
     let clean = Instant::now();
     assert!(
         scene
             .command(program())
-            .args(second.words_for_layout().split(' '))
+            .args(second.install_from_layout_args().split(' '))
             .status()
             .unwrap()
             .success()
@@ -104,7 +104,7 @@ fn an_upgrade_that_is_killed_at_any_moment_is_finished_by_the_next_run() {
     let mut killed = 0;
     for round in 0..50_u32 {
         let release = if round % 2 == 0 { &first } else { &second };
-        let words = release.words_for_layout();
+        let words = release.install_from_layout_args();
         // The golden ratio's multiples fill an interval evenly, however many there are.
         let seconds = clean * (f64::from(round) * 0.618_033_988_75).fract();
         let mut command = scene.command(&timeout);
@@ -136,7 +136,7 @@ fn two_installations_at_once_end_in_one_of_the_two_sets() {
         let start = |release: &Release| {
             let mut command = scene.command(program());
             command
-                .args(release.words_for_layout().split(' '))
+                .args(release.install_from_layout_args().split(' '))
                 .stdout(Stdio::null())
                 .spawn()
                 .unwrap()
@@ -146,7 +146,7 @@ fn two_installations_at_once_end_in_one_of_the_two_sets() {
             assert!(child.wait().unwrap().success(), "round {round}");
         }
         assert_eq!(node::unsound(&scene, &[&first, &second]), None, "round {round}");
-        let checked = scene.must("check --root root").stdout;
+        let checked = scene.run_ok("check --root root").stdout;
         assert_eq!(checked.matches("  proven ").count(), 3, "round {round}: {checked}");
     }
 }

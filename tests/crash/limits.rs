@@ -46,9 +46,9 @@ pub(super) fn upstream(compression: &str) -> Option<(Scene, PathBuf)> {
         names.join(", ")
     );
     scene.write("bundle.yaml", definition);
-    scene.must("build bundle.yaml -o layout");
-    scene.must("keygen");
-    scene.must("sign --key cosign.key oci:layout");
+    scene.run_ok("build bundle.yaml -o layout");
+    scene.run_ok("keygen");
+    scene.run_ok("sign --key cosign.key oci:layout");
     fs::create_dir(scene.at("root")).unwrap();
     Some((scene, program))
 }
@@ -65,7 +65,7 @@ fn a_check_of_all_upstream_plugins_needs_little_memory() {
     ] {
         let mut command = scene.command(&time);
         command.args(["-f", "%M", "-o", "peak"]).arg(&program).args(words.split(' '));
-        let run = scene.run(&mut command);
+        let run = scene.run_command(&mut command);
         assert_eq!(run.code, 0, "{words}: {}{}", run.stdout, run.stderr);
         let peak: u64 = fs::read_to_string(scene.at("peak")).unwrap().trim().parse().unwrap();
         eprintln!("{words}: {peak} KiB at most");
@@ -76,7 +76,7 @@ fn a_check_of_all_upstream_plugins_needs_little_memory() {
 #[test]
 fn a_watch_of_all_upstream_plugins_needs_little_memory_and_no_time_when_nothing_happens() {
     let Some((scene, program)) = upstream("none") else { return };
-    scene.must("install --key cosign.pub --root root oci:layout");
+    scene.run_ok("install --key cosign.pub --root root oci:layout");
     let plugins =
         fs::read_dir(scene.at("root/opt/cni/bin")).unwrap().map(|entry| entry.unwrap().path());
     let plugins: Vec<_> = plugins.collect();

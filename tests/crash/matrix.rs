@@ -125,7 +125,7 @@ impl Change {
     pub(super) fn undisturbed(&self) -> Undisturbed {
         node::bring_back(&self.scene, "before");
         let before = node::plugins(&self.scene);
-        self.scene.must(&self.words);
+        self.scene.run_ok(&self.words);
         Undisturbed { before, after: self.scene.tree("root") }
     }
 
@@ -231,7 +231,7 @@ impl Change {
         for say in instead.say {
             let words = say.replace("{first}", &self.first()).replace("{again}", &self.words);
             let what = format!("{what}, then `{words}`");
-            let said = self.say(&words, instead.codes, Wrong::Stuck, &what)?;
+            let said = self.run(&words, instead.codes, Wrong::Stuck, &what)?;
             let why = ["\nrolled back from ", "no: no-generation: no earlier generation is kept\n"];
             if words.starts_with("rollback") && !why.iter().any(|why| said.contains(why)) {
                 return Err((Wrong::Silent, format!("{what}: {said}")));
@@ -245,7 +245,7 @@ impl Change {
         match instead.leaves {
             Leaves::Proven => {
                 let checked =
-                    self.say("check --root root --at-boot", &[0], Wrong::Unproven, &what)?;
+                    self.run("check --root root --at-boot", &[0], Wrong::Unproven, &what)?;
                 if checked.contains("\nyes") {
                     Ok(())
                 } else {
@@ -261,12 +261,12 @@ impl Change {
     /// The words that install the first release from its image.
     fn first(&self) -> String {
         let directories = self.words.find(" --bin-dir").map_or("", |start| &self.words[start..]);
-        format!("{}{directories}", self.releases[0].words_for_layout())
+        format!("{}{directories}", self.releases[0].install_from_layout_args())
     }
 
     /// Says the words of the change again until it is done, and sees that it is.
     fn finish(&self, what: &str) -> Judgement {
-        let again = |wrong, what: &str| self.say(&self.words, &[0], wrong, what);
+        let again = |wrong, what: &str| self.run(&self.words, &[0], wrong, what);
         let (finished, third) = (format!("{what}, finished"), format!("{what}, and a third time"));
         match self.ends {
             Ends::Installed(_) => self.finish_installation(&self.words, "\nyes", what),
@@ -302,10 +302,10 @@ impl Change {
 
     /// Runs an installation that finishes, again has nothing to do, and a check says yes.
     fn finish_installation(&self, words: &str, version: &str, what: &str) -> Judgement {
-        self.say(words, &[0], Wrong::Stuck, &format!("{what}, finished"))?;
+        self.run(words, &[0], Wrong::Stuck, &format!("{what}, finished"))?;
         let finished = self.scene.tree("root");
         let what = format!("{what}, finished, and run a third time");
-        let third = self.say(words, &[0], Wrong::Restless, &what)?;
+        let third = self.run(words, &[0], Wrong::Restless, &what)?;
         let difference = node::difference(&finished, &self.scene.tree("root"));
         if !third.ends_with("installed; there was nothing to do\n") || !difference.is_empty() {
             return Err((Wrong::Restless, format!("{what}: {third}\n{difference}")));
@@ -315,7 +315,7 @@ impl Change {
 
     fn is_proven(&self, text: &str, what: &str) -> Judgement {
         let proven = if let Ends::Installed(proven) = self.ends { proven } else { 3 };
-        let checked = self.say("check --root root", &[0], Wrong::Unproven, what)?;
+        let checked = self.run("check --root root", &[0], Wrong::Unproven, what)?;
         // Besides those of the release there may be one that only the other has.
         if checked.contains("\nyes")
             && checked.contains(text)
@@ -365,14 +365,15 @@ impl Change {
         Err((Wrong::Silent, format!("{what}: {}: {said}", output.status)))
     }
 
-    fn say(
+    fn run(
         &self,
         words: &str,
         codes: &[i32],
         wrong: Wrong,
         what: &str,
     ) -> Result<String, (Wrong, String)> {
-        let run = self.scene.run(self.scene.command(program()).args(words.split_whitespace()));
+        let run =
+            self.scene.run_command(self.scene.command(program()).args(words.split_whitespace()));
         if codes.contains(&run.code) {
             return Ok(run.stdout);
         }

@@ -137,18 +137,19 @@ pub(super) fn assert_none_missing(scene: &Scene, before: &BTreeMap<String, Strin
 /// Runs an installation again after it was interrupted: it finishes, again has nothing to do, and a
 /// check says yes.
 pub(super) fn finish(scene: &Scene, program: &Path, words: &str, what: &str) {
-    let say = |words: &str| scene.run(scene.command(program).args(words.split_whitespace()));
+    let say =
+        |words: &str| scene.run_command(scene.command(program).args(words.split_whitespace()));
     let must = |words: &str| {
         let run = say(words);
         assert_eq!(run.code, 0, "{what}, then `{words}`:\n{}{}", run.stdout, run.stderr);
         run
     };
-    must(words);
+    run_ok(words);
     let finished = scene.tree("root");
-    assert_nothing_to_do(&must(words), what);
+    assert_nothing_to_do(&run_ok(words), what);
     assert_same(&finished, &scene.tree("root"), &format!("{what}, finished, and run a third time"));
     // Besides the three of the release there may be one that only the other has.
-    let checked = must("check --root root").stdout;
+    let checked = run_ok("check --root root").stdout;
     assert!(
         checked.contains("\nyes") && checked.matches("  proven ").count() == 3,
         "{what}: {checked}"

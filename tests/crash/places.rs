@@ -41,7 +41,7 @@ fn with_own_mounts(scene: &Scene, script: &str, words: &str) -> Option<Run> {
     command
         .args(["--mount", "sh", "-e", "-c", script, env!("CARGO_BIN_EXE_cnister")])
         .args(words.split(' '));
-    Some(scene.run(&mut command))
+    Some(scene.run_command(&mut command))
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn the_static_program_needs_nothing_around_it() {
     let release = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
     // The policy with its key in one text, as an installation keeps it.
     fs::create_dir(scene.at("root")).unwrap();
-    scene.must(&release.words_for_staged());
+    scene.run_ok(&release.install_args());
     fs::create_dir(scene.at("empty")).unwrap();
     fs::rename(scene.at("staged-a"), scene.at("empty/staged")).unwrap();
     fs::copy(scene.at("root/etc/cnister/policy.yaml"), scene.at("empty/policy.yaml")).unwrap();
@@ -64,7 +64,7 @@ fn the_static_program_needs_nothing_around_it() {
 
     let say = |words: &str| {
         let mut command = scene.command(&chroot);
-        scene.run(command.arg("empty").arg("/cnister").args(words.split(' ')))
+        scene.run_command(command.arg("empty").arg("/cnister").args(words.split(' ')))
     };
     let must = |words: &str| {
         let run = say(words);
@@ -72,10 +72,10 @@ fn the_static_program_needs_nothing_around_it() {
         assert_eq!(run.stderr, "", "{words}");
         run
     };
-    assert!(must("--help").stdout.contains("\nCommands:\n"));
+    assert!(run_ok("--help").stdout.contains("\nCommands:\n"));
     node::assert_same(&before, &scene.tree("empty"), "help");
     let install = "install --from /staged --evidence /evidence.json --policy /policy.yaml";
-    assert!(must(install).stdout.ends_with("\ninstalled\n"));
+    assert!(run_ok(install).stdout.ends_with("\ninstalled\n"));
     let after = scene.tree("empty");
     let created = after.keys().filter(|name| !before.contains_key(*name)).map(String::as_str);
     let (copies, created): (BTreeSet<_>, BTreeSet<_>) =
@@ -105,7 +105,7 @@ fn the_static_program_needs_nothing_around_it() {
     ];
     assert_eq!(created, BTreeSet::from(expected));
 
-    let checked = must("check").stdout;
+    let checked = run_ok("check").stdout;
     assert_eq!(checked.matches("  proven ").count(), PLUGINS.len(), "{checked}");
     assert!(
         checked.contains(
@@ -117,11 +117,11 @@ fn the_static_program_needs_nothing_around_it() {
         checked.ends_with("\nyes: every installed file is the one that was signed\n"),
         "{checked}"
     );
-    must("check --at-boot");
-    node::assert_nothing_to_do(&must(install), "again");
+    run_ok("check --at-boot");
+    node::assert_nothing_to_do(&run_ok(install), "again");
     fs::write(scene.at("empty/opt/cni/bin/macvlan"), "altered").unwrap();
     assert_eq!(say("check").code, 1);
-    assert!(must(install).stdout.contains("  repair   /opt/cni/bin/macvlan"));
+    assert!(run_ok(install).stdout.contains("  repair   /opt/cni/bin/macvlan"));
     node::assert_same(&after, &scene.tree("empty"), "repaired");
 }
 
@@ -136,19 +136,19 @@ fn a_read_only_directory_is_enough_where_it_has_what_is_wanted() {
     let scene = Scene::new();
     let first = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
     node::new(&scene);
-    scene.must(&first.words_for_staged());
+    scene.run_ok(&first.install_args());
     let before = scene.tree("root");
-    let Some(run) = with_own_mounts(&scene, READ_ONLY, &first.words_for_staged()) else { return };
+    let Some(run) = with_own_mounts(&scene, READ_ONLY, &first.install_args()) else { return };
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     node::assert_nothing_to_do(&run, "read-only");
     node::assert_same(&before, &scene.tree("root"), "read-only");
     // An image of a node comes without the state: the files are then its maker's.
     fs::remove_dir_all(scene.at("root/var")).unwrap();
     fs::remove_dir_all(scene.at("root/etc")).unwrap();
-    let run = with_own_mounts(&scene, READ_ONLY, &first.words_for_staged()).unwrap();
+    let run = with_own_mounts(&scene, READ_ONLY, &first.install_args()).unwrap();
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     node::assert_nothing_to_do(&run, "read-only, without a state");
-    scene.must("check --root root");
+    scene.run_ok("check --root root");
 }
 
 #[test]
@@ -157,10 +157,10 @@ fn a_read_only_directory_with_other_content_is_said_and_nothing_changes() {
     let first = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
     let second = Release::new(&scene, "b", "1.1.0", &PLUGINS, 0);
     node::new(&scene);
-    scene.must(&first.words_for_staged());
+    scene.run_ok(&first.install_args());
     let before = scene.tree("root");
-    let dry = format!("{} --dry-run", second.words_for_staged());
-    for words in [second.words_for_staged(), second.words_for_layout(), dry] {
+    let dry = format!("{} --dry-run", second.install_args());
+    for words in [second.install_args(), second.install_from_layout_args(), dry] {
         let Some(run) = with_own_mounts(&scene, READ_ONLY, &words) else { return };
         let refused = "no: read-only: `/opt/cni/bin` cannot be written: `/opt/cni/bin` is on a read-only file system\n  \
                        hint: mount it writable, name another directory, or put the same plugins into the node's \
@@ -168,9 +168,9 @@ fn a_read_only_directory_with_other_content_is_said_and_nothing_changes() {
         assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (1, refused, ""));
         node::assert_same(&before, &scene.tree("root"), &words);
     }
-    scene.must("check --root root");
+    scene.run_ok("check --root root");
     // The proven plugins that are there stay, and the node says that others were wanted.
-    let keep = format!("{} --on-refusal keep", second.words_for_staged());
+    let keep = format!("{} --on-refusal keep", second.install_args());
     let run = with_own_mounts(&scene, READ_ONLY, &keep).unwrap();
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     assert!(
@@ -179,7 +179,7 @@ fn a_read_only_directory_with_other_content_is_said_and_nothing_changes() {
         run.stdout
     );
     assert!(
-        scene.say("check --root root").stdout.contains("is wanted and was refused (read-only)")
+        scene.run("check --root root").stdout.contains("is wanted and was refused (read-only)")
     );
 }
 
@@ -189,7 +189,7 @@ fn a_full_disk_is_said_and_leaves_everything_as_it_was() {
     let first = Release::new(&scene, "a", "1.0.0", &PLUGINS, 9_000);
     let second = Release::new(&scene, "b", "1.1.0", &PLUGINS, 9_000);
     node::new(&scene);
-    scene.must(&first.words_for_staged());
+    scene.run_ok(&first.install_args());
     node::keep_as(&scene, "before");
     let before = scene.tree("before/opt/cni/bin");
     let pages = |kilobytes: u64| kilobytes.next_multiple_of(4);
@@ -209,7 +209,7 @@ fn a_full_disk_is_said_and_leaves_everything_as_it_was() {
             rm -rf after; cp -a root after
             exit $code"
         );
-        let Some(run) = with_own_mounts(&scene, &script, &second.words_for_layout()) else {
+        let Some(run) = with_own_mounts(&scene, &script, &second.install_from_layout_args()) else {
             return;
         };
         if run.code == 98 {
@@ -220,7 +220,7 @@ fn a_full_disk_is_said_and_leaves_everything_as_it_was() {
         fs::rename(scene.at("root"), scene.at("aside")).unwrap();
         fs::rename(scene.at("after"), scene.at("root")).unwrap();
         assert_eq!(node::unsound(&scene, &[&first, &second]), None, "{what}");
-        let checked = scene.must("check --root root").stdout;
+        let checked = scene.run_ok("check --root root").stdout;
         if run.code == 1 {
             assert!(run.stdout.starts_with("no: no-space: there is no room for "), "{what}");
             node::assert_same(&before, &scene.tree(node::BIN), &what);

@@ -37,13 +37,13 @@ fn a_staging_over_an_interrupted_one_finishes_it() {
     };
     replace("bridge", &half("bridge"));
     replace("macvlan", &vec![0; release.files["macvlan"].len()]);
-    let run = scene.must("stage --image image-a staged-a");
+    let run = scene.run_ok("stage --image image-a staged-a");
     assert_eq!(run.stdout, "staged test 1.0.0: 2 plugins copied, 1 already there\n");
     node::assert_same(&wanted, &scene.tree("staged-a"), "staged again");
-    let run = scene.must("stage --image image-a staged-a");
+    let run = scene.run_ok("stage --image image-a staged-a");
     assert_eq!(run.stdout, "staged test 1.0.0: 0 plugins copied, 3 already there\n");
     node::new(&scene);
-    scene.must(&release.words_for_staged());
+    scene.run_ok(&release.install_args());
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn staging_and_installing_need_no_capability() {
     let say = |user: u32, words: &str| {
         let mut command = scene.command(&setpriv);
         command.args(powerless).args([format!("--reuid={user}"), format!("--regid={user}")]);
-        let run = scene.run(command.arg(scene.at("cnister")).args(words.split(' ')));
+        let run = scene.run_command(command.arg(scene.at("cnister")).args(words.split(' ')));
         assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{words}: {}", run.stdout);
         run
     };
@@ -94,7 +94,7 @@ fn staging_and_installing_need_no_capability() {
     let run = say(USER, "stage --image image-a out");
     assert_eq!(run.stdout, "staged test 1.0.0: 0 plugins copied, 3 already there\n");
     // The next container is root, and may read what everybody may.
-    let install = release.words_for_staged().replace("staged-a", "out");
+    let install = release.install_args().replace("staged-a", "out");
     assert!(say(0, &install).stdout.ends_with("\ninstalled\n"));
     assert!(say(0, "check --root root").stdout.contains("speaks CNI 0.4.0, 1.0.0"));
     assert_eq!(node::unsound(&scene, &[&release]), None);
@@ -117,10 +117,10 @@ fn a_bundle_image_with_nothing_else_in_it_stages_itself() {
         "stage",
         "/staged",
     ]);
-    let run = scene.run(&mut command);
+    let run = scene.run_command(&mut command);
     assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{}", run.stdout);
     assert_eq!(run.stdout, "staged test 1.0.0: 3 plugins copied, 0 already there\n");
     node::assert_same(&scene.tree("staged-a"), &scene.tree("image-a/staged"), "staged by itself");
     node::new(&scene);
-    scene.must(&release.words_for_staged().replace("staged-a", "image-a/staged"));
+    scene.run_ok(&release.install_args().replace("staged-a", "image-a/staged"));
 }

@@ -156,7 +156,7 @@ fn a_watch_ends_where_it_can_never_repair_and_the_next_one_does() {
     let mut watch = Watch::start_for_changes(&scene, &words);
     watch.wait_for(YES);
     // Before anything there is altered: nothing has to wait for the next watch then.
-    scene.must(&format!("{} --bin-dir /b", release.words_for_layout()));
+    scene.run_ok(&format!("{} --bin-dir /b", release.install_from_layout_args()));
     assert_eq!(watch.end(), out_of_reach("/b"));
     let log = fs::read_to_string(scene.at("log")).unwrap();
     assert_eq!(
@@ -178,7 +178,7 @@ fn a_watch_ends_where_it_can_never_repair_and_the_next_one_does() {
     // The twin: who repairs nothing needs nothing there.
     let mut watch = Watch::start_for_changes(&scene, &[]);
     watch.wait_for(YES);
-    scene.must(&format!("{} --bin-dir /c", release.words_for_layout()));
+    scene.run_ok(&format!("{} --bin-dir /c", release.install_from_layout_args()));
     watch.wait_for(YES);
     assert_eq!(watch.stop(), "");
 }
@@ -202,7 +202,7 @@ fn a_first_installation_is_repaired_or_ends_the_watch() {
         }
         let mut watch = Watch::start_for_changes(&scene, &words);
         watch.wait_for(not_installed);
-        scene.must(&release.words_for_layout());
+        scene.run_ok(&release.install_from_layout_args());
         if !there {
             assert_eq!(watch.end(), out_of_reach("/opt/cni/bin"));
             watch = Watch::start_for_changes(&scene, &words);
@@ -262,7 +262,7 @@ fn a_state_directory_that_was_made_anew_ends_the_watch() {
     let said = watch.end();
     assert!(said.ends_with(&out_of_reach("/var/lib/cnister")), "{said}");
     let mut watch = Watch::start_with(&scene, &["--key", "cosign.pub"]);
-    scene.must(&format!("{} --foreign adopt", release.words_for_layout()));
+    scene.run_ok(&format!("{} --foreign adopt", release.install_from_layout_args()));
     watch.wait_for(YES);
     watch.stop();
 }
@@ -386,7 +386,7 @@ fn a_copy_that_is_gone_is_said_once_and_holds_up_no_other() {
     std::thread::sleep(Duration::from_millis(2500));
     assert_eq!(fs::metadata(scene.at("root/var/lib/cnister")).unwrap().modified().unwrap(), store);
     // The twin: an installation brings the copy, and everything is good again.
-    scene.must(&release.words_for_layout());
+    scene.run_ok(&release.install_from_layout_args());
     watch.wait_for(YES);
     let said: Vec<_> = watch.said();
     assert!(!said.contains(&failed), "{said:?}");
@@ -433,7 +433,7 @@ fn a_repair_forgets_no_release_that_is_wanted_and_was_refused() {
     let scene = Scene::new();
     let release = node_with_a_release(&scene);
     let unsigned = Release::unsigned(&scene, "b", "1.1.0", &PLUGINS, 0);
-    scene.must(&format!("{} --on-refusal keep", unsigned.words_for_layout()));
+    scene.run_ok(&format!("{} --on-refusal keep", unsigned.install_from_layout_args()));
     let refused =
         "no: wanted-not-installed: `oci:layout-b` is wanted and was refused (no-signature)";
     let mut watch = Watch::start_for_changes(&scene, &REPAIR);

@@ -150,7 +150,7 @@ pub(super) fn get(address: &str, path: &str) -> (String, String) {
 pub(super) fn node_with_a_release(scene: &Scene) -> Release {
     let release = Release::new(scene, "a", "1.0.0", &PLUGINS, 0);
     node::new(scene);
-    scene.must(&release.words_for_layout());
+    scene.run_ok(&release.install_from_layout_args());
     release
 }
 
@@ -183,7 +183,7 @@ fn a_change_is_told_long_before_the_next_interval() {
         watch.wait_for(said);
         watch.wait_for("no");
         // The installer's records are looked after, too.
-        scene.must(&release.words_for_layout());
+        scene.run_ok(&release.install_from_layout_args());
         watch.wait_for(YES);
     }
     assert_eq!(watch.stop(), "");
@@ -199,7 +199,7 @@ fn a_directory_that_is_exchanged_is_looked_after_again() {
     // kubernetes/kubernetes#115629: a package deletes the directory and makes it again.
     fs::rename(&bin, scene.at("aside")).unwrap();
     watch.wait_for("no: plugin-missing: `/opt/cni/bin/bridge` is gone");
-    scene.must(&release.words_for_layout());
+    scene.run_ok(&release.install_from_layout_args());
     watch.wait_for(YES);
     fs::write(bin.join("macvlan"), "altered in the new one").unwrap();
     watch.wait_for("no: digest-drift: `/opt/cni/bin/macvlan` was altered");
@@ -218,7 +218,7 @@ fn a_first_installation_is_heard_where_there_is_a_state_directory() {
     watch.wait_for(
         "no: not-installed: there is no receipt: nothing was installed here, or it was deleted",
     );
-    scene.must(&release.words_for_layout());
+    scene.run_ok(&release.install_from_layout_args());
     watch.wait_for(YES);
     assert_eq!(watch.stop(), "");
 }
@@ -271,9 +271,9 @@ fn answers_over_http_what_it_found() {
     has("cnister_drift_total 1");
 
     // Wanted and refused is not ready, and nothing is wrong with what is there.
-    scene.must(&release.words_for_layout());
+    scene.run_ok(&release.install_from_layout_args());
     watch.wait_for(YES);
-    scene.must(&format!("{} --on-refusal keep", unsigned.words_for_layout()));
+    scene.run_ok(&format!("{} --on-refusal keep", unsigned.install_from_layout_args()));
     watch.wait_for(
         "no: wanted-not-installed: `oci:layout-b` is wanted and was refused (no-signature)",
     );
@@ -346,9 +346,9 @@ fn a_kept_release_is_told_in_the_status_of_the_pod() {
     scene.write("log", "");
     let log = || fs::read_to_string(scene.at("log")).unwrap();
     let more = "--on-refusal keep --termination-log log";
-    scene.must(&format!("{} {more}", release.words_for_layout()));
+    scene.run_ok(&format!("{} {more}", release.install_from_layout_args()));
     assert_eq!(log(), "");
-    scene.must(&format!("{} {more}", unsigned.words_for_layout()));
+    scene.run_ok(&format!("{} {more}", unsigned.install_from_layout_args()));
     let expected = "warning: what was wanted is NOT installed; the proven plugins that were there stay; no-signature: ";
     assert!(log().starts_with(expected), "{}", log());
 }
@@ -359,21 +359,21 @@ fn a_check_leaves_its_numbers_for_a_collector() {
     node_with_a_release(&scene);
     let numbers = || fs::read_to_string(scene.at("numbers/cnister.prom")).unwrap();
     fs::create_dir(scene.at("numbers")).unwrap();
-    scene.must("check --root root --textfile numbers/cnister.prom");
+    scene.run_ok("check --root root --textfile numbers/cnister.prom");
     assert!(
         numbers().contains("\ncnister_proof_ok 1\n") && !numbers().contains("drift"),
         "{}",
         numbers()
     );
     fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();
-    assert_eq!(scene.say("check --root root --textfile numbers/cnister.prom").code, 1);
+    assert_eq!(scene.run("check --root root --textfile numbers/cnister.prom").code, 1);
     assert!(numbers().contains("\ncnister_proof_ok 0\n"), "{}", numbers());
     assert_eq!(fs::read_dir(scene.at("numbers")).unwrap().count(), 1, "nothing else is left");
     // A check that cannot be done is no good one either.
     let lock = fs::File::open(scene.at("root/var/lib/cnister/lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
     assert_eq!(
-        scene.say("check --root root --lock-timeout 0 --textfile numbers/cnister.prom").code,
+        scene.run("check --root root --lock-timeout 0 --textfile numbers/cnister.prom").code,
         3
     );
     drop(lock);
@@ -382,8 +382,8 @@ fn a_check_leaves_its_numbers_for_a_collector() {
         "{}",
         numbers()
     );
-    let run = scene.say("check --root root --textfile numbers/cnister.txt");
+    let run = scene.run("check --root root --textfile numbers/cnister.txt");
     assert!(run.code == 2 && run.stderr.contains("names end in .prom"), "{}", run.stderr);
-    let run = scene.say("check --root root --textfile absent/cnister.prom");
+    let run = scene.run("check --root root --textfile absent/cnister.prom");
     assert_eq!(run.code, 3, "{}", run.stderr);
 }

@@ -24,23 +24,23 @@ fn a_plugin_that_somebody_else_owns_is_refused_and_repaired() {
     let scene = Scene::in_memory();
     let (_, second) = upgraded(&scene);
     let bridge = scene.at(node::BIN).join("bridge");
-    scene.must("check --root root");
-    for words in ["check --root root --repair".to_owned(), second.words_for_layout()] {
+    scene.run_ok("check --root root");
+    for words in ["check --root root --repair".to_owned(), second.install_from_layout_args()] {
         chown(&bridge, Some(1000), None).unwrap();
-        let run = scene.say("check --root root");
+        let run = scene.run("check --root root");
         assert_refused(&run, "digest-drift");
         assert!(run.stdout.contains("user 1000, mode 0755"), "{}", run.stdout);
-        assert_refused(&scene.say("check --root root --at-boot"), "digest-drift");
-        scene.must(&words);
+        assert_refused(&scene.run("check --root root --at-boot"), "digest-drift");
+        scene.run_ok(&words);
         assert_eq!(mode(&bridge), (0, 0o755), "{words}");
-        scene.must("check --root root");
+        scene.run_ok("check --root root");
     }
     // Of an earlier bundle: no repair brings it back, so its owner has to.
     let leftover = scene.at(node::BIN).join("host-local");
     chmod(&leftover, 0o4777);
-    assert_refused(&scene.say("check --root root"), "digest-drift");
+    assert_refused(&scene.run("check --root root"), "digest-drift");
     chmod(&leftover, 0o755);
-    scene.must("check --root root");
+    scene.run_ok("check --root root");
 }
 
 #[test]
@@ -50,15 +50,15 @@ fn another_installers_plugin_that_others_may_alter_is_not_taken_for_the_signed_o
     node::new(&scene);
     let theirs = scene.write(&format!("{}/bridge", node::BIN), &release.files["bridge"]);
     chmod(&theirs, 0o6777);
-    let run = scene.say(&release.words_for_staged());
+    let run = scene.run(&release.install_args());
     assert_refused(&run, "foreign-file");
     assert!(run.stdout.contains("mode 6777"), "{}", run.stdout);
-    let run = scene.must(&format!("{} --foreign keep", release.words_for_staged()));
+    let run = scene.run_ok(&format!("{} --foreign keep", release.install_args()));
     assert!(run.stdout.contains("foreign-kept"), "{}", run.stdout);
     assert_eq!(mode(&theirs), (0, 0o6777));
-    scene.must(&format!("{} --foreign adopt", release.words_for_staged()));
+    scene.run_ok(&format!("{} --foreign adopt", release.install_args()));
     assert_eq!(mode(&theirs), (0, 0o755));
-    scene.must("check --root root");
+    scene.run_ok("check --root root");
     assert_eq!(of_release(&scene, &release).len(), 3);
 }
 
@@ -68,9 +68,9 @@ fn an_update_that_leaves_every_plugin_is_checked_like_any_other() {
     let first = Release::new(&scene, "a", "1.0.0", &["bridge", "macvlan"], 0);
     let second = Release::new(&scene, "b", "1.1.0", &["bridge", "macvlan"], 0);
     node::new(&scene);
-    scene.must(&first.words_for_staged());
-    scene.must(&format!("{} --no-update", second.words_for_staged()));
-    let run = scene.must("check --root root");
+    scene.run_ok(&first.install_args());
+    scene.run_ok(&format!("{} --no-update", second.install_args()));
+    let run = scene.run_ok("check --root root");
     assert!(
         run.stdout.contains("mixed: `/opt/cni/bin/bridge` is of an earlier bundle"),
         "{}",
@@ -80,10 +80,10 @@ fn an_update_that_leaves_every_plugin_is_checked_like_any_other() {
     fs::remove_file(scene.at(node::BIN).join("bridge")).unwrap();
     for words in ["check --root root", "check --root root --at-boot", "check --root root --repair"]
     {
-        assert_refused(&scene.say(words), "plugin-missing");
+        assert_refused(&scene.run(words), "plugin-missing");
     }
-    scene.must(&format!("{} --no-update", second.words_for_staged()));
-    scene.must("check --root root");
+    scene.run_ok(&format!("{} --no-update", second.install_args()));
+    scene.run_ok("check --root root");
     assert_eq!(
         (of_release(&scene, &first), of_release(&scene, &second)),
         (vec!["macvlan".into()], vec!["bridge".into()])
@@ -96,16 +96,16 @@ fn an_installation_that_would_leave_nothing_is_refused() {
     let first = Release::new(&scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);
     let second = Release::new(&scene, "b", "1.1.0", &["bridge", "macvlan", "vlan"], 0);
     node::new(&scene);
-    let nothing = format!("{} --skip bridge,host-local,macvlan", first.words_for_staged());
+    let nothing = format!("{} --skip bridge,host-local,macvlan", first.install_args());
     for words in [nothing.clone(), format!("{nothing} --dry-run")] {
-        assert_refused(&scene.say(&words), "nothing-wanted");
+        assert_refused(&scene.run(&words), "nothing-wanted");
     }
     assert!(!scene.at("root/var/lib/cnister/receipt.json").exists());
     // Its twins: something is left.
-    scene.must(&format!("{} --skip bridge,host-local", first.words_for_staged()));
-    scene.must(&nothing);
-    let nothing = format!("{} --skip bridge,macvlan,vlan", second.words_for_staged());
-    assert_refused(&scene.say(&format!("{nothing} --prune")), "nothing-wanted");
-    scene.must(&nothing);
-    scene.must("check --root root");
+    scene.run_ok(&format!("{} --skip bridge,host-local", first.install_args()));
+    scene.run_ok(&nothing);
+    let nothing = format!("{} --skip bridge,macvlan,vlan", second.install_args());
+    assert_refused(&scene.run(&format!("{nothing} --prune")), "nothing-wanted");
+    scene.run_ok(&nothing);
+    scene.run_ok("check --root root");
 }

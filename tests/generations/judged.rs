@@ -122,14 +122,14 @@ const TABLE: [Row; 4] = {
 
 /// Builds three releases, signed so long ago, and a node that has the first two.
 fn prepare(scene: &Scene, days: u64) -> (Release, Release) {
-    scene.must("keygen");
-    scene.must("keygen --output-key-prefix other");
+    scene.run_ok("keygen");
+    scene.run_ok("keygen --output-key-prefix other");
     let then = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() - days * DAY;
     let release = |name, version, plugins: &[&'static str]| {
         let release = Release::unsigned(scene, name, version, plugins, 0);
         let mut command = scene.command(env!("CARGO_BIN_EXE_cnister"));
         command.args(["sign", "--key", "cosign.key", &format!("oci:layout-{name}")]);
-        let run = scene.run(command.env("SOURCE_DATE_EPOCH", then.to_string()));
+        let run = scene.run_command(command.env("SOURCE_DATE_EPOCH", then.to_string()));
         assert_eq!(run.code, 0, "{}", run.stderr);
         release
     };
@@ -137,8 +137,8 @@ fn prepare(scene: &Scene, days: u64) -> (Release, Release) {
     let second = release("b", "1.1.0", &["bridge", "macvlan", "vlan"]);
     release("c", "1.2.0", &["bridge", "macvlan"]);
     node::new(scene);
-    scene.must(&first.words_for_layout());
-    scene.must(&second.words_for_layout());
+    scene.run_ok(&first.install_from_layout_args());
+    scene.run_ok(&second.install_from_layout_args());
     node::keep_as(scene, "before");
     (first, second)
 }
@@ -184,7 +184,7 @@ fn ask(scene: &Scene, verb: Verb, clock: Option<&PathBuf>) -> Run {
     if let Some(library) = clock {
         command.env("LD_PRELOAD", library);
     }
-    scene.run(&mut command)
+    scene.run_command(&mut command)
 }
 
 #[test]

@@ -20,7 +20,7 @@ const STATE: &str = "root/var/lib/cnister";
 fn assert_all_refuse(scene: &Scene, verbs: &[&str], code: &str, what: &str) {
     let before = scene.tree(".");
     for words in verbs {
-        let run = scene.say(words);
+        let run = scene.run(words);
         assert_eq!(run.code, 1, "{what}, {words}: {}{}", run.stdout, run.stderr);
         assert!(run.stdout.contains(&format!("{code}: ")), "{what}, {words}: {}", run.stdout);
         node::assert_same(&before, &scene.tree("."), &format!("{what}, {words}"));
@@ -56,9 +56,9 @@ fn prepare(scene: &Scene) -> (Release, Release) {
     let first = Release::new(scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);
     let second = Release::new(scene, "b", "1.1.0", &["bridge", "macvlan", "vlan"], 0);
     node::new(scene);
-    scene.must(&first.words_for_staged());
+    scene.run_ok(&first.install_args());
     node::keep_as(scene, "old");
-    scene.must(&second.words_for_layout());
+    scene.run_ok(&second.install_from_layout_args());
     node::keep_as(scene, "good");
     (first, second)
 }
@@ -146,7 +146,7 @@ fn records_that_others_may_have_written_are_not_believed() {
             chown(&path, Some(0), None).unwrap();
         }
         node::bring_back(&scene, "good");
-        scene.must("check --root root");
+        scene.run_ok("check --root root");
     }
 }
 
@@ -173,7 +173,7 @@ fn what_is_no_file_in_the_place_of_a_record_is_told_at_once() {
             make(&scene, &path);
             let before = scene.tree(".");
             for words in CHECKS {
-                let run = scene.say(words);
+                let run = scene.run(words);
                 let reads = name != "refusal.json" || words.starts_with("check");
                 assert!(!reads || run.code != 0, "{name} is {what}, {words}: {}", run.stdout);
                 if words.starts_with("check") {
@@ -200,13 +200,13 @@ fn a_journal_of_an_earlier_run_is_told_and_finished_by_the_next() {
     let path = scene.at(STATE).join("journal.json");
     write(&path, &journal(&scene, &first), 0o600);
     let installed = scene.tree(node::BIN);
-    assert_refused(&scene.say("check --root root"), "interrupted-install");
-    let run = scene.must("check --root root --at-boot");
+    assert_refused(&scene.run("check --root root"), "interrupted-install");
+    let run = scene.run_ok("check --root root --at-boot");
     assert!(run.stdout.contains("warning: interrupted-install: "), "{}", run.stdout);
-    assert_refused(&scene.say("gc --root root"), "interrupted-install");
-    scene.must(&second.words_for_layout());
+    assert_refused(&scene.run("gc --root root"), "interrupted-install");
+    scene.run_ok(&second.install_from_layout_args());
     assert!(!path.exists());
-    scene.must("check --root root");
+    scene.run_ok("check --root root");
     node::assert_same(&installed, &scene.tree(node::BIN), "finished");
 
     // A journal that calls files of others ours changes nothing of theirs while an installation
@@ -217,8 +217,8 @@ fn a_journal_of_an_earlier_run_is_told_and_finished_by_the_next() {
         .replace("\"host-local\"", "\"flannel\"")
         .replace(&digest(&first.files["host-local"]), &digest(&flannel));
     write(&path, &forged, 0o600);
-    assert_refused(&scene.say("check --root root"), "interrupted-install");
-    scene.must(&second.words_for_layout());
+    assert_refused(&scene.run("check --root root"), "interrupted-install");
+    scene.run_ok(&second.install_from_layout_args());
     node::assert_same(&installed, &scene.tree(node::BIN), "finished again");
     assert_eq!(node::unsound(&scene, &[&first, &second]), None);
 }
@@ -233,9 +233,9 @@ fn a_floor_of_an_earlier_run_is_raised_by_the_next_installation_and_by_no_repair
     assert_ne!(old, new);
     fs::write(&floors, &old).unwrap();
     fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();
-    scene.must("check --root root --repair");
+    scene.run_ok("check --root root --repair");
     assert_eq!(fs::read(&floors).unwrap(), old);
-    scene.must(&second.words_for_layout());
+    scene.run_ok(&second.install_from_layout_args());
     assert_eq!(fs::read(&floors).unwrap(), new);
 }
 
@@ -250,12 +250,12 @@ fn forged_numbers_and_names_of_generations_lead_nowhere() {
     let last = good.replace("\"generation\": 1", &format!("\"generation\": {huge}"));
     write(&generations.join(format!("{huge}.json")), &last, 0o600);
     fs::remove_file(generations.join("1.json")).unwrap();
-    scene.must(&format!("rollback --root root --to {huge}"));
+    scene.run_ok(&format!("rollback --root root --to {huge}"));
     assert_eq!(of_release(&scene, &first).len(), 3);
-    scene.must("rollback --root root");
+    scene.run_ok("rollback --root root");
     assert_eq!(of_release(&scene, &second).len(), 3);
-    scene.must("rollback --root root");
-    scene.must("check --root root");
+    scene.run_ok("rollback --root root");
+    scene.run_ok("check --root root");
     // Past all numbers, with a name of its own, of user 1000, or as long as a record may not be.
     let present = fs::read_to_string(scene.at(STATE).join("receipt.json")).unwrap();
     for (name, text) in [
@@ -273,8 +273,8 @@ fn forged_numbers_and_names_of_generations_lead_nowhere() {
         ("8.json", good.replacen('{', &format!("{{{}", " ".repeat(1 << 20)), 1)),
     ] {
         write(&generations.join(name), &text, 0o600);
-        scene.must("check --root root");
-        assert_refused(&scene.say("rollback --root root --to 7"), "no-generation");
+        scene.run_ok("check --root root");
+        assert_refused(&scene.run("rollback --root root --to 7"), "no-generation");
         assert_eq!(
             fs::read_to_string(scene.at(STATE).join("receipt.json")).unwrap(),
             present,
@@ -285,8 +285,8 @@ fn forged_numbers_and_names_of_generations_lead_nowhere() {
     for number in 0..10_000 {
         fs::write(generations.join(format!("x{number}")), "{}").unwrap();
     }
-    scene.must("status --root root");
-    scene.must(&second.words_for_layout().replace("install", "install --again"));
+    scene.run_ok("status --root root");
+    scene.run_ok(&second.install_from_layout_args().replace("install", "install --again"));
     assert!(fs::read_dir(&generations).unwrap().count() <= 2, "swept");
     assert_eq!(node::unsound(&scene, &[&first, &second]), None);
 }

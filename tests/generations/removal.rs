@@ -30,9 +30,9 @@ fn detach(scene: &Scene) {
 fn plugins_of_an_earlier_bundle_go_when_nobody_needs_them() {
     let scene = Scene::in_memory();
     let (first, second) = upgraded(&scene);
-    let prune = format!("{} --prune", second.words_for_layout());
+    let prune = format!("{} --prune", second.install_from_layout_args());
     attach(&scene, "host-local");
-    let run = scene.must(&prune);
+    let run = scene.run_ok(&prune);
     assert!(
         run.stdout.contains("warning: in-use: `/opt/cni/bin/host-local` is needed"),
         "{}",
@@ -41,19 +41,19 @@ fn plugins_of_an_earlier_bundle_go_when_nobody_needs_them() {
     assert_eq!(of_release(&scene, &first), ["host-local"]);
     // A record that says nothing may mean anything.
     scene.write("root/var/lib/cni/results/front-0123abcd-net1", "{");
-    assert!(scene.must(&prune).stdout.contains("warning: in-use: "));
+    assert!(scene.run_ok(&prune).stdout.contains("warning: in-use: "));
     assert_eq!(of_release(&scene, &first), ["host-local"]);
     detach(&scene);
-    let planned = scene.must(&format!("{prune} --dry-run"));
+    let planned = scene.run_ok(&format!("{prune} --dry-run"));
     assert!(planned.stdout.contains("  remove   /opt/cni/bin/host-local\n"), "{}", planned.stdout);
     assert_eq!(of_release(&scene, &first), ["host-local"]);
-    scene.must(&prune);
+    scene.run_ok(&prune);
     assert_eq!(of_release(&scene, &first), [""; 0]);
-    node::assert_nothing_to_do(&scene.must(&prune), "pruned");
+    node::assert_nothing_to_do(&scene.run_ok(&prune), "pruned");
     assert_eq!(node::unsound(&scene, &[&second]), None);
-    scene.must("check --root root");
+    scene.run_ok("check --root root");
     // Going back brings it back.
-    scene.must("rollback --root root --prune");
+    scene.run_ok("rollback --root root --prune");
     assert_eq!(of_release(&scene, &first).len(), 3);
     assert!(!scene.at(node::BIN).join("vlan").exists());
 }
@@ -68,40 +68,40 @@ fn an_uninstallation_leaves_the_directory_as_it_was_before_the_first_installatio
     fs::set_permissions(&bridge, fs::Permissions::from_mode(0o751)).unwrap();
     let before = scene.tree(node::BIN);
     assert_eq!(
-        scene.must("uninstall --root root").stdout,
+        scene.run_ok("uninstall --root root").stdout,
         "nothing is installed; there was nothing to do\n"
     );
-    scene.must(&format!("{} --foreign adopt=bridge", first.words_for_staged()));
+    scene.run_ok(&format!("{} --foreign adopt=bridge", first.install_args()));
     // Whatever stands there later, the first original is the one that comes back.
     fs::write(&bridge, "somebody else's again").unwrap();
-    scene.must(&second.words_for_layout());
+    scene.run_ok(&second.install_from_layout_args());
 
     attach(&scene, "macvlan");
     let installed = scene.tree("root");
-    let run = scene.say("uninstall --root root");
+    let run = scene.run("uninstall --root root");
     assert_refused(&run, "in-use");
     assert!(run.stdout.contains("container `0123abcd` in network `front`"), "{}", run.stdout);
     node::assert_same(&installed, &scene.tree("root"), "in use");
     detach(&scene);
-    let planned = scene.must("uninstall --root root --dry-run");
+    let planned = scene.run_ok("uninstall --root root --dry-run");
     assert!(
         planned.stdout.contains("  restore  /opt/cni/bin/bridge (what was there before)\n"),
         "{}",
         planned.stdout
     );
-    let run = scene.must("uninstall --root root");
+    let run = scene.run_ok("uninstall --root root");
     assert!(run.stdout.ends_with("uninstalled\n"), "{}", run.stdout);
     node::assert_same(&before, &scene.tree(node::BIN), "uninstalled");
     assert_eq!(
-        scene.must("uninstall --root root").stdout,
+        scene.run_ok("uninstall --root root").stdout,
         "nothing is installed; there was nothing to do\n"
     );
-    assert_refused(&scene.say("check --root root"), "not-installed");
+    assert_refused(&scene.run("check --root root"), "not-installed");
     let state: Vec<_> = scene.tree("root/var/lib/cnister").into_keys().collect();
     assert_eq!(state, ["floors.json", "lock"]);
     // And it can be installed again.
-    scene.must(&format!("{} --foreign adopt=bridge", second.words_for_layout()));
-    scene.must("check --root root");
+    scene.run_ok(&format!("{} --foreign adopt=bridge", second.install_from_layout_args()));
+    scene.run_ok("check --root root");
 }
 
 #[test]
@@ -113,17 +113,17 @@ fn an_uninstallation_touches_nothing_that_somebody_else_put_there() {
     fs::set_permissions(&bridge, fs::Permissions::from_mode(0o4755)).unwrap();
     let host_local = scene.write(&format!("{}/host-local", node::BIN), &first.files["host-local"]);
     fs::set_permissions(&host_local, fs::Permissions::from_mode(0o755)).unwrap();
-    scene.must(&format!("{} --foreign adopt", first.words_for_staged()));
+    scene.run_ok(&format!("{} --foreign adopt", first.install_args()));
     assert_eq!(fs::metadata(&bridge).unwrap().permissions().mode() & 0o7777, 0o755);
     fs::write(scene.at(node::BIN).join("macvlan"), "a newer one of somebody else").unwrap();
     let originals = scene.at("root/var/lib/cnister/originals");
     let original = fs::read_dir(&originals).unwrap().next().unwrap().unwrap().path();
     fs::write(&original, "altered").unwrap();
     let installed = scene.tree("root");
-    assert_refused(&scene.say("uninstall --root root"), "original-lost");
+    assert_refused(&scene.run("uninstall --root root"), "original-lost");
     node::assert_same(&installed, &scene.tree("root"), "the copy is not what was kept");
     fs::write(&original, "theirs").unwrap();
-    let run = scene.must("uninstall --root root");
+    let run = scene.run_ok("uninstall --root root");
     assert!(
         run.stdout.contains("`/opt/cni/bin/macvlan` was changed by somebody else, who keeps it"),
         "{}",
@@ -149,25 +149,28 @@ fn the_variables_of_other_installers_mean_the_same_here() {
     node::new(&scene);
     let say = |words: &str, variables: &[(&str, &str)]| {
         let mut command = scene.command(env!("CARGO_BIN_EXE_cnister"));
-        scene.run(command.args(words.split(' ')).envs(variables.iter().copied()))
+        scene.run_command(command.args(words.split(' ')).envs(variables.iter().copied()))
     };
     let must = |words: &str, variables: &[(&str, &str)]| {
         let run = say(words, variables);
         assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     };
-    must(
-        &first.words_for_layout(),
+    run_ok(
+        &first.install_from_layout_args(),
         &[("SKIP_CNI_BINARIES", "macvlan, flannel,"), ("UPDATE_CNI_BINARIES", "true")],
     );
     assert_eq!(of_release(&scene, &first), ["bridge", "host-local"]);
-    must(&second.words_for_layout(), &[("UPDATE_CNI_BINARIES", "No"), ("SKIP_CNI_BINARIES", "")]);
+    run_ok(
+        &second.install_from_layout_args(),
+        &[("UPDATE_CNI_BINARIES", "No"), ("SKIP_CNI_BINARIES", "")],
+    );
     assert_eq!(of_release(&scene, &first), ["bridge", "host-local"], "what was there stays");
     assert_eq!(of_release(&scene, &second), ["macvlan", "vlan"], "what is missing comes");
-    must(&format!("{} --skip vlan", second.words_for_layout()), &[]);
+    run_ok(&format!("{} --skip vlan", second.install_from_layout_args()), &[]);
     assert_eq!(of_release(&scene, &second), ["bridge", "macvlan", "vlan"]);
-    scene.must("check --root root");
+    scene.run_ok("check --root root");
     for (name, value) in [("SKIP_CNI_BINARIES", "../x"), ("UPDATE_CNI_BINARIES", "maybe")] {
-        let run = say(&second.words_for_layout(), &[(name, value)]);
+        let run = say(&second.install_from_layout_args(), &[(name, value)]);
         assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{}", run.stderr);
         assert!(run.stderr.starts_with(&format!("error: {name}")), "{}", run.stderr);
     }
@@ -184,17 +187,17 @@ fn an_adopted_plugin_comes_back_where_even_its_directory_is_gone() {
         fs::set_permissions(&bridge, fs::Permissions::from_mode(0o751)).unwrap();
         let before = scene.tree(node::BIN);
         let two = "--foreign adopt --bin-dir /opt/cni/bin --bin-dir /usr/lib/cni";
-        scene.must(&format!("{} {two}", release.words_for_staged()));
+        scene.run_ok(&format!("{} {two}", release.install_args()));
         fs::remove_dir_all(scene.at("root/usr/lib")).unwrap();
         if lost {
             let original = cnister::model::Digest::of(b"theirs");
             fs::remove_file(scene.at("root/var/lib/cnister/originals").join(original.hex()))
                 .unwrap();
             let installed = scene.tree("root");
-            assert_refused(&scene.say("uninstall --root root"), "original-lost");
+            assert_refused(&scene.run("uninstall --root root"), "original-lost");
             node::assert_same(&installed, &scene.tree("root"), "nothing to put back");
         }
-        scene.must(words);
+        scene.run_ok(words);
         node::assert_same(&before, &scene.tree(node::BIN), words);
         assert_eq!(scene.at("root/usr/lib").exists(), !lost);
         if !lost {
@@ -212,15 +215,15 @@ fn an_uninstallation_that_cannot_begin_in_one_directory_leaves_no_trace_in_the_o
     let release = Release::new(&scene, "a", "1.0.0", &["bridge", "host-local"], 0);
     node::new(&scene);
     let two = "--bin-dir /opt/cni/bin --bin-dir /usr/lib/cni";
-    scene.must(&format!("{} {two}", release.words_for_staged()));
+    scene.run_ok(&format!("{} {two}", release.install_args()));
     let obstacle = scene.at("root/usr/lib/cni/.cnister");
     std::os::unix::fs::symlink("elsewhere", &obstacle).unwrap();
     let before = scene.tree("root");
-    let run = scene.say("uninstall --root root");
+    let run = scene.run("uninstall --root root");
     assert_ne!(run.code, 0, "{}", run.stdout);
     node::assert_same(&before, &scene.tree("root"), "it could not begin");
     fs::remove_file(obstacle).unwrap();
-    scene.must("uninstall --root root");
+    scene.run_ok("uninstall --root root");
     assert!(!scene.at(node::BIN).join("bridge").exists());
 }
 
@@ -230,15 +233,15 @@ fn a_planned_uninstallation_only_reads() {
     upgraded(&scene);
     scene.write("root/var/lib/cnister/store/.cnister-0123456789abcdef", "of an interrupted run");
     let before = scene.tree("root");
-    let run = scene.must("uninstall --root root --dry-run");
+    let run = scene.run_ok("uninstall --root root --dry-run");
     assert!(run.stdout.ends_with("planned; nothing was done\n"), "{}", run.stdout);
     node::assert_same(&before, &scene.tree("root"), "planned");
     // Others that read do so at the same time.
     let lock = fs::File::open(scene.at("root/var/lib/cnister/lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).unwrap();
-    scene.must("uninstall --root root --dry-run --lock-timeout 0");
+    scene.run_ok("uninstall --root root --dry-run --lock-timeout 0");
     drop(lock);
-    scene.must("uninstall --root root");
+    scene.run_ok("uninstall --root root");
     assert!(!scene.at("root/var/lib/cnister/store/.cnister-0123456789abcdef").exists());
 }
 
@@ -248,11 +251,11 @@ fn a_file_that_was_left_to_another_installer_is_missed_when_it_is_gone() {
     let release = Release::new(&scene, "a", "1.0.0", &["bridge", "macvlan"], 0);
     node::new(&scene);
     let bridge = scene.write(&format!("{}/bridge", node::BIN), "theirs");
-    scene.must(&format!("{} --foreign keep", release.words_for_layout()));
-    scene.must("check --root root");
+    scene.run_ok(&format!("{} --foreign keep", release.install_from_layout_args()));
+    scene.run_ok("check --root root");
     fs::remove_file(bridge).unwrap();
     for words in ["check --root root", "check --root root --at-boot"] {
-        let run = scene.say(words);
+        let run = scene.run(words);
         assert_refused(&run, "plugin-missing");
         assert!(
             run.stdout.contains("`/opt/cni/bin/bridge` was left to another installer, and is gone"),
@@ -260,8 +263,8 @@ fn a_file_that_was_left_to_another_installer_is_missed_when_it_is_gone() {
             run.stdout
         );
     }
-    scene.must(&release.words_for_layout());
-    scene.must("check --root root");
+    scene.run_ok(&release.install_from_layout_args());
+    scene.run_ok("check --root root");
 }
 
 #[test]
@@ -274,17 +277,17 @@ fn what_a_killed_first_installation_began_can_be_taken_away() {
     fs::create_dir_all(scene.at("root/var/lib/cnister")).unwrap();
     fs::set_permissions(scene.at("root/var/lib/cnister"), fs::Permissions::from_mode(0o700))
         .unwrap();
-    let run = scene.must("uninstall --root root");
+    let run = scene.run_ok("uninstall --root root");
     assert!(run.stdout.contains("  clean up /opt/cni/bin\n"), "{}", run.stdout);
     node::assert_same(&before, &scene.tree(node::BIN), "cleaned up");
     assert_eq!(
-        scene.must("uninstall --root root").stdout,
+        scene.run_ok("uninstall --root root").stdout,
         "nothing is installed; there was nothing to do\n"
     );
     // A receipt that somebody deleted is another thing, and is told.
-    scene.must(&release.words_for_layout());
+    scene.run_ok(&release.install_from_layout_args());
     fs::remove_file(scene.at("root/var/lib/cnister/receipt.json")).unwrap();
-    let run = scene.must("uninstall --root root");
+    let run = scene.run_ok("uninstall --root root");
     assert!(
         run.stdout.contains("warning: not-installed: there is no receipt, and the state directory"),
         "{}",

@@ -38,7 +38,7 @@ fn a_repair_does_not_forget_a_plugin_whose_place_is_taken() {
         fs::remove_file(scene.at(node::BIN).join("bridge")).unwrap();
         take(&vlan);
         for occasion in ["--no-probe", "--at-boot", "--no-probe"] {
-            let run = scene.say(&format!("check --root root --repair {occasion}"));
+            let run = scene.run(&format!("check --root root --repair {occasion}"));
             assert_refused(&run, "in-the-way");
             assert!(
                 run.stdout.contains(&format!("/opt/cni/bin/vlan` is {what}")),
@@ -52,7 +52,7 @@ fn a_repair_does_not_forget_a_plugin_whose_place_is_taken() {
         }
     }
     fs::remove_file(&vlan).unwrap();
-    scene.must("check --root root --repair");
+    scene.run_ok("check --root root --repair");
     assert_eq!(of_release(&scene, &second).len(), 3);
 }
 
@@ -67,11 +67,11 @@ fn a_repair_remembers_what_belongs_to_others() {
     };
     executable("host-local", b"theirs");
     executable("macvlan", &release.files["macvlan"]);
-    scene.must(&format!("{} --foreign keep", release.words_for_staged()));
+    scene.run_ok(&format!("{} --foreign keep", release.install_args()));
     let before = receipt(&scene);
     assert!(before.contains("\"kept\"") && before.contains("\"foreign\""), "{before}");
     fs::remove_file(scene.at(node::BIN).join("bridge")).unwrap();
-    let run = scene.must("check --root root --repair");
+    let run = scene.run_ok("check --root root --repair");
     assert!(run.stdout.contains("  kept        /opt/cni/bin/host-local\n"), "{}", run.stdout);
     assert_eq!(receipt(&scene), before);
     // Their own installer brought another one: it is theirs to bring, and the node has to say so as
@@ -79,7 +79,7 @@ fn a_repair_remembers_what_belongs_to_others() {
     executable("macvlan", b"a newer one of theirs");
     fs::remove_file(scene.at(node::BIN).join("bridge")).unwrap();
     for _ in 0..2 {
-        let run = scene.say("check --root root --repair");
+        let run = scene.run("check --root root --repair");
         assert_refused(&run, "digest-drift");
         assert!(
             run.stdout.contains("`/opt/cni/bin/macvlan` was changed by its own installer"),
@@ -96,17 +96,17 @@ fn a_repair_remembers_what_belongs_to_others() {
 fn a_repair_does_not_forget_what_is_wanted_and_was_refused() {
     let scene = Scene::in_memory();
     let (first, second) = upgraded(&scene);
-    scene.must("rollback --root root");
-    scene.must(&format!("{} --on-refusal keep", second.words_for_staged()));
+    scene.run_ok("rollback --root root");
+    scene.run_ok(&format!("{} --on-refusal keep", second.install_args()));
     for occasion in ["--no-probe", "--at-boot"] {
         fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();
-        scene.say(&format!("check --root root --repair {occasion}"));
+        scene.run(&format!("check --root root --repair {occasion}"));
         assert_eq!(of_release(&scene, &first).len(), 3, "{occasion}");
-        assert_refused(&scene.say("check --root root"), "wanted-not-installed");
+        assert_refused(&scene.run("check --root root"), "wanted-not-installed");
     }
     // What was wanted is there now.
-    scene.must(&format!("{} --again", second.words_for_staged()));
-    scene.must("check --root root");
+    scene.run_ok(&format!("{} --again", second.install_args()));
+    scene.run_ok("check --root root");
 }
 
 #[test]
@@ -117,13 +117,13 @@ fn a_rollback_brings_all_of_a_release_or_nothing() {
     fs::remove_file(&bridge).unwrap();
     fs::create_dir(&bridge).unwrap();
     let before = scene.tree("root");
-    let run = scene.say("rollback --root root");
+    let run = scene.run("rollback --root root");
     assert_refused(&run, "in-the-way");
     assert!(run.stdout.contains("hint: move it away, and run it again"), "{}", run.stdout);
     node::assert_same(&before, &scene.tree("root"), "in the way");
     fs::remove_dir(&bridge).unwrap();
     fs::remove_file(scene.at(node::BIN).join("host-local")).unwrap();
-    scene.must("rollback --root root");
+    scene.run_ok("rollback --root root");
     assert_eq!(of_release(&scene, &first).len(), 3);
 }
 
@@ -136,18 +136,18 @@ fn a_rollback_adopts_again_what_was_given_back() {
     let theirs = scene.write(&format!("{}/host-local", node::BIN), "theirs");
     fs::set_permissions(&theirs, fs::Permissions::from_mode(0o755)).unwrap();
     let before = scene.tree(node::BIN);
-    scene.must(&format!("{} --foreign adopt", first.words_for_staged()));
-    let run = scene.must(&format!("{} --prune", second.words_for_layout()));
+    scene.run_ok(&format!("{} --foreign adopt", first.install_args()));
+    let run = scene.run_ok(&format!("{} --prune", second.install_from_layout_args()));
     assert!(run.stdout.contains("  restore  /opt/cni/bin/host-local"), "{}", run.stdout);
     assert_eq!(fs::read(&theirs).unwrap(), b"theirs");
-    let run = scene.must("rollback --root root --prune");
+    let run = scene.run_ok("rollback --root root --prune");
     assert!(run.stdout.contains("  adopt    /opt/cni/bin/host-local"), "{}", run.stdout);
     assert_eq!(of_release(&scene, &first).len(), 3);
     // And the other file there, which nobody adopted, is nobody's to replace.
-    scene.must("rollback --root root --prune");
+    scene.run_ok("rollback --root root --prune");
     fs::write(scene.at(node::BIN).join("host-local"), "another one of theirs").unwrap();
-    scene.must("rollback --root root --prune");
-    scene.must("uninstall --root root");
+    scene.run_ok("rollback --root root --prune");
+    scene.run_ok("uninstall --root root");
     assert_eq!(fs::read(&theirs).unwrap(), b"another one of theirs");
     fs::write(&theirs, "theirs").unwrap();
     node::assert_same(&before, &scene.tree(node::BIN), "uninstalled");
@@ -157,10 +157,10 @@ fn a_rollback_adopts_again_what_was_given_back() {
 fn a_rollback_does_not_take_a_name_that_somebody_else_has_now() {
     let scene = Scene::in_memory();
     let (_, second) = upgraded(&scene);
-    scene.must(&format!("{} --prune", second.words_for_layout()));
+    scene.run_ok(&format!("{} --prune", second.install_from_layout_args()));
     fs::write(scene.at(node::BIN).join("host-local"), "somebody else's, later").unwrap();
     let before = scene.tree("root");
-    assert_refused(&scene.say("rollback --root root"), "foreign-file");
+    assert_refused(&scene.run("rollback --root root"), "foreign-file");
     node::assert_same(&before, &scene.tree("root"), "refused");
 }
 
@@ -174,22 +174,22 @@ fn a_directory_in_the_state_directory_is_left_alone_and_stops_nothing() {
         scene.write(&format!("{STATE}/{place}directory/file"), "somebody's");
     }
     for words in [
-        second.words_for_layout(),
+        second.install_from_layout_args(),
         "rollback --root root".to_owned(),
         "check --root root".to_owned(),
-        format!("{} --generations 1", first.words_for_layout()),
+        format!("{} --generations 1", first.install_from_layout_args()),
         "gc --root root --generations 1".to_owned(),
         "check --root root --repair".to_owned(),
         "uninstall --root root".to_owned(),
     ] {
-        scene.must(&words);
+        scene.run_ok(&words);
     }
     for place in places {
         assert!(scene.at(STATE).join(place).join("directory/file").exists(), "{place}");
     }
     assert!(!scene.at(STATE).join("receipt.json").exists());
-    scene.must(&second.words_for_layout());
-    scene.must("check --root root");
+    scene.run_ok(&second.install_from_layout_args());
+    scene.run_ok("check --root root");
 }
 
 #[test]
@@ -203,15 +203,15 @@ fn an_uninstallation_that_is_refused_leaves_no_trace_in_any_directory() {
     }
     let (opt, usr) = (scene.tree(node::BIN), scene.tree("root/usr/lib/cni"));
     let two = "--foreign adopt --bin-dir /opt/cni/bin --bin-dir /usr/lib/cni";
-    scene.must(&format!("{} {two}", release.words_for_staged()));
+    scene.run_ok(&format!("{} {two}", release.install_args()));
     let lost = cnister::model::Digest::of(b"theirs in root/usr/lib/cni");
     let lost = scene.at(STATE).join("originals").join(lost.hex());
     fs::rename(&lost, scene.at("original")).unwrap();
     let before = scene.tree("root");
-    assert_refused(&scene.say("uninstall --root root"), "original-lost");
+    assert_refused(&scene.run("uninstall --root root"), "original-lost");
     node::assert_same(&before, &scene.tree("root"), "refused");
     fs::rename(scene.at("original"), &lost).unwrap();
-    scene.must("uninstall --root root");
+    scene.run_ok("uninstall --root root");
     node::assert_same(&opt, &scene.tree(node::BIN), "the first directory");
     node::assert_same(&usr, &scene.tree("root/usr/lib/cni"), "the second directory");
 }
@@ -233,7 +233,7 @@ fn a_repair_brings_back_what_it_can() {
             fs::remove_file(scene.at(node::BIN).join(name)).unwrap();
         }
         for _ in 0..2 {
-            let run = scene.say(&format!("check --root root --repair {occasion}"));
+            let run = scene.run(&format!("check --root root --repair {occasion}"));
             assert_refused(&run, "no-copy");
             assert!(run.stdout.contains("no copy of `vlan`"), "{}", run.stdout);
             assert_eq!(of_release(&scene, &second), ["bridge", "macvlan"], "{occasion}");
@@ -241,7 +241,7 @@ fn a_repair_brings_back_what_it_can() {
             assert!(!scene.at(STATE).join("journal.json").exists());
         }
         fs::rename(scene.at("copy"), copy("vlan")).unwrap();
-        scene.must(&format!("check --root root --repair {occasion}"));
+        scene.run_ok(&format!("check --root root --repair {occasion}"));
         assert_eq!(of_release(&scene, &second).len(), 3);
     }
 }
@@ -254,15 +254,15 @@ fn what_others_installed_and_removed_stops_no_repair_and_no_rollback() {
     node::new(&scene);
     let theirs = scene.write(&format!("{}/macvlan", node::BIN), &first.files["macvlan"]);
     fs::set_permissions(&theirs, fs::Permissions::from_mode(0o755)).unwrap();
-    scene.must(&first.words_for_staged());
+    scene.run_ok(&first.install_args());
     assert!(receipt(&scene).contains("\"foreign\""));
-    let status = scene.must("status --root root").stdout;
+    let status = scene.run_ok("status --root root").stdout;
     assert!(!status.contains("without a copy"), "{status}");
     node::keep_as(&scene, "good");
     // It counts as installed, and so it comes back.
     fs::remove_file(&theirs).unwrap();
     fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();
-    scene.must("check --root root --repair");
+    scene.run_ok("check --root root --repair");
     assert_eq!(of_release(&scene, &first).len(), 3);
     // Where there is no copy of it, as an earlier version of this program left none, ours do all
     // the same.
@@ -271,21 +271,21 @@ fn what_others_installed_and_removed_stops_no_repair_and_no_rollback() {
     fs::remove_file(scene.at(STATE).join("store").join(copy.hex())).unwrap();
     assert!(
         scene
-            .must("status --root root")
+            .run_ok("status --root root")
             .stdout
             .contains("     1 of them without a copy in the local store\n")
     );
     fs::remove_file(&theirs).unwrap();
     fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();
-    let run = scene.say("check --root root --repair");
+    let run = scene.run("check --root root --repair");
     assert_refused(&run, "no-copy");
     assert_eq!(of_release(&scene, &first), ["bridge", "host-local"]);
     // Replaced by a later release, it comes back with the generation that counted it.
     node::bring_back(&scene, "good");
-    scene.must(&format!("{} --foreign adopt", second.words_for_layout()));
-    scene.must("rollback --root root");
+    scene.run_ok(&format!("{} --foreign adopt", second.install_from_layout_args()));
+    scene.run_ok("rollback --root root");
     assert_eq!(of_release(&scene, &first).len(), 3);
-    scene.must("uninstall --root root");
+    scene.run_ok("uninstall --root root");
     assert_eq!(fs::read(&theirs).unwrap(), first.files["macvlan"], "it was there before");
 }
 
@@ -293,10 +293,10 @@ fn what_others_installed_and_removed_stops_no_repair_and_no_rollback() {
 fn why_nothing_was_repaired_is_not_said_twice() {
     let scene = Scene::in_memory();
     upgraded(&scene);
-    scene.must("keygen --output-key-prefix other");
+    scene.run_ok("keygen --output-key-prefix other");
     fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();
     for (occasion, words) in [("at boot", "--at-boot"), ("running", "--no-probe")] {
-        let run = scene.say(&format!("check --root root --key other.pub --repair {words}"));
+        let run = scene.run(&format!("check --root root --key other.pub --repair {words}"));
         assert_refused(&run, "digest-drift");
         assert_eq!(
             run.stdout.matches("signer-not-allowed: ").count(),

@@ -44,9 +44,9 @@ fn went_on(scene: &Scene) -> (Release, Release) {
     let second = Release::new(scene, "b", "1.1.0", &["bridge", "macvlan", "vlan"], 0);
     policy(scene, "policy.yaml", "    rollback: monotonic\n");
     node::new(scene);
-    scene.must(&by_policy(&first.words_for_staged()));
+    scene.run_ok(&by_policy(&first.install_args()));
     node::keep_as(scene, "old");
-    scene.must(&by_policy(&second.words_for_layout()));
+    scene.run_ok(&by_policy(&second.install_from_layout_args()));
     (first, second)
 }
 
@@ -66,7 +66,7 @@ fn an_older_release_that_was_put_back_whole_is_below_the_floor() {
     assert_eq!(of_release(&scene, &first).len(), 3);
     let replayed = scene.tree(node::BIN);
     for occasion in ["", "--at-boot", "--repair", "--at-boot --repair"] {
-        let run = scene.say(&format!("check --root root {occasion}"));
+        let run = scene.run(&format!("check --root root {occasion}"));
         assert_refused(&run, "version-below-floor");
         assert!(
             run.stdout.contains("  expected: 1.1.0 or newer\n  found:    1.0.0\n"),
@@ -76,15 +76,15 @@ fn an_older_release_that_was_put_back_whole_is_below_the_floor() {
         node::assert_same(&replayed, &scene.tree(node::BIN), occasion);
     }
     // Running its installation again does not make it the newest.
-    scene.must(&by_policy(&first.words_for_staged()));
-    assert_refused(&scene.say("check --root root --at-boot"), "version-below-floor");
+    scene.run_ok(&by_policy(&first.install_args()));
+    assert_refused(&scene.run("check --root root --at-boot"), "version-below-floor");
     // Under a rule that lets nodes go back, that is what an owner may do by hand; the floor of the
     // policy tells of it.
     policy(&scene, "allowed.yaml", "    minVersion: 1.1.0\n");
-    let run = scene.must("check --root root --at-boot --policy allowed.yaml");
+    let run = scene.run_ok("check --root root --at-boot --policy allowed.yaml");
     assert!(run.stdout.contains("warning: version-below-floor: "), "{}", run.stdout);
-    scene.must(&by_policy(&second.words_for_layout()));
-    scene.must("check --root root --at-boot");
+    scene.run_ok(&by_policy(&second.install_from_layout_args()));
+    scene.run_ok("check --root root --at-boot");
     assert_eq!(of_release(&scene, &second).len(), 3);
 }
 
@@ -97,7 +97,7 @@ fn a_floor_that_was_deleted_is_not_written_anew_by_a_repair() {
     fs::remove_file(scene.at(STATE).join("floors.json")).unwrap();
     fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();
     for _ in 0..2 {
-        assert_refused(&scene.say("check --root root --at-boot --repair"), "floor-missing");
+        assert_refused(&scene.run("check --root root --at-boot --repair"), "floor-missing");
         assert_eq!(of_release(&scene, &first).len(), 3, "it repairs what it can");
         assert!(!scene.at(STATE).join("floors.json").exists());
     }
@@ -121,10 +121,10 @@ fn parts_of_an_older_release_prove_nothing() {
             node::bring_back(&scene, "new");
             put_back(&scene, "old", parts);
             let before = scene.tree(".");
-            assert_refused(&scene.say(&format!("check --root root {occasion}")), code);
+            assert_refused(&scene.run(&format!("check --root root {occasion}")), code);
             node::assert_same(&before, &scene.tree("."), &format!("{parts:?} {occasion}"));
         }
-        scene.say("check --root root --at-boot --repair");
+        scene.run("check --root root --at-boot --repair");
         // A repair takes what the receipt names, if its proof is there; never a file that is of
         // neither release.
         assert_eq!(node::unsound(&scene, &[&second, &release_a(&scene)]), None, "{parts:?}");
@@ -132,9 +132,9 @@ fn parts_of_an_older_release_prove_nothing() {
     // The copies alone are no proof, and none is needed of them.
     node::bring_back(&scene, "new");
     put_back(&scene, "old", &["var/lib/cnister/store"]);
-    scene.must("check --root root");
+    scene.run_ok("check --root root");
     fs::remove_file(scene.at(node::BIN).join("vlan")).unwrap();
-    assert_refused(&scene.say("check --root root --repair"), "no-copy");
+    assert_refused(&scene.run("check --root root --repair"), "no-copy");
 }
 
 /// What `went_on` installed first.
@@ -159,9 +159,9 @@ fn two_platforms(scene: &Scene) -> Forge {
         "apiVersion: cnister.dev/v1\nkind: Bundle\nname: test\nversion: 1.0.0\nplatforms: [linux/amd64, linux/arm64]\n\
          sources: [{name: here, directory: \"plugins/{architecture}\"}]\nplugins: [bridge, macvlan]\ntool: none\n",
     );
-    scene.must("build bundle.yaml -o layout");
-    scene.must("keygen");
-    scene.must("sign --key cosign.key oci:layout");
+    scene.run_ok("build bundle.yaml -o layout");
+    scene.run_ok("keygen");
+    scene.run_ok("sign --key cosign.key oci:layout");
     let forge = Forge::new(scene.at("layout"));
     for (number, platform) in ["amd64", "arm64"].into_iter().enumerate() {
         let index = forge.read(&forge.tagged());
@@ -174,11 +174,11 @@ fn two_platforms(scene: &Scene) -> Forge {
             let bytes = fs::read(scene.at(&format!("plugins/{platform}/{name}"))).unwrap();
             scene.write(&format!("staged-{platform}/opt/cni/bin/{name}"), bytes);
         }
-        scene.must(&format!(
+        scene.run_ok(&format!(
             "evidence --platform linux/{platform} oci:layout -o evidence-{platform}.json"
         ));
     }
-    scene.must("evidence oci:layout -o evidence-both.json");
+    scene.run_ok("evidence oci:layout -o evidence-both.json");
     forge
 }
 
@@ -212,7 +212,7 @@ fn evidence_of_one_platform_does_not_prove_the_files_of_another() {
         let words = format!(
             "--key cosign.pub --root root --from staged-{staged} --evidence evidence-{evidence}.json"
         );
-        let run = scene.say(&format!("install {words}"));
+        let run = scene.run(&format!("install {words}"));
         assert_refused(&run, code);
         node::assert_same(&before, &scene.tree(node::BIN), &format!("{staged} with {evidence}"));
     }
@@ -220,8 +220,8 @@ fn evidence_of_one_platform_does_not_prove_the_files_of_another() {
         let words = format!(
             "--key cosign.pub --root root --from staged-amd64 --evidence evidence-{evidence}.json"
         );
-        scene.must(&format!("install {words}"));
-        scene.must("check --root root");
+        scene.run_ok(&format!("install {words}"));
+        scene.run_ok("check --root root");
     }
 
     // On a node that has it: the kept evidence of the other platform, under the name of the right
@@ -231,12 +231,12 @@ fn evidence_of_one_platform_does_not_prove_the_files_of_another() {
     let good = fs::read(&kept).unwrap();
     fs::copy(scene.at("evidence-arm64.json"), &kept).unwrap();
     for occasion in ["--no-probe", "--at-boot", "--at-boot --repair"] {
-        assert_refused(&scene.say(&format!("check --root root {occasion}")), "broken-chain");
+        assert_refused(&scene.run(&format!("check --root root {occasion}")), "broken-chain");
     }
     fs::write(&kept, good).unwrap();
     // And its files in the place of those that the evidence is about.
     fs::copy(scene.at("plugins/arm64/bridge"), scene.at(node::BIN).join("bridge")).unwrap();
-    assert_refused(&scene.say("check --root root --at-boot"), "digest-drift");
+    assert_refused(&scene.run("check --root root --at-boot"), "digest-drift");
     let arm64 = Digest::of(&fs::read(scene.at("plugins/arm64/bridge")).unwrap());
     let amd64 = Digest::of(&fs::read(scene.at("plugins/amd64/bridge")).unwrap());
     let receipt = fs::read_to_string(scene.at(STATE).join("receipt.json")).unwrap();
@@ -245,5 +245,5 @@ fn evidence_of_one_platform_does_not_prove_the_files_of_another() {
         .replace("linux/amd64", "linux/arm64");
     assert_ne!(forged, receipt);
     fs::write(scene.at(STATE).join("receipt.json"), forged).unwrap();
-    assert_refused(&scene.say("check --root root --at-boot"), "digest-drift");
+    assert_refused(&scene.run("check --root root --at-boot"), "digest-drift");
 }

@@ -14,62 +14,62 @@ fn a_rollback_brings_the_earlier_release_back_and_a_second_one_goes_forward() {
     let (first, second) = upgraded(&scene);
     let wide = scene.tree(node::BIN);
     take_images_away(&scene);
-    let planned = scene.must("rollback --root root --dry-run");
+    let planned = scene.run_ok("rollback --root root --dry-run");
     assert!(planned.stdout.contains("  replace  /opt/cni/bin/bridge"), "{}", planned.stdout);
     node::assert_same(&wide, &scene.tree(node::BIN), "planned");
 
-    let run = scene.must("rollback --root root");
+    let run = scene.run_ok("rollback --root root");
     assert!(run.stdout.contains("\ntest 1.0.0, generation 3\n"), "{}", run.stdout);
     assert!(run.stdout.ends_with("rolled back from test 1.1.0\n"), "{}", run.stdout);
     assert_eq!(of_release(&scene, &first), ["bridge", "host-local", "macvlan"]);
     // A plugin that only the later release has stays for pods that use it.
     assert_eq!(of_release(&scene, &second), ["vlan"]);
     assert_eq!(node::unsound(&scene, &[&first, &second]), None);
-    assert!(scene.must("check --root root").stdout.contains("\ntest 1.0.0, "));
-    scene.must("check --root root --at-boot");
-    let status = scene.must("status --root root").stdout;
+    assert!(scene.run_ok("check --root root").stdout.contains("\ntest 1.0.0, "));
+    scene.run_ok("check --root root --at-boot");
+    let status = scene.run_ok("status --root root").stdout;
     assert!(status.starts_with("* 3  test 1.0.0  3 plugins in /opt/cni/bin\n"), "{status}");
     assert!(status.contains("\n  2  test 1.1.0  3 plugins in /opt/cni/bin\n"), "{status}");
     assert!(status.contains("\nrolled back from sha256:"), "{status}");
 
-    let run = scene.must("rollback --root root");
+    let run = scene.run_ok("rollback --root root");
     assert!(run.stdout.ends_with("rolled back from test 1.0.0\n"), "{}", run.stdout);
     node::assert_same(&wide, &scene.tree(node::BIN), "forward again");
-    scene.must("check --root root");
-    assert!(!scene.must("status --root root").stdout.contains("interrupted"));
+    scene.run_ok("check --root root");
+    assert!(!scene.run_ok("status --root root").stdout.contains("interrupted"));
 }
 
 #[test]
 fn after_a_rollback_the_release_comes_back_only_when_it_is_asked_for() {
     let scene = Scene::in_memory();
     let (first, second) = upgraded(&scene);
-    scene.must("rollback --root root");
+    scene.run_ok("rollback --root root");
     let back = scene.tree(node::BIN);
     // The pod of the DaemonSet starts again, three times, and the node boots.
     for _ in 0..3 {
-        assert_refused(&scene.say(&second.words_for_layout()), "rolled-back");
-        let kept = scene.must(&format!("{} --on-refusal keep", second.words_for_staged()));
+        assert_refused(&scene.run(&second.install_from_layout_args()), "rolled-back");
+        let kept = scene.run_ok(&format!("{} --on-refusal keep", second.install_args()));
         assert!(
             kept.stdout.ends_with("refused; the proven plugins that were there stay\n"),
             "{}",
             kept.stdout
         );
         node::assert_same(&back, &scene.tree(node::BIN), "started again");
-        scene.must("check --root root --at-boot");
+        scene.run_ok("check --root root --at-boot");
     }
-    assert_refused(&scene.say("check --root root"), "wanted-not-installed");
+    assert_refused(&scene.run("check --root root"), "wanted-not-installed");
     // What is there may be installed again, and says nothing about the other.
-    node::assert_nothing_to_do(&scene.must(&first.words_for_layout()), "the present one");
-    assert_refused(&scene.say(&second.words_for_layout()), "rolled-back");
-    let again = scene.must(&format!("{} --again", second.words_for_layout()));
+    node::assert_nothing_to_do(&scene.run_ok(&first.install_from_layout_args()), "the present one");
+    assert_refused(&scene.run(&second.install_from_layout_args()), "rolled-back");
+    let again = scene.run_ok(&format!("{} --again", second.install_from_layout_args()));
     assert!(again.stdout.ends_with("\ninstalled\n"), "{}", again.stdout);
-    assert!(scene.must("check --root root").stdout.contains("\ntest 1.1.0, "));
+    assert!(scene.run_ok("check --root root").stdout.contains("\ntest 1.1.0, "));
 
     // A third release makes history of it.
-    scene.must("rollback --root root");
+    scene.run_ok("rollback --root root");
     let third = Release::new(&scene, "c", "1.2.0", &["bridge", "macvlan"], 0);
-    scene.must(&third.words_for_layout());
-    scene.must(&second.words_for_layout());
+    scene.run_ok(&third.install_from_layout_args());
+    scene.run_ok(&second.install_from_layout_args());
 }
 
 #[test]
@@ -83,25 +83,25 @@ fn generations_are_kept_as_copies_and_as_many_as_were_asked_for() {
     let mut open = fs::OpenOptions::new().append(true).open(&bridge).unwrap();
     std::io::Write::write_all(&mut open, b"more").unwrap();
     drop(open);
-    assert_refused(&scene.say("check --root root"), "digest-drift");
-    let repaired = scene.must("check --root root --repair");
+    assert_refused(&scene.run("check --root root"), "digest-drift");
+    let repaired = scene.run_ok("check --root root --repair");
     assert!(repaired.stdout.contains("\n  repair   /opt/cni/bin/bridge"), "{}", repaired.stdout);
 
     let third = Release::new(&scene, "c", "1.2.0", &["bridge", "macvlan"], 0);
-    scene.must(&format!("{} --generations 3", third.words_for_layout()));
+    scene.run_ok(&format!("{} --generations 3", third.install_from_layout_args()));
     assert_eq!(store(), 8);
-    scene.must("rollback --root root --to 1 --generations 3");
+    scene.run_ok("rollback --root root --to 1 --generations 3");
     assert_eq!(of_release(&scene, &first).len(), 3);
     // Whoever is gone is not gone back to.
-    let freed = scene.must("gc --root root --generations 1");
+    let freed = scene.run_ok("gc --root root --generations 1");
     assert!(
         freed.stdout.ends_with(" freed\n") && freed.stdout != "0 B freed\n",
         "{}",
         freed.stdout
     );
     assert_eq!(store(), 3);
-    assert_refused(&scene.say("rollback --root root"), "no-generation");
-    assert_eq!(scene.must("gc --root root --generations 1").stdout, "0 B freed\n");
+    assert_refused(&scene.run("rollback --root root"), "no-generation");
+    assert_eq!(scene.run_ok("gc --root root --generations 1").stdout, "0 B freed\n");
     assert_eq!(node::unsound(&scene, &[&first, &second, &third]), None);
 }
 
@@ -124,7 +124,7 @@ fn what_the_node_keeps_is_not_fetched_again() {
         removed, 6,
         "two layers, the configuration, two signatures and their empty configuration"
     );
-    let run = scene.must(&first.words_for_layout());
+    let run = scene.run_ok(&first.install_from_layout_args());
     assert!(run.stdout.ends_with("\ninstalled\n"), "{}", run.stdout);
     assert_eq!(of_release(&scene, &first).len(), 3);
 }
@@ -134,19 +134,19 @@ fn a_repair_takes_nothing_that_is_not_proven() {
     let scene = Scene::in_memory();
     let (_, second) = upgraded(&scene);
     take_images_away(&scene);
-    scene.must("keygen --output-key-prefix other");
+    scene.run_ok("keygen --output-key-prefix other");
     let damage = || {
         fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();
         fs::remove_file(scene.at(node::BIN).join("macvlan")).ok();
     };
     damage();
     let broken = scene.tree(node::BIN);
-    let run = scene.say("check --root root --repair --key other.pub");
+    let run = scene.run("check --root root --repair --key other.pub");
     assert_refused(&run, "signer-not-allowed");
     node::assert_same(&broken, &scene.tree(node::BIN), "not trusted any more");
     // At boot the retired key is a warning; it proves nothing, and so nothing is written.
     assert_refused(
-        &scene.say("check --root root --at-boot --repair --key other.pub"),
+        &scene.run("check --root root --at-boot --repair --key other.pub"),
         "signer-not-allowed",
     );
     node::assert_same(&broken, &scene.tree(node::BIN), "not trusted any more, at boot");
@@ -160,7 +160,7 @@ fn a_repair_takes_nothing_that_is_not_proven() {
     let mut other = second.files["bridge"].clone();
     other[200] ^= 1;
     fs::write(&bridge, other).unwrap();
-    let run = scene.say("check --root root --repair");
+    let run = scene.run("check --root root --repair");
     assert_refused(&run, "file-altered");
     assert!(
         run.stdout.contains("in the local store is not the file that was signed"),
@@ -175,7 +175,7 @@ fn a_repair_takes_nothing_that_is_not_proven() {
     );
     fs::remove_file(&bridge).unwrap();
     damage();
-    assert_refused(&scene.say("check --root root --repair"), "no-copy");
+    assert_refused(&scene.run("check --root root --repair"), "no-copy");
     assert_eq!(
         (in_place(), of_release(&scene, &second)),
         (b"altered".to_vec(), vec!["macvlan".into(), "vlan".into()])
@@ -183,10 +183,10 @@ fn a_repair_takes_nothing_that_is_not_proven() {
     damage();
     fs::write(&bridge, &second.files["bridge"]).unwrap();
     fs::set_permissions(&bridge, fs::Permissions::from_mode(0o600)).unwrap();
-    let run = scene.must("check --root root --at-boot --repair");
+    let run = scene.run_ok("check --root root --at-boot --repair");
     assert!(run.stdout.contains("  new      /opt/cni/bin/macvlan"), "{}", run.stdout);
     assert_eq!(of_release(&scene, &second).len(), 3);
-    scene.must("check --root root");
+    scene.run_ok("check --root root");
 }
 
 #[test]
@@ -201,23 +201,23 @@ fn a_rollback_is_judged_by_the_policy_of_today() {
         scene.write("policy.yaml", text);
     };
     let before = scene.tree("root");
-    let index = scene.must("inspect oci:layout-a").stdout;
+    let index = scene.run_ok("inspect oci:layout-a").stdout;
     let index =
         index.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap().to_owned();
     policy(&format!("deny: [\"{index}\"]\n"));
-    assert_refused(&scene.say("rollback --root root --policy policy.yaml"), "denied-by-rule");
-    scene.must("keygen --output-key-prefix other");
-    assert_refused(&scene.say("rollback --root root --key other.pub"), "signer-not-allowed");
+    assert_refused(&scene.run("rollback --root root --policy policy.yaml"), "denied-by-rule");
+    scene.run_ok("keygen --output-key-prefix other");
+    assert_refused(&scene.run("rollback --root root --key other.pub"), "signer-not-allowed");
     node::assert_same(&before, &scene.tree("root"), "refused");
     // A floor keeps old releases out, and not in: a generation that the node keeps is one to go
     // back to.
     policy("    minVersion: 1.1.0\n");
-    let run = scene.must("rollback --root root --policy policy.yaml");
+    let run = scene.run_ok("rollback --root root --policy policy.yaml");
     assert!(run.stdout.contains("warning: version-below-floor: "), "{}", run.stdout);
     assert_eq!(of_release(&scene, &first).len(), 3);
     // So is a revert in the repository that a pipeline carries out.
-    scene.must(
-        &super::release::Release::words_for_layout(&first)
+    scene.run_ok(
+        &super::release::Release::install_from_layout_args(&first)
             .replace("--key cosign.pub", "--policy policy.yaml"),
     );
 }
@@ -233,12 +233,12 @@ fn a_rule_that_forbids_to_go_back_outlives_receipt_and_uninstallation() {
          authorities: [{name: us, key: {file: cosign.pub}}]\n",
     );
     let words = |release: &Release| {
-        release.words_for_layout().replace("--key cosign.pub", "--policy policy.yaml")
+        release.install_from_layout_args().replace("--key cosign.pub", "--policy policy.yaml")
     };
     node::new(&scene);
-    scene.must(&words(&first));
-    scene.must(&words(&second));
-    let run = scene.say(&words(&first));
+    scene.run_ok(&words(&first));
+    scene.run_ok(&words(&second));
+    let run = scene.run(&words(&first));
     assert_refused(&run, "version-below-floor");
     assert!(
         run.stdout.contains("  expected: 1.1.0 or newer\n  found:    1.0.0\n"),
@@ -247,36 +247,36 @@ fn a_rule_that_forbids_to_go_back_outlives_receipt_and_uninstallation() {
     );
     let state = scene.at("root/var/lib/cnister");
     fs::remove_file(state.join("receipt.json")).unwrap();
-    assert_refused(&scene.say(&words(&first)), "version-below-floor");
-    scene.must(&words(&second));
-    scene.must("uninstall --root root");
-    assert_refused(&scene.say(&words(&first)), "version-below-floor");
-    scene.must(&words(&second));
+    assert_refused(&scene.run(&words(&first)), "version-below-floor");
+    scene.run_ok(&words(&second));
+    scene.run_ok("uninstall --root root");
+    assert_refused(&scene.run(&words(&first)), "version-below-floor");
+    scene.run_ok(&words(&second));
 
     // Without its record the rule cannot be kept, and the node says so until it is written again.
     let floors = fs::read(state.join("floors.json")).unwrap();
     fs::remove_file(state.join("floors.json")).unwrap();
-    assert_refused(&scene.say("check --root root"), "floor-missing");
-    assert_refused(&scene.say("check --root root --at-boot"), "floor-missing");
+    assert_refused(&scene.run("check --root root"), "floor-missing");
+    assert_refused(&scene.run("check --root root --at-boot"), "floor-missing");
     fs::write(state.join("floors.json"), &floors[..20]).unwrap();
-    assert_refused(&scene.say("check --root root"), "state-damaged");
+    assert_refused(&scene.run("check --root root"), "state-damaged");
     fs::remove_file(state.join("floors.json")).unwrap();
-    scene.must(&words(&second));
-    scene.must("check --root root");
+    scene.run_ok(&words(&second));
+    scene.run_ok("check --root root");
 
     // The owner may go back on this node, and the pipeline then, too.
     fs::remove_dir_all(scene.at("root")).unwrap();
     node::new(&scene);
-    scene.must(&words(&first));
-    scene.must(&words(&second));
-    scene.must("rollback --root root");
-    scene.must("check --root root");
-    scene.must("check --root root --at-boot");
-    node::assert_nothing_to_do(&scene.must(&words(&first)), "an exception");
+    scene.run_ok(&words(&first));
+    scene.run_ok(&words(&second));
+    scene.run_ok("rollback --root root");
+    scene.run_ok("check --root root");
+    scene.run_ok("check --root root --at-boot");
+    node::assert_nothing_to_do(&scene.run_ok(&words(&first)), "an exception");
     // A newer release makes history of it.
-    scene.must(&format!("{} --again", words(&second)));
+    scene.run_ok(&format!("{} --again", words(&second)));
     let third = Release::new(&scene, "c", "1.2.0", &["bridge", "macvlan"], 0);
-    scene.must(&words(&third));
-    assert_refused(&scene.say(&words(&first)), "version-below-floor");
-    assert_refused(&scene.say(&words(&second)), "version-below-floor");
+    scene.run_ok(&words(&third));
+    assert_refused(&scene.run(&words(&first)), "version-below-floor");
+    assert_refused(&scene.run(&words(&second)), "version-below-floor");
 }

@@ -21,7 +21,7 @@ fn assert_all_refuse(scene: &Scene, code: &str, what: &str) {
         "rollback --root root",
         "uninstall --root root",
     ] {
-        let run = scene.say(words);
+        let run = scene.run(words);
         assert_eq!(run.code, 1, "{what}, {words}: {}{}", run.stdout, run.stderr);
         assert!(run.stdout.contains(&format!("{code}: ")), "{what}, {words}: {}", run.stdout);
         node::assert_same(&before, &scene.tree("root"), &format!("{what}, {words}"));
@@ -47,14 +47,14 @@ fn a_damaged_receipt_is_an_answer_and_can_be_cured() {
         assert_ne!(text, good);
         fs::write(&path, text).unwrap();
         assert_all_refuse(&scene, "state-damaged", what);
-        let run = scene.say(&second.words_for_layout());
+        let run = scene.run(&second.install_from_layout_args());
         assert_refused(&run, "state-damaged");
         assert!(run.stdout.contains("hint: remove it and install again"), "{}", run.stdout);
     }
     // The hint works: what is there has the signed bytes, and so it is not touched.
     fs::remove_file(&path).unwrap();
-    scene.must(&second.words_for_layout());
-    scene.must("check --root root");
+    scene.run_ok(&second.install_from_layout_args());
+    scene.run_ok("check --root root");
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_receipt_that_others_may_have_written_is_not_believed() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
     assert_all_refuse(&scene, "state-not-private", "mode 0666");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-    scene.must("check --root root");
+    scene.run_ok("check --root root");
     if rustix::process::geteuid().is_root() {
         chown(&path, Some(1000), None).unwrap();
         assert_all_refuse(&scene, "state-not-private", "of user 1000");
@@ -75,11 +75,11 @@ fn a_receipt_that_others_may_have_written_is_not_believed() {
     fs::remove_file(&path).unwrap();
     scene.write("elsewhere.json", &good);
     symlink(scene.at("elsewhere.json"), &path).unwrap();
-    let run = scene.say("check --root root");
+    let run = scene.run("check --root root");
     assert_ne!(run.code, 0, "{}", run.stdout);
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    assert_ne!(scene.say("check --root root").code, 0);
+    assert_ne!(scene.run("check --root root").code, 0);
 }
 
 #[test]
@@ -93,21 +93,21 @@ fn what_is_deleted_is_missed() {
         } else {
             fs::remove_file(path).unwrap()
         }
-        assert_refused(&scene.say("check --root root"), code);
+        assert_refused(&scene.run("check --root root"), code);
     }
     // Without its copies a node is sound, and cannot repair itself; the next installation brings
     // them again.
     let scene = Scene::in_memory();
     let (_, second) = upgraded(&scene);
     fs::remove_dir_all(scene.at(STATE).join("store")).unwrap();
-    scene.must("check --root root");
-    let status = scene.must("status --root root").stdout;
+    scene.run_ok("check --root root");
+    let status = scene.run_ok("status --root root").stdout;
     assert!(status.contains("     3 of them without a copy in the local store\n"), "{status}");
-    assert_refused(&scene.say("rollback --root root"), "no-copy");
+    assert_refused(&scene.run("rollback --root root"), "no-copy");
     assert_eq!(of_release(&scene, &second).len(), 3);
-    node::assert_nothing_to_do(&scene.must(&second.words_for_staged()), "copies");
+    node::assert_nothing_to_do(&scene.run_ok(&second.install_args()), "copies");
     fs::remove_file(scene.at(node::BIN).join("vlan")).unwrap();
-    scene.must("check --root root --repair");
+    scene.run_ok("check --root root --repair");
 }
 
 #[test]
@@ -116,28 +116,28 @@ fn records_of_an_earlier_run_do_not_bring_old_plugins_back() {
     let first = Release::new(&scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);
     let second = Release::new(&scene, "b", "1.1.0", &["bridge", "macvlan", "vlan"], 0);
     node::new(&scene);
-    scene.must(&first.words_for_staged());
+    scene.run_ok(&first.install_args());
     let old = fs::read(scene.at(STATE).join("receipt.json")).unwrap();
     let evidence = scene.at(STATE).join("evidence");
     let of_first = fs::read_dir(&evidence).unwrap().next().unwrap().unwrap().path();
     let of_first = (of_first.file_name().unwrap().to_owned(), fs::read(&of_first).unwrap());
-    scene.must(&second.words_for_layout());
+    scene.run_ok(&second.install_from_layout_args());
     // The receipt of yesterday beside the files of today: every file that differs is told.
     fs::write(scene.at(STATE).join("receipt.json"), &old).unwrap();
-    let run = scene.say("check --root root");
+    let run = scene.run("check --root root");
     assert_refused(&run, "digest-drift");
     assert!(run.stdout.contains("ALTERED     /opt/cni/bin/bridge\n"), "{}", run.stdout);
-    assert_eq!(scene.say("check --root root --at-boot").code, 1);
+    assert_eq!(scene.run("check --root root --at-boot").code, 1);
     // The evidence of the one under the name of the other proves neither.
-    scene.must(&second.words_for_layout());
+    scene.run_ok(&second.install_from_layout_args());
     for entry in fs::read_dir(&evidence).unwrap().map(Result::unwrap) {
         if entry.file_name() != of_first.0 {
             fs::write(entry.path(), &of_first.1).unwrap();
         }
     }
-    assert_refused(&scene.say("check --root root"), "no-evidence");
+    assert_refused(&scene.run("check --root root"), "no-evidence");
     // That is no key that was retired meanwhile: what has no proof at all is a no at boot, too.
-    assert_refused(&scene.say("check --root root --at-boot --repair"), "no-evidence");
+    assert_refused(&scene.run("check --root root --at-boot --repair"), "no-evidence");
 }
 
 #[test]
@@ -148,15 +148,15 @@ fn a_damaged_generation_is_shown_and_not_gone_back_to() {
     let good = fs::read_to_string(&record).unwrap();
     for text in ["", "{}", &good.replace("\"generation\": 1", "\"generation\": 7")] {
         fs::write(&record, text).unwrap();
-        let status = scene.must("status --root root").stdout;
+        let status = scene.run_ok("status --root root").stdout;
         assert!(status.contains("warning: state-damaged: `generations/1.json`"), "{status}");
-        assert_refused(&scene.say("rollback --root root"), "no-generation");
-        scene.must("check --root root");
+        assert_refused(&scene.run("rollback --root root"), "no-generation");
+        scene.run_ok("check --root root");
     }
     assert_eq!(node::unsound(&scene, &[&first, &second]), None);
     // The next installation sweeps it.
-    scene.must(&first.words_for_layout());
-    assert!(!scene.must("status --root root").stdout.contains("damaged"));
+    scene.run_ok(&first.install_from_layout_args());
+    assert!(!scene.run_ok("status --root root").stdout.contains("damaged"));
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn a_first_installation_that_was_interrupted_or_refused_is_shown() {
     let index = receipt["index"].as_str().unwrap();
     fs::remove_file(scene.at(STATE).join("receipt.json")).unwrap();
     fs::remove_dir_all(scene.at(STATE).join("generations")).unwrap();
-    let run = scene.say("status --root root");
+    let run = scene.run("status --root root");
     assert_eq!((run.code, run.stdout.as_str()), (1, "nothing is installed\n"));
     let journal = serde_json::json!({
         "schemaVersion": 1, "index": index, "evidence": receipt["evidence"], "entries": []
@@ -179,7 +179,7 @@ fn a_first_installation_that_was_interrupted_or_refused_is_shown() {
         let path = scene.write(&format!("{STATE}/{name}"), record.to_string());
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
     }
-    let run = scene.say("status --root root");
+    let run = scene.run("status --root root");
     let expected = format!(
         "nothing is installed\nan installation of {index} was interrupted\n`oci:layout-b` is wanted and was refused\n"
     );
@@ -196,18 +196,19 @@ fn another_name_of_a_directory_is_no_other_directory() {
     node::new(&scene);
     fs::create_dir_all(scene.at("root/usr/lib")).unwrap();
     symlink("../../opt/cni/bin", scene.at("root/usr/lib/cni")).unwrap();
-    scene.must(&first.words_for_staged());
+    scene.run_ok(&first.install_args());
     let before = scene.tree("root");
     for more in ["", " --foreign adopt", " --dry-run"] {
-        let run = scene.say(&format!("{} --bin-dir /usr/lib/cni{more}", second.words_for_layout()));
+        let run = scene
+            .run(&format!("{} --bin-dir /usr/lib/cni{more}", second.install_from_layout_args()));
         assert_refused(&run, "in-the-way");
         let both = "`/opt/cni/bin` and `/usr/lib/cni` are two names of one plugin directory";
         assert!(run.stdout.contains(both), "{more}: {}", run.stdout);
         node::assert_same(&before, &scene.tree("root"), more);
     }
-    scene.must(&second.words_for_layout());
+    scene.run_ok(&second.install_from_layout_args());
     // A directory of its own, and one that is recorded already.
     fs::remove_file(scene.at("root/usr/lib/cni")).unwrap();
-    scene.must(&format!("{} --bin-dir /usr/lib/cni", second.words_for_layout()));
-    scene.must(&format!("{} --bin-dir /usr/lib/cni", second.words_for_layout()));
+    scene.run_ok(&format!("{} --bin-dir /usr/lib/cni", second.install_from_layout_args()));
+    scene.run_ok(&format!("{} --bin-dir /usr/lib/cni", second.install_from_layout_args()));
 }

@@ -14,7 +14,7 @@ fn releases(scene: &Scene) -> [Release; 3] {
 }
 
 fn words(release: &Release) -> String {
-    format!("{} --generations 4", release.words_for_layout())
+    format!("{} --generations 4", release.install_from_layout_args())
 }
 
 #[test]
@@ -23,24 +23,24 @@ fn two_rollbacks_keep_both_releases_away() {
     let [first, second, third] = releases(&scene);
     node::new(&scene);
     for release in [&first, &second, &third] {
-        scene.must(&words(release));
+        scene.run_ok(&words(release));
     }
-    scene.must("rollback --root root");
+    scene.run_ok("rollback --root root");
     assert_eq!(of_release(&scene, &second).len(), 3);
-    scene.must("rollback --root root --to 1");
+    scene.run_ok("rollback --root root --to 1");
     assert_eq!(of_release(&scene, &first).len(), 3);
     for release in [&second, &third] {
-        assert_refused(&scene.say(&words(release)), "rolled-back");
+        assert_refused(&scene.run(&words(release)), "rolled-back");
     }
-    let status = scene.must("status --root root").stdout;
+    let status = scene.run_ok("status --root root").stdout;
     assert_eq!(status.matches("\nrolled back from sha256:").count(), 2, "{status}");
     // None of what the installation was told to keep is gone.
     assert_eq!(status.matches("  3 plugins in ").count(), 3, "{status}");
     // Going to one of them lifts what was said of it, and of no other.
-    scene.must("rollback --root root --to 4");
+    scene.run_ok("rollback --root root --to 4");
     assert_eq!(of_release(&scene, &second).len(), 3);
-    assert_refused(&scene.say(&words(&third)), "rolled-back");
-    assert_refused(&scene.say(&words(&first)), "rolled-back");
+    assert_refused(&scene.run(&words(&third)), "rolled-back");
+    assert_refused(&scene.run(&words(&first)), "rolled-back");
 }
 
 #[test]
@@ -54,9 +54,9 @@ fn a_refused_rollback_says_nothing_about_any_release() {
         |release: &Release| words(release).replace("--key cosign.pub", "--policy policy.yaml");
     node::new(&scene);
     for release in [&first, &second, &third] {
-        scene.must(&words(release));
+        scene.run_ok(&words(release));
     }
-    scene.must("rollback --root root");
+    scene.run_ok("rollback --root root");
     let copies = scene.at("root/var/lib/cnister/store");
     for entry in fs::read_dir(&copies).unwrap().map(Result::unwrap) {
         if first.files.values().any(|bytes| fs::read(entry.path()).unwrap() == *bytes) {
@@ -65,15 +65,15 @@ fn a_refused_rollback_says_nothing_about_any_release() {
     }
     let before = scene.tree("root");
     for words in ["rollback --root root --to 1", "rollback --root root --to 1 --dry-run"] {
-        let run = scene.say(words);
+        let run = scene.run(words);
         if !words.ends_with("--dry-run") {
             assert_refused(&run, "no-copy");
         }
         node::assert_same(&before, &scene.tree("root"), words);
     }
-    assert_refused(&scene.say(&words(&third)), "rolled-back");
-    assert_refused(&scene.say(&words(&first)), "version-below-floor");
-    scene.must("check --root root");
+    assert_refused(&scene.run(&words(&third)), "rolled-back");
+    assert_refused(&scene.run(&words(&first)), "version-below-floor");
+    scene.run_ok("check --root root");
 }
 
 #[test]
@@ -81,14 +81,14 @@ fn a_rollback_of_an_interrupted_installation_goes_to_the_release_before_it() {
     let scene = Scene::in_memory();
     let [first, second, third] = releases(&scene);
     node::new(&scene);
-    scene.must(&words(&first));
-    scene.must(&words(&second));
+    scene.run_ok(&words(&first));
+    scene.run_ok(&words(&second));
     // What an installation leaves that ends when the first plugin has its name.
     fs::create_dir(scene.at("aside")).unwrap();
     fs::rename(scene.at("root"), scene.at("aside/root")).unwrap();
     fs::create_dir(scene.at("root")).unwrap();
     node::new(&scene);
-    scene.must(&words(&third));
+    scene.run_ok(&words(&third));
     let of_third = scene.at("root/var/lib/cnister");
     let receipt: serde_json::Value =
         serde_json::from_slice(&fs::read(of_third.join("receipt.json")).unwrap()).unwrap();
@@ -116,13 +116,13 @@ fn a_rollback_of_an_interrupted_installation_goes_to_the_release_before_it() {
     fs::write(scene.at(node::BIN).join("bridge"), bridge).unwrap();
     assert_eq!(of_release(&scene, &third), ["bridge"]);
 
-    scene.must("rollback --root root");
+    scene.run_ok("rollback --root root");
     assert_eq!(of_release(&scene, &second).len(), 3);
-    scene.must("check --root root");
-    assert_refused(&scene.say(&words(&third)), "rolled-back");
-    node::assert_nothing_to_do(&scene.must(&words(&second)), "the present one");
+    scene.run_ok("check --root root");
+    assert_refused(&scene.run(&words(&third)), "rolled-back");
+    node::assert_nothing_to_do(&scene.run_ok(&words(&second)), "the present one");
     take_images_away(&scene);
-    scene.must("rollback --root root");
+    scene.run_ok("rollback --root root");
     assert_eq!(of_release(&scene, &first).len(), 3);
 }
 

@@ -38,8 +38,8 @@ impl Release {
         let scene = Scene::new();
         let node = support::node_binary().expect("`possible` said so");
         scene.write("policy.yaml", POLICY);
-        scene.must("keygen");
-        scene.must(&format!("tool-image -o tool --tool {}", node.display()));
+        scene.run_ok("keygen");
+        scene.run_ok(&format!("tool-image -o tool --tool {}", node.display()));
         let release = Self { scene, version: "1.0.0" };
         release.build(&["macvlan"]);
         release
@@ -67,18 +67,18 @@ impl Release {
                 plugins.join(", ")
             ),
         );
-        scene.must(&format!("build bundle.yaml -o bundle --tool {}", node.display()));
-        scene.must(&format!("sign --key cosign.key oci:bundle:{version} --as {BUNDLE}"));
+        scene.run_ok(&format!("build bundle.yaml -o bundle --tool {}", node.display()));
+        scene.run_ok(&format!("sign --key cosign.key oci:bundle:{version} --as {BUNDLE}"));
     }
 
     /// Renders the DaemonSet with a long interval: a test waits for the first check alone.
     fn render(&self) -> DaemonSet {
-        let tool = support::digest_of(&self.scene.must("inspect oci:tool"));
+        let tool = support::digest_of(&self.scene.run_ok("inspect oci:tool"));
         let words = format!(
             "render oci:bundle:{} --as {BUNDLE} --policy policy.yaml --tool-image {TOOL}@{tool} --interval 1h",
             self.version
         );
-        daemonset::parse(&self.scene.must(&words).stdout)
+        daemonset::parse(&self.scene.run_ok(&words).stdout)
     }
 
     /// Imports the images on a node and returns the DaemonSet that uses them.
@@ -87,7 +87,7 @@ impl Release {
             [(format!("bundle:{}", self.version), BUNDLE), ("tool".to_owned(), "localhost/cnister")]
         {
             let archive = self.scene.at("image.tar");
-            self.scene.must(&format!("pull oci:{reference} -o oci-archive:image.tar"));
+            self.scene.run_ok(&format!("pull oci:{reference} -o oci-archive:image.tar"));
             rig.import(&archive, name);
             fs::remove_file(archive).expect("can remove an archive");
         }
@@ -96,14 +96,14 @@ impl Release {
 
     /// Returns the same policy with a key that signed nothing.
     pub(crate) fn policy_of_somebody_else(&self) -> String {
-        self.scene.must("keygen --output-key-prefix other");
+        self.scene.run_ok("keygen --output-key-prefix other");
         let pem = fs::read_to_string(self.scene.at("other.pub")).expect("can read a key");
         POLICY.replace("file: cosign.pub", &format!("data: {}", serde_json::Value::from(pem)))
     }
 
     /// Installs from the layout onto a root, as a boot unit does, and returns exit code and output.
     pub(crate) fn install_on(&self, root: &Path) -> support::Run {
-        self.scene.say(&format!(
+        self.scene.run(&format!(
             "install oci:bundle:{} --as {BUNDLE} --policy policy.yaml --root {}",
             self.version,
             root.display()

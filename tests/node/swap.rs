@@ -28,8 +28,8 @@ fn release(scene: &Scene, name: &str, version: &str, plugins: &Path) {
         PLUGINS.join(", ")
     );
     scene.write(&format!("{name}.yaml"), definition);
-    scene.must(&format!("build {name}.yaml -o {name}"));
-    scene.must(&format!("sign --key cosign.key oci:{name}"));
+    scene.run_ok(&format!("build {name}.yaml -o {name}"));
+    scene.run_ok(&format!("sign --key cosign.key oci:{name}"));
 }
 
 /// Executes a plugin as its runtime would ask for its version.
@@ -82,7 +82,7 @@ fn plugins_can_be_executed_all_the_time_while_bundles_take_each_others_place() {
         return;
     }
     let scene = Scene::in_memory();
-    scene.must("keygen");
+    scene.run_ok("keygen");
     release(&scene, "old", "1.0.0", debian);
     release(&scene, "new", "1.1.0", &upstream);
 
@@ -95,7 +95,7 @@ fn plugins_can_be_executed_all_the_time_while_bundles_take_each_others_place() {
     let root = pod.namespace().root();
     let say = |words: String| {
         let words = format!("{words} --root {}", root.display());
-        scene.run(scene.command(&program).args(words.split(' ')))
+        scene.run_command(scene.command(&program).args(words.split(' ')))
     };
     let install = |name: &str| {
         let run = say(format!("install --key cosign.pub oci:{name}"));

@@ -28,8 +28,8 @@ pub fn definition(names: &[&str]) -> String {
 /// `cosign.key`.
 pub fn signed(scene: &Scene, names: &[&str]) -> Option<String> {
     let digest = unsigned(scene, "layout", names)?;
-    scene.must("keygen");
-    scene.must("sign --key cosign.key oci:layout");
+    scene.run_ok("keygen");
+    scene.run_ok("sign --key cosign.key oci:layout");
     Some(digest)
 }
 
@@ -39,7 +39,7 @@ pub fn unsigned(scene: &Scene, layout: &str, names: &[&str]) -> Option<String> {
     copy_plugins(&plugins, &scene.at("plugins"), names);
     scene.write("bundle.yaml", definition(names));
     Some(digest_of(
-        &scene.must(&format!("build bundle.yaml -o {layout} --tool {}", node.display())),
+        &scene.run_ok(&format!("build bundle.yaml -o {layout} --tool {}", node.display())),
     ))
 }
 

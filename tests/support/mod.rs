@@ -82,23 +82,23 @@ impl Scene {
 
     /// Runs the program that was built for this test.
     pub fn cnister<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Run {
-        self.run(self.command(env!("CARGO_BIN_EXE_cnister")).args(arguments))
+        self.run_command(self.command(env!("CARGO_BIN_EXE_cnister")).args(arguments))
     }
 
-    /// Runs the program with words as a shell would split them.
-    pub fn say(&self, words: &str) -> Run {
-        self.cnister(words.split_whitespace())
+    /// Runs the program with the arguments of `line`, split at white space.
+    pub fn run(&self, line: &str) -> Run {
+        self.cnister(line.split_whitespace())
     }
 
     /// Runs the program and expects exit code 0.
-    pub fn must(&self, words: &str) -> Run {
-        let run = self.say(words);
-        assert_eq!(run.code, 0, "cnister {words}\n{}{}", run.stdout, run.stderr);
+    pub fn run_ok(&self, line: &str) -> Run {
+        let run = self.run(line);
+        assert_eq!(run.code, 0, "cnister {line}\n{}{}", run.stdout, run.stderr);
         run
     }
 
     /// Runs a command and replaces this scene's path in what it printed.
-    pub fn run(&self, command: &mut Command) -> Run {
+    pub fn run_command(&self, command: &mut Command) -> Run {
         let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         self.read(&output)
     }

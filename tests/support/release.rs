@@ -29,10 +29,10 @@ impl Release {
     ) -> Self {
         let release = Self::unsigned(scene, name, version, plugins, size);
         if !scene.at("cosign.key").exists() {
-            scene.must("keygen");
+            scene.run_ok("keygen");
         }
-        scene.must(&format!("sign --key cosign.key oci:layout-{name}"));
-        scene.must(&format!("evidence oci:layout-{name} -o evidence-{name}.json"));
+        scene.run_ok(&format!("sign --key cosign.key oci:layout-{name}"));
+        scene.run_ok(&format!("evidence oci:layout-{name} -o evidence-{name}.json"));
         release
     }
 
@@ -60,7 +60,7 @@ impl Release {
                 plugins.join(", ")
             ),
         );
-        scene.must(&format!("build bundle-{name}.yaml -o layout-{name}"));
+        scene.run_ok(&format!("build bundle-{name}.yaml -o layout-{name}"));
         let forge = Forge::new(scene.at(&format!("layout-{name}")));
         let manifest = forge.read(
             forge.read(&forge.tagged())["manifests"][0]["digest"].as_str().expect("a digest"),
@@ -70,17 +70,17 @@ impl Release {
             .expect("bundle.json");
         scene.write(&format!("image-{name}/usr/share/cnister/bundle.json"), text);
         fs::create_dir(scene.at(&format!("staged-{name}"))).expect("a folder");
-        scene.must(&format!("stage --image image-{name} staged-{name}"));
+        scene.run_ok(&format!("stage --image image-{name} staged-{name}"));
         Self { name, files }
     }
 
-    /// The words that install it from its layout.
-    pub fn words_for_layout(&self) -> String {
+    /// The arguments that install it from its layout.
+    pub fn install_from_layout_args(&self) -> String {
         format!("install --key cosign.pub --root root oci:layout-{}", self.name)
     }
 
-    /// The words that install it from its staged directory.
-    pub fn words_for_staged(&self) -> String {
+    /// The arguments that install it from its staged directory.
+    pub fn install_args(&self) -> String {
         let name = self.name;
         format!(
             "install --key cosign.pub --root root --from staged-{name} --evidence evidence-{name}.json"
