@@ -9,6 +9,8 @@ pub mod binary;
 
 pub mod bundle;
 
+pub mod cni;
+
 pub mod trust;
 
 pub mod disk;
@@ -18,6 +20,10 @@ pub mod net;
 pub mod oci;
 
 pub mod node;
+
+pub mod check;
+
+pub mod watch;
 
 #[cfg(feature = "publish")]
 pub mod publish;

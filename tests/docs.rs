@@ -25,8 +25,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use cnister::check::explain::Cause;
 use cnister::model::Code;
-use cnister::node::explain::Cause;
 use support::Scene;
 
 fn page(name: &str) -> String {

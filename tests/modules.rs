@@ -127,7 +127,7 @@ fn a_module_imports_only_from_those_before_it() {
 
 #[test]
 fn the_reader_of_imports_sees_groups_and_climbing() {
-    assert_eq!(named("use crate::node::Plan;", 2), ["node"]);
+    assert_eq!(named("use cnister::node::Plan;", 2), ["node"]);
     assert_eq!(named("use crate::{model::Digest, trust::Policy};", 2), ["model", "trust"]);
     assert_eq!(named("fn f() { super::super::cli::main() }", 2), ["cli"]);
     assert_eq!(named("use super::super::oci;", 3), Vec::<String>::new());

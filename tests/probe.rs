@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use cnister::bundle::{Linkage, PluginFile};
+use cnister::check::probe::{Asked, Prober};
 use cnister::model::{Code, Digest};
-use cnister::node::probe::{Asked, Prober};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 

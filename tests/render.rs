@@ -10,7 +10,7 @@ mod support;
 use std::time::SystemTime;
 
 use cnister::model::Platform;
-use cnister::trust::{Circumstances, Evidence, Policy, verify};
+use cnister::trust::{Evidence, Policy, Presence, Verifier};
 use serde_json::Value;
 use support::{Scene, digest_of, snapshot};
 
@@ -53,9 +53,13 @@ fn what_it_writes_down_is_enough_to_prove_the_image() {
     let text = documents[1]["data"]["policy.yaml"].as_str().unwrap();
     let policy = Policy::parse("", text, &mut |_| panic!("it stands alone")).unwrap();
     let name = "ghcr.io/acme/cni".parse().unwrap();
-    let circumstances = Circumstances::wanted(SystemTime::now());
-    let bundle =
-        verify(&policy, Some(&name), &evidence, &Platform::host(), &circumstances).unwrap();
+    let verifier = Verifier {
+        policy: &policy,
+        name: Some(&name),
+        platform: &Platform::host(),
+        now: SystemTime::now(),
+    };
+    let bundle = verifier.verify(&evidence, Presence::New).unwrap();
     assert_eq!(bundle.value().index.to_string(), digest);
 }
 

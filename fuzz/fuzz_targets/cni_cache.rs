@@ -1,7 +1,7 @@
 //! What libcni and Multus remember of attachments.
 #![no_main]
 
-use cnister::node::cni::{parse_multus_cache, parse_result_cache};
+use cnister::cni::{parse_multus_cache, parse_result_cache};
 use cnister_fuzz::check_words;
 use libfuzzer_sys::fuzz_target;
 

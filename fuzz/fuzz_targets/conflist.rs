@@ -2,7 +2,7 @@
 //! neither is without end.
 #![no_main]
 
-use cnister::node::cni::{Form, advice, parse_config};
+use cnister::cni::{Form, advice, parse_config};
 use cnister_fuzz::check_words;
 use libfuzzer_sys::fuzz_target;
 

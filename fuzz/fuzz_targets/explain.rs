@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use cnister::model::visible;
 use cnister::node::Root;
-use cnister::node::explain::{MOST_SYMPTOMS, Symptoms, explain};
+use cnister::check::explain::{MOST_SYMPTOMS, Symptoms, explain};
 use libfuzzer_sys::fuzz_target;
 
 static ROOT: LazyLock<Root> =

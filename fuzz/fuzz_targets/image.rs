@@ -14,7 +14,7 @@ use cnister::bundle::FileManifest;
 use cnister::model::document::{descriptor, sha256};
 use cnister::model::{Digest, Document, Selector, media_type};
 use cnister::oci::{OciError, Platforms, Source, collect, describe};
-use cnister::trust::{Circumstances, Evidence, Policy, Strength, keep, verify};
+use cnister::trust::{Evidence, Policy, Presence, Strength, Verifier, keep};
 use cnister_fuzz::check_words;
 use libfuzzer_sys::fuzz_target;
 use oci_spec::image::Descriptor;
@@ -101,13 +101,9 @@ fuzz_target!(|bytes: &[u8]| {
     let kept = keep(&POLICY, evidence.clone()).expect("it is short");
     assert_eq!(Evidence::parse(&kept).expect("it was written").to_bytes(), kept);
     let platform = "linux/amd64".parse().expect("a platform");
-    match verify(
-        &POLICY,
-        None,
-        &evidence,
-        &platform,
-        &Circumstances::wanted(SystemTime::UNIX_EPOCH),
-    ) {
+    let now = SystemTime::UNIX_EPOCH;
+    let verifier = Verifier { policy: &POLICY, name: None, platform: &platform, now };
+    match verifier.verify(&evidence, Presence::New) {
         Ok(bundle) => {
             // Nobody has a key of this policy.
             assert_eq!(bundle.proof().strength, Strength::Admitted);

@@ -1,7 +1,7 @@
 //! NetworkAttachmentDefinitions as kubectl prints them.
 #![no_main]
 
-use cnister::node::cni::parse_definitions;
+use cnister::cni::parse_definitions;
 use cnister_fuzz::check_words;
 use libfuzzer_sys::fuzz_target;
 

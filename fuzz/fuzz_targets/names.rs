@@ -5,8 +5,7 @@ use std::fmt::{Debug, Display};
 use std::path::{Component, Path};
 use std::str::FromStr;
 
-use cnister::model::{BundleName, Digest, Platform, PluginName, visible};
-use cnister::node::HostPath;
+use cnister::model::{BundleName, Digest, Platform, PluginName, visible, HostPath};
 use cnister_fuzz::check_words;
 use libfuzzer_sys::fuzz_target;
 

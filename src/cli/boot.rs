@@ -1,7 +1,6 @@
 //! `boot`: the check before the container runtime starts, put on a node and taken back.
 
 use std::fmt;
-use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -10,10 +9,11 @@ use super::node::NodeArguments;
 use super::policy::PolicyArguments;
 use super::report;
 use super::terminal::{Exit, Failure, Terminal};
-use crate::model::{Code, Finding, Platform};
+use crate::check::{Occasion, Question, check};
+use crate::model::{Code, Finding, HostPath, Platform};
+use crate::node::boot::unit::OnFailure;
 use crate::node::boot::{self, BootStep, Wanted};
-use crate::node::unit::OnFailure;
-use crate::node::{HostPath, NodeError, Occasion, Question, Root, State, check};
+use crate::node::{NodeError, Root, State};
 use crate::trust::Policy;
 
 /// Checks this node at every boot, before its container runtime starts.
@@ -152,18 +152,8 @@ fn enable_on(
     let program = boot::this_program()?;
     let node = &arguments.node;
     // What would say no at the next boot already is not enabled.
-    let question = Question {
-        state: &node.state_dir,
-        policy,
-        name: None,
-        bundle: None,
-        platform: &Platform::host(),
-        now: SystemTime::now(),
-        directories: &[],
-        occasion: Occasion::Boot,
-        prober: None,
-        patience: node.patience(),
-    };
+    let platform = Platform::host();
+    let question = Question { occasion: Occasion::Boot, ..node.question(policy, &platform) };
     let report = check(root, &question)?;
     if !report.is_good() {
         return Err(NodeError::Refused(report.findings));

@@ -12,14 +12,16 @@ use super::node::NodeArguments;
 use super::policy::PolicyArguments;
 use super::report;
 use super::terminal::{Exit, Failure, Terminal, with_causes};
+use crate::check::probe::Prober;
+use crate::check::{Condition, Occasion, Question, Report, check, close, compare_view};
 use crate::disk::Directory;
-use crate::model::{BundleName, Code, Finding, Platform, Repository};
-use crate::node::probe::Prober;
+use crate::model::{BundleName, Code, Finding, HostPath, Platform, PluginPath, Repository};
 use crate::node::{
-    Brought, Condition, HostPath, Metrics, NodeError, Occasion, Question, Reach, Report, Root,
-    State, Step, Target, bring_back, check, close, compare_view, repair,
+    Brought, Installation, NodeError, Reach, Root, State, Step, bring_back, known_directories,
+    repair,
 };
-use crate::trust::Policy;
+use crate::trust::{Policy, Verifier};
+use crate::watch::Metrics;
 
 /// How many plugins that configurations need a text for people names.
 const NAMES_SHOWN: usize = 40;
@@ -113,7 +115,8 @@ impl Arguments {
     fn reach(&self, ready: &Ready) -> Reach {
         let mut reach = Reach::default();
         if self.repair {
-            reach.write_installed(&ready.root, &ready.state, ready.patience);
+            let installed = known_directories(&ready.root, &ready.state, ready.patience);
+            reach.write_and_move(&ready.root, installed.iter().chain([&ready.state]));
         }
         if let Some(path) = &self.textfile {
             reach.write(directory_of(path));
@@ -227,7 +230,7 @@ impl Ready {
 
     /// Checks the node as it is now.
     pub(super) fn check(&self) -> Result<Report, NodeError> {
-        let mut report = self.ask(|question| check(&self.root, question))?;
+        let mut report = self.ask()?;
         report.findings.extend(self.unconfined.clone());
         Ok(report)
     }
@@ -246,7 +249,7 @@ impl Ready {
     /// A node that cannot be repaired is not worse than before: why is added to what was found.
     pub(super) fn repair(&self, mut report: Report) -> Result<Report, NodeError> {
         let mut brought = Brought::default();
-        match self.ask(|question| repair(&self.root, question, None)) {
+        match repair(&self.root, &self.installation(&Platform::host()), None) {
             Ok(restored) => brought.steps = restored.steps,
             Err(error) => {
                 let altered = altered(&report);
@@ -277,34 +280,40 @@ impl Ready {
     }
 
     /// Brings back these files, as far as that is possible.
-    pub(super) fn bring_back(&self, targets: &BTreeSet<Target>) -> Brought {
-        self.ask(|question| bring_back(&self.root, question, targets))
+    pub(super) fn bring_back(&self, targets: &BTreeSet<PluginPath>) -> Brought {
+        bring_back(&self.root, &self.installation(&Platform::host()), targets)
     }
 
-    fn ask<T>(&self, answer: impl FnOnce(&Question<'_>) -> T) -> T {
+    fn ask(&self) -> Result<Report, NodeError> {
+        let platform = Platform::host();
         let question = Question {
-            state: &self.state,
-            policy: &self.policy,
-            name: self.name.as_ref(),
+            installation: self.installation(&platform),
             bundle: self.bundle.as_ref(),
-            platform: &Platform::host(),
-            now: SystemTime::now(),
             directories: &self.directories,
             occasion: self.occasion,
             prober: self.prober.as_ref(),
-            patience: self.patience,
         };
-        answer(&question)
+        check(&self.root, &question)
+    }
+
+    fn installation<'a>(&'a self, platform: &'a Platform) -> Installation<'a> {
+        let verifier = Verifier {
+            policy: &self.policy,
+            name: self.name.as_ref(),
+            platform,
+            now: SystemTime::now(),
+        };
+        Installation { state: &self.state, patience: self.patience, verifier }
     }
 }
 
 /// The installed files that are not there as they were installed.
-pub(super) fn altered(report: &Report) -> BTreeSet<Target> {
+pub(super) fn altered(report: &Report) -> BTreeSet<PluginPath> {
     let altered = report.plugins.iter().filter(|plugin| {
         matches!(plugin.condition, Condition::Altered | Condition::Missing | Condition::InTheWay)
     });
     altered
-        .map(|plugin| Target { directory: plugin.directory.clone(), name: plugin.name.clone() })
+        .map(|plugin| PluginPath { directory: plugin.directory.clone(), name: plugin.name.clone() })
         .collect()
 }
 

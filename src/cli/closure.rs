@@ -1,5 +1,5 @@
 //! What a check asks beside the installed files: the CNI configuration whose plugins must be here,
-//! and where it is read. What it needs, [`crate::node::close`] decides.
+//! and where it is read. What it needs, [`crate::check::close`] decides.
 
 use std::path::PathBuf;
 
@@ -7,8 +7,9 @@ use clap::Args;
 
 use super::document;
 use super::terminal::Failure;
-use crate::node::cni::DEFINITIONS_LIMIT;
-use crate::node::{Configurations, HostPath};
+use crate::check::Configurations;
+use crate::cni::DEFINITIONS_LIMIT;
+use crate::model::HostPath;
 
 /// What the node is used for.
 #[derive(Args)]

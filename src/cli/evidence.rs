@@ -1,8 +1,7 @@
 //! `evidence`: what proves an image, in one file.
 
-use std::fmt;
-use std::fs;
 use std::path::PathBuf;
+use std::{fmt, fs};
 
 use clap::Args;
 use serde::Serialize;

@@ -12,9 +12,10 @@ use clap::Args;
 use super::document;
 use super::node::NodeArguments;
 use super::terminal::{Exit, Failure, Terminal};
-use crate::model::Platform;
-use crate::node::explain::{Explanation, Phase, Symptoms, TEXT_LIMIT, explain};
-use crate::node::{HostPath, Question, Reach, Report, Root, check};
+use crate::check::explain::{Explanation, Phase, Symptoms, TEXT_LIMIT, explain};
+use crate::check::{Report, check};
+use crate::model::{HostPath, Platform};
+use crate::node::{Reach, Root};
 
 /// How long an explanation waits at most for an installation that is under way: the cause can be
 /// named without it.
@@ -83,7 +84,8 @@ impl Arguments {
         let Ok(policy) = self.node.kept_policy()? else { return Ok(None) };
         let platform = Platform::host();
         let patience = PATIENCE.min(self.node.patience());
-        let question = Question { patience, ..self.node.question(&policy, &platform) };
+        let mut question = self.node.question(&policy, &platform);
+        question.installation.patience = patience;
         Ok(Some(check(root, &question)?))
     }
 }

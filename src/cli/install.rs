@@ -17,12 +17,12 @@ use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use super::termination::TerminationArguments;
 use super::verify::unproven;
+use crate::check::{Question, check};
 use crate::model::{Code, Digest, Finding, Location, Platform, PluginName, Reference, visible};
 use crate::node::{
-    ForeignRule, KeptPolicy, Layer, Leftovers, MAX_GENERATIONS, NodeError, Observed, Occasion,
-    Payload, Plan, Present, Purpose, Question, Reach, Reading, Record, Records, Refusal,
-    RolledBack, Root, State, Step, Wishes, apply, boot, check, check_apart, observe, plan,
-    preflight, surroundings,
+    ForeignRule, KeptPolicy, Layer, Leftovers, MAX_GENERATIONS, NodeError, Observed, Payload, Plan,
+    Present, Purpose, Reach, Reading, Record, Records, Refusal, RolledBack, Root, State, Step,
+    Wishes, apply, boot, check_apart, observe, plan, preflight, surroundings,
 };
 use crate::trust::{self, Bundle, Evidence, Policy, Proof, Strength, Verified};
 
@@ -51,7 +51,7 @@ pub(super) struct Arguments {
     node: NodeArguments,
     /// The plugin directories; may be repeated.
     #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
-    bin_dir: Vec<crate::node::HostPath>,
+    bin_dir: Vec<crate::model::HostPath>,
     /// Only these plugins of the bundle.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     only: Vec<PluginName>,
@@ -503,19 +503,10 @@ fn keep(
     findings: &[Finding],
 ) -> Result<Option<Vec<Finding>>, Failure> {
     let root = arguments.node.open_root()?;
-    let question = Question {
-        state: &arguments.node.state_dir,
-        policy,
-        // What is installed may have come under another name than what is wanted now.
-        name: None,
-        bundle: None,
-        platform: &Platform::host(),
-        now: SystemTime::now(),
-        directories: &arguments.bin_dir,
-        occasion: Occasion::Running,
-        prober: None,
-        patience: arguments.node.patience(),
-    };
+    let platform = Platform::host();
+    // By its own name: what is installed may have come under another one than what is wanted now.
+    let question =
+        Question { directories: &arguments.bin_dir, ..arguments.node.question(policy, &platform) };
     let wrong = check(&root, &question)?.against_keeping();
     if !wrong.is_empty() {
         return Ok(Some(wrong));

@@ -52,7 +52,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::node::probe;
+use crate::check::probe;
 use terminal::{Exit, Failure, Format, Terminal};
 
 /// Signed OCI images of CNI plugins: composed in CI, verified and installed on nodes.

@@ -7,13 +7,14 @@ use clap::Args;
 
 use super::policy::{Kept, classify, load_policy};
 use super::terminal::Failure;
+use crate::check::{Occasion, Question};
 use crate::disk::DiskError;
-use crate::model::{Code, Finding, Platform};
+use crate::model::{Code, Finding, HostPath, Platform};
 use crate::node::{
-    Attachments, CacheDirectories, HostPath, NodeError, Occasion, Question, Reach, Root,
-    attachments,
+    Attachments, CacheDirectories, Installation, NodeError, Reach, Root, attachments,
+    known_directories,
 };
-use crate::trust::Policy;
+use crate::trust::{Policy, Verifier};
 
 /// The file in the policy directory.
 const POLICY: &str = "policy.yaml";
@@ -42,6 +43,19 @@ impl NodeArguments {
         Duration::from_secs(self.lock_timeout)
     }
 
+    /// What is installed, judged by this policy at the present time.
+    pub(super) fn installation<'a>(
+        &'a self,
+        policy: &'a Policy,
+        platform: &'a Platform,
+    ) -> Installation<'a> {
+        Installation {
+            state: &self.state_dir,
+            patience: self.patience(),
+            verifier: Verifier { policy, name: None, platform, now: SystemTime::now() },
+        }
+    }
+
     /// What a verb asks about it that asks nothing special: as it is now, by its own names, and
     /// nothing is executed.
     pub(super) fn question<'a>(
@@ -50,16 +64,11 @@ impl NodeArguments {
         platform: &'a Platform,
     ) -> Question<'a> {
         Question {
-            state: &self.state_dir,
-            policy,
-            name: None,
+            installation: self.installation(policy, platform),
             bundle: None,
-            platform,
-            now: SystemTime::now(),
             directories: &[],
             occasion: Occasion::Running,
             prober: None,
-            patience: self.patience(),
         }
     }
 
@@ -92,7 +101,8 @@ impl NodeArguments {
         if dry_run {
             reach.write_on(root, &self.state_dir);
         } else {
-            reach.write_installed(root, &self.state_dir, self.patience());
+            let installed = known_directories(root, &self.state_dir, self.patience());
+            reach.write_and_move(root, installed.iter().chain([&self.state_dir]));
         }
         reach
     }

@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 use clap::Args;
 
 use super::terminal::{Failure, Terminal, with_causes};
-use crate::node::{ConditionError, ConditionName, NodeCondition, NodeName, Saying};
+use crate::watch::{ConditionError, ConditionName, NodeCondition, NodeName, Saying};
 
 /// Where the kubelet puts a pod's token and the cluster's certificate.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -42,7 +42,7 @@ impl NodeConditionArguments {
                     failure.hint("give --node NAME, or NODE_NAME from `spec.nodeName`")
                 })?
                 .parse()
-                .map_err(|error: crate::node::ParseNodeNameError| Failure::request(error))?,
+                .map_err(|error: crate::watch::ParseNodeNameError| Failure::request(error))?,
         };
         let no_pod =
             |failure: Failure| failure.hint("a condition is written from a pod of the cluster");

@@ -12,7 +12,7 @@ use super::terminal::Failure;
 use crate::model::{Code, Digest, Finding, Platform, Reference, Repository};
 use crate::node::{NodeError, Staged};
 use crate::oci::{CollectError, OciError, Platforms, Remembered, collect};
-use crate::trust::{self, Bundle, Circumstances, Evidence, Policy, Verified};
+use crate::trust::{Bundle, Evidence, Policy, Presence, Verified, Verifier};
 
 /// Where the files come from.
 pub(super) enum Origin {
@@ -79,12 +79,11 @@ impl Judge<'_> {
         evidence: &Evidence,
         platform: &Platform,
     ) -> Result<Verified<Bundle>, Vec<Finding>> {
-        let ask = |circumstances| {
-            trust::verify(self.policy, self.name, evidence, platform, &circumstances)
-        };
-        ask(Circumstances::wanted(self.now)).or_else(|findings| {
-            match ask(Circumstances::kept(self.now)) {
-                Ok(bundle) if self.kept.indexes.contains(&bundle.value().index) => Ok(bundle),
+        let Self { policy, name, now, ref kept } = *self;
+        let verifier = Verifier { policy, name, platform, now };
+        verifier.verify(evidence, Presence::New).or_else(|findings| {
+            match verifier.verify(evidence, Presence::Kept) {
+                Ok(bundle) if kept.indexes.contains(&bundle.value().index) => Ok(bundle),
                 _ => Err(findings),
             }
         })

@@ -14,12 +14,13 @@ use super::terminal::{Exit, Failure, Terminal};
 use super::verify::unproven;
 use super::watch::parse_interval;
 use crate::model::{
-    Digest, Finding, Platform, PluginName, Reference, RegistryReference, Repository,
+    Digest, Finding, HostPath, Platform, PluginName, Reference, RegistryReference, Repository,
 };
-use crate::node::{ConditionName, HostPath, MAX_GENERATIONS};
+use crate::node::MAX_GENERATIONS;
 use crate::oci::{Platforms, collect};
 use crate::render::{DaemonSet, Namespace, PinnedImage, RenderError, Repair, Sight, Watching};
-use crate::trust::{self, Bundle, Circumstances, Evidence, Policy, Strength, Verified};
+use crate::trust::{self, Bundle, Evidence, Policy, Presence, Strength, Verified, Verifier};
+use crate::watch::ConditionName;
 
 /// Verifies an image and prints the Kubernetes manifest that installs it on every node.
 ///
@@ -222,23 +223,21 @@ fn verify(
     }
     platforms.sort();
     platforms.dedup();
-    let circumstances = Circumstances::wanted(SystemTime::now());
+    let now = SystemTime::now();
     let mut bundles = Vec::new();
     for platform in platforms {
-        let findings =
-            match trust::verify(policy, name.as_ref(), evidence, &platform, &circumstances) {
-                Ok(bundle) => {
-                    let other = arguments
-                        .owner
-                        .expect
-                        .and_then(|expected| trust::expect(&bundle, &expected));
-                    let admitted = bundle.proof().strength == Strength::Admitted;
-                    let warning = admitted.then(|| unproven(&bundle.proof().rule));
-                    bundles.push(bundle);
-                    other.into_iter().chain(warning).collect()
-                }
-                Err(findings) => findings,
-            };
+        let verifier = Verifier { policy, name: name.as_ref(), platform: &platform, now };
+        let findings = match verifier.verify(evidence, Presence::New) {
+            Ok(bundle) => {
+                let other =
+                    arguments.owner.expect.and_then(|expected| trust::expect(&bundle, &expected));
+                let admitted = bundle.proof().strength == Strength::Admitted;
+                let warning = admitted.then(|| unproven(&bundle.proof().rule));
+                bundles.push(bundle);
+                other.into_iter().chain(warning).collect()
+            }
+            Err(findings) => findings,
+        };
         reports.push(PlatformReport { platform, findings });
     }
     bundles

@@ -115,7 +115,7 @@ fn attempt(arguments: &Arguments) -> Result<Result<Restored, Vec<Finding>>, Fail
     let unconfined = arguments.node.reach(&root, arguments.dry_run).confine();
     let in_use = if arguments.prune { NodeArguments::in_use(&root)? } else { Default::default() };
     let platform = Platform::host();
-    let question = arguments.node.question(&policy, &platform);
+    let installation = arguments.node.installation(&policy, &platform);
     let back = Back {
         number: arguments.to,
         leftovers: if arguments.prune { Leftovers::Prune } else { Leftovers::Keep },
@@ -123,7 +123,7 @@ fn attempt(arguments: &Arguments) -> Result<Result<Restored, Vec<Finding>>, Fail
         generations: arguments.generations.unwrap_or(MAX_GENERATIONS),
     };
     let run = if arguments.dry_run { Run::Plan } else { Run::Apply };
-    match roll_back(&root, &question, &back, run, &mut |_| ControlFlow::Continue(())) {
+    match roll_back(&root, &installation, &back, run, &mut |_| ControlFlow::Continue(())) {
         Ok(mut restored) => {
             restored.notes.extend(boot::outdated(&root, &restored.after));
             restored.notes.extend(unconfined);

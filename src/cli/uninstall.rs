@@ -9,10 +9,9 @@ use serde::Serialize;
 use super::node::NodeArguments;
 use super::report;
 use super::terminal::{Exit, Failure, Terminal};
-use crate::model::{Code, Finding};
+use crate::model::{Code, Finding, HostPath};
 use crate::node::{
-    Force, HostPath, NodeError, Reach, Reading, Root, State, Step, Uninstallation, boot, observe,
-    uninstall,
+    Force, NodeError, Reach, Reading, Root, State, Step, Uninstallation, boot, observe, uninstall,
 };
 
 /// Takes back everything that was installed.

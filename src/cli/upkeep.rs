@@ -6,8 +6,10 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::check::not_repaired;
-use crate::model::{Code, Finding};
-use crate::node::{Brought, Condition, Held, Repairs, Report, Root, Step, Target, trace};
+use crate::check::{Condition, Report};
+use crate::model::{Code, Finding, PluginPath};
+use crate::node::{Brought, Root, Step};
+use crate::watch::{Held, Repairs, trace};
 
 /// What is remembered of repairs between two checks.
 #[derive(Default)]
@@ -18,7 +20,7 @@ pub(super) struct Upkeep {
     /// Why something was not, as long as it is so.
     failures: Vec<Finding>,
     count: u64,
-    held: BTreeSet<Target>,
+    held: BTreeSet<PluginPath>,
 }
 
 impl Upkeep {
@@ -28,7 +30,7 @@ impl Upkeep {
     }
 
     /// What is left alone: what happens to it is no reason for another check.
-    pub(super) fn held(&self) -> &BTreeSet<Target> {
+    pub(super) fn held(&self) -> &BTreeSet<PluginPath> {
         &self.held
     }
 
@@ -38,7 +40,7 @@ impl Upkeep {
         root: &Root,
         report: &mut Report,
         now: Instant,
-    ) -> BTreeSet<Target> {
+    ) -> BTreeSet<PluginPath> {
         report.repaired = std::mem::take(&mut self.steps);
         let wanted = wanted(report);
         if wanted.is_empty() {
@@ -58,8 +60,10 @@ impl Upkeep {
     pub(super) fn done(&mut self, brought: Brought, now: Instant) {
         for step in &brought.steps {
             if let Step::Write { directory, name, .. } = step {
-                self.repairs
-                    .repaired(&Target { directory: directory.clone(), name: name.clone() }, now);
+                self.repairs.repaired(
+                    &PluginPath { directory: directory.clone(), name: name.clone() },
+                    now,
+                );
                 self.count = self.count.saturating_add(1);
             }
         }
@@ -74,7 +78,7 @@ impl Upkeep {
 
 /// What there is to bring back. Nothing of a set that is not trusted any more, and nothing while
 /// another release is half installed: its installer runs again.
-fn wanted(report: &Report) -> BTreeSet<Target> {
+fn wanted(report: &Report) -> BTreeSet<PluginPath> {
     let Some(installed) =
         report.installed.as_ref().filter(|installed| installed.strength.is_some())
     else {
@@ -90,11 +94,11 @@ fn wanted(report: &Report) -> BTreeSet<Target> {
     };
     let plugins = report.plugins.iter().filter(|plugin| ours(plugin.condition));
     plugins
-        .map(|plugin| Target { directory: plugin.directory.clone(), name: plugin.name.clone() })
+        .map(|plugin| PluginPath { directory: plugin.directory.clone(), name: plugin.name.clone() })
         .collect()
 }
 
-fn paused(root: &Root, target: &Target, held: &Held) -> Finding {
+fn paused(root: &Root, target: &PluginPath, held: &Held) -> Finding {
     let whose = match trace(root, target) {
         Ok(Some(trace)) => {
             format!("; beside it is `{}`, as {} leaves it", trace.name, trace.installer)

@@ -12,7 +12,7 @@ use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{Code, Digest, Finding, Platform, Reference};
 use crate::oci::{CollectError, Platforms, collect, read_layers};
-use crate::trust::{self, Circumstances, Policy, Proof, Strength};
+use crate::trust::{self, Policy, Presence, Proof, Strength, Verifier};
 
 /// Asks whether a policy allows an image (check asks about this node).
 ///
@@ -113,13 +113,9 @@ fn decide(arguments: &Arguments, policy: &Policy, report: &mut Report) -> Result
         platforms.push(Platform::host());
     }
     for platform in platforms {
-        let decided = trust::verify(
-            policy,
-            name.as_ref(),
-            &evidence,
-            &platform,
-            &Circumstances::wanted(SystemTime::now()),
-        );
+        let verifier =
+            Verifier { policy, name: name.as_ref(), platform: &platform, now: SystemTime::now() };
+        let decided = verifier.verify(&evidence, Presence::New);
         report.platforms.push(match decided {
             Ok(bundle) => {
                 let mut findings: Vec<_> = arguments

@@ -14,10 +14,12 @@ use super::node_condition::NodeConditionArguments;
 use super::terminal::{Exit, Failure, Terminal, with_causes};
 use super::termination::TerminationArguments;
 use super::upkeep::Upkeep;
+use crate::check::{Condition, Occasion, Report};
+use crate::model::{HostPath, PluginPath};
 use crate::net;
-use crate::node::{
-    Brought, Condition, Health, HostPath, Job, LONGEST_INTERVAL, Lookout, Metrics, Names,
-    NodeError, Occasion, RECORDS, Reach, ReadyFile, Report, Saying, Target, trace, watch,
+use crate::node::{Brought, NodeError, RECORDS, Reach, known_directories};
+use crate::watch::{
+    Health, Job, LONGEST_INTERVAL, Lookout, Metrics, Names, ReadyFile, Saying, trace, watch,
 };
 
 /// Checks this node at once, whenever one of its files changed and at every interval, until SIGTERM
@@ -126,7 +128,8 @@ impl Arguments {
         // It says there whether the node is ready.
         reach.write_on(ready.root(), ready.state());
         if self.repair {
-            reach.write_installed(ready.root(), ready.state(), ready.patience());
+            let installed = known_directories(ready.root(), ready.state(), ready.patience());
+            reach.write_and_move(ready.root(), installed.iter().chain([ready.state()]));
             // There a package makes the directory of plugins anew, or the first installation makes
             // it.
             let above = HostPath::default_bin_directory().parent();
@@ -162,7 +165,7 @@ struct Teller<'a> {
     last_words: Option<String>,
     checked: Option<SystemTime>,
     /// What the last check that came to an answer found altered or gone.
-    altered: BTreeSet<Target>,
+    altered: BTreeSet<PluginPath>,
     /// How often a file was found so.
     drift: u64,
     /// What is done about it, where it is repaired.
@@ -177,7 +180,7 @@ struct Teller<'a> {
 }
 
 impl Teller<'_> {
-    fn tell(&mut self, answer: Answer, lookout: &mut Lookout) -> BTreeSet<Target> {
+    fn tell(&mut self, answer: Answer, lookout: &mut Lookout) -> BTreeSet<PluginPath> {
         let mut answer = match (answer, &mut self.upkeep) {
             (Answer::Checked(answer), _) => *answer,
             (Answer::Repaired(brought), upkeep) => {

@@ -7,6 +7,7 @@
 mod digest;
 pub mod document;
 mod finding;
+mod host_path;
 pub mod json;
 pub mod media_type;
 mod platform;
@@ -19,6 +20,7 @@ pub mod yaml;
 pub use digest::{Digest, Hasher, ParseDigestError};
 pub use document::{Document, DocumentError};
 pub use finding::{Code, Finding, Severity};
+pub use host_path::{HostPath, ParseHostPathError, PluginPath};
 pub use json::JsonError;
 pub use platform::{ParsePlatformError, Platform};
 pub use plugin_name::{ParsePluginNameError, PluginName};

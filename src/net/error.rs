@@ -1,8 +1,7 @@
 //! Why a request got no usable answer, and what servers say about it.
 
 use std::error::Error as StdError;
-use std::fmt;
-use std::io;
+use std::{fmt, io};
 
 use serde::Deserialize;
 

@@ -3,11 +3,10 @@
 //! Everything is bounded: the connections at a time, what a request may be long, and how long it
 //! may take. One request a connection, so that nobody holds a place.
 
-use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
+use std::{io, thread};
 
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};

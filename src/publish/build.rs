@@ -12,9 +12,8 @@ use super::source::{Directories, SourceError, Tool};
 use crate::bundle::definition::ToolChoice;
 use crate::bundle::{
     Compression, Definition, Entry, EntryKind, FileManifest, Image, Layer, LayerError,
-    ManifestError,
+    ManifestError, compose, layer,
 };
-use crate::bundle::{compose, layer};
 use crate::model::{Digest, Document, Platform, media_type};
 use crate::oci::OciError;
 

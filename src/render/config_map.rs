@@ -16,7 +16,7 @@ pub(super) fn config_map(
 ) -> Result<String, RenderError> {
     let found = applied_length(text);
     if found > LIMIT {
-        return Err(RenderError::TooLong { what: kind, found });
+        return Err(RenderError::TooLong { what: kind, found, limit: LIMIT });
     }
     // The text is not the end of its document: tools that split at `---` (Helm, Kubernetes' own
     // stream decoder) take the last line feed for a part of the separator, and the digest would be
@@ -63,7 +63,11 @@ mod tests {
             (LIMIT / 6, None),
             (
                 LIMIT / 6 + 1,
-                Some(RenderError::TooLong { what: "policy", found: LIMIT / 6 * 6 + 6 }),
+                Some(RenderError::TooLong {
+                    what: "policy",
+                    found: LIMIT / 6 * 6 + 6,
+                    limit: LIMIT,
+                }),
             ),
         ] {
             let text = "<".repeat(count);

@@ -10,8 +10,7 @@ use std::time::Duration;
 use super::config_map::config_map;
 use super::container::{Container, Mount};
 use super::{NAME, Namespace, PinnedImage, RenderError, Watching, yaml};
-use crate::model::Repository;
-use crate::node::HostPath;
+use crate::model::{HostPath, Repository};
 use crate::trust::{Bundle, Evidence, Policy, Strength, Verified};
 
 /// Where the node's directories are mounted.

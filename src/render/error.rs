@@ -1,6 +1,5 @@
 //! Why there is no manifest.
 
-use super::config_map::LIMIT;
 use crate::model::Digest;
 
 /// Why there is no manifest.
@@ -21,11 +20,13 @@ pub enum RenderError {
     #[error("the tool image is the bundle image: a bundle that checks itself proves nothing")]
     SelfCheck,
     /// Kubernetes would not take it.
-    #[error("the {what} takes {found} bytes in what `kubectl apply` stores, the limit is {LIMIT}")]
+    #[error("the {what} takes {found} bytes in what `kubectl apply` stores, the limit is {limit}")]
     TooLong {
         /// What is too long.
         what: &'static str,
         /// Its length, written as JSON.
         found: usize,
+        /// The most that is stored.
+        limit: usize,
     },
 }

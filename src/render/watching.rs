@@ -2,7 +2,7 @@
 
 use super::container::{Container, Mount};
 use super::{NAME, Namespace, PinnedImage, yaml};
-use crate::node::ConditionName;
+use crate::watch::ConditionName;
 
 /// Where the kubelet puts the account of a pod that has one, and where `watch` looks for it.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";

@@ -8,17 +8,17 @@ use std::cmp::Reverse;
 use serde::Serialize;
 
 use super::chain::{self, Bundle};
-use super::circumstances::{Circumstances, Tenure};
 use super::evidence::{Evidence, EvidenceError};
 use super::policy::{Authority, Mode, Policy, Rollback, Rule};
 use super::signature::{SignatureError, SigstoreBundle};
 use super::statement::{COSIGN_SIGN, SignedAt};
+use super::verifier::{Presence, Verifier};
 use crate::model::document::sha256;
-use crate::model::{Code, Digest, Finding, Platform, Repository, visible};
+use crate::model::{Code, Digest, Finding, visible};
 
 /// A value whose origin was checked against a policy.
 ///
-/// The fields are private to this file, so [`verify`] is the only way to get one. It cannot be
+/// The fields are private to this file, so [`Verifier::verify`] is the only way to get one. It cannot be
 /// deserialized: what a node remembers is evidence, which is verified again.
 #[derive(Debug)]
 pub struct Verified<T> {
@@ -92,109 +92,108 @@ impl<T> Verified<T> {
     }
 }
 
-/// Decides whether `policy` allows the image in `evidence` on `platform`, and walks its chain to
-/// every file.
-///
-/// `name` is the repository that the image was asked for under, in the words of the node's owner;
-/// without one only a rule for `**` matches. Of a bundle that the node [keeps](Tenure::Kept), a
-/// version below the rule's floor and a signature beyond its age are warnings that the value
-/// carries; who signed it, its name, its chain and what the policy denies decide as they always do.
-///
-/// # Errors
-/// The findings that refuse it, the decisive one first.
-pub fn verify(
-    policy: &Policy,
-    name: Option<&Repository>,
-    evidence: &Evidence,
-    platform: &Platform,
-    circumstances: &Circumstances,
-) -> Result<Verified<Bundle>, Vec<Finding>> {
-    let Some(rule) = policy.rule(name) else {
-        let message = match name {
+impl Verifier<'_> {
+    /// Decides whether the policy allows the image in `evidence`, and walks its chain to every file.
+    ///
+    /// For a bundle that the node [keeps](Presence::Kept), a version below the rule's floor and a
+    /// signature beyond its age are warnings that the value carries; who signed it, its name, its chain
+    /// and what the policy denies decide as always.
+    ///
+    /// # Errors
+    /// The findings that refuse it, the decisive one first.
+    pub fn verify(
+        &self,
+        evidence: &Evidence,
+        presence: Presence,
+    ) -> Result<Verified<Bundle>, Vec<Finding>> {
+        let Self { policy, name, platform, now } = *self;
+        let Some(rule) = policy.rule(name) else {
+            let message = match name {
             Some(name) => format!("no rule of the policy matches `{name}`"),
             None => {
                 "the image was not asked for by a repository's name, and no rule of the policy matches `**`".to_owned()
             }
         };
-        let hint = match name {
-            Some(_) => "add a rule whose `images` match it; what no rule matches is refused",
-            None => "say which repository it stands for with --as REPO",
+            let hint = match name {
+                Some(_) => "add a rule whose `images` match it; what no rule matches is refused",
+                None => "say which repository it stands for with --as REPO",
+            };
+            return Err(vec![Finding::refusal(Code::NoRuleMatches, message).hint(hint)]);
         };
-        return Err(vec![Finding::refusal(Code::NoRuleMatches, message).hint(hint)]);
-    };
-    if rule.deny {
-        return Err(vec![Finding::refusal(
-            Code::DeniedByRule,
-            format!("rule `{}` denies it", rule.name()),
-        )]);
-    }
-    let bundle = chain::walk(evidence, platform).map_err(|finding| vec![finding])?;
-    if let Some(finding) = denied(policy, &bundle) {
-        return Err(vec![finding]);
-    }
-    check_name(rule, &bundle).map_err(|finding| vec![finding])?;
-    let mut warnings = Vec::new();
-    match (check_version(rule, &bundle), circumstances.tenure) {
-        (None, _) => {}
-        (Some(finding), Tenure::Wanted) => return Err(vec![finding]),
-        (Some(finding), Tenure::Kept) => warnings.push(finding.into_warning()),
-    }
+        if rule.deny {
+            return Err(vec![Finding::refusal(
+                Code::DeniedByRule,
+                format!("rule `{}` denies it", rule.name()),
+            )]);
+        }
+        let bundle = chain::walk(evidence, platform).map_err(|finding| vec![finding])?;
+        if let Some(finding) = denied(policy, &bundle) {
+            return Err(vec![finding]);
+        }
+        check_name(rule, &bundle).map_err(|finding| vec![finding])?;
+        let mut warnings = Vec::new();
+        match (check_version(rule, &bundle), presence) {
+            (None, _) => {}
+            (Some(finding), Presence::New) => return Err(vec![finding]),
+            (Some(finding), Presence::Kept) => warnings.push(finding.into_warning()),
+        }
 
-    let signatures = Signatures::read(evidence, &bundle);
-    let signed = signatures.find(&rule.authorities, COSIGN_SIGN);
-    let mut refusals = match signed {
-        Some(_) => Vec::new(),
-        None => signatures.explain(rule),
-    };
-    for attestation in &rule.attestations {
-        if signatures.find(&rule.authorities, &attestation.predicate_type).is_none() {
-            let message = format!(
-                "no allowed key made the attestation `{}` that rule `{}` requires",
-                visible(&attestation.name),
-                rule.name()
-            );
+        let signatures = Signatures::read(evidence, &bundle);
+        let signed = signatures.find(&rule.authorities, COSIGN_SIGN);
+        let mut refusals = match signed {
+            Some(_) => Vec::new(),
+            None => signatures.explain(rule),
+        };
+        for attestation in &rule.attestations {
+            if signatures.find(&rule.authorities, &attestation.predicate_type).is_none() {
+                let message = format!(
+                    "no allowed key made the attestation `{}` that rule `{}` requires",
+                    visible(&attestation.name),
+                    rule.name()
+                );
+                refusals.push(
+                    Finding::refusal(Code::NoSignature, message)
+                        .mismatch(visible(&attestation.predicate_type), "none"),
+                );
+            }
+        }
+        // Without any signature there is no age to speak of.
+        let too_old = rule.max_age.filter(|_| signed.is_some()).and_then(|max_age| {
+            max_age.check(rule.name(), signatures.youngest(&rule.authorities), now)
+        });
+        match (too_old, presence) {
+            (None, _) => {}
+            (Some(finding), Presence::New) => refusals.push(finding),
+            (Some(finding), Presence::Kept) => warnings.push(finding.into_warning()),
+        }
+        // The manifest of a denied release is signed, too, and anybody can list it in another index or
+        // serve it alone.
+        if policy.denies_digests() && signed.is_some_and(|(_, digest)| digest == bundle.manifest) {
+            let message = "the policy denies digests, and nobody signed the index: it may list what a denied release lists";
+            let hint = "sign the index: cnister sign --key cosign.key REF";
             refusals.push(
-                Finding::refusal(Code::NoSignature, message)
-                    .mismatch(visible(&attestation.predicate_type), "none"),
+                Finding::refusal(Code::IndexNotSigned, message)
+                    .mismatch(
+                        format_args!("a signature over index {}", bundle.index),
+                        format_args!("over manifest {}", bundle.manifest),
+                    )
+                    .hint(hint),
             );
         }
+        let strength = match (refusals.is_empty(), rule.mode) {
+            (true, _) => Strength::Proven,
+            (false, Mode::Warn) => Strength::Admitted,
+            (false, Mode::Enforce) => return Err(refusals),
+        };
+        let proof = Proof {
+            strength,
+            rule: rule.name().to_owned(),
+            authority: signed.map(|(authority, _)| authority.name.clone()),
+            signed: signed.map(|(_, digest)| digest),
+            policy: policy.digest(),
+        };
+        Ok(Verified { value: bundle, proof, warnings, rollback: rule.rollback })
     }
-    // Without any signature there is no age to speak of.
-    let too_old = rule.max_age.filter(|_| signed.is_some()).and_then(|max_age| {
-        max_age.check(rule.name(), signatures.youngest(&rule.authorities), circumstances.now)
-    });
-    match (too_old, circumstances.tenure) {
-        (None, _) => {}
-        (Some(finding), Tenure::Wanted) => refusals.push(finding),
-        (Some(finding), Tenure::Kept) => warnings.push(finding.into_warning()),
-    }
-    // The manifest of a denied release is signed, too, and anybody can list it in another index or
-    // serve it alone.
-    if policy.denies_digests() && signed.is_some_and(|(_, digest)| digest == bundle.manifest) {
-        let message = "the policy denies digests, and nobody signed the index: it may list what a denied release lists";
-        let hint = "sign the index: cnister sign --key cosign.key REF";
-        refusals.push(
-            Finding::refusal(Code::IndexNotSigned, message)
-                .mismatch(
-                    format_args!("a signature over index {}", bundle.index),
-                    format_args!("over manifest {}", bundle.manifest),
-                )
-                .hint(hint),
-        );
-    }
-    let strength = match (refusals.is_empty(), rule.mode) {
-        (true, _) => Strength::Proven,
-        (false, Mode::Warn) => Strength::Admitted,
-        (false, Mode::Enforce) => return Err(refusals),
-    };
-    let proof = Proof {
-        strength,
-        rule: rule.name().to_owned(),
-        authority: signed.map(|(authority, _)| authority.name.clone()),
-        signed: signed.map(|(_, digest)| digest),
-        policy: policy.digest(),
-    };
-    Ok(Verified { value: bundle, proof, warnings, rollback: rule.rollback })
 }
 
 /// Whether `key` made a statement of this type about `subject`: for comparing with images that are

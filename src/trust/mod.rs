@@ -5,7 +5,6 @@
 
 mod age;
 mod chain;
-mod circumstances;
 mod evaluate;
 mod evidence;
 mod glob;
@@ -14,15 +13,16 @@ mod signature;
 mod statement;
 #[cfg(test)]
 pub(crate) mod test_support;
+mod verifier;
 
 pub use chain::Bundle;
-pub use circumstances::{Circumstances, Tenure};
 #[cfg(test)]
 pub(crate) use evaluate::is_signed;
-pub use evaluate::{Proof, Strength, Verified, expect, keep, verify};
+pub use evaluate::{Proof, Strength, Verified, expect, keep};
 pub use evidence::{Evidence, EvidenceBuilder, EvidenceError, SignatureDocument};
 pub use policy::{Mode, Needs, Policy, PolicyError, Rollback, Rule};
 #[cfg(any(test, feature = "publish"))]
 pub(crate) use signature::write_bundle;
 pub use signature::{Key, KeyError, SigstoreBundle};
 pub use statement::{COSIGN_SIGN, SIGNED_AT, SignedAt, Statement, Subject, pae};
+pub use verifier::{Presence, Verifier};

@@ -139,7 +139,7 @@ pub(super) fn assert_none_missing(scene: &Scene, before: &BTreeMap<String, Strin
 pub(super) fn finish(scene: &Scene, program: &Path, words: &str, what: &str) {
     let say =
         |words: &str| scene.run_command(scene.command(program).args(words.split_whitespace()));
-    let must = |words: &str| {
+    let run_ok = |words: &str| {
         let run = say(words);
         assert_eq!(run.code, 0, "{what}, then `{words}`:\n{}{}", run.stdout, run.stderr);
         run

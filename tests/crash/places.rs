@@ -66,7 +66,7 @@ fn the_static_program_needs_nothing_around_it() {
         let mut command = scene.command(&chroot);
         scene.run_command(command.arg("empty").arg("/cnister").args(words.split(' ')))
     };
-    let must = |words: &str| {
+    let run_ok = |words: &str| {
         let run = say(words);
         assert_eq!(run.code, 0, "{words}: {}{}", run.stdout, run.stderr);
         assert_eq!(run.stderr, "", "{words}");

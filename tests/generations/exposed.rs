@@ -5,10 +5,9 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
-use super::node;
 use super::release::Release;
 use super::support::Scene;
-use super::{assert_refused, of_release, upgraded};
+use super::{assert_refused, node, of_release, upgraded};
 
 fn mode(path: &Path) -> (u32, u32) {
     let metadata = fs::metadata(path).unwrap();

@@ -6,10 +6,9 @@ use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::forge::Forge;
-use super::node;
-use super::of_release;
 use super::release::Release;
 use super::support::{Run, Scene};
+use super::{node, of_release};
 
 const DAY: u64 = 24 * 3600;
 

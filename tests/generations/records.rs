@@ -8,10 +8,9 @@ use std::path::Path;
 use cnister::model::Digest;
 use serde_json::json;
 
-use super::node;
 use super::release::Release;
 use super::support::Scene;
-use super::{assert_refused, of_release, upgraded};
+use super::{assert_refused, node, of_release, upgraded};
 
 const STATE: &str = "root/var/lib/cnister";
 

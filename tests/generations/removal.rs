@@ -3,10 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use super::node;
 use super::release::Release;
 use super::support::Scene;
-use super::{assert_refused, of_release, upgraded};
+use super::{assert_refused, node, of_release, upgraded};
 
 /// A record of an attachment that needs `plugin`, as libcni leaves it.
 fn attach(scene: &Scene, plugin: &str) {
@@ -151,7 +150,7 @@ fn the_variables_of_other_installers_mean_the_same_here() {
         let mut command = scene.command(env!("CARGO_BIN_EXE_cnister"));
         scene.run_command(command.args(words.split(' ')).envs(variables.iter().copied()))
     };
-    let must = |words: &str, variables: &[(&str, &str)]| {
+    let run_ok = |words: &str, variables: &[(&str, &str)]| {
         let run = say(words, variables);
         assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     };

@@ -4,10 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use super::node;
 use super::release::Release;
 use super::support::Scene;
-use super::{assert_refused, of_release, upgraded};
+use super::{assert_refused, node, of_release, upgraded};
 
 const STATE: &str = "root/var/lib/cnister";
 

@@ -6,11 +6,10 @@ use std::process::Command;
 use cnister::model::Digest;
 
 use super::forge::Forge;
-use super::node;
 use super::plugin::answering;
 use super::release::Release;
 use super::support::Scene;
-use super::{assert_refused, of_release};
+use super::{assert_refused, node, of_release};
 
 const STATE: &str = "root/var/lib/cnister";
 

@@ -3,10 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use super::node;
 use super::release::Release;
 use super::support::Scene;
-use super::{assert_refused, of_release, take_images_away, upgraded};
+use super::{assert_refused, node, of_release, take_images_away, upgraded};
 
 #[test]
 fn a_rollback_brings_the_earlier_release_back_and_a_second_one_goes_forward() {

@@ -3,10 +3,9 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
-use super::node;
 use super::release::Release;
 use super::support::Scene;
-use super::{assert_refused, of_release, upgraded};
+use super::{assert_refused, node, of_release, upgraded};
 
 const STATE: &str = "root/var/lib/cnister";
 

@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use cnister::check::{Configurations, Occasion, Report, close};
 use cnister::model::Code;
-use cnister::node::{Configurations, Occasion, Report, Root, close};
+use cnister::node::Root;
 
 use crate::namespace::{self, Namespace, write_plugin};
 use crate::peers;

@@ -7,8 +7,7 @@ use std::process::{Output, Stdio};
 use serde_json::Value;
 
 use crate::namespace::{self, Namespace};
-use crate::peers;
-use crate::support;
+use crate::{peers, support};
 
 const PLUGINS: [&str; 4] = ["macvlan", "static", "ipvlan", "host-device"];
 /// Debian's plugins are linked to libc, and speak CNI 1.0.0.

@@ -3,15 +3,14 @@
 //! Followed here: `FindInPath`, `ExecPlugin` and `pluginErr` of libcni, which every runtime uses.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::Write;
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Output, Stdio};
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -1,12 +1,11 @@
 //! What a test of a node needs beside the programs: plugins that run, and a machine that lets it
 //! make namespaces.
 
-use std::env;
 use std::ffi::OsString;
-use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
 use crate::support;
 

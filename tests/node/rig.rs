@@ -12,8 +12,7 @@ use serde_json::{Value, json};
 
 use crate::image::Image;
 use crate::namespace::{self, Namespace, eventually, write_plugin};
-use crate::netns;
-use crate::peers;
+use crate::{netns, peers};
 
 const LIMIT: Duration = Duration::from_secs(30);
 

@@ -1,13 +1,12 @@
 //! Plugins that are executed all the time, while two bundles of them take each other's place.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::thread;
 use std::time::Instant;
+use std::{fs, thread};
 
 use crate::namespace::host_network;
 use crate::netns::PodNetwork;

@@ -5,24 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use super::{Action, Progress, remove_staging};
-use crate::disk::{Directory, DiskError};
-use crate::model::{Code, Finding, PluginName};
+use super::action::{Action, Progress};
+use crate::disk::{Directory, DiskError, FileKind};
+use crate::model::{Code, Finding, HostPath, PluginName};
 use crate::node::error::NodeError;
-use crate::node::observe::{Found, STAGING, find};
-use crate::node::plan::{PLUGIN_MODE, Step};
-use crate::node::receipt::Original;
-use crate::node::root::{HostPath, Root};
-use crate::node::state::Writing;
-use crate::node::transfer::{Expected, copy_exactly};
-use crate::node::uninstall::Uninstallation;
+use crate::node::host::{Expected, Found, Root, STAGING, copy_exactly, find};
+use crate::node::plan::{PLUGIN_MODE, Step, Uninstallation};
+use crate::node::state::{Original, Writing};
 
 /// One plugin that goes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Removing<'a> {
-    pub(super) name: &'a PluginName,
-    pub(super) before: Found,
-    pub(super) original: Option<&'a Original>,
+pub(crate) struct Removing<'a> {
+    pub(crate) name: &'a PluginName,
+    pub(crate) before: Found,
+    pub(crate) original: Option<&'a Original>,
 }
 
 /// Bits that let a program act as its owner: what comes back does not bring them.
@@ -30,7 +26,7 @@ const SET_ID: u32 = 0o7000;
 
 /// Writes what was there before a plugin to the staging directory, if its copy is still what was
 /// kept.
-pub(super) fn stage_original(
+pub(crate) fn stage_original(
     state: &Writing,
     staging: &Directory,
     name: &PluginName,
@@ -62,7 +58,7 @@ pub(super) fn stage_original(
 }
 
 /// Whoever else works in the directory keeps what they put there.
-pub(super) fn check_unchanged(
+pub(crate) fn check_unchanged(
     path: &HostPath,
     bin: &Directory,
     name: &PluginName,
@@ -77,7 +73,7 @@ pub(super) fn check_unchanged(
 }
 
 /// Removes a plugin, or gives its name to what was there before.
-pub(super) fn take_away(
+pub(crate) fn take_away(
     bin: &Directory,
     staging: &Directory,
     removing: &Removing<'_>,
@@ -202,4 +198,24 @@ pub fn uninstall(
     announce(Action::Forget)?;
     state.forget_installation()?;
     announce(Action::Done)
+}
+
+/// Removes the staging directory of an interrupted run.
+pub(crate) fn remove_staging(bin: &Directory) -> Result<(), NodeError> {
+    match bin.kind_of(STAGING)? {
+        None => return Ok(()),
+        Some(FileKind::Directory) => {}
+        Some(kind) => {
+            let message = format!("`{}/{STAGING}` is {kind}", bin.shown());
+            return Err(Finding::refusal(Code::InTheWay, message)
+                .mismatch(FileKind::Directory, kind)
+                .into());
+        }
+    }
+    let staging = bin.child(STAGING)?;
+    let names: Vec<_> =
+        staging.entries()?.map(|entry| entry.map(|entry| entry.name)).collect::<Result<_, _>>()?;
+    names.iter().try_for_each(|name| staging.remove(name))?;
+    bin.remove_directory(STAGING)?;
+    Ok(())
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
 use super::*;
-use crate::node::receipt::{InstalledDirectory, Schema, Standing};
+use crate::node::state::{InstalledDirectory, Schema, Standing};
 
 const TOOL: &str = "/usr/local/libexec/cnister";
 const UNIT_FILE: &str = "etc/systemd/system/cnister-verify.service";

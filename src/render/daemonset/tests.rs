@@ -274,16 +274,13 @@ fn says_when_nothing_was_proven() {
     let mut image = crate::trust::test_support::Image::of(&["linux/amd64"]);
     image.relink();
     let evidence = image.evidence();
-    let circumstances = crate::trust::Circumstances::wanted(std::time::SystemTime::UNIX_EPOCH);
-    let platform = "linux/amd64".parse().unwrap();
-    let bundle = crate::trust::verify(
-        &given.policy,
-        Some(&given.name),
-        &evidence,
-        &platform,
-        &circumstances,
-    )
-    .unwrap();
+    let verifier = crate::trust::Verifier {
+        policy: &given.policy,
+        name: Some(&given.name),
+        platform: &"linux/amd64".parse().unwrap(),
+        now: std::time::SystemTime::UNIX_EPOCH,
+    };
+    let bundle = verifier.verify(&evidence, crate::trust::Presence::New).unwrap();
     given.image = format!("ghcr.io/acme/cni:1@{}", evidence.root()).parse().unwrap();
     (given.bundles, given.evidence) = (vec![bundle], evidence);
     let yaml = given.daemon_set().to_yaml().unwrap();

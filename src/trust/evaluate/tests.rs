@@ -7,12 +7,21 @@ use crate::model::media_type;
 use crate::trust::Statement;
 use crate::trust::test_support::{Image, Signer, policy};
 
-const WANTED: Circumstances = Circumstances { now: SystemTime::UNIX_EPOCH, tenure: Tenure::Wanted };
-const KEPT: Circumstances = Circumstances { tenure: Tenure::Kept, ..WANTED };
+fn ask(
+    image: &Image,
+    policy: &Policy,
+    platform: &str,
+    presence: Presence,
+) -> Result<Verified<Bundle>, Vec<Finding>> {
+    let name = "ghcr.io/acme/cni".parse().unwrap();
+    let platform = platform.parse().unwrap();
+    let verifier =
+        Verifier { policy, name: Some(&name), platform: &platform, now: SystemTime::UNIX_EPOCH };
+    verifier.verify(&image.evidence(), presence)
+}
 
 fn decide(image: &Image, policy: &Policy, platform: &str) -> Result<Verified<Bundle>, Vec<Code>> {
-    let name = "ghcr.io/acme/cni".parse().unwrap();
-    verify(policy, Some(&name), &image.evidence(), &platform.parse().unwrap(), &WANTED)
+    ask(image, policy, platform, Presence::New)
         .map_err(|findings| findings.iter().map(|finding| finding.code).collect())
 }
 
@@ -220,23 +229,16 @@ fn what_the_node_keeps_is_warned_of_a_floor_and_refused_for_all_else() {
     let mut image = Image::of(&["linux/amd64"]);
     image.sign(&signer, image.index_digest());
     let denied = format!("deny: [\"{}\"]\n", image.index_digest());
-    let name = "ghcr.io/acme/cni".parse().unwrap();
-    let ask = |policy: &Policy, circumstances| {
+    let ask = |policy: &Policy, presence| {
         let codes =
             |findings: &[Finding]| findings.iter().map(|finding| finding.code).collect::<Vec<_>>();
-        verify(
-            policy,
-            Some(&name),
-            &image.evidence(),
-            &"linux/amd64".parse().unwrap(),
-            circumstances,
-        )
-        .map(|bundle| {
-            assert!(!bundle.warnings().iter().any(Finding::is_refusal));
-            assert_eq!(bundle.proof().strength, Strength::Proven);
-            codes(bundle.warnings())
-        })
-        .map_err(|findings| codes(&findings))
+        ask(&image, policy, "linux/amd64", presence)
+            .map(|bundle| {
+                assert!(!bundle.warnings().iter().any(Finding::is_refusal));
+                assert_eq!(bundle.proof().strength, Strength::Proven);
+                codes(bundle.warnings())
+            })
+            .map_err(|findings| codes(&findings))
     };
     let refused = |code| (Err(vec![code]), Err(vec![code]));
     for (signer, rule, (wanted, kept)) in [
@@ -256,8 +258,8 @@ fn what_the_node_keeps_is_warned_of_a_floor_and_refused_for_all_else() {
         (&other, "", refused(Code::SignerNotAllowed)),
     ] {
         let policy = policy(signer, rule);
-        assert_eq!(ask(&policy, &WANTED), wanted, "{rule}");
-        assert_eq!(ask(&policy, &KEPT), kept, "{rule}");
+        assert_eq!(ask(&policy, Presence::New), wanted, "{rule}");
+        assert_eq!(ask(&policy, Presence::Kept), kept, "{rule}");
     }
 }
 
@@ -352,33 +354,28 @@ fn the_youngest_signature_by_an_allowed_key_is_the_age_of_an_image() {
     for (what, attach, code) in cases {
         let mut image = Image::of(&["linux/amd64", "linux/arm64"]);
         attach(&mut image);
-        let ask = |policy: &Policy, tenure| {
-            let circumstances =
-                Circumstances { now: SystemTime::UNIX_EPOCH + Duration::from_secs(now), tenure };
+        let ask = |policy: &Policy, presence| {
             let name = "ghcr.io/acme/cni".parse().unwrap();
-            verify(
-                policy,
-                Some(&name),
-                &image.evidence(),
-                &"linux/amd64".parse().unwrap(),
-                &circumstances,
-            )
+            let platform = "linux/amd64".parse().unwrap();
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
+            let verifier = Verifier { policy, name: Some(&name), platform: &platform, now };
+            verifier.verify(&image.evidence(), presence)
         };
         let codes =
             |findings: &[Finding]| findings.iter().map(|finding| finding.code).collect::<Vec<_>>();
-        let wanted = ask(&rules, Tenure::Wanted).map(drop).map_err(|findings| codes(&findings));
+        let wanted = ask(&rules, Presence::New).map(drop).map_err(|findings| codes(&findings));
         assert_eq!(wanted, code.map_or(Ok(()), |code| Err(vec![code])), "{what}");
-        let kept = ask(&rules, Tenure::Kept).unwrap();
+        let kept = ask(&rules, Presence::Kept).unwrap();
         assert_eq!(codes(kept.warnings()), code.into_iter().collect::<Vec<_>>(), "{what}");
         assert!(!kept.warnings().iter().any(Finding::is_refusal), "{what}");
         // A rule without a limit asks for no time and for no clock.
         assert_eq!(
-            codes(ask(&policy(&signer, ""), Tenure::Wanted).unwrap().warnings()),
+            codes(ask(&policy(&signer, ""), Presence::New).unwrap().warnings()),
             [],
             "{what}"
         );
         let admitted =
-            ask(&policy(&signer, "    maxAge: 30d\n    mode: warn\n"), Tenure::Wanted).unwrap();
+            ask(&policy(&signer, "    maxAge: 30d\n    mode: warn\n"), Presence::New).unwrap();
         let expected = if code.is_some() { Strength::Admitted } else { Strength::Proven };
         assert_eq!(admitted.proof().strength, expected, "{what}");
     }
@@ -418,7 +415,11 @@ fn only_everything_matches_an_image_without_a_name() {
     let mut image = Image::of(&["linux/amd64"]);
     image.sign(&signer, image.index_digest());
     let decide = |policy: &Policy| {
-        verify(policy, None, &image.evidence(), &"linux/amd64".parse().unwrap(), &WANTED)
+        let platform = "linux/amd64".parse().unwrap();
+        let verifier =
+            Verifier { policy, name: None, platform: &platform, now: SystemTime::UNIX_EPOCH };
+        verifier
+            .verify(&image.evidence(), Presence::New)
             .map_err(|findings| findings[0].code)
             .map(|bundle| bundle.proof().rule.clone())
     };

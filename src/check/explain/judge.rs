@@ -1,0 +1,550 @@
+//! From what a text says and what a node shows to the cause. Nothing here touches the node.
+
+use super::cause::Cause;
+use super::look::{Content, Entry, FileFacts, Seen};
+use super::symptom::{Complaint, Phase, Refused, Symptom};
+use super::{Explained, OnNode};
+use crate::check::report::Report;
+use crate::disk::FileKind;
+use crate::model::PluginName;
+
+use crate::check::report::Condition;
+use crate::cni::{IPAM, advice, origin};
+use crate::model::HostPath;
+
+/// What a node shows of one plugin.
+#[derive(Debug, Clone)]
+pub(crate) struct Suspect {
+    pub(crate) name: PluginName,
+    /// Each of the owner's directories, in order.
+    pub(crate) seen: Vec<Seen>,
+}
+
+/// Names the cause. `suspects` starts with the plugin that the symptom is about, where it has a
+/// plugin's name.
+pub(crate) fn judge(
+    symptom: &Symptom,
+    suspects: &[Suspect],
+    checked: Option<&Report>,
+) -> Explained {
+    let node = Node { suspects, checked };
+    let verdict = node.verdict(symptom);
+    let guessed = verdict.plugin.is_some();
+    let plugin = verdict.plugin.clone().or_else(|| symptom.subject().map(str::to_owned));
+    let called_by = symptom.blamed.clone().filter(|blamed| Some(blamed) != plugin.as_ref());
+    let called_by = called_by.filter(|_| verdict.cause != Cause::PluginNameInvalid);
+    let mut actions = verdict.actions(symptom, &node, plugin.as_deref());
+    if actions.is_empty() {
+        // The text names nothing that a command could be about.
+        actions.push("compare the plugins with what was signed: cnister check".to_owned());
+    }
+    let (wanted_version, supported_versions) = match &symptom.complaint {
+        Complaint::Versions { wanted, supported } => (Some(wanted.clone()), supported.clone()),
+        _ => (None, Vec::new()),
+    };
+    let mut message = verdict.message;
+    if let (Some(plugin), Some(caller)) = (&plugin, &called_by) {
+        message.push_str(&blame(plugin, caller, guessed));
+    }
+    let blocks = symptom.phases.contains(&Phase::Delete) && verdict.cause != Cause::NoLongerSo;
+    let effect =
+        "pods that use it cannot be deleted either: they stay Terminating until this is mended";
+    Explained {
+        cause: verdict.cause,
+        message,
+        on_node: node.shown(plugin.as_deref()),
+        plugin,
+        called_by,
+        phases: symptom.phases.iter().copied().collect(),
+        networks: symptom.networks.iter().cloned().collect(),
+        searched: symptom.searched(),
+        wanted_version,
+        supported_versions,
+        times: symptom.times,
+        effect: blocks.then(|| effect.to_owned()),
+        actions,
+    }
+}
+
+/// Why another plugin is blamed.
+fn blame(plugin: &str, caller: &str, guessed: bool) -> String {
+    if guessed {
+        return format!(
+            "; it is why `{caller}` failed if its configuration names `{plugin}` as its `ipam`"
+        );
+    }
+    let role = if IPAM.contains(&plugin) { "its IPAM plugin" } else { "a plugin that it calls" };
+    format!("; the text blames `{caller}`, which works once `{plugin}`, {role}, does")
+}
+
+struct Verdict {
+    cause: Cause,
+    message: String,
+    /// Another plugin than the one that the symptom is about.
+    plugin: Option<String>,
+}
+
+fn verdict(cause: Cause, message: impl Into<String>) -> Verdict {
+    Verdict { cause, message: message.into(), plugin: None }
+}
+
+impl Symptom {
+    /// The plugin that it is about, as the text has it.
+    pub(crate) fn subject(&self) -> Option<&str> {
+        match &self.complaint {
+            Complaint::NotFound { plugin, .. } | Complaint::BadName { plugin } => Some(plugin),
+            Complaint::NotStarted { path, .. } => path.rsplit('/').next(),
+            _ => self.blamed.as_deref(),
+        }
+    }
+
+    /// The directories that the text names.
+    fn searched(&self) -> Vec<String> {
+        match &self.complaint {
+            Complaint::NotFound { directories, .. } => directories.clone(),
+            Complaint::NotStarted { path, .. } => path
+                .rsplit_once('/')
+                .map(|(directory, _)| directory.to_owned())
+                .into_iter()
+                .collect(),
+            Complaint::NoConfiguration { directory } => directory.iter().cloned().collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+struct Node<'a> {
+    suspects: &'a [Suspect],
+    checked: Option<&'a Report>,
+}
+
+impl Node<'_> {
+    fn verdict(&self, symptom: &Symptom) -> Verdict {
+        let subject = symptom
+            .subject()
+            .map_or_else(|| "the plugin".to_owned(), |plugin| format!("`{plugin}`"));
+        let subject = subject.as_str();
+        match &symptom.complaint {
+            Complaint::NotFound { plugin, .. } => self.not_found(plugin, &symptom.searched()),
+            Complaint::NotStarted { path, reason } => {
+                self.not_started(path, *reason, &symptom.searched())
+            }
+            Complaint::Crashed => self.crashed(subject),
+            Complaint::Busy => still_written(subject),
+            Complaint::Silent => self.silent(subject),
+            Complaint::Versions { wanted, supported } => {
+                let spoken = supported
+                    .last()
+                    .map_or_else(String::new, |last| format!(", which speaks up to {last}"));
+                let message = format!(
+                    "the configuration's cniVersion {wanted} is none of {subject}, or of a plugin that it called{spoken}"
+                );
+                verdict(Cause::IncompatibleVersions, message)
+            }
+            Complaint::Driver { kind } => verdict(
+                Cause::DriverMissing,
+                format!("this kernel has no driver for `{kind}` interfaces"),
+            ),
+            Complaint::NoLink { name } => {
+                let name = name.as_ref().map_or_else(
+                    || "the interface that the configuration names".to_owned(),
+                    |name| format!("the interface `{name}`"),
+                );
+                verdict(Cause::LinkNotFound, format!("{name} is not on the node"))
+            }
+            Complaint::NoConfiguration { directory } => {
+                let place =
+                    directory.as_ref().map_or_else(String::new, |path| format!(" in `{path}`"));
+                verdict(
+                    Cause::NoConfiguration,
+                    format!("the runtime has no network configuration that it can use{place}"),
+                )
+            }
+            Complaint::BadName { plugin } => bad_name(plugin),
+        }
+    }
+
+    fn not_found(&self, plugin: &str, searched: &[String]) -> Verdict {
+        let Some(suspect) = self.suspects.first() else { return bad_name(plugin) };
+        let (inside, outside): (Vec<&Seen>, Vec<&Seen>) = suspect
+            .seen
+            .iter()
+            .partition(|seen| searched.is_empty() || names(searched, &seen.directory));
+        let usable = |seen: &&&Seen| {
+            matches!(
+                seen.entry,
+                Entry::File(_) | Entry::Link(Some(FileKind::Regular | FileKind::Unknown))
+            )
+        };
+        let at = |seen: &Seen| format!("`{}/{plugin}`", seen.directory);
+        if let Some(seen) = inside.iter().find(usable) {
+            return match seen.entry {
+                Entry::File(_) => verdict(Cause::NoLongerSo, format!("{} is there now", at(seen))),
+                _ => verdict(
+                    Cause::LinkUnseen,
+                    format!(
+                        "{} is a symbolic link that leads to a file here, and did not for who looked",
+                        at(seen)
+                    ),
+                ),
+            };
+        }
+        for seen in &inside {
+            return match &seen.entry {
+                Entry::Absent
+                | Entry::File(_)
+                | Entry::Link(Some(FileKind::Regular | FileKind::Unknown)) => continue,
+                Entry::Link(None) => verdict(
+                    Cause::LinkDangling,
+                    format!("{} is a symbolic link that leads nowhere", at(seen)),
+                ),
+                Entry::Link(Some(kind)) => verdict(
+                    Cause::PluginNotAFile,
+                    format!("{} is a symbolic link to {kind}", at(seen)),
+                ),
+                Entry::Other(kind) => in_the_way(&at(seen), *kind),
+                Entry::Unreadable(reason) => verdict(Cause::PluginNotFound, reason.clone()),
+            };
+        }
+        if let Some(seen) = outside.iter().find(usable) {
+            let message =
+                format!("{} is there, and the runtime looks in {} only", at(seen), list(searched));
+            return verdict(Cause::PluginElsewhere, message);
+        }
+        if inside.is_empty() {
+            let message = format!("the runtime did not find `{plugin}` in {}", list(searched));
+            return verdict(Cause::PluginNotFound, message);
+        }
+        let places: Vec<_> = inside.iter().map(|seen| seen.directory.to_string()).collect();
+        verdict(Cause::PluginAbsent, format!("there is no `{plugin}` in {}", list(&places)))
+    }
+
+    fn not_started(&self, path: &str, reason: Refused, searched: &[String]) -> Verdict {
+        let mut seen = self.suspects.first().into_iter().flat_map(|suspect| &suspect.seen);
+        let entry = seen.find(|seen| names(searched, &seen.directory)).map(|seen| &seen.entry);
+        let what = format!("`{path}`");
+        let undecided = |why: &str| match reason {
+            Refused::Permission => verdict(
+                Cause::PermissionDenied,
+                format!("the kernel does not let {what} be executed{why}"),
+            ),
+            Refused::Format => verdict(
+                Cause::ExecFormat,
+                format!("the kernel does not take {what} for a program{why}"),
+            ),
+            Refused::NoSuchFile => verdict(
+                Cause::ExecNoSuchFile,
+                format!("{what} or its interpreter was not there when it was started{why}"),
+            ),
+            Refused::Busy => still_written(&what),
+        };
+        match entry {
+            None => undecided(", and it is in no directory that is looked at here"),
+            Some(Entry::Unreadable(reason)) => undecided(&format!("; {reason}")),
+            Some(Entry::Absent) => {
+                verdict(Cause::PluginAbsent, format!("{what} is not there any more"))
+            }
+            Some(Entry::Link(None)) => verdict(
+                Cause::LinkDangling,
+                format!("{what} is a symbolic link that leads nowhere"),
+            ),
+            Some(Entry::Link(Some(_))) => {
+                undecided("; it is a symbolic link, whose target is not looked at")
+            }
+            Some(Entry::Other(kind)) => in_the_way(&what, *kind),
+            Some(Entry::File(file)) => {
+                self.refused(&what, reason, file).unwrap_or_else(|| undecided(""))
+            }
+        }
+    }
+
+    fn refused(&self, what: &str, reason: Refused, file: &FileFacts) -> Option<Verdict> {
+        let mended = || verdict(Cause::NoLongerSo, format!("{what} can be started now"));
+        Some(match (reason, file.content.as_ref()) {
+            (Refused::Busy, _) => return None,
+            (Refused::Permission, _) if file.mode & 0o111 == 0 => {
+                let message =
+                    format!("the mode of {what} is {:04o}: nobody may execute it", file.mode);
+                verdict(Cause::NotExecutable, message)
+            }
+            (Refused::Permission, _) if file.noexec => verdict(
+                Cause::MountNoexec,
+                format!("{what} lies on a file system that is mounted noexec"),
+            ),
+            (Refused::Permission, _) => return None,
+            (Refused::Format, Some(Content::Empty)) => {
+                verdict(Cause::PluginEmpty, format!("{what} is an empty file"))
+            }
+            (Refused::Format, Some(Content::OtherMachine(reason))) => {
+                verdict(Cause::WrongMachine, format!("{what} {reason}"))
+            }
+            (Refused::Format, Some(Content::NoProgram(reason))) => {
+                verdict(Cause::NotAProgram, format!("{what} {reason}"))
+            }
+            (Refused::Format | Refused::NoSuchFile, Some(Content::Truncated(reason))) => {
+                verdict(Cause::PluginTruncated, format!("{what} {reason}"))
+            }
+            (Refused::NoSuchFile, Some(content)) => match content {
+                Content::Program { missing_interpreter: Some(path) }
+                | Content::Script { missing_interpreter: Some(path) } => {
+                    let message = format!("{what} is there, and its interpreter `{path}` is not");
+                    verdict(Cause::InterpreterMissing, message)
+                }
+                _ => mended(),
+            },
+            (Refused::Format, Some(Content::Program { .. } | Content::Script { .. })) => mended(),
+            (_, None | Some(Content::TooLong)) => return None,
+        })
+    }
+
+    fn crashed(&self, subject: &str) -> Verdict {
+        let broken = self.files().find_map(|(name, path, file)| match &file.content {
+            Some(Content::Truncated(reason)) => {
+                Some((name, verdict(Cause::PluginTruncated, format!("`{path}` {reason}"))))
+            }
+            _ if self.condition(name) == Some(Condition::Altered) => Some((
+                name,
+                verdict(
+                    Cause::PluginAltered,
+                    format!("`{path}` is not the plugin that was installed"),
+                ),
+            )),
+            _ => None,
+        });
+        match broken {
+            Some((name, verdict)) => Verdict { plugin: Some(name.to_string()), ..verdict },
+            None => verdict(
+                Cause::PluginCrashed,
+                format!("{subject}, or a plugin that it called, ended with a segmentation fault"),
+            ),
+        }
+    }
+
+    fn silent(&self, subject: &str) -> Verdict {
+        let script =
+            self.files().find(|(_, _, file)| matches!(file.content, Some(Content::Script { .. })));
+        if let Some((name, path, _)) = script {
+            let verdict =
+                verdict(Cause::NotAPlugin, format!("`{path}` is a script, and printed no result"));
+            return Verdict { plugin: Some(name.to_string()), ..verdict };
+        }
+        let condition = self.suspects.first().and_then(|suspect| self.condition(&suspect.name));
+        match condition {
+            Some(Condition::Proven | Condition::Unproven) => still_written(subject),
+            Some(Condition::Altered) => verdict(
+                Cause::PluginAltered,
+                format!("{subject} printed nothing, and is not what was installed"),
+            ),
+            _ => verdict(
+                Cause::SilentPlugin,
+                format!(
+                    "{subject}, or a plugin that it called, printed nothing: it was open for writing when it was started, or it is no plugin"
+                ),
+            ),
+        }
+    }
+
+    /// The files of all suspects, those first that a runtime finds first.
+    fn files(&self) -> impl Iterator<Item = (&PluginName, String, &FileFacts)> {
+        self.suspects.iter().flat_map(|suspect| {
+            let mut files = suspect.seen.iter().filter_map(|seen| match &seen.entry {
+                Entry::File(file) => {
+                    Some((&suspect.name, format!("{}/{}", seen.directory, suspect.name), file))
+                }
+                _ => None,
+            });
+            files.next()
+        })
+    }
+
+    /// What the check of this node says of a plugin, wherever it is.
+    fn condition(&self, name: &PluginName) -> Option<Condition> {
+        let mut plugins = self.checked.into_iter().flat_map(|report| &report.plugins);
+        plugins.find(|plugin| plugin.name == *name).map(|plugin| plugin.condition)
+    }
+
+    /// What the node shows of the plugin that the verdict is about.
+    fn shown(&self, plugin: Option<&str>) -> Vec<OnNode> {
+        let suspect = self.suspects.iter().find(|suspect| Some(suspect.name.as_str()) == plugin);
+        let seen = suspect
+            .into_iter()
+            .flat_map(|suspect| suspect.seen.iter().map(move |seen| (&suspect.name, seen)));
+        let shown = |(name, seen): (&PluginName, &Seen)| {
+            let mut plugins = self.checked.into_iter().flat_map(|report| &report.plugins);
+            let condition =
+                plugins.find(|plugin| plugin.name == *name && plugin.directory == seen.directory);
+            let condition = condition.map(|plugin| plugin.condition);
+            OnNode { directory: seen.directory.clone(), found: seen.entry.to_string(), condition }
+        };
+        seen.map(shown).collect()
+    }
+
+    /// How to get a plugin, or get it back.
+    fn cure(&self, plugin: &PluginName) -> String {
+        let installed = self.checked.and_then(|report| report.installed.as_ref());
+        match (installed, self.condition(plugin)) {
+            (Some(_), Some(Condition::Kept)) => format!(
+                "`{plugin}` is another installer's: run that one again, or take it over with `cnister install --foreign adopt={plugin}`"
+            ),
+            (Some(_), Some(Condition::Proven | Condition::Unproven)) => {
+                format!("cnister finds the installed `{plugin}` as it was signed: try again")
+            }
+            (Some(installed), Some(_)) => format!(
+                "`{plugin}` is of the installed bundle `{} {}`: run `cnister check --repair`, which needs no network, or the same `cnister install` again",
+                installed.bundle, installed.version
+            ),
+            (Some(installed), None) => format!(
+                "the installed bundle `{} {}` did not bring `{plugin}`: {}",
+                installed.bundle,
+                installed.version,
+                advice(plugin)
+            ),
+            (None, _) => {
+                let origin =
+                    origin(plugin).map_or_else(String::new, |origin| format!("; it {origin}"));
+                format!("install a bundle that has `{plugin}` (`cnister install`){origin}")
+            }
+        }
+    }
+}
+
+impl Verdict {
+    /// What the reader can do.
+    fn actions(&self, symptom: &Symptom, node: &Node<'_>, plugin: Option<&str>) -> Vec<String> {
+        let cure =
+            || plugin.and_then(|plugin| plugin.parse().ok()).map(|plugin| node.cure(&plugin));
+        let one = |text: &str| vec![text.to_owned()];
+        let searched = symptom.searched();
+        match self.cause {
+            Cause::PluginAbsent
+            | Cause::PluginEmpty
+            | Cause::WrongMachine
+            | Cause::PluginTruncated
+            | Cause::NotAProgram
+            | Cause::PluginAltered
+            | Cause::NotAPlugin => cure().into_iter().collect(),
+            Cause::LinkDangling | Cause::PluginIsDirectory | Cause::PluginNotAFile => {
+                let mut actions =
+                    one("look who made it and remove it: nothing is installed over it");
+                actions.extend(cure());
+                actions
+            }
+            Cause::LinkUnseen => one(
+                "a runtime in a pod (thick Multus) sees absolute links end in its own files: install the plugin as a file, or mount the link's target there, too",
+            ),
+            Cause::PluginElsewhere => match searched.iter().find(|path| is_harmless(path)) {
+                Some(path) => vec![format!(
+                    "install with `--bin-dir {path}`, or make the runtime search where it is"
+                )],
+                None => one("make the runtime search where it is"),
+            },
+            Cause::PluginNotFound
+            | Cause::PermissionDenied
+            | Cause::ExecFormat
+            | Cause::ExecNoSuchFile => {
+                let looked_at = |seen: &Seen| names(&searched, &seen.directory);
+                let looked_at =
+                    node.suspects.iter().flat_map(|suspect| &suspect.seen).any(looked_at);
+                let path = searched.iter().find(|path| is_harmless(path)).filter(|_| !looked_at);
+                let again =
+                    |path| format!("to have it looked at, run this again with `--bin-dir {path}`");
+                let mut actions: Vec<_> = path.map(again).into_iter().collect();
+                if self.cause == Cause::PermissionDenied {
+                    actions.push(
+                        "look for a denial of SELinux or AppArmor in the kernel's log".to_owned(),
+                    );
+                }
+                actions.extend(cure());
+                actions
+            }
+            Cause::PluginNameInvalid => one(
+                "write the name of the plugin alone as `type`, and put it into the plugin directory",
+            ),
+            Cause::NotExecutable => {
+                let seen = node
+                    .suspects
+                    .iter()
+                    .flat_map(|suspect| suspect.seen.iter().map(|seen| (&suspect.name, seen)));
+                let mut there = seen.filter(|(_, seen)| names(&searched, &seen.directory));
+                let by_hand = there.next().map(|(name, seen)| {
+                    format!("or by hand: chmod 0755 {}", seen.directory.join(name))
+                });
+                cure().into_iter().chain(by_hand).collect()
+            }
+            Cause::MountNoexec => one(
+                "remount it with exec, or install into another directory and make the runtime search there",
+            ),
+            Cause::InterpreterMissing => one(
+                "use a statically linked build of the plugin, or install what it wants: this one was built for another distribution",
+            ),
+            Cause::PluginCrashed => one("compare the plugins with what was signed: cnister check"),
+            Cause::StillBeingWritten => one(
+                "try again; if it stays so, an installer writes into the plugin in place: cnister replaces plugins in one step",
+            ),
+            Cause::SilentPlugin => one(
+                "try again; if it stays so, compare the plugins with what was signed: cnister check",
+            ),
+            Cause::IncompatibleVersions => {
+                let mut actions = Vec::new();
+                if let Complaint::Versions { supported, .. } = &symptom.complaint
+                    && let Some(last) = supported.last()
+                {
+                    actions.push(format!("write cniVersion {last} into the configuration"));
+                }
+                actions.extend(plugin.map(|plugin| {
+                    format!("or install a newer `{plugin}`, or a newer one of its `ipam`")
+                }));
+                actions
+            }
+            Cause::DriverMissing => {
+                let module = match &symptom.complaint {
+                    Complaint::Driver { kind } if kind == "vlan" => "8021q",
+                    Complaint::Driver { kind } => kind,
+                    _ => "NAME",
+                };
+                vec![format!("load it (modprobe {module}), or use a kernel that was built with it")]
+            }
+            Cause::LinkNotFound => one(
+                "compare the configuration's `master` (or `device`) with what `ip link` shows on this node",
+            ),
+            Cause::NoConfiguration => one(
+                "the network provider writes it once it runs: look at its pods on this node; a bundle of plugins holds no configuration",
+            ),
+            Cause::NoLongerSo => one(
+                "try again; if it stays so, who reported it sees other files: compare its mounts with this node's",
+            ),
+        }
+    }
+}
+
+fn still_written(plugin: &str) -> Verdict {
+    let message =
+        format!("{plugin}, or a plugin that it called, was open for writing when it was started");
+    verdict(Cause::StillBeingWritten, message)
+}
+
+fn bad_name(plugin: &str) -> Verdict {
+    verdict(Cause::PluginNameInvalid, format!("`{plugin}` is no name of a plugin"))
+}
+
+fn in_the_way(what: &str, kind: FileKind) -> Verdict {
+    let cause =
+        if kind == FileKind::Directory { Cause::PluginIsDirectory } else { Cause::PluginNotAFile };
+    verdict(cause, format!("{what} is {kind}"))
+}
+
+/// Whether a path of the text may stand in a command that somebody copies into a shell.
+fn is_harmless(path: &str) -> bool {
+    path.parse::<HostPath>().is_ok()
+        && path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c))
+}
+
+/// Whether one of these texts is this directory.
+fn names(searched: &[String], directory: &HostPath) -> bool {
+    searched.iter().any(|text| text.parse().as_ref() == Ok(directory))
+}
+
+fn list(directories: &[String]) -> String {
+    let quoted: Vec<_> = directories.iter().map(|directory| format!("`{directory}`")).collect();
+    if quoted.is_empty() { "the directories it searches".to_owned() } else { quoted.join(", ") }
+}

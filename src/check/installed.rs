@@ -1,0 +1,453 @@
+//! Checking a node: every installed file against what was signed, and what was signed against
+//! today's policy.
+//!
+//! The receipt says where to look. What has to be there is decided by evidence, which is verified
+//! again; a receipt that says otherwise is not believed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::others::{exposed, judge_others, judge_unlisted, unlisted};
+use super::probe::{Asked, Prober};
+use super::report::{Condition, Installed, Occasion, PluginReport, Report};
+use crate::model::{BundleName, Code, Finding, HostPath, PluginName, Severity, visible};
+use crate::node::boot::outdated;
+use crate::node::{
+    Claim, Floors, Found, Installation, InstalledDirectory, InstalledFile, Journal, NodeError,
+    PLUGIN_MODE, PlacedPlugins, Receipt, Refusal, Root, State, look_around, not_installed,
+    observe_directory,
+};
+use crate::trust::{Bundle, Strength, Verified};
+
+/// What is asked about a node.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// The state to look into, and who judges it.
+    pub installation: Installation<'a>,
+    /// The bundle that has to be the installed one, where its owner says so.
+    pub bundle: Option<&'a BundleName>,
+    /// Plugin directories that must have been installed to, besides those that were.
+    pub directories: &'a [HostPath],
+    /// What the answer is for.
+    pub occasion: Occasion,
+    /// How proven plugins are asked for their versions; without it they are not.
+    pub prober: Option<&'a Prober>,
+}
+
+/// Checks a node. It changes nothing.
+pub fn check(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> {
+    // A state that others may write, or that is damaged, is an answer.
+    look(root, question).or_else(|error| error.into_findings().map(Report::no))
+}
+
+fn look(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> {
+    let Installation { state, patience, verifier } = question.installation;
+    let Some(state) = State::open(root, state)? else {
+        return Ok(Report::no(vec![not_installed()]));
+    };
+    let reading = state.read(patience)?;
+    let (journal, refusal) = (reading.journal()?, reading.refusal()?);
+    let floors = reading.floors()?;
+    let Some(receipt) = reading.receipt()? else {
+        let mut findings = vec![not_installed()];
+        findings.extend(pending(journal.as_ref(), refusal.as_ref(), question.occasion));
+        return Ok(Report { refused: codes(refusal.as_ref()), ..Report::no(findings) });
+    };
+    let verdict = Claim::of(&receipt).verdict(&reading, &verifier)?;
+    let unfinished = match &journal {
+        Some(journal) => Claim::of_journal(journal).verdict(&reading, &verifier)?.ok(),
+        None => None,
+    };
+    let memory = Memory {
+        receipt: &receipt,
+        policy_is_the_same: receipt.policy == verifier.policy.digest(),
+        journal: journal.as_ref(),
+        unfinished: unfinished.as_ref(),
+        refusal: refusal.as_ref(),
+        floors: floors.as_ref(),
+    };
+    let mut report =
+        examine(root, &memory, &verdict, question.directories, question.occasion, question.prober)?;
+    report.interrupted = journal.as_ref().map(|journal| journal.index);
+    report.findings.extend(around(root, question, &receipt, verdict.as_ref().ok()));
+    if question.occasion == Occasion::Running {
+        report.findings.extend(outdated(root, &receipt));
+    }
+    report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    let other = question
+        .bundle
+        .and_then(|expected| other_bundle(expected, &receipt, verdict.as_ref().ok()));
+    report.findings.splice(0..0, other);
+    Ok(report)
+}
+
+/// Compares the installed bundle with the one that has to be there. Where evidence is not trusted
+/// any more, the receipt alone says its name.
+fn other_bundle(
+    expected: &BundleName,
+    receipt: &Receipt,
+    verified: Option<&Verified<Bundle>>,
+) -> Option<Finding> {
+    let found =
+        verified.map(|verified| &verified.value().files.name).into_iter().chain([&receipt.bundle]);
+    let other = found.into_iter().find(|name| *name != expected)?;
+    let finding = Finding::refusal(
+        Code::OtherBundle,
+        "another bundle is installed than the one that has to be",
+    );
+    Some(finding.mismatch(expected, other))
+}
+
+/// What is around the installed files. That a pod gets another file than the signed one, or none
+/// that runs, is as bad as an altered one; but who configured the runtime so or installed the other
+/// file may come back only after a boot.
+fn around(
+    root: &Root,
+    question: &Question<'_>,
+    receipt: &Receipt,
+    verified: Option<&Verified<Bundle>>,
+) -> Vec<Finding> {
+    let mut installed = PlacedPlugins::new();
+    for (path, directory) in &receipt.directories {
+        let digest = |name, file: &InstalledFile| {
+            verified
+                .and_then(|verified| verified.value().files.plugin(name))
+                .map_or(file.digest, |file| file.digest)
+        };
+        let files = directory.files.iter().map(|(name, file)| (name.clone(), digest(name, file)));
+        installed.insert(path.clone(), files.collect());
+    }
+    let mut findings = look_around(root, question.installation.state, &installed);
+    for finding in &mut findings {
+        let counts = matches!(finding.code, Code::Shadowed | Code::NotExecutable);
+        if counts && question.occasion == Occasion::Running {
+            finding.severity = Severity::Refusal;
+        }
+    }
+    findings
+}
+
+/// What a node remembers.
+struct Memory<'a> {
+    receipt: &'a Receipt,
+    /// Whether the policy of today is the one that it was installed under.
+    policy_is_the_same: bool,
+    journal: Option<&'a Journal>,
+    /// The bundle of the journal, where the policy of today accepts it.
+    unfinished: Option<&'a Verified<Bundle>>,
+    refusal: Option<&'a Refusal>,
+    floors: Option<&'a Floors>,
+}
+
+/// Looks at every installed file.
+fn examine(
+    root: &Root,
+    memory: &Memory<'_>,
+    verdict: &Result<Verified<Bundle>, Vec<Finding>>,
+    directories: &[HostPath],
+    occasion: Occasion,
+    prober: Option<&Prober>,
+) -> Result<Report, NodeError> {
+    let receipt = memory.receipt;
+    let mut findings = trust_findings(verdict, memory.policy_is_the_same, occasion);
+    findings.extend(
+        verdict
+            .as_ref()
+            .ok()
+            .and_then(|verified| Floors::against_installed(memory.floors, verified)),
+    );
+    findings.extend(pending(memory.journal, memory.refusal, occasion));
+    for path in directories.iter().filter(|path| !receipt.directories.contains_key(*path)) {
+        findings.push(Finding::refusal(
+            Code::NotInstalled,
+            format!("nothing was installed in `{path}`"),
+        ));
+    }
+    let mut plugins = Vec::new();
+    for (path, directory) in &receipt.directories {
+        let listed =
+            directory.files.keys().chain(directory.leftovers.keys()).chain(&directory.kept);
+        let mut names: BTreeSet<_> = listed.cloned().collect();
+        let unlisted = unlisted(directory, verdict.as_ref().ok());
+        names.extend(unlisted.iter().map(|plugin| plugin.name.clone()));
+        let observed = observe_directory(root, path, names)?;
+        for (name, file) in &directory.files {
+            let judged = judge(
+                path,
+                name,
+                file,
+                observed.found(name),
+                verdict.as_ref().ok(),
+                memory,
+                occasion,
+            );
+            plugins.push(report(path, name, judged.0));
+            findings.extend(judged.1);
+        }
+        for (name, condition, finding) in judge_others(directory, &observed, verdict.as_ref().ok())
+        {
+            plugins.push(report(path, name, condition));
+            findings.push(finding);
+        }
+        for (name, finding) in judge_unlisted(&unlisted, &observed) {
+            plugins.push(report(path, name, Condition::Kept));
+            findings.push(finding);
+        }
+    }
+    if receipt.directories.values().all(InstalledDirectory::is_empty) {
+        let message = "the receipt lists no plugin, which no installation leaves";
+        findings.push(Finding::refusal(Code::NotInstalled, message).hint("install it again"));
+    }
+    if let (Some(prober), Ok(verified)) = (prober, verdict) {
+        findings.extend(ask_all(root, prober, verified, &mut plugins)?);
+    }
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    let proof = verdict.as_ref().ok().map(Verified::proof);
+    let installed = Installed {
+        bundle: receipt.bundle.clone(),
+        version: receipt.version.clone(),
+        index: receipt.index,
+        strength: proof.map(|proof| proof.strength.into()),
+        rule: proof.map(|proof| visible(&proof.rule).into_owned()),
+    };
+    let refused = codes(memory.refusal);
+    Ok(Report { installed: Some(installed), plugins, findings, refused, ..Report::default() })
+}
+
+fn codes(refusal: Option<&Refusal>) -> Vec<String> {
+    refusal
+        .iter()
+        .flat_map(|refusal| &refusal.reasons)
+        .map(|reason| visible(&reason.code).into_owned())
+        .collect()
+}
+
+fn report(directory: &HostPath, name: &PluginName, condition: Condition) -> PluginReport {
+    PluginReport { directory: directory.clone(), name: name.clone(), condition, versions: None }
+}
+
+/// What today's policy says. At boot only a denial holds up a node: keys are retired while nodes
+/// are away.
+///
+/// What the policy that it was installed under does not accept was never trusted, and neither was
+/// what has no chain.
+fn trust_findings(
+    verdict: &Result<Verified<Bundle>, Vec<Finding>>,
+    policy_is_the_same: bool,
+    occasion: Occasion,
+) -> Vec<Finding> {
+    let refusals = match verdict {
+        Ok(verified) => {
+            let rule = visible(&verified.proof().rule);
+            let unproven = (verified.proof().strength == Strength::Admitted).then(|| {
+                Finding::warning(
+                    Code::Unproven,
+                    format!("nothing is proven: rule `{rule}` only warns"),
+                )
+            });
+            return unproven.into_iter().chain(verified.warnings().iter().cloned()).collect();
+        }
+        Err(findings) => findings,
+    };
+    let retired =
+        !policy_is_the_same && refusals.iter().all(|finding| speaks_of_trust(finding.code));
+    let summary = match policy_is_the_same {
+        true => {
+            "the policy does not accept the evidence of the installed bundle, and it is the one of the installation"
+        }
+        false => "the policy does not accept the evidence of the installed bundle any more",
+    };
+    let mut findings = vec![Finding::refusal(Code::NoLongerTrusted, summary)];
+    findings.extend(refusals.iter().cloned());
+    if occasion == Occasion::Boot && retired {
+        findings.iter_mut().for_each(|finding| finding.severity = Severity::Warning);
+    }
+    findings
+}
+
+/// Whether a refusal may come of a policy that changed: a key was retired, a rule became stricter.
+/// A denial may, too, and is meant to hold up a node.
+fn speaks_of_trust(code: Code) -> bool {
+    matches!(
+        code,
+        Code::NoRuleMatches
+            | Code::BundleNotAllowed
+            | Code::NoSignature
+            | Code::SignerNotAllowed
+            | Code::OtherSubject
+            | Code::NotASignature
+            | Code::MalformedSignature
+            | Code::ManifestNotSigned
+            | Code::IndexNotSigned
+    )
+}
+
+/// What waits for the next installation.
+fn pending(
+    journal: Option<&Journal>,
+    refusal: Option<&Refusal>,
+    occasion: Occasion,
+) -> Vec<Finding> {
+    let find = |code, message| match occasion {
+        Occasion::Running => Finding::refusal(code, message),
+        Occasion::Boot => Finding::warning(code, message),
+    };
+    let interrupted = journal.map(|journal| {
+        let message = format!("the installation of {} was interrupted", journal.index);
+        find(Code::InterruptedInstall, message).hint("run the same install again")
+    });
+    let refused = refusal.map(|refusal| {
+        let reasons = codes(Some(refusal)).join(", ");
+        let message =
+            format!("`{}` is wanted and was refused ({reasons})", visible(&refusal.wanted));
+        find(Code::WantedNotInstalled, message)
+    });
+    interrupted.into_iter().chain(refused).collect()
+}
+
+/// Judges one file of the bundle.
+fn judge(
+    path: &HostPath,
+    name: &PluginName,
+    recorded: &InstalledFile,
+    found: Found,
+    verified: Option<&Verified<Bundle>>,
+    memory: &Memory<'_>,
+    occasion: Occasion,
+) -> (Condition, Option<Finding>) {
+    let plugin = verified.and_then(|verified| verified.value().files.plugin(name));
+    let expected = plugin.map_or(recorded.digest, |plugin| plugin.digest);
+    let (digest, mode) = match found {
+        Found::Absent => {
+            let message = format!("`{path}/{name}` is gone");
+            return (
+                Condition::Missing,
+                Some(Finding::refusal(Code::PluginMissing, message).hint("install it again")),
+            );
+        }
+        Found::Other(kind) => {
+            let message = format!("`{path}/{name}` is {kind}");
+            let finding =
+                Finding::refusal(Code::InTheWay, message).mismatch("a regular file", kind);
+            return (Condition::InTheWay, Some(finding));
+        }
+        Found::Regular { digest, mode, .. } => (digest, mode),
+    };
+    if digest != expected {
+        let mut entries = memory.journal.into_iter().flat_map(|journal| journal.entries_of(path));
+        if entries.any(|entry| entry.name == *name && entry.digest == digest) {
+            let plugin = memory.unfinished.and_then(|bundle| bundle.value().files.plugin(name));
+            if plugin.is_some_and(|plugin| plugin.digest == digest) {
+                let exposed = exposed(path, name, found, "run the same install again");
+                return (
+                    exposed.as_ref().map_or(Condition::Interrupted, |_| Condition::Altered),
+                    exposed,
+                );
+            }
+            let message = format!(
+                "`{path}/{name}` is of an interrupted installation that nothing proves today"
+            );
+            let finding = match occasion {
+                Occasion::Running => Finding::refusal(Code::DigestDrift, message),
+                // As with the installed set: a key that was exchanged meanwhile does not keep a
+                // node down.
+                Occasion::Boot => Finding::warning(Code::DigestDrift, message),
+            };
+            return (
+                Condition::Unverified,
+                Some(finding.mismatch(expected, digest).hint("run the same install again")),
+            );
+        }
+        let message = match recorded.owner.is_ours() {
+            true => format!("`{path}/{name}` was altered"),
+            false => format!("`{path}/{name}` was changed by its own installer"),
+        };
+        return (
+            Condition::Altered,
+            Some(Finding::refusal(Code::DigestDrift, message).mismatch(expected, digest)),
+        );
+    }
+    let hint = match recorded.owner.is_ours() {
+        true => "write it again, with `check --repair` or by the same install".to_owned(),
+        false => format!("replace it (a copy is kept): install with --foreign adopt={name}"),
+    };
+    if let Some(finding) = exposed(path, name, found, &hint) {
+        return (Condition::Altered, Some(finding));
+    }
+    // Somebody else's file may have any mode that runs.
+    if (recorded.owner.is_ours() && mode != PLUGIN_MODE) || mode & 0o111 == 0 {
+        let finding =
+            Finding::refusal(Code::DigestDrift, format!("`{path}/{name}` has another mode"));
+        return (
+            Condition::Altered,
+            Some(finding.mismatch("mode 0755", format_args!("mode {mode:04o}"))),
+        );
+    }
+    match (verified, plugin) {
+        (Some(verified), Some(_)) if verified.proof().strength == Strength::Proven => {
+            (Condition::Proven, None)
+        }
+        (Some(_), Some(_)) => (Condition::Unproven, None),
+        (None, _) => (Condition::Unverified, None),
+        (Some(_), None) => {
+            // No installation writes that down, so somebody else did.
+            let message = format!(
+                "`{path}/{name}` is in the receipt as a plugin of the bundle, which does not have it"
+            );
+            (
+                Condition::Mixed,
+                Some(Finding::refusal(Code::Mixed, message).hint("install it again")),
+            )
+        }
+    }
+}
+
+/// Asks every proven plugin for its versions; the same bytes once, as long as the prober lasts.
+fn ask_all(
+    root: &Root,
+    prober: &Prober,
+    verified: &Verified<Bundle>,
+    plugins: &mut [PluginReport],
+) -> Result<Vec<Finding>, NodeError> {
+    let mut findings = Vec::new();
+    let mut skipped: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for report in plugins.iter_mut().filter(|report| report.condition == Condition::Proven) {
+        let Some(file) = verified.value().files.plugin(&report.name) else { continue };
+        if let Some(versions) = prober.answer(&file.digest) {
+            report.versions = Some(versions);
+            continue;
+        }
+        let path =
+            Path::new(report.directory.as_str()).join(report.name.as_str()).display().to_string();
+        let Some(directory) = root.directory(&report.directory)? else { continue };
+        let mut opened = directory.open_file(report.name.as_str())?;
+        match prober.ask(file, &format!("`{}`", report.directory), &mut opened.file)? {
+            Asked::Answer(versions) => {
+                prober.remember(file.digest, versions.clone());
+                report.versions = Some(versions);
+            }
+            Asked::Failed(reason) => {
+                findings.push(Finding::refusal(Code::ProbeFailed, format!("`{path}` {reason}")));
+            }
+            Asked::Skipped(reason) => skipped.entry(reason).or_default().push(path),
+            Asked::Altered(finding) => {
+                report.condition = Condition::Altered;
+                findings.push(Finding { code: Code::DigestDrift, ..finding });
+            }
+        }
+    }
+    prober.keep(&verified.value().files.plugins.iter().map(|file| file.digest).collect());
+    findings.extend(skipped.into_iter().map(|(reason, paths)| {
+        let message = match paths.as_slice() {
+            [path] => format!("`{path}` {reason}"),
+            [first, _] => format!("`{first}` and 1 other: each {reason}"),
+            [first, others @ ..] => format!("`{first}` and {} others: each {reason}", others.len()),
+            [] => reason,
+        };
+        Finding::note(Code::ProbeSkipped, message)
+    }));
+    Ok(findings)
+}
+
+#[cfg(test)]
+mod tests;

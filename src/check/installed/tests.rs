@@ -1,0 +1,731 @@
+//! Nodes in temporary directories, altered in every way that a check has to see.
+
+use std::ops::ControlFlow;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use std::time::{Duration, SystemTime};
+
+use super::*;
+use crate::check::probe::Versions;
+use crate::check::report::NeedReport;
+use crate::model::Digest;
+use crate::node::Standing;
+use crate::node::test_support::{bundle, manifest, stage_files};
+use crate::node::{
+    KeptPolicy, Original, Owner, Purpose, Reason, Record, Schema, Staged, Wishes, apply, observe,
+    plan,
+};
+use crate::trust::Policy;
+use crate::trust::test_support::{Image, Signer, policy};
+use crate::trust::{Presence, Verifier};
+
+const BIN: &str = "/opt/cni/bin";
+
+/// Something that starts like a program of this machine.
+fn program(text: &str) -> Vec<u8> {
+    let own = std::fs::read("/proc/self/exe").unwrap();
+    [&own[..20], text.as_bytes()].concat()
+}
+
+struct Node {
+    temporary: tempfile::TempDir,
+    files: Vec<(&'static str, Vec<u8>)>,
+    receipt: Receipt,
+    journal: Option<Journal>,
+    unfinished: Option<Verified<Bundle>>,
+    refusal: Option<Refusal>,
+}
+
+impl Node {
+    fn new() -> Self {
+        let temporary = tempfile::tempdir().unwrap();
+        let bin = temporary.path().join("opt/cni/bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        let files = vec![("bridge", program("bridge")), ("vlan", program("vlan"))];
+        let mut installed = InstalledDirectory::default();
+        for (name, bytes) in &files {
+            std::fs::write(bin.join(name), bytes).unwrap();
+            std::fs::set_permissions(bin.join(name), std::fs::Permissions::from_mode(0o755))
+                .unwrap();
+            let file = InstalledFile {
+                digest: Digest::of(bytes),
+                size: bytes.len() as u64,
+                owner: Owner::Ours,
+            };
+            installed.files.insert(name.parse().unwrap(), file);
+        }
+        let list: Vec<_> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        let verified = bundle(&list);
+        let receipt = Receipt {
+            schema_version: Schema,
+            generation: 1,
+            index: verified.value().index,
+            platform: "linux/amd64".parse().unwrap(),
+            bundle: "test".parse().unwrap(),
+            version: semver::Version::new(1, 2, 3),
+            repository: None,
+            policy: Digest::of(b"policy"),
+            strength: Standing::Proven,
+            evidence: Digest::of(b"evidence"),
+            directories: BTreeMap::from([(BIN.parse().unwrap(), installed)]),
+        };
+        Self { temporary, files, receipt, journal: None, unfinished: None, refusal: None }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.temporary.path().join("opt/cni/bin").join(name)
+    }
+
+    fn installed(&mut self) -> &mut InstalledDirectory {
+        self.receipt.directories.get_mut(&BIN.parse().unwrap()).unwrap()
+    }
+
+    fn verified(&self) -> Verified<Bundle> {
+        let list: Vec<_> =
+            self.files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        bundle(&list)
+    }
+
+    fn examine(&self) -> Report {
+        self.examine_with(&Ok(self.verified()), Occasion::Running, None)
+    }
+
+    fn examine_with(
+        &self,
+        verdict: &Result<Verified<Bundle>, Vec<Finding>>,
+        occasion: Occasion,
+        prober: Option<&Prober>,
+    ) -> Report {
+        let root = Root::open(self.temporary.path()).unwrap();
+        let (journal, refusal) = (self.journal.as_ref(), self.refusal.as_ref());
+        let unfinished = self.unfinished.as_ref();
+        let memory = Memory {
+            receipt: &self.receipt,
+            journal,
+            unfinished,
+            refusal,
+            policy_is_the_same: false,
+            floors: None,
+        };
+        examine(&root, &memory, verdict, &[], occasion, prober).unwrap()
+    }
+}
+
+fn codes(report: &Report) -> Vec<(Code, Severity)> {
+    report.findings.iter().map(|finding| (finding.code, finding.severity)).collect()
+}
+
+fn conditions(report: &Report) -> Vec<(&str, Condition)> {
+    report.plugins.iter().map(|plugin| (plugin.name.as_str(), plugin.condition)).collect()
+}
+
+#[test]
+fn a_node_as_it_was_installed_is_proven() {
+    let report = Node::new().examine();
+    assert!(report.is_good());
+    assert_eq!(codes(&report), []);
+    assert_eq!(conditions(&report), [("bridge", Condition::Proven), ("vlan", Condition::Proven)]);
+    assert_eq!(report.installed.unwrap().strength, Some(Standing::Proven));
+}
+
+#[test]
+fn every_change_of_a_file_is_seen() {
+    type Change = fn(&Node);
+    let cases: [(Change, Condition, Code); 6] = [
+        (
+            |node| std::fs::write(node.path("bridge"), program("fridge")).unwrap(),
+            Condition::Altered,
+            Code::DigestDrift,
+        ),
+        (
+            |node| std::fs::write(node.path("bridge"), b"").unwrap(),
+            Condition::Altered,
+            Code::DigestDrift,
+        ),
+        (
+            |node| {
+                std::fs::set_permissions(
+                    node.path("bridge"),
+                    std::fs::Permissions::from_mode(0o4755),
+                )
+                .unwrap()
+            },
+            Condition::Altered,
+            Code::DigestDrift,
+        ),
+        (
+            |node| std::fs::remove_file(node.path("bridge")).unwrap(),
+            Condition::Missing,
+            Code::PluginMissing,
+        ),
+        (
+            |node| {
+                std::fs::rename(node.path("bridge"), node.path("hidden")).unwrap();
+                symlink("hidden", node.path("bridge")).unwrap();
+            },
+            Condition::InTheWay,
+            Code::InTheWay,
+        ),
+        (
+            |node| std::fs::remove_dir_all(node.temporary.path().join("opt")).unwrap(),
+            Condition::Missing,
+            Code::PluginMissing,
+        ),
+    ];
+    for (number, (change, condition, code)) in cases.into_iter().enumerate() {
+        let node = Node::new();
+        change(&node);
+        let report = node.examine();
+        assert_eq!(conditions(&report)[0], ("bridge", condition), "case {number}");
+        assert_eq!(codes(&report)[0], (code, Severity::Refusal), "case {number}");
+        assert!(!report.is_good());
+    }
+}
+
+#[test]
+fn a_receipt_that_says_otherwise_is_not_believed() {
+    let mut node = Node::new();
+    let forged = program("forged");
+    std::fs::write(node.path("bridge"), &forged).unwrap();
+    let file = InstalledFile {
+        digest: Digest::of(&forged),
+        size: forged.len() as u64,
+        owner: Owner::Ours,
+    };
+    node.installed().files.insert("bridge".parse().unwrap(), file.clone());
+    std::fs::write(node.path("evil"), &forged).unwrap();
+    std::fs::set_permissions(node.path("evil"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    node.installed().files.insert("evil".parse().unwrap(), file);
+    let report = node.examine();
+    let expected =
+        [("bridge", Condition::Altered), ("evil", Condition::Mixed), ("vlan", Condition::Proven)];
+    assert_eq!(conditions(&report), expected);
+    assert_eq!(
+        codes(&report),
+        [(Code::DigestDrift, Severity::Refusal), (Code::Mixed, Severity::Refusal)]
+    );
+}
+
+#[test]
+fn a_receipt_cannot_hide_a_plugin_by_not_listing_it() {
+    let mut node = Node::new();
+    node.installed().files.remove(&"bridge".parse().unwrap());
+    assert_eq!(codes(&node.examine()), [], "the signed bytes are nobody's concern");
+    std::fs::write(node.path("bridge"), program("forged")).unwrap();
+    let report = node.examine();
+    assert_eq!(conditions(&report), [("vlan", Condition::Proven), ("bridge", Condition::Kept)]);
+    assert_eq!(codes(&report), [(Code::ForeignKept, Severity::Note)]);
+    node.installed().files.clear();
+    let report = node.examine();
+    assert_eq!(codes(&report)[0], (Code::NotInstalled, Severity::Refusal));
+    node.receipt.directories.clear();
+    assert_eq!(codes(&node.examine()), [(Code::NotInstalled, Severity::Refusal)]);
+}
+
+#[test]
+fn foreign_files_may_have_their_own_mode_and_not_their_own_bytes() {
+    let mut node = Node::new();
+    let owners =
+        [Owner::Foreign, Owner::Adopted(Original { digest: Digest::of(b"x"), mode: 0o755 })];
+    for (file, owner) in node.installed().files.values_mut().zip(owners) {
+        file.owner = owner;
+    }
+    std::fs::set_permissions(node.path("bridge"), std::fs::Permissions::from_mode(0o555)).unwrap();
+    assert!(node.examine().is_good());
+    std::fs::write(node.path("bridge"), program("updated")).unwrap();
+    assert_eq!(
+        node.examine().findings[0].message,
+        "`/opt/cni/bin/bridge` was changed by its own installer"
+    );
+}
+
+#[test]
+fn right_bytes_that_others_may_alter_are_refused_whosever_they_are() {
+    type Expose = fn(&std::path::Path);
+    let chmod = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let cases: [(Expose, &str); 3] = [
+        (|path| std::os::unix::fs::chown(path, Some(1000), None).unwrap(), "user 1000, mode 0755"),
+        (
+            |path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o775)).unwrap(),
+            "mode 0775",
+        ),
+        (
+            |path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o6777)).unwrap(),
+            "mode 6777",
+        ),
+    ];
+    // Only root can give a file away.
+    let root = rustix::process::geteuid().is_root();
+    for (expose, found) in cases.into_iter().skip(usize::from(!root)) {
+        let mut node = Node::new();
+        let bytes = program("old");
+        std::fs::write(node.path("old"), &bytes).unwrap();
+        chmod(&node.path("old"), 0o755);
+        let old = InstalledFile {
+            digest: Digest::of(&bytes),
+            size: bytes.len() as u64,
+            owner: Owner::Ours,
+        };
+        node.installed().leftovers.insert("old".parse().unwrap(), old);
+        node.installed().files.get_mut(&"vlan".parse().unwrap()).unwrap().owner = Owner::Foreign;
+        assert!(node.examine().is_good(), "{found}");
+        for name in ["bridge", "vlan", "old"] {
+            expose(&node.path(name));
+            let report = node.examine();
+            let refusals: Vec<_> =
+                report.findings.iter().filter(|finding| finding.is_refusal()).collect();
+            let [refusal] = refusals.as_slice() else { panic!("{name} {found}: {report:?}") };
+            assert_eq!(
+                (refusal.code, refusal.found.as_deref()),
+                (Code::DigestDrift, Some(found)),
+                "{name}"
+            );
+            assert!(
+                refusal.message.starts_with(&format!("`/opt/cni/bin/{name}`")),
+                "{}",
+                refusal.message
+            );
+            assert!(conditions(&report).contains(&(name, Condition::Altered)), "{name} {found}");
+            if root {
+                std::os::unix::fs::chown(node.path(name), Some(0), None).unwrap();
+            }
+            chmod(&node.path(name), 0o755);
+        }
+    }
+}
+
+#[test]
+fn what_is_no_longer_trusted_is_told_apart_and_boots_unless_it_is_denied() {
+    let node = Node::new();
+    let refused = |code| Err(vec![Finding::refusal(code, "it")]);
+    let cases = [
+        (Code::SignerNotAllowed, Occasion::Running, Severity::Refusal),
+        (Code::SignerNotAllowed, Occasion::Boot, Severity::Warning),
+        (Code::NoEvidence, Occasion::Boot, Severity::Refusal),
+        (Code::DeniedByRule, Occasion::Running, Severity::Refusal),
+        (Code::DeniedByRule, Occasion::Boot, Severity::Refusal),
+    ];
+    for (code, occasion, severity) in cases {
+        let report = node.examine_with(&refused(code), occasion, None);
+        assert_eq!(
+            codes(&report),
+            [(Code::NoLongerTrusted, severity), (code, severity)],
+            "{code} {occasion:?}"
+        );
+        assert_eq!(
+            conditions(&report),
+            [("bridge", Condition::Unverified), ("vlan", Condition::Unverified)]
+        );
+        assert_eq!(report.installed.unwrap().strength, None);
+    }
+    // Altered is altered, trusted or not.
+    std::fs::write(node.path("bridge"), b"other").unwrap();
+    let report = node.examine_with(&refused(Code::SignerNotAllowed), Occasion::Boot, None);
+    assert_eq!(codes(&report)[0], (Code::DigestDrift, Severity::Refusal));
+}
+
+#[test]
+fn an_interrupted_installation_and_a_refused_one_are_told() {
+    let mut node = Node::new();
+    let newer = program("newer");
+    std::fs::write(node.path("bridge"), &newer).unwrap();
+    let mut next = node.receipt.clone();
+    next.directories
+        .get_mut(&BIN.parse().unwrap())
+        .unwrap()
+        .files
+        .get_mut(&"bridge".parse().unwrap())
+        .unwrap()
+        .digest = Digest::of(&newer);
+    node.journal = Some(Journal::of(&next));
+    let reasons =
+        vec![Reason { code: "no-signature".to_owned(), message: "nobody signed it".to_owned() }];
+    node.refusal =
+        Some(Refusal { schema_version: Schema, wanted: "ghcr.io/acme/cni:v2".to_owned(), reasons });
+    for (occasion, severity) in
+        [(Occasion::Running, Severity::Refusal), (Occasion::Boot, Severity::Warning)]
+    {
+        // The journal alone is nobody's word.
+        node.unfinished = None;
+        let report = node.examine_with(&Ok(node.verified()), occasion, None);
+        assert_eq!(codes(&report)[2], (Code::DigestDrift, severity));
+        assert_eq!(
+            conditions(&report),
+            [("bridge", Condition::Unverified), ("vlan", Condition::Proven)]
+        );
+        node.unfinished = Some(bundle(&[("bridge", &newer)]));
+        let report = node.examine_with(&Ok(node.verified()), occasion, None);
+        assert_eq!(
+            codes(&report),
+            [(Code::InterruptedInstall, severity), (Code::WantedNotInstalled, severity)]
+        );
+        assert_eq!(
+            conditions(&report),
+            [("bridge", Condition::Interrupted), ("vlan", Condition::Proven)]
+        );
+        assert_eq!(
+            report.findings[1].message,
+            "`ghcr.io/acme/cni:v2` is wanted and was refused (no-signature)"
+        );
+    }
+}
+
+#[test]
+fn what_is_not_of_the_bundle_is_told() {
+    let mut node = Node::new();
+    let file =
+        |bytes: &[u8]| InstalledFile { digest: Digest::of(bytes), size: 3, owner: Owner::Ours };
+    let installed = node.installed();
+    installed.kept.insert("loopback".parse().unwrap());
+    for name in ["old", "changed", "deleted"] {
+        installed.leftovers.insert(name.parse().unwrap(), file(b"old"));
+    }
+    std::fs::write(node.path("old"), b"old").unwrap();
+    std::fs::write(node.path("changed"), b"new").unwrap();
+    std::fs::write(node.path("loopback"), b"theirs").unwrap();
+    let report = node.examine();
+    assert!(!report.is_good());
+    assert_eq!(
+        codes(&report),
+        [
+            (Code::DigestDrift, Severity::Refusal),
+            (Code::Mixed, Severity::Note),
+            (Code::ForeignKept, Severity::Note)
+        ]
+    );
+    let others =
+        [("changed", Condition::Altered), ("old", Condition::Mixed), ("loopback", Condition::Kept)];
+    assert_eq!(conditions(&report)[2..], others);
+    std::fs::remove_file(node.path("loopback")).unwrap();
+    assert!(
+        codes(&node.examine()).contains(&(Code::PluginMissing, Severity::Refusal)),
+        "left to another, and gone"
+    );
+}
+
+#[test]
+fn a_leftover_that_the_bundle_has_in_its_own_way_has_to_be_there() {
+    let mut node = Node::new();
+    for name in ["bridge", "vlan"] {
+        let file = InstalledFile { digest: Digest::of(b"old"), size: 3, owner: Owner::Ours };
+        node.installed().files.remove(&name.parse().unwrap());
+        node.installed().leftovers.insert(name.parse().unwrap(), file);
+        std::fs::write(node.path(name), b"old").unwrap();
+    }
+    assert_eq!(codes(&node.examine()), [(Code::Mixed, Severity::Note); 2]);
+    std::fs::remove_file(node.path("bridge")).unwrap();
+    for occasion in [Occasion::Running, Occasion::Boot] {
+        let report = node.examine_with(&Ok(node.verified()), occasion, None);
+        assert_eq!(
+            codes(&report),
+            [(Code::PluginMissing, Severity::Refusal), (Code::Mixed, Severity::Note)]
+        );
+        assert_eq!(
+            conditions(&report),
+            [("bridge", Condition::Missing), ("vlan", Condition::Mixed)]
+        );
+    }
+}
+
+/// A prober that never starts the plugin, and answers with its bytes.
+fn scripted() -> Prober {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/probe/prober.sh");
+    Prober::new(script, Duration::from_secs(20), true)
+}
+
+fn versions(report: &Report) -> Vec<Option<Vec<String>>> {
+    report
+        .plugins
+        .iter()
+        .map(|plugin| plugin.versions.clone().map(|versions| versions.supported))
+        .collect()
+}
+
+#[test]
+fn only_proven_plugins_are_asked() {
+    let node = Node::new();
+    let asked = |name: &str| Some(vec![name.to_owned()]);
+    let prober = scripted();
+    let report = node.examine_with(&Ok(node.verified()), Occasion::Running, Some(&prober));
+    assert_eq!(versions(&report), [asked("bridge"), asked("vlan")]);
+    let remembered = prober.answer(&Digest::of(&node.files[0].1));
+    assert_eq!(
+        remembered.map(|versions| versions.supported),
+        asked("bridge"),
+        "for the next check"
+    );
+
+    std::fs::write(node.path("bridge"), program("canary")).unwrap();
+    let report = node.examine_with(&Ok(node.verified()), Occasion::Running, Some(&scripted()));
+    assert_eq!(versions(&report), [None, asked("vlan")]);
+
+    let untrusted = Err(vec![Finding::refusal(Code::SignerNotAllowed, "it")]);
+    let report = node.examine_with(&untrusted, Occasion::Running, Some(&scripted()));
+    assert_eq!(versions(&report), [None, None]);
+}
+
+#[test]
+fn a_plugin_that_does_not_answer_is_a_finding() {
+    let mut node = Node::new();
+    node.files[1].1 = program("not \"JSON");
+    std::fs::write(node.path("vlan"), &node.files[1].1).unwrap();
+    let report = node.examine_with(&Ok(node.verified()), Occasion::Running, Some(&scripted()));
+    assert_eq!(codes(&report), [(Code::ProbeFailed, Severity::Refusal)]);
+    let absent = Prober::new(node.temporary.path().join("absent"), Duration::from_secs(1), true);
+    let report = node.examine_with(&Ok(node.verified()), Occasion::Running, Some(&absent));
+    assert_eq!(codes(&report), [(Code::ProbeSkipped, Severity::Note)]);
+    assert!(
+        report.findings[0].message.contains("and 1 other: each would need /proc"),
+        "{report:?}"
+    );
+}
+
+#[test]
+fn bytes_that_answered_are_not_asked_again() {
+    let node = Node::new();
+    // It could ask nobody, and knows one answer, and one of a plugin that is gone.
+    let prober = Prober::new(node.temporary.path().join("absent"), Duration::from_secs(1), true);
+    let answer = Versions { supported: vec!["1.0.0".to_owned()] };
+    let (bridge, gone) = (Digest::of(&node.files[0].1), Digest::of(b"gone"));
+    prober.remember(bridge, answer.clone());
+    prober.remember(gone, answer.clone());
+    let report = node.examine_with(&Ok(node.verified()), Occasion::Running, Some(&prober));
+    assert_eq!(versions(&report), [Some(answer.supported.clone()), None]);
+    assert_eq!(codes(&report), [(Code::ProbeSkipped, Severity::Note)]);
+    assert_eq!((prober.answer(&bridge), prober.answer(&gone)), (Some(answer), None));
+
+    // Other bytes have no answer.
+    std::fs::write(node.path("bridge"), program("canary")).unwrap();
+    let report = node.examine_with(&Ok(node.verified()), Occasion::Running, Some(&prober));
+    assert_eq!(versions(&report), [None, None]);
+}
+
+#[test]
+fn a_directory_that_nothing_was_installed_in_is_told() {
+    let node = Node::new();
+    let root = Root::open(node.temporary.path()).unwrap();
+    let memory = Memory {
+        receipt: &node.receipt,
+        journal: None,
+        unfinished: None,
+        refusal: None,
+        policy_is_the_same: false,
+        floors: None,
+    };
+    let directories = [BIN, "/usr/lib/cni"].map(|path| path.parse().unwrap());
+    let report =
+        examine(&root, &memory, &Ok(node.verified()), &directories, Occasion::Boot, None).unwrap();
+    assert_eq!(report.findings[0].message, "nothing was installed in `/usr/lib/cni`");
+    assert!(!report.is_good());
+}
+
+#[test]
+fn a_report_serializes_as_its_sample() {
+    let mut node = Node::new();
+    std::fs::write(node.path("bridge"), b"x").unwrap();
+    node.files = vec![("bridge", b"bridge".to_vec()), ("vlan", b"vlan".to_vec())];
+    node.receipt.index = Digest::of(&manifest(&[]).to_bytes());
+    std::fs::write(node.path("vlan"), b"vlan").unwrap();
+    let mut report = node.examine();
+    report.plugins[1].versions =
+        Some(Versions { supported: vec!["0.4.0".to_owned(), "1.0.0".to_owned()] });
+    report.needs.push(NeedReport {
+        plugin: "vlan".parse().unwrap(),
+        role: crate::cni::Role::Main,
+        configuration: "demo/tagged".to_owned(),
+        cni_version: Some("1.0.0".to_owned()),
+        found_in: Some(HostPath::default_bin_directory()),
+    });
+    let sample = include_str!("../../../tests/data/check.json");
+    assert_eq!(crate::model::json::readable(&report), sample);
+}
+
+/// Installs a signed image of one empty plugin, the way the command does.
+fn install(host: &Path, image: &Image, policy: &Policy) {
+    let (platform, name) = ("linux/amd64".parse().unwrap(), "ghcr.io/acme/cni".parse().unwrap());
+    let now = SystemTime::UNIX_EPOCH;
+    let verifier = Verifier { policy, name: Some(&name), platform: &platform, now };
+    let verified = verifier.verify(&image.evidence(), Presence::New).unwrap();
+    let staged = tempfile::tempdir().unwrap();
+    stage_files(staged.path(), &verified.value().files, &[("bridge", b"")]);
+    let root = Root::open(host).unwrap();
+    let state = State::open_or_create(&root, &HostPath::default_state_directory()).unwrap();
+    let state = state.write(Duration::ZERO).unwrap();
+    let paths = [HostPath::default_bin_directory()];
+    let observed = observe(&root, Some(&state), &paths, &verified.value().files.plugins).unwrap();
+    let plan = plan(&verified, &observed, &Wishes::default()).unwrap();
+    let evidence = image.evidence().to_bytes();
+    let policy_directory = HostPath::default_policy_directory();
+    let record = Record {
+        evidence: &evidence,
+        policy: Some(KeptPolicy { text: policy.text(), directory: &policy_directory }),
+        generations: 2,
+        repository: Some(&name),
+        purpose: Purpose::Install,
+        word: None,
+    };
+    let mut payload = Staged::open(staged.path()).unwrap();
+    apply(&root, &state, &plan, &mut payload, &record, &mut |_| ControlFlow::Continue(())).unwrap();
+}
+
+#[test]
+fn a_check_repeats_the_proof_with_the_policy_of_today() {
+    let (signer, other) = (Signer::new(), Signer::new());
+    let mut image = Image::of(&["linux/amd64"]);
+    image.sign(&signer, image.index_digest());
+    let host = tempfile::tempdir().unwrap();
+    let root = Root::open(host.path()).unwrap();
+    let codes_of = |policy: &Policy, platform: &str| {
+        let question = Question {
+            installation: Installation {
+                state: &HostPath::default_state_directory(),
+                patience: Duration::ZERO,
+                verifier: Verifier {
+                    policy,
+                    name: None,
+                    platform: &platform.parse().unwrap(),
+                    now: SystemTime::UNIX_EPOCH,
+                },
+            },
+            bundle: None,
+            directories: &[HostPath::default_bin_directory()],
+            occasion: Occasion::Running,
+            prober: None,
+        };
+        let report = check(&root, &question).unwrap();
+        let no = report.findings.iter().any(|finding| finding.code != Code::VersionBelowFloor);
+        assert_eq!(report.is_good(), !no);
+        report.findings.iter().map(|finding| finding.code).collect::<Vec<_>>()
+    };
+    let trusted = policy(&signer, "");
+    assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::NotInstalled]);
+    install(host.path(), &image, &trusted);
+    assert_eq!(codes_of(&trusted, "linux/amd64"), []);
+    // The bundle's version is 1.2.3: below a floor that came later, and still what the node keeps.
+    assert_eq!(
+        codes_of(&policy(&signer, "    minVersion: 2.0.0\n"), "linux/amd64"),
+        [Code::VersionBelowFloor]
+    );
+    assert_eq!(
+        codes_of(&policy(&other, ""), "linux/amd64"),
+        [Code::NoLongerTrusted, Code::SignerNotAllowed]
+    );
+    let denied = policy(&signer, &format!("deny: [\"{}\"]\n", image.index_digest()));
+    assert_eq!(codes_of(&denied, "linux/amd64"), [Code::NoLongerTrusted, Code::DeniedByRule]);
+    assert_eq!(codes_of(&trusted, "linux/arm64"), [Code::NoLongerTrusted, Code::PlatformMissing]);
+
+    let evidence = Digest::of(&image.evidence().to_bytes()).hex();
+    let evidence = host.path().join(format!("var/lib/cnister/evidence/{evidence}.json"));
+    // Another bundle's good evidence does not stand for this one.
+    let mut another = Image::of(&["linux/amd64"]);
+    another.files(0)["version"] = "9.9.9".into();
+    another.relink();
+    another.sign(&signer, another.index_digest());
+    std::fs::write(&evidence, another.evidence().to_bytes()).unwrap();
+    assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::NoLongerTrusted, Code::NoEvidence]);
+    std::fs::File::options().write(true).open(&evidence).unwrap().set_len(1 << 40).unwrap();
+    assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::NoLongerTrusted, Code::NoEvidence]);
+    std::fs::remove_file(&evidence).unwrap();
+    assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::NoLongerTrusted, Code::NoEvidence]);
+    symlink("/dev/zero", &evidence).unwrap();
+    assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::NoLongerTrusted, Code::NoEvidence]);
+    std::fs::set_permissions(
+        host.path().join("var/lib/cnister"),
+        std::fs::Permissions::from_mode(0o777),
+    )
+    .unwrap();
+    assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::StateNotPrivate]);
+    std::fs::remove_dir_all(host.path().join("var/lib/cnister")).unwrap();
+    assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::NotInstalled]);
+}
+
+#[test]
+fn only_a_set_that_proves_itself_is_one_to_fall_back_on() {
+    let refused_before = Finding::refusal(Code::WantedNotInstalled, "the next release was refused");
+    let admitted = Finding::warning(Code::Unproven, "nothing is proven");
+    let altered = Finding::refusal(Code::DigestDrift, "`bridge` was altered");
+    let mixed = Finding::note(Code::Mixed, "`tap` is of an earlier bundle");
+    for (findings, expected) in [
+        (vec![], vec![]),
+        (vec![refused_before.clone(), mixed.clone()], vec![]),
+        (vec![admitted.clone()], vec![Code::Unproven]),
+        (vec![refused_before, altered, mixed, admitted], vec![Code::DigestDrift, Code::Unproven]),
+    ] {
+        let against = Report::no(findings).against_keeping();
+        assert_eq!(against.iter().map(|finding| finding.code).collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
+fn another_bundle_than_the_expected_is_refused_whoever_says_its_name() {
+    let mut node = Node::new();
+    let (test, other) = ("test".parse().unwrap(), "other".parse().unwrap());
+    let told = |expected: &BundleName, node: &Node, verified: Option<&Verified<Bundle>>| {
+        let finding = other_bundle(expected, &node.receipt, verified)?;
+        assert_eq!((finding.code, finding.severity), (Code::OtherBundle, Severity::Refusal));
+        Some((finding.expected.unwrap(), finding.found.unwrap()))
+    };
+    let mismatch = |expected: &str, found: &str| Some((expected.to_owned(), found.to_owned()));
+    let verified = node.verified();
+    assert_eq!(verified.value().files.name, test);
+    for verified in [Some(&verified), None] {
+        assert_eq!(told(&test, &node, verified), None);
+        assert_eq!(told(&other, &node, verified), mismatch("other", "test"));
+    }
+    // A receipt that was changed hides nothing, and is not believed alone.
+    node.receipt.bundle = other.clone();
+    assert_eq!(told(&test, &node, Some(&verified)), mismatch("test", "other"));
+    assert_eq!(told(&other, &node, Some(&verified)), mismatch("other", "test"));
+    assert_eq!(told(&test, &node, None), mismatch("test", "other"));
+}
+
+#[test]
+fn at_boot_no_clock_decides() {
+    let (signer, other) = (Signer::new(), Signer::new());
+    let mut image = Image::of(&["linux/amd64"]);
+    image.sign(&signer, image.index_digest());
+    let host = tempfile::tempdir().unwrap();
+    let root = Root::open(host.path()).unwrap();
+    install(host.path(), &image, &policy(&signer, ""));
+    let year = Duration::from_secs(365 * 24 * 3600);
+    let mut answers = Vec::new();
+    for now in [
+        SystemTime::UNIX_EPOCH,
+        SystemTime::UNIX_EPOCH + 56 * year,
+        SystemTime::UNIX_EPOCH + 300 * year,
+    ] {
+        for policy in [policy(&signer, ""), policy(&other, ""), policy(&signer, &denying(&image))] {
+            let question = Question {
+                installation: Installation {
+                    state: &HostPath::default_state_directory(),
+                    patience: Duration::ZERO,
+                    verifier: Verifier {
+                        policy: &policy,
+                        name: None,
+                        platform: &"linux/amd64".parse().unwrap(),
+                        now,
+                    },
+                },
+                bundle: None,
+                directories: &[HostPath::default_bin_directory()],
+                occasion: Occasion::Boot,
+                prober: None,
+            };
+            let report = check(&root, &question).unwrap();
+            answers.push((report.is_good(), report.findings));
+        }
+    }
+    let [known, retired, denied] = &answers[..3] else { panic!("{answers:?}") };
+    assert_eq!(
+        (known.0, known.1.len(), retired.0, retired.1.len(), denied.0),
+        (true, 0, true, 2, false)
+    );
+    assert_eq!(answers[..3], answers[3..6]);
+    assert_eq!(answers[..3], answers[6..]);
+}
+
+fn denying(image: &Image) -> String {
+    format!("deny: [\"{}\"]\n", image.index_digest())
+}

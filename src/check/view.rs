@@ -1,0 +1,190 @@
+//! Whether another mount namespace shows the same plugins: a delegating plugin may run in a pod and
+//! look for the others there, as the Multus daemon does. A file that the node has is then missing
+//! all the same.
+//!
+//! Every link is followed as a process of that namespace follows it. Nothing is executed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::report::Report;
+use crate::disk::DiskError;
+use crate::model::{Code, Finding, HostPath, PluginName, and_others};
+use crate::node::{Found, NodeError, Root, hash_plugin};
+
+/// Compares the plugins that a report names, and those that configurations need, with what `view`
+/// shows under the same paths, and adds what differs to the report. It changes nothing.
+///
+/// # Errors
+/// Where a file of the node itself cannot be read; what `view` does not show is an answer.
+pub fn compare_view(root: &Root, view: &Root, report: &mut Report) -> Result<(), NodeError> {
+    let installed = report.plugins.iter().map(|plugin| (&plugin.directory, &plugin.name));
+    let needed =
+        report.needs.iter().filter_map(|need| Some((need.found_in.as_ref()?, &need.plugin)));
+    let wanted: BTreeSet<(&HostPath, &PluginName)> = installed.chain(needed).collect();
+    let mut absent: BTreeMap<&HostPath, Vec<&PluginName>> = BTreeMap::new();
+    let mut findings = Vec::new();
+    for (directory, name) in wanted {
+        // What the node itself does not have is said already.
+        let Found::Regular { digest: expected, .. } = look(root, directory, name)? else {
+            continue;
+        };
+        let differs = |what: String| {
+            let message = format!("`{directory}/{name}` as `{}` shows it {what}", view.shown());
+            Finding::refusal(Code::ViewDiffers, message)
+        };
+        match look(view, directory, name) {
+            Ok(Found::Absent) => absent.entry(directory).or_default().push(name),
+            Ok(Found::Other(kind)) => findings.push(differs(format!("is {kind}"))),
+            Ok(Found::Regular { digest, .. }) if digest != expected => {
+                findings.push(
+                    differs("has other bytes than on the node".to_owned())
+                        .mismatch(expected, digest),
+                );
+            }
+            Ok(Found::Regular { mode, .. }) if mode & 0o111 == 0 => {
+                findings.push(differs(format!("has mode {mode:04o} and cannot be executed")));
+            }
+            Ok(Found::Regular { .. }) => {}
+            Err(error) => {
+                let cause =
+                    std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
+                findings.push(differs(format!("cannot be looked at: {cause}")));
+            }
+        }
+    }
+    findings.extend(absent.into_iter().map(|(directory, names)| {
+        let message = format!("`{directory}` as `{}` shows it has no {}", view.shown(), shown(&names));
+        Finding::refusal(Code::ViewDiffers, message).hint(
+            "mount the node's directory into that pod, and make plugins files of that directory, not links out of it",
+        )
+    }));
+    report.findings.append(&mut findings);
+    report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    Ok(())
+}
+
+/// What has a name, links followed.
+fn look(root: &Root, directory: &HostPath, name: &PluginName) -> Result<Found, DiskError> {
+    let Some(looked) = root.look_up(directory.join(name))? else { return Ok(Found::Absent) };
+    match looked.open() {
+        Ok(opened) => hash_plugin(&opened),
+        Err(DiskError::NotRegular { kind, .. }) => Ok(Found::Other(kind)),
+        Err(error) if error.is_not_found() => Ok(Found::Absent),
+        Err(error) => Err(error),
+    }
+}
+
+/// The first three of them, and how many others there are.
+fn shown(names: &[&PluginName]) -> String {
+    let first: Vec<_> = names.iter().take(3).map(|name| format!("`{name}`")).collect();
+    format!("{}{}", first.join(", "), and_others(names.len() - first.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
+
+    use super::super::report::{Condition, PluginReport};
+    use super::*;
+
+    const NAMES: [&str; 5] = ["bridge", "ipvlan", "macvlan", "ptp", "vlan"];
+
+    fn fill(root: &Path) {
+        let bin = root.join("opt/cni/bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        for name in NAMES {
+            std::fs::write(bin.join(name), name).unwrap();
+            std::fs::set_permissions(bin.join(name), std::fs::Permissions::from_mode(0o755))
+                .unwrap();
+        }
+    }
+
+    fn compare(root: &Path, view: &Path) -> Vec<String> {
+        let plugin = |name: &str| PluginReport {
+            directory: HostPath::default_bin_directory(),
+            name: name.parse().unwrap(),
+            condition: Condition::Proven,
+            versions: None,
+        };
+        let plugins = NAMES.map(plugin).to_vec();
+        let mut report = Report { plugins, ..Report::default() };
+        compare_view(&Root::open(root).unwrap(), &Root::open(view).unwrap(), &mut report).unwrap();
+        assert_eq!(report.findings.is_empty(), report.is_good());
+        let tell = |finding: &Finding| format!("{}: {}", finding.code, finding.message);
+        report
+            .findings
+            .iter()
+            .map(|finding| tell(finding).replace(view.to_str().unwrap(), "VIEW"))
+            .collect()
+    }
+
+    #[test]
+    fn the_same_names_must_have_the_same_bytes() {
+        let (root, view) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fill(root.path());
+        let all = [
+            "view-differs: `/opt/cni/bin` as `VIEW` shows it has no `bridge`, `ipvlan`, `macvlan` and 2 others",
+        ];
+        assert_eq!(compare(root.path(), view.path()), all);
+        fill(view.path());
+        assert_eq!(compare(root.path(), view.path()), [""; 0]);
+
+        let bin = view.path().join("opt/cni/bin");
+        std::fs::write(bin.join("bridge"), "other").unwrap();
+        std::fs::remove_file(bin.join("ipvlan")).unwrap();
+        std::fs::set_permissions(bin.join("macvlan"), std::fs::Permissions::from_mode(0o600))
+            .unwrap();
+        std::fs::remove_file(bin.join("ptp")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, bin.join("ptp"), rustix::fs::Mode::RWXU).unwrap();
+        let expected = [
+            "view-differs: `/opt/cni/bin/bridge` as `VIEW` shows it has other bytes than on the node",
+            "view-differs: `/opt/cni/bin/macvlan` as `VIEW` shows it has mode 0600 and cannot be executed",
+            "view-differs: `/opt/cni/bin/ptp` as `VIEW` shows it is a FIFO",
+            "view-differs: `/opt/cni/bin` as `VIEW` shows it has no `ipvlan`",
+        ];
+        assert_eq!(compare(root.path(), view.path()), expected);
+    }
+
+    #[test]
+    fn a_link_leads_where_it_leads_in_that_view_and_nowhere_else() {
+        let (root, view) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fill(root.path());
+        fill(view.path());
+        let bin = view.path().join("opt/cni/bin");
+        // The right bytes, and outside of the view: a process there does not see them.
+        let outside = root.path().join("opt/cni/bin");
+        for (name, target) in [
+            ("bridge", outside.join("bridge")),
+            (
+                "ipvlan",
+                Path::new("../../../../../../../../")
+                    .join(outside.strip_prefix("/").unwrap())
+                    .join("ipvlan"),
+            ),
+            ("macvlan", "/data/macvlan".into()),
+            ("ptp", "ptp".into()),
+        ] {
+            std::fs::remove_file(bin.join(name)).unwrap();
+            symlink(target, bin.join(name)).unwrap();
+        }
+        std::fs::create_dir(view.path().join("data")).unwrap();
+        std::fs::copy(outside.join("macvlan"), view.path().join("data/macvlan")).unwrap();
+        let expected = [
+            "view-differs: `/opt/cni/bin/ptp` as `VIEW` shows it cannot be looked at: Too many levels of symbolic links (os error 40)",
+            "view-differs: `/opt/cni/bin` as `VIEW` shows it has no `bridge`, `ipvlan`",
+        ];
+        assert_eq!(compare(root.path(), view.path()), expected);
+        // k3s: links out of the mount, which the node follows and a pod cannot.
+        std::fs::remove_file(root.path().join("opt/cni/bin/ptp")).unwrap();
+        std::fs::create_dir(root.path().join("data")).unwrap();
+        std::fs::write(root.path().join("data/ptp"), "ptp").unwrap();
+        symlink("/data/ptp", root.path().join("opt/cni/bin/ptp")).unwrap();
+        std::fs::remove_dir_all(view.path().join("opt")).unwrap();
+        symlink(root.path().join("opt"), view.path().join("opt")).unwrap();
+        let all = [
+            "view-differs: `/opt/cni/bin` as `VIEW` shows it has no `bridge`, `ipvlan`, `macvlan` and 2 others",
+        ];
+        assert_eq!(compare(root.path(), view.path()), all);
+    }
+}

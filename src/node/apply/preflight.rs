@@ -1,0 +1,295 @@
+//! What would go wrong on this node, looked at before anything changes.
+//!
+//! Only what is written to is looked at: a read-only directory that has what is wanted is as good
+//! as any other. What cannot be looked at is no finding; the installation itself says what went
+//! wrong then.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::binary::Linkage;
+use crate::bundle::PluginFile;
+use crate::disk::{Directory, FileSystem, Looked, overrides_permissions};
+use crate::model::{Code, Finding, HostPath, PluginName, Severity, visible};
+use crate::node::host::{Found, PlacedPlugins, Root, look_around, not_executable};
+use crate::node::plan::{Change, Plan, Step};
+use crate::node::state::Reading;
+
+/// What else an installation writes on a file system, in bytes: the staging directory, and the
+/// names of everything.
+const SLACK: u64 = 32 * 1024;
+/// How much receipt and journal say about one plugin, in bytes.
+const RECORD: u64 = 512;
+/// Where every whole node has its libraries; what has none of them is a part of one, mounted
+/// somewhere.
+const LIBRARIES: [&str; 3] = ["/lib", "/lib64", "/usr/lib"];
+
+/// What is written to the state directory.
+#[derive(Debug, Clone, Copy)]
+pub struct Records<'a> {
+    /// The state directory.
+    pub directory: &'a HostPath,
+    /// Evidence and policy, in bytes.
+    pub documents: u64,
+    /// What is kept there for as long as files are fetched, in bytes: a layer that comes from an
+    /// image.
+    pub spool: u64,
+}
+
+/// Looks at what a plan would write to; `state` is `None` where there is no state directory yet.
+/// The findings that refuse it come first; without one, it can be carried out.
+pub fn preflight(
+    root: &Root,
+    plan: &Plan<'_>,
+    state: Option<&Reading>,
+    records: &Records<'_>,
+) -> Vec<Finding> {
+    let writes = writes(plan);
+    let mut findings = Vec::new();
+    let mut needs = Needs::default();
+    for (path, writes) in &writes {
+        findings.extend(writes.iter().filter_map(|write| write.setuid(path)));
+        let Some(place) = Place::find(root, path) else { continue };
+        findings.extend(place.obstacle(path));
+        if place.system.no_execute {
+            findings.push(Finding { severity: Severity::Refusal, ..not_executable(path) });
+        }
+        needs.add(path, &place, writes.iter().map(|write| write.size));
+    }
+    let place = if writes.is_empty() { None } else { Place::find(root, records.directory) };
+    if let Some(place) = place {
+        findings.extend(place.obstacle(records.directory));
+        let copies = copies(plan, state, &writes);
+        let spool = if copies.is_empty() { 0 } else { records.spool };
+        let originals = writes.values().flatten().filter_map(Write::original);
+        // Once in the receipt, once in the journal.
+        let entries = plan.steps().iter().flat_map(|_| [RECORD, RECORD]);
+        let documents = [records.documents, entries.sum(), spool];
+        needs.add(records.directory, &place, originals.chain(documents).chain(copies));
+    }
+    findings.extend(needs.findings());
+    findings.extend(interpreters(root, plan, &writes));
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    findings
+}
+
+/// Looks around the place where a plan installs, or has installed: warnings and notes.
+pub fn surroundings(root: &Root, plan: &Plan<'_>, state: &HostPath) -> Vec<Finding> {
+    let mut installed = PlacedPlugins::new();
+    for step in plan.steps() {
+        if let Step::Write { directory, name, .. } | Step::Satisfied { directory, name, .. } = step
+            && let Some(file) = plan.bundle().files.plugin(name)
+        {
+            installed.entry(directory.clone()).or_default().insert(name.clone(), file.digest);
+        }
+    }
+    look_around(root, state, &installed)
+}
+
+/// One file that is written.
+struct Write<'a> {
+    name: &'a PluginName,
+    size: u64,
+    change: Change,
+    before: Found,
+}
+
+fn writes<'a>(plan: &'a Plan<'_>) -> BTreeMap<&'a HostPath, Vec<Write<'a>>> {
+    let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for step in plan.steps() {
+        if let Step::Write { directory, name, change, size, before, .. } = step {
+            let write = Write { name, size: *size, change: *change, before: *before };
+            found.entry(directory).or_default().push(write);
+        }
+    }
+    found
+}
+
+/// The sizes of the files that the local store gets a copy of: those that it has are not fetched
+/// again.
+fn copies(
+    plan: &Plan<'_>,
+    state: Option<&Reading>,
+    writes: &BTreeMap<&HostPath, Vec<Write<'_>>>,
+) -> Vec<u64> {
+    let names: BTreeSet<_> = writes.values().flatten().map(|write| write.name).collect();
+    let files: Vec<_> =
+        names.into_iter().filter_map(|name| plan.bundle().files.plugin(name)).collect();
+    let listed = files.iter().map(|file| (file.digest, file.size, &file.name));
+    let missing = state.and_then(|state| state.without_copy(listed).ok());
+    let is_missing =
+        |file: &&&PluginFile| missing.as_ref().is_none_or(|missing| missing.contains(&file.name));
+    files.iter().filter(is_missing).map(|file| file.size).collect()
+}
+
+impl Write<'_> {
+    /// The size of somebody else's file, which is copied before it is replaced.
+    fn original(&self) -> Option<u64> {
+        match (self.change, self.before) {
+            (Change::Adopt, Found::Regular { size, .. }) => Some(size),
+            _ => None,
+        }
+    }
+
+    /// Says that bits of the replaced file are not taken over: a plugin that everybody may run as
+    /// root is a hole.
+    fn setuid(&self, directory: &HostPath) -> Option<Finding> {
+        let Found::Regular { mode, .. } = self.before else { return None };
+        (self.change == Change::Adopt && mode & 0o6000 != 0).then(|| {
+            let message =
+                format!("`{directory}/{}` ran with the rights of its owner or group", self.name);
+            Finding::note(Code::SetuidDropped, message)
+                .mismatch("mode 0755", format_args!("mode {mode:04o}"))
+        })
+    }
+}
+
+/// The directory that is written to, or the nearest one above it that exists.
+struct Place {
+    directory: Directory,
+    system: FileSystem,
+    shown: String,
+}
+
+impl Place {
+    fn find(root: &Root, path: &HostPath) -> Option<Self> {
+        let mut path = Path::new(path.as_str());
+        loop {
+            let looked = root.look_up(path).ok()?.filter(Looked::is_directory);
+            if let Some(looked) = looked {
+                let directory = looked.directory().ok()?;
+                let system = directory.file_system().ok()?;
+                return Some(Self {
+                    directory,
+                    system,
+                    shown: visible(&path.to_string_lossy()).into_owned(),
+                });
+            }
+            path = path.parent()?;
+        }
+    }
+
+    /// Why nothing can be written there.
+    fn obstacle(&self, path: &HostPath) -> Option<Finding> {
+        let here = &self.shown;
+        if self.system.read_only {
+            let message =
+                format!("`{path}` cannot be written: `{here}` is on a read-only file system");
+            let hint = "mount it writable, name another directory, or put the same plugins into the node's image";
+            return Some(Finding::refusal(Code::ReadOnly, message).hint(hint));
+        }
+        if self.directory.is_writable().unwrap_or(true) {
+            return None;
+        }
+        let user = rustix::process::geteuid().as_raw();
+        let message = format!("`{path}` cannot be written: this process may not write `{here}`");
+        let finding = Finding::refusal(Code::NotPermitted, message);
+        let Ok(owner) = self.directory.ownership() else { return Some(finding) };
+        let found = format!("user {}, group {}, mode {:04o}", owner.uid, owner.gid, owner.mode);
+        let hint = if user == 0 && !overrides_permissions() {
+            format!(
+                "chown 0:0 {here} on the node, or give this process the capability DAC_OVERRIDE"
+            )
+        } else {
+            format!("run as user {}, or change the owner of {here}", owner.uid)
+        };
+        Some(finding.mismatch(format_args!("to be writable for user {user}"), found).hint(hint))
+    }
+}
+
+/// What each file system has to take.
+#[derive(Default)]
+struct Needs {
+    systems: BTreeMap<u64, Need>,
+}
+
+struct Need {
+    system: FileSystem,
+    bytes: u64,
+    names: u64,
+    /// The directories in question, for people.
+    paths: Vec<String>,
+}
+
+impl Needs {
+    fn add(&mut self, path: &HostPath, place: &Place, sizes: impl IntoIterator<Item = u64>) {
+        // What is overwritten stays until all is written, so nothing is taken off.
+        let need = self.systems.entry(place.system.device).or_insert_with(|| Need {
+            system: place.system,
+            bytes: SLACK,
+            names: 8,
+            paths: Vec::new(),
+        });
+        let shown = format!("`{path}`");
+        if !need.paths.contains(&shown) {
+            need.paths.push(shown);
+        }
+        for size in sizes {
+            let rounded = size.checked_next_multiple_of(need.system.block).unwrap_or(u64::MAX);
+            need.bytes = need.bytes.saturating_add(rounded);
+            need.names = need.names.saturating_add(1);
+        }
+    }
+
+    fn findings(&self) -> impl Iterator<Item = Finding> {
+        self.systems.values().filter_map(|need| {
+            // A read-only file system is reported as that, and has no room as a rule.
+            if need.system.read_only {
+                return None;
+            }
+            let (what, needed, room) = match (need.system.room, need.system.names) {
+                (Some(room), _) if room < need.bytes => ("bytes", need.bytes, room),
+                (_, Some(room)) if room < need.names => ("files", need.names, room),
+                _ => return None,
+            };
+            let paths = need.paths.join(" and ");
+            let message = format!("there is no room for {needed} {what} on the file system of {paths}");
+            let finding = Finding::refusal(Code::NoSpace, message);
+            let hint = "make room there, or name directories on another file system with --bin-dir and --state-dir";
+            Some(finding.mismatch(format_args!("{needed} {what}"), format_args!("{room} {what}")).hint(hint))
+        })
+    }
+}
+
+/// The interpreters that written plugins need and the node does not have. The kernel says of such a
+/// plugin that there is no such file, although it is there.
+fn interpreters(
+    root: &Root,
+    plan: &Plan<'_>,
+    writes: &BTreeMap<&HostPath, Vec<Write<'_>>>,
+) -> Vec<Finding> {
+    let is_there = |path: &str| root.look_up(path).ok().flatten();
+    if !LIBRARIES.iter().any(|path| is_there(path).is_some_and(|looked| looked.is_directory())) {
+        return Vec::new();
+    }
+    let mut needed: BTreeMap<&str, Vec<&PluginName>> = BTreeMap::new();
+    for write in writes.values().flatten() {
+        if let Some(file) = plan.bundle().files.plugin(write.name)
+            && let Linkage::Dynamic { interpreter } = &file.linkage
+        {
+            let names = needed.entry(interpreter).or_default();
+            if !names.contains(&write.name) {
+                names.push(write.name);
+            }
+        }
+    }
+    let missing = needed
+        .into_iter()
+        .filter(|(path, _)| !is_there(path).is_some_and(|looked| looked.is_regular()));
+    missing
+        .map(|(path, names)| {
+            let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+            let message = format!(
+                "this node has no `{}`, which {} needs to run",
+                visible(path),
+                names.join(", ")
+            );
+            Finding::refusal(Code::InterpreterMissing, message).hint(
+                "use a bundle of static plugins, or install the C library that this belongs to",
+            )
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

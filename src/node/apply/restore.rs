@@ -1,0 +1,347 @@
+//! Bringing a node to what it keeps, without a network: the installed release again, or an earlier
+//! generation.
+//!
+//! Nothing is believed because it lies here: evidence is judged by the policy of today, and every
+//! copy is compared with its signed digest on the way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use super::action::Progress;
+use super::engine::{OwnersWord, Record, apply};
+use crate::model::{Code, Finding, HostPath, PluginName, PluginPath};
+use crate::node::error::NodeError;
+use crate::node::host::{Attachments, Observed, Root, observe};
+use crate::node::plan::{ForeignRule, Leftovers, Plan, Step, Wishes, plan};
+use crate::node::state::{
+    Claim, Floors, Installation, MAX_GENERATIONS, Purpose, Reading, Receipt, RolledBack, State,
+    Stored, Writing, not_installed,
+};
+use crate::trust::{Bundle, Verified};
+
+/// What was brought back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// The receipt before.
+    pub before: Receipt,
+    /// The receipt after; of a plan that was not carried out, the one that it would end in.
+    pub after: Receipt,
+    /// What was done, or would be.
+    pub steps: Vec<Step>,
+    /// What its reader should know.
+    pub notes: Vec<Finding>,
+}
+
+/// Whether a plan is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Run {
+    /// It is.
+    Apply,
+    /// It is only made.
+    Plan,
+}
+
+/// Writes every installed plugin again that is not as it was installed, or `only` these, from the
+/// local store.
+///
+/// # Errors
+/// Refused where nothing is installed, where the policy of today does not accept it, or where the
+/// store has no good copy; nothing is changed then.
+pub fn repair(
+    root: &Root,
+    installation: &Installation<'_>,
+    only: Option<&BTreeSet<PluginPath>>,
+) -> Result<Restored, NodeError> {
+    let (writing, receipt) = open(root, installation)?;
+    let bundle = Claim::of(&receipt)
+        .verdict(&writing, &installation.verifier)?
+        .map_err(NodeError::Refused)?;
+    let mut recorded = recorded(&receipt);
+    if let Some(only) = only {
+        for (path, names) in &mut recorded {
+            names.retain(|name| {
+                only.iter().any(|target| target.directory == *path && target.name == *name)
+            });
+        }
+    }
+    let wishes =
+        Wishes { foreign: ForeignRule::Stay, recorded: Some(recorded), ..Wishes::default() };
+    let target = Target {
+        receipt: &receipt,
+        bundle: &bundle,
+        generations: MAX_GENERATIONS,
+        purpose: Purpose::Repair,
+        word: None,
+    };
+    let observed =
+        observe(root, Some(&writing), &directories(&[&receipt]), &bundle.value().files.plugins)?;
+    bring(root, &writing, &target, &observed, &wishes, &mut |_| ControlFlow::Continue(()))
+}
+
+/// What became of files that were to be brought back.
+#[derive(Debug, Default)]
+pub struct Brought {
+    /// What was written.
+    pub steps: Vec<Step>,
+    /// What is still not as it was installed.
+    pub left: BTreeSet<PluginPath>,
+    /// Why.
+    pub errors: Vec<NodeError>,
+}
+
+/// Repairs these files; where one of them cannot be, the others are all the same.
+pub fn bring_back(
+    root: &Root,
+    installation: &Installation<'_>,
+    targets: &BTreeSet<PluginPath>,
+) -> Brought {
+    let mut brought = Brought::default();
+    match repair(root, installation, Some(targets)) {
+        Err(error) if targets.len() > 1 && speaks_of_one_file(&error) => {
+            for target in targets {
+                let one = BTreeSet::from([target.clone()]);
+                brought.add(&one, repair(root, installation, Some(&one)));
+            }
+        }
+        result => brought.add(targets, result),
+    }
+    brought
+}
+
+/// Whether others may be repaired all the same: one has no good copy, or was written in this
+/// moment.
+fn speaks_of_one_file(error: &NodeError) -> bool {
+    let of_one = |finding: &Finding| {
+        matches!(finding.code, Code::NoCopy | Code::FileAltered | Code::ForeignFile)
+    };
+    matches!(error, NodeError::Refused(findings) if findings.iter().all(of_one))
+}
+
+impl Brought {
+    fn add(&mut self, targets: &BTreeSet<PluginPath>, result: Result<Restored, NodeError>) {
+        let mut left = targets.clone();
+        match result {
+            Ok(restored) => {
+                for step in restored.steps {
+                    if let Step::Write { directory, name, .. }
+                    | Step::Satisfied { directory, name, .. } = &step
+                    {
+                        left.remove(&PluginPath {
+                            directory: directory.clone(),
+                            name: name.clone(),
+                        });
+                    }
+                    self.steps.extend(matches!(step, Step::Write { .. }).then_some(step));
+                }
+            }
+            Err(error) => self.errors.push(error),
+        }
+        self.left.extend(left);
+    }
+}
+
+/// What its owner wants of a rollback.
+#[derive(Debug, Clone, Copy)]
+pub struct Back<'a> {
+    /// The generation; without it, the one before the present.
+    pub number: Option<u64>,
+    /// What happens to plugins that the earlier generation lacks.
+    pub leftovers: Leftovers,
+    /// Who needs which plugin.
+    pub in_use: &'a Attachments,
+    /// How many generations are kept.
+    pub generations: u8,
+}
+
+/// Goes back to an earlier generation, from the local store, and remembers that the present release
+/// is not wanted.
+///
+/// Where the installation of another release was interrupted, the present one is the earlier one. A
+/// rollback that was interrupted is finished by asking for the same again.
+///
+/// # Errors
+/// Refused as [`repair`] is, and where no such generation is kept; nothing is changed then.
+pub fn roll_back(
+    root: &Root,
+    installation: &Installation<'_>,
+    back: &Back<'_>,
+    run: Run,
+    progress: &mut Progress<'_>,
+) -> Result<Restored, NodeError> {
+    let state = State::open(root, installation.state)?.ok_or_else(not_installed)?;
+    if run == Run::Plan {
+        let reading = state.read(installation.patience)?;
+        let aim = Aim::of(root, &reading, installation, back)?;
+        let plan = aim.plan()?;
+        let after = plan.receipt(aim.receipt.evidence, aim.receipt.repository.as_ref());
+        let (steps, notes) = (plan.steps().to_vec(), plan.notes().to_vec());
+        return Ok(Restored { before: aim.before, after, steps, notes });
+    }
+    let writing = state.write(installation.patience)?;
+    let aim = Aim::of(root, &writing, installation, back)?;
+    let target = Target {
+        receipt: &aim.receipt,
+        bundle: &aim.bundle,
+        generations: back.generations,
+        purpose: Purpose::Rollback,
+        word: Some(OwnersWord { unwanted: &aim.unwanted, floors: &aim.floors }),
+    };
+    let restored = bring(root, &writing, &target, &aim.observed, &aim.wishes, progress)?;
+    Ok(Restored { before: aim.before, ..restored })
+}
+
+/// What a rollback goes from and to.
+struct Aim {
+    /// The receipt that it goes back from.
+    before: Receipt,
+    /// The one that it goes to.
+    receipt: Receipt,
+    bundle: Verified<Bundle>,
+    observed: Observed,
+    wishes: Wishes,
+    unwanted: RolledBack,
+    floors: Floors,
+}
+
+impl Aim {
+    fn of(
+        root: &Root,
+        reading: &Reading,
+        installation: &Installation<'_>,
+        back: &Back<'_>,
+    ) -> Result<Self, NodeError> {
+        let present = reading.receipt()?.ok_or_else(not_installed)?;
+        let (past, journal) = (reading.past()?, reading.journal()?);
+        let interrupted =
+            journal.filter(|_| back.number.is_none_or(|number| number == present.generation));
+        let (before, receipt, bad) = match interrupted {
+            // It had its receipt already: asking for the same again finishes it, and does not go
+            // forward.
+            Some(journal)
+                if journal.purpose == Purpose::Rollback && journal.index == present.index =>
+            {
+                let before =
+                    past.target(&present, None).cloned().unwrap_or_else(|_| present.clone());
+                let bad = before.index;
+                (before, present.clone(), bad)
+            }
+            // Another release was on its way: the present one is the earlier one.
+            Some(journal)
+                if journal.purpose == Purpose::Install && journal.index != present.index =>
+            {
+                (present.clone(), present.clone(), journal.index)
+            }
+            _ => {
+                let target = past.target(&present, back.number)?.clone();
+                (present.clone(), target, present.index)
+            }
+        };
+        let bundle = Claim::of(&receipt)
+            .verdict(reading, &installation.verifier)?
+            .map_err(NodeError::Refused)?;
+        let wishes = Wishes {
+            foreign: ForeignRule::AdoptNamed(adopted(&receipt)),
+            recorded: Some(recorded(&receipt)),
+            leftovers: back.leftovers,
+            ..Wishes::default()
+        };
+        let paths = directories(&[&receipt, &present]);
+        let mut observed = observe(root, Some(reading), &paths, &bundle.value().files.plugins)?;
+        observed.in_use = back.in_use.clone();
+        // The owner's word, where the rule forbids to go back.
+        observed.floors.count(&present);
+        observed.floors.except(bundle.value());
+        let floors = observed.floors.clone();
+        let mut unwanted = reading.rolled_back()?.unwrap_or_default();
+        unwanted.releases.insert(bad);
+        unwanted.releases.remove(&receipt.index);
+        Ok(Self { before, receipt, bundle, observed, wishes, unwanted, floors })
+    }
+
+    fn plan(&self) -> Result<Plan<'_>, NodeError> {
+        plan_of(&self.bundle, &self.observed, &self.wishes)
+    }
+}
+
+fn open(root: &Root, installation: &Installation<'_>) -> Result<(Writing, Receipt), NodeError> {
+    let state = State::open(root, installation.state)?.ok_or_else(not_installed)?;
+    let writing = state.write(installation.patience)?;
+    let receipt = writing.receipt()?.ok_or_else(not_installed)?;
+    Ok((writing, receipt))
+}
+
+/// What a node is brought to.
+struct Target<'a> {
+    receipt: &'a Receipt,
+    bundle: &'a Verified<Bundle>,
+    generations: u8,
+    /// What it is brought to that for.
+    purpose: Purpose,
+    word: Option<OwnersWord<'a>>,
+}
+
+fn bring(
+    root: &Root,
+    writing: &Writing,
+    target: &Target<'_>,
+    observed: &Observed,
+    wishes: &Wishes,
+    progress: &mut Progress<'_>,
+) -> Result<Restored, NodeError> {
+    let plan = plan_of(target.bundle, observed, wishes)?;
+    let before = observed.receipt.clone().ok_or_else(not_installed)?;
+    let (steps, notes) = (plan.steps().to_vec(), plan.notes().to_vec());
+    let bytes = writing.evidence(&target.receipt.evidence)?.ok_or_else(|| {
+        Finding::refusal(Code::NoEvidence, "the evidence of the bundle is gone")
+            .hint("install it again")
+    })?;
+    let record = Record {
+        evidence: &bytes,
+        policy: None,
+        generations: target.generations,
+        repository: target.receipt.repository.as_ref(),
+        purpose: target.purpose,
+        word: target.word,
+    };
+    let after = apply(root, writing, &plan, &mut Stored::open(writing)?, &record, progress)?;
+    Ok(Restored { before, after, steps, notes })
+}
+
+fn plan_of<'v>(
+    bundle: &'v Verified<Bundle>,
+    observed: &Observed,
+    wishes: &Wishes,
+) -> Result<Plan<'v>, NodeError> {
+    plan(bundle, observed, wishes).map_err(|findings| {
+        // `install` has an option for what is in the way; here it has to go.
+        let in_the_way =
+            |finding: &Finding| matches!(finding.code, Code::InTheWay | Code::ForeignFile);
+        let hint = |finding: Finding| match in_the_way(&finding) {
+            true => finding.hint("move it away, and run it again"),
+            false => finding,
+        };
+        NodeError::Refused(findings.into_iter().map(hint).collect())
+    })
+}
+
+/// What each directory had of the bundle.
+fn recorded(receipt: &Receipt) -> BTreeMap<HostPath, BTreeSet<PluginName>> {
+    let names = receipt.directories.iter();
+    names
+        .map(|(path, directory)| (path.clone(), directory.files.keys().cloned().collect()))
+        .collect()
+}
+
+/// The plugins that took the place of somebody else's file, and may do so again.
+fn adopted(receipt: &Receipt) -> BTreeSet<PluginName> {
+    let files = receipt.directories.values().flat_map(|directory| &directory.files);
+    files
+        .filter(|(_, file)| file.owner.original().is_some())
+        .map(|(name, _)| name.clone())
+        .collect()
+}
+
+fn directories(receipts: &[&Receipt]) -> Vec<HostPath> {
+    let all: BTreeSet<_> = receipts.iter().flat_map(|receipt| receipt.directories.keys()).collect();
+    all.into_iter().cloned().collect()
+}

@@ -1,0 +1,24 @@
+//! The node's file system as it is: the root that everything is reached from, what has a plugin's
+//! name, who else reads or writes there, and what this process may still touch.
+//!
+//! Nothing here decides. It hands facts to `plan`, and keeps a path from leading out of the root.
+
+mod attachments;
+mod file;
+mod observe;
+mod root;
+pub mod runtime;
+mod sandbox;
+mod surroundings;
+mod transfer;
+
+pub use attachments::{Attachment, Attachments, CacheDirectories, attachments};
+pub use file::Found;
+pub(crate) use file::{find, hash_plugin};
+pub use observe::{Observed, ObservedDirectory, check_apart, observe};
+pub(crate) use observe::{STAGING, observe_directory};
+pub use root::Root;
+pub(crate) use runtime::PlacedPlugins;
+pub use sandbox::Reach;
+pub(crate) use surroundings::{look_around, not_executable};
+pub(crate) use transfer::{Expected, TransferError, altered_finding, copy, copy_exactly, hash};

@@ -1,0 +1,260 @@
+//! What is on a node now: every wanted name in every plugin directory, and what the state directory
+//! remembers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::attachments::Attachments;
+use super::file::{Found, find_all};
+use super::root::Root;
+use crate::bundle::PluginFile;
+use crate::disk::Directory;
+use crate::model::{Code, Digest, Finding, HostPath, PluginName};
+use crate::node::error::NodeError;
+use crate::node::state::{Floors, Journal, Past, Reading, Receipt};
+
+/// The name of the directory that holds unfinished files. A runtime calls any file of a plugin
+/// directory, hidden names included; a directory it cannot.
+pub(crate) const STAGING: &str = ".cnister";
+
+/// What is on a node.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    /// The plugin directories, in the order they were asked for.
+    pub directories: Vec<ObservedDirectory>,
+    /// What is installed, where something is.
+    pub receipt: Option<Receipt>,
+    /// What was being installed, where that was interrupted.
+    pub journal: Option<Journal>,
+    /// What is kept of earlier generations.
+    pub past: Past,
+    /// What the node accepted so far.
+    pub floors: Floors,
+    /// The originals that are kept.
+    pub originals: BTreeSet<Digest>,
+    /// Who needs which plugin: nothing that is in use is removed.
+    pub in_use: Attachments,
+}
+
+/// One plugin directory.
+#[derive(Debug, Clone)]
+pub struct ObservedDirectory {
+    /// Its path.
+    pub path: HostPath,
+    /// Whether it exists.
+    pub exists: bool,
+    /// Whether an interrupted installation left its staging directory.
+    pub unfinished: bool,
+    /// What has each name that matters.
+    pub entries: BTreeMap<PluginName, Found>,
+}
+
+impl ObservedDirectory {
+    /// What has this name.
+    pub(crate) fn found(&self, name: &PluginName) -> Found {
+        self.entries.get(name).copied().unwrap_or(Found::Absent)
+    }
+}
+
+/// Looks at every plugin of `wanted`, and at what was installed, in every one of `paths`, and at
+/// what the state directory remembers; `state` is `None` where there is no state directory yet.
+pub fn observe(
+    root: &Root,
+    state: Option<&Reading>,
+    paths: &[HostPath],
+    wanted: &[PluginFile],
+) -> Result<Observed, NodeError> {
+    let receipt = state.map(Reading::receipt).transpose()?.flatten();
+    let journal = state.map(Reading::journal).transpose()?.flatten();
+    let past = state.map(Reading::past).transpose()?.unwrap_or_default();
+    let mut directories = Vec::new();
+    for path in paths.iter().collect::<BTreeSet<_>>() {
+        let mut names: BTreeSet<_> = wanted.iter().map(|file| file.name.clone()).collect();
+        names.extend(
+            journal
+                .iter()
+                .flat_map(|journal| journal.entries_of(path))
+                .map(|entry| entry.name.clone()),
+        );
+        let recorded = receipt.iter().filter_map(|receipt| receipt.directories.get(path));
+        names.extend(
+            recorded.flat_map(|known| known.files.keys().chain(known.leftovers.keys())).cloned(),
+        );
+        directories.push(observe_directory(root, path, names)?);
+    }
+    let originals = state.map(Reading::originals_kept).transpose()?.unwrap_or_default();
+    let floors = state.map(Reading::floors).transpose()?.flatten().unwrap_or_default();
+    Ok(Observed {
+        directories,
+        receipt,
+        journal,
+        past,
+        floors,
+        originals,
+        in_use: Attachments::default(),
+    })
+}
+
+/// Refuses two names for one plugin directory, and a plugin directory that is the state directory:
+/// what is staged, kept or cleaned up under one name would be removed under the other. A name in
+/// `recorded` is one that was installed to, and what is there would look like somebody else's under
+/// another one. It changes nothing.
+pub fn check_apart<'a>(
+    root: &Root,
+    state: &HostPath,
+    paths: &'a [HostPath],
+    recorded: impl IntoIterator<Item = &'a HostPath>,
+) -> Result<(), NodeError> {
+    let state = root.directory(state)?;
+    let mut known: Vec<(&HostPath, Directory)> = Vec::new();
+    let recorded: BTreeSet<_> = recorded.into_iter().collect();
+    for path in recorded.iter().copied().filter(|path| !paths.contains(path)) {
+        known.extend(root.directory(path)?.map(|directory| (path, directory)));
+    }
+    for path in paths.iter().collect::<BTreeSet<_>>() {
+        let Some(directory) = root.directory(path)? else { continue };
+        if state.as_ref().map(|state| state.is_same(&directory)).transpose()?.unwrap_or(false) {
+            let message = format!("plugin directory `{path}` is the state directory");
+            return Err(Finding::refusal(Code::InTheWay, message).into());
+        }
+        for (other, seen) in &known {
+            let is_asked = paths.contains(other);
+            // Two that were recorded became one later, and stay what they are.
+            if seen.is_same(&directory)? && (is_asked || !recorded.contains(path)) {
+                let message =
+                    format!("`{other}` and `{path}` are two names of one plugin directory");
+                let hint = match is_asked {
+                    true => "give one --bin-dir of them".to_owned(),
+                    false => format!("give --bin-dir {other}, where it is installed"),
+                };
+                return Err(Finding::refusal(Code::InTheWay, message).hint(hint).into());
+            }
+        }
+        known.push((path, directory));
+    }
+    Ok(())
+}
+
+/// Looks at these names in one plugin directory.
+pub(crate) fn observe_directory(
+    root: &Root,
+    path: &HostPath,
+    names: BTreeSet<PluginName>,
+) -> Result<ObservedDirectory, NodeError> {
+    let Some(directory) = root.directory(path)? else {
+        let entries = names.into_iter().map(|name| (name, Found::Absent)).collect();
+        return Ok(ObservedDirectory {
+            path: path.clone(),
+            exists: false,
+            unfinished: false,
+            entries,
+        });
+    };
+    let unfinished = directory.kind_of(STAGING)?.is_some();
+    Ok(ObservedDirectory {
+        path: path.clone(),
+        exists: true,
+        unfinished,
+        entries: find_all(&directory, names)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+    use crate::disk::FileKind;
+    use crate::node::test_support::manifest;
+
+    #[test]
+    fn says_what_lets_others_alter_a_plugin_or_have_the_rights_of_root() {
+        let cases = [
+            (0o755, None, None),
+            (0o555, None, None),
+            (0o1700, None, None),
+            (0o775, None, Some("mode 0775")),
+            (0o757, None, Some("mode 0757")),
+            (0o4755, None, Some("mode 4755")),
+            (0o2755, None, Some("mode 2755")),
+            (0o755, Some(1000), Some("user 1000, mode 0755")),
+        ];
+        for (mode, stranger, expected) in cases {
+            let found = Found::Regular { digest: Digest::of(b""), size: 0, mode, stranger };
+            assert_eq!(found.exposed().as_deref(), expected, "{mode:o} {stranger:?}");
+        }
+        assert_eq!(
+            (Found::Absent.exposed(), Found::Other(FileKind::Directory).exposed()),
+            (None, None)
+        );
+    }
+
+    #[test]
+    fn sees_what_has_each_wanted_name() {
+        let temporary = tempfile::tempdir().unwrap();
+        let bin = temporary.path().join("opt/cni/bin");
+        std::fs::create_dir_all(bin.join("ptp")).unwrap();
+        std::fs::write(bin.join("bridge"), b"bytes").unwrap();
+        std::fs::set_permissions(bin.join("bridge"), std::fs::Permissions::from_mode(0o4711))
+            .unwrap();
+        symlink("bridge", bin.join("vlan")).unwrap();
+        std::fs::write(bin.join("unwanted"), b"").unwrap();
+        let root = Root::open(temporary.path()).unwrap();
+        let files = manifest(&[("bridge", b""), ("macvlan", b""), ("ptp", b""), ("vlan", b"")]);
+        let paths =
+            ["/opt/cni/bin", "/usr/lib/cni", "/opt/cni/bin"].map(|path| path.parse().unwrap());
+
+        let observed = observe(&root, None, &paths, &files.plugins).unwrap();
+        let [opt, usr] = observed.directories.as_slice() else { panic!("{observed:?}") };
+        let entries: Vec<_> =
+            opt.entries.iter().map(|(name, found)| (name.as_str(), *found)).collect();
+        assert_eq!(
+            entries,
+            [
+                (
+                    "bridge",
+                    Found::Regular {
+                        digest: Digest::of(b"bytes"),
+                        size: 5,
+                        mode: 0o4711,
+                        stranger: None
+                    }
+                ),
+                ("macvlan", Found::Absent),
+                ("ptp", Found::Other(FileKind::Directory)),
+                ("vlan", Found::Other(FileKind::SymbolicLink)),
+            ]
+        );
+        assert_eq!((opt.exists, usr.exists), (true, false));
+        assert!(usr.entries.values().all(|found| *found == Found::Absent));
+    }
+
+    #[test]
+    fn knows_two_names_of_one_directory() {
+        let temporary = tempfile::tempdir().unwrap();
+        for directory in ["a", "c", "state"] {
+            std::fs::create_dir(temporary.path().join(directory)).unwrap();
+        }
+        symlink("a", temporary.path().join("b")).unwrap();
+        let root = Root::open(temporary.path()).unwrap();
+        let paths = |names: &[&str]| {
+            names.iter().map(|name| name.parse().unwrap()).collect::<Vec<HostPath>>()
+        };
+        let cases: [(&[&str], &[&str], Option<&str>); 8] = [
+            (&["/a", "/c", "/none"], &["/a", "/gone"], None),
+            (&["/a", "/a"], &[], None),
+            (&["/a", "/b"], &[], Some("give one --bin-dir of them")),
+            (&["/b"], &["/a"], Some("give --bin-dir /a, where it is installed")),
+            (&["/b", "/c"], &["/a", "/c"], Some("give --bin-dir /a, where it is installed")),
+            (&["/a", "/b"], &["/a"], Some("give one --bin-dir of them")),
+            // They became one after both were installed to.
+            (&["/b"], &["/a", "/b"], None),
+            (&["/a", "/b"], &["/a", "/b"], Some("give one --bin-dir of them")),
+        ];
+        let state = "/state".parse().unwrap();
+        for (asked, recorded, expected) in cases {
+            let answer = check_apart(&root, &state, &paths(asked), &paths(recorded));
+            let hint = answer.err().and_then(|error| error.into_findings().unwrap().remove(0).hint);
+            assert_eq!(hint.as_deref(), expected, "{asked:?} {recorded:?}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The root of a node's file system, held open: on the node itself `/`, in a container the place
+//! where it is mounted.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use crate::disk::{Directory, DiskError, FileKind, Looked, Resolve};
+use crate::model::HostPath;
+
+/// The root of a node's file system.
+#[derive(Debug)]
+pub struct Root {
+    directory: Directory,
+    resolve: Resolve,
+}
+
+impl Root {
+    /// Opens the root. Where it is `/`, links lead where the host says; anywhere else they must
+    /// stay beneath it.
+    pub fn open(path: &Path) -> Result<Self, DiskError> {
+        let resolve = if path == Path::new("/") { Resolve::Host } else { Resolve::Beneath };
+        Ok(Self { directory: Directory::open(path)?, resolve })
+    }
+
+    /// Whether the node's programs see the same files at the same paths as this process.
+    pub fn is_host(&self) -> bool {
+        self.resolve == Resolve::Host
+    }
+
+    /// The path it was opened by, for messages.
+    pub fn shown(&self) -> &str {
+        self.directory.shown()
+    }
+
+    /// Opens a directory of the node that has to be there.
+    pub fn directory_of(&self, path: &HostPath) -> Result<Directory, DiskError> {
+        self.directory.descend(path.relative(), self.resolve)
+    }
+
+    /// Opens a directory of the node; `None` where there is none.
+    pub fn directory(&self, path: &HostPath) -> Result<Option<Directory>, DiskError> {
+        match self.directory_of(path) {
+            Ok(directory) => Ok(Some(directory)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Looks a path up as the node's own programs would: links lead where they lead there, and none
+    /// leaves the root.
+    pub fn look_up(&self, path: impl AsRef<Path>) -> Result<Option<Looked>, DiskError> {
+        self.directory.look_up(path.as_ref())
+    }
+
+    /// Whether a name in a directory of the node is a link, wherever it leads: what a program that
+    /// finds nothing behind it does not say.
+    pub(crate) fn is_link(&self, directory: &HostPath, name: impl AsRef<OsStr>) -> bool {
+        let kind =
+            self.directory(directory).ok().flatten().map(|directory| directory.kind_of(name));
+        matches!(kind, Some(Ok(Some(FileKind::SymbolicLink))))
+    }
+
+    /// Opens a directory of the node, or the nearest one above it that is there; the last is the
+    /// root itself.
+    pub(crate) fn nearest_directory(&self, path: &HostPath) -> Option<Directory> {
+        let ancestors = path.relative().ancestors().filter(|path| !path.as_os_str().is_empty());
+        for path in ancestors.chain([Path::new(".")]) {
+            match self.directory.descend(path, self.resolve) {
+                Err(error) if error.is_not_found() => {}
+                found => return found.ok(),
+            }
+        }
+        None
+    }
+
+    /// Opens a directory of the node and creates what is missing of it; returns what it created,
+    /// outermost first.
+    pub fn directory_or_create(
+        &self,
+        path: &HostPath,
+        mode: u32,
+    ) -> Result<(Directory, Vec<PathBuf>), DiskError> {
+        self.directory.descend_or_create(path.relative(), mode, self.resolve)
+    }
+
+    /// Makes the names of a directory and of those that lead to it durable, and the names in it: a
+    /// run that was interrupted may have made any of them, and what is there need not be on the
+    /// disk.
+    pub(crate) fn make_durable(&self, path: &HostPath) -> Result<(), DiskError> {
+        self.directory.sync()?;
+        let mut reached = PathBuf::new();
+        for component in path.relative().components() {
+            reached.push(component);
+            match self.directory.descend(&reached, self.resolve) {
+                Ok(directory) => directory.sync()?,
+                Err(error) if error.is_not_found() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes directories that [`Root::directory_or_create`] created, as far as they are empty.
+    pub(crate) fn remove_created(&self, created: &[PathBuf]) {
+        for path in created.iter().rev() {
+            let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            // Somebody else may use them already, and then they stay.
+            let _ = self
+                .directory
+                .descend(parent, self.resolve)
+                .and_then(|parent| parent.remove_directory(name));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_what_links_lead_to_inside_the_root() {
+        let temporary = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(temporary.path().join("opt/cni")).unwrap();
+        std::fs::write(temporary.path().join("opt/file"), "").unwrap();
+        let root = Root::open(temporary.path()).unwrap();
+        let cases = [
+            ("/opt/file", Some(FileKind::Regular)),
+            ("/opt/cni", Some(FileKind::Directory)),
+            ("../file", Some(FileKind::Regular)),
+            // There on this machine, and not on the node.
+            ("/etc/passwd", None),
+            ("../../../../../../../../etc/passwd", None),
+            ("/proc/self/exe", None),
+            ("/opt/file/x", None),
+        ];
+        let kind =
+            |root: &Root, path: &str| root.look_up(path).unwrap().and_then(|looked| looked.kind());
+        for (target, expected) in cases {
+            let link = temporary.path().join("opt/cni/link");
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            assert_eq!(kind(&root, "/opt/cni/link"), expected, "{target}");
+            assert!(root.is_link(&"/opt/cni".parse().unwrap(), "link"));
+            std::fs::remove_file(link).unwrap();
+        }
+        assert_eq!(kind(&root, "/opt/cni/none"), None);
+        assert!(!root.is_link(&"/opt/cni".parse().unwrap(), "none"));
+        let host = Root::open(Path::new("/")).unwrap();
+        assert_eq!(kind(&host, "/etc/passwd"), Some(FileKind::Regular));
+        assert_eq!(kind(&host, "/etc/passwd/x"), None);
+    }
+
+    #[test]
+    fn finds_creates_and_takes_back_directories() {
+        let temporary = tempfile::tempdir().unwrap();
+        std::fs::create_dir(temporary.path().join("opt")).unwrap();
+        let root = Root::open(temporary.path()).unwrap();
+        assert!(!root.is_host());
+        let path = HostPath::default_bin_directory();
+        assert!(root.directory(&path).unwrap().is_none());
+        let (_, created) = root.directory_or_create(&path, 0o755).unwrap();
+        assert!(root.directory(&path).unwrap().is_some());
+        root.remove_created(&created);
+        assert!(temporary.path().join("opt").is_dir());
+        assert!(!temporary.path().join("opt/cni").exists());
+    }
+}

@@ -1,0 +1,50 @@
+//! Which container runtimes a node has, and where their configuration makes them look for plugins.
+//!
+//! Reading is apart from parsing: `containerd` and `crio` know the formats and take text, `read`
+//! finds the files under the node's root. The files are the owner's and advice only: what cannot be
+//! read is a warning, never a failure.
+
+mod compare;
+mod containerd;
+mod crio;
+mod document;
+mod read;
+
+pub(crate) use compare::{PlacedPlugins, compare};
+pub use containerd::Containerd;
+pub use crio::Crio;
+pub use document::RuntimeConfigError;
+pub use read::runtimes;
+
+use crate::model::{Finding, HostPath};
+
+/// The most that one configuration file may have, in bytes; those in the field have some ten
+/// thousand.
+const FILE_LIMIT: usize = 1 << 18;
+/// The most files that one runtime's configuration may consist of.
+const MAX_FILES: usize = 64;
+/// Where runtimes look unless they are told otherwise.
+const DEFAULT_BIN: &str = "/opt/cni/bin";
+const DEFAULT_CONFIGURATION: &str = "/etc/cni/net.d";
+
+/// One container runtime of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runtime {
+    /// What it is called.
+    pub name: &'static str,
+    /// The first file of its configuration.
+    pub config: HostPath,
+    /// Where it looks for plugins, in order: the first file of a name is the one it calls.
+    pub bin_dirs: Vec<HostPath>,
+    /// Where it looks for network configurations.
+    pub conf_dir: HostPath,
+}
+
+/// The runtimes of a node, as far as their configuration could be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Runtimes {
+    /// Those that are configured, and not told to leave pods alone.
+    pub found: Vec<Runtime>,
+    /// What could not be read.
+    pub findings: Vec<Finding>,
+}

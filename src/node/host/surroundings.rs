@@ -1,0 +1,257 @@
+//! What is around the installed plugins: who may change their directory, which runtime looks there,
+//! how it is labelled.
+//!
+//! Nothing of it says anything about the bytes, so everything here is a warning or a note. Who asks
+//! decides what counts.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::root::Root;
+use super::runtime::{PlacedPlugins, compare};
+use crate::disk::{Directory, Looked, Ownership, Passed};
+use crate::model::{Code, Finding, HostPath, and_others, visible};
+
+/// Looks around the plugin directories and the state directory. What cannot be looked at is left to
+/// those who use it.
+pub(crate) fn look_around(
+    root: &Root,
+    state: &HostPath,
+    installed: &PlacedPlugins,
+) -> Vec<Finding> {
+    let user = rustix::process::geteuid().as_raw();
+    let mut findings = Vec::new();
+    let mut seen = BTreeSet::new();
+    for path in installed.keys() {
+        let Some(looked) = look(root, path) else { continue };
+        findings.extend(linked(path, &looked));
+        let own = looked.directory().ok();
+        findings.extend(changeable(path, &looked, own.as_ref(), user, &mut seen));
+        if let Some(directory) = &own {
+            findings.extend(no_execute(path, directory));
+            findings.extend(label(path, directory, installed));
+        }
+    }
+    // The state directory itself is refused where others may write it; what leads there is
+    // everybody's.
+    if let Some(looked) = look(root, state) {
+        findings.extend(changeable(state, &looked, None, user, &mut seen));
+    }
+    findings.extend(compare(root, installed));
+    findings
+}
+
+fn look(root: &Root, path: &HostPath) -> Option<Looked> {
+    root.look_up(path).ok().flatten().filter(Looked::is_directory)
+}
+
+fn linked(path: &HostPath, looked: &Looked) -> Option<Finding> {
+    looked.linked.then(|| {
+        let message = format!(
+            "`{path}` is reached through a symbolic link and lies at `{}`",
+            shown(&looked.path)
+        );
+        Finding::note(Code::LinkedDirectory, message)
+    })
+}
+
+/// Who may exchange a file in a directory, or the directory itself, has what root has: the runtime
+/// executes it.
+fn changeable(
+    path: &HostPath,
+    looked: &Looked,
+    own: Option<&Directory>,
+    user: u32,
+    seen: &mut BTreeSet<PathBuf>,
+) -> Vec<Finding> {
+    let mut passed = looked.passed.clone();
+    let ownership = own.and_then(|directory| directory.ownership().ok());
+    passed.extend(ownership.map(|ownership| Passed { path: looked.path.clone(), ownership }));
+    let mut findings = Vec::new();
+    for passed in passed {
+        let is_itself = passed.path == looked.path;
+        let Some(who) = others(passed.ownership, is_itself, user) else { continue };
+        if !seen.insert(passed.path.clone()) {
+            continue;
+        }
+        let here = shown(&passed.path);
+        let message = match is_itself {
+            true => format!("{who} may change what lies in `{here}`"),
+            false => format!(
+                "{who} may put another directory in the place of `{path}`, through `{here}`"
+            ),
+        };
+        let Ownership { uid, gid, mode } = passed.ownership;
+        findings.push(
+            Finding::warning(Code::WritableByOthers, message)
+                .mismatch(
+                    "user 0, mode 0755",
+                    format_args!("user {uid}, group {gid}, mode {mode:04o}"),
+                )
+                .hint(format!("on that node: chown 0:0 {here} && chmod go-w {here}")),
+        );
+    }
+    findings
+}
+
+/// Who besides root and this user may change the entries of a directory.
+fn others(ownership: Ownership, is_itself: bool, user: u32) -> Option<String> {
+    let Ownership { uid, gid, mode } = ownership;
+    // Of a parent it is the entry that leads on which counts, and with the sticky bit only its
+    // owner may rename it. In the directory itself a new name is enough: a runtime calls any file
+    // there.
+    let kept = !is_itself && mode & 0o1000 != 0;
+    if uid != 0 && uid != user {
+        return Some(format!("user {uid}"));
+    }
+    match mode {
+        _ if kept => None,
+        mode if mode & 0o002 != 0 => Some("everybody".to_owned()),
+        mode if mode & 0o020 != 0 && gid != 0 => Some(format!("group {gid}")),
+        _ => None,
+    }
+}
+
+fn no_execute(path: &HostPath, directory: &Directory) -> Option<Finding> {
+    let found = directory.file_system().ok()?;
+    found.no_execute.then(|| not_executable(path))
+}
+
+/// Says that a plugin there can never run.
+pub(crate) fn not_executable(path: &HostPath) -> Finding {
+    let message =
+        format!("`{path}` is on a file system that is mounted noexec: no plugin there can run");
+    Finding::warning(Code::NotExecutable, message)
+        .hint("mount it without noexec, or install somewhere else with --bin-dir")
+}
+
+/// The files that have another label than their directory: a runtime that SELinux confines may not
+/// execute them.
+fn label(path: &HostPath, directory: &Directory, installed: &PlacedPlugins) -> Option<Finding> {
+    let expected = directory.label()?;
+    let names = installed.get(path).into_iter().flat_map(|plugins| plugins.keys());
+    let differing = names.filter_map(|name| {
+        let found = directory.label_of(name.as_str()).ok()?;
+        (found.as_deref() != Some(expected.as_slice())).then_some((name, found))
+    });
+    let differing: Vec<_> = differing.collect();
+    let ((name, found), others) = differing.split_first()?;
+    let has = if others.is_empty() { "has" } else { "have" };
+    let message = format!(
+        "`{path}/{name}`{} {has} another SELinux label than the directory",
+        and_others(others.len())
+    );
+    let found = found.as_deref().map_or_else(|| "no label".to_owned(), words);
+    let finding = Finding::warning(Code::OtherLabel, message).mismatch(words(&expected), found);
+    Some(finding.hint(format!("on the node: restorecon -Rv {path}")))
+}
+
+/// A label as text; the kernel's ends with a zero byte.
+fn words(label: &[u8]) -> String {
+    visible(String::from_utf8_lossy(label).trim_end_matches('\0')).into_owned()
+}
+
+fn shown(path: &Path) -> String {
+    visible(&path.to_string_lossy()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+    use crate::model::Digest;
+
+    fn node() -> (tempfile::TempDir, Root, PlacedPlugins) {
+        let temporary = tempfile::tempdir().unwrap();
+        for path in ["opt/cni/bin", "var/lib/cnister"] {
+            std::fs::create_dir_all(temporary.path().join(path)).unwrap();
+        }
+        std::fs::write(temporary.path().join("opt/cni/bin/bridge"), "bytes").unwrap();
+        let root = Root::open(temporary.path()).unwrap();
+        let plugins = BTreeMap::from([("bridge".parse().unwrap(), Digest::of(b"bytes"))]);
+        (temporary, root, PlacedPlugins::from([(HostPath::default_bin_directory(), plugins)]))
+    }
+
+    fn found(root: &Root, installed: &PlacedPlugins) -> Vec<String> {
+        let findings = look_around(root, &HostPath::default_state_directory(), installed);
+        findings.iter().map(|finding| format!("{}: {}", finding.code, finding.message)).collect()
+    }
+
+    #[test]
+    fn nothing_is_said_about_a_node_as_it_should_be() {
+        let (_temporary, root, installed) = node();
+        assert_eq!(found(&root, &installed), Vec::<String>::new());
+    }
+
+    #[test]
+    fn says_who_else_may_change_what() {
+        let parent = |who: &str, at: &str, path: &str| {
+            vec![format!(
+                "writable-by-others: {who} may put another directory in the place of `{path}`, through `{at}`"
+            )]
+        };
+        let itself = |who: &str| {
+            vec![format!("writable-by-others: {who} may change what lies in `/opt/cni/bin`")]
+        };
+        let bin = "/opt/cni/bin";
+        for (path, mode, expected) in [
+            ("opt/cni/bin", 0o777, itself("everybody")),
+            ("opt/cni/bin", 0o1777, itself("everybody")),
+            ("opt/cni", 0o777, parent("everybody", "/opt/cni", bin)),
+            ("opt", 0o757, parent("everybody", "/opt", bin)),
+            ("", 0o777, parent("everybody", "/", bin)),
+            ("var/lib", 0o777, parent("everybody", "/var/lib", "/var/lib/cnister")),
+            // Only who owns `cni` may rename it there.
+            ("opt", 0o1777, vec![]),
+            ("opt/cni/bin", 0o755, vec![]),
+            // The state directory has a refusal of its own.
+            ("var/lib/cnister", 0o777, vec![]),
+        ] {
+            let (temporary, root, installed) = node();
+            let path = temporary.path().join(path);
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(found(&root, &installed), expected, "{} {mode:o}", path.display());
+        }
+    }
+
+    #[test]
+    fn groups_and_owners_count_as_others() {
+        let ownership = |uid, gid, mode| Ownership { uid, gid, mode };
+        for (given, is_itself, expected) in [
+            (ownership(0, 0, 0o775), true, None),
+            (ownership(0, 50, 0o775), true, Some("group 50")),
+            (ownership(0, 50, 0o2775), false, Some("group 50")),
+            (ownership(0, 50, 0o755), true, None),
+            (ownership(1000, 1000, 0o755), true, None),
+            (ownership(1001, 0, 0o755), true, Some("user 1001")),
+            (ownership(1001, 0, 0o1755), false, Some("user 1001")),
+            (ownership(0, 50, 0o1777), false, None),
+        ] {
+            assert_eq!(
+                others(given, is_itself, 1000).as_deref(),
+                expected,
+                "{given:?} {is_itself}"
+            );
+        }
+    }
+
+    #[test]
+    fn says_where_a_link_leads() {
+        let (temporary, root, installed) = node();
+        std::fs::create_dir_all(temporary.path().join("usr/libexec")).unwrap();
+        std::fs::rename(
+            temporary.path().join("opt/cni/bin"),
+            temporary.path().join("usr/libexec/cni"),
+        )
+        .unwrap();
+        symlink("../../usr/libexec/cni", temporary.path().join("opt/cni/bin")).unwrap();
+        assert_eq!(
+            found(&root, &installed),
+            [
+                "linked-directory: `/opt/cni/bin` is reached through a symbolic link and lies at `/usr/libexec/cni`"
+            ]
+        );
+    }
+}

@@ -1,0 +1,503 @@
+//! Deciding what is to be done: a verified bundle, a node as it was observed and its owner's wishes
+//! in, a plan out.
+//!
+//! Pure. Ownership is *ours* (in the receipt, or in the journal with the content that it names),
+//! *adopted* (taken over on request, the original kept) or *foreign* (never touched).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Change, PLUGIN_MODE, Plan, Step};
+use crate::bundle::PluginFile;
+use crate::model::{Code, Digest, Finding, HostPath, PluginName, Severity, visible};
+use crate::node::host::{Found, Observed, ObservedDirectory};
+use crate::node::state::{InstalledFile, JournalEntry, Original, Owner};
+use crate::trust::{Bundle, Strength, Verified};
+
+/// Runs for every pod, also where nothing else of a bundle does: another installer's is not
+/// replaced unless it is named.
+const LOOPBACK: &str = "loopback";
+
+/// What the node's owner wants besides the bundle.
+#[derive(Debug, Clone, Default)]
+pub struct Wishes {
+    /// What happens to somebody else's file with a wanted name and other bytes.
+    pub foreign: ForeignRule,
+    /// The only plugins that are wanted; without it, all of the bundle.
+    pub only: Option<BTreeSet<PluginName>>,
+    /// What each directory had, where it is to have that again; without it, every directory gets
+    /// the same.
+    pub recorded: Option<BTreeMap<HostPath, BTreeSet<PluginName>>>,
+    /// Plugins that are not wanted, whether the bundle has them or not.
+    pub skip: BTreeSet<PluginName>,
+    /// What happens to a file with a wanted name and other bytes, whosever it is.
+    pub present: Present,
+    /// What happens to plugins of an earlier bundle.
+    pub leftovers: Leftovers,
+}
+
+/// What happens to a file with a wanted name that is there already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Present {
+    /// It is brought to the signed bytes, as far as it is this program's.
+    #[default]
+    Update,
+    /// It stays, whatever it is (`UPDATE_CNI_BINARIES=false`).
+    Leave,
+}
+
+/// What happens to plugins of an earlier bundle that this one lacks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Leftovers {
+    /// They stay, and are called mixed.
+    #[default]
+    Keep,
+    /// They are removed, unless an attachment needs them; what was there before comes back.
+    Prune,
+}
+
+/// What happens to somebody else's file with a wanted name and other bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ForeignRule {
+    /// Nothing is installed.
+    #[default]
+    Refuse,
+    /// It stays, and its name is not installed.
+    Keep,
+    /// It is replaced and kept in the state directory.
+    Adopt,
+    /// These are adopted; any other refuses.
+    AdoptNamed(BTreeSet<PluginName>),
+    /// It stays, and so does what the receipt says of its name: a repair that cannot bring a plugin
+    /// back must not forget that it belongs there.
+    Stay,
+}
+
+/// Decides what is to be done.
+///
+/// # Errors
+/// The findings that refuse it; nothing is to be done then.
+pub fn plan<'v>(
+    bundle: &'v Verified<Bundle>,
+    observed: &Observed,
+    wishes: &Wishes,
+) -> Result<Plan<'v>, Vec<Finding>> {
+    let files = &bundle.value().files;
+    let mut refusals: Vec<_> = named(wishes)
+        .filter(|name| files.plugin(name).is_none())
+        .map(|name| {
+            Finding::refusal(
+                Code::NotInBundle,
+                format!("bundle `{}` has no plugin `{name}`", files.name),
+            )
+        })
+        .collect();
+    refusals.extend(observed.floors.against(bundle, observed.receipt.as_ref()));
+    let interrupted = observed.journal.is_some();
+    let mut plan = Plan {
+        bundle,
+        steps: Vec::new(),
+        notes: Vec::new(),
+        interrupted,
+        generation: generation(bundle, observed),
+        carried: BTreeMap::new(),
+        superseded: Vec::new(),
+    };
+    if bundle.proof().strength == Strength::Admitted {
+        let message =
+            format!("nothing is proven: rule `{}` only warns", visible(&bundle.proof().rule));
+        plan.notes.push(Finding::warning(Code::Unproven, message));
+    }
+    plan.notes.extend(bundle.warnings().iter().cloned());
+    for directory in &observed.directories {
+        let mut steps = Vec::new();
+        for file in files.plugins.iter().filter(|file| wants(wishes, directory, file, observed)) {
+            match decide(directory, file, observed, wishes) {
+                Decision::Step(step) => steps.push(step),
+                Decision::Keep(step, note) => {
+                    match remembered(wishes, observed, &directory.path, &file.name) {
+                        Some(known) => {
+                            let carried = plan.carried.entry(directory.path.clone()).or_default();
+                            carried.files.insert(file.name.clone(), known.clone());
+                        }
+                        None => {
+                            steps.push(step);
+                            plan.notes.push(note);
+                        }
+                    }
+                }
+                Decision::Refuse(finding) => refusals.push(finding),
+            }
+        }
+        let path = &directory.path;
+        if !directory.exists && steps.iter().any(|step| matches!(step, Step::Write { .. })) {
+            plan.steps.push(Step::CreateDirectory { directory: path.clone() });
+        }
+        plan.steps.append(&mut steps);
+        if directory.unfinished {
+            plan.steps.push(Step::CleanUp { directory: path.clone() });
+        }
+    }
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
+    carry(&mut plan, observed, wishes);
+    plan.superseded = superseded(&plan.steps, observed);
+    Ok(plan)
+}
+
+/// Entries of files that are there and about to be replaced or removed. Of those that an
+/// interrupted installation left, nothing but the journal says that they are ours, and it is
+/// replaced before they are; those that go are removed when the receipt does not name them any
+/// more. Without the entries, another interruption would leave files that look foreign.
+fn superseded(steps: &[Step], observed: &Observed) -> Vec<JournalEntry> {
+    let replaced = steps.iter().filter_map(|step| match step {
+        Step::Write { directory, name, before: Found::Regular { digest, .. }, .. } => {
+            Some((directory, name, digest))
+        }
+        _ => None,
+    });
+    let entries = replaced.filter_map(|(directory, name, digest)| {
+        let mut entries = observed.journal.iter().flat_map(|journal| journal.entries_of(directory));
+        entries.find(|entry| entry.name == *name && entry.digest == *digest).cloned()
+    });
+    let leaving = steps.iter().filter_map(|step| match step {
+        Step::Remove {
+            directory,
+            name,
+            before: Found::Regular { digest, size, .. },
+            original,
+            ..
+        } => {
+            let directory = Digest::of(directory.as_str().as_bytes());
+            let (name, original) = (name.clone(), original.clone());
+            Some(JournalEntry { directory, name, digest: *digest, size: *size, original })
+        }
+        _ => None,
+    });
+    entries.chain(leaving).collect()
+}
+
+/// The plugins that the wishes name one by one.
+fn named(wishes: &Wishes) -> impl Iterator<Item = &PluginName> {
+    let adopted = match &wishes.foreign {
+        ForeignRule::AdoptNamed(names) => Some(names),
+        _ => None,
+    };
+    wishes.only.iter().chain(adopted).flatten()
+}
+
+/// Whether this plugin is to be brought to a directory. A plugin of this program that is left as it
+/// is counts as one of an earlier bundle.
+fn wants(
+    wishes: &Wishes,
+    directory: &ObservedDirectory,
+    file: &PluginFile,
+    observed: &Observed,
+) -> bool {
+    let name = &file.name;
+    let recorded = wishes.recorded.as_ref().map(|recorded| recorded.get(&directory.path));
+    if recorded.is_some_and(|names| names.is_none_or(|names| !names.contains(name))) {
+        return false;
+    }
+    let asked =
+        wishes.only.as_ref().is_none_or(|only| only.contains(name)) && !wishes.skip.contains(name);
+    let left = wishes.present == Present::Leave && is_other(directory.found(name), file);
+    asked
+        && !(left
+            && known_owner(observed, &directory.path, name, None)
+                .is_some_and(|owner| owner.is_ours()))
+}
+
+/// Whether a file is there, and not the signed one.
+fn is_other(found: Found, file: &PluginFile) -> bool {
+    matches!(found, Found::Regular { digest, .. } if digest != file.digest)
+}
+
+/// The number of the generation that the plan ends in: the present one where it is of the same
+/// release.
+fn generation(bundle: &Verified<Bundle>, observed: &Observed) -> u64 {
+    match &observed.receipt {
+        Some(receipt) if receipt.index == bundle.value().index => receipt.generation,
+        receipt => observed.past.next(receipt.as_ref()),
+    }
+}
+
+enum Decision {
+    Step(Step),
+    Keep(Step, Finding),
+    Refuse(Finding),
+}
+
+/// Decides about one plugin in one directory.
+fn decide(
+    directory: &ObservedDirectory,
+    file: &PluginFile,
+    observed: &Observed,
+    wishes: &Wishes,
+) -> Decision {
+    let path = &directory.path;
+    let before = directory.found(&file.name);
+    let place = || (path.clone(), file.name.clone());
+    let satisfied = |owner| {
+        let (directory, name) = place();
+        Decision::Step(Step::Satisfied { directory, name, owner })
+    };
+    let write = |change, owner| {
+        let (directory, name) = place();
+        Decision::Step(Step::Write { directory, name, change, size: file.size, before, owner })
+    };
+    let (digest, size, mode) = match before {
+        Found::Absent => {
+            // An adopted file stays adopted when it was deleted meanwhile: what was there before is
+            // still kept.
+            let owner = known_owner(observed, path, &file.name, None).filter(Owner::is_ours);
+            return write(Change::New, owner.unwrap_or(Owner::Ours));
+        }
+        Found::Other(kind) => {
+            let message = format!("`{path}/{}` is {kind}", file.name);
+            let refusal = Finding::refusal(Code::InTheWay, message.clone())
+                .mismatch("a regular file, or nothing", kind)
+                .hint("move it away, or leave it with --foreign keep");
+            let kept = matches!(wishes.foreign, ForeignRule::Keep | ForeignRule::Stay)
+                || is_spared_loopback(file, wishes)
+                || wishes.present == Present::Leave;
+            return if kept { keep(path, file, message) } else { Decision::Refuse(refusal) };
+        }
+        Found::Regular { digest, size, mode, .. } => (digest, size, mode),
+    };
+    let right = digest == file.digest && size == file.size;
+    let exposed = before.exposed();
+    if let Some(owner) =
+        known_owner(observed, path, &file.name, Some(digest)).filter(Owner::is_ours)
+    {
+        let recorded = observed.receipt.as_ref().and_then(|receipt| receipt.file(path, &file.name));
+        let unaltered = recorded.is_some_and(|recorded| recorded.digest == digest);
+        let is_original = owner.original().is_some_and(|original| original.digest == digest);
+        return match (right, mode == PLUGIN_MODE && exposed.is_none()) {
+            (true, true) => satisfied(owner),
+            // It is back, by an uninstallation that was interrupted or by its installer: it is kept
+            // again, since the copy may be gone.
+            _ if is_original => write(Change::Adopt, Owner::Adopted(Original { digest, mode })),
+            (false, true) if unaltered => write(Change::Replace, owner),
+            _ => write(Change::Repair, owner),
+        };
+    }
+    if right && mode & 0o111 != 0 && exposed.is_none() {
+        return satisfied(Owner::Foreign);
+    }
+    let why = match (right, &exposed) {
+        (true, Some(_)) => " and gives others the rights of root",
+        (true, None) => " and cannot be executed",
+        (false, _) => "",
+    };
+    let message = format!("`{path}/{}` is another installer's file{why}", file.name);
+    if is_spared_loopback(file, wishes) || wishes.present == Present::Leave {
+        return keep(path, file, message);
+    }
+    let adopt = match &wishes.foreign {
+        ForeignRule::Keep | ForeignRule::Stay => return keep(path, file, message),
+        ForeignRule::Adopt => true,
+        ForeignRule::AdoptNamed(names) => names.contains(&file.name),
+        ForeignRule::Refuse => false,
+    };
+    if adopt {
+        return write(Change::Adopt, Owner::Adopted(Original { digest, mode }));
+    }
+    let (expected, found) = match (right, exposed) {
+        (true, Some(exposed)) => ("user 0, mode 0755".to_owned(), exposed),
+        (true, None) => ("mode 0755".to_owned(), format!("mode {mode:04o}")),
+        (false, _) => (file.digest.to_string(), digest.to_string()),
+    };
+    Decision::Refuse(Finding::refusal(Code::ForeignFile, message).mismatch(expected, found).hint(
+        format!(
+            "leave it with --foreign keep, or replace it (a copy is kept) with --foreign adopt={}",
+            file.name
+        ),
+    ))
+}
+
+/// Whose a file is, as far as receipt and journal know. A file that is only in the journal is ours
+/// if it has the content that the journal names.
+fn known_owner(
+    observed: &Observed,
+    directory: &HostPath,
+    name: &PluginName,
+    digest: Option<Digest>,
+) -> Option<Owner> {
+    let journaled = observed
+        .journal
+        .iter()
+        .flat_map(|journal| journal.entries_of(directory))
+        .find(|entry| entry.name == *name && digest.is_some_and(|digest| digest == entry.digest))
+        .map(|entry| Owner::of(entry.original.clone()));
+    let recorded = observed.receipt.as_ref().and_then(|receipt| receipt.file(directory, name));
+    journaled.or_else(|| recorded.map(|file| file.owner.clone()))
+}
+
+fn keep(path: &HostPath, file: &PluginFile, message: String) -> Decision {
+    let step = Step::Keep { directory: path.clone(), name: file.name.clone() };
+    Decision::Keep(
+        step,
+        Finding::note(Code::ForeignKept, format!("{message}; it was left as it is")),
+    )
+}
+
+/// What the receipt says of a file that stays, where that is to stay, too.
+fn remembered<'o>(
+    wishes: &Wishes,
+    observed: &'o Observed,
+    directory: &HostPath,
+    name: &PluginName,
+) -> Option<&'o InstalledFile> {
+    let receipt = observed.receipt.as_ref().filter(|_| wishes.foreign == ForeignRule::Stay)?;
+    receipt.directories.get(directory)?.files.get(name)
+}
+
+fn is_spared_loopback(file: &PluginFile, wishes: &Wishes) -> bool {
+    file.name.as_str() == LOOPBACK && !named(wishes).any(|name| name.as_str() == LOOPBACK)
+}
+
+/// Takes over what earlier installations left and this one does not touch, or removes it.
+fn carry(plan: &mut Plan<'_>, observed: &Observed, wishes: &Wishes) {
+    let files = &plan.bundle.value().files;
+    let untouched = |path: &HostPath, name: &PluginName| {
+        let directory = observed.directories.iter().find(|observed| observed.path == *path);
+        let wanted = |directory| {
+            files.plugin(name).is_some_and(|file| wants(wishes, directory, file, observed))
+        };
+        !directory.is_some_and(wanted)
+    };
+    let mut take = |directory: &HostPath, name: &PluginName, file: InstalledFile| {
+        if files.plugin(name).is_some_and(|plugin| plugin.digest == file.digest) {
+            plan.carried.entry(directory.clone()).or_default().files.insert(name.clone(), file);
+        } else if file.owner.is_ours() {
+            match leave(observed, wishes, directory, name, &file) {
+                Leave::Gone => {}
+                Leave::Remove(step) => plan.steps.push(step),
+                Leave::Stay(note) => {
+                    plan.notes.push(note);
+                    plan.carried
+                        .entry(directory.clone())
+                        .or_default()
+                        .leftovers
+                        .insert(name.clone(), file);
+                }
+            }
+        }
+    };
+    let mut known = BTreeSet::new();
+    for directory in &observed.directories {
+        let entries =
+            observed.journal.iter().flat_map(|journal| journal.entries_of(&directory.path));
+        for entry in entries.filter(|entry| untouched(&directory.path, &entry.name)) {
+            let found = directory.found(&entry.name);
+            let ours = matches!(found, Found::Regular { digest, .. } if digest == entry.digest);
+            if ours && known.insert((directory.path.clone(), entry.name.clone())) {
+                let owner = Owner::of(entry.original.clone());
+                take(
+                    &directory.path,
+                    &entry.name,
+                    InstalledFile { digest: entry.digest, size: entry.size, owner },
+                );
+            }
+        }
+    }
+    for (path, directory) in observed.receipt.iter().flat_map(|receipt| &receipt.directories) {
+        for (name, file) in directory.files.iter().chain(&directory.leftovers) {
+            if untouched(path, name) && known.insert((path.clone(), name.clone())) {
+                take(path, name, file.clone());
+            }
+        }
+    }
+    if wishes.foreign == ForeignRule::Stay {
+        for (path, directory) in observed.receipt.iter().flat_map(|receipt| &receipt.directories) {
+            plan.carried
+                .entry(path.clone())
+                .or_default()
+                .kept
+                .extend(directory.kept.iter().cloned());
+        }
+    }
+}
+
+/// What becomes of a plugin of an earlier bundle.
+enum Leave {
+    /// It is not there any more, and nobody has to remember it.
+    Gone,
+    /// It is removed.
+    Remove(Step),
+    /// It stays, and the note says why.
+    Stay(Finding),
+}
+
+fn leave(
+    observed: &Observed,
+    wishes: &Wishes,
+    directory: &HostPath,
+    name: &PluginName,
+    file: &InstalledFile,
+) -> Leave {
+    let stay = |why: &str| {
+        let message = format!("`{directory}/{name}` is of an earlier bundle and {why}");
+        Leave::Stay(Finding::note(Code::Mixed, message))
+    };
+    let seen = observed.directories.iter().find(|observed| observed.path == *directory);
+    let (Some(seen), Leftovers::Prune) = (seen, wishes.leftovers) else {
+        let absent = seen.is_some_and(|seen| seen.entries.get(name) == Some(&Found::Absent));
+        // A repair forgets nothing, and what was there before can still come back.
+        let forgotten =
+            absent && file.owner.original().is_none() && wishes.foreign != ForeignRule::Stay;
+        return if forgotten { Leave::Gone } else { stay("was left as it is") };
+    };
+    match removal(directory, name, file, seen.found(name)) {
+        Removal::Nothing => Leave::Gone,
+        Removal::Theirs => stay("was changed by somebody else, who keeps it"),
+        Removal::Step(step) => match observed.in_use.against_removal(directory, name) {
+            Some(finding) => Leave::Stay(Finding { severity: Severity::Warning, ..finding }),
+            None => Leave::Remove(step),
+        },
+    }
+}
+
+/// How a plugin of this program goes.
+pub(crate) enum Removal {
+    /// It is gone already, or what was there before is back.
+    Nothing,
+    /// Something else has the name now: that is somebody else's.
+    Theirs,
+    /// It is removed, or what was there before takes its place.
+    Step(Step),
+}
+
+/// Decides how a plugin of this program goes, without asking who needs it.
+pub(crate) fn removal(
+    directory: &HostPath,
+    name: &PluginName,
+    file: &InstalledFile,
+    before: Found,
+) -> Removal {
+    let original = file.owner.original().cloned();
+    match before {
+        Found::Absent if original.is_none() => Removal::Nothing,
+        Found::Regular { digest, .. }
+            if original.as_ref().is_some_and(|original| original.digest == digest) =>
+        {
+            Removal::Nothing
+        }
+        Found::Regular { digest, .. } if digest != file.digest => Removal::Theirs,
+        Found::Other(_) => Removal::Theirs,
+        Found::Absent | Found::Regular { .. } => {
+            let (directory, name) = (directory.clone(), name.clone());
+            Removal::Step(Step::Remove {
+                directory,
+                name,
+                restores: original.is_some(),
+                before,
+                original,
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

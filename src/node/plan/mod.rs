@@ -1,0 +1,277 @@
+//! The plan: the steps from a node as it was observed to one that has the bundle, and the receipt
+//! at their end.
+//!
+//! Plain data for printing, comparing and interrupting. It borrows the verified bundle: the plan of
+//! another bundle, or of one that nobody verified, cannot be applied. How it is made is in
+//! `decide`.
+
+mod decide;
+mod in_use;
+mod uninstall;
+
+pub use decide::{ForeignRule, Leftovers, Present, Wishes, plan};
+pub use uninstall::{Force, Uninstallation};
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use crate::model::{BundleName, Digest, Finding, HostPath, Platform, PluginName, Repository};
+use crate::node::host::Found;
+use crate::node::state::{
+    InstalledDirectory, InstalledFile, Journal, JournalEntry, Original, Owner, Purpose, Receipt,
+    Schema,
+};
+use crate::trust::{Bundle, Verified};
+
+/// The mode of an installed plugin, whatever an image says.
+pub(crate) const PLUGIN_MODE: u32 = 0o755;
+
+/// The steps that install a verified bundle on an observed node.
+#[derive(Debug)]
+pub struct Plan<'v> {
+    pub(crate) bundle: &'v Verified<Bundle>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) notes: Vec<Finding>,
+    pub(crate) interrupted: bool,
+    /// The number of the generation at its end.
+    pub(crate) generation: u64,
+    /// What earlier installations left and this one leaves alone.
+    pub(crate) carried: BTreeMap<HostPath, InstalledDirectory>,
+    /// What an interrupted installation left and this one replaces: until then it is this
+    /// program's.
+    pub(crate) superseded: Vec<JournalEntry>,
+}
+
+/// One step of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "action", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum Step {
+    /// Creates a plugin directory.
+    CreateDirectory {
+        /// Its path.
+        directory: HostPath,
+    },
+    /// Removes what an interrupted installation left in a plugin directory.
+    CleanUp {
+        /// Its path.
+        directory: HostPath,
+    },
+    /// Writes a plugin.
+    Write {
+        /// The plugin directory.
+        directory: HostPath,
+        /// Its name.
+        name: PluginName,
+        /// Why.
+        change: Change,
+        /// Its size in bytes.
+        size: u64,
+        /// What has the name now; it must still be there when the new file takes its place.
+        #[serde(skip)]
+        before: Found,
+        /// Whose it will be.
+        #[serde(skip)]
+        owner: Owner,
+    },
+    /// Removes a plugin of an earlier bundle, or puts back what was there before it.
+    Remove {
+        /// The plugin directory.
+        directory: HostPath,
+        /// Its name.
+        name: PluginName,
+        /// Whether something was there before that comes back.
+        restores: bool,
+        /// What has the name now.
+        #[serde(skip)]
+        before: Found,
+        /// What was there before.
+        #[serde(skip)]
+        original: Option<Original>,
+    },
+    /// Leaves somebody else's file alone.
+    Keep {
+        /// The plugin directory.
+        directory: HostPath,
+        /// The name.
+        name: PluginName,
+    },
+    /// Nothing to do: the signed bytes are there.
+    Satisfied {
+        /// The plugin directory.
+        directory: HostPath,
+        /// The name.
+        name: PluginName,
+        /// Whose it is.
+        #[serde(skip)]
+        owner: Owner,
+    },
+}
+
+/// Why a plugin is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// Nothing has its name.
+    New,
+    /// It takes the place of the one that was installed before.
+    Replace,
+    /// The installed one was altered.
+    Repair,
+    /// It takes the place of somebody else's file, which is kept in the state directory.
+    Adopt,
+}
+
+impl Plan<'_> {
+    /// The verified bundle that it installs.
+    pub fn bundle(&self) -> &Bundle {
+        self.bundle.value()
+    }
+
+    /// The steps, in order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// What its reader should know; none of it refuses.
+    pub fn notes(&self) -> &[Finding] {
+        &self.notes
+    }
+
+    /// The number of the generation at its end.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether every plugin directory is as it should be already.
+    pub fn changes_nothing(&self) -> bool {
+        self.steps.iter().all(|step| matches!(step, Step::Keep { .. } | Step::Satisfied { .. }))
+            && !self.interrupted
+    }
+
+    /// Whether its receipt would list nothing that a check could look at.
+    pub fn leaves_nothing(&self) -> bool {
+        let lists = |step: &Step| {
+            matches!(step, Step::Write { .. } | Step::Keep { .. } | Step::Satisfied { .. })
+        };
+        !self.steps.iter().any(lists) && self.carried.values().all(InstalledDirectory::is_empty)
+    }
+
+    /// The journal while the plan is carried out, which ends in `receipt`.
+    pub(crate) fn journal(&self, receipt: &Receipt, purpose: Purpose) -> Journal {
+        let mut journal = Journal { purpose, ..Journal::of(receipt) };
+        journal.entries.extend(self.superseded.iter().cloned());
+        journal
+    }
+
+    /// The receipt of a node where the plan was carried out.
+    pub fn receipt(&self, evidence: Digest, repository: Option<&Repository>) -> Receipt {
+        let (bundle, proof) = (self.bundle.value(), self.bundle.proof());
+        let mut directories = self.carried.clone();
+        for step in &self.steps {
+            let (directory, name, owner) = match step {
+                Step::Write { directory, name, owner, .. }
+                | Step::Satisfied { directory, name, owner } => (directory, name, owner),
+                Step::Keep { directory, name } => {
+                    directories.entry(directory.clone()).or_default().kept.insert(name.clone());
+                    continue;
+                }
+                Step::CreateDirectory { .. } | Step::Remove { .. } | Step::CleanUp { .. } => {
+                    continue;
+                }
+            };
+            if let Some(file) = bundle.files.plugin(name) {
+                let installed =
+                    InstalledFile { digest: file.digest, size: file.size, owner: owner.clone() };
+                directories
+                    .entry(directory.clone())
+                    .or_default()
+                    .files
+                    .insert(name.clone(), installed);
+            }
+        }
+        Receipt {
+            schema_version: Schema,
+            generation: self.generation,
+            index: bundle.index,
+            platform: bundle.platform.clone(),
+            bundle: bundle.files.name.clone(),
+            version: bundle.files.version.clone(),
+            repository: repository.cloned(),
+            policy: proof.policy,
+            strength: proof.strength.into(),
+            evidence,
+            directories,
+        }
+    }
+}
+
+impl fmt::Display for Plan<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Bundle { index, platform, files, .. } = self.bundle();
+        writeln!(f, "{} {} for {platform} ({index})", files.name, files.version)?;
+        if self.interrupted {
+            writeln!(f, "  finishes an installation that was interrupted")?;
+        }
+        for step in &self.steps {
+            writeln!(f, "  {step}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateDirectory { directory } => write!(f, "create   {directory}"),
+            Self::CleanUp { directory } => write!(f, "clean up {directory}"),
+            Self::Write { directory, name, change, size, .. } => {
+                let change = match change {
+                    Change::New => "new",
+                    Change::Replace => "replace",
+                    Change::Repair => "repair",
+                    Change::Adopt => "adopt",
+                };
+                write!(f, "{change:8} {directory}/{name} ({size} bytes)")
+            }
+            Self::Remove { directory, name, restores: false, .. } => {
+                write!(f, "remove   {directory}/{name}")
+            }
+            Self::Remove { directory, name, .. } => {
+                write!(f, "restore  {directory}/{name} (what was there before)")
+            }
+            Self::Keep { directory, name } => {
+                write!(f, "keep     {directory}/{name} (another installer's)")
+            }
+            Self::Satisfied { directory, name, .. } => write!(f, "same     {directory}/{name}"),
+        }
+    }
+}
+
+impl Serialize for Plan<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct View<'a> {
+            index: Digest,
+            bundle: &'a BundleName,
+            version: &'a semver::Version,
+            platform: &'a Platform,
+            interrupted: bool,
+            steps: &'a [Step],
+            notes: &'a [Finding],
+        }
+        let Bundle { index, platform, files, .. } = self.bundle();
+        View {
+            index: *index,
+            bundle: &files.name,
+            version: &files.version,
+            platform,
+            interrupted: self.interrupted,
+            steps: &self.steps,
+            notes: &self.notes,
+        }
+        .serialize(serializer)
+    }
+}

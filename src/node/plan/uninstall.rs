@@ -1,0 +1,123 @@
+//! Deciding how everything that was installed goes. Pure: nothing is removed here, and nothing is
+//! decided about files that were not installed.
+
+use std::collections::BTreeSet;
+
+use super::Step;
+use super::decide::{Removal, removal};
+use crate::model::{Code, Finding, HostPath, PluginName};
+use crate::node::host::Observed;
+use crate::node::state::{InstalledFile, Owner};
+
+/// How everything that was installed goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Uninstallation {
+    pub(crate) steps: Vec<Step>,
+    /// Every plugin directory that was looked at.
+    pub(crate) directories: BTreeSet<HostPath>,
+    notes: Vec<Finding>,
+}
+
+/// What happens to plugins that an attachment needs, and to those whose predecessor is lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Force {
+    /// They refuse it.
+    #[default]
+    No,
+    /// They go.
+    Yes,
+}
+
+impl Uninstallation {
+    /// Decides it from what was observed: every plugin directory that receipt or journal know.
+    ///
+    /// # Errors
+    /// The findings that refuse it: plugins that are in use.
+    pub fn decide(observed: &Observed, force: Force) -> Result<Self, Vec<Finding>> {
+        let directories =
+            observed.directories.iter().map(|directory| directory.path.clone()).collect();
+        let mut all = Self { directories, ..Self::default() };
+        let mut refusals = Vec::new();
+        for (directory, name, file) in installed(observed) {
+            let Some(seen) = observed.directories.iter().find(|seen| seen.path == directory) else {
+                continue;
+            };
+            if !file.owner.is_ours() {
+                continue;
+            }
+            match removal(&directory, &name, &file, seen.found(&name)) {
+                Removal::Nothing => {}
+                Removal::Theirs => {
+                    let message =
+                        format!("`{directory}/{name}` was changed by somebody else, who keeps it");
+                    all.notes.push(Finding::note(Code::ForeignKept, message));
+                }
+                Removal::Step(mut step) => {
+                    match observed.in_use.against_removal(&directory, &name) {
+                        Some(finding) if force == Force::No => refusals.push(finding),
+                        _ => {}
+                    }
+                    if let (Force::Yes, Step::Remove { restores, original, before, .. }) =
+                        (force, &mut step)
+                    {
+                        // Without its copy there is nothing to put back; whoever forces it was
+                        // told.
+                        if original
+                            .as_ref()
+                            .is_some_and(|original| !observed.originals.contains(&original.digest))
+                        {
+                            (*restores, *original) = (false, None);
+                            if *before == crate::node::host::Found::Absent {
+                                continue;
+                            }
+                        }
+                    }
+                    all.steps.push(step);
+                }
+            }
+        }
+        let unfinished = observed.directories.iter().filter(|directory| directory.unfinished);
+        all.steps.extend(
+            unfinished.map(|directory| Step::CleanUp { directory: directory.path.clone() }),
+        );
+        if refusals.is_empty() { Ok(all) } else { Err(refusals) }
+    }
+
+    /// The steps, in order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// What its reader should know.
+    pub fn notes(&self) -> &[Finding] {
+        &self.notes
+    }
+}
+
+/// Every file that this program installed, as far as receipt and journal know; a file of the
+/// journal is ours if it has the content that the journal names.
+fn installed(observed: &Observed) -> Vec<(HostPath, PluginName, InstalledFile)> {
+    let mut all = Vec::new();
+    let mut known = BTreeSet::new();
+    for directory in &observed.directories {
+        let entries =
+            observed.journal.iter().flat_map(|journal| journal.entries_of(&directory.path));
+        for entry in
+            entries.filter(|entry| directory.found(&entry.name).digest() == Some(entry.digest))
+        {
+            if known.insert((directory.path.clone(), entry.name.clone())) {
+                let owner = Owner::of(entry.original.clone());
+                let file = InstalledFile { digest: entry.digest, size: entry.size, owner };
+                all.push((directory.path.clone(), entry.name.clone(), file));
+            }
+        }
+    }
+    for (path, directory) in observed.receipt.iter().flat_map(|receipt| &receipt.directories) {
+        for (name, file) in directory.files.iter().chain(&directory.leftovers) {
+            if known.insert((path.clone(), name.clone())) {
+                all.push((path.clone(), name.clone(), file.clone()));
+            }
+        }
+    }
+    all
+}

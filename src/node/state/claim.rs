@@ -1,0 +1,89 @@
+//! What the state directory says was installed, judged by the policy of today. No plugin is looked
+//! at here: that the files are those of the claim, the check finds out.
+
+use std::time::Duration;
+
+use super::journal::Journal;
+use super::lock::Reading;
+use super::receipt::Receipt;
+use crate::disk::DiskError;
+use crate::model::{Code, Digest, Finding, HostPath, Repository};
+use crate::node::error::NodeError;
+use crate::trust::{Bundle, Evidence, Presence, Verified, Verifier};
+
+/// Where a node's state is kept, and who judges what it says.
+#[derive(Debug, Clone, Copy)]
+pub struct Installation<'a> {
+    /// The state directory: receipt and evidence.
+    pub state: &'a HostPath,
+    /// How long to wait for another process that changes the state.
+    pub patience: Duration,
+    /// The policy of today. If it has no name, the one that was used at install is matched.
+    pub verifier: Verifier<'a>,
+}
+
+/// What a file of the state directory says was installed. Only its evidence can prove it.
+pub(crate) struct Claim<'a> {
+    index: Digest,
+    repository: Option<&'a Repository>,
+    evidence: Digest,
+}
+
+impl<'a> Claim<'a> {
+    /// What a receipt says.
+    pub(crate) fn of(receipt: &'a Receipt) -> Self {
+        let (index, evidence) = (receipt.index, receipt.evidence);
+        Self { index, repository: receipt.repository.as_ref(), evidence }
+    }
+
+    /// What a journal says.
+    pub(crate) fn of_journal(journal: &'a Journal) -> Self {
+        let (index, evidence) = (journal.index, journal.evidence);
+        Self { index, repository: journal.repository.as_ref(), evidence }
+    }
+
+    /// Repeats the proof.
+    pub(crate) fn verdict(
+        &self,
+        reading: &Reading,
+        verifier: &Verifier<'_>,
+    ) -> Result<Result<Verified<Bundle>, Vec<Finding>>, NodeError> {
+        match reading.evidence(&self.evidence) {
+            Ok(evidence) => Ok(self.judge(evidence.as_deref(), verifier)),
+            // Something else stands where evidence was: that is an answer.
+            Err(NodeError::Disk(
+                error @ (DiskError::TooLong { .. } | DiskError::NotRegular { .. }),
+            )) => Ok(Err(vec![
+                Finding::refusal(Code::NoEvidence, error.to_string()).hint("install it again"),
+            ])),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn judge(
+        &self,
+        evidence: Option<&[u8]>,
+        verifier: &Verifier<'_>,
+    ) -> Result<Verified<Bundle>, Vec<Finding>> {
+        let none = |reason: String| {
+            vec![Finding::refusal(Code::NoEvidence, reason).hint("install it again")]
+        };
+        let bytes = evidence
+            .ok_or_else(|| none("the evidence of the installed bundle is gone".to_owned()))?;
+        let evidence = Evidence::parse(bytes).map_err(|error| {
+            none(format!("the evidence of the installed bundle cannot be read: {error}"))
+        })?;
+        let verifier = Verifier { name: verifier.name.or(self.repository), ..*verifier };
+        let verified = verifier.verify(&evidence, Presence::Kept)?;
+        match verified.value().index {
+            found if found == self.index => Ok(verified),
+            found => {
+                let reason = "the evidence speaks of another bundle than the receipt".to_owned();
+                Err(none(reason)
+                    .into_iter()
+                    .map(|finding| finding.mismatch(self.index, found))
+                    .collect())
+            }
+        }
+    }
+}

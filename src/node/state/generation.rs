@@ -1,0 +1,200 @@
+//! Generations: the receipts of the releases that the present one followed, so that a node can go
+//! back without a network.
+//!
+//! Each installation of another release is a generation and counts one up; a rollback is one, too,
+//! as with `kubectl rollout undo`. How many are kept is up to the installation; their files lie in
+//! the store, their evidence beside that of the present one, and both are judged again before
+//! anything goes back.
+
+use std::collections::BTreeSet;
+
+use super::lock::{
+    GENERATIONS, RECORD_MODE, Reading, Writing, existing, read_record, remove_others,
+};
+use super::receipt::Receipt;
+use super::refusal::RolledBack;
+use crate::disk::{Directory, Prepared};
+use crate::model::{Code, Digest, Finding, json};
+use crate::node::error::NodeError;
+
+const ROLLED_BACK: &str = "rolled-back.json";
+/// The most generations that a node may keep: all their receipts are read at each installation.
+pub const MAX_GENERATIONS: u8 = 32;
+
+/// What a node keeps of earlier generations.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Past {
+    /// Their receipts, the youngest first.
+    pub receipts: Vec<Receipt>,
+    /// The names of files that are no such receipts.
+    pub damaged: Vec<String>,
+}
+
+impl Past {
+    /// The number of the next generation.
+    pub fn next(&self, present: Option<&Receipt>) -> u64 {
+        let known = self.receipts.iter().chain(present).map(|receipt| receipt.generation);
+        known.max().map_or(1, |highest| highest.saturating_add(1))
+    }
+
+    /// The generation to go back to: the youngest that is not the present one, or the one with this
+    /// number.
+    pub fn target(&self, present: &Receipt, number: Option<u64>) -> Result<&Receipt, Finding> {
+        let mut others = self.receipts.iter().filter(|past| past.index != present.index);
+        let found = match number {
+            Some(number) => others.find(|past| past.generation == number),
+            None => others.next(),
+        };
+        let kept: Vec<_> = self.receipts.iter().map(|past| past.generation.to_string()).collect();
+        found.ok_or_else(|| {
+            let message = match number {
+                Some(number) => format!("generation {number} is not kept"),
+                None => "no earlier generation is kept".to_owned(),
+            };
+            let finding = Finding::refusal(Code::NoGeneration, message).hint(
+                "`cnister status` shows which are kept; `install --generations N` keeps more",
+            );
+            if kept.is_empty() {
+                finding
+            } else {
+                finding.mismatch(kept.join(" or "), "another one")
+            }
+        })
+    }
+
+    /// The receipts that are still kept beside `present` when `generations` are, it included.
+    fn retained(&self, present: &Receipt, generations: u8) -> impl Iterator<Item = &Receipt> {
+        let others = self.receipts.iter().filter(|past| past.index != present.index);
+        others.take(usize::from(generations.saturating_sub(1)))
+    }
+}
+
+impl Reading {
+    /// What is kept of earlier generations.
+    pub fn past(&self) -> Result<Past, NodeError> {
+        let mut past = Past::default();
+        let Some(directory) = existing(self.directory.child(GENERATIONS))? else { return Ok(past) };
+        for name in names(&directory)? {
+            match read_record(&directory, &name, Receipt::parse) {
+                Ok(Some(receipt)) if name == record_name(receipt.generation) => {
+                    past.receipts.push(receipt)
+                }
+                Ok(None) => {}
+                // One that cannot be used is no reason not to use the others; nothing goes back to
+                // it.
+                Ok(Some(_)) | Err(_) => past.damaged.push(name),
+            }
+        }
+        past.receipts.sort_by_key(|receipt| std::cmp::Reverse(receipt.generation));
+        Ok(past)
+    }
+
+    /// The releases that the node's owner went back from.
+    pub fn rolled_back(&self) -> Result<Option<RolledBack>, NodeError> {
+        self.record(ROLLED_BACK, RolledBack::parse)
+    }
+}
+
+impl Writing {
+    /// Writes the receipt of a generation that is about to become an earlier one; it counts when it
+    /// is published.
+    pub(crate) fn prepare_generation(
+        &self,
+        receipt: &Receipt,
+    ) -> Result<PreparedGeneration, NodeError> {
+        let directory = self.subdirectory(GENERATIONS)?;
+        let prepared = directory.prepare(json::readable(receipt).as_bytes(), RECORD_MODE)?;
+        Ok(PreparedGeneration { directory, prepared, name: record_name(receipt.generation) })
+    }
+
+    /// Writes what the owner goes back from; it counts when it is published.
+    pub(crate) fn prepare_rolled_back(&self, record: &RolledBack) -> Result<Prepared, NodeError> {
+        Ok(self.directory.prepare(json::readable(record).as_bytes(), RECORD_MODE)?)
+    }
+
+    /// Replaces the record with the prepared one.
+    pub(crate) fn publish_rolled_back(&self, prepared: Prepared) -> Result<(), NodeError> {
+        self.directory.publish(prepared, ROLLED_BACK).map_err(Into::into)
+    }
+
+    /// Forgets that its owner went back from this release, or, where another one than before is
+    /// installed now, from any.
+    pub(crate) fn forget_rolled_back(&self, index: &Digest, all: bool) -> Result<(), NodeError> {
+        let Some(mut record) = self.rolled_back()? else { return Ok(()) };
+        let was_unwanted = record.releases.remove(index);
+        match (all || record.releases.is_empty(), was_unwanted) {
+            (true, _) => self.remove_rolled_back(),
+            (false, true) => self.write_record(ROLLED_BACK, json::readable(&record)),
+            (false, false) => Ok(()),
+        }
+    }
+
+    /// Forgets it.
+    pub fn remove_rolled_back(&self) -> Result<(), NodeError> {
+        self.remove_record(ROLLED_BACK)
+    }
+
+    /// Removes what neither `present` nor any of the `generations` that are kept, it included,
+    /// needs; returns how many bytes that freed.
+    pub fn collect(&self, present: &Receipt, generations: u8) -> Result<u64, NodeError> {
+        let past = self.past()?;
+        let retained: Vec<_> = past.retained(present, generations).collect();
+        let mut freed = 0;
+        if let Some(directory) = existing(self.directory.child(GENERATIONS))? {
+            freed += remove_others(
+                &directory,
+                &retained.iter().map(|past| record_name(past.generation)).collect(),
+            )?;
+        }
+        let receipts = || retained.iter().copied().chain([present]);
+        let files = |receipt: &Receipt| -> BTreeSet<Digest> {
+            let files = receipt.directories.values().flat_map(|directory| directory.files.values());
+            files.map(|file| file.digest).collect()
+        };
+        freed += self.keep_only_copies(&receipts().flat_map(files).collect())?;
+        freed += self.keep_only_evidence(&receipts().map(|receipt| receipt.evidence).collect())?;
+        let originals = present.directories.values().flat_map(|directory| {
+            let files = directory.files.values().chain(directory.leftovers.values());
+            files.filter_map(|file| file.owner.original().map(|original| original.digest))
+        });
+        freed += self.keep_only_originals(&originals.collect())?;
+        Ok(freed)
+    }
+
+    /// Removes every generation.
+    pub(crate) fn remove_generations(&self) -> Result<(), NodeError> {
+        match existing(self.directory.child(GENERATIONS))? {
+            Some(directory) => remove_others(&directory, &BTreeSet::new()).map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The receipt of a coming earlier generation, under a temporary name.
+pub(crate) struct PreparedGeneration {
+    directory: Directory,
+    prepared: Prepared,
+    name: String,
+}
+
+impl PreparedGeneration {
+    /// Gives it its name.
+    pub(crate) fn publish(self) -> Result<(), NodeError> {
+        self.directory.publish(self.prepared, self.name).map_err(Into::into)
+    }
+}
+
+fn record_name(generation: u64) -> String {
+    format!("{generation}.json")
+}
+
+/// The names in the directory, as far as somebody could have kept them.
+fn names(directory: &Directory) -> Result<Vec<String>, NodeError> {
+    let mut names = Vec::new();
+    for entry in directory.entries()?.take(2 * usize::from(MAX_GENERATIONS)) {
+        // A name that is no text is not one of ours.
+        names.extend(entry?.name.into_string().ok().filter(|name| !name.starts_with('.')));
+    }
+    names.sort();
+    Ok(names)
+}

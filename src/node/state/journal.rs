@@ -1,0 +1,113 @@
+//! The journal: what is being installed, so that an interrupted run is finished or its files are
+//! known.
+//!
+//! It holds names and digests and no path, so that who can write it cannot send a recovery
+//! elsewhere. A file that it names is believed only when evidence proves its content.
+
+use serde::{Deserialize, Serialize};
+
+use super::receipt::{Original, RECORD_LIMIT, Receipt, Schema, repository};
+use crate::model::{Digest, HostPath, JsonError, PluginName, Repository, json};
+
+/// What is being installed: every file that will be this program's when it is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Journal {
+    /// Always 1.
+    pub schema_version: Schema,
+    /// The release.
+    pub index: Digest,
+    /// The name that the policy's rule was matched with, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "repository")]
+    pub repository: Option<Repository>,
+    /// The digest of the evidence file: a file of an interrupted installation is believed when this
+    /// proves it.
+    pub evidence: Digest,
+    /// What it is installed for.
+    #[serde(default, skip_serializing_if = "Purpose::is_install")]
+    pub purpose: Purpose,
+    /// The files.
+    pub entries: Vec<JournalEntry>,
+}
+
+/// One file of a journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JournalEntry {
+    /// The digest of the text of its directory's path: enough to recognize it, no path to follow.
+    pub directory: Digest,
+    /// Its name.
+    pub name: PluginName,
+    /// The digest of its new content. A file with other content is not (or not yet) this program's.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Somebody else's file that it replaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<Original>,
+}
+
+/// What a release is brought to a node for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Purpose {
+    /// It is wanted: its version counts from now on, and what was refused before is forgotten.
+    #[default]
+    Install,
+    /// The node's owner goes back to it.
+    Rollback,
+    /// It was there already. Who deleted the floors and put an older release in the place of the
+    /// present one must not have them written anew by a repair; and what is wanted and was refused
+    /// is still not there.
+    Repair,
+}
+
+impl Journal {
+    /// Parses a journal.
+    pub fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
+        json::parse("journal", bytes, RECORD_LIMIT)
+    }
+
+    /// The journal of an installation that will end in `receipt`.
+    pub fn of(receipt: &Receipt) -> Self {
+        let entries = receipt.directories.iter().flat_map(|(path, directory)| {
+            let files = directory.files.iter().chain(&directory.leftovers);
+            files.filter_map(|(name, file)| {
+                if !file.owner.is_ours() {
+                    return None;
+                }
+                let original = file.owner.original().cloned();
+                let (directory, name) = (Digest::of(path.as_str().as_bytes()), name.clone());
+                Some(JournalEntry {
+                    directory,
+                    name,
+                    digest: file.digest,
+                    size: file.size,
+                    original,
+                })
+            })
+        });
+        Self {
+            schema_version: Schema,
+            index: receipt.index,
+            repository: receipt.repository.clone(),
+            evidence: receipt.evidence,
+            purpose: Purpose::Install,
+            entries: entries.collect(),
+        }
+    }
+
+    /// The entries of one directory.
+    pub fn entries_of(&self, directory: &HostPath) -> impl Iterator<Item = &JournalEntry> {
+        let directory = Digest::of(directory.as_str().as_bytes());
+        self.entries.iter().filter(move |entry| entry.directory == directory)
+    }
+}
+
+impl Purpose {
+    /// Journals of installations do not say so.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
+    fn is_install(&self) -> bool {
+        *self == Self::Install
+    }
+}

@@ -1,0 +1,509 @@
+//! The state directory: reached only through its lock, so that nobody reads a receipt that is being
+//! replaced.
+
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, Read};
+use std::ops::Deref;
+use std::time::Duration;
+
+use super::journal::Journal;
+use super::receipt::{RECORD_LIMIT, Receipt};
+use super::refusal::Refusal;
+use crate::disk::{Directory, DiskError, Entry, FileKind, Lock, Ownership, Prepared, RegularFile};
+use crate::model::{Code, Digest, Finding, HostPath, JsonError, json};
+use crate::node::error::NodeError;
+use crate::node::host::Root;
+use crate::trust::Evidence;
+
+const LOCK: &str = "lock";
+const RECEIPT: &str = "receipt.json";
+const JOURNAL: &str = "journal.json";
+const REFUSAL: &str = "refusal.json";
+/// What a watch leaves; it ends by itself.
+const READY: &str = "ready";
+/// The records that an installation writes, replaces or removes.
+pub const RECORDS: [&str; 3] = [RECEIPT, JOURNAL, REFUSAL];
+const EVIDENCE: &str = "evidence";
+const ORIGINALS: &str = "originals";
+/// The receipts of earlier generations.
+pub(crate) const GENERATIONS: &str = "generations";
+/// Copies of installed files, by digest.
+pub(crate) const STORE: &str = "store";
+pub(crate) const RECORD_MODE: u32 = 0o600;
+
+/// The state directory of a node, not yet locked.
+#[derive(Debug)]
+pub struct State {
+    directory: Directory,
+    path: HostPath,
+}
+
+/// The state directory while nobody changes it.
+#[derive(Debug)]
+pub struct Reading {
+    pub(crate) directory: Directory,
+    /// Where it is on the node.
+    pub(crate) path: HostPath,
+    _lock: Option<Lock>,
+}
+
+/// The state directory while this process may change it.
+#[derive(Debug)]
+pub struct Writing {
+    reading: Reading,
+}
+
+impl State {
+    /// Opens the state directory; `None` where there is none.
+    ///
+    /// # Errors
+    /// Refused where others may write it.
+    pub fn open(root: &Root, path: &HostPath) -> Result<Option<Self>, NodeError> {
+        root.directory(path)?.map(|directory| Self::check(directory, path)).transpose()
+    }
+
+    /// Opens the state directory and creates it where there is none, for its owner alone.
+    ///
+    /// # Errors
+    /// Refused where others may write it.
+    pub fn open_or_create(root: &Root, path: &HostPath) -> Result<Self, NodeError> {
+        if let Some(state) = Self::open(root, path)? {
+            return Ok(state);
+        }
+        // What leads there is for everybody to pass; only the last component is ours.
+        if let Some((parent, _)) =
+            path.as_str().rsplit_once('/').filter(|(parent, _)| !parent.is_empty())
+        {
+            let parent = parent.parse().expect("the parent of a path on the node is one");
+            root.directory_or_create(&parent, 0o755)?;
+        }
+        let (directory, _) = root.directory_or_create(path, 0o700)?;
+        Self::check(directory, path)
+    }
+
+    fn check(directory: Directory, path: &HostPath) -> Result<Self, NodeError> {
+        let user = rustix::process::geteuid().as_raw();
+        match private(directory.ownership()?, user, path) {
+            Some(finding) => Err(finding.into()),
+            None => Ok(Self { directory, path: path.clone() }),
+        }
+    }
+
+    /// The directory itself, for files that never get a name: those need no lock.
+    pub fn spool(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Waits for the lock, and holds it against everybody who changes the state.
+    pub fn read(self, timeout: Duration) -> Result<Reading, NodeError> {
+        let lock = Lock::shared(&self.directory, LOCK, timeout)?;
+        Ok(Reading { directory: self.directory, path: self.path, _lock: lock })
+    }
+
+    /// Waits for the lock, holds it against everybody, and removes what an interrupted run left
+    /// unfinished.
+    pub fn write(self, timeout: Duration) -> Result<Writing, NodeError> {
+        let lock = Lock::exclusive(&self.directory, LOCK, timeout)?;
+        self.directory.remove_temporaries()?;
+        for name in [EVIDENCE, ORIGINALS, GENERATIONS, STORE] {
+            if let Some(directory) = existing(self.directory.child(name))? {
+                directory.remove_temporaries()?;
+            }
+        }
+        Ok(Writing {
+            reading: Reading { directory: self.directory, path: self.path, _lock: Some(lock) },
+        })
+    }
+}
+
+/// Whether nobody but the owner may change the directory, and the owner is root or the one who
+/// asks.
+fn private(ownership: Ownership, user: u32, path: &HostPath) -> Option<Finding> {
+    let Ownership { uid, mode, .. } = ownership;
+    if uid != 0 && uid != user {
+        let message = format!("state directory `{path}` belongs to somebody else");
+        let finding = Finding::refusal(Code::StateNotPrivate, message);
+        return Some(finding.mismatch(format_args!("user {user}"), format_args!("user {uid}")));
+    }
+    (mode & 0o022 != 0).then(|| {
+        Finding::refusal(
+            Code::StateNotPrivate,
+            format!("others may write the state directory `{path}`"),
+        )
+        .mismatch("mode 0700", format_args!("mode {mode:04o}"))
+        .hint(format!("look who wrote there, then: chmod 0700 {path}"))
+    })
+}
+
+impl Reading {
+    /// The receipt, where something is installed.
+    pub fn receipt(&self) -> Result<Option<Receipt>, NodeError> {
+        self.record(RECEIPT, Receipt::parse)
+    }
+
+    /// The journal, where an installation was interrupted.
+    pub fn journal(&self) -> Result<Option<Journal>, NodeError> {
+        self.record(JOURNAL, Journal::parse)
+    }
+
+    /// What was refused since the last success.
+    pub fn refusal(&self) -> Result<Option<Refusal>, NodeError> {
+        self.record(REFUSAL, Refusal::parse)
+    }
+
+    /// The bytes of a stored evidence file. They prove themselves, whatever their name says.
+    pub fn evidence(&self, digest: &Digest) -> Result<Option<Vec<u8>>, NodeError> {
+        let Some(directory) = existing(self.directory.child(EVIDENCE))? else { return Ok(None) };
+        existing(directory.read(evidence_name(digest), Evidence::LIMIT)).map_err(Into::into)
+    }
+
+    /// Whether evidence of any installation is kept.
+    pub fn has_evidence(&self) -> Result<bool, NodeError> {
+        let Some(directory) = existing(self.directory.child(EVIDENCE))? else { return Ok(false) };
+        Ok(directory.entries()?.next().transpose()?.is_some())
+    }
+
+    /// The digests of the originals that are kept, in the words of their names.
+    pub(crate) fn originals_kept(&self) -> Result<BTreeSet<Digest>, NodeError> {
+        let Some(directory) = existing(self.directory.child(ORIGINALS))? else {
+            return Ok(BTreeSet::new());
+        };
+        let mut kept = BTreeSet::new();
+        for entry in directory.entries()? {
+            kept.extend(entry?.name.to_str().and_then(|name| Digest::from_hex(name).ok()));
+        }
+        Ok(kept)
+    }
+
+    pub(crate) fn record<T>(
+        &self,
+        name: &str,
+        parse: impl FnOnce(&[u8]) -> Result<T, JsonError>,
+    ) -> Result<Option<T>, NodeError> {
+        read_record(&self.directory, name, parse)
+    }
+}
+
+impl Deref for Writing {
+    type Target = Reading;
+    fn deref(&self) -> &Reading {
+        &self.reading
+    }
+}
+
+impl Writing {
+    /// Writes a receipt that counts when it is published; `None` where the present one says the
+    /// same.
+    pub fn prepare_receipt(&self, receipt: &Receipt) -> Result<Option<Prepared>, NodeError> {
+        if self.receipt().ok().flatten().as_ref() == Some(receipt) {
+            return Ok(None);
+        }
+        Ok(Some(self.directory.prepare(json::readable(receipt).as_bytes(), RECORD_MODE)?))
+    }
+
+    /// Replaces the receipt.
+    pub fn publish_receipt(&self, prepared: Prepared) -> Result<(), NodeError> {
+        self.directory.publish(prepared, RECEIPT).map_err(Into::into)
+    }
+
+    /// Removes what was prepared and will not be published.
+    pub fn discard_prepared(&self) -> Result<(), NodeError> {
+        self.directory.remove_temporaries().map_err(Into::into)
+    }
+
+    /// Writes down what is about to be installed.
+    pub fn write_journal(&self, journal: &Journal) -> Result<(), NodeError> {
+        self.write_record(JOURNAL, json::readable(journal))
+    }
+
+    /// Forgets the journal.
+    pub fn remove_journal(&self) -> Result<(), NodeError> {
+        self.remove_record(JOURNAL)
+    }
+
+    /// Writes down that something was wanted and refused; the next success forgets it.
+    pub fn write_refusal(&self, refusal: &Refusal) -> Result<(), NodeError> {
+        self.write_record(REFUSAL, json::readable(refusal))
+    }
+
+    /// Forgets the refusal.
+    pub fn remove_refusal(&self) -> Result<(), NodeError> {
+        self.remove_record(REFUSAL)
+    }
+
+    /// Forgets everything but what outlives an uninstallation: the versions that were accepted, and
+    /// the lock. The receipt goes last: as long as it is there, the next run knows what is left to
+    /// do.
+    pub(crate) fn forget_installation(&self) -> Result<(), NodeError> {
+        let none = BTreeSet::new();
+        self.keep_only_copies(&BTreeSet::new())?;
+        self.keep_only_evidence(&none)?;
+        self.keep_only_originals(&none)?;
+        self.remove_generations()?;
+        for name in [STORE, EVIDENCE, ORIGINALS, GENERATIONS] {
+            match self.directory.remove_directory(name) {
+                // Whoever put a directory there keeps it.
+                Err(DiskError::Io { source, .. })
+                    if source.kind() == ErrorKind::DirectoryNotEmpty => {}
+                removed => removed?,
+            }
+        }
+        self.remove_rolled_back()?;
+        // When the receipt is gone nobody looks for the rest any more: it has to be gone before,
+        // also on the disk.
+        self.directory.sync()?;
+        for name in [REFUSAL, READY, JOURNAL, RECEIPT] {
+            self.remove_record(name)?;
+        }
+        Ok(())
+    }
+
+    /// Makes durable what an interrupted run removed or named.
+    pub fn settle(&self) -> Result<(), NodeError> {
+        self.directory.sync().map_err(Into::into)
+    }
+
+    /// Keeps an evidence file under its digest.
+    pub fn write_evidence(&self, bytes: &[u8]) -> Result<Digest, NodeError> {
+        let digest = Digest::of(bytes);
+        let directory = self.subdirectory(EVIDENCE)?;
+        if self.evidence(&digest)?.is_none_or(|kept| kept != bytes) {
+            directory.write_atomic(evidence_name(&digest), bytes, 0o600)?;
+        } else {
+            // A run that was interrupted may have given it its name, and no more.
+            directory.sync()?;
+        }
+        Ok(digest)
+    }
+
+    /// Removes every evidence file but these; returns how many bytes that freed.
+    pub fn keep_only_evidence(&self, digests: &BTreeSet<Digest>) -> Result<u64, NodeError> {
+        let Some(directory) = existing(self.directory.child(EVIDENCE))? else { return Ok(0) };
+        remove_others(&directory, &digests.iter().map(evidence_name).collect())
+    }
+
+    /// Removes every original but these; returns how many bytes that freed.
+    pub fn keep_only_originals(&self, digests: &BTreeSet<Digest>) -> Result<u64, NodeError> {
+        let Some(directory) = existing(self.directory.child(ORIGINALS))? else { return Ok(0) };
+        remove_others(&directory, &digests.iter().map(|digest| digest.hex().to_owned()).collect())
+    }
+
+    /// The directory of the files that were replaced, each under the digits of its digest.
+    pub fn originals(&self) -> Result<Directory, NodeError> {
+        self.subdirectory(ORIGINALS)
+    }
+
+    pub(crate) fn subdirectory(&self, name: &str) -> Result<Directory, NodeError> {
+        if let Some(directory) = existing(self.directory.child(name))? {
+            return Ok(directory);
+        }
+        let directory = self.directory.create_child(name, 0o700)?;
+        self.directory.sync()?;
+        Ok(directory)
+    }
+
+    pub(crate) fn write_record(&self, name: &str, text: String) -> Result<(), NodeError> {
+        self.directory.write_atomic(name, text.as_bytes(), RECORD_MODE).map_err(Into::into)
+    }
+
+    pub(crate) fn remove_record(&self, name: &str) -> Result<(), NodeError> {
+        if self.directory.kind_of(name)?.is_some() {
+            self.directory.remove(name)?;
+            self.directory.sync()?;
+        }
+        Ok(())
+    }
+}
+
+fn evidence_name(digest: &Digest) -> String {
+    format!("{}.json", digest.hex())
+}
+
+/// Reads a record that nobody but its owner may have written.
+pub(crate) fn read_record<T>(
+    directory: &Directory,
+    name: &str,
+    parse: impl FnOnce(&[u8]) -> Result<T, JsonError>,
+) -> Result<Option<T>, NodeError> {
+    let opened = match directory.open_file(name) {
+        // As bad as a file with other content, and as certain.
+        Err(error @ DiskError::NotRegular { .. }) => {
+            let finding = Finding::refusal(Code::StateDamaged, error.to_string());
+            return Err(finding.hint("look who put it there, remove it, and install again").into());
+        }
+        opened => existing(opened)?,
+    };
+    let Some(RegularFile { file, uid, mode, shown: path, .. }) = opened else { return Ok(None) };
+    let user = rustix::process::geteuid().as_raw();
+    if (uid != 0 && uid != user) || mode & 0o022 != 0 {
+        let message = format!("state file `{path}` may be written by others");
+        let finding = Finding::refusal(Code::StateNotPrivate, message)
+            .mismatch(
+                format_args!("user {user}, mode 0600"),
+                format_args!("user {uid}, mode {mode:04o}"),
+            )
+            .hint("look who wrote it, remove it, and install again");
+        return Err(finding.into());
+    }
+    let mut bytes = Vec::new();
+    // One byte past the limit: the parser says how long is too long.
+    let read = file.take(RECORD_LIMIT as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(|source| NodeError::Transfer { action: format!("read `{path}`"), source })?;
+    parse(&bytes).map(Some).map_err(|source| NodeError::Record { path, source })
+}
+
+/// Removes every entry of a directory but these names and but directories, which this program does
+/// not make there; returns how many bytes that freed.
+pub(crate) fn remove_others(
+    directory: &Directory,
+    names: &BTreeSet<String>,
+) -> Result<u64, NodeError> {
+    let mut stale = Vec::new();
+    for entry in directory.entries()? {
+        let Entry { name, kind } = entry?;
+        if kind != FileKind::Directory && !name.to_str().is_some_and(|name| names.contains(name)) {
+            stale.push(name);
+        }
+    }
+    let mut freed = 0;
+    for name in stale {
+        // What is no file is nothing of ours, and is said when somebody needs its name.
+        freed += directory.open_file(&name).map_or(0, |file| file.size);
+        directory.remove(&name)?;
+    }
+    Ok(freed)
+}
+
+/// Turns "there is none" into `None`.
+pub(crate) fn existing<T>(result: Result<T, DiskError>) -> Result<Option<T>, DiskError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Every plugin directory that the receipt or an earlier generation names.
+///
+/// Empty if the records cannot be read, or are locked for longer than `patience`: what is wrong with
+/// them is reported by the verb that needs them, and it does nothing then.
+pub fn known_directories(root: &Root, state: &HostPath, patience: Duration) -> BTreeSet<HostPath> {
+    let opened = State::open(root, state).ok().flatten();
+    let Some(reading) = opened.and_then(|state| state.read(patience).ok()) else {
+        return BTreeSet::new();
+    };
+    let (receipt, past) = (reading.receipt().ok().flatten(), reading.past().unwrap_or_default());
+    let receipts = receipt.iter().chain(&past.receipts);
+    receipts.flat_map(|receipt| receipt.directories.keys()).cloned().collect()
+}
+
+/// The answer of a node that has no receipt.
+pub(crate) fn not_installed() -> Finding {
+    Finding::refusal(
+        Code::NotInstalled,
+        "there is no receipt: nothing was installed here, or it was deleted",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::super::receipt::Schema;
+    use super::super::refusal::Reason;
+    use super::*;
+
+    fn path() -> HostPath {
+        HostPath::default_state_directory()
+    }
+
+    fn writing(temporary: &tempfile::TempDir) -> Writing {
+        let root = Root::open(temporary.path()).unwrap();
+        State::open_or_create(&root, &path()).unwrap().write(Duration::ZERO).unwrap()
+    }
+
+    #[test]
+    fn a_new_state_directory_is_for_its_owner_alone() {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = Root::open(temporary.path()).unwrap();
+        assert!(State::open(&root, &path()).unwrap().is_none());
+        drop(writing(&temporary));
+        let mode = |name: &str| {
+            std::fs::metadata(temporary.path().join(name)).unwrap().permissions().mode() & 0o7777
+        };
+        assert_eq!((mode("var/lib"), mode("var/lib/cnister")), (0o755, 0o700));
+    }
+
+    #[test]
+    fn a_state_directory_that_others_may_write_is_refused() {
+        let finding = |uid, mode| {
+            private(Ownership { uid, gid: 0, mode }, 1000, &path()).map(|finding| finding.found)
+        };
+        assert_eq!(finding(1000, 0o700), None);
+        assert_eq!(finding(0, 0o755), None);
+        assert_eq!(finding(1001, 0o700), Some(Some("user 1001".to_owned())));
+        assert_eq!(finding(1000, 0o770), Some(Some("mode 0770".to_owned())));
+        assert_eq!(finding(1000, 0o1777), Some(Some("mode 1777".to_owned())));
+
+        let temporary = tempfile::tempdir().unwrap();
+        drop(writing(&temporary));
+        let open = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(temporary.path().join("var/lib/cnister"), open).unwrap();
+        let root = Root::open(temporary.path()).unwrap();
+        let findings = State::open(&root, &path()).expect_err("mode 0777").into_findings().unwrap();
+        assert_eq!(findings[0].code, Code::StateNotPrivate);
+    }
+
+    #[test]
+    fn records_come_back_and_go() {
+        let temporary = tempfile::tempdir().unwrap();
+        let state = writing(&temporary);
+        let reasons = vec![Reason { code: "c".to_owned(), message: "m".to_owned() }];
+        let refusal = Refusal { schema_version: Schema, wanted: "it".to_owned(), reasons };
+        assert_eq!(state.refusal().unwrap(), None);
+        state.write_refusal(&refusal).unwrap();
+        assert_eq!(state.refusal().unwrap(), Some(refusal));
+        state.remove_refusal().unwrap();
+        assert_eq!(state.refusal().unwrap(), None);
+        assert_eq!(state.receipt().unwrap(), None);
+        std::fs::write(temporary.path().join("var/lib/cnister/receipt.json"), b"{}").unwrap();
+        let error = state.receipt().expect_err("an empty object").to_string();
+        assert!(
+            error.contains("/receipt.json` cannot be used: receipt is not valid: missing field"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn evidence_is_kept_under_its_digest() {
+        let temporary = tempfile::tempdir().unwrap();
+        let state = writing(&temporary);
+        let (old, new) =
+            (state.write_evidence(b"old").unwrap(), state.write_evidence(b"new").unwrap());
+        assert_eq!(state.evidence(&old).unwrap(), Some(b"old".to_vec()));
+        assert_eq!(state.keep_only_evidence(&BTreeSet::from([new])).unwrap(), 3);
+        assert_eq!(
+            (state.evidence(&old).unwrap(), state.evidence(&new).unwrap()),
+            (None, Some(b"new".to_vec()))
+        );
+    }
+
+    #[test]
+    fn readers_and_writers_exclude_each_other() {
+        let temporary = tempfile::tempdir().unwrap();
+        let state = writing(&temporary);
+        let root = Root::open(temporary.path()).unwrap();
+        let open = || State::open(&root, &path()).unwrap().unwrap();
+        assert!(matches!(
+            open().read(Duration::ZERO),
+            Err(NodeError::Disk(DiskError::Locked { .. }))
+        ));
+        drop(state);
+        let _reading = open().read(Duration::ZERO).unwrap();
+        assert!(matches!(
+            open().write(Duration::ZERO),
+            Err(NodeError::Disk(DiskError::Locked { .. }))
+        ));
+        assert!(open().read(Duration::ZERO).is_ok());
+    }
+}

@@ -1,0 +1,27 @@
+//! What a node remembers, below a directory for root alone.
+//!
+//! Records are reached only through the lock, so that no receipt is read while it is replaced. All
+//! of them are caches of decisions: content is compared with signed digests, and evidence is
+//! verified again, before anything that they say is believed.
+
+mod claim;
+mod floor;
+mod generation;
+mod journal;
+mod lock;
+mod receipt;
+mod refusal;
+mod store;
+
+pub(crate) use claim::Claim;
+pub use claim::Installation;
+pub use floor::{Floor, Floors};
+pub(crate) use generation::PreparedGeneration;
+pub use generation::{MAX_GENERATIONS, Past};
+pub use journal::{Journal, JournalEntry, Purpose};
+pub(crate) use lock::not_installed;
+pub use lock::{RECORDS, Reading, State, Writing, known_directories};
+pub use receipt::{InstalledDirectory, InstalledFile, Original, Owner, Receipt, Schema, Standing};
+pub use refusal::{Reason, Refusal, RolledBack};
+pub(crate) use store::COPY_MODE;
+pub use store::Stored;

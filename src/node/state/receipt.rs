@@ -1,0 +1,363 @@
+//! The receipt: what is installed on a node.
+//!
+//! It is a cache of decisions and never their proof: content is compared with signed digests again
+//! before anything is believed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use semver::Version;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    BundleName, Digest, HostPath, JsonError, Platform, PluginName, Repository, json,
+};
+use crate::trust::Strength;
+
+/// The longest file of the state directory that is read, in bytes: some 250 for each file of the
+/// largest bundle.
+pub(crate) const RECORD_LIMIT: usize = 1024 * 1024;
+
+/// What is installed on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Receipt {
+    /// Always 1.
+    pub schema_version: Schema,
+    /// Which installation it is of those that brought another release; a rollback is one, too.
+    #[serde(default = "first")]
+    pub generation: u64,
+    /// The release.
+    pub index: Digest,
+    /// The platform of this node.
+    pub platform: Platform,
+    /// The bundle's name.
+    pub bundle: BundleName,
+    /// The bundle's version.
+    pub version: Version,
+    /// The name that the policy's rule was matched with, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "repository")]
+    pub repository: Option<Repository>,
+    /// The digest of the policy's text.
+    pub policy: Digest,
+    /// How much the acceptance was worth.
+    pub strength: Standing,
+    /// The digest of the evidence file, which is also its name.
+    pub evidence: Digest,
+    /// What is in each plugin directory.
+    pub directories: BTreeMap<HostPath, InstalledDirectory>,
+}
+
+/// What was installed in one directory.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InstalledDirectory {
+    /// The plugins of the bundle.
+    pub files: BTreeMap<PluginName, InstalledFile>,
+    /// Plugins of an earlier bundle that were left alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub leftovers: BTreeMap<PluginName, InstalledFile>,
+    /// Wanted names where somebody else's file was left alone.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub kept: BTreeSet<PluginName>,
+}
+
+impl InstalledDirectory {
+    /// Whether it names no file at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.leftovers.is_empty() && self.kept.is_empty()
+    }
+}
+
+/// One installed file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InstalledFile {
+    /// The digest of its content.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Whose it is.
+    pub owner: Owner,
+}
+
+/// Whose a file is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Owner {
+    /// Installed where nothing was.
+    Ours,
+    /// Installed over somebody else's file, which was kept.
+    Adopted(Original),
+    /// Somebody else's file with the bytes that were wanted.
+    Foreign,
+}
+
+/// Somebody else's file, as it was before it was replaced; its bytes lie in the state directory
+/// under its digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Original {
+    /// The digest of its content.
+    pub digest: Digest,
+    /// Its permission bits, written as `0755`.
+    #[serde(with = "octal")]
+    pub mode: u32,
+}
+
+/// How much the acceptance of a bundle was worth, in the words of reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// A signature by an allowed key was checked.
+    Proven,
+    /// Nothing was proven: a rule with `mode: warn` let it pass.
+    Unproven,
+}
+
+/// The version of these formats; another number is another format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct Schema;
+
+/// Of receipts that an earlier version of this program wrote.
+fn first() -> u64 {
+    1
+}
+
+impl TryFrom<u32> for Schema {
+    type Error = String;
+    fn try_from(number: u32) -> Result<Self, String> {
+        match number {
+            1 => Ok(Self),
+            other => Err(format!(
+                "schemaVersion is {other}, expected 1; was this written by a newer cnister?"
+            )),
+        }
+    }
+}
+
+impl From<Schema> for u32 {
+    fn from(Schema: Schema) -> Self {
+        1
+    }
+}
+
+impl From<Strength> for Standing {
+    fn from(strength: Strength) -> Self {
+        match strength {
+            Strength::Proven => Self::Proven,
+            Strength::Admitted => Self::Unproven,
+        }
+    }
+}
+
+impl Owner {
+    /// Whether the file may be changed and removed.
+    pub fn is_ours(&self) -> bool {
+        !matches!(self, Self::Foreign)
+    }
+
+    /// What was there before, where something was.
+    pub fn original(&self) -> Option<&Original> {
+        match self {
+            Self::Adopted(original) => Some(original),
+            Self::Ours | Self::Foreign => None,
+        }
+    }
+
+    /// Whose a file is that this program installs, over `original` where there was one.
+    pub fn of(original: Option<Original>) -> Self {
+        original.map_or(Self::Ours, Self::Adopted)
+    }
+}
+
+impl Receipt {
+    /// Parses a receipt.
+    pub fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
+        json::parse("receipt", bytes, RECORD_LIMIT)
+    }
+
+    /// What it knows of a file, of this bundle or an earlier one.
+    pub fn file(&self, directory: &HostPath, name: &PluginName) -> Option<&InstalledFile> {
+        let directory = self.directories.get(directory)?;
+        directory.files.get(name).or_else(|| directory.leftovers.get(name))
+    }
+}
+
+/// A repository as text; its parser is the check.
+pub(crate) mod repository {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    use crate::model::Repository;
+
+    pub(crate) fn serialize<S: Serializer>(
+        value: &Option<Repository>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(repository) => serializer.collect_str(repository),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Repository>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| text.parse().map_err(de::Error::custom)).transpose()
+    }
+}
+
+/// Permission bits as people write them.
+mod octal {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(crate) fn serialize<S: Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{mode:04o}"))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match u32::from_str_radix(&text, 8) {
+            Ok(mode) if mode <= 0o7777 => Ok(mode),
+            _ => Err(de::Error::custom("a mode is four octal digits")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::journal::Journal;
+    use super::super::refusal::{Reason, Refusal};
+    use super::*;
+
+    const RECEIPT: &str = include_str!("../../../tests/data/receipt.json");
+    const JOURNAL: &str = include_str!("../../../tests/data/journal.json");
+    const REFUSAL: &str = include_str!("../../../tests/data/refusal.json");
+
+    fn receipt() -> Receipt {
+        let file = |bytes: &[u8], owner| InstalledFile {
+            digest: Digest::of(bytes),
+            size: bytes.len() as u64,
+            owner,
+        };
+        let original = Original { digest: Digest::of(b"theirs"), mode: 0o755 };
+        let directory = InstalledDirectory {
+            files: BTreeMap::from([
+                ("bridge".parse().unwrap(), file(b"bridge", Owner::Ours)),
+                ("host-local".parse().unwrap(), file(b"host-local", Owner::Foreign)),
+                ("macvlan".parse().unwrap(), file(b"macvlan", Owner::Adopted(original))),
+            ]),
+            leftovers: BTreeMap::from([("vlan".parse().unwrap(), file(b"old vlan", Owner::Ours))]),
+            kept: BTreeSet::from(["loopback".parse().unwrap()]),
+        };
+        Receipt {
+            schema_version: Schema,
+            generation: 3,
+            index: Digest::of(b"index"),
+            platform: "linux/amd64".parse().unwrap(),
+            bundle: "debian".parse().unwrap(),
+            version: Version::new(1, 1, 1),
+            repository: Some("ghcr.io/acme/cni".parse().unwrap()),
+            policy: Digest::of(b"policy"),
+            strength: Standing::Proven,
+            evidence: Digest::of(b"evidence"),
+            directories: BTreeMap::from([(HostPath::default_bin_directory(), directory)]),
+        }
+    }
+
+    #[test]
+    fn the_sample_files_are_what_is_written() {
+        assert_eq!(json::readable(&receipt()), RECEIPT);
+        assert_eq!(Receipt::parse(RECEIPT.as_bytes()).unwrap(), receipt());
+        let journal = Journal::of(&receipt());
+        assert_eq!(json::readable(&journal), JOURNAL);
+        assert_eq!(Journal::parse(JOURNAL.as_bytes()).unwrap(), journal);
+        let refusal = Refusal {
+            schema_version: Schema,
+            wanted: "ghcr.io/acme/cni:v2".to_owned(),
+            reasons: vec![Reason {
+                code: "no-signature".to_owned(),
+                message: "nobody signed it".to_owned(),
+            }],
+        };
+        assert_eq!(json::readable(&refusal), REFUSAL);
+        assert_eq!(Refusal::parse(REFUSAL.as_bytes()).unwrap(), refusal);
+    }
+
+    #[test]
+    fn reads_what_it_writes() {
+        type Change = fn(&mut Receipt);
+        let adopt = |mode| Owner::of(Some(Original { digest: Digest::of(b"theirs"), mode }));
+        for mode in [0, 0o7, 0o644, 0o4755, 0o7777] {
+            let mut receipt = receipt();
+            for file in
+                receipt.directories.values_mut().flat_map(|directory| directory.files.values_mut())
+            {
+                file.owner = adopt(mode);
+            }
+            assert_eq!(
+                Receipt::parse(json::readable(&receipt).as_bytes()).unwrap(),
+                receipt,
+                "{mode:o}"
+            );
+            let journal = Journal::of(&receipt);
+            assert_eq!(
+                Journal::parse(json::readable(&journal).as_bytes()).unwrap(),
+                journal,
+                "{mode:o}"
+            );
+        }
+        let changes: [Change; 5] = [
+            |r| r.repository = None,
+            |r| r.strength = Standing::Unproven,
+            |r| r.version = "1.2.3-rc.1+build.5".parse().unwrap(),
+            |r| r.directories.clear(),
+            |r| {
+                let path = "/var/lib/cni \"bin\"".parse().unwrap();
+                r.directories.insert(path, InstalledDirectory::default());
+            },
+        ];
+        for change in changes {
+            let mut receipt = receipt();
+            change(&mut receipt);
+            assert_eq!(Receipt::parse(json::readable(&receipt).as_bytes()).unwrap(), receipt);
+            let journal = Journal::of(&receipt);
+            assert_eq!(Journal::parse(json::readable(&journal).as_bytes()).unwrap(), journal);
+        }
+    }
+
+    #[test]
+    fn a_journal_holds_no_path_and_nothing_foreign() {
+        let journal = Journal::of(&receipt());
+        let names: Vec<_> = journal.entries.iter().map(|entry| entry.name.as_str()).collect();
+        assert_eq!(names, ["bridge", "macvlan", "vlan"]);
+        assert!(!JOURNAL.contains("\"/"), "{JOURNAL}");
+        assert_eq!(journal.entries_of(&HostPath::default_bin_directory()).count(), 3);
+        assert_eq!(journal.entries_of(&"/opt/cni".parse().unwrap()).count(), 0);
+    }
+
+    #[test]
+    fn rejects_what_it_would_not_write() {
+        let cases = [
+            ("\"schemaVersion\": 1", "\"schemaVersion\": 2", "schemaVersion is 2, expected 1"),
+            ("\"bridge\"", "\"../bridge\"", "contains `/`"),
+            ("\"/opt/cni/bin\"", "\"/opt/../etc\"", "is not a path on the node"),
+            ("\"ghcr.io/acme/cni\"", "\"cni\"", "names no registry"),
+            ("\"ours\"", "\"mine\"", "unknown variant `mine`"),
+            ("\"0755\"", "\"17777\"", "a mode is four octal digits"),
+            ("\"strength\"", "\"extra\": 1, \"strength\"", "unknown field `extra`"),
+            (
+                "\"bridge\": {",
+                "\"vrf\": {}, \"vrf\": {}, \"bridge\": {",
+                "the key `vrf` appears twice",
+            ),
+        ];
+        for (from, to, expected) in cases {
+            assert!(RECEIPT.contains(from), "{from}");
+            let error =
+                Receipt::parse(RECEIPT.replacen(from, to, 1).as_bytes()).expect_err(to).to_string();
+            assert!(error.contains(expected), "{to}: {error}");
+        }
+    }
+}

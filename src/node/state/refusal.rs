@@ -1,0 +1,69 @@
+//! What a node was asked to install and did not, and what its owner rolled back.
+//!
+//! Both records only explain or hold back. Neither makes anything trusted.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::receipt::{RECORD_LIMIT, Schema};
+use crate::model::{Digest, Finding, JsonError, json};
+
+/// What was wanted and refused, while the proven set before it was kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Refusal {
+    /// Always 1.
+    pub schema_version: Schema,
+    /// What was wanted, in the words of the command.
+    pub wanted: String,
+    /// Why it was refused.
+    pub reasons: Vec<Reason>,
+}
+
+/// The releases that the node's owner went back from: none of them is installed again by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RolledBack {
+    /// Always 1.
+    pub schema_version: Schema,
+    /// The digests of their indexes.
+    pub releases: BTreeSet<Digest>,
+}
+
+/// One finding of a refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Reason {
+    /// The finding's code.
+    pub code: String,
+    /// Its message.
+    pub message: String,
+}
+
+impl RolledBack {
+    /// Parses the record.
+    pub fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
+        json::parse("rolled-back", bytes, RECORD_LIMIT)
+    }
+}
+
+impl Refusal {
+    /// What is remembered of these findings.
+    pub fn of(wanted: &str, findings: &[Finding]) -> Self {
+        let reason = |finding: &Finding| Reason {
+            code: finding.code.to_string(),
+            message: finding.message.clone(),
+        };
+        Self {
+            schema_version: Schema,
+            wanted: wanted.to_owned(),
+            reasons: findings.iter().map(reason).collect(),
+        }
+    }
+
+    /// Parses a refusal.
+    pub fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
+        json::parse("refusal", bytes, RECORD_LIMIT)
+    }
+}

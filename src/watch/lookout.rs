@@ -1,0 +1,173 @@
+//! Looking after the files of an installation, between two checks.
+//!
+//! Only what happens to these names counts. Two installers that looked after whole directories
+//! would start each other again and again (istio/istio#46048).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use crate::disk::{Change, Changes, DiskError, Mark};
+use crate::model::HostPath;
+use crate::node::Root;
+
+/// Directories on the node, each with the names in it that matter.
+pub type Names = BTreeMap<HostPath, BTreeSet<OsString>>;
+
+/// Looks after names in directories.
+#[derive(Debug, Default)]
+pub struct Lookout {
+    changes: Option<Changes>,
+    known: BTreeMap<Mark, BTreeSet<OsString>>,
+    is_new: bool,
+}
+
+impl Lookout {
+    /// Looks after these names from now on, and no others. A directory that is not there is left
+    /// out, and one that was replaced is found again: call it after each check.
+    ///
+    /// # Errors
+    /// Where the kernel gives no more of what this takes; until the next call, nothing is looked
+    /// after.
+    pub fn look_after(&mut self, root: &Root, names: &Names) -> Result<(), DiskError> {
+        let result = self.update(root, names);
+        if result.is_err() {
+            self.forget();
+        }
+        result
+    }
+
+    fn forget(&mut self) {
+        (self.changes, self.known) = (None, BTreeMap::new());
+    }
+
+    fn update(&mut self, root: &Root, names: &Names) -> Result<(), DiskError> {
+        let changes = match self.changes.take() {
+            Some(changes) => changes,
+            None => Changes::new()?,
+        };
+        let mut known: BTreeMap<Mark, BTreeSet<OsString>> = BTreeMap::new();
+        for (path, names) in names {
+            let Some(directory) = root.directory(path)? else { continue };
+            let mark = changes.add(&directory)?;
+            self.is_new |= self.known.get(&mark).is_none_or(|before| !before.is_superset(names));
+            known.entry(mark).or_default().extend(names.iter().cloned());
+        }
+        for mark in self.known.keys().filter(|mark| !known.contains_key(mark)) {
+            changes.remove(*mark);
+        }
+        (self.changes, self.known) = (Some(changes), known);
+        Ok(())
+    }
+
+    /// Whether something is looked after that was not at the last call: it may have changed just
+    /// before.
+    pub(crate) fn is_new(&mut self) -> bool {
+        std::mem::take(&mut self.is_new)
+    }
+
+    /// Whether something happened to a name that matters, or may have.
+    pub(crate) fn take(&mut self) -> bool {
+        let mut matters = false;
+        let Some(changes) = &self.changes else { return false };
+        let Ok(taken) = changes.take() else {
+            // The next check begins anew.
+            self.forget();
+            return true;
+        };
+        for change in taken {
+            matters |= match change {
+                Change::Lost => true,
+                Change::Name(mark, name) => {
+                    self.known.get(&mark).is_some_and(|names| names.contains(&name))
+                }
+                Change::Gone(mark) => {
+                    // Moved away, it would still be told about.
+                    changes.remove(mark);
+                    self.known.remove(&mark).is_some()
+                }
+            };
+        }
+        matters
+    }
+
+    /// What becomes readable when something happens.
+    pub(crate) fn handle(&self) -> Option<BorrowedFd<'_>> {
+        self.changes.as_ref().map(AsFd::as_fd)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn names(names: &[&str]) -> Names {
+        [(HostPath::default_bin_directory(), names.iter().map(OsString::from).collect())].into()
+    }
+
+    #[test]
+    fn only_what_happens_to_our_names_matters() {
+        let temporary = tempfile::tempdir().unwrap();
+        let bin = temporary.path().join("opt/cni/bin");
+        fs::create_dir_all(&bin).unwrap();
+        let root = Root::open(temporary.path()).unwrap();
+        let mut lookout = Lookout::default();
+        assert!(lookout.handle().is_none() && !lookout.take());
+        let ours = names(&["bridge", "vlan"]);
+        lookout.look_after(&root, &ours).unwrap();
+        assert!(lookout.is_new() && !lookout.is_new());
+        for (name, expected) in
+            [("bridge", true), ("cilium-cni", false), (".bridge.new", false), ("vlan", true)]
+        {
+            fs::write(bin.join(name), "new").unwrap();
+            assert_eq!(lookout.take(), expected, "{name}");
+        }
+        lookout.look_after(&root, &names(&["bridge"])).unwrap();
+        fs::remove_file(bin.join("vlan")).unwrap();
+        assert!(!lookout.is_new() && !lookout.take(), "one name less");
+        lookout.look_after(&root, &ours).unwrap();
+        assert!(lookout.is_new(), "one name more");
+        lookout.look_after(&root, &Names::new()).unwrap();
+        fs::remove_file(bin.join("bridge")).unwrap();
+        assert!(!lookout.is_new() && !lookout.take(), "no directory");
+    }
+
+    #[test]
+    fn a_directory_that_is_replaced_is_looked_after_again() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (cni, aside) = (temporary.path().join("opt/cni"), temporary.path().join("aside"));
+        let root = Root::open(temporary.path()).unwrap();
+        let mut lookout = Lookout::default();
+        let ours = names(&["bridge"]);
+        lookout.look_after(&root, &ours).unwrap();
+        assert!(!lookout.is_new(), "there is no directory");
+        fs::create_dir_all(cni.join("bin")).unwrap();
+        lookout.look_after(&root, &ours).unwrap();
+        assert!(lookout.is_new());
+
+        fs::rename(cni.join("bin"), &aside).unwrap();
+        assert!(lookout.take(), "it was moved");
+        fs::write(aside.join("bridge"), "elsewhere").unwrap();
+        assert!(!lookout.take(), "it is not ours any more");
+        fs::create_dir(cni.join("bin")).unwrap();
+        lookout.look_after(&root, &ours).unwrap();
+        assert!(lookout.is_new());
+        fs::write(cni.join("bin/bridge"), "here").unwrap();
+        assert!(lookout.take());
+
+        fs::remove_dir_all(&cni).unwrap();
+        assert!(lookout.take(), "it was removed");
+        assert!(!lookout.take());
+        // The parent alone is exchanged: what lies at the path is another directory than the one
+        // that is known.
+        fs::create_dir_all(cni.join("bin")).unwrap();
+        lookout.look_after(&root, &ours).unwrap();
+        assert!(lookout.is_new());
+        fs::rename(&cni, temporary.path().join("old")).unwrap();
+        fs::create_dir_all(cni.join("bin")).unwrap();
+        lookout.look_after(&root, &ours).unwrap();
+        assert!(lookout.is_new(), "found at the next check");
+    }
+}

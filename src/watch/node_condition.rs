@@ -1,0 +1,290 @@
+//! A condition of the cluster's node object that says what the watch found, written with the pod's
+//! own token.
+//!
+//! It needs one right: `patch` of `nodes/status`. A condition that is not refreshed any more is
+//! stale, and its heartbeat says so; nothing is written when the watch ends, or a rollout would
+//! change every node twice.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{fmt, fs, io};
+
+use serde_json::json;
+
+use crate::check::Report;
+use crate::model::{rfc3339, visible};
+use crate::net::{Body, Client, HttpError, Method, Request, Settings, Url};
+use crate::node::NodeError;
+
+/// How often an unchanged condition is written again. The kubelet's own are five minutes apart.
+const HEARTBEAT: Duration = Duration::from_secs(5 * 60);
+/// How long the server may say nothing, and how long connecting may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What is asked for as an answer: nothing of the node object is needed, which may have a megabyte.
+const ACCEPT: &str =
+    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json";
+/// The most that is read of the answer, in bytes; etcd takes no larger object.
+const ANSWER_LIMIT: u64 = 2 * 1024 * 1024;
+/// The longest message, in bytes; each change of a node object goes to everybody who watches it.
+const MESSAGE_LIMIT: usize = 512;
+/// The most that is read of a token or a certificate, in bytes.
+const FILE_LIMIT: u64 = 64 * 1024;
+
+/// The type of a condition that is ours to set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConditionName(String);
+
+impl fmt::Display for ConditionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a text is no type of a condition of ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParseConditionNameError {
+    /// Other characters, or too long.
+    #[error("`{0}` is no type of a condition: up to 63 letters and digits, a letter first")]
+    Form(String),
+    /// The kubelet or the cloud sets it, and others act on it.
+    #[error("the condition `{0}` belongs to Kubernetes itself")]
+    Taken(String),
+}
+
+impl FromStr for ConditionName {
+    type Err = ParseConditionNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let form = text.starts_with(|c: char| c.is_ascii_alphabetic())
+            && text.len() <= 63
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let shown = visible(&text.chars().take(63).collect::<String>()).into_owned();
+        // k8s.io/api core/v1, NodeConditionType.
+        let taken =
+            ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable"];
+        match (form, taken.contains(&text)) {
+            (false, _) => Err(ParseConditionNameError::Form(shown)),
+            (true, true) => Err(ParseConditionNameError::Taken(shown)),
+            (true, false) => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+/// The name of a node object: a DNS subdomain (RFC 1123), so that it is one part of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeName(String);
+
+/// Why a text is no name of a node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no name of a node: up to 253 small letters, digits, `-` and `.`")]
+pub struct ParseNodeNameError(String);
+
+impl FromStr for NodeName {
+    type Err = ParseNodeNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let label = |label: &str| {
+            let plain =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            !label.is_empty()
+                && label.bytes().all(plain)
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        if text.len() <= 253 && text.split('.').all(label) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(ParseNodeNameError(visible(&text.chars().take(253).collect::<String>()).into_owned()))
+    }
+}
+
+/// What is said about the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saying {
+    status: &'static str,
+    reason: String,
+    message: String,
+}
+
+impl Saying {
+    /// What follows from a check: whether the installed set proves itself, and why not.
+    pub fn of(checked: Result<&Report, &NodeError>) -> Self {
+        let report = match checked {
+            Ok(report) => report,
+            Err(error) => return Self::new("Unknown", "CheckFailed", &error.to_string()),
+        };
+        let refusal = report.findings.iter().find(|finding| finding.is_refusal());
+        let status = if report.proves_itself() { "True" } else { "False" };
+        match (refusal, &report.installed) {
+            (Some(finding), _) => {
+                Self::new(status, &camel_case(finding.code.as_str()), &finding.message)
+            }
+            (None, Some(installed)) => {
+                let message = format!(
+                    "{} {} is installed, {}",
+                    installed.bundle, installed.version, installed.index
+                );
+                let reason = if report.proves_itself() { "Proven" } else { "Unproven" };
+                Self::new(status, reason, &message)
+            }
+            (None, None) => Self::new(status, "NotInstalled", "nothing is installed"),
+        }
+    }
+
+    fn new(status: &'static str, reason: &str, message: &str) -> Self {
+        let message = visible(message);
+        let end = message.floor_char_boundary(MESSAGE_LIMIT);
+        Self {
+            status,
+            reason: reason.to_owned(),
+            message: message.get(..end).unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+/// `digest-drift` as a reason is written.
+fn camel_case(code: &str) -> String {
+    let word = |word: &str| {
+        word.chars().take(1).map(|c| c.to_ascii_uppercase()).chain(word.chars().skip(1)).collect()
+    };
+    code.split('-').map(word).collect::<Vec<String>>().concat()
+}
+
+/// What was written last, to know when to write again. Pure: the time comes in.
+#[derive(Debug, Clone, Default)]
+struct Written {
+    last: Option<(Saying, Instant)>,
+    /// Since when the status is what it is, in seconds since 1970.
+    since: u64,
+}
+
+impl Written {
+    /// Whether this is to be written now: it is news, or the last time is too long ago.
+    fn is_due(&self, saying: &Saying, now: Instant) -> bool {
+        let known = |(last, at): &(Saying, Instant)| {
+            last == saying && now.saturating_duration_since(*at) < HEARTBEAT
+        };
+        !self.last.as_ref().is_some_and(known)
+    }
+
+    /// Since when the status is this one. After a start that is now: what was before it is not
+    /// known.
+    fn since(&self, saying: &Saying, seconds: u64) -> u64 {
+        let same = self.last.as_ref().is_some_and(|(last, _)| last.status == saying.status);
+        if same { self.since } else { seconds }
+    }
+}
+
+/// The part of a node object that is written (a strategic merge patch: conditions are merged by
+/// their type).
+fn patch(name: &ConditionName, saying: &Saying, since: u64, seconds: u64) -> String {
+    json!({ "status": { "conditions": [{
+        "type": name.0,
+        "status": saying.status,
+        "reason": saying.reason,
+        "message": saying.message,
+        "lastHeartbeatTime": rfc3339(seconds),
+        "lastTransitionTime": rfc3339(since),
+    }] } })
+    .to_string()
+}
+
+/// Why a condition could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum ConditionError {
+    /// Not a pod, or one without a token.
+    #[error("cannot read `{path}`")]
+    File {
+        /// The path.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The address of the server makes no URL.
+    #[error("`{0}` is no address of the cluster's API server")]
+    Address(String),
+    /// The server did not answer, or said no.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+}
+
+/// Writes one condition of one node.
+#[derive(Debug)]
+pub struct NodeCondition {
+    url: Url,
+    token: PathBuf,
+    name: ConditionName,
+    client: Client,
+    written: Written,
+}
+
+impl NodeCondition {
+    /// A condition of the node `node`, by way of the server at `host` and `port`
+    /// (`KUBERNETES_SERVICE_HOST` and `_PORT`), with what the kubelet puts into `account`: `token`
+    /// and `ca.crt`.
+    pub fn new(
+        name: ConditionName,
+        node: &NodeName,
+        (host, port): (&str, &str),
+        account: &Path,
+    ) -> Result<Self, ConditionError> {
+        // An IPv6 address comes without brackets.
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let text = format!("https://{host}:{port}/api/v1/nodes/{}/status", node.0);
+        let url = text.parse().map_err(|_| {
+            ConditionError::Address(visible(&format!("{host}:{port}")).into_owned())
+        })?;
+        let authorities = read(&account.join("ca.crt"))?.into_bytes();
+        let settings = Settings {
+            connect_timeout: PATIENCE,
+            idle_timeout: PATIENCE,
+            authorities: Some(authorities),
+            ..Settings::default()
+        };
+        let client = Client::new(settings);
+        Ok(Self { url, token: account.join("token"), name, client, written: Written::default() })
+    }
+
+    /// Writes what is said, if that is due. A failure is not repeated here: the next check brings
+    /// the next try.
+    pub fn say(
+        &mut self,
+        saying: &Saying,
+        now: SystemTime,
+        instant: Instant,
+    ) -> Result<(), ConditionError> {
+        if !self.written.is_due(saying, instant) {
+            return Ok(());
+        }
+        let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let since = self.written.since(saying, seconds);
+        // The kubelet exchanges the token while the pod runs.
+        let token = read(&self.token)?;
+        let request = Request::new(Method::PATCH, self.url.clone())
+            .authorization(format!("Bearer {}", token.trim()))
+            .header("content-type", "application/strategic-merge-patch+json")
+            .header("accept", ACCEPT)
+            .body(Body::bytes(patch(&self.name, saying, since, seconds).into_bytes()));
+        let answer = self.client.fetch_once(&request, ANSWER_LIMIT)?;
+        if answer.head.status() != 200 {
+            return Err(answer.refusal().into());
+        }
+        self.written = Written { last: Some((saying.clone(), instant)), since };
+        Ok(())
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConditionError> {
+    let failed = |source| ConditionError::File {
+        path: visible(&path.to_string_lossy()).into_owned(),
+        source,
+    };
+    let mut text = String::new();
+    let file = fs::File::open(path).map_err(failed)?;
+    io::Read::read_to_string(&mut io::Read::take(file, FILE_LIMIT), &mut text).map_err(failed)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! Readiness: a file that says until when the last good answer of the watch counts.
+//!
+//! A probe of the kubelet starts this program to read it. The file ends by itself: a watch that
+//! hangs or is killed is not ready for ever after.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::disk::{Directory, DiskError};
+
+/// A file that says whether the last check was good.
+#[derive(Debug)]
+pub struct ReadyFile {
+    directory: PathBuf,
+    name: String,
+}
+
+/// Why a path cannot be a ready file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no path of a file")]
+pub struct ReadyFileError(String);
+
+impl ReadyFile {
+    /// Takes the path of the file; its directory must exist.
+    pub fn new(path: &Path) -> Result<Self, ReadyFileError> {
+        let error = || ReadyFileError(crate::model::visible(&path.to_string_lossy()).into_owned());
+        let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(error)?;
+        let directory =
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Ok(Self { directory: directory.to_owned(), name: name.to_owned() })
+    }
+
+    /// Says that the answer at `now` was yes, and that another is expected after `interval`.
+    pub fn say_ready(&self, now: SystemTime, interval: Duration) -> Result<(), DiskError> {
+        let text = format!("{}\n", seconds(now + lifetime(interval)));
+        Directory::open(&self.directory)?.write_atomic(&self.name, text.as_bytes(), 0o644)
+    }
+
+    /// Says that the answer was no, or that nobody watches any more.
+    pub fn say_unready(&self) -> Result<(), DiskError> {
+        match Directory::open(&self.directory) {
+            Ok(directory) => directory.remove(&self.name),
+            // Where nothing was installed yet, nothing says ready.
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the last answer was yes and still counts at `now`.
+    pub fn is_ready(&self, now: SystemTime) -> Result<bool, DiskError> {
+        match Directory::open(&self.directory).and_then(|directory| directory.read(&self.name, 32))
+        {
+            Ok(text) => Ok(counts(&text, now)),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The longest time between two checks.
+pub const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Twice the interval and a while for the check itself: one late answer is no reason to take a node
+/// out.
+pub(crate) fn lifetime(interval: Duration) -> Duration {
+    interval.saturating_mul(2).saturating_add(Duration::from_secs(30))
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn counts(text: &[u8], now: SystemTime) -> bool {
+    let until = std::str::from_utf8(text).ok().and_then(|text| text.trim_end().parse::<u64>().ok());
+    // No watch says a time that far ahead. A clock that was wrong and set right would make one
+    // count for years.
+    let furthest = seconds(now).saturating_add(lifetime(LONGEST_INTERVAL).as_secs());
+    until.is_some_and(|until| (seconds(now)..=furthest).contains(&until))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_without_a_state_directory_is_not_ready() {
+        let temporary = tempfile::tempdir().unwrap();
+        let file = ReadyFile::new(&temporary.path().join("none/ready")).unwrap();
+        assert!(!file.is_ready(SystemTime::now()).unwrap());
+        file.say_unready().unwrap();
+        let error = file
+            .say_ready(SystemTime::now(), Duration::from_secs(1))
+            .expect_err("there is no directory");
+        assert!(error.is_not_found(), "{error}");
+    }
+
+    #[test]
+    fn a_good_answer_counts_until_the_next_but_one() {
+        let temporary = tempfile::tempdir().unwrap();
+        let file = ReadyFile::new(&temporary.path().join("ready")).unwrap();
+        let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let minute = Duration::from_secs(60);
+        assert!(!file.is_ready(now).unwrap());
+        file.say_ready(now, minute).unwrap();
+        for (later, expected) in [(0, true), (60, true), (150, true), (151, false)] {
+            assert_eq!(
+                file.is_ready(now + Duration::from_secs(later)).unwrap(),
+                expected,
+                "{later}"
+            );
+        }
+        file.say_unready().unwrap();
+        assert!(!file.is_ready(now).unwrap());
+        file.say_unready().unwrap();
+    }
+
+    #[test]
+    fn what_is_no_time_does_not_count() {
+        for text in ["", "soon", "-1", "1 1"] {
+            assert!(!counts(text.as_bytes(), UNIX_EPOCH), "{text}");
+        }
+        assert!(counts(b"0\n", UNIX_EPOCH));
+        let longest = lifetime(LONGEST_INTERVAL).as_secs();
+        for (until, expected) in
+            [(999, false), (1000, true), (1000 + longest, true), (1001 + longest, false)]
+        {
+            let now = UNIX_EPOCH + Duration::from_secs(1000);
+            assert_eq!(counts(until.to_string().as_bytes(), now), expected, "{until}");
+        }
+        assert!(!counts(u64::MAX.to_string().as_bytes(), UNIX_EPOCH));
+        assert_eq!(ReadyFile::new(Path::new("/")).map(|_| ()), Err(ReadyFileError("/".to_owned())));
+    }
+}
