@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use cnister::bundle::{Linkage, PluginFile};
-use cnister::check::probe::{Asked, Prober};
+use cnister::check::probe::{ProbeResult, Prober};
 use cnister::model::{Code, Digest};
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -46,7 +46,7 @@ fn listed(bytes: &[u8]) -> PluginFile {
     }
 }
 
-fn ask(bytes: &[u8], patience: Duration) -> Asked {
+fn ask(bytes: &[u8], patience: Duration) -> ProbeResult {
     prober(patience)
         .ask(&listed(bytes), "a test", &mut &bytes[..])
         .expect("bytes in memory can be read")
@@ -54,13 +54,15 @@ fn ask(bytes: &[u8], patience: Duration) -> Asked {
 
 #[test]
 fn a_plugin_that_answers_is_heard() {
-    let Asked::Answer(versions) = ask(&behaving("answer"), PATIENCE) else { panic!("no answer") };
+    let ProbeResult::Answer(versions) = ask(&behaving("answer"), PATIENCE) else {
+        panic!("no answer")
+    };
     assert_eq!(versions.supported, ["0.4.0", "1.0.0"]);
 }
 
 #[test]
 fn a_plugin_runs_with_nothing_it_could_misuse() {
-    let Asked::Answer(versions) = ask(&behaving("situation"), PATIENCE) else {
+    let ProbeResult::Answer(versions) = ask(&behaving("situation"), PATIENCE) else {
         panic!("no answer")
     };
     let hex = versions.supported.concat();
@@ -95,7 +97,7 @@ fn a_plugin_cannot_write_to_a_file() {
     let asked = ask(&behaving("write"), PATIENCE);
     let written = std::fs::read(canary).unwrap_or_default();
     let _ = std::fs::remove_file(canary);
-    let Asked::Failed(reason) = asked else { panic!("{asked:?}") };
+    let ProbeResult::Failed(reason) = asked else { panic!("{asked:?}") };
     // Told that it may not; where there is no filter for the machine, ended by the limit.
     assert!(
         reason.starts_with("answers something else") || reason == "was ended by signal 25",
@@ -121,7 +123,7 @@ fn a_plugin_changes_no_name_and_leaves_no_process() {
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     let content = std::fs::read(folder.join("file")).unwrap_or_default();
     let _ = std::fs::remove_dir_all(folder);
-    let Asked::Answer(versions) = asked else { panic!("{asked:?}") };
+    let ProbeResult::Answer(versions) = asked else { panic!("{asked:?}") };
     let expected = [
         "create-1",
         "truncate-1",
@@ -150,12 +152,12 @@ fn a_plugin_that_misbehaves_is_ended() {
         let start = Instant::now();
         assert_eq!(
             ask(&behaving(behaviour), patience),
-            Asked::Failed(expected.to_owned()),
+            ProbeResult::Failed(expected.to_owned()),
             "{behaviour}"
         );
         assert!(start.elapsed() < PATIENCE, "{behaviour}: {:?}", start.elapsed());
     }
-    let Asked::Failed(reason) = ask(&behaving("close and hang"), soon) else {
+    let ProbeResult::Failed(reason) = ask(&behaving("close and hang"), soon) else {
         panic!("it answered")
     };
     assert_eq!(reason, "was ended by signal 9");
@@ -169,12 +171,12 @@ fn bytes_that_were_not_proven_are_never_executed() {
     let proven = behaving("answer");
     for altered in [script.as_bytes(), &behaving("answer!")[..], &proven[..100]] {
         let asked = prober(PATIENCE).ask(&listed(&proven), "a test", &mut &altered[..]).unwrap();
-        let Asked::Altered(finding) = asked else { panic!("{asked:?}") };
+        let ProbeResult::Altered(finding) = asked else { panic!("{asked:?}") };
         assert_eq!(finding.code, Code::FileAltered);
     }
     // Not even a script that somebody signed: it has no name that its interpreter could open.
     let signed = ask(script.as_bytes(), PATIENCE);
-    assert!(matches!(signed, Asked::Failed(_)), "{signed:?}");
+    assert!(matches!(signed, ProbeResult::Failed(_)), "{signed:?}");
     assert!(!canary.exists());
 }
 
@@ -184,7 +186,10 @@ fn a_file_that_is_no_program_of_this_machine_is_not_started() {
     // The ELF header's machine: m68k, which nobody releases plugins for.
     other[18..20].copy_from_slice(&4_u16.to_ne_bytes());
     for bytes in [&b"not a program"[..], b"", b"\x7fELF", b"#!/bin/sh\n", &other] {
-        assert_eq!(ask(bytes, PATIENCE), Asked::Failed("is no program of this machine".to_owned()));
+        assert_eq!(
+            ask(bytes, PATIENCE),
+            ProbeResult::Failed("is no program of this machine".to_owned())
+        );
     }
 }
 
@@ -195,7 +200,7 @@ fn the_plugins_of_a_distribution_answer() {
     for entry in entries {
         let path = entry.unwrap().path();
         let bytes = std::fs::read(&path).unwrap();
-        let Asked::Answer(versions) = ask(&bytes, PATIENCE) else {
+        let ProbeResult::Answer(versions) = ask(&bytes, PATIENCE) else {
             panic!("{path:?}: {:?}", ask(&bytes, PATIENCE))
         };
         assert!(

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::others::{exposed, judge_others, judge_unlisted, unlisted};
-use super::probe::{Asked, Prober};
-use super::report::{Condition, Installed, Occasion, PluginReport, Report};
+use super::probe::{ProbeResult, Prober};
+use super::report::{FileState, Installed, Occasion, PluginReport, Report};
 use crate::model::{BundleName, Code, Finding, HostPath, PluginName, Severity, visible};
 use crate::node::boot::outdated;
 use crate::node::{
@@ -190,7 +190,7 @@ fn examine(
             findings.push(finding);
         }
         for (name, finding) in judge_unlisted(&unlisted, &observed) {
-            plugins.push(report(path, name, Condition::Kept));
+            plugins.push(report(path, name, FileState::Kept));
             findings.push(finding);
         }
     }
@@ -207,7 +207,7 @@ fn examine(
         bundle: receipt.bundle.clone(),
         version: receipt.version.clone(),
         index: receipt.index,
-        strength: proof.map(|proof| proof.strength.into()),
+        strength: proof.map(|proof| proof.strength),
         rule: proof.map(|proof| visible(&proof.rule).into_owned()),
     };
     let refused = codes(memory.refusal);
@@ -222,7 +222,7 @@ fn codes(refusal: Option<&Refusal>) -> Vec<String> {
         .collect()
 }
 
-fn report(directory: &HostPath, name: &PluginName, condition: Condition) -> PluginReport {
+fn report(directory: &HostPath, name: &PluginName, condition: FileState) -> PluginReport {
     PluginReport { directory: directory.clone(), name: name.clone(), condition, versions: None }
 }
 
@@ -314,14 +314,14 @@ fn judge(
     verified: Option<&Verified<Bundle>>,
     memory: &Memory<'_>,
     occasion: Occasion,
-) -> (Condition, Option<Finding>) {
+) -> (FileState, Option<Finding>) {
     let plugin = verified.and_then(|verified| verified.value().files.plugin(name));
     let expected = plugin.map_or(recorded.digest, |plugin| plugin.digest);
     let (digest, mode) = match found {
         Found::Absent => {
             let message = format!("`{path}/{name}` is gone");
             return (
-                Condition::Missing,
+                FileState::Missing,
                 Some(Finding::refusal(Code::PluginMissing, message).hint("install it again")),
             );
         }
@@ -329,7 +329,7 @@ fn judge(
             let message = format!("`{path}/{name}` is {kind}");
             let finding =
                 Finding::refusal(Code::InTheWay, message).mismatch("a regular file", kind);
-            return (Condition::InTheWay, Some(finding));
+            return (FileState::InTheWay, Some(finding));
         }
         Found::Regular { digest, mode, .. } => (digest, mode),
     };
@@ -340,7 +340,7 @@ fn judge(
             if plugin.is_some_and(|plugin| plugin.digest == digest) {
                 let exposed = exposed(path, name, found, "run the same install again");
                 return (
-                    exposed.as_ref().map_or(Condition::Interrupted, |_| Condition::Altered),
+                    exposed.as_ref().map_or(FileState::Interrupted, |_| FileState::Altered),
                     exposed,
                 );
             }
@@ -354,7 +354,7 @@ fn judge(
                 Occasion::Boot => Finding::warning(Code::DigestDrift, message),
             };
             return (
-                Condition::Unverified,
+                FileState::Unverified,
                 Some(finding.mismatch(expected, digest).hint("run the same install again")),
             );
         }
@@ -363,7 +363,7 @@ fn judge(
             false => format!("`{path}/{name}` was changed by its own installer"),
         };
         return (
-            Condition::Altered,
+            FileState::Altered,
             Some(Finding::refusal(Code::DigestDrift, message).mismatch(expected, digest)),
         );
     }
@@ -372,30 +372,30 @@ fn judge(
         false => format!("replace it (a copy is kept): install with --foreign adopt={name}"),
     };
     if let Some(finding) = exposed(path, name, found, &hint) {
-        return (Condition::Altered, Some(finding));
+        return (FileState::Altered, Some(finding));
     }
     // Somebody else's file may have any mode that runs.
     if (recorded.owner.is_ours() && mode != PLUGIN_MODE) || mode & 0o111 == 0 {
         let finding =
             Finding::refusal(Code::DigestDrift, format!("`{path}/{name}` has another mode"));
         return (
-            Condition::Altered,
+            FileState::Altered,
             Some(finding.mismatch("mode 0755", format_args!("mode {mode:04o}"))),
         );
     }
     match (verified, plugin) {
         (Some(verified), Some(_)) if verified.proof().strength == Strength::Proven => {
-            (Condition::Proven, None)
+            (FileState::Proven, None)
         }
-        (Some(_), Some(_)) => (Condition::Unproven, None),
-        (None, _) => (Condition::Unverified, None),
+        (Some(_), Some(_)) => (FileState::Unproven, None),
+        (None, _) => (FileState::Unverified, None),
         (Some(_), None) => {
             // No installation writes that down, so somebody else did.
             let message = format!(
                 "`{path}/{name}` is in the receipt as a plugin of the bundle, which does not have it"
             );
             (
-                Condition::Mixed,
+                FileState::Mixed,
                 Some(Finding::refusal(Code::Mixed, message).hint("install it again")),
             )
         }
@@ -411,7 +411,7 @@ fn ask_all(
 ) -> Result<Vec<Finding>, NodeError> {
     let mut findings = Vec::new();
     let mut skipped: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for report in plugins.iter_mut().filter(|report| report.condition == Condition::Proven) {
+    for report in plugins.iter_mut().filter(|report| report.condition == FileState::Proven) {
         let Some(file) = verified.value().files.plugin(&report.name) else { continue };
         if let Some(versions) = prober.answer(&file.digest) {
             report.versions = Some(versions);
@@ -422,16 +422,16 @@ fn ask_all(
         let Some(directory) = root.directory(&report.directory)? else { continue };
         let mut opened = directory.open_file(report.name.as_str())?;
         match prober.ask(file, &format!("`{}`", report.directory), &mut opened.file)? {
-            Asked::Answer(versions) => {
+            ProbeResult::Answer(versions) => {
                 prober.remember(file.digest, versions.clone());
                 report.versions = Some(versions);
             }
-            Asked::Failed(reason) => {
+            ProbeResult::Failed(reason) => {
                 findings.push(Finding::refusal(Code::ProbeFailed, format!("`{path}` {reason}")));
             }
-            Asked::Skipped(reason) => skipped.entry(reason).or_default().push(path),
-            Asked::Altered(finding) => {
-                report.condition = Condition::Altered;
+            ProbeResult::Skipped(reason) => skipped.entry(reason).or_default().push(path),
+            ProbeResult::Altered(finding) => {
+                report.condition = FileState::Altered;
                 findings.push(Finding { code: Code::DigestDrift, ..finding });
             }
         }

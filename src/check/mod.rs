@@ -13,6 +13,6 @@ mod requirements;
 mod view;
 
 pub use installed::{Question, check};
-pub use report::{Condition, Installed, NeedReport, Occasion, PluginReport, Report};
-pub use requirements::{Configurations, close};
+pub use report::{FileState, Installed, NeedReport, Occasion, PluginReport, Report};
+pub use requirements::{Configurations, check_requirements};
 pub use view::compare_view;

@@ -1,7 +1,7 @@
 //! What a check says of files that are not of the bundle: an earlier one's, another installer's,
 //! and unlisted ones.
 
-use super::report::Condition;
+use super::report::FileState;
 use crate::bundle::PluginFile;
 use crate::model::{Code, Finding, HostPath, PluginName};
 use crate::node::{Found, InstalledDirectory, ObservedDirectory};
@@ -12,7 +12,7 @@ pub(crate) fn judge_others<'a>(
     directory: &'a InstalledDirectory,
     observed: &'a ObservedDirectory,
     verified: Option<&'a Verified<Bundle>>,
-) -> impl Iterator<Item = (&'a PluginName, Condition, Finding)> {
+) -> impl Iterator<Item = (&'a PluginName, FileState, Finding)> {
     let path = &observed.path;
     // An installation that updates nothing leaves plugins that the bundle has, too, in bytes of an
     // earlier one.
@@ -25,22 +25,22 @@ pub(crate) fn judge_others<'a>(
                 let message = format!("`{path}/{name}` is gone");
                 (
                     name,
-                    Condition::Missing,
+                    FileState::Missing,
                     Finding::refusal(Code::PluginMissing, message).hint(hint(name)),
                 )
             }),
             found @ Found::Regular { digest, .. } if digest == file.digest => {
                 if let Some(finding) = exposed(path, name, found, hint(name)) {
-                    return Some((name, Condition::Altered, finding));
+                    return Some((name, FileState::Altered, finding));
                 }
                 let message = format!("`{path}/{name}` is of an earlier bundle");
-                Some((name, Condition::Mixed, Finding::note(Code::Mixed, message)))
+                Some((name, FileState::Mixed, Finding::note(Code::Mixed, message)))
             }
             _ => {
                 let message = format!("`{path}/{name}` is of an earlier bundle and was altered");
                 Some((
                     name,
-                    Condition::Altered,
+                    FileState::Altered,
                     Finding::refusal(Code::DigestDrift, message).hint(hint(name)),
                 ))
             }
@@ -51,12 +51,12 @@ pub(crate) fn judge_others<'a>(
             let finding = Finding::refusal(Code::PluginMissing, message);
             return (
                 name,
-                Condition::Missing,
+                FileState::Missing,
                 finding.hint("run that installer again, or install it again"),
             );
         }
         let message = format!("`{path}/{name}` is another installer's and was left alone");
-        (name, Condition::Kept, Finding::note(Code::ForeignKept, message))
+        (name, FileState::Kept, Finding::note(Code::ForeignKept, message))
     });
     leftovers.chain(kept)
 }

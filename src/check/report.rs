@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::probe::Versions;
 use crate::cni::Role;
 use crate::model::{BundleName, Code, Digest, Finding, HostPath, PluginName};
-use crate::node::{Standing, Step};
+use crate::node::{Step, strength};
+use crate::trust::Strength;
 
 /// What the answer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +55,11 @@ pub struct Installed {
     /// The release.
     pub index: Digest,
     /// What it is worth today; nothing where it is not trusted any more.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub strength: Option<Standing>,
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "strength::serialize_option"
+    )]
+    pub strength: Option<Strength>,
     /// The rule that decided today.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
@@ -70,7 +74,7 @@ pub struct PluginReport {
     /// Its name.
     pub name: PluginName,
     /// What it is.
-    pub condition: Condition,
+    pub condition: FileState,
     /// The CNI versions it answered with, where it was asked.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub versions: Option<Versions>,
@@ -79,7 +83,7 @@ pub struct PluginReport {
 /// What a plugin is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Condition {
+pub enum FileState {
     /// The signed bytes, by a signature that the policy allows today.
     Proven,
     /// The bytes of a bundle that a rule with `mode: warn` admits.
@@ -101,7 +105,7 @@ pub enum Condition {
     Kept,
 }
 
-impl Condition {
+impl FileState {
     /// The word that JSON has for it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -127,13 +131,13 @@ impl Report {
     /// Whether every plugin that the report names is proven; somebody else's files may have any
     /// bytes.
     pub fn is_proven(&self) -> bool {
-        let counts = |plugin: &&PluginReport| plugin.condition != Condition::Kept;
+        let counts = |plugin: &&PluginReport| plugin.condition != FileState::Kept;
         self.is_good()
             && self
                 .plugins
                 .iter()
                 .filter(counts)
-                .all(|plugin| plugin.condition == Condition::Proven)
+                .all(|plugin| plugin.condition == FileState::Proven)
     }
 
     /// Whether something else was wanted, and refused: the node works, and is not as its owner

@@ -54,7 +54,7 @@ impl Configurations {
 ///
 /// At boot, what nobody asked for by name only warns: the kubelet waits, and a network that lacks
 /// its plugin holds up the pods that use it, not the node.
-pub fn close(
+pub fn check_requirements(
     root: &Root,
     configurations: &Configurations,
     occasion: Occasion,

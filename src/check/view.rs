@@ -85,7 +85,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::Path;
 
-    use super::super::report::{Condition, PluginReport};
+    use super::super::report::{FileState, PluginReport};
     use super::*;
 
     const NAMES: [&str; 5] = ["bridge", "ipvlan", "macvlan", "ptp", "vlan"];
@@ -104,7 +104,7 @@ mod tests {
         let plugin = |name: &str| PluginReport {
             directory: HostPath::default_bin_directory(),
             name: name.parse().unwrap(),
-            condition: Condition::Proven,
+            condition: FileState::Proven,
             versions: None,
         };
         let plugins = NAMES.map(plugin).to_vec();

@@ -7,18 +7,20 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
-use super::closure::ClosureArguments;
 use super::node::NodeArguments;
 use super::policy::PolicyArguments;
 use super::report;
+use super::requirements::RequirementsArguments;
 use super::terminal::{Exit, Failure, Terminal, with_causes};
 use crate::check::probe::Prober;
-use crate::check::{Condition, Occasion, Question, Report, check, close, compare_view};
+use crate::check::{
+    FileState, Occasion, Question, Report, check, check_requirements, compare_view,
+};
 use crate::disk::Directory;
 use crate::model::{BundleName, Code, Finding, HostPath, Platform, PluginPath, Repository};
 use crate::node::{
-    Brought, Installation, NodeError, Reach, Root, State, Step, bring_back, known_directories,
-    repair,
+    Installation, NodeError, RepairOutcome, Root, Sandbox, State, Step, bring_back,
+    known_directories, repair,
 };
 use crate::trust::{Policy, Verifier};
 use crate::watch::Metrics;
@@ -52,7 +54,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", value_parser = parse_textfile)]
     textfile: Option<PathBuf>,
     #[command(flatten)]
-    closure: ClosureArguments,
+    requirements: RequirementsArguments,
 }
 
 /// What is checked.
@@ -91,14 +93,14 @@ pub(super) struct Ready {
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let occasion = if arguments.at_boot { Occasion::Boot } else { Occasion::Running };
-    let closure = &arguments.closure;
+    let closure = &arguments.requirements;
     let probe = !(arguments.no_probe || arguments.at_boot || closure.view.is_some());
     let answer = match arguments.asked.ready(occasion, probe)? {
         Ok(ready) => {
             // Before this process is confined: then it may not look at others any more.
             let view = closure.view.as_deref().map(Root::open).transpose()?;
-            let reach = arguments.reach(&ready);
-            ready.confined(reach).answer(arguments, occasion, view.as_ref())
+            let sandbox = arguments.sandbox(&ready);
+            ready.confined(sandbox).answer(arguments, occasion, view.as_ref())
         }
         Err(finding) => Ok(Report::no(vec![finding])),
     };
@@ -112,16 +114,16 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
 
 impl Arguments {
     /// What is written beside the answer.
-    fn reach(&self, ready: &Ready) -> Reach {
-        let mut reach = Reach::default();
+    fn sandbox(&self, ready: &Ready) -> Sandbox {
+        let mut sandbox = Sandbox::default();
         if self.repair {
             let installed = known_directories(&ready.root, &ready.state, ready.patience);
-            reach.write_and_move(&ready.root, installed.iter().chain([&ready.state]));
+            sandbox.write_and_move(&ready.root, installed.iter().chain([&ready.state]));
         }
         if let Some(path) = &self.textfile {
-            reach.write(directory_of(path));
+            sandbox.write(directory_of(path));
         }
-        reach
+        sandbox
     }
 }
 
@@ -190,13 +192,13 @@ impl Ready {
         occasion: Occasion,
         view: Option<&Root>,
     ) -> Result<Report, Failure> {
-        let configurations = arguments.closure.configurations()?;
+        let configurations = arguments.requirements.configurations()?;
         let mut report = match self.check()? {
             report if !arguments.repair || report.is_good() && !self.is_unfinished()? => report,
             report => self.repair(report)?,
         };
         if let Some(configurations) = &configurations {
-            close(&self.root, configurations, occasion, &mut report);
+            check_requirements(&self.root, configurations, occasion, &mut report);
         }
         if let Some(view) = view {
             compare_view(&self.root, view, &mut report)?;
@@ -220,11 +222,11 @@ impl Ready {
     }
 
     /// Gives up, for this whole process, what neither a check nor `reach` needs.
-    pub(super) fn confined(mut self, mut reach: Reach) -> Self {
+    pub(super) fn confined(mut self, mut sandbox: Sandbox) -> Self {
         if self.prober.is_some() {
-            reach.probe();
+            sandbox.probe();
         }
-        self.unconfined = reach.confine();
+        self.unconfined = sandbox.confine();
         self
     }
 
@@ -248,7 +250,7 @@ impl Ready {
     ///
     /// A node that cannot be repaired is not worse than before: why is added to what was found.
     pub(super) fn repair(&self, mut report: Report) -> Result<Report, NodeError> {
-        let mut brought = Brought::default();
+        let mut brought = RepairOutcome::default();
         match repair(&self.root, &self.installation(&Platform::host()), None) {
             Ok(restored) => brought.steps = restored.steps,
             Err(error) => {
@@ -280,7 +282,7 @@ impl Ready {
     }
 
     /// Brings back these files, as far as that is possible.
-    pub(super) fn bring_back(&self, targets: &BTreeSet<PluginPath>) -> Brought {
+    pub(super) fn bring_back(&self, targets: &BTreeSet<PluginPath>) -> RepairOutcome {
         bring_back(&self.root, &self.installation(&Platform::host()), targets)
     }
 
@@ -310,7 +312,7 @@ impl Ready {
 /// The installed files that are not there as they were installed.
 pub(super) fn altered(report: &Report) -> BTreeSet<PluginPath> {
     let altered = report.plugins.iter().filter(|plugin| {
-        matches!(plugin.condition, Condition::Altered | Condition::Missing | Condition::InTheWay)
+        matches!(plugin.condition, FileState::Altered | FileState::Missing | FileState::InTheWay)
     });
     altered
         .map(|plugin| PluginPath { directory: plugin.directory.clone(), name: plugin.name.clone() })
@@ -337,15 +339,15 @@ impl fmt::Display for Report {
         }
         for plugin in &self.plugins {
             let condition = match plugin.condition {
-                Condition::Proven => "proven",
-                Condition::Unproven => "unproven",
-                Condition::Unverified => "unverified",
-                Condition::Altered => "ALTERED",
-                Condition::Missing => "MISSING",
-                Condition::InTheWay => "IN THE WAY",
-                Condition::Interrupted => "interrupted",
-                Condition::Mixed => "mixed",
-                Condition::Kept => "kept",
+                FileState::Proven => "proven",
+                FileState::Unproven => "unproven",
+                FileState::Unverified => "unverified",
+                FileState::Altered => "ALTERED",
+                FileState::Missing => "MISSING",
+                FileState::InTheWay => "IN THE WAY",
+                FileState::Interrupted => "interrupted",
+                FileState::Mixed => "mixed",
+                FileState::Kept => "kept",
             };
             write!(f, "  {condition:<11} {}/{}", plugin.directory, plugin.name)?;
             match &plugin.versions {

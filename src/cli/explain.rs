@@ -15,7 +15,7 @@ use super::terminal::{Exit, Failure, Terminal};
 use crate::check::explain::{Explanation, Phase, Symptoms, TEXT_LIMIT, explain};
 use crate::check::{Report, check};
 use crate::model::{HostPath, Platform};
-use crate::node::{Reach, Root};
+use crate::node::{Root, Sandbox};
 
 /// How long an explanation waits at most for an installation that is under way: the cause can be
 /// named without it.
@@ -45,7 +45,7 @@ pub(super) struct Arguments {
 
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
-    if let Some(unconfined) = Reach::default().confine() {
+    if let Some(unconfined) = Sandbox::default().confine() {
         terminal.remark(&unconfined.to_string());
     }
     let symptoms = Symptoms::read(&arguments.read()?);

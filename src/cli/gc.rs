@@ -9,7 +9,7 @@ use super::node::NodeArguments;
 use super::report::{self, bytes};
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{Code, Finding};
-use crate::node::{MAX_GENERATIONS, NodeError, Reach, Root, State};
+use crate::node::{MAX_GENERATIONS, NodeError, Root, Sandbox, State};
 
 /// Removes from the state directory what no kept generation needs; every installation does that,
 /// too.
@@ -34,10 +34,10 @@ struct Report {
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let root = arguments.node.open_root()?;
-    let mut reach = Reach::default();
-    reach.write_on(&root, &arguments.node.state_dir);
-    reach.move_files();
-    let unconfined = reach.confine();
+    let mut sandbox = Sandbox::default();
+    sandbox.write_on(&root, &arguments.node.state_dir);
+    sandbox.move_files();
+    let unconfined = sandbox.confine();
     let mut report = match collect(arguments, &root) {
         Ok(freed) => Report { freed_bytes: Some(freed), findings: Vec::new() },
         Err(error) => Report { freed_bytes: None, findings: error.into_findings()? },

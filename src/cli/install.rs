@@ -20,9 +20,9 @@ use super::verify::unproven;
 use crate::check::{Question, check};
 use crate::model::{Code, Digest, Finding, Location, Platform, PluginName, Reference, visible};
 use crate::node::{
-    ForeignRule, KeptPolicy, Layer, Leftovers, MAX_GENERATIONS, NodeError, Observed, Payload, Plan,
-    Present, Purpose, Reach, Reading, Record, Records, Refusal, RolledBack, Root, State, Step,
-    Wishes, apply, boot, check_apart, observe, plan, preflight, surroundings,
+    ExistingFiles, ForeignRule, InstallOptions, KeptPolicy, Layer, Leftovers, MAX_GENERATIONS,
+    NodeError, Observed, Payload, Plan, Purpose, Reading, Record, Records, Refusal, RolledBack,
+    Root, Sandbox, State, Step, apply, boot, check_apart, observe, plan, preflight, surroundings,
 };
 use crate::trust::{self, Bundle, Evidence, Policy, Proof, Strength, Verified};
 
@@ -134,7 +134,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     };
     check_paths(arguments)?;
     // From here on bytes from outside are read.
-    let unconfined = reach(arguments)?.confine();
+    let unconfined = sandbox(arguments)?.confine();
     match attempt(arguments, &policy) {
         Ok(mut report) => {
             report.findings.extend(unconfined);
@@ -149,22 +149,22 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
 }
 
 /// What an installation changes, and what it connects to.
-fn reach(arguments: &Arguments) -> Result<Reach, Failure> {
+fn sandbox(arguments: &Arguments) -> Result<Sandbox, Failure> {
     let node = &arguments.node;
-    let mut reach = Reach::default();
+    let mut sandbox = Sandbox::default();
     if let Some(Location::Registry(_)) =
         arguments.reference.as_ref().map(|reference| &reference.location)
     {
-        reach.connect();
+        sandbox.connect();
     }
     if !arguments.dry_run {
         let root = node.open_root()?;
         let changed = [&node.state_dir, &node.policy_dir].into_iter().chain(&arguments.bin_dir);
-        changed.for_each(|path| reach.write_on(&root, path));
-        reach.move_files();
-        reach.write_file(arguments.termination.path());
+        changed.for_each(|path| sandbox.write_on(&root, path));
+        sandbox.move_files();
+        sandbox.write_file(arguments.termination.path());
     }
-    Ok(reach)
+    Ok(sandbox)
 }
 
 fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
@@ -188,7 +188,7 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
         return Err(Stop::Refused(vec![finding]));
     }
     check_apart(&root, &arguments.node.state_dir, &arguments.bin_dir, []).map_err(answer)?;
-    let wishes = wishes(arguments)?;
+    let options = options(arguments)?;
     let kept = trust::keep(policy, evidence)?;
     let layer = &bundle.value().plugin_layer;
     let records = Records {
@@ -204,7 +204,7 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
         },
     };
     let request =
-        Request { arguments, root: &root, bundle: &bundle, wishes: &wishes, records: &records };
+        Request { arguments, root: &root, bundle: &bundle, options: &options, records: &records };
     let open = || State::open_or_create(&root, &arguments.node.state_dir);
     if arguments.dry_run {
         let state = State::open(&root, &arguments.node.state_dir).map_err(answer)?;
@@ -253,7 +253,7 @@ struct Request<'a> {
     arguments: &'a Arguments,
     root: &'a Root,
     bundle: &'a Verified<Bundle>,
-    wishes: &'a Wishes,
+    options: &'a InstallOptions,
     records: &'a Records<'a>,
 }
 
@@ -281,7 +281,7 @@ impl<'a> Request<'a> {
         {
             return Err(Stop::Refused(vec![finding]));
         }
-        let plan = plan(bundle, &observed, self.wishes).map_err(Stop::Refused)?;
+        let plan = plan(bundle, &observed, self.options).map_err(Stop::Refused)?;
         if plan.leaves_nothing() {
             let message = "every plugin of the bundle is left out: nothing would be left that could be checked";
             let hint = "skip fewer plugins, or remove what is there with `cnister uninstall`";
@@ -385,7 +385,7 @@ fn unwanted(
 }
 
 /// What its owner wants, in arguments and in the two variables that other installers have, too.
-fn wishes(arguments: &Arguments) -> Result<Wishes, Failure> {
+fn options(arguments: &Arguments) -> Result<InstallOptions, Failure> {
     let mut skip: BTreeSet<_> = arguments.skip.iter().cloned().collect();
     if let Some(names) = variable("SKIP_CNI_BINARIES")? {
         for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
@@ -405,12 +405,16 @@ fn wishes(arguments: &Arguments) -> Result<Wishes, Failure> {
             return Err(Failure::request(message));
         }
     };
-    Ok(Wishes {
+    Ok(InstallOptions {
         foreign: arguments.foreign.clone().unwrap_or_default(),
         only: only(&arguments.only),
         recorded: None,
         skip,
-        present: if arguments.no_update || !update { Present::Leave } else { Present::Update },
+        existing: if arguments.no_update || !update {
+            ExistingFiles::Leave
+        } else {
+            ExistingFiles::Update
+        },
         leftovers: if arguments.prune { Leftovers::Prune } else { Leftovers::Keep },
     })
 }

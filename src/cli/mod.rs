@@ -7,7 +7,6 @@ mod boot;
 #[cfg(feature = "publish")]
 mod build;
 mod check;
-mod closure;
 #[cfg(feature = "publish")]
 mod completions;
 mod document;
@@ -34,6 +33,7 @@ mod push;
 #[cfg(feature = "publish")]
 mod render;
 mod report;
+mod requirements;
 mod rollback;
 #[cfg(feature = "publish")]
 mod sign;

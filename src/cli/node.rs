@@ -11,7 +11,7 @@ use crate::check::{Occasion, Question};
 use crate::disk::DiskError;
 use crate::model::{Code, Finding, HostPath, Platform};
 use crate::node::{
-    Attachments, CacheDirectories, Installation, NodeError, Reach, Root, attachments,
+    Attachments, CacheDirectories, Installation, NodeError, Root, Sandbox, attachments,
     known_directories,
 };
 use crate::trust::{Policy, Verifier};
@@ -96,15 +96,15 @@ impl NodeArguments {
 
     /// What a verb changes that brings something back or takes it away; to plan that, it takes the
     /// lock.
-    pub(super) fn reach(&self, root: &Root, dry_run: bool) -> Reach {
-        let mut reach = Reach::default();
+    pub(super) fn sandbox(&self, root: &Root, dry_run: bool) -> Sandbox {
+        let mut sandbox = Sandbox::default();
         if dry_run {
-            reach.write_on(root, &self.state_dir);
+            sandbox.write_on(root, &self.state_dir);
         } else {
             let installed = known_directories(root, &self.state_dir, self.patience());
-            reach.write_and_move(root, installed.iter().chain([&self.state_dir]));
+            sandbox.write_and_move(root, installed.iter().chain([&self.state_dir]));
         }
-        reach
+        sandbox
     }
 
     /// Where the watch says whether the node is ready: `ready` in the state directory.

@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 use clap::Args;
 
 use super::terminal::{Failure, Terminal, with_causes};
-use crate::watch::{ConditionError, ConditionName, NodeCondition, NodeName, Saying};
+use crate::watch::{ConditionError, ConditionName, ConditionStatus, NodeCondition, NodeName};
 
 /// Where the kubelet puts a pod's token and the cluster's certificate.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -33,7 +33,10 @@ impl NodeConditionArguments {
     }
 
     /// Starts the thread, if a condition is asked for; it writes what it is sent.
-    pub(super) fn start(&self, terminal: Terminal) -> Result<Option<Sender<Saying>>, Failure> {
+    pub(super) fn start(
+        &self,
+        terminal: Terminal,
+    ) -> Result<Option<Sender<ConditionStatus>>, Failure> {
         let Some(name) = &self.node_condition else { return Ok(None) };
         let node = match &self.node {
             Some(node) => node.clone(),
@@ -67,7 +70,7 @@ fn variable(name: &str) -> Result<String, Failure> {
     std::env::var(name).map_err(|error| Failure::request(format!("cannot use {name}: {error}")))
 }
 
-fn write(mut condition: NodeCondition, sayings: &Receiver<Saying>, terminal: &Terminal) {
+fn write(mut condition: NodeCondition, sayings: &Receiver<ConditionStatus>, terminal: &Terminal) {
     let mut warned = None;
     while let Ok(saying) = sayings.recv() {
         // What was overtaken meanwhile is of no interest.

@@ -12,7 +12,7 @@ use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{BundleName, Digest, Finding, Platform};
 use crate::node::{
-    Back, Leftovers, MAX_GENERATIONS, Receipt, Restored, Run, Step, boot, roll_back,
+    Leftovers, MAX_GENERATIONS, Receipt, Restored, RollbackOptions, Run, Step, boot, roll_back,
 };
 
 /// Goes back to the generation before, without a network.
@@ -112,18 +112,18 @@ fn attempt(arguments: &Arguments) -> Result<Result<Restored, Vec<Finding>>, Fail
         Err(finding) => return Ok(Err(vec![finding])),
     };
     let root = arguments.node.open_root()?;
-    let unconfined = arguments.node.reach(&root, arguments.dry_run).confine();
+    let unconfined = arguments.node.sandbox(&root, arguments.dry_run).confine();
     let in_use = if arguments.prune { NodeArguments::in_use(&root)? } else { Default::default() };
     let platform = Platform::host();
     let installation = arguments.node.installation(&policy, &platform);
-    let back = Back {
+    let options = RollbackOptions {
         number: arguments.to,
         leftovers: if arguments.prune { Leftovers::Prune } else { Leftovers::Keep },
         in_use: &in_use,
         generations: arguments.generations.unwrap_or(MAX_GENERATIONS),
     };
     let run = if arguments.dry_run { Run::Plan } else { Run::Apply };
-    match roll_back(&root, &installation, &back, run, &mut |_| ControlFlow::Continue(())) {
+    match roll_back(&root, &installation, &options, run, &mut |_| ControlFlow::Continue(())) {
         Ok(mut restored) => {
             restored.notes.extend(boot::outdated(&root, &restored.after));
             restored.notes.extend(unconfined);

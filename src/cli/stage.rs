@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::Finding;
-use crate::node::{Reach, StageReport, stage};
+use crate::node::{Sandbox, StageReport, stage};
 
 /// Copies the plugins of the image that this program runs in into a directory, for `install
 /// --from`.
@@ -36,9 +36,9 @@ struct Report {
 
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
-    let mut reach = Reach::default();
-    reach.write(&arguments.directory);
-    let unconfined = reach.confine();
+    let mut sandbox = Sandbox::default();
+    sandbox.write(&arguments.directory);
+    let unconfined = sandbox.confine();
     let (mut report, exit) = match stage(&arguments.image, &arguments.directory) {
         Ok(staged) => (Report { staged: Some(staged), findings: Vec::new() }, Exit::Yes),
         Err(error) => (Report { staged: None, findings: error.into_findings()? }, Exit::No),

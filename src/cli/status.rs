@@ -9,7 +9,7 @@ use super::node::NodeArguments;
 use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{BundleName, Digest, Finding};
-use crate::node::{NodeError, Reach, Receipt, State};
+use crate::node::{NodeError, Receipt, Sandbox, State};
 
 /// Shows what this node remembers: the installed release, those before it, and what was refused.
 ///
@@ -54,7 +54,7 @@ struct Generation {
 
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
-    let unconfined = Reach::default().confine();
+    let unconfined = Sandbox::default().confine();
     let mut report = match look(arguments) {
         Ok(report) => report,
         Err(error) => Report { findings: error.into_findings()?, ..Report::default() },

@@ -11,7 +11,7 @@ use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{Code, Finding, HostPath};
 use crate::node::{
-    Force, NodeError, Reach, Reading, Root, State, Step, Uninstallation, boot, observe, uninstall,
+    Force, NodeError, Reading, Root, Sandbox, State, Step, Uninstallation, boot, observe, uninstall,
 };
 
 /// Takes back everything that was installed.
@@ -55,7 +55,7 @@ enum Outcome {
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let root = arguments.node.open_root()?;
-    let unconfined = arguments.reach(&root).confine();
+    let unconfined = arguments.sandbox(&root).confine();
     let mut report = match attempt(arguments, &root) {
         Ok(report) => report,
         Err(error) => Report {
@@ -73,12 +73,12 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
 }
 
 impl Arguments {
-    fn reach(&self, root: &Root) -> Reach {
-        let mut reach = self.node.reach(root, self.dry_run);
+    fn sandbox(&self, root: &Root) -> Sandbox {
+        let mut sandbox = self.node.sandbox(root, self.dry_run);
         if !self.dry_run {
-            self.bin_dir.iter().for_each(|path| reach.write_on(root, path));
+            self.bin_dir.iter().for_each(|path| sandbox.write_on(root, path));
         }
-        reach
+        sandbox
     }
 }
 

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::check::not_repaired;
-use crate::check::{Condition, Report};
+use crate::check::{FileState, Report};
 use crate::model::{Code, Finding, PluginPath};
-use crate::node::{Brought, Root, Step};
+use crate::node::{RepairOutcome, Root, Step};
 use crate::watch::{Held, Repairs, trace};
 
 /// What is remembered of repairs between two checks.
@@ -57,7 +57,7 @@ impl Upkeep {
     }
 
     /// Remembers what became of it.
-    pub(super) fn done(&mut self, brought: Brought, now: Instant) {
+    pub(super) fn done(&mut self, brought: RepairOutcome, now: Instant) {
         for step in &brought.steps {
             if let Step::Write { directory, name, .. } = step {
                 self.repairs.repaired(
@@ -85,10 +85,10 @@ fn wanted(report: &Report) -> BTreeSet<PluginPath> {
         return BTreeSet::new();
     };
     let ours = |condition| match report.interrupted {
-        None => matches!(condition, Condition::Altered | Condition::Missing),
+        None => matches!(condition, FileState::Altered | FileState::Missing),
         // An interrupted repair is finished, whatever it had done.
         Some(release) if release == installed.index => {
-            !matches!(condition, Condition::Kept | Condition::Mixed | Condition::InTheWay)
+            !matches!(condition, FileState::Kept | FileState::Mixed | FileState::InTheWay)
         }
         Some(_) => false,
     };

@@ -14,12 +14,13 @@ use super::node_condition::NodeConditionArguments;
 use super::terminal::{Exit, Failure, Terminal, with_causes};
 use super::termination::TerminationArguments;
 use super::upkeep::Upkeep;
-use crate::check::{Condition, Occasion, Report};
+use crate::check::{FileState, Occasion, Report};
 use crate::model::{HostPath, PluginPath};
 use crate::net;
-use crate::node::{Brought, NodeError, RECORDS, Reach, known_directories};
+use crate::node::{NodeError, RECORDS, RepairOutcome, Sandbox, known_directories};
 use crate::watch::{
-    Health, Job, LONGEST_INTERVAL, Lookout, Metrics, Names, ReadyFile, Saying, trace, watch,
+    ConditionStatus, Health, Job, LONGEST_INTERVAL, Lookout, Metrics, Names, ReadyFile, trace,
+    watch,
 };
 
 /// Checks this node at once, whenever one of its files changed and at every interval, until SIGTERM
@@ -60,8 +61,8 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     }
     let node = match arguments.asked.ready(Occasion::Running, true)? {
         Ok(ready) => {
-            let reach = arguments.reach(&ready);
-            Arc::new(ready.confined(reach))
+            let sandbox = arguments.sandbox(&ready);
+            Arc::new(ready.confined(sandbox))
         }
         Err(finding) => {
             terminal.remark(&format!("no: {finding}"));
@@ -123,33 +124,33 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
 
 impl Arguments {
     /// What a watch does beside its checks.
-    fn reach(&self, ready: &Ready) -> Reach {
-        let mut reach = Reach::default();
+    fn sandbox(&self, ready: &Ready) -> Sandbox {
+        let mut sandbox = Sandbox::default();
         // It says there whether the node is ready.
-        reach.write_on(ready.root(), ready.state());
+        sandbox.write_on(ready.root(), ready.state());
         if self.repair {
             let installed = known_directories(ready.root(), ready.state(), ready.patience());
-            reach.write_and_move(ready.root(), installed.iter().chain([ready.state()]));
+            sandbox.write_and_move(ready.root(), installed.iter().chain([ready.state()]));
             // There a package makes the directory of plugins anew, or the first installation makes
             // it.
             let above = HostPath::default_bin_directory().parent();
-            above.iter().for_each(|path| reach.write_existing(ready.root(), path));
+            above.iter().for_each(|path| sandbox.write_existing(ready.root(), path));
         }
-        reach.write_file(self.termination.path());
+        sandbox.write_file(self.termination.path());
         if self.listen.is_some() {
-            reach.listen();
+            sandbox.listen();
         }
         if self.condition.is_asked_for() {
-            reach.connect();
+            sandbox.connect();
         }
-        reach
+        sandbox
     }
 }
 
 /// What became of a job.
 enum Answer {
     Checked(Box<Result<Report, NodeError>>),
-    Repaired(Brought),
+    Repaired(RepairOutcome),
 }
 
 /// Says what checks found, wherever somebody may look.
@@ -159,7 +160,7 @@ struct Teller<'a> {
     interval: Duration,
     health: &'a Health,
     node: &'a Ready,
-    condition: Option<Sender<Saying>>,
+    condition: Option<Sender<ConditionStatus>>,
     said: Option<String>,
     /// What is to be said at the end, where the last check did not say yes.
     last_words: Option<String>,
@@ -236,7 +237,7 @@ impl Teller<'_> {
         self.health.checked(metrics.text(), good, Instant::now());
         if let Some(condition) = &self.condition {
             // Where its thread has ended, there is nobody to tell.
-            let _ = condition.send(Saying::of(answer.as_ref()));
+            let _ = condition.send(ConditionStatus::of(answer.as_ref()));
         }
         let blind = lookout
             .look_after(self.node.root(), &self.names)
@@ -264,10 +265,10 @@ impl Teller<'_> {
         let plugins =
             report.filter(|_| self.upkeep.is_some()).into_iter().flat_map(|report| &report.plugins);
         let ours = plugins
-            .filter(|plugin| plugin.condition != Condition::Kept)
+            .filter(|plugin| plugin.condition != FileState::Kept)
             .map(|plugin| &plugin.directory);
         let paths: BTreeSet<_> = ours.chain([self.node.state()]).collect();
-        paths.into_iter().find(|path| Reach::lacks(self.node.root(), path)).cloned()
+        paths.into_iter().find(|path| Sandbox::lacks(self.node.root(), path)).cloned()
     }
 
     fn say_ready(&mut self, good: bool, now: SystemTime) {
@@ -304,7 +305,7 @@ impl Teller<'_> {
             let mut held = self.upkeep.iter().flat_map(Upkeep::held);
             held.any(|target| target.directory == *directory && target.name == *name)
         };
-        for plugin in report.plugins.iter().filter(|plugin| plugin.condition != Condition::Kept) {
+        for plugin in report.plugins.iter().filter(|plugin| plugin.condition != FileState::Kept) {
             if held(&plugin.directory, &plugin.name) {
                 continue;
             }

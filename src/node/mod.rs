@@ -18,12 +18,12 @@ mod state;
 pub(crate) mod test_support;
 
 pub use apply::{
-    Action, Back, Brought, KeptPolicy, OwnersWord, Progress, Record, Records, Restored, Run, apply,
-    bring_back, preflight, repair, roll_back, surroundings, uninstall,
+    Action, KeptPolicy, Progress, Record, Records, RepairOutcome, Restored, RollbackOptions,
+    RollbackRecord, Run, apply, bring_back, preflight, repair, roll_back, surroundings, uninstall,
 };
 pub use error::NodeError;
 pub use host::{
-    Attachment, Attachments, CacheDirectories, Found, Observed, ObservedDirectory, Reach, Root,
+    Attachment, Attachments, CacheDirectories, Found, Observed, ObservedDirectory, Root, Sandbox,
     attachments, check_apart, observe, runtime,
 };
 pub(crate) use host::{
@@ -32,11 +32,12 @@ pub(crate) use host::{
 pub use payload::{Layer, Payload, StageReport, Staged, Take, stage};
 pub(crate) use plan::PLUGIN_MODE;
 pub use plan::{
-    Change, Force, ForeignRule, Leftovers, Plan, Present, Step, Uninstallation, Wishes, plan,
+    Change, ExistingFiles, Force, ForeignRule, InstallOptions, Leftovers, Plan, Step,
+    Uninstallation, plan,
 };
-pub(crate) use state::{Claim, not_installed};
+pub(crate) use state::{Claim, not_installed, strength};
 pub use state::{
-    Floor, Floors, Installation, InstalledDirectory, InstalledFile, Journal, JournalEntry,
-    MAX_GENERATIONS, Original, Owner, Past, Purpose, RECORDS, Reading, Reason, Receipt, Refusal,
-    RolledBack, Schema, Standing, State, Stored, Writing, known_directories,
+    Floor, Floors, History, Installation, InstalledDirectory, InstalledFile, Journal, JournalEntry,
+    MAX_GENERATIONS, Original, Owner, Purpose, RECORDS, Reading, Reason, Receipt, Refusal,
+    RolledBack, Schema, State, Stored, Writing, known_directories,
 };

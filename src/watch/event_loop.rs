@@ -21,7 +21,7 @@ use signal_hook::low_level::pipe;
 use crate::disk::DiskError;
 use crate::node::Root;
 
-use super::installers::{Trace, whose};
+use super::installers::{Trace, installer_of};
 use super::lookout::Lookout;
 use super::schedule::Schedule;
 use crate::model::PluginPath;
@@ -61,7 +61,7 @@ pub fn trace(root: &Root, target: &PluginPath) -> Result<Option<Trace>, DiskErro
     let Some(directory) = root.directory(&target.directory)? else { return Ok(None) };
     let entries = directory.entries()?.take(TRACED).collect::<Result<Vec<_>, _>>()?;
     let names = entries.iter().filter_map(|entry| entry.name.to_str());
-    Ok(whose(target.name.as_str(), names))
+    Ok(installer_of(target.name.as_str(), names))
 }
 
 /// What becomes readable when a signal comes.
@@ -176,7 +176,7 @@ fn run<R>(
             schedule.end(Instant::now());
             // What was not looked after during the check may have changed after it was looked at.
             // Not without an end: a file system may give a directory a new identity each time.
-            new_in_a_row = if lookout.is_new() { new_in_a_row + 1 } else { 0 };
+            new_in_a_row = if lookout.take_new() { new_in_a_row + 1 } else { 0 };
             if repairing || (1..=MOST_IN_A_ROW).contains(&new_in_a_row) {
                 schedule.changed(Instant::now());
             }

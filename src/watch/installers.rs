@@ -13,7 +13,7 @@ pub struct Trace {
 }
 
 /// Finds a trace of who wrote `plugin` among the names in its directory.
-pub fn whose<'a>(plugin: &str, names: impl IntoIterator<Item = &'a str>) -> Option<Trace> {
+pub fn installer_of<'a>(plugin: &str, names: impl IntoIterator<Item = &'a str>) -> Option<Trace> {
     let found = names.into_iter().filter_map(|name| {
         let (rank, installer) = installer(plugin, name)?;
         Some((rank, name, installer))
@@ -98,7 +98,7 @@ mod tests {
             ("bridge", &[], None),
         ];
         for (plugin, names, expected) in cases {
-            let found = whose(plugin, names.iter().copied());
+            let found = installer_of(plugin, names.iter().copied());
             let found = found.as_ref().map(|trace| (trace.name.as_str(), trace.installer));
             assert_eq!(found, expected, "{plugin} {names:?}");
         }

@@ -62,7 +62,7 @@ impl Lookout {
 
     /// Whether something is looked after that was not at the last call: it may have changed just
     /// before.
-    pub(crate) fn is_new(&mut self) -> bool {
+    pub(crate) fn take_new(&mut self) -> bool {
         std::mem::take(&mut self.is_new)
     }
 
@@ -117,7 +117,7 @@ mod tests {
         assert!(lookout.handle().is_none() && !lookout.take());
         let ours = names(&["bridge", "vlan"]);
         lookout.look_after(&root, &ours).unwrap();
-        assert!(lookout.is_new() && !lookout.is_new());
+        assert!(lookout.take_new() && !lookout.take_new());
         for (name, expected) in
             [("bridge", true), ("cilium-cni", false), (".bridge.new", false), ("vlan", true)]
         {
@@ -126,12 +126,12 @@ mod tests {
         }
         lookout.look_after(&root, &names(&["bridge"])).unwrap();
         fs::remove_file(bin.join("vlan")).unwrap();
-        assert!(!lookout.is_new() && !lookout.take(), "one name less");
+        assert!(!lookout.take_new() && !lookout.take(), "one name less");
         lookout.look_after(&root, &ours).unwrap();
-        assert!(lookout.is_new(), "one name more");
+        assert!(lookout.take_new(), "one name more");
         lookout.look_after(&root, &Names::new()).unwrap();
         fs::remove_file(bin.join("bridge")).unwrap();
-        assert!(!lookout.is_new() && !lookout.take(), "no directory");
+        assert!(!lookout.take_new() && !lookout.take(), "no directory");
     }
 
     #[test]
@@ -142,10 +142,10 @@ mod tests {
         let mut lookout = Lookout::default();
         let ours = names(&["bridge"]);
         lookout.look_after(&root, &ours).unwrap();
-        assert!(!lookout.is_new(), "there is no directory");
+        assert!(!lookout.take_new(), "there is no directory");
         fs::create_dir_all(cni.join("bin")).unwrap();
         lookout.look_after(&root, &ours).unwrap();
-        assert!(lookout.is_new());
+        assert!(lookout.take_new());
 
         fs::rename(cni.join("bin"), &aside).unwrap();
         assert!(lookout.take(), "it was moved");
@@ -153,7 +153,7 @@ mod tests {
         assert!(!lookout.take(), "it is not ours any more");
         fs::create_dir(cni.join("bin")).unwrap();
         lookout.look_after(&root, &ours).unwrap();
-        assert!(lookout.is_new());
+        assert!(lookout.take_new());
         fs::write(cni.join("bin/bridge"), "here").unwrap();
         assert!(lookout.take());
 
@@ -164,10 +164,10 @@ mod tests {
         // that is known.
         fs::create_dir_all(cni.join("bin")).unwrap();
         lookout.look_after(&root, &ours).unwrap();
-        assert!(lookout.is_new());
+        assert!(lookout.take_new());
         fs::rename(&cni, temporary.path().join("old")).unwrap();
         fs::create_dir_all(cni.join("bin")).unwrap();
         lookout.look_after(&root, &ours).unwrap();
-        assert!(lookout.is_new(), "found at the next check");
+        assert!(lookout.take_new(), "found at the next check");
     }
 }

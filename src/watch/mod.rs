@@ -14,12 +14,12 @@ mod schedule;
 
 pub use event_loop::{Job, trace, watch};
 pub use health::Health;
-pub use installers::{Trace, whose};
+pub use installers::{Trace, installer_of};
 pub use lookout::{Lookout, Names};
 pub use metrics::Metrics;
 pub use node_condition::{
-    ConditionError, ConditionName, NodeCondition, NodeName, ParseConditionNameError,
-    ParseNodeNameError, Saying,
+    ConditionError, ConditionName, ConditionStatus, NodeCondition, NodeName,
+    ParseConditionNameError, ParseNodeNameError,
 };
 pub use ready::{LONGEST_INTERVAL, ReadyFile, ReadyFileError};
 pub use repairs::{Decision, Held, Repairs};

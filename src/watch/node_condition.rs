@@ -101,13 +101,13 @@ impl FromStr for NodeName {
 
 /// What is said about the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Saying {
+pub struct ConditionStatus {
     status: &'static str,
     reason: String,
     message: String,
 }
 
-impl Saying {
+impl ConditionStatus {
     /// What follows from a check: whether the installed set proves itself, and why not.
     pub fn of(checked: Result<&Report, &NodeError>) -> Self {
         let report = match checked {
@@ -154,15 +154,15 @@ fn camel_case(code: &str) -> String {
 /// What was written last, to know when to write again. Pure: the time comes in.
 #[derive(Debug, Clone, Default)]
 struct Written {
-    last: Option<(Saying, Instant)>,
+    last: Option<(ConditionStatus, Instant)>,
     /// Since when the status is what it is, in seconds since 1970.
     since: u64,
 }
 
 impl Written {
     /// Whether this is to be written now: it is news, or the last time is too long ago.
-    fn is_due(&self, saying: &Saying, now: Instant) -> bool {
-        let known = |(last, at): &(Saying, Instant)| {
+    fn is_due(&self, saying: &ConditionStatus, now: Instant) -> bool {
+        let known = |(last, at): &(ConditionStatus, Instant)| {
             last == saying && now.saturating_duration_since(*at) < HEARTBEAT
         };
         !self.last.as_ref().is_some_and(known)
@@ -170,7 +170,7 @@ impl Written {
 
     /// Since when the status is this one. After a start that is now: what was before it is not
     /// known.
-    fn since(&self, saying: &Saying, seconds: u64) -> u64 {
+    fn since(&self, saying: &ConditionStatus, seconds: u64) -> u64 {
         let same = self.last.as_ref().is_some_and(|(last, _)| last.status == saying.status);
         if same { self.since } else { seconds }
     }
@@ -178,7 +178,7 @@ impl Written {
 
 /// The part of a node object that is written (a strategic merge patch: conditions are merged by
 /// their type).
-fn patch(name: &ConditionName, saying: &Saying, since: u64, seconds: u64) -> String {
+fn patch(name: &ConditionName, saying: &ConditionStatus, since: u64, seconds: u64) -> String {
     json!({ "status": { "conditions": [{
         "type": name.0,
         "status": saying.status,
@@ -250,7 +250,7 @@ impl NodeCondition {
     /// the next try.
     pub fn say(
         &mut self,
-        saying: &Saying,
+        saying: &ConditionStatus,
         now: SystemTime,
         instant: Instant,
     ) -> Result<(), ConditionError> {

@@ -10,7 +10,6 @@
 )]
 
 mod attachments;
-mod closure;
 mod daemonset;
 mod explain;
 mod image;
@@ -18,6 +17,7 @@ mod namespace;
 mod netns;
 mod peers;
 mod release;
+mod requirements;
 mod rig;
 #[path = "../support/mod.rs"]
 mod support;

@@ -8,7 +8,7 @@ use crate::check::report::Report;
 use crate::disk::FileKind;
 use crate::model::PluginName;
 
-use crate::check::report::Condition;
+use crate::check::report::FileState;
 use crate::cni::{IPAM, advice, origin};
 use crate::model::HostPath;
 
@@ -302,7 +302,7 @@ impl Node<'_> {
             Some(Content::Truncated(reason)) => {
                 Some((name, verdict(Cause::PluginTruncated, format!("`{path}` {reason}"))))
             }
-            _ if self.condition(name) == Some(Condition::Altered) => Some((
+            _ if self.condition(name) == Some(FileState::Altered) => Some((
                 name,
                 verdict(
                     Cause::PluginAltered,
@@ -330,8 +330,8 @@ impl Node<'_> {
         }
         let condition = self.suspects.first().and_then(|suspect| self.condition(&suspect.name));
         match condition {
-            Some(Condition::Proven | Condition::Unproven) => still_written(subject),
-            Some(Condition::Altered) => verdict(
+            Some(FileState::Proven | FileState::Unproven) => still_written(subject),
+            Some(FileState::Altered) => verdict(
                 Cause::PluginAltered,
                 format!("{subject} printed nothing, and is not what was installed"),
             ),
@@ -358,7 +358,7 @@ impl Node<'_> {
     }
 
     /// What the check of this node says of a plugin, wherever it is.
-    fn condition(&self, name: &PluginName) -> Option<Condition> {
+    fn condition(&self, name: &PluginName) -> Option<FileState> {
         let mut plugins = self.checked.into_iter().flat_map(|report| &report.plugins);
         plugins.find(|plugin| plugin.name == *name).map(|plugin| plugin.condition)
     }
@@ -383,10 +383,10 @@ impl Node<'_> {
     fn cure(&self, plugin: &PluginName) -> String {
         let installed = self.checked.and_then(|report| report.installed.as_ref());
         match (installed, self.condition(plugin)) {
-            (Some(_), Some(Condition::Kept)) => format!(
+            (Some(_), Some(FileState::Kept)) => format!(
                 "`{plugin}` is another installer's: run that one again, or take it over with `cnister install --foreign adopt={plugin}`"
             ),
-            (Some(_), Some(Condition::Proven | Condition::Unproven)) => {
+            (Some(_), Some(FileState::Proven | FileState::Unproven)) => {
                 format!("cnister finds the installed `{plugin}` as it was signed: try again")
             }
             (Some(installed), Some(_)) => format!(

@@ -15,7 +15,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::report::{Condition, Installed};
+use super::report::{FileState, Installed};
 use crate::check::report::Report;
 use crate::cni::IPAM;
 use crate::model::{HostPath, PluginName};
@@ -94,7 +94,7 @@ pub struct OnNode {
     pub found: String,
     /// What `check` says of it, where it was installed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub condition: Option<Condition>,
+    pub condition: Option<FileState>,
 }
 
 fn is_zero(number: &usize) -> bool {

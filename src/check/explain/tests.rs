@@ -40,7 +40,7 @@ impl Scene {
     }
 
     /// What `check` says.
-    fn installed(mut self, plugins: &[(&str, Condition)]) -> Self {
+    fn installed(mut self, plugins: &[(&str, FileState)]) -> Self {
         let installed = Installed {
             bundle: "edge".parse().unwrap(),
             version: semver::Version::new(1, 2, 3),
@@ -48,7 +48,7 @@ impl Scene {
             strength: None,
             rule: None,
         };
-        let plugin = |(name, condition): &(&str, Condition)| {
+        let plugin = |(name, condition): &(&str, FileState)| {
             let (directory, name) = (BIN.parse().unwrap(), name.parse().unwrap());
             PluginReport { directory, name, condition: *condition, versions: None }
         };
@@ -134,11 +134,11 @@ fn names_the_cause_that_the_node_shows() {
         (CRASHED, cut(there(), "/opt/cni/bin/static"), Cause::PluginTruncated),
         // The second directory's is not the one that runs.
         (CRASHED, cut(there(), "/usr/lib/cni/macvlan"), Cause::PluginCrashed),
-        (CRASHED, there().installed(&[("macvlan", Condition::Altered)]), Cause::PluginAltered),
-        (CRASHED, there().installed(&[("macvlan", Condition::Proven)]), Cause::PluginCrashed),
+        (CRASHED, there().installed(&[("macvlan", FileState::Altered)]), Cause::PluginAltered),
+        (CRASHED, there().installed(&[("macvlan", FileState::Proven)]), Cause::PluginCrashed),
         (SILENT, there(), Cause::SilentPlugin),
-        (SILENT, there().installed(&[("macvlan", Condition::Proven)]), Cause::StillBeingWritten),
-        (SILENT, there().installed(&[("macvlan", Condition::Altered)]), Cause::PluginAltered),
+        (SILENT, there().installed(&[("macvlan", FileState::Proven)]), Cause::StillBeingWritten),
+        (SILENT, there().installed(&[("macvlan", FileState::Altered)]), Cause::PluginAltered),
         (SILENT, new().file(MACVLAN, b"#!/bin/sh\n", 0o755), Cause::NotAPlugin),
         (SILENT, there().file("/opt/cni/bin/static", b"#!/bin/sh\n", 0o755), Cause::NotAPlugin),
         (BUSY, there(), Cause::StillBeingWritten),
@@ -199,20 +199,20 @@ fn says_how_to_get_the_plugin_back() {
         "install a bundle that has `ovs` (`cnister install`); it comes from k8snetworkplumbingwg/ovs-cni"
     );
     assert_eq!(
-        action(scene().installed(&[("macvlan", Condition::Missing)]), NOT_FOUND),
+        action(scene().installed(&[("macvlan", FileState::Missing)]), NOT_FOUND),
         "`macvlan` is of the installed bundle `edge 1.2.3`: run `cnister check --repair`, which needs no network, or the \
          same `cnister install` again"
     );
     assert_eq!(
         action(
-            scene().installed(&[("vlan", Condition::Proven)]),
+            scene().installed(&[("vlan", FileState::Proven)]),
             &NOT_FOUND.replace("macvlan", "tap")
         ),
         "the installed bundle `edge 1.2.3` did not bring `tap`: `tap` comes with containernetworking/plugins since \
          v1.3.0; add it to the bundle"
     );
     assert_eq!(
-        action(scene().installed(&[("macvlan", Condition::Kept)]), NOT_FOUND),
+        action(scene().installed(&[("macvlan", FileState::Kept)]), NOT_FOUND),
         "`macvlan` is another installer's: run that one again, or take it over with `cnister install --foreign adopt=macvlan`"
     );
 }
@@ -220,11 +220,11 @@ fn says_how_to_get_the_plugin_back() {
 #[test]
 fn says_who_is_blamed_for_whom_and_what_follows() {
     let text = r#"plugin type="macvlan" failed (delete): failed to find plugin "static" in path [/opt/cni/bin]"#;
-    let explained = Scene::new().installed(&[("static", Condition::Missing)]).explain(text);
+    let explained = Scene::new().installed(&[("static", FileState::Missing)]).explain(text);
     let OnNode { directory, found, condition } = explained.on_node[0].clone();
     assert_eq!(
         (directory.as_str(), found.as_str(), condition),
-        (BIN, "nothing", Some(Condition::Missing))
+        (BIN, "nothing", Some(FileState::Missing))
     );
     assert_eq!(explained.plugin.as_deref(), Some("static"));
     assert_eq!(explained.called_by.as_deref(), Some("macvlan"));

@@ -9,13 +9,13 @@ use super::*;
 use crate::check::probe::Versions;
 use crate::check::report::NeedReport;
 use crate::model::Digest;
-use crate::node::Standing;
 use crate::node::test_support::{bundle, manifest, stage_files};
 use crate::node::{
-    KeptPolicy, Original, Owner, Purpose, Reason, Record, Schema, Staged, Wishes, apply, observe,
-    plan,
+    InstallOptions, KeptPolicy, Original, Owner, Purpose, Reason, Record, Schema, Staged, apply,
+    observe, plan,
 };
 use crate::trust::Policy;
+use crate::trust::Strength;
 use crate::trust::test_support::{Image, Signer, policy};
 use crate::trust::{Presence, Verifier};
 
@@ -65,7 +65,7 @@ impl Node {
             version: semver::Version::new(1, 2, 3),
             repository: None,
             policy: Digest::of(b"policy"),
-            strength: Standing::Proven,
+            strength: Strength::Proven,
             evidence: Digest::of(b"evidence"),
             directories: BTreeMap::from([(BIN.parse().unwrap(), installed)]),
         };
@@ -115,7 +115,7 @@ fn codes(report: &Report) -> Vec<(Code, Severity)> {
     report.findings.iter().map(|finding| (finding.code, finding.severity)).collect()
 }
 
-fn conditions(report: &Report) -> Vec<(&str, Condition)> {
+fn conditions(report: &Report) -> Vec<(&str, FileState)> {
     report.plugins.iter().map(|plugin| (plugin.name.as_str(), plugin.condition)).collect()
 }
 
@@ -124,22 +124,22 @@ fn a_node_as_it_was_installed_is_proven() {
     let report = Node::new().examine();
     assert!(report.is_good());
     assert_eq!(codes(&report), []);
-    assert_eq!(conditions(&report), [("bridge", Condition::Proven), ("vlan", Condition::Proven)]);
-    assert_eq!(report.installed.unwrap().strength, Some(Standing::Proven));
+    assert_eq!(conditions(&report), [("bridge", FileState::Proven), ("vlan", FileState::Proven)]);
+    assert_eq!(report.installed.unwrap().strength, Some(Strength::Proven));
 }
 
 #[test]
 fn every_change_of_a_file_is_seen() {
     type Change = fn(&Node);
-    let cases: [(Change, Condition, Code); 6] = [
+    let cases: [(Change, FileState, Code); 6] = [
         (
             |node| std::fs::write(node.path("bridge"), program("fridge")).unwrap(),
-            Condition::Altered,
+            FileState::Altered,
             Code::DigestDrift,
         ),
         (
             |node| std::fs::write(node.path("bridge"), b"").unwrap(),
-            Condition::Altered,
+            FileState::Altered,
             Code::DigestDrift,
         ),
         (
@@ -150,12 +150,12 @@ fn every_change_of_a_file_is_seen() {
                 )
                 .unwrap()
             },
-            Condition::Altered,
+            FileState::Altered,
             Code::DigestDrift,
         ),
         (
             |node| std::fs::remove_file(node.path("bridge")).unwrap(),
-            Condition::Missing,
+            FileState::Missing,
             Code::PluginMissing,
         ),
         (
@@ -163,12 +163,12 @@ fn every_change_of_a_file_is_seen() {
                 std::fs::rename(node.path("bridge"), node.path("hidden")).unwrap();
                 symlink("hidden", node.path("bridge")).unwrap();
             },
-            Condition::InTheWay,
+            FileState::InTheWay,
             Code::InTheWay,
         ),
         (
             |node| std::fs::remove_dir_all(node.temporary.path().join("opt")).unwrap(),
-            Condition::Missing,
+            FileState::Missing,
             Code::PluginMissing,
         ),
     ];
@@ -198,7 +198,7 @@ fn a_receipt_that_says_otherwise_is_not_believed() {
     node.installed().files.insert("evil".parse().unwrap(), file);
     let report = node.examine();
     let expected =
-        [("bridge", Condition::Altered), ("evil", Condition::Mixed), ("vlan", Condition::Proven)];
+        [("bridge", FileState::Altered), ("evil", FileState::Mixed), ("vlan", FileState::Proven)];
     assert_eq!(conditions(&report), expected);
     assert_eq!(
         codes(&report),
@@ -213,7 +213,7 @@ fn a_receipt_cannot_hide_a_plugin_by_not_listing_it() {
     assert_eq!(codes(&node.examine()), [], "the signed bytes are nobody's concern");
     std::fs::write(node.path("bridge"), program("forged")).unwrap();
     let report = node.examine();
-    assert_eq!(conditions(&report), [("vlan", Condition::Proven), ("bridge", Condition::Kept)]);
+    assert_eq!(conditions(&report), [("vlan", FileState::Proven), ("bridge", FileState::Kept)]);
     assert_eq!(codes(&report), [(Code::ForeignKept, Severity::Note)]);
     node.installed().files.clear();
     let report = node.examine();
@@ -287,7 +287,7 @@ fn right_bytes_that_others_may_alter_are_refused_whosever_they_are() {
                 "{}",
                 refusal.message
             );
-            assert!(conditions(&report).contains(&(name, Condition::Altered)), "{name} {found}");
+            assert!(conditions(&report).contains(&(name, FileState::Altered)), "{name} {found}");
             if root {
                 std::os::unix::fs::chown(node.path(name), Some(0), None).unwrap();
             }
@@ -316,7 +316,7 @@ fn what_is_no_longer_trusted_is_told_apart_and_boots_unless_it_is_denied() {
         );
         assert_eq!(
             conditions(&report),
-            [("bridge", Condition::Unverified), ("vlan", Condition::Unverified)]
+            [("bridge", FileState::Unverified), ("vlan", FileState::Unverified)]
         );
         assert_eq!(report.installed.unwrap().strength, None);
     }
@@ -353,7 +353,7 @@ fn an_interrupted_installation_and_a_refused_one_are_told() {
         assert_eq!(codes(&report)[2], (Code::DigestDrift, severity));
         assert_eq!(
             conditions(&report),
-            [("bridge", Condition::Unverified), ("vlan", Condition::Proven)]
+            [("bridge", FileState::Unverified), ("vlan", FileState::Proven)]
         );
         node.unfinished = Some(bundle(&[("bridge", &newer)]));
         let report = node.examine_with(&Ok(node.verified()), occasion, None);
@@ -363,7 +363,7 @@ fn an_interrupted_installation_and_a_refused_one_are_told() {
         );
         assert_eq!(
             conditions(&report),
-            [("bridge", Condition::Interrupted), ("vlan", Condition::Proven)]
+            [("bridge", FileState::Interrupted), ("vlan", FileState::Proven)]
         );
         assert_eq!(
             report.findings[1].message,
@@ -396,7 +396,7 @@ fn what_is_not_of_the_bundle_is_told() {
         ]
     );
     let others =
-        [("changed", Condition::Altered), ("old", Condition::Mixed), ("loopback", Condition::Kept)];
+        [("changed", FileState::Altered), ("old", FileState::Mixed), ("loopback", FileState::Kept)];
     assert_eq!(conditions(&report)[2..], others);
     std::fs::remove_file(node.path("loopback")).unwrap();
     assert!(
@@ -424,7 +424,7 @@ fn a_leftover_that_the_bundle_has_in_its_own_way_has_to_be_there() {
         );
         assert_eq!(
             conditions(&report),
-            [("bridge", Condition::Missing), ("vlan", Condition::Mixed)]
+            [("bridge", FileState::Missing), ("vlan", FileState::Mixed)]
         );
     }
 }
@@ -555,7 +555,7 @@ fn install(host: &Path, image: &Image, policy: &Policy) {
     let state = state.write(Duration::ZERO).unwrap();
     let paths = [HostPath::default_bin_directory()];
     let observed = observe(&root, Some(&state), &paths, &verified.value().files.plugins).unwrap();
-    let plan = plan(&verified, &observed, &Wishes::default()).unwrap();
+    let plan = plan(&verified, &observed, &InstallOptions::default()).unwrap();
     let evidence = image.evidence().to_bytes();
     let policy_directory = HostPath::default_policy_directory();
     let record = Record {

@@ -53,7 +53,7 @@ pub struct Prober {
 
 /// What came of asking.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Asked {
+pub enum ProbeResult {
     /// The plugin answered.
     Answer(Versions),
     /// The plugin ran, or should have, and did not answer; the reason continues "it".
@@ -109,34 +109,36 @@ impl Prober {
         file: &PluginFile,
         origin: &str,
         source: &mut dyn Read,
-    ) -> Result<Asked, NodeError> {
+    ) -> Result<ProbeResult, NodeError> {
         if file.size > SIZE_LIMIT {
-            return Ok(Asked::Skipped(format!("is larger than {SIZE_LIMIT} bytes")));
+            return Ok(ProbeResult::Skipped(format!("is larger than {SIZE_LIMIT} bytes")));
         }
         let mut copy = match anonymous_file() {
             Ok(copy) => copy,
             Err(errno) => {
-                return Ok(Asked::Skipped(format!("would need a file in memory: {errno}")));
+                return Ok(ProbeResult::Skipped(format!("would need a file in memory: {errno}")));
             }
         };
         match copy_exactly(file.into(), origin, source, &mut copy) {
             Ok(()) => {}
-            Err(TransferError::Altered(finding)) => return Ok(Asked::Altered(finding)),
+            Err(TransferError::Altered(finding)) => return Ok(ProbeResult::Altered(finding)),
             Err(error) => return Err(error.into_error(file.into(), origin, "memory")),
         }
         // What the kernel does not know as a program, the C library would hand to a shell
         // (POSIX.1-2017, execvp).
         if !is_program_of_this_machine(&copy) {
-            return Ok(Asked::Failed("is no program of this machine".to_owned()));
+            return Ok(ProbeResult::Failed("is no program of this machine".to_owned()));
         }
         // From here on nobody can change it, this process included.
         let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
         if let Err(errno) = fcntl_add_seals(&copy, seals) {
-            return Ok(Asked::Skipped(format!("would need a sealed file in memory: {errno}")));
+            return Ok(ProbeResult::Skipped(format!(
+                "would need a sealed file in memory: {errno}"
+            )));
         }
         let mut child = match self.start(copy) {
             Ok(child) => child,
-            Err(error) => return Ok(Asked::Skipped(format!("would need /proc: {error}"))),
+            Err(error) => return Ok(ProbeResult::Skipped(format!("would need /proc: {error}"))),
         };
         let deadline = Instant::now() + self.patience;
         let answer =
@@ -161,38 +163,43 @@ impl Prober {
             .spawn()
     }
 
-    fn judge(&self, answer: Result<Vec<u8>, String>, status: ExitStatus) -> Asked {
+    fn judge(&self, answer: Result<Vec<u8>, String>, status: ExitStatus) -> ProbeResult {
         let answer = match answer {
             Ok(answer) => answer,
-            Err(reason) => return Asked::Failed(reason),
+            Err(reason) => return ProbeResult::Failed(reason),
         };
         let obstacle = status.code().filter(|_| answer.is_empty()).and_then(Obstacle::of);
         match obstacle {
-            Some(Obstacle::Confine) => return Asked::Skipped("cannot be confined here".to_owned()),
+            Some(Obstacle::Confine) => {
+                return ProbeResult::Skipped("cannot be confined here".to_owned());
+            }
             Some(Obstacle::Forbidden) => {
-                return Asked::Skipped(
+                return ProbeResult::Skipped(
                     "would be executed from memory, which this system forbids".to_owned(),
                 );
             }
             Some(Obstacle::Interpreter) if self.on_host => {
-                return Asked::Failed(
+                return ProbeResult::Failed(
                     "needs an interpreter that this node does not have".to_owned(),
                 );
             }
             Some(Obstacle::Interpreter) => {
-                return Asked::Skipped(
+                return ProbeResult::Skipped(
                     "needs an interpreter that is not in this container".to_owned(),
                 );
             }
             None => {}
         }
         if let Some(signal) = status.signal() {
-            return Asked::Failed(format!("was ended by signal {signal}"));
+            return ProbeResult::Failed(format!("was ended by signal {signal}"));
         }
         if !status.success() {
-            return Asked::Failed(format!("ended with code {}", status.code().unwrap_or_default()));
+            return ProbeResult::Failed(format!(
+                "ended with code {}",
+                status.code().unwrap_or_default()
+            ));
         }
-        parse_answer(&answer).map_or_else(Asked::Failed, Asked::Answer)
+        parse_answer(&answer).map_or_else(ProbeResult::Failed, ProbeResult::Answer)
     }
 }
 
@@ -312,8 +319,8 @@ mod tests {
     fn tells_a_plugin_that_fails_from_one_that_cannot_be_asked() {
         let prober = |on_host| Prober::new("unused", PATIENCE, on_host);
         let exit = |code: i32| ExitStatus::from_raw(code << 8);
-        let failed = |text: &str| Asked::Failed(text.to_owned());
-        let skipped = |text: &str| Asked::Skipped(text.to_owned());
+        let failed = |text: &str| ProbeResult::Failed(text.to_owned());
+        let skipped = |text: &str| ProbeResult::Skipped(text.to_owned());
         let interpreter = Obstacle::Interpreter as i32;
         let cases = [
             (

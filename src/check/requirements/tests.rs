@@ -2,7 +2,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
 use crate::check::probe::Versions;
-use crate::check::report::{Condition, PluginReport};
+use crate::check::report::{FileState, PluginReport};
 
 const BIN: &str = "/opt/cni/bin";
 
@@ -22,7 +22,7 @@ impl Node {
             node.report.plugins.push(PluginReport {
                 directory: BIN.parse().unwrap(),
                 name: name.parse().unwrap(),
-                condition: Condition::Proven,
+                condition: FileState::Proven,
                 versions: Some(Versions {
                     supported: vec!["0.4.0".to_owned(), "1.0.0".to_owned()],
                 }),
@@ -50,12 +50,17 @@ impl Node {
 
     fn close_with(&self, configurations: &Configurations, occasion: Occasion) -> Report {
         let mut report = self.report.clone();
-        close(&Root::open(self.temporary.path()).unwrap(), configurations, occasion, &mut report);
+        check_requirements(
+            &Root::open(self.temporary.path()).unwrap(),
+            configurations,
+            occasion,
+            &mut report,
+        );
         report
     }
 
     /// What a running check of the usual directories finds.
-    fn close(&self) -> Report {
+    fn check_requirements(&self) -> Report {
         let usual = Configurations {
             usual: Configurations::usual_directories(),
             ..Configurations::default()
@@ -84,7 +89,10 @@ fn needs(report: &Report) -> Vec<String> {
 #[test]
 fn a_node_that_has_what_it_needs_says_so() {
     let node = Node::new(&["bridge", "host-local", "tuning"]);
-    assert_eq!((node.close().needs, node.close().findings), (vec![], vec![]));
+    assert_eq!(
+        (node.check_requirements().needs, node.check_requirements().findings),
+        (vec![], vec![])
+    );
     node.configure("10-a.conflist", r#"{"cniVersion":"1.0.0","name":"a","plugins":[{"type":"bridge","ipam":{"type":"host-local"}},{"type":"tuning"}]}"#);
     // Somebody else's plugin is as good; backups and directories are not read.
     node.write("/opt/cni/bin/foreign", "x", 0o700);
@@ -92,7 +100,7 @@ fn a_node_that_has_what_it_needs_says_so() {
     node.configure("10-a.conflist.cni-bak", "{");
     node.write("/etc/cni/net.d/multus.d/daemon-config.json", "{", 0o644);
     node.configure("30.d.conf/x", "");
-    let report = node.close();
+    let report = node.check_requirements();
     assert_eq!(node.told(&report), [""; 0]);
     let expected = [
         "bridge Main of /etc/cni/net.d/10-a.conflist in /opt/cni/bin",
@@ -109,7 +117,7 @@ fn says_what_is_missing_for_whom_and_where_it_comes_from() {
     node.configure("10-a.conf", r#"{"name":"a","type":"bridge","ipam":{"type":"whereabouts"}}"#);
     node.configure("20-b.conf", r#"{"name":"b","type":"tap","ipam":{"type":"whereabouts"}}"#);
     node.configure("30-c.conf", r#"{"name":"c","type":"own","ipam":{"type":"whereabouts"}}"#);
-    let report = node.close();
+    let report = node.check_requirements();
     let expected = [
         "plugin-needed: `own` is needed by `/etc/cni/net.d/30-c.conf`, and is not in `/opt/cni/bin`",
         "plugin-needed: `tap` is needed by `/etc/cni/net.d/20-b.conf`, and is not in `/opt/cni/bin`",
@@ -122,7 +130,7 @@ fn says_what_is_missing_for_whom_and_where_it_comes_from() {
     );
     assert!(!report.is_good());
     node.write("/opt/cni/bin/whereabouts", "x", 0o755);
-    assert_eq!(node.told(&node.close()), expected[..2]);
+    assert_eq!(node.told(&node.check_requirements()), expected[..2]);
 }
 
 #[test]
@@ -176,7 +184,7 @@ fn a_plugin_must_speak_the_version_it_is_called_with() {
         )
     };
     node.configure("10-a.conflist", &list("1.1.0"));
-    let report = node.close();
+    let report = node.check_requirements();
     let expected = ["bridge", "static"].map(|name| {
         format!("incompatible-version: `{name}` is called by `/etc/cni/net.d/10-a.conflist` with a version of CNI that it does not speak")
     });
@@ -187,7 +195,7 @@ fn a_plugin_must_speak_the_version_it_is_called_with() {
         (Some("CNI 1.1.0"), Some("CNI 0.4.0, 1.0.0"))
     );
     node.configure("10-a.conflist", &list("1.0.0"));
-    assert_eq!(node.told(&node.close()), [""; 0]);
+    assert_eq!(node.told(&node.check_requirements()), [""; 0]);
 }
 
 #[test]
@@ -244,7 +252,7 @@ fn at_boot_only_what_was_asked_for_by_name_decides() {
 fn a_list_may_leave_its_plugins_to_a_directory_with_its_name() {
     let node = Node::new(&["bridge"]);
     node.configure("10-a.conflist", r#"{"cniVersion":"1.0.0","name":"a"}"#);
-    let alone = node.close();
+    let alone = node.check_requirements();
     assert_eq!(
         node.told(&alone),
         [
@@ -257,12 +265,12 @@ fn a_list_may_leave_its_plugins_to_a_directory_with_its_name() {
         "bridge Main of /etc/cni/net.d/a/1.conf in /opt/cni/bin",
         "vlan Chained of /etc/cni/net.d/a/2.conf in nowhere",
     ];
-    assert_eq!(needs(&node.close()), expected);
+    assert_eq!(needs(&node.check_requirements()), expected);
     // The name of a network is no path.
     node.write("/etc/cni/other/1.conf", r#"{"type":"secret"}"#, 0o644);
     for name in ["../other", "..", "a/../../other", "/etc/cni/other", ""] {
         node.configure("10-a.conflist", &format!(r#"{{"name":"{name}"}}"#));
-        let report = node.close();
+        let report = node.check_requirements();
         assert_eq!(
             (needs(&report), node.told(&report)),
             (
@@ -291,7 +299,7 @@ fn nothing_outside_the_root_is_opened_and_nothing_in_the_way_stops_it() {
     node.configure("60-long.conf", &" ".repeat(CONFIG_LIMIT + 1));
     node.configure("70-deep.conf", &r#"{"type":"m","delegates":["#.repeat(10_000));
     node.configure("80-\u{1b}[2J.conf", "[]");
-    let report = node.close();
+    let report = node.check_requirements();
     let expected = [
         "config-unreadable: `/etc/cni/net.d/10-link.conf` is a symbolic link to nothing",
         "config-unreadable: cannot look up `ROOT/etc/cni/net.d/40-loop.conf`: Too many levels of symbolic links (os error 40)",
@@ -305,7 +313,7 @@ fn nothing_outside_the_root_is_opened_and_nothing_in_the_way_stops_it() {
 
     std::fs::remove_dir_all(node.temporary.path().join("etc/cni/net.d")).unwrap();
     node.link(outside.path().to_str().unwrap(), "/etc/cni/net.d");
-    let report = node.close();
+    let report = node.check_requirements();
     assert_eq!(
         (needs(&report), node.told(&report)),
         (vec![], vec!["path-escapes: `etc/cni/net.d` leads out of `ROOT`".to_owned()])
@@ -321,7 +329,7 @@ fn many_files_and_many_plugins_are_bounded() {
             &format!(r#"{{"name":"n","type":"plugin-{number}"}}"#),
         );
     }
-    let report = node.close();
+    let report = node.check_requirements();
     assert_eq!(report.needs.len(), FILE_LIMIT);
     let told = node.told(&report);
     assert_eq!(
@@ -339,7 +347,7 @@ fn lists_that_share_a_large_directory_are_bounded() {
     }
     let long = format!(r#"{{"type":"bridge"}}{}"#, " ".repeat(CONFIG_LIMIT - 17));
     node.configure("a/1.conf", &long);
-    let report = node.close();
+    let report = node.check_requirements();
     assert_eq!(report.needs.len(), 63);
     let told = node.told(&report);
     let limit = "config-unreadable: the configurations are more than 67108864 bytes; `/etc/cni/net.d/a/1.conf` and later ones were not read";

@@ -46,13 +46,13 @@ pub struct Record<'a> {
     /// What it is done for.
     pub purpose: Purpose,
     /// What its owner says with a rollback.
-    pub word: Option<OwnersWord<'a>>,
+    pub word: Option<RollbackRecord<'a>>,
 }
 
 /// What a rollback says about other releases than the one that it goes to; it counts as soon as
 /// that one does.
 #[derive(Debug, Clone, Copy)]
-pub struct OwnersWord<'a> {
+pub struct RollbackRecord<'a> {
     /// The releases that are not wanted any more.
     pub unwanted: &'a RolledBack,
     /// The floors, with the release that it goes to as an exception.

@@ -11,7 +11,7 @@ mod removal;
 mod restore;
 
 pub use action::{Action, Progress};
-pub use engine::{KeptPolicy, OwnersWord, Record, apply};
+pub use engine::{KeptPolicy, Record, RollbackRecord, apply};
 pub use preflight::{Records, preflight, surroundings};
 pub use removal::uninstall;
-pub use restore::{Back, Brought, Restored, Run, bring_back, repair, roll_back};
+pub use restore::{RepairOutcome, Restored, RollbackOptions, Run, bring_back, repair, roll_back};

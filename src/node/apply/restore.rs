@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use super::action::Progress;
-use super::engine::{OwnersWord, Record, apply};
+use super::engine::{Record, RollbackRecord, apply};
 use crate::model::{Code, Finding, HostPath, PluginName, PluginPath};
 use crate::node::error::NodeError;
 use crate::node::host::{Attachments, Observed, Root, observe};
-use crate::node::plan::{ForeignRule, Leftovers, Plan, Step, Wishes, plan};
+use crate::node::plan::{ForeignRule, InstallOptions, Leftovers, Plan, Step, plan};
 use crate::node::state::{
     Claim, Floors, Installation, MAX_GENERATIONS, Purpose, Reading, Receipt, RolledBack, State,
     Stored, Writing, not_installed,
@@ -64,8 +64,11 @@ pub fn repair(
             });
         }
     }
-    let wishes =
-        Wishes { foreign: ForeignRule::Stay, recorded: Some(recorded), ..Wishes::default() };
+    let options = InstallOptions {
+        foreign: ForeignRule::Stay,
+        recorded: Some(recorded),
+        ..InstallOptions::default()
+    };
     let target = Target {
         receipt: &receipt,
         bundle: &bundle,
@@ -75,12 +78,12 @@ pub fn repair(
     };
     let observed =
         observe(root, Some(&writing), &directories(&[&receipt]), &bundle.value().files.plugins)?;
-    bring(root, &writing, &target, &observed, &wishes, &mut |_| ControlFlow::Continue(()))
+    bring(root, &writing, &target, &observed, &options, &mut |_| ControlFlow::Continue(()))
 }
 
 /// What became of files that were to be brought back.
 #[derive(Debug, Default)]
-pub struct Brought {
+pub struct RepairOutcome {
     /// What was written.
     pub steps: Vec<Step>,
     /// What is still not as it was installed.
@@ -94,18 +97,18 @@ pub fn bring_back(
     root: &Root,
     installation: &Installation<'_>,
     targets: &BTreeSet<PluginPath>,
-) -> Brought {
-    let mut brought = Brought::default();
+) -> RepairOutcome {
+    let mut outcome = RepairOutcome::default();
     match repair(root, installation, Some(targets)) {
         Err(error) if targets.len() > 1 && speaks_of_one_file(&error) => {
             for target in targets {
                 let one = BTreeSet::from([target.clone()]);
-                brought.add(&one, repair(root, installation, Some(&one)));
+                outcome.add(&one, repair(root, installation, Some(&one)));
             }
         }
-        result => brought.add(targets, result),
+        result => outcome.add(targets, result),
     }
-    brought
+    outcome
 }
 
 /// Whether others may be repaired all the same: one has no good copy, or was written in this
@@ -117,7 +120,7 @@ fn speaks_of_one_file(error: &NodeError) -> bool {
     matches!(error, NodeError::Refused(findings) if findings.iter().all(of_one))
 }
 
-impl Brought {
+impl RepairOutcome {
     fn add(&mut self, targets: &BTreeSet<PluginPath>, result: Result<Restored, NodeError>) {
         let mut left = targets.clone();
         match result {
@@ -142,7 +145,7 @@ impl Brought {
 
 /// What its owner wants of a rollback.
 #[derive(Debug, Clone, Copy)]
-pub struct Back<'a> {
+pub struct RollbackOptions<'a> {
     /// The generation; without it, the one before the present.
     pub number: Option<u64>,
     /// What happens to plugins that the earlier generation lacks.
@@ -164,56 +167,56 @@ pub struct Back<'a> {
 pub fn roll_back(
     root: &Root,
     installation: &Installation<'_>,
-    back: &Back<'_>,
+    options: &RollbackOptions<'_>,
     run: Run,
     progress: &mut Progress<'_>,
 ) -> Result<Restored, NodeError> {
     let state = State::open(root, installation.state)?.ok_or_else(not_installed)?;
     if run == Run::Plan {
         let reading = state.read(installation.patience)?;
-        let aim = Aim::of(root, &reading, installation, back)?;
-        let plan = aim.plan()?;
-        let after = plan.receipt(aim.receipt.evidence, aim.receipt.repository.as_ref());
+        let target = RollbackTarget::of(root, &reading, installation, options)?;
+        let plan = target.plan()?;
+        let after = plan.receipt(target.receipt.evidence, target.receipt.repository.as_ref());
         let (steps, notes) = (plan.steps().to_vec(), plan.notes().to_vec());
-        return Ok(Restored { before: aim.before, after, steps, notes });
+        return Ok(Restored { before: target.before, after, steps, notes });
     }
     let writing = state.write(installation.patience)?;
-    let aim = Aim::of(root, &writing, installation, back)?;
-    let target = Target {
-        receipt: &aim.receipt,
-        bundle: &aim.bundle,
-        generations: back.generations,
+    let target = RollbackTarget::of(root, &writing, installation, options)?;
+    let goal = Target {
+        receipt: &target.receipt,
+        bundle: &target.bundle,
+        generations: options.generations,
         purpose: Purpose::Rollback,
-        word: Some(OwnersWord { unwanted: &aim.unwanted, floors: &aim.floors }),
+        word: Some(RollbackRecord { unwanted: &target.unwanted, floors: &target.floors }),
     };
-    let restored = bring(root, &writing, &target, &aim.observed, &aim.wishes, progress)?;
-    Ok(Restored { before: aim.before, ..restored })
+    let restored = bring(root, &writing, &goal, &target.observed, &target.options, progress)?;
+    Ok(Restored { before: target.before, ..restored })
 }
 
 /// What a rollback goes from and to.
-struct Aim {
+struct RollbackTarget {
     /// The receipt that it goes back from.
     before: Receipt,
     /// The one that it goes to.
     receipt: Receipt,
     bundle: Verified<Bundle>,
     observed: Observed,
-    wishes: Wishes,
+    options: InstallOptions,
     unwanted: RolledBack,
     floors: Floors,
 }
 
-impl Aim {
+impl RollbackTarget {
     fn of(
         root: &Root,
         reading: &Reading,
         installation: &Installation<'_>,
-        back: &Back<'_>,
+        options: &RollbackOptions<'_>,
     ) -> Result<Self, NodeError> {
         let present = reading.receipt()?.ok_or_else(not_installed)?;
         let (past, journal) = (reading.past()?, reading.journal()?);
         let interrupted =
-            journal.filter(|_| back.number.is_none_or(|number| number == present.generation));
+            journal.filter(|_| options.number.is_none_or(|number| number == present.generation));
         let (before, receipt, bad) = match interrupted {
             // It had its receipt already: asking for the same again finishes it, and does not go
             // forward.
@@ -232,22 +235,22 @@ impl Aim {
                 (present.clone(), present.clone(), journal.index)
             }
             _ => {
-                let target = past.target(&present, back.number)?.clone();
+                let target = past.target(&present, options.number)?.clone();
                 (present.clone(), target, present.index)
             }
         };
         let bundle = Claim::of(&receipt)
             .verdict(reading, &installation.verifier)?
             .map_err(NodeError::Refused)?;
-        let wishes = Wishes {
+        let install = InstallOptions {
             foreign: ForeignRule::AdoptNamed(adopted(&receipt)),
             recorded: Some(recorded(&receipt)),
-            leftovers: back.leftovers,
-            ..Wishes::default()
+            leftovers: options.leftovers,
+            ..InstallOptions::default()
         };
         let paths = directories(&[&receipt, &present]);
         let mut observed = observe(root, Some(reading), &paths, &bundle.value().files.plugins)?;
-        observed.in_use = back.in_use.clone();
+        observed.in_use = options.in_use.clone();
         // The owner's word, where the rule forbids to go back.
         observed.floors.count(&present);
         observed.floors.except(bundle.value());
@@ -255,11 +258,11 @@ impl Aim {
         let mut unwanted = reading.rolled_back()?.unwrap_or_default();
         unwanted.releases.insert(bad);
         unwanted.releases.remove(&receipt.index);
-        Ok(Self { before, receipt, bundle, observed, wishes, unwanted, floors })
+        Ok(Self { before, receipt, bundle, observed, options: install, unwanted, floors })
     }
 
     fn plan(&self) -> Result<Plan<'_>, NodeError> {
-        plan_of(&self.bundle, &self.observed, &self.wishes)
+        plan_of(&self.bundle, &self.observed, &self.options)
     }
 }
 
@@ -277,7 +280,7 @@ struct Target<'a> {
     generations: u8,
     /// What it is brought to that for.
     purpose: Purpose,
-    word: Option<OwnersWord<'a>>,
+    word: Option<RollbackRecord<'a>>,
 }
 
 fn bring(
@@ -285,10 +288,10 @@ fn bring(
     writing: &Writing,
     target: &Target<'_>,
     observed: &Observed,
-    wishes: &Wishes,
+    options: &InstallOptions,
     progress: &mut Progress<'_>,
 ) -> Result<Restored, NodeError> {
-    let plan = plan_of(target.bundle, observed, wishes)?;
+    let plan = plan_of(target.bundle, observed, options)?;
     let before = observed.receipt.clone().ok_or_else(not_installed)?;
     let (steps, notes) = (plan.steps().to_vec(), plan.notes().to_vec());
     let bytes = writing.evidence(&target.receipt.evidence)?.ok_or_else(|| {
@@ -310,9 +313,9 @@ fn bring(
 fn plan_of<'v>(
     bundle: &'v Verified<Bundle>,
     observed: &Observed,
-    wishes: &Wishes,
+    options: &InstallOptions,
 ) -> Result<Plan<'v>, NodeError> {
-    plan(bundle, observed, wishes).map_err(|findings| {
+    plan(bundle, observed, options).map_err(|findings| {
         // `install` has an option for what is in the way; here it has to go.
         let in_the_way =
             |finding: &Finding| matches!(finding.code, Code::InTheWay | Code::ForeignFile);

@@ -6,7 +6,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
 use super::*;
-use crate::node::state::{InstalledDirectory, Schema, Standing};
+use crate::node::state::{InstalledDirectory, Schema};
+use crate::trust::Strength;
 
 const TOOL: &str = "/usr/local/libexec/cnister";
 const UNIT_FILE: &str = "etc/systemd/system/cnister-verify.service";
@@ -32,7 +33,7 @@ impl Node {
             version: semver::Version::new(1, 2, 3),
             repository: None,
             policy: Digest::of(b"policy"),
-            strength: Standing::Proven,
+            strength: Strength::Proven,
             evidence: Digest::of(b"evidence"),
             directories: BTreeMap::from([(
                 HostPath::default_bin_directory(),

@@ -19,6 +19,6 @@ pub use observe::{Observed, ObservedDirectory, check_apart, observe};
 pub(crate) use observe::{STAGING, observe_directory};
 pub use root::Root;
 pub(crate) use runtime::PlacedPlugins;
-pub use sandbox::Reach;
+pub use sandbox::Sandbox;
 pub(crate) use surroundings::{look_around, not_executable};
 pub(crate) use transfer::{Expected, TransferError, altered_finding, copy, copy_exactly, hash};

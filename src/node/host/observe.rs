@@ -10,7 +10,7 @@ use crate::bundle::PluginFile;
 use crate::disk::Directory;
 use crate::model::{Code, Digest, Finding, HostPath, PluginName};
 use crate::node::error::NodeError;
-use crate::node::state::{Floors, Journal, Past, Reading, Receipt};
+use crate::node::state::{Floors, History, Journal, Reading, Receipt};
 
 /// The name of the directory that holds unfinished files. A runtime calls any file of a plugin
 /// directory, hidden names included; a directory it cannot.
@@ -26,7 +26,7 @@ pub struct Observed {
     /// What was being installed, where that was interrupted.
     pub journal: Option<Journal>,
     /// What is kept of earlier generations.
-    pub past: Past,
+    pub past: History,
     /// What the node accepted so far.
     pub floors: Floors,
     /// The originals that are kept.

@@ -48,14 +48,14 @@ const INTERPRETERS: &[&str] = &[
 /// What is not there needs no right; what cannot be opened now cannot be opened later either, and
 /// the verb itself says so then.
 #[derive(Debug, Default)]
-pub struct Reach {
+pub struct Sandbox {
     rules: Vec<(OwnedFd, BitFlags<AccessFs>)>,
     connects: bool,
     listens: bool,
     moves: bool,
 }
 
-impl Reach {
+impl Sandbox {
     /// Writes one existing file, a device for example.
     pub fn write_file(&mut self, path: &Path) {
         self.path(path, make_bitflags!(AccessFs::{WriteFile | Truncate}));

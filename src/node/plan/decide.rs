@@ -1,4 +1,4 @@
-//! Deciding what is to be done: a verified bundle, a node as it was observed and its owner's wishes
+//! Deciding what is to be done: a verified bundle, a node as it was observed and its owner's options
 //! in, a plan out.
 //!
 //! Pure. Ownership is *ours* (in the receipt, or in the journal with the content that it names),
@@ -19,7 +19,7 @@ const LOOPBACK: &str = "loopback";
 
 /// What the node's owner wants besides the bundle.
 #[derive(Debug, Clone, Default)]
-pub struct Wishes {
+pub struct InstallOptions {
     /// What happens to somebody else's file with a wanted name and other bytes.
     pub foreign: ForeignRule,
     /// The only plugins that are wanted; without it, all of the bundle.
@@ -30,14 +30,14 @@ pub struct Wishes {
     /// Plugins that are not wanted, whether the bundle has them or not.
     pub skip: BTreeSet<PluginName>,
     /// What happens to a file with a wanted name and other bytes, whosever it is.
-    pub present: Present,
+    pub existing: ExistingFiles,
     /// What happens to plugins of an earlier bundle.
     pub leftovers: Leftovers,
 }
 
 /// What happens to a file with a wanted name that is there already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Present {
+pub enum ExistingFiles {
     /// It is brought to the signed bytes, as far as it is this program's.
     #[default]
     Update,
@@ -79,10 +79,10 @@ pub enum ForeignRule {
 pub fn plan<'v>(
     bundle: &'v Verified<Bundle>,
     observed: &Observed,
-    wishes: &Wishes,
+    options: &InstallOptions,
 ) -> Result<Plan<'v>, Vec<Finding>> {
     let files = &bundle.value().files;
-    let mut refusals: Vec<_> = named(wishes)
+    let mut refusals: Vec<_> = named(options)
         .filter(|name| files.plugin(name).is_none())
         .map(|name| {
             Finding::refusal(
@@ -110,11 +110,11 @@ pub fn plan<'v>(
     plan.notes.extend(bundle.warnings().iter().cloned());
     for directory in &observed.directories {
         let mut steps = Vec::new();
-        for file in files.plugins.iter().filter(|file| wants(wishes, directory, file, observed)) {
-            match decide(directory, file, observed, wishes) {
+        for file in files.plugins.iter().filter(|file| wants(options, directory, file, observed)) {
+            match decide(directory, file, observed, options) {
                 Decision::Step(step) => steps.push(step),
                 Decision::Keep(step, note) => {
-                    match remembered(wishes, observed, &directory.path, &file.name) {
+                    match remembered(options, observed, &directory.path, &file.name) {
                         Some(known) => {
                             let carried = plan.carried.entry(directory.path.clone()).or_default();
                             carried.files.insert(file.name.clone(), known.clone());
@@ -140,7 +140,7 @@ pub fn plan<'v>(
     if !refusals.is_empty() {
         return Err(refusals);
     }
-    carry(&mut plan, observed, wishes);
+    carry(&mut plan, observed, options);
     plan.superseded = superseded(&plan.steps, observed);
     Ok(plan)
 }
@@ -177,31 +177,31 @@ fn superseded(steps: &[Step], observed: &Observed) -> Vec<JournalEntry> {
     entries.chain(leaving).collect()
 }
 
-/// The plugins that the wishes name one by one.
-fn named(wishes: &Wishes) -> impl Iterator<Item = &PluginName> {
-    let adopted = match &wishes.foreign {
+/// The plugins that the options name one by one.
+fn named(options: &InstallOptions) -> impl Iterator<Item = &PluginName> {
+    let adopted = match &options.foreign {
         ForeignRule::AdoptNamed(names) => Some(names),
         _ => None,
     };
-    wishes.only.iter().chain(adopted).flatten()
+    options.only.iter().chain(adopted).flatten()
 }
 
 /// Whether this plugin is to be brought to a directory. A plugin of this program that is left as it
 /// is counts as one of an earlier bundle.
 fn wants(
-    wishes: &Wishes,
+    options: &InstallOptions,
     directory: &ObservedDirectory,
     file: &PluginFile,
     observed: &Observed,
 ) -> bool {
     let name = &file.name;
-    let recorded = wishes.recorded.as_ref().map(|recorded| recorded.get(&directory.path));
+    let recorded = options.recorded.as_ref().map(|recorded| recorded.get(&directory.path));
     if recorded.is_some_and(|names| names.is_none_or(|names| !names.contains(name))) {
         return false;
     }
-    let asked =
-        wishes.only.as_ref().is_none_or(|only| only.contains(name)) && !wishes.skip.contains(name);
-    let left = wishes.present == Present::Leave && is_other(directory.found(name), file);
+    let asked = options.only.as_ref().is_none_or(|only| only.contains(name))
+        && !options.skip.contains(name);
+    let left = options.existing == ExistingFiles::Leave && is_other(directory.found(name), file);
     asked
         && !(left
             && known_owner(observed, &directory.path, name, None)
@@ -233,7 +233,7 @@ fn decide(
     directory: &ObservedDirectory,
     file: &PluginFile,
     observed: &Observed,
-    wishes: &Wishes,
+    options: &InstallOptions,
 ) -> Decision {
     let path = &directory.path;
     let before = directory.found(&file.name);
@@ -258,9 +258,9 @@ fn decide(
             let refusal = Finding::refusal(Code::InTheWay, message.clone())
                 .mismatch("a regular file, or nothing", kind)
                 .hint("move it away, or leave it with --foreign keep");
-            let kept = matches!(wishes.foreign, ForeignRule::Keep | ForeignRule::Stay)
-                || is_spared_loopback(file, wishes)
-                || wishes.present == Present::Leave;
+            let kept = matches!(options.foreign, ForeignRule::Keep | ForeignRule::Stay)
+                || is_spared_loopback(file, options)
+                || options.existing == ExistingFiles::Leave;
             return if kept { keep(path, file, message) } else { Decision::Refuse(refusal) };
         }
         Found::Regular { digest, size, mode, .. } => (digest, size, mode),
@@ -291,10 +291,10 @@ fn decide(
         (false, _) => "",
     };
     let message = format!("`{path}/{}` is another installer's file{why}", file.name);
-    if is_spared_loopback(file, wishes) || wishes.present == Present::Leave {
+    if is_spared_loopback(file, options) || options.existing == ExistingFiles::Leave {
         return keep(path, file, message);
     }
-    let adopt = match &wishes.foreign {
+    let adopt = match &options.foreign {
         ForeignRule::Keep | ForeignRule::Stay => return keep(path, file, message),
         ForeignRule::Adopt => true,
         ForeignRule::AdoptNamed(names) => names.contains(&file.name),
@@ -344,26 +344,26 @@ fn keep(path: &HostPath, file: &PluginFile, message: String) -> Decision {
 
 /// What the receipt says of a file that stays, where that is to stay, too.
 fn remembered<'o>(
-    wishes: &Wishes,
+    options: &InstallOptions,
     observed: &'o Observed,
     directory: &HostPath,
     name: &PluginName,
 ) -> Option<&'o InstalledFile> {
-    let receipt = observed.receipt.as_ref().filter(|_| wishes.foreign == ForeignRule::Stay)?;
+    let receipt = observed.receipt.as_ref().filter(|_| options.foreign == ForeignRule::Stay)?;
     receipt.directories.get(directory)?.files.get(name)
 }
 
-fn is_spared_loopback(file: &PluginFile, wishes: &Wishes) -> bool {
-    file.name.as_str() == LOOPBACK && !named(wishes).any(|name| name.as_str() == LOOPBACK)
+fn is_spared_loopback(file: &PluginFile, options: &InstallOptions) -> bool {
+    file.name.as_str() == LOOPBACK && !named(options).any(|name| name.as_str() == LOOPBACK)
 }
 
 /// Takes over what earlier installations left and this one does not touch, or removes it.
-fn carry(plan: &mut Plan<'_>, observed: &Observed, wishes: &Wishes) {
+fn carry(plan: &mut Plan<'_>, observed: &Observed, options: &InstallOptions) {
     let files = &plan.bundle.value().files;
     let untouched = |path: &HostPath, name: &PluginName| {
         let directory = observed.directories.iter().find(|observed| observed.path == *path);
         let wanted = |directory| {
-            files.plugin(name).is_some_and(|file| wants(wishes, directory, file, observed))
+            files.plugin(name).is_some_and(|file| wants(options, directory, file, observed))
         };
         !directory.is_some_and(wanted)
     };
@@ -371,7 +371,7 @@ fn carry(plan: &mut Plan<'_>, observed: &Observed, wishes: &Wishes) {
         if files.plugin(name).is_some_and(|plugin| plugin.digest == file.digest) {
             plan.carried.entry(directory.clone()).or_default().files.insert(name.clone(), file);
         } else if file.owner.is_ours() {
-            match leave(observed, wishes, directory, name, &file) {
+            match leave(observed, options, directory, name, &file) {
                 Leave::Gone => {}
                 Leave::Remove(step) => plan.steps.push(step),
                 Leave::Stay(note) => {
@@ -409,7 +409,7 @@ fn carry(plan: &mut Plan<'_>, observed: &Observed, wishes: &Wishes) {
             }
         }
     }
-    if wishes.foreign == ForeignRule::Stay {
+    if options.foreign == ForeignRule::Stay {
         for (path, directory) in observed.receipt.iter().flat_map(|receipt| &receipt.directories) {
             plan.carried
                 .entry(path.clone())
@@ -432,7 +432,7 @@ enum Leave {
 
 fn leave(
     observed: &Observed,
-    wishes: &Wishes,
+    options: &InstallOptions,
     directory: &HostPath,
     name: &PluginName,
     file: &InstalledFile,
@@ -442,11 +442,11 @@ fn leave(
         Leave::Stay(Finding::note(Code::Mixed, message))
     };
     let seen = observed.directories.iter().find(|observed| observed.path == *directory);
-    let (Some(seen), Leftovers::Prune) = (seen, wishes.leftovers) else {
+    let (Some(seen), Leftovers::Prune) = (seen, options.leftovers) else {
         let absent = seen.is_some_and(|seen| seen.entries.get(name) == Some(&Found::Absent));
         // A repair forgets nothing, and what was there before can still come back.
         let forgotten =
-            absent && file.owner.original().is_none() && wishes.foreign != ForeignRule::Stay;
+            absent && file.owner.original().is_none() && options.foreign != ForeignRule::Stay;
         return if forgotten { Leave::Gone } else { stay("was left as it is") };
     };
     match removal(directory, name, file, seen.found(name)) {

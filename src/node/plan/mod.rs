@@ -9,7 +9,7 @@ mod decide;
 mod in_use;
 mod uninstall;
 
-pub use decide::{ForeignRule, Leftovers, Present, Wishes, plan};
+pub use decide::{ExistingFiles, ForeignRule, InstallOptions, Leftovers, plan};
 pub use uninstall::{Force, Uninstallation};
 
 use std::collections::BTreeMap;
@@ -200,7 +200,7 @@ impl Plan<'_> {
             version: bundle.files.version.clone(),
             repository: repository.cloned(),
             policy: proof.policy,
-            strength: proof.strength.into(),
+            strength: proof.strength,
             evidence,
             directories,
         }

@@ -11,7 +11,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use super::lock::{RECORD_MODE, Reading, Writing};
-use super::receipt::{RECORD_LIMIT, Receipt, Schema, Standing};
+use super::receipt::{RECORD_LIMIT, Receipt, Schema};
 use crate::disk::Prepared;
 use crate::model::{BundleName, Code, Digest, Finding, JsonError, json};
 use crate::node::error::NodeError;
@@ -64,7 +64,7 @@ impl Floors {
     /// Counts what is installed, as far as it was proven: the record may be gone, or an
     /// installation have been interrupted between the receipt and it.
     pub(crate) fn count(&mut self, present: &Receipt) {
-        if present.strength != Standing::Proven {
+        if present.strength != Strength::Proven {
             return;
         }
         let new = || Floor { highest: present.version.clone(), exceptions: BTreeSet::new() };

@@ -23,14 +23,14 @@ pub const MAX_GENERATIONS: u8 = 32;
 
 /// What a node keeps of earlier generations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Past {
+pub struct History {
     /// Their receipts, the youngest first.
     pub receipts: Vec<Receipt>,
     /// The names of files that are no such receipts.
     pub damaged: Vec<String>,
 }
 
-impl Past {
+impl History {
     /// The number of the next generation.
     pub fn next(&self, present: Option<&Receipt>) -> u64 {
         let known = self.receipts.iter().chain(present).map(|receipt| receipt.generation);
@@ -71,8 +71,8 @@ impl Past {
 
 impl Reading {
     /// What is kept of earlier generations.
-    pub fn past(&self) -> Result<Past, NodeError> {
-        let mut past = Past::default();
+    pub fn past(&self) -> Result<History, NodeError> {
+        let mut past = History::default();
         let Some(directory) = existing(self.directory.child(GENERATIONS))? else { return Ok(past) };
         for name in names(&directory)? {
             match read_record(&directory, &name, Receipt::parse) {

@@ -40,7 +40,8 @@ pub struct Receipt {
     /// The digest of the policy's text.
     pub policy: Digest,
     /// How much the acceptance was worth.
-    pub strength: Standing,
+    #[serde(with = "strength")]
+    pub strength: Strength,
     /// The digest of the evidence file, which is also its name.
     pub evidence: Digest,
     /// What is in each plugin directory.
@@ -104,16 +105,6 @@ pub struct Original {
     pub mode: u32,
 }
 
-/// How much the acceptance of a bundle was worth, in the words of reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Standing {
-    /// A signature by an allowed key was checked.
-    Proven,
-    /// Nothing was proven: a rule with `mode: warn` let it pass.
-    Unproven,
-}
-
 /// The version of these formats; another number is another format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
@@ -139,15 +130,6 @@ impl TryFrom<u32> for Schema {
 impl From<Schema> for u32 {
     fn from(Schema: Schema) -> Self {
         1
-    }
-}
-
-impl From<Strength> for Standing {
-    fn from(strength: Strength) -> Self {
-        match strength {
-            Strength::Proven => Self::Proven,
-            Strength::Admitted => Self::Unproven,
-        }
     }
 }
 
@@ -208,6 +190,49 @@ pub(crate) mod repository {
     }
 }
 
+/// [`Strength`] in the words of receipts and reports: `proven` or `unproven`.
+pub(crate) mod strength {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::trust::Strength;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Word {
+        Proven,
+        Unproven,
+    }
+
+    pub(crate) fn serialize<S: Serializer>(
+        strength: &Strength,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match strength {
+            Strength::Proven => Word::Proven.serialize(serializer),
+            Strength::Admitted => Word::Unproven.serialize(serializer),
+        }
+    }
+
+    pub(crate) fn serialize_option<S: Serializer>(
+        strength: &Option<Strength>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match strength {
+            Some(strength) => serialize(strength, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Strength, D::Error> {
+        Word::deserialize(deserializer).map(|word| match word {
+            Word::Proven => Strength::Proven,
+            Word::Unproven => Strength::Admitted,
+        })
+    }
+}
+
 /// Permission bits as people write them.
 mod octal {
     use serde::{Deserialize, Deserializer, Serializer, de};
@@ -260,7 +285,7 @@ mod tests {
             version: Version::new(1, 1, 1),
             repository: Some("ghcr.io/acme/cni".parse().unwrap()),
             policy: Digest::of(b"policy"),
-            strength: Standing::Proven,
+            strength: Strength::Proven,
             evidence: Digest::of(b"evidence"),
             directories: BTreeMap::from([(HostPath::default_bin_directory(), directory)]),
         }
@@ -310,7 +335,7 @@ mod tests {
         }
         let changes: [Change; 5] = [
             |r| r.repository = None,
-            |r| r.strength = Standing::Unproven,
+            |r| r.strength = Strength::Admitted,
             |r| r.version = "1.2.3-rc.1+build.5".parse().unwrap(),
             |r| r.directories.clear(),
             |r| {

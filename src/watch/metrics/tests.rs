@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::check::{Installed, PluginReport};
 use crate::model::{Code, Digest, Finding};
-use crate::node::Standing;
+use crate::trust::Strength;
 
 type Sample = (String, BTreeMap<String, String>, f64);
 
@@ -88,7 +88,7 @@ fn sample(line: &str) -> Option<Sample> {
     Some((name.to_owned(), labels, rest.strip_prefix(' ')?.parse().ok()?))
 }
 
-fn plugin(directory: &str, name: &str, condition: Condition) -> PluginReport {
+fn plugin(directory: &str, name: &str, condition: FileState) -> PluginReport {
     let (directory, name) = (directory.parse().unwrap(), name.parse().unwrap());
     PluginReport { directory, name, condition, versions: None }
 }
@@ -98,13 +98,13 @@ fn installed() -> Installed {
         bundle: "acme".parse().unwrap(),
         version: "1.2.3+build".parse().unwrap(),
         index: Digest::of(b""),
-        strength: Some(Standing::Proven),
+        strength: Some(Strength::Proven),
         rule: None,
     }
 }
 
 fn good() -> Report {
-    let plugins = vec![plugin("/opt/cni/bin", "bridge", Condition::Proven)];
+    let plugins = vec![plugin("/opt/cni/bin", "bridge", FileState::Proven)];
     Report { installed: Some(installed()), plugins, ..Report::default() }
 }
 
@@ -112,9 +112,9 @@ fn good() -> Report {
 fn writes_every_number_in_a_form_that_a_strict_reader_takes() {
     let mut report = good();
     report.plugins.extend([
-        plugin("/opt/cni/bin", "loopback", Condition::Kept),
-        plugin("/usr/lib/cni", "loopback", Condition::Kept),
-        plugin("/usr/lib/cni", "tap", Condition::Kept),
+        plugin("/opt/cni/bin", "loopback", FileState::Kept),
+        plugin("/usr/lib/cni", "loopback", FileState::Kept),
+        plugin("/usr/lib/cni", "tap", FileState::Kept),
     ]);
     report.findings.push(Finding::refusal(Code::WantedNotInstalled, "it was refused"));
     report.refused =

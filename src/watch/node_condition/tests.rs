@@ -11,7 +11,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use super::*;
 use crate::check::Installed;
 use crate::model::{Code, Digest, Finding};
-use crate::node::Standing;
+use crate::trust::Strength;
 
 fn name() -> ConditionName {
     "CniPluginsVerified".parse().unwrap()
@@ -22,7 +22,7 @@ fn report(findings: Vec<Finding>) -> Report {
         bundle: "acme".parse().unwrap(),
         version: "1.2.3".parse().unwrap(),
         index: Digest::of(b""),
-        strength: Some(Standing::Proven),
+        strength: Some(Strength::Proven),
         rule: None,
     };
     Report { installed: Some(installed), findings, ..Report::default() }
@@ -60,22 +60,29 @@ fn says_what_was_found() {
         (Report::no(vec![]), "False", "NotInstalled", "nothing is installed"),
     ];
     for (report, status, reason, message) in cases {
-        assert_eq!(Saying::of(Ok(&report)), Saying::new(status, reason, message), "{report:?}");
+        assert_eq!(
+            ConditionStatus::of(Ok(&report)),
+            ConditionStatus::new(status, reason, message),
+            "{report:?}"
+        );
     }
     let error: NodeError = Finding::refusal(Code::InTheWay, "something").into();
-    assert_eq!(Saying::of(Err(&error)).status, "Unknown");
-    let long = Saying::new("True", "a", &"\u{e4}".repeat(1000));
+    assert_eq!(ConditionStatus::of(Err(&error)).status, "Unknown");
+    let long = ConditionStatus::new("True", "a", &"\u{e4}".repeat(1000));
     assert_eq!(
-        (long.message.len(), Saying::new("True", "a", "b\nc").message.as_str()),
+        (long.message.len(), ConditionStatus::new("True", "a", "b\nc").message.as_str()),
         (512, "b\\u{a}c")
     );
 }
 
 #[test]
 fn says_it_again_when_it_is_news_or_five_minutes_old() {
-    let (start, yes, no) =
-        (Instant::now(), Saying::new("True", "a", "b"), Saying::new("False", "a", "b"));
-    let other = Saying::new("True", "a", "c");
+    let (start, yes, no) = (
+        Instant::now(),
+        ConditionStatus::new("True", "a", "b"),
+        ConditionStatus::new("False", "a", "b"),
+    );
+    let other = ConditionStatus::new("True", "a", "c");
     let mut written = Written::default();
     assert!(written.is_due(&yes, start), "nothing was said yet");
     assert_eq!(written.since(&yes, 100), 100);
@@ -215,8 +222,10 @@ fn writes_the_condition_with_the_token_of_the_moment() {
     let account = account(&authority);
     let mut condition = condition(account.path(), port);
     let (start, at) = (Instant::now(), |seconds| UNIX_EPOCH + Duration::from_secs(seconds));
-    let (yes, no) =
-        (Saying::new("True", "Proven", "it is"), Saying::new("False", "DigestDrift", "it is not"));
+    let (yes, no) = (
+        ConditionStatus::new("True", "Proven", "it is"),
+        ConditionStatus::new("False", "DigestDrift", "it is not"),
+    );
     condition.say(&yes, at(0), start).unwrap();
     let (head, body) = requests.recv().unwrap();
     assert!(head.starts_with("PATCH /api/v1/nodes/node-1/status HTTP/1.1\r\n"), "{head}");
@@ -249,7 +258,7 @@ fn what_goes_wrong_is_said_and_tried_again() {
     let (port, requests) = server(config, vec![FORBIDDEN, FAULT, ELSEWHERE, OK]);
     let account = account(&authority);
     let mut condition = condition(account.path(), port);
-    let saying = Saying::new("True", "Proven", "it is");
+    let saying = ConditionStatus::new("True", "Proven", "it is");
     let mut say = || {
         let said = condition.say(&saying, UNIX_EPOCH, Instant::now());
         said.map_err(|error| error.to_string().replace(&port.to_string(), "PORT"))
@@ -270,7 +279,7 @@ fn the_token_goes_to_nobody_that_the_cluster_does_not_vouch_for() {
     let account = account(&other);
     let mut condition = condition(account.path(), port);
     let error = condition
-        .say(&Saying::new("True", "a", "b"), UNIX_EPOCH, Instant::now())
+        .say(&ConditionStatus::new("True", "a", "b"), UNIX_EPOCH, Instant::now())
         .expect_err("another CA");
     assert_eq!(error.to_string(), format!("cannot connect to `127.0.0.1:{port}`"));
     assert!(requests.iter().next().is_none(), "nothing was sent");
@@ -289,7 +298,7 @@ fn a_server_that_says_nothing_is_given_up() {
     };
     condition.client = Client::new(settings);
     let error = condition
-        .say(&Saying::new("True", "a", "b"), UNIX_EPOCH, Instant::now())
+        .say(&ConditionStatus::new("True", "a", "b"), UNIX_EPOCH, Instant::now())
         .expect_err("silence");
     let expected =
         format!("`https://127.0.0.1:{port}/api/v1/nodes/node-1/status` did not answer in time");
@@ -311,7 +320,7 @@ fn what_is_no_pod_is_told() {
     assert_eq!(condition.url.as_str(), "https://[fd00::1]/api/v1/nodes/node-1/status");
     let mut condition = condition;
     let error = condition
-        .say(&Saying::new("True", "a", "b"), UNIX_EPOCH, Instant::now())
+        .say(&ConditionStatus::new("True", "a", "b"), UNIX_EPOCH, Instant::now())
         .expect_err("no token");
     assert_eq!(error.to_string(), format!("cannot read `{}/token`", folder.path().display()));
 }

@@ -11,7 +11,7 @@ use crate::model::Code;
 use crate::model::Digest;
 use crate::node::host::{Observed, observe};
 use crate::node::payload::{Staged, Take};
-use crate::node::plan::{ForeignRule, Leftovers, Wishes, plan};
+use crate::node::plan::{ForeignRule, InstallOptions, Leftovers, plan};
 use crate::node::state::{Original, Owner, Refusal, Schema, State};
 use crate::node::test_support::{bundle, manifest, stage_files};
 
@@ -68,25 +68,25 @@ impl Node {
     }
 
     fn install(&self, files: Files<'_>) -> Result<Receipt, NodeError> {
-        self.install_with(files, &Wishes::default(), &mut |_| ControlFlow::Continue(()))
+        self.install_with(files, &InstallOptions::default(), &mut |_| ControlFlow::Continue(()))
     }
 
     fn install_with(
         &self,
         files: Files<'_>,
-        wishes: &Wishes,
+        options: &InstallOptions,
         progress: &mut Progress<'_>,
     ) -> Result<Receipt, NodeError> {
         let staged = self.temporary.path().join("staged");
         let _ = std::fs::remove_dir_all(&staged);
         stage_files(&staged, &manifest(files), files);
-        self.install_from(files, wishes, &mut Staged::open(&staged).unwrap(), progress)
+        self.install_from(files, options, &mut Staged::open(&staged).unwrap(), progress)
     }
 
     fn install_from(
         &self,
         files: Files<'_>,
-        wishes: &Wishes,
+        options: &InstallOptions,
         payload: &mut dyn Payload,
         progress: &mut Progress<'_>,
     ) -> Result<Receipt, NodeError> {
@@ -99,7 +99,7 @@ impl Node {
             &[HostPath::default_bin_directory()],
             &verified.value().files.plugins,
         )?;
-        let plan = plan(&verified, &observed, wishes).map_err(NodeError::Refused)?;
+        let plan = plan(&verified, &observed, options).map_err(NodeError::Refused)?;
         let record = Record {
             evidence: EVIDENCE,
             policy: Some(KeptPolicy {
@@ -172,9 +172,11 @@ fn a_second_run_has_nothing_to_do_and_writes_nothing() {
     };
     let before = stamps();
     let verified = bundle(OLD);
-    assert!(plan(&verified, &node.observe(OLD), &Wishes::default()).unwrap().changes_nothing());
+    assert!(
+        plan(&verified, &node.observe(OLD), &InstallOptions::default()).unwrap().changes_nothing()
+    );
     let mut actions = Vec::new();
-    node.install_with(OLD, &Wishes::default(), &mut |action| {
+    node.install_with(OLD, &InstallOptions::default(), &mut |action| {
         actions.push(action.clone());
         ControlFlow::Continue(())
     })
@@ -226,8 +228,8 @@ fn a_foreign_file_stops_everything_and_is_adopted_on_request() {
     );
     assert_eq!(node.bin(), before);
 
-    let wishes = Wishes { foreign: ForeignRule::Adopt, ..Wishes::default() };
-    let receipt = node.install_with(NEW, &wishes, &mut go_on).unwrap();
+    let options = InstallOptions { foreign: ForeignRule::Adopt, ..InstallOptions::default() };
+    let receipt = node.install_with(NEW, &options, &mut go_on).unwrap();
     assert_eq!(node.bin(), expected(NEW));
     let theirs = Original { digest: Digest::of(b"theirs"), mode: 0o755 };
     let bridge =
@@ -313,7 +315,7 @@ fn a_payload_that_fails_half_way_leaves_the_directory_as_it_was() {
         node.put("other", b"another installer's");
         let before = node.bin();
         let error = node
-            .install_from(NEW, &Wishes::default(), &mut payload, &mut go_on)
+            .install_from(NEW, &InstallOptions::default(), &mut payload, &mut go_on)
             .expect_err(what)
             .to_string();
         assert!(error.contains(expected), "{what}: {error}");
@@ -323,7 +325,7 @@ fn a_payload_that_fails_half_way_leaves_the_directory_as_it_was() {
     let node = Node::new();
     let mut payload = Broken(|_, _| Ok(()));
     let error = node
-        .install_from(NEW, &Wishes::default(), &mut payload, &mut go_on)
+        .install_from(NEW, &InstallOptions::default(), &mut payload, &mut go_on)
         .expect_err("nothing is delivered");
     assert_eq!(error.to_string(), "refused: `host-local` was not delivered");
     assert!(!node.path("opt").exists(), "directories that were created for nothing are gone");
@@ -362,8 +364,13 @@ impl Payload for Watching<'_> {
 fn a_file_cannot_be_executed_before_all_of_it_is_right() {
     let node = Node::new();
     let mut payload = Watching { node: &node, bytes: b"bridge", modes: Vec::new() };
-    node.install_from(&[("bridge", b"bridge")], &Wishes::default(), &mut payload, &mut go_on)
-        .unwrap();
+    node.install_from(
+        &[("bridge", b"bridge")],
+        &InstallOptions::default(),
+        &mut payload,
+        &mut go_on,
+    )
+    .unwrap();
     assert_eq!(payload.modes, [0o600; 4]);
     assert_eq!(node.bin()["bridge"], (b"bridge".to_vec(), 0o755));
 }
@@ -379,7 +386,7 @@ fn what_another_installer_writes_meanwhile_is_not_overwritten() {
         ControlFlow::Continue(())
     };
     let findings = node
-        .install_with(NEW, &Wishes::default(), &mut interfere)
+        .install_with(NEW, &InstallOptions::default(), &mut interfere)
         .expect_err("tap appeared")
         .into_findings()
         .unwrap();
@@ -432,12 +439,12 @@ fn assert_whole(node: &Node, before: &BTreeMap<String, (Vec<u8>, u32)>, what: &s
     assert!(before.keys().all(|name| found.contains_key(name)), "{what}: {found:?}");
 }
 
-fn crash_at_every_action(prepare: impl Fn(&Node), wishes: &Wishes) {
+fn crash_at_every_action(prepare: impl Fn(&Node), options: &InstallOptions) {
     let mut actions = Vec::new();
     let clean = Node::new();
     prepare(&clean);
     clean
-        .install_with(NEW, wishes, &mut |action| {
+        .install_with(NEW, options, &mut |action| {
             actions.push(action.clone());
             ControlFlow::Continue(())
         })
@@ -451,7 +458,7 @@ fn crash_at_every_action(prepare: impl Fn(&Node), wishes: &Wishes) {
         prepare(&node);
         let before = node.bin();
         let mut left = number;
-        let stopped = node.install_with(NEW, wishes, &mut |_| match left.checked_sub(1) {
+        let stopped = node.install_with(NEW, options, &mut |_| match left.checked_sub(1) {
             Some(rest) => {
                 left = rest;
                 ControlFlow::Continue(())
@@ -461,13 +468,13 @@ fn crash_at_every_action(prepare: impl Fn(&Node), wishes: &Wishes) {
         assert!(matches!(stopped, Err(NodeError::Stopped)), "{what}");
         assert_whole(&node, &before, &what);
 
-        node.install_with(NEW, wishes, &mut go_on)
+        node.install_with(NEW, options, &mut go_on)
             .unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!((node.bin(), node.observe(NEW).receipt), wanted, "{what}, then run again");
         assert!(!node.path("var/lib/cnister/journal.json").exists(), "{what}");
         let verified = bundle(NEW);
         assert!(
-            plan(&verified, &node.observe(NEW), wishes).unwrap().changes_nothing(),
+            plan(&verified, &node.observe(NEW), options).unwrap().changes_nothing(),
             "{what}: a third run"
         );
     }
@@ -479,12 +486,12 @@ fn an_upgrade_that_is_stopped_anywhere_is_finished_by_the_next_run() {
         node.install(OLD).unwrap();
         node.put("other", b"another installer's");
     };
-    crash_at_every_action(prepare, &Wishes::default());
+    crash_at_every_action(prepare, &InstallOptions::default());
 }
 
 #[test]
 fn a_first_installation_that_is_stopped_anywhere_is_finished_by_the_next_run() {
-    crash_at_every_action(|_| {}, &Wishes::default());
+    crash_at_every_action(|_| {}, &InstallOptions::default());
 }
 
 #[test]
@@ -493,14 +500,17 @@ fn an_adoption_that_is_stopped_anywhere_is_finished_by_the_next_run() {
         node.put("bridge", b"theirs");
         node.put("vlan", b"theirs, too");
     };
-    crash_at_every_action(prepare, &Wishes { foreign: ForeignRule::Adopt, ..Wishes::default() });
+    crash_at_every_action(
+        prepare,
+        &InstallOptions { foreign: ForeignRule::Adopt, ..InstallOptions::default() },
+    );
 }
 
 #[test]
 fn what_the_new_set_lacks_goes_after_the_receipt_and_is_ours_until_then() {
     let node = Node::new();
     node.install(NEW).unwrap();
-    let prune = Wishes { leftovers: Leftovers::Prune, ..Wishes::default() };
+    let prune = InstallOptions { leftovers: Leftovers::Prune, ..InstallOptions::default() };
     let mut stop = |action: &Action| match action {
         Action::Remove(..) => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
@@ -529,7 +539,7 @@ fn another_release_after_an_interruption_knows_what_was_installed_by_it() {
         _ => ControlFlow::Continue(()),
     };
     assert!(matches!(
-        node.install_with(NEW, &Wishes::default(), &mut stop),
+        node.install_with(NEW, &InstallOptions::default(), &mut stop),
         Err(NodeError::Stopped)
     ));
     assert_eq!(node.bin()["tap"].0, b"new tap");
@@ -545,7 +555,7 @@ fn another_release_after_an_interruption_knows_what_was_installed_by_it() {
 fn a_second_interruption_does_not_forget_what_the_first_run_installed() {
     let node = Node::new();
     node.put("bridge", b"theirs");
-    let adopt = Wishes { foreign: ForeignRule::Adopt, ..Wishes::default() };
+    let adopt = InstallOptions { foreign: ForeignRule::Adopt, ..InstallOptions::default() };
     let mut before_the_receipt = |action: &Action| match action {
         Action::WriteReceipt => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
@@ -580,7 +590,7 @@ fn one_payload_fills_several_directories() {
     let state = state.write(Duration::ZERO).unwrap();
     let paths = ["/opt/cni/bin", "/usr/lib/cni"].map(|path| path.parse().unwrap());
     let observed = observe(&root, Some(&state), &paths, &verified.value().files.plugins).unwrap();
-    let plan = plan(&verified, &observed, &Wishes::default()).unwrap();
+    let plan = plan(&verified, &observed, &InstallOptions::default()).unwrap();
     let policy_directory = HostPath::default_policy_directory();
     let record = Record {
         evidence: EVIDENCE,
@@ -645,7 +655,7 @@ fn a_plugin_gets_the_label_of_its_directory_before_its_name() {
         Some(found)
     };
     let mut seen = Vec::new();
-    node.install_with(NEW, &Wishes::default(), &mut |action| {
+    node.install_with(NEW, &InstallOptions::default(), &mut |action| {
         if let Action::Publish(_, name) = action {
             seen.push(label_of(&bin.join(STAGING).join(name.as_str())));
         }

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use super::*;
 use crate::model::Digest;
 use crate::node::host::{Observed, ObservedDirectory};
-use crate::node::plan::{ForeignRule, Wishes, plan};
+use crate::node::plan::{ForeignRule, InstallOptions, plan};
 use crate::node::test_support;
 use crate::trust::{Bundle, Verified};
 
@@ -35,8 +35,8 @@ fn said(root: &Root, entries: &[(&str, Found)]) -> Vec<String> {
     let path = HostPath::default_bin_directory();
     let directories = vec![ObservedDirectory { path, exists: true, unfinished: false, entries }];
     let observed = Observed { directories, ..Observed::default() };
-    let wishes = Wishes { foreign: ForeignRule::Adopt, ..Wishes::default() };
-    let plan = plan(&bundle, &observed, &wishes).unwrap();
+    let options = InstallOptions { foreign: ForeignRule::Adopt, ..InstallOptions::default() };
+    let plan = plan(&bundle, &observed, &options).unwrap();
     let records =
         Records { directory: &HostPath::default_state_directory(), documents: 1000, spool: 0 };
     preflight(root, &plan, None, &records)

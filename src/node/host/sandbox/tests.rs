@@ -6,8 +6,8 @@ use super::*;
 use crate::node::state::known_directories;
 
 /// What a thread that is confined like this may do; `None` where this kernel cannot confine.
-fn confined<T: Send>(reach: Reach, act: impl FnOnce() -> T + Send) -> Option<T> {
-    let confined = move || reach.confine().is_none().then(act);
+fn confined<T: Send>(sandbox: Sandbox, act: impl FnOnce() -> T + Send) -> Option<T> {
+    let confined = move || sandbox.confine().is_none().then(act);
     std::thread::scope(|scope| scope.spawn(confined).join().unwrap())
 }
 
@@ -27,10 +27,10 @@ fn what_was_not_asked_for_is_denied() {
         fs::write(at(name).join("file"), b"content").unwrap();
     }
     let root = Root::open(folder.path()).unwrap();
-    let mut reach = Reach::default();
-    reach.write_on(&root, &HostPath::default_bin_directory());
-    reach.move_files();
-    let seen = confined(reach, || {
+    let mut sandbox = Sandbox::default();
+    sandbox.write_on(&root, &HostPath::default_bin_directory());
+    sandbox.move_files();
+    let seen = confined(sandbox, || {
         // Written: files and directories, moved between them.
         let bin = at("opt/cni/bin");
         fs::create_dir(bin.join("staging")).unwrap();
@@ -68,9 +68,9 @@ fn a_link_is_no_way_out() {
     std::os::unix::fs::symlink(outside.path(), folder.path().join("opt/cni/bin")).unwrap();
     // The root is no `/`, so the link is refused, and no right is given to where it leads.
     let root = Root::open(folder.path()).unwrap();
-    let mut reach = Reach::default();
-    reach.write_on(&root, &HostPath::default_bin_directory());
-    assert_eq!(confined(reach, || denied(fs::write(outside.path().join("file"), b""))), Some(()));
+    let mut sandbox = Sandbox::default();
+    sandbox.write_on(&root, &HostPath::default_bin_directory());
+    assert_eq!(confined(sandbox, || denied(fs::write(outside.path().join("file"), b""))), Some(()));
 }
 
 #[test]
@@ -79,9 +79,9 @@ fn what_has_to_be_created_is_created_in_what_is_there() {
     fs::create_dir_all(folder.path().join("opt")).unwrap();
     fs::create_dir_all(folder.path().join("var/lib")).unwrap();
     let root = Root::open(folder.path()).unwrap();
-    let mut reach = Reach::default();
-    reach.write_on(&root, &HostPath::default_bin_directory());
-    let seen = confined(reach, || {
+    let mut sandbox = Sandbox::default();
+    sandbox.write_on(&root, &HostPath::default_bin_directory());
+    let seen = confined(sandbox, || {
         let (created, paths) =
             root.directory_or_create(&HostPath::default_bin_directory(), 0o755).unwrap();
         assert_eq!(paths.len(), 2);
@@ -101,12 +101,12 @@ fn without_a_record_only_the_state_is_changed() {
     fs::create_dir_all(folder.path().join("var/lib/cnister")).unwrap();
     fs::create_dir_all(folder.path().join("opt/cni/bin")).unwrap();
     let root = Root::open(folder.path()).unwrap();
-    let mut reach = Reach::default();
+    let mut sandbox = Sandbox::default();
     let state = HostPath::default_state_directory();
     let installed = known_directories(&root, &state, Duration::ZERO);
-    reach.write_and_move(&root, installed.iter().chain([&state]));
-    assert!(reach.moves);
-    let seen = confined(reach, || {
+    sandbox.write_and_move(&root, installed.iter().chain([&state]));
+    assert!(sandbox.moves);
+    let seen = confined(sandbox, || {
         fs::write(folder.path().join("var/lib/cnister/new"), b"").unwrap();
         denied(fs::write(folder.path().join("opt/cni/bin/new"), b""));
     });
@@ -119,11 +119,11 @@ fn knows_what_was_given_up() {
     fs::create_dir_all(folder.path().join("opt/cni/bin")).unwrap();
     let root = Root::open(folder.path()).unwrap();
     let (bin, state) = (HostPath::default_bin_directory(), HostPath::default_state_directory());
-    let mut reach = Reach::default();
-    reach.write_existing(&root, &bin);
-    reach.write_existing(&root, &state);
-    let lacks = || [&bin, &state].map(|path| Reach::lacks(&root, path));
-    let seen = confined(reach, lacks);
+    let mut sandbox = Sandbox::default();
+    sandbox.write_existing(&root, &bin);
+    sandbox.write_existing(&root, &state);
+    let lacks = || [&bin, &state].map(|path| Sandbox::lacks(&root, path));
+    let seen = confined(sandbox, lacks);
     assert_eq!(seen, Some([false, true]));
     fs::rename(folder.path().join("opt/cni/bin"), folder.path().join("moved")).unwrap();
     fs::create_dir(folder.path().join("opt/cni/bin")).unwrap();
@@ -140,18 +140,18 @@ fn only_who_asks_for_it_connects_or_listens() {
     let connect = move || std::net::TcpStream::connect(address).map(drop);
     let listen = || std::net::TcpListener::bind("127.0.0.1:0").map(drop);
     let act = move || (connect(), listen());
-    let mut reach = Reach::default();
-    reach.connect();
-    let (connected, listening) = confined(reach, act).unwrap();
+    let mut sandbox = Sandbox::default();
+    sandbox.connect();
+    let (connected, listening) = confined(sandbox, act).unwrap();
     assert!(connected.is_ok());
     // Linux 6.7; before, the network is as it was.
     let kernel_has_it = listening.is_err();
-    let mut reach = Reach::default();
-    reach.listen();
-    let (connected, listening) = confined(reach, act).unwrap();
+    let mut sandbox = Sandbox::default();
+    sandbox.listen();
+    let (connected, listening) = confined(sandbox, act).unwrap();
     assert!(listening.is_ok());
     assert_eq!(connected.is_err(), kernel_has_it);
-    let (connected, listening) = confined(Reach::default(), act).unwrap();
+    let (connected, listening) = confined(Sandbox::default(), act).unwrap();
     for result in [connected, listening] {
         assert_eq!(
             result.map_err(|error| error.kind()).err(),

@@ -37,7 +37,7 @@ fn installed(bytes: &[u8], owner: Owner) -> InstalledFile {
 /// A receipt as an earlier installation left it.
 fn receipt(files: &[(&str, InstalledFile)]) -> Receipt {
     let verified = bundle(&[("bridge", OLD)]);
-    let mut receipt = plan(&verified, &Observed::default(), &Wishes::default())
+    let mut receipt = plan(&verified, &Observed::default(), &InstallOptions::default())
         .unwrap()
         .receipt(Digest::of(b""), None);
     let files = files.iter().map(|(name, file)| (name.parse().unwrap(), file.clone())).collect();
@@ -52,9 +52,9 @@ fn names(list: &[&str]) -> BTreeSet<PluginName> {
 }
 
 /// The step for one plugin, in words, or the codes of the refusal.
-fn decision(plugin: &str, observed: &Observed, wishes: &Wishes) -> String {
+fn decision(plugin: &str, observed: &Observed, options: &InstallOptions) -> String {
     let verified = bundle(&[(plugin, NEW)]);
-    match plan(&verified, observed, wishes) {
+    match plan(&verified, observed, options) {
         Ok(plan) => {
             let steps = plan.steps().iter().map(|step| match step {
                 Step::Write { change, owner, .. } => format!("{change:?} {}", word(owner)),
@@ -109,19 +109,19 @@ fn decides_about_a_file_that_nobody_recorded() {
     for (found, foreign, expected) in cases {
         let observed =
             Observed { directories: vec![directory(&[("bridge", found)])], ..Default::default() };
-        let wishes = Wishes { foreign, ..Wishes::default() };
-        assert_eq!(decision("bridge", &observed, &wishes), expected, "{found:?} {wishes:?}");
+        let options = InstallOptions { foreign, ..InstallOptions::default() };
+        assert_eq!(decision("bridge", &observed, &options), expected, "{found:?} {options:?}");
     }
     let observed = Observed {
         directories: vec![directory(&[("bridge", regular(THEIRS, 0o755))])],
         ..Default::default()
     };
-    let wishes = Wishes { foreign: named("bridge"), ..Wishes::default() };
+    let options = InstallOptions { foreign: named("bridge"), ..InstallOptions::default() };
     let two = bundle(&[("bridge", NEW), ("vlan", NEW)]);
-    assert!(plan(&two, &observed, &wishes).is_ok());
-    let wishes = Wishes { foreign: named("vlan"), ..Wishes::default() };
+    assert!(plan(&two, &observed, &options).is_ok());
+    let options = InstallOptions { foreign: named("vlan"), ..InstallOptions::default() };
     assert_eq!(
-        plan(&two, &observed, &wishes).expect_err("bridge is not named")[0].code,
+        plan(&two, &observed, &options).expect_err("bridge is not named")[0].code,
         Code::ForeignFile
     );
 }
@@ -153,7 +153,7 @@ fn decides_about_a_file_of_the_receipt() {
             ..Observed::default()
         };
         assert_eq!(
-            decision("bridge", &observed, &Wishes::default()),
+            decision("bridge", &observed, &InstallOptions::default()),
             expected,
             "{recorded:?} {found:?}"
         );
@@ -174,7 +174,11 @@ fn decides_about_a_file_of_the_journal() {
     for (journal, found, expected) in cases {
         let directories = vec![directory(&[("bridge", found)])];
         let observed = Observed { directories, journal: Some(journal), ..Observed::default() };
-        assert_eq!(decision("bridge", &observed, &Wishes::default()), expected, "{found:?}");
+        assert_eq!(
+            decision("bridge", &observed, &InstallOptions::default()),
+            expected,
+            "{found:?}"
+        );
     }
 }
 
@@ -184,8 +188,12 @@ fn loopback_is_spared_unless_it_is_named() {
         directories: vec![directory(&[("loopback", found)])],
         ..Default::default()
     };
-    let only = |foreign| Wishes { foreign, only: Some(names(&["loopback"])), ..Wishes::default() };
-    let all = |foreign| Wishes { foreign, ..Wishes::default() };
+    let only = |foreign| InstallOptions {
+        foreign,
+        only: Some(names(&["loopback"])),
+        ..InstallOptions::default()
+    };
+    let all = |foreign| InstallOptions { foreign, ..InstallOptions::default() };
     let theirs = regular(THEIRS, 0o755);
     let cases = [
         (theirs, all(ForeignRule::Refuse), "Keep"),
@@ -196,17 +204,17 @@ fn loopback_is_spared_unless_it_is_named() {
         (Found::Other(FileKind::SymbolicLink), all(ForeignRule::Refuse), "Keep"),
         (Found::Absent, all(ForeignRule::Refuse), "New ours"),
     ];
-    for (found, wishes, expected) in cases {
+    for (found, options, expected) in cases {
         assert_eq!(
-            decision("loopback", &observed(found), &wishes),
+            decision("loopback", &observed(found), &options),
             expected,
-            "{found:?} {wishes:?}"
+            "{found:?} {options:?}"
         );
     }
     let ours = receipt(&[("loopback", installed(OLD, Owner::Ours))]);
     let observed = Observed { receipt: Some(ours), ..observed(regular(OLD, 0o755)) };
     assert_eq!(
-        decision("loopback", &observed, &Wishes::default()),
+        decision("loopback", &observed, &InstallOptions::default()),
         "Replace ours",
         "ours is not spared"
     );
@@ -215,15 +223,18 @@ fn loopback_is_spared_unless_it_is_named() {
 #[test]
 fn a_name_that_the_bundle_lacks_is_refused() {
     let verified = bundle(&[("bridge", NEW)]);
-    for wishes in [
-        Wishes {
+    for options in [
+        InstallOptions {
             foreign: ForeignRule::Refuse,
             only: Some(names(&["bridge", "bridgee"])),
-            ..Wishes::default()
+            ..InstallOptions::default()
         },
-        Wishes { foreign: ForeignRule::AdoptNamed(names(&["bridgee"])), ..Wishes::default() },
+        InstallOptions {
+            foreign: ForeignRule::AdoptNamed(names(&["bridgee"])),
+            ..InstallOptions::default()
+        },
     ] {
-        let findings = plan(&verified, &Observed::default(), &wishes).expect_err("bridgee");
+        let findings = plan(&verified, &Observed::default(), &options).expect_err("bridgee");
         let messages: Vec<_> = findings.iter().map(|finding| finding.message.as_str()).collect();
         assert_eq!(messages, ["bundle `test` has no plugin `bridgee`"]);
     }
@@ -246,12 +257,12 @@ fn the_receipt_keeps_what_the_plan_does_not_touch() {
         ..Observed::default()
     };
     let verified = bundle(&[("bridge", NEW), ("vlan", OLD)]);
-    let wishes = Wishes {
+    let options = InstallOptions {
         foreign: ForeignRule::Refuse,
         only: Some(names(&["bridge"])),
-        ..Wishes::default()
+        ..InstallOptions::default()
     };
-    let plan = plan(&verified, &observed, &wishes).unwrap();
+    let plan = plan(&verified, &observed, &options).unwrap();
     let notes: Vec<_> =
         plan.notes().iter().map(|note| (note.code, note.message.as_str())).collect();
     assert_eq!(
@@ -293,9 +304,12 @@ fn forgets_a_leftover_that_is_gone_and_nobody_has_to_bring_back() {
             ..Observed::default()
         };
         let verified = bundle(&[("bridge", NEW)]);
-        let plan =
-            plan(&verified, &observed, &Wishes { foreign: foreign.clone(), ..Wishes::default() })
-                .unwrap();
+        let plan = plan(
+            &verified,
+            &observed,
+            &InstallOptions { foreign: foreign.clone(), ..InstallOptions::default() },
+        )
+        .unwrap();
         let what = format!("{file:?} {found:?} {foreign:?}");
         assert_eq!(plan.notes().len(), usize::from(stays), "{what}");
         let receipt = plan.receipt(Digest::of(b""), None);
@@ -315,7 +329,7 @@ fn a_plan_reads_well_and_serializes() {
     used.unfinished = true;
     let observed = Observed { directories: vec![fresh, used], ..Default::default() };
     let verified = bundle(&[("bridge", NEW), ("loopback", NEW)]);
-    let plan = plan(&verified, &observed, &Wishes::default()).unwrap();
+    let plan = plan(&verified, &observed, &InstallOptions::default()).unwrap();
     let index = verified.value().index;
     assert_eq!(
         plan.to_string(),
@@ -336,7 +350,7 @@ fn a_plan_reads_well_and_serializes() {
 
 #[test]
 fn leaves_what_is_there_where_only_the_missing_is_wanted() {
-    let leave = || Wishes { present: Present::Leave, ..Wishes::default() };
+    let leave = || InstallOptions { existing: ExistingFiles::Leave, ..InstallOptions::default() };
     let ours = receipt(&[("bridge", installed(OLD, Owner::Ours))]);
     let observed = |found, receipt| Observed {
         directories: vec![directory(&[("bridge", found)])],
@@ -360,7 +374,7 @@ fn leaves_what_is_there_where_only_the_missing_is_wanted() {
         directories: vec![directory(&[("bridge", Found::Absent)])],
         ..Observed::default()
     };
-    let skip = Wishes { skip: names(&["bridge", "flannel"]), ..Wishes::default() };
+    let skip = InstallOptions { skip: names(&["bridge", "flannel"]), ..InstallOptions::default() };
     assert_eq!(decision("bridge", &observed, &skip), "");
 }
 
@@ -374,8 +388,8 @@ fn brings_to_each_directory_what_it_had() {
         (BIN.parse().unwrap(), names(&["bridge"])),
         ("/usr/lib/cni".parse().unwrap(), names(&["vlan", "gone"])),
     ];
-    let wishes = Wishes { recorded: Some(recorded.into()), ..Wishes::default() };
-    let plan = plan(&verified, &observed, &wishes).unwrap();
+    let options = InstallOptions { recorded: Some(recorded.into()), ..InstallOptions::default() };
+    let plan = plan(&verified, &observed, &options).unwrap();
     let steps: Vec<_> = plan.steps().iter().map(ToString::to_string).collect();
     assert_eq!(
         steps,
@@ -428,8 +442,8 @@ fn prunes_what_is_ours_and_unaltered_and_free() {
             ..Observed::default()
         };
         let verified = bundle(&[("bridge", NEW)]);
-        let wishes = Wishes { leftovers: Leftovers::Prune, ..Wishes::default() };
-        let plan = plan(&verified, &observed, &wishes).unwrap();
+        let options = InstallOptions { leftovers: Leftovers::Prune, ..InstallOptions::default() };
+        let plan = plan(&verified, &observed, &options).unwrap();
         let steps: Vec<_> = plan.steps().iter().map(ToString::to_string).collect();
         let what = format!("{file:?} {found:?}");
         assert_eq!(

@@ -13,7 +13,7 @@ use crate::model::HostPath;
 
 /// What the node is used for.
 #[derive(Args)]
-pub(super) struct ClosureArguments {
+pub(super) struct RequirementsArguments {
     /// Directories with CNI configuration whose plugins must be here; may be repeated. Without it,
     /// /etc/cni/net.d and /etc/cni/multus/net.d, where they exist. At boot these two only warn, and
     /// what is named decides.
@@ -37,7 +37,7 @@ pub(super) struct ClosureArguments {
     pub(super) view: Option<PathBuf>,
 }
 
-impl ClosureArguments {
+impl RequirementsArguments {
     /// Reads what was named; `None` where nothing is asked.
     pub(super) fn configurations(&self) -> Result<Option<Configurations>, Failure> {
         if self.no_closure {

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use cnister::check::{Configurations, Occasion, Report, close};
+use cnister::check::{Configurations, Occasion, Report, check_requirements};
 use cnister::model::Code;
 use cnister::node::Root;
 
@@ -21,7 +21,7 @@ fn found(node: &Namespace) -> Vec<Code> {
         ..Configurations::default()
     };
     let mut report = Report::default();
-    close(
+    check_requirements(
         &Root::open(&node.root()).expect("a root"),
         &configurations,
         Occasion::Running,
