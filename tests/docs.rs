@@ -173,6 +173,94 @@ fn the_list_of_finding_codes_is_complete() {
     assert_eq!(listed.into_iter().collect::<BTreeMap<_, _>>(), codes);
 }
 
+/// The cells of each row below a heading, up to the next heading.
+fn table(name: &str, heading: &str) -> Vec<Vec<String>> {
+    let page = page(name);
+    let lines = page.lines().skip_while(|line| *line != heading).skip(1);
+    let rows = lines.take_while(|line| !line.starts_with('#'));
+    rows.filter(|line| line.starts_with("| `")).map(cells).collect()
+}
+
+fn cells(row: &str) -> Vec<String> {
+    row.trim_matches(['|', ' ']).split(" | ").map(str::to_owned).collect()
+}
+
+/// The texts between backticks.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+/// Every field of a schema by its path (`rules[].name`), with its type in words and whether it is
+/// required.
+fn schema_fields(
+    schema: &serde_json::Value,
+    parent: &str,
+    fields: &mut BTreeMap<String, (String, bool)>,
+) {
+    let required: Vec<_> = schema["required"].as_array().into_iter().flatten().collect();
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{parent}{name}");
+        let is_required = required.iter().any(|required| *required == name);
+        fields.insert(path.clone(), (type_in_words(field), is_required));
+        schema_fields(field, &format!("{path}."), fields);
+        schema_fields(&field["items"], &format!("{path}[]."), fields);
+    }
+}
+
+fn type_in_words(field: &serde_json::Value) -> String {
+    if let Some(only) = field["const"].as_str() {
+        return format!("`{only}`");
+    }
+    if let Some(values) = field["enum"].as_array() {
+        let values: Vec<_> =
+            values.iter().map(|value| format!("`{}`", value.as_str().unwrap())).collect();
+        return values.join(" or ");
+    }
+    match (field["type"].as_str().unwrap(), field["items"]["type"].as_str()) {
+        ("array", Some("string")) => "list of strings".to_owned(),
+        ("array", _) => "list".to_owned(),
+        (other, _) => other.to_owned(),
+    }
+}
+
+#[test]
+fn the_page_about_policies_has_every_field_of_the_schema() {
+    let schema: serde_json::Value =
+        serde_json::from_str(&page("policies/policy.schema.json")).unwrap();
+    let mut fields = BTreeMap::new();
+    schema_fields(&schema, "", &mut fields);
+    assert!(
+        fields.len() > 20,
+        "only {} fields; does the test still read the schema?",
+        fields.len()
+    );
+    let rows = table("docs/policy.md", "## Fields");
+    assert_eq!(rows.len(), fields.len(), "a field is listed twice, or not at all");
+    for row in rows {
+        let [field, kind, default, _meaning] = row.as_slice() else { panic!("{row:?}") };
+        let (expected, required) = &fields[field.trim_matches('`')];
+        assert_eq!(kind, expected, "{field}");
+        assert_eq!(default == "required", *required, "{field}");
+    }
+}
+
+#[test]
+fn the_page_about_policies_says_what_every_condition_leads_to() {
+    let schema: serde_json::Value =
+        serde_json::from_str(&page("policies/policy.schema.json")).unwrap();
+    let rule = schema["properties"]["rules"]["items"]["properties"].as_object().unwrap();
+    let mut conditions: BTreeSet<_> = rule.keys().map(|name| format!("rules[].{name}")).collect();
+    conditions.remove("rules[].name");
+    conditions.insert("deny".to_owned());
+    let rows = table("docs/policy.md", "## What each condition leads to");
+    let listed: BTreeSet<_> = rows.iter().map(|row| quoted(&row[0])[0].to_owned()).collect();
+    assert_eq!(listed, conditions);
+    let named: BTreeSet<_> = rows.iter().flat_map(|row| quoted(&row[1])).collect();
+    let group = table("docs/findings.md", "### What the policy accepts");
+    let grouped: BTreeSet<_> = group.iter().flat_map(|row| quoted(&row[0])).collect();
+    assert_eq!(named, grouped, "the codes of both pages");
+}
+
 #[test]
 fn the_list_of_causes_is_complete() {
     let causes: Vec<_> = Cause::ALL
