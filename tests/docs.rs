@@ -271,37 +271,61 @@ fn the_list_of_causes_is_complete() {
 }
 
 #[test]
-fn every_test_that_a_page_names_exists() {
+fn every_test_that_the_page_of_failure_modes_names_exists() {
     let page = page("docs/pains.md");
     let rows = page.lines().filter(|line| {
-        line.starts_with("| ") && !line.starts_with("| pain") && !line.contains("---")
+        line.starts_with("| ") && !line.starts_with("| failure") && !line.contains("---")
     });
     let mut named = 0;
     for row in rows {
-        let cells: Vec<_> = row.trim_matches(['|', ' ']).split(" | ").collect();
+        let cells = cells(row);
         let [_, what, tests] = cells.as_slice() else { panic!("not three cells: {row}") };
         if *tests == "none" {
             assert!(what.contains("*Not shown*"), "{row}");
             continue;
         }
         for test in tests.split("; ") {
-            let (file, name) =
-                test.trim_matches('`').split_once("::").unwrap_or_else(|| panic!("{test}"));
-            let source = self::page(file);
-            let lines: Vec<_> = source.lines().map(str::trim).collect();
-            let declaration = format!("fn {name}()");
-            let at = lines.iter().position(|line| line.starts_with(&declaration));
-            let at = at.unwrap_or_else(|| panic!("{file} has no `{name}`"));
-            let attribute = lines
-                .iter()
-                .take(at)
-                .rev()
-                .find(|line| **line == "#[test]" || line.starts_with("fn "));
-            assert_eq!(attribute, Some(&"#[test]"), "{file}: `{name}` is no test");
+            let test = test.trim_matches('`');
+            let (file, name) = test.split_once("::").unwrap_or_else(|| panic!("{test}"));
+            assert_is_a_test(file, name);
             named += 1;
         }
     }
     assert!(named >= 40, "only {named} tests; does this test still read the page?");
+}
+
+#[test]
+fn every_test_that_the_list_of_threats_names_exists() {
+    let page = page("SECURITY.md");
+    let rows = page.split("## Threats").nth(1).unwrap().split("\n## ").next().unwrap().lines();
+    let mut named = 0;
+    for row in rows.filter(|line| line.starts_with("| ")).skip(2) {
+        let cells = cells(row);
+        let [_, _, tests] = cells.as_slice() else { panic!("not three cells: {row}") };
+        for test in tests.split("; ") {
+            let test = test.strip_prefix('`').and_then(|test| test.strip_suffix('`'));
+            let test = test.unwrap_or_else(|| panic!("not a test: {row}"));
+            match test.split_once("::") {
+                Some((file, name)) => assert_is_a_test(file, name),
+                None => {
+                    assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(test).is_file(), "{row}")
+                }
+            }
+            named += 1;
+        }
+    }
+    assert!(named >= 40, "only {named} tests; does this test still read the page?");
+}
+
+fn assert_is_a_test(file: &str, name: &str) {
+    let source = page(file);
+    let lines: Vec<_> = source.lines().map(str::trim).collect();
+    let declaration = format!("fn {name}()");
+    let at = lines.iter().position(|line| line.starts_with(&declaration));
+    let at = at.unwrap_or_else(|| panic!("{file} has no `{name}`"));
+    let attribute =
+        lines.iter().take(at).rev().find(|line| **line == "#[test]" || line.starts_with("fn "));
+    assert_eq!(attribute, Some(&"#[test]"), "{file}: `{name}` is not a test");
 }
 
 #[test]
