@@ -132,7 +132,7 @@ fn every_command_of_the_page_about_nodes_works_in_a_row() {
 
 #[test]
 fn the_list_of_metrics_is_complete() {
-    let source = page("src/node/metrics.rs");
+    let source = page("src/watch/metrics.rs");
     let families: BTreeSet<_> =
         source.split("family(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
     let rows = rows("docs/node.md");
