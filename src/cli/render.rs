@@ -18,7 +18,9 @@ use crate::model::{
 };
 use crate::node::MAX_GENERATIONS;
 use crate::oci::{Platforms, collect};
-use crate::render::{DaemonSet, Namespace, PinnedImage, RenderError, Repair, Sight, Watching};
+use crate::render::{
+    DaemonSet, Deployment, Namespace, PinnedImage, RenderError, Repair, Sight, Watching,
+};
 use crate::trust::{self, Bundle, Evidence, Policy, Presence, Strength, Verified, Verifier};
 use crate::watch::ConditionName;
 
@@ -255,7 +257,7 @@ fn manifest(
     let image = PinnedImage::new(pulled, evidence.root())
         .ok_or("the reference has no tag")
         .map_err(Failure::request)?;
-    let daemon_set = DaemonSet {
+    let daemon_set = DaemonSet(Deployment {
         image: &image,
         bundles,
         evidence,
@@ -272,7 +274,7 @@ fn manifest(
             metrics: arguments.watching.metrics,
             condition: arguments.watching.node_condition.clone(),
         },
-    };
+    });
     daemon_set.to_yaml().map_err(|error| match error {
         RenderError::SelfCheck => {
             Failure::request(error).hint("make an image of the tool alone with tool-image, push it, and name that one")

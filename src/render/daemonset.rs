@@ -5,13 +5,12 @@
 //! right, and copies its files into a directory of the pod; `install` runs the tool image and
 //! copies from there what the policy allows.
 
-use std::time::Duration;
-
 use super::config_map::config_map;
 use super::container::{Container, Mount};
-use super::{NAME, Namespace, PinnedImage, RenderError, Watching, yaml};
-use crate::model::{HostPath, Repository};
-use crate::trust::{Bundle, Evidence, Policy, Strength, Verified};
+use super::deployment::{Deployment, Paths, Sight};
+use super::{NAME, RenderError, yaml};
+use crate::model::HostPath;
+use crate::trust::{Bundle, Verified};
 
 /// Where the node's directories are mounted.
 const ROOT: &str = "/host";
@@ -25,47 +24,6 @@ const POLICY_KEY: &str = "policy.yaml";
 const EVIDENCE: &str = "/cnister/evidence";
 /// The program in the tool image. An image without a shell has nothing else that a probe could run.
 const PROGRAM: &str = "/usr/bin/cnister";
-
-/// What a DaemonSet is made from.
-#[derive(Debug)]
-pub struct DaemonSet<'a> {
-    /// The bundle image, where nodes pull it.
-    pub image: &'a PinnedImage,
-    /// What was verified of it: one bundle for every platform that nodes may have.
-    pub bundles: &'a [Verified<Bundle>],
-    /// What proves it.
-    pub evidence: &'a Evidence,
-    /// The policy that allowed it, and that decides again on every node.
-    pub policy: &'a Policy,
-    /// The repository that the policy's rules are matched against.
-    pub name: &'a Repository,
-    /// The tool image. Its digest is the word of the cluster's owner.
-    pub tool: &'a PinnedImage,
-    /// The namespace of everything.
-    pub namespace: &'a Namespace,
-    /// Where the nodes' container runtime looks for plugins.
-    pub bin_directory: &'a HostPath,
-    /// How long `watch` waits between two looks.
-    pub interval: Duration,
-    /// Further arguments of `install`.
-    pub install: &'a [String],
-    /// What `install` may see of the node besides, where its arguments need it.
-    pub sights: &'a [Sight],
-    /// What `watch` does besides looking.
-    pub watching: Watching,
-}
-
-/// A directory of the node that containers may read besides what they work on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sight {
-    /// `/etc`, for the configuration of container runtimes and networks, by both containers. A
-    /// single directory in it would be created where a node lacks it: containerd and CRI-O make
-    /// what a mount lacks, whatever the kubelet does.
-    Configuration,
-    /// `/var/lib/cni`, for the attachments of running pods, by `install`: without it, every plugin
-    /// would seem to be free.
-    Attachments,
-}
 
 impl Sight {
     fn volume(self) -> (&'static str, &'static str, &'static str) {
@@ -81,53 +39,44 @@ impl Sight {
     }
 }
 
+/// The view of a deployment that `kubectl apply` takes.
+#[derive(Debug)]
+pub struct DaemonSet<'a>(pub Deployment<'a>);
+
+/// Where things are in the pod.
+const PATHS: Paths<'static> =
+    Paths { root: ROOT, staged: STAGED, policy: POLICY, evidence: EVIDENCE };
+
 impl DaemonSet<'_> {
     /// Writes the manifest: a Namespace, two ConfigMaps and the DaemonSet, the same for the same
     /// input.
     pub fn to_yaml(&self) -> Result<String, RenderError> {
-        let first = self.bundles.first().ok_or(RenderError::NoPlatform)?;
-        let expected = self.image.digest();
-        let verified = self.bundles.iter().map(|bundle| bundle.value().index);
-        if let Some(found) = verified.chain([self.evidence.root()]).find(|found| *found != expected)
-        {
-            return Err(RenderError::OtherRelease { expected, found });
-        }
-        if self.tool.digest() == expected {
-            return Err(RenderError::SelfCheck);
-        }
-        // Evidence is text: its builder takes nothing else.
-        let evidence = String::from_utf8_lossy(&self.evidence.to_bytes()).into_owned();
+        let first = self.0.release()?;
+        let expected = self.0.image.digest();
         let mut documents = vec![
-            config_map(self.namespace, "policy", POLICY_KEY, self.policy.text())?,
+            config_map(self.0.namespace, "policy", POLICY_KEY, self.0.policy.text())?,
             config_map(
-                self.namespace,
+                self.0.namespace,
                 "evidence",
                 &format!("{}.json", expected.short()),
-                &evidence,
+                &self.0.evidence_text(),
             )?,
         ];
-        documents.extend(self.watching.documents(self.namespace));
+        documents.extend(self.0.watching.documents(self.0.namespace));
         documents.push(self.daemon_set());
-        if !self.namespace.is_of_kubernetes() {
+        if !self.0.namespace.is_of_kubernetes() {
             documents.insert(0, self.namespace_object());
         }
         Ok(format!("{}{}", self.heading(first), documents.join("---\n")))
     }
 
     fn heading(&self, first: &Verified<Bundle>) -> String {
-        let (image, tool, namespace) = (self.image, self.tool, self.namespace);
+        let (image, tool, namespace) = (self.0.image, self.0.tool, self.0.namespace);
         let files = &first.value().files;
-        let platforms: Vec<_> =
-            self.bundles.iter().map(|bundle| bundle.value().platform.to_string()).collect();
-        let warning = match self
-            .bundles
-            .iter()
-            .find(|bundle| bundle.proof().strength == Strength::Admitted)
-        {
-            Some(_) => {
-                "#\n# Warning: a rule with `mode: warn` let it pass; nothing about it was proven.\n"
-            }
-            None => "",
+        let warning = if self.0.is_unproven() {
+            "#\n# Warning: a rule with `mode: warn` let it pass; nothing about it was proven.\n"
+        } else {
+            ""
         };
         format!(
             "\
@@ -139,12 +88,12 @@ impl DaemonSet<'_> {
 ",
             name = files.name,
             version = files.version,
-            platforms = platforms.join(", "),
+            platforms = self.0.platforms().join(", "),
         )
     }
 
     fn namespace_object(&self) -> String {
-        let namespace = yaml::quoted(&self.namespace.to_string());
+        let namespace = yaml::quoted(&self.0.namespace.to_string());
         format!(
             "\
 # Pods here use directories and the network of their node, which only the level `privileged` allows. No container is
@@ -163,6 +112,7 @@ metadata:
     }
 
     fn daemon_set(&self) -> String {
+        let architectures: Vec<_> = self.0.architectures().into_iter().map(yaml::quoted).collect();
         format!(
             "\
 apiVersion: apps/v1
@@ -232,17 +182,17 @@ spec:
             path: {owner}
             type: DirectoryOrCreate
 {sights}{account_volume}",
-            namespace = yaml::quoted(&self.namespace.to_string()),
-            architectures = self.architectures().join(", "),
+            namespace = yaml::quoted(&self.0.namespace.to_string()),
+            architectures = architectures.join(", "),
             stage = self.stage(),
             install = self.install(),
             watch = self.watch(),
-            size_limit = self.size_limit(),
-            grace = self.watching.grace(),
-            account = self.watching.account(),
-            account_volume = self.watching.volume(),
-            sights = self.sights.iter().map(|sight| sight_volume(*sight)).collect::<String>(),
-            plugins = yaml::quoted(self.bin_directory.as_str()),
+            size_limit = self.0.staging_size().div_ceil(1024 * 1024).max(1),
+            grace = self.0.watching.grace(),
+            account = self.0.watching.account(),
+            account_volume = self.0.watching.volume(),
+            sights = self.0.sights.iter().map(|sight| sight_volume(*sight)).collect::<String>(),
+            plugins = yaml::quoted(self.0.bin_directory.as_str()),
             state = yaml::quoted(HostPath::default_state_directory().as_str()),
             owner = yaml::quoted(HostPath::default_policy_directory().as_str()),
         )
@@ -253,7 +203,7 @@ spec:
     fn stage(&self) -> String {
         Container {
             name: "stage",
-            image: self.image,
+            image: self.0.image,
             arguments: vec!["stage".to_owned(), STAGED.to_owned()],
             user: 65532,
             extra: String::new(),
@@ -265,25 +215,20 @@ spec:
     /// Installs what the policy allows. Where it refuses and the set on the node still proves
     /// itself, that set stays.
     fn install(&self) -> String {
-        let mut arguments = vec!["install".to_owned()];
-        arguments.extend(["--from", STAGED, "--evidence", EVIDENCE].map(str::to_owned));
-        arguments.extend(self.shared_arguments());
-        arguments.extend(["--on-refusal", "keep"].map(str::to_owned));
-        arguments.extend(self.install.iter().cloned());
         let mut mounts = vec![
             Mount::readonly("staged", STAGED),
             policy_mount(),
             Mount::readonly("evidence", EVIDENCE),
-            Mount::writable("plugins", &on_host(self.bin_directory)),
+            Mount::writable("plugins", &on_host(self.0.bin_directory)),
             Mount::writable("state", &on_host(&HostPath::default_state_directory())),
         ];
-        mounts.extend(self.sights.iter().map(|sight| sight.mount()));
+        mounts.extend(self.0.sights.iter().map(|sight| sight.mount()));
         // Below the node's /etc, where that is mounted.
         mounts.push(Mount::writable("owner", &on_host(&HostPath::default_policy_directory())));
         Container {
             name: "install",
-            image: self.tool,
-            arguments,
+            image: self.0.tool,
+            arguments: self.0.install_arguments(&PATHS),
             user: 0,
             extra: String::new(),
             mounts,
@@ -293,46 +238,15 @@ spec:
 
     /// Looks after the installed set until the pod ends.
     fn watch(&self) -> String {
-        let mut arguments = vec!["watch".to_owned()];
-        arguments.extend(self.shared_arguments());
-        arguments.extend(["--interval".to_owned(), format!("{}s", self.interval.as_secs())]);
         let mut mounts = vec![
             policy_mount(),
-            self.watching.plugins(&on_host(self.bin_directory)),
+            self.0.watching.plugins(&on_host(self.0.bin_directory)),
             Mount::writable("state", &on_host(&HostPath::default_state_directory())),
         ];
-        let configuration = self.sights.iter().filter(|sight| **sight == Sight::Configuration);
+        let configuration = self.0.sights.iter().filter(|sight| **sight == Sight::Configuration);
         mounts.extend(configuration.map(|sight| sight.mount()));
-        self.watching.container(self.tool, arguments, readiness(), mounts)
-    }
-
-    /// What decides, and about what: the same words for `install` and `watch`.
-    fn shared_arguments(&self) -> Vec<String> {
-        let policy = self.policy.digest().hex();
-        let name = self.name.to_string();
-        let pairs = [
-            ["--policy", POLICY],
-            ["--policy-sha256", &policy],
-            ["--as", &name],
-            ["--root", ROOT],
-            ["--bin-dir", self.bin_directory.as_str()],
-        ];
-        pairs.as_flattened().iter().map(|word| (*word).to_owned()).collect()
-    }
-
-    fn architectures(&self) -> Vec<String> {
-        self.bundles
-            .iter()
-            .map(|bundle| yaml::quoted(bundle.value().platform.architecture()))
-            .collect()
-    }
-
-    /// Twice the largest platform's files in MiB: `stage` may run again in the same directory and
-    /// writes beside them.
-    fn size_limit(&self) -> u64 {
-        let largest =
-            self.bundles.iter().map(|bundle| bundle.value().files.total_size()).max().unwrap_or(0);
-        largest.saturating_mul(2).div_ceil(1024 * 1024).max(1)
+        let arguments = self.0.watch_arguments(&PATHS);
+        self.0.watching.container(self.0.tool, arguments, readiness(), mounts)
     }
 }
 

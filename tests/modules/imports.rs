@@ -7,16 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A source file: its module path below the crate, and its text without comments and tests.
-pub struct Source {
+pub(crate) struct Source {
     /// Such as `node/host/root.rs`.
-    pub path: String,
+    pub(crate) path: String,
     /// Such as `["node", "host", "root"]`.
-    pub module: Vec<String>,
-    pub code: String,
+    pub(crate) module: Vec<String>,
+    pub(crate) code: String,
 }
 
 /// The imports of a set of files.
-pub struct Imports<'a> {
+pub(crate) struct Imports<'a> {
     sources: &'a [Source],
     /// The number of the file of each module.
     modules: BTreeMap<Vec<String>, usize>,
@@ -35,7 +35,7 @@ struct Leaf {
 }
 
 impl<'a> Imports<'a> {
-    pub fn of(sources: &'a [Source]) -> Self {
+    pub(crate) fn of(sources: &'a [Source]) -> Self {
         let modules = sources
             .iter()
             .enumerate()
@@ -53,7 +53,7 @@ impl<'a> Imports<'a> {
     }
 
     /// The files that a file imports items from.
-    pub fn of_file(&self, number: usize) -> BTreeSet<usize> {
+    pub(crate) fn of_file(&self, number: usize) -> BTreeSet<usize> {
         let source = &self.sources[number];
         let imported = leaves(&source.code).into_iter().filter(|leaf| !leaf.is_passed_on);
         let imported = imported.map(|leaf| leaf.path).filter(|path| {
@@ -86,7 +86,7 @@ impl<'a> Imports<'a> {
 
     /// The circles of files that import from each other, each as a way that ends where it began; of
     /// circles that share a file one is enough.
-    pub fn circles(&self) -> Vec<Vec<&'a str>> {
+    pub(crate) fn circles(&self) -> Vec<Vec<&'a str>> {
         let edges: Vec<BTreeSet<usize>> =
             (0..self.sources.len()).map(|number| self.of_file(number)).collect();
         let mut left: BTreeSet<usize> = (0..self.sources.len()).collect();
@@ -116,7 +116,7 @@ impl<'a> Imports<'a> {
 }
 
 /// The names that a file imports for itself.
-pub fn names(code: &str) -> Vec<String> {
+pub(crate) fn names(code: &str) -> Vec<String> {
     let own = leaves(code).into_iter().filter(|leaf| !leaf.is_passed_on);
     own.filter_map(|leaf| leaf.path.into_iter().next_back()).collect()
 }

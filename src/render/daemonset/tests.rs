@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 use semver::Version;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::bundle::{FileManifest, Linkage, PluginFile};
+use crate::model::Repository;
 use crate::model::document::descriptor;
 use crate::model::{Digest, Document, media_type, visible};
 use crate::render::Repair;
+use crate::render::{Namespace, PinnedImage, Watching};
 use crate::trust::EvidenceBuilder;
+use crate::trust::{Evidence, Policy};
 
 /// The public key of a pair that nobody kept.
 const KEY: &str = include_str!("../../../tests/data/cosign.pub");
@@ -102,7 +106,7 @@ impl Given {
             watching,
         } = self;
         let interval = Duration::from_secs(60);
-        DaemonSet {
+        DaemonSet(Deployment {
             image,
             bundles,
             evidence,
@@ -115,7 +119,7 @@ impl Given {
             install,
             sights,
             watching: watching.clone(),
-        }
+        })
     }
 
     fn documents(&self) -> Vec<Value> {
