@@ -14,6 +14,7 @@ mod gzip;
 #[cfg(any(feature = "publish", test))]
 pub mod layer;
 mod manifest;
+pub mod tar;
 
 pub use crate::binary::{GoBuild, Linkage};
 pub use archive::{ArchiveEntry, ArchiveError};
