@@ -1,20 +1,21 @@
 //! Reading the plugin layer: regular files and directories with plain paths, each once, and nothing
 //! else.
 //!
-//! The one reader of this format. What it refuses are the ways in which two unpackers read one
-//! archive differently: links, devices, long-name and pax records, absolute and parent paths, a
-//! path twice, a directory with content, bytes after the end. It writes nothing; permissions and
-//! owners in the archive are not even shown, since they are for whoever installs a file to decide.
+//! The one reader of this format; `tar.rs` reads the archive, under the strictest of its rules.
+//! What it refuses are the ways in which two unpackers read one archive differently: links,
+//! devices, long-name and pax records, absolute and parent paths, a path twice, a directory with
+//! content, bytes after the end. It writes nothing, and the installer decides permissions and
+//! owners.
 
 mod ahead;
 
-use std::collections::BTreeSet;
 use std::io::{self, BufRead, Read};
 
 use ahead::Ahead;
 
+use super::tar::{Extensions, Kind, Member, Paths, Rest, Rules, TarError, walk};
 use super::{Compression, FileManifest};
-use crate::model::{Digest, visible};
+use crate::model::Digest;
 
 /// One entry of a layer. Its path is relative and has no slash at the end.
 pub enum ArchiveEntry<'a> {
@@ -40,13 +41,14 @@ pub enum ArchiveError {
     Read(#[source] io::Error),
     /// An entry that is neither a file nor a directory.
     #[error(
-        "the plugin layer has `{path}`, a tar entry of type `{kind}`; only files and directories are accepted"
+        "the plugin layer has `{path}`, a tar entry of type `{}`; only files and directories are accepted",
+        kind.letter()
     )]
     Kind {
         /// Its path.
         path: String,
-        /// The type's letter (POSIX ustar, `typeflag`).
-        kind: char,
+        /// Its kind, of which the message has the letter.
+        kind: Kind,
     },
     /// A path that would not come out the same everywhere.
     #[error("the plugin layer has `{path}`: {reason}")]
@@ -85,8 +87,18 @@ pub enum ArchiveError {
 
 /// The most entries of a layer: the most plugins of a bundle, and directories.
 const MAX_ENTRIES: usize = 512;
-/// The longest path that every tar reader finds in one place.
-const LONGEST_PATH: usize = 99;
+/// What a layer may hold. Extensions are entries like any other and refused as such, so that none
+/// gives another entry a second name or size.
+fn rules(limit: u64) -> Rules {
+    Rules {
+        members: MAX_ENTRIES,
+        bytes: limit,
+        kinds: &[Kind::File, Kind::Directory],
+        extensions: Extensions::Refused,
+        paths: Paths::Plain,
+        rest: Rest::Zeros,
+    }
+}
 /// One block of a tar archive (POSIX.1-2017, pax, "ustar Interchange Format").
 const BLOCK: u64 = 512;
 /// What writers append: two blocks of zeros, rounded up to a record of twenty.
@@ -123,11 +135,7 @@ pub fn read<E: From<ArchiveError>>(
     std::thread::scope(|scope| {
         let (mut decoded, summary) = Ahead::start(scope, decoder).map_err(ArchiveError::Read)?;
         read_entries(&mut decoded, limit, visit)?;
-        read_zeros(&mut decoded)?;
-        let (found, size) = summary.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        if size > limit {
-            return Err(ArchiveError::TooLong(limit).into());
-        }
+        let (found, _) = summary.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         if found == diff_id {
             Ok(())
         } else {
@@ -136,100 +144,50 @@ pub fn read<E: From<ArchiveError>>(
     })
 }
 
-/// Reads to the first block of zeros.
+/// Reads to the end of what was decoded.
 fn read_entries<E: From<ArchiveError>>(
-    decoded: &mut impl Read,
+    decoded: &mut Ahead,
     limit: u64,
     mut visit: impl FnMut(ArchiveEntry<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut archive = tar::Archive::new(decoded);
-    let mut seen = BTreeSet::new();
-    // Raw: an extended header is an entry like any other, and as such refused. None can give
-    // another entry a second name or size.
-    for entry in archive.entries().map_err(ArchiveError::Read)?.raw(true) {
-        let mut entry = entry.map_err(ArchiveError::Read)?;
-        if seen.len() == MAX_ENTRIES {
-            return Err(ArchiveError::TooMany.into());
-        }
-        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let shown = || visible(&path).into_owned();
-        let kind = entry.header().entry_type();
-        let plain = match kind {
-            tar::EntryType::Regular => path.as_str(),
-            tar::EntryType::Directory => path.strip_suffix('/').unwrap_or(&path),
-            _ => {
-                return Err(
-                    ArchiveError::Kind { path: shown(), kind: char::from(kind.as_byte()) }.into()
-                );
-            }
-        };
-        check_path(plain).map_err(|reason| ArchiveError::Path { path: shown(), reason })?;
-        if !seen.insert(plain.to_owned()) {
-            return Err(ArchiveError::Repeated(plain.to_owned()).into());
-        }
-        let size = entry.size();
-        if entry.raw_file_position().saturating_add(size) > limit {
-            return Err(ArchiveError::TooLong(limit).into());
-        }
-        match kind {
-            tar::EntryType::Directory if size > 0 => {
-                return Err(ArchiveError::Content(plain.to_owned()).into());
-            }
-            tar::EntryType::Directory => visit(ArchiveEntry::Directory { path: plain })?,
-            _ => {
-                let mut content = Whole { inner: &mut entry, left: size };
-                visit(ArchiveEntry::File { path: plain, content: &mut content })?;
-            }
-        }
-    }
-    Ok(())
+    let result = walk(decoded, &rules(limit), |Member { path, kind, content, .. }| {
+        visit(match kind {
+            Kind::Directory => ArchiveEntry::Directory { path },
+            _ => ArchiveEntry::File { path, content },
+        })
+        .map_err(Stop::Visitor)
+    });
+    result.map_err(|stop| match stop {
+        Stop::Tar(error) => ArchiveError::from(error).into(),
+        Stop::Visitor(error) => error,
+    })
 }
 
-/// Reads what follows the first block of zeros, which is more zeros.
-fn read_zeros(rest: &mut impl Read) -> Result<(), ArchiveError> {
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let zeros = match rest.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(length) => buffer.get(..length).unwrap_or(&buffer).iter().all(|byte| *byte == 0),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(ArchiveError::Read(error)),
-        };
-        if !zeros {
-            return Err(ArchiveError::Trailing);
-        }
+/// What ended a walk.
+enum Stop<E> {
+    Tar(TarError),
+    Visitor(E),
+}
+
+impl<E> From<TarError> for Stop<E> {
+    fn from(error: TarError) -> Self {
+        Self::Tar(error)
     }
 }
 
-/// Content that fails where it ends before its size.
-struct Whole<R> {
-    inner: R,
-    left: u64,
-}
-
-impl<R: Read> Read for Whole<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.inner.read(buffer)?;
-        self.left = self.left.saturating_sub(length as u64);
-        if length == 0 && self.left > 0 && !buffer.is_empty() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+impl From<TarError> for ArchiveError {
+    fn from(error: TarError) -> Self {
+        match error {
+            TarError::Kind { path, kind } => Self::Kind { path, kind },
+            TarError::Path { path, reason } => Self::Path { path, reason },
+            TarError::Content { path, .. } => Self::Content(path),
+            TarError::Repeated(path) => Self::Repeated(path),
+            TarError::TooMany(_) => Self::TooMany,
+            TarError::TooLong(limit) => Self::TooLong(limit),
+            TarError::Trailing => Self::Trailing,
+            error => Self::Read(error.into()),
         }
-        Ok(length)
     }
-}
-
-/// Whether a path comes out the same everywhere; the reason where it does not.
-pub(super) fn check_path(path: &str) -> Result<(), &'static str> {
-    if path.len() > LONGEST_PATH {
-        return Err("it is longer than 99 bytes");
-    }
-    if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return Err("it is not a relative path of plain names");
-    }
-    if path.contains(|c: char| !c.is_ascii_graphic()) {
-        return Err("it has a character other than printable ASCII");
-    }
-    Ok(())
 }
 
 #[cfg(test)]

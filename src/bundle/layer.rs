@@ -13,7 +13,7 @@ use std::io::{self, Read, Write};
 use oci_spec::image::Descriptor;
 
 use super::Compression;
-use super::archive::check_path;
+use super::tar::check_path;
 use crate::model::{Digest, Hasher, document, media_type};
 
 /// One file of a layer.
