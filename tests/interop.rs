@@ -1,4 +1,4 @@
-//! What we write, the field's tools read.
+//! What we write, the field's tools read; and what they write, we read.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,15 +8,24 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
+#[path = "support/forge.rs"]
+mod forge;
 #[path = "support/image.rs"]
 mod image;
+#[path = "support/plugin.rs"]
+mod plugin;
 #[path = "support/registries.rs"]
 mod registries;
+#[path = "support/release.rs"]
+mod release;
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::io::Read;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
+use cnister::bundle::tar::{Extensions, Kind, Paths, Rest, Rules, TarError, walk};
+use release::Release;
 use support::{Scene, peer};
 
 const NAMES: [&str; 3] = ["bridge", "loopback", "macvlan"];
@@ -55,6 +64,103 @@ fn skopeo_inspects_and_copies_the_layout() {
     // skopeo drops referrers; the image itself is the same.
     let copied = scene.run("verify --key cosign.pub oci:copy:1.0.0");
     assert!(copied.stdout.starts_with(&digest), "{}{}", copied.stdout, copied.stderr);
+}
+
+/// The names that the archives of GNU tar are made with. Ustar has room for the first ones only.
+fn names(format: &str) -> Vec<String> {
+    let mut names = vec!["file".to_owned(), "d/e/file".to_owned(), "name ".repeat(19)];
+    names.push(format!("{}/{}", "a".repeat(90), "b".repeat(90)));
+    if format != "ustar" {
+        names.push("c".repeat(200));
+        names.push("deep/".repeat(60) + "\u{e4}");
+    }
+    names
+}
+
+#[test]
+fn archives_of_gnu_tar_are_read_as_the_tar_crate_reads_them() {
+    let Some(gnu_tar) = peer("tar") else { return };
+    let scene = Scene::new();
+    for format in ["gnu", "oldgnu", "ustar", "pax", "v7"] {
+        let folder = scene.at(format);
+        fs::create_dir(&folder).unwrap();
+        for name in names(format).into_iter().filter(|name| format != "v7" || name.len() < 99) {
+            let path = folder.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, path.as_os_str().as_encoded_bytes()).unwrap();
+        }
+        fs::hard_link(folder.join("file"), folder.join("hard link")).unwrap();
+        symlink("../".repeat(20) + "target", folder.join("symbolic link")).unwrap();
+        if !matches!(format, "ustar" | "v7") {
+            symlink("../".repeat(200) + "target", folder.join("long link")).unwrap();
+        }
+        let archive = format!("{format}.tar");
+        let run = scene.run_command(scene.command(&gnu_tar).args([
+            &format!("--format={format}"),
+            "-C",
+            format,
+            "-cf",
+            &archive,
+            ".",
+        ]));
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let bytes = fs::read(scene.at(&archive)).unwrap();
+        let rules = Rules {
+            members: 2000,
+            bytes: u64::MAX,
+            kinds: &[Kind::File, Kind::Directory, Kind::HardLink, Kind::SymbolicLink],
+            extensions: Extensions::OfOneMember,
+            paths: Paths::Relative,
+            rest: Rest::Zeros,
+        };
+        let mut found = Vec::new();
+        walk(bytes.as_slice(), &rules, |member| {
+            let mut content = Vec::new();
+            member.content.read_to_end(&mut content).map_err(TarError::Read)?;
+            let target = member.target.map(str::to_owned);
+            found.push((member.path.to_owned(), member.kind.letter(), target, content));
+            Ok::<_, TarError>(())
+        })
+        .unwrap_or_else(|error| panic!("{format}: {error}"));
+
+        let mut expected = Vec::new();
+        for entry in tar::Archive::new(bytes.as_slice()).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).unwrap();
+            let path = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
+            let path = path.strip_prefix("./").unwrap().trim_end_matches('/').to_owned();
+            let kind = entry.header().entry_type();
+            let links = kind.is_hard_link() || kind.is_symlink();
+            let target = entry.link_name_bytes().filter(|_| links);
+            let target = target.map(|target| String::from_utf8(target.into_owned()).unwrap());
+            expected.push((path, char::from(kind.as_byte()).to_string(), target, content));
+        }
+        assert_eq!(found, expected, "{format}");
+        assert!(found.len() >= 8, "{format}: {}", found.len());
+    }
+}
+
+#[test]
+fn a_layout_in_an_archive_of_gnu_tar_is_installed() {
+    let Some(gnu_tar) = peer("tar") else { return };
+    let scene = Scene::new();
+    let release = Release::new(&scene, "a", "1.0.0", &["bridge"], 0);
+    let mut installed = 0;
+    for format in ["gnu", "ustar", "pax"] {
+        for members in [".", "./blobs ./index.json ./oci-layout", "blobs oci-layout index.json"] {
+            let mut command = scene.command(&gnu_tar);
+            command.args([&format!("--format={format}"), "-C", "layout-a", "-cf", "layout.tar"]);
+            let run = scene.run_command(command.args(members.split(' ')));
+            assert_eq!(run.code, 0, "{}", run.stderr);
+            installed += 1;
+            let root = format!("root-{installed}");
+            fs::create_dir_all(scene.at(&root).join("opt/cni/bin")).unwrap();
+            scene.run_ok(&format!("install --key cosign.pub --root {root} oci-archive:layout.tar"));
+            let bytes = fs::read(scene.at(&root).join("opt/cni/bin/bridge")).unwrap();
+            assert_eq!(bytes, release.files["bridge"], "{format} {members}");
+        }
+    }
 }
 
 #[test]

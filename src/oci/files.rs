@@ -8,8 +8,18 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-/// The most entries that an archive of a layout may have.
-const MAX_ENTRIES: usize = 100_000;
+use crate::bundle::tar::{Extensions, Kind, Paths, Rest, Rules, TarError, walk_seekable};
+
+/// What an archive of a layout may hold, which includes what other tools write. Bytes after its end
+/// are ignored.
+const RULES: Rules = Rules {
+    members: 100_000,
+    bytes: u64::MAX,
+    kinds: &[Kind::File, Kind::Directory],
+    extensions: Extensions::OfOneMember,
+    paths: Paths::Relative,
+    rest: Rest::Anything,
+};
 
 /// Named files, read only.
 pub trait Files {
@@ -45,39 +55,16 @@ impl Files for DirectoryFiles {
 }
 
 impl ArchiveFiles {
-    /// Indexes the archive at `path`. Directories are skipped; anything but a regular file, a name
-    /// that leaves the archive, or a name that comes twice is an error.
+    /// Indexes the archive at `path`.
     pub(super) fn index(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let mut entries = BTreeMap::new();
-        let mut archive = tar::Archive::new(&file);
-        for (number, entry) in archive.entries_with_seek()?.enumerate() {
-            let entry = entry?;
-            let invalid = |reason: &str| {
-                let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-                let message = format!("entry `{}` {reason}", crate::model::visible(&name));
-                io::Error::new(io::ErrorKind::InvalidData, message)
-            };
-            if number >= MAX_ENTRIES {
-                return Err(invalid(&format!("is one more than the limit of {MAX_ENTRIES}")));
+        walk_seekable(&file, &RULES, |member| {
+            if member.kind == Kind::File {
+                entries.insert(member.path.to_owned(), (member.offset, member.size));
             }
-            let kind = entry.header().entry_type();
-            if kind.is_dir() {
-                continue;
-            }
-            if !kind.is_file() {
-                return Err(invalid("is not a regular file"));
-            }
-            let name = String::from_utf8(entry.path_bytes().into_owned())
-                .map_err(|_| invalid("is not UTF-8"))?;
-            let name = name.trim_start_matches("./").to_owned();
-            if name.is_empty() || name.split('/').any(|part| matches!(part, "" | "." | "..")) {
-                return Err(invalid("leaves the archive"));
-            }
-            if entries.insert(name, (entry.raw_file_position(), entry.size())).is_some() {
-                return Err(invalid("comes twice"));
-            }
-        }
+            Ok::<_, TarError>(())
+        })?;
         Ok(Self { file, entries })
     }
 }
@@ -104,5 +91,89 @@ impl Read for Section<'_> {
         let read = self.file.read_at(buffer.get_mut(..wanted).unwrap_or_default(), self.offset)?;
         self.offset += read as u64;
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An archive of entries with a name, a type and a content.
+    fn archive(entries: &[(&str, u8, &[u8])]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (name, letter, content) in entries {
+            let mut header = tar::Header::new_ustar();
+            header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_entry_type(tar::EntryType::new(*letter));
+            header.set_size(content.len() as u64);
+            header.set_cksum();
+            bytes.extend_from_slice(header.as_bytes());
+            bytes.extend_from_slice(content);
+            bytes.resize(bytes.len().next_multiple_of(512), 0);
+        }
+        bytes
+    }
+
+    fn indexed(bytes: &[u8]) -> io::Result<ArchiveFiles> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        ArchiveFiles::index(file.path())
+    }
+
+    fn content(files: &ArchiveFiles, path: &str) -> Vec<u8> {
+        let (mut reader, length) = files.open(path).unwrap();
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes.len() as u64, length);
+        bytes
+    }
+
+    #[test]
+    fn reads_what_the_archives_of_other_tools_have() {
+        let long = format!("blobs/sha256/{}", "a".repeat(200));
+        let entries: [(&str, u8, &[u8]); 7] = [
+            ("./", b'5', b""),
+            ("./oci-layout", b'0', b"{}"),
+            ("pax", b'x', b"17 mtime=1234567\n"),
+            ("index.json", 0, &[7; 600]),
+            ("././@LongLink", b'L', format!("{long}\0").leak().as_bytes()),
+            ("cut", b'0', b"blob"),
+            ("empty", b'0', b""),
+        ];
+        for end in [0, 1, 2, 20] {
+            let files = indexed(&[archive(&entries), vec![0; end * 512]].concat()).unwrap();
+            assert_eq!(content(&files, "oci-layout"), b"{}");
+            assert_eq!(content(&files, "index.json"), [7; 600]);
+            assert_eq!(content(&files, &long), b"blob");
+            assert_eq!(content(&files, "empty"), b"");
+            assert_eq!(files.entries.len(), 4);
+            let error = files.open("cut").err().map(|error| error.kind());
+            assert_eq!(error, Some(io::ErrorKind::NotFound));
+        }
+    }
+
+    #[test]
+    fn refuses_archives_that_readers_differ_on() {
+        let good: (&str, u8, &[u8]) = ("a", b'0', b"content");
+        let whole = archive(&[good]);
+        let cases = [
+            (archive(&[good, ("./a", b'0', b"")]), "entry `a` appears twice"),
+            (
+                archive(&[("../a", b'0', b"")]),
+                "entry `../a`: it is not a relative path of plain names",
+            ),
+            (archive(&[("a", b'1', b"")]), "entry `a` is a hard link, which is not accepted"),
+            (
+                archive(&[("pax", b'g', b"9 path=a\n"), good]),
+                "entry `pax` is a global pax record, which is not accepted",
+            ),
+            (archive(&[("a/", b'5', b"content")]), "entry `a` is a directory with content"),
+            (whole[..600].to_vec(), "the archive is cut off at byte 600"),
+            ([vec![0x1f, 0x8b], vec![8; 600]].concat(), "it is compressed with gzip"),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(indexed(&bytes).expect_err("refused").to_string(), expected);
+        }
+        assert_eq!(content(&indexed(&whole).unwrap(), "a"), b"content");
     }
 }
