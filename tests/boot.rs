@@ -10,12 +10,6 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
-#[path = "support/forge.rs"]
-mod forge;
-#[path = "support/plugin.rs"]
-mod plugin;
-#[path = "support/release.rs"]
-mod release;
 mod support;
 
 use std::collections::BTreeSet;
@@ -25,7 +19,7 @@ use std::process::Command;
 
 use cnister::model::Digest;
 use release::Release;
-use support::{Run, Scene, node_binary, peer, say_skipped, snapshot};
+use support::{Run, Scene, forge, node_binary, peer, plugin, release, say_skipped, snapshot};
 
 const NAMES: [&str; 3] = ["bridge", "loopback", "macvlan"];
 const TOOL: &str = "root/usr/local/libexec/cnister";

@@ -7,19 +7,13 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "support/forge.rs"]
-mod forge;
-#[path = "support/plugin.rs"]
-mod plugin;
-#[path = "support/release.rs"]
-mod release;
 mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use release::Release;
-use support::{Run, Scene, snapshot};
+use support::{Run, Scene, forge, plugin, release, snapshot};
 
 const NAMES: [&str; 3] = ["bridge", "loopback", "macvlan"];
 

@@ -10,21 +10,13 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
-#[path = "support/forge.rs"]
-mod forge;
-#[path = "support/plugin.rs"]
-mod plugin;
-#[path = "support/registries.rs"]
-mod registries;
-#[path = "support/release.rs"]
-mod release;
 mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
 
 use release::Release;
-use support::{Run, Scene, peer};
+use support::{Run, Scene, forge, peer, plugin, registries, release};
 
 const NAMES: [&str; 3] = ["bridge", "loopback", "macvlan"];
 

@@ -9,14 +9,6 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
-#[path = "support/forge.rs"]
-mod forge;
-#[path = "support/plugin.rs"]
-mod plugin;
-#[path = "support/registries.rs"]
-mod registries;
-#[path = "support/release.rs"]
-mod release;
 mod support;
 
 use std::fs;
@@ -24,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use release::Release;
-use support::{Run, Scene, digest_of, peer};
+use support::{Run, Scene, digest_of, forge, peer, plugin, registries, release};
 
 /// A signed bundle of small programs in `layout`; these tests look at signatures.
 fn signed(scene: &Scene) -> String {

@@ -18,8 +18,6 @@ mod canary;
 mod change;
 #[path = "crash/fail.rs"]
 mod fail;
-#[path = "support/forge.rs"]
-mod forge;
 #[path = "crash/keep.rs"]
 mod keep;
 #[path = "crash/kill.rs"]
@@ -36,19 +34,15 @@ mod mutant;
 mod node;
 #[path = "crash/places.rs"]
 mod places;
-#[path = "support/plugin.rs"]
-mod plugin;
 #[path = "crash/power.rs"]
 mod power;
-#[path = "support/release.rs"]
-mod release;
 #[path = "crash/replay.rs"]
 mod replay;
 #[path = "crash/stage.rs"]
 mod stage;
-#[path = "support/strace.rs"]
-mod strace;
 mod support;
+
+use support::{forge, plugin, release, strace};
 #[path = "crash/trace.rs"]
 mod trace;
 #[path = "crash/upkeep.rs"]

@@ -9,16 +9,6 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
-#[path = "support/forge.rs"]
-mod forge;
-#[path = "support/image.rs"]
-mod image;
-#[path = "support/plugin.rs"]
-mod plugin;
-#[path = "support/registries.rs"]
-mod registries;
-#[path = "support/release.rs"]
-mod release;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +17,7 @@ use std::path::Path;
 
 use cnister::check::explain::Cause;
 use cnister::model::Code;
-use support::Scene;
+use support::{Scene, forge, image, plugin, registries, release};
 
 fn page(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()

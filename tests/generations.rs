@@ -12,19 +12,13 @@
 
 #[path = "generations/exposed.rs"]
 mod exposed;
-#[path = "support/forge.rs"]
-mod forge;
 #[path = "generations/judged.rs"]
 mod judged;
 #[path = "crash/node.rs"]
 #[allow(dead_code, reason = "the crash tests use more of it")]
 mod node;
-#[path = "support/plugin.rs"]
-mod plugin;
 #[path = "generations/records.rs"]
 mod records;
-#[path = "support/release.rs"]
-mod release;
 #[path = "generations/removal.rs"]
 mod removal;
 #[path = "generations/repair.rs"]
@@ -42,7 +36,7 @@ mod unwanted;
 use std::fs;
 
 use release::Release;
-use support::{Run, Scene};
+use support::{Run, Scene, forge, plugin, release};
 
 /// A node with `first` installed and `second` over it, whose images are gone: whatever comes back
 /// comes from the node.

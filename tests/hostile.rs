@@ -15,12 +15,6 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
-#[path = "support/forge.rs"]
-mod forge;
-#[path = "support/plugin.rs"]
-mod plugin;
-#[path = "support/release.rs"]
-mod release;
 mod support;
 
 use std::fs;
@@ -34,7 +28,7 @@ use forge::Forge;
 use release::Release;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use support::{Scene, peer};
+use support::{Scene, forge, peer, plugin, release};
 use tar::EntryType;
 
 const BIN: &str = "root/opt/cni/bin";

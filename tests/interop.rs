@@ -8,16 +8,6 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
-#[path = "support/forge.rs"]
-mod forge;
-#[path = "support/image.rs"]
-mod image;
-#[path = "support/plugin.rs"]
-mod plugin;
-#[path = "support/registries.rs"]
-mod registries;
-#[path = "support/release.rs"]
-mod release;
 mod support;
 
 use std::fs;
@@ -25,8 +15,8 @@ use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use cnister::bundle::tar::{Extensions, Kind, Paths, Rest, Rules, TarError, walk};
-use release::Release;
-use support::{Scene, peer};
+use support::release::Release;
+use support::{Scene, image, peer, registries};
 
 const NAMES: [&str; 3] = ["bridge", "loopback", "macvlan"];
 

@@ -10,12 +10,6 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
-#[path = "support/forge.rs"]
-mod forge;
-#[path = "support/plugin.rs"]
-mod plugin;
-#[path = "support/release.rs"]
-mod release;
 mod support;
 
 use std::fs;
@@ -26,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use release::Release;
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, makedev, mknodat};
-use support::{Run, Scene, peer, say_skipped};
+use support::{Run, Scene, forge, peer, plugin, release, say_skipped};
 
 const PLUGINS: [&str; 3] = ["bridge", "host-local", "macvlan"];
 const BIN: &str = "root/opt/cni/bin";

@@ -7,12 +7,6 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "support/forge.rs"]
-mod forge;
-#[path = "support/plugin.rs"]
-mod plugin;
-#[path = "support/release.rs"]
-mod release;
 mod support;
 
 use std::fs;
@@ -20,7 +14,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use release::Release;
-use support::{Run, Scene};
+use support::{Run, Scene, forge, plugin, release};
 
 const NAMES: [&str; 2] = ["bridge", "macvlan"];
 const ROOT: &str = "--root root --as ghcr.io/acme/cni";

@@ -9,10 +9,6 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
-#[path = "support/forge.rs"]
-mod forge;
-#[path = "support/image.rs"]
-mod image;
 mod support;
 
 use std::fs;
@@ -21,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use forge::Forge;
 use serde_json::{Value, json};
-use support::{Run, Scene, digest_of};
+use support::{Run, Scene, digest_of, forge, image};
 
 const NAMES: [&str; 3] = ["bridge", "loopback", "macvlan"];
 

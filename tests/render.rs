@@ -3,8 +3,6 @@
 #![cfg(feature = "publish")]
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 
-#[path = "support/image.rs"]
-mod image;
 mod support;
 
 use std::time::SystemTime;
@@ -12,7 +10,7 @@ use std::time::SystemTime;
 use cnister::model::Platform;
 use cnister::trust::{Evidence, Policy, Presence, Verifier};
 use serde_json::Value;
-use support::{Scene, digest_of, snapshot};
+use support::{Scene, digest_of, image, snapshot};
 
 const TOOL: &str = "ghcr.io/acme/cnister:0.1.0@sha256:7c9bbe5ec9b3fb774e8fa0f54247e93c34ddf8e5d16fe3073420de0ae81a262d";
 const AS: &str = "--as ghcr.io/acme/cni --key cosign.pub";

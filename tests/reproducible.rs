@@ -8,15 +8,13 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
-#[path = "support/image.rs"]
-mod image;
 mod support;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use support::{Scene, digest_of, node_binary, peer};
+use support::{Scene, digest_of, image, node_binary, peer};
 
 const NAMES: [&str; 4] = ["bridge", "host-local", "loopback", "macvlan"];
 

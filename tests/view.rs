@@ -9,12 +9,6 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
-#[path = "support/forge.rs"]
-mod forge;
-#[path = "support/plugin.rs"]
-mod plugin;
-#[path = "support/release.rs"]
-mod release;
 mod support;
 
 use std::fs;
@@ -23,7 +17,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Child, Command, Stdio};
 
 use release::Release;
-use support::{Scene, peer};
+use support::{Scene, forge, peer, plugin, release};
 
 /// A process with a root and a mount namespace of its own, as a container has them, in which
 /// `shell` was run first. It ends with this value.

@@ -1,7 +1,5 @@
 //! Changes to a layout that its builder would never make, so that a signature can be put over them.
 
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 

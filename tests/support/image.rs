@@ -1,11 +1,9 @@
 //! A signed bundle for tests, built the way a user builds one.
 
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::support::{Scene, digest_of, node_binary, note_peer, peers_folder};
+use super::{Scene, digest_of, node_binary, note_peer, peers_folder};
 
 /// Real plugins: upstream's static ones where the peers are built, else Debian's.
 pub fn plugins() -> Option<PathBuf> {

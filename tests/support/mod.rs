@@ -3,6 +3,13 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
 
+pub mod forge;
+pub mod image;
+pub mod plugin;
+pub mod registries;
+pub mod release;
+pub mod strace;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;

@@ -1,8 +1,6 @@
 //! Programs of some hundred bytes for linux/amd64, made by hand: plugins that answer VERSION, and a
 //! program that leaves a file behind when somebody runs it.
 
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
-
 use std::path::Path;
 
 /// What the plugins answer.

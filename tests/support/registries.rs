@@ -1,14 +1,12 @@
 //! Real registries on loopback: Debian's docker-registry, which keeps no referrers API, and olareg,
 //! which has one.
 
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
-
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::support::peer;
+use super::peer;
 
 /// A running registry, ended when it is dropped.
 pub struct Server {

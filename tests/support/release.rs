@@ -1,14 +1,12 @@
 //! Signed releases of handmade plugins. They need no peer and no node build, and their runs take
 //! milliseconds.
 
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
-
 use std::collections::BTreeMap;
 use std::fs;
 
+use super::Scene;
 use super::forge::Forge;
 use super::plugin::answering;
-use super::support::Scene;
 
 /// A release in a scene: `oci:layout-NAME`, `evidence-NAME.json`, and `staged-NAME` as its own
 /// container would fill it.

@@ -3,15 +3,13 @@
 //! One traced run tells the points: every system call that changes something below the scene. A run
 //! that is killed on entering one of them leaves exactly what the calls before it did.
 
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Output;
 
-use super::support::{Scene, peer, say_skipped};
+use super::{Scene, peer, say_skipped};
 
 /// The system calls that change files, on any architecture. (A name that strace does not know would
 /// be an error, so those that only older architectures have are marked with `?`.)
