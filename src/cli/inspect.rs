@@ -70,7 +70,7 @@ impl fmt::Display for Report {
                     version(plugin),
                     bytes(plugin.size),
                     plugin.digest,
-                    origin(plugin)
+                    how_built(plugin)
                 )?;
             }
         }
@@ -93,7 +93,7 @@ fn version(plugin: &PluginFile) -> &str {
     plugin.go.as_ref().and_then(|go| go.version.as_deref()).unwrap_or("-")
 }
 
-fn origin(plugin: &PluginFile) -> String {
+fn how_built(plugin: &PluginFile) -> String {
     let linkage = match &plugin.linkage {
         Linkage::Static => "static",
         Linkage::Dynamic { .. } => "dynamic",

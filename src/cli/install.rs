@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::image::OwnerArguments;
 use super::node::NodeArguments;
 use super::policy::PolicyArguments;
-use super::proof::{Judge, Kept, Origin, Place, Stop, answer, prove};
+use super::proof::{Judge, Kept, PayloadSource, Place, Stop, answer, prove};
 use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use super::termination::TerminationArguments;
@@ -181,7 +181,7 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
         directory: arguments.from.as_deref(),
         evidence: &arguments.evidence,
     };
-    let (origin, bundle, evidence) = prove(&place, &judge)?;
+    let (source, bundle, evidence) = prove(&place, &judge)?;
     if let Some(finding) =
         arguments.owner.expect.and_then(|expected| trust::expect(&bundle, &expected))
     {
@@ -197,7 +197,7 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
             .iter()
             .fold(0, |sum, length| sum + *length as u64),
         // What claims to be longer than its files is refused when it is fetched.
-        spool: if matches!(origin, Origin::Image(_)) {
+        spool: if matches!(source, PayloadSource::Image(_)) {
             layer.size().min(bundle.value().files.total_size())
         } else {
             0
@@ -213,8 +213,8 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
         return Ok(request.consider(reading.as_ref())?.report(Outcome::Planned, &request));
     }
     let spool = open().map_err(answer)?;
-    let mut payload: Box<dyn Payload + '_> = match origin {
-        Origin::Image(ref image) => {
+    let mut payload: Box<dyn Payload + '_> = match source {
+        PayloadSource::Image(ref image) => {
             let mut layer = Layer::new(image.source.as_ref(), layer, spool.spool());
             let reading =
                 open().and_then(|state| state.read(arguments.node.patience())).map_err(answer)?;
@@ -227,7 +227,7 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
             }
             Box::new(layer)
         }
-        Origin::Directory(staged) => Box::new(staged),
+        PayloadSource::Directory(staged) => Box::new(staged),
     };
     let writing =
         open().and_then(|state| state.write(arguments.node.patience())).map_err(answer)?;

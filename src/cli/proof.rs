@@ -15,7 +15,7 @@ use crate::oci::{CollectError, OciError, Platforms, Remembered, collect};
 use crate::trust::{Bundle, Evidence, Policy, Presence, Verified, Verifier};
 
 /// Where the files come from.
-pub(super) enum Origin {
+pub(super) enum PayloadSource {
     Image(Image),
     Directory(Staged),
 }
@@ -94,7 +94,7 @@ impl Judge<'_> {
 pub(super) fn prove(
     place: &Place<'_>,
     judge: &Judge<'_>,
-) -> Result<(Origin, Verified<Bundle>, Evidence), Stop> {
+) -> Result<(PayloadSource, Verified<Bundle>, Evidence), Stop> {
     let platform = Platform::host();
     match (place.reference, place.directory) {
         (Some(reference), _) => {
@@ -111,7 +111,7 @@ pub(super) fn prove(
                 other => Stop::Failed(other.into()),
             })?;
             let bundle = judge.ask(&evidence, &platform).map_err(Stop::Refused)?;
-            Ok((Origin::Image(image), bundle, evidence))
+            Ok((PayloadSource::Image(image), bundle, evidence))
         }
         (None, Some(directory)) => {
             let staged = Staged::open(directory)?;
@@ -126,7 +126,7 @@ pub(super) fn prove(
                 }
                 match judge.ask(&evidence, &platform) {
                     Ok(bundle) if bundle.value().manifest_json == wanted => {
-                        return Ok((Origin::Directory(staged), bundle, evidence));
+                        return Ok((PayloadSource::Directory(staged), bundle, evidence));
                     }
                     Ok(_) => {}
                     Err(findings) => refusals = findings,

@@ -10,7 +10,7 @@ const REFERENCE: &str = "containernetworking/plugins";
 
 /// Where a plugin comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum Upstream {
     /// The reference plugins, from this release on where it was not always there.
     Reference(Option<&'static str>),
     /// The reference plugins before this release, and this project since then.
@@ -24,65 +24,67 @@ pub enum Origin {
 pub const IPAM: [&str; 4] = ["dhcp", "host-local", "static", "whereabouts"];
 
 /// Every plugin that is known, sorted.
-const KNOWN: &[(&str, Origin)] = &[
-    ("accelerated-bridge", Origin::Project("k8snetworkplumbingwg/accelerated-bridge-cni")),
-    ("antrea", Origin::Project("antrea-io/antrea")),
-    ("aws-cni", Origin::Project("aws/amazon-vpc-cni-k8s")),
-    ("azure-vnet", Origin::Project("Azure/azure-container-networking")),
-    ("azure-vnet-ipam", Origin::Project("Azure/azure-container-networking")),
-    ("bandwidth", Origin::Reference(None)),
-    ("bond", Origin::Project("k8snetworkplumbingwg/bond-cni")),
-    ("bridge", Origin::Reference(None)),
-    ("calico", Origin::Project("projectcalico/calico")),
-    ("calico-ipam", Origin::Project("projectcalico/calico")),
-    ("cilium-cni", Origin::Project("cilium/cilium")),
-    ("cnv-bridge", Origin::Project("kubevirt/cluster-network-addons-operator")),
-    ("cnv-tuning", Origin::Project("kubevirt/cluster-network-addons-operator")),
-    ("dhcp", Origin::Reference(None)),
-    ("dummy", Origin::Reference(Some("1.2.0"))),
-    ("egress-cni", Origin::Project("aws/amazon-vpc-cni-k8s")),
-    ("firewall", Origin::Reference(None)),
-    ("flannel", Origin::Left("1.0.0", "flannel-io/cni-plugin")),
-    ("host-device", Origin::Reference(None)),
-    ("host-local", Origin::Reference(None)),
-    ("ib-sriov", Origin::Project("k8snetworkplumbingwg/ib-sriov-cni")),
-    ("ipvlan", Origin::Reference(None)),
-    ("istio-cni", Origin::Project("istio/istio")),
-    ("kube-ovn", Origin::Project("kubeovn/kube-ovn")),
-    ("loopback", Origin::Reference(None)),
-    ("macvlan", Origin::Reference(None)),
-    ("multus", Origin::Project("k8snetworkplumbingwg/multus-cni")),
-    ("multus-shim", Origin::Project("k8snetworkplumbingwg/multus-cni")),
-    ("ovn-k8s-cni-overlay", Origin::Project("ovn-kubernetes/ovn-kubernetes")),
-    ("ovs", Origin::Project("k8snetworkplumbingwg/ovs-cni")),
-    ("portmap", Origin::Reference(None)),
-    ("ptp", Origin::Reference(None)),
-    ("rdma", Origin::Project("k8snetworkplumbingwg/rdma-cni")),
-    ("sbr", Origin::Reference(None)),
-    ("sriov", Origin::Project("k8snetworkplumbingwg/sriov-cni")),
-    ("static", Origin::Reference(None)),
-    ("tap", Origin::Reference(Some("1.3.0"))),
-    ("tuning", Origin::Reference(None)),
-    ("vlan", Origin::Reference(None)),
-    ("vrf", Origin::Reference(None)),
-    ("weave-ipam", Origin::Project("weaveworks/weave")),
-    ("weave-net", Origin::Project("weaveworks/weave")),
-    ("whereabouts", Origin::Project("k8snetworkplumbingwg/whereabouts")),
+const KNOWN: &[(&str, Upstream)] = &[
+    ("accelerated-bridge", Upstream::Project("k8snetworkplumbingwg/accelerated-bridge-cni")),
+    ("antrea", Upstream::Project("antrea-io/antrea")),
+    ("aws-cni", Upstream::Project("aws/amazon-vpc-cni-k8s")),
+    ("azure-vnet", Upstream::Project("Azure/azure-container-networking")),
+    ("azure-vnet-ipam", Upstream::Project("Azure/azure-container-networking")),
+    ("bandwidth", Upstream::Reference(None)),
+    ("bond", Upstream::Project("k8snetworkplumbingwg/bond-cni")),
+    ("bridge", Upstream::Reference(None)),
+    ("calico", Upstream::Project("projectcalico/calico")),
+    ("calico-ipam", Upstream::Project("projectcalico/calico")),
+    ("cilium-cni", Upstream::Project("cilium/cilium")),
+    ("cnv-bridge", Upstream::Project("kubevirt/cluster-network-addons-operator")),
+    ("cnv-tuning", Upstream::Project("kubevirt/cluster-network-addons-operator")),
+    ("dhcp", Upstream::Reference(None)),
+    ("dummy", Upstream::Reference(Some("1.2.0"))),
+    ("egress-cni", Upstream::Project("aws/amazon-vpc-cni-k8s")),
+    ("firewall", Upstream::Reference(None)),
+    ("flannel", Upstream::Left("1.0.0", "flannel-io/cni-plugin")),
+    ("host-device", Upstream::Reference(None)),
+    ("host-local", Upstream::Reference(None)),
+    ("ib-sriov", Upstream::Project("k8snetworkplumbingwg/ib-sriov-cni")),
+    ("ipvlan", Upstream::Reference(None)),
+    ("istio-cni", Upstream::Project("istio/istio")),
+    ("kube-ovn", Upstream::Project("kubeovn/kube-ovn")),
+    ("loopback", Upstream::Reference(None)),
+    ("macvlan", Upstream::Reference(None)),
+    ("multus", Upstream::Project("k8snetworkplumbingwg/multus-cni")),
+    ("multus-shim", Upstream::Project("k8snetworkplumbingwg/multus-cni")),
+    ("ovn-k8s-cni-overlay", Upstream::Project("ovn-kubernetes/ovn-kubernetes")),
+    ("ovs", Upstream::Project("k8snetworkplumbingwg/ovs-cni")),
+    ("portmap", Upstream::Reference(None)),
+    ("ptp", Upstream::Reference(None)),
+    ("rdma", Upstream::Project("k8snetworkplumbingwg/rdma-cni")),
+    ("sbr", Upstream::Reference(None)),
+    ("sriov", Upstream::Project("k8snetworkplumbingwg/sriov-cni")),
+    ("static", Upstream::Reference(None)),
+    ("tap", Upstream::Reference(Some("1.3.0"))),
+    ("tuning", Upstream::Reference(None)),
+    ("vlan", Upstream::Reference(None)),
+    ("vrf", Upstream::Reference(None)),
+    ("weave-ipam", Upstream::Project("weaveworks/weave")),
+    ("weave-net", Upstream::Project("weaveworks/weave")),
+    ("whereabouts", Upstream::Project("k8snetworkplumbingwg/whereabouts")),
 ];
 
 /// Where a plugin comes from, where that is known.
-pub fn origin(plugin: &PluginName) -> Option<Origin> {
+pub fn upstream(plugin: &PluginName) -> Option<Upstream> {
     let index = KNOWN.binary_search_by_key(&plugin.as_str(), |(name, _)| name).ok()?;
-    KNOWN.get(index).map(|(_, origin)| *origin)
+    KNOWN.get(index).map(|(_, upstream)| *upstream)
 }
 
 /// What somebody can do who misses a plugin.
 pub fn advice(plugin: &PluginName) -> String {
-    match origin(plugin) {
-        Some(origin @ Origin::Reference(_)) => format!("`{plugin}` {origin}; add it to the bundle"),
-        Some(origin @ (Origin::Left(..) | Origin::Project(_))) => {
+    match upstream(plugin) {
+        Some(upstream @ Upstream::Reference(_)) => {
+            format!("`{plugin}` {upstream}; add it to the bundle")
+        }
+        Some(upstream @ (Upstream::Left(..) | Upstream::Project(_))) => {
             format!(
-                "`{plugin}` {origin}; see whether its installer ran on this node, or add it to the bundle"
+                "`{plugin}` {upstream}; see whether its installer ran on this node, or add it to the bundle"
             )
         }
         None => "add it to the bundle, or install what brings it".to_owned(),
@@ -90,7 +92,7 @@ pub fn advice(plugin: &PluginName) -> String {
 }
 
 /// The end of a sentence that starts with the plugin.
-impl fmt::Display for Origin {
+impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Reference(None) => write!(f, "is one of {REFERENCE}"),
@@ -110,11 +112,11 @@ mod tests {
     #[test]
     fn is_sorted_and_names_plugins() {
         assert!(KNOWN.is_sorted_by(|(a, _), (b, _)| a < b));
-        for (name, origin) in KNOWN {
-            assert_eq!(super::origin(&name.parse().unwrap()), Some(*origin), "{name}");
+        for (name, upstream) in KNOWN {
+            assert_eq!(super::upstream(&name.parse().unwrap()), Some(*upstream), "{name}");
         }
         for name in IPAM {
-            assert!(super::origin(&name.parse().unwrap()).is_some(), "{name}");
+            assert!(super::upstream(&name.parse().unwrap()).is_some(), "{name}");
         }
     }
 

@@ -7,9 +7,8 @@ use super::{Explained, OnNode};
 use crate::check::report::Report;
 use crate::disk::FileKind;
 use crate::model::PluginName;
-
 use crate::check::report::FileState;
-use crate::cni::{IPAM, advice, origin};
+use crate::cni::{IPAM, advice, upstream};
 use crate::model::HostPath;
 
 /// What a node shows of one plugin.
@@ -400,9 +399,9 @@ impl Node<'_> {
                 advice(plugin)
             ),
             (None, _) => {
-                let origin =
-                    origin(plugin).map_or_else(String::new, |origin| format!("; it {origin}"));
-                format!("install a bundle that has `{plugin}` (`cnister install`){origin}")
+                let known = upstream(plugin)
+                    .map_or_else(String::new, |upstream| format!("; it {upstream}"));
+                format!("install a bundle that has `{plugin}` (`cnister install`){known}")
             }
         }
     }
