@@ -15,17 +15,19 @@
 //! Parsing has three stages: the text, `Raw` with the place of everything, and [`Definition`],
 //! which is sound in itself. Whether the plugins exist is for `publish` to find out.
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::str::FromStr;
+mod plugin;
+mod raw;
+mod source;
 
 use semver::Version;
-use serde::de::{self, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
-use super::{Compression, FileManifest};
-use crate::model::yaml::{self, Spanned};
-use crate::model::{BundleName, Platform, PluginName, YamlError, visible};
+use self::raw::Raw;
+use super::Compression;
+use crate::model::{BundleName, Platform, YamlError, yaml};
+
+pub use plugin::Plugin;
+pub use source::{DirectoryPattern, ParseDirectoryError, ParseSourceNameError, Source, SourceName};
 
 /// What a bundle shall hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,24 +48,6 @@ pub struct Definition {
     pub tool: ToolChoice,
 }
 
-/// A place that plugins come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    /// What the definition and the command line call it.
-    pub name: SourceName,
-    /// The directory.
-    pub directory: DirectoryPattern,
-}
-
-/// One plugin and where it comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plugin {
-    /// Its name, which is its file name in the source and in the image.
-    pub name: PluginName,
-    /// The source that has it; one of the definition's.
-    pub source: SourceName,
-}
-
 /// Whether a bundle's image carries the tool, and can therefore hand its own files out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -76,272 +60,16 @@ pub enum ToolChoice {
     None,
 }
 
-/// The name of a source: lower-case letters, digits and dashes, 1 to 63 of them.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(try_from = "String")]
-pub struct SourceName(String);
-
-/// Why a text is not the name of a source.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not the name of a source: 1 to 63 lower-case letters, digits and dashes")]
-pub struct ParseSourceNameError(String);
-
-/// A directory; `{architecture}` in it stands for the architecture of each platform in Go's words
-/// (`amd64`).
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct DirectoryPattern(String);
-
-/// Why a text is not a directory pattern.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ParseDirectoryError {
-    /// Nothing.
-    #[error("a directory is missing; `.` is the one of the definition")]
-    Empty,
-    /// A placeholder that does not exist, or half of one.
-    #[error("`{0}` has a brace that is not part of `{{architecture}}`, the only placeholder")]
-    Placeholder(String),
-    /// A character that does not belong into a path.
-    #[error("`{0}` has a control character")]
-    Control(String),
-}
-
-const PLACEHOLDER: &str = "{architecture}";
-
-impl DirectoryPattern {
-    /// The directory of one platform.
-    pub fn of(&self, platform: &Platform) -> String {
-        self.0.replace(PLACEHOLDER, platform.architecture())
-    }
-
-    /// Whether it is another directory for another platform.
-    pub fn differs_by_platform(&self) -> bool {
-        self.0.contains(PLACEHOLDER)
-    }
-}
-
-impl FromStr for DirectoryPattern {
-    type Err = ParseDirectoryError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.is_empty() {
-            return Err(ParseDirectoryError::Empty);
-        }
-        if visible(text) != text {
-            return Err(ParseDirectoryError::Control(visible(text).into_owned()));
-        }
-        if text.replace(PLACEHOLDER, "").contains(['{', '}']) {
-            return Err(ParseDirectoryError::Placeholder(text.to_owned()));
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl TryFrom<String> for DirectoryPattern {
-    type Error = ParseDirectoryError;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl FromStr for SourceName {
-    type Err = ParseSourceNameError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if (1..=63).contains(&text.len()) && text.chars().all(good) {
-            return Ok(Self(text.to_owned()));
-        }
-        Err(ParseSourceNameError(visible(text).into_owned()))
-    }
-}
-
-impl TryFrom<String> for SourceName {
-    type Error = ParseSourceNameError;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl fmt::Display for SourceName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// The file as it was written.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Raw {
-    #[serde(rename = "apiVersion")]
-    _api_version: ApiVersion,
-    #[serde(rename = "kind")]
-    _kind: Kind,
-    name: BundleName,
-    #[serde(deserialize_with = "version")]
-    version: Version,
-    platforms: Spanned<Vec<Spanned<Platform>>>,
-    sources: Spanned<Vec<Spanned<RawSource>>>,
-    plugins: Spanned<Vec<Spanned<RawPlugin>>>,
-    #[serde(default)]
-    compression: Compression,
-    #[serde(default)]
-    tool: ToolChoice,
-}
-
-#[derive(Debug, Deserialize)]
-enum ApiVersion {
-    #[serde(rename = "cnister.dev/v1")]
-    V1,
-}
-
-#[derive(Debug, Deserialize)]
-enum Kind {
-    Bundle,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawSource {
-    name: SourceName,
-    directory: DirectoryPattern,
-}
-
-/// `bridge`, or `{name: bridge, source: debian}`.
-#[derive(Debug)]
-struct RawPlugin {
-    name: PluginName,
-    source: Option<SourceName>,
-}
-
 impl Definition {
     /// Parses the text of a definition; `file` is what errors call it.
     pub fn parse(file: &str, text: &str) -> Result<Self, YamlError> {
         let raw: Raw = yaml::parse(file, text)?;
-        check_list(file, "platform", &raw.platforms, |platform| platform)?;
-        check_list(file, "source", &raw.sources, |source| &source.name)?;
-        check_list(file, "plugin", &raw.plugins, |plugin| &plugin.name)?;
-        if raw.plugins.value.len() > FileManifest::MAX_PLUGINS {
-            let message = format!("a bundle has at most {} plugins", FileManifest::MAX_PLUGINS);
-            return Err(YamlError::at(file, &raw.plugins, message));
-        }
-        let plugins = raw
-            .plugins
-            .value
-            .iter()
-            .map(|plugin| raw.plugin(file, plugin))
-            .collect::<Result<Vec<_>, _>>()?;
-        for source in &raw.sources.value {
-            if !plugins.iter().any(|plugin| plugin.source == source.value.name) {
-                let message = format!("no plugin is taken from the source `{}`", source.value.name);
-                return Err(YamlError::at(file, source, message));
-            }
-            if raw.platforms.value.len() > 1 && !source.value.directory.differs_by_platform() {
-                let message = format!(
-                    "several platforms need a directory each: write `{PLACEHOLDER}` into `directory`"
-                );
-                return Err(YamlError::at(file, source, message));
-            }
-        }
-        let Raw { name, version, platforms, sources, compression, tool, .. } = raw;
-        let platforms = platforms.value.into_iter().map(|platform| platform.value).collect();
-        let sources = sources.value.into_iter().map(|source| source.value);
-        let sources =
-            sources.map(|RawSource { name, directory }| Source { name, directory }).collect();
-        Ok(Self { name, version, platforms, sources, plugins, compression, tool })
+        raw.check(file)
     }
 
     /// The source of this name.
     pub fn source(&self, name: &SourceName) -> Option<&Source> {
         self.sources.iter().find(|source| source.name == *name)
-    }
-}
-
-/// Refuses an empty list and two entries of one key.
-fn check_list<T, K: Ord + fmt::Display>(
-    file: &str,
-    what: &str,
-    list: &Spanned<Vec<Spanned<T>>>,
-    key: fn(&T) -> &K,
-) -> Result<(), YamlError> {
-    if list.value.is_empty() {
-        return Err(YamlError::at(file, list, format!("a bundle has at least one {what}")));
-    }
-    let mut seen = BTreeSet::new();
-    match list.value.iter().find(|entry| !seen.insert(key(&entry.value))) {
-        Some(entry) => Err(YamlError::at(
-            file,
-            entry,
-            format!("the {what} `{}` appears twice", key(&entry.value)),
-        )),
-        None => Ok(()),
-    }
-}
-
-impl Raw {
-    fn plugin(&self, file: &str, plugin: &Spanned<RawPlugin>) -> Result<Plugin, YamlError> {
-        let RawPlugin { name, source } = &plugin.value;
-        let names = || self.sources.value.iter().map(|source| &source.value.name);
-        let list = || names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        let source = match (source, self.sources.value.as_slice()) {
-            (Some(source), _) if names().any(|name| name == source) => source,
-            (Some(source), _) => {
-                let message = format!("there is no source `{source}`, only {}", list());
-                return Err(YamlError::at(file, plugin, message));
-            }
-            (None, [only]) => &only.value.name,
-            (None, _) => {
-                let message = format!(
-                    "there are several sources: write `{{name: {name}, source: …}}` with one of {}",
-                    list()
-                );
-                return Err(YamlError::at(file, plugin, message));
-            }
-        };
-        Ok(Plugin { name: name.clone(), source: source.clone() })
-    }
-}
-
-fn version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Version, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    text.parse().map_err(|error| {
-        de::Error::custom(format_args!(
-            "`{}` is not a version like `1.1.1` (semver): {error}",
-            visible(&text)
-        ))
-    })
-}
-
-impl<'de> Deserialize<'de> for RawPlugin {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(PluginVisitor)
-    }
-}
-
-/// By hand, since serde's `untagged` loses the place and the reason of a mistake.
-struct PluginVisitor;
-
-impl<'de> Visitor<'de> for PluginVisitor {
-    type Value = RawPlugin;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a plugin, or `name` and `source`")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<RawPlugin, E> {
-        Ok(RawPlugin { name: text.parse().map_err(E::custom)?, source: None })
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawPlugin, A::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Named {
-            name: PluginName,
-            source: SourceName,
-        }
-        let Named { name, source } =
-            Named::deserialize(de::value::MapAccessDeserializer::new(map))?;
-        Ok(RawPlugin { name, source: Some(source) })
     }
 }
 

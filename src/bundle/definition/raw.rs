@@ -1,0 +1,135 @@
+//! A definition as it was written: every value with its place, so that a mistake can be shown.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use semver::Version;
+use serde::{Deserialize, Deserializer, de};
+
+use super::plugin::RawPlugin;
+use super::source::{PLACEHOLDER, RawSource};
+use super::{Definition, Plugin, Source, ToolChoice};
+use crate::bundle::{Compression, FileManifest};
+use crate::model::yaml::Spanned;
+use crate::model::{BundleName, Platform, YamlError, visible};
+
+/// The file as it was written.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Raw {
+    #[serde(rename = "apiVersion")]
+    _api_version: ApiVersion,
+    #[serde(rename = "kind")]
+    _kind: Kind,
+    name: BundleName,
+    #[serde(deserialize_with = "version")]
+    version: Version,
+    platforms: Spanned<Vec<Spanned<Platform>>>,
+    sources: Spanned<Vec<Spanned<RawSource>>>,
+    plugins: Spanned<Vec<Spanned<RawPlugin>>>,
+    #[serde(default)]
+    compression: Compression,
+    #[serde(default)]
+    tool: ToolChoice,
+}
+
+#[derive(Debug, Deserialize)]
+enum ApiVersion {
+    #[serde(rename = "cnister.dev/v1")]
+    V1,
+}
+
+#[derive(Debug, Deserialize)]
+enum Kind {
+    Bundle,
+}
+
+impl Raw {
+    /// What it means, where it is sound in itself; `file` is what errors call it.
+    pub(super) fn check(self, file: &str) -> Result<Definition, YamlError> {
+        check_list(file, "platform", &self.platforms, |platform| platform)?;
+        check_list(file, "source", &self.sources, |source| &source.name)?;
+        check_list(file, "plugin", &self.plugins, |plugin| &plugin.name)?;
+        if self.plugins.value.len() > FileManifest::MAX_PLUGINS {
+            let message = format!("a bundle has at most {} plugins", FileManifest::MAX_PLUGINS);
+            return Err(YamlError::at(file, &self.plugins, message));
+        }
+        let plugins = self
+            .plugins
+            .value
+            .iter()
+            .map(|plugin| self.plugin(file, plugin))
+            .collect::<Result<Vec<_>, _>>()?;
+        for source in &self.sources.value {
+            if !plugins.iter().any(|plugin| plugin.source == source.value.name) {
+                let message = format!("no plugin is taken from the source `{}`", source.value.name);
+                return Err(YamlError::at(file, source, message));
+            }
+            if self.platforms.value.len() > 1 && !source.value.directory.differs_by_platform() {
+                let message = format!(
+                    "several platforms need a directory each: write `{PLACEHOLDER}` into `directory`"
+                );
+                return Err(YamlError::at(file, source, message));
+            }
+        }
+        let Raw { name, version, platforms, sources, compression, tool, .. } = self;
+        let platforms = platforms.value.into_iter().map(|platform| platform.value).collect();
+        let sources = sources.value.into_iter().map(|source| source.value);
+        let sources =
+            sources.map(|RawSource { name, directory }| Source { name, directory }).collect();
+        Ok(Definition { name, version, platforms, sources, plugins, compression, tool })
+    }
+
+    fn plugin(&self, file: &str, plugin: &Spanned<RawPlugin>) -> Result<Plugin, YamlError> {
+        let RawPlugin { name, source } = &plugin.value;
+        let names = || self.sources.value.iter().map(|source| &source.value.name);
+        let list = || names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let source = match (source, self.sources.value.as_slice()) {
+            (Some(source), _) if names().any(|name| name == source) => source,
+            (Some(source), _) => {
+                let message = format!("there is no source `{source}`, only {}", list());
+                return Err(YamlError::at(file, plugin, message));
+            }
+            (None, [only]) => &only.value.name,
+            (None, _) => {
+                let message = format!(
+                    "there are several sources: write `{{name: {name}, source: …}}` with one of {}",
+                    list()
+                );
+                return Err(YamlError::at(file, plugin, message));
+            }
+        };
+        Ok(Plugin { name: name.clone(), source: source.clone() })
+    }
+}
+
+/// Refuses an empty list and two entries of one key.
+fn check_list<T, K: Ord + fmt::Display>(
+    file: &str,
+    what: &str,
+    list: &Spanned<Vec<Spanned<T>>>,
+    key: fn(&T) -> &K,
+) -> Result<(), YamlError> {
+    if list.value.is_empty() {
+        return Err(YamlError::at(file, list, format!("a bundle has at least one {what}")));
+    }
+    let mut seen = BTreeSet::new();
+    match list.value.iter().find(|entry| !seen.insert(key(&entry.value))) {
+        Some(entry) => Err(YamlError::at(
+            file,
+            entry,
+            format!("the {what} `{}` appears twice", key(&entry.value)),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Version, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|error| {
+        de::Error::custom(format_args!(
+            "`{}` is not a version like `1.1.1` (semver): {error}",
+            visible(&text)
+        ))
+    })
+}

@@ -1,0 +1,65 @@
+//! The directory of a source, which may differ by platform.
+
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+use crate::model::{Platform, visible};
+
+/// A directory; `{architecture}` in it stands for the architecture of each platform in Go's words
+/// (`amd64`).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct DirectoryPattern(String);
+
+/// Why a text is not a directory pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParseDirectoryError {
+    /// Nothing.
+    #[error("a directory is missing; `.` is the one of the definition")]
+    Empty,
+    /// A placeholder that does not exist, or half of one.
+    #[error("`{0}` has a brace that is not part of `{{architecture}}`, the only placeholder")]
+    Placeholder(String),
+    /// A character that does not belong into a path.
+    #[error("`{0}` has a control character")]
+    Control(String),
+}
+
+pub(in crate::bundle::definition) const PLACEHOLDER: &str = "{architecture}";
+
+impl DirectoryPattern {
+    /// The directory of one platform.
+    pub fn of(&self, platform: &Platform) -> String {
+        self.0.replace(PLACEHOLDER, platform.architecture())
+    }
+
+    /// Whether it is another directory for another platform.
+    pub fn differs_by_platform(&self) -> bool {
+        self.0.contains(PLACEHOLDER)
+    }
+}
+
+impl FromStr for DirectoryPattern {
+    type Err = ParseDirectoryError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() {
+            return Err(ParseDirectoryError::Empty);
+        }
+        if visible(text) != text {
+            return Err(ParseDirectoryError::Control(visible(text).into_owned()));
+        }
+        if text.replace(PLACEHOLDER, "").contains(['{', '}']) {
+            return Err(ParseDirectoryError::Placeholder(text.to_owned()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for DirectoryPattern {
+    type Error = ParseDirectoryError;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
