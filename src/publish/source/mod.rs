@@ -4,147 +4,31 @@
 //! and what is packed is read from it again and compared, so that a name that changes its file in
 //! between is noticed.
 
+mod directory_override;
+mod error;
+mod plugin;
+mod tool;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use crate::binary::{Elf, ElfError, GoBuild, Linkage};
+use crate::binary::{Elf, GoBuild};
 use crate::bundle::definition::{DirectoryPattern, Source, SourceName};
-use crate::bundle::{Definition, Entry, EntryKind, FileManifest, PluginFile, ToolFile};
-use crate::model::{Digest, Platform, PluginName, visible};
+use crate::bundle::{Definition, FileManifest, PluginFile};
+use crate::model::{Digest, Platform, PluginName};
+
+pub use directory_override::{DirectoryOverride, ParseOverrideError};
+pub use error::SourceError;
+pub use plugin::Plugin;
+pub use tool::Tool;
 
 /// The directories of a definition's sources on this machine.
 #[derive(Debug, Clone)]
 pub struct Directories {
     folder: PathBuf,
     overrides: BTreeMap<SourceName, DirectoryPattern>,
-}
-
-/// `NAME=PATH`: where a source lies on this machine, whatever the definition says. A relative path
-/// is relative to the working directory, as every path on a command line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DirectoryOverride {
-    /// The source.
-    pub name: SourceName,
-    /// Its directory.
-    pub directory: DirectoryPattern,
-}
-
-/// Why a text is not a [`DirectoryOverride`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ParseOverrideError {
-    /// No `=`.
-    #[error("`{0}` has no `=`; write `NAME=PATH`")]
-    Form(String),
-    /// Not the name of a source.
-    #[error(transparent)]
-    Name(#[from] crate::bundle::definition::ParseSourceNameError),
-    /// Not a directory.
-    #[error(transparent)]
-    Directory(#[from] crate::bundle::definition::ParseDirectoryError),
-}
-
-/// A plugin whose file is open.
-#[derive(Debug)]
-pub struct Plugin {
-    /// What is known of it.
-    pub facts: PluginFile,
-    path: PathBuf,
-    file: File,
-}
-
-/// The static `cnister` of one platform.
-#[derive(Debug, Clone)]
-pub struct Tool {
-    /// The platform that it runs on.
-    pub platform: Platform,
-    /// Its digest and size.
-    pub facts: ToolFile,
-    content: Vec<u8>,
-}
-
-/// Why a file cannot be taken in.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    /// A word about a source that the definition does not have.
-    #[error("the definition has no source `{name}`, only {choices}")]
-    NoSource {
-        /// The name.
-        name: SourceName,
-        /// The sources there are.
-        choices: String,
-    },
-    /// One directory where each platform needs its own.
-    #[error("`{0}` is one directory for several platforms; write `{{architecture}}` into it")]
-    OneDirectory(String),
-    /// A directory that is not there.
-    #[error("cannot read the directory `{}` of the source `{name}`", .directory.display())]
-    Directory {
-        /// The source.
-        name: SourceName,
-        /// The directory.
-        directory: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A plugin that is not there.
-    #[error("`{}` has no plugin `{name}`{}", .directory.display(), hint(.name, .found))]
-    Missing {
-        /// The plugin.
-        name: PluginName,
-        /// The directory.
-        directory: PathBuf,
-        /// What is there.
-        found: Vec<String>,
-    },
-    /// Something other than a file.
-    #[error("`{}` is {found}, expected a regular file", .path.display())]
-    NotAFile {
-        /// The file.
-        path: PathBuf,
-        /// What it is.
-        found: &'static str,
-    },
-    /// A link that leads out of the source: what it holds was not put there for this bundle.
-    #[error("`{}` is a link to `{}`, outside of the directory of its source", .path.display(), .target.display())]
-    LeavesDirectory {
-        /// The link.
-        path: PathBuf,
-        /// Where it leads.
-        target: PathBuf,
-    },
-    /// A file larger than a node accepts.
-    #[error("`{}` is larger than {limit} bytes, the limit for one file", .path.display(), limit = FileManifest::MAX_PLUGIN_SIZE)]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A file that no node of the platform could run.
-    #[error("`{}` {problem}", .path.display())]
-    Program {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: ElfError,
-    },
-    /// A tool that needs files which its image does not have.
-    #[error("the tool `{}` is linked dynamically (it needs `{interpreter}`), expected a static program", .path.display())]
-    NotStatic {
-        /// The file.
-        path: PathBuf,
-        /// The interpreter that it asks for.
-        interpreter: String,
-    },
-    /// A file that cannot be read.
-    #[error("cannot read `{}`", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
 }
 
 impl Directories {
@@ -225,56 +109,6 @@ impl Directories {
     }
 }
 
-impl Plugin {
-    /// Its entry in a layer, in `directory`; read from the file that was described.
-    pub fn entry(&mut self, directory: &str) -> Result<Entry<'_>, SourceError> {
-        let rewound = self.file.rewind();
-        rewound.map_err(|source| SourceError::Read { path: self.path.clone(), source })?;
-        let PluginFile { name, digest, size, .. } = &self.facts;
-        let (path, digest, size) = (format!("{directory}/{name}"), *digest, *size);
-        Ok(Entry {
-            path,
-            kind: EntryKind::Program,
-            digest,
-            size,
-            content: Box::new(&mut self.file),
-        })
-    }
-}
-
-impl Tool {
-    /// Reads a tool; its platform is what its ELF header says.
-    pub fn open(path: &Path) -> Result<Self, SourceError> {
-        let (_, content) = read(path, path)?;
-        let elf = program(path, &content)?;
-        if let Linkage::Dynamic { interpreter } = elf.linkage() {
-            return Err(SourceError::NotStatic {
-                path: path.to_owned(),
-                interpreter: interpreter.clone(),
-            });
-        }
-        let platform = elf.platform().clone();
-        let facts = ToolFile { digest: Digest::of(&content), size: content.len() as u64 };
-        Ok(Self { platform, facts, content })
-    }
-
-    /// Its entry in a layer, at `path`.
-    pub fn entry(&self, path: &str) -> Entry<'_> {
-        Entry::of_bytes(path, EntryKind::Program, &self.content)
-    }
-}
-
-impl FromStr for DirectoryOverride {
-    type Err = ParseOverrideError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, directory) = text
-            .split_once('=')
-            .ok_or_else(|| ParseOverrideError::Form(visible(text).into_owned()))?;
-        Ok(Self { name: name.parse()?, directory: directory.parse()? })
-    }
-}
-
 /// Opens and reads a regular file; `path` is what errors call it.
 fn read(path: &Path, target: &Path) -> Result<(File, Vec<u8>), SourceError> {
     let error = |source| SourceError::Read { path: path.to_owned(), source };
@@ -315,47 +149,14 @@ fn names(directory: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// What the reader may have meant: a name that is nearly the one asked for, else all there are.
-fn hint(name: &PluginName, found: &[String]) -> String {
-    let near: Vec<&String> = found.iter().filter(|other| is_near(name.as_str(), other)).collect();
-    let listed = if near.is_empty() { found.iter().collect() } else { near.clone() };
-    let text =
-        listed.iter().take(24).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    match listed.len() {
-        0 => "; it holds no plugin at all".to_owned(),
-        _ if !near.is_empty() => format!("; it has {text}"),
-        count if count > 24 => format!("; it has {text} and {} more", count - 24),
-        _ => format!("; it has {text}"),
-    }
-}
-
-/// Whether two names differ in one or two letters, or one starts with the other (`flannel`,
-/// `flannel-amd64`).
-fn is_near(name: &str, other: &str) -> bool {
-    if name.starts_with(other) || other.starts_with(name) {
-        return true;
-    }
-    // `ptp`, `sbr` and `vrf` are two letters apart, and nobody means one and writes the other.
-    let limit = if name.len() < 5 { 1 } else { 2 };
-    // The row of Levenshtein's matrix for each prefix of `name`.
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (index, a) in name.bytes().enumerate() {
-        let mut next = vec![index + 1];
-        for ((b, diagonal), above) in other.bytes().zip(&row).zip(row.iter().skip(1)) {
-            let left = next.last().copied().unwrap_or_default();
-            next.push((diagonal + usize::from(a != b)).min(above + 1).min(left + 1));
-        }
-        row = next;
-    }
-    row.last().is_some_and(|distance| *distance <= limit)
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::binary::Linkage;
     use crate::binary::sample::Sample;
+    use crate::bundle::ToolFile;
 
     /// A definition of these plugins from the directory `cni` beside it.
     pub(in crate::publish) fn definition(platforms: &str, plugins: &str) -> Definition {

@@ -1,0 +1,126 @@
+//! Why a file cannot be taken in.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::binary::ElfError;
+use crate::bundle::FileManifest;
+use crate::bundle::definition::SourceName;
+use crate::model::PluginName;
+
+/// Why a file cannot be taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// A word about a source that the definition does not have.
+    #[error("the definition has no source `{name}`, only {choices}")]
+    NoSource {
+        /// The name.
+        name: SourceName,
+        /// The sources there are.
+        choices: String,
+    },
+    /// One directory where each platform needs its own.
+    #[error("`{0}` is one directory for several platforms; write `{{architecture}}` into it")]
+    OneDirectory(String),
+    /// A directory that is not there.
+    #[error("cannot read the directory `{}` of the source `{name}`", .directory.display())]
+    Directory {
+        /// The source.
+        name: SourceName,
+        /// The directory.
+        directory: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A plugin that is not there.
+    #[error("`{}` has no plugin `{name}`{}", .directory.display(), hint(.name, .found))]
+    Missing {
+        /// The plugin.
+        name: PluginName,
+        /// The directory.
+        directory: PathBuf,
+        /// What is there.
+        found: Vec<String>,
+    },
+    /// Something other than a file.
+    #[error("`{}` is {found}, expected a regular file", .path.display())]
+    NotAFile {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
+    /// A link that leads out of the source: what it holds was not put there for this bundle.
+    #[error("`{}` is a link to `{}`, outside of the directory of its source", .path.display(), .target.display())]
+    LeavesDirectory {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
+    /// A file larger than a node accepts.
+    #[error("`{}` is larger than {limit} bytes, the limit for one file", .path.display(), limit = FileManifest::MAX_PLUGIN_SIZE)]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file that no node of the platform could run.
+    #[error("`{}` {problem}", .path.display())]
+    Program {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: ElfError,
+    },
+    /// A tool that needs files which its image does not have.
+    #[error("the tool `{}` is linked dynamically (it needs `{interpreter}`), expected a static program", .path.display())]
+    NotStatic {
+        /// The file.
+        path: PathBuf,
+        /// The interpreter that it asks for.
+        interpreter: String,
+    },
+    /// A file that cannot be read.
+    #[error("cannot read `{}`", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What the reader may have meant: a name that is nearly the one asked for, else all there are.
+fn hint(name: &PluginName, found: &[String]) -> String {
+    let near: Vec<&String> = found.iter().filter(|other| is_near(name.as_str(), other)).collect();
+    let listed = if near.is_empty() { found.iter().collect() } else { near.clone() };
+    let text =
+        listed.iter().take(24).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    match listed.len() {
+        0 => "; it holds no plugin at all".to_owned(),
+        _ if !near.is_empty() => format!("; it has {text}"),
+        count if count > 24 => format!("; it has {text} and {} more", count - 24),
+        _ => format!("; it has {text}"),
+    }
+}
+
+/// Whether two names differ in one or two letters, or one starts with the other (`flannel`,
+/// `flannel-amd64`).
+fn is_near(name: &str, other: &str) -> bool {
+    if name.starts_with(other) || other.starts_with(name) {
+        return true;
+    }
+    // `ptp`, `sbr` and `vrf` are two letters apart, and nobody means one and writes the other.
+    let limit = if name.len() < 5 { 1 } else { 2 };
+    // The row of Levenshtein's matrix for each prefix of `name`.
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, a) in name.bytes().enumerate() {
+        let mut next = vec![index + 1];
+        for ((b, diagonal), above) in other.bytes().zip(&row).zip(row.iter().skip(1)) {
+            let left = next.last().copied().unwrap_or_default();
+            next.push((diagonal + usize::from(a != b)).min(above + 1).min(left + 1));
+        }
+        row = next;
+    }
+    row.last().is_some_and(|distance| *distance <= limit)
+}
