@@ -4,9 +4,12 @@
 //! The format is that of Go's `debug/buildinfo`. Only the inline form (Go 1.18 and later) is read;
 //! the pointer form before it belongs to releases that no longer get fixes.
 
+use std::io;
+
 use serde::{Deserialize, Serialize};
 
 use super::Elf;
+use super::read_at::{Range, ReadAt};
 use crate::model::visible;
 
 /// What Go's linker records in a binary (Go's `debug/buildinfo`).
@@ -30,20 +33,47 @@ const INLINE: u8 = 2;
 /// The most bytes of module information that are read; a program with two thousand modules has a
 /// quarter of that.
 const LONGEST_MODINFO: usize = 1 << 20;
+/// The most bytes of a length: three groups of seven bits hold every length that is accepted.
+const LONGEST_LENGTH: usize = 3;
 /// The longest release, path or version that is taken; all three are printed and signed.
 const LONGEST_TEXT: usize = 512;
+
+/// The most bytes from the magic on that are read.
+const LONGEST: usize = HEADER + LONGEST_LENGTH + LONGEST_TEXT + LONGEST_LENGTH + LONGEST_MODINFO;
+/// The most places with the magic that are tried: each may be read up to [`LONGEST`], and a file
+/// could have it on every sixteenth byte. Go's linker writes one, at the start of its section.
+const MOST_PLACES: usize = 32;
 
 impl GoBuild {
     /// Reads what the linker recorded, or `None` where it recorded nothing that can be read in
     /// full.
-    pub fn of(elf: &Elf<'_>) -> Option<Self> {
+    pub fn of<F: ReadAt>(elf: &Elf<F>) -> io::Result<Option<Self>> {
         // The name of the section survives `strip`; a packer may have dropped the table of
         // sections.
-        let data = elf.section(".go.buildinfo").or_else(|| elf.data())?;
-        // A Go tool that reads build information has the magic among its own strings, but not on a
-        // multiple of 16.
-        let aligned = data.chunks(16).enumerate().filter(|(_, chunk)| chunk.starts_with(MAGIC));
-        aligned.filter_map(|(index, _)| data.get(index.checked_mul(16)?..)).find_map(Self::parse)
+        let data = elf.section(".go.buildinfo")?.or_else(|| elf.data());
+        data.map_or(Ok(None), |data| Self::find(elf.file(), data))
+    }
+
+    fn find(file: &dyn ReadAt, data: Range) -> io::Result<Option<Self>> {
+        let mut places = 0;
+        for (start, piece) in data.pieces() {
+            // A Go tool that reads build information has the magic among its own strings, but not
+            // on a multiple of 16.
+            for (index, chunk) in (0_u64..).zip(piece.read(file, Range::PIECE)?.chunks(16)) {
+                if !chunk.starts_with(MAGIC) {
+                    continue;
+                }
+                let bytes = data.after(start + 16 * index).read(file, LONGEST)?;
+                if let Some(found) = Self::parse(&bytes) {
+                    return Ok(Some(found));
+                }
+                places += 1;
+                if places == MOST_PLACES {
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Parses the bytes from the magic on.
@@ -78,8 +108,7 @@ impl GoBuild {
 /// Splits a length (unsigned varint) and that many bytes from the front.
 fn string(bytes: &[u8], longest: usize) -> Option<(&[u8], &[u8])> {
     let mut length: usize = 0;
-    // Three groups of seven bits hold every length that is accepted.
-    for (index, byte) in bytes.iter().take(3).enumerate() {
+    for (index, byte) in bytes.iter().take(LONGEST_LENGTH).enumerate() {
         length |= usize::from(byte & 0x7f) << (7 * index);
         if byte & 0x80 == 0 {
             let rest = bytes.get(index + 1..)?;
@@ -98,7 +127,7 @@ fn text(bytes: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::binary::sample::{Sample, go_build_info};
+    use crate::binary::sample::{Sample, Watched, go_build_info};
 
     const MODINFO: &str =
         "path\texample.com/cni/bridge\nmod\texample.com/cni\tv1.2.3\th1:a=\ndep\tb\tv1\t\n";
@@ -112,7 +141,8 @@ mod tests {
     }
 
     fn of(sample: &Sample) -> Option<GoBuild> {
-        GoBuild::of(&Elf::parse(&sample.bytes()).expect("a sample is a program"))
+        let bytes = sample.bytes();
+        GoBuild::of(&Elf::parse(&bytes).expect("a sample is a program")).expect("a slice")
     }
 
     #[test]
@@ -204,5 +234,36 @@ mod tests {
         decoy.resize(decoy.len().next_multiple_of(16), 0);
         decoy.extend_from_slice(&go_build_info("go1.26.3", MODINFO));
         assert_eq!(of(&Sample { go: Some(decoy), ..Sample::default() }), Some(expected()));
+    }
+
+    #[test]
+    fn finds_it_behind_the_first_piece() {
+        for distance in [Range::PIECE - 16, Range::PIECE, 3 * Range::PIECE - 16] {
+            let mut go = vec![0; distance];
+            go.extend_from_slice(&go_build_info("go1.26.3", MODINFO));
+            let sample = Sample { go: Some(go), sections: false, ..Sample::default() };
+            assert_eq!(of(&sample), Some(expected()), "{distance}");
+        }
+    }
+
+    #[test]
+    fn a_file_full_of_beginnings_is_not_read_again_and_again() {
+        // Each beginning claims the longest module information; none of it is framed.
+        let mut beginning = go_build_info("go1.26", "");
+        beginning.truncate(HEADER + 7);
+        beginning.extend_from_slice(b"\x80\x80\x40");
+        beginning.resize(beginning.len().next_multiple_of(16), 0);
+        let sample = Sample { go: Some(beginning.repeat(50_000)), ..Sample::default() };
+        let bytes = sample.bytes();
+        let file = Watched::new(&bytes, bytes.len() as u64);
+        assert_eq!(GoBuild::of(&Elf::read(&file).unwrap()).unwrap(), None);
+        assert_eq!(file.longest(), LONGEST);
+        assert!(file.total() < (MOST_PLACES + 1) * LONGEST, "{}", file.total());
+
+        // A few beginnings before the right one are passed over.
+        for (before, found) in [(MOST_PLACES - 1, Some(expected())), (MOST_PLACES, None)] {
+            let go = [beginning.repeat(before), go_build_info("go1.26.3", MODINFO)].concat();
+            assert_eq!(of(&Sample { go: Some(go), ..Sample::default() }), found, "{before}");
+        }
     }
 }

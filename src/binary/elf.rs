@@ -1,11 +1,15 @@
-//! ELF headers: which platform a program runs on, and how it finds its libraries.
+//! ELF programs: which platform one runs on, and how it finds its libraries.
 //!
-//! Only what those two questions need is read (System V gABI, chapters 4 and 5). A file whose
-//! segments or sections lie past its end is refused: that is what an interrupted download looks
-//! like.
+//! Only what those two questions need is read (System V gABI, chapters 4 and 5), in ranges whose
+//! length is bounded here and not by the file. A file whose segments or sections lie past its end
+//! is refused: that is what an interrupted download looks like.
+
+use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use super::header::{Encoding, Header, Size, Table};
+use super::read_at::{Range, ReadAt};
 use crate::model::{Platform, visible};
 
 /// How a program finds its libraries.
@@ -23,12 +27,14 @@ pub enum Linkage {
 
 /// A program for one of the platforms that plugins run on.
 #[derive(Debug, Clone)]
-pub struct Elf<'a> {
-    file: File<'a>,
+pub struct Elf<F> {
+    file: F,
     platform: Platform,
     linkage: Linkage,
     segments: Vec<Segment>,
     sections: Vec<Section>,
+    /// Which of the sections holds their names.
+    names: usize,
 }
 
 /// Why bytes are not a program that a node could run. Each text follows "`NAME`" or "it".
@@ -75,27 +81,28 @@ pub enum ElfError {
     },
 }
 
-/// The bytes, and how numbers are written in them.
-#[derive(Debug, Clone, Copy)]
-struct File<'a> {
-    bytes: &'a [u8],
-    wide: bool,
-    big: bool,
+/// Why a file is not known to be a program.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadElfError {
+    /// It was read, and is none.
+    #[error(transparent)]
+    Elf(#[from] ElfError),
+    /// It could not be read.
+    #[error("cannot be read")]
+    Read(#[from] io::Error),
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Segment {
     kind: u32,
     flags: u32,
-    offset: u64,
-    size: u64,
+    range: Range,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Section {
     name: u32,
-    offset: u64,
-    size: u64,
+    range: Range,
 }
 
 const PT_LOAD: u32 = 1;
@@ -107,22 +114,22 @@ const DT_NEEDED: u64 = 1;
 const SHT_NOBITS: u32 = 8;
 /// Linux reads at most this much of `PT_INTERP` (`PATH_MAX`).
 const LONGEST_INTERPRETER: usize = 4096;
+/// The longest table: its length has 16 bits, and no entry is longer than 64 bytes.
+const LONGEST_TABLE: usize = 65535 * 64;
 
-impl<'a> Elf<'a> {
-    /// Parses the headers of a program.
+impl ElfError {
+    /// A field of something that was found to be in the file is not.
+    pub(super) const OUTSIDE: Self = Self::Malformed("a field lies outside of the file");
+}
+
+impl<'a> Elf<&'a [u8]> {
+    /// Parses the headers of a program that is in memory.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ElfError> {
-        let file = File::open(bytes)?;
-        match file.header(16, Size::Two)? {
-            2 | 3 => {}
-            1 => return Err(ElfError::Kind("an object file")),
-            4 => return Err(ElfError::Kind("a core dump")),
-            _ => return Err(ElfError::Kind("an ELF file of an unknown type")),
-        }
-        let platform = file.named_platform()?;
-        let segments = file.segments()?;
-        let sections = file.sections()?;
-        let linkage = file.linkage(&segments)?;
-        Ok(Self { file, platform, linkage, segments, sections })
+        Self::read(bytes).map_err(|error| match error {
+            ReadElfError::Elf(error) => error,
+            // A slice fails only past its end, with which every range was compared.
+            ReadElfError::Read(_) => ElfError::OUTSIDE,
+        })
     }
 
     /// How much of a program names its platform.
@@ -131,8 +138,27 @@ impl<'a> Elf<'a> {
     /// The platform that the first [`Elf::HEADER`] bytes of a program name; nothing else of it is
     /// looked at.
     pub fn platform_in(header: &[u8]) -> Result<Platform, ElfError> {
-        let file = File::open(header)?;
-        file.named_platform()
+        Header::parse(header, header.len() as u64)?.platform()
+    }
+}
+
+impl<F: ReadAt> Elf<F> {
+    /// Reads the headers of a program: a few KiB of most. The longest range that is held at a time
+    /// is a table of 4 MiB.
+    pub fn read(file: F) -> Result<Self, ReadElfError> {
+        let start = Range { offset: 0, size: file.size() }.read(&file, Header::START)?;
+        let header = Header::parse(&start, file.size())?;
+        match header.kind {
+            2 | 3 => {}
+            1 => return Err(ElfError::Kind("an object file").into()),
+            4 => return Err(ElfError::Kind("a core dump").into()),
+            _ => return Err(ElfError::Kind("an ELF file of an unknown type").into()),
+        }
+        let platform = header.platform()?;
+        let segments = segments(&file, &header)?;
+        let sections = sections(&file, &header)?;
+        let linkage = linkage(&file, &header, &segments)?;
+        Ok(Self { file, platform, linkage, segments, sections, names: header.names.into() })
     }
 
     /// The platform it runs on.
@@ -153,284 +179,162 @@ impl<'a> Elf<'a> {
         Err(ElfError::Platform { expected: expected.clone(), found: self.platform.clone() })
     }
 
+    /// The file that was read.
+    pub(super) fn file(&self) -> &dyn ReadAt {
+        &self.file
+    }
+
     /// The content of the section of this name, from its first offset that is a multiple of 16.
-    pub(super) fn section(&self, name: &str) -> Option<&'a [u8]> {
-        let names = self.file.number(self.file.names_index(), Size::Two)?;
-        let names = self.sections.get(usize::try_from(names).ok()?)?;
-        let names = self.file.range(names.offset, names.size)?;
-        let named = |section: &&Section| {
-            let text = usize::try_from(section.name).ok().and_then(|start| names.get(start..));
-            text.and_then(|text| text.strip_prefix(name.as_bytes()))
-                .is_some_and(|rest| rest.first() == Some(&0))
+    pub(super) fn section(&self, name: &str) -> io::Result<Option<Range>> {
+        let Some(names) = self.sections.get(self.names).map(|names| names.range) else {
+            return Ok(None);
         };
-        let section = self.sections.iter().find(named)?;
-        self.file.aligned(section.offset, section.size)
+        let wanted = [name.as_bytes(), b"\0"].concat();
+        for section in &self.sections {
+            let found = names.after(section.name.into()).read(&self.file, wanted.len())?;
+            if found == wanted {
+                return Ok(self.aligned(section.range));
+            }
+        }
+        Ok(None)
     }
 
     /// The content of the first segment that is loaded writable and not executable, from its first
     /// offset that is a multiple of 16.
-    pub(super) fn data(&self) -> Option<&'a [u8]> {
+    pub(super) fn data(&self) -> Option<Range> {
         let data =
             |segment: &&Segment| segment.kind == PT_LOAD && segment.flags & (PF_W | PF_X) == PF_W;
         let segment = self.segments.iter().find(data)?;
-        self.file.aligned(segment.offset, segment.size)
+        self.aligned(segment.range)
+    }
+
+    fn aligned(&self, range: Range) -> Option<Range> {
+        let start = range.offset.checked_next_multiple_of(16)?;
+        let before = start.checked_sub(range.offset)?;
+        Range::of(&self.file, start, range.size.checked_sub(before)?)
     }
 }
 
-#[derive(Clone, Copy)]
-enum Size {
-    Two,
-    Four,
-    /// Eight bytes in a 64-bit file, four in a 32-bit one.
-    Word,
-}
-
-impl<'a> File<'a> {
-    fn open(bytes: &'a [u8]) -> Result<Self, ElfError> {
-        if !bytes.starts_with(b"\x7fELF") {
-            return Err(ElfError::NotElf(looks_like(bytes)));
-        }
-        let byte = |at: usize| {
-            bytes.get(at).copied().ok_or(ElfError::Truncated {
-                part: "its header",
-                end: 52,
-                size: bytes.len() as u64,
-            })
-        };
-        let wide = match byte(4)? {
-            1 => false,
-            2 => true,
-            _ => return Err(ElfError::Malformed("the class is neither 32-bit nor 64-bit")),
-        };
-        let big = match byte(5)? {
-            1 => false,
-            2 => true,
-            _ => {
-                return Err(ElfError::Malformed("the byte order is neither little nor big endian"));
-            }
-        };
-        if byte(6)? != 1 {
-            return Err(ElfError::Malformed("the version is not 1"));
-        }
-        let file = Self { bytes, wide, big };
-        file.require("its header", 0, if wide { 64 } else { 52 })?;
-        Ok(file)
+fn segments(file: &dyn ReadAt, header: &Header) -> Result<Vec<Segment>, ReadElfError> {
+    let encoding = header.encoding;
+    if header.segments.count == u16::MAX {
+        return Err(ElfError::Malformed("it has more than 65534 segments").into());
     }
-
-    fn named_platform(&self) -> Result<Platform, ElfError> {
-        let machine = u16::try_from(self.header(18, Size::Two)?).unwrap_or_default();
-        self.platform(machine).ok_or(ElfError::Machine {
-            machine,
-            bits: if self.wide { 64 } else { 32 },
-            order: if self.big { "big" } else { "little" },
+    let (length, flags, offset, size) =
+        if encoding.wide { (56, 4, 8, 32) } else { (32, 24, 4, 16) };
+    let table = table(file, "its table of segments", header.segments, length)?;
+    let segment = |entry: &[u8]| {
+        let offset = encoding.field(entry, offset, Size::Word)?;
+        let size = encoding.field(entry, size, Size::Word)?;
+        Ok(Segment {
+            kind: encoding.half(entry, 0)?,
+            flags: encoding.half(entry, flags)?,
+            range: part(file, "a segment", offset, size)?,
         })
-    }
+    };
+    table.chunks_exact(length.into()).map(segment).collect()
+}
 
-    /// The platform, where machine, width and byte order agree on one: `e_machine` 21 is big-endian
-    /// ppc64 as well.
-    fn platform(&self, machine: u16) -> Option<Platform> {
-        let platform = Platform::of_elf_machine(machine)?;
-        let (wide, big) = (platform.architecture() != "arm", platform.architecture() == "s390x");
-        (self.wide == wide && self.big == big).then_some(platform)
+fn sections(file: &dyn ReadAt, header: &Header) -> Result<Vec<Section>, ReadElfError> {
+    let encoding = header.encoding;
+    if header.sections.offset == 0 {
+        return Ok(Vec::new());
     }
-
-    /// Checks that `size` bytes from `offset` are in the file.
-    fn require(&self, part: &'static str, offset: u64, size: u64) -> Result<(), ElfError> {
-        let end = offset.saturating_add(size);
-        let size = self.bytes.len() as u64;
-        if end > size { Err(ElfError::Truncated { part, end, size }) } else { Ok(()) }
+    if header.sections.count == 0 {
+        return Err(ElfError::Malformed("it has more than 65279 sections").into());
     }
-
-    fn range(&self, offset: u64, size: u64) -> Option<&'a [u8]> {
-        let end = usize::try_from(offset.checked_add(size)?).ok()?;
-        self.bytes.get(usize::try_from(offset).ok()?..end)
-    }
-
-    fn aligned(&self, offset: u64, size: u64) -> Option<&'a [u8]> {
-        let start = offset.checked_next_multiple_of(16)?;
-        self.range(start, size.checked_sub(start.checked_sub(offset)?)?)
-    }
-
-    fn number(&self, at: u64, size: Size) -> Option<u64> {
-        let width = match size {
-            Size::Two => 2,
-            Size::Four => 4,
-            Size::Word if self.wide => 8,
-            Size::Word => 4,
-        };
-        let bytes = self.range(at, width)?;
-        let append = |value: u64, byte: &u8| (value << 8) | u64::from(*byte);
-        Some(if self.big {
-            bytes.iter().fold(0, append)
+    let (length, offset, size) = if encoding.wide { (64, 24, 32) } else { (40, 16, 20) };
+    let table = table(file, "its table of sections", header.sections, length)?;
+    let section = |entry: &[u8]| {
+        let offset = encoding.field(entry, offset, Size::Word)?;
+        let size = encoding.field(entry, size, Size::Word)?;
+        // A section without content (`.bss`) may say any place and size.
+        let range = if encoding.half(entry, 4)? == SHT_NOBITS {
+            Range { offset, size: 0 }
         } else {
-            bytes.iter().rev().fold(0, append)
-        })
-    }
-
-    /// A number whose place is inside what [`File::require`] has checked.
-    fn header(&self, at: u64, size: Size) -> Result<u64, ElfError> {
-        self.number(at, size).ok_or(ElfError::Malformed("a field lies outside of the file"))
-    }
-
-    fn half(&self, at: u64) -> Result<u32, ElfError> {
-        Ok(u32::try_from(self.header(at, Size::Four)?).unwrap_or_default())
-    }
-
-    /// Where `e_shstrndx` is.
-    fn names_index(&self) -> u64 {
-        if self.wide { 62 } else { 50 }
-    }
-
-    /// The place of each entry of a table, after checking that the whole table is in the file.
-    fn table(
-        &self,
-        part: &'static str,
-        (offset, count): (u64, u64),
-        (found, expected): (u64, u64),
-    ) -> Result<impl Iterator<Item = u64>, ElfError> {
-        if count > 0 && found != expected {
-            return Err(ElfError::Malformed("a table has entries of an unexpected size"));
-        }
-        self.require(part, offset, count.saturating_mul(expected))?;
-        Ok((0..count).map(move |index| offset.saturating_add(index.saturating_mul(expected))))
-    }
-
-    fn segments(&self) -> Result<Vec<Segment>, ElfError> {
-        let (start, entry_size, count, size) =
-            if self.wide { (32, 54, 56, 56) } else { (28, 42, 44, 32) };
-        let (start, count) = (self.header(start, Size::Word)?, self.header(count, Size::Two)?);
-        if count == 0xffff {
-            return Err(ElfError::Malformed("it has more than 65534 segments"));
-        }
-        let mut segments = Vec::new();
-        for at in self.table(
-            "its table of segments",
-            (start, count),
-            (self.header(entry_size, Size::Two)?, size),
-        )? {
-            let (flags, offset, file_size) = if self.wide { (4, 8, 32) } else { (24, 4, 16) };
-            let segment = Segment {
-                kind: self.half(at)?,
-                flags: self.half(at.saturating_add(flags))?,
-                offset: self.header(at.saturating_add(offset), Size::Word)?,
-                size: self.header(at.saturating_add(file_size), Size::Word)?,
-            };
-            self.require("a segment", segment.offset, segment.size)?;
-            segments.push(segment);
-        }
-        Ok(segments)
-    }
-
-    fn sections(&self) -> Result<Vec<Section>, ElfError> {
-        let (start, entry_size, count, size) =
-            if self.wide { (40, 58, 60, 64) } else { (32, 46, 48, 40) };
-        let (start, count) = (self.header(start, Size::Word)?, self.header(count, Size::Two)?);
-        if start == 0 {
-            return Ok(Vec::new());
-        }
-        if count == 0 {
-            return Err(ElfError::Malformed("it has more than 65279 sections"));
-        }
-        let mut sections = Vec::new();
-        for at in self.table(
-            "its table of sections",
-            (start, count),
-            (self.header(entry_size, Size::Two)?, size),
-        )? {
-            let (offset, file_size) = if self.wide { (24, 32) } else { (16, 20) };
-            let section = Section {
-                name: self.half(at)?,
-                offset: self.header(at.saturating_add(offset), Size::Word)?,
-                size: self.header(at.saturating_add(file_size), Size::Word)?,
-            };
-            // A section without content (`.bss`) may say any size.
-            if self.half(at.saturating_add(4))? == SHT_NOBITS {
-                sections.push(Section { size: 0, ..section });
-                continue;
-            }
-            self.require("a section", section.offset, section.size)?;
-            sections.push(section);
-        }
-        Ok(sections)
-    }
-
-    fn linkage(&self, segments: &[Segment]) -> Result<Linkage, ElfError> {
-        if !segments.iter().any(|segment| segment.kind == PT_LOAD) {
-            return Err(ElfError::Kind("an ELF file with nothing to load"));
-        }
-        let content = |kind| {
-            let segment = segments.iter().find(move |segment| segment.kind == kind)?;
-            self.range(segment.offset, segment.size).map(|content| (segment, content))
+            part(file, "a section", offset, size)?
         };
-        if let Some((_, content)) = content(PT_INTERP) {
-            let malformed =
-                ElfError::Malformed("the path of its interpreter is not a printable absolute path");
-            let path = content.strip_suffix(&[0]).filter(|path| path.len() < LONGEST_INTERPRETER);
-            let path = path.and_then(|path| std::str::from_utf8(path).ok());
-            let path = path.filter(|path| {
-                path.starts_with('/') && visible(path) == *path && !path.contains('\0')
-            });
-            return path
-                .map(|path| Linkage::Dynamic { interpreter: path.to_owned() })
-                .ok_or(malformed);
-        }
-        // Without an interpreter nobody would load what it needs: a shared library, not a static
-        // program.
-        if let Some((segment, content)) = content(PT_DYNAMIC) {
-            let width = if self.wide { 16 } else { 8 };
-            let tags = (0..content.len() as u64 / width)
-                .map(|index| {
-                    self.number(
-                        segment.offset.saturating_add(index.saturating_mul(width)),
-                        Size::Word,
-                    )
-                })
-                .take_while(|tag| *tag != Some(0));
-            if tags.flatten().any(|tag| tag == DT_NEEDED) {
-                return Err(ElfError::Kind("a shared library"));
-            }
-        }
-        let entry = self.header(24, Size::Word)?;
-        if entry == 0 { Err(ElfError::Kind("a shared library")) } else { Ok(Linkage::Static) }
-    }
+        Ok(Section { name: encoding.half(entry, 0)?, range })
+    };
+    table.chunks_exact(length.into()).map(section).collect()
 }
 
-/// What a file that is not ELF most likely is.
-fn looks_like(bytes: &[u8]) -> &'static str {
-    let known: [(&[u8], &str); 13] = [
-        (b"#!", "is a script (it starts with `#!`)"),
-        (b"\x1f\x8b", "is gzip-compressed"),
-        (b"\x28\xb5\x2f\xfd", "is zstd-compressed"),
-        (b"\xfd7zXZ\0", "is xz-compressed"),
-        (b"BZh", "is bzip2-compressed"),
-        (b"PK\x03\x04", "is a zip archive"),
-        (b"!<arch>\n", "is an `ar` archive (a .deb or a static library)"),
-        (b"MZ", "is a Windows program"),
-        (b"\xcf\xfa\xed\xfe", "is a macOS program"),
-        (b"\xca\xfe\xba\xbe", "is a macOS program"),
-        (b"version https://git-lfs", "is a git-lfs pointer; fetch the file behind it"),
-        (b"<", "starts like HTML; was an error page downloaded?"),
-        (b"{", "starts like JSON; was an error answer downloaded?"),
-    ];
-    if bytes.is_empty() {
-        return "is empty";
+/// The bytes of a table, after checking that the whole of it is in the file.
+fn table(
+    file: &dyn ReadAt,
+    name: &'static str,
+    Table { offset, entry_size, count }: Table,
+    expected: u16,
+) -> Result<Vec<u8>, ReadElfError> {
+    if count > 0 && entry_size != expected {
+        return Err(ElfError::Malformed("a table has entries of an unexpected size").into());
     }
-    if bytes.get(257..262) == Some(b"ustar") {
-        return "is a tar archive";
+    let size = u64::from(count) * u64::from(expected);
+    Ok(part(file, name, offset, size)?.read(file, LONGEST_TABLE)?)
+}
+
+/// A part of the file that its header or a table names.
+fn part(file: &dyn ReadAt, part: &'static str, offset: u64, size: u64) -> Result<Range, ElfError> {
+    let end = offset.saturating_add(size);
+    Range::of(file, offset, size).ok_or(ElfError::Truncated { part, end, size: file.size() })
+}
+
+fn linkage(
+    file: &dyn ReadAt,
+    header: &Header,
+    segments: &[Segment],
+) -> Result<Linkage, ReadElfError> {
+    let find = |kind| segments.iter().find(|segment| segment.kind == kind);
+    if find(PT_LOAD).is_none() {
+        return Err(ElfError::Kind("an ELF file with nothing to load").into());
     }
-    if bytes.iter().take(512).all(|byte| *byte == 0) {
-        return "holds nothing but zero bytes";
+    if let Some(segment) = find(PT_INTERP) {
+        // One byte past the limit, so that a path that is too long is not taken for a shorter one.
+        let content = segment.range.read(file, LONGEST_INTERPRETER + 1)?;
+        let interpreter = interpreter(&content).ok_or(ElfError::Malformed(
+            "the path of its interpreter is not a printable absolute path",
+        ))?;
+        return Ok(Linkage::Dynamic { interpreter: interpreter.to_owned() });
     }
-    known
-        .iter()
-        .find(|(magic, _)| bytes.starts_with(magic))
-        .map_or("does not start with `\\x7fELF`", |(_, text)| text)
+    // Without an interpreter nobody would load what it needs: a shared library, not a static
+    // program.
+    let needs = match find(PT_DYNAMIC) {
+        Some(segment) => needs_library(file, header.encoding, segment.range)?,
+        None => false,
+    };
+    if needs || header.entry == 0 {
+        return Err(ElfError::Kind("a shared library").into());
+    }
+    Ok(Linkage::Static)
+}
+
+/// The path in `PT_INTERP`, if it is one that may be printed and signed.
+fn interpreter(content: &[u8]) -> Option<&str> {
+    let path = content.strip_suffix(&[0]).filter(|path| path.len() < LONGEST_INTERPRETER)?;
+    let path = std::str::from_utf8(path).ok()?;
+    let good = path.starts_with('/') && visible(path) == path && !path.contains('\0');
+    good.then_some(path)
+}
+
+/// Whether a dynamic section names a library; what follows its end is not looked at.
+fn needs_library(file: &dyn ReadAt, encoding: Encoding, range: Range) -> io::Result<bool> {
+    let width = if encoding.wide { 16 } else { 8 };
+    for (_, piece) in range.pieces() {
+        for entry in piece.read(file, Range::PIECE)?.chunks_exact(width) {
+            match encoding.number(entry, 0, Size::Word) {
+                Some(0) => return Ok(false),
+                Some(DT_NEEDED) => return Ok(true),
+                _ => {}
+            }
+        }
+    }
+    Ok(false)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::binary::sample::Sample;
+    use crate::binary::sample::{Sample, Watched};
 
     fn platform(text: &str) -> Platform {
         text.parse().unwrap()
@@ -516,6 +420,10 @@ mod tests {
                 ElfError::Malformed("the path of its interpreter is not a printable absolute path");
             assert_eq!(Elf::parse(&sample.bytes()).expect_err(path), expected);
         }
+        let longest = format!("/{}", "a".repeat(4094));
+        let sample = Sample { interpreter: Some(longest.clone()), ..Sample::default() };
+        let expected = Linkage::Dynamic { interpreter: longest };
+        assert_eq!(Elf::parse(&sample.bytes()).unwrap().linkage(), &expected);
     }
 
     #[test]
@@ -579,6 +487,59 @@ mod tests {
     }
 
     #[test]
+    fn reads_headers_and_tables_alone() {
+        let sample = Sample {
+            interpreter: Some("/ld".into()),
+            dynamic: Some(vec![21, DT_NEEDED]),
+            ..Sample::default()
+        };
+        let start = sample.bytes();
+        let file = Watched::new(&start, 1 << 30);
+        assert!(matches!(Elf::read(&file).unwrap().linkage(), Linkage::Dynamic { .. }));
+        assert!(file.total() < 2048, "{} bytes of 1 GiB were read", file.total());
+
+        // Two tables as long as a header can claim, over a file of zeros.
+        let mut start = Sample::default().bytes();
+        start.truncate(64);
+        start[56..58].copy_from_slice(&[0xfe, 0xff]);
+        start[60..62].copy_from_slice(&[0xff, 0xff]);
+        let file = Watched::new(&start, 1 << 30);
+        let error = Elf::read(&file).expect_err("nothing to load").to_string();
+        assert_eq!(error, "is an ELF file with nothing to load, expected a program");
+        assert!(file.longest() <= LONGEST_TABLE, "{}", file.longest());
+        assert!(file.total() < 9 << 20, "{}", file.total());
+    }
+
+    #[test]
+    fn a_dynamic_section_of_any_length_is_read_in_pieces() {
+        for (last, expected) in
+            [(0, Ok(Linkage::Static)), (DT_NEEDED, Err("is a shared library, expected a program"))]
+        {
+            let tags = [vec![21; 20_000], vec![last]].concat();
+            let bytes = Sample { kind: 3, dynamic: Some(tags), ..Sample::default() }.bytes();
+            let file = Watched::new(&bytes, bytes.len() as u64);
+            let found = Elf::read(&file).map(|elf| elf.linkage().clone());
+            assert_eq!(found.map_err(|error| error.to_string()), expected.map_err(str::to_owned));
+            assert_eq!(file.longest(), Range::PIECE);
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_not_called_a_bad_program() {
+        let bytes = Sample { go: Some(b"content".to_vec()), ..Sample::default() }.bytes();
+        for reads in 0..3 {
+            let file = Watched::failing_after(&bytes, reads);
+            match Elf::read(&file) {
+                Err(ReadElfError::Read(error)) => assert_eq!(error.to_string(), "unplugged"),
+                other => panic!("{reads}: {other:?}"),
+            }
+        }
+        let file = Watched::failing_after(&bytes, 3);
+        let elf = Elf::read(&file).unwrap();
+        assert_eq!(elf.section(".go.buildinfo").expect_err("names").to_string(), "unplugged");
+    }
+
+    #[test]
     fn survives_random_bytes() {
         // xorshift64: the same bytes on every run.
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -603,7 +564,7 @@ mod tests {
             // Small numbers, so that some offsets and counts are inside of the file.
             bytes.iter_mut().skip(7).for_each(|byte| *byte &= random());
             if let Ok(elf) = Elf::parse(&bytes) {
-                let _ = (elf.section(".go.buildinfo"), elf.data());
+                let _ = (elf.section(".go.buildinfo").unwrap(), elf.data());
             }
         }
     }
@@ -619,7 +580,7 @@ mod tests {
                 for value in [0, 1, 0x7f, 0x80, 0xff, before ^ 1] {
                     bytes[at] = value;
                     if let Ok(elf) = Elf::parse(&bytes) {
-                        let _ = (elf.section(".go.buildinfo"), elf.data());
+                        let _ = (elf.section(".go.buildinfo").unwrap(), elf.data());
                     }
                 }
                 bytes[at] = before;

@@ -1,12 +1,16 @@
 //! Facts about programs, from their bytes: the platform, the linkage and what Go's linker recorded.
 //!
-//! Everything here takes a file that is in memory; its size is bounded by whoever read it. Nothing
-//! is executed, every offset is checked, and no input decides how deep anything recurses.
+//! A file is read in ranges ([`ReadAt`]), and the longest of them is bounded here: a file that
+//! claims much is neither held in memory nor read again and again. Opening one is the caller's job.
+//! Nothing is executed, every offset is checked, and no input decides how deep anything recurses.
 
 mod buildinfo;
 mod elf;
+mod header;
+mod read_at;
 #[cfg(test)]
 pub(crate) mod sample;
 
 pub use buildinfo::GoBuild;
-pub use elf::{Elf, ElfError, Linkage};
+pub use elf::{Elf, ElfError, Linkage, ReadElfError};
+pub use read_at::ReadAt;

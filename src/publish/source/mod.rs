@@ -103,7 +103,8 @@ impl Directories {
             digest: Digest::of(&content),
             size: content.len() as u64,
             linkage: elf.linkage().clone(),
-            go: GoBuild::of(&elf),
+            go: GoBuild::of(&elf)
+                .map_err(|source| SourceError::Read { path: path.clone(), source })?,
         };
         Ok(Plugin { facts, path, file })
     }
@@ -132,7 +133,7 @@ fn read(path: &Path, target: &Path) -> Result<(File, Vec<u8>), SourceError> {
     Ok((file, content))
 }
 
-fn program<'a>(path: &Path, content: &'a [u8]) -> Result<Elf<'a>, SourceError> {
+fn program<'a>(path: &Path, content: &'a [u8]) -> Result<Elf<&'a [u8]>, SourceError> {
     Elf::parse(content).map_err(|problem| SourceError::Program { path: path.to_owned(), problem })
 }
 
