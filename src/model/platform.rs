@@ -36,6 +36,11 @@ impl Platform {
         Self { architecture: architecture.to_owned() }
     }
 
+    /// Every platform that plugins are released for.
+    pub fn all() -> impl Iterator<Item = Self> {
+        ARCHITECTURES.iter().map(|(name, _)| Self { architecture: (*name).to_owned() })
+    }
+
     /// The operating system; CNI plugins run on Linux.
     pub fn os(&self) -> &'static str {
         "linux"

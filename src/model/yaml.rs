@@ -135,11 +135,16 @@ fn message(error: &Error) -> String {
 fn allowed(expected: &[&str], nothing: &'static str) -> Cow<'static, str> {
     match expected {
         [] => Cow::Borrowed(nothing),
-        [one] => Cow::Owned(format!("expected `{one}`")),
-        [most @ .., last] => {
-            let most: Vec<String> = most.iter().map(|name| format!("`{name}`")).collect();
-            Cow::Owned(format!("expected {} or `{last}`", most.join(", ")))
-        }
+        names => Cow::Owned(format!("expected {}", alternatives(names))),
+    }
+}
+
+/// Names of which one is to be written: "`a`, `b` or `c`".
+pub fn alternatives(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.as_slice() {
+        [most @ .., last] if !most.is_empty() => format!("{} or {last}", most.join(", ")),
+        few => few.concat(),
     }
 }
 

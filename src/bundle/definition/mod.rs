@@ -17,7 +17,8 @@
 
 mod plugin;
 mod raw;
-mod source;
+mod schema;
+pub mod source;
 
 use semver::Version;
 use serde::Deserialize;
@@ -27,7 +28,8 @@ use super::Compression;
 use crate::model::{BundleName, Platform, YamlError, yaml};
 
 pub use plugin::Plugin;
-pub use source::{DirectoryPattern, ParseDirectoryError, ParseSourceNameError, Source, SourceName};
+pub use schema::schema;
+pub use source::{Source, SourceKind, SourceName};
 
 /// What a bundle shall hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +100,7 @@ plugins: [bridge, host-local]
             platforms: vec!["linux/amd64".parse().unwrap()],
             sources: vec![Source {
                 name: source.clone(),
-                directory: "/usr/lib/cni".parse().unwrap(),
+                kind: SourceKind::Directory("/usr/lib/cni".parse().unwrap()),
             }],
             plugins: vec![plugin("bridge"), plugin("host-local")],
             compression: Compression::Zstd,
@@ -127,11 +129,9 @@ plugins: [bridge, host-local]
         let error = "it.yaml:7:5: several platforms need a directory each: write `{architecture}` into `directory`";
         assert_eq!(parse(&several), Err(error.to_owned()));
         let definition = parse(&several.replace("/usr/lib/cni", "cni-{architecture}/bin")).unwrap();
-        let directories: Vec<_> = definition
-            .platforms
-            .iter()
-            .map(|platform| definition.sources[0].directory.of(platform))
-            .collect();
+        let SourceKind::Directory(pattern) = &definition.sources[0].kind;
+        let directories: Vec<_> =
+            definition.platforms.iter().map(|platform| pattern.of(platform)).collect();
         assert_eq!(directories, ["cni-amd64/bin", "cni-arm64/bin"]);
     }
 
@@ -198,6 +198,12 @@ plugins: [bridge, host-local]
                 "path: /usr",
                 "8:5: unknown field `path`, expected `name` or `directory`",
             ),
+            (
+                "    directory: /usr/lib/cni\n",
+                "",
+                "7:5: a source has exactly one of `directory`; found none",
+            ),
+            ("/usr/lib/cni", "", "8:14: nothing stands here, expected a text"),
             (
                 "/usr/lib/cni",
                 "/usr/{arch}",

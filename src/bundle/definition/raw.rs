@@ -60,23 +60,23 @@ impl Raw {
             .iter()
             .map(|plugin| self.plugin(file, plugin))
             .collect::<Result<Vec<_>, _>>()?;
+        let mut sources = Vec::new();
         for source in &self.sources.value {
-            if !plugins.iter().any(|plugin| plugin.source == source.value.name) {
-                let message = format!("no plugin is taken from the source `{}`", source.value.name);
-                return Err(YamlError::at(file, source, message));
+            let at = |message: String| YamlError::at(file, source, message);
+            let Source { name, kind } = source.value.check().map_err(at)?;
+            if !plugins.iter().any(|plugin| plugin.source == name) {
+                return Err(at(format!("no plugin is taken from the source `{name}`")));
             }
-            if self.platforms.value.len() > 1 && !source.value.directory.differs_by_platform() {
-                let message = format!(
-                    "several platforms need a directory each: write `{PLACEHOLDER}` into `directory`"
-                );
-                return Err(YamlError::at(file, source, message));
+            if self.platforms.value.len() > 1 && !kind.differs_by_platform() {
+                let (key, article) = kind.words();
+                return Err(at(format!(
+                    "several platforms need {article} each: write `{PLACEHOLDER}` into `{key}`"
+                )));
             }
+            sources.push(Source { name, kind });
         }
-        let Raw { name, version, platforms, sources, compression, tool, .. } = self;
+        let Raw { name, version, platforms, compression, tool, .. } = self;
         let platforms = platforms.value.into_iter().map(|platform| platform.value).collect();
-        let sources = sources.value.into_iter().map(|source| source.value);
-        let sources =
-            sources.map(|RawSource { name, directory }| Source { name, directory }).collect();
         Ok(Definition { name, version, platforms, sources, plugins, compression, tool })
     }
 

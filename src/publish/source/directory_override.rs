@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::bundle::definition::{
+use crate::bundle::definition::source::{
     DirectoryPattern, ParseDirectoryError, ParseSourceNameError, SourceName,
 };
 use crate::model::visible;

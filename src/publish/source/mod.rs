@@ -15,7 +15,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::binary::{Elf, GoBuild};
-use crate::bundle::definition::{DirectoryPattern, Source, SourceName};
+use crate::bundle::definition::source::DirectoryPattern;
+use crate::bundle::definition::{Source, SourceKind, SourceName};
 use crate::bundle::{Definition, FileManifest, PluginFile};
 use crate::model::{Digest, Platform, PluginName};
 
@@ -62,9 +63,10 @@ impl Directories {
 
     /// The directory of a source for one platform.
     pub fn of(&self, source: &Source, platform: &Platform) -> PathBuf {
+        let SourceKind::Directory(directory) = &source.kind;
         match self.overrides.get(&source.name) {
             Some(directory) => PathBuf::from(directory.of(platform)),
-            None => self.folder.join(source.directory.of(platform)),
+            None => self.folder.join(directory.of(platform)),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::model::{Platform, visible};
 
@@ -37,6 +38,18 @@ impl DirectoryPattern {
     /// Whether it is another directory for another platform.
     pub fn differs_by_platform(&self) -> bool {
         self.0.contains(PLACEHOLDER)
+    }
+
+    pub(super) fn schema() -> Value {
+        json!({
+            "description": format!(
+                "The directory with the plugins. A relative one is relative to this file. \
+                 `{PLACEHOLDER}` stands for the architecture of each platform (amd64) and is \
+                 required where there are several platforms."
+            ),
+            "type": "string",
+            "minLength": 1,
+        })
     }
 }
 
