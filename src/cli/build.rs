@@ -13,9 +13,7 @@ use crate::bundle::Definition;
 use crate::bundle::definition::ToolChoice;
 use crate::model::{Digest, Document, Location, Platform, Reference, Selector};
 use crate::oci::{LayoutWriter, OciError, Sink};
-use crate::publish::{
-    BlobStore, BuildError, Built, Directories, DirectoryOverride, SourceError, Tool, build,
-};
+use crate::publish::{BlobStore, Built, Directories, DirectoryOverride, Tool, build};
 
 /// Composes a bundle from its definition and writes it into a layout: no daemon, no root, no
 /// registry.
@@ -75,13 +73,13 @@ impl ToolArguments {
                 Failure::could_not(format!("cannot find the running program: {error}"))
             })?;
             let tool = Tool::open(&path).map_err(|error| {
-                classify_source(error)
+                Failure::classed(error)
                     .hint("name a static build with --tool PATH (`make static` makes one), or write `tool: none`")
             })?;
             return Ok(vec![tool]);
         }
         let open = |named: &ToolPath| {
-            let tool = Tool::open(&named.path).map_err(classify_source)?;
+            let tool = Tool::open(&named.path).map_err(Failure::classed)?;
             match &named.platform {
                 Some(platform) if *platform != tool.platform => {
                     let path = named.path.display();
@@ -129,15 +127,15 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         Definition::parse(&path.display().to_string(), &text).map_err(Failure::request)?;
     let folder = path.parent().unwrap_or(Path::new("."));
     let directories = Directories::new(&definition, folder, arguments.directory.clone())
-        .map_err(classify_source)?;
+        .map_err(Failure::classed)?;
     let tools = match definition.tool {
         ToolChoice::Required => arguments.tools.open()?,
         ToolChoice::None => Vec::new(),
     };
     let mut layout =
         output_layout(&arguments.output)?.named(format!("localhost/{}", definition.name));
-    let built =
-        build(&definition, &directories, &tools, epoch()?, &mut layout).map_err(classify)?;
+    let built = build(&definition, &directories, &tools, epoch()?, &mut layout)
+        .map_err(Failure::classed)?;
     let report = finish(layout, &arguments.output, &built, &definition.version)?;
     terminal.answer(&report)?;
     Ok(Exit::Yes)
@@ -224,24 +222,6 @@ pub(super) fn source_date() -> Result<Option<u64>, Failure> {
         }),
         Err(error) => Err(Failure::request(format!("SOURCE_DATE_EPOCH: {error}"))),
     }
-}
-
-fn classify(error: BuildError) -> Failure {
-    match error {
-        BuildError::Source(error) => classify_source(error),
-        BuildError::NoTool { .. } | BuildError::TwoTools(_) | BuildError::Manifest { .. } => {
-            Failure::request(error)
-        }
-        other => Failure::could_not(other),
-    }
-}
-
-/// What a file is decides; that it could not be read does not.
-fn classify_source(error: SourceError) -> Failure {
-    if std::error::Error::source(&error).is_some_and(|source| source.is::<std::io::Error>()) {
-        return Failure::could_not(error);
-    }
-    Failure::request(error)
 }
 
 impl BlobStore for LayoutWriter {

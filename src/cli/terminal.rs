@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use serde::Serialize;
 
+#[cfg(feature = "publish")]
+use crate::model::{Classed, ErrorClass};
 use crate::model::{json, visible};
 use crate::node::NodeError;
 use crate::oci::{CollectError, OciError};
@@ -61,6 +63,15 @@ impl Failure {
     /// It could not be done.
     pub(super) fn could_not(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { exit: Exit::CouldNot, error: error.into(), hint: None }
+    }
+
+    /// What the error says of itself.
+    #[cfg(feature = "publish")]
+    pub(super) fn classed(error: impl Classed + Error + Send + Sync + 'static) -> Self {
+        match error.class() {
+            ErrorClass::Request => Self::request(error),
+            ErrorClass::CouldNot => Self::could_not(error),
+        }
     }
 
     /// Adds what the reader can do.

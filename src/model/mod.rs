@@ -6,6 +6,7 @@
 
 mod digest;
 pub mod document;
+mod error_class;
 mod finding;
 mod host_path;
 pub mod json;
@@ -19,6 +20,7 @@ pub mod yaml;
 
 pub use digest::{Digest, Hasher, ParseDigestError};
 pub use document::{Document, DocumentError};
+pub use error_class::{Classed, ErrorClass};
 pub use finding::{Code, Finding, Severity};
 pub use host_path::{HostPath, ParseHostPathError, PluginPath};
 pub use json::JsonError;

@@ -14,7 +14,7 @@ use crate::bundle::{
     Compression, Definition, Entry, EntryKind, FileManifest, Image, Layer, LayerError,
     ManifestError, compose, layer,
 };
-use crate::model::{Digest, Document, Platform, media_type};
+use crate::model::{Classed, Digest, Document, ErrorClass, Platform, media_type};
 use crate::oci::OciError;
 
 /// A place for blobs whose digest is known only when they are written.
@@ -84,6 +84,16 @@ pub enum BuildError {
         /// Why it would be refused.
         source: ManifestError,
     },
+}
+
+impl Classed for BuildError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Source(error) => error.class(),
+            Self::NoTool { .. } | Self::TwoTools(_) | Self::Manifest { .. } => ErrorClass::Request,
+            Self::Layer { .. } | Self::Store(_) | Self::Stored { .. } => ErrorClass::CouldNot,
+        }
+    }
 }
 
 /// Builds the bundle of a definition. `tools` are what there is: the definition decides whether one

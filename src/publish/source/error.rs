@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::binary::ElfError;
 use crate::bundle::FileManifest;
 use crate::bundle::definition::SourceName;
-use crate::model::PluginName;
+use crate::model::{Classed, ErrorClass, PluginName};
 
 /// Why a file cannot be taken in.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +88,23 @@ pub enum SourceError {
         /// Why.
         source: io::Error,
     },
+}
+
+/// What a file is decides; that it could not be read does not.
+impl Classed for SourceError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Directory { .. } | Self::Read { .. } => ErrorClass::CouldNot,
+            Self::NoSource { .. }
+            | Self::OneDirectory(_)
+            | Self::Missing { .. }
+            | Self::NotAFile { .. }
+            | Self::LeavesDirectory { .. }
+            | Self::TooLarge { .. }
+            | Self::Program { .. }
+            | Self::NotStatic { .. } => ErrorClass::Request,
+        }
+    }
 }
 
 /// What the reader may have meant: a name that is nearly the one asked for, else all there are.
