@@ -116,9 +116,7 @@ pub fn write(
     epoch: u64,
     output: impl Write,
 ) -> Result<Layer, LayerError> {
-    if epoch > LATEST {
-        return Err(LayerError::Time(epoch));
-    }
+    check_time(epoch)?;
     let members = members(entries)?;
     let encoder = compression.encoder(Hasher::new(output)).map_err(LayerError::Write)?;
     let mut archive = Hasher::new(encoder);
@@ -142,6 +140,11 @@ pub fn write(
         media_type: compression.media_type(),
         encoder: compression.encoder_id(),
     })
+}
+
+/// Refuses a time that no header of a layer can hold.
+pub fn check_time(epoch: u64) -> Result<(), LayerError> {
+    if epoch > LATEST { Err(LayerError::Time(epoch)) } else { Ok(()) }
 }
 
 /// The files and their parent directories (which end with a slash) in the order of their bytes.

@@ -14,6 +14,8 @@ mod gzip;
 #[cfg(any(feature = "publish", test))]
 pub mod layer;
 mod manifest;
+#[cfg(any(feature = "publish", test))]
+mod origin;
 pub mod tar;
 
 pub use crate::binary::{GoBuild, Linkage};
@@ -26,3 +28,5 @@ pub use definition::Definition;
 #[cfg(any(feature = "publish", test))]
 pub use layer::{Entry, EntryKind, Layer, LayerError};
 pub use manifest::{FileManifest, ManifestError, PluginFile, ToolFile};
+#[cfg(any(feature = "publish", test))]
+pub use origin::Origin;

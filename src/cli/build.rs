@@ -13,7 +13,7 @@ use crate::bundle::Definition;
 use crate::bundle::definition::ToolChoice;
 use crate::model::{Digest, Document, Location, Platform, Reference, Selector};
 use crate::oci::{LayoutWriter, OciError, Sink};
-use crate::publish::{BlobStore, Built, Directories, DirectoryOverride, Tool, build};
+use crate::publish::{BlobStore, Built, DirectoryOverride, Inputs, Sources, Tool, build};
 
 /// Composes a bundle from its definition and writes it into a layout: no daemon, no root, no
 /// registry.
@@ -126,16 +126,17 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let definition =
         Definition::parse(&path.display().to_string(), &text).map_err(Failure::request)?;
     let folder = path.parent().unwrap_or(Path::new("."));
-    let directories = Directories::new(&definition, folder, arguments.directory.clone())
-        .map_err(Failure::classed)?;
+    let output = output_directory(&arguments.output)?;
+    let sources =
+        Sources::new(&definition, folder, &arguments.directory).map_err(Failure::classed)?;
     let tools = match definition.tool {
         ToolChoice::Required => arguments.tools.open()?,
         ToolChoice::None => Vec::new(),
     };
-    let mut layout =
-        output_layout(&arguments.output)?.named(format!("localhost/{}", definition.name));
-    let built = build(&definition, &directories, &tools, epoch()?, &mut layout)
-        .map_err(Failure::classed)?;
+    let inputs = Inputs::resolve(&sources, &tools, epoch()?).map_err(Failure::classed)?;
+    // From here on there is something to leave behind.
+    let mut layout = LayoutWriter::create(output)?.named(format!("localhost/{}", definition.name));
+    let built = build(&inputs, &mut layout).map_err(Failure::classed)?;
     let report = finish(layout, &arguments.output, &built, &definition.version)?;
     terminal.answer(&report)?;
     Ok(Exit::Yes)
@@ -185,10 +186,10 @@ fn layer_bytes(manifest: &Document) -> u64 {
     manifest.iter().flat_map(|manifest| manifest.layers()).map(|layer| layer.size()).sum()
 }
 
-/// The layout that a verb writes into.
-pub(super) fn output_layout(output: &Reference) -> Result<LayoutWriter, Failure> {
+/// The directory of the layout that a verb writes into.
+pub(super) fn output_directory(output: &Reference) -> Result<&Path, Failure> {
     match &output.location {
-        Location::Layout(path) => Ok(LayoutWriter::create(path)?),
+        Location::Layout(path) => Ok(path),
         Location::Archive(_) => Err(Failure::request("a build writes into a layout directory")
             .hint("pull it into an archive afterwards: cnister pull oci:DIR -o oci-archive:FILE")),
         Location::Registry(_) => Err(Failure::request("a build writes into a layout directory")

@@ -6,6 +6,7 @@ use super::build::{self, ToolArguments};
 use super::terminal::{Exit, Failure, Terminal};
 use crate::bundle::Compression;
 use crate::model::Reference;
+use crate::oci::LayoutWriter;
 use crate::publish::build_tool;
 
 /// Writes the tool alone as an image: what nodes run to install and check bundles.
@@ -24,9 +25,10 @@ pub(super) struct Arguments {
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let version = semver::Version::parse(env!("CARGO_PKG_VERSION"))?;
-    let tools = arguments.tools.open()?;
-    let mut layout = build::output_layout(&arguments.output)?.named("localhost/cnister".to_owned());
-    let built = build_tool(&version, &tools, Compression::Zstd, build::epoch()?, &mut layout)?;
+    let output = build::output_directory(&arguments.output)?;
+    let (tools, epoch) = (arguments.tools.open()?, build::epoch()?);
+    let mut layout = LayoutWriter::create(output)?.named("localhost/cnister".to_owned());
+    let built = build_tool(&version, &tools, Compression::Zstd, epoch, &mut layout)?;
     terminal.answer(&build::finish(layout, &arguments.output, &built, &version)?)?;
     Ok(Exit::Yes)
 }

@@ -1,20 +1,21 @@
 //! The build: a definition, its files and the tool become an image.
 //!
-//! It decides nothing about bytes (that is [`crate::bundle`]'s) and nothing about where they go: a
-//! [`BlobStore`] takes them. Manifests and the index are returned and not stored, since what refers
+//! It starts from [`Inputs`], where everything that could be refused was refused. It decides nothing
+//! about bytes (that is [`crate::bundle`]'s) and nothing about where they go: a [`BlobStore`] takes
+//! them. Manifests and the index are returned and not stored, since what refers
 //! to a blob is written after it, and a tag last of all.
 
 use std::io::{self, Write};
 
 use semver::Version;
 
-use super::source::{Directories, SourceError, Tool};
-use crate::bundle::definition::ToolChoice;
+use super::inputs::{Inputs, PlatformInputs};
+use super::source::{SourceError, Tool};
 use crate::bundle::{
-    Compression, Definition, Entry, EntryKind, FileManifest, Image, Layer, LayerError,
-    ManifestError, compose, layer,
+    Compression, Entry, EntryKind, FileManifest, Image, Layer, LayerError, ManifestError, compose,
+    layer,
 };
-use crate::model::{Classed, Digest, Document, ErrorClass, Platform, media_type};
+use crate::model::{Classed, Digest, Document, ErrorClass, Platform};
 use crate::oci::OciError;
 
 /// A place for blobs whose digest is known only when they are written.
@@ -96,23 +97,11 @@ impl Classed for BuildError {
     }
 }
 
-/// Builds the bundle of a definition. `tools` are what there is: the definition decides whether one
-/// is used, and those of other platforms are left alone.
-pub fn build(
-    definition: &Definition,
-    directories: &Directories,
-    tools: &[Tool],
-    epoch: u64,
-    store: &mut dyn BlobStore,
-) -> Result<Built, BuildError> {
+/// Builds the bundle of a definition.
+pub fn build(inputs: &Inputs<'_>, store: &mut dyn BlobStore) -> Result<Built, BuildError> {
     let (mut images, mut all_files) = (Vec::new(), Vec::new());
-    for platform in &definition.platforms {
-        // Before the work on the layers, which takes a while.
-        let tool = match definition.tool {
-            ToolChoice::Required => Some(tool_of(platform, tools)?),
-            ToolChoice::None => None,
-        };
-        let (image, files) = build_platform(definition, platform, directories, tool, epoch, store)?;
+    for platform in &inputs.platforms {
+        let (image, files) = build_platform(inputs, platform, store)?;
         images.push(image);
         all_files.push(files);
     }
@@ -145,51 +134,28 @@ pub fn build_tool(
 }
 
 fn build_platform(
-    definition: &Definition,
-    platform: &Platform,
-    directories: &Directories,
-    tool: Option<&Tool>,
-    epoch: u64,
+    Inputs { definition, epoch, .. }: &Inputs<'_>,
+    inputs: &PlatformInputs<'_>,
     store: &mut dyn BlobStore,
 ) -> Result<(Image, FileManifest), BuildError> {
-    let mut plugins = Vec::new();
-    for plugin in &definition.plugins {
-        let source = definition
-            .source(&plugin.source)
-            .expect("a parsed definition has the sources that it names");
-        plugins.push(directories.open(source, &plugin.name, platform)?);
-    }
-    plugins.sort_by(|a, b| a.facts.name.cmp(&b.facts.name));
-    let facts = plugins.iter().map(|plugin| plugin.facts.clone()).collect();
+    let (platform, compression) = (inputs.platform, definition.compression);
+    let entries = inputs.plugins.iter().map(|plugin| plugin.entry(compose::PLUGIN_DIRECTORY));
+    let plugin_layer = store_layer(store, platform, entries.collect(), compression, *epoch)?;
 
-    let entries = plugins.iter_mut().map(|plugin| plugin.entry(compose::PLUGIN_DIRECTORY));
-    let entries = entries.collect::<Result<Vec<_>, _>>()?;
-    let plugin_layer = store_layer(store, platform, entries, definition.compression, epoch)?;
-
-    let files = FileManifest {
-        media_type: media_type::BUNDLE.to_owned(),
-        name: definition.name.clone(),
-        version: definition.version.clone(),
-        platform: platform.clone(),
-        diff_id: plugin_layer.diff_id,
-        plugins: facts,
-        tool: tool.map(|tool| tool.facts.clone()),
-    };
+    let files = inputs.file_manifest(definition, plugin_layer.diff_id);
     let bytes = files.to_bytes();
-    FileManifest::parse(&bytes)
-        .map_err(|source| BuildError::Manifest { platform: platform.clone(), source })?;
     let mut entries =
         vec![Entry::of_bytes(compose::FILE_MANIFEST_PATH, EntryKind::Document, &bytes)];
-    entries.extend(tool.map(|tool| tool.entry(compose::TOOL_PATH)));
-    let tool_layer = store_layer(store, platform, entries, definition.compression, epoch)?;
+    entries.extend(inputs.tool.map(|tool| tool.entry(compose::TOOL_PATH)));
+    let tool_layer = store_layer(store, platform, entries, compression, *epoch)?;
 
-    let image = Image::bundle(&files, &plugin_layer, &tool_layer, epoch);
+    let image = Image::bundle(&files, &plugin_layer, &tool_layer, *epoch);
     store_bytes(store, &image.config.bytes)?;
     Ok((image, files))
 }
 
 /// The only tool of a platform.
-fn tool_of<'a>(platform: &Platform, tools: &'a [Tool]) -> Result<&'a Tool, BuildError> {
+pub(super) fn tool_of<'a>(platform: &Platform, tools: &'a [Tool]) -> Result<&'a Tool, BuildError> {
     let mut matching = tools.iter().filter(|tool| tool.platform == *platform);
     match (matching.next(), matching.next()) {
         (Some(tool), None) => Ok(tool),
@@ -251,10 +217,11 @@ mod tests {
 
     use super::*;
     use crate::binary::sample::Sample;
-    use crate::bundle::Linkage;
-    use crate::model::document;
-    use crate::publish::DirectoryOverride;
+    use crate::bundle::definition::ToolChoice;
+    use crate::bundle::{Definition, Linkage};
+    use crate::model::{document, media_type};
     use crate::publish::source::tests::definition;
+    use crate::publish::{DirectoryOverride, Sources};
 
     /// A store in memory.
     #[derive(Debug, Default)]
@@ -323,8 +290,13 @@ mod tests {
             )
             .unwrap();
         }
-        let tools = ["amd64", "arm64"].map(|name| Tool::open(&folder.path().join(name)).unwrap());
-        (folder, tools.to_vec())
+        let tools = tools(folder.path());
+        (folder, tools)
+    }
+
+    /// The tools of such a folder.
+    fn tools(folder: &Path) -> Vec<Tool> {
+        ["amd64", "arm64"].iter().map(|name| Tool::open(&folder.join(name)).unwrap()).collect()
     }
 
     fn build_in(
@@ -333,8 +305,8 @@ mod tests {
         tools: &[Tool],
     ) -> Result<(Built, Memory), BuildError> {
         let mut store = Memory::default();
-        let directories = Directories::new(definition, folder, Vec::new()).unwrap();
-        let built = build(definition, &directories, tools, 0, &mut store)?;
+        let sources = Sources::new(definition, folder, &[]).unwrap();
+        let built = build(&Inputs::resolve(&sources, tools, 0)?, &mut store)?;
         Ok((built, store))
     }
 
@@ -429,7 +401,12 @@ mod tests {
             format!("there is no tool for linux/amd64, only linux/arm64; {hint}")
         );
         assert_eq!(
-            error(&[tools.clone(), tools.clone()].concat()),
+            error(
+                &[tools, super::tests::tools(folder.path())]
+                    .into_iter()
+                    .flatten()
+                    .collect::<Vec<_>>()
+            ),
             "there are two tools for linux/amd64"
         );
         let definition = Definition { tool: ToolChoice::None, ..definition };
@@ -472,10 +449,9 @@ mod tests {
         }
         let (folder, tools) = folder();
         let definition = definition("linux/amd64", "bridge");
-        let directories = Directories::new(&definition, folder.path(), Vec::new()).unwrap();
-        let error = |store: &mut dyn BlobStore| {
-            build(&definition, &directories, &tools, 0, store).expect_err("refused")
-        };
+        let sources = Sources::new(&definition, folder.path(), &[]).unwrap();
+        let inputs = Inputs::resolve(&sources, &tools, 0).unwrap();
+        let error = |store: &mut dyn BlobStore| build(&inputs, store).expect_err("refused");
         let full = error(&mut Full);
         assert_eq!(full.to_string(), "in the layers of linux/amd64");
         let BuildError::Layer { source: LayerError::Write(source), .. } = full else {
@@ -489,18 +465,14 @@ mod tests {
     fn a_file_that_changes_during_the_build_is_an_error() {
         let (folder, tools) = folder();
         let definition = definition("linux/amd64", "bridge");
-        let directories = Directories::new(&definition, folder.path(), Vec::new()).unwrap();
-        let source = &definition.sources[0];
-        let mut plugin =
-            directories.open(source, &definition.plugins[0].name, &tools[0].platform).unwrap();
+        let sources = Sources::new(&definition, folder.path(), &[]).unwrap();
+        let inputs = Inputs::resolve(&sources, &tools, 0).unwrap();
         let path = folder.path().join("cni-amd64/bridge");
         let mut content = fs::read(&path).unwrap();
         content.push(0);
         fs::write(&path, content).unwrap();
-        let entries = vec![plugin.entry("opt/cni/bin").unwrap()];
         let mut store = Memory::default();
-        let error = store_layer(&mut store, &tools[0].platform, entries, Compression::None, 0)
-            .expect_err("changed");
+        let error = build(&inputs, &mut store).expect_err("changed");
         assert!(
             matches!(error, BuildError::Layer { source: LayerError::Size { .. }, .. }),
             "{error:?}"
@@ -510,7 +482,7 @@ mod tests {
 
     #[test]
     fn the_tool_image_has_a_platform_for_each_tool() {
-        let (_folder, tools) = folder();
+        let (folder, tools) = folder();
         let mut store = Memory::default();
         let built =
             build_tool(&Version::new(0, 1, 0), &tools, Compression::Gzip, 0, &mut store).unwrap();
@@ -529,7 +501,7 @@ mod tests {
         }
         let twice = build_tool(
             &Version::new(0, 1, 0),
-            &[tools.clone(), tools].concat(),
+            &[tools, super::tests::tools(folder.path())].into_iter().flatten().collect::<Vec<_>>(),
             Compression::Gzip,
             0,
             &mut store,
@@ -548,10 +520,10 @@ mod tests {
         let definition = Definition::parse("debian.yaml", &text).unwrap();
         let directory: DirectoryOverride =
             format!("debian={}", plugins.to_str().unwrap()).parse().unwrap();
-        let directories = Directories::new(&definition, &bundles, vec![directory]).unwrap();
+        let sources = Sources::new(&definition, &bundles, &[directory]).unwrap();
         let (_folder, tools) = folder();
         let mut store = Memory::default();
-        let built = build(&definition, &directories, &tools, 0, &mut store).unwrap();
+        let built = build(&Inputs::resolve(&sources, &tools, 0).unwrap(), &mut store).unwrap();
         check_chain(&built, &store);
         for plugin in &built.files[0].plugins {
             let interpreter = "/lib64/ld-linux-x86-64.so.2".to_owned();

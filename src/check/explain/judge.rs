@@ -4,12 +4,12 @@ use super::cause::Cause;
 use super::look::{Content, Entry, FileFacts, Seen};
 use super::symptom::{Complaint, Phase, Refused, Symptom};
 use super::{Explained, OnNode};
-use crate::check::report::Report;
-use crate::disk::FileKind;
-use crate::model::PluginName;
 use crate::check::report::FileState;
+use crate::check::report::Report;
 use crate::cni::{IPAM, advice, upstream};
+use crate::disk::FileKind;
 use crate::model::HostPath;
+use crate::model::PluginName;
 
 /// What a node shows of one plugin.
 #[derive(Debug, Clone)]

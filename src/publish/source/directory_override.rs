@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use super::SourceError;
+use crate::bundle::Definition;
 use crate::bundle::definition::source::{
     DirectoryPattern, ParseDirectoryError, ParseSourceNameError, SourceName,
 };
@@ -31,6 +33,24 @@ pub enum ParseOverrideError {
     Directory(#[from] ParseDirectoryError),
 }
 
+impl DirectoryOverride {
+    /// Refuses a source that the definition does not have, and one directory for its many platforms.
+    pub(super) fn check(&self, definition: &Definition) -> Result<(), SourceError> {
+        if definition.source(&self.name).is_none() {
+            let choices: Vec<_> =
+                definition.sources.iter().map(|source| format!("`{}`", source.name)).collect();
+            let (name, choices) = (self.name.clone(), choices.join(", "));
+            return Err(SourceError::NoSource { name, choices });
+        }
+        match definition.platforms.as_slice() {
+            [first, _, ..] if !self.directory.differs_by_platform() => {
+                Err(SourceError::OneDirectory(self.directory.of(first)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl FromStr for DirectoryOverride {
     type Err = ParseOverrideError;
 
@@ -39,5 +59,49 @@ impl FromStr for DirectoryOverride {
             .split_once('=')
             .ok_or_else(|| ParseOverrideError::Form(visible(text).into_owned()))?;
         Ok(Self { name: name.parse()?, directory: directory.parse()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::publish::source::Sources;
+    use crate::publish::source::tests::definition;
+
+    #[test]
+    fn a_directory_can_be_said_on_the_command_line() {
+        let definition = definition("linux/amd64, linux/arm64", "bridge");
+        // Neither directory is there, so that the error says where plugins were looked for.
+        let first = |overrides: &[&str]| {
+            let overrides: Vec<_> = overrides.iter().map(|text| text.parse().unwrap()).collect();
+            let sources = Sources::new(&definition, Path::new("bundles"), &overrides);
+            let error = sources.and_then(|sources| sources.take()).expect_err("nothing is there");
+            error.to_string()
+        };
+        let missing =
+            |directory| format!("cannot read the directory `{directory}` of the source `files`");
+        assert_eq!(first(&[]), missing("bundles/cni-amd64"));
+        assert_eq!(first(&["files=out/{architecture}"]), missing("out/amd64"));
+        assert_eq!(
+            first(&["files=/one/{architecture}", "files=/two/{architecture}"]),
+            missing("/two/amd64")
+        );
+        assert_eq!(first(&["other=out"]), "the definition has no source `other`, only `files`");
+        assert_eq!(
+            first(&["files=out"]),
+            "`out` is one directory for several platforms; write `{architecture}` into it"
+        );
+        for (text, expected) in [
+            ("out", "`out` has no `=`; write `NAME=PATH`"),
+            (
+                "A=out",
+                "`A` is not the name of a source: 1 to 63 lower-case letters, digits and dashes",
+            ),
+            ("a=", "a directory is missing; `.` is the one of the definition"),
+        ] {
+            assert_eq!(text.parse::<DirectoryOverride>().expect_err(text).to_string(), expected);
+        }
     }
 }

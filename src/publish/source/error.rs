@@ -3,9 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::Wanted;
 use crate::binary::ElfError;
-use crate::bundle::FileManifest;
 use crate::bundle::definition::SourceName;
+use crate::bundle::{FileManifest, Origin};
 use crate::model::{Classed, ErrorClass, PluginName};
 
 /// Why a file cannot be taken in.
@@ -33,60 +34,72 @@ pub enum SourceError {
         source: io::Error,
     },
     /// A plugin that is not there.
-    #[error("`{}` has no plugin `{name}`{}", .directory.display(), hint(.name, .found))]
+    #[error("`{place}` has no plugin `{name}`{}", hint(.name, .found))]
     Missing {
         /// The plugin.
         name: PluginName,
-        /// The directory.
-        directory: PathBuf,
+        /// Where it was looked for.
+        place: String,
         /// What is there.
         found: Vec<String>,
     },
     /// Something other than a file.
-    #[error("`{}` is {found}, expected a regular file", .path.display())]
+    #[error("{origin} is {found}, expected a regular file")]
     NotAFile {
         /// The file.
-        path: PathBuf,
+        origin: Origin,
         /// What it is.
         found: &'static str,
     },
     /// A link that leads out of the source: what it holds was not put there for this bundle.
-    #[error("`{}` is a link to `{}`, outside of the directory of its source", .path.display(), .target.display())]
+    #[error("{origin} is a link to `{}`, outside of the directory of its source", .target.display())]
     LeavesDirectory {
         /// The link.
-        path: PathBuf,
+        origin: Origin,
         /// Where it leads.
         target: PathBuf,
     },
     /// A file larger than a node accepts.
-    #[error("`{}` is larger than {limit} bytes, the limit for one file", .path.display(), limit = FileManifest::MAX_PLUGIN_SIZE)]
+    #[error("{origin} is larger than {limit} bytes, the limit for one file", limit = FileManifest::MAX_PLUGIN_SIZE)]
     TooLarge {
         /// The file.
-        path: PathBuf,
+        origin: Origin,
     },
     /// A file that no node of the platform could run.
-    #[error("`{}` {problem}", .path.display())]
+    #[error("{origin} {problem}")]
     Program {
         /// The file.
-        path: PathBuf,
+        origin: Origin,
         /// What is wrong with it.
         problem: ElfError,
     },
     /// A tool that needs files which its image does not have.
-    #[error("the tool `{}` is linked dynamically (it needs `{interpreter}`), expected a static program", .path.display())]
+    #[error(
+        "the tool {origin} is linked dynamically (it needs `{interpreter}`), expected a static program"
+    )]
     NotStatic {
         /// The file.
-        path: PathBuf,
+        origin: Origin,
         /// The interpreter that it asks for.
         interpreter: String,
     },
     /// A file that cannot be read.
-    #[error("cannot read `{}`", .path.display())]
+    #[error("cannot read {origin}")]
     Read {
         /// The file.
-        path: PathBuf,
+        origin: Origin,
         /// Why.
         source: io::Error,
+    },
+    /// A kind of source that does not do what [`PluginSource`](super::PluginSource) says.
+    #[error("the source `{name}` is broken: `{}` for {} {fault}", .wanted.name, .wanted.platform)]
+    Broken {
+        /// The source.
+        name: SourceName,
+        /// What it was asked for.
+        wanted: Wanted,
+        /// What it did.
+        fault: &'static str,
     },
 }
 
@@ -94,7 +107,9 @@ pub enum SourceError {
 impl Classed for SourceError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Directory { .. } | Self::Read { .. } => ErrorClass::CouldNot,
+            Self::Directory { .. } | Self::Read { .. } | Self::Broken { .. } => {
+                ErrorClass::CouldNot
+            }
             Self::NoSource { .. }
             | Self::OneDirectory(_)
             | Self::Missing { .. }

@@ -1,34 +1,107 @@
-//! A plugin that was taken in: its facts, and the file that they were read from.
+//! A plugin that was taken in: what is known of it, and the file that this was read from.
 
-use std::fs::File;
-use std::io::Seek;
-use std::path::PathBuf;
+use super::{SourceError, Taken, Wanted};
+use crate::binary::GoBuild;
+use crate::bundle::{Entry, PluginFile};
 
-use super::SourceError;
-use crate::bundle::{Entry, EntryKind, PluginFile};
-
-/// A plugin whose file is open.
+/// A program for the wanted platform, whatever kind of source it came from.
 #[derive(Debug)]
 pub struct Plugin {
     /// What is known of it.
     pub facts: PluginFile,
-    pub(super) path: PathBuf,
-    pub(super) file: File,
+    file: Taken,
 }
 
 impl Plugin {
-    /// Its entry in a layer, in `directory`; read from the file that was described.
-    pub fn entry(&mut self, directory: &str) -> Result<Entry<'_>, SourceError> {
-        let rewound = self.file.rewind();
-        rewound.map_err(|source| SourceError::Read { path: self.path.clone(), source })?;
-        let PluginFile { name, digest, size, .. } = &self.facts;
-        let (path, digest, size) = (format!("{directory}/{name}"), *digest, *size);
-        Ok(Entry {
-            path,
-            kind: EntryKind::Program,
-            digest,
-            size,
-            content: Box::new(&mut self.file),
-        })
+    /// Reads the facts of a file, and refuses what no node of the platform could run.
+    pub(super) fn describe(wanted: &Wanted, file: Taken) -> Result<Self, SourceError> {
+        let elf = file.program()?;
+        elf.expect_platform(&wanted.platform)
+            .map_err(|problem| SourceError::Program { origin: file.origin.clone(), problem })?;
+        let facts = PluginFile {
+            name: wanted.name.clone(),
+            digest: file.digest,
+            size: file.size,
+            linkage: elf.linkage().clone(),
+            go: GoBuild::of(&elf).map_err(|source| file.unreadable(source))?,
+        };
+        Ok(Self { facts, file })
+    }
+
+    /// Its entry in a layer, in `directory`.
+    pub fn entry(&self, directory: &str) -> Entry<'_> {
+        self.file.entry(format!("{directory}/{}", self.facts.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Read;
+
+    use super::*;
+    use crate::binary::Linkage;
+    use crate::binary::sample::Sample;
+    use crate::model::Digest;
+    use crate::publish::source::tests::{open, write};
+
+    #[test]
+    fn describes_a_plugin_and_packs_what_it_described() {
+        let folder = tempfile::tempdir().unwrap();
+        let content = Sample::named("bridge");
+        write(&folder.path().join("cni-amd64/bridge"), &content);
+        let plugin = open(folder.path(), "bridge").unwrap();
+        let expected = PluginFile {
+            name: "bridge".parse().unwrap(),
+            digest: Digest::of(&content),
+            size: content.len() as u64,
+            linkage: Linkage::Static,
+            go: Some(GoBuild {
+                go: "go1.26.3".to_owned(),
+                path: "example.com/cni/bridge".to_owned(),
+                version: Some("v1.2.3".to_owned()),
+            }),
+        };
+        assert_eq!(plugin.facts, expected);
+        for _ in 0..2 {
+            let mut entry = plugin.entry("opt/cni/bin");
+            let mut packed = Vec::new();
+            entry.content.read_to_end(&mut packed).unwrap();
+            assert_eq!(entry.path, "opt/cni/bin/bridge");
+            assert_eq!(
+                (entry.digest, entry.size, packed.as_slice()),
+                (expected.digest, expected.size, &content[..])
+            );
+        }
+    }
+
+    #[test]
+    fn refuses_what_no_node_could_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("cni-amd64");
+        let arm = Sample { machine: 183, ..Sample::default() }.bytes();
+        let whole = Sample::named("bridge");
+        write(&directory.join("script"), b"#!/bin/sh\n");
+        write(&directory.join("arm"), &arm);
+        write(&directory.join("cut"), &whole[..whole.len() - 1]);
+        fs::create_dir(directory.join("directory")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(directory.join("socket")).unwrap();
+        for (name, expected) in [
+            ("script", "is not an ELF program: it is a script (it starts with `#!`)".to_owned()),
+            ("arm", "is built for linux/arm64, expected linux/amd64".to_owned()),
+            (
+                "cut",
+                format!(
+                    "is cut short: its table of sections ends at byte {}, the file has {}",
+                    whole.len(),
+                    whole.len() - 1
+                ),
+            ),
+            ("directory", "is a directory, expected a regular file".to_owned()),
+            ("socket", "is a device, FIFO or socket, expected a regular file".to_owned()),
+        ] {
+            let expected = format!("`{}` {expected}", directory.join(name).display());
+            assert_eq!(open(folder.path(), name).expect_err(name), expected);
+        }
     }
 }

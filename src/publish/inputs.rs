@@ -1,0 +1,82 @@
+//! Everything that a build takes in, found and judged before anything is written.
+//!
+//! A build that is refused leaves nothing behind: what can be refused is refused here, and
+//! [`build`](super::build) starts from the result.
+
+use super::build::{BuildError, tool_of};
+use super::source::{Plugin, Sources, Tool};
+use crate::bundle::definition::ToolChoice;
+use crate::bundle::{Definition, FileManifest, layer};
+use crate::model::{Digest, Platform, media_type};
+
+/// The inputs of a build.
+#[derive(Debug)]
+pub struct Inputs<'a> {
+    pub(super) definition: &'a Definition,
+    pub(super) platforms: Vec<PlatformInputs<'a>>,
+    pub(super) epoch: u64,
+}
+
+/// Those of one platform.
+#[derive(Debug)]
+pub(super) struct PlatformInputs<'a> {
+    pub(super) platform: &'a Platform,
+    /// Sorted by name.
+    pub(super) plugins: Vec<Plugin>,
+    pub(super) tool: Option<&'a Tool>,
+}
+
+impl<'a> Inputs<'a> {
+    /// Takes in what the definition of `sources` asks for. `tools` are what there is: the
+    /// definition decides whether one is used, and those of other platforms are left alone. `epoch`
+    /// is the time inside the image.
+    pub fn resolve(
+        sources: &Sources<'a>,
+        tools: &'a [Tool],
+        epoch: u64,
+    ) -> Result<Self, BuildError> {
+        let definition = sources.definition();
+        let tools = definition.platforms.iter().map(|platform| match definition.tool {
+            ToolChoice::Required => tool_of(platform, tools).map(Some),
+            ToolChoice::None => Ok(None),
+        });
+        // Before the plugins, which take a while.
+        let tools: Vec<Option<&Tool>> = tools.collect::<Result<_, _>>()?;
+        let mut taken = sources.take()?;
+        let mut platforms = Vec::new();
+        for (platform, tool) in definition.platforms.iter().zip(tools) {
+            let plugins = taken.remove(platform).unwrap_or_default();
+            let inputs = PlatformInputs { platform, plugins, tool };
+            inputs.check(definition, epoch)?;
+            platforms.push(inputs);
+        }
+        Ok(Self { definition, platforms, epoch })
+    }
+}
+
+impl PlatformInputs<'_> {
+    /// What the file manifest is going to be, once the plugin layer is written.
+    pub(super) fn file_manifest(&self, definition: &Definition, diff_id: Digest) -> FileManifest {
+        FileManifest {
+            media_type: media_type::BUNDLE.to_owned(),
+            name: definition.name.clone(),
+            version: definition.version.clone(),
+            platform: self.platform.clone(),
+            diff_id,
+            plugins: self.plugins.iter().map(|plugin| plugin.facts.clone()).collect(),
+            tool: self.tool.map(|tool| tool.facts.clone()),
+        }
+    }
+
+    /// Refuses what no layer could hold and no node would accept. Nothing of that depends on which
+    /// digest the layer gets.
+    fn check(&self, definition: &Definition, epoch: u64) -> Result<(), BuildError> {
+        let platform = || self.platform.clone();
+        layer::check_time(epoch)
+            .map_err(|source| BuildError::Layer { platform: platform(), source })?;
+        let files = self.file_manifest(definition, Digest::of(b""));
+        FileManifest::parse(&files.to_bytes())
+            .map_err(|source| BuildError::Manifest { platform: platform(), source })?;
+        Ok(())
+    }
+}
