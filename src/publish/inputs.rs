@@ -3,6 +3,8 @@
 //! A build that is refused leaves nothing behind: what can be refused is refused here, and
 //! [`build`](super::build) starts from the result.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use super::build::{BuildError, tool_of};
 use super::source::{Plugin, Sources, Tool};
 use crate::bundle::definition::ToolChoice;
@@ -42,6 +44,7 @@ impl<'a> Inputs<'a> {
         });
         // Before the plugins, which take a while.
         let tools: Vec<Option<&Tool>> = tools.collect::<Result<_, _>>()?;
+        allow_open_files(definition.platforms.len() * definition.plugins.len());
         let mut taken = sources.take()?;
         let mut platforms = Vec::new();
         for (platform, tool) in definition.platforms.iter().zip(tools) {
@@ -78,5 +81,18 @@ impl PlatformInputs<'_> {
         FileManifest::parse(&files.to_bytes())
             .map_err(|source| BuildError::Manifest { platform: platform(), source })?;
         Ok(())
+    }
+}
+
+/// Lets this process have so many files open besides its own. Every plugin stays open from its
+/// description until it is packed, and 256 plugins for six platforms are more than the usual soft
+/// limit of 1024. Where the system says no, opening one file too many says so.
+fn allow_open_files(count: usize) {
+    const OWN: u64 = 64;
+    let wanted = OWN.saturating_add(count as u64);
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_some_and(|current| current < wanted) {
+        let current = Some(maximum.map_or(wanted, |maximum| maximum.min(wanted)));
+        let _ = setrlimit(Resource::Nofile, Rlimit { current, maximum });
     }
 }
