@@ -1,4 +1,7 @@
-//! A plugin of a bundle, as the definition names it.
+//! A plugin of a bundle, as the definition names it: by its name alone, or with its source.
+//!
+//! The name is a file name in the source and in the image, so it is a [`PluginName`] from the
+//! start: nothing else could leave the directory it is looked for in.
 
 use std::fmt;
 

@@ -1,4 +1,7 @@
-//! `--directory NAME=PATH`: where a source lies on this machine.
+//! `--directory NAME=PATH`: where a source's files are on this machine.
+//!
+//! A definition is the same for everybody who builds it, the place of its files is not. The
+//! directory takes the place of the whole source, whatever its kind.
 
 use std::str::FromStr;
 

@@ -1,4 +1,8 @@
 //! Why a file cannot be taken in.
+//!
+//! One type for all kinds of sources and the tool: most of what can be wrong is wrong with the file
+//! and not with where it came from. Each error names the file as its [`Origin`] does, and says
+//! whether the request is wrong or could not be done ([`Classed`]).
 
 use std::io;
 use std::path::PathBuf;

@@ -1,4 +1,7 @@
 //! The directory of a source, which may differ by platform.
+//!
+//! Only the text is checked here. Whether the directory is there, and that no plugin leads out of
+//! it, is checked by `publish::source`.
 
 use std::str::FromStr;
 
@@ -74,5 +77,17 @@ impl TryFrom<String> for DirectoryPattern {
     type Error = ParseDirectoryError;
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_placeholder_is_the_architecture() {
+        let pattern: DirectoryPattern = "cni-{architecture}/bin".parse().unwrap();
+        assert_eq!(pattern.of(&"linux/amd64".parse().unwrap()), "cni-amd64/bin");
+        assert_eq!(pattern.of(&"linux/arm64".parse().unwrap()), "cni-arm64/bin");
     }
 }

@@ -1,4 +1,6 @@
-//! The name of a source, which plugins and the command line call it by.
+//! The name of a source, by which plugins and the command line refer to it.
+//!
+//! It never becomes a path or a part of an image: renaming a source changes no digest.
 
 use std::fmt;
 use std::str::FromStr;
