@@ -8,6 +8,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use super::error::{ElfError, ReadElfError};
 use super::header::{Encoding, Header, Size, Table};
 use super::read_at::{Range, ReadAt};
 use crate::model::{Platform, visible};
@@ -37,61 +38,6 @@ pub struct Elf<F> {
     names: usize,
 }
 
-/// Why bytes are not a program that a node could run. Each text follows "`NAME`" or "it".
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ElfError {
-    /// Something else.
-    #[error("is not an ELF program: it {0}")]
-    NotElf(&'static str),
-    /// A cut-off file.
-    #[error("is cut short: {part} ends at byte {end}, the file has {size}")]
-    Truncated {
-        /// What lies past the end.
-        part: &'static str,
-        /// Where it would end.
-        end: u64,
-        /// The size of the file.
-        size: u64,
-    },
-    /// A header that contradicts itself or the specification.
-    #[error("has a malformed ELF header: {0}")]
-    Malformed(&'static str),
-    /// ELF, but nothing that can be started.
-    #[error("is {0}, expected a program")]
-    Kind(&'static str),
-    /// An architecture that no platform of ours has.
-    #[error(
-        "is built for ELF machine {machine} ({bits}-bit, {order}-endian), which is none of the supported platforms"
-    )]
-    Machine {
-        /// The header's `e_machine`.
-        machine: u16,
-        /// 32 or 64.
-        bits: u8,
-        /// `little` or `big`.
-        order: &'static str,
-    },
-    /// The architecture of another platform.
-    #[error("is built for {found}, expected {expected}")]
-    Platform {
-        /// The platform that was asked for.
-        expected: Platform,
-        /// The platform of the file.
-        found: Platform,
-    },
-}
-
-/// Why a file is not known to be a program.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadElfError {
-    /// It was read, and is none.
-    #[error(transparent)]
-    Elf(#[from] ElfError),
-    /// It could not be read.
-    #[error("cannot be read")]
-    Read(#[from] io::Error),
-}
-
 #[derive(Debug, Clone, Copy)]
 struct Segment {
     kind: u32,
@@ -116,11 +62,6 @@ const SHT_NOBITS: u32 = 8;
 const LONGEST_INTERPRETER: usize = 4096;
 /// The longest table: its length has 16 bits, and no entry is longer than 64 bytes.
 const LONGEST_TABLE: usize = 65535 * 64;
-
-impl ElfError {
-    /// A field of something that was found to be in the file is not.
-    pub(super) const OUTSIDE: Self = Self::Malformed("a field lies outside of the file");
-}
 
 impl<'a> Elf<&'a [u8]> {
     /// Parses the headers of a program that is in memory.

@@ -3,7 +3,7 @@
 //!
 //! It is parsed from the first bytes of a file, which are all that this module sees.
 
-use super::ElfError;
+use super::error::ElfError;
 use crate::model::Platform;
 
 /// How numbers are written in a file.

@@ -6,11 +6,13 @@
 
 mod buildinfo;
 mod elf;
+mod error;
 mod header;
 mod read_at;
 #[cfg(test)]
 pub(crate) mod sample;
 
 pub use buildinfo::GoBuild;
-pub use elf::{Elf, ElfError, Linkage, ReadElfError};
+pub use elf::{Elf, Linkage};
+pub use error::{ElfError, ReadElfError};
 pub use read_at::ReadAt;

@@ -9,13 +9,11 @@ use std::io::{self, Write};
 
 use semver::Version;
 
-use super::inputs::{Inputs, PlatformInputs};
-use super::source::{SourceError, Tool};
-use crate::bundle::{
-    Compression, Entry, EntryKind, FileManifest, Image, Layer, LayerError, ManifestError, compose,
-    layer,
-};
-use crate::model::{Classed, Digest, Document, ErrorClass, Platform};
+use super::error::BuildError;
+use super::inputs::{Inputs, PlatformInputs, tool_of};
+use super::source::Tool;
+use crate::bundle::{Compression, Entry, EntryKind, FileManifest, Image, Layer, compose, layer};
+use crate::model::{Digest, Document, Platform};
 use crate::oci::OciError;
 
 /// A place for blobs whose digest is known only when they are written.
@@ -37,64 +35,6 @@ pub struct Built {
     pub images: Vec<Image>,
     /// The file manifest of each bundle's platform, in the same order; none for the tool image.
     pub files: Vec<FileManifest>,
-}
-
-/// Why nothing was built.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// A file that cannot be taken in.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// A layer that cannot be written.
-    #[error("in the layers of {platform}")]
-    Layer {
-        /// The platform.
-        platform: Platform,
-        /// Why.
-        source: LayerError,
-    },
-    /// A store that fails.
-    #[error(transparent)]
-    Store(#[from] OciError),
-    /// A store that keeps something else than it was given.
-    #[error("the store kept {found}, and {expected} was written")]
-    Stored {
-        /// What was written.
-        expected: Digest,
-        /// What the store says it kept.
-        found: Digest,
-    },
-    /// No program for an image that shall start one.
-    #[error(
-        "there is no tool for {platform}, only {found}; give one with `--tool`, or write `tool: none`"
-    )]
-    NoTool {
-        /// The platform.
-        platform: Platform,
-        /// The platforms that there is a tool for.
-        found: String,
-    },
-    /// Two programs for one platform.
-    #[error("there are two tools for {0}")]
-    TwoTools(Platform),
-    /// Facts that a node would refuse.
-    #[error("{platform} would have a file manifest that no node accepts")]
-    Manifest {
-        /// The platform.
-        platform: Platform,
-        /// Why it would be refused.
-        source: ManifestError,
-    },
-}
-
-impl Classed for BuildError {
-    fn class(&self) -> ErrorClass {
-        match self {
-            Self::Source(error) => error.class(),
-            Self::NoTool { .. } | Self::TwoTools(_) | Self::Manifest { .. } => ErrorClass::Request,
-            Self::Layer { .. } | Self::Store(_) | Self::Stored { .. } => ErrorClass::CouldNot,
-        }
-    }
 }
 
 /// Builds the bundle of a definition.
@@ -154,20 +94,6 @@ fn build_platform(
     Ok((image, files))
 }
 
-/// The only tool of a platform.
-pub(super) fn tool_of<'a>(platform: &Platform, tools: &'a [Tool]) -> Result<&'a Tool, BuildError> {
-    let mut matching = tools.iter().filter(|tool| tool.platform == *platform);
-    match (matching.next(), matching.next()) {
-        (Some(tool), None) => Ok(tool),
-        (Some(_), Some(_)) => Err(BuildError::TwoTools(platform.clone())),
-        (None, _) => {
-            let found: Vec<_> = tools.iter().map(|tool| tool.platform.to_string()).collect();
-            let found = if found.is_empty() { "none at all".to_owned() } else { found.join(", ") };
-            Err(BuildError::NoTool { platform: platform.clone(), found })
-        }
-    }
-}
-
 fn store_layer(
     store: &mut dyn BlobStore,
     platform: &Platform,
@@ -218,7 +144,7 @@ mod tests {
     use super::*;
     use crate::binary::sample::Sample;
     use crate::bundle::definition::ToolChoice;
-    use crate::bundle::{Definition, Linkage};
+    use crate::bundle::{Definition, LayerError, Linkage};
     use crate::model::{document, media_type};
     use crate::publish::source::tests::definition;
     use crate::publish::{DirectoryOverride, Sources};

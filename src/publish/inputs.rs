@@ -6,7 +6,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::build::{BuildError, tool_of};
+use super::error::BuildError;
 use super::source::{Plugin, Sources, Tool};
 use crate::bundle::definition::ToolChoice;
 use crate::bundle::{Definition, FileManifest, layer};
@@ -82,6 +82,20 @@ impl PlatformInputs<'_> {
         FileManifest::parse(&files.to_bytes())
             .map_err(|source| BuildError::Manifest { platform: platform(), source })?;
         Ok(())
+    }
+}
+
+/// The only tool of a platform.
+pub(super) fn tool_of<'a>(platform: &Platform, tools: &'a [Tool]) -> Result<&'a Tool, BuildError> {
+    let mut matching = tools.iter().filter(|tool| tool.platform == *platform);
+    match (matching.next(), matching.next()) {
+        (Some(tool), None) => Ok(tool),
+        (Some(_), Some(_)) => Err(BuildError::TwoTools(platform.clone())),
+        (None, _) => {
+            let found: Vec<_> = tools.iter().map(|tool| tool.platform.to_string()).collect();
+            let found = if found.is_empty() { "none at all".to_owned() } else { found.join(", ") };
+            Err(BuildError::NoTool { platform: platform.clone(), found })
+        }
     }
 }
 

@@ -3,12 +3,14 @@
 //! It reads files and writes to a store; what the files become is decided in [`crate::bundle`].
 
 mod build;
+mod error;
 mod inputs;
 pub mod keys;
 pub mod sign;
 mod source;
 
-pub use build::{BlobStore, BuildError, Built, build, build_tool};
+pub use build::{BlobStore, Built, build, build_tool};
+pub use error::BuildError;
 pub use inputs::Inputs;
 pub use source::{
     DirectoryOverride, ParseOverrideError, Plugin, PluginSource, SourceError, Sources, Taken, Tool,

@@ -23,9 +23,8 @@ pub mod source;
 use semver::Version;
 use serde::Deserialize;
 
-use self::raw::Raw;
 use super::Compression;
-use crate::model::{BundleName, Platform, YamlError, yaml};
+use crate::model::{BundleName, Platform};
 
 pub use plugin::Plugin;
 pub use schema::schema;
@@ -63,12 +62,6 @@ pub enum ToolChoice {
 }
 
 impl Definition {
-    /// Parses the text of a definition; `file` is what errors call it.
-    pub fn parse(file: &str, text: &str) -> Result<Self, YamlError> {
-        let raw: Raw = yaml::parse(file, text)?;
-        raw.check(file)
-    }
-
     /// The source of this name.
     pub fn source(&self, name: &SourceName) -> Option<&Source> {
         self.sources.iter().find(|source| source.name == *name)

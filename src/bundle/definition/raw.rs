@@ -14,13 +14,21 @@ use super::plugin::RawPlugin;
 use super::source::{PLACEHOLDER, RawSource};
 use super::{Definition, Plugin, Source, ToolChoice};
 use crate::bundle::{Compression, FileManifest};
-use crate::model::yaml::Spanned;
+use crate::model::yaml::{self, Spanned};
 use crate::model::{BundleName, Platform, YamlError, visible};
+
+impl Definition {
+    /// Parses the text of a definition; `file` is what errors call it.
+    pub fn parse(file: &str, text: &str) -> Result<Self, YamlError> {
+        let raw: Raw = yaml::parse(file, text)?;
+        raw.check(file)
+    }
+}
 
 /// The file as it was written.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Raw {
+struct Raw {
     #[serde(rename = "apiVersion")]
     _api_version: ApiVersion,
     #[serde(rename = "kind")]
@@ -50,7 +58,7 @@ enum Kind {
 
 impl Raw {
     /// What it means, where it is sound in itself; `file` is what errors call it.
-    pub(super) fn check(self, file: &str) -> Result<Definition, YamlError> {
+    fn check(self, file: &str) -> Result<Definition, YamlError> {
         check_list(file, "platform", &self.platforms, |platform| platform)?;
         check_list(file, "source", &self.sources, |source| &source.name)?;
         check_list(file, "plugin", &self.plugins, |plugin| &plugin.name)?;

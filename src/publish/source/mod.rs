@@ -8,8 +8,10 @@ mod directory;
 mod directory_override;
 mod error;
 mod plugin;
+mod plugin_source;
 mod taken;
 mod tool;
+mod wanted;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,33 +19,15 @@ use std::path::Path;
 use self::directory::DirectorySource;
 use crate::bundle::Definition;
 use crate::bundle::definition::{Source, SourceKind, SourceName};
-use crate::model::{Platform, PluginName};
+use crate::model::Platform;
 
 pub use directory_override::{DirectoryOverride, ParseOverrideError};
 pub use error::SourceError;
 pub use plugin::Plugin;
+pub use plugin_source::PluginSource;
 pub use taken::Taken;
 pub use tool::Tool;
-
-/// A place that plugins come from.
-pub trait PluginSource {
-    /// Hands over every wanted file once, in any order, or says why one is not to be had. All of a
-    /// source are asked for together: an archive is read once, an image fetched once.
-    fn take(
-        &self,
-        wanted: &[Wanted],
-        give: &mut dyn FnMut(&Wanted, Taken) -> Result<(), SourceError>,
-    ) -> Result<(), SourceError>;
-}
-
-/// A plugin that a source is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Wanted {
-    /// The platform that it has to be for.
-    pub platform: Platform,
-    /// Its name.
-    pub name: PluginName,
-}
+pub use wanted::Wanted;
 
 /// The sources of a definition as they are on this machine.
 pub struct Sources<'a> {
