@@ -19,7 +19,7 @@ use std::process::Command;
 
 use cnister::model::Digest;
 use release::Release;
-use support::{Run, Scene, forge, node_binary, peer, plugin, release, say_skipped, snapshot};
+use support::{Run, Scene, node_binary, peer, release, say_skipped, snapshot};
 
 const NAMES: [&str; 3] = ["bridge", "loopback", "macvlan"];
 const TOOL: &str = "root/usr/local/libexec/cnister";

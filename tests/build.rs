@@ -8,13 +8,11 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
-#[path = "support/plugin.rs"]
-mod plugin;
 mod support;
 
 use std::fs::{self, File};
 
-use support::{Run, Scene};
+use support::{Run, Scene, plugin};
 
 /// `e_machine` of the two platforms.
 const MACHINES: [(&str, u8); 2] = [("amd64", 62), ("arm64", 183)];

@@ -13,7 +13,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use release::Release;
-use support::{Run, Scene, forge, plugin, release, snapshot};
+use support::{Run, Scene, release, snapshot};
 
 const NAMES: [&str; 3] = ["bridge", "loopback", "macvlan"];
 

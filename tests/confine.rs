@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use release::Release;
-use support::{Run, Scene, forge, peer, plugin, registries, release};
+use support::{Run, Scene, peer, registries, release};
 
 const NAMES: [&str; 3] = ["bridge", "loopback", "macvlan"];
 

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use release::Release;
-use support::{Run, Scene, digest_of, forge, peer, plugin, registries, release};
+use support::{Run, Scene, digest_of, peer, registries, release};
 
 /// A signed bundle of small programs in `layout`; these tests look at signatures.
 fn signed(scene: &Scene) -> String {

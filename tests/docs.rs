@@ -17,7 +17,7 @@ use std::path::Path;
 
 use cnister::check::explain::Cause;
 use cnister::model::Code;
-use support::{Scene, forge, image, plugin, registries, release};
+use support::{Scene, image, registries, release};
 
 fn page(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()

@@ -28,7 +28,7 @@ use forge::Forge;
 use release::Release;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use support::{Scene, forge, peer, plugin, release};
+use support::{Scene, forge, peer, release};
 use tar::EntryType;
 
 const BIN: &str = "root/opt/cni/bin";

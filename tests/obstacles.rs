@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use release::Release;
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, makedev, mknodat};
-use support::{Run, Scene, forge, peer, plugin, release, say_skipped};
+use support::{Run, Scene, peer, release, say_skipped};
 
 const PLUGINS: [&str; 3] = ["bridge", "host-local", "macvlan"];
 const BIN: &str = "root/opt/cni/bin";

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use release::Release;
-use support::{Run, Scene, forge, plugin, release};
+use support::{Run, Scene, release};
 
 const NAMES: [&str; 2] = ["bridge", "macvlan"];
 const ROOT: &str = "--root root --as ghcr.io/acme/cni";

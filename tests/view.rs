@@ -17,7 +17,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Child, Command, Stdio};
 
 use release::Release;
-use support::{Scene, forge, peer, plugin, release};
+use support::{Scene, peer, plugin, release};
 
 /// A process with a root and a mount namespace of its own, as a container has them, in which
 /// `shell` was run first. It ends with this value.
