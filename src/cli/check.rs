@@ -11,13 +11,13 @@ use super::node::NodeArguments;
 use super::policy::PolicyArguments;
 use super::report;
 use super::requirements::RequirementsArguments;
-use super::terminal::{Exit, Failure, Terminal, with_causes};
+use super::terminal::{Exit, Failure, Terminal};
 use crate::check::probe::Prober;
 use crate::check::{
     FileState, Occasion, Question, Report, check, check_requirements, compare_view,
 };
 use crate::disk::Directory;
-use crate::model::{BundleName, Code, Finding, HostPath, Platform, PluginPath, Repository};
+use crate::model::{BundleName, Code, Finding, HostPath, Platform, PluginPath, Repository, with_causes};
 use crate::node::{
     Installation, NodeError, RepairOutcome, Root, Sandbox, State, Step, bring_back,
     known_directories, repair,

@@ -8,7 +8,8 @@ use std::time::{Instant, SystemTime};
 
 use clap::Args;
 
-use super::terminal::{Failure, Terminal, with_causes};
+use super::terminal::{Failure, Terminal};
+use crate::model::with_causes;
 use crate::watch::{ConditionError, ConditionName, ConditionStatus, NodeCondition, NodeName};
 
 /// Where the kubelet puts a pod's token and the cluster's certificate.

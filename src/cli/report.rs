@@ -7,12 +7,7 @@ use crate::model::Finding;
 /// Writes findings one below the other, refusals first.
 pub(super) fn findings(f: &mut fmt::Formatter<'_>, findings: &[Finding]) -> fmt::Result {
     for finding in findings {
-        let sign = match finding.severity {
-            crate::model::Severity::Refusal => "no",
-            crate::model::Severity::Warning => "warning",
-            crate::model::Severity::Note => "note",
-        };
-        writeln!(f, "{sign}: {finding}")?;
+        writeln!(f, "{}: {finding}", finding.severity.label())?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 #[cfg(feature = "publish")]
 use crate::model::{Classed, ErrorClass};
-use crate::model::{json, visible};
+use crate::model::{json, visible, with_causes};
 use crate::node::NodeError;
 use crate::oci::{CollectError, OciError};
 
@@ -135,21 +135,6 @@ impl Terminal {
         self.remark(&text);
         failure.exit
     }
-}
-
-/// An error and its causes on one line; a line feed in a file's name cannot begin another.
-pub(super) fn with_causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        // Some libraries repeat their cause in their own words.
-        if !text.ends_with(&words) {
-            text.push_str(&format!(": {words}"));
-        }
-        cause = error.source();
-    }
-    visible(&text).into_owned()
 }
 
 /// What the error itself says can be done, wherever in the chain it stands.

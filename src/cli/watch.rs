@@ -11,11 +11,11 @@ use signal_hook::consts::SIGTERM;
 
 use super::check::{AskedArguments, Ready, altered};
 use super::node_condition::NodeConditionArguments;
-use super::terminal::{Exit, Failure, Terminal, with_causes};
+use super::terminal::{Exit, Failure, Terminal};
 use super::termination::TerminationArguments;
 use super::upkeep::Upkeep;
 use crate::check::{FileState, Occasion, Report};
-use crate::model::{HostPath, PluginPath};
+use crate::model::{HostPath, PluginPath, with_causes};
 use crate::net;
 use crate::node::{NodeError, RECORDS, RepairOutcome, Sandbox, known_directories};
 use crate::watch::{

@@ -38,6 +38,17 @@ pub enum Severity {
     Refusal,
 }
 
+impl Severity {
+    /// The word that a line of a report begins with.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Refusal => "no",
+        }
+    }
+}
+
 impl Finding {
     /// A refusal; `message` names the object.
     pub fn refusal(code: Code, message: impl Into<String>) -> Self {

@@ -29,6 +29,6 @@ pub use plugin_name::{ParsePluginNameError, PluginName};
 pub use reference::{
     Location, ParseReferenceError, Reference, RegistryReference, Repository, Selector,
 };
-pub use text::{BundleName, ParseBundleNameError, and_others, visible};
+pub use text::{BundleName, ParseBundleNameError, and_others, visible, with_causes};
 pub use time::{parse_rfc3339, rfc3339};
 pub use yaml::YamlError;

@@ -2,6 +2,7 @@
 //! of bundles.
 
 use std::borrow::Cow;
+use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
 
@@ -20,6 +21,21 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     text.chars()
         .map(|c| if hidden(c) { format!("\\u{{{:x}}}", u32::from(c)) } else { c.to_string() })
         .collect()
+}
+
+/// An error and its causes on one line; a line feed in a file's name cannot begin another.
+pub fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        // Some libraries repeat their cause in their own words.
+        if !text.ends_with(&words) {
+            text.push_str(&format!(": {words}"));
+        }
+        cause = error.source();
+    }
+    visible(&text).into_owned()
 }
 
 /// How many others there are, behind the first of them: nothing, " and 1 other", or " and 5
