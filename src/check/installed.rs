@@ -184,9 +184,8 @@ fn examine(
             plugins.push(report(path, name, judged.0));
             findings.extend(judged.1);
         }
-        for (name, condition, finding) in judge_others(directory, &observed, verdict.as_ref().ok())
-        {
-            plugins.push(report(path, name, condition));
+        for (name, state, finding) in judge_others(directory, &observed, verdict.as_ref().ok()) {
+            plugins.push(report(path, name, state));
             findings.push(finding);
         }
         for (name, finding) in judge_unlisted(&unlisted, &observed) {
@@ -222,8 +221,8 @@ fn codes(refusal: Option<&Refusal>) -> Vec<String> {
         .collect()
 }
 
-fn report(directory: &HostPath, name: &PluginName, condition: FileState) -> PluginReport {
-    PluginReport { directory: directory.clone(), name: name.clone(), condition, versions: None }
+fn report(directory: &HostPath, name: &PluginName, state: FileState) -> PluginReport {
+    PluginReport { directory: directory.clone(), name: name.clone(), state, versions: None }
 }
 
 /// What today's policy says. At boot only a denial holds up a node: keys are retired while nodes
@@ -411,7 +410,7 @@ fn ask_all(
 ) -> Result<Vec<Finding>, NodeError> {
     let mut findings = Vec::new();
     let mut skipped: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for report in plugins.iter_mut().filter(|report| report.condition == FileState::Proven) {
+    for report in plugins.iter_mut().filter(|report| report.state == FileState::Proven) {
         let Some(file) = verified.value().files.plugin(&report.name) else { continue };
         if let Some(versions) = prober.answer(&file.digest) {
             report.versions = Some(versions);
@@ -431,7 +430,7 @@ fn ask_all(
             }
             ProbeResult::Skipped(reason) => skipped.entry(reason).or_default().push(path),
             ProbeResult::Altered(finding) => {
-                report.condition = FileState::Altered;
+                report.state = FileState::Altered;
                 findings.push(Finding { code: Code::DigestDrift, ..finding });
             }
         }

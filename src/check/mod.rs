@@ -6,6 +6,7 @@
 
 pub mod explain;
 mod installed;
+mod node_check;
 mod others;
 pub mod probe;
 mod report;
@@ -13,6 +14,7 @@ mod requirements;
 mod view;
 
 pub use installed::{Question, check};
+pub use node_check::NodeCheck;
 pub use report::{FileState, Installed, NeedReport, Occasion, PluginReport, Report};
 pub use requirements::{Configurations, check_requirements};
 pub use view::compare_view;

@@ -2,13 +2,19 @@
 //!
 //! Plain data with two views (text and JSON, both in `cli`). Nothing here looks at a node.
 
+use std::collections::BTreeSet;
+use std::fmt;
+
 use serde::Serialize;
 
 use super::probe::Versions;
 use crate::cni::Role;
-use crate::model::{BundleName, Code, Digest, Finding, HostPath, PluginName};
+use crate::model::{BundleName, Code, Digest, Finding, HostPath, PluginName, PluginPath};
 use crate::node::{Step, strength};
 use crate::trust::Strength;
+
+/// How many plugins that configurations need a text for people names.
+const NAMES_SHOWN: usize = 40;
 
 /// What the answer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,10 +80,18 @@ pub struct PluginReport {
     /// Its name.
     pub name: PluginName,
     /// What it is.
-    pub condition: FileState,
+    #[serde(rename = "condition")]
+    pub state: FileState,
     /// The CNI versions it answered with, where it was asked.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub versions: Option<Versions>,
+}
+
+impl PluginReport {
+    /// The file.
+    pub fn path(&self) -> PluginPath {
+        PluginPath { directory: self.directory.clone(), name: self.name.clone() }
+    }
 }
 
 /// What a plugin is.
@@ -131,13 +145,17 @@ impl Report {
     /// Whether every plugin that the report names is proven; somebody else's files may have any
     /// bytes.
     pub fn is_proven(&self) -> bool {
-        let counts = |plugin: &&PluginReport| plugin.condition != FileState::Kept;
+        let counts = |plugin: &&PluginReport| plugin.state != FileState::Kept;
         self.is_good()
-            && self
-                .plugins
-                .iter()
-                .filter(counts)
-                .all(|plugin| plugin.condition == FileState::Proven)
+            && self.plugins.iter().filter(counts).all(|plugin| plugin.state == FileState::Proven)
+    }
+
+    /// The installed files that are not there as they were installed.
+    pub fn altered(&self) -> BTreeSet<PluginPath> {
+        let plugins = self.plugins.iter().filter(|plugin| {
+            matches!(plugin.state, FileState::Altered | FileState::Missing | FileState::InTheWay)
+        });
+        plugins.map(PluginReport::path).collect()
     }
 
     /// Whether something else was wanted, and refused: the node works, and is not as its owner
@@ -187,4 +205,63 @@ pub struct NeedReport {
     /// The directory in which a runtime finds it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found_in: Option<HostPath>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(installed) = &self.installed {
+            writeln!(f, "{}", installed.index)?;
+            let rule = installed
+                .rule
+                .as_deref()
+                .map_or_else(String::new, |rule| format!(", rule `{rule}`"));
+            writeln!(f, "{} {}{rule}", installed.bundle, installed.version)?;
+        }
+        for plugin in &self.plugins {
+            let state = match plugin.state {
+                FileState::Proven => "proven",
+                FileState::Unproven => "unproven",
+                FileState::Unverified => "unverified",
+                FileState::Altered => "ALTERED",
+                FileState::Missing => "MISSING",
+                FileState::InTheWay => "IN THE WAY",
+                FileState::Interrupted => "interrupted",
+                FileState::Mixed => "mixed",
+                FileState::Kept => "kept",
+            };
+            write!(f, "  {state:<11} {}/{}", plugin.directory, plugin.name)?;
+            match &plugin.versions {
+                Some(versions) => writeln!(f, "  speaks CNI {}", versions.supported.join(", "))?,
+                None => writeln!(f)?,
+            }
+        }
+        for step in &self.repaired {
+            writeln!(f, "  {step}")?;
+        }
+        if !self.needs.is_empty() {
+            let distinct = |names: BTreeSet<_>| names.into_iter().collect::<Vec<&str>>();
+            let users =
+                distinct(self.needs.iter().map(|need| need.configuration.as_str()).collect());
+            let plugins = distinct(self.needs.iter().map(|need| need.plugin.as_str()).collect());
+            let users = match users.as_slice() {
+                [user] => format!("`{user}` needs"),
+                users => format!("{} configurations need", users.len()),
+            };
+            let (first, others) = plugins.split_at(plugins.len().min(NAMES_SHOWN));
+            let others = if others.is_empty() {
+                String::new()
+            } else {
+                format!(" and {} others", others.len())
+            };
+            writeln!(f, "  {users} {}{others}", first.join(", "))?;
+        }
+        for finding in &self.findings {
+            writeln!(f, "{}: {finding}", finding.severity.label())?;
+        }
+        f.write_str(match (self.is_good(), self.is_proven()) {
+            (true, true) => "yes: every installed file is the one that was signed\n",
+            (true, false) => "yes, although not every file is proven: read the lines above\n",
+            (false, _) => "no\n",
+        })
+    }
 }

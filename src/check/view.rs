@@ -104,7 +104,7 @@ mod tests {
         let plugin = |name: &str| PluginReport {
             directory: HostPath::default_bin_directory(),
             name: name.parse().unwrap(),
-            condition: FileState::Proven,
+            state: FileState::Proven,
             versions: None,
         };
         let plugins = NAMES.map(plugin).to_vec();

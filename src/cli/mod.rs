@@ -18,9 +18,11 @@ mod image;
 #[cfg(feature = "publish")]
 mod inspect;
 mod install;
+mod interval;
 #[cfg(feature = "publish")]
 mod keygen;
 mod node;
+mod node_check;
 mod node_condition;
 #[cfg(feature = "publish")]
 mod password;
@@ -44,7 +46,6 @@ mod termination;
 #[cfg(feature = "publish")]
 mod tool_image;
 mod uninstall;
-mod upkeep;
 mod verify;
 mod watch;
 

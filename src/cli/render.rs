@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use super::image::{self, Image, OwnerArguments};
 use super::install::parse_foreign;
+use super::interval::parse_interval;
 use super::policy::PolicyArguments;
 use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use super::verify::unproven;
-use super::watch::parse_interval;
 use crate::model::{
     Digest, Finding, HostPath, Platform, PluginName, Reference, RegistryReference, Repository,
 };

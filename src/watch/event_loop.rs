@@ -18,50 +18,55 @@ use rustix::io::Errno;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
-use crate::disk::DiskError;
-use crate::node::Root;
-
-use super::installers::{Trace, installer_of};
 use super::lookout::Lookout;
 use super::schedule::Schedule;
 use crate::model::PluginPath;
 
 /// What the working thread does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Job {
+pub(crate) enum Job {
     /// Looks at the node, and changes nothing.
     Check,
     /// Repairs these files; a check follows.
     Repair(BTreeSet<PluginPath>),
 }
 
-/// Checks at once, whenever something changed that the lookout looks after, and `interval` after
-/// each check, until SIGTERM or SIGINT comes. `tell` gets each answer, says what to look after from
-/// then on, and returns what is to be repaired.
+/// What the loop tells its caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Told<R> {
+    /// What came of a job.
+    Answer(R),
+    /// A signal says to stop; nothing is told after it.
+    Signal,
+}
+
+/// What the loop does next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Waits until the next check is due.
+    Wait,
+    /// Repairs these files, unless the answer is the one of a repair; a check follows.
+    Repair(BTreeSet<PluginPath>),
+    /// Ends.
+    Stop,
+}
+
+/// Checks at once, whenever the lookout reports a change, and `interval` after each check, until
+/// SIGTERM or SIGINT comes or `tell` says to stop. `tell` gets each answer and the signal, and says
+/// what to watch from then on.
 ///
 /// A check that is under way when the signal comes is abandoned; a repair is waited for.
 ///
 /// # Errors
-/// Where signals cannot be listened for, or a thread cannot be started.
-pub fn watch<R: Send + 'static>(
+/// If signals cannot be listened for, or a thread cannot be started.
+pub(crate) fn watch<R: Send + 'static>(
     interval: Duration,
     work: impl FnMut(Job) -> R + Send + 'static,
-    tell: impl FnMut(R, &mut Lookout) -> BTreeSet<PluginPath>,
+    tell: impl FnMut(Told<R>, &mut Lookout) -> Next,
 ) -> io::Result<()> {
     let signals = listen()?;
     let worker = Worker::start(work)?;
     run(interval, &signals, worker, tell)
-}
-
-/// The most names that are looked at for a trace of an installer.
-const TRACED: usize = 4096;
-
-/// Looks for a trace of who wrote a file among the names beside it.
-pub fn trace(root: &Root, target: &PluginPath) -> Result<Option<Trace>, DiskError> {
-    let Some(directory) = root.directory(&target.directory)? else { return Ok(None) };
-    let entries = directory.entries()?.take(TRACED).collect::<Result<Vec<_>, _>>()?;
-    let names = entries.iter().filter_map(|entry| entry.name.to_str());
-    Ok(installer_of(target.name.as_str(), names))
 }
 
 /// What becomes readable when a signal comes.
@@ -147,7 +152,7 @@ fn run<R>(
     interval: Duration,
     signals: &UnixStream,
     mut worker: Worker<R>,
-    mut tell: impl FnMut(R, &mut Lookout) -> BTreeSet<PluginPath>,
+    mut tell: impl FnMut(Told<R>, &mut Lookout) -> Next,
 ) -> io::Result<()> {
     let mut lookout = Lookout::default();
     let mut schedule = Schedule::new(interval, Instant::now());
@@ -164,26 +169,31 @@ fn run<R>(
         if heard.signal {
             // What was begun is brought to its end; the kubelet gives half a minute.
             if repairing {
-                tell(worker.answer()?, &mut lookout);
+                tell(Told::Answer(worker.answer()?), &mut lookout);
             }
+            tell(Told::Signal, &mut lookout);
             return Ok(());
         }
         if heard.change && lookout.take() {
             schedule.changed(Instant::now());
         }
         if heard.answer {
-            let repair = tell(worker.answer()?, &mut lookout);
+            let next = tell(Told::Answer(worker.answer()?), &mut lookout);
             schedule.end(Instant::now());
-            // What was not looked after during the check may have changed after it was looked at.
-            // Not without an end: a file system may give a directory a new identity each time.
+            // What was not watched during the check may have changed after it was read. Not
+            // without an end: a file system may give a directory a new identity each time.
             new_in_a_row = if lookout.take_new() { new_in_a_row + 1 } else { 0 };
             if repairing || (1..=MOST_IN_A_ROW).contains(&new_in_a_row) {
                 schedule.changed(Instant::now());
             }
-            repairing = !repairing && !repair.is_empty();
-            if repairing {
-                schedule.begin();
-                worker.begin(Job::Repair(repair))?;
+            match next {
+                Next::Stop => return Ok(()),
+                Next::Repair(targets) if !repairing => {
+                    repairing = true;
+                    schedule.begin();
+                    worker.begin(Job::Repair(targets))?;
+                }
+                Next::Wait | Next::Repair(_) => repairing = false,
             }
         }
     }

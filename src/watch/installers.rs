@@ -5,15 +5,18 @@
 
 /// A name that a known installer leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trace {
+pub(crate) struct Trace {
     /// The name.
-    pub name: String,
+    pub(crate) name: String,
     /// Who leaves such names.
-    pub installer: &'static str,
+    pub(crate) installer: &'static str,
 }
 
 /// Finds a trace of who wrote `plugin` among the names in its directory.
-pub fn installer_of<'a>(plugin: &str, names: impl IntoIterator<Item = &'a str>) -> Option<Trace> {
+pub(crate) fn installer_of<'a>(
+    plugin: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Option<Trace> {
     let found = names.into_iter().filter_map(|name| {
         let (rank, installer) = installer(plugin, name)?;
         Some((rank, name, installer))

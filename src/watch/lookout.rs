@@ -12,11 +12,11 @@ use crate::model::HostPath;
 use crate::node::Root;
 
 /// Directories on the node, each with the names in it that matter.
-pub type Names = BTreeMap<HostPath, BTreeSet<OsString>>;
+pub(crate) type Names = BTreeMap<HostPath, BTreeSet<OsString>>;
 
 /// Looks after names in directories.
 #[derive(Debug, Default)]
-pub struct Lookout {
+pub(crate) struct Lookout {
     changes: Option<Changes>,
     known: BTreeMap<Mark, BTreeSet<OsString>>,
     is_new: bool,
@@ -29,7 +29,7 @@ impl Lookout {
     /// # Errors
     /// Where the kernel gives no more of what this takes; until the next call, nothing is looked
     /// after.
-    pub fn look_after(&mut self, root: &Root, names: &Names) -> Result<(), DiskError> {
+    pub(crate) fn watch(&mut self, root: &Root, names: &Names) -> Result<(), DiskError> {
         let result = self.update(root, names);
         if result.is_err() {
             self.forget();
@@ -116,7 +116,7 @@ mod tests {
         let mut lookout = Lookout::default();
         assert!(lookout.handle().is_none() && !lookout.take());
         let ours = names(&["bridge", "vlan"]);
-        lookout.look_after(&root, &ours).unwrap();
+        lookout.watch(&root, &ours).unwrap();
         assert!(lookout.take_new() && !lookout.take_new());
         for (name, expected) in
             [("bridge", true), ("cilium-cni", false), (".bridge.new", false), ("vlan", true)]
@@ -124,12 +124,12 @@ mod tests {
             fs::write(bin.join(name), "new").unwrap();
             assert_eq!(lookout.take(), expected, "{name}");
         }
-        lookout.look_after(&root, &names(&["bridge"])).unwrap();
+        lookout.watch(&root, &names(&["bridge"])).unwrap();
         fs::remove_file(bin.join("vlan")).unwrap();
         assert!(!lookout.take_new() && !lookout.take(), "one name less");
-        lookout.look_after(&root, &ours).unwrap();
+        lookout.watch(&root, &ours).unwrap();
         assert!(lookout.take_new(), "one name more");
-        lookout.look_after(&root, &Names::new()).unwrap();
+        lookout.watch(&root, &Names::new()).unwrap();
         fs::remove_file(bin.join("bridge")).unwrap();
         assert!(!lookout.take_new() && !lookout.take(), "no directory");
     }
@@ -141,10 +141,10 @@ mod tests {
         let root = Root::open(temporary.path()).unwrap();
         let mut lookout = Lookout::default();
         let ours = names(&["bridge"]);
-        lookout.look_after(&root, &ours).unwrap();
+        lookout.watch(&root, &ours).unwrap();
         assert!(!lookout.take_new(), "there is no directory");
         fs::create_dir_all(cni.join("bin")).unwrap();
-        lookout.look_after(&root, &ours).unwrap();
+        lookout.watch(&root, &ours).unwrap();
         assert!(lookout.take_new());
 
         fs::rename(cni.join("bin"), &aside).unwrap();
@@ -152,7 +152,7 @@ mod tests {
         fs::write(aside.join("bridge"), "elsewhere").unwrap();
         assert!(!lookout.take(), "it is not ours any more");
         fs::create_dir(cni.join("bin")).unwrap();
-        lookout.look_after(&root, &ours).unwrap();
+        lookout.watch(&root, &ours).unwrap();
         assert!(lookout.take_new());
         fs::write(cni.join("bin/bridge"), "here").unwrap();
         assert!(lookout.take());
@@ -163,11 +163,11 @@ mod tests {
         // The parent alone is exchanged: what lies at the path is another directory than the one
         // that is known.
         fs::create_dir_all(cni.join("bin")).unwrap();
-        lookout.look_after(&root, &ours).unwrap();
+        lookout.watch(&root, &ours).unwrap();
         assert!(lookout.take_new());
         fs::rename(&cni, temporary.path().join("old")).unwrap();
         fs::create_dir_all(cni.join("bin")).unwrap();
-        lookout.look_after(&root, &ours).unwrap();
+        lookout.watch(&root, &ours).unwrap();
         assert!(lookout.take_new(), "found at the next check");
     }
 }

@@ -69,7 +69,7 @@ impl Metrics<'_> {
 
         let mut foreign = BTreeMap::new();
         let plugins = self.report.into_iter().flat_map(|report| &report.plugins);
-        for plugin in plugins.filter(|plugin| plugin.condition == FileState::Kept) {
+        for plugin in plugins.filter(|plugin| plugin.state == FileState::Kept) {
             *foreign.entry(plugin.name.to_string()).or_default() += 1;
         }
         let help = "In how many plugin directories this plugin is another installer's.";

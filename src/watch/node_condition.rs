@@ -132,6 +132,12 @@ impl ConditionStatus {
         }
     }
 
+    /// Why the status is what it is, in one word.
+    #[cfg(test)]
+    pub(crate) fn reason(&self) -> &str {
+        &self.reason
+    }
+
     fn new(status: &'static str, reason: &str, message: &str) -> Self {
         let message = visible(message);
         let end = message.floor_char_boundary(MESSAGE_LIMIT);

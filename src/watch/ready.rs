@@ -31,13 +31,13 @@ impl ReadyFile {
     }
 
     /// Says that the answer at `now` was yes, and that another is expected after `interval`.
-    pub fn say_ready(&self, now: SystemTime, interval: Duration) -> Result<(), DiskError> {
+    pub fn write(&self, now: SystemTime, interval: Duration) -> Result<(), DiskError> {
         let text = format!("{}\n", seconds(now + lifetime(interval)));
         Directory::open(&self.directory)?.write_atomic(&self.name, text.as_bytes(), 0o644)
     }
 
     /// Says that the answer was no, or that nobody watches any more.
-    pub fn say_unready(&self) -> Result<(), DiskError> {
+    pub fn remove(&self) -> Result<(), DiskError> {
         match Directory::open(&self.directory) {
             Ok(directory) => directory.remove(&self.name),
             // Where nothing was installed yet, nothing says ready.
@@ -87,9 +87,9 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let file = ReadyFile::new(&temporary.path().join("none/ready")).unwrap();
         assert!(!file.is_ready(SystemTime::now()).unwrap());
-        file.say_unready().unwrap();
+        file.remove().unwrap();
         let error = file
-            .say_ready(SystemTime::now(), Duration::from_secs(1))
+            .write(SystemTime::now(), Duration::from_secs(1))
             .expect_err("there is no directory");
         assert!(error.is_not_found(), "{error}");
     }
@@ -101,7 +101,7 @@ mod tests {
         let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
         let minute = Duration::from_secs(60);
         assert!(!file.is_ready(now).unwrap());
-        file.say_ready(now, minute).unwrap();
+        file.write(now, minute).unwrap();
         for (later, expected) in [(0, true), (60, true), (150, true), (151, false)] {
             assert_eq!(
                 file.is_ready(now + Duration::from_secs(later)).unwrap(),
@@ -109,9 +109,9 @@ mod tests {
                 "{later}"
             );
         }
-        file.say_unready().unwrap();
+        file.remove().unwrap();
         assert!(!file.is_ready(now).unwrap());
-        file.say_unready().unwrap();
+        file.remove().unwrap();
     }
 
     #[test]

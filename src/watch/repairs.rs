@@ -25,22 +25,22 @@ const LONGEST: Duration = Duration::from_secs(60 * 60);
 
 /// What is to be done about altered files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Decision {
+pub(crate) struct Decision {
     /// These are repaired.
-    pub repair: BTreeSet<PluginPath>,
+    pub(crate) repair: BTreeSet<PluginPath>,
     /// These are left alone for now.
-    pub held: BTreeMap<PluginPath, Held>,
+    pub(crate) held: BTreeMap<PluginPath, Held>,
 }
 
 /// Why and until when a file is left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Held {
+pub(crate) struct Held {
     /// How often it was repaired so far.
-    pub times: u32,
+    pub(crate) times: u32,
     /// For how long it is left alone, counted from the decision to do so.
-    pub pause: Duration,
+    pub(crate) pause: Duration,
     /// When it may be repaired again.
-    pub until: Instant,
+    pub(crate) until: Instant,
 }
 
 impl fmt::Display for Held {
@@ -55,7 +55,7 @@ impl fmt::Display for Held {
 
 /// What is remembered of repairs.
 #[derive(Debug, Clone, Default)]
-pub struct Repairs {
+pub(crate) struct Repairs {
     files: BTreeMap<PluginPath, Past>,
 }
 
@@ -75,7 +75,7 @@ struct Past {
 impl Repairs {
     /// Decides about files that are altered or missing now. Those that could not be repaired a
     /// moment ago are neither repaired nor held.
-    pub fn decide(
+    pub(crate) fn decide(
         &mut self,
         altered: impl IntoIterator<Item = PluginPath>,
         now: Instant,
@@ -93,7 +93,7 @@ impl Repairs {
     }
 
     /// Remembers that this file was repaired.
-    pub fn repaired(&mut self, target: &PluginPath, now: Instant) {
+    pub(crate) fn repaired(&mut self, target: &PluginPath, now: Instant) {
         let past = self.files.entry(target.clone()).or_default();
         past.recent.push_back(now);
         past.last = Some(now);
@@ -102,7 +102,7 @@ impl Repairs {
     }
 
     /// Remembers that this file could not be repaired.
-    pub fn failed(&mut self, target: &PluginPath, now: Instant) {
+    pub(crate) fn failed(&mut self, target: &PluginPath, now: Instant) {
         self.files.entry(target.clone()).or_default().retry = Some(now + RETRY);
     }
 }

@@ -1,23 +1,26 @@
-//! What a watch does about altered files: which it brings back, what it says of those that it does
-//! not.
+//! What the watch does about altered files: which it repairs, and what it says about those that it
+//! does not. Pure: reports, outcomes, traces and the time come in.
+//!
+//! When a file is left alone is decided in `repairs`. What is repaired is only what the policy of
+//! today accepts: a set that is not trusted any more is reported, not written again.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use super::check::not_repaired;
+use super::installers::Trace;
+use super::repairs::{Decision, Held, Repairs};
 use crate::check::{FileState, Report};
-use crate::model::{Code, Finding, PluginPath};
-use crate::node::{RepairOutcome, Root, Step};
-use crate::watch::{Held, Repairs, trace};
+use crate::model::{Code, Finding, PluginPath, with_causes};
+use crate::node::{NodeError, RepairOutcome, Step};
 
 /// What is remembered of repairs between two checks.
-#[derive(Default)]
-pub(super) struct Upkeep {
+#[derive(Debug, Default)]
+pub(crate) struct Upkeep {
     repairs: Repairs,
     /// What was written since the last check.
     steps: Vec<Step>,
-    /// Why something was not, as long as it is so.
+    /// Why something was not, for as long as it is so.
     failures: Vec<Finding>,
     count: u64,
     held: BTreeSet<PluginPath>,
@@ -25,22 +28,17 @@ pub(super) struct Upkeep {
 
 impl Upkeep {
     /// How often a file was written.
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.count
     }
 
-    /// What is left alone: what happens to it is no reason for another check.
-    pub(super) fn held(&self) -> &BTreeSet<PluginPath> {
-        &self.held
+    /// Whether the file is left alone: what happens to it is no reason for another check.
+    pub(crate) fn is_held(&self, target: &PluginPath) -> bool {
+        self.held.contains(target)
     }
 
-    /// Decides what is brought back, and adds to the report what was, and what will not be.
-    pub(super) fn decide(
-        &mut self,
-        root: &Root,
-        report: &mut Report,
-        now: Instant,
-    ) -> BTreeSet<PluginPath> {
+    /// Decides what is repaired, and adds to the report what was, and what could not be.
+    pub(crate) fn decide(&mut self, report: &mut Report, now: Instant) -> Decision {
         report.repaired = std::mem::take(&mut self.steps);
         let wanted = wanted(report);
         if wanted.is_empty() {
@@ -48,35 +46,49 @@ impl Upkeep {
         }
         report.findings.extend(self.failures.iter().cloned());
         let decision = self.repairs.decide(wanted, now);
-        report
-            .findings
-            .extend(decision.held.iter().map(|(target, held)| paused(root, target, held)));
-        report.findings.sort_by_key(|finding| Reverse(finding.severity));
-        self.held = decision.held.into_keys().collect();
-        decision.repair
+        self.held = decision.held.keys().cloned().collect();
+        decision
     }
 
-    /// Remembers what became of it.
-    pub(super) fn done(&mut self, brought: RepairOutcome, now: Instant) {
-        for step in &brought.steps {
+    /// Remembers the outcome of a repair.
+    pub(crate) fn done(&mut self, outcome: RepairOutcome, now: Instant) {
+        for step in &outcome.steps {
             if let Step::Write { directory, name, .. } = step {
-                self.repairs.repaired(
-                    &PluginPath { directory: directory.clone(), name: name.clone() },
-                    now,
-                );
+                let target = PluginPath { directory: directory.clone(), name: name.clone() };
+                self.repairs.repaired(&target, now);
                 self.count = self.count.saturating_add(1);
             }
         }
-        for target in &brought.left {
+        for target in &outcome.left {
             self.repairs.failed(target, now);
         }
-        self.steps.extend(brought.steps);
-        self.failures = brought.errors.into_iter().flat_map(not_repaired).collect();
+        self.steps.extend(outcome.steps);
+        self.failures = outcome.errors.into_iter().flat_map(not_repaired).collect();
         self.failures.dedup();
     }
 }
 
-/// What there is to bring back. Nothing of a set that is not trusted any more, and nothing while
+/// Adds to the report which files are left alone, and who may have written them.
+pub(crate) fn add_paused(
+    report: &mut Report,
+    held: &BTreeMap<PluginPath, Held>,
+    traces: &BTreeMap<PluginPath, Option<Trace>>,
+) {
+    for (target, held) in held {
+        report.findings.push(paused(target, held, traces.get(target).and_then(Option::as_ref)));
+    }
+    report.findings.sort_by_key(|finding| Reverse(finding.severity));
+}
+
+/// Why the node was not repaired.
+pub(crate) fn not_repaired(error: NodeError) -> Vec<Finding> {
+    error.into_findings().unwrap_or_else(|error| {
+        let message = format!("the node was not repaired: {}", with_causes(&error));
+        vec![Finding::refusal(Code::NotRepaired, message)]
+    })
+}
+
+/// What there is to repair. Nothing of a set that is not trusted any more, and nothing while
 /// another release is half installed: its installer runs again.
 fn wanted(report: &Report) -> BTreeSet<PluginPath> {
     let Some(installed) =
@@ -84,29 +96,22 @@ fn wanted(report: &Report) -> BTreeSet<PluginPath> {
     else {
         return BTreeSet::new();
     };
-    let ours = |condition| match report.interrupted {
-        None => matches!(condition, FileState::Altered | FileState::Missing),
+    let plugins = report.plugins.iter().filter(|plugin| match report.interrupted {
+        None => matches!(plugin.state, FileState::Altered | FileState::Missing),
         // An interrupted repair is finished, whatever it had done.
         Some(release) if release == installed.index => {
-            !matches!(condition, FileState::Kept | FileState::Mixed | FileState::InTheWay)
+            !matches!(plugin.state, FileState::Kept | FileState::Mixed | FileState::InTheWay)
         }
         Some(_) => false,
-    };
-    let plugins = report.plugins.iter().filter(|plugin| ours(plugin.condition));
-    plugins
-        .map(|plugin| PluginPath { directory: plugin.directory.clone(), name: plugin.name.clone() })
-        .collect()
+    });
+    plugins.map(crate::check::PluginReport::path).collect()
 }
 
-fn paused(root: &Root, target: &PluginPath, held: &Held) -> Finding {
-    let whose = match trace(root, target) {
-        Ok(Some(trace)) => {
-            format!("; beside it is `{}`, as {} leaves it", trace.name, trace.installer)
-        }
-        _ => String::new(),
-    };
-    let message = format!("`{target}` {held}{whose}");
-    Finding::warning(Code::RepairPaused, message).hint(format!(
+fn paused(target: &PluginPath, held: &Held, trace: Option<&Trace>) -> Finding {
+    let whose = trace.map_or_else(String::new, |trace| {
+        format!("; beside it is `{}`, as {} leaves it", trace.name, trace.installer)
+    });
+    Finding::warning(Code::RepairPaused, format!("`{target}` {held}{whose}")).hint(format!(
         "let one installer write it: turn off the other, or leave `{}` to it with --skip",
         target.name
     ))

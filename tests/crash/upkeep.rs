@@ -110,7 +110,7 @@ fn a_watch_that_shall_not_repair_changes_nothing() {
 /// What a watch says that cannot write a directory because it was made too late.
 fn out_of_reach(path: &str) -> String {
     format!(
-        "error: `{path}` is out of reach: it was made or removed after this watch had begun\n\
+        "error: `{path}` is out of reach: it was created or removed after this watch had started\n\
          hint: start the watch again; the kubelet does that by itself\n"
     )
 }
@@ -161,7 +161,7 @@ fn a_watch_ends_where_it_can_never_repair_and_the_next_one_does() {
     let log = fs::read_to_string(scene.at("log")).unwrap();
     assert_eq!(
         log,
-        "error: `/b` is out of reach: it was made or removed after this watch had begun; the next watch reaches it"
+        "error: `/b` is out of reach: it was created or removed after this watch had started; the next watch reaches it"
     );
     assert!(!scene.at("root/var/lib/cnister/ready").exists());
     fs::write(scene.at("root/b/bridge"), "altered").unwrap();

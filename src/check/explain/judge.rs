@@ -359,7 +359,7 @@ impl Node<'_> {
     /// What the check of this node says of a plugin, wherever it is.
     fn condition(&self, name: &PluginName) -> Option<FileState> {
         let mut plugins = self.checked.into_iter().flat_map(|report| &report.plugins);
-        plugins.find(|plugin| plugin.name == *name).map(|plugin| plugin.condition)
+        plugins.find(|plugin| plugin.name == *name).map(|plugin| plugin.state)
     }
 
     /// What the node shows of the plugin that the verdict is about.
@@ -372,7 +372,7 @@ impl Node<'_> {
             let mut plugins = self.checked.into_iter().flat_map(|report| &report.plugins);
             let condition =
                 plugins.find(|plugin| plugin.name == *name && plugin.directory == seen.directory);
-            let condition = condition.map(|plugin| plugin.condition);
+            let condition = condition.map(|plugin| plugin.state);
             OnNode { directory: seen.directory.clone(), found: seen.entry.to_string(), condition }
         };
         seen.map(shown).collect()

@@ -50,7 +50,7 @@ impl Scene {
         };
         let plugin = |(name, condition): &(&str, FileState)| {
             let (directory, name) = (BIN.parse().unwrap(), name.parse().unwrap());
-            PluginReport { directory, name, condition: *condition, versions: None }
+            PluginReport { directory, name, state: *condition, versions: None }
         };
         let plugins = plugins.iter().map(plugin).collect();
         self.checked = Some(Report { installed: Some(installed), plugins, ..Report::default() });

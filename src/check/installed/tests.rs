@@ -116,7 +116,7 @@ fn codes(report: &Report) -> Vec<(Code, Severity)> {
 }
 
 fn conditions(report: &Report) -> Vec<(&str, FileState)> {
-    report.plugins.iter().map(|plugin| (plugin.name.as_str(), plugin.condition)).collect()
+    report.plugins.iter().map(|plugin| (plugin.name.as_str(), plugin.state)).collect()
 }
 
 #[test]

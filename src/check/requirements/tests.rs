@@ -22,7 +22,7 @@ impl Node {
             node.report.plugins.push(PluginReport {
                 directory: BIN.parse().unwrap(),
                 name: name.parse().unwrap(),
-                condition: FileState::Proven,
+                state: FileState::Proven,
                 versions: Some(Versions {
                     supported: vec!["0.4.0".to_owned(), "1.0.0".to_owned()],
                 }),

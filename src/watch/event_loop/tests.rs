@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::model::HostPath;
 use crate::node::Root;
-use crate::watch::{Names, Repairs};
+use crate::watch::lookout::Names;
+use crate::watch::repairs::Repairs;
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -33,11 +34,12 @@ fn checks_until_it_is_stopped_and_tells_each_answer() {
     });
     let mut told = Vec::new();
     run(Duration::ZERO, &reader, worker.unwrap(), |answer, _| {
+        let Told::Answer(answer) = answer else { return Next::Stop };
         told.push(answer);
         if answer == 3 {
             writer.write_all(&[0]).unwrap();
         }
-        BTreeSet::new()
+        Next::Wait
     })
     .unwrap();
     assert_eq!(told[..3], [1, 2, 3]);
@@ -65,7 +67,11 @@ fn a_signal_is_heard_while_a_check_is_under_way() {
     let (reader, mut writer) = signals();
     let (worker, todo, _sender, _rope) = scripted();
     writer.write_all(&[0]).unwrap();
-    run(LONG, &reader, worker, |_, _| panic!("nothing was answered")).unwrap();
+    run(LONG, &reader, worker, |told, _| {
+        assert_eq!(told, Told::Signal, "nothing was answered");
+        Next::Wait
+    })
+    .unwrap();
     assert_eq!(todo.try_iter().collect::<Vec<_>>(), [Job::Check]);
 }
 
@@ -81,16 +87,16 @@ fn a_repair_that_is_under_way_is_waited_for() {
     answer(1);
     let mut told = Vec::new();
     run(LONG, &reader, worker, |said, _| {
-        told.push(said);
-        if said == 1 {
+        told.push(said.clone());
+        if said == Told::Answer(1) {
             // The signal comes first, the answer of the repair later.
             writer.borrow_mut().write_all(&[0]).unwrap();
             answer(2);
         }
-        [target("bridge")].into()
+        Next::Repair([target("bridge")].into())
     })
     .unwrap();
-    assert_eq!(told, [1, 2]);
+    assert_eq!(told, [Told::Answer(1), Told::Answer(2), Told::Signal]);
     assert_eq!(
         todo.try_iter().collect::<Vec<_>>(),
         [Job::Check, Job::Repair([target("bridge")].into())]
@@ -104,13 +110,13 @@ fn a_check_follows_a_repair_and_not_another_repair() {
     let (sender, jobs) = mpsc::channel();
     let worker = Worker::start(move |job| sender.send(job).unwrap());
     let mut told = 0;
-    run(LONG, &reader, worker.unwrap(), |(), _| {
+    run(LONG, &reader, worker.unwrap(), |_, _| {
         told += 1;
         if told == 4 {
             writer.write_all(&[0]).unwrap();
         }
         // Altered again each time.
-        [target("bridge")].into()
+        Next::Repair([target("bridge")].into())
     })
     .unwrap();
     let repair = || Job::Repair([target("bridge")].into());
@@ -118,6 +124,22 @@ fn a_check_follows_a_repair_and_not_another_repair() {
         jobs.try_iter().take(4).collect::<Vec<_>>(),
         [Job::Check, repair(), Job::Check, repair()]
     );
+}
+
+#[test]
+fn the_caller_can_stop_it_and_hears_of_no_signal_then() {
+    let (reader, mut writer) = signals();
+    let (sender, jobs) = mpsc::channel();
+    let worker = Worker::start(move |job| sender.send(job).unwrap());
+    let mut told = Vec::new();
+    run(Duration::ZERO, &reader, worker.unwrap(), |answer, _| {
+        writer.write_all(&[0]).unwrap();
+        told.push(answer);
+        Next::Stop
+    })
+    .unwrap();
+    assert_eq!(told, [Told::Answer(())]);
+    assert_eq!(jobs.try_iter().collect::<Vec<_>>(), [Job::Check]);
 }
 
 #[test]
@@ -135,6 +157,7 @@ fn repairs_pause_where_another_installer_never_does() {
     });
     let (mut repairs, mut now, mut done) = (Repairs::default(), Instant::now(), Vec::new());
     run(Duration::ZERO, &reader, worker.unwrap(), |is_fine, _| {
+        let Told::Answer(is_fine) = is_fine else { return Next::Stop };
         let mut repair = BTreeSet::new();
         match is_fine {
             // The other one is there at once.
@@ -152,7 +175,7 @@ fn repairs_pause_where_another_installer_never_does() {
         if done.len() == 10 {
             writer.write_all(&[0]).unwrap();
         }
-        repair
+        if repair.is_empty() { Next::Wait } else { Next::Repair(repair) }
     })
     .unwrap();
     assert_eq!(done, [1, 1, 1, 0, 0, 0, 0, 0, 1, 0]);
@@ -174,8 +197,9 @@ fn a_change_of_our_files_leads_to_a_check_and_one_of_others_does_not() {
     };
     let mut told = Vec::new();
     run(LONG, &reader, seen.unwrap(), |seen, lookout| {
+        let Told::Answer(seen) = seen else { return Next::Stop };
         told.push(seen);
-        lookout.look_after(&root, &names).unwrap();
+        lookout.watch(&root, &names).unwrap();
         match told.len() {
             // Nobody looked after it during the first check, so there is a second without any
             // change.
@@ -183,7 +207,7 @@ fn a_change_of_our_files_leads_to_a_check_and_one_of_others_does_not() {
             2 => std::fs::write(bin.join("bridge"), "").unwrap(),
             _ => writer.write_all(&[0]).unwrap(),
         }
-        BTreeSet::new()
+        Next::Wait
     })
     .unwrap();
     assert_eq!(told, [false, false, true]);
@@ -194,7 +218,7 @@ fn a_worker_that_ends_is_an_error() {
     let (reader, _writer) = signals();
     let (worker, _todo, _, rope) = scripted();
     drop(rope);
-    let error = run(LONG, &reader, worker, |_, _| BTreeSet::new()).expect_err("it is gone");
+    let error = run(LONG, &reader, worker, |_, _| Next::Wait).expect_err("it is gone");
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
 }
 

@@ -88,9 +88,9 @@ fn sample(line: &str) -> Option<Sample> {
     Some((name.to_owned(), labels, rest.strip_prefix(' ')?.parse().ok()?))
 }
 
-fn plugin(directory: &str, name: &str, condition: FileState) -> PluginReport {
+fn plugin(directory: &str, name: &str, state: FileState) -> PluginReport {
     let (directory, name) = (directory.parse().unwrap(), name.parse().unwrap());
-    PluginReport { directory, name, condition, versions: None }
+    PluginReport { directory, name, state, versions: None }
 }
 
 fn installed() -> Installed {

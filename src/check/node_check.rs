@@ -1,0 +1,94 @@
+//! A check that can be made again: everything that it needs, owned.
+//!
+//! [`Question`] borrows what it asks with. The watch asks again and again from a thread of its own,
+//! so it needs something that it can keep. The time is read anew for each check: a policy may
+//! accept evidence today that is too old tomorrow.
+//!
+//! Nothing on the node is changed here. Repairs are `watch`'s and `node`'s.
+
+use std::time::{Duration, SystemTime};
+
+use super::installed::{Question, check};
+use super::probe::Prober;
+use super::report::{Occasion, Report};
+use crate::model::{BundleName, Finding, HostPath, Platform, Repository};
+use crate::node::{Installation, NodeError, Root, Sandbox, State};
+use crate::trust::{Policy, Verifier};
+
+/// Everything that a check of one node needs.
+#[derive(Debug)]
+pub struct NodeCheck {
+    /// The node.
+    pub root: Root,
+    /// The policy that decides.
+    pub policy: Policy,
+    /// The repository that the policy's rules are matched against; if `None`, the one that the
+    /// receipt names.
+    pub name: Option<Repository>,
+    /// The bundle that has to be the installed one, if its owner says so.
+    pub bundle: Option<BundleName>,
+    /// Where the receipt and the evidence are kept.
+    pub state: HostPath,
+    /// Plugin directories that must have been installed to, besides those that were.
+    pub directories: Vec<HostPath>,
+    /// What the answer is for.
+    pub occasion: Occasion,
+    /// How proven plugins are asked for their versions; if `None`, they are not.
+    pub prober: Option<Prober>,
+    /// How long to wait for another cnister that holds the lock.
+    pub patience: Duration,
+    /// Why this process could not confine itself; every report says so.
+    pub unconfined: Option<Finding>,
+}
+
+impl NodeCheck {
+    /// Gives up, for this whole process, what neither a check nor `sandbox` needs.
+    #[must_use]
+    pub fn confined(mut self, mut sandbox: Sandbox) -> Self {
+        if self.prober.is_some() {
+            sandbox.probe();
+        }
+        self.unconfined = sandbox.confine();
+        self
+    }
+
+    /// Checks the node as it is now.
+    ///
+    /// # Errors
+    /// If something could not be found out; what is wrong with the node is in the report.
+    pub fn check(&self) -> Result<Report, NodeError> {
+        let platform = Platform::host();
+        let question = Question {
+            installation: self.installation(&platform),
+            bundle: self.bundle.as_ref(),
+            directories: &self.directories,
+            occasion: self.occasion,
+            prober: self.prober.as_ref(),
+        };
+        let mut report = check(&self.root, &question)?;
+        report.findings.extend(self.unconfined.clone());
+        Ok(report)
+    }
+
+    /// What is installed, and who judges it now.
+    pub fn installation<'a>(&'a self, platform: &'a Platform) -> Installation<'a> {
+        let verifier = Verifier {
+            policy: &self.policy,
+            name: self.name.as_ref(),
+            platform,
+            now: SystemTime::now(),
+        };
+        Installation { state: &self.state, patience: self.patience, verifier }
+    }
+
+    /// Whether a run was interrupted that wrote the installed release again, as a repair does.
+    ///
+    /// # Errors
+    /// If the state directory cannot be read.
+    pub fn is_unfinished(&self) -> Result<bool, NodeError> {
+        let Some(state) = State::open(&self.root, &self.state)? else { return Ok(false) };
+        let reading = state.read(self.patience)?;
+        let journal = reading.journal()?.map(|journal| journal.index);
+        Ok(journal.is_some() && journal == reading.receipt()?.map(|receipt| receipt.index))
+    }
+}

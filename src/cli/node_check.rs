@@ -1,0 +1,64 @@
+//! What is checked on a node: the arguments of `check` and `watch`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::node::NodeArguments;
+use super::policy::PolicyArguments;
+use super::terminal::Failure;
+use crate::check::probe::Prober;
+use crate::check::{NodeCheck, Occasion};
+use crate::model::{BundleName, Finding, HostPath, Repository};
+
+/// Which node is checked, and by what.
+#[derive(Args)]
+pub(super) struct NodeCheckArguments {
+    #[command(flatten)]
+    policy: PolicyArguments,
+    /// The repository that the policy's rules are matched against; without it, the one that install
+    /// used.
+    #[arg(long = "as", value_name = "REPO")]
+    name: Option<Repository>,
+    /// The name of the bundle that has to be the installed one.
+    #[arg(long, value_name = "NAME")]
+    expect_bundle: Option<BundleName>,
+    #[command(flatten)]
+    node: NodeArguments,
+    /// Plugin directories that must be among those installed; may be repeated.
+    #[arg(long, value_name = "DIR")]
+    bin_dir: Vec<HostPath>,
+}
+
+impl NodeCheckArguments {
+    /// Opens what a check needs; a policy that is not the pinned one is a finding.
+    pub(super) fn open(
+        &self,
+        occasion: Occasion,
+        probe: bool,
+    ) -> Result<Result<NodeCheck, Finding>, Failure> {
+        let policy = match self.policy.load(Some(&|| self.node.kept_policy()))? {
+            Ok(policy) => policy,
+            Err(finding) => return Ok(Err(finding)),
+        };
+        let root = self.node.open_root()?;
+        let prober = probe.then(|| Prober::this_program(root.is_host()));
+        Ok(Ok(NodeCheck {
+            root,
+            policy,
+            name: self.name.clone(),
+            bundle: self.expect_bundle.clone(),
+            state: self.node.state_dir.clone(),
+            directories: self.bin_dir.clone(),
+            occasion,
+            prober,
+            patience: self.node.patience(),
+            unconfined: None,
+        }))
+    }
+
+    /// Where the watch says whether the node is ready.
+    pub(super) fn ready_path(&self) -> PathBuf {
+        self.node.ready_path()
+    }
+}

@@ -1,0 +1,144 @@
+//! A watch at work: carries out what the [`Observer`] decides, one effect after the other, and
+//! brings back what came of it.
+//!
+//! Nothing is decided here. What is printed, and where, is the caller's business.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::event_loop::{self, Job, Next, Told};
+use super::health::Health;
+use super::installers::{Trace, installer_of};
+use super::lookout::Lookout;
+use super::node_condition::ConditionStatus;
+use super::observer::{Effect, Ending, Event, Message, Now, Observer};
+use super::ready::ReadyFile;
+use super::upkeep::Upkeep;
+use crate::check::NodeCheck;
+use crate::disk::DiskError;
+use crate::model::{HostPath, Platform, PluginPath};
+use crate::node::{Root, Sandbox, bring_back};
+
+/// A watch of one node, as its user wants it.
+#[derive(Debug)]
+pub struct Watch<'a> {
+    /// What is checked; this process is confined to what a watch of it needs.
+    pub node: Arc<NodeCheck>,
+    /// The longest time between two checks.
+    pub interval: Duration,
+    /// Whether altered files are repaired.
+    pub repair: bool,
+    /// Where a readiness probe looks.
+    pub ready: &'a ReadyFile,
+    /// What the HTTP server answers.
+    pub health: &'a Health,
+    /// Who writes the node's condition, if one is kept.
+    pub condition: Option<Sender<ConditionStatus>>,
+}
+
+impl Watch<'_> {
+    /// Watches until SIGTERM or SIGINT comes, or until nothing more can be done; `tell` gets what
+    /// there is to read.
+    ///
+    /// # Errors
+    /// If signals cannot be listened for, or a thread cannot be started.
+    pub fn run(self, tell: &mut dyn FnMut(Message)) -> io::Result<Ending> {
+        let upkeep = self.repair.then(Upkeep::default);
+        let mut driver = Driver {
+            observer: Observer::new(self.node.state.clone(), upkeep),
+            watch: &self,
+            tell,
+            next: Next::Wait,
+            ending: None,
+        };
+        let node = Arc::clone(&self.node);
+        let work = move |job| match job {
+            Job::Check => Event::Checked(Box::new(node.check())),
+            Job::Repair(targets) => {
+                let platform = Platform::host();
+                let installation = node.installation(&platform);
+                Event::Repaired(bring_back(&node.root, &installation, &targets))
+            }
+        };
+        event_loop::watch(self.interval, work, |told, lookout| driver.react(told, lookout))?;
+        Ok(driver.ending.unwrap_or(Ending::Signal))
+    }
+}
+
+struct Driver<'a> {
+    observer: Observer,
+    watch: &'a Watch<'a>,
+    tell: &'a mut dyn FnMut(Message),
+    /// What the loop does next.
+    next: Next,
+    ending: Option<Ending>,
+}
+
+impl Driver<'_> {
+    fn react(&mut self, told: Told<Event>, lookout: &mut Lookout) -> Next {
+        let event = match told {
+            Told::Answer(event) => event,
+            Told::Signal => Event::Signal,
+        };
+        self.follow(event, lookout);
+        std::mem::replace(&mut self.next, Next::Wait)
+    }
+
+    /// Carries out what follows from an event; what comes of an effect is observed before the next
+    /// one.
+    fn follow(&mut self, event: Event, lookout: &mut Lookout) {
+        let now = Now { time: SystemTime::now(), instant: Instant::now() };
+        for effect in self.observer.observe(event, now) {
+            if let Some(event) = self.carry_out(effect, lookout) {
+                self.follow(event, lookout);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect, lookout: &mut Lookout) -> Option<Event> {
+        let Watch { node, interval, ready, health, condition, .. } = self.watch;
+        match effect {
+            Effect::FindTrace(target) => {
+                let trace = find_trace(&node.root, &target).ok().flatten();
+                return Some(Event::TraceFound(target, trace));
+            }
+            Effect::WriteReady(now) => {
+                return Some(Event::ReadyChanged(ready.write(now, *interval)));
+            }
+            Effect::RemoveReady => return Some(Event::ReadyChanged(ready.remove())),
+            Effect::Tell(message) => (self.tell)(message),
+            Effect::Publish { metrics, ready } => health.checked(metrics, ready, Instant::now()),
+            Effect::Condition(status) => {
+                if let Some(condition) = condition {
+                    // If its thread has ended, no one is left to tell.
+                    let _ = condition.send(status);
+                }
+            }
+            Effect::Watch(names) => {
+                return Some(Event::Watched(lookout.watch(&node.root, &names)));
+            }
+            Effect::Reach(paths) => return Some(Event::Reached(out_of_reach(&node.root, paths))),
+            Effect::Repair(targets) => self.next = Next::Repair(targets),
+            Effect::Stop(ending) => (self.next, self.ending) = (Next::Stop, Some(ending)),
+        }
+        None
+    }
+}
+
+fn out_of_reach(root: &Root, paths: BTreeSet<HostPath>) -> Option<HostPath> {
+    paths.into_iter().find(|path| Sandbox::lacks(root, path))
+}
+
+/// The most names that are searched for a trace of an installer.
+const TRACED: usize = 4096;
+
+/// Searches the names beside a file for a trace of who wrote it.
+fn find_trace(root: &Root, target: &PluginPath) -> Result<Option<Trace>, DiskError> {
+    let Some(directory) = root.directory(&target.directory)? else { return Ok(None) };
+    let entries = directory.entries()?.take(TRACED).collect::<Result<Vec<_>, _>>()?;
+    let names = entries.iter().filter_map(|entry| entry.name.to_str());
+    Ok(installer_of(target.name.as_str(), names))
+}
