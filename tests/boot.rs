@@ -204,7 +204,7 @@ fn systemctl_sees_it_enabled_and_disables_it_as_well() {
         assert_eq!(links(&node), ours);
         assert_eq!(
             node.run_ok(&format!("{ENABLE}{more}")).stdout,
-            "enabled; there was nothing to do\n"
+            "already enabled; no file changed\n"
         );
         assert_eq!(node.run_ok("boot disable --root root").code, 0);
         let after = node.scene.tree("root");
@@ -355,15 +355,15 @@ fn enabling_is_refused_with_what_can_be_done() {
     );
     assert!(
         enabled.ends_with(
-            "\nenabled; systemd reads it at the next boot, or now: systemctl daemon-reload\n"
+            "\nenabled; takes effect at the next boot, or now with: systemctl daemon-reload\n"
         ),
         "{enabled}"
     );
-    assert_eq!(node.run_ok(ENABLE).stdout, "enabled; there was nothing to do\n");
+    assert_eq!(node.run_ok(ENABLE).stdout, "already enabled; no file changed\n");
     let pinned = Digest::of(&fs::read(node.scene.at(POLICY)).unwrap()).hex();
     assert_eq!(
         node.run_ok(&format!("{ENABLE} --policy-sha256 {pinned}")).stdout,
-        "enabled; there was nothing to do\n"
+        "already enabled; no file changed\n"
     );
     assert!(
         node.run_ok("boot disable --root root --dry-run")
@@ -374,7 +374,7 @@ fn enabling_is_refused_with_what_can_be_done() {
     assert_eq!(disabled.matches("\n  remove ").count() + 1, 3, "{disabled}");
     assert_eq!(
         node.run_ok("boot disable --root root").stdout,
-        "disabled; there was nothing to do\n"
+        "already disabled; no file changed\n"
     );
     // What would say no at the next boot.
     node.scene.write("root/opt/cni/bin/bridge", "altered");

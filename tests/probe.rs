@@ -100,7 +100,7 @@ fn a_plugin_cannot_write_to_a_file() {
     let ProbeResult::Failed(reason) = asked else { panic!("{asked:?}") };
     // Told that it may not; where there is no filter for the machine, ended by the limit.
     assert!(
-        reason.starts_with("answers something else") || reason == "was ended by signal 25",
+        reason.starts_with("does not answer as a CNI plugin") || reason == "was ended by signal 25",
         "{reason}"
     );
     assert_eq!(written, b"");
@@ -188,7 +188,7 @@ fn a_file_that_is_no_program_of_this_machine_is_not_started() {
     for bytes in [&b"not a program"[..], b"", b"\x7fELF", b"#!/bin/sh\n", &other] {
         assert_eq!(
             ask(bytes, PATIENCE),
-            ProbeResult::Failed("is no program of this machine".to_owned())
+            ProbeResult::Failed("is not a program for this machine".to_owned())
         );
     }
 }

@@ -373,7 +373,7 @@ fn what_was_only_admitted_is_not_kept_as_a_proven_set() {
     );
     scene.run_ok("install --policy warn.yaml --root root oci:layout");
     let checked = scene.run_ok("check --root root");
-    expect(&checked, 0, &["unproven", "yes, although not every file is proven"]);
+    expect(&checked, 0, &["unproven", "yes, but not every file is proven"]);
     assert!(!checked.stdout.contains("the one that was signed"), "{}", checked.stdout);
     let other = cnister::model::Digest::of(b"another release");
     let keep = format!("--on-refusal keep --root root --expect {other} oci:layout");

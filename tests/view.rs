@@ -78,7 +78,7 @@ fn a_pod_that_mounts_the_plugin_directory_sees_the_same_plugins() {
     let pod = Pod::start(&scene, "mount --bind root/opt/cni/bin pod/opt/cni/bin");
     let run = scene.run_ok(&pod.words());
     assert!(
-        !run.stdout.contains("speaks CNI"),
+        !run.stdout.contains("supports CNI"),
         "nothing is executed under --view:\n{}",
         run.stdout
     );
@@ -122,7 +122,7 @@ fn a_pod_that_sees_other_plugins_is_told_and_they_are_not_executed() {
     let run = scene.run(&pod.words());
     assert_eq!(run.code, 1);
     let differs = format!(
-        "`/opt/cni/bin/bridge` as `/proc/{}/root` shows it has other bytes than on the node",
+        "`/opt/cni/bin/bridge` as `/proc/{}/root` shows it differs from the file on the node",
         pod.process.id()
     );
     assert!(run.stdout.contains(&differs), "{}", run.stdout);

@@ -1,8 +1,10 @@
-//! Checking a node: every installed file against what was signed, and what was signed against
-//! today's policy.
+//! Checking a node: every installed file against what was signed, and what was signed against the
+//! current policy.
 //!
-//! The receipt says where to look. What has to be there is decided by evidence, which is verified
-//! again; a receipt that says otherwise is not believed.
+//! The receipt says where files were installed. What they must contain is decided by evidence, which
+//! is verified again, so a forged receipt cannot make other content pass. Nothing is changed here;
+//! configurations are read in `requirements`, and files that are not the bundle's are judged in
+//! `others`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,18 +21,18 @@ use crate::node::{
 };
 use crate::trust::{Bundle, Strength, Verified};
 
-/// What is asked about a node.
+/// A question about a node, with everything that its answer depends on.
 #[derive(Debug)]
 pub struct Question<'a> {
-    /// The state to look into, and who judges it.
+    /// The state directory, and the policy that judges it.
     pub installation: Installation<'a>,
-    /// The bundle that has to be the installed one, where its owner says so.
+    /// The bundle that must be installed; `None` if any may be.
     pub bundle: Option<&'a BundleName>,
-    /// Plugin directories that must have been installed to, besides those that were.
+    /// Plugin directories that must be among those installed.
     pub directories: &'a [HostPath],
     /// What the answer is for.
     pub occasion: Occasion,
-    /// How proven plugins are asked for their versions; without it they are not.
+    /// Asks proven plugins for their versions; if `None`, no plugin is executed.
     pub prober: Option<&'a Prober>,
 }
 
@@ -81,8 +83,8 @@ fn look(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> {
     Ok(report)
 }
 
-/// Compares the installed bundle with the one that has to be there. Where evidence is not trusted
-/// any more, the receipt alone says its name.
+/// Compares the installed bundle with the expected one. If its evidence is no longer trusted, only
+/// the receipt says its name.
 fn other_bundle(
     expected: &BundleName,
     receipt: &Receipt,
@@ -91,16 +93,14 @@ fn other_bundle(
     let found =
         verified.map(|verified| &verified.value().files.name).into_iter().chain([&receipt.bundle]);
     let other = found.into_iter().find(|name| *name != expected)?;
-    let finding = Finding::refusal(
-        Code::OtherBundle,
-        "another bundle is installed than the one that has to be",
-    );
+    let finding =
+        Finding::refusal(Code::OtherBundle, "the installed bundle is not the expected one");
     Some(finding.mismatch(expected, other))
 }
 
-/// What is around the installed files. That a pod gets another file than the signed one, or none
-/// that runs, is as bad as an altered one; but who configured the runtime so or installed the other
-/// file may come back only after a boot.
+/// What is around the installed files. If a pod gets another file than the signed one, or none that
+/// runs, that is as bad as an altered file; but at boot it only warns, since the program that
+/// configured the runtime or installed the other file may run only after it.
 fn around(
     root: &Root,
     question: &Question<'_>,
@@ -127,19 +127,19 @@ fn around(
     findings
 }
 
-/// What a node remembers.
+/// What the state directory of a node says.
 struct Memory<'a> {
     receipt: &'a Receipt,
-    /// Whether the policy of today is the one that it was installed under.
+    /// Whether the current policy is the one of the installation.
     policy_is_the_same: bool,
     journal: Option<&'a Journal>,
-    /// The bundle of the journal, where the policy of today accepts it.
+    /// The bundle of the journal, if the current policy accepts it.
     unfinished: Option<&'a Verified<Bundle>>,
     refusal: Option<&'a Refusal>,
     floors: Option<&'a Floors>,
 }
 
-/// Looks at every installed file.
+/// Compares every installed file with what was signed.
 fn examine(
     root: &Root,
     memory: &Memory<'_>,
@@ -194,7 +194,7 @@ fn examine(
         }
     }
     if receipt.directories.values().all(InstalledDirectory::is_empty) {
-        let message = "the receipt lists no plugin, which no installation leaves";
+        let message = "the receipt lists no plugin, but every installation lists some";
         findings.push(Finding::refusal(Code::NotInstalled, message).hint("install it again"));
     }
     if let (Some(prober), Ok(verified)) = (prober, verdict) {
@@ -225,11 +225,11 @@ fn report(directory: &HostPath, name: &PluginName, state: FileState) -> PluginRe
     PluginReport { directory: directory.clone(), name: name.clone(), state, versions: None }
 }
 
-/// What today's policy says. At boot only a denial holds up a node: keys are retired while nodes
-/// are away.
+/// What the current policy says about the installed bundle. At boot only a denial refuses, since keys
+/// are retired while nodes are switched off.
 ///
-/// What the policy that it was installed under does not accept was never trusted, and neither was
-/// what has no chain.
+/// What the policy of the installation does not accept was never trusted, and neither was what has no
+/// complete chain.
 fn trust_findings(
     verdict: &Result<Verified<Bundle>, Vec<Finding>>,
     policy_is_the_same: bool,
@@ -241,7 +241,7 @@ fn trust_findings(
             let unproven = (verified.proof().strength == Strength::Admitted).then(|| {
                 Finding::warning(
                     Code::Unproven,
-                    format!("nothing is proven: rule `{rule}` only warns"),
+                    format!("no file is proven: rule `{rule}` only warns"),
                 )
             });
             return unproven.into_iter().chain(verified.warnings().iter().cloned()).collect();
@@ -252,9 +252,9 @@ fn trust_findings(
         !policy_is_the_same && refusals.iter().all(|finding| speaks_of_trust(finding.code));
     let summary = match policy_is_the_same {
         true => {
-            "the policy does not accept the evidence of the installed bundle, and it is the one of the installation"
+            "the policy does not accept the evidence of the installed bundle, although it is the policy of the installation"
         }
-        false => "the policy does not accept the evidence of the installed bundle any more",
+        false => "the policy no longer accepts the evidence of the installed bundle",
     };
     let mut findings = vec![Finding::refusal(Code::NoLongerTrusted, summary)];
     findings.extend(refusals.iter().cloned());
@@ -264,8 +264,8 @@ fn trust_findings(
     findings
 }
 
-/// Whether a refusal may come of a policy that changed: a key was retired, a rule became stricter.
-/// A denial may, too, and is meant to hold up a node.
+/// Whether a refusal can come from a policy that changed: a key was retired, or a rule became
+/// stricter. A denial can also, but it is meant to refuse.
 fn speaks_of_trust(code: Code) -> bool {
     matches!(
         code,
@@ -281,7 +281,7 @@ fn speaks_of_trust(code: Code) -> bool {
     )
 }
 
-/// What waits for the next installation.
+/// What only the next installation can resolve.
 fn pending(
     journal: Option<&Journal>,
     refusal: Option<&Refusal>,
@@ -344,12 +344,12 @@ fn judge(
                 );
             }
             let message = format!(
-                "`{path}/{name}` is of an interrupted installation that nothing proves today"
+                "`{path}/{name}` is from an interrupted installation that the current policy does not accept"
             );
             let finding = match occasion {
                 Occasion::Running => Finding::refusal(Code::DigestDrift, message),
-                // As with the installed set: a key that was exchanged meanwhile does not keep a
-                // node down.
+                // As with the installed set: a key that was replaced meanwhile must not keep a node
+                // down.
                 Occasion::Boot => Finding::warning(Code::DigestDrift, message),
             };
             return (
@@ -367,13 +367,13 @@ fn judge(
         );
     }
     let hint = match recorded.owner.is_ours() {
-        true => "write it again, with `check --repair` or by the same install".to_owned(),
+        true => "restore it: run `check --repair`, or the same install again".to_owned(),
         false => format!("replace it (a copy is kept): install with --foreign adopt={name}"),
     };
     if let Some(finding) = exposed(path, name, found, &hint) {
         return (FileState::Altered, Some(finding));
     }
-    // Somebody else's file may have any mode that runs.
+    // Another installer's file may have any mode that can be executed.
     if (recorded.owner.is_ours() && mode != PLUGIN_MODE) || mode & 0o111 == 0 {
         let finding =
             Finding::refusal(Code::DigestDrift, format!("`{path}/{name}` has another mode"));
@@ -389,9 +389,9 @@ fn judge(
         (Some(_), Some(_)) => (FileState::Unproven, None),
         (None, _) => (FileState::Unverified, None),
         (Some(_), None) => {
-            // No installation writes that down, so somebody else did.
+            // No installation records that, so another program did.
             let message = format!(
-                "`{path}/{name}` is in the receipt as a plugin of the bundle, which does not have it"
+                "the receipt lists `{path}/{name}` as a plugin of the bundle, which does not contain it"
             );
             (
                 FileState::Mixed,
@@ -401,7 +401,8 @@ fn judge(
     }
 }
 
-/// Asks every proven plugin for its versions; the same bytes once, as long as the prober lasts.
+/// Asks every proven plugin for its versions. The prober remembers answers, so the same bytes are
+/// executed once.
 fn ask_all(
     root: &Root,
     prober: &Prober,

@@ -1,8 +1,10 @@
-//! Asking about a node and changing nothing: whether the files are still those that were signed,
-//! whether configurations and pods have the plugins that they need, and what an error of a runtime
-//! comes from.
+//! Questions about a node, which change nothing: whether the files are still those that were signed,
+//! whether configurations and pods have the plugins that they need, and what caused an error of a
+//! runtime.
 //!
-//! The findings advise or refuse. None of them is a reason to believe a byte.
+//! Whether an image is trusted is decided in `trust`; changes, repairs included, are made in `node`.
+//! What is found here is reported, and never makes content trusted: everything that is installed
+//! is verified again.
 
 pub mod explain;
 mod installed;

@@ -1,8 +1,8 @@
 //! A check that can be made again: everything that it needs, owned.
 //!
 //! [`Question`] borrows what it asks with. The watch asks again and again from a thread of its own,
-//! so it needs something that it can keep. The time is read anew for each check: a policy may
-//! accept evidence today that is too old tomorrow.
+//! so it needs something that it can keep. The clock is read for each check, since evidence that a
+//! policy accepts today can be too old tomorrow.
 //!
 //! Nothing on the node is changed here. Repairs are `watch`'s and `node`'s.
 

@@ -1,5 +1,8 @@
-//! What a check says of files that are not of the bundle: an earlier one's, another installer's,
-//! and unlisted ones.
+//! What a check says about files that are not the bundle's: those of an earlier bundle, of another
+//! installer, and unlisted ones.
+//!
+//! Pure: the receipt's entries and the observed files come in. Files of the bundle are judged in
+//! `installed`.
 
 use super::report::FileState;
 use crate::bundle::PluginFile;
@@ -7,15 +10,15 @@ use crate::model::{Code, Finding, HostPath, PluginName};
 use crate::node::{Found, InstalledDirectory, ObservedDirectory};
 use crate::trust::{Bundle, Verified};
 
-/// Judges what is not of the bundle: plugins of an earlier one, and files that were left alone.
+/// Judges plugins of an earlier bundle, and files that were left alone.
 pub(crate) fn judge_others<'a>(
     directory: &'a InstalledDirectory,
     observed: &'a ObservedDirectory,
     verified: Option<&'a Verified<Bundle>>,
 ) -> impl Iterator<Item = (&'a PluginName, FileState, Finding)> {
     let path = &observed.path;
-    // An installation that updates nothing leaves plugins that the bundle has, too, in bytes of an
-    // earlier one.
+    // An installation that does not update leaves plugins of an earlier bundle, even those that
+    // this bundle also has.
     let is_of_bundle =
         move |name| verified.is_some_and(|verified| verified.value().files.plugin(name).is_some());
     let hint = move |name| if is_of_bundle(name) { "install it again" } else { "remove it" };
@@ -33,11 +36,11 @@ pub(crate) fn judge_others<'a>(
                 if let Some(finding) = exposed(path, name, found, hint(name)) {
                     return Some((name, FileState::Altered, finding));
                 }
-                let message = format!("`{path}/{name}` is of an earlier bundle");
+                let message = format!("`{path}/{name}` is from an earlier bundle");
                 Some((name, FileState::Mixed, Finding::note(Code::Mixed, message)))
             }
             _ => {
-                let message = format!("`{path}/{name}` is of an earlier bundle and was altered");
+                let message = format!("`{path}/{name}` is from an earlier bundle and was altered");
                 Some((
                     name,
                     FileState::Altered,
@@ -47,7 +50,7 @@ pub(crate) fn judge_others<'a>(
         });
     let kept = directory.kept.iter().map(move |name| {
         if observed.found(name) == Found::Absent {
-            let message = format!("`{path}/{name}` was left to another installer, and is gone");
+            let message = format!("`{path}/{name}` was left to another installer and is gone");
             let finding = Finding::refusal(Code::PluginMissing, message);
             return (
                 name,
@@ -55,14 +58,14 @@ pub(crate) fn judge_others<'a>(
                 finding.hint("run that installer again, or install it again"),
             );
         }
-        let message = format!("`{path}/{name}` is another installer's and was left alone");
+        let message = format!("`{path}/{name}` belongs to another installer and was left alone");
         (name, FileState::Kept, Finding::note(Code::ForeignKept, message))
     });
     leftovers.chain(kept)
 }
 
-/// The plugins of the bundle that the receipt says nothing about: they were not wanted, or their
-/// entries were removed.
+/// The plugins of the bundle that the receipt does not mention: they were skipped, or their entries
+/// were removed.
 pub(crate) fn unlisted<'a>(
     directory: &InstalledDirectory,
     verified: Option<&'a Verified<Bundle>>,
@@ -76,8 +79,8 @@ pub(crate) fn unlisted<'a>(
     plugins.filter(|plugin| !listed(&plugin.name)).collect()
 }
 
-/// Says which of them are there with other bytes than the bundle has: a pod that asks for one does
-/// not get the signed one, whoever put it there.
+/// Reports those that exist with other content than the bundle's: a pod that calls one does not get
+/// the signed plugin.
 pub(crate) fn judge_unlisted<'a>(
     unlisted: &[&'a PluginFile],
     observed: &ObservedDirectory,
@@ -89,22 +92,23 @@ pub(crate) fn judge_unlisted<'a>(
             Found::Other(_) => false,
         };
         let message = format!(
-            "`{}/{}` was not installed and is not the bundle's",
+            "`{}/{}` was not installed and differs from the bundle's",
             observed.path, plugin.name
         );
         (!same).then(|| (&plugin.name, Finding::note(Code::ForeignKept, message)))
     })
 }
 
-/// Says that others may make of a plugin what they like, whatever its bytes are in this moment. Who
-/// opened it for writing before keeps that: it takes a new file, not another owner, to end it.
+/// Reports that other users can alter a plugin or run code through it, whatever its content is now.
+/// A process that opened it for writing keeps that right, so only a new file ends it, not another
+/// owner or mode.
 pub(crate) fn exposed(
     path: &HostPath,
     name: &PluginName,
     found: Found,
     hint: &str,
 ) -> Option<Finding> {
-    let message = format!("`{path}/{name}` gives others the rights of root");
+    let message = format!("`{path}/{name}` lets other users run code as root");
     let finding = |exposed| {
         Finding::refusal(Code::DigestDrift, message).mismatch("user 0, mode 0755", exposed)
     };

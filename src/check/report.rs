@@ -1,6 +1,8 @@
-//! The answer of a check: what is installed, what every file is, and what is wrong.
+//! The answer of a check: what is installed, the state of every file, and what is wrong.
 //!
-//! Plain data with two views (text and JSON, both in `cli`). Nothing here looks at a node.
+//! Plain data with two views, text and JSON. Nothing here inspects a node, and only the command line
+//! prints. Text from outside becomes visible characters when it enters a finding, so that no name can
+//! move a terminal's cursor.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,19 +11,21 @@ use serde::Serialize;
 
 use super::probe::Versions;
 use crate::cni::Role;
-use crate::model::{BundleName, Code, Digest, Finding, HostPath, PluginName, PluginPath};
+use crate::model::{
+    BundleName, Code, Digest, Finding, HostPath, PluginName, PluginPath, and_others,
+};
 use crate::node::{Step, strength};
 use crate::trust::Strength;
 
-/// How many plugins that configurations need a text for people names.
+/// How many needed plugins the text names.
 const NAMES_SHOWN: usize = 40;
 
 /// What the answer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Occasion {
-    /// Somebody asks, or the watch.
+    /// A person, a script or the watch asks.
     Running,
-    /// The kubelet waits for it: only what is altered, missing or denied holds it up.
+    /// The kubelet waits for the answer: only what is altered, missing or denied refuses.
     Boot,
 }
 
@@ -29,44 +33,44 @@ pub enum Occasion {
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// What is installed, as far as a receipt says so.
+    /// The installed bundle, if there is a receipt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub installed: Option<Installed>,
-    /// Every file, in order.
+    /// Every file, by directory and name.
     pub plugins: Vec<PluginReport>,
-    /// What was written again before this answer.
+    /// What was repaired before this answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub repaired: Vec<Step>,
     /// The release whose installation was interrupted.
     #[serde(skip)]
     pub interrupted: Option<Digest>,
-    /// What CNI configurations need, where they were looked at.
+    /// What CNI configurations need, if they were read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<NeedReport>,
-    /// What is wrong, or worth knowing.
+    /// What is wrong or worth knowing; refusals first.
     pub findings: Vec<Finding>,
-    /// The codes of what was found about a release that is wanted and was refused.
+    /// Why the wanted release was refused: the codes of its findings.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<String>,
 }
 
-/// The bundle that a receipt names.
+/// The installed bundle, by the receipt's word.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Installed {
-    /// Its name.
+    /// The name of the bundle.
     pub bundle: BundleName,
-    /// Its version.
+    /// The version of the bundle.
     pub version: semver::Version,
-    /// The release.
+    /// The digest of the image index.
     pub index: Digest,
-    /// What it is worth today; nothing where it is not trusted any more.
+    /// How strong its proof is under the current policy; `None` if it is no longer trusted.
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "strength::serialize_option"
     )]
     pub strength: Option<Strength>,
-    /// The rule that decided today.
+    /// The rule of the current policy that decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
 }
@@ -77,37 +81,36 @@ pub struct Installed {
 pub struct PluginReport {
     /// The plugin directory.
     pub directory: HostPath,
-    /// Its name.
+    /// The file's name.
     pub name: PluginName,
-    /// What it is.
+    /// How the file compares with what was installed.
     #[serde(rename = "condition")]
     pub state: FileState,
-    /// The CNI versions it answered with, where it was asked.
+    /// The CNI versions that it supports, if it was asked.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub versions: Option<Versions>,
 }
 
 impl PluginReport {
-    /// The file.
+    /// Returns directory and name together.
     pub fn path(&self) -> PluginPath {
         PluginPath { directory: self.directory.clone(), name: self.name.clone() }
     }
 }
 
-/// What a plugin is.
+/// How a file compares with what was installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileState {
-    /// The signed bytes, by a signature that the policy allows today.
+    /// The signed bytes, with a signature that the current policy allows.
     Proven,
     /// The bytes of a bundle that a rule with `mode: warn` admits.
     Unproven,
-    /// The bytes that were installed; whether they are trusted could not be decided, or they are
-    /// not.
+    /// The bytes that were installed, which the current policy does not trust.
     Unverified,
     /// Other bytes, or bytes that cannot be executed.
     Altered,
-    /// Nothing.
+    /// No file.
     Missing,
     /// Something that is not a regular file.
     InTheWay,
@@ -115,12 +118,12 @@ pub enum FileState {
     Interrupted,
     /// A plugin of an earlier bundle.
     Mixed,
-    /// Somebody else's file, left alone on request.
+    /// Another installer's file, left alone on request.
     Kept,
 }
 
 impl FileState {
-    /// The word that JSON has for it.
+    /// The word used in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Proven => "proven",
@@ -142,15 +145,16 @@ impl Report {
         !self.findings.iter().any(Finding::is_refusal)
     }
 
-    /// Whether every plugin that the report names is proven; somebody else's files may have any
-    /// bytes.
+    /// Whether every reported plugin is proven, except for another installer's files.
     pub fn is_proven(&self) -> bool {
-        let counts = |plugin: &&PluginReport| plugin.state != FileState::Kept;
         self.is_good()
-            && self.plugins.iter().filter(counts).all(|plugin| plugin.state == FileState::Proven)
+            && self
+                .plugins
+                .iter()
+                .all(|plugin| matches!(plugin.state, FileState::Proven | FileState::Kept))
     }
 
-    /// The installed files that are not there as they were installed.
+    /// The files that are not as they were installed.
     pub fn altered(&self) -> BTreeSet<PluginPath> {
         let plugins = self.plugins.iter().filter(|plugin| {
             matches!(plugin.state, FileState::Altered | FileState::Missing | FileState::InTheWay)
@@ -158,17 +162,16 @@ impl Report {
         plugins.map(PluginReport::path).collect()
     }
 
-    /// Whether something else was wanted, and refused: the node works, and is not as its owner
-    /// wants it.
+    /// Whether another release was wanted and refused: the node works, but not with the release that
+    /// its owner wants.
     pub fn wanted_is_missing(&self) -> bool {
         self.findings.iter().any(|finding| finding.code == Code::WantedNotInstalled)
     }
 
-    /// What keeps the installed set from being one to fall back on; nothing, where it proves
-    /// itself.
+    /// Why the installed set is not one to fall back on; empty if it proves itself.
     ///
-    /// What a rule with `mode: warn` once admitted is no proven set. That something else was wanted
-    /// and refused before, most likely the same, says nothing about what is installed.
+    /// A set that a rule with `mode: warn` admitted is not proven. That another release was wanted
+    /// and refused says nothing about the installed one.
     pub fn against_keeping(self) -> Vec<Finding> {
         let counts = |finding: &Finding| match finding.code {
             Code::Unproven => true,
@@ -178,12 +181,12 @@ impl Report {
         self.findings.into_iter().filter(counts).collect()
     }
 
-    /// Whether something is installed that proves itself, whatever else is wanted.
+    /// Whether a set is installed that proves itself, whatever else is wanted.
     pub fn proves_itself(&self) -> bool {
         self.installed.is_some() && self.clone().against_keeping().is_empty()
     }
 
-    /// An answer about nothing that is installed.
+    /// An answer without an installed bundle.
     pub fn no(findings: Vec<Finding>) -> Self {
         Self { findings, ..Self::default() }
     }
@@ -193,16 +196,16 @@ impl Report {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NeedReport {
-    /// The plugin.
+    /// The name of the needed plugin.
     pub plugin: PluginName,
-    /// What for.
+    /// What the configuration uses it for.
     pub role: Role,
     /// The file, or namespace and name of the definition, that needs it.
     pub configuration: String,
-    /// The version of CNI that it is called with, where the configuration says so.
+    /// The CNI version that it is called with, if the configuration says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cni_version: Option<String>,
-    /// The directory in which a runtime finds it.
+    /// The directory in which a runtime finds it; `None` if it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found_in: Option<HostPath>,
 }
@@ -231,7 +234,7 @@ impl fmt::Display for Report {
             };
             write!(f, "  {state:<11} {}/{}", plugin.directory, plugin.name)?;
             match &plugin.versions {
-                Some(versions) => writeln!(f, "  speaks CNI {}", versions.supported.join(", "))?,
+                Some(versions) => writeln!(f, "  supports CNI {}", versions.supported.join(", "))?,
                 None => writeln!(f)?,
             }
         }
@@ -239,29 +242,27 @@ impl fmt::Display for Report {
             writeln!(f, "  {step}")?;
         }
         if !self.needs.is_empty() {
-            let distinct = |names: BTreeSet<_>| names.into_iter().collect::<Vec<&str>>();
-            let users =
-                distinct(self.needs.iter().map(|need| need.configuration.as_str()).collect());
-            let plugins = distinct(self.needs.iter().map(|need| need.plugin.as_str()).collect());
-            let users = match users.as_slice() {
-                [user] => format!("`{user}` needs"),
-                users => format!("{} configurations need", users.len()),
-            };
-            let (first, others) = plugins.split_at(plugins.len().min(NAMES_SHOWN));
-            let others = if others.is_empty() {
-                String::new()
-            } else {
-                format!(" and {} others", others.len())
-            };
-            writeln!(f, "  {users} {}{others}", first.join(", "))?;
+            writeln!(f, "  {}", needs(&self.needs))?;
         }
         for finding in &self.findings {
             writeln!(f, "{}: {finding}", finding.severity.label())?;
         }
         f.write_str(match (self.is_good(), self.is_proven()) {
             (true, true) => "yes: every installed file is the one that was signed\n",
-            (true, false) => "yes, although not every file is proven: read the lines above\n",
+            (true, false) => "yes, but not every file is proven; see above\n",
             (false, _) => "no\n",
         })
+    }
+}
+
+/// Which plugins configurations need, each named once.
+fn needs(needs: &[NeedReport]) -> String {
+    let users: BTreeSet<_> = needs.iter().map(|need| need.configuration.as_str()).collect();
+    let plugins: BTreeSet<_> = needs.iter().map(|need| need.plugin.as_str()).collect();
+    let first: Vec<_> = plugins.iter().take(NAMES_SHOWN).copied().collect();
+    let others = and_others(plugins.len() - first.len());
+    match (users.first(), users.len()) {
+        (Some(user), 1) => format!("`{user}` needs {}{others}", first.join(", ")),
+        (_, count) => format!("{count} configurations need {}{others}", first.join(", ")),
     }
 }

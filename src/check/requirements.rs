@@ -1,8 +1,11 @@
-//! Whether this node has what its CNI configurations need.
+//! Whether this node has the plugins that its CNI configurations need.
 //!
-//! Asked is what a runtime would hit: libcni takes the first directory of its list in which the
-//! name is a regular file, links followed, and does not ask whether the file can be executed.
-//! Nothing is executed here.
+//! The search is that of a runtime: libcni takes the first directory in which the name is a regular
+//! file, with links followed, and does not check whether the file can be executed. Nothing is
+//! executed here. What a configuration says is parsed in `cni`.
+//!
+//! Configurations are written by others, so reading has limits: on files, bytes, plugins and
+//! findings.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -16,31 +19,31 @@ use crate::node::Root;
 
 /// The most configuration files that are read of one directory.
 const FILE_LIMIT: usize = 1024;
-/// The most bytes that are read of all files; each counts a page more than it has, since opening it
-/// costs, too.
+/// The most bytes that are read of all files; each file counts one page more than its size, since
+/// opening it also costs something.
 const BYTES_LIMIT: usize = 64 * 1024 * 1024;
 const PAGE: usize = 4096;
 /// The most plugins that all configurations together may name.
 const NEED_LIMIT: usize = 16 * 1024;
-/// The most findings of one kind: what thousands have in common is read once.
+/// The most findings per code; the rest is counted.
 const FINDING_LIMIT: usize = 64;
 
-/// Which configurations are looked at, and where their plugins are looked for.
+/// Which configurations are read, and where their plugins are searched for.
 #[derive(Debug, Clone, Default)]
 pub struct Configurations {
-    /// Directories with configuration that have to be there.
+    /// Directories with configuration that must exist.
     pub directories: Vec<HostPath>,
-    /// Directories with configuration that count where they are there.
+    /// Directories with configuration that are read if they exist.
     pub usual: Vec<HostPath>,
     /// NetworkAttachmentDefinitions: a name for messages, and the bytes.
     pub definitions: Vec<(String, Vec<u8>)>,
-    /// Where a runtime looks for plugins, in its order; without any, in the directories that were
-    /// installed to.
+    /// Where a runtime searches for plugins, in order; if empty, the directories that plugins were
+    /// installed in.
     pub search: Vec<HostPath>,
 }
 
 impl Configurations {
-    /// Where runtimes and Multus read their configuration unless they are told otherwise.
+    /// The default configuration directories of runtimes and of Multus.
     pub fn usual_directories() -> Vec<HostPath> {
         ["/etc/cni/net.d", "/etc/cni/multus/net.d"]
             .iter()
@@ -52,8 +55,8 @@ impl Configurations {
 /// Compares what configurations need with what is on the node, and adds both to the report. It
 /// changes nothing.
 ///
-/// At boot, what nobody asked for by name only warns: the kubelet waits, and a network that lacks
-/// its plugin holds up the pods that use it, not the node.
+/// At boot, configurations that were not named explicitly only warn: the kubelet waits, and a missing
+/// plugin stops the pods that use it, not the node.
 pub fn check_requirements(
     root: &Root,
     configurations: &Configurations,
@@ -90,7 +93,7 @@ pub fn check_requirements(
     report.needs = wanted.needs.into_iter().map(|(report, _)| report).collect();
 }
 
-/// Where a runtime looks: what the owner says, or where plugins were installed.
+/// Where a runtime searches: as the owner says, or where plugins were installed.
 pub(crate) fn search(configurations: &Configurations, report: &Report) -> Vec<HostPath> {
     if !configurations.search.is_empty() {
         return configurations.search.clone();
@@ -104,13 +107,13 @@ pub(crate) fn search(configurations: &Configurations, report: &Report) -> Vec<Ho
     }
 }
 
-/// What configurations want, as far as they were read.
+/// What the configurations that were read need.
 struct Wanted {
-    /// Whether what is wrong decides.
+    /// The severity of every finding.
     severity: Severity,
-    /// How much may still be read: many lists may leave their plugins to one large directory.
+    /// How many bytes may still be read: many lists can refer to one large directory.
     budget: usize,
-    /// Each with the directory that is looked in first.
+    /// Each with the directory that is searched first.
     needs: Vec<(NeedReport, Option<HostPath>)>,
     /// The names of the networks that the node itself has.
     names: BTreeSet<String>,
@@ -131,18 +134,18 @@ impl Wanted {
         }
     }
 
-    /// Says how many findings were left out.
+    /// Reports how many findings were left out.
     fn finish(&mut self) {
         for (code, count) in &self.counts {
             if let Some(more) = count.checked_sub(FINDING_LIMIT).filter(|more| *more > 0) {
                 let finding =
-                    Finding::refusal(*code, format!("{more} more of this kind are left out"));
+                    Finding::refusal(*code, format!("{more} more of this kind were left out"));
                 self.findings.push(Finding { severity: self.severity, ..finding });
             }
         }
     }
 
-    /// Reads what libcni would of a directory; returns whether it is there.
+    /// Reads the files of a directory that libcni reads; returns whether the directory exists.
     fn read_directory(&mut self, root: &Root, path: &HostPath) -> bool {
         let names = match list(root, path) {
             Ok(Some(names)) => names,
@@ -174,7 +177,7 @@ impl Wanted {
         true
     }
 
-    /// Reads the plugins that a list leaves to the directory with its name (libcni 1.3,
+    /// Reads the plugins that a list keeps in the directory with its name (libcni 1.3,
     /// `NetworkConfFromFile`).
     fn read_more(&mut self, root: &Root, path: &HostPath, list_of: &Network, shown: &str) {
         let name = list_of.name.as_deref().unwrap_or_default();
@@ -211,7 +214,7 @@ impl Wanted {
         if self.budget > 0 && !found && list_of.needs.is_empty() && list_of.problems.is_empty() {
             self.find(
                 Code::ConfigUnreadable,
-                format!("`{shown}` names no plugin, and `{below}` has none for it"),
+                format!("`{shown}` names no plugin, and neither does `{below}`"),
             );
         }
     }
@@ -245,17 +248,17 @@ impl Wanted {
             }
             Ok(None) => self.absent(root, path, name, shown),
             Err(error) if error.is_not_found() => self.absent(root, path, name, shown),
-            // libcni does not look into directories.
+            // libcni does not read directories.
             Err(DiskError::NotRegular { kind: FileKind::Directory, .. }) => {}
             Err(error) => self.unreadable(&error),
         }
         None
     }
 
-    /// Says that a link leads to nothing; anything else is gone meanwhile.
+    /// Reports a dangling link; anything else was removed meanwhile.
     fn absent(&mut self, root: &Root, path: &HostPath, name: &OsString, shown: &str) {
         if root.is_link(path, name) {
-            self.find(Code::ConfigUnreadable, format!("`{shown}` is a symbolic link to nothing"));
+            self.find(Code::ConfigUnreadable, format!("`{shown}` is a dangling symbolic link"));
         }
     }
 
@@ -270,7 +273,7 @@ impl Wanted {
                 Ok(None) if self.names.contains(&definition.name) => {}
                 Ok(None) => {
                     let message = format!(
-                        "`{}` leaves its network to this node, which has none of its name",
+                        "`{}` refers to a network of this node, but the node has none of that name",
                         definition.shown
                     );
                     self.find(Code::ConfigMissing, message);
@@ -295,9 +298,8 @@ impl Wanted {
         for problem in network.problems {
             match problem {
                 Problem::Type(error) => {
-                    let message = format!(
-                        "`{shown}` names a plugin by something that is no file name: {error}"
-                    );
+                    let message =
+                        format!("`{shown}` has a plugin type that is not a file name: {error}");
                     self.find(Code::NotAPluginName, message);
                 }
                 problem => {
@@ -324,19 +326,19 @@ impl Wanted {
     }
 
     fn look_for_plugins(&mut self, root: &Root, search: &[HostPath], report: &Report) {
-        // One look for each plugin and place, however many configurations need it.
-        let mut looked: BTreeMap<(Option<HostPath>, PluginName), Place> = BTreeMap::new();
+        // Each plugin is searched for once per place, however many configurations need it.
+        let mut places: BTreeMap<(Option<HostPath>, PluginName), Place> = BTreeMap::new();
         let mut missing: BTreeMap<PluginName, (Vec<String>, Vec<String>)> = BTreeMap::new();
         let mut unusable: BTreeMap<String, (PluginName, Vec<String>)> = BTreeMap::new();
         let mut strangers: BTreeMap<(PluginName, String, Vec<String>), Vec<String>> =
             BTreeMap::new();
         for (need, first) in &mut self.needs {
             let key = (first.clone(), need.plugin.clone());
-            let place = match looked.get(&key) {
+            let place = match places.get(&key) {
                 Some(place) => place,
                 None => {
                     let place = locate(root, first.iter().chain(search), &need.plugin);
-                    looked.entry(key).or_insert(place)
+                    places.entry(key).or_insert(place)
                 }
             };
             let user = || need.configuration.clone();
@@ -354,12 +356,12 @@ impl Wanted {
                     .1
                     .push(user());
             }
-            let speaks = report
+            let installed = report
                 .plugins
                 .iter()
                 .find(|plugin| plugin.name == need.plugin && plugin.directory == *directory);
             if let (Some(version), Some(versions)) =
-                (&need.cni_version, speaks.and_then(|plugin| plugin.versions.as_ref()))
+                (&need.cni_version, installed.and_then(|plugin| plugin.versions.as_ref()))
                 && !versions.supported.contains(version)
             {
                 let key = (need.plugin.clone(), version.clone(), versions.supported.clone());
@@ -374,7 +376,7 @@ impl Wanted {
                 format!(": {}", obstacles.join(", "))
             };
             let message = format!(
-                "`{plugin}` is needed by {}, and is not in {searched}{beside}",
+                "`{plugin}` is needed by {}, but is not in {searched}{beside}",
                 shown_users(&users)
             );
             let finding = Finding::refusal(Code::PluginNeeded, message).hint(cni::advice(&plugin));
@@ -382,14 +384,14 @@ impl Wanted {
         }
         for (reason, (plugin, users)) in unusable {
             let message = format!(
-                "`{plugin}` is needed by {}, and no runtime can execute it: {reason}",
+                "`{plugin}` is needed by {}, but cannot be executed: {reason}",
                 shown_users(&users)
             );
             self.find(Code::PluginUnusable, message);
         }
         for ((plugin, version, supported), users) in strangers {
             let message = format!(
-                "`{plugin}` is called by {} with a version of CNI that it does not speak",
+                "`{plugin}` is called by {} with a CNI version that it does not support",
                 shown_users(&users)
             );
             let finding = Finding::refusal(Code::IncompatibleVersion, message)
@@ -403,8 +405,8 @@ impl Wanted {
     }
 }
 
-/// The names in a directory, sorted as libcni sorts them; `None` where it is not there. Stops past
-/// the limit.
+/// The names in a directory, in libcni's order, up to one past the limit; `None` if it does not
+/// exist.
 fn list(root: &Root, path: &HostPath) -> Result<Option<Vec<OsString>>, DiskError> {
     let Some(directory) = root.directory(path)? else { return Ok(None) };
     let mut names = Vec::new();
@@ -418,15 +420,15 @@ fn list(root: &Root, path: &HostPath) -> Result<Option<Vec<OsString>>, DiskError
 /// Where a runtime finds a plugin.
 #[derive(Debug, Default)]
 pub(crate) struct Place {
-    /// The directory; nothing where it finds none.
+    /// The directory; `None` if no directory has it.
     pub(crate) directory: Option<HostPath>,
-    /// What it passes by on the way.
+    /// What it skips on the way.
     obstacles: Vec<String>,
-    /// Why it cannot execute what it finds.
+    /// Why it cannot execute the file that it finds.
     unusable: Option<String>,
 }
 
-/// Looks for a plugin as libcni does (`FindInPath`).
+/// Searches for a plugin as libcni does (`FindInPath`).
 pub(crate) fn locate<'a>(
     root: &Root,
     search: impl Iterator<Item = &'a HostPath>,
@@ -439,9 +441,9 @@ pub(crate) fn locate<'a>(
         {
             Ok(Some(found)) => found,
             Ok(None) => {
-                // A runtime does not say that there is a link, only that there is no plugin.
+                // A runtime does not mention the link, only that there is no plugin.
                 if root.is_link(directory, plugin.as_str()) {
-                    place.obstacles.push(format!("`{path}` is a symbolic link to nothing"));
+                    place.obstacles.push(format!("`{path}` is a dangling symbolic link"));
                 }
                 continue;
             }
@@ -465,7 +467,7 @@ pub(crate) fn locate<'a>(
     place
 }
 
-/// The first of them, and how many others there are.
+/// The first of them, and the number of the others.
 fn shown_users(users: &[String]) -> String {
     let distinct: BTreeSet<_> = users.iter().collect();
     match users.first() {

@@ -1,8 +1,8 @@
-//! Whether another mount namespace shows the same plugins: a delegating plugin may run in a pod and
-//! look for the others there, as the Multus daemon does. A file that the node has is then missing
-//! all the same.
+//! Whether another mount namespace shows the same plugins.
 //!
-//! Every link is followed as a process of that namespace follows it. Nothing is executed.
+//! A plugin that delegates may run in a pod and search for the others there, as the Multus daemon
+//! does; a file that the node has can then be missing, or be another one. Every link is followed as a
+//! process of that namespace follows it, and none leads out of it. Nothing is executed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::node::{Found, NodeError, Root, hash_plugin};
 /// shows under the same paths, and adds what differs to the report. It changes nothing.
 ///
 /// # Errors
-/// Where a file of the node itself cannot be read; what `view` does not show is an answer.
+/// If a file of the node itself cannot be read. What `view` does not show is a finding.
 pub fn compare_view(root: &Root, view: &Root, report: &mut Report) -> Result<(), NodeError> {
     let installed = report.plugins.iter().map(|plugin| (&plugin.directory, &plugin.name));
     let needed =
@@ -24,7 +24,7 @@ pub fn compare_view(root: &Root, view: &Root, report: &mut Report) -> Result<(),
     let mut absent: BTreeMap<&HostPath, Vec<&PluginName>> = BTreeMap::new();
     let mut findings = Vec::new();
     for (directory, name) in wanted {
-        // What the node itself does not have is said already.
+        // What the node itself lacks is reported already.
         let Found::Regular { digest: expected, .. } = look(root, directory, name)? else {
             continue;
         };
@@ -37,7 +37,7 @@ pub fn compare_view(root: &Root, view: &Root, report: &mut Report) -> Result<(),
             Ok(Found::Other(kind)) => findings.push(differs(format!("is {kind}"))),
             Ok(Found::Regular { digest, .. }) if digest != expected => {
                 findings.push(
-                    differs("has other bytes than on the node".to_owned())
+                    differs("differs from the file on the node".to_owned())
                         .mismatch(expected, digest),
                 );
             }
@@ -48,14 +48,14 @@ pub fn compare_view(root: &Root, view: &Root, report: &mut Report) -> Result<(),
             Err(error) => {
                 let cause =
                     std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
-                findings.push(differs(format!("cannot be looked at: {cause}")));
+                findings.push(differs(format!("cannot be inspected: {cause}")));
             }
         }
     }
     findings.extend(absent.into_iter().map(|(directory, names)| {
         let message = format!("`{directory}` as `{}` shows it has no {}", view.shown(), shown(&names));
         Finding::refusal(Code::ViewDiffers, message).hint(
-            "mount the node's directory into that pod, and make plugins files of that directory, not links out of it",
+            "mount the node's directory into that pod, with plugins that are files, not links out of it",
         )
     }));
     report.findings.append(&mut findings);
@@ -63,7 +63,7 @@ pub fn compare_view(root: &Root, view: &Root, report: &mut Report) -> Result<(),
     Ok(())
 }
 
-/// What has a name, links followed.
+/// What a name refers to, with links followed.
 fn look(root: &Root, directory: &HostPath, name: &PluginName) -> Result<Found, DiskError> {
     let Some(looked) = root.look_up(directory.join(name))? else { return Ok(Found::Absent) };
     match looked.open() {
@@ -74,7 +74,7 @@ fn look(root: &Root, directory: &HostPath, name: &PluginName) -> Result<Found, D
     }
 }
 
-/// The first three of them, and how many others there are.
+/// The first three names, and the number of the others.
 fn shown(names: &[&PluginName]) -> String {
     let first: Vec<_> = names.iter().take(3).map(|name| format!("`{name}`")).collect();
     format!("{}{}", first.join(", "), and_others(names.len() - first.len()))
@@ -138,7 +138,7 @@ mod tests {
         std::fs::remove_file(bin.join("ptp")).unwrap();
         rustix::fs::mkfifoat(rustix::fs::CWD, bin.join("ptp"), rustix::fs::Mode::RWXU).unwrap();
         let expected = [
-            "view-differs: `/opt/cni/bin/bridge` as `VIEW` shows it has other bytes than on the node",
+            "view-differs: `/opt/cni/bin/bridge` as `VIEW` shows it differs from the file on the node",
             "view-differs: `/opt/cni/bin/macvlan` as `VIEW` shows it has mode 0600 and cannot be executed",
             "view-differs: `/opt/cni/bin/ptp` as `VIEW` shows it is a FIFO",
             "view-differs: `/opt/cni/bin` as `VIEW` shows it has no `ipvlan`",
@@ -171,7 +171,7 @@ mod tests {
         std::fs::create_dir(view.path().join("data")).unwrap();
         std::fs::copy(outside.join("macvlan"), view.path().join("data/macvlan")).unwrap();
         let expected = [
-            "view-differs: `/opt/cni/bin/ptp` as `VIEW` shows it cannot be looked at: Too many levels of symbolic links (os error 40)",
+            "view-differs: `/opt/cni/bin/ptp` as `VIEW` shows it cannot be inspected: Too many levels of symbolic links (os error 40)",
             "view-differs: `/opt/cni/bin` as `VIEW` shows it has no `bridge`, `ipvlan`",
         ];
         assert_eq!(compare(root.path(), view.path()), expected);

@@ -1,4 +1,4 @@
-//! `boot`: the check before the container runtime starts, put on a node and taken back.
+//! `boot`: installs and removes the check that runs before the container runtime starts.
 
 use std::fmt;
 
@@ -18,8 +18,8 @@ use crate::trust::Policy;
 
 /// Checks this node at every boot, before its container runtime starts.
 ///
-/// What is written are this program and a systemd unit, which pins the policy and the bundle of
-/// today: after the policy was changed, or another bundle installed, enable it again.
+/// Writes a copy of this program and a systemd unit, which pins the current policy and bundle. After
+/// changing the policy or installing another bundle, enable it again.
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -32,37 +32,37 @@ enum Action {
     Disable(DisableArguments),
 }
 
-/// Puts this program and cnister-verify.service on the node.
+/// Installs this program and cnister-verify.service on the node.
 ///
-/// Something has to be installed, and a boot would have to say yes to it. systemd reads the unit at
-/// the next boot, or at `systemctl daemon-reload`. Enabling again replaces what changed.
+/// A bundle must be installed and pass the boot check. systemd reads the unit at the next boot, or
+/// after `systemctl daemon-reload`. Enabling again replaces what changed.
 #[derive(Args)]
 struct EnableArguments {
-    /// The SHA-256 of the policy that has to be the node's, as `sha256sum` prints it; without it,
-    /// the one that is there.
+    /// The SHA-256 of the policy that the node must have, as `sha256sum` prints it [default: that of
+    /// the policy on the node].
     #[arg(long, value_name = "HEX")]
     policy_sha256: Option<String>,
     #[command(flatten)]
     node: NodeArguments,
-    /// Where this program is copied to; on a node whose /usr cannot be changed,
-    /// /opt/cnister/bin/cnister for example.
+    /// Where this program is copied to; if /usr is read-only, use /opt/cnister/bin/cnister for
+    /// example.
     #[arg(long, value_name = "PATH", default_value = "/usr/local/libexec/cnister")]
     tool: HostPath,
-    /// Does not start the container runtime where the answer is no. Without it the runtime starts,
-    /// and the unit has failed.
+    /// Does not start the container runtime if the check fails. Without it, the runtime starts and
+    /// only the unit fails.
     #[arg(long)]
     hold_runtime: bool,
-    /// Prints what would be done, and does nothing.
+    /// Prints what would be done, without doing it.
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Takes back what `boot enable` wrote, and nothing else.
+/// Removes what `boot enable` wrote, and nothing else.
 #[derive(Args)]
 struct DisableArguments {
     #[command(flatten)]
     node: NodeArguments,
-    /// Prints what would be done, and does nothing.
+    /// Prints what would be done, without doing it.
     #[arg(long)]
     dry_run: bool,
 }
@@ -75,7 +75,7 @@ struct Report {
     findings: Vec<Finding>,
 }
 
-/// What became of it.
+/// The outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Outcome {
@@ -86,7 +86,7 @@ enum Outcome {
     Refused,
 }
 
-/// Steps that were done or planned, with what is worth knowing; or why none were.
+/// The steps that were done or planned, with notes; or the refusals.
 type Attempt = Result<(Vec<BootStep>, Vec<Finding>), Vec<Finding>>;
 
 /// Runs the verb.
@@ -124,9 +124,8 @@ fn enable(arguments: &EnableArguments) -> Result<Attempt, Failure> {
     let policy = match asked.load(Some(&|| arguments.node.kept_policy()))? {
         Ok(policy) if policy.is_standalone() => policy,
         Ok(_) => {
-            let message =
-                "the node's policy reads key files, which a digest in the unit would not cover";
-            let hint = "install again: that leaves a policy with its keys in it";
+            let message = "the node's policy refers to key files, which the digest in the unit does not cover";
+            let hint = "install again: that writes a policy that contains its keys";
             return Ok(Err(vec![Finding::refusal(Code::PolicyDigest, message).hint(hint)]));
         }
         Err(finding) if finding.code == Code::NotInstalled => {
@@ -140,7 +139,7 @@ fn enable(arguments: &EnableArguments) -> Result<Attempt, Failure> {
 
 fn not_installed() -> Finding {
     let finding =
-        Finding::refusal(Code::NotInstalled, "nothing is installed here that a boot could check");
+        Finding::refusal(Code::NotInstalled, "nothing is installed that could be checked at boot");
     finding.hint("install a bundle first")
 }
 
@@ -151,7 +150,7 @@ fn enable_on(
 ) -> Result<(Vec<BootStep>, Vec<Finding>), NodeError> {
     let program = boot::this_program()?;
     let node = &arguments.node;
-    // What would say no at the next boot already is not enabled.
+    // A check that would already fail at the next boot is not enabled.
     let platform = Platform::host();
     let question = Question { occasion: Occasion::Boot, ..node.question(policy, &platform) };
     let report = check(root, &question)?;
@@ -207,13 +206,13 @@ impl fmt::Display for Report {
         report::findings(f, &self.findings)?;
         f.write_str(match (self.outcome, self.steps.is_empty()) {
             (Outcome::Enabled, false) => {
-                "enabled; systemd reads it at the next boot, or now: systemctl daemon-reload\n"
+                "enabled; takes effect at the next boot, or now with: systemctl daemon-reload\n"
             }
-            (Outcome::Enabled, true) => "enabled; there was nothing to do\n",
+            (Outcome::Enabled, true) => "already enabled; no file changed\n",
             (Outcome::Disabled, false) => {
-                "disabled; systemd forgets it at the next boot, or now: systemctl daemon-reload\n"
+                "disabled; takes effect at the next boot, or now with: systemctl daemon-reload\n"
             }
-            (Outcome::Disabled, true) => "disabled; there was nothing to do\n",
+            (Outcome::Disabled, true) => "already disabled; no file changed\n",
             (Outcome::Planned, _) => "planned; nothing was done\n",
             (Outcome::Refused, _) => "refused; nothing was changed\n",
         })

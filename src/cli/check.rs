@@ -1,4 +1,4 @@
-//! `check`: this node against what was signed.
+//! `check`: compares this node with what was signed.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -13,29 +13,28 @@ use crate::disk::Directory;
 use crate::node::{Root, Sandbox, known_directories};
 use crate::watch::{Metrics, check_and_repair};
 
-/// Asks whether this node still has what was signed (verify asks about an image).
+/// Checks whether this node still has what was signed (to check an image, use verify).
 ///
-/// Every installed file is hashed again and the whole proof repeated offline, from the evidence
-/// that the installation kept. Then each proven plugin is asked for its VERSION, without rights and
-/// without a network, and every plugin that CNI configuration needs is looked for where the runtime
-/// would.
+/// Every installed file is hashed and the whole proof is repeated offline, from the evidence that
+/// the installation kept. Then each proven plugin is asked for its VERSION, without privileges and
+/// without a network, and every plugin that CNI configuration needs is searched for as the runtime
+/// does.
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     node: NodeCheckArguments,
-    /// Does not ask the plugins for their VERSION.
+    /// Does not ask plugins for their VERSION.
     #[arg(long)]
     no_probe: bool,
-    /// For the boot, before the runtime starts: nothing is executed, and only what is altered,
-    /// missing or denied answers no.
+    /// For use at boot, before the runtime starts: nothing is executed, and only altered, missing or
+    /// denied files are refused.
     #[arg(long)]
     at_boot: bool,
-    /// Writes what is missing or altered again, from the copies that the node keeps, and asks once
-    /// more.
+    /// Restores missing or altered files from the node's copies, then checks again.
     #[arg(long)]
     repair: bool,
-    /// Also writes the answer as numbers for Prometheus, for the textfile collector of its node
-    /// exporter (*.prom).
+    /// Also writes the result as Prometheus metrics, for the textfile collector of the node exporter
+    /// (*.prom).
     #[arg(long, value_name = "FILE", value_parser = parse_textfile)]
     textfile: Option<PathBuf>,
     #[command(flatten)]
@@ -65,7 +64,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
 }
 
 impl Arguments {
-    /// What is written besides the answer.
+    /// What this verb may write.
     fn sandbox(&self, node: &NodeCheck) -> Sandbox {
         let mut sandbox = Sandbox::default();
         if self.repair {
@@ -78,7 +77,7 @@ impl Arguments {
         sandbox
     }
 
-    /// Everything that is asked, in one report.
+    /// Checks everything that the arguments ask for.
     fn check(&self, node: &NodeCheck, view: Option<&Root>) -> Result<Report, Failure> {
         let configurations = self.requirements.configurations()?;
         let mut report = if self.repair { check_and_repair(node)? } else { node.check()? };
@@ -92,7 +91,7 @@ impl Arguments {
     }
 }
 
-/// Replaces the file in one step: the collector reads it at any moment.
+/// Replaces the file atomically, since the collector may read it at any moment.
 fn write_textfile(path: &Path, report: Option<&Report>) -> Result<(), Failure> {
     let checked = report.map(|_| SystemTime::now());
     let text = Metrics { report, checked, drift: None, repairs: None }.text();
@@ -104,11 +103,13 @@ fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The collector reads no other names.
+/// Accepts only names that the collector reads.
 fn parse_textfile(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     match path.extension() {
         Some(extension) if extension == "prom" => Ok(path),
-        _ => Err("the collector reads files whose names end in .prom".to_owned()),
+        _ => {
+            Err("expected a name that ends in .prom: the collector reads no other files".to_owned())
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `explain`: from a runtime's error to its cause on this node.
+//! `explain`: names the cause of a runtime's error on this node.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -17,28 +17,25 @@ use crate::check::{Report, check};
 use crate::model::{HostPath, Platform};
 use crate::node::{Root, Sandbox};
 
-/// How long an explanation waits at most for an installation that is under way: the cause can be
-/// named without it.
+/// How long to wait for an installation that is running: the cause can be named without the check.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Explains the error of a container runtime: its cause, what this node shows of it, and what to
-/// do.
+/// Explains an error of a container runtime: its cause on this node, and what to do about it.
 ///
-/// TEXT is a kubelet event, a line of the journal, or all that `kubectl describe pod` prints;
-/// without it, standard input is read. Only the plugin directories are looked into, never a path of
-/// the text. Exit code 0 means that a cause was named, 1 that the text has no CNI error that is
-/// known.
+/// TEXT is a kubelet event, a line of the journal, or the output of `kubectl describe pod`; without
+/// it, standard input is read. Only the plugin directories are inspected, never a path in the text.
+/// Exit code 0 means that a cause was named, 1 that the text contains no known CNI error.
 #[derive(Args)]
 #[command(after_help = "Causes have stable names; docs/explain.md lists them.")]
 pub(super) struct Arguments {
-    /// The text; `-` is standard input.
+    /// The text to explain; `-` is standard input.
     text: Option<OsString>,
     /// Reads the text from a file.
     #[arg(long, value_name = "FILE", conflicts_with = "text")]
     file: Option<PathBuf>,
     #[command(flatten)]
     node: NodeArguments,
-    /// A plugin directory to look into; may be repeated.
+    /// A plugin directory to inspect; may be repeated.
     #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
     bin_dir: Vec<HostPath>,
 }
@@ -79,7 +76,7 @@ impl Arguments {
         }
     }
 
-    /// What this node has, by the policy that the installation left; `None` where there is none.
+    /// Checks this node under the policy that the installation left; `None` if there is none.
     fn check(&self, root: &Root) -> Result<Option<Report>, Failure> {
         let Ok(policy) = self.node.kept_policy()? else { return Ok(None) };
         let platform = Platform::host();
@@ -95,32 +92,30 @@ fn limited(bytes: Vec<u8>, name: &str) -> Result<Vec<u8>, Failure> {
         return Ok(bytes);
     }
     let message = format!("{name} is longer than {TEXT_LIMIT} bytes");
-    Err(Failure::request(message)
-        .hint("give the lines around the error, the last ones of a log for example"))
+    Err(Failure::request(message).hint("give the lines around the error, such as the end of a log"))
 }
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for explained in &self.causes {
             writeln!(f, "{}: {}", explained.cause, explained.message)?;
-            let mut said = match explained.times {
+            let mut times = match explained.times {
                 1 => "once".to_owned(),
                 times => format!("{times} times"),
             };
             let phases: Vec<_> = explained.phases.iter().copied().map(Phase::as_str).collect();
             if !phases.is_empty() {
-                said.push_str(&format!(", on {}", phases.join(" and ")));
+                times.push_str(&format!(", on {}", phases.join(" and ")));
             }
             if !explained.networks.is_empty() {
-                said.push_str(&format!(", for network {}", explained.networks.join(", ")));
+                times.push_str(&format!(", for network {}", explained.networks.join(", ")));
             }
-            writeln!(f, "  said {said}")?;
+            writeln!(f, "  reported {times}")?;
             for seen in &explained.on_node {
                 let plugin = explained.plugin.as_deref().unwrap_or_default();
-                let condition =
-                    seen.condition.map(|condition| format!(" ({})", condition.as_str()));
-                let condition = condition.unwrap_or_default();
-                writeln!(f, "  {}/{plugin}: {}{condition}", seen.directory, seen.found)?;
+                let state = seen.state.map(|state| format!(" ({})", state.as_str()));
+                let state = state.unwrap_or_default();
+                writeln!(f, "  {}/{plugin}: {}{state}", seen.directory, seen.found)?;
             }
             if let Some(effect) = &explained.effect {
                 writeln!(f, "  effect: {effect}")?;
@@ -130,18 +125,14 @@ impl fmt::Display for Explanation {
             }
         }
         if self.more > 0 {
-            writeln!(f, "and {} more errors, which are left out", self.more)?;
+            writeln!(f, "{} more errors were left out", self.more)?;
         }
         if !self.unknown.is_empty() {
             let plugins: Vec<_> = self.unknown.iter().map(|plugin| format!("`{plugin}`")).collect();
-            writeln!(
-                f,
-                "failed for a reason of its own, which is not known here: {}",
-                plugins.join(", ")
-            )?;
+            writeln!(f, "failed for an unknown reason: {}", plugins.join(", "))?;
         }
         match self.causes.len() {
-            0 => f.write_str("no: the text has no CNI error that is known here\n"),
+            0 => f.write_str("no: no known CNI error in the text\n"),
             1 => f.write_str("one cause\n"),
             causes => writeln!(f, "{causes} causes"),
         }

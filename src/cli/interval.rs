@@ -1,10 +1,10 @@
-//! A time between two checks, as an argument.
+//! The time between two checks, as an argument.
 
 use std::time::Duration;
 
 use crate::watch::LONGEST_INTERVAL;
 
-/// Reads a time as Go and systemd write it, in one unit.
+/// Parses a time as Go and systemd write it, in one unit.
 pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
     let (number, unit) =
         text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
@@ -18,7 +18,7 @@ pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
     let interval = seconds.map(|seconds| Duration::from_secs(seconds.into()));
     match interval {
         Some(interval) if !interval.is_zero() && interval <= LONGEST_INTERVAL => Ok(interval),
-        _ => Err("write a time between 1s and 24h as 90s, 5m or 1h".to_owned()),
+        _ => Err("expected a time between 1s and 24h, as 90s, 5m or 1h".to_owned()),
     }
 }
 
@@ -44,7 +44,7 @@ mod tests {
             "4294967295h",
             "1m30s",
         ] {
-            let error = "write a time between 1s and 24h as 90s, 5m or 1h".to_owned();
+            let error = "expected a time between 1s and 24h, as 90s, 5m or 1h".to_owned();
             assert_eq!(parse_interval(text), Err(error), "{text}");
         }
     }

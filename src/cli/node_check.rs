@@ -16,16 +16,16 @@ use crate::model::{BundleName, Finding, HostPath, Repository};
 pub(super) struct NodeCheckArguments {
     #[command(flatten)]
     policy: PolicyArguments,
-    /// The repository that the policy's rules are matched against; without it, the one that install
-    /// used.
+    /// The repository that the policy's rules are matched against [default: the one used by
+    /// install].
     #[arg(long = "as", value_name = "REPO")]
     name: Option<Repository>,
-    /// The name of the bundle that has to be the installed one.
+    /// Refuses any installed bundle with another name.
     #[arg(long, value_name = "NAME")]
     expect_bundle: Option<BundleName>,
     #[command(flatten)]
     node: NodeArguments,
-    /// Plugin directories that must be among those installed; may be repeated.
+    /// A plugin directory that must be among those installed; may be repeated.
     #[arg(long, value_name = "DIR")]
     bin_dir: Vec<HostPath>,
 }
@@ -57,7 +57,7 @@ impl NodeCheckArguments {
         }))
     }
 
-    /// Where the watch says whether the node is ready.
+    /// The ready file of the watch.
     pub(super) fn ready_path(&self) -> PathBuf {
         self.node.ready_path()
     }

@@ -1,5 +1,7 @@
-//! The condition of the node object that a watch keeps, in a thread of its own: a slow API server
-//! delays no check.
+//! The condition of the node object that a watch maintains, in a thread of its own, so that a slow
+//! API server delays no check.
+//!
+//! What it says and when it is written, `watch::NodeCondition` decides.
 
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -18,22 +20,22 @@ const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Which condition of which node.
 #[derive(Args)]
 pub(super) struct NodeConditionArguments {
-    /// Keeps a condition of this type in the cluster's node object, such as CniPluginsVerified; the
-    /// pod's service account needs the right to patch nodes/status.
+    /// Maintains a condition of this type in the cluster's node object, such as CniPluginsVerified;
+    /// the pod's service account must be allowed to patch nodes/status.
     #[arg(long, value_name = "TYPE")]
     node_condition: Option<ConditionName>,
-    /// The name of the node object; without it, what NODE_NAME says.
+    /// The name of the node object [default: the environment variable NODE_NAME].
     #[arg(long, value_name = "NAME", requires = "node_condition")]
     node: Option<NodeName>,
 }
 
 impl NodeConditionArguments {
-    /// Whether a condition is to be kept.
+    /// Whether a condition is maintained.
     pub(super) fn is_asked_for(&self) -> bool {
         self.node_condition.is_some()
     }
 
-    /// Starts the thread, if a condition is asked for; it writes what it is sent.
+    /// Starts the thread that writes each status it receives; `None` if no condition is asked for.
     pub(super) fn start(
         &self,
         terminal: Terminal,
@@ -43,13 +45,12 @@ impl NodeConditionArguments {
             Some(node) => node.clone(),
             None => variable("NODE_NAME")
                 .map_err(|failure| {
-                    failure.hint("give --node NAME, or NODE_NAME from `spec.nodeName`")
+                    failure.hint("use --node NAME, or set NODE_NAME from `spec.nodeName`")
                 })?
                 .parse()
                 .map_err(|error: crate::watch::ParseNodeNameError| Failure::request(error))?,
         };
-        let no_pod =
-            |failure: Failure| failure.hint("a condition is written from a pod of the cluster");
+        let no_pod = |failure: Failure| failure.hint("run it in a pod of the cluster");
         let host = variable("KUBERNETES_SERVICE_HOST").map_err(no_pod)?;
         let port = variable("KUBERNETES_SERVICE_PORT").map_err(no_pod)?;
         let condition =
@@ -60,8 +61,8 @@ impl NodeConditionArguments {
                     return Ok(None);
                 }
             };
-        let (sender, sayings) = mpsc::channel();
-        let work = move || write(condition, &sayings, &terminal);
+        let (sender, statuses) = mpsc::channel();
+        let work = move || write(condition, &statuses, &terminal);
         thread::Builder::new().name("condition".to_owned()).spawn(work)?;
         Ok(Some(sender))
     }
@@ -71,16 +72,16 @@ fn variable(name: &str) -> Result<String, Failure> {
     std::env::var(name).map_err(|error| Failure::request(format!("cannot use {name}: {error}")))
 }
 
-fn write(mut condition: NodeCondition, sayings: &Receiver<ConditionStatus>, terminal: &Terminal) {
+fn write(mut condition: NodeCondition, statuses: &Receiver<ConditionStatus>, terminal: &Terminal) {
     let mut warned = None;
-    while let Ok(saying) = sayings.recv() {
-        // What was overtaken meanwhile is of no interest.
-        let saying = sayings.try_iter().last().unwrap_or(saying);
-        match condition.say(&saying, SystemTime::now(), Instant::now()) {
+    while let Ok(status) = statuses.recv() {
+        // Only the latest counts.
+        let status = statuses.try_iter().last().unwrap_or(status);
+        match condition.write(&status, SystemTime::now(), Instant::now()) {
             Ok(()) => warned = None,
             Err(error) => {
                 let text = with_causes(&error);
-                // A server that is away for a day is one line.
+                // A server that is unreachable for a day is one line.
                 if warned.as_ref() != Some(&text) {
                     warn(terminal, &error);
                 }
@@ -91,5 +92,5 @@ fn write(mut condition: NodeCondition, sayings: &Receiver<ConditionStatus>, term
 }
 
 fn warn(terminal: &Terminal, error: &ConditionError) {
-    terminal.remark(&format!("warning: cannot write the node's condition: {}", with_causes(error)));
+    terminal.remark(&format!("warning: cannot write the node condition: {}", with_causes(error)));
 }

@@ -1,5 +1,6 @@
-//! What a check asks beside the installed files: the CNI configuration whose plugins must be here,
-//! and where it is read. What it needs, [`crate::check::close`] decides.
+//! What a check asks besides the installed files: which CNI configurations must have their plugins
+//! on this node, and where they are read. What they need, [`crate::check::check_requirements`]
+//! decides.
 
 use std::path::PathBuf;
 
@@ -11,34 +12,34 @@ use crate::check::Configurations;
 use crate::cni::DEFINITIONS_LIMIT;
 use crate::model::HostPath;
 
-/// What the node is used for.
+/// The configurations that the node must satisfy.
 #[derive(Args)]
 pub(super) struct RequirementsArguments {
-    /// Directories with CNI configuration whose plugins must be here; may be repeated. Without it,
-    /// /etc/cni/net.d and /etc/cni/multus/net.d, where they exist. At boot these two only warn, and
-    /// what is named decides.
+    /// A directory with CNI configuration whose plugins must be on this node; may be repeated.
+    /// Without it, /etc/cni/net.d and /etc/cni/multus/net.d are read if they exist. At boot, these
+    /// two only warn; a directory that is given refuses.
     #[arg(long, value_name = "DIR")]
     conf_dir: Vec<HostPath>,
-    /// NetworkAttachmentDefinitions whose plugins must be here, as `kubectl get net-attach-def -A
-    /// -o json` prints them; `-` is standard input; may be repeated.
+    /// NetworkAttachmentDefinitions whose plugins must be on this node, as printed by `kubectl get
+    /// net-attach-def -A -o json`; `-` is standard input; may be repeated.
     #[arg(long, value_name = "FILE")]
     nad: Vec<PathBuf>,
-    /// Where the runtime looks for plugins, in its order; may be repeated. Without it, where
-    /// plugins were installed.
+    /// A directory that the runtime searches for plugins, in its order; may be repeated [default:
+    /// where plugins were installed].
     #[arg(long, value_name = "DIR")]
     cni_path: Vec<HostPath>,
-    /// Does not ask what CNI configuration needs.
+    /// Does not check what CNI configuration needs.
     #[arg(long, conflicts_with_all = ["conf_dir", "nad", "cni_path"])]
     no_closure: bool,
-    /// Also asks whether another mount namespace shows the same plugins, by its root:
-    /// /proc/PID/root of the Multus daemon, which looks for plugins in its own pod. Nothing is
+    /// Also checks whether another mount namespace shows the same plugins, given its root:
+    /// /proc/PID/root of the Multus daemon, which searches for plugins in its own pod. No plugin is
     /// executed then.
     #[arg(long, value_name = "PROC_ROOT")]
     pub(super) view: Option<PathBuf>,
 }
 
 impl RequirementsArguments {
-    /// Reads what was named; `None` where nothing is asked.
+    /// Reads the given files; `None` if nothing is asked.
     pub(super) fn configurations(&self) -> Result<Option<Configurations>, Failure> {
         if self.no_closure {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! `status`: what this node remembers, without a look at a single plugin.
+//! `status`: prints the node's records, without inspecting any plugin.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{BundleName, Digest, Finding};
 use crate::node::{NodeError, Receipt, Sandbox, State};
 
-/// Shows what this node remembers: the installed release, those before it, and what was refused.
+/// Shows this node's records: the installed release, earlier ones, and what was refused.
 ///
-/// It reads the state directory and hashes nothing; whether all of it is true is what `check` finds
-/// out.
+/// It reads the state directory and hashes nothing; to find out whether the files match, use
+/// `check`.
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -27,13 +27,13 @@ struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     present: Option<Generation>,
     past: Vec<Generation>,
-    /// The releases that the owner went back from.
+    /// The releases that were rolled back.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     rolled_back: Vec<Digest>,
     /// The release whose installation was interrupted.
     #[serde(skip_serializing_if = "Option::is_none")]
     interrupted: Option<Digest>,
-    /// What was wanted and refused since.
+    /// The release that was wanted and refused since.
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<String>,
     findings: Vec<Finding>,
@@ -48,7 +48,7 @@ struct Generation {
     index: Digest,
     plugins: usize,
     directories: Vec<String>,
-    /// How many of its plugins the local store lacks.
+    /// How many of its plugins have no copy in the local store.
     without_copy: usize,
 }
 
@@ -104,7 +104,7 @@ fn look(arguments: &Arguments) -> Result<Report, NodeError> {
 
 fn damaged(name: &str) -> Finding {
     let message = format!(
-        "`generations/{name}` in the state directory is damaged; nothing can go back to it"
+        "`generations/{name}` in the state directory is damaged; no rollback to it is possible"
     );
     Finding::warning(crate::model::Code::StateDamaged, message)
 }
@@ -122,7 +122,7 @@ impl fmt::Display for Report {
             writeln!(f, "rolled back from {index}")?;
         }
         if let Some(index) = &self.interrupted {
-            writeln!(f, "an installation of {index} was interrupted")?;
+            writeln!(f, "the installation of {index} was interrupted")?;
         }
         if let Some(wanted) = &self.refused {
             writeln!(f, "`{}` is wanted and was refused", crate::model::visible(wanted))?;

@@ -1,4 +1,5 @@
-//! The message that a container leaves for the status of its pod.
+//! The message that a container leaves for the status of its pod. It is never the only place for a
+//! message: the log has it as well.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,26 +9,24 @@ use clap::Args;
 
 use crate::model::visible;
 
-/// The most that is left, in bytes. The kubelet carries 4096 of a container, and 12 KiB of a pod.
+/// The longest message, in bytes. The kubelet reads 4096 per container and 12 KiB per pod.
 const LIMIT: usize = 2000;
 
-/// Where the message is left.
+/// The file for the message.
 #[derive(Args)]
 pub(super) struct TerminationArguments {
-    /// The file that the kubelet reads a container's last words from; where there is none, nothing
-    /// is left.
+    /// The container's termination-log file; skipped if it does not exist.
     #[arg(long, value_name = "FILE", default_value = "/dev/termination-log")]
     termination_log: PathBuf,
 }
 
 impl TerminationArguments {
-    /// The file, whether it is there or not.
+    /// The path of the file, which need not exist.
     pub(super) fn path(&self) -> &Path {
         &self.termination_log
     }
 
-    /// Leaves a message, if this is a container that has a place for one. It is nobody's only word:
-    /// the same stands in the log.
+    /// Writes the message if the file exists; links are not followed.
     pub(super) fn leave(&self, text: &str) -> io::Result<()> {
         if !fs::symlink_metadata(&self.termination_log).is_ok_and(|file| file.is_file()) {
             return Ok(());
@@ -47,10 +46,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn leaves_a_message_where_there_is_a_file_for_it() {
+    fn writes_a_message_if_the_file_exists() {
         let temporary = tempfile::tempdir().unwrap();
         let arguments = TerminationArguments { termination_log: temporary.path().join("log") };
-        arguments.leave("nobody reads it").unwrap();
+        arguments.leave("not written").unwrap();
         assert!(!arguments.termination_log.exists());
         fs::write(&arguments.termination_log, "an earlier and longer one").unwrap();
         arguments.leave("one\nline\u{1b}").unwrap();
@@ -64,7 +63,7 @@ mod tests {
         assert_eq!(
             fs::read_to_string(&arguments.termination_log).unwrap().len(),
             LIMIT - 1,
-            "no half letter"
+            "no half character"
         );
     }
 

@@ -1,4 +1,4 @@
-//! `watch`: check again and again, as the process of a container.
+//! `watch`: checks continuously, as the process of a container.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -17,23 +17,23 @@ use crate::net;
 use crate::node::{Sandbox, known_directories};
 use crate::watch::{Ending, Health, Message, ReadyFile, Watch};
 
-/// Checks this node at once, whenever one of its files changed and at every interval, until SIGTERM
-/// or SIGINT.
+/// Checks this node at the start, whenever an installed file changes and at every interval, until
+/// SIGTERM or SIGINT.
 ///
-/// What changed is said on standard output, and `watch --ready` answers whether the last check said
-/// yes: a readiness probe for containers that hold nothing but this program.
+/// A result is printed when it differs from the last one. `watch --ready` reports whether the last
+/// check succeeded: a readiness probe for containers that contain only this program.
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     node: NodeCheckArguments,
-    /// How long to wait between two checks where nothing changes, as 90s, 5m or 1h.
+    /// The time between two checks if nothing changes, as 90s, 5m or 1h.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_interval)]
     interval: Duration,
-    /// Writes what is missing or altered again at once, from the copies that the node keeps. A file
-    /// that somebody alters again and again is left alone for some time.
+    /// Restores missing or altered files immediately, from the node's copies. A file that is altered
+    /// repeatedly is left alone for a while.
     #[arg(long)]
     repair: bool,
-    /// Answers /metrics, /healthz and /readyz over HTTP at this address: a loopback address, or the
+    /// Serves /metrics, /healthz and /readyz over HTTP at this address: a loopback address, or the
     /// pod's own.
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
     listen: Option<SocketAddr>,
@@ -41,8 +41,8 @@ pub(super) struct Arguments {
     condition: NodeConditionArguments,
     #[command(flatten)]
     termination: TerminationArguments,
-    /// Asks a watch that is running under the same --root and --state-dir whether its last check
-    /// said yes.
+    /// Reports whether the last check succeeded, of a running watch with the same --root and
+    /// --state-dir.
     #[arg(long)]
     ready: bool,
 }
@@ -85,7 +85,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         Ending::StillReady(error) => Err(error.into()),
         Ending::OutOfReach(lost) => {
             Err(Failure::could_not(lost)
-                .hint("start the watch again; the kubelet does that by itself"))
+                .hint("restart the watch; the kubelet does so automatically"))
         }
     }
 }
@@ -110,15 +110,15 @@ impl Arguments {
         }
     }
 
-    /// What a watch writes and connects to besides its checks.
+    /// What this verb may write and connect to.
     fn sandbox(&self, node: &NodeCheck) -> Sandbox {
         let mut sandbox = Sandbox::default();
-        // It says there whether the node is ready.
+        // The ready file is there.
         sandbox.write_on(&node.root, &node.state);
         if self.repair {
             let installed = known_directories(&node.root, &node.state, node.patience);
             sandbox.write_and_move(&node.root, installed.iter().chain([&node.state]));
-            // There a package makes the directory of plugins anew, or the first installation makes
+            // A package creates the plugin directory again there, or the first installation creates
             // it.
             let above = HostPath::default_bin_directory().parent();
             above.iter().for_each(|path| sandbox.write_existing(&node.root, path));
@@ -134,15 +134,15 @@ impl Arguments {
     }
 }
 
-/// Reads the address to listen at; one that everybody reaches is none.
+/// Parses the address to listen at, and rejects one that is reachable from everywhere.
 fn parse_listen(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text
-        .parse()
-        .map_err(|_| "write an address and a port as 127.0.0.1:9464 or [::1]:9464".to_owned())?;
+    let address: SocketAddr = text.parse().map_err(|_| {
+        "expected an address and a port, as 127.0.0.1:9464 or [::1]:9464".to_owned()
+    })?;
     let ip: IpAddr = address.ip().to_canonical();
     if ip.is_unspecified() || ip.is_multicast() {
-        let hint = "name a loopback address, or the pod's own from `status.podIP`";
-        return Err(format!("{ip} is no address of this machine alone; {hint}"));
+        let hint = "use a loopback address, or the pod's own from `status.podIP`";
+        return Err(format!("{ip} is not an address of this machine only; {hint}"));
     }
     Ok(address)
 }
@@ -158,20 +158,21 @@ mod tests {
         {
             assert_eq!(parse_listen(text).map(|address| address.to_string()), Ok(text.to_owned()));
         }
-        let hint = "name a loopback address, or the pod's own from `status.podIP`";
+        let hint = "use a loopback address, or the pod's own from `status.podIP`";
         for (text, ip) in [
             ("0.0.0.0:9464", "0.0.0.0"),
             ("[::]:9464", "::"),
             ("[::ffff:0.0.0.0]:9464", "0.0.0.0"),
             ("224.0.0.1:1", "224.0.0.1"),
         ] {
-            let error = format!("{ip} is no address of this machine alone; {hint}");
+            let error = format!("{ip} is not an address of this machine only; {hint}");
             assert_eq!(parse_listen(text), Err(error), "{text}");
         }
         for text in
             ["", "9464", ":9464", "127.0.0.1", "localhost:9464", "*:9464", "127.0.0.1:99999"]
         {
-            let error = "write an address and a port as 127.0.0.1:9464 or [::1]:9464".to_owned();
+            let error =
+                "expected an address and a port, as 127.0.0.1:9464 or [::1]:9464".to_owned();
             assert_eq!(parse_listen(text), Err(error), "{text}");
         }
     }

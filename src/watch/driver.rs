@@ -1,7 +1,7 @@
 //! A watch at work: carries out what the [`Observer`] decides, one effect after the other, and
 //! brings back what came of it.
 //!
-//! Nothing is decided here. What is printed, and where, is the caller's business.
+//! Nothing is decided here, and nothing is printed: messages are handed to the caller.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -31,7 +31,7 @@ pub struct Watch<'a> {
     pub interval: Duration,
     /// Whether altered files are repaired.
     pub repair: bool,
-    /// Where a readiness probe looks.
+    /// The file that a readiness probe reads.
     pub ready: &'a ReadyFile,
     /// What the HTTP server answers.
     pub health: &'a Health,

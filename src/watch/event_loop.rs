@@ -1,9 +1,12 @@
-//! Watching: check when something changed and now and then anyway, until a signal says to stop.
+//! The loop of the watch: a check when something changed and at every interval, until a signal
+//! comes.
 //!
-//! One thread works; the caller's waits for its answers, for signals and for the kernel's word
-//! about our files, all at once: nothing runs while nothing happens, and a signal is heard in the
-//! middle of a check. PID 1 has no default reaction to a signal; a container's only process needs
-//! this.
+//! One thread does the jobs. The caller's thread waits for its answers, for signals and for changes
+//! of files at the same time, so nothing runs while nothing happens, and a signal is handled in the
+//! middle of a check. The kernel applies no default action of a signal to PID 1, which the only
+//! process of a container is; without a handler, SIGTERM would do nothing.
+//!
+//! What an answer means is the caller's decision.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
@@ -22,10 +25,10 @@ use super::lookout::Lookout;
 use super::schedule::Schedule;
 use crate::model::PluginPath;
 
-/// What the working thread does.
+/// What the worker thread does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Job {
-    /// Looks at the node, and changes nothing.
+    /// Checks the node, and changes nothing.
     Check,
     /// Repairs these files; a check follows.
     Repair(BTreeSet<PluginPath>),
@@ -69,7 +72,7 @@ pub(crate) fn watch<R: Send + 'static>(
     run(interval, &signals, worker, tell)
 }
 
-/// What becomes readable when a signal comes.
+/// Returns a socket that becomes readable when a signal comes.
 fn listen() -> io::Result<UnixStream> {
     let (reader, writer) = UnixStream::pair()?;
     for signal in [SIGTERM, SIGINT] {
@@ -78,11 +81,11 @@ fn listen() -> io::Result<UnixStream> {
     Ok(reader)
 }
 
-/// A thread that does one job after the other.
+/// A thread that does one job after another.
 struct Worker<R> {
     jobs: Sender<Job>,
     answers: Receiver<R>,
-    /// Gets a byte with each answer, and is closed when the thread ends.
+    /// Receives one byte per answer, and is closed when the thread ends.
     bell: UnixStream,
 }
 
@@ -114,14 +117,14 @@ impl<R> Worker<R> {
 }
 
 fn ended() -> io::Error {
-    io::Error::other("the thread that checks has ended")
+    io::Error::other("the worker thread has ended")
 }
 
-/// How often in a row a check is repeated because something new was looked after: at the start the
-/// state directory, then a first installation, and one more.
+/// How many times in a row a check is repeated because something new is watched: the state
+/// directory at the start, then a first installation, and one more.
 const MOST_IN_A_ROW: u32 = 3;
 
-/// What was heard.
+/// What happened while waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Heard {
     signal: bool,
@@ -129,7 +132,7 @@ struct Heard {
     change: bool,
 }
 
-/// Waits until there is something to hear, or for as long as `timeout` says.
+/// Waits until something happens, or until `timeout` has passed.
 fn hear(
     signals: &UnixStream,
     bell: &UnixStream,
@@ -143,7 +146,7 @@ fn hear(
         Ok(_) | Err(Errno::INTR) => {}
         Err(errno) => return Err(errno.into()),
     }
-    // A closed end counts, too: whoever reads it then sees that.
+    // A closed end also counts: reading it then fails.
     let heard = |index: usize| polled.get(index).is_some_and(|polled| !polled.revents().is_empty());
     Ok(Heard { signal: heard(0), answer: heard(1), change: heard(2) })
 }
@@ -167,7 +170,7 @@ fn run<R>(
         }
         let heard = hear(signals, &worker.bell, lookout.handle(), wait)?;
         if heard.signal {
-            // What was begun is brought to its end; the kubelet gives half a minute.
+            // A repair that has begun is completed; the kubelet allows 30 seconds.
             if repairing {
                 tell(Told::Answer(worker.answer()?), &mut lookout);
             }
@@ -180,8 +183,8 @@ fn run<R>(
         if heard.answer {
             let next = tell(Told::Answer(worker.answer()?), &mut lookout);
             schedule.end(Instant::now());
-            // What was not watched during the check may have changed after it was read. Not
-            // without an end: a file system may give a directory a new identity each time.
+            // What was not watched during the check may have changed after it was read. The limit
+            // is for file systems that give a directory a new identity each time.
             new_in_a_row = if lookout.take_new() { new_in_a_row + 1 } else { 0 };
             if repairing || (1..=MOST_IN_A_ROW).contains(&new_in_a_row) {
                 schedule.changed(Instant::now());

@@ -1,5 +1,7 @@
-//! What a running watch answers over HTTP: its numbers, whether it lives, and whether the node is
-//! ready. It serves nothing by itself, and no answer starts a check.
+//! What a running watch answers over HTTP: `/metrics`, `/healthz` and `/readyz`.
+//!
+//! Answers repeat the last check; no request starts one, so whoever can connect cannot make the
+//! node work. The server itself is `net`'s.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,7 +10,7 @@ use super::metrics::Metrics;
 use super::ready::lifetime;
 use crate::net::Answer;
 
-/// What is answered, as of the last check.
+/// The state after the last check, which every answer repeats.
 #[derive(Debug)]
 pub struct Health {
     interval: Duration,
@@ -23,19 +25,19 @@ struct Last {
 }
 
 impl Health {
-    /// A watch that begins now, and checks at least every `interval`.
+    /// Creates the state of a watch that begins now and checks at least every `interval`.
     pub fn new(interval: Duration, now: Instant) -> Self {
         let metrics = Metrics { report: None, checked: None, drift: Some(0), repairs: None }.text();
         Self { interval, last: Mutex::new(Last { at: now, metrics, ready: false }) }
     }
 
-    /// A check ended, whatever came of it.
+    /// Records the end of a check, whether it found an answer or failed.
     pub fn checked(&self, metrics: String, ready: bool, now: Instant) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
             Last { at: now, metrics, ready };
     }
 
-    /// Answers a path.
+    /// Answers a request for `path`.
     pub fn answer(&self, path: &str, now: Instant) -> Answer {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let overdue = now.saturating_duration_since(last.at) > lifetime(self.interval);
@@ -46,7 +48,7 @@ impl Health {
                 body: last.metrics.clone(),
             },
             "/healthz" | "/readyz" if overdue => {
-                Answer::text(503, "no check has ended for too long")
+                Answer::text(503, "no check has completed for too long")
             }
             "/healthz" => Answer::text(200, "ok"),
             "/readyz" if last.ready => Answer::text(200, "ok"),
@@ -61,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn says_what_the_last_check_said_until_it_is_overdue() {
+    fn repeats_the_last_check_until_the_next_is_overdue() {
         let (start, minute) = (Instant::now(), Duration::from_secs(60));
         let health = Health::new(minute, start);
         let answers = |seconds| {

@@ -1,7 +1,8 @@
-//! Which installer wrote a file, as far as the names beside it tell. Pure.
+//! Which installer may have written a file, by the names beside it. Pure.
 //!
 //! Installers leave files of their own beside the plugins: backups, links, temporary files of
-//! interrupted runs. None of it is a proof, and nothing is decided by it.
+//! interrupted runs. Such a name is a hint for people and proves nothing: no decision depends on
+//! it. Reading the directory is the driver's job.
 
 /// A name that a known installer leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,13 +22,13 @@ pub(crate) fn installer_of<'a>(
         let (rank, installer) = installer(plugin, name)?;
         Some((rank, name, installer))
     });
-    // The surest, and of several the first by name, so that the same directory always tells the
-    // same.
+    // The most specific, and of several the first by name, so that the result depends only on the
+    // directory.
     found.min().map(|(_, name, installer)| Trace { name: name.to_owned(), installer })
 }
 
-/// The installer that leaves `name`, and how little that says: a name of the plugin's own before
-/// one of a whole set.
+/// The installer that leaves `name`, and a rank: 0 for a name that is derived from the plugin's, 1
+/// for one that is not.
 fn installer(plugin: &str, name: &str) -> Option<(u8, &'static str)> {
     let of_plugin = [
         // dropgz/pkg/embed: the file that was there is renamed.

@@ -1,7 +1,7 @@
-//! Looking after the files of an installation, between two checks.
+//! Watching the files of an installation between two checks.
 //!
-//! Only what happens to these names counts. Two installers that looked after whole directories
-//! would start each other again and again (istio/istio#46048).
+//! Only changes of these names count. Two installers that watch whole directories trigger each
+//! other endlessly (istio/istio#46048). What a change leads to is the event loop's decision.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -14,7 +14,7 @@ use crate::node::Root;
 /// Directories on the node, each with the names in it that matter.
 pub(crate) type Names = BTreeMap<HostPath, BTreeSet<OsString>>;
 
-/// Looks after names in directories.
+/// Watches names in directories.
 #[derive(Debug, Default)]
 pub(crate) struct Lookout {
     changes: Option<Changes>,
@@ -23,12 +23,11 @@ pub(crate) struct Lookout {
 }
 
 impl Lookout {
-    /// Looks after these names from now on, and no others. A directory that is not there is left
-    /// out, and one that was replaced is found again: call it after each check.
+    /// Watches these names from now on, and no others. A directory that does not exist is left out,
+    /// and one that was replaced is found again: call this after each check.
     ///
     /// # Errors
-    /// Where the kernel gives no more of what this takes; until the next call, nothing is looked
-    /// after.
+    /// If a limit of the kernel is reached. Until the next call, nothing is watched.
     pub(crate) fn watch(&mut self, root: &Root, names: &Names) -> Result<(), DiskError> {
         let result = self.update(root, names);
         if result.is_err() {
@@ -60,18 +59,18 @@ impl Lookout {
         Ok(())
     }
 
-    /// Whether something is looked after that was not at the last call: it may have changed just
-    /// before.
+    /// Returns whether something is watched now that was not at the last call: it may have changed
+    /// just before.
     pub(crate) fn take_new(&mut self) -> bool {
         std::mem::take(&mut self.is_new)
     }
 
-    /// Whether something happened to a name that matters, or may have.
+    /// Takes the reported changes, and returns whether one may concern a watched name.
     pub(crate) fn take(&mut self) -> bool {
         let mut matters = false;
         let Some(changes) = &self.changes else { return false };
         let Ok(taken) = changes.take() else {
-            // The next check begins anew.
+            // The next check watches everything again.
             self.forget();
             return true;
         };
@@ -82,7 +81,7 @@ impl Lookout {
                     self.known.get(&mark).is_some_and(|names| names.contains(&name))
                 }
                 Change::Gone(mark) => {
-                    // Moved away, it would still be told about.
+                    // The kernel would still report changes of a directory that was moved away.
                     changes.remove(mark);
                     self.known.remove(&mark).is_some()
                 }
@@ -91,7 +90,7 @@ impl Lookout {
         matters
     }
 
-    /// What becomes readable when something happens.
+    /// A handle that becomes readable when something happens.
     pub(crate) fn handle(&self) -> Option<BorrowedFd<'_>> {
         self.changes.as_ref().map(AsFd::as_fd)
     }
@@ -135,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_replaced_is_looked_after_again() {
+    fn a_directory_that_is_replaced_is_watched_again() {
         let temporary = tempfile::tempdir().unwrap();
         let (cni, aside) = (temporary.path().join("opt/cni"), temporary.path().join("aside"));
         let root = Root::open(temporary.path()).unwrap();
@@ -160,8 +159,8 @@ mod tests {
         fs::remove_dir_all(&cni).unwrap();
         assert!(lookout.take(), "it was removed");
         assert!(!lookout.take());
-        // The parent alone is exchanged: what lies at the path is another directory than the one
-        // that is known.
+        // Only the parent is exchanged: the path now leads to another directory than the known
+        // one.
         fs::create_dir_all(cni.join("bin")).unwrap();
         lookout.watch(&root, &ours).unwrap();
         assert!(lookout.take_new());

@@ -1,21 +1,24 @@
-//! What a check found, as numbers for Prometheus (text format, version 0.0.4). Pure: the report and
-//! the time come in.
+//! The metrics of a check for Prometheus (text format, version 0.0.4). Pure: the report and the
+//! time come in.
+//!
+//! Label values come from receipts and refusals and are escaped, so that none can add a line. Who
+//! serves or writes the text is `health`'s and the command line's business.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::check::{FileState, Report};
 
-/// What a node tells about itself.
+/// Everything that is exported about one node.
 #[derive(Debug, Clone, Copy)]
 pub struct Metrics<'a> {
-    /// The last check; nothing where it could not be done.
+    /// The last check; `None` if it failed.
     pub report: Option<&'a Report>,
     /// When a check last came to an answer.
     pub checked: Option<SystemTime>,
-    /// How often a file was found altered or gone, where somebody counts.
+    /// How many times a file was found altered or missing; `None` if that is not counted.
     pub drift: Option<u64>,
-    /// How often one was written again, where somebody does that.
+    /// How many times a file was restored; `None` if files are not repaired.
     pub repairs: Option<u64>,
 }
 
@@ -23,7 +26,7 @@ impl Metrics<'_> {
     /// The media type of the text.
     pub const CONTENT_TYPE: &'static str = "text/plain; version=0.0.4; charset=utf-8";
 
-    /// Writes the text.
+    /// Renders the text.
     pub fn text(&self) -> String {
         let mut text = String::new();
         let mut family = |name: &str, kind: &str, help: &str, samples: &[(Labels, u64)]| {
@@ -45,23 +48,23 @@ impl Metrics<'_> {
                 1,
             )
         });
-        let help = "The bundle that is installed, whether its proof is good or not.";
+        let help = "The installed bundle, whether or not its proof is valid.";
         family("cnister_bundle_info", "gauge", help, installed.as_slice());
 
         let help =
-            "Whether every installed plugin is the one that was signed, under the policy of today.";
+            "1 if every installed plugin is the one that was signed, under the current policy.";
         let proof = self.report.is_some_and(Report::proves_itself);
         family("cnister_proof_ok", "gauge", help, &[(vec![], proof.into())]);
 
-        let help = "How often an installed plugin was found altered or gone.";
+        let help = "How many times an installed plugin was found altered or missing.";
         let drift: Vec<_> = self.drift.into_iter().map(|drift| (vec![], drift)).collect();
         family("cnister_drift_total", "counter", help, &drift);
 
-        let help = "How often an installed plugin was written again.";
+        let help = "How many times an installed plugin was restored.";
         let repairs: Vec<_> = self.repairs.into_iter().map(|repairs| (vec![], repairs)).collect();
         family("cnister_repairs_total", "counter", help, &repairs);
 
-        let help = "When a check last came to an answer.";
+        let help = "When the last check completed.";
         let seconds =
             self.checked.map(|time| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());
         let checked: Vec<_> = seconds.into_iter().map(|seconds| (vec![], seconds)).collect();
@@ -72,12 +75,12 @@ impl Metrics<'_> {
         for plugin in plugins.filter(|plugin| plugin.state == FileState::Kept) {
             *foreign.entry(plugin.name.to_string()).or_default() += 1;
         }
-        let help = "In how many plugin directories this plugin is another installer's.";
+        let help = "In how many plugin directories this plugin belongs to another installer.";
         family("cnister_foreign", "gauge", help, &each("plugin", foreign));
 
         let refused = self.report.into_iter().flat_map(|report| &report.refused);
         let refused = refused.map(|code| (code.clone(), 1)).collect();
-        let help = "Why the release that is wanted is not installed.";
+        let help = "Why the wanted release is not installed, by finding code.";
         family("cnister_install_refused", "gauge", help, &each("code", refused));
         text
     }
@@ -106,7 +109,7 @@ fn escaped(value: &str) -> String {
             '\\' => text.push_str("\\\\"),
             '"' => text.push_str("\\\""),
             '\n' => text.push_str("\\n"),
-            // Not forbidden, and nothing that a terminal should get.
+            // Allowed by the format, but a terminal should not receive it.
             c if c.is_control() => {
                 text.push_str(&c.escape_unicode().to_string().replace('\\', "\\\\"));
             }

@@ -1,9 +1,10 @@
-//! A condition of the cluster's node object that says what the watch found, written with the pod's
-//! own token.
+//! A condition of the cluster's node object that reports the last check, written with the pod's own
+//! token.
 //!
-//! It needs one right: `patch` of `nodes/status`. A condition that is not refreshed any more is
-//! stale, and its heartbeat says so; nothing is written when the watch ends, or a rollout would
-//! change every node twice.
+//! One right is needed: `patch` on `nodes/status`. The token is sent only to a server whose
+//! certificate the cluster's authority signed, and never to where a redirect leads. A condition that
+//! is no longer refreshed has an old heartbeat; nothing is written when the watch ends, since a
+//! rollout would then change every node twice. When to try again is the caller's decision.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -17,21 +18,21 @@ use crate::model::{rfc3339, visible};
 use crate::net::{Body, Client, HttpError, Method, Request, Settings, Url};
 use crate::node::NodeError;
 
-/// How often an unchanged condition is written again. The kubelet's own are five minutes apart.
+/// How often an unchanged condition is written again; the kubelet uses the same interval.
 const HEARTBEAT: Duration = Duration::from_secs(5 * 60);
-/// How long the server may say nothing, and how long connecting may take.
+/// How long connecting may take, and how long the server may be silent.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What is asked for as an answer: nothing of the node object is needed, which may have a megabyte.
+/// The answer that is requested: metadata only, since a node object can have a megabyte.
 const ACCEPT: &str =
     "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json";
 /// The most that is read of the answer, in bytes; etcd takes no larger object.
 const ANSWER_LIMIT: u64 = 2 * 1024 * 1024;
-/// The longest message, in bytes; each change of a node object goes to everybody who watches it.
+/// The longest message, in bytes; each change of a node object is sent to everyone who watches it.
 const MESSAGE_LIMIT: usize = 512;
 /// The most that is read of a token or a certificate, in bytes.
 const FILE_LIMIT: u64 = 64 * 1024;
 
-/// The type of a condition that is ours to set.
+/// A condition type that cnister may set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConditionName(String);
 
@@ -41,13 +42,15 @@ impl fmt::Display for ConditionName {
     }
 }
 
-/// Why a text is no type of a condition of ours.
+/// Why a text is not a condition type that cnister may set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseConditionNameError {
-    /// Other characters, or too long.
-    #[error("`{0}` is no type of a condition: up to 63 letters and digits, a letter first")]
+    /// It has other characters, or is too long.
+    #[error(
+        "`{0}` is not a valid condition type: expected up to 63 letters and digits, starting with a letter"
+    )]
     Form(String),
-    /// The kubelet or the cloud sets it, and others act on it.
+    /// Kubernetes sets it, and other components act on it.
     #[error("the condition `{0}` belongs to Kubernetes itself")]
     Taken(String),
 }
@@ -71,13 +74,15 @@ impl FromStr for ConditionName {
     }
 }
 
-/// The name of a node object: a DNS subdomain (RFC 1123), so that it is one part of a path.
+/// The name of a node object: a DNS subdomain (RFC 1123), so that it is one segment of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeName(String);
 
-/// Why a text is no name of a node.
+/// Why a text is not the name of a node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no name of a node: up to 253 small letters, digits, `-` and `.`")]
+#[error(
+    "`{0}` is not a valid node name: expected up to 253 lower-case letters, digits, `-` and `.`"
+)]
 pub struct ParseNodeNameError(String);
 
 impl FromStr for NodeName {
@@ -99,7 +104,7 @@ impl FromStr for NodeName {
     }
 }
 
-/// What is said about the node.
+/// Status, reason and message of the condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConditionStatus {
     status: &'static str,
@@ -108,7 +113,7 @@ pub struct ConditionStatus {
 }
 
 impl ConditionStatus {
-    /// What follows from a check: whether the installed set proves itself, and why not.
+    /// Derives them from a check: whether the installed set proves itself, and if not, why.
     pub fn of(checked: Result<&Report, &NodeError>) -> Self {
         let report = match checked {
             Ok(report) => report,
@@ -149,7 +154,7 @@ impl ConditionStatus {
     }
 }
 
-/// `digest-drift` as a reason is written.
+/// Writes a finding code as a reason: `digest-drift` becomes `DigestDrift`.
 fn camel_case(code: &str) -> String {
     let word = |word: &str| {
         word.chars().take(1).map(|c| c.to_ascii_uppercase()).chain(word.chars().skip(1)).collect()
@@ -157,7 +162,7 @@ fn camel_case(code: &str) -> String {
     code.split('-').map(word).collect::<Vec<String>>().concat()
 }
 
-/// What was written last, to know when to write again. Pure: the time comes in.
+/// What was written last, which decides when to write again. Pure: the time comes in.
 #[derive(Debug, Clone, Default)]
 struct Written {
     last: Option<(ConditionStatus, Instant)>,
@@ -166,30 +171,29 @@ struct Written {
 }
 
 impl Written {
-    /// Whether this is to be written now: it is news, or the last time is too long ago.
-    fn is_due(&self, saying: &ConditionStatus, now: Instant) -> bool {
+    /// Whether this has to be written now: it is new, or the last write is too long ago.
+    fn is_due(&self, status: &ConditionStatus, now: Instant) -> bool {
         let known = |(last, at): &(ConditionStatus, Instant)| {
-            last == saying && now.saturating_duration_since(*at) < HEARTBEAT
+            last == status && now.saturating_duration_since(*at) < HEARTBEAT
         };
         !self.last.as_ref().is_some_and(known)
     }
 
-    /// Since when the status is this one. After a start that is now: what was before it is not
+    /// Since when the status is this one. After a start that is now, since the time before is not
     /// known.
-    fn since(&self, saying: &ConditionStatus, seconds: u64) -> u64 {
-        let same = self.last.as_ref().is_some_and(|(last, _)| last.status == saying.status);
+    fn since(&self, status: &ConditionStatus, seconds: u64) -> u64 {
+        let same = self.last.as_ref().is_some_and(|(last, _)| last.status == status.status);
         if same { self.since } else { seconds }
     }
 }
 
-/// The part of a node object that is written (a strategic merge patch: conditions are merged by
-/// their type).
-fn patch(name: &ConditionName, saying: &ConditionStatus, since: u64, seconds: u64) -> String {
+/// The patch of the node object (a strategic merge patch: conditions are merged by type).
+fn patch(name: &ConditionName, status: &ConditionStatus, since: u64, seconds: u64) -> String {
     json!({ "status": { "conditions": [{
         "type": name.0,
-        "status": saying.status,
-        "reason": saying.reason,
-        "message": saying.message,
+        "status": status.status,
+        "reason": status.reason,
+        "message": status.message,
         "lastHeartbeatTime": rfc3339(seconds),
         "lastTransitionTime": rfc3339(since),
     }] } })
@@ -199,7 +203,7 @@ fn patch(name: &ConditionName, saying: &ConditionStatus, since: u64, seconds: u6
 /// Why a condition could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ConditionError {
-    /// Not a pod, or one without a token.
+    /// This is not a pod, or it has no token.
     #[error("cannot read `{path}`")]
     File {
         /// The path.
@@ -207,10 +211,10 @@ pub enum ConditionError {
         /// Why not.
         source: io::Error,
     },
-    /// The address of the server makes no URL.
-    #[error("`{0}` is no address of the cluster's API server")]
+    /// The address of the server cannot be part of a URL.
+    #[error("`{0}` is not a valid address of the cluster's API server")]
     Address(String),
-    /// The server did not answer, or said no.
+    /// The server did not answer, or refused.
     #[error(transparent)]
     Http(#[from] HttpError),
 }
@@ -252,31 +256,30 @@ impl NodeCondition {
         Ok(Self { url, token: account.join("token"), name, client, written: Written::default() })
     }
 
-    /// Writes what is said, if that is due. A failure is not repeated here: the next check brings
-    /// the next try.
-    pub fn say(
+    /// Writes the status if that is due. It does not retry: the next check does.
+    pub fn write(
         &mut self,
-        saying: &ConditionStatus,
+        status: &ConditionStatus,
         now: SystemTime,
         instant: Instant,
     ) -> Result<(), ConditionError> {
-        if !self.written.is_due(saying, instant) {
+        if !self.written.is_due(status, instant) {
             return Ok(());
         }
         let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let since = self.written.since(saying, seconds);
-        // The kubelet exchanges the token while the pod runs.
+        let since = self.written.since(status, seconds);
+        // The kubelet rotates the token while the pod runs.
         let token = read(&self.token)?;
         let request = Request::new(Method::PATCH, self.url.clone())
             .authorization(format!("Bearer {}", token.trim()))
             .header("content-type", "application/strategic-merge-patch+json")
             .header("accept", ACCEPT)
-            .body(Body::bytes(patch(&self.name, saying, since, seconds).into_bytes()));
+            .body(Body::bytes(patch(&self.name, status, since, seconds).into_bytes()));
         let answer = self.client.fetch_once(&request, ANSWER_LIMIT)?;
         if answer.head.status() != 200 {
             return Err(answer.refusal().into());
         }
-        self.written = Written { last: Some((saying.clone(), instant)), since };
+        self.written = Written { last: Some((status.clone(), instant)), since };
         Ok(())
     }
 }

@@ -1,23 +1,24 @@
-//! Readiness: a file that says until when the last good answer of the watch counts.
+//! Readiness: a file that contains the time until which the last good answer of the watch is valid.
 //!
-//! A probe of the kubelet starts this program to read it. The file ends by itself: a watch that
-//! hangs or is killed is not ready for ever after.
+//! A readiness probe runs `watch --ready`, which reads it. Since the time passes, a watch that hangs
+//! or is killed does not leave the node ready forever. Whether an answer is good is the observer's
+//! decision.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::disk::{Directory, DiskError};
 
-/// A file that says whether the last check was good.
+/// The path of the file.
 #[derive(Debug)]
 pub struct ReadyFile {
     directory: PathBuf,
     name: String,
 }
 
-/// Why a path cannot be a ready file.
+/// Why a path cannot be that of a ready file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no path of a file")]
+#[error("`{0}` is not the path of a file")]
 pub struct ReadyFileError(String);
 
 impl ReadyFile {
@@ -30,27 +31,27 @@ impl ReadyFile {
         Ok(Self { directory: directory.to_owned(), name: name.to_owned() })
     }
 
-    /// Says that the answer at `now` was yes, and that another is expected after `interval`.
+    /// Records that the answer at `now` was yes, and that the next one is expected after `interval`.
     pub fn write(&self, now: SystemTime, interval: Duration) -> Result<(), DiskError> {
         let text = format!("{}\n", seconds(now + lifetime(interval)));
         Directory::open(&self.directory)?.write_atomic(&self.name, text.as_bytes(), 0o644)
     }
 
-    /// Says that the answer was no, or that nobody watches any more.
+    /// Removes the file: the answer was no, or the watch ends.
     pub fn remove(&self) -> Result<(), DiskError> {
         match Directory::open(&self.directory) {
             Ok(directory) => directory.remove(&self.name),
-            // Where nothing was installed yet, nothing says ready.
+            // If nothing was installed yet, there is no ready file.
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// Whether the last answer was yes and still counts at `now`.
+    /// Whether the last answer was yes and is still valid at `now`.
     pub fn is_ready(&self, now: SystemTime) -> Result<bool, DiskError> {
         match Directory::open(&self.directory).and_then(|directory| directory.read(&self.name, 32))
         {
-            Ok(text) => Ok(counts(&text, now)),
+            Ok(text) => Ok(is_valid(&text, now)),
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),
         }
@@ -60,8 +61,8 @@ impl ReadyFile {
 /// The longest time between two checks.
 pub const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Twice the interval and a while for the check itself: one late answer is no reason to take a node
-/// out.
+/// How long an answer is valid: twice the interval, and 30 seconds for the check itself, so that
+/// one late answer does not make a node unready.
 pub(crate) fn lifetime(interval: Duration) -> Duration {
     interval.saturating_mul(2).saturating_add(Duration::from_secs(30))
 }
@@ -70,10 +71,10 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-fn counts(text: &[u8], now: SystemTime) -> bool {
+fn is_valid(text: &[u8], now: SystemTime) -> bool {
     let until = std::str::from_utf8(text).ok().and_then(|text| text.trim_end().parse::<u64>().ok());
-    // No watch says a time that far ahead. A clock that was wrong and set right would make one
-    // count for years.
+    // No watch writes a time that far ahead. Without this limit, a file that was written while the
+    // clock was wrong would be valid for years.
     let furthest = seconds(now).saturating_add(lifetime(LONGEST_INTERVAL).as_secs());
     until.is_some_and(|until| (seconds(now)..=furthest).contains(&until))
 }
@@ -115,19 +116,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_does_not_count() {
+    fn what_is_not_a_time_is_not_valid() {
         for text in ["", "soon", "-1", "1 1"] {
-            assert!(!counts(text.as_bytes(), UNIX_EPOCH), "{text}");
+            assert!(!is_valid(text.as_bytes(), UNIX_EPOCH), "{text}");
         }
-        assert!(counts(b"0\n", UNIX_EPOCH));
+        assert!(is_valid(b"0\n", UNIX_EPOCH));
         let longest = lifetime(LONGEST_INTERVAL).as_secs();
         for (until, expected) in
             [(999, false), (1000, true), (1000 + longest, true), (1001 + longest, false)]
         {
             let now = UNIX_EPOCH + Duration::from_secs(1000);
-            assert_eq!(counts(until.to_string().as_bytes(), now), expected, "{until}");
+            assert_eq!(is_valid(until.to_string().as_bytes(), now), expected, "{until}");
         }
-        assert!(!counts(u64::MAX.to_string().as_bytes(), UNIX_EPOCH));
+        assert!(!is_valid(u64::MAX.to_string().as_bytes(), UNIX_EPOCH));
         assert_eq!(ReadyFile::new(Path::new("/")).map(|_| ()), Err(ReadyFileError("/".to_owned())));
     }
 }

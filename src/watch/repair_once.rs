@@ -1,7 +1,6 @@
 //! A check that repairs: `check --repair`.
 //!
-//! Nothing is decided here about how often a file is repaired; a caller that asks again and again
-//! uses [`super::Observer`].
+//! How often a file is repaired is not limited here: that is the watch's job, which repeats.
 
 use super::upkeep::not_repaired;
 use crate::check::{NodeCheck, Report};

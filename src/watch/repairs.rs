@@ -1,8 +1,8 @@
-//! Which altered files are repaired now, and which are left alone because somebody writes them
-//! again and again. Pure: the time comes in.
+//! Which altered files are repaired now, and which are left alone because another program keeps
+//! writing them. Pure: the time comes in.
 //!
-//! Two installers that each put their own bytes back would never end, and each round is a moment in
-//! which a pod may get either.
+//! Two installers that each restore their own bytes would never stop, and in each round a pod may
+//! get either. The repair itself is `node`'s.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -10,25 +10,23 @@ use std::time::{Duration, Instant};
 
 use crate::model::PluginPath;
 
-/// How many repairs of one file within [`WINDOW`] are a coincidence.
+/// How many repairs of one file within [`WINDOW`] are made before it is left alone.
 const MOST: usize = 3;
 /// How long a repair is remembered.
 const WINDOW: Duration = Duration::from_secs(10 * 60);
-/// How long a file is left alone at first; it doubles each time.
+/// How long a file is left alone the first time; it doubles each time.
 const FIRST: Duration = Duration::from_secs(5 * 60);
-/// How long a file is left alone that could not be repaired: what is missing for it rarely comes
-/// back by itself.
+/// How long to wait after a repair that failed: its cause rarely goes away by itself.
 const RETRY: Duration = Duration::from_secs(60);
-/// How long a file is left alone at most, and how long it has to stay good to be like any other
-/// again.
+/// How long a file is left alone at most, and how long it has to stay good until its history is
+/// forgotten.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 
-/// What is to be done about altered files.
+/// What to do about altered files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Decision {
-    /// These are repaired.
     pub(crate) repair: BTreeSet<PluginPath>,
-    /// These are left alone for now.
+    /// These are left alone, and reported.
     pub(crate) held: BTreeMap<PluginPath, Held>,
 }
 
@@ -37,7 +35,7 @@ pub(crate) struct Decision {
 pub(crate) struct Held {
     /// How often it was repaired so far.
     pub(crate) times: u32,
-    /// For how long it is left alone, counted from the decision to do so.
+    /// How long it is left alone, from the decision on.
     pub(crate) pause: Duration,
     /// When it may be repaired again.
     pub(crate) until: Instant,
@@ -53,7 +51,7 @@ impl fmt::Display for Held {
     }
 }
 
-/// What is remembered of repairs.
+/// The history of repairs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Repairs {
     files: BTreeMap<PluginPath, Past>,
@@ -68,13 +66,13 @@ struct Past {
     held: Option<Held>,
     /// When a repair that failed may be tried again.
     retry: Option<Instant>,
-    /// How often it was left alone since it last stayed good.
+    /// How many times it was left alone since it last stayed good.
     rounds: u32,
 }
 
 impl Repairs {
-    /// Decides about files that are altered or missing now. Those that could not be repaired a
-    /// moment ago are neither repaired nor held.
+    /// Decides about files that are altered or missing now. One whose repair failed within the last
+    /// minute is neither repaired nor held.
     pub(crate) fn decide(
         &mut self,
         altered: impl IntoIterator<Item = PluginPath>,
@@ -85,8 +83,12 @@ impl Repairs {
             let past = self.files.entry(target.clone()).or_default();
             match past.hold(now) {
                 None if past.retry.is_some_and(|retry| now < retry) => {}
-                Some(held) => drop(decision.held.insert(target, held)),
-                None => drop(decision.repair.insert(target)),
+                Some(held) => {
+                    decision.held.insert(target, held);
+                }
+                None => {
+                    decision.repair.insert(target);
+                }
             }
         }
         decision
@@ -117,7 +119,7 @@ impl Past {
             *self = Self::default();
         }
         self.recent.retain(|at| now.saturating_duration_since(*at) <= WINDOW);
-        // Once it was left alone, one more repair is a try, not a new beginning.
+        // After it was left alone once, one repair is enough to leave it alone again.
         let allowed = if self.rounds == 0 { MOST } else { 1 };
         if self.recent.len() < allowed {
             return None;
@@ -142,8 +144,8 @@ mod tests {
 
     const MINUTE: u64 = 60;
 
-    /// What is done about a file that is altered at these seconds: `None` where it was repaired,
-    /// else how long it was decided to be left alone, in minutes.
+    /// What is done about a file that is altered at these seconds: `None` if it is repaired,
+    /// otherwise how long it is left alone, in minutes.
     fn follow(seconds: impl IntoIterator<Item = u64>) -> Vec<Option<u64>> {
         let (start, mut repairs, file) = (Instant::now(), Repairs::default(), target("bridge"));
         let mut done = Vec::new();
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_written_again_and_again_is_left_alone_longer_and_longer() {
+    fn a_file_that_is_altered_repeatedly_is_left_alone_for_longer_each_time() {
         // Altered every minute, for six hours.
         let done = follow((0..360).map(|minute| minute * MINUTE));
         let mut rounds: Vec<(Option<u64>, usize)> = Vec::new();
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_now_and_then_is_repaired_each_time() {
+    fn what_is_altered_occasionally_is_repaired_each_time() {
         let cases: [(&[u64], &[Option<u64>]); 5] = [
             (&[0, 1, 2], &[None, None, None]),
             (&[0, 1, 2, 3], &[None, None, None, Some(5)]),
@@ -228,7 +230,7 @@ mod tests {
         repairs.failed(&target("bridge"), start);
         let tried = [0, 59, 60, 61].map(|second| decide(second, &mut repairs));
         assert_eq!(tried, [false, false, true, true]);
-        // A repair that succeeds is no failure any more.
+        // A repair that succeeds ends the wait.
         repairs.failed(&target("bridge"), start + Duration::from_secs(61));
         repairs.repaired(&target("bridge"), start + Duration::from_secs(62));
         assert!(decide(62, &mut repairs));

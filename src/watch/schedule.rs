@@ -1,51 +1,55 @@
 //! When the next check is due. Pure: the time comes in.
+//!
+//! Changes come in bursts, and one check covers a burst. A check that is due is begun by the event
+//! loop.
 
 use std::time::{Duration, Instant};
 
-/// How long it has to be quiet after a change: an installer renames a dozen files one after the
-/// other.
+/// How long no further change may come before a check begins: an installer renames a dozen files
+/// one after another.
 const QUIET: Duration = Duration::from_millis(200);
-/// How long a change waits at most, however many follow.
+/// How long a change waits at most, however many follow: a program that writes without end must not
+/// prevent checks.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// When the next check is due.
+/// The times that decide when the next check is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Schedule {
     interval: Duration,
-    /// The next check if nothing changes.
+    /// When the next check is due if nothing changes.
     regular: Instant,
-    /// The first and the last change that no check has seen.
+    /// The times of the first and the last change that no check covers yet.
     changes: Option<(Instant, Instant)>,
-    under_way: bool,
+    running: bool,
 }
 
 impl Schedule {
-    /// The first check is due at once.
+    /// Creates a schedule whose first check is due at once.
     pub(crate) fn new(interval: Duration, now: Instant) -> Self {
-        Self { interval, regular: now, changes: None, under_way: false }
+        Self { interval, regular: now, changes: None, running: false }
     }
 
-    /// Something changed.
+    /// Records a change.
     pub(crate) fn changed(&mut self, now: Instant) {
         let first = self.changes.map_or(now, |(first, _)| first);
         self.changes = Some((first, now));
     }
 
-    /// A check begins: it sees every change so far, and none that comes while it looks.
+    /// Records that a check begins: it covers every change so far, and none that comes during it.
     pub(crate) fn begin(&mut self) {
-        (self.changes, self.under_way) = (None, true);
+        (self.changes, self.running) = (None, true);
     }
 
-    /// The check ended.
+    /// Records that the check ended.
     pub(crate) fn end(&mut self, now: Instant) {
-        (self.regular, self.under_way) = (now + self.interval, false);
+        (self.regular, self.running) = (now + self.interval, false);
     }
 
-    /// How long to wait from now until a check has to begin; nothing while one is under way.
+    /// How long to wait until a check is due; `None` while one is running.
     pub(crate) fn wait(&self, now: Instant) -> Option<Duration> {
         let hurried = self.changes.map(|(first, last)| (last + QUIET).min(first + LONGEST));
         let due = hurried.map_or(self.regular, |hurried| hurried.min(self.regular));
-        (!self.under_way).then(|| due.saturating_duration_since(now))
+        (!self.running).then(|| due.saturating_duration_since(now))
     }
 }
 
@@ -62,13 +66,13 @@ mod tests {
         let mut schedule = Schedule::new(after(60_000), start);
         assert_eq!(schedule.wait(start), Some(Duration::ZERO), "the first is due at once");
         schedule.begin();
-        assert_eq!(schedule.wait(start), None, "one is under way");
+        assert_eq!(schedule.wait(start), None, "one is running");
         schedule.end(start);
         schedule
     }
 
     #[test]
-    fn a_change_is_checked_when_it_is_quiet_and_two_seconds_later_at_most() {
+    fn a_change_is_checked_after_a_quiet_moment_and_within_two_seconds() {
         let start = Instant::now();
         // The times of changes, the time now, and how long to wait from then.
         let every = |step: usize| (1000..3000).step_by(step).collect::<Vec<u64>>();
@@ -95,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_while_a_check_is_under_way_is_not_lost() {
+    fn a_change_during_a_check_is_not_lost() {
         let start = Instant::now();
         let mut schedule = idle(start);
         schedule.changed(start + after(1000));

@@ -1,8 +1,8 @@
 //! What the watch does about altered files: which it repairs, and what it says about those that it
 //! does not. Pure: reports, outcomes, traces and the time come in.
 //!
-//! When a file is left alone is decided in `repairs`. What is repaired is only what the policy of
-//! today accepts: a set that is not trusted any more is reported, not written again.
+//! How often is too often, `repairs` decides. A set that the current policy does not accept is
+//! reported and never restored.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,25 +14,25 @@ use crate::check::{FileState, Report};
 use crate::model::{Code, Finding, PluginPath, with_causes};
 use crate::node::{NodeError, RepairOutcome, Step};
 
-/// What is remembered of repairs between two checks.
+/// What the watch remembers about repairs between two checks.
 #[derive(Debug, Default)]
 pub(crate) struct Upkeep {
     repairs: Repairs,
     /// What was written since the last check.
     steps: Vec<Step>,
-    /// Why something was not, for as long as it is so.
+    /// Why something was not, as long as there is something to repair.
     failures: Vec<Finding>,
     count: u64,
     held: BTreeSet<PluginPath>,
 }
 
 impl Upkeep {
-    /// How often a file was written.
+    /// How many times a file was restored.
     pub(crate) fn count(&self) -> u64 {
         self.count
     }
 
-    /// Whether the file is left alone: what happens to it is no reason for another check.
+    /// Whether the file is left alone; a change of it does not lead to another check.
     pub(crate) fn is_held(&self, target: &PluginPath) -> bool {
         self.held.contains(target)
     }
@@ -88,8 +88,8 @@ pub(crate) fn not_repaired(error: NodeError) -> Vec<Finding> {
     })
 }
 
-/// What there is to repair. Nothing of a set that is not trusted any more, and nothing while
-/// another release is half installed: its installer runs again.
+/// The files to repair: none of a set that is no longer trusted, and none while another release is
+/// half installed, since its installation is to be run again.
 fn wanted(report: &Report) -> BTreeSet<PluginPath> {
     let Some(installed) =
         report.installed.as_ref().filter(|installed| installed.strength.is_some())
@@ -98,7 +98,7 @@ fn wanted(report: &Report) -> BTreeSet<PluginPath> {
     };
     let plugins = report.plugins.iter().filter(|plugin| match report.interrupted {
         None => matches!(plugin.state, FileState::Altered | FileState::Missing),
-        // An interrupted repair is finished, whatever it had done.
+        // An interrupted repair is completed, whatever it had written.
         Some(release) if release == installed.index => {
             !matches!(plugin.state, FileState::Kept | FileState::Mixed | FileState::InTheWay)
         }

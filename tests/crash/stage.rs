@@ -96,7 +96,7 @@ fn staging_and_installing_need_no_capability() {
     // The next container is root, and may read what everybody may.
     let install = release.install_args().replace("staged-a", "out");
     assert!(say(0, &install).stdout.ends_with("\ninstalled\n"));
-    assert!(say(0, "check --root root").stdout.contains("speaks CNI 0.4.0, 1.0.0"));
+    assert!(say(0, "check --root root").stdout.contains("supports CNI 0.4.0, 1.0.0"));
     assert_eq!(node::unsound(&scene, &[&release]), None);
 }
 

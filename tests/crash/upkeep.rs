@@ -111,7 +111,7 @@ fn a_watch_that_shall_not_repair_changes_nothing() {
 fn out_of_reach(path: &str) -> String {
     format!(
         "error: `{path}` is out of reach: it was created or removed after this watch had started\n\
-         hint: start the watch again; the kubelet does that by itself\n"
+         hint: restart the watch; the kubelet does so automatically\n"
     )
 }
 

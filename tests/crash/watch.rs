@@ -295,7 +295,7 @@ fn listens_nowhere_where_everybody_reaches_it() {
         let run = scene.cnister(["watch", "--root", "root", "--listen", address]);
         assert_eq!(run.code, 2, "{}", run.stderr);
         assert!(
-            run.stderr.contains("name a loopback address, or the pod's own from `status.podIP`"),
+            run.stderr.contains("use a loopback address, or the pod's own from `status.podIP`"),
             "{}",
             run.stderr
         );
@@ -383,7 +383,7 @@ fn a_check_leaves_its_numbers_for_a_collector() {
         numbers()
     );
     let run = scene.run("check --root root --textfile numbers/cnister.txt");
-    assert!(run.code == 2 && run.stderr.contains("names end in .prom"), "{}", run.stderr);
+    assert!(run.code == 2 && run.stderr.contains("a name that ends in .prom"), "{}", run.stderr);
     let run = scene.run("check --root root --textfile absent/cnister.prom");
     assert_eq!(run.code, 3, "{}", run.stderr);
 }

@@ -71,7 +71,7 @@ fn an_update_that_leaves_every_plugin_is_checked_like_any_other() {
     scene.run_ok(&format!("{} --no-update", second.install_args()));
     let run = scene.run_ok("check --root root");
     assert!(
-        run.stdout.contains("mixed: `/opt/cni/bin/bridge` is of an earlier bundle"),
+        run.stdout.contains("mixed: `/opt/cni/bin/bridge` is from an earlier bundle"),
         "{}",
         run.stdout
     );

@@ -257,7 +257,7 @@ fn a_file_that_was_left_to_another_installer_is_missed_when_it_is_gone() {
         let run = scene.run(words);
         assert_refused(&run, "plugin-missing");
         assert!(
-            run.stdout.contains("`/opt/cni/bin/bridge` was left to another installer, and is gone"),
+            run.stdout.contains("`/opt/cni/bin/bridge` was left to another installer and is gone"),
             "{}",
             run.stdout
         );

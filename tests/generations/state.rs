@@ -180,7 +180,7 @@ fn a_first_installation_that_was_interrupted_or_refused_is_shown() {
     }
     let run = scene.run("status --root root");
     let expected = format!(
-        "nothing is installed\nan installation of {index} was interrupted\n`oci:layout-b` is wanted and was refused\n"
+        "nothing is installed\nthe installation of {index} was interrupted\n`oci:layout-b` is wanted and was refused\n"
     );
     assert_eq!((run.code, run.stdout), (1, expected));
 }

@@ -1,4 +1,7 @@
-//! From what a text says and what a node shows to the cause. Nothing here touches the node.
+//! The cause, from what a text says and what the node has, and what to do about it. Pure.
+//!
+//! The same words of a runtime can have several causes; the node decides between them. If it cannot,
+//! a cause that says so is named instead of a guess.
 
 use super::cause::Cause;
 use super::look::{Content, Entry, FileFacts, Seen};
@@ -11,16 +14,16 @@ use crate::disk::FileKind;
 use crate::model::HostPath;
 use crate::model::PluginName;
 
-/// What a node shows of one plugin.
+/// What the node has under the name of one plugin.
 #[derive(Debug, Clone)]
 pub(crate) struct Suspect {
     pub(crate) name: PluginName,
-    /// Each of the owner's directories, in order.
+    /// What each of the owner's directories has, in order.
     pub(crate) seen: Vec<Seen>,
 }
 
-/// Names the cause. `suspects` starts with the plugin that the symptom is about, where it has a
-/// plugin's name.
+/// Names the cause. `suspects` starts with the plugin that the symptom is about, if its name is
+/// valid.
 pub(crate) fn judge(
     symptom: &Symptom,
     suspects: &[Suspect],
@@ -34,7 +37,7 @@ pub(crate) fn judge(
     let called_by = called_by.filter(|_| verdict.cause != Cause::PluginNameInvalid);
     let mut actions = verdict.actions(symptom, &node, plugin.as_deref());
     if actions.is_empty() {
-        // The text names nothing that a command could be about.
+        // The text names no plugin that an action could be about.
         actions.push("compare the plugins with what was signed: cnister check".to_owned());
     }
     let (wanted_version, supported_versions) = match &symptom.complaint {
@@ -47,7 +50,7 @@ pub(crate) fn judge(
     }
     let blocks = symptom.phases.contains(&Phase::Delete) && verdict.cause != Cause::NoLongerSo;
     let effect =
-        "pods that use it cannot be deleted either: they stay Terminating until this is mended";
+        "pods that use it cannot be deleted either: they stay Terminating until this is fixed";
     Explained {
         cause: verdict.cause,
         message,
@@ -65,21 +68,21 @@ pub(crate) fn judge(
     }
 }
 
-/// Why another plugin is blamed.
+/// How the cause relates to the plugin that the text blames.
 fn blame(plugin: &str, caller: &str, guessed: bool) -> String {
     if guessed {
         return format!(
-            "; it is why `{caller}` failed if its configuration names `{plugin}` as its `ipam`"
+            "; this explains the failure of `{caller}` if its configuration has `{plugin}` as its `ipam`"
         );
     }
     let role = if IPAM.contains(&plugin) { "its IPAM plugin" } else { "a plugin that it calls" };
-    format!("; the text blames `{caller}`, which works once `{plugin}`, {role}, does")
+    format!("; the error names `{caller}`, which will work once `{plugin}`, {role}, does")
 }
 
 struct Verdict {
     cause: Cause,
     message: String,
-    /// Another plugin than the one that the symptom is about.
+    /// The plugin that caused it, if that is not the one that the symptom is about.
     plugin: Option<String>,
 }
 
@@ -132,11 +135,11 @@ impl Node<'_> {
             Complaint::Busy => still_written(subject),
             Complaint::Silent => self.silent(subject),
             Complaint::Versions { wanted, supported } => {
-                let spoken = supported
-                    .last()
-                    .map_or_else(String::new, |last| format!(", which speaks up to {last}"));
+                let spoken = supported.last().map_or_else(String::new, |last| {
+                    format!(", which supports versions up to {last}")
+                });
                 let message = format!(
-                    "the configuration's cniVersion {wanted} is none of {subject}, or of a plugin that it called{spoken}"
+                    "the configuration's cniVersion {wanted} is not supported by {subject}, or by a plugin that it called{spoken}"
                 );
                 verdict(Cause::IncompatibleVersions, message)
             }
@@ -178,11 +181,11 @@ impl Node<'_> {
         let at = |seen: &Seen| format!("`{}/{plugin}`", seen.directory);
         if let Some(seen) = inside.iter().find(usable) {
             return match seen.entry {
-                Entry::File(_) => verdict(Cause::NoLongerSo, format!("{} is there now", at(seen))),
+                Entry::File(_) => verdict(Cause::NoLongerSo, format!("{} exists now", at(seen))),
                 _ => verdict(
                     Cause::LinkUnseen,
                     format!(
-                        "{} is a symbolic link that leads to a file here, and did not for who looked",
+                        "{} is a symbolic link that leads to a file here, but did not for the runtime",
                         at(seen)
                     ),
                 ),
@@ -195,7 +198,7 @@ impl Node<'_> {
                 | Entry::Link(Some(FileKind::Regular | FileKind::Unknown)) => continue,
                 Entry::Link(None) => verdict(
                     Cause::LinkDangling,
-                    format!("{} is a symbolic link that leads nowhere", at(seen)),
+                    format!("{} is a dangling symbolic link", at(seen)),
                 ),
                 Entry::Link(Some(kind)) => verdict(
                     Cause::PluginNotAFile,
@@ -207,7 +210,7 @@ impl Node<'_> {
         }
         if let Some(seen) = outside.iter().find(usable) {
             let message =
-                format!("{} is there, and the runtime looks in {} only", at(seen), list(searched));
+                format!("{} exists, but the runtime only searches {}", at(seen), list(searched));
             return verdict(Cause::PluginElsewhere, message);
         }
         if inside.is_empty() {
@@ -225,30 +228,27 @@ impl Node<'_> {
         let undecided = |why: &str| match reason {
             Refused::Permission => verdict(
                 Cause::PermissionDenied,
-                format!("the kernel does not let {what} be executed{why}"),
+                format!("the kernel does not allow {what} to be executed{why}"),
             ),
             Refused::Format => verdict(
                 Cause::ExecFormat,
-                format!("the kernel does not take {what} for a program{why}"),
+                format!("the kernel does not recognise {what} as a program{why}"),
             ),
             Refused::NoSuchFile => verdict(
                 Cause::ExecNoSuchFile,
-                format!("{what} or its interpreter was not there when it was started{why}"),
+                format!("{what} or its interpreter did not exist when it was started{why}"),
             ),
             Refused::Busy => still_written(&what),
         };
         match entry {
-            None => undecided(", and it is in no directory that is looked at here"),
+            None => undecided(", and its directory is not among those inspected here"),
             Some(Entry::Unreadable(reason)) => undecided(&format!("; {reason}")),
-            Some(Entry::Absent) => {
-                verdict(Cause::PluginAbsent, format!("{what} is not there any more"))
+            Some(Entry::Absent) => verdict(Cause::PluginAbsent, format!("{what} no longer exists")),
+            Some(Entry::Link(None)) => {
+                verdict(Cause::LinkDangling, format!("{what} is a dangling symbolic link"))
             }
-            Some(Entry::Link(None)) => verdict(
-                Cause::LinkDangling,
-                format!("{what} is a symbolic link that leads nowhere"),
-            ),
             Some(Entry::Link(Some(_))) => {
-                undecided("; it is a symbolic link, whose target is not looked at")
+                undecided("; it is a symbolic link, whose target is not inspected")
             }
             Some(Entry::Other(kind)) => in_the_way(&what, *kind),
             Some(Entry::File(file)) => {
@@ -258,17 +258,19 @@ impl Node<'_> {
     }
 
     fn refused(&self, what: &str, reason: Refused, file: &FileFacts) -> Option<Verdict> {
-        let mended = || verdict(Cause::NoLongerSo, format!("{what} can be started now"));
+        let fixed = || verdict(Cause::NoLongerSo, format!("{what} can be started now"));
         Some(match (reason, file.content.as_ref()) {
             (Refused::Busy, _) => return None,
             (Refused::Permission, _) if file.mode & 0o111 == 0 => {
-                let message =
-                    format!("the mode of {what} is {:04o}: nobody may execute it", file.mode);
+                let message = format!(
+                    "the mode of {what} is {:04o}, which allows no one to execute it",
+                    file.mode
+                );
                 verdict(Cause::NotExecutable, message)
             }
             (Refused::Permission, _) if file.noexec => verdict(
                 Cause::MountNoexec,
-                format!("{what} lies on a file system that is mounted noexec"),
+                format!("{what} is on a file system that is mounted noexec"),
             ),
             (Refused::Permission, _) => return None,
             (Refused::Format, Some(Content::Empty)) => {
@@ -286,12 +288,12 @@ impl Node<'_> {
             (Refused::NoSuchFile, Some(content)) => match content {
                 Content::Program { missing_interpreter: Some(path) }
                 | Content::Script { missing_interpreter: Some(path) } => {
-                    let message = format!("{what} is there, and its interpreter `{path}` is not");
+                    let message = format!("{what} exists, but its interpreter `{path}` does not");
                     verdict(Cause::InterpreterMissing, message)
                 }
-                _ => mended(),
+                _ => fixed(),
             },
-            (Refused::Format, Some(Content::Program { .. } | Content::Script { .. })) => mended(),
+            (Refused::Format, Some(Content::Program { .. } | Content::Script { .. })) => fixed(),
             (_, None | Some(Content::TooLong)) => return None,
         })
     }
@@ -301,7 +303,7 @@ impl Node<'_> {
             Some(Content::Truncated(reason)) => {
                 Some((name, verdict(Cause::PluginTruncated, format!("`{path}` {reason}"))))
             }
-            _ if self.condition(name) == Some(FileState::Altered) => Some((
+            _ if self.state(name) == Some(FileState::Altered) => Some((
                 name,
                 verdict(
                     Cause::PluginAltered,
@@ -314,7 +316,7 @@ impl Node<'_> {
             Some((name, verdict)) => Verdict { plugin: Some(name.to_string()), ..verdict },
             None => verdict(
                 Cause::PluginCrashed,
-                format!("{subject}, or a plugin that it called, ended with a segmentation fault"),
+                format!("{subject}, or a plugin that it called, crashed with a segmentation fault"),
             ),
         }
     }
@@ -324,26 +326,26 @@ impl Node<'_> {
             self.files().find(|(_, _, file)| matches!(file.content, Some(Content::Script { .. })));
         if let Some((name, path, _)) = script {
             let verdict =
-                verdict(Cause::NotAPlugin, format!("`{path}` is a script, and printed no result"));
+                verdict(Cause::NotAPlugin, format!("`{path}` is a script and printed no result"));
             return Verdict { plugin: Some(name.to_string()), ..verdict };
         }
-        let condition = self.suspects.first().and_then(|suspect| self.condition(&suspect.name));
-        match condition {
+        let state = self.suspects.first().and_then(|suspect| self.state(&suspect.name));
+        match state {
             Some(FileState::Proven | FileState::Unproven) => still_written(subject),
             Some(FileState::Altered) => verdict(
                 Cause::PluginAltered,
-                format!("{subject} printed nothing, and is not what was installed"),
+                format!("{subject} printed nothing and is not what was installed"),
             ),
             _ => verdict(
                 Cause::SilentPlugin,
                 format!(
-                    "{subject}, or a plugin that it called, printed nothing: it was open for writing when it was started, or it is no plugin"
+                    "{subject}, or a plugin that it called, printed nothing: it was open for writing when it was started, or it is not a plugin"
                 ),
             ),
         }
     }
 
-    /// The files of all suspects, those first that a runtime finds first.
+    /// The file of each suspect that a runtime finds first.
     fn files(&self) -> impl Iterator<Item = (&PluginName, String, &FileFacts)> {
         self.suspects.iter().flat_map(|suspect| {
             let mut files = suspect.seen.iter().filter_map(|seen| match &seen.entry {
@@ -356,13 +358,13 @@ impl Node<'_> {
         })
     }
 
-    /// What the check of this node says of a plugin, wherever it is.
-    fn condition(&self, name: &PluginName) -> Option<FileState> {
+    /// What the check of this node says about a plugin, in whichever directory.
+    fn state(&self, name: &PluginName) -> Option<FileState> {
         let mut plugins = self.checked.into_iter().flat_map(|report| &report.plugins);
         plugins.find(|plugin| plugin.name == *name).map(|plugin| plugin.state)
     }
 
-    /// What the node shows of the plugin that the verdict is about.
+    /// What the node has under the name of the plugin that the verdict is about.
     fn shown(&self, plugin: Option<&str>) -> Vec<OnNode> {
         let suspect = self.suspects.iter().find(|suspect| Some(suspect.name.as_str()) == plugin);
         let seen = suspect
@@ -370,30 +372,30 @@ impl Node<'_> {
             .flat_map(|suspect| suspect.seen.iter().map(move |seen| (&suspect.name, seen)));
         let shown = |(name, seen): (&PluginName, &Seen)| {
             let mut plugins = self.checked.into_iter().flat_map(|report| &report.plugins);
-            let condition =
+            let installed =
                 plugins.find(|plugin| plugin.name == *name && plugin.directory == seen.directory);
-            let condition = condition.map(|plugin| plugin.state);
-            OnNode { directory: seen.directory.clone(), found: seen.entry.to_string(), condition }
+            let state = installed.map(|plugin| plugin.state);
+            OnNode { directory: seen.directory.clone(), found: seen.entry.to_string(), state }
         };
         seen.map(shown).collect()
     }
 
-    /// How to get a plugin, or get it back.
+    /// How to install or restore a plugin.
     fn cure(&self, plugin: &PluginName) -> String {
         let installed = self.checked.and_then(|report| report.installed.as_ref());
-        match (installed, self.condition(plugin)) {
+        match (installed, self.state(plugin)) {
             (Some(_), Some(FileState::Kept)) => format!(
-                "`{plugin}` is another installer's: run that one again, or take it over with `cnister install --foreign adopt={plugin}`"
+                "`{plugin}` belongs to another installer: run that one again, or take the file over with `cnister install --foreign adopt={plugin}`"
             ),
             (Some(_), Some(FileState::Proven | FileState::Unproven)) => {
-                format!("cnister finds the installed `{plugin}` as it was signed: try again")
+                format!("the installed `{plugin}` is the one that was signed: try again")
             }
             (Some(installed), Some(_)) => format!(
-                "`{plugin}` is of the installed bundle `{} {}`: run `cnister check --repair`, which needs no network, or the same `cnister install` again",
+                "`{plugin}` is part of the installed bundle `{} {}`: run `cnister check --repair`, which needs no network, or the same `cnister install` again",
                 installed.bundle, installed.version
             ),
             (Some(installed), None) => format!(
-                "the installed bundle `{} {}` did not bring `{plugin}`: {}",
+                "the installed bundle `{} {}` does not contain `{plugin}`: {}",
                 installed.bundle,
                 installed.version,
                 advice(plugin)
@@ -401,7 +403,7 @@ impl Node<'_> {
             (None, _) => {
                 let known = upstream(plugin)
                     .map_or_else(String::new, |upstream| format!("; it {upstream}"));
-                format!("install a bundle that has `{plugin}` (`cnister install`){known}")
+                format!("install a bundle that contains `{plugin}` (`cnister install`){known}")
             }
         }
     }
@@ -424,18 +426,18 @@ impl Verdict {
             | Cause::NotAPlugin => cure().into_iter().collect(),
             Cause::LinkDangling | Cause::PluginIsDirectory | Cause::PluginNotAFile => {
                 let mut actions =
-                    one("look who made it and remove it: nothing is installed over it");
+                    one("find out what created it, then remove it: cnister does not replace it");
                 actions.extend(cure());
                 actions
             }
             Cause::LinkUnseen => one(
-                "a runtime in a pod (thick Multus) sees absolute links end in its own files: install the plugin as a file, or mount the link's target there, too",
+                "for a runtime in a pod (thick Multus), absolute links lead into the pod: install the plugin as a file, or also mount the link's target there",
             ),
             Cause::PluginElsewhere => match searched.iter().find(|path| is_harmless(path)) {
                 Some(path) => vec![format!(
-                    "install with `--bin-dir {path}`, or make the runtime search where it is"
+                    "install with `--bin-dir {path}`, or make the runtime search its directory"
                 )],
-                None => one("make the runtime search where it is"),
+                None => one("make the runtime search its directory"),
             },
             Cause::PluginNotFound
             | Cause::PermissionDenied
@@ -446,18 +448,18 @@ impl Verdict {
                     node.suspects.iter().flat_map(|suspect| &suspect.seen).any(looked_at);
                 let path = searched.iter().find(|path| is_harmless(path)).filter(|_| !looked_at);
                 let again =
-                    |path| format!("to have it looked at, run this again with `--bin-dir {path}`");
+                    |path| format!("to have it inspected, run this again with `--bin-dir {path}`");
                 let mut actions: Vec<_> = path.map(again).into_iter().collect();
                 if self.cause == Cause::PermissionDenied {
                     actions.push(
-                        "look for a denial of SELinux or AppArmor in the kernel's log".to_owned(),
+                        "search the kernel log for a denial by SELinux or AppArmor".to_owned(),
                     );
                 }
                 actions.extend(cure());
                 actions
             }
             Cause::PluginNameInvalid => one(
-                "write the name of the plugin alone as `type`, and put it into the plugin directory",
+                "use the plain name of the plugin as `type`, and install it in the plugin directory",
             ),
             Cause::NotExecutable => {
                 let seen = node
@@ -471,27 +473,27 @@ impl Verdict {
                 cure().into_iter().chain(by_hand).collect()
             }
             Cause::MountNoexec => one(
-                "remount it with exec, or install into another directory and make the runtime search there",
+                "remount it with exec, or install into another directory and make the runtime search that",
             ),
             Cause::InterpreterMissing => one(
-                "use a statically linked build of the plugin, or install what it wants: this one was built for another distribution",
+                "use a statically linked build of the plugin, or install the interpreter: this build is for another distribution",
             ),
             Cause::PluginCrashed => one("compare the plugins with what was signed: cnister check"),
             Cause::StillBeingWritten => one(
-                "try again; if it stays so, an installer writes into the plugin in place: cnister replaces plugins in one step",
+                "try again; if it persists, an installer overwrites the plugin in place: cnister replaces plugins atomically",
             ),
             Cause::SilentPlugin => one(
-                "try again; if it stays so, compare the plugins with what was signed: cnister check",
+                "try again; if it persists, compare the plugins with what was signed: cnister check",
             ),
             Cause::IncompatibleVersions => {
                 let mut actions = Vec::new();
                 if let Complaint::Versions { supported, .. } = &symptom.complaint
                     && let Some(last) = supported.last()
                 {
-                    actions.push(format!("write cniVersion {last} into the configuration"));
+                    actions.push(format!("set cniVersion {last} in the configuration"));
                 }
                 actions.extend(plugin.map(|plugin| {
-                    format!("or install a newer `{plugin}`, or a newer one of its `ipam`")
+                    format!("or install a newer `{plugin}`, or a newer plugin for its `ipam`")
                 }));
                 actions
             }
@@ -507,10 +509,10 @@ impl Verdict {
                 "compare the configuration's `master` (or `device`) with what `ip link` shows on this node",
             ),
             Cause::NoConfiguration => one(
-                "the network provider writes it once it runs: look at its pods on this node; a bundle of plugins holds no configuration",
+                "the network provider writes it once it runs: check its pods on this node; a bundle of plugins contains no configuration",
             ),
             Cause::NoLongerSo => one(
-                "try again; if it stays so, who reported it sees other files: compare its mounts with this node's",
+                "try again; if it persists, the runtime sees other files: compare its mounts with this node's",
             ),
         }
     }
@@ -523,7 +525,7 @@ fn still_written(plugin: &str) -> Verdict {
 }
 
 fn bad_name(plugin: &str) -> Verdict {
-    verdict(Cause::PluginNameInvalid, format!("`{plugin}` is no name of a plugin"))
+    verdict(Cause::PluginNameInvalid, format!("`{plugin}` is not a valid plugin name"))
 }
 
 fn in_the_way(what: &str, kind: FileKind) -> Verdict {
@@ -532,7 +534,7 @@ fn in_the_way(what: &str, kind: FileKind) -> Verdict {
     verdict(cause, format!("{what} is {kind}"))
 }
 
-/// Whether a path of the text may stand in a command that somebody copies into a shell.
+/// Whether a path of the text may be part of a command that a reader copies into a shell.
 fn is_harmless(path: &str) -> bool {
     path.parse::<HostPath>().is_ok()
         && path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c))

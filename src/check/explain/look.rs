@@ -1,8 +1,8 @@
-//! Looking at a node: what its plugin directories have under one name.
+//! Inspecting a node: what its plugin directories have under one name.
 //!
-//! Only the directories that the owner named are looked into, under a name that is one component of
-//! a path. Nothing is executed, links are not followed to open anything, and a FIFO does not hold
-//! it up.
+//! Only the directories that the owner named are searched, under a name that is one component of a
+//! path. Nothing is executed, no link is followed to open a file, and a FIFO does not block. What the
+//! result means is `judge`'s decision.
 
 use std::io::Read;
 
@@ -11,8 +11,8 @@ use crate::disk::{Directory, DiskError, FileKind, RegularFile};
 use crate::model::{HostPath, Platform, PluginName, visible};
 use crate::node::Root;
 
-/// The most that is read of a file to tell what it is; the largest plugins of the field have a few
-/// tens of megabytes.
+/// The largest file whose content is inspected, in bytes; the largest known plugins have a few tens
+/// of megabytes.
 const MOST_BYTES: u64 = 64 * 1024 * 1024;
 /// How much of a script Linux reads for its interpreter (`BINPRM_BUF_SIZE`).
 const SCRIPT_LINE: usize = 256;
@@ -29,7 +29,7 @@ pub(crate) struct Seen {
 /// What has a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Entry {
-    /// Nothing; perhaps the directory itself is missing.
+    /// Nothing; the directory itself may be missing.
     Absent,
     /// A symbolic link, with what it leads to.
     Link(Option<FileKind>),
@@ -37,11 +37,11 @@ pub(crate) enum Entry {
     Other(FileKind),
     /// A regular file.
     File(FileFacts),
-    /// It could not be found out, for this reason.
+    /// Unknown, for this reason.
     Unreadable(String),
 }
 
-/// What decides whether a kernel runs a file.
+/// What decides whether the kernel executes a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FileFacts {
     /// Its size in bytes.
@@ -50,7 +50,7 @@ pub(crate) struct FileFacts {
     pub(crate) mode: u32,
     /// Whether its file system is mounted noexec, as this process sees it.
     pub(crate) noexec: bool,
-    /// What its bytes are, where that was asked.
+    /// What its bytes are, if that was asked.
     pub(crate) content: Option<Content>,
 }
 
@@ -59,36 +59,36 @@ pub(crate) struct FileFacts {
 pub(crate) enum Content {
     /// Nothing.
     Empty,
-    /// A program for this node; its interpreter, where it wants one that is missing.
+    /// A program for this node.
     Program {
-        /// The path of the missing interpreter.
+        /// The path of its interpreter, if it needs one that is missing.
         missing_interpreter: Option<String>,
     },
     /// A program for another platform, in words.
     OtherMachine(String),
-    /// A program that is cut short, in words.
+    /// A truncated program, in words.
     Truncated(String),
-    /// A script; its interpreter, where that is missing.
+    /// A script.
     Script {
-        /// The path of the missing interpreter.
+        /// The path of its interpreter, if it needs one that is missing.
         missing_interpreter: Option<String>,
     },
     /// Something else, in words.
     NoProgram(String),
-    /// Longer than what is looked at.
+    /// Longer than what is inspected.
     TooLong,
 }
 
-/// How closely a file is looked at.
+/// How closely a file is inspected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Closeness {
     /// Its name, mode and mount.
     Entry,
-    /// Its bytes, too.
+    /// Also its bytes.
     Content,
 }
 
-/// Looks at one name in each directory.
+/// Inspects one name in each directory.
 pub(crate) fn look(
     root: &Root,
     directories: &[HostPath],
@@ -120,7 +120,7 @@ fn entry(
     }
 }
 
-/// What a path leads to. Links without an end lead nowhere.
+/// What a path leads to; `None` if links lead nowhere or in a circle.
 fn behind(root: &Root, path: &HostPath) -> Result<Option<FileKind>, DiskError> {
     match root.look_up(path) {
         Ok(looked) => Ok(looked.and_then(|looked| looked.kind())),
@@ -193,8 +193,8 @@ fn script(bytes: &[u8]) -> Option<String> {
     line.split_whitespace().next().map(str::to_owned)
 }
 
-/// The interpreter, where the node does not have it. The file that names it lies in a plugin
-/// directory, and nothing is opened: the node is only asked what the path leads to.
+/// The interpreter, if the node does not have it. A file of a plugin directory names it, so nothing is
+/// opened: only what the path leads to is found out.
 fn missing(root: &Root, interpreter: &str) -> Result<Option<String>, DiskError> {
     let there = match interpreter.parse() {
         Ok(path) => behind(root, &path)?.is_some(),

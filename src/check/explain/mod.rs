@@ -1,8 +1,8 @@
-//! Explaining: from the error of a container runtime to its cause on this node, and to what can be
-//! done.
+//! Explaining the error of a container runtime: its cause on this node, and what to do about it.
 //!
-//! [`Symptoms::read`] and the judging are pure. Between them the node is looked at: only in the
-//! directories that its owner names, never at a path of the text.
+//! `symptom` reads the error and `judge` names the cause; both are pure. Between them, `look` inspects
+//! the node, and only the directories that its owner names: a path in the text is never opened, so
+//! that someone who can write an event cannot point cnister at a file.
 
 mod cause;
 mod judge;
@@ -30,7 +30,7 @@ pub use symptom::{Complaint, MOST_SYMPTOMS, Phase, Refused, Symptom, Symptoms, T
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
-    /// Every cause that was named, in the order of the text.
+    /// The causes, in the order of the text.
     pub causes: Vec<Explained>,
     /// How many errors of the text were left out.
     #[serde(skip_serializing_if = "is_zero")]
@@ -38,7 +38,7 @@ pub struct Explanation {
     /// Plugins that failed for a reason of their own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unknown: Vec<String>,
-    /// What is installed here, as far as a receipt says so.
+    /// The installed bundle, if there is a receipt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub installed: Option<Installed>,
 }
@@ -47,37 +47,37 @@ pub struct Explanation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Explained {
-    /// Its stable name.
+    /// The cause, by its stable name.
     pub cause: Cause,
-    /// It in one sentence.
+    /// The cause on this node, in one sentence.
     pub message: String,
     /// The plugin that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plugin: Option<String>,
-    /// The plugin that the text blames for it.
+    /// The plugin that the text blames, if that is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub called_by: Option<String>,
     /// What the runtime was doing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<Phase>,
-    /// The networks that are concerned.
+    /// The affected networks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<String>,
-    /// The directories that the text names. None of them was opened because of that.
+    /// The directories that the text names. None is opened because of that.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub searched: Vec<String>,
-    /// The version that the configuration wants.
+    /// The CNI version that the configuration asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wanted_version: Option<String>,
-    /// The versions that the plugin speaks.
+    /// The CNI versions that the plugin supports.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub supported_versions: Vec<String>,
-    /// How often the text says it.
+    /// How many times the text says so.
     pub times: usize,
-    /// What the node shows of the plugin, by directory.
+    /// What each plugin directory has under the plugin's name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub on_node: Vec<OnNode>,
-    /// What follows from it.
+    /// The consequence for pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effect: Option<String>,
     /// What the reader can do.
@@ -88,21 +88,21 @@ pub struct Explained {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OnNode {
-    /// The directory.
+    /// The plugin directory.
     pub directory: HostPath,
-    /// What is there, in words.
+    /// What it has, in words.
     pub found: String,
-    /// What `check` says of it, where it was installed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub condition: Option<FileState>,
+    /// What `check` says about it, if it was installed.
+    #[serde(rename = "condition", skip_serializing_if = "Option::is_none")]
+    pub state: Option<FileState>,
 }
 
 fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
-/// Explains what a text says by what this node shows. `check` is asked at most once, and only about
-/// plugins.
+/// Explains the errors of a text by what this node has. `check` is called at most once, and only if
+/// an error is about a plugin.
 pub fn explain(
     root: &Root,
     directories: &[HostPath],
@@ -123,12 +123,12 @@ pub fn explain(
     }
 }
 
-/// The plugin that a symptom is about, where its name is one.
+/// The plugin that a symptom is about, if its name is valid.
 fn name(symptom: &Symptom) -> Option<PluginName> {
     symptom.subject()?.parse().ok()
 }
 
-/// Looks at the plugins that may be the cause.
+/// Inspects the plugins that may be the cause.
 fn suspects(root: &Root, directories: &[HostPath], symptom: &Symptom) -> Vec<Suspect> {
     let closeness = match symptom.complaint {
         Complaint::NotFound { .. } => Closeness::Entry,
@@ -153,8 +153,8 @@ fn suspects(root: &Root, directories: &[HostPath], symptom: &Symptom) -> Vec<Sus
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Absent => f.write_str("nothing"),
-            Self::Link(None) => f.write_str("a symbolic link to nothing"),
+            Self::Absent => f.write_str("does not exist"),
+            Self::Link(None) => f.write_str("a dangling symbolic link"),
             Self::Link(Some(kind)) => write!(f, "a symbolic link to {kind}"),
             Self::Other(kind) => write!(f, "{kind}"),
             Self::Unreadable(reason) => f.write_str(reason),

@@ -1,8 +1,9 @@
-//! Symptoms: the errors of CNI runtimes and libraries that a text holds.
+//! Symptoms: the errors of CNI runtimes and libraries that a text contains. Pure.
 //!
-//! The texts are libcni's (`pkg/invoke`, `libcni/api.go`), with what containerd, CRI-O, the
-//! kubelet, Multus and `cnitool` put around them. Nothing here looks at a node, and every step is
-//! linear in the length of the text.
+//! The messages are libcni's (`pkg/invoke`, `libcni/api.go`), with what containerd, CRI-O, the
+//! kubelet, Multus and `cnitool` put around them. Anyone who can write an event can write such a
+//! text, so every step is linear in its length, and names, lists and errors have limits. What caused
+//! an error is `judge`'s decision.
 
 use std::collections::BTreeSet;
 
@@ -23,11 +24,11 @@ const LONGEST_WORD: usize = 1024;
 /// What a text says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Symptoms {
-    /// The errors that are known, in order, the same ones once.
+    /// The known errors, in order, each once.
     pub known: Vec<Symptom>,
     /// How many errors were left out.
     pub more: usize,
-    /// The plugins that failed for a reason that is not known here.
+    /// The plugins that failed for an unknown reason.
     pub unknown: BTreeSet<String>,
 }
 
@@ -38,22 +39,22 @@ pub struct Symptom {
     pub complaint: Complaint,
     /// The plugin that the message blames.
     pub blamed: Option<String>,
-    /// What was being done.
+    /// What the runtime was doing.
     pub phases: BTreeSet<Phase>,
     /// The networks that Multus names.
     pub networks: BTreeSet<String>,
-    /// How often it is said.
+    /// How many times the text says so.
     pub times: usize,
 }
 
-/// What an error says. Every text is made visible.
+/// What an error says. Control characters are escaped in every text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Complaint {
     /// `failed to find plugin "NAME" in path [DIR …]`.
     NotFound {
-        /// The plugin.
+        /// The name that was searched for.
         plugin: String,
-        /// Where it was looked for.
+        /// The directories that were searched.
         directories: Vec<String>,
     },
     /// `fork/exec PATH: REASON`.
@@ -83,12 +84,12 @@ pub enum Complaint {
     },
     /// `Link not found`.
     NoLink {
-        /// The interface, where the message names it.
+        /// The interface, if the message names it.
         name: Option<String>,
     },
     /// `cni plugin not initialized` and the like.
     NoConfiguration {
-        /// Where it was looked for.
+        /// The directory that was searched.
         directory: Option<String>,
     },
     /// `invalid plugin name: NAME`.
@@ -119,14 +120,14 @@ pub enum Phase {
     Add,
     /// A pod ends.
     Delete,
-    /// A pod is looked after.
+    /// A pod's network is checked.
     Check,
     /// The runtime asks whether the network is ready.
     Status,
 }
 
 impl Phase {
-    /// The word that libcni has for it.
+    /// The word that libcni uses.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Add => "add",
@@ -209,7 +210,7 @@ impl Complaint {
     }
 }
 
-/// What a message said before it came to its point.
+/// What a message said before its actual error.
 #[derive(Debug, Clone, Default)]
 struct Context {
     blamed: Option<String>,
@@ -231,11 +232,10 @@ impl Context {
         self.blamed.is_none() && self.phase.is_none() && self.network.is_none() && !self.failed
     }
 
-    /// Goes one message further in; returns the plugin that was blamed before, where that is no
-    /// wrapper.
+    /// Goes one message deeper; returns the plugin that was blamed before, unless that is a wrapper.
     fn change(&mut self, change: Change) -> Option<String> {
         match change {
-            // Multus says of its delegates what a runtime says of Multus: the innermost plugin is
+            // Multus reports its delegates as a runtime reports Multus: the innermost plugin is
             // meant.
             Change::Plugin(plugin, phase) => {
                 let before = self.blamed.replace(plugin);
@@ -331,7 +331,7 @@ enum Read {
 }
 
 impl Mark {
-    /// Reads what a phrase says; `from` starts with it.
+    /// Reads a phrase; `from` starts with it.
     fn read(self, before: &str, from: &str, context: &Context) -> Read {
         let complaint = match self {
             Self::PluginType => return plugin_type(from).map_or(Read::Nothing, Read::Context),
@@ -351,8 +351,8 @@ impl Mark {
             Self::Silent => Some(Complaint::Silent),
             Self::Versions => versions(from),
             Self::Create => driver(from),
-            // Any program of the kernel's netlink says so: only in the words of a runtime it is
-            // about a plugin.
+            // Any program that uses netlink says so: only within a runtime's message it is about a
+            // plugin.
             Self::NoLink => Some(Complaint::NoLink { name: name_before(before) })
                 .filter(|_| !context.is_empty() || matches!(before.trim(), "" | "Error:")),
             Self::NotInitialized => Some(Complaint::NoConfiguration { directory: None }),
@@ -363,7 +363,7 @@ impl Mark {
     }
 }
 
-/// `plugin type="T" failed (add): `, with `name="N"` before `failed` where a whole list failed.
+/// `plugin type="T" failed (add): `, with `name="N"` before `failed` if a whole list failed.
 fn plugin_type(from: &str) -> Option<Change> {
     let (plugin, rest) = quoted(from)?;
     let rest = match rest.strip_prefix(" name=\"") {

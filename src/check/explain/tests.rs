@@ -192,15 +192,15 @@ fn says_how_to_get_the_plugin_back() {
     let scene = Scene::new;
     assert_eq!(
         action(scene(), NOT_FOUND),
-        "install a bundle that has `macvlan` (`cnister install`); it is one of containernetworking/plugins"
+        "install a bundle that contains `macvlan` (`cnister install`); it is one of containernetworking/plugins"
     );
     assert_eq!(
         action(scene(), &NOT_FOUND.replace("macvlan", "ovs")),
-        "install a bundle that has `ovs` (`cnister install`); it comes from k8snetworkplumbingwg/ovs-cni"
+        "install a bundle that contains `ovs` (`cnister install`); it comes from k8snetworkplumbingwg/ovs-cni"
     );
     assert_eq!(
         action(scene().installed(&[("macvlan", FileState::Missing)]), NOT_FOUND),
-        "`macvlan` is of the installed bundle `edge 1.2.3`: run `cnister check --repair`, which needs no network, or the \
+        "`macvlan` is part of the installed bundle `edge 1.2.3`: run `cnister check --repair`, which needs no network, or the \
          same `cnister install` again"
     );
     assert_eq!(
@@ -208,12 +208,12 @@ fn says_how_to_get_the_plugin_back() {
             scene().installed(&[("vlan", FileState::Proven)]),
             &NOT_FOUND.replace("macvlan", "tap")
         ),
-        "the installed bundle `edge 1.2.3` did not bring `tap`: `tap` comes with containernetworking/plugins since \
+        "the installed bundle `edge 1.2.3` does not contain `tap`: `tap` comes with containernetworking/plugins since \
          v1.3.0; add it to the bundle"
     );
     assert_eq!(
         action(scene().installed(&[("macvlan", FileState::Kept)]), NOT_FOUND),
-        "`macvlan` is another installer's: run that one again, or take it over with `cnister install --foreign adopt=macvlan`"
+        "`macvlan` belongs to another installer: run that one again, or take the file over with `cnister install --foreign adopt=macvlan`"
     );
 }
 
@@ -221,28 +221,28 @@ fn says_how_to_get_the_plugin_back() {
 fn says_who_is_blamed_for_whom_and_what_follows() {
     let text = r#"plugin type="macvlan" failed (delete): failed to find plugin "static" in path [/opt/cni/bin]"#;
     let explained = Scene::new().installed(&[("static", FileState::Missing)]).explain(text);
-    let OnNode { directory, found, condition } = explained.on_node[0].clone();
+    let OnNode { directory, found, state } = explained.on_node[0].clone();
     assert_eq!(
-        (directory.as_str(), found.as_str(), condition),
-        (BIN, "nothing", Some(FileState::Missing))
+        (directory.as_str(), found.as_str(), state),
+        (BIN, "does not exist", Some(FileState::Missing))
     );
     assert_eq!(explained.plugin.as_deref(), Some("static"));
     assert_eq!(explained.called_by.as_deref(), Some("macvlan"));
     assert_eq!(
         explained.message,
-        "there is no `static` in `/opt/cni/bin`; the text blames `macvlan`, which works once `static`, its IPAM plugin, does"
+        "there is no `static` in `/opt/cni/bin`; the error names `macvlan`, which will work once `static`, its IPAM plugin, does"
     );
     assert_eq!(
         explained.effect.as_deref(),
         Some(
-            "pods that use it cannot be deleted either: they stay Terminating until this is mended"
+            "pods that use it cannot be deleted either: they stay Terminating until this is fixed"
         )
     );
     assert_eq!(Scene::new().explain(NOT_FOUND).effect, None);
     let cut = Scene::new().file("/opt/cni/bin/static", &program()[..40], 0o755).explain(CRASHED);
     assert!(
         cut.message.ends_with(
-            "; it is why `macvlan` failed if its configuration names `static` as its `ipam`"
+            "; this explains the failure of `macvlan` if its configuration has `static` as its `ipam`"
         ),
         "{}",
         cut.message

@@ -646,7 +646,7 @@ fn only_a_set_that_proves_itself_is_one_to_fall_back_on() {
     let refused_before = Finding::refusal(Code::WantedNotInstalled, "the next release was refused");
     let admitted = Finding::warning(Code::Unproven, "nothing is proven");
     let altered = Finding::refusal(Code::DigestDrift, "`bridge` was altered");
-    let mixed = Finding::note(Code::Mixed, "`tap` is of an earlier bundle");
+    let mixed = Finding::note(Code::Mixed, "`tap` is from an earlier bundle");
     for (findings, expected) in [
         (vec![], vec![]),
         (vec![refused_before.clone(), mixed.clone()], vec![]),

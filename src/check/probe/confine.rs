@@ -1,9 +1,9 @@
-//! The other half of the probe: a process that gives up what it can and becomes a plugin.
+//! The other half of the probe: a process that gives up its rights and becomes a plugin.
 //!
-//! It runs after the program started itself again with [`super::COMMAND`], so that nothing
-//! has to happen between a fork and an exec. The plugin's bytes are its standard input: a sealed
-//! file without a name. They were proven, so this is the second line: it keeps a mistake in a
-//! plugin from touching the node.
+//! The program starts itself again with [`super::COMMAND`], so that nothing has to happen between
+//! fork and exec. The plugin's bytes are its standard input: a sealed file in memory. They are
+//! proven, so this is the second line of defence: it prevents a bug in a plugin from changing the
+//! node. What the answer means is decided by the parent.
 
 use std::convert::Infallible;
 use std::io::{self, Write};
@@ -18,20 +18,19 @@ use rustix::thread;
 
 /// What a plugin reads for VERSION (CNI specification 1.1.0, section 4, "VERSION").
 const REQUEST: &[u8] = b"{\"cniVersion\":\"1.0.0\"}";
-/// Nobody, and nobody's group.
+/// The user and group `nobody`.
 const NOBODY: u32 = 65534;
-/// How long a plugin may compute, in seconds; the parent's patience is for those that only wait.
+/// How much CPU time a plugin may use, in seconds; the parent limits those that only wait.
 const CPU_SECONDS: u64 = 5;
 
-/// Why a plugin was not even started, as an exit code: everything else of the child belongs to the
-/// plugin.
+/// Why a plugin was not started, as an exit code; every other exit code is the plugin's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Obstacle {
     /// A limit could not be set.
     Confine = 120,
-    /// This system does not execute files without a name.
+    /// This system does not execute files in memory.
     Forbidden = 121,
-    /// The plugin's interpreter is not there.
+    /// The plugin's interpreter does not exist.
     Interpreter = 122,
 }
 
@@ -55,8 +54,7 @@ pub fn run_confined() -> ExitCode {
 fn confine_and_execute() -> Result<Infallible, Obstacle> {
     let plugin = prepare_input().map_err(|_| Obstacle::Confine)?;
     confine().map_err(|_| Obstacle::Confine)?;
-    // Closed when the program starts: whatever would start an interpreter instead could not read
-    // the file.
+    // Closed on exec: if the kernel started an interpreter instead, it could not read the file.
     let path = format!("/proc/self/fd/{}", plugin.as_raw_fd());
     let error = Command::new(path).env_clear().env("CNI_COMMAND", "VERSION").exec();
     Err(if error.kind() == io::ErrorKind::NotFound {
@@ -70,7 +68,7 @@ fn confine_and_execute() -> Result<Infallible, Obstacle> {
 fn prepare_input() -> io::Result<OwnedFd> {
     let plugin = fcntl_dupfd_cloexec(stdin(), 3)?;
     let (request, mut writer) = io::pipe()?;
-    // A pipe holds more than this before anybody reads.
+    // The buffer of a pipe is larger than this.
     writer.write_all(REQUEST)?;
     dup2_stdin(&request)?;
     Ok(plugin)
@@ -91,7 +89,7 @@ fn confine() -> io::Result<()> {
     filter_system_calls()
 }
 
-/// Becomes nobody where that is allowed. A container without capabilities has nothing to give up.
+/// Becomes `nobody` if that is permitted. A container without capabilities has none to give up.
 fn become_nobody() {
     let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
     let _ = thread::set_thread_groups(&[]);
@@ -99,11 +97,11 @@ fn become_nobody() {
     let _ = thread::set_thread_res_uid(user, user, user);
 }
 
-/// What answering VERSION never needs, besides what [`conditional`] names. A plugin that tries is
-/// told that it may not, rather than killed, because libraries try things.
+/// System calls that answering VERSION never needs, besides those of [`conditional`]. They fail with
+/// EPERM instead of killing the plugin, because libraries probe for features.
 ///
-/// Names and modes of files are among it: in a container without capabilities the plugin is root
-/// still, and owns what it could rename, truncate or remove.
+/// Changing names and modes of files is among them: in a container without capabilities the plugin
+/// is still root, and owns the files that it could rename, truncate or remove.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const REFUSED_CALLS: &[&str] = &[
     "socket",
@@ -172,7 +170,7 @@ const REFUSED_CALLS: &[&str] = &[
     "fremovexattr",
 ];
 
-/// The same under the names that only this architecture has.
+/// The same calls under names that only this architecture has.
 #[cfg(target_arch = "x86_64")]
 const REFUSED_OLD_CALLS: &[&str] = &[
     "fork",
@@ -195,8 +193,7 @@ const REFUSED_OLD_CALLS: &[&str] = &[
 #[cfg(target_arch = "aarch64")]
 const REFUSED_OLD_CALLS: &[&str] = &[];
 
-/// What has an older form that a filter can look into: libraries fall back on it when these are not
-/// there.
+/// Calls with an older form whose arguments a filter can check: libraries fall back to it on ENOSYS.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const MISSING_CALLS: &[&str] = &["clone3", "openat2"];
 
@@ -204,8 +201,8 @@ const MISSING_CALLS: &[&str] = &["clone3", "openat2"];
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const CLONE_THREAD: u32 = 0x0001_0000;
 
-/// Refuses new processes, which would outlive the answer; opening for writing, which RLIMIT_FSIZE
-/// does not keep from emptying a file; and reaching other processes.
+/// Refuses new processes, which would outlive the answer; opening for writing, since RLIMIT_FSIZE
+/// does not prevent truncation; and reaching other processes.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 fn conditional() -> Vec<serde_json::Value> {
     use rustix::fs::OFlags;
@@ -257,7 +254,7 @@ fn apply_filter(errno: rustix::io::Errno, calls: Vec<serde_json::Value>) -> io::
     seccompiler::apply_filter(&program).map_err(io::Error::other)
 }
 
-/// The filter's compiler knows no other architecture that plugins are released for.
+/// The compiler of filters supports no other architecture that plugins are released for.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn filter_system_calls() -> io::Result<()> {
     Ok(())

@@ -1,7 +1,8 @@
 //! Asking a plugin for its VERSION: the one CNI command that needs no network and changes nothing.
 //!
-//! Only proven bytes are executed: they are copied to a sealed file without a name while they are
-//! hashed, and that copy is executed, whatever happens to the file on disk meanwhile.
+//! Only proven bytes are executed. They are hashed while they are copied to a sealed file in memory,
+//! and the copy is executed, so replacing the file on disk meanwhile has no effect. `confine` takes
+//! rights away from the plugin; which plugins are asked is `installed`'s decision.
 
 mod confine;
 
@@ -31,7 +32,7 @@ pub use confine::run_confined;
 /// The hidden verb that this program starts itself with; its `main` calls [`run_confined`] for it.
 pub const COMMAND: &str = "probe-plugin";
 
-/// The most that a plugin may answer, in bytes; the answer is some hundred.
+/// The longest answer of a plugin, in bytes; a usual one has a few hundred.
 const ANSWER_LIMIT: usize = 64 * 1024;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -44,14 +45,13 @@ const SIZE_LIMIT: u64 = 128 * 1024 * 1024;
 pub struct Prober {
     program: OsString,
     patience: Duration,
-    /// Whether plugins find here what they find on the node.
+    /// Whether this process sees the node's own files.
     on_host: bool,
-    /// What proven bytes answered. The same bytes answer the same, so a watch does not start them
-    /// again.
+    /// The answers so far, by digest: a watch does not execute the same bytes again.
     answers: Mutex<BTreeMap<Digest, Versions>>,
 }
 
-/// What came of asking.
+/// The result of asking a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProbeResult {
     /// The plugin answered.
@@ -60,7 +60,7 @@ pub enum ProbeResult {
     Failed(String),
     /// The plugin could not be asked here; the reason continues "it".
     Skipped(String),
-    /// These are not the proven bytes; nothing was executed.
+    /// These are not the proven bytes, so they were not executed.
     Altered(Finding),
 }
 
@@ -74,8 +74,8 @@ pub struct Versions {
 }
 
 impl Prober {
-    /// Plugins are asked by this very program, started again; `on_host` says whether the plugins'
-    /// interpreter, where they need one, would be found here.
+    /// Plugins are asked by this program, started again. `on_host` says whether an interpreter that a
+    /// plugin needs would be found here.
     pub fn this_program(on_host: bool) -> Self {
         Self::new("/proc/self/exe", PATIENCE, on_host)
     }
@@ -85,7 +85,7 @@ impl Prober {
         Self { program: program.into(), patience, on_host, answers: Mutex::default() }
     }
 
-    /// What the bytes of this digest answered before.
+    /// The earlier answer of the bytes with this digest.
     pub fn answer(&self, digest: &Digest) -> Option<Versions> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
     }
@@ -124,12 +124,12 @@ impl Prober {
             Err(TransferError::Altered(finding)) => return Ok(ProbeResult::Altered(finding)),
             Err(error) => return Err(error.into_error(file.into(), origin, "memory")),
         }
-        // What the kernel does not know as a program, the C library would hand to a shell
+        // The C library would run what the kernel does not recognise as a program in a shell
         // (POSIX.1-2017, execvp).
         if !is_program_of_this_machine(&copy) {
-            return Ok(ProbeResult::Failed("is no program of this machine".to_owned()));
+            return Ok(ProbeResult::Failed("is not a program for this machine".to_owned()));
         }
-        // From here on nobody can change it, this process included.
+        // From here on no process can change it, not even this one.
         let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
         if let Err(errno) = fcntl_add_seals(&copy, seals) {
             return Ok(ProbeResult::Skipped(format!(
@@ -223,7 +223,7 @@ fn is_program_of_this_machine(file: &File) -> bool {
     Platform::of_elf_machine(u16::from_ne_bytes([low, high])) == Some(Platform::host())
 }
 
-/// Reads until the plugin closes its output, says too much, or takes too long.
+/// Reads until the plugin closes its output, exceeds the limit, or takes too long.
 fn read_answer(mut output: ChildStdout, deadline: Instant) -> Result<Vec<u8>, String> {
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
@@ -237,13 +237,13 @@ fn read_answer(mut output: ChildStdout, deadline: Instant) -> Result<Vec<u8>, St
         match poll(&mut polled, Some(&timeout)) {
             Ok(0) | Err(Errno::INTR) => continue,
             Ok(_) => {}
-            Err(errno) => return Err(format!("could not be listened to: {errno}")),
+            Err(errno) => return Err(format!("did not let its answer be read: {errno}")),
         }
         match output.read(&mut buffer) {
             Ok(0) => return Ok(answer),
             Ok(count) => answer.extend_from_slice(buffer.get(..count).unwrap_or(&buffer)),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(format!("could not be listened to: {error}")),
+            Err(error) => return Err(format!("did not let its answer be read: {error}")),
         }
         if answer.len() > ANSWER_LIMIT {
             return Err(format!("answered more than {ANSWER_LIMIT} bytes"));
@@ -251,14 +251,13 @@ fn read_answer(mut output: ChildStdout, deadline: Instant) -> Result<Vec<u8>, St
     }
 }
 
-/// Waits for the end of the process, then ends what it started; where its end takes too long, it is
-/// ended too.
+/// Waits for the process to end, then kills what it started; if it takes too long, it is killed as
+/// well.
 fn finish(child: &mut Child, deadline: Option<Instant>) -> io::Result<ExitStatus> {
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let mut pause = Duration::from_millis(1);
     while let (Some(pid), Some(deadline)) = (group, deadline) {
-        // Only looked at: until it is waited for below, its number and that of its group are nobody
-        // else's.
+        // WNOWAIT: until it is reaped below, no other process can have its number or its group's.
         let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let left = deadline.saturating_duration_since(Instant::now());
         if waitid(WaitId::Pid(pid), ended)?.is_some() || left.is_zero() {
@@ -277,7 +276,7 @@ fn finish(child: &mut Child, deadline: Option<Instant>) -> io::Result<ExitStatus
 /// Parses the answer to VERSION (CNI specification 1.1.0, section 5, "Version").
 fn parse_answer(answer: &[u8]) -> Result<Versions, String> {
     let versions: Versions = json::parse("its answer", answer, ANSWER_LIMIT)
-        .map_err(|error| format!("answers something else: {error}"))?;
+        .map_err(|error| format!("does not answer as a CNI plugin: {error}"))?;
     let good = |version: &String| {
         (1..=32).contains(&version.len())
             && version.chars().all(|c| c.is_ascii_alphanumeric() || ".-+".contains(c))
@@ -286,7 +285,7 @@ fn parse_answer(answer: &[u8]) -> Result<Versions, String> {
         || versions.supported.len() > 64
         || !versions.supported.iter().all(good)
     {
-        return Err("answers no list of versions".to_owned());
+        return Err("does not answer with a list of versions".to_owned());
     }
     Ok(versions)
 }
@@ -303,12 +302,12 @@ mod tests {
         let newer = br#"{"cniVersion":"1.1.0","supportedVersions":["1.1.0"],"extra":1}"#;
         assert!(parse_answer(newer).is_ok());
         for (text, expected) in [
-            ("", "answers something else"),
-            ("bridge v1.1.1", "answers something else"),
-            ("{}", "answers something else"),
-            (r#"{"supportedVersions":[]}"#, "answers no list of versions"),
-            (r#"{"supportedVersions":["\u001b[2J"]}"#, "answers no list of versions"),
-            (r#"{"supportedVersions":[""]}"#, "answers no list of versions"),
+            ("", "does not answer as a CNI plugin"),
+            ("bridge v1.1.1", "does not answer as a CNI plugin"),
+            ("{}", "does not answer as a CNI plugin"),
+            (r#"{"supportedVersions":[]}"#, "does not answer with a list of versions"),
+            (r#"{"supportedVersions":["\u001b[2J"]}"#, "does not answer with a list of versions"),
+            (r#"{"supportedVersions":[""]}"#, "does not answer with a list of versions"),
         ] {
             let error = parse_answer(text.as_bytes()).expect_err(text);
             assert!(error.starts_with(expected), "{text}: {error}");

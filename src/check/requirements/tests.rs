@@ -119,9 +119,9 @@ fn says_what_is_missing_for_whom_and_where_it_comes_from() {
     node.configure("30-c.conf", r#"{"name":"c","type":"own","ipam":{"type":"whereabouts"}}"#);
     let report = node.check_requirements();
     let expected = [
-        "plugin-needed: `own` is needed by `/etc/cni/net.d/30-c.conf`, and is not in `/opt/cni/bin`",
-        "plugin-needed: `tap` is needed by `/etc/cni/net.d/20-b.conf`, and is not in `/opt/cni/bin`",
-        "plugin-needed: `whereabouts` is needed by `/etc/cni/net.d/10-a.conf` and 2 others, and is not in `/opt/cni/bin`",
+        "plugin-needed: `own` is needed by `/etc/cni/net.d/30-c.conf`, but is not in `/opt/cni/bin`",
+        "plugin-needed: `tap` is needed by `/etc/cni/net.d/20-b.conf`, but is not in `/opt/cni/bin`",
+        "plugin-needed: `whereabouts` is needed by `/etc/cni/net.d/10-a.conf` and 2 others, but is not in `/opt/cni/bin`",
     ];
     assert_eq!(node.told(&report), expected);
     assert_eq!(
@@ -146,7 +146,7 @@ fn finds_what_libcni_finds() {
         )
     };
     let both = [BIN, "/usr/lib/cni"];
-    let needed = "plugin-needed: `macvlan` is needed by `/etc/cni/net.d/10-a.conf`, and is not in `/opt/cni/bin` or `/usr/lib/cni`";
+    let needed = "plugin-needed: `macvlan` is needed by `/etc/cni/net.d/10-a.conf`, but is not in `/opt/cni/bin` or `/usr/lib/cni`";
     assert_eq!(node.told(&search(&both)), [needed]);
     // A directory, and a link to nothing: libcni says the same of all three.
     std::fs::create_dir(node.temporary.path().join("opt/cni/bin/macvlan")).unwrap();
@@ -154,7 +154,7 @@ fn finds_what_libcni_finds() {
     assert_eq!(
         node.told(&search(&both)),
         [format!(
-            "{needed}: `/opt/cni/bin/macvlan` is a directory, `/usr/lib/cni/macvlan` is a symbolic link to nothing"
+            "{needed}: `/opt/cni/bin/macvlan` is a directory, `/usr/lib/cni/macvlan` is a dangling symbolic link"
         )]
     );
     // The first regular file counts, whether it can be executed or not.
@@ -168,7 +168,7 @@ fn finds_what_libcni_finds() {
         node.write("/opt/cni/bin/macvlan", content, mode);
         let report = search(&both);
         assert_eq!(needs(&report), ["macvlan Main of /etc/cni/net.d/10-a.conf in /opt/cni/bin"]);
-        let expected = "plugin-unusable: `macvlan` is needed by `/etc/cni/net.d/10-a.conf`, and no runtime can execute it: `/opt/cni/bin/macvlan`";
+        let expected = "plugin-unusable: `macvlan` is needed by `/etc/cni/net.d/10-a.conf`, but cannot be executed: `/opt/cni/bin/macvlan`";
         assert_eq!(node.told(&report), [format!("{expected} {reason}")]);
         std::fs::remove_file(node.temporary.path().join("opt/cni/bin/macvlan")).unwrap();
     }
@@ -186,7 +186,7 @@ fn a_plugin_must_speak_the_version_it_is_called_with() {
     node.configure("10-a.conflist", &list("1.1.0"));
     let report = node.check_requirements();
     let expected = ["bridge", "static"].map(|name| {
-        format!("incompatible-version: `{name}` is called by `/etc/cni/net.d/10-a.conflist` with a version of CNI that it does not speak")
+        format!("incompatible-version: `{name}` is called by `/etc/cni/net.d/10-a.conflist` with a CNI version that it does not support")
     });
     assert_eq!(node.told(&report), expected);
     let finding = &report.findings[0];
@@ -212,10 +212,10 @@ fn definitions_need_plugins_too() {
     let configurations = Configurations { usual, definitions, ..Configurations::default() };
     let report = node.close_with(&configurations, Occasion::Running);
     let expected = [
-        "config-missing: `demo/elsewhere` leaves its network to this node, which has none of its name",
-        "not-a-plugin-name: `demo/path` names a plugin by something that is no file name: plugin name `../../../tmp/x` contains `/`; letters, digits, `-`, `_` and `.` are allowed",
+        "config-missing: `demo/elsewhere` refers to a network of this node, but the node has none of that name",
+        "not-a-plugin-name: `demo/path` has a plugin type that is not a file name: plugin name `../../../tmp/x` contains `/`; letters, digits, `-`, `_` and `.` are allowed",
         "config-unreadable: the configuration of `demo/broken` is not valid: EOF while parsing an object at line 1 column 1",
-        "plugin-needed: `macvlan` is needed by `demo/mv`, and is not in `/opt/cni/bin`",
+        "plugin-needed: `macvlan` is needed by `demo/mv`, but is not in `/opt/cni/bin`",
     ];
     assert_eq!(node.told(&report), expected);
     assert_eq!(needs(&report)[1], "macvlan Main of demo/mv in nowhere");
@@ -256,7 +256,7 @@ fn a_list_may_leave_its_plugins_to_a_directory_with_its_name() {
     assert_eq!(
         node.told(&alone),
         [
-            "config-unreadable: `/etc/cni/net.d/10-a.conflist` names no plugin, and `/etc/cni/net.d/a` has none for it"
+            "config-unreadable: `/etc/cni/net.d/10-a.conflist` names no plugin, and neither does `/etc/cni/net.d/a`"
         ]
     );
     node.configure("a/1.conf", r#"{"type":"bridge"}"#);
@@ -301,7 +301,7 @@ fn nothing_outside_the_root_is_opened_and_nothing_in_the_way_stops_it() {
     node.configure("80-\u{1b}[2J.conf", "[]");
     let report = node.check_requirements();
     let expected = [
-        "config-unreadable: `/etc/cni/net.d/10-link.conf` is a symbolic link to nothing",
+        "config-unreadable: `/etc/cni/net.d/10-link.conf` is a dangling symbolic link",
         "config-unreadable: cannot look up `ROOT/etc/cni/net.d/40-loop.conf`: Too many levels of symbolic links (os error 40)",
         "config-unreadable: `ROOT/etc/cni/net.d/50-fifo.conf` is a FIFO, expected a regular file",
         "config-unreadable: `ROOT/etc/cni/net.d/60-long.conf` is longer than 1048576 bytes",
@@ -336,7 +336,7 @@ fn many_files_and_many_plugins_are_bounded() {
         (told.len(), told[0].as_str()),
         (FINDING_LIMIT + 2, "config-unreadable: `/etc/cni/net.d` has more than 1024 files")
     );
-    assert_eq!(told.last().unwrap(), "plugin-needed: 960 more of this kind are left out");
+    assert_eq!(told.last().unwrap(), "plugin-needed: 960 more of this kind were left out");
 }
 
 #[test]

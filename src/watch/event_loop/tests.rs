@@ -1,5 +1,4 @@
-//! The loop, with a worker that is scripted or real; no test waits for a time to pass that it does
-//! not need.
+//! The loop with a scripted or a real worker. No test waits for an interval to pass.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -18,7 +17,7 @@ fn target(name: &str) -> PluginPath {
     PluginPath { directory: HostPath::default_bin_directory(), name: name.parse().unwrap() }
 }
 
-/// Both ends of what a signal is heard by.
+/// Both ends of the socket that reports a signal.
 fn signals() -> (UnixStream, UnixStream) {
     UnixStream::pair().unwrap()
 }
@@ -46,7 +45,7 @@ fn checks_until_it_is_stopped_and_tells_each_answer() {
     assert!(told.len() == 3, "a signal is heard before the next answer: {told:?}");
 }
 
-/// Stops a loop that hears nothing after half a minute, so that its test fails and does not hang.
+/// Stops the loop after 30 seconds, so that a test fails instead of hanging.
 fn stop_in_any_case(signals: &UnixStream) {
     let mut signals = signals.try_clone().unwrap();
     std::thread::spawn(move || {
@@ -143,7 +142,7 @@ fn the_caller_can_stop_it_and_hears_of_no_signal_then() {
 }
 
 #[test]
-fn repairs_pause_where_another_installer_never_does() {
+fn repairs_pause_if_another_installer_never_does() {
     let (reader, mut writer) = signals();
     stop_in_any_case(&writer);
     let is_good = Arc::new(AtomicBool::new(false));
@@ -160,12 +159,12 @@ fn repairs_pause_where_another_installer_never_does() {
         let Told::Answer(is_fine) = is_fine else { return Next::Stop };
         let mut repair = BTreeSet::new();
         match is_fine {
-            // The other one is there at once.
+            // The other installer writes at once.
             None => {
                 repairs.repaired(&target("bridge"), now);
                 is_good.store(false, Ordering::SeqCst);
             }
-            Some(true) => panic!("nobody leaves it good"),
+            Some(true) => panic!("it never stays good"),
             Some(false) => {
                 now += Duration::from_secs(60);
                 repair = repairs.decide([target("bridge")], now).repair;
@@ -201,7 +200,7 @@ fn a_change_of_our_files_leads_to_a_check_and_one_of_others_does_not() {
         told.push(seen);
         lookout.watch(&root, &names).unwrap();
         match told.len() {
-            // Nobody looked after it during the first check, so there is a second without any
+            // It was not watched during the first check, so there is a second one without a
             // change.
             1 => std::fs::write(bin.join("other"), "").unwrap(),
             2 => std::fs::write(bin.join("bridge"), "").unwrap(),

@@ -1,4 +1,4 @@
-//! The text is read back by a strict reader of the format.
+//! A strict reader of the format reads the text back.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use crate::trust::Strength;
 
 type Sample = (String, BTreeMap<String, String>, f64);
 
-/// Reads the text format 0.0.4 and refuses what a reader may not take: no line feed at the end,
-/// samples without or before their type, a family in two places, the same series twice, an escape
-/// that is none.
+/// Reads the text format 0.0.4 and rejects what a reader must not accept: no line feed at the end,
+/// samples without or before their type, a family in two places, the same series twice, an unknown
+/// escape.
 fn read(text: &str) -> Result<BTreeMap<String, (String, Vec<Sample>)>, String> {
     let mut families: BTreeMap<String, (String, Vec<Sample>)> = BTreeMap::new();
     let (mut helped, mut current) = (Vec::new(), String::new());
@@ -109,7 +109,7 @@ fn good() -> Report {
 }
 
 #[test]
-fn writes_every_number_in_a_form_that_a_strict_reader_takes() {
+fn writes_every_number_in_a_form_that_a_strict_reader_accepts() {
     let mut report = good();
     report.plugins.extend([
         plugin("/opt/cni/bin", "loopback", FileState::Kept),
@@ -149,7 +149,7 @@ fn writes_every_number_in_a_form_that_a_strict_reader_takes() {
 }
 
 #[test]
-fn the_proof_is_good_only_where_the_installed_set_proves_itself() {
+fn the_proof_is_good_only_if_the_installed_set_proves_itself() {
     let with =
         |finding: Option<Finding>| Report { findings: finding.into_iter().collect(), ..good() };
     let nothing = Report { installed: None, plugins: vec![], ..good() };

@@ -1,4 +1,4 @@
-//! What is said, when it is said again, and a server with faults, over TLS.
+//! What is written, when it is written again, and a server with faults, over TLS.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -29,7 +29,7 @@ fn report(findings: Vec<Finding>) -> Report {
 }
 
 #[test]
-fn says_what_was_found() {
+fn reports_what_was_found() {
     let good = format!("acme 1.2.3 is installed, {}", Digest::of(b""));
     let cases = [
         (report(vec![]), "True", "Proven", good.as_str()),
@@ -76,7 +76,7 @@ fn says_what_was_found() {
 }
 
 #[test]
-fn says_it_again_when_it_is_news_or_five_minutes_old() {
+fn writes_again_when_the_status_is_new_or_five_minutes_old() {
     let (start, yes, no) = (
         Instant::now(),
         ConditionStatus::new("True", "a", "b"),
@@ -84,26 +84,26 @@ fn says_it_again_when_it_is_news_or_five_minutes_old() {
     );
     let other = ConditionStatus::new("True", "a", "c");
     let mut written = Written::default();
-    assert!(written.is_due(&yes, start), "nothing was said yet");
+    assert!(written.is_due(&yes, start), "nothing was written yet");
     assert_eq!(written.since(&yes, 100), 100);
     written = Written { last: Some((yes.clone(), start)), since: 100 };
-    for (saying, after, due, since) in [
+    for (status, after, due, since) in [
         (&yes, 299, false, 100),
         (&yes, 300, true, 100),
         (&other, 1, true, 100),
         (&no, 1, true, 200),
     ] {
         assert_eq!(
-            written.is_due(saying, start + Duration::from_secs(after)),
+            written.is_due(status, start + Duration::from_secs(after)),
             due,
-            "{saying:?} {after}"
+            "{status:?} {after}"
         );
-        assert_eq!(written.since(saying, 200), since, "{saying:?}");
+        assert_eq!(written.since(status, 200), since, "{status:?}");
     }
 }
 
 #[test]
-fn sets_conditions_that_are_nobody_elses() {
+fn sets_only_conditions_that_kubernetes_does_not() {
     for text in ["CniPluginsVerified", "a", "A1"] {
         assert_eq!(text.parse(), Ok(ConditionName(text.to_owned())));
     }
@@ -151,7 +151,7 @@ fn authority() -> (String, ServerConfig) {
     (issuer.pem(), config)
 }
 
-/// A server that answers each connection with these bytes in turn; nothing stands for a silence.
+/// A server that answers each connection with these bytes in turn; if they are empty, it is silent.
 fn server(config: ServerConfig, answers: Vec<&'static [u8]>) -> (u16, Receiver<(String, String)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -163,7 +163,7 @@ fn server(config: ServerConfig, answers: Vec<&'static [u8]>) -> (u16, Receiver<(
             let (stream, _) = listener.accept().unwrap();
             let mut tls =
                 StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream);
-            // Where the client does not trust the certificate, there is no request.
+            // If the client does not trust the certificate, there is no request.
             let Some(request) = request(&mut tls) else { continue };
             sender.send(request).unwrap();
             if answer.is_empty() {
@@ -226,7 +226,7 @@ fn writes_the_condition_with_the_token_of_the_moment() {
         ConditionStatus::new("True", "Proven", "it is"),
         ConditionStatus::new("False", "DigestDrift", "it is not"),
     );
-    condition.say(&yes, at(0), start).unwrap();
+    condition.write(&yes, at(0), start).unwrap();
     let (head, body) = requests.recv().unwrap();
     assert!(head.starts_with("PATCH /api/v1/nodes/node-1/status HTTP/1.1\r\n"), "{head}");
     for line in [
@@ -237,10 +237,10 @@ fn writes_the_condition_with_the_token_of_the_moment() {
     }
     let expected = r#"{"status":{"conditions":[{"lastHeartbeatTime":"1970-01-01T00:00:00Z","lastTransitionTime":"1970-01-01T00:00:00Z","message":"it is","reason":"Proven","status":"True","type":"CniPluginsVerified"}]}}"#;
     assert_eq!(body, expected);
-    // The same again is nothing to say, and needs no server.
-    condition.say(&yes, at(60), start + Duration::from_secs(60)).unwrap();
+    // The same again is not written, and needs no server.
+    condition.write(&yes, at(60), start + Duration::from_secs(60)).unwrap();
     fs::write(account.path().join("token"), "second").unwrap();
-    condition.say(&no, at(61), start + Duration::from_secs(61)).unwrap();
+    condition.write(&no, at(61), start + Duration::from_secs(61)).unwrap();
     let (head, body) = requests.recv().unwrap();
     assert!(head.contains("authorization: Bearer second\r\n"), "{head}");
     assert!(body.contains(r#""lastTransitionTime":"1970-01-01T00:01:01Z""#), "{body}");
@@ -248,7 +248,7 @@ fn writes_the_condition_with_the_token_of_the_moment() {
 }
 
 #[test]
-fn what_goes_wrong_is_said_and_tried_again() {
+fn a_failure_is_reported_and_tried_again() {
     const FORBIDDEN: &[u8] = b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: 56\r\nConnection: close\r\n\r\n{\"kind\":\"Status\",\"message\":\"nodes \\\"node-1\\\" forbidden\"}";
     const FAULT: &[u8] =
         b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -258,35 +258,35 @@ fn what_goes_wrong_is_said_and_tried_again() {
     let (port, requests) = server(config, vec![FORBIDDEN, FAULT, ELSEWHERE, OK]);
     let account = account(&authority);
     let mut condition = condition(account.path(), port);
-    let saying = ConditionStatus::new("True", "Proven", "it is");
-    let mut say = || {
-        let said = condition.say(&saying, UNIX_EPOCH, Instant::now());
-        said.map_err(|error| error.to_string().replace(&port.to_string(), "PORT"))
+    let status = ConditionStatus::new("True", "Proven", "it is");
+    let mut write = || {
+        let written = condition.write(&status, UNIX_EPOCH, Instant::now());
+        written.map_err(|error| error.to_string().replace(&port.to_string(), "PORT"))
     };
     let answered =
         "PATCH `https://127.0.0.1:PORT/api/v1/nodes/node-1/status` was answered with status";
-    assert_eq!(say(), Err(format!("{answered} 403: nodes \"node-1\" forbidden")));
-    assert_eq!(say(), Err(format!("{answered} 500")), "and not repeated here");
-    assert_eq!(say(), Err(format!("{answered} 307")), "a token goes to one server");
-    assert_eq!(say(), Ok(()));
+    assert_eq!(write(), Err(format!("{answered} 403: nodes \"node-1\" forbidden")));
+    assert_eq!(write(), Err(format!("{answered} 500")), "without a retry");
+    assert_eq!(write(), Err(format!("{answered} 307")), "a token goes to one server");
+    assert_eq!(write(), Ok(()));
     assert_eq!(requests.iter().count(), 4);
 }
 
 #[test]
-fn the_token_goes_to_nobody_that_the_cluster_does_not_vouch_for() {
+fn the_token_is_sent_only_to_a_server_that_the_cluster_vouches_for() {
     let ((_, config), (other, _)) = (authority(), authority());
     let (port, requests) = server(config, vec![OK]);
     let account = account(&other);
     let mut condition = condition(account.path(), port);
     let error = condition
-        .say(&ConditionStatus::new("True", "a", "b"), UNIX_EPOCH, Instant::now())
+        .write(&ConditionStatus::new("True", "a", "b"), UNIX_EPOCH, Instant::now())
         .expect_err("another CA");
     assert_eq!(error.to_string(), format!("cannot connect to `127.0.0.1:{port}`"));
     assert!(requests.iter().next().is_none(), "nothing was sent");
 }
 
 #[test]
-fn a_server_that_says_nothing_is_given_up() {
+fn a_silent_server_is_given_up() {
     let (authority, config) = authority();
     let (port, _requests) = server(config, vec![b""]);
     let account = account(&authority);
@@ -298,7 +298,7 @@ fn a_server_that_says_nothing_is_given_up() {
     };
     condition.client = Client::new(settings);
     let error = condition
-        .say(&ConditionStatus::new("True", "a", "b"), UNIX_EPOCH, Instant::now())
+        .write(&ConditionStatus::new("True", "a", "b"), UNIX_EPOCH, Instant::now())
         .expect_err("silence");
     let expected =
         format!("`https://127.0.0.1:{port}/api/v1/nodes/node-1/status` did not answer in time");
@@ -306,7 +306,7 @@ fn a_server_that_says_nothing_is_given_up() {
 }
 
 #[test]
-fn what_is_no_pod_is_told() {
+fn a_process_outside_of_a_pod_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let node = "node-1".parse().unwrap();
     let error = NodeCondition::new(name(), &node, ("10.96.0.1", "443"), folder.path())
@@ -315,12 +315,12 @@ fn what_is_no_pod_is_told() {
     fs::write(folder.path().join("ca.crt"), "").unwrap();
     let error =
         NodeCondition::new(name(), &node, ("a b", "443"), folder.path()).expect_err("no address");
-    assert_eq!(error.to_string(), "`a b:443` is no address of the cluster's API server");
+    assert_eq!(error.to_string(), "`a b:443` is not a valid address of the cluster's API server");
     let condition = NodeCondition::new(name(), &node, ("fd00::1", "443"), folder.path()).unwrap();
     assert_eq!(condition.url.as_str(), "https://[fd00::1]/api/v1/nodes/node-1/status");
     let mut condition = condition;
     let error = condition
-        .say(&ConditionStatus::new("True", "a", "b"), UNIX_EPOCH, Instant::now())
+        .write(&ConditionStatus::new("True", "a", "b"), UNIX_EPOCH, Instant::now())
         .expect_err("no token");
     assert_eq!(error.to_string(), format!("cannot read `{}/token`", folder.path().display()));
 }
