@@ -70,13 +70,14 @@ pub(crate) fn unlisted<'a>(
     directory: &InstalledDirectory,
     verified: Option<&'a Verified<Bundle>>,
 ) -> Vec<&'a PluginFile> {
-    let listed = |name: &PluginName| {
-        directory.files.contains_key(name)
-            || directory.leftovers.contains_key(name)
-            || directory.kept.contains(name)
-    };
     let plugins = verified.into_iter().flat_map(|verified| &verified.value().files.plugins);
-    plugins.filter(|plugin| !listed(&plugin.name)).collect()
+    plugins
+        .filter(|plugin| {
+            !(directory.files.contains_key(&plugin.name)
+                || directory.leftovers.contains_key(&plugin.name)
+                || directory.kept.contains(&plugin.name))
+        })
+        .collect()
 }
 
 /// Reports those that exist with other content than the bundle's: a pod that calls one does not get

@@ -173,12 +173,14 @@ impl Report {
     /// A set that a rule with `mode: warn` admitted is not proven. That another release was wanted
     /// and refused says nothing about the installed one.
     pub fn against_keeping(self) -> Vec<Finding> {
-        let counts = |finding: &Finding| match finding.code {
-            Code::Unproven => true,
-            Code::WantedNotInstalled => false,
-            _ => finding.is_refusal(),
-        };
-        self.findings.into_iter().filter(counts).collect()
+        self.findings
+            .into_iter()
+            .filter(|finding| match finding.code {
+                Code::Unproven => true,
+                Code::WantedNotInstalled => false,
+                _ => finding.is_refusal(),
+            })
+            .collect()
     }
 
     /// Whether a set is installed that proves itself, whatever else is wanted.

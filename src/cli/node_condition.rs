@@ -62,8 +62,9 @@ impl NodeConditionArguments {
                 }
             };
         let (sender, statuses) = mpsc::channel();
-        let work = move || write(condition, &statuses, &terminal);
-        thread::Builder::new().name("condition".to_owned()).spawn(work)?;
+        thread::Builder::new()
+            .name("condition".to_owned())
+            .spawn(move || write(condition, &statuses, &terminal))?;
         Ok(Some(sender))
     }
 }

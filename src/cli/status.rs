@@ -90,11 +90,12 @@ fn look(arguments: &Arguments) -> Result<Report, NodeError> {
         .receipts
         .iter()
         .filter(|past| present.as_ref().is_none_or(|present| present.index != past.index));
-    let current = |index: &Digest| present.as_ref().is_some_and(|present| present.index == *index);
     let unwanted = reading.rolled_back()?.unwrap_or_default().releases.into_iter();
     Ok(Report {
         past: others.map(generation).collect::<Result<_, _>>()?,
-        rolled_back: unwanted.filter(|index| !current(index)).collect(),
+        rolled_back: unwanted
+            .filter(|index| present.as_ref().is_none_or(|present| present.index != *index))
+            .collect(),
         interrupted: reading.journal()?.map(|journal| journal.index),
         refused: reading.refusal()?.map(|refusal| refusal.wanted),
         present: present.as_ref().map(generation).transpose()?,

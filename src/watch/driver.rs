@@ -55,16 +55,24 @@ impl Watch<'_> {
             ending: None,
         };
         let node = Arc::clone(&self.node);
-        let work = move |job| match job {
-            Job::Check => Event::Checked(Box::new(node.check())),
-            Job::Repair(targets) => {
-                let platform = Platform::host();
-                let installation = node.installation(&platform);
-                Event::Repaired(bring_back(&node.root, &installation, &targets))
-            }
-        };
-        event_loop::watch(self.interval, work, |told, lookout| driver.react(told, lookout))?;
+        event_loop::watch(
+            self.interval,
+            move |job| work(&node, job),
+            |told, lookout| driver.react(told, lookout),
+        )?;
         Ok(driver.ending.unwrap_or(Ending::Signal))
+    }
+}
+
+/// Does a job, on the worker thread.
+fn work(node: &NodeCheck, job: Job) -> Event {
+    match job {
+        Job::Check => Event::Checked(Box::new(node.check())),
+        Job::Repair(targets) => {
+            let platform = Platform::host();
+            let installation = node.installation(&platform);
+            Event::Repaired(bring_back(&node.root, &installation, &targets))
+        }
     }
 }
 

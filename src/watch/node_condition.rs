@@ -89,19 +89,19 @@ impl FromStr for NodeName {
     type Err = ParseNodeNameError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let label = |label: &str| {
-            let plain =
-                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-            !label.is_empty()
-                && label.bytes().all(plain)
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-        };
-        if text.len() <= 253 && text.split('.').all(label) {
+        if text.len() <= 253 && text.split('.').all(is_label) {
             return Ok(Self(text.to_owned()));
         }
         Err(ParseNodeNameError(visible(&text.chars().take(253).collect::<String>()).into_owned()))
     }
+}
+
+/// Whether this is a label of a DNS name (RFC 1123), lower case.
+fn is_label(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 /// Status, reason and message of the condition.
@@ -173,10 +173,9 @@ struct Written {
 impl Written {
     /// Whether this has to be written now: it is new, or the last write is too long ago.
     fn is_due(&self, status: &ConditionStatus, now: Instant) -> bool {
-        let known = |(last, at): &(ConditionStatus, Instant)| {
-            last == status && now.saturating_duration_since(*at) < HEARTBEAT
-        };
-        !self.last.as_ref().is_some_and(known)
+        self.last.as_ref().is_none_or(|(last, at)| {
+            last != status || now.saturating_duration_since(*at) >= HEARTBEAT
+        })
     }
 
     /// Since when the status is this one. After a start that is now, since the time before is not

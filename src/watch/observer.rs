@@ -23,7 +23,7 @@ use crate::disk::DiskError;
 use crate::model::{HostPath, PluginPath, with_causes};
 use crate::node::{NodeError, RECORDS, RepairOutcome};
 
-/// The time, by both clocks: one that people and files share, and one that nobody sets.
+/// The time, by both clocks: one for files and people, and one that cannot be set.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Now {
     pub(crate) time: SystemTime,

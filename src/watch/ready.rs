@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::disk::{Directory, DiskError};
+use crate::model::visible;
 
 /// The path of the file.
 #[derive(Debug)]
@@ -24,8 +25,10 @@ pub struct ReadyFileError(String);
 impl ReadyFile {
     /// Takes the path of the file; its directory must exist.
     pub fn new(path: &Path) -> Result<Self, ReadyFileError> {
-        let error = || ReadyFileError(crate::model::visible(&path.to_string_lossy()).into_owned());
-        let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(error)?;
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .ok_or_else(|| ReadyFileError(visible(&path.to_string_lossy()).into_owned()))?;
         let directory =
             path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Ok(Self { directory: directory.to_owned(), name: name.to_owned() })

@@ -364,20 +364,26 @@ impl Node<'_> {
         plugins.find(|plugin| plugin.name == *name).map(|plugin| plugin.state)
     }
 
+    /// What the check of this node says about a plugin in this directory.
+    fn state_in(&self, directory: &HostPath, name: &PluginName) -> Option<FileState> {
+        let mut plugins = self.checked.into_iter().flat_map(|report| &report.plugins);
+        plugins
+            .find(|plugin| plugin.name == *name && plugin.directory == *directory)
+            .map(|plugin| plugin.state)
+    }
+
     /// What the node has under the name of the plugin that the verdict is about.
     fn shown(&self, plugin: Option<&str>) -> Vec<OnNode> {
         let suspect = self.suspects.iter().find(|suspect| Some(suspect.name.as_str()) == plugin);
         let seen = suspect
             .into_iter()
             .flat_map(|suspect| suspect.seen.iter().map(move |seen| (&suspect.name, seen)));
-        let shown = |(name, seen): (&PluginName, &Seen)| {
-            let mut plugins = self.checked.into_iter().flat_map(|report| &report.plugins);
-            let installed =
-                plugins.find(|plugin| plugin.name == *name && plugin.directory == seen.directory);
-            let state = installed.map(|plugin| plugin.state);
-            OnNode { directory: seen.directory.clone(), found: seen.entry.to_string(), state }
-        };
-        seen.map(shown).collect()
+        seen.map(|(name, seen)| OnNode {
+            directory: seen.directory.clone(),
+            found: seen.entry.to_string(),
+            state: self.state_in(&seen.directory, name),
+        })
+        .collect()
     }
 
     /// How to install or restore a plugin.

@@ -95,14 +95,14 @@ pub(crate) fn look(
     name: &PluginName,
     closeness: Closeness,
 ) -> Vec<Seen> {
-    let seen = |path: &HostPath| {
-        let entry = entry(root, path, name, closeness);
-        Seen {
+    directories
+        .iter()
+        .map(|path| Seen {
             directory: path.clone(),
-            entry: entry.unwrap_or_else(|error| Entry::Unreadable(error.with_cause())),
-        }
-    };
-    directories.iter().map(seen).collect()
+            entry: entry(root, path, name, closeness)
+                .unwrap_or_else(|error| Entry::Unreadable(error.with_cause())),
+        })
+        .collect()
 }
 
 fn entry(

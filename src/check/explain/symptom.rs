@@ -174,9 +174,11 @@ impl Symptoms {
             Complaint::NoConfiguration { .. } => None,
             _ => context.blamed,
         };
-        let same =
-            |known: &&mut Symptom| known.blamed == blamed && known.complaint.is_same(&complaint);
-        if let Some(known) = self.known.iter_mut().find(same) {
+        let known = self
+            .known
+            .iter_mut()
+            .find(|known| known.blamed == blamed && known.complaint.is_same(&complaint));
+        if let Some(known) = known {
             known.times += 1;
             known.phases.extend(context.phase);
             known.networks.extend(context.network.filter(|_| known.networks.len() < MOST_WORDS));
@@ -315,11 +317,10 @@ const MARKS: [(&str, Mark); 27] = [
 
 /// Every phrase of a line, in order.
 fn marks(line: &str) -> Vec<(usize, Mark)> {
-    let found = |(words, mark): &(&'static str, Mark)| {
-        let mark = *mark;
-        line.match_indices(*words).map(move |(at, _)| (at, mark))
-    };
-    let mut marks: Vec<_> = MARKS.iter().flat_map(found).collect();
+    let mut marks: Vec<_> = MARKS
+        .into_iter()
+        .flat_map(|(words, mark)| line.match_indices(words).map(move |(at, _)| (at, mark)))
+        .collect();
     marks.sort_by_key(|(at, _)| *at);
     marks
 }

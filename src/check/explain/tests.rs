@@ -174,7 +174,8 @@ fn a_directory_that_the_owner_did_not_name_is_not_looked_into() {
                 explained.actions
             );
         }
-        // It is in a command that somebody may copy: only what no shell reads.
+        // It is part of a command that a reader may copy: only characters without a meaning to a
+        // shell.
         for path in ["/a;reboot", "/$(reboot)", "/a b", "/../a", "not/absolute", "/a'"] {
             let explained = scene.explain(&text.replace(BIN, path));
             assert!(

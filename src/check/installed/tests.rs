@@ -210,7 +210,7 @@ fn a_receipt_that_says_otherwise_is_not_believed() {
 fn a_receipt_cannot_hide_a_plugin_by_not_listing_it() {
     let mut node = Node::new();
     node.installed().files.remove(&"bridge".parse().unwrap());
-    assert_eq!(codes(&node.examine()), [], "the signed bytes are nobody's concern");
+    assert_eq!(codes(&node.examine()), [], "the signed bytes need no finding");
     std::fs::write(node.path("bridge"), program("forged")).unwrap();
     let report = node.examine();
     assert_eq!(conditions(&report), [("vlan", FileState::Proven), ("bridge", FileState::Kept)]);
@@ -341,13 +341,13 @@ fn an_interrupted_installation_and_a_refused_one_are_told() {
         .digest = Digest::of(&newer);
     node.journal = Some(Journal::of(&next));
     let reasons =
-        vec![Reason { code: "no-signature".to_owned(), message: "nobody signed it".to_owned() }];
+        vec![Reason { code: "no-signature".to_owned(), message: "it is not signed".to_owned() }];
     node.refusal =
         Some(Refusal { schema_version: Schema, wanted: "ghcr.io/acme/cni:v2".to_owned(), reasons });
     for (occasion, severity) in
         [(Occasion::Running, Severity::Refusal), (Occasion::Boot, Severity::Warning)]
     {
-        // The journal alone is nobody's word.
+        // The journal alone proves nothing.
         node.unfinished = None;
         let report = node.examine_with(&Ok(node.verified()), occasion, None);
         assert_eq!(codes(&report)[2], (Code::DigestDrift, severity));
@@ -485,7 +485,7 @@ fn a_plugin_that_does_not_answer_is_a_finding() {
 #[test]
 fn bytes_that_answered_are_not_asked_again() {
     let node = Node::new();
-    // It could ask nobody, and knows one answer, and one of a plugin that is gone.
+    // This prober cannot ask; it knows one answer, and one of a plugin that was removed.
     let prober = Prober::new(node.temporary.path().join("absent"), Duration::from_secs(1), true);
     let answer = Versions { supported: vec!["1.0.0".to_owned()] };
     let (bridge, gone) = (Digest::of(&node.files[0].1), Digest::of(b"gone"));

@@ -277,17 +277,16 @@ fn finish(child: &mut Child, deadline: Option<Instant>) -> io::Result<ExitStatus
 fn parse_answer(answer: &[u8]) -> Result<Versions, String> {
     let versions: Versions = json::parse("its answer", answer, ANSWER_LIMIT)
         .map_err(|error| format!("does not answer as a CNI plugin: {error}"))?;
-    let good = |version: &String| {
-        (1..=32).contains(&version.len())
-            && version.chars().all(|c| c.is_ascii_alphanumeric() || ".-+".contains(c))
-    };
-    if versions.supported.is_empty()
-        || versions.supported.len() > 64
-        || !versions.supported.iter().all(good)
-    {
+    let supported = &versions.supported;
+    if !(1..=64).contains(&supported.len()) || !supported.iter().all(|text| is_version(text)) {
         return Err("does not answer with a list of versions".to_owned());
     }
     Ok(versions)
+}
+
+fn is_version(text: &str) -> bool {
+    (1..=32).contains(&text.len())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || ".-+".contains(c))
 }
 
 #[cfg(test)]

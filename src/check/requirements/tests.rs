@@ -12,7 +12,7 @@ struct Node {
 }
 
 impl Node {
-    /// A node with these plugins, each of which speaks 0.4.0 and 1.0.0.
+    /// A node with these plugins, each of which supports 0.4.0 and 1.0.0.
     fn new(plugins: &[&str]) -> Self {
         let temporary = tempfile::tempdir().unwrap();
         let report = Report::default();
@@ -266,7 +266,7 @@ fn a_list_may_leave_its_plugins_to_a_directory_with_its_name() {
         "vlan Chained of /etc/cni/net.d/a/2.conf in nowhere",
     ];
     assert_eq!(needs(&node.check_requirements()), expected);
-    // The name of a network is no path.
+    // The name of a network is not a path.
     node.write("/etc/cni/other/1.conf", r#"{"type":"secret"}"#, 0o644);
     for name in ["../other", "..", "a/../../other", "/etc/cni/other", ""] {
         node.configure("10-a.conflist", &format!(r#"{{"name":"{name}"}}"#));
