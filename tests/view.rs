@@ -85,7 +85,7 @@ fn a_pod_that_mounts_the_plugin_directory_sees_the_same_plugins() {
     // The mount is in that namespace alone: what was looked at is not this process's own view of
     // the directory.
     let run = scene.run("check --root root --view pod");
-    let differs = "no: view-differs: `/opt/cni/bin` as `pod` shows it has no `bridge`, `macvlan`\n";
+    let differs = "no: view-differs: `/opt/cni/bin` in `pod` has no `bridge`, `macvlan`\n";
     assert!(run.code == 1 && run.stdout.contains(differs), "{}", run.stdout);
 
     // What the node finds behind a link is behind nothing in the pod.
@@ -97,8 +97,8 @@ fn a_pod_that_mounts_the_plugin_directory_sees_the_same_plugins() {
     let run = scene.run(&pod.words());
     assert_eq!(run.code, 1);
     let differs = format!(
-        "no: view-differs: `/opt/cni/bin` as `/proc/{}/root` shows it has no `flannel`\n  hint: mount the node's directory \
-         into that pod, and make plugins files of that directory, not links out of it\n",
+        "no: view-differs: `/opt/cni/bin` in `/proc/{}/root` has no `flannel`\n  hint: mount the node's directory \
+         into that pod, with plugins that are files, not links out of it\n",
         pod.process.id()
     );
     assert!(
@@ -122,7 +122,7 @@ fn a_pod_that_sees_other_plugins_is_told_and_they_are_not_executed() {
     let run = scene.run(&pod.words());
     assert_eq!(run.code, 1);
     let differs = format!(
-        "`/opt/cni/bin/bridge` as `/proc/{}/root` shows it differs from the file on the node",
+        "`/opt/cni/bin/bridge` in `/proc/{}/root` differs from the file on the node",
         pod.process.id()
     );
     assert!(run.stdout.contains(&differs), "{}", run.stdout);
@@ -155,7 +155,7 @@ fn no_link_of_a_view_leads_out_of_it() {
     for words in [pod.words(), "check --root root --view pod".to_owned()] {
         let run = scene.run(&words);
         assert!(
-            run.code == 1 && run.stdout.contains("shows it has no `bridge`, `macvlan`\n"),
+            run.code == 1 && run.stdout.contains("has no `bridge`, `macvlan`\n"),
             "{}",
             run.stdout
         );

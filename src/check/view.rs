@@ -29,7 +29,7 @@ pub fn compare_view(root: &Root, view: &Root, report: &mut Report) -> Result<(),
             continue;
         };
         let differs = |what: String| {
-            let message = format!("`{directory}/{name}` as `{}` shows it {what}", view.shown());
+            let message = format!("`{directory}/{name}` in `{}` {what}", view.shown());
             Finding::refusal(Code::ViewDiffers, message)
         };
         match look(view, directory, name) {
@@ -53,7 +53,7 @@ pub fn compare_view(root: &Root, view: &Root, report: &mut Report) -> Result<(),
         }
     }
     findings.extend(absent.into_iter().map(|(directory, names)| {
-        let message = format!("`{directory}` as `{}` shows it has no {}", view.shown(), shown(&names));
+        let message = format!("`{directory}` in `{}` has no {}", view.shown(), shown(&names));
         Finding::refusal(Code::ViewDiffers, message).hint(
             "mount the node's directory into that pod, with plugins that are files, not links out of it",
         )
@@ -124,7 +124,7 @@ mod tests {
         let (root, view) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fill(root.path());
         let all = [
-            "view-differs: `/opt/cni/bin` as `VIEW` shows it has no `bridge`, `ipvlan`, `macvlan` and 2 others",
+            "view-differs: `/opt/cni/bin` in `VIEW` has no `bridge`, `ipvlan`, `macvlan` and 2 others",
         ];
         assert_eq!(compare(root.path(), view.path()), all);
         fill(view.path());
@@ -138,10 +138,10 @@ mod tests {
         std::fs::remove_file(bin.join("ptp")).unwrap();
         rustix::fs::mkfifoat(rustix::fs::CWD, bin.join("ptp"), rustix::fs::Mode::RWXU).unwrap();
         let expected = [
-            "view-differs: `/opt/cni/bin/bridge` as `VIEW` shows it differs from the file on the node",
-            "view-differs: `/opt/cni/bin/macvlan` as `VIEW` shows it has mode 0600 and cannot be executed",
-            "view-differs: `/opt/cni/bin/ptp` as `VIEW` shows it is a FIFO",
-            "view-differs: `/opt/cni/bin` as `VIEW` shows it has no `ipvlan`",
+            "view-differs: `/opt/cni/bin/bridge` in `VIEW` differs from the file on the node",
+            "view-differs: `/opt/cni/bin/macvlan` in `VIEW` has mode 0600 and cannot be executed",
+            "view-differs: `/opt/cni/bin/ptp` in `VIEW` is a FIFO",
+            "view-differs: `/opt/cni/bin` in `VIEW` has no `ipvlan`",
         ];
         assert_eq!(compare(root.path(), view.path()), expected);
     }
@@ -171,8 +171,8 @@ mod tests {
         std::fs::create_dir(view.path().join("data")).unwrap();
         std::fs::copy(outside.join("macvlan"), view.path().join("data/macvlan")).unwrap();
         let expected = [
-            "view-differs: `/opt/cni/bin/ptp` as `VIEW` shows it cannot be inspected: Too many levels of symbolic links (os error 40)",
-            "view-differs: `/opt/cni/bin` as `VIEW` shows it has no `bridge`, `ipvlan`",
+            "view-differs: `/opt/cni/bin/ptp` in `VIEW` cannot be inspected: Too many levels of symbolic links (os error 40)",
+            "view-differs: `/opt/cni/bin` in `VIEW` has no `bridge`, `ipvlan`",
         ];
         assert_eq!(compare(root.path(), view.path()), expected);
         // k3s: links out of the mount, which the node follows and a pod cannot.
@@ -183,7 +183,7 @@ mod tests {
         std::fs::remove_dir_all(view.path().join("opt")).unwrap();
         symlink(root.path().join("opt"), view.path().join("opt")).unwrap();
         let all = [
-            "view-differs: `/opt/cni/bin` as `VIEW` shows it has no `bridge`, `ipvlan`, `macvlan` and 2 others",
+            "view-differs: `/opt/cni/bin` in `VIEW` has no `bridge`, `ipvlan`, `macvlan` and 2 others",
         ];
         assert_eq!(compare(root.path(), view.path()), all);
     }
