@@ -268,3 +268,29 @@ fn needs(needs: &[NeedReport]) -> String {
         (_, count) => format!("{count} configurations need {}{others}", first.join(", ")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_set_that_proves_itself_is_one_to_fall_back_on() {
+        let refused_before =
+            Finding::refusal(Code::WantedNotInstalled, "the next release was refused");
+        let admitted = Finding::warning(Code::Unproven, "nothing is proven");
+        let altered = Finding::refusal(Code::DigestDrift, "`bridge` was altered");
+        let mixed = Finding::note(Code::Mixed, "`tap` is from an earlier bundle");
+        for (findings, expected) in [
+            (vec![], vec![]),
+            (vec![refused_before.clone(), mixed.clone()], vec![]),
+            (vec![admitted.clone()], vec![Code::Unproven]),
+            (
+                vec![refused_before, altered, mixed, admitted],
+                vec![Code::DigestDrift, Code::Unproven],
+            ),
+        ] {
+            let against = Report::no(findings).against_keeping();
+            assert_eq!(against.iter().map(|finding| finding.code).collect::<Vec<_>>(), expected);
+        }
+    }
+}
