@@ -15,7 +15,8 @@ use super::files::{ArchiveFiles, DirectoryFiles, Files};
 use super::verify_reader::VerifyReader;
 use super::{OciError, Source};
 #[cfg(feature = "publish")]
-use crate::model::document::{descriptor, sha256};
+use crate::model::document::descriptor;
+use crate::model::document::sha256;
 use crate::model::{Digest, Document, Location, Selector, json, media_type, visible};
 
 /// A layout that is read.
