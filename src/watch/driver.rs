@@ -1,5 +1,5 @@
-//! A watch at work: carries out what the [`Observer`] decides, one effect after the other, and
-//! brings back what came of it.
+//! A watch at work: carries out what the observer decides, one effect after another, and returns
+//! what came of each.
 //!
 //! Nothing is decided here, and nothing is printed: messages are handed to the caller.
 

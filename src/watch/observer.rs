@@ -1,5 +1,5 @@
-//! What a watch does about everything that happens: what it says, to whom, what it repairs, and
-//! when it stops. Pure: events and the time come in, effects go out.
+//! What a watch does about each event: what it reports and to whom, what it repairs, and when it
+//! stops. Pure: events and the time come in, effects go out.
 //!
 //! [`Observer::observe`] answers one [`Event`] with [`Effect`]s in the order in which they are
 //! carried out. It carries out none itself: the driver does, and brings back what came of each as
@@ -74,29 +74,29 @@ pub(crate) enum Effect {
     Stop(Ending),
 }
 
-/// What whoever runs the watch gets to read.
+/// Text for the people who run the watch.
 #[derive(Debug)]
 pub enum Message {
     /// The answer of a check.
     Report(Box<Report>),
     /// A line besides the answers.
     Remark(String),
-    /// What the pod's status says after this process.
+    /// The message that the pod's status shows after this process has ended.
     LastWords(String),
 }
 
 /// Why a watch ended.
 #[derive(Debug)]
 pub enum Ending {
-    /// A signal said so.
+    /// A signal came.
     Signal,
-    /// A signal said so, and the ready file is still there.
+    /// A signal came, and the ready file could not be removed.
     StillReady(DiskError),
-    /// The next watch can do what this one cannot.
+    /// This process can no longer do its work, but a new one can.
     OutOfReach(OutOfReach),
 }
 
-/// A directory that this process can never write.
+/// A directory that this process cannot write, however long it runs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is out of reach: it was created or removed after this watch had started")]
 pub struct OutOfReach(pub HostPath);
@@ -113,13 +113,13 @@ pub(crate) struct Observer {
     repair: BTreeSet<PluginPath>,
     /// The last text that was told: a log that repeats itself every minute is not read.
     told: Option<String>,
-    /// What is told at the end, if the last check did not say yes.
+    /// What is left for the pod's status, if the last answer was not yes.
     last_words: Option<String>,
-    /// When a check last came to an answer.
+    /// When a check last completed.
     checked: Option<SystemTime>,
-    /// What that check found altered or gone.
+    /// What that check found altered or missing.
     altered: BTreeSet<PluginPath>,
-    /// How often a file was found so.
+    /// How many times a file was found so.
     drift: u64,
     names: Names,
     /// Why the kernel does not report changes.
