@@ -4,11 +4,10 @@
 //! the node's own state. Every document is checked against its digest when the file is read;
 //! nothing else here is believed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::policy::Needs;
 use super::signature::SigstoreBundle;
 use crate::model::{Digest, Document, JsonError, json, media_type, visible};
 
@@ -27,6 +26,13 @@ pub struct SignatureDocument {
     pub media_type: String,
     /// The bytes of that layer.
     pub bytes: Vec<u8>,
+}
+
+/// What has to be collected beside an image so that a policy can decide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Needs {
+    /// The predicate types of the statements that some rule looks for.
+    pub predicate_types: BTreeSet<String>,
 }
 
 /// Why bytes are not evidence.

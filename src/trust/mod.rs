@@ -19,8 +19,8 @@ pub use chain::Bundle;
 #[cfg(test)]
 pub(crate) use evaluate::is_signed;
 pub use evaluate::{Proof, Strength, Verified, expect, keep};
-pub use evidence::{Evidence, EvidenceBuilder, EvidenceError, SignatureDocument};
-pub use policy::{Mode, Needs, Policy, PolicyError, Rollback, Rule};
+pub use evidence::{Evidence, EvidenceBuilder, EvidenceError, Needs, SignatureDocument};
+pub use policy::{Mode, Policy, PolicyError, Rollback, Rule};
 #[cfg(any(test, feature = "publish"))]
 pub(crate) use signature::write_bundle;
 pub use signature::{Key, KeyError, SigstoreBundle};

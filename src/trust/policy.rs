@@ -1,23 +1,35 @@
-//! Policies: who may sign what, as the node's owner wrote it down.
+//! Policies: which images a node accepts, and whose signature they need, as the node's owner wrote
+//! it.
 //!
 //! Rules are read from the top, the first whose `images` match decides, and what no rule matches is
 //! refused. Field names are those of sigstore's ClusterImagePolicy, the order of rules is that of
-//! Talos.
+//! Talos. Nothing here judges an image: that is `evaluate.rs`, with the conditions of
+//! `condition.rs`.
+//!
+//! A policy has one text and one digest. Key files that it names are written into the text, so that
+//! the digest covers them, and a node can verify again without them.
+
+mod error;
+mod keys;
+mod raw;
+mod rule;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use semver::Version;
-use serde::Deserialize;
+pub use error::PolicyError;
+pub(super) use keys::Authority;
+use keys::KeyFiles;
+use raw::RawPolicy;
+pub use rule::{Mode, Rollback, Rule};
 
-use super::age::MaxAge;
-use super::glob::Glob;
+use super::evidence::Needs;
 use super::signature::{Key, KeyError};
 use super::statement::COSIGN_SIGN;
-use crate::model::yaml::{self, YamlError};
-use crate::model::{BundleName, Digest, Repository, visible};
+use crate::model::yaml::YamlError;
+use crate::model::{Digest, Repository};
 
-/// A policy that was read whole: its keys are parsed, its text stands alone.
+/// A policy whose keys are parsed, and whose text contains every key file.
 #[derive(Debug)]
 pub struct Policy {
     text: String,
@@ -27,214 +39,34 @@ pub struct Policy {
     denied: BTreeSet<Digest>,
 }
 
-/// One rule of a policy.
-#[derive(Debug)]
-pub struct Rule {
-    name: String,
-    images: Vec<Glob>,
-    pub(super) deny: bool,
-    pub(super) authorities: Vec<Authority>,
-    pub(super) bundles: Vec<BundleName>,
-    pub(super) min_version: Option<Version>,
-    pub(super) max_age: Option<MaxAge>,
-    pub(super) rollback: Rollback,
-    pub(super) attestations: Vec<Attestation>,
-    pub(super) mode: Mode,
-}
-
-/// One key that a rule trusts.
-#[derive(Debug)]
-pub(super) struct Authority {
-    pub(super) name: String,
-    pub(super) key: Key,
-}
-
-/// One kind of attestation that a rule requires.
-#[derive(Debug)]
-pub(super) struct Attestation {
-    pub(super) name: String,
-    pub(super) predicate_type: String,
-}
-
-/// What a rule does with an image that nobody signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// It is refused.
-    #[default]
-    Enforce,
-    /// It is admitted, and called unproven for ever after.
-    Warn,
-}
-
-/// Whether a node that had a newer version of a bundle takes an older one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Rollback {
-    /// It does, down to the rule's `minVersion`.
-    #[default]
-    Allowed,
-    /// It does not: the newest version that it ever took is its floor.
-    Monotonic,
-}
-
-/// What has to be collected beside an image so that a policy can decide.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Needs {
-    /// The predicate types of the statements that some rule looks for.
-    pub predicate_types: BTreeSet<String>,
-}
-
-/// Why a policy cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum PolicyError {
-    /// Not the YAML that a policy is.
-    #[error(transparent)]
-    Yaml(#[from] YamlError),
-    /// Another kind of document.
-    #[error("{file}: `{field}` is `{found}`, expected `{expected}`")]
-    Kind {
-        /// The policy.
-        file: String,
-        /// The field.
-        field: &'static str,
-        /// Its value.
-        found: String,
-        /// The only value that is understood.
-        expected: &'static str,
-    },
-    /// A rule that says nothing, or too much.
-    #[error("{file}: rule `{rule}`: {reason}")]
-    Rule {
-        /// The policy.
-        file: String,
-        /// The rule.
-        rule: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A key file that cannot be read.
-    #[error("{file}: cannot read key `{key}`")]
-    ReadKey {
-        /// The policy.
-        file: String,
-        /// The key file.
-        key: String,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A key that is none.
-    #[error("{file}: key `{key}`: {source}")]
-    Key {
-        /// The policy.
-        file: String,
-        /// The key file or the authority that holds the key.
-        key: String,
-        /// What is wrong with it.
-        source: KeyError,
-    },
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawPolicy {
-    api_version: String,
-    kind: String,
-    rules: Vec<RawRule>,
-    #[serde(default)]
-    deny: Vec<Digest>,
-    files: Option<BTreeMap<String, String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawRule {
-    name: String,
-    images: Vec<String>,
-    #[serde(default)]
-    deny: bool,
-    #[serde(default)]
-    authorities: Vec<RawAuthority>,
-    #[serde(default)]
-    bundles: Vec<BundleName>,
-    #[serde(default)]
-    min_version: Option<Version>,
-    #[serde(default)]
-    max_age: Option<MaxAge>,
-    #[serde(default)]
-    rollback: Rollback,
-    #[serde(default)]
-    attestations: Vec<RawAttestation>,
-    #[serde(default)]
-    mode: Mode,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawAuthority {
-    name: String,
-    key: RawKey,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawKey {
-    file: Option<String>,
-    data: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawAttestation {
-    name: String,
-    predicate_type: String,
-}
-
-/// The words that cosign's `--type` knows for predicate types.
-const PREDICATE_TYPES: [(&str, &str); 7] = [
-    ("spdxjson", "https://spdx.dev/Document"),
-    ("spdx", "https://spdx.dev/Document"),
-    ("cyclonedx", "https://cyclonedx.org/bom"),
-    ("slsaprovenance1", "https://slsa.dev/provenance/v1"),
-    ("slsaprovenance", "https://slsa.dev/provenance/v0.2"),
-    ("vuln", "https://cosign.sigstore.dev/attestation/vuln/v1"),
-    ("openvex", "https://openvex.dev/ns"),
-];
-
 impl Policy {
     /// The longest policy, in bytes.
     pub const LIMIT: usize = 1024 * 1024;
 
-    /// Parses a policy. `read` gives the text of a key file that the policy names and does not hold
-    /// itself; `file` names the policy in errors.
+    /// Parses a policy. `read` returns the text of a key file that the policy names and does not
+    /// contain; `file` is the policy's name in errors.
     pub fn parse(
         file: &str,
         text: &str,
         read: &mut dyn FnMut(&str) -> io::Result<String>,
     ) -> Result<Self, PolicyError> {
-        let raw: RawPolicy = yaml::parse(file, text)?;
-        for (field, found, expected) in
-            [("apiVersion", &raw.api_version, "cnister.dev/v1"), ("kind", &raw.kind, "Policy")]
-        {
-            if found != expected {
-                let (file, found) = (file.to_owned(), visible(found).into_owned());
-                return Err(PolicyError::Kind { file, field, found, expected });
-            }
-        }
+        let raw = RawPolicy::parse(file, text)?;
         let mut keys = KeyFiles { file, held: raw.files, read, fetched: BTreeMap::new() };
-        let rules =
-            raw.rules.into_iter().map(|rule| keys.rule(rule)).collect::<Result<Vec<_>, _>>()?;
+        let mut rules: Vec<Rule> = Vec::new();
+        for rule in raw.rules {
+            rules.push(rule.parse(&mut keys)?);
+        }
         let mut seen = BTreeSet::new();
-        if let Some(rule) = rules.iter().find(|rule| !seen.insert(rule.name.as_str())) {
-            return Err(keys.error(&rule.name, "the name appears twice"));
+        if let Some(rule) = rules.iter().find(|rule| !seen.insert(rule.name())) {
+            return Err(keys.rule_error(rule.name(), "the name appears twice"));
         }
         let standalone = keys.fetched.is_empty();
-        let text = if standalone { text.to_owned() } else { keys.whole(text)? };
+        let text = if standalone { text.to_owned() } else { whole(file, text, &keys.fetched)? };
         let digest = Digest::of(text.as_bytes());
         Ok(Self { text, digest, standalone, rules, denied: raw.deny.into_iter().collect() })
     }
 
-    /// The policy of somebody who has only a key: any image that it signed.
+    /// The policy that `--key` stands for: any image that this key signed.
     pub fn of_key(name: &str, pem: &str) -> Result<Self, PolicyError> {
         let text = format!(
             "apiVersion: cnister.dev/v1\nkind: Policy\nrules:\n  - name: key\n    images: [\"**\"]\n    authorities:\n      - name: key\n        key:\n          data: |\n{}",
@@ -244,7 +76,8 @@ impl Policy {
             // The text above is ours; what can be wrong with it is the key.
             Err(PolicyError::Yaml(_)) => {
                 let source = KeyError::Unsupported("it is not a PEM text".to_owned());
-                Err(PolicyError::Key { file: name.to_owned(), key: name.to_owned(), source })
+                let holder = "authority `key`".to_owned();
+                Err(PolicyError::Key { file: name.to_owned(), holder, source })
             }
             other => other,
         }
@@ -256,13 +89,13 @@ impl Policy {
         &self.text
     }
 
-    /// The digest of [`Policy::text`]; where the policy [stands alone](Policy::is_standalone), that
-    /// of its file.
+    /// The digest of [`Policy::text`]. For a [standalone](Policy::is_standalone) policy it is the
+    /// digest of the file.
     pub fn digest(&self) -> Digest {
         self.digest
     }
 
-    /// Whether the policy as it was read held all its keys itself.
+    /// Whether the policy contained all its keys as it was read.
     pub fn is_standalone(&self) -> bool {
         self.standalone
     }
@@ -273,7 +106,7 @@ impl Policy {
         self.rules.iter().find(|rule| rule.images.iter().any(|glob| glob.matches(name.as_deref())))
     }
 
-    /// Whether the policy denies this digest, whoever signed it.
+    /// Whether the policy denies this digest, regardless of signatures.
     pub(super) fn denies(&self, digest: &Digest) -> bool {
         self.denied.contains(digest)
     }
@@ -297,139 +130,27 @@ impl Policy {
 
     /// The names of the rules, in order.
     pub fn rules(&self) -> impl Iterator<Item = &str> {
-        self.rules.iter().map(|rule| rule.name.as_str())
+        self.rules.iter().map(Rule::name)
     }
 }
 
-impl Rule {
-    /// The rule's name.
-    pub fn name(&self) -> &str {
-        &self.name
+/// The owner's text, unchanged, with the key files that it names appended.
+///
+/// The result is parsed once more before it is used: not every text can be continued this way (one
+/// in braces cannot), and what a node stores must mean the same as what its owner wrote.
+fn whole(
+    file: &str,
+    text: &str,
+    fetched: &BTreeMap<String, String>,
+) -> Result<String, PolicyError> {
+    let whole = with_files(text, fetched);
+    if RawPolicy::parse(file, &whole).is_ok_and(|again| again.files.as_ref() == Some(fetched)) {
+        return Ok(whole);
     }
+    let message = "the key files that it names cannot be appended to it; put the keys into the policy as `data:`";
+    Err(PolicyError::Yaml(YamlError::of_file(file, message)))
 }
 
-/// The key files of a policy being read.
-struct KeyFiles<'a> {
-    file: &'a str,
-    held: Option<BTreeMap<String, String>>,
-    read: &'a mut dyn FnMut(&str) -> io::Result<String>,
-    fetched: BTreeMap<String, String>,
-}
-
-impl KeyFiles<'_> {
-    fn error(&self, rule: &str, reason: impl Into<String>) -> PolicyError {
-        PolicyError::Rule {
-            file: self.file.to_owned(),
-            rule: visible(rule).into_owned(),
-            reason: reason.into(),
-        }
-    }
-
-    fn rule(&mut self, raw: RawRule) -> Result<Rule, PolicyError> {
-        if raw.name.is_empty() || raw.name.contains(char::is_control) {
-            return Err(self.error(&raw.name, "a rule needs a printable name"));
-        }
-        let error = |reason: &str| self.error(&raw.name, reason);
-        if raw.images.is_empty() {
-            return Err(error(
-                "`images` is empty, so it matches nothing; write [\"**\"] to match every image",
-            ));
-        }
-        if raw.deny && !(raw.authorities.is_empty() && raw.attestations.is_empty()) {
-            return Err(error("a rule either denies or names `authorities`"));
-        }
-        if !raw.deny && raw.authorities.is_empty() && raw.mode == Mode::Enforce {
-            return Err(error(
-                "`authorities` is empty, so nobody could satisfy it; write `deny: true` to refuse",
-            ));
-        }
-        let images =
-            raw.images.iter().map(|text| Glob::parse(text).map_err(|reason| error(&reason)));
-        let images = images.collect::<Result<_, _>>()?;
-        let authorities =
-            raw.authorities.into_iter().map(|authority| self.authority(&raw.name, authority));
-        Ok(Rule {
-            authorities: authorities.collect::<Result<_, _>>()?,
-            images,
-            deny: raw.deny,
-            bundles: raw.bundles,
-            min_version: raw.min_version,
-            max_age: raw.max_age,
-            rollback: raw.rollback,
-            attestations: raw.attestations.into_iter().map(attestation).collect(),
-            mode: raw.mode,
-            name: raw.name,
-        })
-    }
-
-    fn authority(&mut self, rule: &str, raw: RawAuthority) -> Result<Authority, PolicyError> {
-        let (key, pem) = match (raw.key.file, raw.key.data) {
-            (None, Some(data)) => (format!("of authority {}", raw.name), data),
-            (Some(file), None) => {
-                let pem = self.key_file(&file)?;
-                (file, pem)
-            }
-            _ => {
-                return Err(self.error(
-                    rule,
-                    format!("authority `{}`: `key` takes `file` or `data`", visible(&raw.name)),
-                ));
-            }
-        };
-        let error = |source| PolicyError::Key {
-            file: self.file.to_owned(),
-            key: visible(&key).into_owned(),
-            source,
-        };
-        Ok(Authority { key: Key::parse(&pem).map_err(error)?, name: raw.name })
-    }
-
-    /// The owner's text, untouched, with the key files it names written below it.
-    ///
-    /// Read once more before it is taken: not every text can be continued this way (one in braces
-    /// cannot), and what a node keeps must say the same as what its owner wrote.
-    fn whole(&self, text: &str) -> Result<String, PolicyError> {
-        let whole = with_files(text, &self.fetched);
-        let again: Result<RawPolicy, _> = yaml::parse(self.file, &whole);
-        if again.is_ok_and(|again| again.files.as_ref() == Some(&self.fetched)) {
-            return Ok(whole);
-        }
-        let message = "the key files it names cannot be written below it; put the keys into the policy as `data:`";
-        Err(PolicyError::Yaml(YamlError::of_file(self.file, message)))
-    }
-
-    fn key_file(&mut self, name: &str) -> Result<String, PolicyError> {
-        let held = self.held.as_ref().and_then(|held| held.get(name));
-        if let Some(pem) = held.or_else(|| self.fetched.get(name)) {
-            return Ok(pem.clone());
-        }
-        if self.held.is_some() {
-            // Half of the keys inside and half beside would make two texts of one policy.
-            return Err(PolicyError::ReadKey {
-                file: self.file.to_owned(),
-                key: visible(name).into_owned(),
-                source: io::Error::other("`files` of the policy does not hold it"),
-            });
-        }
-        let pem = (self.read)(name).map_err(|source| PolicyError::ReadKey {
-            file: self.file.to_owned(),
-            key: visible(name).into_owned(),
-            source,
-        })?;
-        // As it will be read again from the whole text: a block's lines, one line feed at the end.
-        let pem = pem.lines().map(|line| format!("{}\n", line.trim_end())).collect::<String>();
-        self.fetched.insert(name.to_owned(), pem.clone());
-        Ok(pem)
-    }
-}
-
-fn attestation(raw: RawAttestation) -> Attestation {
-    let known = PREDICATE_TYPES.iter().find(|(word, _)| *word == raw.predicate_type);
-    let predicate_type = known.map_or(raw.predicate_type, |(_, uri)| (*uri).to_owned());
-    Attestation { name: raw.name, predicate_type }
-}
-
-/// The owner's text, untouched, with the key files it names written below it.
 fn with_files(text: &str, fetched: &BTreeMap<String, String>) -> String {
     let mut whole = format!("{}\nfiles:", text.trim_end());
     for (name, pem) in fetched {
@@ -478,7 +199,7 @@ mod tests {
         let rule = |name: Option<&str>| {
             policy
                 .rule(name.map(|name| name.parse().unwrap()).as_ref())
-                .map(|rule| rule.name.clone())
+                .map(|rule| rule.name().to_owned())
         };
         assert_eq!(rule(Some("ghcr.io/a/b")).as_deref(), Some("r"));
         assert_eq!(rule(Some("quay.io/a/b")).as_deref(), Some("s"));
@@ -516,16 +237,16 @@ mod tests {
             (with_rule(&KEYED.replace("cosign.pub", "gone.pub")), "cannot read key `gone.pub`"),
             (with_rule(&KEYED.replace("cosign.pub", "private.pem")), "key `private.pem`: this is a private key"),
             (with_rule(&KEYED.replace("cosign.pub", "two.pub")), "key `two.pub`: the file holds more than one PEM block"),
-            (with_rule(&KEYED.replace("file: cosign.pub", "data: nonsense")), "not a PEM public key"),
+            (with_rule(&KEYED.replace("file: cosign.pub", "data: nonsense")), "p.yaml: authority `k`: not a PEM public key"),
             (with_rule(&KEYED.replace("file: cosign.pub", "")), "`key` takes `file` or `data`"),
             (with_rule(KEYED).replace("ghcr.io/**", "ghcr.io/a@b"), "contains `@`"),
             (with_rule(KEYED) + "files: {other.pub: x}\n", "cannot read key `cosign.pub`"),
             (with_rule(KEYED) + "files: {}\n", "cannot read key `cosign.pub`"),
             (
                 r#"{apiVersion: cnister.dev/v1, kind: Policy, rules: [{name: r, images: ["**"], authorities: [{name: k, key: {file: cosign.pub}}]}]}"#.to_owned(),
-                "cannot be written below it",
+                "cannot be appended to it",
             ),
-            (with_rule(KEYED) + "...\n", "cannot be written below it"),
+            (with_rule(KEYED) + "...\n", "cannot be appended to it"),
             (with_rule(KEYED) + &with_rule(KEYED)[with_rule(KEYED).find("  - name").unwrap()..], "appears twice"),
         ];
         for (text, expected) in cases {
