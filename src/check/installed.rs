@@ -19,7 +19,7 @@ use crate::node::{
     PLUGIN_MODE, PlacedPlugins, Receipt, Refusal, Root, State, look_around, not_installed,
     observe_directory,
 };
-use crate::trust::{Bundle, Strength, Verified};
+use crate::trust::{Bundle, Rejection, RejectionKind, Strength, Verified};
 
 /// A question about a node, with everything that its answer depends on.
 #[derive(Debug)]
@@ -143,7 +143,7 @@ struct Memory<'a> {
 fn examine(
     root: &Root,
     memory: &Memory<'_>,
-    verdict: &Result<Verified<Bundle>, Vec<Finding>>,
+    verdict: &Result<Verified<Bundle>, Rejection>,
     directories: &[HostPath],
     occasion: Occasion,
     prober: Option<&Prober>,
@@ -231,11 +231,11 @@ fn report(directory: &HostPath, name: &PluginName, state: FileState) -> PluginRe
 /// What the policy of the installation does not accept was never trusted, and neither was what has no
 /// complete chain.
 fn trust_findings(
-    verdict: &Result<Verified<Bundle>, Vec<Finding>>,
+    verdict: &Result<Verified<Bundle>, Rejection>,
     policy_is_the_same: bool,
     occasion: Occasion,
 ) -> Vec<Finding> {
-    let refusals = match verdict {
+    let rejection = match verdict {
         Ok(verified) => {
             let rule = visible(&verified.proof().rule);
             let unproven = (verified.proof().strength == Strength::Admitted).then(|| {
@@ -246,10 +246,10 @@ fn trust_findings(
             });
             return unproven.into_iter().chain(verified.warnings().iter().cloned()).collect();
         }
-        Err(findings) => findings,
+        Err(rejection) => rejection,
     };
-    let retired =
-        !policy_is_the_same && refusals.iter().all(|finding| speaks_of_trust(finding.code));
+    // Untrusted under another policy than the one of the installation.
+    let retired = !policy_is_the_same && rejection.kind == RejectionKind::Untrusted;
     let summary = match policy_is_the_same {
         true => {
             "the policy does not accept the evidence of the installed bundle, although it is the policy of the installation"
@@ -257,28 +257,11 @@ fn trust_findings(
         false => "the policy no longer accepts the evidence of the installed bundle",
     };
     let mut findings = vec![Finding::refusal(Code::NoLongerTrusted, summary)];
-    findings.extend(refusals.iter().cloned());
+    findings.extend(rejection.findings.iter().cloned());
     if occasion == Occasion::Boot && retired {
         findings.iter_mut().for_each(|finding| finding.severity = Severity::Warning);
     }
     findings
-}
-
-/// Whether a refusal can come from a policy that changed: a key was retired, or a rule became
-/// stricter. A denial can also, but it is meant to refuse.
-fn speaks_of_trust(code: Code) -> bool {
-    matches!(
-        code,
-        Code::NoRuleMatches
-            | Code::BundleNotAllowed
-            | Code::NoSignature
-            | Code::SignerNotAllowed
-            | Code::OtherSubject
-            | Code::NotASignature
-            | Code::MalformedSignature
-            | Code::ManifestNotSigned
-            | Code::IndexNotSigned
-    )
 }
 
 /// What only the next installation can resolve.

@@ -81,10 +81,10 @@ impl Judge<'_> {
     ) -> Result<Verified<Bundle>, Vec<Finding>> {
         let Self { policy, name, now, ref kept } = *self;
         let verifier = Verifier { policy, name, platform, now };
-        verifier.verify(evidence, Presence::New).or_else(|findings| {
+        verifier.verify(evidence, Presence::New).or_else(|rejection| {
             match verifier.verify(evidence, Presence::Kept) {
                 Ok(bundle) if kept.indexes.contains(&bundle.value().index) => Ok(bundle),
-                _ => Err(findings),
+                _ => Err(rejection.findings),
             }
         })
     }

@@ -238,7 +238,7 @@ fn verify(
                 bundles.push(bundle);
                 other.into_iter().chain(warning).collect()
             }
-            Err(findings) => findings,
+            Err(rejection) => rejection.findings,
         };
         reports.push(PlatformReport { platform, findings });
     }

@@ -151,7 +151,9 @@ fn decide(arguments: &Arguments, policy: &Policy, report: &mut Report) -> Result
                     findings.iter().all(|finding| !finding.is_refusal()).then_some(accepted);
                 PlatformReport { platform, accepted, findings }
             }
-            Err(findings) => PlatformReport { platform, accepted: None, findings },
+            Err(rejection) => {
+                PlatformReport { platform, accepted: None, findings: rejection.findings }
+            }
         });
     }
     Ok(())

@@ -1,25 +1,29 @@
-//! The decision: a policy, a name and evidence in, a verified bundle or findings out.
+//! The decision: a policy, a name and evidence in, a verified bundle or a rejection out.
 //!
-//! This is the only place where signatures are checked. Installing, verifying, checking at boot and
-//! rendering all come here with evidence of different origin.
-
-use std::cmp::Reverse;
+//! Installing, verifying, checking at boot and rendering all ask here, with evidence of different
+//! origin: a second routine would be a second place to forget a check. Where evidence comes from,
+//! and what a refusal means for a node, is the caller's business. What a rule may ask for is listed
+//! in `condition.rs`; whether documents belong together is `chain.rs`.
 
 use serde::Serialize;
 
 use super::chain::{self, Bundle};
+use super::condition::{CONDITIONS, Condition, Facts, ForKept, UnderWarn};
 use super::evidence::{Evidence, EvidenceError};
-use super::policy::{Authority, Mode, Policy, Rollback, Rule};
-use super::signature::{SignatureError, SigstoreBundle};
-use super::statement::{COSIGN_SIGN, SignedAt};
+#[cfg(test)]
+use super::policy::Authority;
+use super::policy::{Mode, Policy, Rollback};
+use super::rejection::{Rejection, RejectionKind};
+use super::signature::SigstoreBundle;
+#[cfg(test)]
+use super::signatures::Signatures;
 use super::verifier::{Presence, Verifier};
-use crate::model::document::sha256;
-use crate::model::{Code, Digest, Finding, visible};
+use crate::model::{Code, Digest, Finding, Repository};
 
 /// A value whose origin was checked against a policy.
 ///
-/// The fields are private to this file, so [`Verifier::verify`] is the only way to get one. It cannot be
-/// deserialized: what a node remembers is evidence, which is verified again.
+/// The fields are private to this file, so [`Verifier::verify`] is the only way to get one. It
+/// cannot be deserialized: what a node stores is evidence, which is verified again.
 #[derive(Debug)]
 pub struct Verified<T> {
     value: T,
@@ -67,17 +71,18 @@ impl<T> Verified<T> {
         &self.proof
     }
 
-    /// What would have refused an image that the node does not keep yet: the callers' to show.
+    /// What would have refused a new image, and only warns of a kept one. The caller reports it.
     pub fn warnings(&self) -> &[Finding] {
         &self.warnings
     }
 
-    /// Whether the node may take it in place of a newer version, which only the node knows about.
+    /// Whether the node may install it in place of a newer version. Which version it had, only the
+    /// node knows.
     pub fn rollback(&self) -> Rollback {
         self.rollback
     }
 
-    /// A value that nobody verified, for the tests of what comes after.
+    /// A value that was not verified, for the tests of what uses one.
     #[cfg(test)]
     pub(crate) fn for_test(value: T) -> Self {
         let policy = Digest::of(b"test policy");
@@ -95,109 +100,102 @@ impl<T> Verified<T> {
 impl Verifier<'_> {
     /// Decides whether the policy allows the image in `evidence`, and walks its chain to every file.
     ///
-    /// For a bundle that the node [keeps](Presence::Kept), a version below the rule's floor and a
-    /// signature beyond its age are warnings that the value carries; who signed it, its name, its chain
-    /// and what the policy denies decide as always.
+    /// 1. Choose the rule: the first whose `images` match the name. No rule is a refusal.
+    /// 2. A rule with `deny` refuses whatever the evidence says.
+    /// 3. Walk the chain from the index to the digest of every file, for one platform.
+    /// 4. Ask the conditions in their order. One that does not hold
+    ///    - (4a) warns, if the set is kept and the condition only warns of such a set;
+    ///    - (4b) ends the decision with a refusal, if it refuses under every mode;
+    ///    - (4c) is collected otherwise.
+    /// 5. If nothing was collected, the image is proven. Otherwise a rule with `mode: warn` admits
+    ///    it, and any other rule refuses it with everything that was collected.
+    ///
+    /// Warnings travel with the value. A set that the node [keeps](Presence::Kept) is warned of its
+    /// version and age; signer, name, chain and denials decide as for a new one.
     ///
     /// # Errors
-    /// The findings that refuse it, the decisive one first.
+    /// The kind of refusal, and its findings, the decisive one first.
     pub fn verify(
         &self,
         evidence: &Evidence,
         presence: Presence,
-    ) -> Result<Verified<Bundle>, Vec<Finding>> {
+    ) -> Result<Verified<Bundle>, Rejection> {
         let Self { policy, name, platform, now } = *self;
-        let Some(rule) = policy.rule(name) else {
-            let message = match name {
-            Some(name) => format!("no rule of the policy matches `{name}`"),
-            None => {
-                "the image was not asked for by a repository's name, and no rule of the policy matches `**`".to_owned()
-            }
-        };
-            let hint = match name {
-                Some(_) => "add a rule whose `images` match it; what no rule matches is refused",
-                None => "say which repository it stands for with --as REPO",
-            };
-            return Err(vec![Finding::refusal(Code::NoRuleMatches, message).hint(hint)]);
-        };
+
+        // 1. Choose the rule.
+        let rule = policy.rule(name).ok_or_else(|| no_rule(name))?;
+
+        // 2. A rule with `deny` refuses.
         if rule.deny {
-            return Err(vec![Finding::refusal(
-                Code::DeniedByRule,
-                format!("rule `{}` denies it", rule.name()),
-            )]);
-        }
-        let bundle = chain::walk(evidence, platform).map_err(|finding| vec![finding])?;
-        if let Some(finding) = denied(policy, &bundle) {
-            return Err(vec![finding]);
-        }
-        check_name(rule, &bundle).map_err(|finding| vec![finding])?;
-        let mut warnings = Vec::new();
-        match (check_version(rule, &bundle), presence) {
-            (None, _) => {}
-            (Some(finding), Presence::New) => return Err(vec![finding]),
-            (Some(finding), Presence::Kept) => warnings.push(finding.into_warning()),
+            let message = format!("rule `{}` denies it", rule.name());
+            let finding = Finding::refusal(Code::DeniedByRule, message);
+            return Err(Rejection::new(RejectionKind::Denied, finding));
         }
 
-        let signatures = Signatures::read(evidence, &bundle);
-        let signed = signatures.find(&rule.authorities, COSIGN_SIGN);
-        let mut refusals = match signed {
-            Some(_) => Vec::new(),
-            None => signatures.explain(rule),
-        };
-        for attestation in &rule.attestations {
-            if signatures.find(&rule.authorities, &attestation.predicate_type).is_none() {
-                let message = format!(
-                    "no allowed key made the attestation `{}` that rule `{}` requires",
-                    visible(&attestation.name),
-                    rule.name()
-                );
-                refusals.push(
-                    Finding::refusal(Code::NoSignature, message)
-                        .mismatch(visible(&attestation.predicate_type), "none"),
-                );
+        // 3. Walk the chain.
+        let bundle = chain::walk(evidence, platform)
+            .map_err(|finding| Rejection::new(RejectionKind::Unsound, finding))?;
+
+        // 4. Ask the conditions.
+        let facts = Facts::new(policy, rule, evidence, &bundle, now);
+        let mut warnings = Vec::new();
+        let mut collected: Option<Rejection> = None;
+        for condition in CONDITIONS {
+            let Condition { check, kept, warn, kind } = condition;
+            let mut findings = check(&facts);
+            if findings.is_empty() {
+                continue;
+            }
+            if presence == Presence::Kept && kept == ForKept::Warn {
+                // 4a. It warns.
+                warnings.extend(findings.into_iter().map(Finding::into_warning));
+            } else if warn == UnderWarn::Refuse {
+                // 4b. It ends the decision.
+                return Err(Rejection { kind, findings });
+            } else {
+                // 4c. It is collected.
+                let rejection =
+                    collected.get_or_insert_with(|| Rejection { kind, findings: Vec::new() });
+                rejection.kind = rejection.kind.min(kind);
+                rejection.findings.append(&mut findings);
             }
         }
-        // Without any signature there is no age to speak of.
-        let too_old = rule.max_age.filter(|_| signed.is_some()).and_then(|max_age| {
-            max_age.check(rule.name(), signatures.youngest(&rule.authorities), now)
-        });
-        match (too_old, presence) {
-            (None, _) => {}
-            (Some(finding), Presence::New) => refusals.push(finding),
-            (Some(finding), Presence::Kept) => warnings.push(finding.into_warning()),
-        }
-        // The manifest of a denied release is signed, too, and anybody can list it in another index or
-        // serve it alone.
-        if policy.denies_digests() && signed.is_some_and(|(_, digest)| digest == bundle.manifest) {
-            let message = "the policy denies digests, and nobody signed the index: it may list what a denied release lists";
-            let hint = "sign the index: cnister sign --key cosign.key REF";
-            refusals.push(
-                Finding::refusal(Code::IndexNotSigned, message)
-                    .mismatch(
-                        format_args!("a signature over index {}", bundle.index),
-                        format_args!("over manifest {}", bundle.manifest),
-                    )
-                    .hint(hint),
-            );
-        }
-        let strength = match (refusals.is_empty(), rule.mode) {
-            (true, _) => Strength::Proven,
-            (false, Mode::Warn) => Strength::Admitted,
-            (false, Mode::Enforce) => return Err(refusals),
+
+        // 5. Proven, admitted or refused.
+        let strength = match (collected, rule.mode) {
+            (None, _) => Strength::Proven,
+            (Some(_), Mode::Warn) => Strength::Admitted,
+            (Some(rejection), Mode::Enforce) => return Err(rejection),
         };
+        let signer = facts.signer();
         let proof = Proof {
             strength,
             rule: rule.name().to_owned(),
-            authority: signed.map(|(authority, _)| authority.name.clone()),
-            signed: signed.map(|(_, digest)| digest),
+            authority: signer.map(|(authority, _)| authority.name.clone()),
+            signed: signer.map(|(_, digest)| digest),
             policy: policy.digest(),
         };
         Ok(Verified { value: bundle, proof, warnings, rollback: rule.rollback })
     }
 }
 
-/// Whether `key` made a statement of this type about `subject`: for comparing with images that are
-/// no bundles.
+fn no_rule(name: Option<&Repository>) -> Rejection {
+    let (message, hint) = match name {
+        Some(name) => (
+            format!("no policy rule matches `{name}`"),
+            "add a rule whose `images` match it; what no rule matches is refused",
+        ),
+        None => (
+            "no repository name was given, and no policy rule matches `**`".to_owned(),
+            "name the repository that it is from with --as REPO",
+        ),
+    };
+    let finding = Finding::refusal(Code::NoRuleMatches, message).hint(hint);
+    Rejection::new(RejectionKind::Untrusted, finding)
+}
+
+/// Whether `key` made a statement of this type about `subject`, for comparing with images that are
+/// not bundles.
 #[cfg(test)]
 pub(crate) fn is_signed(
     evidence: &Evidence,
@@ -205,17 +203,15 @@ pub(crate) fn is_signed(
     key: super::Key,
     predicate_type: &str,
 ) -> bool {
-    let bundles =
-        evidence.signatures().iter().map(|entry| SigstoreBundle::parse(&entry.bytes)).collect();
-    let signatures = Signatures { bundles, subjects: [subject, subject], listed: Vec::new() };
     let authority = Authority { name: "test".to_owned(), key };
-    signatures.find(&[authority], predicate_type).is_some()
+    Signatures::about(evidence, subject).find(&[authority], predicate_type).is_some()
 }
 
-/// The evidence file that a node keeps under this policy: what the policy asks for, and where that
-/// is too long, what keys of the policy signed. Anybody who may write beside an image can attach
-/// what looks like a signature, and a file that is too long to be read again would turn every later
-/// check into a failure.
+/// The evidence file that a node keeps under this policy: what the policy asks for, and if that is
+/// too long, only what keys of the policy signed.
+///
+/// Anyone who may write beside an image can attach what looks like a signature, and a file that is
+/// too long to be read again would make every later check fail.
 pub fn keep(policy: &Policy, evidence: Evidence) -> Result<Vec<u8>, EvidenceError> {
     let needed = evidence.needed(&policy.needs());
     let bytes = needed.to_bytes();
@@ -243,169 +239,6 @@ pub fn expect(bundle: &Verified<Bundle>, expected: &Digest) -> Option<Finding> {
         )
         .mismatch(expected, found)
     })
-}
-
-/// The first digest of the chain that the policy denies, from the release down to single files.
-fn denied(policy: &Policy, bundle: &Bundle) -> Option<Finding> {
-    let documents = [
-        ("index", bundle.index),
-        ("manifest", bundle.manifest),
-        ("bundle.json", bundle.manifest_json),
-    ];
-    let documents = documents.into_iter().map(|(what, digest)| (what.to_owned(), digest));
-    let files = bundle
-        .files
-        .plugins
-        .iter()
-        .map(|plugin| (format!("plugin `{}`,", plugin.name), plugin.digest));
-    let (what, digest) = documents.chain(files).find(|(_, digest)| policy.denies(digest))?;
-    Some(Finding::refusal(Code::DeniedByRule, format!("the policy denies {what} {digest}")))
-}
-
-/// Whether the rule accepts bundles of this name.
-fn check_name(rule: &Rule, bundle: &Bundle) -> Result<(), Finding> {
-    let name = &bundle.files.name;
-    if rule.bundles.is_empty() || rule.bundles.contains(name) {
-        return Ok(());
-    }
-    let allowed: Vec<_> = rule.bundles.iter().map(ToString::to_string).collect();
-    let message = format!("rule `{}` does not accept a bundle of this name", rule.name());
-    Err(Finding::refusal(Code::BundleNotAllowed, message).mismatch(allowed.join(", "), name))
-}
-
-/// What the rule's floor says against the version.
-fn check_version(rule: &Rule, bundle: &Bundle) -> Option<Finding> {
-    let files = &bundle.files;
-    let floor = rule.min_version.as_ref().filter(|floor| files.version < **floor)?;
-    let message = format!("bundle `{}` is older than rule `{}` allows", files.name, rule.name());
-    let finding = Finding::refusal(Code::VersionBelowFloor, message)
-        .mismatch(format_args!("{floor} or newer"), &files.version)
-        .hint(format!("`minVersion: {}` in the policy would allow it", files.version));
-    Some(finding)
-}
-
-/// The signature documents of an image, parsed once.
-struct Signatures {
-    bundles: Vec<Result<SigstoreBundle, SignatureError>>,
-    /// What a signature may speak of: the index, and the platform's manifest.
-    subjects: [Digest; 2],
-    /// The manifests of the index, for the words of a refusal.
-    listed: Vec<Digest>,
-}
-
-impl Signatures {
-    fn read(evidence: &Evidence, bundle: &Bundle) -> Self {
-        let bundles =
-            evidence.signatures().iter().map(|entry| SigstoreBundle::parse(&entry.bytes)).collect();
-        let index = evidence.document(&bundle.index).and_then(|document| document.index().ok());
-        let listed = index.iter().flat_map(|index| index.manifests()).filter_map(sha256).collect();
-        Self { bundles, subjects: [bundle.index, bundle.manifest], listed }
-    }
-
-    /// The first authority that made a statement of this type about the image, and what it signed.
-    fn find<'a>(
-        &self,
-        authorities: &'a [Authority],
-        predicate_type: &str,
-    ) -> Option<(&'a Authority, Digest)> {
-        // The index first: it speaks for every platform.
-        self.subjects.into_iter().find_map(|subject| {
-            let claims = |bundle: &&SigstoreBundle| {
-                // Cheap questions first: a public-key operation costs more than a comparison.
-                let claim = bundle.claim();
-                claim.predicate_type == predicate_type && claim.subject(&subject).is_some()
-            };
-            let candidates: Vec<_> = self.bundles.iter().flatten().filter(claims).collect();
-            let signed = |authority: &&Authority| {
-                candidates.iter().any(|bundle| bundle.verify(&authority.key).is_some())
-            };
-            authorities.iter().find(signed).map(|authority| (authority, subject))
-        })
-    }
-
-    /// When the youngest image signature by one of these authorities says that it was made; nothing
-    /// if none says it.
-    fn youngest(&self, authorities: &[Authority]) -> Option<&SignedAt> {
-        let said = |bundle| {
-            let claim = SigstoreBundle::claim(bundle);
-            let times = self
-                .subjects
-                .iter()
-                .filter_map(|subject| claim.subject(subject)?.signed_at.as_ref());
-            Some((times.max().filter(|_| claim.predicate_type == COSIGN_SIGN)?, bundle))
-        };
-        let mut candidates: Vec<_> = self.bundles.iter().flatten().filter_map(said).collect();
-        // The youngest first: the first good signature ends the search.
-        candidates.sort_by_key(|(said, _)| Reverse(*said));
-        let allowed =
-            |bundle: &SigstoreBundle| authorities.iter().any(|it| bundle.verify(&it.key).is_some());
-        candidates.into_iter().find(|(_, bundle)| allowed(bundle)).map(|(said, _)| said)
-    }
-
-    /// Why none of the documents is the signature that the rule wants.
-    fn explain(&self, rule: &Rule) -> Vec<Finding> {
-        let [index, manifest] = self.subjects;
-        let of_image = if index == manifest {
-            format!("{index}")
-        } else {
-            format!("index {index} or manifest {manifest}")
-        };
-        let hint = "sign it: cnister sign --key cosign.key REF";
-        if self.bundles.is_empty() {
-            let message = format!("nobody signed {of_image}");
-            return vec![Finding::refusal(Code::NoSignature, message).hint(hint)];
-        }
-        let mut findings: Vec<Finding> =
-            self.bundles.iter().map(|bundle| self.explain_one(bundle, rule)).collect();
-        findings.sort_by_key(|finding| finding.code);
-        findings.dedup();
-        findings
-    }
-
-    fn explain_one(&self, bundle: &Result<SigstoreBundle, SignatureError>, rule: &Rule) -> Finding {
-        let bundle = match bundle {
-            Ok(bundle) => bundle,
-            Err(error) => return Finding::refusal(Code::MalformedSignature, error.to_string()),
-        };
-        let claim = bundle.claim();
-        let signer =
-            rule.authorities.iter().find(|authority| bundle.verify(&authority.key).is_some());
-        let Some(signer) = signer else {
-            let keys: Vec<_> = rule
-                .authorities
-                .iter()
-                .map(|authority| {
-                    format!("{} ({})", visible(&authority.name), authority.key.fingerprint())
-                })
-                .collect();
-            let message = format!("rule `{}` does not allow the signer", rule.name());
-            return Finding::refusal(Code::SignerNotAllowed, message).mismatch(
-                format_args!("a signature by {}", keys.join(" or ")),
-                "a signature by none of them",
-            );
-        };
-        let signer = visible(&signer.name);
-        if claim.predicate_type != COSIGN_SIGN {
-            return Finding::refusal(
-                Code::NotASignature,
-                format!("an attestation by `{signer}` is not a signature"),
-            )
-            .mismatch(COSIGN_SIGN, visible(&claim.predicate_type));
-        }
-        let [index, manifest] = self.subjects;
-        let expected = format!("index {index} or manifest {manifest}");
-        let subjects: Vec<_> =
-            claim.subjects.iter().take(3).map(|subject| subject.digest.to_string()).collect();
-        if claim.subjects.iter().any(|subject| self.listed.contains(&subject.digest)) {
-            let message = format!(
-                "`{signer}` signed another platform's manifest of this index, not the index"
-            );
-            return Finding::refusal(Code::ManifestNotSigned, message)
-                .mismatch(expected, subjects.join(", "));
-        }
-        let message = format!("a signature by `{signer}` speaks of another image");
-        Finding::refusal(Code::OtherSubject, message).mismatch(expected, subjects.join(", "))
-    }
 }
 
 #[cfg(test)]

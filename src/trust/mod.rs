@@ -1,15 +1,21 @@
-//! Who may say what a node runs: policies, signatures, evidence, and the one routine that decides.
+//! Whether a policy allows an image: policies, signatures, evidence, and the one routine that
+//! decides.
 //!
-//! Pure: bytes, a policy and the circumstances in, a [`Verified`] bundle or findings out. Nothing
-//! here opens a file, and no other module looks at a signature.
+//! Pure: bytes, a policy, a name, a platform and the time in; a [`Verified`] bundle or a
+//! [`Rejection`] out. Nothing here opens a file or uses the network: collecting evidence is the job
+//! of `oci`, keeping it that of `node`. No other module checks a signature, so that there is one
+//! place that can be wrong about one.
 
 mod age;
 mod chain;
+mod condition;
 mod evaluate;
 mod evidence;
 mod glob;
 mod policy;
+mod rejection;
 mod signature;
+mod signatures;
 mod statement;
 #[cfg(test)]
 pub(crate) mod test_support;
@@ -21,6 +27,7 @@ pub(crate) use evaluate::is_signed;
 pub use evaluate::{Proof, Strength, Verified, expect, keep};
 pub use evidence::{Evidence, EvidenceBuilder, EvidenceError, Needs, SignatureDocument};
 pub use policy::{Mode, Policy, PolicyError, Rollback, Rule};
+pub use rejection::{Rejection, RejectionKind};
 #[cfg(any(test, feature = "publish"))]
 pub(crate) use signature::write_bundle;
 pub use signature::{Key, KeyError, SigstoreBundle};

@@ -5,12 +5,14 @@
 //! a timestamp. The sigstore crates refuse such bundles as a whole, so the check is theirs and the
 //! rule is ours: one DSSE signature by the key that the policy names.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use sigstore_verify::crypto::{VerificationKey, validate_raw_public_key};
-use sigstore_verify::types::bundle::{MediaType, SignatureContent};
+use sigstore_verify::types::bundle::{MediaType, SignatureContent, VerificationMaterialContent};
 use sigstore_verify::types::{Bundle as SigstoreTypesBundle, DerPublicKey, DsseEnvelope};
 
 use super::statement::{Statement, StatementError, pae};
-use crate::model::{JsonError, json, media_type, visible};
+use crate::model::{Digest, JsonError, json, media_type, visible};
 
 /// A public key that a policy trusts: P-256 (recommended), P-384, Ed25519 or RSA.
 pub struct Key {
@@ -37,6 +39,8 @@ pub enum KeyError {
 #[derive(Debug)]
 pub struct SigstoreBundle {
     envelope: DsseEnvelope,
+    /// Where it says that its key is found.
+    hint: Option<String>,
     statement: Statement,
 }
 
@@ -81,8 +85,8 @@ impl Key {
     }
 
     /// The SHA-256 of the key's SubjectPublicKeyInfo: how findings name it.
-    pub fn fingerprint(&self) -> crate::model::Digest {
-        crate::model::Digest::of(&self.spki)
+    pub fn fingerprint(&self) -> Digest {
+        Digest::of(&self.spki)
     }
 }
 
@@ -111,8 +115,12 @@ impl SigstoreBundle {
         if envelope.payload_type != media_type::IN_TOTO {
             return Err(SignatureError::PayloadType(visible(&envelope.payload_type).into_owned()));
         }
+        let hint = match bundle.verification_material.content {
+            VerificationMaterialContent::PublicKey(key) => Some(key.hint),
+            _ => None,
+        };
         let statement = Statement::parse(envelope.payload.as_bytes())?;
-        Ok(Self { envelope, statement })
+        Ok(Self { envelope, hint, statement })
     }
 
     /// What the bundle claims, if `key` signed it.
@@ -121,13 +129,20 @@ impl SigstoreBundle {
         key.key.verify(signed, &self.envelope.signature.sig).is_ok().then_some(&self.statement)
     }
 
-    /// What the bundle claims, whoever signed it: for words in a report, never for a decision.
+    /// The [fingerprint](Key::fingerprint) of the key that the bundle says it was signed with, if
+    /// it says so as cosign does: for a report, never for a decision.
+    pub(super) fn named_key(&self) -> Option<Digest> {
+        let bytes = STANDARD.decode(self.hint.as_ref()?).ok()?;
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        Digest::from_hex(&hex).ok()
+    }
+
+    /// What the bundle claims, no matter who signed it: for a report, never for a decision.
     pub fn claim(&self) -> &Statement {
         &self.statement
     }
 
-    /// What the bundle in `bytes` claims, if it is one: for words in a report, never for a
-    /// decision.
+    /// What the bundle in `bytes` claims, if it is one: for a report, never for a decision.
     pub fn claim_of(bytes: &[u8]) -> Option<Statement> {
         Self::parse(bytes).ok().map(|bundle| bundle.statement)
     }
@@ -137,8 +152,7 @@ impl SigstoreBundle {
 /// protobuf-specs, `Bundle`).
 #[cfg(any(test, feature = "publish"))]
 pub(crate) fn write_bundle(payload: &[u8], signature: &[u8], key_hint: &str) -> Vec<u8> {
-    use base64::Engine as _;
-    let base64 = |bytes| base64::engine::general_purpose::STANDARD.encode(bytes);
+    let base64 = |bytes| STANDARD.encode(bytes);
     json::canonical(&serde_json::json!({
         "mediaType": media_type::SIGSTORE_BUNDLE,
         "verificationMaterial": { "publicKey": { "hint": key_hint } },

@@ -27,6 +27,7 @@ struct Node {
     journal: Option<Journal>,
     unfinished: Option<Verified<Bundle>>,
     refusal: Option<Refusal>,
+    policy_is_the_same: bool,
 }
 
 impl Node {
@@ -62,7 +63,9 @@ impl Node {
             evidence: Digest::of(b"evidence"),
             directories: BTreeMap::from([(BIN.parse().unwrap(), installed)]),
         };
-        Self { temporary, files, receipt, journal: None, unfinished: None, refusal: None }
+        let (journal, unfinished, refusal) = (None, None, None);
+        let policy_is_the_same = false;
+        Self { temporary, files, receipt, journal, unfinished, refusal, policy_is_the_same }
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
@@ -85,7 +88,7 @@ impl Node {
 
     fn examine_with(
         &self,
-        verdict: &Result<Verified<Bundle>, Vec<Finding>>,
+        verdict: &Result<Verified<Bundle>, Rejection>,
         occasion: Occasion,
         prober: Option<&Prober>,
     ) -> Report {
@@ -97,11 +100,15 @@ impl Node {
             journal,
             unfinished,
             refusal,
-            policy_is_the_same: false,
+            policy_is_the_same: self.policy_is_the_same,
             floors: None,
         };
         examine(&root, &memory, verdict, &[], occasion, prober).unwrap()
     }
+}
+
+fn rejected(kind: RejectionKind, code: Code) -> Result<Verified<Bundle>, Rejection> {
+    Err(Rejection { kind, findings: vec![Finding::refusal(code, "it")] })
 }
 
 fn codes(report: &Report) -> Vec<(Code, Severity)> {
@@ -291,17 +298,20 @@ fn right_bytes_that_others_may_alter_are_refused_whosever_they_are() {
 
 #[test]
 fn what_is_no_longer_trusted_is_told_apart_and_boots_unless_it_is_denied() {
-    let node = Node::new();
-    let refused = |code| Err(vec![Finding::refusal(code, "it")]);
+    let mut node = Node::new();
+    let untrusted = (RejectionKind::Untrusted, Code::SignerNotAllowed);
+    let unsound = (RejectionKind::Unsound, Code::NoEvidence);
+    let denied = (RejectionKind::Denied, Code::DeniedByRule);
     let cases = [
-        (Code::SignerNotAllowed, Occasion::Running, Severity::Refusal),
-        (Code::SignerNotAllowed, Occasion::Boot, Severity::Warning),
-        (Code::NoEvidence, Occasion::Boot, Severity::Refusal),
-        (Code::DeniedByRule, Occasion::Running, Severity::Refusal),
-        (Code::DeniedByRule, Occasion::Boot, Severity::Refusal),
+        (untrusted, Occasion::Running, Severity::Refusal),
+        (untrusted, Occasion::Boot, Severity::Warning),
+        (unsound, Occasion::Running, Severity::Refusal),
+        (unsound, Occasion::Boot, Severity::Refusal),
+        (denied, Occasion::Running, Severity::Refusal),
+        (denied, Occasion::Boot, Severity::Refusal),
     ];
-    for (code, occasion, severity) in cases {
-        let report = node.examine_with(&refused(code), occasion, None);
+    for ((kind, code), occasion, severity) in cases {
+        let report = node.examine_with(&rejected(kind, code), occasion, None);
         assert_eq!(
             codes(&report),
             [(Code::NoLongerTrusted, severity), (code, severity)],
@@ -312,10 +322,19 @@ fn what_is_no_longer_trusted_is_told_apart_and_boots_unless_it_is_denied() {
             [("bridge", FileState::Unverified), ("vlan", FileState::Unverified)]
         );
         assert_eq!(report.installed.unwrap().strength, None);
+        // What the policy of the installation does not accept was never trusted.
+        node.policy_is_the_same = true;
+        let report = node.examine_with(&rejected(kind, code), occasion, None);
+        node.policy_is_the_same = false;
+        assert_eq!(
+            codes(&report),
+            [(Code::NoLongerTrusted, Severity::Refusal), (code, Severity::Refusal)],
+            "{code} {occasion:?}, by the same policy"
+        );
     }
     // Altered is altered, trusted or not.
     std::fs::write(node.path("bridge"), b"other").unwrap();
-    let report = node.examine_with(&refused(Code::SignerNotAllowed), Occasion::Boot, None);
+    let report = node.examine_with(&rejected(untrusted.0, untrusted.1), Occasion::Boot, None);
     assert_eq!(codes(&report)[0], (Code::DigestDrift, Severity::Refusal));
 }
 
@@ -454,7 +473,7 @@ fn only_proven_plugins_are_asked() {
     let report = node.examine_with(&Ok(node.verified()), Occasion::Running, Some(&scripted()));
     assert_eq!(versions(&report), [None, asked("vlan")]);
 
-    let untrusted = Err(vec![Finding::refusal(Code::SignerNotAllowed, "it")]);
+    let untrusted = rejected(RejectionKind::Untrusted, Code::SignerNotAllowed);
     let report = node.examine_with(&untrusted, Occasion::Running, Some(&scripted()));
     assert_eq!(versions(&report), [None, None]);
 }

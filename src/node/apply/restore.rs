@@ -55,7 +55,7 @@ pub fn repair(
     let (writing, receipt) = open(root, installation)?;
     let bundle = Claim::of(&receipt)
         .verdict(&writing, &installation.verifier)?
-        .map_err(NodeError::Refused)?;
+        .map_err(|rejection| NodeError::Refused(rejection.findings))?;
     let mut recorded = recorded(&receipt);
     if let Some(only) = only {
         for (path, names) in &mut recorded {
@@ -241,7 +241,7 @@ impl RollbackTarget {
         };
         let bundle = Claim::of(&receipt)
             .verdict(reading, &installation.verifier)?
-            .map_err(NodeError::Refused)?;
+            .map_err(|rejection| NodeError::Refused(rejection.findings))?;
         let install = InstallOptions {
             foreign: ForeignRule::AdoptNamed(adopted(&receipt)),
             recorded: Some(recorded(&receipt)),

@@ -1,5 +1,7 @@
-//! What the state directory says was installed, judged by the policy of today. No plugin is looked
-//! at here: that the files are those of the claim, the check finds out.
+//! What the state directory says was installed, verified again under the policy of today.
+//!
+//! A receipt that was edited proves nothing: its evidence has to lead to the release that it names.
+//! Plugin files are not read here; comparing them is the job of `check`.
 
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use super::receipt::Receipt;
 use crate::disk::DiskError;
 use crate::model::{Code, Digest, Finding, HostPath, Repository};
 use crate::node::error::NodeError;
-use crate::trust::{Bundle, Evidence, Presence, Verified, Verifier};
+use crate::trust::{Bundle, Evidence, Presence, Rejection, RejectionKind, Verified, Verifier};
 
 /// Where a node's state is kept, and who judges what it says.
 #[derive(Debug, Clone, Copy)]
@@ -47,15 +49,13 @@ impl<'a> Claim<'a> {
         &self,
         reading: &Reading,
         verifier: &Verifier<'_>,
-    ) -> Result<Result<Verified<Bundle>, Vec<Finding>>, NodeError> {
+    ) -> Result<Result<Verified<Bundle>, Rejection>, NodeError> {
         match reading.evidence(&self.evidence) {
             Ok(evidence) => Ok(self.judge(evidence.as_deref(), verifier)),
-            // Something else stands where evidence was: that is an answer.
+            // What replaced the evidence is not evidence: that is an answer.
             Err(NodeError::Disk(
                 error @ (DiskError::TooLong { .. } | DiskError::NotRegular { .. }),
-            )) => Ok(Err(vec![
-                Finding::refusal(Code::NoEvidence, error.to_string()).hint("install it again"),
-            ])),
+            )) => Ok(Err(no_evidence(error.to_string()))),
             Err(error) => Err(error),
         }
     }
@@ -64,26 +64,28 @@ impl<'a> Claim<'a> {
         &self,
         evidence: Option<&[u8]>,
         verifier: &Verifier<'_>,
-    ) -> Result<Verified<Bundle>, Vec<Finding>> {
-        let none = |reason: String| {
-            vec![Finding::refusal(Code::NoEvidence, reason).hint("install it again")]
-        };
-        let bytes = evidence
-            .ok_or_else(|| none("the evidence of the installed bundle is gone".to_owned()))?;
+    ) -> Result<Verified<Bundle>, Rejection> {
+        let bytes =
+            evidence.ok_or_else(|| no_evidence("the evidence of the installed bundle is gone"))?;
         let evidence = Evidence::parse(bytes).map_err(|error| {
-            none(format!("the evidence of the installed bundle cannot be read: {error}"))
+            no_evidence(format!("the evidence of the installed bundle cannot be read: {error}"))
         })?;
         let verifier = Verifier { name: verifier.name.or(self.repository), ..*verifier };
         let verified = verifier.verify(&evidence, Presence::Kept)?;
         match verified.value().index {
             found if found == self.index => Ok(verified),
             found => {
-                let reason = "the evidence speaks of another bundle than the receipt".to_owned();
-                Err(none(reason)
-                    .into_iter()
-                    .map(|finding| finding.mismatch(self.index, found))
-                    .collect())
+                let message = "the evidence is for another bundle than the receipt";
+                let finding = Finding::refusal(Code::NoEvidence, message)
+                    .mismatch(self.index, found)
+                    .hint("install it again");
+                Err(Rejection::new(RejectionKind::Unsound, finding))
             }
         }
     }
+}
+
+fn no_evidence(reason: impl Into<String>) -> Rejection {
+    let finding = Finding::refusal(Code::NoEvidence, reason).hint("install it again");
+    Rejection::new(RejectionKind::Unsound, finding)
 }
