@@ -12,12 +12,12 @@ use std::path::Path;
 use super::others::{exposed, judge_others, judge_unlisted, unlisted};
 use super::probe::{ProbeResult, Prober};
 use super::report::{FileState, Installed, Occasion, PluginReport, Report};
-use crate::model::{BundleName, Code, Finding, HostPath, PluginName, Severity, visible};
+use crate::model::{BundleName, Code, Finding, HostPath, PluginName, visible};
 use crate::node::boot::outdated;
 use crate::node::{
-    Claim, Floors, Found, Installation, InstalledDirectory, InstalledFile, Journal, NodeError,
-    PLUGIN_MODE, PlacedPlugins, Receipt, Refusal, Root, State, look_around, not_installed,
-    observe_directory,
+    Claim, Fact, Floors, Found, Installation, InstalledDirectory, InstalledFile, Journal,
+    NodeError, PLUGIN_MODE, PlacedPlugins, Receipt, Refusal, Root, State, look_around,
+    not_installed, observe_directory, severity,
 };
 use crate::trust::{Bundle, Rejection, RejectionKind, Strength, Verified};
 
@@ -72,8 +72,11 @@ fn look(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> {
         examine(root, &memory, &verdict, question.directories, question.occasion, question.prober)?;
     report.interrupted = journal.as_ref().map(|journal| journal.index);
     report.findings.extend(around(root, question, &receipt, verdict.as_ref().ok()));
-    if question.occasion == Occasion::Running {
-        report.findings.extend(outdated(root, &receipt));
+    if severity(Fact::BootOutdated, question.occasion).is_some() {
+        let outdated = outdated(root, &receipt);
+        report.findings.extend(
+            outdated.and_then(|finding| Fact::BootOutdated.weigh(question.occasion, finding)),
+        );
     }
     report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let other = question
@@ -98,9 +101,7 @@ fn other_bundle(
     Some(finding.mismatch(expected, other))
 }
 
-/// What is around the installed files. If a pod gets another file than the signed one, or none that
-/// runs, that is as bad as an altered file; but at boot it only warns, since the program that
-/// configured the runtime or installed the other file may run only after it.
+/// What is around the installed files.
 fn around(
     root: &Root,
     question: &Question<'_>,
@@ -117,14 +118,7 @@ fn around(
         let files = directory.files.iter().map(|(name, file)| (name.clone(), digest(name, file)));
         installed.insert(path.clone(), files.collect());
     }
-    let mut findings = look_around(root, question.installation.state, &installed);
-    for finding in &mut findings {
-        let counts = matches!(finding.code, Code::Shadowed | Code::NotExecutable);
-        if counts && question.occasion == Occasion::Running {
-            finding.severity = Severity::Refusal;
-        }
-    }
-    findings
+    look_around(root, question.installation.state, &installed, question.occasion.into())
 }
 
 /// What the state directory of a node says.
@@ -225,11 +219,7 @@ fn report(directory: &HostPath, name: &PluginName, state: FileState) -> PluginRe
     PluginReport { directory: directory.clone(), name: name.clone(), state, versions: None }
 }
 
-/// What the current policy says about the installed bundle. At boot only a denial refuses, since keys
-/// are retired while nodes are switched off.
-///
-/// What the policy of the installation does not accept was never trusted, and neither was what has no
-/// complete chain.
+/// What the current policy says about the installed bundle.
 fn trust_findings(
     verdict: &Result<Verified<Bundle>, Rejection>,
     policy_is_the_same: bool,
@@ -238,30 +228,29 @@ fn trust_findings(
     let rejection = match verdict {
         Ok(verified) => {
             let rule = visible(&verified.proof().rule);
-            let unproven = (verified.proof().strength == Strength::Admitted).then(|| {
-                Finding::warning(
-                    Code::Unproven,
-                    format!("no file is proven: rule `{rule}` only warns"),
-                )
-            });
+            let message = format!("no file is proven: rule `{rule}` only warns");
+            let unproven = (verified.proof().strength == Strength::Admitted)
+                .then(|| Fact::Unproven.finding(occasion, Code::Unproven, message))
+                .flatten();
             return unproven.into_iter().chain(verified.warnings().iter().cloned()).collect();
         }
         Err(rejection) => rejection,
     };
-    // Untrusted under another policy than the one of the installation.
-    let retired = !policy_is_the_same && rejection.kind == RejectionKind::Untrusted;
+    let fact = match (rejection.kind, policy_is_the_same) {
+        (RejectionKind::Denied, _) => Fact::Denied,
+        (RejectionKind::Unsound, _) => Fact::Unsound,
+        (RejectionKind::Untrusted, true) => Fact::NeverTrusted,
+        (RejectionKind::Untrusted, false) => Fact::Retired,
+    };
     let summary = match policy_is_the_same {
         true => {
             "the policy does not accept the evidence of the installed bundle, although it is the policy of the installation"
         }
         false => "the policy no longer accepts the evidence of the installed bundle",
     };
-    let mut findings = vec![Finding::refusal(Code::NoLongerTrusted, summary)];
-    findings.extend(rejection.findings.iter().cloned());
-    if occasion == Occasion::Boot && retired {
-        findings.iter_mut().for_each(|finding| finding.severity = Severity::Warning);
-    }
-    findings
+    let findings = [Finding::refusal(Code::NoLongerTrusted, summary)];
+    let findings = findings.into_iter().chain(rejection.findings.iter().cloned());
+    findings.filter_map(|finding| fact.weigh(occasion, finding)).collect()
 }
 
 /// What only the next installation can resolve.
@@ -270,19 +259,16 @@ fn pending(
     refusal: Option<&Refusal>,
     occasion: Occasion,
 ) -> Vec<Finding> {
-    let find = |code, message| match occasion {
-        Occasion::Running => Finding::refusal(code, message),
-        Occasion::Boot => Finding::warning(code, message),
-    };
-    let interrupted = journal.map(|journal| {
+    let interrupted = journal.and_then(|journal| {
         let message = format!("the installation of {} was interrupted", journal.index);
-        find(Code::InterruptedInstall, message).hint("run the same install again")
+        let finding = Fact::Interrupted.finding(occasion, Code::InterruptedInstall, message)?;
+        Some(finding.hint("run the same install again"))
     });
-    let refused = refusal.map(|refusal| {
+    let refused = refusal.and_then(|refusal| {
         let reasons = codes(Some(refusal)).join(", ");
         let message =
             format!("`{}` is wanted and was refused ({reasons})", visible(&refusal.wanted));
-        find(Code::WantedNotInstalled, message)
+        Fact::WantedRefused.finding(occasion, Code::WantedNotInstalled, message)
     });
     interrupted.into_iter().chain(refused).collect()
 }
@@ -302,25 +288,29 @@ fn judge(
     let (digest, mode) = match found {
         Found::Absent => {
             let message = format!("`{path}/{name}` is gone");
-            return (
-                FileState::Missing,
-                Some(Finding::refusal(Code::PluginMissing, message).hint("install it again")),
-            );
+            let finding = Fact::FileMissing.finding(occasion, Code::PluginMissing, message);
+            return (FileState::Missing, finding.map(|finding| finding.hint("install it again")));
         }
         Found::Other(kind) => {
             let message = format!("`{path}/{name}` is {kind}");
-            let finding =
-                Finding::refusal(Code::InTheWay, message).mismatch("a regular file", kind);
-            return (FileState::InTheWay, Some(finding));
+            let finding = Fact::FileInTheWay.finding(occasion, Code::InTheWay, message);
+            return (
+                FileState::InTheWay,
+                finding.map(|finding| finding.mismatch("a regular file", kind)),
+            );
         }
         Found::Regular { digest, mode, .. } => (digest, mode),
+    };
+    let exposed = |hint: &str| {
+        let finding = exposed(path, name, found, hint);
+        finding.and_then(|finding| Fact::FileAltered.weigh(occasion, finding))
     };
     if digest != expected {
         let mut entries = memory.journal.into_iter().flat_map(|journal| journal.entries_of(path));
         if entries.any(|entry| entry.name == *name && entry.digest == digest) {
             let plugin = memory.unfinished.and_then(|bundle| bundle.value().files.plugin(name));
             if plugin.is_some_and(|plugin| plugin.digest == digest) {
-                let exposed = exposed(path, name, found, "run the same install again");
+                let exposed = exposed("run the same install again");
                 return (
                     exposed.as_ref().map_or(FileState::Interrupted, |_| FileState::Altered),
                     exposed,
@@ -329,40 +319,35 @@ fn judge(
             let message = format!(
                 "`{path}/{name}` is from an interrupted installation that the current policy does not accept"
             );
-            let finding = match occasion {
-                Occasion::Running => Finding::refusal(Code::DigestDrift, message),
-                // As with the installed set: a key that was replaced meanwhile must not keep a node
-                // down.
-                Occasion::Boot => Finding::warning(Code::DigestDrift, message),
-            };
+            let finding = Fact::FileInterrupted.finding(occasion, Code::DigestDrift, message);
             return (
                 FileState::Unverified,
-                Some(finding.mismatch(expected, digest).hint("run the same install again")),
+                finding.map(|finding| {
+                    finding.mismatch(expected, digest).hint("run the same install again")
+                }),
             );
         }
         let message = match recorded.owner.is_ours() {
             true => format!("`{path}/{name}` was altered"),
             false => format!("`{path}/{name}` was changed by its own installer"),
         };
-        return (
-            FileState::Altered,
-            Some(Finding::refusal(Code::DigestDrift, message).mismatch(expected, digest)),
-        );
+        let finding = Fact::FileAltered.finding(occasion, Code::DigestDrift, message);
+        return (FileState::Altered, finding.map(|finding| finding.mismatch(expected, digest)));
     }
     let hint = match recorded.owner.is_ours() {
         true => "restore it: run `check --repair`, or the same install again".to_owned(),
         false => format!("replace it (a copy is kept): install with --foreign adopt={name}"),
     };
-    if let Some(finding) = exposed(path, name, found, &hint) {
+    if let Some(finding) = exposed(&hint) {
         return (FileState::Altered, Some(finding));
     }
     // Another installer's file may have any mode that can be executed.
     if (recorded.owner.is_ours() && mode != PLUGIN_MODE) || mode & 0o111 == 0 {
-        let finding =
-            Finding::refusal(Code::DigestDrift, format!("`{path}/{name}` has another mode"));
+        let message = format!("`{path}/{name}` has another mode");
+        let finding = Fact::FileAltered.finding(occasion, Code::DigestDrift, message);
         return (
             FileState::Altered,
-            Some(finding.mismatch("mode 0755", format_args!("mode {mode:04o}"))),
+            finding.map(|finding| finding.mismatch("mode 0755", format_args!("mode {mode:04o}"))),
         );
     }
     match (verified, plugin) {
@@ -372,14 +357,11 @@ fn judge(
         (Some(_), Some(_)) => (FileState::Unproven, None),
         (None, _) => (FileState::Unverified, None),
         (Some(_), None) => {
-            // No installation records that, so another program did.
             let message = format!(
                 "the receipt lists `{path}/{name}` as a plugin of the bundle, which does not contain it"
             );
-            (
-                FileState::Mixed,
-                Some(Finding::refusal(Code::Mixed, message).hint("install it again")),
-            )
+            let finding = Fact::FileNotInBundle.finding(occasion, Code::Mixed, message);
+            (FileState::Mixed, finding.map(|finding| finding.hint("install it again")))
         }
     }
 }

@@ -14,19 +14,28 @@ use crate::cni::Role;
 use crate::model::{
     BundleName, Code, Digest, Finding, HostPath, PluginName, PluginPath, and_others,
 };
-use crate::node::{Step, strength};
+use crate::node::{Moment, Step, strength};
 use crate::trust::Strength;
 
 /// How many needed plugins the text names.
 const NAMES_SHOWN: usize = 40;
 
-/// What the answer is for.
+/// What the answer is for; `node::Fact` says what counts then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Occasion {
     /// A person, a script or the watch asks.
     Running,
     /// The kubelet waits for the answer: only what is altered, missing or denied refuses.
     Boot,
+}
+
+impl From<Occasion> for Moment {
+    fn from(occasion: Occasion) -> Self {
+        match occasion {
+            Occasion::Running => Self::Running,
+            Occasion::Boot => Self::Boot,
+        }
+    }
 }
 
 /// The answer.

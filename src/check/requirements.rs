@@ -15,7 +15,7 @@ use super::report::{NeedReport, Occasion, Report};
 use crate::cni::{self, CONFIG_LIMIT, ConfigError, Form, Need, Network, Problem, Role};
 use crate::disk::{DiskError, FileKind};
 use crate::model::{Code, Finding, HostPath, PluginName, Severity, and_others, visible};
-use crate::node::Root;
+use crate::node::{Fact, Root, severity};
 
 /// The most configuration files that are read of one directory.
 const FILE_LIMIT: usize = 1024;
@@ -65,8 +65,8 @@ pub fn check_requirements(
 ) {
     let explicit =
         !(configurations.directories.is_empty() && configurations.definitions.is_empty());
-    let severity =
-        if occasion == Occasion::Boot && !explicit { Severity::Warning } else { Severity::Refusal };
+    let fact = if explicit { Fact::NamedNetworkUnmet } else { Fact::UsualNetworkUnmet };
+    let Some(severity) = severity(fact, occasion) else { return };
     let mut wanted = Wanted {
         severity,
         budget: BYTES_LIMIT,

@@ -6,14 +6,14 @@ use serde::{Serialize, Serializer};
 
 use super::visible;
 
-/// One thing that was found, with both sides of the mismatch where there are two.
+/// One thing that was found, with both sides of a mismatch if there are two.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// Which kind of finding.
     pub code: Code,
-    /// Whether it decides.
+    /// Whether it makes the answer a no.
     pub severity: Severity,
-    /// What it is about, and what is wrong with it: one sentence, lower case, no full stop.
+    /// What it is about, and what is wrong: one sentence, lower case, no full stop.
     pub message: String,
     /// What was expected.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,7 +26,7 @@ pub struct Finding {
     pub hint: Option<String>,
 }
 
-/// Whether a finding decides.
+/// Whether a finding makes the answer a no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -65,7 +65,8 @@ impl Finding {
         Self::new(code, Severity::Note, message)
     }
 
-    fn new(code: Code, severity: Severity, message: impl Into<String>) -> Self {
+    /// A finding of this severity; `message` names the object.
+    pub fn new(code: Code, severity: Severity, message: impl Into<String>) -> Self {
         Self { code, severity, message: message.into(), expected: None, found: None, hint: None }
     }
 
@@ -84,13 +85,13 @@ impl Finding {
         self
     }
 
-    /// The same, as something that does not decide here.
+    /// The same finding as a warning.
     #[must_use]
     pub fn into_warning(self) -> Self {
         Self { severity: Severity::Warning, ..self }
     }
 
-    /// Whether it decides.
+    /// Whether it makes the answer a no.
     pub fn is_refusal(&self) -> bool {
         self.severity == Severity::Refusal
     }
@@ -98,7 +99,7 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A line feed from outside would make a line that looks like ours.
+        // A line feed in foreign text could forge a line of output.
         write!(f, "{}: {}", self.code, visible(&self.message))?;
         if let Some(expected) = &self.expected {
             write!(f, "\n  expected: {}", visible(expected))?;

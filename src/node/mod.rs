@@ -10,6 +10,7 @@
 mod apply;
 pub mod boot;
 mod error;
+mod fact;
 mod host;
 mod payload;
 mod plan;
@@ -22,6 +23,7 @@ pub use apply::{
     RollbackRecord, Run, apply, bring_back, preflight, repair, roll_back, surroundings, uninstall,
 };
 pub use error::NodeError;
+pub(crate) use fact::{Fact, Moment, severity};
 pub use host::{
     Attachment, Attachments, CacheDirectories, Found, Observed, ObservedDirectory, Root, Sandbox,
     attachments, check_apart, observe, runtime,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::check::probe::Versions;
 use crate::check::report::NeedReport;
-use crate::model::Digest;
+use crate::model::{Digest, Severity};
 use crate::node::test_support::{bundle, manifest};
 use crate::node::{Original, Owner, Reason, Schema};
 

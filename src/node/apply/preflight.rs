@@ -10,7 +10,8 @@ use std::path::Path;
 use crate::binary::Linkage;
 use crate::bundle::PluginFile;
 use crate::disk::{Directory, FileSystem, Looked, overrides_permissions};
-use crate::model::{Code, Finding, HostPath, PluginName, Severity, visible};
+use crate::model::{Code, Finding, HostPath, PluginName, visible};
+use crate::node::fact::{Fact, Moment};
 use crate::node::host::{Found, PlacedPlugins, Root, look_around, not_executable};
 use crate::node::plan::{Change, Plan, Step};
 use crate::node::state::Reading;
@@ -52,7 +53,7 @@ pub fn preflight(
         let Some(place) = Place::find(root, path) else { continue };
         findings.extend(place.obstacle(path));
         if place.system.no_execute {
-            findings.push(Finding { severity: Severity::Refusal, ..not_executable(path) });
+            findings.extend(not_executable(Fact::WrittenNotExecutable, Moment::Install, path));
         }
         needs.add(path, &place, writes.iter().map(|write| write.size));
     }
@@ -83,7 +84,7 @@ pub fn surroundings(root: &Root, plan: &Plan<'_>, state: &HostPath) -> Vec<Findi
             installed.entry(directory.clone()).or_default().insert(name.clone(), file.digest);
         }
     }
-    look_around(root, state, &installed)
+    look_around(root, state, &installed, Moment::Install)
 }
 
 /// One file that is written.

@@ -1,8 +1,8 @@
 //! What is around the installed plugins: who may change their directory, which runtime looks there,
 //! how it is labelled.
 //!
-//! Nothing of it says anything about the bytes, so everything here is a warning or a note. Who asks
-//! decides what counts.
+//! Nothing of it says anything about the bytes. What counts at which moment says `fact.rs`;
+//! everything else here is a warning or a note.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use super::root::Root;
 use super::runtime::{PlacedPlugins, compare};
 use crate::disk::{Directory, Looked, Ownership, Passed};
 use crate::model::{Code, Finding, HostPath, and_others, visible};
+use crate::node::fact::{Fact, Moment};
 
 /// Looks around the plugin directories and the state directory. What cannot be looked at is left to
 /// those who use it.
@@ -18,6 +19,7 @@ pub(crate) fn look_around(
     root: &Root,
     state: &HostPath,
     installed: &PlacedPlugins,
+    moment: Moment,
 ) -> Vec<Finding> {
     let user = rustix::process::geteuid().as_raw();
     let mut findings = Vec::new();
@@ -28,7 +30,7 @@ pub(crate) fn look_around(
         let own = looked.directory().ok();
         findings.extend(changeable(path, &looked, own.as_ref(), user, &mut seen));
         if let Some(directory) = &own {
-            findings.extend(no_execute(path, directory));
+            findings.extend(no_execute(path, directory, moment));
             findings.extend(label(path, directory, installed));
         }
     }
@@ -37,7 +39,7 @@ pub(crate) fn look_around(
     if let Some(looked) = look(root, state) {
         findings.extend(changeable(state, &looked, None, user, &mut seen));
     }
-    findings.extend(compare(root, installed));
+    findings.extend(compare(root, installed, moment));
     findings
 }
 
@@ -112,17 +114,17 @@ fn others(ownership: Ownership, is_itself: bool, user: u32) -> Option<String> {
     }
 }
 
-fn no_execute(path: &HostPath, directory: &Directory) -> Option<Finding> {
-    let found = directory.file_system().ok()?;
-    found.no_execute.then(|| not_executable(path))
+fn no_execute(path: &HostPath, directory: &Directory, moment: Moment) -> Option<Finding> {
+    let is_noexec = directory.file_system().ok()?.no_execute;
+    is_noexec.then(|| not_executable(Fact::NotExecutable, moment, path)).flatten()
 }
 
 /// Says that a plugin there can never run.
-pub(crate) fn not_executable(path: &HostPath) -> Finding {
+pub(crate) fn not_executable(fact: Fact, moment: Moment, path: &HostPath) -> Option<Finding> {
     let message =
         format!("`{path}` is on a file system that is mounted noexec: no plugin there can run");
-    Finding::warning(Code::NotExecutable, message)
-        .hint("mount it without noexec, or install somewhere else with --bin-dir")
+    let finding = fact.finding(moment, Code::NotExecutable, message)?;
+    Some(finding.hint("mount it without noexec, or install somewhere else with --bin-dir"))
 }
 
 /// The files that have another label than their directory: a runtime that SELinux confines may not
@@ -175,7 +177,8 @@ mod tests {
     }
 
     fn found(root: &Root, installed: &PlacedPlugins) -> Vec<String> {
-        let findings = look_around(root, &HostPath::default_state_directory(), installed);
+        let findings =
+            look_around(root, &HostPath::default_state_directory(), installed, Moment::Running);
         findings.iter().map(|finding| format!("{}: {}", finding.code, finding.message)).collect()
     }
 

@@ -9,17 +9,18 @@ use super::Runtime;
 use super::read::runtimes;
 use crate::disk::Looked;
 use crate::model::{Code, Digest, Finding, HostPath, PluginName, and_others};
+use crate::node::fact::{Fact, Moment};
 use crate::node::host::file::{Found, hash_plugin};
 use crate::node::host::root::Root;
 
 /// The plugins that are installed, or about to be, and the content of each.
 pub(crate) type PlacedPlugins = BTreeMap<HostPath, BTreeMap<PluginName, Digest>>;
 
-/// Compares what is installed with what each runtime would call. Everything it says is a warning.
-pub(crate) fn compare(root: &Root, installed: &PlacedPlugins) -> Vec<Finding> {
+/// Compares what is installed with what each runtime would call.
+pub(crate) fn compare(root: &Root, installed: &PlacedPlugins, moment: Moment) -> Vec<Finding> {
     let known = runtimes(root);
     let mut findings = known.findings;
-    let node = Node { root, installed };
+    let node = Node { root, installed, moment };
     let searched = known.found.iter().any(|runtime| node.place(runtime).is_some());
     if let (false, Some(first)) = (searched || installed.is_empty(), known.found.first()) {
         findings.push(elsewhere(installed, &known.found, first));
@@ -58,6 +59,7 @@ fn elsewhere(installed: &PlacedPlugins, runtimes: &[Runtime], first: &Runtime) -
 struct Node<'a> {
     root: &'a Root,
     installed: &'a PlacedPlugins,
+    moment: Moment,
 }
 
 impl Node<'_> {
@@ -91,9 +93,7 @@ impl Node<'_> {
                     called.push(path);
                 }
             }
-            if let Some(finding) = shadowing(runtime, ours, &called) {
-                findings.push(finding);
-            }
+            findings.extend(shadowing(runtime, ours, &called, self.moment));
         }
         findings
     }
@@ -115,7 +115,12 @@ impl Node<'_> {
     }
 }
 
-fn shadowing(runtime: &Runtime, ours: &HostPath, called: &[String]) -> Option<Finding> {
+fn shadowing(
+    runtime: &Runtime,
+    ours: &HostPath,
+    called: &[String],
+    moment: Moment,
+) -> Option<Finding> {
     let (first, others) = called.split_first()?;
     let others = and_others(others.len());
     let message = format!(
@@ -123,8 +128,9 @@ fn shadowing(runtime: &Runtime, ours: &HostPath, called: &[String]) -> Option<Fi
         runtime.name, runtime.config
     );
     let directories: Vec<_> = runtime.bin_dirs.iter().map(HostPath::as_str).collect();
+    let finding = Fact::Shadowed.finding(moment, Code::Shadowed, message)?;
     Some(
-        Finding::warning(Code::Shadowed, message)
+        finding
             .mismatch(format_args!("`{ours}` before all others"), directories.join(", then "))
             .hint("move the other files away, or install where the runtime looks first, with --bin-dir"),
     )
@@ -156,7 +162,8 @@ mod tests {
         let plugins = [("bridge", "signed bridge"), ("vlan", "signed vlan")];
         let plugins =
             plugins.map(|(name, text)| (name.parse().unwrap(), Digest::of(text.as_bytes())));
-        compare(&root, &PlacedPlugins::from([(bin.parse().unwrap(), BTreeMap::from(plugins))]))
+        let placed = PlacedPlugins::from([(bin.parse().unwrap(), BTreeMap::from(plugins))]);
+        compare(&root, &placed, Moment::Install)
     }
 
     #[test]
