@@ -699,7 +699,11 @@ fn a_broken_layout_is_named() {
         3,
         &["oci:nowhere is not an OCI layout"],
     );
-    expect(&scene.run("verify --key cosign.pub nowhere"), 2, &["`nowhere` names no registry"]);
+    expect(
+        &scene.run("verify --key cosign.pub nowhere"),
+        2,
+        &["`nowhere` does not name a registry"],
+    );
 }
 
 #[test]

@@ -80,7 +80,7 @@ impl Digest {
     }
 }
 
-/// The value of a digit that was already checked.
+/// The value of a digit that is known to be valid.
 fn hex_value(digit: u8) -> u8 {
     if digit.is_ascii_digit() { digit - b'0' } else { digit - b'a' + 10 }
 }
@@ -136,7 +136,7 @@ impl<W> Hasher<W> {
         Self { inner, state: sha2::Sha256::new(), size: 0 }
     }
 
-    /// What was written so far: its digest, its size in bytes, and the writer behind.
+    /// The digest and the size in bytes of what was written so far, and the inner writer.
     pub fn finish(self) -> (Digest, u64, W) {
         (Digest(self.state.finalize().into()), self.size, self.inner)
     }

@@ -1,6 +1,9 @@
-//! Manifests and indexes as they were signed: the bytes first, what they mean second.
+//! Manifests and indexes, with the bytes that were signed.
 //!
-//! A document is parsed, never written again: its digest belongs to its bytes.
+//! A document keeps its bytes, and is never written again from its parsed form: its digest belongs
+//! to the bytes. A document that could be read as an index and as a manifest is refused, because two
+//! readers would see two images (CVE-2021-41190). Fetching documents, and deciding whether they
+//! belong together, is done elsewhere.
 
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use serde::Deserialize;
@@ -21,7 +24,7 @@ pub struct Document {
 /// Why a document is not the manifest or index it should be.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
-    /// Not the JSON that its kind has.
+    /// Not valid JSON, or not the fields of its kind.
     #[error(transparent)]
     Json(#[from] JsonError),
     /// Fields of both kinds: two readers would see two images (CVE-2021-41190).
@@ -30,12 +33,12 @@ pub enum DocumentError {
         /// The document.
         digest: Digest,
     },
-    /// Another kind than was asked for.
+    /// Another kind of document was expected.
     #[error("document {digest} has media type `{found}`, expected `{expected}`")]
     Kind {
         /// The document.
         digest: Digest,
-        /// The media type that was asked for.
+        /// The media type that was expected.
         expected: &'static str,
         /// The media type it has.
         found: String,
@@ -64,7 +67,7 @@ struct Shape {
 }
 
 impl Document {
-    /// Takes `bytes` as a document of this media type.
+    /// A document of this media type; hashes `bytes`.
     pub fn new(media_type: impl Into<String>, bytes: Vec<u8>) -> Self {
         Self { media_type: media_type.into(), digest: Digest::of(&bytes), bytes }
     }
@@ -74,7 +77,7 @@ impl Document {
         descriptor(&self.media_type, self.digest, self.bytes.len() as u64)
     }
 
-    /// Whether it says it is an index.
+    /// Whether its media type says that it is an index.
     pub fn is_index(&self) -> bool {
         self.media_type == media_type::INDEX
     }
@@ -127,8 +130,8 @@ impl Document {
             expected,
             found: visible(found).into_owned(),
         };
-        // The word inside and the word outside are both optional for somebody; where there are two,
-        // they agree.
+        // The media type inside and the one outside are both optional in some tools; if there are
+        // two, they must agree.
         if self.media_type != expected {
             return Err(kind(&self.media_type));
         }
@@ -147,13 +150,12 @@ pub fn descriptor(media_type: &str, digest: Digest, size: u64) -> Descriptor {
     Descriptor::new(media_type.into(), size, digest)
 }
 
-/// The digest of a descriptor, where it is a SHA-256 one. The descriptors of a parsed [`Document`]
-/// all are.
+/// The digest of a descriptor, if it is a SHA-256 one. All descriptors of a parsed [`Document`] are.
 pub fn sha256(descriptor: &Descriptor) -> Option<Digest> {
     descriptor.digest().to_string().parse().ok()
 }
 
-/// The platform of a descriptor in an index, where it names one that plugins run on.
+/// The platform of a descriptor in an index, if it names one that plugins run on.
 pub fn platform(descriptor: &Descriptor) -> Option<Platform> {
     let platform = descriptor.platform().as_ref()?;
     let platform_text = match platform.variant() {

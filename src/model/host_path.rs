@@ -1,7 +1,8 @@
 //! Paths of a node and the plugins at them.
 //!
-//! A [`HostPath`] is a path in the words of the node's owner. It says nothing about what is there:
-//! links and mounts are resolved by who opens it, beneath the node's root.
+//! A [`HostPath`] is a path as the node's owner wrote it, without `.` and `..`, so that it cannot
+//! lead out of the node's root by its text. It says nothing about what is there: whatever opens it
+//! resolves links and mounts beneath the root.
 
 use std::fmt;
 use std::path::Path;
@@ -41,7 +42,7 @@ impl fmt::Display for PluginPath {
 }
 
 impl HostPath {
-    /// Where container runtimes look for plugins unless they are told otherwise.
+    /// Where container runtimes look for plugins by default.
     pub fn default_bin_directory() -> Self {
         Self("/opt/cni/bin".to_owned())
     }
@@ -51,7 +52,7 @@ impl HostPath {
         Self("/var/lib/cnister".to_owned())
     }
 
-    /// Where the owner's policy lies.
+    /// Where the owner's policy is stored.
     pub fn default_policy_directory() -> Self {
         Self("/etc/cnister".to_owned())
     }
@@ -61,12 +62,12 @@ impl HostPath {
         &self.0
     }
 
-    /// Whether `other` is this directory or lies below it.
+    /// Whether `other` is this directory or is below it.
     pub fn holds(&self, other: &Self) -> bool {
         other.0.strip_prefix(&self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// The directory that it is in; nothing, where that is the root.
+    /// The directory that it is in; `None` if that is the root.
     pub fn parent(&self) -> Option<Self> {
         self.0
             .rsplit_once('/')

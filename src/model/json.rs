@@ -1,8 +1,8 @@
-//! JSON as machines exchange it: read strictly, written canonically.
+//! JSON documents that programs exchange: strict reading, canonical writing.
 //!
-//! Reading refuses a repeated key (I-JSON, RFC 7493 2.3): two readers of one signed document must
-//! not see two different values. Writing sorts keys and uses no white space, so that equal values
-//! are equal bytes.
+//! Reading refuses repeated keys (I-JSON, RFC 7493 2.3): two readers of one signed document must not
+//! see two different values. Every document has a limit. Writing sorts keys and uses no white space,
+//! so that equal values are equal bytes.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::visible;
 
-/// Why a document is not what was expected of it.
+/// Why a document is not valid.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
     /// The document is longer than its kind may be.
@@ -30,8 +30,7 @@ pub enum JsonError {
     Invalid {
         /// Which document.
         what: String,
-        /// What the parser says, with line and column; what it repeats of the document is made
-        /// visible.
+        /// The parser's message with line and column; text from the document is made visible.
         reason: String,
     },
 }
@@ -48,7 +47,8 @@ pub fn parse<T: DeserializeOwned>(what: &str, bytes: &[u8], limit: usize) -> Res
         reason: visible(&error.to_string()).into_owned(),
     };
     let Strict(value) = serde_json::from_slice(bytes).map_err(invalid)?;
-    // Parsed twice: from the text, errors carry line and column; the first pass is only the guard.
+    // Parsed twice: only from the text do errors have line and column. The first pass finds
+    // repeated keys.
     drop(value);
     serde_json::from_slice(bytes).map_err(invalid)
 }
@@ -58,7 +58,7 @@ pub fn parse<T: DeserializeOwned>(what: &str, bytes: &[u8], limit: usize) -> Res
 /// # Panics
 /// Never for the types of this crate: their keys are strings and their numbers finite.
 pub fn canonical<T: Serialize>(value: &T) -> Vec<u8> {
-    // A `Value` map is a BTreeMap, whatever order the type behind iterates in.
+    // A `Value` map is a BTreeMap, so the order in which the type iterates does not matter.
     let value = serde_json::to_value(value).expect("our types have string keys and finite numbers");
     serde_json::to_vec(&value).expect("a JSON value always serializes")
 }
@@ -71,7 +71,7 @@ pub fn readable<T: Serialize>(value: &T) -> String {
     text
 }
 
-/// A JSON value none of whose objects repeats a key.
+/// A JSON value without repeated keys.
 struct Strict(Value);
 
 impl<'de> Deserialize<'de> for Strict {

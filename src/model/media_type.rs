@@ -1,4 +1,5 @@
-//! The media types that are read or written, and the names of our label and annotations.
+//! The media types that are read or written, the names of cnister's label and annotations, and how
+//! long such documents may be.
 
 /// An image index (image-spec, image-index.md).
 pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -34,9 +35,8 @@ pub const IN_TOTO: &str = "application/vnd.in-toto+json";
 /// The label of the image configuration that holds the digest of `bundle.json`: the link from what
 /// is signed to every file.
 pub const BUNDLE_LABEL: &str = "dev.cnister.bundle";
-/// The annotation of the tool layer that carries the text of `bundle.json`, so that nobody has to
-/// fetch the layer to read it. Where the text comes from does not matter: the label decides whether
-/// it is the right one.
+/// The annotation of the tool layer that contains the text of `bundle.json`, so that the layer does
+/// not have to be fetched to read it. The text needs no trust: it must have the digest in the label.
 pub const FILES_ANNOTATION: &str = "dev.cnister.bundle.json";
 /// The layer annotation that records which encoder made its bytes.
 pub const ENCODER_ANNOTATION: &str = "dev.cnister.encoder";

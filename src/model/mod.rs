@@ -1,8 +1,9 @@
-//! The words everything else is written in: digests, references, platforms, names and findings.
+//! The types that everything else is written in: digests, references, platforms, names, documents
+//! and findings.
 //!
-//! Nothing here touches the world. Each type is parsed once, at the edge, and is from then on its
-//! own proof: a [`PluginName`] is safe to create in a directory, a [`Digest`] has 64 digits, a
-//! [`Finding`] has a stable code.
+//! Nothing here opens a file or uses the network. Each type is parsed once, where input enters the
+//! program, and needs no further check: a [`PluginName`] is safe to create in a directory, a
+//! [`Digest`] has 64 digits, a [`Finding`] has a stable code.
 
 mod digest;
 pub mod document;

@@ -1,4 +1,4 @@
-//! Platforms: an operating system and an architecture, in Go's words.
+//! Platforms: an operating system and an architecture, by Go's names.
 
 use std::fmt;
 use std::str::FromStr;
@@ -46,12 +46,12 @@ impl Platform {
         "linux"
     }
 
-    /// The architecture in Go's words (`amd64`).
+    /// The architecture by Go's name (`amd64`).
     pub fn architecture(&self) -> &str {
         &self.architecture
     }
 
-    /// The variant that belongs to the architecture, where images conventionally name one.
+    /// The variant of the architecture, if images conventionally name one.
     pub fn variant(&self) -> Option<&'static str> {
         match self.architecture.as_str() {
             "arm64" => Some("v8"),
@@ -60,13 +60,13 @@ impl Platform {
         }
     }
 
-    /// The platform of an ELF machine number, where we know one.
+    /// The platform of an ELF machine number, if it is supported.
     pub fn of_elf_machine(machine: u16) -> Option<Self> {
         let (architecture, _) = ARCHITECTURES.iter().find(|(_, number)| *number == machine)?;
         Some(Self { architecture: (*architecture).to_owned() })
     }
 
-    /// The platform that an index or configuration names by its two words.
+    /// The platform that an index or a configuration names in two fields.
     pub fn from_parts(os: &str, architecture: &str) -> Result<Self, ParsePlatformError> {
         format!("{os}/{architecture}").parse()
     }
@@ -84,8 +84,8 @@ impl FromStr for Platform {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let error = || ParsePlatformError(super::visible(text).into_owned());
         let architecture = text.strip_prefix("linux/").ok_or_else(error)?;
-        // The default variant may be written out; any other names code that this architecture may
-        // not run.
+        // The default variant may be given; any other means code that this architecture may not
+        // run.
         let architecture = match architecture {
             "arm64/v8" => "arm64",
             "arm/v7" => "arm",

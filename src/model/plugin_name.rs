@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 ///
 /// It is what a CNI configuration names as `type` (CNI specification 1.1.0, section 1): one path
 /// component of letters, digits, `-`, `_` and `.` that does not start with a dot, at most 64 bytes
-/// long. A name that starts with a dot or holds a slash would let a `type` reach a file that nobody
-/// listed (CVE-2021-20206).
+/// long. A name that starts with a dot or contains a slash would let a `type` reach a file outside
+/// of the bundle (CVE-2021-20206).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PluginName(String);
@@ -18,7 +18,7 @@ pub struct PluginName(String);
 /// Why a text is not a plugin name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParsePluginNameError {
-    /// Nothing, or more than 64 bytes.
+    /// Empty, or more than 64 bytes.
     #[error("a plugin name has 1 to 64 characters, this one has {0}")]
     Length(usize),
     /// It starts with a dot or a dash.

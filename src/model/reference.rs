@@ -1,8 +1,8 @@
-//! References: where an image lies and which one is meant.
+//! References: where an image is stored and which one is meant.
 //!
 //! Every command takes the same three forms: a layout directory `oci:DIR[:TAG]`, an archive
 //! `oci-archive:FILE[:TAG]`, or a registry reference `HOST/PATH[:TAG]`. Each may end in
-//! `@sha256:…`, which then decides alone.
+//! `@sha256:…`, and then only the digest selects the image.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,13 +13,13 @@ use super::{Digest, visible};
 /// An image, named the way a user names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
-    /// Where it lies.
+    /// Where it is stored.
     pub location: Location,
-    /// Which one there.
+    /// Which image of that location.
     pub selector: Selector,
 }
 
-/// Where images lie.
+/// Where images are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
     /// An OCI image layout directory (image-spec, image-layout.md).
@@ -46,7 +46,7 @@ pub struct Repository {
     path: String,
 }
 
-/// A registry reference with its location taken apart.
+/// A reference to an image in a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistryReference {
     /// The repository.
@@ -58,13 +58,15 @@ pub struct RegistryReference {
 /// Why a text is not a reference.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseReferenceError {
-    /// Neither of the three forms.
-    #[error("`{0}` names no registry; write `HOST/PATH:TAG`, `oci:DIR:TAG` or `oci-archive:FILE`")]
+    /// None of the three forms.
+    #[error(
+        "`{0}` does not name a registry; write `HOST/PATH:TAG`, `oci:DIR:TAG` or `oci-archive:FILE`"
+    )]
     NoHost(String),
     /// A layout or archive without a path.
-    #[error("`{0}` names no path")]
+    #[error("`{0}` has no path")]
     NoPath(String),
-    /// A host with a character no host has.
+    /// A host with a character that hosts cannot have.
     #[error("`{0}` is not a host name with an optional port")]
     Host(String),
     /// A repository path that registries refuse (distribution-spec, "Pulling manifests").
@@ -83,7 +85,7 @@ pub enum ParseReferenceError {
 }
 
 impl Reference {
-    /// The repository, where the reference names one: what a policy's rules are matched against.
+    /// The repository, if the reference names one: what a policy's rules are matched against.
     pub fn repository(&self) -> Option<&Repository> {
         match &self.location {
             Location::Registry(repository) => Some(repository),
@@ -91,7 +93,7 @@ impl Reference {
         }
     }
 
-    /// The same reference as a registry's, or `None` where it names a layout or an archive.
+    /// The reference as one of a registry; `None` if it names a layout or an archive.
     pub fn as_registry(&self) -> Option<RegistryReference> {
         self.repository().map(|repository| RegistryReference {
             repository: repository.clone(),
@@ -128,7 +130,7 @@ impl FromStr for Reference {
         let (name, tag) = split_tag(name);
         let location = Location::Registry(name.parse()?);
         let tag = parse_tag(tag)?;
-        // The habit of every registry client: without a word, the tag `latest`.
+        // As in every registry client, the default tag is `latest`.
         let tag = if tag.is_none() && digest.is_none() { Some("latest".to_owned()) } else { tag };
         Ok(Self { location, selector: Selector { tag, digest } })
     }
@@ -155,7 +157,7 @@ fn parse_tag(tag: Option<&str>) -> Result<Option<String>, ParseReferenceError> {
 }
 
 impl Repository {
-    /// The registry's host, with its port where one is given.
+    /// The registry's host, with its port if one was given.
     pub fn host(&self) -> &str {
         &self.host
     }
@@ -165,7 +167,7 @@ impl Repository {
         &self.path
     }
 
-    /// Whether the registry is on this machine, where plain HTTP shows nothing to anybody.
+    /// Whether the registry is on this machine, where no one else can read plain HTTP.
     pub fn is_loopback(&self) -> bool {
         let name = match self.host.strip_prefix('[') {
             Some(rest) => rest.split(']').next().unwrap_or(rest),

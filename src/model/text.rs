@@ -1,5 +1,7 @@
-//! Text: what of somebody else's may be printed as it is, how many others there are, and the names
-//! of bundles.
+//! Text: how foreign text is printed, how lists are shortened, and the names of bundles.
+//!
+//! Text from outside may contain characters that move a terminal's cursor or reorder a line, and so
+//! forge a line of output. [`visible`] makes them visible.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -38,8 +40,7 @@ pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     visible(&text).into_owned()
 }
 
-/// How many others there are, behind the first of them: nothing, " and 1 other", or " and 5
-/// others".
+/// The end of a list that names only the first entry: "", " and 1 other", or " and 5 others".
 pub fn and_others(count: usize) -> String {
     match count {
         0 => String::new(),

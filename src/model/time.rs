@@ -1,6 +1,6 @@
-//! Times as documents carry them.
+//! Times as they are written in documents.
 
-/// Writes seconds since 1970 as RFC 3339 has it, in UTC (days to a date as in H. Hinnant,
+/// Writes seconds since 1970 in the form of RFC 3339, in UTC (days to a date as in H. Hinnant,
 /// "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`).
 pub fn rfc3339(epoch: u64) -> String {
     let (days, seconds) = (epoch / 86_400 + 719_468, epoch % 86_400);

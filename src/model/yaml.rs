@@ -1,9 +1,9 @@
-//! YAML as people write it: definitions and policies, read strictly, with the place of every
-//! mistake.
+//! YAML files that people write, definitions and policies: strict reading, with the position of
+//! every mistake.
 //!
-//! One document, no anchors, aliases, merge keys or tags: a reader of a policy must not have to
-//! expand it in their head, and two parsers must not disagree on what it says. An unknown field is
-//! an error where the type says `deny_unknown_fields`, which every type of a file here does.
+//! A file contains one document without anchors, aliases, merge keys or tags: a reviewer of a policy
+//! must not have to expand it, and two parsers must not disagree about it. Unknown fields are errors
+//! in every type that is read here (`deny_unknown_fields`).
 
 use std::borrow::Cow;
 
@@ -20,8 +20,8 @@ use super::visible;
 /// The longest file that is read, in bytes.
 pub const LIMIT: usize = 1024 * 1024;
 
-/// The deepest nesting that is read; what people write here has five levels. The parser recurses
-/// with the input, so a larger number would let a file decide how much stack it takes.
+/// The deepest nesting that is read; definitions and policies have five levels. The parser recurses
+/// with the input, so without a limit a file could exhaust the stack.
 const DEPTH: usize = 32;
 
 /// What is wrong with a file, and where.
@@ -30,9 +30,9 @@ const DEPTH: usize = 32;
 pub struct YamlError {
     /// The file as the caller named it.
     pub file: String,
-    /// The line, from 1; 0 where the mistake has no place (a file that is too long).
+    /// The line, from 1; 0 if the mistake has no position (a file that is too long).
     pub line: u64,
-    /// The column, from 1; 0 where the mistake has no place.
+    /// The column, from 1; 0 if the mistake has no position.
     pub column: u64,
     /// What is wrong, and what is allowed instead.
     pub message: String,
@@ -44,7 +44,7 @@ impl YamlError {
         Self { file: visible(name).into_owned(), line: 0, column: 0, message: message.into() }
     }
 
-    /// A mistake in a value that was read with its place.
+    /// A mistake in a value that was read with its position.
     pub fn at<T>(name: &str, value: &Spanned<T>, message: impl Into<String>) -> Self {
         let place = value.referenced;
         Self { line: place.line(), column: place.column(), ..Self::of_file(name, message) }
@@ -58,7 +58,7 @@ impl YamlError {
     }
 }
 
-/// Parses the one YAML document of a file; `name` is what errors call it.
+/// Parses the one YAML document of a file; `name` is the file's name in errors.
 pub fn parse<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, YamlError> {
     if text.len() > LIMIT {
         let message = format!("the file is {} bytes long, the limit is {LIMIT}", text.len());
@@ -90,14 +90,14 @@ fn options() -> Options {
     }
 }
 
-/// The parser's own words are for the people who call it; these are for those who wrote the file.
+/// The parser's messages are for programmers; these are for the author of the file.
 fn message(error: &Error) -> String {
     let no_anchors = || "anchors and aliases are not accepted; write the value out".to_owned();
     match error {
         Error::AliasError { error, .. } => message(error),
         Error::Eof { .. } => "the file is empty".to_owned(),
         Error::MultipleDocuments { .. } => {
-            "a second document starts here; a file holds one".to_owned()
+            "a second document starts here; a file contains one".to_owned()
         }
         Error::SerdeUnknownField { field, expected, .. } => {
             format!("unknown field `{field}`, {}", allowed(expected, "no field is allowed here"))
@@ -117,8 +117,8 @@ fn message(error: &Error) -> String {
         Error::Unexpected { expected: "mapping start", .. } => {
             "expected fields, as `name: value`".to_owned()
         }
-        Error::Unexpected { expected: "string scalar", .. } => "expected a text".to_owned(),
-        Error::NullIntoString { .. } => "nothing stands here, expected a text".to_owned(),
+        Error::Unexpected { expected: "string scalar", .. } => "expected text".to_owned(),
+        Error::NullIntoString { .. } => "the value is missing, expected text".to_owned(),
         Error::InvalidBooleanStrict { .. } => "expected `true` or `false`".to_owned(),
         Error::Budget {
             breach: BudgetBreach::Anchors { .. } | BudgetBreach::Aliases { .. },
@@ -213,11 +213,11 @@ mod tests {
             ("kind: one\n", "it.yaml:1:1: field `name` is missing"),
             ("name: a\nname: b\n", "it.yaml:2:1: the key `name` appears twice"),
             ("name: a\nlist: b\n", "it.yaml:2:7: expected a list"),
-            ("name: [a]\n", "it.yaml:1:7: expected a text"),
+            ("name: [a]\n", "it.yaml:1:7: expected text"),
             ("name: a\ninner: b\n", "it.yaml:2:8: expected fields, as `name: value`"),
             ("- a\n", "it.yaml:1:1: expected fields, as `name: value`"),
             ("name: a\n b: c\n", "it.yaml:2:3: mapping values are not allowed in this context"),
-            ("name:\n", "it.yaml:1:5: nothing stands here, expected a text"),
+            ("name:\n", "it.yaml:1:5: the value is missing, expected text"),
             (
                 "name: a\ninner:\n  digest: sha256:00\n",
                 "it.yaml:3:11: digest `00` has 2 hex digits, expected 64",
@@ -247,12 +247,12 @@ mod tests {
             ),
             (
                 "name: a\n---\nname: b\n",
-                "it.yaml:3:1: a second document starts here; a file holds one",
+                "it.yaml:3:1: a second document starts here; a file contains one",
             ),
-            ("name: a\n---\n", "it.yaml:2:4: a second document starts here; a file holds one"),
+            ("name: a\n---\n", "it.yaml:2:4: a second document starts here; a file contains one"),
             (
                 "name: a\n...\nname: b\n",
-                "it.yaml:3:1: a second document starts here; a file holds one",
+                "it.yaml:3:1: a second document starts here; a file contains one",
             ),
             ("name: !secret a\n", "it.yaml:1:15: unsupported tag `!secret`"),
         ];

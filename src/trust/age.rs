@@ -1,8 +1,9 @@
 //! How old a signature may be, and how old it says that it is.
 //!
-//! The time is the signer's own, read from payloads that an allowed key signed. It tells an old
-//! release from a new one, which is what somebody who replays old releases, or holds new ones back,
-//! cannot forge. Whoever has the key can write any time.
+//! The time is the signer's own, read from payloads that an allowed key signed. This stops an
+//! attacker who replays old releases, or holds back new ones, and does not have the key. It does not
+//! stop one who has the key, because a signer can write any time. Reading the clock is the caller's
+//! job.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,12 +26,12 @@ pub(super) struct MaxAge {
 #[error("`{}` is not an age, expected 1 to 99999 days or hours, like `180d` or `36h`", visible(.0))]
 pub(super) struct ParseMaxAgeError(String);
 
-/// 2026-01-01: no build of this program is from before, so neither is any clock that it can read. A
-/// constant and not the time of the build, which would make two builds of one source differ.
+/// 2026-01-01: this program did not exist before, so a clock that shows an earlier time is wrong. A
+/// constant and not the time of the build, which would make builds irreproducible.
 const PROGRAM: u64 = 1_767_225_600;
 
-/// How far the clocks of a signer and of a node may be apart, in seconds: a day covers every
-/// mistaken time zone.
+/// How far the clocks of a signer and of a node may differ, in seconds: a day covers every wrong
+/// time zone.
 const SKEW: u64 = 24 * 3600;
 
 impl FromStr for MaxAge {
@@ -76,8 +77,7 @@ fn age(hours: u64) -> String {
 }
 
 impl MaxAge {
-    /// What the limit of `rule` says against a signature by an allowed key, the youngest that there
-    /// is.
+    /// Why the youngest signature by an allowed key is too old for `rule`, if it is.
     pub(super) fn check(
         self,
         rule: &str,
@@ -93,7 +93,7 @@ impl MaxAge {
             None => return Some(self.unknown(rule, "no such annotation")),
         };
         if now < PROGRAM {
-            let message = "the clock of this machine is from before this program was written, so no age can be told";
+            let message = "the clock of this machine is from before this program was written, so the age of a signature is unknown";
             return Some(
                 Finding::refusal(Code::ClockSuspect, message)
                     .mismatch(format_args!("{} or later", rfc3339(PROGRAM)), rfc3339(now))
@@ -101,8 +101,7 @@ impl MaxAge {
             );
         }
         if signed > now.saturating_add(SKEW) {
-            let message =
-                "a signature by an allowed key is from the future of this machine's clock";
+            let message = "a signature by an allowed key is later than this machine's clock";
             return Some(
                 Finding::refusal(Code::ClockSuspect, message)
                     .mismatch(format_args!("at most a day after {}", rfc3339(now)), rfc3339(signed))
@@ -121,9 +120,9 @@ impl MaxAge {
         Some(
             Finding::refusal(Code::SignatureTooOld, message)
                 .mismatch(
-                    format_args!("at most {self} old, so of {} or later", rfc3339(oldest)),
+                    format_args!("at most {self} old, signed {} or later", rfc3339(oldest)),
                     format_args!(
-                        "of {}, {} old",
+                        "signed {}, {} old",
                         rfc3339(signed),
                         age(if hours < 48 { hours } else { hours / 24 * 24 })
                     ),
@@ -134,10 +133,10 @@ impl MaxAge {
 
     fn unknown(self, rule: &str, found: &str) -> Finding {
         let message = format!(
-            "rule `{rule}` has `maxAge: {self}`, and no signature by an allowed key says when it was made"
+            "rule `{rule}` has `maxAge: {self}`, but no signature by an allowed key has a time"
         );
         Finding::refusal(Code::SignatureTimeUnknown, message)
-            .mismatch(format_args!("`{SIGNED_AT}` in what is signed, like `{}`", rfc3339(PROGRAM)), found)
+            .mismatch(format_args!("annotation `{SIGNED_AT}` in the signed payload, like `{}`", rfc3339(PROGRAM)), found)
             .hint(format!("sign it again: cnister sign --key cosign.key REF, or cosign sign -a {SIGNED_AT}=TIME"))
     }
 }
@@ -189,7 +188,7 @@ mod tests {
     fn tells_old_from_young_and_neither_by_a_wrong_clock() {
         let now = PROGRAM + 100 * DAY;
         let at = |seconds| Some(SignedAt::Seconds(seconds));
-        let old = |seconds| (Code::SignatureTooOld, format!("of {}", rfc3339(seconds)));
+        let old = |seconds| (Code::SignatureTooOld, format!("signed {}", rfc3339(seconds)));
         let future = |seconds| (Code::ClockSuspect, rfc3339(seconds));
         for (signed, now, expected) in [
             (at(now), now, None),
@@ -234,8 +233,8 @@ mod tests {
             finding.map(|finding| finding.to_string()).as_deref(),
             Some(
                 "signature-too-old: the youngest signature by an allowed key is older than rule `r` allows
-  expected: at most 180d old, so of 2026-01-21T00:00:00Z or later
-  found:    of 2026-01-01T01:00:00Z, 199d old
+  expected: at most 180d old, signed 2026-01-21T00:00:00Z or later
+  found:    signed 2026-01-01T01:00:00Z, 199d old
   hint: sign it again (cnister sign --key cosign.key REF), or raise `maxAge` in the policy"
             )
         );

@@ -5,8 +5,9 @@
 //! index ── lists ──> manifest ── names ──> config ── label ──> bundle.json ──> digest of every file
 //! ```
 //!
-//! Walking it proves that the documents belong together. Who signed the first of them is asked
-//! elsewhere.
+//! Walking it proves that the documents belong together: no one can exchange one of them, or present
+//! one platform's files as another's, without changing a digest. It does not prove where they are
+//! from; signatures are the job of `signatures.rs`.
 
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex};
 
@@ -18,7 +19,7 @@ use crate::model::{Code, Digest, Document, Finding, Platform, json, media_type, 
 /// What is installed on a node: one platform's part of an image, with the digest of every file.
 #[derive(Debug, Clone)]
 pub struct Bundle {
-    /// The digest of the index, or of the lone manifest that was asked for: the release.
+    /// The digest of the index, or of a single manifest that was asked for: the release.
     pub index: Digest,
     /// The platform.
     pub platform: Platform,
@@ -28,7 +29,7 @@ pub struct Bundle {
     pub manifest_json: Digest,
     /// The plugin layer.
     pub plugin_layer: Descriptor,
-    /// What `bundle.json` says.
+    /// The parsed `bundle.json`.
     pub files: FileManifest,
 }
 
@@ -52,7 +53,7 @@ pub(super) fn walk(evidence: &Evidence, platform: &Platform) -> Result<Bundle, F
     let artifact_type =
         manifest.artifact_type().as_ref().map_or("none".to_owned(), ToString::to_string);
     if artifact_type != media_type::BUNDLE {
-        let message = format!("{name} is not a bundle: its artifactType is another");
+        let message = format!("{name} is not a bundle: it has another artifactType");
         return Err(Finding::refusal(Code::NotABundle, message)
             .mismatch(media_type::BUNDLE, visible(&artifact_type)));
     }
@@ -76,7 +77,7 @@ pub(super) fn walk(evidence: &Evidence, platform: &Platform) -> Result<Bundle, F
         .and_then(|config| config.labels().as_ref()?.get(media_type::BUNDLE_LABEL));
     let Some(label) = label else {
         let message = format!(
-            "{what} has no label `{}`, so nothing leads to bundle.json",
+            "{what} has no label `{}`, so it does not refer to a bundle.json",
             media_type::BUNDLE_LABEL
         );
         return Err(Finding::refusal(Code::NotABundle, message));
@@ -93,7 +94,7 @@ pub(super) fn walk(evidence: &Evidence, platform: &Platform) -> Result<Bundle, F
 
     let diff_ids = config.rootfs().diff_ids();
     if diff_ids.len() != manifest.layers().len() {
-        let message = format!("{what} does not list one diff_id a layer");
+        let message = format!("{what} does not list one diff_id per layer");
         return Err(Finding::refusal(Code::DiffIdMismatch, message)
             .mismatch(manifest.layers().len(), diff_ids.len()));
     }
@@ -128,7 +129,7 @@ fn entry_of<'a>(
             let message = format!("index {digest} lists another index, {}", entry.digest());
             return Err(Finding::refusal(Code::NestedIndex, message));
         }
-        // Entries for other systems are not ours to judge.
+        // Entries for other operating systems may be anything.
         let Some(of_entry) = platform_of(entry) else { continue };
         if found.iter().any(|(seen, _)| *seen == of_entry) {
             let message = format!("index {digest} lists two manifests for {of_entry}");
@@ -139,13 +140,14 @@ fn entry_of<'a>(
     match found.iter().find(|(of_entry, _)| of_entry == platform) {
         Some((_, entry)) => Ok(entry),
         None => {
-            let there: Vec<_> = found.iter().map(|(platform, _)| platform.to_string()).collect();
-            let there = if there.is_empty() { "no platform".to_owned() } else { there.join(", ") };
+            let listed: Vec<_> = found.iter().map(|(platform, _)| platform.to_string()).collect();
+            let listed =
+                if listed.is_empty() { "no platform".to_owned() } else { listed.join(", ") };
             Err(Finding::refusal(
                 Code::PlatformMissing,
                 format!("index {digest} has no manifest for {platform}"),
             )
-            .mismatch(platform, there))
+            .mismatch(platform, listed))
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::model::{Code, Digest, Finding, visible};
 
 /// One condition.
 pub(super) struct Condition {
-    /// Returns what speaks against the image, as refusals; nothing if the condition holds.
+    /// Returns refusals, or an empty list if the condition holds.
     pub(super) check: fn(&Facts<'_>) -> Vec<Finding>,
     /// What it means for a set that the node keeps.
     pub(super) kept: ForKept,
@@ -118,8 +118,8 @@ impl<'a> Facts<'a> {
         Self { policy, rule, evidence, bundle, now, signatures, signer }
     }
 
-    /// The signature documents, parsed when the first condition asks for them: strangers' documents
-    /// cost nothing where the name already refuses.
+    /// The signature documents, parsed when the first condition asks for them: documents
+    /// that strangers attached cost nothing if the name is refused already.
     fn signatures(&self) -> &Signatures {
         self.signatures.get_or_init(|| Signatures::read(self.evidence, self.bundle))
     }

@@ -1,8 +1,10 @@
 //! Evidence: the documents of one image's chain and its signatures, byte for byte, in one file.
 //!
-//! It proves itself and may come from anywhere: from a registry, a ConfigMap, a staged directory,
-//! the node's own state. Every document is checked against its digest when the file is read;
-//! nothing else here is believed.
+//! It may come from anywhere: a registry, a ConfigMap, a staged directory, the node's own state.
+//! Every document is checked against its digest when the file is read, so that a document cannot be
+//! exchanged under its digest. Nothing else in the file is trusted: whether the documents form a
+//! chain, and who signed it, is decided by `evaluate.rs`. Sizes and counts are limited, so that what
+//! strangers attach to an image cannot exhaust a node.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,14 +33,14 @@ pub struct SignatureDocument {
 /// What has to be collected beside an image so that a policy can decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Needs {
-    /// The predicate types of the statements that some rule looks for.
+    /// The predicate types of the statements that some rule requires.
     pub predicate_types: BTreeSet<String>,
 }
 
 /// Why bytes are not evidence.
 #[derive(Debug, thiserror::Error)]
 pub enum EvidenceError {
-    /// Not the JSON that this is.
+    /// Not valid JSON, or not the fields of evidence.
     #[error(transparent)]
     Json(#[from] JsonError),
     /// Another format or version.
@@ -47,12 +49,12 @@ pub enum EvidenceError {
     /// A document whose bytes are not the ones its digest promises.
     #[error("evidence holds a document under {expected} whose digest is {found}")]
     Digest {
-        /// The digest it stands under.
+        /// The digest it is listed under.
         expected: Digest,
         /// The digest of its bytes.
         found: Digest,
     },
-    /// The index or manifest that everything hangs from is not there.
+    /// The index or manifest that the other documents belong to is missing.
     #[error("evidence lacks its root {0}")]
     Root(Digest),
     /// More bytes than a node can be asked to keep.
@@ -103,9 +105,9 @@ struct WireSignature {
 impl Evidence {
     /// The longest evidence file, in bytes: what a Kubernetes ConfigMap holds.
     pub const LIMIT: usize = 1024 * 1024;
-    /// The most documents: an index, and three a platform for more platforms than Linux has.
+    /// The most documents: an index, and three per platform for more platforms than Linux has.
     const MAX_DOCUMENTS: usize = 128;
-    /// The most signatures; each costs a public-key operation a trusted key.
+    /// The most signatures; each costs one public-key operation per trusted key.
     pub const MAX_SIGNATURES: usize = 256;
 
     /// Parses an evidence file and checks each document against its digest.
@@ -155,7 +157,7 @@ impl Evidence {
         })
     }
 
-    /// The digest of the index (or of the lone manifest) that everything hangs from.
+    /// The digest of the index, or of a single manifest, that the other documents belong to.
     pub fn root(&self) -> Digest {
         self.root
     }
@@ -171,8 +173,7 @@ impl Evidence {
         documents.chain(self.signatures.iter().map(|signature| signature.bytes.as_slice()))
     }
 
-    /// The same evidence with the signatures and attestations alone that a policy asks for: what is
-    /// worth keeping.
+    /// The same evidence with only the signatures and attestations that a policy asks for.
     #[must_use]
     pub fn needed(self, needs: &Needs) -> Self {
         self.filtered(|entry| {
@@ -181,7 +182,7 @@ impl Evidence {
         })
     }
 
-    /// The same evidence with these signatures and attestations alone.
+    /// The same evidence with only these signatures and attestations.
     pub(super) fn filtered(mut self, keep: impl FnMut(&SignatureDocument) -> bool) -> Self {
         self.signatures.retain(keep);
         self
@@ -193,7 +194,7 @@ impl Evidence {
     }
 }
 
-/// Collects the parts of [`Evidence`]; what comes twice is kept once.
+/// Collects the parts of [`Evidence`]; duplicates are kept once.
 #[derive(Debug, Default)]
 pub struct EvidenceBuilder {
     documents: BTreeMap<Digest, Document>,
@@ -214,8 +215,8 @@ impl EvidenceBuilder {
         self.signatures.push(signature);
     }
 
-    /// How many more bytes have room; a collector stops there, before they fill a small container's
-    /// memory.
+    /// How many more bytes fit; a collector stops there, before it exhausts the memory of a small
+    /// container.
     pub fn room(&self) -> usize {
         Evidence::LIMIT.saturating_sub(self.bytes)
     }
@@ -244,8 +245,7 @@ impl EvidenceBuilder {
         {
             return Err(EvidenceError::NotText(document.digest));
         }
-        // A signature that is not text is somebody's garbage beside the image; it can prove
-        // nothing.
+        // A signature that is not text proves nothing.
         signatures.retain(|signature| std::str::from_utf8(&signature.bytes).is_ok());
         Ok(Evidence { root, documents, signatures })
     }
@@ -272,7 +272,7 @@ mod tests {
         let bytes = sample().to_bytes();
         assert_eq!(Evidence::parse(&bytes).unwrap(), sample());
         assert_eq!(Evidence::parse(&bytes).unwrap().to_bytes(), bytes);
-        assert_eq!(sample().signatures().len(), 1, "what comes twice is kept once");
+        assert_eq!(sample().signatures().len(), 1, "duplicates are kept once");
     }
 
     #[test]

@@ -1,11 +1,15 @@
-//! The patterns of a policy's `images`: `*` within a path component, `**` across them.
+//! The patterns of a policy's `images`: `*` within a path component, `**` across components.
+//!
+//! A pattern is matched with a repository's name, never with a tag or a digest: a tag can be moved,
+//! and a digest is what a signature is for. Matching takes `pattern × text` steps at worst, so that
+//! no pattern can stall a node.
 
 /// A pattern over `host/path`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Glob(String);
 
 impl Glob {
-    /// Takes a pattern; anything that could be a repository name is one.
+    /// Parses a pattern; a plain repository name is one.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "*./:[]_-".contains(c);
         if text.is_empty() || text.len() > 512 {
@@ -19,7 +23,7 @@ impl Glob {
             ));
         }
         if text.split('/').any(|part| part.contains("**") && part != "**") {
-            return Err(format!("image pattern `{text}`: `**` stands alone between slashes"));
+            return Err(format!("image pattern `{text}`: `**` must be a whole path component"));
         }
         Ok(Self(text.to_owned()))
     }
@@ -33,7 +37,7 @@ impl Glob {
     }
 }
 
-/// Whether one component matches: `*` stands for any characters.
+/// Whether one component matches: `*` matches any characters.
 fn component(pattern: &&str, text: &&str) -> bool {
     let (pattern, text): (Vec<_>, Vec<_>) = (pattern.chars().collect(), text.chars().collect());
     wildcard(&pattern, &text, |c| *c == '*', |a, b| a == b)
@@ -113,7 +117,7 @@ mod tests {
         for (pattern, expected) in [
             ("", "1 to 512"),
             ("ghcr.io/a@sha256:00", "contains `@`"),
-            ("ghcr.io/a**", "stands alone"),
+            ("ghcr.io/a**", "must be a whole path component"),
             ("ghcr.io/a b", "contains ` `"),
         ] {
             let error = Glob::parse(pattern).expect_err(pattern);

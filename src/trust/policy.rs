@@ -66,7 +66,7 @@ impl Policy {
         Ok(Self { text, digest, standalone, rules, denied: raw.deny.into_iter().collect() })
     }
 
-    /// The policy that `--key` stands for: any image that this key signed.
+    /// The policy of `--key`: it accepts any image that this key signed.
     pub fn of_key(name: &str, pem: &str) -> Result<Self, PolicyError> {
         let text = format!(
             "apiVersion: cnister.dev/v1\nkind: Policy\nrules:\n  - name: key\n    images: [\"**\"]\n    authorities:\n      - name: key\n        key:\n          data: |\n{}",
@@ -236,8 +236,8 @@ mod tests {
             (with_rule(KEYED) + "    deny: true\n", "rule `r`: a rule either denies or names `authorities`"),
             (with_rule(&KEYED.replace("cosign.pub", "gone.pub")), "cannot read key `gone.pub`"),
             (with_rule(&KEYED.replace("cosign.pub", "private.pem")), "key `private.pem`: this is a private key"),
-            (with_rule(&KEYED.replace("cosign.pub", "two.pub")), "key `two.pub`: the file holds more than one PEM block"),
-            (with_rule(&KEYED.replace("file: cosign.pub", "data: nonsense")), "p.yaml: authority `k`: not a PEM public key"),
+            (with_rule(&KEYED.replace("cosign.pub", "two.pub")), "key `two.pub`: the file contains more than one PEM block"),
+            (with_rule(&KEYED.replace("file: cosign.pub", "data: nonsense")), "p.yaml: authority `k`: not a supported PEM public key"),
             (with_rule(&KEYED.replace("file: cosign.pub", "")), "`key` takes `file` or `data`"),
             (with_rule(KEYED).replace("ghcr.io/**", "ghcr.io/a@b"), "contains `@`"),
             (with_rule(KEYED) + "files: {other.pub: x}\n", "cannot read key `cosign.pub`"),

@@ -1,9 +1,10 @@
-//! Sigstore bundles and the keys they are checked with: the only file here that names the sigstore
-//! crates.
+//! Sigstore bundles and the keys that verify them: the only file of this module that names the
+//! sigstore crates.
 //!
-//! A bundle made offline with a key (`cosign sign --key`, and our own) has neither a log entry nor
-//! a timestamp. The sigstore crates refuse such bundles as a whole, so the check is theirs and the
-//! rule is ours: one DSSE signature by the key that the policy names.
+//! A bundle made offline with a key (`cosign sign --key`, and cnister's own) has neither a log entry
+//! nor a timestamp. The sigstore crates refuse such bundles as a whole. So the cryptography is
+//! theirs, and the rule is ours: one DSSE signature by a key that the policy names. Which key that
+//! may be, and what a signed statement is worth, is decided by `signatures.rs` and `condition.rs`.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -23,14 +24,14 @@ pub struct Key {
 /// Why a text is not a public key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// A private key where a public one belongs.
-    #[error("this is a private key; a policy names the public one (cosign.pub)")]
+    /// A private key instead of a public one.
+    #[error("this is a private key; a policy needs the public one (cosign.pub)")]
     Private,
-    /// More than one key.
-    #[error("the file holds more than one PEM block; name each key as an authority of its own")]
+    /// More than one key: readers may differ in which one they use.
+    #[error("the file contains more than one PEM block; name each key as an authority of its own")]
     Several,
-    /// Not a PEM file with the label `PUBLIC KEY`, or of an unsupported kind.
-    #[error("not a PEM public key that is supported (P-256, P-384, Ed25519, RSA): {0}")]
+    /// Not a PEM file with the label `PUBLIC KEY`, or an unsupported kind of key.
+    #[error("not a supported PEM public key (P-256, P-384, Ed25519, RSA): {0}")]
     Unsupported(String),
 }
 
@@ -44,7 +45,7 @@ pub struct SigstoreBundle {
     statement: Statement,
 }
 
-/// Why bytes are not such a bundle.
+/// Why bytes are not a supported Sigstore bundle.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SignatureError {
     #[error(transparent)]
@@ -67,8 +68,8 @@ impl Key {
         if pem.contains("PRIVATE KEY") {
             return Err(KeyError::Private);
         }
-        // A reader that takes the first of several keys and one that takes the last would trust
-        // different signers.
+        // A reader of the first of several keys and a reader of the last would trust different
+        // signers.
         if pem.matches("-----BEGIN ").count() > 1 {
             return Err(KeyError::Several);
         }
@@ -77,8 +78,7 @@ impl Key {
         };
         let der = DerPublicKey::from_pem(pem).map_err(|error| unsupported(&error))?;
         let key = VerificationKey::from_spki(&der).map_err(|error| unsupported(&error))?;
-        // A key that can never verify anything is a mistake to name now, not at the first
-        // signature.
+        // A key that can never verify anything is an error now, not at the first signature.
         validate_raw_public_key(key.scheme(), key.as_bytes())
             .map_err(|error| unsupported(&error))?;
         Ok(Self { key, spki: der.as_bytes().to_vec() })
@@ -97,7 +97,7 @@ impl std::fmt::Debug for Key {
 }
 
 impl SigstoreBundle {
-    /// Parses a bundle. Nothing in it is believed before [`SigstoreBundle::verify`] says so.
+    /// Parses a bundle. Nothing in it is trusted before [`SigstoreBundle::verify`] says so.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, SignatureError> {
         // The strict reader first: two readers of one bundle must not see two payloads.
         let _: serde::de::IgnoredAny =

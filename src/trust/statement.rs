@@ -1,4 +1,8 @@
 //! in-toto statements and the bytes that a DSSE signature covers.
+//!
+//! A statement says which digests it is for, and since when. Whether it is signed is not known here:
+//! that is the job of `signature.rs`. Of a subject that is listed twice the less favourable time
+//! counts, so that a signer's statement cannot be read in two ways.
 
 use std::collections::BTreeMap;
 
@@ -13,37 +17,37 @@ pub const COSIGN_SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
 /// The annotation of a signature's subject that says when it was signed, like
 /// `2026-01-31T12:00:00Z`.
 ///
-/// It stands in the signed payload, where `cosign sign -a` writes, too; annotations of the referrer
-/// are nobody's word.
+/// It is in the signed payload, where `cosign sign -a` also writes. Annotations of the referrer are
+/// not signed, and not read.
 pub const SIGNED_AT: &str = "dev.cnister.signed-at";
 
 /// The most subjects that one statement may have, as in sigstore-go.
 const MAX_SUBJECTS: usize = 1024;
 
-/// An in-toto statement, reduced to what decides (in-toto attestation framework,
+/// The parts of an in-toto statement that decide (in-toto attestation framework,
 /// spec/v1/statement.md).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {
     /// What kind of claim it makes.
     pub predicate_type: String,
-    /// What it speaks of, as far as that has a SHA-256 digest.
+    /// What it is for; subjects without a SHA-256 digest are left out.
     pub subjects: Vec<Subject>,
 }
 
-/// One thing that a statement speaks of.
+/// One thing that a statement is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subject {
-    /// Its digest.
+    /// The digest of an index, a manifest or another artifact.
     pub digest: Digest,
-    /// When the signer says that it signed it, if it does.
+    /// When it was signed, if the signer says so.
     pub signed_at: Option<SignedAt>,
 }
 
-/// A signer's word about its time. What can be read is greater than what cannot, a later time than
-/// an earlier.
+/// When something was signed, as the signer says. A readable time is greater than an unreadable
+/// one, and a later time greater than an earlier one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SignedAt {
-    /// Something else than a time in UTC to the second; the start of it, for words in a finding.
+    /// Not a time in UTC to the second; the start of the text, for a finding.
     Unreadable(String),
     /// Seconds since 1970.
     Seconds(u64),
@@ -61,7 +65,7 @@ struct Wire {
 #[derive(Deserialize)]
 struct WireSubject {
     digest: BTreeMap<String, String>,
-    // Of any shape: what others write beside our annotation is not ours to judge.
+    // Of any shape: other annotations are ignored.
     #[serde(default)]
     annotations: Value,
 }
@@ -102,7 +106,7 @@ impl Statement {
         Ok(Self { predicate_type: wire.predicate_type, subjects })
     }
 
-    /// What it says about this digest; where it says several things, the one that helps the least.
+    /// The subject with this digest; of several, the one with the least favourable time.
     pub(super) fn subject(&self, digest: &Digest) -> Option<&Subject> {
         self.subjects
             .iter()
@@ -112,8 +116,8 @@ impl Statement {
 
     /// The payload that signs an image the way cosign v3 does, at `signed_at` (seconds since 1970).
     ///
-    /// `name` is the repository, where there is one. cosign writes none, but sigstore-python reads
-    /// no statement without it; `predicate` is there for the same reason.
+    /// `name` is the repository, or empty. cosign writes no name, but sigstore-python requires one;
+    /// it also requires `predicate`.
     pub fn image_signature(name: &str, digest: &Digest, signed_at: Option<u64>) -> Vec<u8> {
         let mut subject =
             BTreeMap::from([("name", json!(name)), ("digest", json!({ "sha256": digest.hex() }))]);
@@ -130,7 +134,7 @@ impl Statement {
 }
 
 impl SignedAt {
-    /// The most characters of an unreadable time that are repeated.
+    /// How many characters of an unreadable time a finding repeats.
     const SHOWN: usize = 40;
 
     fn of(value: &Value) -> Self {

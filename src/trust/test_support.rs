@@ -7,7 +7,7 @@ use super::signature::write_bundle;
 use super::{Evidence, EvidenceBuilder, Policy, SignatureDocument, Statement, pae};
 use crate::model::{Digest, Document, json as canonical_json, media_type};
 
-/// A key pair that lives as long as a test.
+/// A key pair for one test.
 pub(crate) struct Signer(KeyPair);
 
 impl Signer {

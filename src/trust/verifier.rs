@@ -1,9 +1,9 @@
-//! Who decides, and for what: the policy, the name that its rules are matched with, the platform,
-//! and the time.
+//! What a decision depends on besides the evidence: the policy, the name that its rules are matched
+//! with, the platform, and the time.
 //!
-//! The four travel together from the node's owner to [`Verifier::verify`]. None of them is ever
-//! taken from evidence or from an archive: a bundle that could say which rule it is judged by, or
-//! what time it is, would choose its own judge.
+//! All four come from the node's owner or from the node. None is ever taken from evidence or from an
+//! archive: a bundle that could name the rule that judges it, or the time, could choose to be
+//! accepted. Deciding is the job of [`Verifier::verify`], in `evaluate.rs`.
 
 use std::time::SystemTime;
 
@@ -15,8 +15,8 @@ use crate::model::{Platform, Repository};
 pub struct Verifier<'a> {
     /// The policy of the node's owner.
     pub policy: &'a Policy,
-    /// The repository that the image was asked for under, in the words of the node's owner; if
-    /// `None`, only a rule for `**` matches.
+    /// The repository that the image is from, as the node's owner named it. If `None`, only a rule
+    /// for `**` matches.
     pub name: Option<&'a Repository>,
     /// The platform whose manifest is wanted.
     pub platform: &'a Platform,
@@ -24,15 +24,15 @@ pub struct Verifier<'a> {
     pub now: SystemTime,
 }
 
-/// What a release is to the node that asks.
+/// Whether a release is new to the node that asks.
 ///
-/// A version floor and an age limit keep old releases from being brought in. What the node keeps
-/// already passed them once, and a node that loses its plugins because a policy became stricter, or
-/// because time passed, is worse off than one that reports it. Whom the policy trusts and what it
-/// denies makes no such difference.
+/// A version floor and an age limit stop old releases from being installed. What the node keeps has
+/// passed them before, and a node that loses its plugins because a policy became stricter, or
+/// because time passed, is worse off than one that reports it. Signers and denials make no such
+/// difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// It is asked for: to be installed, rendered into a manifest, or judged. Every limit refuses.
+    /// It is to be installed, rendered into a manifest, or judged. Every limit refuses.
     New,
     /// The node keeps it: it is checked, repaired, or rolled back to. Limits on version and age
     /// warn.

@@ -368,7 +368,7 @@ mod tests {
             ("\"schemaVersion\": 1", "\"schemaVersion\": 2", "schemaVersion is 2, expected 1"),
             ("\"bridge\"", "\"../bridge\"", "contains `/`"),
             ("\"/opt/cni/bin\"", "\"/opt/../etc\"", "is not a path on the node"),
-            ("\"ghcr.io/acme/cni\"", "\"cni\"", "names no registry"),
+            ("\"ghcr.io/acme/cni\"", "\"cni\"", "does not name a registry"),
             ("\"ours\"", "\"mine\"", "unknown variant `mine`"),
             ("\"0755\"", "\"17777\"", "a mode is four octal digits"),
             ("\"strength\"", "\"extra\": 1, \"strength\"", "unknown field `extra`"),

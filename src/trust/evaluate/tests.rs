@@ -62,7 +62,7 @@ fn a_denied_release_is_denied_in_every_wrapping() {
         );
     }
     assert_eq!(codes(&image, &denying(Digest::of(b"another")), "linux/amd64"), []);
-    // The same signed manifest in an index that nobody signed.
+    // The same signed manifest in an unsigned index.
     image.index["annotations"] = serde_json::json!({"a": "b"});
     assert_eq!(codes(&image, &denying(manifest), "linux/amd64"), [Code::DeniedByRule]);
     assert_eq!(codes(&image, &denying(index), "linux/amd64"), [Code::IndexNotSigned]);
@@ -142,7 +142,7 @@ fn what_is_not_the_wanted_signature_is_refused_with_its_own_code() {
 }
 
 #[test]
-fn a_broken_chain_is_refused_whoever_signed_it() {
+fn a_broken_chain_is_refused_even_if_it_is_signed() {
     let signer = Signer::new();
     type Change = fn(&mut Image);
     let cases: [(Change, Code); 14] = [

@@ -2,7 +2,7 @@
 //!
 //! Opening a file is the caller's job: it passes a function that returns the text of a key file.
 //! What was read is remembered, because the stored policy contains the text of every key file:
-//! otherwise somebody who may write the key file, and not the policy, could change the policy's
+//! otherwise a process that may write the key file, but not the policy, could change the policy's
 //! meaning without changing its digest.
 
 use std::collections::BTreeMap;
