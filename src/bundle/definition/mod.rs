@@ -194,7 +194,7 @@ plugins: [bridge, host-local]
                 "",
                 "7:5: a source has exactly one of `directory`; found none",
             ),
-            ("/usr/lib/cni", "", "8:14: nothing stands here, expected a text"),
+            ("/usr/lib/cni", "", "8:14: the value is missing, expected text"),
             (
                 "/usr/lib/cni",
                 "/usr/{arch}",
