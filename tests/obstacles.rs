@@ -140,7 +140,7 @@ fn a_lock_that_nobody_gives_up_is_an_error_after_the_limit() {
         "check --root root --at-boot",
     ] {
         let run = within_bound(&scene, &format!("{words} --lock-timeout 0"));
-        let error = "error: another cnister is at work: `root/var/lib/cnister/lock` was locked for all of 0 seconds\n";
+        let error = "error: another cnister is running: `root/var/lib/cnister/lock` was still locked after 0 s\n";
         assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (3, "", error), "{words}");
     }
     assert_eq!(scene.run("check --root root --lock-timeout 3601").code, 2);

@@ -1,7 +1,8 @@
-//! What changes in directories, as the kernel tells it (inotify(7)).
+//! Notices changes in directories, as the kernel reports them (inotify(7)).
 //!
-//! It tells of names that were written, made, renamed, removed or got other rights: not of every
-//! write to an open file, and not of reading.
+//! Reports names that were written, created, renamed, removed or given other permissions. Reads are
+//! not reported, nor is every write to a file that is still open, so a watcher of plugins has to
+//! check them at intervals as well.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -15,38 +16,39 @@ use rustix::io::Errno;
 use super::directory::io_error;
 use super::{Directory, DiskError};
 
-/// Tells what changes in the directories that were added.
+/// Watches the directories that were added.
 #[derive(Debug)]
 pub struct Changes {
     handle: OwnedFd,
 }
 
-/// An added directory. The same directory has the same mark, under whatever path it was opened.
+/// A watched directory. The same directory always has the same mark, whatever path it was opened
+/// by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(i32);
 
 /// A change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Something happened to this name.
+    /// This name was changed in some way.
     Name(Mark, OsString),
-    /// The directory was removed, moved or unmounted, or is not looked at any more.
+    /// The directory was removed, moved or unmounted, or is no longer watched.
     Gone(Mark),
-    /// More happened than the kernel remembers.
+    /// The kernel's queue overflowed, and changes were lost.
     Lost,
 }
 
 impl Changes {
-    /// Begins with no directory.
+    /// Starts without any directory.
     pub fn new() -> Result<Self, DiskError> {
         let handle = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK);
         Ok(Self {
             handle: handle
-                .map_err(|errno| io_error("ask the kernel for changes in", "directories", errno))?,
+                .map_err(|errno| io_error("watch for changes in", "directories", errno))?,
         })
     }
 
-    /// Adds a directory.
+    /// Starts watching a directory.
     pub fn add(&self, directory: &Directory) -> Result<Mark, DiskError> {
         let events = WatchFlags::ATTRIB
             | WatchFlags::CLOSE_WRITE
@@ -56,21 +58,19 @@ impl Changes {
             | WatchFlags::DELETE_SELF
             | WatchFlags::MOVE_SELF
             | WatchFlags::ONLYDIR;
-        // The kernel takes a path only; this one leads to the held directory and nowhere else.
+        // The kernel takes only a path; this one leads to the held directory and nowhere else.
         let path = format!("/proc/self/fd/{}", directory.handle.as_raw_fd());
         let added = inotify::add_watch(&self.handle, path, events);
-        added
-            .map(Mark)
-            .map_err(|errno| io_error("ask the kernel for changes in", directory.shown(), errno))
+        added.map(Mark).map_err(|errno| io_error("watch for changes in", directory.shown(), errno))
     }
 
-    /// Takes a directory out again.
+    /// Stops watching a directory.
     pub fn remove(&self, mark: Mark) {
-        // It may be gone by itself.
+        // The kernel may have removed the watch already.
         let _ = inotify::remove_watch(&self.handle, mark.0);
     }
 
-    /// What happened since the last call; it does not wait.
+    /// Returns what happened since the last call, without waiting.
     pub fn take(&self) -> Result<VecDeque<Change>, DiskError> {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(&self.handle, &mut buffer);
@@ -83,7 +83,7 @@ impl Changes {
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(taken),
-                Err(errno) => return Err(io_error("read of changes in", "directories", errno)),
+                Err(errno) => return Err(io_error("read changes in", "directories", errno)),
             }
         }
     }
@@ -104,7 +104,7 @@ fn classify(mark: Mark, events: ReadFlags, name: Option<&OsStr>) -> Option<Chang
     if events.intersects(gone) {
         return Some(Change::Gone(mark));
     }
-    // Without a name it is the directory's own rights, which change nothing in it.
+    // An event without a name is about the directory's own permissions, which change nothing in it.
     name.map(|name| Change::Name(mark, name.to_owned()))
 }
 
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_of_every_way_to_change_a_file_and_not_of_reading_it() {
+    fn reports_every_kind_of_change_and_no_reads() {
         let temporary = tempfile::tempdir().unwrap();
         let (at, changes) = (|name: &str| temporary.path().join(name), Changes::new().unwrap());
         fs::write(at("file"), "old").unwrap();
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_that_it_lost_something() {
+    fn reports_that_changes_were_lost() {
         let name = Some(OsStr::new("bridge"));
         let cases = [
             (ReadFlags::QUEUE_OVERFLOW, Some(Change::Lost)),

@@ -1,4 +1,5 @@
-//! An opened directory, and what is reached from it.
+//! An open directory and the files that are reached from it. A path that leaves the directory, by
+//! `..` or by a symbolic link, is refused, except where the caller asks for the host's own view.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -18,16 +19,17 @@ use crate::model::visible;
 #[derive(Debug)]
 pub struct Directory {
     pub(super) handle: OwnedFd,
-    /// The path it was opened by, for messages only.
+    /// The path it was opened by, only for messages.
     shown: String,
 }
 
-/// How symbolic links on the way to a directory are followed.
+/// How symbolic links in a path are followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resolve {
-    /// Only links that stay beneath the directory that is started from.
+    /// Only links that stay beneath the starting directory.
     Beneath,
-    /// Like any program of the host, which is right only where the directory is the host's own `/`.
+    /// As any program of the host follows them; correct only if the starting directory is the
+    /// host's own `/`.
     Host,
 }
 
@@ -37,47 +39,47 @@ impl From<Directory> for OwnedFd {
     }
 }
 
-/// One entry of a listing.
+/// One entry of a directory listing.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Its name.
+    /// One component, never `.` or `..`.
     pub name: OsString,
-    /// What it is.
+    /// The entry's own kind: links are not followed.
     pub kind: FileKind,
 }
 
-/// Who owns a directory, and who else may do what.
+/// Owner and permissions of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ownership {
-    /// The user.
+    /// Numeric user ID.
     pub uid: u32,
-    /// The group.
+    /// Numeric group ID.
     pub gid: u32,
-    /// The permission bits.
+    /// Permission bits, `0o7777` at most.
     pub mode: u32,
 }
 
-/// A regular file that was opened once; what is asked and read later is about this very file.
+/// A regular file that was opened once; everything asked or read later is about this same file.
 #[derive(Debug)]
 pub struct RegularFile {
-    /// The file, opened for reading.
+    /// The file, open for reading.
     pub file: File,
-    /// Its size when it was opened.
+    /// In bytes, when it was opened.
     pub size: u64,
-    /// The permission bits, set-user-ID and the like included.
+    /// Permission bits, including set-user-ID, set-group-ID and sticky.
     pub mode: u32,
-    /// How many names it has.
+    /// Number of hard links.
     pub links: u64,
-    /// The user that it belongs to.
+    /// Numeric ID of the owner.
     pub uid: u32,
-    /// The path, for messages.
+    /// The path it was opened by, only for messages.
     pub shown: String,
 }
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl Directory {
-    /// Opens a directory by the path its user gave; links are followed.
+    /// Opens a directory by a path that the user gave; links are followed.
     pub fn open(path: &Path) -> Result<Self, DiskError> {
         let shown = visible(&path.to_string_lossy()).into_owned();
         let handle = fs::openat(fs::CWD, path, DIRECTORY, Mode::empty())
@@ -89,17 +91,17 @@ impl Directory {
         Self { handle, shown }
     }
 
-    /// Its path, for messages.
+    /// Returns its path, only for messages.
     pub fn shown(&self) -> &str {
         &self.shown
     }
 
-    /// Opens the directory at a relative path of several components.
+    /// Opens the directory at a relative path of any number of components.
     pub fn descend(&self, path: &Path, resolve: Resolve) -> Result<Self, DiskError> {
         let shown = self.shown_path(path);
         match self.open_directory(path, resolve) {
             Ok(handle) => Ok(Self { handle, shown }),
-            // ELOOP: a link of /proc that leads anywhere, or links without an end.
+            // ELOOP: a magic link of /proc, or a loop of links.
             Err(Errno::XDEV | Errno::LOOP) => Err(DiskError::Escapes {
                 path: visible(&path.to_string_lossy()).into_owned(),
                 root: self.shown.clone(),
@@ -108,8 +110,8 @@ impl Directory {
         }
     }
 
-    /// Opens the directory at a relative path and creates what is missing of it; returns the paths
-    /// that it created, outermost first.
+    /// Opens the directory at a relative path and creates its missing components; returns the
+    /// created paths, outermost first.
     pub fn descend_or_create(
         &self,
         path: &Path,
@@ -135,8 +137,8 @@ impl Directory {
             let parent = opened.as_ref().unwrap_or(self);
             match parent.create_child(name, mode) {
                 Ok(_) => created.push(reached.clone()),
-                // Another process was faster; what it made is looked at like anything that was
-                // there before.
+                // Another process was faster; treat what it created like anything that was there
+                // before.
                 Err(error) if error.is_there_already() => {}
                 Err(error) => return Err(error),
             }
@@ -145,7 +147,7 @@ impl Directory {
         Ok((self.descend(path, resolve)?, created))
     }
 
-    /// Opens a directory that is directly in this one, and no link to one.
+    /// Opens a directory directly inside this one; a link to a directory is refused.
     pub fn child(&self, name: impl AsRef<OsStr>) -> Result<Self, DiskError> {
         let name = component(name.as_ref())?;
         let shown = self.shown_path(Path::new(name));
@@ -154,13 +156,13 @@ impl Directory {
         Ok(Self { handle, shown })
     }
 
-    /// Creates a directory directly in this one, with exactly this mode whatever the umask says.
+    /// Creates a directory directly inside this one, with exactly this mode whatever the umask is.
     pub fn create_child(&self, name: impl AsRef<OsStr>, mode: u32) -> Result<Self, DiskError> {
         let name = component(name.as_ref())?;
         let mode = Mode::from_raw_mode(mode);
         let failed = |errno| io_error("create directory", &self.shown_path(Path::new(name)), errno);
-        // Created with its mode already: after an interruption between the two calls nobody would
-        // widen it any more.
+        // Created with its final restrictions: nothing would widen the mode after an interruption
+        // between the two calls.
         fs::mkdirat(&self.handle, name, mode).map_err(failed)?;
         let opened = self.child(name).and_then(|child| {
             fs::fchmod(&child.handle, mode).map_err(failed)?;
@@ -172,7 +174,7 @@ impl Directory {
         opened
     }
 
-    /// Lists the entries one by one, so that a caller can stop at the first it does not want.
+    /// Lists the entries lazily, so that a caller can stop at the first unwanted one.
     pub fn entries(
         &self,
     ) -> Result<impl Iterator<Item = Result<Entry, DiskError>> + '_, DiskError> {
@@ -188,7 +190,7 @@ impl Directory {
                 return None;
             }
             let kind = match entry.file_type() {
-                // Some file systems do not say it in the listing.
+                // Some file systems leave the kind out of the listing.
                 FileType::Unknown => match self.kind_of(name) {
                     Ok(kind) => kind?,
                     Err(error) => return Some(Err(error)),
@@ -200,17 +202,17 @@ impl Directory {
         Ok(entries)
     }
 
-    /// What an entry is, without following it; `None` where there is none.
+    /// Returns the kind of an entry without following links; `None` if it does not exist.
     pub fn kind_of(&self, name: impl AsRef<OsStr>) -> Result<Option<FileKind>, DiskError> {
         let name = component(name.as_ref())?;
         match fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode).into())),
             Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(io_error("look at", &self.shown_path(Path::new(name)), errno)),
+            Err(errno) => Err(io_error("inspect", &self.shown_path(Path::new(name)), errno)),
         }
     }
 
-    /// Opens a regular file that is directly in this directory.
+    /// Opens a regular file directly inside this directory.
     pub fn open_file(&self, name: impl AsRef<OsStr>) -> Result<RegularFile, DiskError> {
         let name = component(name.as_ref())?;
         let shown = self.shown_path(Path::new(name));
@@ -229,13 +231,13 @@ impl Directory {
         RegularFile::of(file, shown)
     }
 
-    /// Reads a small file whole.
+    /// Reads a small file as a whole.
     pub fn read(&self, name: impl AsRef<OsStr>, limit: usize) -> Result<Vec<u8>, DiskError> {
         self.open_file(name)?.read(limit)
     }
 
-    /// Reads a small file whole that lies in this directory or below it, through no link that
-    /// leaves it.
+    /// Reads a small file in this directory or below it as a whole; links that leave the directory
+    /// are refused.
     pub fn read_below(&self, path: &Path, limit: usize) -> Result<Vec<u8>, DiskError> {
         let name = path.file_name().unwrap_or(path.as_os_str());
         match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -244,18 +246,18 @@ impl Directory {
         }
     }
 
-    /// Who owns it.
+    /// Returns its owner and permissions.
     pub fn ownership(&self) -> Result<Ownership, DiskError> {
         let stat =
-            fs::fstat(&self.handle).map_err(|errno| io_error("look at", &self.shown, errno))?;
+            fs::fstat(&self.handle).map_err(|errno| io_error("inspect", &self.shown, errno))?;
         Ok(Ownership::of(&stat))
     }
 
-    /// Whether both are one directory, by whatever names they were reached.
+    /// Returns whether both are the same directory, whatever paths they were opened by.
     pub fn is_same(&self, other: &Self) -> Result<bool, DiskError> {
         let identity = |directory: &Self| {
             let stat = fs::fstat(&directory.handle)
-                .map_err(|errno| io_error("look at", &directory.shown, errno))?;
+                .map_err(|errno| io_error("inspect", &directory.shown, errno))?;
             Ok((stat.st_dev, stat.st_ino))
         };
         Ok(identity(self)? == identity(other)?)
@@ -272,8 +274,8 @@ impl Directory {
             return fs::openat(&self.handle, path, DIRECTORY, Mode::empty());
         }
         let flags = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        // EAGAIN: somebody renamed a directory meanwhile, and the kernel could not tell whether a
-        // `..` escaped.
+        // EAGAIN: a directory was renamed meanwhile, and the kernel could not tell whether a `..`
+        // escaped.
         let mut opened = Err(Errno::AGAIN);
         for _ in 0..16 {
             opened = fs::openat2(&self.handle, path, DIRECTORY, Mode::empty(), flags);
@@ -287,7 +289,7 @@ impl Directory {
         }
     }
 
-    /// The same for kernels before 5.6, which lack openat2: component by component, refusing every
+    /// The same for kernels before 5.6, which lack openat2: one component at a time, refusing every
     /// link.
     fn open_by_steps(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
         let mut reached = fs::openat(&self.handle, ".", DIRECTORY, Mode::empty())?;
@@ -316,14 +318,13 @@ impl Ownership {
 }
 
 impl RegularFile {
-    /// Never blocks (a FIFO would), never follows a link, never reaches a program that is started
-    /// later.
+    /// Never blocks (as opening a FIFO would), never follows a link, and is closed on exec.
     pub(super) const FLAGS: OFlags =
         OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-    /// What was opened with [`RegularFile::FLAGS`], where it is a regular file.
+    /// Wraps a file opened with [`RegularFile::FLAGS`]; anything but a regular file is refused.
     pub(super) fn of(file: File, shown: String) -> Result<Self, DiskError> {
-        let metadata = file.metadata().map_err(|error| io_error("look at", &shown, error))?;
+        let metadata = file.metadata().map_err(|error| io_error("inspect", &shown, error))?;
         if !metadata.is_file() {
             let kind = FileType::from_raw_mode(metadata.mode()).into();
             return Err(DiskError::NotRegular { path: shown, kind });
@@ -332,7 +333,7 @@ impl RegularFile {
         Ok(Self { file, size, mode, links: metadata.nlink(), uid: metadata.uid(), shown })
     }
 
-    /// Reads it whole, where it is small.
+    /// Reads it as a whole, up to `limit` bytes.
     pub(super) fn read(self, limit: usize) -> Result<Vec<u8>, DiskError> {
         let mut bytes = Vec::new();
         // One byte past the limit, so that "exactly at the limit" and "cut short by us" differ.
@@ -350,7 +351,7 @@ fn is_link(directory: &OwnedFd, name: &OsStr) -> bool {
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
 }
 
-/// Checks that a name is one component of a path.
+/// Checks that a name is a single component of a path.
 pub fn component(name: &OsStr) -> Result<&OsStr, DiskError> {
     let bytes = name.as_bytes();
     let good = !bytes.is_empty()
@@ -429,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_every_link_where_the_kernel_cannot_tell() {
+    fn refuses_every_link_if_the_kernel_lacks_openat2() {
         let (temporary, directory) = held();
         std::fs::create_dir_all(temporary.path().join("var/cni")).unwrap();
         symlink("var/cni", temporary.path().join("inside")).unwrap();

@@ -1,4 +1,4 @@
-//! What can go wrong with a file, with its path.
+//! Errors of file operations; each names the path.
 
 use std::io;
 
@@ -7,77 +7,76 @@ use rustix::io::Errno;
 use super::FileKind;
 use crate::model::{Code, Finding};
 
-/// Why a file or directory could not be read or changed. Paths are made visible before they get
-/// here.
+/// Why a file or directory could not be read or changed. Paths are already escaped for a terminal.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
-    /// The system refused.
+    /// A system call failed.
     #[error("cannot {action} `{path}`")]
     Io {
-        /// What was tried, as it is read before the path.
+        /// A verb phrase that the path follows, such as `open directory`.
         action: String,
-        /// The path.
+        /// Escaped, as shown to the user.
         path: String,
-        /// Why it failed.
+        /// The system's reason.
         source: io::Error,
     },
-    /// A symbolic link on the way leads out of the directory that holds everything.
+    /// A symbolic link in the path leads out of the directory that must contain everything.
     #[error("`{path}` leads out of `{root}`")]
     Escapes {
-        /// The path, relative to `root`.
+        /// Relative to `root`, escaped.
         path: String,
-        /// The directory that it must stay in.
+        /// The directory that must contain the path.
         root: String,
     },
-    /// Something else stands where a regular file is expected.
+    /// Something other than the expected regular file.
     #[error("`{path}` is {kind}, expected a regular file")]
     NotRegular {
-        /// The path.
+        /// Escaped, as shown to the user.
         path: String,
-        /// What it is.
+        /// What was found instead.
         kind: FileKind,
     },
-    /// A file that is longer than its kind may be.
+    /// A file longer than files of its kind may be.
     #[error("`{path}` is longer than {limit} bytes")]
     TooLong {
-        /// The path.
+        /// Escaped, as shown to the user.
         path: String,
-        /// The most that is read.
+        /// In bytes.
         limit: u64,
     },
-    /// A name that is not one component of a path.
+    /// A name that is not a single component of a path.
     #[error("`{name}` is not a file name")]
     Name {
-        /// The name.
+        /// Escaped, as shown to the user.
         name: String,
     },
-    /// Another process holds the lock.
-    #[error("another cnister is at work: `{path}` was locked for all of {seconds} seconds")]
+    /// Another process held the lock for the whole timeout.
+    #[error("another cnister is running: `{path}` was still locked after {seconds} s")]
     Locked {
-        /// The lock file.
+        /// Path of the lock file.
         path: String,
-        /// How long it was waited for.
+        /// The timeout.
         seconds: u64,
     },
 }
 
 impl DiskError {
-    /// Whether the reason is that there is no such file or directory.
+    /// Returns whether the reason is that the file or directory does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
-    /// Whether the reason is that something has the name already.
+    /// Returns whether the reason is that the name is taken.
     pub fn is_there_already(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists)
     }
 
-    /// Whether the reason is that links lead on without an end.
+    /// Returns whether the reason is a loop of symbolic links.
     pub fn is_endless(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.raw_os_error() == Some(Errno::LOOP.raw_os_error()))
     }
 
-    /// It with its cause, for a sentence that has no chain.
+    /// Renders it with its cause, for messages that have no chain of causes.
     pub fn with_cause(&self) -> String {
         match self {
             Self::Io { source, .. } => format!("{self}: {source}"),
@@ -85,7 +84,7 @@ impl DiskError {
         }
     }
 
-    /// The finding that the error is, where it is an answer rather than a failure to find out.
+    /// Returns the error as a finding if it is an answer rather than a failure to find out.
     pub fn finding(&self) -> Option<Finding> {
         matches!(self, Self::Escapes { .. })
             .then(|| Finding::refusal(Code::PathEscapes, self.to_string()))

@@ -1,5 +1,8 @@
-//! What the file system under a directory or file allows: writing, executing, and how much room
-//! there is. Nothing is mounted here, and whether a module of the kernel forbids more is not known.
+//! What the file system of a directory or file allows: writing, executing, free space and free
+//! inodes.
+//!
+//! Nothing is mounted here, and restrictions of security modules are not known: an installation
+//! that is expected to succeed may still be denied by SELinux or AppArmor.
 
 use std::os::fd::AsFd;
 
@@ -10,45 +13,45 @@ use rustix::thread::{CapabilitySet, capabilities};
 use super::directory::io_error;
 use super::{Directory, DiskError, RegularFile};
 
-/// A file system, as far as it matters to somebody who wants to write programs to it.
+/// The properties of a file system that matter to a writer of programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileSystem {
-    /// Which one: directories with the same number share its room.
+    /// Device number; directories with the same number share free space.
     pub device: u64,
-    /// Whether this mount of it is read-only.
+    /// Mounted read-only.
     pub read_only: bool,
-    /// Whether this mount of it executes nothing.
+    /// Mounted with `noexec`.
     pub no_execute: bool,
-    /// How much room a file takes at least, in bytes.
+    /// Allocation unit in bytes: a file takes up a multiple of it.
     pub block: u64,
-    /// How many bytes this process may still write; `None` where it has no limit of its own, or
-    /// does not say.
+    /// Bytes that this process may still write; `None` if there is no limit or the file system does
+    /// not tell.
     pub room: Option<u64>,
-    /// How many files may still be created; `None` where it does not count them.
+    /// Free inodes; `None` if the file system does not count them.
     pub names: Option<u64>,
 }
 
 impl Directory {
-    /// The file system that it lies on.
+    /// Returns the file system that contains it.
     pub fn file_system(&self) -> Result<FileSystem, DiskError> {
         FileSystem::of(&self.handle, self.shown())
     }
 
-    /// Whether this process may create, rename and remove entries in it, as the kernel answers:
-    /// owner, mode, access lists and capabilities all count. That the file system is read-only is
-    /// another question.
+    /// Returns whether this process may create, rename and remove entries in it. The kernel
+    /// answers: owner, mode, access control lists and capabilities all count. A read-only mount
+    /// does not.
     pub fn is_writable(&self) -> Result<bool, DiskError> {
         match fs::accessat(&self.handle, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
         {
             Ok(()) | Err(Errno::ROFS | Errno::NOSYS | Errno::INVAL) => Ok(true),
             Err(Errno::ACCESS | Errno::PERM) => Ok(false),
-            Err(errno) => Err(io_error("look at", self.shown(), errno)),
+            Err(errno) => Err(io_error("inspect", self.shown(), errno)),
         }
     }
 }
 
 impl RegularFile {
-    /// The file system that it lies on.
+    /// Returns the file system that contains it.
     pub fn file_system(&self) -> Result<FileSystem, DiskError> {
         FileSystem::of(&self.file, &self.shown)
     }
@@ -56,11 +59,11 @@ impl RegularFile {
 
 impl FileSystem {
     fn of(handle: impl AsFd, shown: &str) -> Result<Self, DiskError> {
-        let failed = |errno| io_error("look at the file system of", shown, errno);
+        let failed = |errno| io_error("inspect the file system of", shown, errno);
         let stat = fs::fstatvfs(&handle).map_err(failed)?;
         let device = fs::fstat(&handle).map_err(failed)?.st_dev;
         let block = if stat.f_frsize == 0 { stat.f_bsize } else { stat.f_frsize };
-        // What is reserved is for those who may pass other limits, too.
+        // Reserved blocks are for processes that also bypass other limits.
         let free = if may_use_reserve() { stat.f_bfree } else { stat.f_bavail };
         Ok(Self {
             device,
@@ -73,7 +76,7 @@ impl FileSystem {
     }
 }
 
-/// Whether this process passes over the owner and mode of files.
+/// Returns whether this process bypasses file ownership and permissions (CAP_DAC_OVERRIDE).
 pub fn overrides_permissions() -> bool {
     has(CapabilitySet::DAC_OVERRIDE)
 }
@@ -110,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_where_a_directory_lies_and_who_may_write_it() {
+    fn tells_the_file_system_of_a_directory_and_who_may_write_to_it() {
         let temporary = tempfile::tempdir().unwrap();
         let directory = Directory::open(temporary.path()).unwrap();
         let found = directory.file_system().unwrap();

@@ -1,4 +1,4 @@
-//! What a directory entry is, as far as that matters to somebody who wants a regular file.
+//! Kinds of directory entries.
 
 use std::fmt;
 
@@ -11,11 +11,11 @@ use serde::Serialize;
 pub enum FileKind {
     /// A regular file.
     Regular,
-    /// A regular file larger than any plugin.
+    /// A regular file longer than any plugin may be.
     Oversized,
     /// A directory.
     Directory,
-    /// A symbolic link, wherever it leads.
+    /// A symbolic link, whatever its target.
     SymbolicLink,
     /// A FIFO.
     Fifo,
@@ -23,7 +23,7 @@ pub enum FileKind {
     Socket,
     /// A block or character device.
     Device,
-    /// Something that the file system does not tell.
+    /// A kind that the file system does not report.
     Unknown,
 }
 

@@ -1,4 +1,4 @@
-//! SELinux labels of files, as bytes: nothing here knows a policy.
+//! SELinux labels of files, as bytes. Policies and contexts are not interpreted here.
 
 use std::fs::File;
 
@@ -8,23 +8,23 @@ use super::{Directory, DiskError};
 
 /// The extended attribute that holds the label.
 const LABEL: &str = "security.selinux";
-/// More than any label has.
+/// More than any label takes, in bytes.
 const LONGEST: usize = 4096;
 
 impl Directory {
-    /// Its label; `None` where it has none, or the file system keeps none.
+    /// Returns its label; `None` if it has none or the file system stores none.
     pub fn label(&self) -> Option<Vec<u8>> {
         label_of(&self.handle)
     }
 
-    /// The label of a regular file in it.
+    /// Returns the label of a regular file in it.
     pub fn label_of(&self, name: &str) -> Result<Option<Vec<u8>>, DiskError> {
         Ok(label_of(self.open_file(name)?.file))
     }
 }
 
-/// Gives a file this label, where it has another. Whether that is allowed is the system's decision,
-/// and a file without it is still the file that was asked for: who calls this looks afterwards.
+/// Sets the label of a file unless it has it already. Whether that is allowed is up to the system,
+/// and a file without it is still the requested file: the caller checks the label afterwards.
 pub fn give_label(file: &File, label: &[u8]) {
     if label_of(file).as_deref() != Some(label) {
         let _ = fsetxattr(file, LABEL, label, XattrFlags::empty());

@@ -1,4 +1,4 @@
-//! Symbolic links as things of their own: they are read and made here, never followed.
+//! Symbolic links as such: they are read and created here, never followed.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
@@ -11,7 +11,7 @@ use super::directory::{component, io_error};
 use super::{Directory, DiskError};
 
 impl Directory {
-    /// What a symbolic link says; `None` where the name is free or something else has it.
+    /// Returns the target of a symbolic link; `None` if the name is free or is not a link.
     pub fn link_target(&self, name: impl AsRef<OsStr>) -> Result<Option<OsString>, DiskError> {
         let name = component(name.as_ref())?;
         match fs::readlinkat(&self.handle, name, Vec::new()) {
@@ -21,7 +21,7 @@ impl Directory {
         }
     }
 
-    /// Makes a symbolic link under a name that is free, and makes the name durable.
+    /// Creates a symbolic link under a free name and makes the name durable.
     pub fn create_link(&self, name: impl AsRef<OsStr>, target: &str) -> Result<(), DiskError> {
         let name = component(name.as_ref())?;
         fs::symlinkat(target, &self.handle, name)
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_are_read_and_made_and_never_followed() {
+    fn links_are_read_and_created_but_never_followed() {
         let temporary = tempfile::tempdir().unwrap();
         let directory = Directory::open(temporary.path()).unwrap();
         std::fs::write(temporary.path().join("file"), b"").unwrap();

@@ -1,4 +1,5 @@
-//! A lock between processes, held as long as a file is open.
+//! A lock between processes (flock), held while a file is open. It keeps two runs from changing a
+//! node at once.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -11,14 +12,14 @@ use rustix::io::Errno;
 use super::directory::{component, io_error};
 use super::{Directory, DiskError};
 
-/// A held lock; it is given up when the value is dropped or the process ends, however it ends.
+/// A held lock, released when the value is dropped or the process ends in any way.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Takes the lock for itself alone, waiting for others up to `timeout`.
+    /// Takes the exclusive lock, waiting up to `timeout` for other holders.
     pub fn exclusive(
         directory: &Directory,
         name: &str,
@@ -32,8 +33,8 @@ impl Lock {
         take(handle, FlockOperation::NonBlockingLockExclusive, shown, timeout)
     }
 
-    /// Takes the lock together with others that only read. Where there is no lock file, nobody ever
-    /// wrote, and a read-only file system shall not need one.
+    /// Takes the lock shared with other readers. `None` if there is no lock file: nothing was ever
+    /// written, and a reader of a read-only file system must not need to create one.
     pub fn shared(
         directory: &Directory,
         name: &str,
@@ -57,7 +58,7 @@ fn take(
     timeout: Duration,
 ) -> Result<Lock, DiskError> {
     let deadline = Instant::now() + timeout;
-    // flock has no timeout of its own, and an alarm signal would belong to the whole process.
+    // flock has no timeout, and an alarm signal would affect the whole process.
     let mut pause = Duration::from_millis(10);
     loop {
         match fs::flock(&handle, operation) {
@@ -89,7 +90,7 @@ mod tests {
         );
         let writer = Lock::exclusive(&directory, "lock", now).unwrap();
         let expected = format!(
-            "another cnister is at work: `{}/lock` was locked for all of 0 seconds",
+            "another cnister is running: `{}/lock` was still locked after 0 s",
             directory.shown()
         );
         for error in [

@@ -1,14 +1,13 @@
-//! Looking a path up as a program would whose root is a held directory: links are followed, and
-//! none leaves it.
+//! Resolves a path as a program would whose root is a held directory: links are followed, and none
+//! leaves it.
 //!
-//! A runtime or the kernel finds its files like this, so what they would find is looked for like
-//! this, and only like this. The bytes are not trusted more for it, and nothing is written through
-//! what is found.
+//! This is how a runtime or the kernel finds its files, so it tells what they would find. It does
+//! not make the bytes any more trustworthy, and nothing is written through a resolved path.
 //!
-//! Links are resolved here and not by the kernel, because it matters where each of them led, and
-//! because kernels before 5.6 cannot keep a link inside a directory. Looking opens nothing but
-//! directories, so neither a FIFO nor a device notices it. The links of /proc that lead to no name
-//! lead nowhere.
+//! Links are resolved here and not by the kernel, because callers need to know where each of them
+//! leads, and because kernels before 5.6 cannot confine links to a directory. Only directories are
+//! opened on the way, so a FIFO cannot block the lookup and a device does not notice it. Magic
+//! links of /proc that have no path lead nowhere.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -22,73 +21,74 @@ use rustix::io::Errno;
 use super::directory::io_error;
 use super::{Directory, DiskError, FileKind, Ownership, RegularFile};
 
-/// The most links on one way; the kernel has the same limit.
+/// The most links in one lookup, the same as the kernel's limit (path_resolution(7)).
 const MAX_LINKS: usize = 40;
-/// The most components on one way, those of links included.
+/// The most components in one lookup, including those of link targets.
 const MAX_COMPONENTS: usize = 1024;
 
-/// How often a look starts again because somebody exchanged a directory under it.
+/// How often a lookup is retried because a directory was replaced under it.
 const ATTEMPTS: usize = 16;
 
 const STEP: OFlags =
     OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// What a path led to.
+/// What a path resolved to.
 #[derive(Debug)]
 pub struct Looked {
-    /// Where it is, from the root, after every link.
+    /// The path from the root after all links were followed.
     pub path: PathBuf,
-    /// Whether a link was followed.
+    /// Whether any link was followed.
     pub linked: bool,
-    /// What stands there; `None` where nothing does, although the directory is there in which it
-    /// would be.
+    /// What is at the path; `None` if nothing is, although the directory that would contain it
+    /// exists.
     pub target: Option<Target>,
-    /// Every directory on the way, the root first and links resolved, without the last component.
+    /// Every directory on the way, starting with the root, with links resolved; without the last
+    /// component.
     pub passed: Vec<Passed>,
     parent: OwnedFd,
     name: OsString,
     shown: String,
 }
 
-/// What stands at the end of a path; never a link.
+/// What is at the end of a path; never a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
-    /// What it is.
+    /// Never [`FileKind::SymbolicLink`].
     pub kind: FileKind,
-    /// The permission bits.
+    /// Permission bits.
     pub mode: u32,
-    /// Its size in bytes.
+    /// In bytes.
     pub size: u64,
     identity: Identity,
 }
 
-/// What one file has in common with no other.
+/// Device and inode: what identifies a file.
 type Identity = (u64, u64);
 
-/// A directory that was passed.
+/// A directory on the way to a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Passed {
-    /// Where it is, from the root.
+    /// The path from the root, with links resolved.
     pub path: PathBuf,
     /// Who may change it.
     pub ownership: Ownership,
 }
 
-/// The way so far: the root, and each directory below it.
+/// The directories passed so far: the root, and each directory below it.
 struct Way {
     steps: Vec<(OwnedFd, Passed)>,
 }
 
 impl Directory {
-    /// Looks an absolute path up with this directory as the root, following links; `None` where a
-    /// directory on the way is missing or no directory.
+    /// Resolves an absolute path with this directory as the root, following links; `None` if a
+    /// directory on the way is missing or is not a directory.
     ///
     /// # Errors
-    /// Where the system refuses, links lead on without an end ([`DiskError::is_endless`]), or
-    /// somebody does nothing but exchange directories.
+    /// If a system call fails, links form a loop ([`DiskError::is_endless`]), or directories are
+    /// replaced during every attempt.
     pub fn look_up(&self, path: &Path) -> Result<Option<Looked>, DiskError> {
         let shown = self.shown_path(path.strip_prefix("/").unwrap_or(path));
-        // Another one exchanges a directory for a link, which is no reason to say that nothing is
+        // Another process may replace a directory by a link, which does not mean that nothing is
         // there.
         let mut walked = Err(Errno::AGAIN);
         for _ in 0..ATTEMPTS {
@@ -110,7 +110,7 @@ impl Directory {
         let (mut links, mut count) = (0_usize, 0_usize);
         loop {
             let Some(name) = pending.pop_front() else {
-                // The path ends in the root, or in a `..`: a directory that was passed.
+                // The path ends at the root, or in `..`: a directory that was already passed.
                 return way.end(links > 0, shown).map(Some);
             };
             count += 1;
@@ -135,7 +135,7 @@ impl Directory {
                     return Err(Errno::LOOP);
                 }
                 let target = match fs::readlinkat(parent, &name, Vec::new()) {
-                    // Not the link any more that it was a moment ago.
+                    // No longer the link that it was a moment ago.
                     Err(Errno::INVAL) => return Err(Errno::AGAIN),
                     target => target?.into_bytes(),
                 };
@@ -154,7 +154,7 @@ impl Directory {
     }
 }
 
-/// The components of a path that mean something.
+/// Yields the components of a path, without empty ones and `.`.
 fn components(path: &OsStr) -> VecDeque<OsString> {
     let parts = path.as_bytes().split(|byte| *byte == b'/');
     parts
@@ -174,7 +174,7 @@ impl Way {
         self.steps.last().map(|(handle, _)| handle).ok_or(Errno::NOENT)
     }
 
-    /// Above the root there is the root.
+    /// The parent of the root is the root.
     fn climb(&mut self) {
         if self.steps.len() > 1 {
             self.steps.pop();
@@ -183,7 +183,7 @@ impl Way {
 
     fn enter(&mut self, name: &OsStr, seen: Target) -> rustix::io::Result<()> {
         let handle = match fs::openat(self.here()?, name, STEP, Mode::empty()) {
-            // Not the directory any more that it was a moment ago.
+            // No longer the directory that it was a moment ago.
             Err(Errno::NOTDIR) if seen.kind == FileKind::Directory => return Err(Errno::AGAIN),
             opened => opened?,
         };
@@ -194,7 +194,7 @@ impl Way {
         Ok(())
     }
 
-    /// The directory that was reached last.
+    /// Returns the directory that was reached last.
     fn end(mut self, linked: bool, shown: &str) -> rustix::io::Result<Looked> {
         let target = Target::new(&fs::fstat(self.here()?)?);
         let name =
@@ -228,17 +228,17 @@ impl Target {
 }
 
 impl Looked {
-    /// What it is, where it is there.
+    /// Returns its kind, if it exists.
     pub fn kind(&self) -> Option<FileKind> {
         self.target.map(|target| target.kind)
     }
 
-    /// Whether it is there and a directory.
+    /// Returns whether it exists and is a directory.
     pub fn is_directory(&self) -> bool {
         self.kind() == Some(FileKind::Directory)
     }
 
-    /// Whether it is there and a regular file.
+    /// Returns whether it exists and is a regular file.
     pub fn is_regular(&self) -> bool {
         self.kind() == Some(FileKind::Regular)
     }
@@ -252,7 +252,7 @@ impl Looked {
         Ok(Directory::of(handle, self.shown.clone()))
     }
 
-    /// Opens the regular file; anything else is not opened.
+    /// Opens the regular file; nothing of another kind is opened.
     pub fn open(&self) -> Result<RegularFile, DiskError> {
         let failed = |errno| io_error("open", &self.shown, errno);
         match self.kind() {
@@ -266,12 +266,12 @@ impl Looked {
         RegularFile::of(handle.into(), self.shown.clone())
     }
 
-    /// Reads a small regular file whole.
+    /// Reads a small regular file as a whole.
     pub fn read(&self, limit: usize) -> Result<Vec<u8>, DiskError> {
         self.open()?.read(limit)
     }
 
-    /// Something else may have taken its place between looking and opening.
+    /// Fails if something else was put in its place between lookup and opening.
     fn expect_same(&self, opened: &Stat) -> rustix::io::Result<()> {
         let seen = self.target.map(|target| target.identity);
         if seen == Some(Target::new(opened).identity) { Ok(()) } else { Err(Errno::AGAIN) }
@@ -284,7 +284,7 @@ mod tests {
 
     use super::*;
 
-    /// A root with links as distributions have them, and some that lead nowhere.
+    /// A root with links as distributions have them, and some that are broken.
     fn root() -> (tempfile::TempDir, Directory) {
         let temporary = tempfile::tempdir().unwrap();
         let at = |path: &str| temporary.path().join(path);
@@ -295,7 +295,7 @@ mod tests {
         symlink("../../../../../usr/lib", at("usr/climbing")).unwrap();
         symlink("endless", at("endless")).unwrap();
         symlink("/gone", at("dangling")).unwrap();
-        // There on this machine, and not in this root.
+        // Exists on this machine, but not in this root.
         symlink("/etc/passwd", at("outside")).unwrap();
         symlink("../../../../../../../../etc/passwd", at("usr/outside")).unwrap();
         let directory = Directory::open(temporary.path()).unwrap();
@@ -362,13 +362,13 @@ mod tests {
     }
 
     #[test]
-    fn what_took_the_place_of_what_was_seen_is_not_opened() {
+    fn does_not_open_what_replaced_a_file_after_the_lookup() {
         let (temporary, root) = root();
         let at = |path: &str| temporary.path().join(path);
         let look = |path: &str| root.look_up(Path::new(path)).unwrap().unwrap();
         let (file, directory) = (look("/lib/cni/bridge"), look("/usr/lib/cni"));
         assert!(file.open().is_ok() && directory.directory().is_ok());
-        // Something is left of what was seen, so that its number is not given again.
+        // The old file is kept, so that its inode number is not reused.
         std::fs::rename(at("usr/lib/cni/bridge"), at("usr/lib/cni/before")).unwrap();
         std::fs::write(at("usr/lib/cni/bridge"), b"other").unwrap();
         let again = format!(
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_exchanged_meanwhile_is_not_missing() {
+    fn a_directory_replaced_during_the_lookup_is_not_missing() {
         let (temporary, root) = root();
         std::fs::create_dir(temporary.path().join("bin")).unwrap();
         std::fs::write(temporary.path().join("bin/bridge"), b"bytes").unwrap();

@@ -1,8 +1,9 @@
-//! Files beneath an opened directory.
+//! Files beneath an open directory.
 //!
-//! A [`Directory`] is a held handle; everything is reached from it, never by a path from the root
-//! of the file system, so that nobody can swap a directory between two steps. Nothing here knows
-//! what the files mean.
+//! A [`Directory`] is a held handle. Every file is reached from it and never by an absolute path,
+//! so that replacing a directory or a link between two steps cannot redirect a write (time of check
+//! to time of use). Files get their final name only when they are complete and durable. What the
+//! files mean is the caller's business, `node` above all.
 
 mod changes;
 mod directory;

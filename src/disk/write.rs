@@ -1,4 +1,5 @@
-//! Changing a directory: whole files only, each durable before it has its name.
+//! Changes a directory by whole files only: each is durable before it gets its final name, so a
+//! power cut leaves either the old file or the new one.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -13,7 +14,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use super::directory::{component, io_error};
 use super::{Directory, DiskError, FileKind};
 
-/// What the names of unfinished files start with; an interrupted run leaves them and the next one
+/// Prefix of the names of unfinished files. An interrupted run leaves them behind, and the next one
 /// removes them.
 const TEMPORARY_PREFIX: &str = ".cnister-";
 
@@ -29,7 +30,7 @@ pub struct Unfinished {
     pub file: File,
 }
 
-/// A file that is whole and durable and has no name yet but a temporary one.
+/// A file that is complete and durable, but still has a temporary name.
 #[derive(Debug)]
 #[must_use = "it stays under its temporary name until it is published"]
 pub struct Prepared {
@@ -37,16 +38,16 @@ pub struct Prepared {
 }
 
 impl Directory {
-    /// Creates a file that must not exist yet, for its owner alone.
+    /// Creates a file that must not exist yet, readable only by its owner.
     pub fn create_file(&self, name: impl AsRef<OsStr>) -> Result<File, DiskError> {
         let name = component(name.as_ref())?;
-        // O_EXCL also refuses a symbolic link, wherever it leads.
+        // O_EXCL also refuses a symbolic link, whatever its target.
         let handle = fs::openat(&self.handle, name, CREATE, Mode::RUSR | Mode::WUSR)
             .map_err(|errno| io_error("create", &self.shown_path(Path::new(name)), errno))?;
         Ok(handle.into())
     }
 
-    /// Creates a file that has no name and vanishes when it is closed.
+    /// Creates a file without a name, which vanishes when it is closed.
     pub fn create_unnamed(&self) -> Result<File, DiskError> {
         let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
         match fs::openat(&self.handle, ".", flags, Mode::RUSR | Mode::WUSR) {
@@ -62,8 +63,7 @@ impl Directory {
         }
     }
 
-    /// Puts a file under `name` in one step: at no moment is there half of it, also after a power
-    /// cut.
+    /// Writes a file under `name` in one step: no reader, and no power cut, ever sees half of it.
     pub fn write_atomic(
         &self,
         name: impl AsRef<OsStr>,
@@ -77,7 +77,7 @@ impl Directory {
         })
     }
 
-    /// Puts a file under `name` in one step, with what `fill` writes; nothing is left of it when
+    /// Writes what `fill` produces to a file under `name` in one step; leaves nothing behind if
     /// `fill` fails.
     pub fn replace_with<E: From<DiskError>>(
         &self,
@@ -90,7 +90,8 @@ impl Directory {
         Ok(self.publish(prepared, name)?)
     }
 
-    /// Writes a file that gets its name later: what is left to do then needs no room on the disk.
+    /// Writes a file that gets its name later; giving it the name needs no further space on the
+    /// disk.
     pub fn prepare(&self, bytes: &[u8], mode: u32) -> Result<Prepared, DiskError> {
         self.prepare_with(mode, |file| {
             file.write_all(bytes).map_err(|error| io_error("write a file in", self.shown(), error))
@@ -104,23 +105,22 @@ impl Directory {
     ) -> Result<Prepared, E> {
         let mut unfinished = self.begin()?;
         if let Err(error) = fill(&mut unfinished.file) {
-            // The first error is the one that matters; what stays is removed by the next run.
+            // The first error is the one that matters; the next run removes the leftover.
             let _ = self.remove(&unfinished.temporary);
             return Err(error);
         }
         Ok(self.complete(unfinished, mode)?)
     }
 
-    /// Creates a file under a temporary name, for its owner alone; what becomes of it is up to the
-    /// caller, or to the next [`Directory::remove_temporaries`].
+    /// Creates a file under a temporary name, readable only by its owner. The caller finishes or
+    /// removes it, or else the next [`Directory::remove_temporaries`] does.
     pub fn begin(&self) -> Result<Unfinished, DiskError> {
         let temporary = temporary_name(self)?;
         let file = self.create_file(&temporary)?;
         Ok(Unfinished { temporary, file })
     }
 
-    /// Gives a written file its mode, makes it durable and closes it; nothing is left of it when
-    /// that fails.
+    /// Sets the mode of a written file, makes it durable and closes it; removes it if that fails.
     pub fn complete(&self, unfinished: Unfinished, mode: u32) -> Result<Prepared, DiskError> {
         let Unfinished { temporary, file } = unfinished;
         let finished = self.finish(&temporary, file, mode);
@@ -130,13 +130,13 @@ impl Directory {
         finished.map(|()| Prepared { temporary })
     }
 
-    /// Gives a prepared file its name, in one step, and makes the name durable.
+    /// Gives a prepared file its name in one step and makes the name durable.
     pub fn publish(&self, prepared: Prepared, name: impl AsRef<OsStr>) -> Result<(), DiskError> {
         self.name(prepared, name)?;
         self.sync()
     }
 
-    /// Gives a prepared file its name, in one step; the name is durable when the directory is
+    /// Gives a prepared file its name in one step; the name becomes durable when the directory is
     /// synced.
     pub fn name(&self, prepared: Prepared, name: impl AsRef<OsStr>) -> Result<(), DiskError> {
         let named = self.rename(&prepared.temporary, self, name);
@@ -146,7 +146,8 @@ impl Directory {
         named
     }
 
-    /// Gives a written file its mode, makes it durable and closes it; `name` is for messages.
+    /// Sets the mode of a written file, makes it durable and closes it; `name` is only for
+    /// messages.
     pub fn finish(&self, name: impl AsRef<OsStr>, file: File, mode: u32) -> Result<(), DiskError> {
         let shown = || self.shown_path(Path::new(name.as_ref()));
         fs::fchmod(&file, Mode::from_raw_mode(mode))
@@ -154,7 +155,7 @@ impl Directory {
         file.sync_all().map_err(|error| io_error("sync", &shown(), error))
     }
 
-    /// Renames an entry, replacing what has the new name.
+    /// Renames an entry, replacing any entry with the new name.
     pub fn rename(
         &self,
         from: impl AsRef<OsStr>,
@@ -168,12 +169,12 @@ impl Directory {
         })
     }
 
-    /// Removes an entry that is not a directory; one that is not there is removed already.
+    /// Removes an entry that is not a directory; succeeds if it does not exist.
     pub fn remove(&self, name: impl AsRef<OsStr>) -> Result<(), DiskError> {
         self.unlink(name.as_ref(), AtFlags::empty())
     }
 
-    /// Removes an empty directory; one that is not there is removed already.
+    /// Removes an empty directory; succeeds if it does not exist.
     pub fn remove_directory(&self, name: impl AsRef<OsStr>) -> Result<(), DiskError> {
         self.unlink(name.as_ref(), AtFlags::REMOVEDIR)
     }
@@ -186,12 +187,12 @@ impl Directory {
         }
     }
 
-    /// Removes what an interrupted run left under a temporary name.
+    /// Removes the temporary files that an interrupted run left behind.
     pub fn remove_temporaries(&self) -> Result<(), DiskError> {
         let mut leftovers = Vec::new();
         for entry in self.entries()? {
             let entry = entry?;
-            // A directory is nobody's temporary file.
+            // A directory is never a temporary file.
             let is_file = entry.kind != FileKind::Directory;
             if is_file && entry.name.as_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
                 leftovers.push(entry.name);
@@ -200,17 +201,16 @@ impl Directory {
         leftovers.iter().try_for_each(|name| self.remove(name))
     }
 
-    /// Makes the names in it durable.
+    /// Makes the names in the directory durable.
     pub fn sync(&self) -> Result<(), DiskError> {
         fs::fsync(&self.handle).map_err(|errno| io_error("sync", self.shown(), errno))
     }
 }
 
-/// Lets the system start to write the bytes from `from` to `to` to the disk, without waiting for
-/// it: what comes then is written meanwhile, and the final sync has less to wait for. A hint, so it
-/// cannot fail.
+/// Asks the system to start writing the bytes from `from` to `to` to the disk, without waiting, so
+/// that the final sync has less left to do. Only a hint, so it cannot fail.
 pub fn start_writing(file: &File, from: u64, to: u64) {
-    // "Not needed" starts a write and drops only what is on the disk already; sync_file_range is
+    // "Not needed" starts writing and drops only what is already on the disk; sync_file_range is
     // not in rustix.
     let length = std::num::NonZeroU64::new(to.saturating_sub(from));
     let _ = length.map(|length| fs::fadvise(file, from, Some(length), Advice::DontNeed));
