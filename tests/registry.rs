@@ -171,7 +171,7 @@ fn keeps_an_image_and_its_referrers(server: &Server) {
     let mut registry = registry(server, "acme/cni");
     let tag = Selector { tag: Some("v1".to_owned()), digest: None };
     let missing = registry.manifest(&tag).expect_err("nothing was pushed").to_string();
-    assert_eq!(missing, format!("{}/acme/cni has no manifest `v1`", server.host));
+    assert_eq!(missing, format!("{}/acme/cni has no tag `v1`", server.host));
     // More than what is kept in memory, and nothing that repeats within a window.
     let blob: Vec<u8> = (0..100_000_u64)
         .flat_map(|n| *Digest::of(&n.to_le_bytes()).hex().as_bytes().first_chunk::<40>().unwrap())

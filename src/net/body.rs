@@ -1,4 +1,4 @@
-//! A request body that can be sent again: bytes in memory, or a file without a name.
+//! A request body that can be sent again: bytes in memory, or an unnamed temporary file.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -10,12 +10,12 @@ use rustix::fs::{Mode, OFlags};
 
 use super::retry;
 
-/// The most that is kept in memory. Configurations, signatures and SBOMs stay below it; layers do
-/// not.
+/// The most that is kept in memory, in bytes. Configurations, signatures and SBOMs are smaller;
+/// layers are not.
 const IN_MEMORY: u64 = 1024 * 1024;
 
-/// What a request carries. A request may be sent more than once, so a body can be read from its
-/// start again.
+/// A request body. A request may be sent more than once, so its body can be read again from the
+/// start.
 #[derive(Debug, Clone)]
 pub struct Body(Kind);
 
@@ -26,13 +26,13 @@ enum Kind {
 }
 
 impl Body {
-    /// Takes bytes as they are.
+    /// Wraps bytes that are in memory already.
     pub fn bytes(bytes: Vec<u8>) -> Self {
         Self(Kind::Bytes(bytes))
     }
 
-    /// Reads `content` to its end, past 1 MiB into a file in `directory` that has no name and is
-    /// gone when the body is. The caller limits how much `content` gives.
+    /// Reads `content` to its end. More than 1 MiB goes to an unnamed file in `directory`, which
+    /// vanishes with the body. The caller limits the length of `content`.
     pub fn spool(content: &mut dyn Read, directory: &Path) -> io::Result<Self> {
         let mut start = Vec::new();
         content.take(IN_MEMORY).read_to_end(&mut start)?;
@@ -45,7 +45,7 @@ impl Body {
         Ok(Self(Kind::File { file: Arc::new(file), size }))
     }
 
-    /// How many bytes it is.
+    /// Returns its length in bytes.
     pub fn size(&self) -> u64 {
         match &self.0 {
             Kind::Bytes(bytes) => bytes.len() as u64,
@@ -53,7 +53,7 @@ impl Body {
         }
     }
 
-    /// The body from its start, for one request.
+    /// Returns a reader from the start of the body, for one request.
     pub(super) fn to_request(&self) -> reqwest::blocking::Body {
         match &self.0 {
             Kind::Bytes(bytes) => bytes.clone().into(),
@@ -65,7 +65,7 @@ impl Body {
     }
 }
 
-/// Opens a file that has no name, so that nothing is left behind whatever happens.
+/// Opens an unnamed file, so that nothing is left behind whatever happens.
 fn nameless(directory: &Path) -> io::Result<File> {
     let mode = Mode::RUSR | Mode::WUSR;
     match rustix::fs::open(directory, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode) {
@@ -76,7 +76,7 @@ fn nameless(directory: &Path) -> io::Result<File> {
     }
 }
 
-/// Creates a file and takes its name away.
+/// Creates a file and removes its name.
 fn unlinked(directory: &Path) -> io::Result<File> {
     let path = directory.join(format!(".cnister-{:016x}", retry::random()));
     let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
@@ -84,7 +84,7 @@ fn unlinked(directory: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads a file from its start without moving the offset that its other readers share.
+/// Reads a file from its start without moving the offset, which its other readers share.
 struct FromStart {
     file: Arc<File>,
     offset: u64,
@@ -124,14 +124,14 @@ mod tests {
             let body = Body::spool(&mut bytes.as_slice(), directory.path()).unwrap();
             assert_eq!(matches!(body.0, Kind::Bytes(_)), in_memory, "{size}");
             assert_eq!(body.size(), size as u64);
-            // Twice: each request reads it from the start.
+            // Twice: each request reads from the start.
             assert!(content(&body) == bytes && content(&body) == bytes, "{size}");
             assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "{size}");
         }
     }
 
     #[test]
-    fn takes_the_name_away_where_files_need_one() {
+    fn removes_the_name_if_a_file_needs_one() {
         let directory = tempfile::tempdir().unwrap();
         let mut file = unlinked(directory.path()).unwrap();
         file.write_all(b"abc").unwrap();

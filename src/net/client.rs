@@ -1,4 +1,7 @@
-//! Sends requests: by the right transport, through redirects, again where that can help.
+//! Sends requests over the right transport, follows redirects, and retries where that can help.
+//!
+//! Credentials go only to the origin they are for, never to the target of a redirect. What a status
+//! means is left to the caller.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,29 +18,29 @@ use super::error::HttpError;
 use super::response::Pace;
 use super::{Body, Fetched, Head, Method, Response, Url, retry, shown};
 
-/// How many redirects are followed.
+/// The most redirects that are followed.
 const REDIRECTS: usize = 10;
-/// The slowest upload that is not given up, in bytes a second. The HTTP library limits an upload as
-/// a whole, so a limit for silence alone cannot be had; a dead peer is noticed by the kernel
+/// The slowest upload that is still waited for, in bytes per second. The HTTP library can only
+/// limit an upload as a whole, not the silence within it; the kernel notices a dead peer
 /// (`TCP_USER_TIMEOUT`).
 const SLOWEST_UPLOAD: u64 = 32 * 1024;
-/// How much longer than for a silence a server may take to answer an upload: it moves the blob to
-/// where it stays.
+/// Extra time for a server to respond to an upload, beyond the idle timeout: it moves the blob to
+/// its final place first.
 const UPLOAD_PATIENCE: u32 = 4;
 
-/// What a client takes from its surroundings: time and a place for what is large.
+/// What a client takes from its environment: timeouts, sleeping, and a directory for large bodies.
 #[derive(Clone)]
 pub struct Settings {
-    /// How long connecting may take.
+    /// Timeout for establishing a connection.
     pub connect_timeout: Duration,
-    /// How long a server may send nothing. There is no limit for a whole download.
+    /// The longest silence of a server. There is no limit for a download as a whole.
     pub idle_timeout: Duration,
-    /// Waits between tries: the thread's sleep, or a test's notebook.
+    /// Waits between attempts: sleeps, or records the wait in tests.
     pub pause: Arc<dyn Fn(Duration) + Send + Sync>,
-    /// Where bodies that are too large for memory wait until they are sent.
+    /// Where bodies that are too large for memory are spooled until they are sent.
     pub temporary: PathBuf,
-    /// The certificates, as PEM, that alone vouch for servers, which are then reached without a
-    /// proxy; without them, the system's do.
+    /// CA certificates in PEM form that are trusted exclusively, without a proxy; otherwise the
+    /// system's certificates are used.
     pub authorities: Option<Vec<u8>>,
 }
 
@@ -62,7 +65,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// What is sent.
+/// A request to be sent.
 #[derive(Clone)]
 pub struct Request {
     method: Method,
@@ -73,19 +76,19 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request without headers or body.
+    /// Creates a request without headers or body.
     pub fn new(method: Method, url: Url) -> Self {
         Self { method, url, headers: Vec::new(), authorization: None, body: None }
     }
 
-    /// Adds a header; after a redirect it is sent to the new host too.
+    /// Adds a header, which is also sent to the target of a redirect.
     #[must_use]
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
-    /// Adds the `Authorization` header. It goes to the host of the request's URL and to no other.
+    /// Adds the `Authorization` header, which is sent only to the host of the request's URL.
     #[must_use]
     pub fn authorization(mut self, value: impl Into<String>) -> Self {
         self.authorization = Some(value.into());
@@ -100,14 +103,14 @@ impl Request {
     }
 }
 
-/// Shows everything but the credentials.
+/// Shows everything but credentials.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {:?}", self.method, shown(&self.url), self.headers)
     }
 }
 
-/// An HTTP client. A copy shares its connections.
+/// An HTTP client. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -118,10 +121,10 @@ struct Inner {
     tls: Mutex<Option<blocking::Client>>,
 }
 
-/// How a host is spoken to.
+/// The transport to a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Transport {
-    /// Plain HTTP, to this machine.
+    /// Plain HTTP, only to this machine.
     Plain,
     /// HTTPS, with the system's certificates.
     Tls,
@@ -133,7 +136,7 @@ impl Default for Client {
     }
 }
 
-/// An answer, in whatever state its body is.
+/// A response whose body has not been read.
 trait Answer {
     fn head(&self) -> &Head;
 }
@@ -151,27 +154,27 @@ impl Answer for Fetched {
 }
 
 impl Client {
-    /// A client that has not connected to anything yet.
+    /// Creates a client without connecting to anything.
     pub fn new(settings: Settings) -> Self {
         Self(Arc::new(Inner { settings, plain: Mutex::default(), tls: Mutex::default() }))
     }
 
-    /// The settings it was made with.
+    /// Returns the settings it was created with.
     pub fn settings(&self) -> &Settings {
         &self.0.settings
     }
 
-    /// Sends the request until there is an answer, whatever it says; its body can then be read
+    /// Sends the request until there is a response, whatever its status; the body can then be read
     /// once.
     ///
-    /// Only for requests that may be sent twice (RFC 9110 9.2.2).
+    /// Only for requests that may be repeated (idempotent methods, RFC 9110 9.2.2).
     pub fn open(&self, request: &Request) -> Result<Response, HttpError> {
         self.repeat(|| self.follow(request))
     }
 
-    /// Sends the request and reads the body, until both worked.
+    /// Sends the request and reads the body, until both succeed.
     ///
-    /// Only for requests that may be sent twice.
+    /// Only for requests that may be repeated.
     pub fn fetch(&self, request: &Request, limit: u64) -> Result<Fetched, HttpError> {
         self.repeat(|| self.fetch_once(request, limit))
     }
@@ -181,7 +184,7 @@ impl Client {
         self.follow(request)?.fetch(limit)
     }
 
-    /// Repeats a conversation of several requests while its last answer is one that may change.
+    /// Repeats an exchange of several requests while its last response is one that may change.
     pub fn converse(
         &self,
         conversation: impl FnMut() -> Result<Fetched, HttpError>,
@@ -189,7 +192,7 @@ impl Client {
         self.repeat(conversation)
     }
 
-    /// Waits a random time from `least` to `most`.
+    /// Sleeps for a random time between `least` and `most`.
     pub fn pause(&self, least: Duration, most: Duration) {
         (self.0.settings.pause)(retry::between(least, most, retry::random()));
     }
@@ -216,7 +219,7 @@ impl Client {
         }
     }
 
-    /// Sends the request, and where it only reads, follows redirects.
+    /// Sends the request and, if it only reads, follows redirects.
     fn follow(&self, request: &Request) -> Result<Response, HttpError> {
         let reads = matches!(request.method, Method::GET | Method::HEAD);
         let mut url = request.url.clone();
@@ -227,7 +230,7 @@ impl Client {
             }
             url = response.head.location()?;
         }
-        let reason = "and so on, more than 10 times";
+        let reason = "past the limit of 10 redirects";
         Err(HttpError::Redirect { url: shown(&request.url), target: shown(&url), reason })
     }
 
@@ -260,8 +263,8 @@ impl Client {
         Ok(Response { head, body, pace: Pace::begin(Instant::now()) })
     }
 
-    /// The client for a URL, made when it is first needed: a machine without certificates can still
-    /// use a registry of its own.
+    /// Returns the client for a URL, created on first use: a machine without CA certificates can
+    /// still use a registry of its own.
     fn client(&self, url: &Url) -> Result<blocking::Client, HttpError> {
         let transport = transport(url)?;
         let slot = match transport {
@@ -277,13 +280,12 @@ impl Client {
             .user_agent(concat!("cnister/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::none())
             .connect_timeout(settings.connect_timeout)
-            // For this library: how long an answer may take to begin, and each part of its body to
-            // come.
+            // In this library: the time until a response begins, and between two parts of its body.
             .timeout(settings.idle_timeout)
             .tcp_user_timeout(settings.idle_timeout);
         let builder = match transport {
-            // Explicitly no roots: reading the system's fails where there are none, for http:// as
-            // well.
+            // Explicitly no roots: loading the system's fails where there are none, even for
+            // http://.
             Transport::Plain => builder.tls_certs_only([]).no_proxy(),
             Transport::Tls => match &settings.authorities {
                 None => builder.https_only(true),
@@ -299,7 +301,7 @@ impl Client {
     }
 }
 
-/// Decides how the host of a URL is spoken to.
+/// Decides which transport a URL's host is reached by.
 fn transport(url: &Url) -> Result<Transport, HttpError> {
     match url.scheme() {
         "https" => Ok(Transport::Tls),
@@ -309,7 +311,7 @@ fn transport(url: &Url) -> Result<Transport, HttpError> {
     }
 }
 
-/// Whether the host is this machine, by the rule of
+/// Returns whether the host is this machine, by the rule of
 /// [`Repository::is_loopback`](crate::model::Repository::is_loopback).
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();

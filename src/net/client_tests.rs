@@ -1,4 +1,4 @@
-//! The client, against a server that does what it should not.
+//! The client against a server that misbehaves.
 
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::net::test_server::{Received, Reply, TestServer};
 
-/// A client that notes its waits instead of waiting.
+/// A client that records its waits instead of waiting.
 fn client() -> (Client, Arc<Mutex<Vec<Duration>>>) {
     let waits = Arc::new(Mutex::new(Vec::new()));
     let notebook = Arc::clone(&waits);
@@ -19,7 +19,7 @@ fn client() -> (Client, Arc<Mutex<Vec<Duration>>>) {
     (Client::new(settings), waits)
 }
 
-/// A server that gives these answers in turn, and the last one for ever.
+/// A server that gives these responses in turn and repeats the last one.
 fn in_turn(replies: Vec<Reply>) -> TestServer {
     let turn = AtomicUsize::new(0);
     TestServer::start(move |_: &Received| {
@@ -33,7 +33,7 @@ fn get(server: &TestServer) -> Request {
 }
 
 #[test]
-fn tries_again_after_a_fault_of_the_server() {
+fn retries_after_a_server_error() {
     let fault = || Reply::new(503, "");
     let cases = [
         (vec![fault(), fault(), Reply::new(200, "good")], 200, 3),
@@ -55,7 +55,7 @@ fn tries_again_after_a_fault_of_the_server() {
 }
 
 #[test]
-fn waits_as_long_as_it_is_told() {
+fn waits_as_long_as_the_server_asks() {
     let server = in_turn(vec![Reply::new(429, "").with("Retry-After", "7"), Reply::new(200, "")]);
     let (client, waits) = client();
     client.fetch(&get(&server), 0).unwrap();
@@ -77,8 +77,8 @@ fn reads_no_body_past_its_limit() {
     let server = in_turn(vec![Reply::new(200, "12345")]);
     assert_eq!(client.fetch(&get(&server), 5).unwrap().body, b"12345");
     let error = client.fetch(&get(&server), 4).expect_err("five bytes").to_string();
-    assert_eq!(error, format!("the answer of `{}` is longer than 4 bytes", server.url("/x")));
-    // An explanation is cut, not refused.
+    assert_eq!(error, format!("the response from `{}` is longer than 4 bytes", server.url("/x")));
+    // An explanation is truncated, not refused.
     let server = in_turn(vec![Reply::new(403, vec![b'a'; 100_000])]);
     assert_eq!(client.fetch(&get(&server), 4).unwrap().body.len(), 16 * 1024);
 }
@@ -146,7 +146,7 @@ fn follows_ten_redirects_and_no_more() {
             (Err(error), Err(())) => assert_eq!(
                 error.to_string(),
                 format!(
-                    "`{}` redirects to `{}`, and so on, more than 10 times",
+                    "`{}` redirects to `{}`, past the limit of 10 redirects",
                     server.url("/0"),
                     server.url("/11")
                 )
@@ -157,7 +157,7 @@ fn follows_ten_redirects_and_no_more() {
 }
 
 #[test]
-fn follows_no_redirect_of_a_request_that_writes() {
+fn does_not_follow_the_redirect_of_a_write() {
     let server = in_turn(vec![Reply::new(307, "").with("Location", "/y")]);
     let (client, _) = client();
     let request =
@@ -165,7 +165,7 @@ fn follows_no_redirect_of_a_request_that_writes() {
     let fetched = client.fetch(&request, 0).unwrap();
     assert_eq!(
         fetched.refusal().to_string(),
-        format!("PUT `{}` was answered with status 307", server.url("/x"))
+        format!("PUT `{}` returned status 307", server.url("/x"))
     );
     assert_eq!(server.lines(), ["PUT /x"]);
 }
@@ -190,7 +190,7 @@ fn sends_a_body_again_from_its_start() {
 }
 
 #[test]
-fn gives_up_on_a_server_that_says_nothing() {
+fn gives_up_on_a_silent_server() {
     let settings = Settings {
         idle_timeout: Duration::from_millis(100),
         pause: Arc::new(|wait| panic!("no second try, no wait of {wait:?}")),
@@ -203,7 +203,7 @@ fn gives_up_on_a_server_that_says_nothing() {
 }
 
 #[test]
-fn names_what_cannot_be_reached() {
+fn names_the_unreachable_host() {
     let server = in_turn(vec![Reply::HangUp]);
     let request = get(&server);
     let (client, waits) = client();
@@ -212,7 +212,7 @@ fn names_what_cannot_be_reached() {
         format!("{error}: {source}")
     };
     let error = client.fetch(&request, 10).expect_err("it hangs up");
-    let expected = format!("the connection broke while talking to `{}`: ", server.url("/x"));
+    let expected = format!("lost the connection to `{}`: ", server.url("/x"));
     let text = chain(error);
     assert!(text.starts_with(&expected), "{text}");
     assert_eq!(waits.lock().unwrap().len(), 3);
@@ -231,19 +231,16 @@ fn a_body_that_ends_early_is_an_error() {
     let error =
         client.open(&get(&server)).unwrap().read_to_end(&mut body).expect_err("five of ten bytes");
     let error = error.downcast::<HttpError>().expect("readers give our errors");
-    assert_eq!(
-        error.to_string(),
-        format!("the connection broke while talking to `{}`", server.url("/x"))
-    );
+    assert_eq!(error.to_string(), format!("lost the connection to `{}`", server.url("/x")));
     assert_eq!(body, b"01234");
 }
 
 #[test]
-fn an_upload_that_is_ended_early_is_named() {
+fn names_the_url_of_an_upload_that_was_cut_off() {
     const SIZE: u64 = 32 * 1024 * 1024;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url: Url = format!("http://{}/x", listener.local_addr().unwrap()).parse().unwrap();
-    // Takes the beginning, refuses, and closes.
+    // Accepts the beginning, refuses, and closes.
     let server = std::thread::spawn(move || {
         for stream in listener.incoming().take(4) {
             let mut stream = stream.unwrap();
@@ -261,13 +258,16 @@ fn an_upload_that_is_ended_early_is_named() {
     let error = client
         .fetch(&Request::new(Method::PUT, url.clone()).body(body), 0)
         .expect_err("it is refused");
-    assert_eq!(error.to_string(), format!("`{url}` ended an upload of {SIZE} bytes early"));
+    assert_eq!(
+        error.to_string(),
+        format!("`{url}` closed the connection during an upload of {SIZE} bytes")
+    );
     assert_eq!(waits.lock().unwrap().len(), 3);
     server.join().unwrap();
 }
 
 #[test]
-fn speaks_plain_http_to_this_machine_only() {
+fn uses_plain_http_only_on_this_machine() {
     let cases = [
         ("http://127.0.0.1:5000/", Ok(Transport::Plain)),
         ("http://[::1]:5000/", Ok(Transport::Plain)),
@@ -276,9 +276,8 @@ fn speaks_plain_http_to_this_machine_only() {
         ("https://registry.example/", Ok(Transport::Tls)),
         (
             "http://localhost.registry.example/",
-            Err(
-                "`http://localhost.registry.example/` is plain HTTP to another machine, expected https",
-            ),
+            Err("`http://localhost.registry.example/` is plain HTTP to another machine, expected \
+                 https"),
         ),
         (
             "http://10.0.0.1/",
@@ -292,8 +291,8 @@ fn speaks_plain_http_to_this_machine_only() {
     }
 }
 
-/// Reads the environment of a process of its own: without certificates, this machine is still
-/// reachable.
+/// Reads the environment of a process of its own: without CA certificates, servers on this machine
+/// are still reachable.
 #[test]
 fn says_what_to_do_without_ca_certificates() {
     const CHILD: &str = "CNISTER_TEST_WITHOUT_CERTIFICATES";
@@ -315,12 +314,9 @@ fn says_what_to_do_without_ca_certificates() {
     let error = client.fetch(&request, 10).expect_err("no certificates");
     assert_eq!(
         error.to_string(),
-        "this machine has no CA certificates to check `registry.invalid` with"
+        "cannot verify `registry.invalid`: this machine has no CA certificates"
     );
-    assert_eq!(
-        error.hint(),
-        Some("set SSL_CERT_FILE to a file with the CA certificates in PEM form")
-    );
+    assert_eq!(error.hint(), Some("set SSL_CERT_FILE to a PEM file of CA certificates"));
     let server = in_turn(vec![Reply::new(200, "here")]);
     assert_eq!(client.fetch(&get(&server), 10).unwrap().body, b"here");
 }

@@ -1,4 +1,5 @@
-//! Why a request got no usable answer, and what servers say about it.
+//! Why a request got no usable response, and what servers say about it. Text from a server is
+//! escaped and cut to length before it reaches a terminal.
 
 use std::error::Error as StdError;
 use std::{fmt, io};
@@ -8,128 +9,126 @@ use serde::Deserialize;
 use super::Url;
 use crate::model::visible;
 
-/// Why a request got no usable answer.
+/// Why a request got no usable response.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// The system has no certificates of authorities (an image with nothing in it, for example).
-    #[error("this machine has no CA certificates to check `{host}` with")]
+    /// The system has no CA certificates (as in an empty container image).
+    #[error("cannot verify `{host}`: this machine has no CA certificates")]
     NoRoots {
-        /// The server.
+        /// Name and port of the server.
         host: String,
     },
     /// The client or the request could not be set up.
     #[error("cannot set up a request to `{host}`")]
     Setup {
-        /// The server.
+        /// Name and port of the server.
         host: String,
-        /// Why not.
+        /// The library's reason.
         source: TransportError,
     },
-    /// Not a URL, or not one of a web server.
+    /// Not a URL, or not an http or https one.
     #[error("`{0}` is not an http or https URL")]
     Url(String),
-    /// Plain HTTP to another machine, where anybody on the way could read and change it.
+    /// Plain HTTP to another machine, which anyone on the network could read and change.
     #[error("`{url}` is plain HTTP to another machine, expected https")]
     Insecure {
-        /// The URL.
+        /// As [`shown`] renders it.
         url: String,
     },
-    /// No connection: refused, no such name, a certificate that nobody vouches for.
+    /// No connection: refused, unknown host name, or a certificate of an unknown authority.
     #[error("cannot connect to `{host}`")]
     Connect {
-        /// The server.
+        /// Name and port of the server.
         host: String,
-        /// Why not.
+        /// The innermost cause.
         source: TransportError,
     },
-    /// The server took the connection and then sent nothing for too long, or took an upload too
+    /// The server accepted the connection and then sent nothing for too long, or read an upload too
     /// slowly.
     #[error("`{url}` did not answer in time")]
     Silent {
-        /// The URL.
+        /// As [`shown`] renders it.
         url: String,
     },
-    /// The connection broke.
-    #[error("the connection broke while talking to `{url}`")]
+    /// The connection was lost during a request.
+    #[error("lost the connection to `{url}`")]
     Interrupted {
-        /// The URL.
+        /// As [`shown`] renders it.
         url: String,
-        /// How it broke.
+        /// The innermost cause.
         source: TransportError,
     },
-    /// The server did not take the whole body. It may have said why, but an answer that comes
-    /// before the end of a body in a file is lost in the HTTP library (reqwest 0.13,
+    /// The server did not read the whole body. It may have said why, but the HTTP library loses a
+    /// response that arrives before the end of a body from a file (reqwest 0.13,
     /// blocking/client.rs).
-    #[error("`{url}` ended an upload of {size} bytes early")]
+    #[error("`{url}` closed the connection during an upload of {size} bytes")]
     Upload {
-        /// The URL.
+        /// As [`shown`] renders it.
         url: String,
-        /// The length of the body.
+        /// Length of the body in bytes.
         size: u64,
-        /// How it ended.
+        /// The innermost cause.
         source: TransportError,
     },
     /// A redirect that is not followed.
     #[error("`{url}` redirects to `{target}`, {reason}")]
     Redirect {
-        /// The URL that answered.
+        /// The URL that responded.
         url: String,
-        /// Where it points.
+        /// Its `Location`, as [`shown`] renders it.
         target: String,
-        /// Why it is not followed.
+        /// Why it is not followed, as a relative clause.
         reason: &'static str,
     },
-    /// An answer that should point somewhere and does not.
-    #[error("`{url}` answered {status} without a `Location`")]
+    /// A response that requires a `Location` header and has none.
+    #[error("`{url}` returned status {status} without a `Location` header")]
     NoLocation {
-        /// The URL that answered.
+        /// The URL that responded.
         url: String,
-        /// The status of the answer.
+        /// The HTTP status code.
         status: u16,
     },
-    /// An answer that says no.
-    #[error("{method} `{url}` was answered with status {status}{detail}")]
+    /// A response with an unexpected status.
+    #[error("{method} `{url}` returned status {status}{detail}")]
     Status {
-        /// What was asked.
+        /// The HTTP method.
         method: &'static str,
-        /// The URL.
+        /// As [`shown`] renders it.
         url: String,
-        /// The status.
+        /// The HTTP status code.
         status: u16,
-        /// What the server says about it, with `: ` before it; empty where it says nothing.
+        /// What the server says about it, starting with `: `; empty if it says nothing.
         detail: String,
     },
-    /// A body longer than what was asked for can be.
-    #[error("the answer of `{url}` is longer than {limit} bytes")]
+    /// A body longer than the requested content can be.
+    #[error("the response from `{url}` is longer than {limit} bytes")]
     TooLong {
-        /// The URL.
+        /// As [`shown`] renders it.
         url: String,
-        /// The most that is read.
+        /// In bytes.
         limit: u64,
     },
 }
 
 impl HttpError {
-    /// What the reader can do about it, where there is something.
+    /// Returns what the user can do about it, if anything.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NoRoots { .. } => {
-                Some("set SSL_CERT_FILE to a file with the CA certificates in PEM form")
+            Self::NoRoots { .. } => Some("set SSL_CERT_FILE to a PEM file of CA certificates"),
+            Self::Connect { source, .. } if source.to_string().ends_with("UnknownIssuer") => {
+                Some("set SSL_CERT_FILE to a PEM file with the CA certificate of the server")
             }
-            Self::Connect { source, .. } if source.to_string().ends_with("UnknownIssuer") => Some(
-                "set SSL_CERT_FILE to a file with the CA certificate of the server in PEM form",
+            Self::Upload { .. } => Some(
+                "check whether the registry, or a proxy in front of it, limits the size of uploads",
             ),
-            Self::Upload { .. } => {
-                Some("look whether the registry, or a proxy before it, limits the size of uploads")
+            Self::Insecure { .. } => {
+                Some("plain HTTP is only used on this machine; enable TLS in the registry")
             }
-            Self::Insecure { .. } => Some(
-                "plain HTTP is for registries on this machine; give the registry a certificate",
-            ),
             _ => None,
         }
     }
 
-    /// Whether the same request may succeed in a moment.
+    /// Returns whether the same request may soon succeed.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Connect { source, .. } => !source.is_tls(),
@@ -138,7 +137,7 @@ impl HttpError {
         }
     }
 
-    /// Tells the kinds of failure apart that reqwest has before an answer.
+    /// Tells apart the failures that reqwest reports before a response.
     pub(super) fn of_send(error: reqwest::Error, url: &Url, size: u64) -> Self {
         if error.is_builder() {
             return Self::Setup {
@@ -165,10 +164,10 @@ impl HttpError {
         Self::Interrupted { url: shown(url), source: TransportError::new(error.without_url()) }
     }
 
-    /// Tells the kinds of failure apart that reqwest has when there is no client yet.
+    /// Tells apart the failures that reqwest reports when it cannot create a client.
     pub(super) fn of_setup(error: reqwest::Error, url: &Url) -> Self {
         let source = TransportError::new(error);
-        // The verifier's error has no kind of its own (rustls-platform-verifier 0.7,
+        // The verifier's error has no distinct kind (rustls-platform-verifier 0.7,
         // verification/others.rs).
         if source.to_string().contains("No CA certificates were loaded") {
             return Self::NoRoots { host: host(url) };
@@ -177,7 +176,7 @@ impl HttpError {
     }
 }
 
-/// What went wrong below HTTP. It prints its innermost cause, which is the one that says something.
+/// A failure below HTTP. Prints its innermost cause, which is the informative one.
 #[derive(Debug)]
 pub struct TransportError(Box<dyn StdError + Send + Sync>);
 
@@ -191,8 +190,8 @@ impl TransportError {
         std::iter::successors(Some(first), |error: &&(dyn StdError + 'static)| (*error).source())
     }
 
-    /// Whether TLS failed, which it will again: rustls reports that as invalid data, within I/O
-    /// errors that hide each other from [`StdError::source`].
+    /// Returns whether TLS failed, in which case retrying is pointless: rustls reports it as
+    /// invalid data, inside I/O errors that hide each other from [`StdError::source`].
     fn is_tls(&self) -> bool {
         fn inner<'a>(error: &&'a io::Error) -> Option<&'a io::Error> {
             (*error).get_ref()?.downcast_ref()
@@ -215,7 +214,7 @@ impl fmt::Display for TransportError {
 
 impl StdError for TransportError {}
 
-/// The host of a URL, with its port where one is given.
+/// Returns the host of a URL, with the port if one is given.
 pub(super) fn host(url: &Url) -> String {
     let host = visible(url.host_str().unwrap_or_default()).into_owned();
     match url.port() {
@@ -224,8 +223,8 @@ pub(super) fn host(url: &Url) -> String {
     }
 }
 
-/// A URL as errors show it: without what may be secret or long, the query (presigned links are
-/// passwords), the fragment and the user.
+/// Renders a URL for errors, without what may be secret or long: the query (presigned URLs carry
+/// credentials), the fragment and the user.
 pub(super) fn shown(url: &Url) -> String {
     format!("{}://{}{}", url.scheme(), host(url), visible(url.path()))
 }
@@ -244,17 +243,17 @@ struct Complaint {
     message: String,
 }
 
-/// The error of a Kubernetes API server (k8s.io/apimachinery meta/v1, Status).
+/// An error of a Kubernetes API server (k8s.io/apimachinery meta/v1, Status).
 #[derive(Deserialize)]
 struct Status {
     message: String,
 }
 
-/// How many of a server's errors are repeated, and how much of each.
+/// How many errors of a server are repeated, and how many characters of each.
 const COMPLAINTS: usize = 3;
 const COMPLAINT_LENGTH: usize = 200;
 
-/// What the body of an unwelcome answer says, ready to follow the status.
+/// Returns what the body of an error response says, to be appended to the status.
 pub(super) fn detail(content_type: &str, body: &[u8]) -> String {
     let cut =
         |text: &str| visible(&text.chars().take(COMPLAINT_LENGTH).collect::<String>()).into_owned();
@@ -283,7 +282,7 @@ pub(super) fn detail(content_type: &str, body: &[u8]) -> String {
     }
 }
 
-/// Whether the body is a page for a browser, whatever its content type says.
+/// Returns whether the body is a page for browsers, whatever its content type says.
 pub(super) fn is_html(content_type: &str, body: &[u8]) -> bool {
     content_type == "text/html" || body.trim_ascii_start().starts_with(b"<")
 }

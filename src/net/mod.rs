@@ -1,9 +1,10 @@
-//! HTTP: the client, and a server for few readers; the only place that names their libraries.
+//! HTTP: a client, and a server for a few readers; the only module that names their libraries.
 //!
-//! The client sends requests, follows redirects, tries again where that can help, and reads bodies
-//! with a limit. It does not know what a registry is: a status is an answer here, and what it means
-//! is for the caller to say. Plain HTTP goes to this machine alone; everywhere else it is HTTPS
-//! with the system's certificates.
+//! The client sends requests, follows redirects, retries where that can help, and reads bodies with
+//! a limit. It knows nothing about registries: a status is a result here, and callers such as `oci`
+//! decide what it means. Plain HTTP is only used to reach this machine; all other hosts are reached
+//! over HTTPS with the system's certificates, so that no one on the network can read or change what
+//! is transferred.
 
 mod body;
 mod client;

@@ -1,4 +1,4 @@
-//! Answers: status and headers, and a body that is read with a limit.
+//! HTTP responses: status and headers, and a body that is read with a limit.
 
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
@@ -8,17 +8,17 @@ use reqwest::header::HeaderMap;
 use super::error::{self, HttpError, TransportError};
 use super::{Url, retry, shown};
 
-/// How long a body may take at least, however slowly it comes.
+/// The least time that any body is given, however slowly it arrives.
 const GRACE: Duration = Duration::from_secs(60);
-/// The slowest pace that is waited for after that, in bytes a second. A silence has a limit of its
-/// own; without this one, a server that sends a byte before each silence ends would hold an
-/// installation for ever.
+/// The slowest pace accepted after that, in bytes per second. Silence has a timeout of its own;
+/// without this limit, a server that sends a byte before each timeout could block an installation
+/// forever.
 const SLOWEST: u64 = 4 * 1024;
 
-/// The most that is read of an answer that says no; it is only ever shown.
+/// The most that is read of an error response, in bytes; it is only shown.
 const COMPLAINT_LIMIT: u64 = 16 * 1024;
 
-/// Status and headers of an answer.
+/// Status and headers of a response.
 #[derive(Debug)]
 pub struct Head {
     pub(super) status: u16,
@@ -27,7 +27,7 @@ pub struct Head {
     pub(super) headers: HeaderMap,
 }
 
-/// An answer whose body is still to be read.
+/// A response whose body is still to be read.
 #[derive(Debug)]
 pub struct Response {
     pub(super) head: Head,
@@ -35,55 +35,55 @@ pub struct Response {
     pub(super) pace: Pace,
 }
 
-/// How fast a body comes.
+/// Measures how fast a body arrives.
 #[derive(Debug)]
 pub(super) struct Pace {
     started: Instant,
     read: u64,
 }
 
-/// An answer with its body.
+/// A response with its body.
 #[derive(Debug)]
 pub struct Fetched {
-    /// Status and headers.
+    /// Of the last response, after redirects.
     pub head: Head,
-    /// The body. Of an answer that says no, only its beginning.
+    /// The body; of an error response, only its beginning.
     pub body: Vec<u8>,
 }
 
 impl Head {
-    /// The status.
+    /// Returns the HTTP status code.
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// What was asked.
+    /// Returns the method of the request.
     pub fn method(&self) -> &'static str {
         self.method
     }
 
-    /// The URL that answered, after redirects.
+    /// Returns the URL that responded, after redirects.
     pub fn url(&self) -> &Url {
         &self.url
     }
 
-    /// The host that answered, with its port where one is given.
+    /// Returns the host that responded, with the port if one is given.
     pub fn host(&self) -> String {
         error::host(&self.url)
     }
 
-    /// A header, where it is there and is text.
+    /// Returns a header, if it is present and is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The media type, in lower case and without parameters; empty where there is none.
+    /// Returns the media type in lower case, without parameters; empty if there is none.
     pub fn content_type(&self) -> String {
         let value = self.header("content-type").unwrap_or_default();
         value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
     }
 
-    /// Where the answer points: its `Location`, which may be relative (RFC 9110 10.2.2).
+    /// Resolves the `Location` header, which may be relative (RFC 9110 10.2.2).
     pub fn location(&self) -> Result<Url, HttpError> {
         let location = self
             .header("location")
@@ -92,7 +92,7 @@ impl Head {
     }
 }
 
-/// Resolves a link found in an answer of `from`, and refuses the ones that leave HTTPS.
+/// Resolves a link in a response from `from`, and refuses one that downgrades HTTPS to HTTP.
 pub fn resolve(from: &Url, link: &str) -> Result<Url, HttpError> {
     let target =
         from.join(link).map_err(|_| HttpError::Url(crate::model::visible(link).into_owned()))?;
@@ -103,7 +103,7 @@ pub fn resolve(from: &Url, link: &str) -> Result<Url, HttpError> {
             url: shown(from),
             target: shown(&target),
             reason: if scheme == "http" {
-                "which leaves HTTPS"
+                "which is not HTTPS"
             } else {
                 "which is neither HTTPS nor HTTP"
             },
@@ -112,21 +112,21 @@ pub fn resolve(from: &Url, link: &str) -> Result<Url, HttpError> {
 }
 
 impl Response {
-    /// Status and headers.
+    /// Returns status and headers.
     pub fn head(&self) -> &Head {
         &self.head
     }
 
-    /// Reads the body. Past `limit` bytes it is an error, unless the answer says no: then it is
-    /// cut.
+    /// Reads the body. More than `limit` bytes are an error, except in an error response, which is
+    /// truncated.
     pub fn fetch(mut self, limit: u64) -> Result<Fetched, HttpError> {
         let mut body = Vec::new();
         if !(200..300).contains(&self.head.status) {
-            // The status is the answer; whether its explanation arrives whole does not matter.
+            // The status is the result; whether its explanation arrives completely does not matter.
             let _ = (&mut self).take(COMPLAINT_LIMIT).read_to_end(&mut body);
             return Ok(Fetched { head: self.head, body });
         }
-        // One byte past the limit, so that "exactly at the limit" and "cut by us" differ.
+        // One byte past the limit, so that "exactly at the limit" and "truncated by us" differ.
         let read = (&mut self).take(limit.saturating_add(1)).read_to_end(&mut body);
         read.map_err(|error| {
             error.downcast().unwrap_or_else(|error| broken(error, &self.head.url))
@@ -138,7 +138,7 @@ impl Response {
     }
 }
 
-/// Reads the body as it comes. Errors are [`HttpError`] within [`io::Error`].
+/// Reads the body as it arrives. Errors are [`HttpError`] inside [`io::Error`].
 impl Read for Response {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.body.read(buffer).map_err(|error| match error.kind() {
@@ -154,19 +154,19 @@ impl Read for Response {
 }
 
 impl Pace {
-    /// A body that begins to come now.
+    /// Starts measuring a body that begins to arrive now.
     pub(super) fn begin(now: Instant) -> Self {
         Self { started: now, read: 0 }
     }
 
-    /// Whether what came until `now` is less than the slowest pace.
+    /// Returns whether less arrived until `now` than at the slowest accepted pace.
     fn is_too_slow(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.started)
             > GRACE + Duration::from_secs(self.read / SLOWEST)
     }
 }
 
-/// Tells silence from a broken connection.
+/// Tells a timeout from a lost connection.
 fn broken(error: io::Error, url: &Url) -> HttpError {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<reqwest::Error>());
     if inner.is_some_and(reqwest::Error::is_timeout) {
@@ -176,7 +176,7 @@ fn broken(error: io::Error, url: &Url) -> HttpError {
 }
 
 impl Fetched {
-    /// The error that an answer is which says no, or says something else than was asked.
+    /// Turns a response with an unexpected status into an error.
     pub fn refusal(&self) -> HttpError {
         HttpError::Status {
             method: self.head.method,
@@ -186,12 +186,12 @@ impl Fetched {
         }
     }
 
-    /// Whether the same request may be answered differently in a moment.
+    /// Returns whether the same request may soon get another response.
     pub fn is_transient(&self) -> bool {
         retry::is_transient(self.head.status)
     }
 
-    /// Whether the body is a page for a browser.
+    /// Returns whether the body is a page for browsers.
     pub fn is_html(&self) -> bool {
         error::is_html(&self.head.content_type(), &self.body)
     }
@@ -232,16 +232,14 @@ mod tests {
             (
                 "https://a.example/v2/x",
                 "http://a.example/z?token=secret",
-                Err(
-                    "`https://a.example/v2/x` redirects to `http://a.example/z`, which leaves HTTPS",
-                ),
+                Err("`https://a.example/v2/x` redirects to `http://a.example/z`, which is not \
+                     HTTPS"),
             ),
             (
                 "http://127.0.0.1/x",
                 "file:///etc/passwd",
-                Err(
-                    "`http://127.0.0.1/x` redirects to `file:///etc/passwd`, which is neither HTTPS nor HTTP",
-                ),
+                Err("`http://127.0.0.1/x` redirects to `file:///etc/passwd`, which is neither \
+                     HTTPS nor HTTP"),
             ),
             ("https://a.example/", "https://[/", Err("`https://[/` is not an http or https URL")),
         ];

@@ -1,26 +1,26 @@
-//! When to try again, and after how long. Pure: randomness comes in as a number.
+//! When to retry, and after how long. Pure: randomness is passed in as a number.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
-/// How often a request is sent at most.
+/// The most attempts per request.
 pub(super) const TRIES: u32 = 4;
 /// The wait after the first failure; it doubles with each further one.
 const FIRST: Duration = Duration::from_millis(500);
-/// The longest wait. A server may ask for an hour (`Retry-After`), but somebody is waiting for us.
+/// The longest wait. A server may ask for an hour (`Retry-After`), but a user is waiting.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Whether the same request may be answered differently in a moment: too many requests, a request
-/// that came too slowly, or a fault of the server (RFC 9110 15.5.9 and 15.6, RFC 6585 4).
+/// Returns whether the same request may soon get another response: too many requests, a request
+/// that arrived too slowly, or a server error (RFC 9110 15.5.9 and 15.6, RFC 6585 4).
 pub(super) fn is_transient(status: u16) -> bool {
     matches!(status, 408 | 429 | 500..=599)
 }
 
-/// How long to wait after the `failures`th failure.
+/// Returns how long to wait after the `failures`th failure.
 ///
-/// A `Retry-After` in seconds decides, up to [`LONGEST`]; one with a date needs a clock that agrees
-/// with the server's and is not used. Otherwise the wait doubles, plus up to half of it by
-/// `random`, so that many clients that failed together do not come back together.
+/// A `Retry-After` in seconds is honored up to [`LONGEST`]; one with a date would need a clock that
+/// agrees with the server's and is ignored. Otherwise the wait doubles, with up to half of it added
+/// by `random`, so that clients that failed together do not retry together.
 pub(super) fn wait(failures: u32, retry_after: Option<&str>, random: u64) -> Duration {
     if let Some(seconds) = retry_after.and_then(|text| text.trim().parse().ok()) {
         return Duration::from_secs(seconds).min(LONGEST);
@@ -30,13 +30,13 @@ pub(super) fn wait(failures: u32, retry_after: Option<&str>, random: u64) -> Dur
     between(doubled, doubled.saturating_add(doubled / 2), random).min(LONGEST)
 }
 
-/// A duration from `least` to `most`, by `random`.
+/// Returns a duration from `least` to `most`, chosen by `random`.
 pub(super) fn between(least: Duration, most: Duration, random: u64) -> Duration {
     let part = (random % 1024) as u32;
     least.saturating_add(most.saturating_sub(least).saturating_mul(part) / 1024)
 }
 
-/// A random number, good enough to keep clients apart and for nothing else.
+/// Returns a random number, good enough to keep clients apart and not for cryptography.
 pub(super) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tries_again_where_it_can_help() {
+    fn retries_where_that_can_help() {
         for (status, expected) in [
             (200, false),
             (307, false),

@@ -1,7 +1,8 @@
-//! A server for few readers: short answers to GET and HEAD, at one address, on one thread.
+//! A small HTTP server: short responses to GET and HEAD, at one address, on one thread.
 //!
-//! Everything is bounded: the connections at a time, what a request may be long, and how long it
-//! may take. One request a connection, so that nobody holds a place.
+//! The number of connections, the length of a request and its duration are limited, and each
+//! connection serves one request, so that a slow or hostile reader cannot hold a place or exhaust
+//! memory. The caller decides what a path returns.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -17,44 +18,44 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-/// How many connections are served at a time; others wait in the kernel's queue.
+/// The most connections served at a time; others wait in the kernel's queue.
 const CONNECTIONS: usize = 8;
-/// How many headers a request may have. A scraper sends five.
+/// The most headers in a request. A scraper sends five.
 const HEADERS: usize = 32;
-/// How long a request may be, in bytes; the least that the library takes.
+/// The longest request, in bytes; the smallest limit that the library accepts.
 const REQUEST: usize = 8192;
-/// How long readers may take.
+/// Time limits for readers.
 const PATIENCE: Patience =
     Patience { arrival: Duration::from_secs(5), connection: Duration::from_secs(10) };
 
 #[derive(Debug, Clone, Copy)]
 struct Patience {
-    /// How long a request may take to arrive.
+    /// For the request to arrive.
     arrival: Duration,
-    /// How long a connection may last.
+    /// For the whole connection.
     connection: Duration,
 }
 
-/// An answer.
+/// A response to a reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// The status.
+    /// An HTTP status code.
     pub status: u16,
-    /// The media type of the body.
+    /// Value of the `Content-Type` header.
     pub content_type: &'static str,
     /// The body.
     pub body: String,
 }
 
 impl Answer {
-    /// A line of text.
+    /// Creates a response with one line of text.
     pub fn text(status: u16, line: &str) -> Self {
         Self { status, content_type: "text/plain; charset=utf-8", body: format!("{line}\n") }
     }
 }
 
-/// Answers every path at this address by `answer`, from a thread of its own and until the process
-/// ends. Returns the address, with the port that the system gave for port 0.
+/// Serves every path at this address by `answer`, on a thread of its own until the process ends.
+/// Returns the address with the actual port, if port 0 was requested.
 pub fn serve(
     address: SocketAddr,
     answer: impl Fn(&str) -> Answer + Send + Sync + 'static,
@@ -90,7 +91,7 @@ async fn accept<F: Fn(&str) -> Answer + Send + Sync + 'static>(
             Ok((stream, _)) => {
                 let answer = Arc::clone(&answer);
                 tokio::spawn(async move {
-                    // What a reader does wrong is its own affair.
+                    // Errors of a reader are ignored.
                     let _ = tokio::time::timeout(
                         patience.connection,
                         converse(stream, patience, answer),
@@ -99,8 +100,8 @@ async fn accept<F: Fn(&str) -> Answer + Send + Sync + 'static>(
                     drop(place);
                 });
             }
-            // Out of descriptors, or the reader went away: there is nobody to tell, and no use in
-            // trying at once.
+            // Out of descriptors, or the reader went away: there is no one to tell, and retrying at
+            // once would not help.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
@@ -125,12 +126,12 @@ async fn converse<F: Fn(&str) -> Answer>(
         .await
 }
 
-/// Answers a request; of HEAD, the library leaves the body out.
+/// Responds to a request; the library omits the body for HEAD.
 fn respond(method: &Method, path: &str, answer: &impl Fn(&str) -> Answer) -> Response<String> {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     let Answer { status, content_type, body } = match reads {
         true => answer(path),
-        false => Answer::text(405, "only GET and HEAD are answered"),
+        false => Answer::text(405, "only GET and HEAD are supported"),
     };
     let mut response = Response::new(body);
     *response.status_mut() =
@@ -166,14 +167,14 @@ mod tests {
     fn say(address: SocketAddr, request: &str) -> String {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        // What is refused early may not be read to its end.
+        // A request that is refused early may not be read to its end.
         let _ = stream.write_all(request.as_bytes());
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
         String::from_utf8(answer).unwrap()
     }
 
-    /// The first line and the body.
+    /// The status line and the body.
     fn ends(answer: &str) -> (&str, &str) {
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
         (head.lines().next().unwrap_or(""), body)
@@ -195,11 +196,11 @@ mod tests {
             ),
             (
                 "POST /here HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".to_owned(),
-                ("HTTP/1.1 405 Method Not Allowed", "only GET and HEAD are answered\n"),
+                ("HTTP/1.1 405 Method Not Allowed", "only GET and HEAD are supported\n"),
             ),
             (
                 "DELETE /here HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
-                ("HTTP/1.1 405 Method Not Allowed", "only GET and HEAD are answered\n"),
+                ("HTTP/1.1 405 Method Not Allowed", "only GET and HEAD are supported\n"),
             ),
             (
                 format!("GET /here HTTP/1.1\r\nHost: x\r\n{fits}\r\n"),
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_one_request_a_connection() {
+    fn serves_one_request_per_connection() {
         let request = "GET /here HTTP/1.1\r\nHost: x\r\n\r\n";
         let answer = say(start(), &request.repeat(3));
         assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 1, "{answer}");
@@ -232,14 +233,14 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_when_every_place_is_taken_waits() {
+    fn a_client_beyond_the_limit_waits() {
         let address = start();
         let open = || TcpStream::connect(address).unwrap();
-        // Every place but one is taken by somebody who never asks.
+        // All places but one are taken by clients that send nothing.
         let mut silent: Vec<_> = (1..CONNECTIONS).map(|_| open()).collect();
         let request = "GET /here HTTP/1.1\r\nHost: x\r\n\r\n";
         assert_eq!(ends(&say(address, request)).1, "it is\n");
-        // All of them: whoever comes next waits, and is answered as soon as one leaves.
+        // All places are taken: the next client waits, and is served as soon as one leaves.
         silent.push(open());
         let mut waiting = open();
         waiting.write_all(request.as_bytes()).unwrap();
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_is_too_slow_is_sent_away() {
+    fn disconnects_a_slow_client() {
         let (short, long) = (Duration::from_millis(50), Duration::from_secs(60));
         for (arrival, connection) in [(short, long), (long, short)] {
             let mut stream =

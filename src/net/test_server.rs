@@ -1,5 +1,4 @@
-//! A web server for tests: it runs in this process, on this machine, and answers what the test
-//! says.
+//! A web server for tests: it runs in this process, on loopback, and responds as the test says.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -30,7 +29,7 @@ impl Received {
     }
 }
 
-/// What the server does about a request.
+/// How the server responds to a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {
     Full {
@@ -38,13 +37,13 @@ pub(crate) enum Reply {
         headers: Vec<(String, String)>,
         body: Vec<u8>,
     },
-    /// Promises the whole body and closes half-way.
+    /// Announces the whole body and closes half-way.
     CutOff {
         body: Vec<u8>,
     },
-    /// Closes without a word.
+    /// Closes without a response.
     HangUp,
-    /// Keeps the connection and says nothing.
+    /// Keeps the connection open and sends nothing.
     Silence,
 }
 
@@ -100,7 +99,7 @@ impl TestServer {
         Self { address, shared, thread: Some(thread) }
     }
 
-    /// Host and port, as references name them.
+    /// Host and port, as in references.
     pub(crate) fn host(&self) -> String {
         self.address.to_string()
     }
@@ -109,12 +108,12 @@ impl TestServer {
         format!("http://{}{path}", self.address).parse().unwrap()
     }
 
-    /// What has arrived so far.
+    /// Returns the requests that have arrived so far.
     pub(crate) fn received(&self) -> Vec<Received> {
         self.shared.received.lock().unwrap().clone()
     }
 
-    /// The first lines of what has arrived so far.
+    /// Returns the request lines that have arrived so far.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.received().iter().map(Received::line).collect()
     }
@@ -133,13 +132,13 @@ impl Drop for TestServer {
 }
 
 impl Shared {
-    /// One request a connection: nothing to keep in step.
+    /// Serves one request per connection, so that nothing has to be kept in step.
     fn serve(&self, mut stream: TcpStream) {
         let Some(request) = read(&stream) else { return };
         let reply = (self.handler)(&request);
         let head_only = request.method == "HEAD";
         self.received.lock().unwrap().push(request);
-        // A client that went away is the client's business.
+        // A client that went away is ignored.
         let _ = match reply {
             Reply::Full { status, headers, body } => {
                 let mut head = format!("HTTP/1.1 {status} Test\r\nConnection: close\r\n");

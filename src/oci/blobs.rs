@@ -1,15 +1,15 @@
-//! The layers of an image, read through.
+//! Reads all layers of an image, to find out whether they are still there and unaltered.
 
 use std::io;
 
 use super::{OciError, Source};
 use crate::model::Document;
 
-/// Reads every layer of a manifest and compares it with its descriptor; returns the bytes that were
+/// Reads every layer of a manifest and compares it with its descriptor; returns the number of bytes
 /// read.
 ///
-/// A signature covers digests. Whether a registry still has the bytes of these digests, only
-/// reading them tells.
+/// A signature covers digests. Only reading tells whether a registry still has the bytes of those
+/// digests.
 pub fn read_layers(source: &dyn Source, manifest: &Document) -> Result<u64, OciError> {
     let origin = source.origin();
     let manifest = manifest

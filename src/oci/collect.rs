@@ -1,4 +1,5 @@
-//! Evidence, collected from wherever an image lies.
+//! Collects evidence from wherever an image is stored. What is collected is not verified here;
+//! `trust` does that.
 
 use std::io::Read;
 
@@ -11,7 +12,7 @@ use crate::trust::{
     Evidence, EvidenceBuilder, EvidenceError, Needs, SignatureDocument, SigstoreBundle,
 };
 
-/// The most referrers of one subject that are looked at: each costs two requests.
+/// The most referrers of a subject that are inspected: each takes two requests.
 const MAX_REFERRERS: usize = 256;
 
 /// Which platforms' documents are collected.
@@ -19,12 +20,12 @@ const MAX_REFERRERS: usize = 256;
 pub enum Platforms<'a> {
     /// All that the index lists.
     All,
-    /// These.
+    /// Only these.
     Only(&'a [Platform]),
 }
 
 impl<'a> Platforms<'a> {
-    /// One platform, where one was asked for; else all.
+    /// One platform if one is given, otherwise all.
     pub fn asked(platform: Option<&'a Platform>) -> Self {
         platform.map_or(Self::All, |platform| Self::Only(std::slice::from_ref(platform)))
     }
@@ -36,27 +37,27 @@ pub enum CollectError {
     /// The place could not be read.
     #[error(transparent)]
     Oci(#[from] OciError),
-    /// Looking at some of them alone could miss the one signature that counts.
+    /// Inspecting only some of them could miss the one signature that counts.
     #[error("{subject} has {found} referrers in {origin}, the limit is {MAX_REFERRERS}")]
     TooManyReferrers {
-        /// The place.
+        /// As [`Source::origin`] names it.
         origin: String,
-        /// What they refer to.
+        /// The digest that they refer to.
         subject: Digest,
-        /// How many there are.
+        /// The number of referrers.
         found: usize,
     },
-    /// What was collected is not evidence.
+    /// What was collected is not valid evidence.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
 }
 
-/// Collects the documents of an image and the statements beside it that a policy needs. Others are
-/// taken along while there is room, so that a refusal can say what was there instead;
+/// Collects the documents of an image and the statements about it that a policy needs. Other
+/// statements are included while there is room, so that a refusal can say what was found instead;
 /// [`Evidence::needed`] drops them.
 ///
-/// Documents that cannot be parsed or are missing are left to [`crate::trust::verify`], which says
-/// what is wrong with the chain; an error here means that the place could not be read.
+/// Documents that are missing or cannot be parsed are left to [`crate::trust::verify`], which
+/// reports what is wrong with the chain; an error here means that the place could not be read.
 pub fn collect(
     source: &dyn Source,
     root: &Document,
@@ -90,7 +91,8 @@ pub fn collect(
     } else {
         documents_below(source, root, &mut builder)?;
     }
-    // Last, so that what anybody may put beside an image takes no room from what is needed.
+    // Last, so that statements anyone may attach to an image take no room from those that are
+    // needed.
     for signature in others {
         if signature.bytes.len() <= builder.room() {
             builder.signature(signature);
@@ -99,7 +101,7 @@ pub fn collect(
     Ok(builder.finish(root.digest)?)
 }
 
-/// The configuration of a platform's manifest, and `bundle.json` as the manifest carries it.
+/// Returns the configuration of a platform's manifest, and the `bundle.json` in the manifest.
 fn documents_below(
     source: &dyn Source,
     document: &Document,
@@ -118,13 +120,13 @@ fn documents_below(
     Ok(())
 }
 
-/// The text of `bundle.json` in the tool layer's annotation: without it, every look at an image
-/// would fetch the layer.
+/// Returns `bundle.json` from the annotation of the tool layer; otherwise the layer would have to
+/// be fetched each time.
 pub(super) fn carried_bundle_json(manifest: &ImageManifest) -> Option<&String> {
     manifest.layers().get(1)?.annotations().as_ref()?.get(media_type::FILES_ANNOTATION)
 }
 
-/// Adds the needed statements about one subject, and keeps `others` for later.
+/// Adds the needed statements about a subject, and keeps `others` for later.
 fn signatures(
     source: &dyn Source,
     subject: &Digest,
@@ -134,7 +136,7 @@ fn signatures(
 ) -> Result<(), CollectError> {
     for entry in &referrers(source, subject)? {
         let Some(manifest) = referrer(source, entry, subject)? else { continue };
-        // What the list says of an entry is not believed: only its manifest says what it holds.
+        // The list's description of an entry is not trusted: only its manifest says what it holds.
         let Some(signature) = signature_document(source, &manifest)? else { continue };
         let claim = SigstoreBundle::claim_of(&signature.bytes);
         let needed =
@@ -156,7 +158,7 @@ fn signatures(
     Ok(())
 }
 
-/// What is listed as a referrer of one subject, up to the most that is looked at.
+/// Returns the listed referrers of a subject, up to the limit.
 pub(super) fn referrers(
     source: &dyn Source,
     subject: &Digest,
@@ -169,7 +171,7 @@ pub(super) fn referrers(
     Ok(referrers)
 }
 
-/// The manifest of a referrer, where it is one and says the same subject as the list.
+/// Returns the manifest of a referrer, if it is one and has the listed subject.
 pub(super) fn referrer(
     source: &dyn Source,
     entry: &Descriptor,
@@ -191,7 +193,7 @@ pub(super) fn referrer(
     }
 }
 
-/// The Sigstore bundle that a referrer holds, where it holds one that can be read.
+/// Returns the Sigstore bundle of a referrer, if it has a readable one.
 pub(super) fn signature_document(
     source: &dyn Source,
     referrer: &ImageManifest,
@@ -203,7 +205,7 @@ pub(super) fn signature_document(
     }
     match small_blob(source, layer, media_type::SIGSTORE_BUNDLE_LIMIT) {
         Ok(bytes) => Ok(bytes.map(|bytes| SignatureDocument { media_type, bytes })),
-        // Somebody's broken blob beside the image is no signature; it must not hide the good one.
+        // A broken blob attached to the image is not a signature; it must not hide a valid one.
         Err(OciError::NotFound { .. } | OciError::Digest { .. } | OciError::Size { .. }) => {
             Ok(None)
         }
@@ -211,7 +213,7 @@ pub(super) fn signature_document(
     }
 }
 
-/// A blob of at most `limit` bytes, or nothing where its descriptor promises more.
+/// Returns a blob of at most `limit` bytes; `None` if its descriptor says more.
 fn small_blob(
     source: &dyn Source,
     descriptor: &Descriptor,
@@ -238,9 +240,9 @@ mod tests {
     use crate::oci::memory::Memory;
     use crate::trust::{COSIGN_SIGN, Key, is_signed};
 
-    /// Images signed by cosign 3.1.3 and 2.6.5 with a key, each with the tag or platform that is
-    /// looked at and whether the key `cosign.pub` signed it. Keyless and legacy signatures are not
-    /// read yet.
+    /// Images signed by cosign 3.1.3 and 2.6.5 with a key, each with the tag or platform to verify
+    /// and whether the key `cosign.pub` signed it. Keyless and legacy signatures are not supported
+    /// yet.
     const FIXTURES: [(&str, &str, bool); 17] = [
         ("n-garbage-only", "index", false),
         ("n-moved-to-child", "linux/amd64", false),
@@ -271,7 +273,7 @@ mod tests {
         let other = std::fs::read_to_string(folder.join("keys/other.pub")).unwrap();
         for (fixture, what, expected) in FIXTURES {
             let layout = Layout::open(&folder.join(fixture)).unwrap();
-            // Where a fixture is about image B, its layout has a second tag.
+            // If a fixture is about image B, its layout has a second tag.
             let tag = Selector { tag: Some("v1".to_owned()), digest: None };
             let root = layout.manifest(&tag).unwrap();
             let needs = Needs { predicate_types: [COSIGN_SIGN.to_owned()].into() };
@@ -302,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_anybody_may_attach_takes_no_room_from_what_is_needed() {
+    fn attachments_of_others_take_no_room_from_needed_statements() {
         let statement = |kind: &str, filler: usize| {
             let payload = serde_json::json!({
                 "_type": "https://in-toto.io/Statement/v1", "predicateType": kind,

@@ -1,4 +1,4 @@
-//! Copying an image with everything that refers to it.
+//! Copies an image with everything that refers to it.
 
 use std::collections::BTreeSet;
 
@@ -12,22 +12,22 @@ use crate::model::{Digest, Document, Selector, media_type};
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Copied {
-    /// Manifests and indexes, referrers included.
+    /// Manifests and indexes, including referrers.
     pub manifests: usize,
-    /// The referrers among them.
+    /// Referrers, which are also counted as manifests.
     pub referrers: usize,
     /// Blobs that were written.
     pub blobs: usize,
-    /// The bytes of those blobs.
+    /// Total size in bytes of those blobs.
     pub bytes: u64,
-    /// Blobs that were there already.
+    /// Blobs that existed already.
     pub present: usize,
 }
 
-/// Copies `root`, what it lists, and the referrers of each; then points `tag` at it.
+/// Copies `root`, everything it lists, and the referrers of each; then points `tag` at it.
 ///
-/// The order is the point: blobs before the manifests that name them, signatures before the tag.
-/// Whoever sees the tag sees a signed image.
+/// Blobs are copied before the manifests that name them, and signatures before the tag, so that an
+/// image that is visible under its tag is always complete and signed.
 pub fn copy(
     source: &dyn Source,
     sink: &mut dyn Sink,
@@ -54,14 +54,15 @@ struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    /// An index with its manifests, or a manifest with its blobs; their digests may have referrers.
+    /// Copies an index with its manifests, or a manifest with its blobs, and collects their
+    /// digests, which may have referrers.
     fn image(&mut self, document: &Document, subjects: &mut Vec<Digest>) -> Result<(), OciError> {
         if document.is_index() {
             let index = document.index().map_err(|source| self.invalid(source))?;
             for entry in index.manifests() {
                 let child = self.source.manifest(&Selector { tag: None, digest: sha256(entry) })?;
-                // An index within an index is never a bundle, and following one would let the input
-                // decide how deep.
+                // An index in an index is never a bundle, and following one would let the input
+                // decide the depth.
                 if child.is_index() {
                     let digest = child.digest;
                     let expected = media_type::MANIFEST;
@@ -111,8 +112,8 @@ impl Copy<'_> {
         Ok(())
     }
 
-    /// All referrers of one subject in one step, and then theirs: an attestation may itself be
-    /// signed.
+    /// Copies all referrers of a subject at once, and then theirs: an attestation may be signed
+    /// itself.
     fn referrers(&mut self, subject: &Digest) -> Result<(), OciError> {
         let mut queue = vec![*subject];
         let mut visited = BTreeSet::new();

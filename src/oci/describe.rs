@@ -1,4 +1,4 @@
-//! What an image holds, for people: nothing here is verified.
+//! Describes what an image contains, for people. Nothing here is verified; `trust` does that.
 
 use oci_spec::image::ImageManifest;
 use serde::Serialize;
@@ -10,17 +10,17 @@ use crate::model::document::{platform as platform_of, sha256};
 use crate::model::{Digest, Document, Platform, Selector, visible};
 use crate::trust::{COSIGN_SIGN, SigstoreBundle};
 
-/// An image and what refers to it.
+/// An image and its referrers.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Description {
-    /// The digest of the index, or of the lone manifest.
+    /// Digest of the index, or of a single manifest.
     pub digest: Digest,
-    /// Its media type.
+    /// Media type of the index or manifest.
     pub media_type: String,
     /// Its platforms, in the order of the index.
     pub platforms: Vec<PlatformDescription>,
-    /// Everything that has the index or one of the manifests as its subject.
+    /// Everything whose subject is the index or one of its manifests.
     pub referrers: Vec<ReferrerDescription>,
 }
 
@@ -28,43 +28,42 @@ pub struct Description {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlatformDescription {
-    /// The platform, where the index names one that plugins run on.
+    /// The platform, if the index names one that plugins run on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
-    /// The digest of its manifest.
+    /// Digest of its manifest.
     pub digest: Digest,
-    /// The bytes of its layers as they are transferred.
+    /// Total size of its layers, in bytes as transferred.
     pub layer_bytes: u64,
-    /// What its `bundle.json` says, where it is a bundle.
+    /// Its `bundle.json`, if it is a bundle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bundle: Option<FileManifest>,
 }
 
-/// One referrer.
+/// A manifest that refers to the image.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReferrerDescription {
-    /// The digest of its manifest.
+    /// Digest of its manifest.
     pub digest: Digest,
-    /// What it refers to.
+    /// The digest that it refers to.
     pub subject: Digest,
     /// Its effective artifact type.
     pub artifact_type: String,
-    /// What it claims, where it is a Sigstore bundle that can be read: the predicate type of its
-    /// statement.
+    /// The predicate type of its statement, if it is a readable Sigstore bundle; a claim, not a
+    /// fact.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub predicate_type: Option<String>,
 }
 
 impl ReferrerDescription {
-    /// Whether it claims to be a signature.
+    /// Returns whether it claims to be a signature.
     pub fn is_signature(&self) -> bool {
         self.predicate_type.as_deref() == Some(COSIGN_SIGN)
     }
 }
 
-/// Describes an image. What its index lists and the place does not have is described as far as the
-/// index goes.
+/// Describes an image. Manifests that are listed but not present are described only from the index.
 pub fn describe(source: &dyn Source, root: &Document) -> Result<Description, CollectError> {
     let invalid = |error| OciError::Document { origin: source.origin(), source: error };
     let mut platforms = Vec::new();
@@ -123,7 +122,7 @@ fn describe_platform(
     PlatformDescription { platform, digest, layer_bytes: manifest.map_or(0, layer_bytes), bundle }
 }
 
-/// The sizes that a manifest claims for its layers may be any numbers.
+/// Adds up the claimed sizes of layers, which may be any numbers.
 fn layer_bytes(manifest: &ImageManifest) -> u64 {
     manifest.layers().iter().fold(0, |sum, layer| sum.saturating_add(layer.size()))
 }

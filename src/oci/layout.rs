@@ -1,4 +1,4 @@
-//! OCI image layouts, read: a directory or an archive of one (image-spec, image-layout.md).
+//! Reads OCI image layouts, in a directory or in an archive (image-spec, image-layout.md).
 //!
 //! Tools store referrers in two ways: listed in `index.json` without a tag (oras), or in an index
 //! under the tag `sha256-<hex>` (regctl, registries without the referrers API). Both are read.
@@ -19,13 +19,13 @@ use crate::model::document::descriptor;
 use crate::model::document::sha256;
 use crate::model::{Digest, Document, Location, Selector, json, media_type, visible};
 
-/// A layout that is read.
+/// A layout that is open for reading.
 #[derive(Debug)]
 pub struct Layout<F> {
     origin: String,
     files: F,
     index: ImageIndex,
-    /// The subject of each manifest that was looked at: a list may name one a thousand times.
+    /// The subject of each manifest read so far: a list may name one a thousand times.
     subjects: RefCell<BTreeMap<Digest, Option<Digest>>>,
 }
 
@@ -35,7 +35,7 @@ struct LayoutVersion {
     image_layout_version: String,
 }
 
-/// The two places where a document says what it is.
+/// The two fields in which a document declares its type.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Shape {
@@ -82,7 +82,7 @@ impl<F: Files> Layout<F> {
         Ok(Self { origin, files, index, subjects: RefCell::default() })
     }
 
-    /// The entries of `index.json` that are images of their own: neither referrers nor lists of
+    /// Returns the entries of `index.json` that are images: neither referrers nor lists of
     /// referrers.
     fn images(&self) -> Result<Vec<&Descriptor>, OciError> {
         let mut images = Vec::new();
@@ -95,7 +95,7 @@ impl<F: Files> Layout<F> {
         Ok(images)
     }
 
-    /// The subject of an entry, where it is a manifest that has one.
+    /// Returns the subject of an entry, if it is a manifest that has one.
     fn subject_of(&self, entry: &Descriptor) -> Result<Option<Digest>, OciError> {
         if entry.media_type().to_string() != media_type::MANIFEST {
             return Ok(None);
@@ -108,8 +108,8 @@ impl<F: Files> Layout<F> {
             Ok(document) => {
                 document.manifest().ok().and_then(|manifest| sha256(manifest.subject().as_ref()?))
             }
-            // Sparse layouts are allowed (image-layout.md, "Blobs"); what is not here refers to
-            // nothing here.
+            // Layouts may be sparse (image-layout.md, "Blobs"); what is missing refers to nothing
+            // here.
             Err(OciError::NotFound { .. }) => None,
             Err(error) => return Err(error),
         };
@@ -117,7 +117,7 @@ impl<F: Files> Layout<F> {
         Ok(subject)
     }
 
-    /// Reads a manifest or index by digest and checks it.
+    /// Reads a manifest or index by digest and verifies it.
     fn document(&self, digest: Digest, media_type: Option<&str>) -> Result<Document, OciError> {
         let what = || format!("manifest {digest}");
         let path = blob_path(&digest);
@@ -231,17 +231,17 @@ impl<F: Files> Source for Layout<F> {
     }
 }
 
-/// The tag of an entry of `index.json`.
+/// Returns the tag of an entry of `index.json`.
 pub(super) fn tag_of(entry: &Descriptor) -> Option<&String> {
     entry.annotations().as_ref()?.get(media_type::REF_NAME)
 }
 
-/// Where a blob lies in a layout.
+/// Returns the path of a blob in a layout.
 pub(super) fn blob_path(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 
-/// Reads a whole file that may not be longer than `limit` bytes.
+/// Reads a whole file of at most `limit` bytes.
 pub(super) fn read_small(files: &dyn Files, path: &str, limit: usize) -> io::Result<Vec<u8>> {
     let (reader, length) = files.open(path)?;
     let too_long = |length: u64| {
@@ -254,20 +254,20 @@ pub(super) fn read_small(files: &dyn Files, path: &str, limit: usize) -> io::Res
         return Err(too_long(length));
     }
     let mut bytes = Vec::new();
-    // One byte past the limit, so that a file that grew meanwhile is an error and not a cut.
+    // One byte past the limit, so that a file that grew meanwhile is an error and not truncated.
     reader.take(limit as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > limit { Err(too_long(bytes.len() as u64)) } else { Ok(bytes) }
 }
 
-/// What a document says it is: its media type, else its shape.
+/// Returns the type that a document declares: its media type, or else what its fields show.
 pub(super) fn sniff(bytes: &[u8]) -> Result<String, crate::model::JsonError> {
     let shape: Shape = json::parse("manifest", bytes, media_type::MANIFEST_LIMIT)?;
     let by_shape = if shape.manifests.is_some() { media_type::INDEX } else { media_type::MANIFEST };
     Ok(shape.media_type.unwrap_or_else(|| by_shape.to_owned()))
 }
 
-/// A descriptor of a referrer with what registries copy into their lists: its effective artifact
-/// type and all its annotations (distribution-spec, "Listing Referrers").
+/// Returns the descriptor of a referrer with what registries copy into their lists: its effective
+/// artifact type and all its annotations (distribution-spec, "Listing Referrers").
 #[cfg(feature = "publish")]
 pub(super) fn referrer_descriptor(
     document: &Document,

@@ -1,8 +1,8 @@
-//! OCI image layouts, written.
+//! Writes OCI image layouts.
 //!
-//! Every blob is written beside its final name and renamed when its digest is right; `index.json`
-//! is replaced whole, under a lock, so that two builds into one layout lose nothing. Referrers are
-//! stored in both ways that tools read.
+//! Every blob is written under a temporary name and renamed once its digest is verified.
+//! `index.json` is replaced as a whole, under a lock, so that two builds into one layout do not
+//! lose each other's images. Referrers are stored in both ways that tools read.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -19,16 +19,16 @@ use super::{OciError, Sink, Source};
 use crate::model::document::sha256;
 use crate::model::{Digest, Document, Hasher, Location, json as strict, media_type};
 
-/// A layout directory that is written to.
+/// A layout directory that is being written to.
 #[derive(Debug)]
 pub struct LayoutWriter {
     path: PathBuf,
-    /// The full image name that containerd's import gives an image, without its tag.
+    /// The image name, without a tag, that containerd's import gives an image.
     image_name: Option<String>,
 }
 
 impl LayoutWriter {
-    /// Opens the layout in `path`, or makes one where there is nothing or an empty directory.
+    /// Opens the layout in `path`, or creates one in a new or empty directory.
     pub fn create(path: &Path) -> Result<Self, OciError> {
         let writer = Self { path: path.to_owned(), image_name: None };
         let io = |action: &str| {
@@ -45,13 +45,15 @@ impl LayoutWriter {
                     entry.file_name() != "blobs" && entry.file_name() != "index.json"
                 })
             }) {
-                let reason = "the directory holds other files; name a new or empty one".to_owned();
+                let reason =
+                    "the directory contains other files; use a new or empty one".to_owned();
                 return Err(OciError::NotALayout { origin: writer.origin(), reason });
             }
             let empty =
                 json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": []});
             let empty = strict::canonical(&empty);
-            // What an interrupted run left is ours; any other file of this name is somebody's.
+            // An interrupted run of ours may have left this file; any other content is not ours to
+            // replace.
             match read_small(
                 &DirectoryFiles(path.to_owned()),
                 "index.json",
@@ -59,7 +61,7 @@ impl LayoutWriter {
             ) {
                 Ok(bytes) if bytes != empty => {
                     let reason =
-                        "the directory holds an `index.json` and no `oci-layout`".to_owned();
+                        "the directory contains `index.json` but no `oci-layout`".to_owned();
                     return Err(OciError::NotALayout { origin: writer.origin(), reason });
                 }
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -67,7 +69,7 @@ impl LayoutWriter {
                 }
                 _ => {}
             }
-            // `oci-layout` comes last: with it, the directory is a layout.
+            // `oci-layout` comes last: it makes the directory a layout.
             writer.replace("index.json", &empty).map_err(io("write `index.json`"))?;
             writer
                 .replace("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)
@@ -77,7 +79,7 @@ impl LayoutWriter {
         Ok(writer)
     }
 
-    /// Gives every image that is tagged from now on the name `NAME:TAG` for containerd's import.
+    /// Names every image tagged from now on `NAME:TAG` for containerd's import.
     #[must_use]
     pub fn named(mut self, name: String) -> Self {
         self.image_name = Some(name);
@@ -93,7 +95,7 @@ impl LayoutWriter {
         move |source| OciError::Io { origin, action, source }
     }
 
-    /// Stores what `write` writes under its own digest.
+    /// Stores what `write` produces under its own digest.
     pub fn store(
         &mut self,
         write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
@@ -112,7 +114,7 @@ impl LayoutWriter {
         Ok((digest, size))
     }
 
-    /// Replaces a file of the layout's top level.
+    /// Replaces a file at the top level of the layout.
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let (temporary, mut file) = self.temporary(".")?;
         file.write_all(bytes)?;
@@ -135,8 +137,7 @@ impl LayoutWriter {
         }
     }
 
-    /// Changes the entries of `index.json` under the layout's lock; unknown fields stay as they
-    /// are.
+    /// Changes the entries of `index.json` under the layout's lock; unknown fields are preserved.
     fn edit(&self, change: impl FnOnce(&mut Vec<Value>)) -> Result<(), OciError> {
         let lock =
             File::open(self.path.join("oci-layout")).map_err(self.io("open `oci-layout`"))?;
@@ -147,7 +148,7 @@ impl LayoutWriter {
             .map_err(|error| invalid(error.to_string()))?;
         match index.get_mut("manifests").and_then(Value::as_array_mut) {
             Some(entries) => change(entries),
-            None => return Err(invalid("`index.json` has no list of manifests".to_owned())),
+            None => return Err(invalid("`index.json` has no `manifests` list".to_owned())),
         }
         self.replace("index.json", &strict::canonical(&index))
             .map_err(self.io("write `index.json`"))
@@ -162,8 +163,8 @@ impl Sink for LayoutWriter {
         if length != descriptor.size() {
             return Ok(false);
         }
-        // Read through: what a crash or a disk left behind under the right name must not pass for
-        // the blob.
+        // Read completely: what a crash or a faulty disk left under the right name must not pass
+        // for the blob.
         let mut content = VerifyReader::new(content, self.origin(), digest, length);
         Ok(io::copy(&mut content, &mut io::sink()).is_ok())
     }
@@ -175,7 +176,7 @@ impl Sink for LayoutWriter {
     ) -> Result<(), OciError> {
         let digest = sha256(descriptor).ok_or_else(|| OciError::NotFound {
             origin: self.origin(),
-            what: "place for a blob without a sha256 digest".to_owned(),
+            what: "support for blobs without a sha256 digest".to_owned(),
         })?;
         let mut content = VerifyReader::new(content, self.origin(), digest, descriptor.size());
         self.store(&mut |out| io::copy(&mut content, out).map(drop)).map(drop)
@@ -225,8 +226,8 @@ fn strict_value(descriptor: &Descriptor) -> Value {
     serde_json::to_value(descriptor).expect("a descriptor has string keys and finite numbers")
 }
 
-/// Puts `entry` under `tag`, in place of what had the tag; images come first, for readers that take
-/// the first.
+/// Puts `entry` under `tag`, replacing an entry with that tag. Images come first, for readers that
+/// take the first entry.
 fn insert_tagged(all: &mut Vec<Value>, tag: &str, name: Option<String>, mut entry: Descriptor) {
     let mut annotations = entry.annotations().clone().unwrap_or_default();
     annotations.insert(media_type::REF_NAME.to_owned(), tag.to_owned());
@@ -256,20 +257,20 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if let Some(path) = &self.path {
-            // Nothing is lost: the name is ours alone, and hidden.
+            // Nothing is lost: the hidden name is ours alone.
             drop(fs::remove_file(path));
         }
     }
 }
 
-/// Writes the layout in `path` as an uncompressed tar archive: the same layout, the same bytes.
+/// Writes the layout in `path` as an uncompressed tar archive: equal layouts give equal bytes.
 pub fn write_archive(path: &Path, out: &mut dyn Write) -> Result<(), OciError> {
     let origin = Location::Layout(path.to_owned()).to_string();
     let io = |action: &str| {
         let (origin, action) = (origin.clone(), action.to_owned());
         move |source| OciError::Io { origin, action, source }
     };
-    // The two small files first, so that a reader of a stream knows early what it holds.
+    // The two small files come first, so that a streaming reader knows early what follows.
     let mut names = vec!["oci-layout".to_owned(), "index.json".to_owned()];
     let blobs = fs::read_dir(path.join("blobs/sha256")).map_err(io("list blobs"))?;
     let mut blobs: Vec<Digest> = blobs
@@ -298,7 +299,7 @@ mod tests {
     use crate::model::document::descriptor;
 
     #[test]
-    fn an_altered_blob_is_not_there_and_is_written_again() {
+    fn an_altered_blob_counts_as_missing_and_is_written_again() {
         let folder = tempfile::tempdir().unwrap();
         let mut layout = LayoutWriter::create(folder.path()).unwrap();
         let blob = descriptor("text/plain", Digest::of(b"good"), 4);

@@ -1,4 +1,4 @@
-//! An image in memory, for tests of what reads images.
+//! An image in memory, for tests of code that reads images.
 
 use std::io::Read;
 
@@ -8,12 +8,12 @@ use super::{OciError, Source};
 use crate::model::document::{descriptor, sha256};
 use crate::model::{Digest, Document, Selector, media_type};
 
-/// Documents and blobs by their digests; the last document is the image.
+/// Documents and blobs by digest; the last document is the image.
 #[derive(Debug, Default)]
 pub(super) struct Memory(pub(super) Vec<Document>);
 
 impl Memory {
-    /// Adds a document and describes it.
+    /// Adds a document and returns its descriptor.
     pub(super) fn add(&mut self, media_type: &str, bytes: impl Into<Vec<u8>>) -> Descriptor {
         let document = Document::new(media_type, bytes.into());
         let descriptor = document.descriptor();

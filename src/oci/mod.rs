@@ -1,8 +1,8 @@
-//! Where images lie: layout directories, archives and registries, behind two traits.
+//! Images in layout directories, archives and registries, behind two traits.
 //!
-//! A [`Source`] gives checked bytes: whatever it returns has the digest that was asked for. A
-//! [`Sink`] takes them in an order that never shows a tag whose image or signatures are not there
-//! yet.
+//! A [`Source`] returns verified bytes: whatever it returns has the requested digest, so a registry
+//! or a disk cannot substitute content. A [`Sink`] is written in an order that never shows a tag
+//! whose image or signatures are missing. Who may sign an image is not decided here but in `trust`.
 
 mod blobs;
 mod collect;
@@ -43,177 +43,179 @@ use crate::net::HttpError;
 
 /// A place that images are read from.
 pub trait Source {
-    /// How errors and reports name the place.
+    /// Returns the place's name for errors and reports.
     fn origin(&self) -> String;
 
-    /// Fetches the manifest or index that `selector` names; its digest is checked where the
-    /// selector has one.
+    /// Fetches the manifest or index that `selector` names; verifies its digest if the selector has
+    /// one.
     fn manifest(&self, selector: &Selector) -> Result<Document, OciError>;
 
-    /// Opens a blob. The reader checks size and digest on the way and fails at the end of a blob
-    /// that is not the one the descriptor names.
+    /// Opens a blob. The reader verifies size and digest, and fails at the end of a blob that is
+    /// not the one the descriptor names.
     fn blob(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + '_>, OciError>;
 
     /// Lists the manifests whose `subject` is this digest (distribution-spec, "Listing Referrers"),
-    /// whatever their type. Empty means that there are none; a failure to find out is an error.
+    /// whatever their type. An empty list means that there are none; a failure to find out is an
+    /// error.
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, OciError>;
 }
 
 /// A place that images are written to.
 pub trait Sink {
-    /// Whether the blob is there already.
+    /// Returns whether the blob is stored already.
     fn has_blob(&mut self, descriptor: &Descriptor) -> Result<bool, OciError>;
 
-    /// Stores a blob, checking size and digest on the way.
+    /// Stores a blob, verifying size and digest.
     fn put_blob(&mut self, descriptor: &Descriptor, content: &mut dyn Read)
     -> Result<(), OciError>;
 
-    /// Stores a manifest or index under its digest. What it names must be there.
+    /// Stores a manifest or index under its digest. Everything it names must be stored already.
     fn put_manifest(&mut self, document: &Document) -> Result<(), OciError>;
 
-    /// Stores manifests that have `subject` as their subject, so that [`Source::referrers`] lists
-    /// them. All of one subject in one call: where a registry keeps a list by hand, it is written
-    /// once.
+    /// Stores manifests whose subject is `subject`, so that [`Source::referrers`] lists them. All
+    /// referrers of a subject are passed in one call, so that a list under a tag is written once.
     fn put_referrers(&mut self, subject: &Digest, referrers: &[Document]) -> Result<(), OciError>;
 
-    /// Points `tag` at a document that is there.
+    /// Points `tag` at a document that is stored already.
     fn tag(&mut self, tag: &str, document: &Document) -> Result<(), OciError>;
 }
 
 /// Why an image could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum OciError {
-    /// No such manifest, tag or blob.
+    /// The manifest, tag or blob does not exist.
     #[error("{origin} has no {what}")]
     NotFound {
-        /// The place.
+        /// As [`Source::origin`] names it.
         origin: String,
-        /// What was asked for.
+        /// A noun phrase, such as `blob sha256:…`.
         what: String,
     },
-    /// The bytes are not the ones their digest promises.
+    /// The content does not match its digest.
     #[error("blob {expected} in {origin} is altered: its content has digest {found}")]
     Digest {
-        /// The place.
+        /// As [`Source::origin`] names it.
         origin: String,
-        /// The digest that was asked for.
+        /// The requested digest.
         expected: Digest,
-        /// The digest of the bytes.
+        /// The digest of the content.
         found: Digest,
     },
-    /// The bytes are more or fewer than their descriptor promises.
+    /// The content is longer or shorter than its descriptor says.
     #[error("blob {digest} in {origin} is {found} bytes, its descriptor says {expected}")]
     Size {
-        /// The place.
+        /// As [`Source::origin`] names it.
         origin: String,
-        /// The blob.
+        /// The digest in the descriptor.
         digest: Digest,
-        /// The size in the descriptor.
+        /// In bytes, from the descriptor.
         expected: u64,
-        /// The size of the bytes; one more than expected where reading stopped there.
+        /// In bytes; one more than expected if reading stopped there.
         found: u64,
     },
-    /// A document that cannot be what it should be.
+    /// A document that is not valid.
     #[error("in {origin}: {source}")]
     Document {
-        /// The place.
+        /// As [`Source::origin`] names it.
         origin: String,
         /// What is wrong with it.
         source: DocumentError,
     },
-    /// Several images and no word which one.
-    #[error("{origin} holds {count} images; name one: {choices}")]
+    /// Several images, and no tag or digest to choose one.
+    #[error("{origin} contains {count} images; choose one of: {choices}")]
     Ambiguous {
-        /// The place.
+        /// As [`Source::origin`] names it.
         origin: String,
-        /// How many.
+        /// The number of images.
         count: usize,
-        /// Their tags and digests.
+        /// Their tags and digests, separated by commas.
         choices: String,
     },
-    /// The place is not an OCI layout, or not one that is understood.
+    /// The place is not an OCI layout, or is one of an unknown version.
     #[error("{origin} is not an OCI layout: {reason}")]
     NotALayout {
-        /// The place.
+        /// As [`Source::origin`] names it.
         origin: String,
-        /// Why not.
+        /// A clause that says what is wrong.
         reason: String,
     },
     /// A file could not be read or written.
     #[error("cannot {action} in {origin}")]
     Io {
-        /// The place.
+        /// As [`Source::origin`] names it.
         origin: String,
-        /// What was tried.
+        /// A verb phrase, such as `read a blob`.
         action: String,
-        /// Why it failed.
+        /// The system's reason.
         source: io::Error,
     },
-    /// No usable answer over HTTP.
+    /// No usable response over HTTP.
     #[error(transparent)]
     Http {
-        /// Which request, and why not.
+        /// Which request, and why.
         #[from]
         source: HttpError,
     },
-    /// The registry wants to know who asks.
-    #[error("registry `{host}` wants credentials, which this version does not send")]
+    /// The registry requires authentication.
+    #[error("registry `{host}` requires authentication, which this version does not support")]
     Credentials {
-        /// The registry.
+        /// Name and port of the registry.
         host: String,
     },
-    /// A page for a browser: a login page, a captive portal, a proxy.
+    /// A page for browsers: a login page, a captive portal, a proxy.
     #[error(
-        "registry answered with HTML instead of {what} (status {status}); is `{host}` behind a login page?"
+        "registry answered with HTML instead of {what} (status {status}); is `{host}` behind a \
+         login page?"
     )]
     Html {
-        /// The registry.
+        /// Name and port of the registry.
         host: String,
-        /// What was asked for.
+        /// What was requested, with its article.
         what: &'static str,
-        /// The status of the answer.
+        /// The HTTP status code.
         status: u16,
     },
-    /// More referrers than anybody attaches.
+    /// More referrers than any real image has.
     #[error("{origin} lists more than {limit} referrers of {subject}")]
     TooManyReferrers {
-        /// The place.
+        /// As [`Source::origin`] names it.
         origin: String,
-        /// What they refer to.
+        /// The digest that they refer to.
         subject: Digest,
-        /// The most that is read.
+        /// The most that are read.
         limit: usize,
     },
-    /// A manifest that is to be listed under a subject that is not its own.
+    /// A manifest that was to be listed under a subject other than its own.
     #[error("manifest {digest} does not have {subject} as its subject")]
     NotAReferrer {
-        /// The manifest.
+        /// The digest of the manifest.
         digest: Digest,
-        /// The subject it was to have.
+        /// The subject it was to be listed under.
         subject: Digest,
     },
     /// The tag that lists referrers holds something else.
     #[error(
-        "{origin} cannot list the referrers of {subject}: its tag `{tag}` is {found}, expected an image index"
+        "{origin} cannot list the referrers of {subject}: its tag `{tag}` is {found}, expected an \
+         image index"
     )]
     ReferrersTag {
-        /// The place.
+        /// As [`Source::origin`] names it.
         origin: String,
-        /// What they refer to.
+        /// The digest that they refer to.
         subject: Digest,
-        /// The tag.
+        /// `sha256-` and the hexadecimal digest of the subject.
         tag: String,
-        /// What the tag is instead.
+        /// What the tag holds instead.
         found: String,
     },
-    /// Others kept overwriting the list of referrers.
+    /// Other clients kept overwriting the list of referrers.
     #[error(
-        "{origin} did not keep the list of referrers of {subject}, although it was written {writes} times"
+        "the list of referrers of {subject} in {origin} still lacks entries after {writes} writes"
     )]
     ReferrersLost {
-        /// The place.
+        /// As [`Source::origin`] names it.
         origin: String,
-        /// What they refer to.
+        /// The digest that they refer to.
         subject: Digest,
         /// How often it was written.
         writes: u32,
@@ -221,8 +223,8 @@ pub enum OciError {
 }
 
 impl OciError {
-    /// The refusal that it is, where bytes were read and are not the ones that were promised: an
-    /// answer, not a failure.
+    /// Returns the refusal, if content was read and is not what was promised: that is an answer,
+    /// not a failure.
     pub fn finding(&self) -> Option<Finding> {
         match self {
             Self::Digest { .. } | Self::Size { .. } | Self::Document { .. } => {
@@ -232,15 +234,15 @@ impl OciError {
         }
     }
 
-    /// What the reader can do about it, where there is something.
+    /// Returns what the user can do about it, if anything.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Http { source } => source.hint(),
             Self::ReferrersTag { .. } => {
-                Some("delete that tag; where the registry reserves it, push to another one")
+                Some("delete that tag; if the registry reserves it, push to another registry")
             }
             Self::ReferrersLost { .. } => {
-                Some("try again when nobody else attaches to the same image")
+                Some("try again when no one else is attaching to the same image")
             }
             _ => None,
         }

@@ -1,8 +1,8 @@
-//! Lists of referrers: how they are continued, and how the one that is kept by hand is changed.
+//! Lists of referrers: how they continue over pages, and how one that clients maintain is changed.
 //!
 //! Registries without the referrers API leave the list to their clients: an index under the tag
-//! `sha256-…` (distribution-spec, "Referrers Tag Schema"). Others write it too, so it is edited as
-//! it is: what we do not know stays. Pure; who asks and writes is the registry's client.
+//! `sha256-…` (distribution-spec, "Referrers Tag Schema"). Other clients write it as well, so
+//! whatever is unknown in it is preserved. Pure: the registry's client sends the requests.
 
 use oci_spec::image::Descriptor;
 #[cfg(feature = "publish")]
@@ -15,24 +15,26 @@ use {
     crate::model::{Digest, document::sha256, json, media_type::INDEX},
 };
 
-/// The most referrers of one subject that are read. A bundle has a handful; the limit is against a
-/// registry, or somebody who may write to it, that keeps a verifier busy.
+/// The most referrers of one subject that are read. A bundle has a handful; the limit keeps a
+/// registry, or anyone who may push to it, from keeping a verifier busy.
 pub(super) const ENTRIES: usize = 256;
-/// The most pages that a list of referrers is read from, against a list that never ends.
+/// The most pages of a list of referrers, against a list that never ends.
 pub(super) const PAGES: usize = 32;
 
-/// The descriptors of one page or of the whole list.
+/// The descriptors of a page or of a whole list.
 pub(super) fn entries(document: &Document) -> Result<Vec<Descriptor>, DocumentError> {
     Ok(document.index()?.manifests().clone())
 }
 
-/// The link to the next page in a `Link` header (RFC 8288; distribution-spec, "Listing Referrers").
+/// Returns the link to the next page from a `Link` header (RFC 8288; distribution-spec, "Listing
+/// Referrers").
 pub(super) fn next_page(header: &str) -> Option<&str> {
     let mut rest = header;
     loop {
         let (_, from) = rest.split_once('<')?;
         let (link, from) = from.split_once('>')?;
-        // Parameters end at the comma before the next link; none that registries send contains one.
+        // Parameters end at the comma before the next link; no registry sends one that contains a
+        // comma.
         let (parameters, further) = from.split_once(',').unwrap_or((from, ""));
         let is_next = |parameter: &str| {
             parameter.trim().split_once('=').is_some_and(|(name, value)| {
@@ -47,7 +49,7 @@ pub(super) fn next_page(header: &str) -> Option<&str> {
     }
 }
 
-/// The list entry of a referrer of `subject`; `origin` is where it goes.
+/// Returns the list entry of a referrer of `subject`; `origin` names the place in errors.
 #[cfg(feature = "publish")]
 pub(super) fn entry(
     origin: &str,
@@ -63,22 +65,22 @@ pub(super) fn entry(
     Ok(serde_json::to_value(entry).expect("a descriptor has string keys and finite numbers"))
 }
 
-/// What is to be done so that a list has all our entries.
+/// What has to be done so that a list contains all our entries.
 #[cfg(feature = "publish")]
 #[derive(Debug, PartialEq)]
 pub(super) enum Merged {
-    /// Nothing: they are there.
+    /// Nothing: they are listed.
     Complete,
     /// Write this list.
     Changed(Vec<u8>),
-    /// The list is not one.
+    /// The document is not a list.
     Malformed,
-    /// The list would be longer than anybody reads.
+    /// The list would exceed the limit of readers.
     TooMany,
 }
 
-/// Adds `ours` to a list, or begins one. Entries of ours that lack type or annotations get them
-/// (old clients wrote such entries, and readers that filter by type do not see them: cosign#4641).
+/// Adds `ours` to a list, or starts one. Our entries that lack type or annotations get them: old
+/// clients wrote such entries, and readers that filter by type do not see them (cosign#4641).
 #[cfg(feature = "publish")]
 pub(super) fn merge(list: Option<Value>, ours: &[Value]) -> Merged {
     let mut list =

@@ -1,8 +1,8 @@
-//! A repository of a registry, over HTTP (distribution-spec 1.1): reading.
+//! Reads a repository of a registry over HTTP (distribution-spec 1.1).
 //!
-//! What comes back was checked: manifests and blobs have the digest they were asked for by, and "no
-//! referrers" means that the registry said so. Pushing is in `push`, what an answer means in
-//! `answer`.
+//! Everything returned was checked: manifests and blobs have the digest they were requested by, and
+//! "no referrers" means that the registry said so, never that it failed. Pushing is in `push`, the
+//! meaning of responses in `answer`.
 
 mod answer;
 #[cfg(test)]
@@ -25,10 +25,10 @@ use crate::model::media_type::{DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, M
 use crate::model::{Digest, Document, Repository, Selector, document, visible};
 use crate::net::{self, Client, HttpError, Method, Request, Url};
 
-/// How often a list of referrers is read again when it looks wrong. Registries that keep tags in
-/// files (distribution 2.8) answer nonsense while one is being rewritten.
+/// How often a list of referrers is read again if it looks wrong. Registries that store tags in
+/// files (distribution 2.8) return garbage while one is being rewritten.
 const REREADS: usize = 4;
-/// The pauses before that, and after writing such a list.
+/// The pauses before those attempts, and after writing such a list.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
@@ -43,7 +43,7 @@ pub struct Registry {
     learned: push::Learned,
 }
 
-/// What is under the tag that lists referrers.
+/// What the tag that lists referrers (`sha256-…`) holds.
 enum Tagged {
     /// No such tag.
     Nothing,
@@ -54,12 +54,12 @@ enum Tagged {
 }
 
 impl Registry {
-    /// A repository, reached in the usual way. Nothing is sent yet.
+    /// Creates a repository with a default client. Nothing is sent yet.
     pub fn new(repository: Repository) -> Result<Self, OciError> {
         Self::with_client(repository, Client::default())
     }
 
-    /// A repository that is reached by this client.
+    /// Creates a repository that is reached through this client.
     pub fn with_client(repository: Repository, client: Client) -> Result<Self, OciError> {
         let scheme = if repository.is_loopback() { "http" } else { "https" };
         let url = format!("{scheme}://{}/v2/{}/", api_host(repository.host()), repository.path());
@@ -73,11 +73,11 @@ impl Registry {
         })
     }
 
-    /// A request to this registry.
+    /// Creates a request to this registry.
     ///
-    /// Credentials, once there are any, are added here, and only where `url` has the origin of
-    /// `base`: the location of an upload and the link to a page are the registry's word and may
-    /// point anywhere.
+    /// Credentials, once supported, are added here, and only if `url` has the origin of `base`: the
+    /// location of an upload and the link to the next page are chosen by the registry and may point
+    /// anywhere.
     fn request(&self, method: Method, url: Url) -> Request {
         Request::new(method, url)
     }
@@ -88,7 +88,7 @@ impl Registry {
         url
     }
 
-    /// Fetches a manifest, or `None` where there is none by this tag or digest.
+    /// Fetches a manifest; `None` if the registry has none by this tag or digest.
     fn fetch_manifest(&self, reference: &str) -> Result<Option<Document>, OciError> {
         let request = self
             .request(Method::GET, self.url(&format!("manifests/{reference}")))
@@ -101,8 +101,8 @@ impl Registry {
         }
     }
 
-    /// Reads the tag that lists referrers. With `known`, the tag was there a moment ago: that it is
-    /// gone is believed only when it stays gone.
+    /// Reads the tag that lists referrers. With `known`, the tag existed a moment ago, so its
+    /// absence is believed only if it persists.
     fn fetch_tagged(&self, subject: &Digest, known: bool) -> Result<Tagged, OciError> {
         let tag = subject.referrers_tag();
         let mut found = String::new();
@@ -121,7 +121,7 @@ impl Registry {
         Err(OciError::ReferrersTag { origin: self.origin(), subject: *subject, tag, found })
     }
 
-    /// Reads the list that the registry keeps, page by page; `None` where it keeps none.
+    /// Reads the list that the registry maintains, page by page; `None` if it maintains none.
     fn referrers_by_api(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>, OciError> {
         let mut found = Vec::new();
         let mut url = self.url(&format!("referrers/{subject}"));
@@ -130,8 +130,7 @@ impl Registry {
             let fetched = self.client.fetch(&request, MANIFEST_LIMIT as u64)?;
             match fetched.head.status() {
                 200 => {}
-                // Not part of this registry, in the words of different registries. Later pages do
-                // not vanish.
+                // Not supported, as various registries say it. Later pages do not vanish.
                 400 | 404 | 405 | 406 if page == 0 => return Ok(None),
                 _ => return Err(answer::refusal(&fetched, "a list of referrers")),
             }
@@ -165,7 +164,7 @@ impl Registry {
     }
 }
 
-/// The host that serves the API of a registry: Docker Hub's name is not where it lives.
+/// Returns the host that serves the API of a registry, which for Docker Hub has another name.
 fn api_host(host: &str) -> &str {
     if host == "docker.io" { "registry-1.docker.io" } else { host }
 }
@@ -183,7 +182,11 @@ impl Source for Registry {
         };
         let document = self.fetch_manifest(&reference)?.ok_or_else(|| OciError::NotFound {
             origin: self.origin(),
-            what: format!("manifest `{reference}`"),
+            what: match (&selector.digest, reference.as_str()) {
+                (Some(digest), _) => format!("manifest {digest}"),
+                (None, "latest") => "tag `latest` (the default if no tag is given)".to_owned(),
+                (None, tag) => format!("tag `{tag}`"),
+            },
         })?;
         match selector.digest {
             Some(expected) if expected != document.digest => {

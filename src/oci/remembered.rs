@@ -1,8 +1,7 @@
-//! An image of which its reader has some blobs already: those are not fetched again.
+//! An image of which some blobs are known already and are not fetched again.
 //!
-//! What a node keeps as evidence names its blobs by digest, and so does an image. Which manifests
-//! and signatures there are today is still asked for: a signature that was made anew is a blob that
-//! nobody has yet.
+//! The evidence on a node names its blobs by digest, as an image does. Which manifests and
+//! signatures exist today is still requested: a new signature is a blob that is not known yet.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -14,14 +13,14 @@ use crate::model::document::sha256;
 use crate::model::{Digest, Document, Selector};
 use crate::trust::Evidence;
 
-/// A source beside what is remembered of it.
+/// A source, with blobs that are already known.
 pub struct Remembered<'a> {
     source: &'a dyn Source,
     blobs: BTreeMap<Digest, &'a [u8]>,
 }
 
 impl<'a> Remembered<'a> {
-    /// Takes the blobs of `evidence`, each by the digest of its bytes.
+    /// Adds the blobs of `evidence`, each under the digest of its bytes.
     pub fn new(source: &'a dyn Source, evidence: &'a [Evidence]) -> Self {
         let blobs =
             evidence.iter().flat_map(Evidence::blobs).map(|bytes| (Digest::of(bytes), bytes));
@@ -57,7 +56,7 @@ mod tests {
     use crate::model::document::descriptor;
     use crate::trust::{EvidenceBuilder, SignatureDocument};
 
-    /// A source that has nothing and says so.
+    /// A source that is empty and says so.
     struct Nothing;
 
     impl Source for Nothing {
@@ -76,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn gives_what_is_remembered_by_digest_and_size_and_asks_for_the_rest() {
+    fn returns_known_blobs_by_digest_and_size_and_fetches_the_rest() {
         let mut builder = EvidenceBuilder::default();
         let document = Document::new("application/json", b"{}".to_vec());
         let root = document.digest;

@@ -1,7 +1,7 @@
-//! Reads a blob and makes sure of it: the one place where bytes meet their descriptor.
+//! Reads a blob and verifies it against its descriptor: the only place that does so.
 //!
-//! The last bytes come out only after size and digest were found right, so a caller that reads as
-//! many bytes as it expects, and never looks for the end, is safe as well.
+//! The last bytes are returned only after size and digest were verified, so a caller that reads
+//! exactly the expected number of bytes, and never reaches the end of the stream, is safe as well.
 
 use std::io::{self, Read, Write};
 
@@ -9,8 +9,8 @@ use super::OciError;
 use crate::model::{Digest, Hasher};
 use crate::net::HttpError;
 
-/// Checks size and digest of what it reads. Its errors are [`OciError`] within [`io::Error`];
-/// [`OciError::from_io`] takes them out again.
+/// Verifies size and digest of what it reads. Errors are [`OciError`] inside [`io::Error`];
+/// [`OciError::from_io`] extracts them.
 #[derive(Debug)]
 pub struct VerifyReader<R> {
     inner: R,
@@ -31,14 +31,14 @@ enum State {
 /// What is wrong with the content.
 #[derive(Debug, Clone, Copy)]
 enum Mismatch {
-    /// So many bytes; one more than expected where reading stopped there.
+    /// Its size; one more than expected if reading stopped there.
     Size(u64),
     Digest(Digest),
 }
 
 impl<R: Read> VerifyReader<R> {
-    /// Expects `size` bytes with digest `expected` from `inner`; `origin` is how errors name the
-    /// place.
+    /// Expects `size` bytes with digest `expected` from `inner`; `origin` names the place in
+    /// errors.
     pub fn new(inner: R, origin: impl Into<String>, expected: Digest, size: u64) -> Self {
         let state = State::Reading(Hasher::new(io::sink()));
         Self { inner, origin: origin.into(), expected, size, seen: 0, state }
@@ -48,7 +48,7 @@ impl<R: Read> VerifyReader<R> {
         format!("read blob {}", self.expected)
     }
 
-    /// Reads from the place; its errors say which blob of which place.
+    /// Reads from the place; errors name the blob and the place.
     fn pull(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.inner.read(buffer).map_err(|error| match error.kind() {
             // Not an error: the caller tries again.
@@ -57,7 +57,7 @@ impl<R: Read> VerifyReader<R> {
         })
     }
 
-    /// Whether there is nothing after the last expected byte.
+    /// Returns whether nothing follows the last expected byte.
     fn is_at_end(&mut self) -> io::Result<bool> {
         loop {
             match self.pull(&mut [0]) {
@@ -67,7 +67,7 @@ impl<R: Read> VerifyReader<R> {
         }
     }
 
-    /// Decides, now that as many bytes as expected were seen.
+    /// Decides, once the expected number of bytes was read.
     fn conclude(&mut self) -> io::Result<()> {
         if !self.is_at_end()? {
             return self.refuse(Mismatch::Size(self.size.saturating_add(1)));
@@ -100,7 +100,7 @@ impl<R: Read> Read for VerifyReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &self.state {
             State::Right => return Ok(0),
-            // Who ignores an error gets it again, not an end that looks like a good one.
+            // A caller that ignores an error gets it again, not an end that looks like success.
             State::Wrong(mismatch) => return self.refuse(*mismatch),
             State::Reading(_) if buffer.is_empty() => return Ok(0),
             State::Reading(_) => {}
@@ -125,8 +125,8 @@ impl<R: Read> Read for VerifyReader<R> {
 }
 
 impl OciError {
-    /// The error of reading a blob: the one that a [`VerifyReader`] or the HTTP client put into
-    /// `error`, or else what `action` failed with at `origin`.
+    /// Returns the error of reading a blob: the one that a [`VerifyReader`] or the HTTP client put
+    /// into `error`, or else a failure of `action` at `origin`.
     pub fn from_io(error: io::Error, origin: &str, action: &str) -> Self {
         let error = match error.downcast::<Self>() {
             Ok(inner) => return inner,
@@ -147,8 +147,8 @@ mod tests {
 
     const CONTENT: &[u8] = b"the content of a blob";
 
-    /// Gives its content in pieces of one size, with an interruption before each and an error after
-    /// the last.
+    /// Returns its content in pieces of one size, with an interruption before each and an error
+    /// after the last.
     struct Pieces<'a> {
         content: &'a [u8],
         piece: usize,
@@ -224,7 +224,7 @@ mod tests {
                 CONTENT,
                 format!("blob {digest} in a test is 22 bytes, its descriptor says 21"),
             ),
-            // However long it is, one byte too many is seen.
+            // However long it is, one byte too many is noticed.
             (
                 &[b'x'; 10_000],
                 CONTENT,
@@ -255,13 +255,13 @@ mod tests {
     }
 
     #[test]
-    fn the_last_bytes_come_only_when_all_is_right() {
+    fn the_last_bytes_come_only_after_verification() {
         let altered = b"the content of a blub";
         let mut reader = verify(altered.as_slice(), CONTENT);
         let mut exactly = vec![0; CONTENT.len()];
         let error = reader.read_exact(&mut exactly).expect_err("it is altered");
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-        // The same holds for one who goes on reading.
+        // The same if the caller continues reading.
         assert_eq!(reader.read(&mut exactly).expect_err("still").to_string(), error.to_string());
         let mut reader = verify(CONTENT, CONTENT);
         reader.read_exact(&mut exactly).unwrap();
@@ -300,7 +300,7 @@ mod tests {
             error.to_string(),
             format!("cannot read blob {} in a test", Digest::of(CONTENT))
         );
-        // One reader in another is one error.
+        // Nested readers give one error.
         let twice = read_all(verify(verify(b"x".as_slice(), b"y"), b"y")).expect_err("altered");
         assert!(matches!(twice, OciError::Digest { .. }), "{twice:?}");
         let url = || HttpError::Url("x".to_owned());

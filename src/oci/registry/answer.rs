@@ -1,4 +1,4 @@
-//! What a registry's answer means. Pure: the answer was fetched before.
+//! What a registry's responses mean. Pure: they were fetched before.
 
 use serde::Deserialize;
 
@@ -7,7 +7,7 @@ use crate::model::media_type::{DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, M
 use crate::model::{Digest, Document, json};
 use crate::net::{Fetched, Head};
 
-/// The field by which a document says what it is.
+/// The field in which a document declares its type.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Typed {
@@ -15,8 +15,8 @@ struct Typed {
     media_type: Option<String>,
 }
 
-/// Takes a good answer as a manifest or index, and compares it with the digest that the registry
-/// claims for it.
+/// Accepts a successful response as a manifest or index, and compares it with the digest that the
+/// registry claims for it.
 pub(super) fn document(
     fetched: Fetched,
     origin: &str,
@@ -35,8 +35,8 @@ pub(super) fn document(
         });
     }
     if ![INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST].contains(&document.media_type.as_str()) {
-        // Static file servers and some proxies know no type but `application/json`; the word inside
-        // is as good.
+        // Static file servers and some proxies send only `application/json`; the type declared in
+        // the document is as good.
         let what = format!("manifest {}", document.digest);
         let typed: Typed =
             json::parse(&what, &document.bytes, MANIFEST_LIMIT).map_err(|source| {
@@ -47,7 +47,7 @@ pub(super) fn document(
     Ok(document)
 }
 
-/// Refuses a blob that is announced with another length than its descriptor has.
+/// Refuses a blob whose announced length differs from its descriptor's.
 pub(super) fn check_length(
     head: &Head,
     origin: &str,
@@ -66,12 +66,12 @@ pub(super) fn check_length(
     }
 }
 
-/// The digest in the answer's header, where it is one that we use.
+/// Returns the digest in the response's header, if its algorithm is supported.
 pub(super) fn claimed_digest(head: &Head) -> Option<Digest> {
     head.header("docker-content-digest")?.parse().ok()
 }
 
-/// The error that an answer is which is not `what` was asked for.
+/// Turns a response that is not the requested `what` into an error.
 pub(super) fn refusal(fetched: &Fetched, what: &'static str) -> OciError {
     let status = fetched.head.status();
     let host = fetched.head.host();

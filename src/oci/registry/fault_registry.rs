@@ -1,4 +1,4 @@
-//! A registry for tests: in memory, with a switch for each fault that was met in the field.
+//! A registry for tests: in memory, with a switch for each fault seen in real registries.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,22 +18,23 @@ pub(super) struct State {
     pub(super) blobs: BTreeMap<Digest, Vec<u8>>,
     pub(super) manifests: BTreeMap<Digest, (String, Vec<u8>)>,
     pub(super) tags: BTreeMap<String, Digest>,
-    /// Whether there is a referrers API, and the `OCI-Subject` header with it.
+    /// Whether it has the referrers API, and sends the `OCI-Subject` header.
     pub(super) referrers_api: bool,
-    /// The header alone (ECR).
+    /// Sends only the header (ECR).
     pub(super) subject_header: bool,
-    /// How many of the next referrers are taken and not listed (olareg, when many push at once).
+    /// How many of the next referrers are accepted and not listed (olareg, under concurrent
+    /// pushes).
     pub(super) forgets: usize,
     unlisted: BTreeSet<Digest>,
     /// How many referrers a page has; 0 for all.
     pub(super) page: usize,
-    /// A page links to itself.
+    /// Whether a page links to itself.
     pub(super) endless: bool,
     /// GitLab: `sha256-<hex>` is the manifest of that digest.
     pub(super) digest_tags: bool,
-    /// What is done, in this order, about requests whose first line contains the text.
+    /// Responses, in this order, to requests whose first line contains the text.
     pub(super) faults: Vec<(&'static str, Reply)>,
-    /// Lists that somebody else writes just after ours was written to the same tag.
+    /// Lists that another client writes just after ours was written to the same tag.
     pub(super) intruders: Vec<Value>,
 }
 
@@ -65,7 +66,7 @@ impl FaultRegistry {
         self.server.host()
     }
 
-    /// What is done about the next request whose first line contains `text`.
+    /// Sets the response to the next request whose first line contains `text`.
     pub(super) fn fault(&self, text: &'static str, reply: Reply) {
         self.state().faults.push((text, reply));
     }
@@ -86,7 +87,7 @@ impl FaultRegistry {
         self.server.received()
     }
 
-    /// The first lines of the requests, without the repository's path.
+    /// Returns the first lines of the requests, without the repository's path.
     pub(super) fn lines(&self) -> Vec<String> {
         self.server.lines().iter().map(|line| line.replace(PATH, "")).collect()
     }

@@ -1,8 +1,8 @@
-//! Pushing to a registry: blobs, manifests, referrers, and tags.
+//! Pushes to a registry: blobs, manifests, referrers and tags.
 //!
-//! Blobs are checked before they are sent and sent again after a fault. Where the registry keeps no
-//! list of referrers, it is kept here, under a tag that others write too and that can only be
-//! overwritten.
+//! Blobs are verified before they are sent, and sent again after a fault. If the registry does not
+//! list referrers itself, the list is maintained here, under a tag that other clients write as well
+//! and that can only be overwritten.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -19,20 +19,20 @@ use crate::net::{Body, Fetched, HttpError, Method, Request};
 use crate::oci::referrers::{self, Merged};
 use crate::oci::{OciError, Sink, Source, VerifyReader};
 
-/// How often a list of referrers is written before we give up. Eight writers at once need two or
-/// three turns.
+/// How often a list of referrers is written before giving up. Eight concurrent writers need two or
+/// three rounds.
 const WRITES: u32 = 10;
 /// How often in a row our entries must be seen in a list that was written.
 const SIGHTINGS: u32 = 2;
-/// The longest pause that a slow registry is given between such looks.
+/// The longest pause between those reads for a slow registry.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The most that is read of an answer to something that was written.
+/// The most that is read of a response to a write, in bytes.
 const ACKNOWLEDGEMENT: u64 = 64 * 1024;
 
-/// What a registry showed while it was pushed to.
+/// What a registry has revealed during a push.
 #[derive(Debug, Default)]
 pub(super) struct Learned {
-    /// The blobs it did not have when it was asked.
+    /// Blobs that it did not have when asked.
     absent: BTreeSet<Digest>,
     /// Whether it lists referrers itself.
     lists_referrers: Option<bool>,
@@ -45,11 +45,11 @@ impl Registry {
             .body(Body::bytes(document.bytes.clone()))
     }
 
-    /// Checks that a manifest was taken, as the one it is.
+    /// Checks that a manifest was accepted under its own digest.
     fn accepted(&self, fetched: Fetched, digest: Digest) -> Result<Fetched, OciError> {
-        // Not 200: that is how pages for browsers answer everything.
+        // Not 200: that is how pages for browsers respond to everything.
         if !matches!(fetched.head.status(), 201 | 202) {
-            return Err(answer::refusal(&fetched, "a receipt for a manifest"));
+            return Err(answer::refusal(&fetched, "an upload confirmation"));
         }
         match answer::claimed_digest(&fetched.head) {
             Some(found) if found != digest => {
@@ -65,8 +65,8 @@ impl Registry {
         self.accepted(fetched, document.digest)
     }
 
-    /// Opens an upload and sends everything in one request. Chunks would be smaller, but registries
-    /// disagree about them (ECR drops later ones, Artifact Registry takes none).
+    /// Starts an upload and sends everything in one request. Registries disagree about chunks (ECR
+    /// drops later ones, Artifact Registry accepts none).
     fn upload(&self, digest: &Digest, body: &Body) -> Result<Fetched, HttpError> {
         let request =
             self.request(Method::POST, self.url("blobs/uploads/")).body(Body::bytes(Vec::new()));
@@ -75,7 +75,7 @@ impl Registry {
             return Ok(opened);
         }
         let mut url = opened.head.location()?;
-        // The location may have a query already, which is the registry's and stays as it is.
+        // The location may have a query already, which belongs to the registry and is kept.
         url.query_pairs_mut().append_pair("digest", &digest.to_string());
         let request = self
             .request(Method::PUT, url)
@@ -84,8 +84,8 @@ impl Registry {
         self.client.fetch_once(&request, ACKNOWLEDGEMENT)
     }
 
-    /// Whether the registry itself lists referrers. Its word on a push is not enough: ECR says so
-    /// and does not (sigstore-js#1183).
+    /// Returns whether the registry lists referrers itself. Its response to a push is not enough:
+    /// ECR claims so and does not (sigstore-js#1183).
     fn lists_referrers(&mut self, subject: &Digest) -> Result<bool, OciError> {
         if let Some(known) = self.learned.lists_referrers {
             return Ok(known);
@@ -95,8 +95,9 @@ impl Registry {
         Ok(lists)
     }
 
-    /// Looks at the list that the registry keeps, and pushes again what is not in it: one that
-    /// changes its list without a lock forgets what was pushed at the same time (olareg 0.2).
+    /// Reads the list that the registry maintains and pushes what is missing from it again: a
+    /// registry that changes its list without a lock loses what was pushed at the same time (olareg
+    /// 0.2).
     fn settle_by_api(&self, subject: &Digest, referrers: &[Document]) -> Result<(), OciError> {
         let look = || {
             let listed = self.referrers_by_api(subject)?.unwrap_or_default();
@@ -114,8 +115,8 @@ impl Registry {
         self.settle(subject, 1, look, write)
     }
 
-    /// Adds entries to the list under the tag. There is no way to write it only if nobody else did,
-    /// so the one who lost notices and writes again.
+    /// Adds entries to the list under the tag. It cannot be written conditionally, so a writer that
+    /// lost a race notices and writes again.
     fn settle_by_tag(&self, subject: &Digest, ours: &[Value]) -> Result<(), OciError> {
         let known = Cell::new(false);
         let look = || {
@@ -136,8 +137,8 @@ impl Registry {
         self.settle(subject, 0, look, write)
     }
 
-    /// Looks what is missing and writes it, until nothing is: twice in a row, since others may
-    /// still write what they read before our turn, and once where nothing had to be written.
+    /// Reads what is missing and writes it, until nothing is: twice in a row, since others may
+    /// still write what they read before our write, and once if nothing had to be written.
     fn settle<T>(
         &self,
         subject: &Digest,
@@ -164,14 +165,14 @@ impl Registry {
                     write(missing, writes)?;
                 }
             }
-            // Others may need as long from reading to writing as we did; and the more often we
-            // lost, the more there are.
+            // Others may need as long between reading and writing as we did, and the more rounds
+            // were lost, the more writers there are.
             let turn = begun.elapsed().min(PATIENCE);
             self.client.pause(SHORTEST_PAUSE * writes + turn, LONGEST_PAUSE * writes + 2 * turn);
         }
     }
 
-    /// The list under the tag, as it is, or `None` where there is none yet.
+    /// Returns the list under the tag, unchanged; `None` if there is none yet.
     fn editable_list(&self, subject: &Digest, known: bool) -> Result<Option<Value>, OciError> {
         match self.fetch_tagged(subject, known)? {
             Tagged::Nothing => Ok(None),
@@ -197,9 +198,9 @@ impl Registry {
         }
     }
 
-    /// Writes the list once, and returns whether that worked. A fault that passes is not answered
-    /// by sending the same list again, which is old by then: the next turn reads first. In the last
-    /// turn the fault is the error.
+    /// Writes the list once, and returns whether that succeeded. After a transient fault the same
+    /// list, by then outdated, is not sent again: the next round reads first. In the last round the
+    /// fault is the error.
     fn write_list(&self, subject: &Digest, list: Vec<u8>, writes: u32) -> Result<bool, OciError> {
         let list = Document::new(INDEX, list);
         let result = self
@@ -228,7 +229,7 @@ impl Sink for Registry {
         }
     }
 
-    /// Does not read `content` where the registry has the blob.
+    /// Does not read `content` if the registry has the blob.
     fn put_blob(
         &mut self,
         descriptor: &Descriptor,
@@ -236,14 +237,14 @@ impl Sink for Registry {
     ) -> Result<(), OciError> {
         let digest = document::sha256(descriptor).ok_or_else(|| OciError::NotFound {
             origin: self.origin(),
-            what: "place for a blob without a sha256 digest".to_owned(),
+            what: "support for blobs without a sha256 digest".to_owned(),
         })?;
         if !self.learned.absent.contains(&digest) && self.has_blob(descriptor)? {
             return Ok(());
         }
         let mut content = VerifyReader::new(content, "the blob to push", digest, descriptor.size());
         let directory = &self.client.settings().temporary;
-        // Checked as a whole before the first byte is sent, and kept so that it can be sent again.
+        // Verified as a whole before the first byte is sent, and kept so that it can be sent again.
         let body = Body::spool(&mut content, directory).map_err(|error| {
             OciError::from_io(error, &directory.to_string_lossy(), "write a temporary file")
         })?;
@@ -253,7 +254,7 @@ impl Sink for Registry {
                 self.learned.absent.remove(&digest);
                 Ok(())
             }
-            _ => Err(answer::refusal(&fetched, "a receipt for a blob")),
+            _ => Err(answer::refusal(&fetched, "an upload confirmation")),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Pushing, against a registry with every fault.
+//! Pushing, against a registry with every known fault.
 
 use std::io::Read;
 
@@ -10,7 +10,7 @@ use super::*;
 use crate::net::test_server::Reply;
 use crate::oci::Sink;
 
-/// Content that must not be asked for.
+/// Content that must not be read.
 struct Untouched;
 
 impl Read for Untouched {
@@ -33,7 +33,7 @@ fn list(server: &FaultRegistry, subject: &Digest) -> Value {
 fn pushes_a_blob_once() {
     let server = FaultRegistry::start();
     let mut registry = open(&server);
-    // One that fits in memory, one that does not, and nothing at all.
+    // One that fits in memory, one that does not, and an empty one.
     for content in [b"configuration".to_vec(), b"a layer".repeat(500_000), Vec::new()] {
         let (descriptor, digest) = (blob(&content), Digest::of(&content));
         registry.put_blob(&descriptor, &mut content.as_slice()).unwrap();
@@ -62,7 +62,7 @@ fn asks_once_whether_a_blob_is_there() {
 }
 
 #[test]
-fn sends_nothing_that_its_descriptor_does_not_name() {
+fn sends_only_what_the_descriptor_names() {
     let server = FaultRegistry::start();
     let digest = Digest::of(b"expected");
     let place = "the blob to push";
@@ -87,7 +87,7 @@ fn sends_nothing_that_its_descriptor_does_not_name() {
 }
 
 #[test]
-fn begins_an_upload_again_after_a_fault_that_passes() {
+fn restarts_an_upload_after_a_transient_fault() {
     for content in [b"small".to_vec(), vec![b'x'; 2_000_000]] {
         for what in ["POST", "PUT"] {
             for reply in
@@ -105,16 +105,16 @@ fn begins_an_upload_again_after_a_fault_that_passes() {
 }
 
 #[test]
-fn says_why_a_blob_is_not_taken() {
+fn says_why_a_blob_is_not_accepted() {
     let server = FaultRegistry::start();
     let host = server.host();
-    let posted =
-        format!("POST `http://{host}/v2/acme/cni/blobs/uploads/` was answered with status");
-    let put = format!("PUT `http://{host}/v2/acme/cni/uploads/1` was answered with status");
+    let posted = format!("POST `http://{host}/v2/acme/cni/blobs/uploads/` returned status");
+    let put = format!("PUT `http://{host}/v2/acme/cni/uploads/1` returned status");
     let credentials =
-        format!("registry `{host}` wants credentials, which this version does not send");
+        format!("registry `{host}` requires authentication, which this version does not support");
     let page = format!(
-        "registry answered with HTML instead of a receipt for a blob (status 200); is `{host}` behind a login page?"
+        "registry answered with HTML instead of an upload confirmation (status 200); is `{host}` \
+         behind a login page?"
     );
     let denied = r#"{"errors":[{"code":"DENIED","message":"no"}]}"#;
     let cases = [
@@ -126,7 +126,10 @@ fn says_why_a_blob_is_not_taken() {
         (
             "POST",
             Reply::new(202, ""),
-            format!("`http://{host}/v2/acme/cni/blobs/uploads/` answered 202 without a `Location`"),
+            format!(
+                "`http://{host}/v2/acme/cni/blobs/uploads/` returned status 202 without a \
+                 `Location` header"
+            ),
         ),
         (
             "POST",
@@ -186,10 +189,10 @@ fn a_manifest_must_arrive_as_it_was_sent() {
         (
             Reply::new(400, unknown),
             format!(
-                "PUT `{url}` was answered with status 400: blob unknown to registry (MANIFEST_BLOB_UNKNOWN)"
+                "PUT `{url}` returned status 400: blob unknown to registry (MANIFEST_BLOB_UNKNOWN)"
             ),
         ),
-        (Reply::new(200, ""), format!("PUT `{url}` was answered with status 200")),
+        (Reply::new(200, ""), format!("PUT `{url}` returned status 200")),
     ];
     for (reply, expected) in cases {
         server.fault("PUT", reply.clone());
@@ -198,7 +201,7 @@ fn a_manifest_must_arrive_as_it_was_sent() {
 }
 
 #[test]
-fn leaves_the_list_to_a_registry_that_keeps_one() {
+fn leaves_the_list_to_a_registry_that_maintains_one() {
     let server = FaultRegistry::start();
     server.state().referrers_api = true;
     let subject = Digest::of(b"subject");
@@ -206,7 +209,7 @@ fn leaves_the_list_to_a_registry_that_keeps_one() {
     let mut registry = open(&server);
     registry.put_referrers(&subject, &referrers).unwrap();
     registry.put_referrers(&subject, &referrers).unwrap();
-    // Whether there is such a list is asked once; whether ours are in it, twice each time.
+    // Whether the registry maintains a list is asked once; whether ours are in it, twice each time.
     let (put, get) = (
         |n: usize| format!("PUT manifests/{}", referrers[n].digest),
         || format!("GET referrers/{subject}"),
@@ -226,7 +229,7 @@ fn pushes_again_what_the_registry_forgot_to_list() {
         (server.state().referrers_api, server.state().forgets) = (true, forgets);
         let result = open(&server).put_referrers(&subject, &referrers);
         let lost = format!(
-            "{}/acme/cni did not keep the list of referrers of {subject}, although it was written 10 times",
+            "the list of referrers of {subject} in {}/acme/cni still lacks entries after 10 writes",
             server.host()
         );
         assert_eq!(
@@ -240,10 +243,10 @@ fn pushes_again_what_the_registry_forgot_to_list() {
 }
 
 #[test]
-fn keeps_the_list_itself_where_the_registry_does_not() {
+fn maintains_the_list_if_the_registry_does_not() {
     let subject = Digest::of(b"subject");
     let referrers = [referrer(&subject, "a"), referrer(&subject, "b")];
-    // The second registry only says that it does.
+    // The second registry only claims to do so.
     for subject_header in [false, true] {
         let server = FaultRegistry::start();
         server.state().subject_header = subject_header;
@@ -260,7 +263,7 @@ fn keeps_the_list_itself_where_the_registry_does_not() {
             .collect();
         let expected = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": entries });
         assert_eq!(list(&server, &subject), expected);
-        // One write for both, and none when they are there.
+        // One write for both, and none if they are listed.
         let put = format!("PUT manifests/{}", subject.referrers_tag());
         open(&server).put_referrers(&subject, &referrers).unwrap();
         assert_eq!(server.lines().iter().filter(|line| **line == put).count(), 1);
@@ -271,7 +274,7 @@ fn keeps_the_list_itself_where_the_registry_does_not() {
 }
 
 #[test]
-fn writes_the_list_again_when_somebody_else_overwrote_it() {
+fn writes_the_list_again_after_another_client_overwrote_it() {
     let server = FaultRegistry::start();
     let subject = Digest::of(b"subject");
     let tag = subject.referrers_tag();
@@ -290,7 +293,7 @@ fn writes_the_list_again_when_somebody_else_overwrote_it() {
 }
 
 #[test]
-fn gives_up_loudly_when_the_list_is_never_kept() {
+fn reports_an_error_if_the_list_never_persists() {
     let server = FaultRegistry::start();
     let subject = Digest::of(b"subject");
     let foreign = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [] });
@@ -299,11 +302,11 @@ fn gives_up_loudly_when_the_list_is_never_kept() {
         .put_referrers(&subject, &[referrer(&subject, "a")])
         .expect_err("it is never kept");
     let expected = format!(
-        "{}/acme/cni did not keep the list of referrers of {subject}, although it was written 10 times",
+        "the list of referrers of {subject} in {}/acme/cni still lacks entries after 10 writes",
         server.host()
     );
     assert_eq!(error.to_string(), expected);
-    assert_eq!(error.hint(), Some("try again when nobody else attaches to the same image"));
+    assert_eq!(error.hint(), Some("try again when no one else is attaching to the same image"));
 }
 
 #[test]
@@ -315,7 +318,7 @@ fn reads_the_list_again_before_it_writes_it_again() {
     server.fault(put, Reply::new(500, ""));
     server.fault(put, Reply::HangUp);
     open(&server).put_referrers(&subject, &[referrer(&subject, "a")]).unwrap();
-    // Two looks more, whether it stays.
+    // Two more reads, to see whether it persists.
     let verbs = ["GET", "PUT", "GET", "PUT", "GET", "PUT", "GET", "GET"];
     let of_tag: Vec<String> =
         server.lines().into_iter().filter(|line| line.contains(&tag)).collect();
@@ -326,11 +329,11 @@ fn reads_the_list_again_before_it_writes_it_again() {
     }
     let message = fails(open(&server).put_referrers(&subject, &[referrer(&subject, "b")]));
     let url = format!("http://{}/v2/acme/cni/manifests/{tag}", server.host());
-    assert_eq!(message, format!("PUT `{url}` was answered with status 500"));
+    assert_eq!(message, format!("PUT `{url}` returned status 500"));
 }
 
 #[test]
-fn believes_that_a_list_is_gone_only_when_it_stays_gone() {
+fn believes_that_a_list_is_gone_only_if_it_stays_gone() {
     let server = FaultRegistry::start();
     let subject = Digest::of(b"subject");
     server.store_tagged(&subject.referrers_tag(), INDEX, &index(json!({})));
@@ -347,7 +350,7 @@ fn believes_that_a_list_is_gone_only_when_it_stays_gone() {
 }
 
 #[test]
-fn writes_no_list_where_its_tag_is_something_else() {
+fn writes_no_list_if_its_tag_is_something_else() {
     let server = FaultRegistry::start();
     let subject = server.store(INDEX, &index(json!({})));
     let tag = subject.referrers_tag();
@@ -355,7 +358,8 @@ fn writes_no_list_where_its_tag_is_something_else() {
     let refused = |found: &str| {
         let host = server.host();
         format!(
-            "{host}/acme/cni cannot list the referrers of {subject}: its tag `{tag}` is {found}, expected an image index"
+            "{host}/acme/cni cannot list the referrers of {subject}: its tag `{tag}` is {found}, \
+             expected an image index"
         )
     };
     server.state().digest_tags = true;
@@ -363,7 +367,7 @@ fn writes_no_list_where_its_tag_is_something_else() {
     assert_eq!(error.to_string(), refused("the image itself"));
     assert_eq!(
         error.hint(),
-        Some("delete that tag; where the registry reserves it, push to another one")
+        Some("delete that tag; if the registry reserves it, push to another registry")
     );
     server.state().digest_tags = false;
     server.store_tagged(&tag, MANIFEST, b"{}");

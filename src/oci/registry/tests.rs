@@ -1,4 +1,4 @@
-//! Reading, against a registry with every fault.
+//! Reading, against a registry with every known fault.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::net::test_server::Reply;
 
 const HTML: &str = "<!DOCTYPE html><html><body>Sign in</body></html>";
 
-/// The repository of a registry, reached without ever waiting.
+/// Opens the repository of a registry, through a client that never waits.
 pub(super) fn open(server: &FaultRegistry) -> Registry {
     let settings = Settings {
         idle_timeout: Duration::from_millis(500),
@@ -76,7 +76,7 @@ fn fetches_a_manifest_by_tag_and_by_digest() {
 }
 
 #[test]
-fn takes_the_media_type_from_inside_where_the_server_does_not_know_it() {
+fn takes_the_media_type_from_the_document_if_the_server_sends_none() {
     let server = FaultRegistry::start();
     for (sent, inside, expected) in [
         ("application/json", json!({}), INDEX),
@@ -90,7 +90,7 @@ fn takes_the_media_type_from_inside_where_the_server_does_not_know_it() {
 }
 
 #[test]
-fn says_what_is_wrong_with_an_answer() {
+fn says_what_is_wrong_with_a_response() {
     let bytes = index(json!({}));
     let digest = Digest::of(&bytes);
     let other = Digest::of(b"other");
@@ -102,31 +102,34 @@ fn says_what_is_wrong_with_an_answer() {
     let cases = [
         (
             Reply::new(401, json_error("UNAUTHORIZED")),
-            format!("registry `{host}` wants credentials, which this version does not send"),
+            format!(
+                "registry `{host}` requires authentication, which this version does not support"
+            ),
         ),
         (
             Reply::new(404, json_error("MANIFEST_UNKNOWN")),
-            format!("{host}/acme/cni has no manifest `v1`"),
+            format!("{host}/acme/cni has no tag `v1`"),
         ),
         (
             Reply::new(403, json_error("DENIED")),
-            format!("GET `{url}` was answered with status 403: \\u{{1b}}]it is so (DENIED)"),
+            format!("GET `{url}` returned status 403: \\u{{1b}}]it is so (DENIED)"),
         ),
-        (Reply::new(403, HTML), format!("GET `{url}` was answered with status 403: an HTML page")),
+        (Reply::new(403, HTML), format!("GET `{url}` returned status 403: an HTML page")),
         (
             Reply::new(200, HTML),
             format!(
-                "registry answered with HTML instead of a manifest (status 200); is `{host}` behind a login page?"
+                "registry answered with HTML instead of a manifest (status 200); is `{host}` \
+                 behind a login page?"
             ),
         ),
-        (Reply::new(304, ""), format!("GET `{url}` was answered with status 304")),
+        (Reply::new(304, ""), format!("GET `{url}` returned status 304")),
         (
             Reply::new(200, bytes.clone()).with("Docker-Content-Digest", other.to_string()),
             format!("blob {other} in {host}/acme/cni is altered: its content has digest {digest}"),
         ),
         (
             Reply::new(200, vec![b' '; MANIFEST_LIMIT + 1]),
-            format!("the answer of `{url}` is longer than 4194304 bytes"),
+            format!("the response from `{url}` is longer than 4194304 bytes"),
         ),
         (Reply::Silence, format!("`{url}` did not answer in time")),
         (
@@ -144,11 +147,11 @@ fn says_what_is_wrong_with_an_answer() {
 }
 
 #[test]
-fn a_manifest_must_have_the_digest_it_was_asked_for_by() {
+fn a_manifest_must_have_the_requested_digest() {
     let server = FaultRegistry::start();
     let bytes = index(json!({}));
     let expected = Digest::of(b"what was signed");
-    // Two liars: one that claims the right digest for other bytes, one that claims nothing.
+    // Two lies: the right digest claimed for other bytes, and no claim at all.
     for claim in [Some(expected), None] {
         let reply = Reply::new(200, bytes.clone());
         let reply = claim
@@ -167,7 +170,7 @@ fn a_manifest_must_have_the_digest_it_was_asked_for_by() {
 }
 
 #[test]
-fn faults_that_pass_are_waited_for() {
+fn waits_for_transient_faults_to_pass() {
     for reply in [
         Reply::new(500, ""),
         Reply::new(503, HTML),
@@ -214,20 +217,20 @@ fn a_blob_is_checked_while_it_is_read() {
         (
             Reply::new(200, HTML).with("Content-Type", "text/html; charset=utf-8"),
             Err(format!(
-                "registry answered with HTML instead of a blob (status 200); is `{host}` behind a login page?"
+                "registry answered with HTML instead of a blob (status 200); is `{host}` behind a \
+                 login page?"
             )),
         ),
-        (
-            Reply::CutOff { body: content.clone() },
-            Err(format!("the connection broke while talking to `{url}`")),
-        ),
+        (Reply::CutOff { body: content.clone() }, Err(format!("lost the connection to `{url}`"))),
         (Reply::Silence, Err(format!("`{url}` did not answer in time"))),
         (Reply::new(404, ""), Err(format!("{host}/acme/cni has no blob {digest}"))),
         (
             Reply::new(401, ""),
-            Err(format!("registry `{host}` wants credentials, which this version does not send")),
+            Err(format!(
+                "registry `{host}` requires authentication, which this version does not support"
+            )),
         ),
-        (Reply::new(403, ""), Err(format!("GET `{url}` was answered with status 403"))),
+        (Reply::new(403, ""), Err(format!("GET `{url}` returned status 403"))),
     ];
     let registry = open(&server);
     for (reply, expected) in cases {
@@ -288,14 +291,14 @@ fn a_list_of_referrers_has_an_end() {
         (server.state().referrers_api, server.state().page) = (true, page);
         assert_eq!(fails(open(&server).referrers(&subject)), expected, "{page}");
     }
-    // Exactly the limit is fine.
+    // Exactly the limit is accepted.
     let last = *server.state().manifests.keys().next().unwrap();
     server.state().manifests.remove(&last);
     assert_eq!(open(&server).referrers(&subject).unwrap().len(), 256);
 }
 
 #[test]
-fn reads_the_tag_where_there_is_no_referrers_api() {
+fn reads_the_tag_if_there_is_no_referrers_api() {
     let subject = Digest::of(b"subject");
     for status in [400, 404, 405, 406] {
         let server = FaultRegistry::start();
@@ -322,13 +325,13 @@ fn not_knowing_is_not_having_none() {
         format!("http://{host}/v2/acme/cni/manifests/{tag}"),
     );
     let credentials =
-        format!("registry `{host}` wants credentials, which this version does not send");
+        format!("registry `{host}` requires authentication, which this version does not support");
     for (what, url) in [("referrers", &api), ("manifests", &by_tag)] {
         let cases = [
             (1, Reply::new(401, ""), credentials.clone()),
-            (1, Reply::new(403, ""), format!("GET `{url}` was answered with status 403")),
-            (4, Reply::new(429, ""), format!("GET `{url}` was answered with status 429")),
-            (4, Reply::new(500, ""), format!("GET `{url}` was answered with status 500")),
+            (1, Reply::new(403, ""), format!("GET `{url}` returned status 403")),
+            (4, Reply::new(429, ""), format!("GET `{url}` returned status 429")),
+            (4, Reply::new(500, ""), format!("GET `{url}` returned status 500")),
             (1, Reply::Silence, format!("`{url}` did not answer in time")),
         ];
         for (times, reply, expected) in cases {
@@ -342,7 +345,8 @@ fn not_knowing_is_not_having_none() {
     for reply in [Reply::new(200, HTML), Reply::new(200, HTML).with("Content-Type", "text/html")] {
         server.fault("referrers", reply);
         let expected = format!(
-            "registry answered with HTML instead of a list of referrers (status 200); is `{host}` behind a login page?"
+            "registry answered with HTML instead of a list of referrers (status 200); is `{host}` \
+             behind a login page?"
         );
         assert_eq!(fails(open(&server).referrers(&subject)), expected);
     }
@@ -350,7 +354,8 @@ fn not_knowing_is_not_having_none() {
     let manifest = referrer(&subject, "x");
     server.store_tagged(&tag, MANIFEST, &manifest.bytes);
     let expected = format!(
-        "{host}/acme/cni cannot list the referrers of {subject}: its tag `{tag}` is `{MANIFEST}`, expected an image index"
+        "{host}/acme/cni cannot list the referrers of {subject}: its tag `{tag}` is `{MANIFEST}`, \
+         expected an image index"
     );
     assert_eq!(fails(open(&server).referrers(&subject)), expected);
     server.store_tagged(&tag, INDEX, &index(json!({})));
