@@ -6,34 +6,36 @@ use serde_json::{Map, Value};
 use super::config::{ConfigError, Form, Network, field, parse_config, parse_json, text};
 use crate::model::visible;
 
-/// The longest document that is read, in bytes: `kubectl` prints each configuration twice and more
-/// besides.
+/// The longest document that is read, in bytes: `kubectl` prints each configuration twice, among
+/// other fields.
 pub const DEFINITIONS_LIMIT: usize = 16 * 1024 * 1024;
 /// The most definitions in one document.
 const DEFINITION_LIMIT: usize = 16 * 1024;
 const KIND: &str = "NetworkAttachmentDefinition";
 
-/// One definition.
+/// One NetworkAttachmentDefinition.
 #[derive(Debug)]
 pub struct AttachmentDefinition {
-    /// Its name in its namespace; no path.
+    /// Its `metadata.name`; not a path.
     pub name: String,
     /// Namespace and name, for messages.
     pub shown: String,
-    /// What it defines; `None` where it leaves that to a configuration on the node with its name.
+    /// What its `spec.config` needs; `None` if it refers to a configuration on the node with its
+    /// name.
     pub network: Result<Option<Network>, ConfigError>,
 }
 
-/// Parses one definition, or a list of them; `what` names the document in errors.
+/// Parses one definition or a list of them; `what` names the document in errors.
 ///
 /// # Errors
-/// Where the document is neither. A definition in it that is no good is among the answers.
+/// If the document is neither. An invalid definition in a list is one of the results.
 pub fn parse_definitions(
     what: &str,
     bytes: &[u8],
 ) -> Result<Vec<AttachmentDefinition>, ConfigError> {
     let shape = |reason| ConfigError::Shape { what: what.to_owned(), reason };
-    let none = "is no NetworkAttachmentDefinition and no list of them, as `kubectl get net-attach-def -A -o json` prints it";
+    let none = "is neither a NetworkAttachmentDefinition nor a list of them, as printed by \
+        `kubectl get net-attach-def -A -o json`";
     let value = parse_json(what, bytes, DEFINITIONS_LIMIT)?;
     let object = value.as_object().ok_or_else(|| shape(none))?;
     let kind = text(object.get("kind")).unwrap_or_default();
@@ -54,7 +56,7 @@ fn definition(object: &Map<String, Value>) -> AttachmentDefinition {
     let metadata = object.get("metadata").and_then(Value::as_object);
     let said = |key| metadata.and_then(|metadata| text(metadata.get(key))).unwrap_or_default();
     let name = said("name").to_owned();
-    // Names of Kubernetes are at most 253 bytes long; what somebody wrote by hand may not be.
+    // Names in Kubernetes have at most 253 bytes; a handwritten file may contain longer ones.
     let short = |text: &str| visible(&text.chars().take(253).collect::<String>()).into_owned();
     let shown = match said("namespace") {
         "" => short(&name),
@@ -67,7 +69,7 @@ fn definition(object: &Map<String, Value>) -> AttachmentDefinition {
         .and_then(|spec| field(spec, "config"))
     {
         _ if text(object.get("kind")) != Some(KIND) => {
-            Err(shape("is no NetworkAttachmentDefinition"))
+            Err(shape("is not a NetworkAttachmentDefinition"))
         }
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(config)) if config.is_empty() => Ok(None),
@@ -77,7 +79,7 @@ fn definition(object: &Map<String, Value>) -> AttachmentDefinition {
             Form::Either,
         )
         .map(Some),
-        Some(_) => Err(shape("has a `spec.config` that is no text")),
+        Some(_) => Err(shape("has a `spec.config` that is not a string")),
     };
     AttachmentDefinition { name, shown, network }
 }
@@ -138,25 +140,30 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_no_good_does_not_hide_the_others() {
+    fn an_invalid_definition_does_not_hide_the_others() {
         let list = json!({"kind": "List", "items": [
             item("a", "b\n", &json!("{")), item("a", "number", &json!(7)),
             item("a", "path", &json!(r#"{"type":"../../../../tmp/x"}"#)),
             json!({"kind": "Pod", "metadata": {"name": "p"}}), item("a", "good", &json!(r#"{"type":"vlan"}"#)),
         ]});
         let expected = [
-            "a/b\\u{a}: the configuration of `a/b\\u{a}` is not valid: EOF while parsing an object at line 1 column 1",
-            "a/number: `a/number` has a `spec.config` that is no text",
-            "a/path: its type cannot be a plugin's: plugin name `../../../../tmp/x` contains `/`; letters, digits, `-`, `_` and `.` are allowed",
-            "p: `p` is no NetworkAttachmentDefinition",
+            "a/b\\u{a}: the configuration of `a/b\\u{a}` is not valid: EOF while parsing an object \
+             at line 1 column 1",
+            "a/number: `a/number` has a `spec.config` that is not a string",
+            "a/path: invalid `type`: plugin name `../../../../tmp/x` contains `/`; letters, \
+             digits, `-`, `_` and `.` are allowed",
+            "p: `p` is not a NetworkAttachmentDefinition",
             "a/good: vlan",
         ];
         assert_eq!(told(&list), Ok(expected.map(str::to_owned).to_vec()));
     }
 
     #[test]
-    fn what_is_something_else_is_refused() {
-        let none = Err("it is no NetworkAttachmentDefinition and no list of them, as `kubectl get net-attach-def -A -o json` prints it".to_owned());
+    fn refuses_other_documents() {
+        let none =
+            Err("it is neither a NetworkAttachmentDefinition nor a list of them, as printed \
+            by `kubectl get net-attach-def -A -o json`"
+                .to_owned());
         for value in [
             json!([]),
             json!({}),

@@ -1,5 +1,8 @@
-//! What a runtime and Multus remember of an attachment, so that they can take it down again: the
-//! configuration that it was made with, which names the plugins that taking it down needs.
+//! What libcni and Multus remember about attachments.
+//!
+//! Each record holds the configuration that an attachment was made with, which names the plugins
+//! that are needed to remove it. Pure: `node` finds and reads the files, and `node/plan` decides by
+//! them which plugins must stay.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -7,37 +10,37 @@ use serde_json::{Map, Value};
 
 use super::config::{ConfigError, Form, Network, field, parse_config, parse_json, text};
 
-/// The longest cache entry that is read, in bytes; real ones are some kilobytes.
+/// The longest record that is read, in bytes; real ones have a few kilobytes.
 pub const CACHE_LIMIT: usize = 1024 * 1024;
-/// The longest name in an entry, in bytes: libcni makes three of them into one file name.
+/// The longest name in a record, in bytes: libcni joins three of them in a file name.
 const NAME_LIMIT: usize = 1024;
 
 /// One attachment of a container to a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheEntry {
-    /// The container.
+    /// The container ID.
     pub container: String,
-    /// The network.
+    /// The name of the network.
     pub network: String,
-    /// The interface in the container, where the cache says it.
+    /// The interface in the container, if the record names it.
     pub interface: Option<String>,
-    /// The container's network namespace, where the cache says it.
+    /// The container's network namespace, if the record names it.
     pub namespace: Option<String>,
-    /// What the network needs.
+    /// The plugins that the network needs.
     pub needs: Network,
 }
 
-/// Parses one file of libcni's result cache (`/var/lib/cni/results`, `cachedInfo` of libcni's
+/// Parses a file of libcni's result cache (`/var/lib/cni/results`; `cachedInfo` in libcni's
 /// `api.go`).
 ///
-/// Before CNI 0.8 such a file was the bare result, which does not say what it was made with: that
+/// Before CNI 0.8 such a file was the bare result, which does not contain the configuration: that
 /// is an error.
 pub fn parse_result_cache(what: &str, bytes: &[u8]) -> Result<CacheEntry, ConfigError> {
     let shape = |reason| ConfigError::Shape { what: what.to_owned(), reason };
     let value = parse_json(what, bytes, CACHE_LIMIT)?;
-    let object = value.as_object().ok_or_else(|| shape("is no JSON object"))?;
+    let object = value.as_object().ok_or_else(|| shape("is not a JSON object"))?;
     if text(field(object, "kind")) != Some("cniCacheV1") {
-        return Err(shape("is no cache entry of kind `cniCacheV1`"));
+        return Err(shape("is not a cache entry of kind `cniCacheV1`"));
     }
     let config = decode(object, "config").ok_or_else(|| shape("has no `config` in base64"))?;
     let needs = parse_config(&format!("the configuration in {what}"), &config, Form::Either)?;
@@ -51,8 +54,8 @@ pub fn parse_result_cache(what: &str, bytes: &[u8]) -> Result<CacheEntry, Config
     })
 }
 
-/// Parses one file of Multus' cache (`/var/lib/cni/multus/CONTAINER`): the delegates of one
-/// container, as Multus' `DelegateNetConf` is written.
+/// Parses a file of Multus' cache (`/var/lib/cni/multus/CONTAINER`): the delegates of a container,
+/// as Multus writes its `DelegateNetConf`.
 pub fn parse_multus_cache(
     what: &str,
     container: &str,
@@ -60,10 +63,11 @@ pub fn parse_multus_cache(
 ) -> Result<Vec<CacheEntry>, ConfigError> {
     let shape = |reason| ConfigError::Shape { what: what.to_owned(), reason };
     let value = parse_json(what, bytes, CACHE_LIMIT)?;
-    let delegates = value.as_array().ok_or_else(|| shape("is no list of delegates"))?;
+    let delegates = value.as_array().ok_or_else(|| shape("is not a list of delegates"))?;
     let entry = |delegate: &Value| {
-        let object =
-            delegate.as_object().ok_or_else(|| shape("has a delegate that is no JSON object"))?;
+        let object = delegate
+            .as_object()
+            .ok_or_else(|| shape("has a delegate that is not a JSON object"))?;
         let config = decode(object, "Bytes")
             .ok_or_else(|| shape("has a delegate without `Bytes` in base64"))?;
         let needs = parse_config(&format!("a delegate in {what}"), &config, Form::Either)?;
@@ -79,7 +83,7 @@ pub fn parse_multus_cache(
     delegates.iter().map(entry).collect()
 }
 
-/// A text with something in it, and not more than any name has.
+/// Returns a string that is neither empty nor longer than any name.
 fn said(object: &Map<String, Value>, name: &str) -> Option<String> {
     text(field(object, name))
         .filter(|text| (1..=NAME_LIMIT).contains(&text.len()))
@@ -94,7 +98,7 @@ fn decode(object: &Map<String, Value>, name: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// Writes an entry as libcni does.
+    /// Writes a record as libcni does.
     fn entry(config: &str) -> String {
         let config = STANDARD.encode(config);
         format!(
@@ -118,7 +122,7 @@ mod tests {
             (Some("net1"), Some("/run/netns/c1"))
         );
         assert_eq!(plugins(&parsed), ["bridge", "static", "tuning"]);
-        // A runtime that adds one plugin and no list, as Multus does.
+        // A runtime that adds a single plugin rather than a list, as Multus does.
         let single = parse_result_cache(
             "it",
             entry(r#"{"type":"macvlan","ipam":{"type":"dhcp"}}"#).as_bytes(),
@@ -128,25 +132,29 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_say_what_it_needs_is_an_error() {
+    fn a_record_without_a_configuration_is_an_error() {
         let good = entry(r#"{"type":"a"}"#);
         let cases = [
             // The bare result of CNI 0.7 and older.
             (
                 r#"{"cniVersion":"0.3.1","ips":[],"dns":{}}"#.to_owned(),
-                "it is no cache entry of kind `cniCacheV1`",
+                "it is not a cache entry of kind `cniCacheV1`",
             ),
-            (good.replace("cniCacheV1", "cniCacheV2"), "it is no cache entry of kind `cniCacheV1`"),
+            (
+                good.replace("cniCacheV1", "cniCacheV2"),
+                "it is not a cache entry of kind `cniCacheV1`",
+            ),
             (good.replace("\"config\"", "\"configuration\""), "it has no `config` in base64"),
             (good.replace("\"config\":\"", "\"config\":\"!"), "it has no `config` in base64"),
             (good.replace("\"c1\"", "\"\""), "it has no `containerId`"),
             (good.replace("networkName", "network"), "it has no `networkName`"),
-            (entry("[]"), "the configuration in it is no JSON object"),
+            (entry("[]"), "the configuration in it is not a JSON object"),
             (
                 entry("{"),
-                "the configuration in it is not valid: EOF while parsing an object at line 1 column 1",
+                "the configuration in it is not valid: EOF while parsing an object at line 1 \
+                 column 1",
             ),
-            ("[]".to_owned(), "it is no JSON object"),
+            ("[]".to_owned(), "it is not a JSON object"),
         ];
         for (text, expected) in cases {
             let error = parse_result_cache("it", text.as_bytes()).expect_err(&text);
@@ -174,10 +182,10 @@ mod tests {
             ("c1", Some("x"))
         );
         for (text, expected) in [
-            ("{}", "it is no list of delegates"),
-            ("[7]", "it has a delegate that is no JSON object"),
+            ("{}", "it is not a list of delegates"),
+            ("[7]", "it has a delegate that is not a JSON object"),
             (r#"[{"Name":"n"}]"#, "it has a delegate without `Bytes` in base64"),
-            (r#"[{"Bytes":"W10="}]"#, "a delegate in it is no JSON object"),
+            (r#"[{"Bytes":"W10="}]"#, "a delegate in it is not a JSON object"),
         ] {
             assert_eq!(
                 parse_multus_cache("it", "c1", text.as_bytes()).expect_err(text).to_string(),

@@ -1,29 +1,29 @@
-//! Known plugins: where a plugin comes from, for somebody who misses it. Only the name is looked
-//! at: whether a file of that name is that plugin, evidence says.
+//! Known plugins, and the projects they come from, for hints about missing ones. Only names are
+//! compared: whether a file of that name is that plugin is for evidence to say.
 
 use std::fmt;
 
 use crate::model::PluginName;
 
-/// The project that holds the plugins of the CNI authors.
+/// The project that maintains the reference plugins.
 const REFERENCE: &str = "containernetworking/plugins";
 
 /// Where a plugin comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Upstream {
-    /// The reference plugins, from this release on where it was not always there.
+    /// One of the reference plugins, since this release if it was added later.
     Reference(Option<&'static str>),
-    /// The reference plugins before this release, and this project since then.
+    /// A reference plugin before this release, and a plugin of this project since then.
     Left(&'static str, &'static str),
-    /// A project of its own, which brings the plugin to nodes itself.
+    /// A plugin of another project, which usually installs it on nodes itself.
     Project(&'static str),
 }
 
-/// The plugins that only give addresses. A main plugin calls them by its `ipam`, and gets the blame
-/// for them.
+/// The plugins that only assign addresses. A main plugin calls them through its `ipam` field, and
+/// runtimes report their failures as the main plugin's.
 pub const IPAM: [&str; 4] = ["dhcp", "host-local", "static", "whereabouts"];
 
-/// Every plugin that is known, sorted.
+/// Every known plugin, sorted by name.
 const KNOWN: &[(&str, Upstream)] = &[
     ("accelerated-bridge", Upstream::Project("k8snetworkplumbingwg/accelerated-bridge-cni")),
     ("antrea", Upstream::Project("antrea-io/antrea")),
@@ -70,13 +70,13 @@ const KNOWN: &[(&str, Upstream)] = &[
     ("whereabouts", Upstream::Project("k8snetworkplumbingwg/whereabouts")),
 ];
 
-/// Where a plugin comes from, where that is known.
+/// Returns where a plugin comes from, if it is known.
 pub fn upstream(plugin: &PluginName) -> Option<Upstream> {
     let index = KNOWN.binary_search_by_key(&plugin.as_str(), |(name, _)| name).ok()?;
     KNOWN.get(index).map(|(_, upstream)| *upstream)
 }
 
-/// What somebody can do who misses a plugin.
+/// Returns what a user who misses a plugin can do.
 pub fn advice(plugin: &PluginName) -> String {
     match upstream(plugin) {
         Some(upstream @ Upstream::Reference(_)) => {
@@ -84,21 +84,22 @@ pub fn advice(plugin: &PluginName) -> String {
         }
         Some(upstream @ (Upstream::Left(..) | Upstream::Project(_))) => {
             format!(
-                "`{plugin}` {upstream}; see whether its installer ran on this node, or add it to the bundle"
+                "`{plugin}` {upstream}; check whether its installer ran on this node, or add it to \
+                 the bundle"
             )
         }
-        None => "add it to the bundle, or install what brings it".to_owned(),
+        None => "add it to the bundle, or install the project that provides it".to_owned(),
     }
 }
 
-/// The end of a sentence that starts with the plugin.
+/// Completes a sentence that starts with the plugin.
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Reference(None) => write!(f, "is one of {REFERENCE}"),
             Self::Reference(Some(since)) => write!(f, "comes with {REFERENCE} since v{since}"),
             Self::Left(version, project) => {
-                write!(f, "left {REFERENCE} in v{version} and comes from {project}")
+                write!(f, "moved from {REFERENCE} to {project} in v{version}")
             }
             Self::Project(project) => write!(f, "comes from {project}"),
         }
@@ -134,13 +135,15 @@ mod tests {
             ("vlan", "`vlan` is one of containernetworking/plugins; add it to the bundle"),
             (
                 "flannel",
-                "`flannel` left containernetworking/plugins in v1.0.0 and comes from flannel-io/cni-plugin; see whether its installer ran on this node, or add it to the bundle",
+                "`flannel` moved from containernetworking/plugins to flannel-io/cni-plugin in \
+                 v1.0.0; check whether its installer ran on this node, or add it to the bundle",
             ),
             (
                 "whereabouts",
-                "`whereabouts` comes from k8snetworkplumbingwg/whereabouts; see whether its installer ran on this node, or add it to the bundle",
+                "`whereabouts` comes from k8snetworkplumbingwg/whereabouts; check whether its \
+                 installer ran on this node, or add it to the bundle",
             ),
-            ("own-thing", "add it to the bundle, or install what brings it"),
+            ("own-thing", "add it to the bundle, or install the project that provides it"),
         ];
         for (name, expected) in cases {
             assert_eq!(advice(&name.parse().unwrap()), expected);

@@ -1,28 +1,29 @@
-//! A network configuration (CNI specification 1.1.0, section 1; libcni's `conf.go`), and what it
-//! needs. What its plugins make of their own fields is not judged.
+//! Network configurations (CNI specification 1.1.0, section 1; libcni's `conf.go`) and the plugins
+//! they need. Fields that belong to a plugin are not interpreted.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::model::{HostPath, JsonError, ParsePluginNameError, PluginName, json, visible};
 
-/// The longest configuration that is read, in bytes; real ones are some hundred.
+/// The longest configuration that is read, in bytes; real ones have a few hundred.
 pub const CONFIG_LIMIT: usize = 1024 * 1024;
-/// The most plugins that one configuration may name. Multus with twenty delegates names some forty.
+/// The most plugins that one configuration may name. Multus with twenty delegates names about
+/// forty.
 const PLUGIN_LIMIT: usize = 1024;
-/// The newest version of the specification that a runtime chooses from a list of versions.
+/// The newest CNI version that a runtime chooses from a list of versions.
 const NEWEST: [u64; 3] = [1, 1, 0];
 
-/// One configuration.
+/// A parsed network configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
-    /// Its name.
+    /// Its `name`, if it has one.
     pub name: Option<String>,
-    /// The plugins it needs, in the order they are named; some of them maybe twice.
+    /// The plugins it needs, in order of appearance; a plugin may occur twice.
     pub needs: Vec<Need>,
-    /// What stands where a plugin should be named.
+    /// Places where a plugin should be named, but is not.
     pub problems: Vec<Problem>,
-    /// Whether libcni looks for more plugins in the directory with the network's name (CNI 1.1.0,
+    /// Whether libcni also loads plugins from the directory with the network's name (CNI 1.1.0,
     /// `loadOnlyInlinedPlugins`).
     pub loads_more: bool,
 }
@@ -30,13 +31,13 @@ pub struct Network {
 /// A plugin that a configuration needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Need {
-    /// The plugin.
+    /// The value of a `type` field.
     pub plugin: PluginName,
     /// What it is needed for.
     pub role: Role,
-    /// The version of the specification that it is called with, where the configuration says so.
+    /// The CNI version that it is called with, if the configuration has one.
     pub version: Option<String>,
-    /// Where a delegating plugin looks before it looks where the runtime does (Multus' `binDir`).
+    /// Where a delegating plugin looks before the runtime's directories (Multus' `binDir`).
     pub looks_first_in: Option<HostPath>,
 }
 
@@ -44,26 +45,26 @@ pub struct Need {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// The network itself: the first plugin of a list.
+    /// Creates the network: the first plugin of a list.
     Main,
     /// Any later plugin of a list.
     Chained,
-    /// Addresses: called by another plugin.
+    /// Assigns addresses; called by another plugin.
     Ipam,
-    /// A network that another plugin makes (Multus, flannel).
+    /// Creates a network on behalf of another plugin (Multus, flannel).
     Delegate,
 }
 
-/// What stands where a plugin should be named.
+/// What is wrong where a plugin should be named.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// A type that is no file name, like `../../bin/sh` (CVE-2021-20206).
-    #[error("its type cannot be a plugin's: {0}")]
+    /// A `type` that is not a file name, such as `../../bin/sh` (CVE-2021-20206).
+    #[error("invalid `type`: {0}")]
     Type(#[from] ParsePluginNameError),
-    /// No type, or no text as the type.
-    #[error("it names no plugin: {0} has no `type`")]
+    /// No `type`, or one that is not a string.
+    #[error("missing `type` in {0}")]
     NoType(&'static str),
-    /// Another value than the specification has there.
+    /// A value of another kind than the specification requires.
     #[error("{0}")]
     Shape(&'static str),
     /// More plugins than any network has.
@@ -71,45 +72,45 @@ pub enum Problem {
     TooMany,
 }
 
-/// Why bytes are no configuration.
+/// Why bytes are not a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Not JSON, too long, or with a repeated key.
+    /// Not JSON, too long, or with a duplicate key.
     #[error(transparent)]
     Json(#[from] JsonError),
-    /// Nested deeper than this program, or Go's, walks into.
+    /// Nested deeper than this program or Go's parser follows.
     #[error("{what} is nested more than 127 levels deep")]
     TooDeep {
-        /// Which document.
+        /// Name of the document.
         what: String,
     },
-    /// JSON, and something else than was expected.
+    /// Valid JSON, but not what was expected.
     #[error("{what} {reason}")]
     Shape {
-        /// Which document.
+        /// Name of the document.
         what: String,
-        /// What is wrong with it, as it is read after the document.
+        /// A predicate that follows the name, such as `is not a JSON object`.
         reason: &'static str,
     },
 }
 
-/// How a configuration is written.
+/// The form of a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// A list of plugins: `*.conflist`.
     List,
-    /// One plugin: `*.conf` and `*.json`.
+    /// A single plugin: `*.conf` and `*.json`.
     Single,
-    /// Either; what has a `type` is one plugin, as Multus reads it.
+    /// Either; an object with a `type` is a single plugin, as in Multus.
     Either,
 }
 
-/// Parses one configuration; `what` names it in errors.
+/// Parses a configuration; `what` names it in errors.
 pub fn parse_config(what: &str, bytes: &[u8], form: Form) -> Result<Network, ConfigError> {
     network(what, &parse_json(what, bytes, CONFIG_LIMIT)?, form)
 }
 
-/// Parses JSON of somebody else.
+/// Parses untrusted JSON.
 pub(crate) fn parse_json(what: &str, bytes: &[u8], limit: usize) -> Result<Value, ConfigError> {
     json::parse(what, bytes, limit).map_err(|error| match error {
         JsonError::Invalid { reason, .. } if reason.starts_with("recursion limit exceeded") => {
@@ -121,7 +122,7 @@ pub(crate) fn parse_json(what: &str, bytes: &[u8], limit: usize) -> Result<Value
 
 fn network(what: &str, value: &Value, form: Form) -> Result<Network, ConfigError> {
     let Some(object) = value.as_object() else {
-        return Err(ConfigError::Shape { what: what.to_owned(), reason: "is no JSON object" });
+        return Err(ConfigError::Shape { what: what.to_owned(), reason: "is not a JSON object" });
     };
     let is_list = form.is_list(object);
     let loads_more = is_list && !truth(field(object, "loadOnlyInlinedPlugins"));
@@ -142,12 +143,12 @@ impl Form {
     }
 }
 
-/// A configuration that is still to be looked at.
+/// A configuration that has not been visited yet.
 struct Pending<'a> {
     value: &'a Value,
     form: Form,
     role: Role,
-    /// The version of the list that it stands in, which libcni puts into each of its plugins.
+    /// The version of the enclosing list, which libcni sets in each of its plugins.
     version: Option<Option<String>>,
     looks_first_in: Option<HostPath>,
 }
@@ -161,7 +162,7 @@ impl Network {
                 return;
             }
             let Some(object) = next.value.as_object() else {
-                self.problems.push(Problem::Shape("a plugin's configuration is no JSON object"));
+                self.problems.push(Problem::Shape("a plugin's configuration is not a JSON object"));
                 continue;
             };
             let mut found = Vec::new();
@@ -186,9 +187,7 @@ impl Network {
             None if list.form == Form::List => return,
             None => return self.problems.push(Problem::NoType("a plugin's configuration")),
             Some(_) => {
-                return self
-                    .problems
-                    .push(Problem::Shape("its `plugins` is no list with something in it"));
+                return self.problems.push(Problem::Shape("`plugins` must be a non-empty list"));
             }
         };
         let version = version(object);
@@ -230,15 +229,14 @@ impl Network {
         let ipam =
             field(object, "ipam").and_then(Value::as_object).and_then(|ipam| field(ipam, "type"));
         if name == Some("flannel") {
-            // What flannel runs where its configuration does not say it (flannel-io/cni-plugin,
-            // `doCmdAdd`).
+            // The plugin that flannel calls by default (flannel-io/cni-plugin, `doCmdAdd`).
             let delegate = field(object, "delegate").and_then(Value::as_object);
             let delegate =
                 delegate.and_then(|delegate| text(field(delegate, "type"))).unwrap_or("bridge");
             need("a delegate", Some(delegate), Role::Delegate);
-            need("an ipam", Some(text(ipam).unwrap_or("host-local")), Role::Ipam);
+            need("`ipam`", Some(text(ipam).unwrap_or("host-local")), Role::Ipam);
         } else if let Some(kind) = ipam.filter(|kind| kind.as_str() != Some("")) {
-            need("an ipam", text(Some(kind)), Role::Ipam);
+            need("`ipam`", text(Some(kind)), Role::Ipam);
         }
         match field(object, "delegates") {
             None | Some(Value::Null) => {}
@@ -253,28 +251,29 @@ impl Network {
                     looks_first_in: looks_first_in.clone(),
                 }));
             }
-            Some(_) => self.problems.push(Problem::Shape("its `delegates` is no list")),
+            Some(_) => self.problems.push(Problem::Shape("`delegates` must be a list")),
         }
     }
 }
 
-/// The version that libcni calls the plugins of a configuration with: the newest it knows of all
-/// that it names.
+/// Returns the version that libcni calls the plugins of a configuration with: the newest supported
+/// one of those listed.
 fn version(object: &Map<String, Value>) -> Option<String> {
     let listed = field(object, "cniVersions").and_then(Value::as_array).into_iter().flatten();
     let single = text(field(object, "cniVersion"));
     let numbered = |text: &str| Some((numbers(text)?, text.to_owned()));
     let known = listed.filter_map(Value::as_str).chain(single).filter_map(numbered);
     let newest = known.filter(|(version, _)| *version <= NEWEST).max().map(|(_, text)| text);
-    // A version from the future is what the plugins are asked for, where it is the only one.
+    // A version that is still unknown is passed to the plugins if it is the only one.
     newest.or_else(|| {
         single.map(|text| visible(&text.chars().take(32).collect::<String>()).into_owned())
     })
 }
 
-/// A version as numbers: `0.3.1`, and `1.0` as libcni reads it.
+/// Parses a version such as `0.3.1`, or `1.0` as libcni reads it.
 fn numbers(text: &str) -> Option<[u64; 3]> {
-    // Zeros in front make a version of a megabyte, which each plugin of a list would get a copy of.
+    // Leading zeros could make a version a megabyte long, and each plugin of a list would get a
+    // copy.
     if text.len() > 32 {
         return None;
     }
@@ -284,7 +283,7 @@ fn numbers(text: &str) -> Option<[u64; 3]> {
     parts.next().is_none().then_some(version)
 }
 
-/// A field as Go reads it: by its name, or else by its name in other letter case.
+/// Looks up a field as Go does: by its exact name, or else ignoring case.
 pub(crate) fn field<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     object.get(name).or_else(|| {
         object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
@@ -307,7 +306,7 @@ fn truth(value: Option<&Value>) -> bool {
 mod tests {
     use super::*;
 
-    /// The needs of a configuration as `role plugin version`, and its problems.
+    /// Renders the needs of a configuration as `role plugin version`, and its problems.
     fn told(text: &str, form: Form) -> Result<(Vec<String>, Vec<String>), String> {
         let network =
             parse_config("it", text.as_bytes(), form).map_err(|error| error.to_string())?;
@@ -346,7 +345,7 @@ mod tests {
                     "Chained tuning 1.0.0",
                 ],
             ),
-            // What libcni 1.3 picks from a list: the newest that it knows.
+            // What libcni 1.3 picks from a list: the newest version that it knows.
             (
                 Form::List,
                 r#"{"cniVersion":"0.4.0","cniVersions":["1.0.0","1.1.0","1.2.0"],"plugins":[{"type":"a"}]}"#,
@@ -358,7 +357,7 @@ mod tests {
                 r#"{"cniVersion":"000000000000000000000000000000000001.0.0","type":"a"}"#,
                 &["Main a 00000000000000000000000000000000"],
             ),
-            // Go matches field names whatever their case is.
+            // Go ignores the case of field names.
             (
                 Form::Single,
                 r#"{"Type":"bridge","IPAM":{"TYPE":"static"}}"#,
@@ -401,68 +400,54 @@ mod tests {
     }
 
     #[test]
-    fn a_type_that_is_no_file_name_is_a_problem_and_no_need() {
+    fn a_type_that_is_not_a_file_name_is_a_problem_and_not_a_need() {
         let slash = "letters, digits, `-`, `_` and `.` are allowed";
         let cases = [
             (
                 Form::Single,
                 r#"{"type":"../../../bin/sh"}"#,
-                format!(
-                    "its type cannot be a plugin's: plugin name `../../../bin/sh` contains `/`; {slash}"
-                ),
+                format!("invalid `type`: plugin name `../../../bin/sh` contains `/`; {slash}"),
             ),
             (
                 Form::Single,
                 r#"{"type":"a\u001b[2J"}"#,
                 format!(
-                    "its type cannot be a plugin's: plugin name `a\\u{{1b}}[2J` contains `\\u{{1b}}`; {slash}"
+                    "invalid `type`: plugin name `a\\u{{1b}}[2J` contains `\\u{{1b}}`; {slash}"
                 ),
             ),
             (
                 Form::Single,
                 r#"{"type":".."}"#,
-                "its type cannot be a plugin's: plugin name `..` starts with `.` or `-`".to_owned(),
+                "invalid `type`: plugin name `..` starts with `.` or `-`".to_owned(),
             ),
             (
                 Form::Single,
                 r#"{"type":""}"#,
-                "it names no plugin: a plugin's configuration has no `type`".to_owned(),
+                "missing `type` in a plugin's configuration".to_owned(),
             ),
             (
                 Form::Single,
                 r#"{"plugins":[{"type":"a"}]}"#,
-                "it names no plugin: a plugin's configuration has no `type`".to_owned(),
+                "missing `type` in a plugin's configuration".to_owned(),
             ),
-            (
-                Form::Either,
-                "{}",
-                "it names no plugin: a plugin's configuration has no `type`".to_owned(),
-            ),
+            (Form::Either, "{}", "missing `type` in a plugin's configuration".to_owned()),
             (
                 Form::Single,
                 r#"{"type":7}"#,
-                "it names no plugin: a plugin's configuration has no `type`".to_owned(),
+                "missing `type` in a plugin's configuration".to_owned(),
             ),
-            (
-                Form::List,
-                r#"{"plugins":[]}"#,
-                "its `plugins` is no list with something in it".to_owned(),
-            ),
-            (
-                Form::List,
-                r#"{"plugins":{}}"#,
-                "its `plugins` is no list with something in it".to_owned(),
-            ),
+            (Form::List, r#"{"plugins":[]}"#, "`plugins` must be a non-empty list".to_owned()),
+            (Form::List, r#"{"plugins":{}}"#, "`plugins` must be a non-empty list".to_owned()),
             (
                 Form::List,
                 r#"{"plugins":["a"]}"#,
-                "a plugin's configuration is no JSON object".to_owned(),
+                "a plugin's configuration is not a JSON object".to_owned(),
             ),
         ];
         for (form, text, expected) in cases {
             assert_eq!(told(text, form), Ok((vec![], vec![expected])), "{text}");
         }
-        // What is good beside it is still needed.
+        // Valid entries beside an invalid one are still needed.
         let (needs, problems) =
             told(r#"{"type":"bridge","ipam":{"type":"x/y"},"delegates":7}"#, Form::Single).unwrap();
         assert_eq!((needs, problems.len()), (vec!["Main bridge -".to_owned()], 2));
@@ -470,10 +455,7 @@ mod tests {
             told(r#"{"type":"bridge","ipam":{"type":7}}"#, Form::Single).unwrap();
         assert_eq!(
             (needs, problems),
-            (
-                vec!["Main bridge -".to_owned()],
-                vec!["it names no plugin: an ipam has no `type`".to_owned()]
-            )
+            (vec!["Main bridge -".to_owned()], vec!["missing `type` in `ipam`".to_owned()])
         );
     }
 
@@ -495,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_hostile_is_refused_or_bounded() {
+    fn hostile_input_is_refused_or_bounded() {
         let nested = |depth: usize| {
             let open = r#"{"type":"m","delegates":["#.repeat(depth);
             format!(r#"{open}{{"type":"end"}}{}"#, "]}".repeat(depth))
@@ -517,7 +499,7 @@ mod tests {
             (1024, vec!["it names more than 1024 plugins".to_owned()])
         );
 
-        // One long line is a long text and nothing more.
+        // One long line is just a long string.
         let line =
             |length: usize| format!(r#"{{"type":"bridge","name":"{}"}}"#, "x".repeat(length));
         assert_eq!(told(&line(CONFIG_LIMIT - 27), Form::Single).unwrap().0, ["Main bridge -"]);
@@ -525,7 +507,7 @@ mod tests {
         assert_eq!(error, "it is 1048577 bytes long, the limit is 1048576");
         let twice = told(r#"{"type":"a","type":"b"}"#, Form::Single).expect_err("a repeated key");
         assert_eq!(twice, "it is not valid: the key `type` appears twice at line 1 column 18");
-        assert_eq!(told("[]", Form::Either), Err("it is no JSON object".to_owned()));
+        assert_eq!(told("[]", Form::Either), Err("it is not a JSON object".to_owned()));
         assert!(told("", Form::Either).expect_err("nothing").starts_with("it is not valid: EOF"));
     }
 }

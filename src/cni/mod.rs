@@ -1,8 +1,9 @@
 //! CNI configuration, and which plugins it needs. Pure: bytes in, needs out.
 //!
-//! All of it is written by others: unknown fields are none of our business, a plugin's `type` is a
-//! [`PluginName`] or a problem that is reported, never a path, and nesting is walked with a list of
-//! what is left to do.
+//! All of it is written by others. Unknown fields are ignored. A plugin's `type` is either a
+//! [`PluginName`] or a reported problem, and never becomes a path (CVE-2021-20206). Nesting is
+//! walked with an explicit stack, so that a deep document cannot overflow ours. `check` and `node`
+//! find and read the files.
 //!
 //! [`PluginName`]: crate::model::PluginName
 

@@ -306,7 +306,7 @@ fn nothing_outside_the_root_is_opened_and_nothing_in_the_way_stops_it() {
         "config-unreadable: `ROOT/etc/cni/net.d/50-fifo.conf` is a FIFO, expected a regular file",
         "config-unreadable: `ROOT/etc/cni/net.d/60-long.conf` is longer than 1048576 bytes",
         "config-unreadable: `/etc/cni/net.d/70-deep.conf` is nested more than 127 levels deep",
-        "config-unreadable: `/etc/cni/net.d/80-\\u{1b}[2J.conf` is no JSON object",
+        "config-unreadable: `/etc/cni/net.d/80-\\u{1b}[2J.conf` is not a JSON object",
     ];
     assert_eq!(node.told(&report), expected);
     assert_eq!(needs(&report), ["bridge Main of /etc/cni/net.d/20-inside.conf in /opt/cni/bin"]);

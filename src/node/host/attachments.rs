@@ -308,19 +308,17 @@ mod tests {
         let found = attachments(&root, &CacheDirectories::default()).unwrap();
         let of = "the configuration in `/var/lib/cni/results/";
         let expected = [
-            "`/var/lib/cni/results/a` is no cache entry of kind `cniCacheV1`".to_owned(),
+            "`/var/lib/cni/results/a` is not a cache entry of kind `cniCacheV1`".to_owned(),
             format!(
-                "{of}b` does not say what it needs: its type cannot be a plugin's: plugin name `../../bridge` contains `/`; letters, digits, `-`, `_` and `.` are allowed"
+                "{of}b` does not say what it needs: invalid `type`: plugin name `../../bridge` contains `/`; letters, digits, `-`, `_` and `.` are allowed"
             ),
-            format!(
-                "{of}c` does not say what it needs: its `plugins` is no list with something in it"
-            ),
+            format!("{of}c` does not say what it needs: `plugins` must be a non-empty list"),
             "`/var/lib/cni/results/d` is a symbolic link".to_owned(),
             "`/var/lib/cni/results/e` is longer than 1048576 bytes".to_owned(),
             "`/var/lib/cni/results/f` is a FIFO".to_owned(),
             "`/var/lib/cni/results/g` is not valid: EOF while parsing a value at line 1 column 0"
                 .to_owned(),
-            "`/var/lib/cni/multus/c1\\u{a}` is no list of delegates".to_owned(),
+            "`/var/lib/cni/multus/c1\\u{a}` is not a list of delegates".to_owned(),
         ];
         assert_eq!(told(&found), (vec![], expected.iter().map(String::as_str).collect()));
         assert!(
