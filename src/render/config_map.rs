@@ -1,13 +1,13 @@
-//! Files for pods: a ConfigMap of one text.
+//! Files for pods, as ConfigMaps with a single text.
 
 use super::{NAME, Namespace, RenderError, yaml};
 
-/// The longest text of a ConfigMap, as `kubectl apply` writes it once more into an annotation. All
-/// annotations of an object may have 256 KiB together (`TotalAnnotationSizeLimitB`), and the object
-/// around the text is in there too.
+/// The longest text of a ConfigMap, in bytes, as `kubectl apply` copies it into an annotation. All
+/// annotations of an object may have 256 KiB (`TotalAnnotationSizeLimitB`), and the object around
+/// the text counts as well.
 pub(super) const LIMIT: usize = 250 * 1024;
 
-/// Writes the ConfigMap `cnister-KIND` with a text under a key.
+/// Renders the ConfigMap `cnister-KIND` with a text under a key.
 pub(super) fn config_map(
     namespace: &Namespace,
     kind: &'static str,
@@ -18,9 +18,9 @@ pub(super) fn config_map(
     if found > LIMIT {
         return Err(RenderError::TooLong { what: kind, found, limit: LIMIT });
     }
-    // The text is not the end of its document: tools that split at `---` (Helm, Kubernetes' own
-    // stream decoder) take the last line feed for a part of the separator, and the digest would be
-    // another.
+    // The text is not at the end of its document: tools that split at `---` (Helm, Kubernetes' own
+    // stream decoder) take the last line feed as part of the separator, which would change the
+    // digest.
     Ok(format!(
         "\
 apiVersion: v1
@@ -39,8 +39,8 @@ metadata:
     ))
 }
 
-/// The length of a text in the annotation that `kubectl apply` keeps of an object: a JSON string as
-/// Go writes it, with `<`, `>`, `&` and the Unicode line separators escaped too.
+/// Returns the length of a text in the annotation of `kubectl apply`: a JSON string as Go writes
+/// it, with `<`, `>`, `&` and the Unicode line separators escaped.
 fn applied_length(text: &str) -> usize {
     let escaped = |c: char| match c {
         '"' | '\\' | '\n' | '\r' | '\t' => 2,
@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn refuses_what_kubectl_could_not_apply() {
         let namespace = "cnister".parse().unwrap();
-        // Each `<` takes six bytes where Go writes JSON.
+        // Each `<` takes six bytes in Go's JSON.
         for (count, expected) in [
             (LIMIT / 6, None),
             (

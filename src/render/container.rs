@@ -1,4 +1,4 @@
-//! A container of a pod, with as few rights as it can have.
+//! A container of a pod, with as few rights as possible.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ pub(super) struct Container<'a> {
     pub(super) image: &'a PinnedImage,
     pub(super) arguments: Vec<String>,
     pub(super) user: u32,
-    /// Further fields, each line indented and ended.
+    /// Further fields, each an indented line with its line feed.
     pub(super) extra: String,
     pub(super) mounts: Vec<Mount>,
 }
@@ -31,8 +31,8 @@ impl Mount {
         Self { volume, path: path.to_owned(), readonly: true, file: None }
     }
 
-    /// One file of a volume as it was when the container started: what is mounted with `subPath` a
-    /// kubelet does not exchange when the ConfigMap changes.
+    /// Mounts one file of a volume as it was when the container started: a kubelet does not replace
+    /// a `subPath` mount when the ConfigMap changes.
     pub(super) fn file(volume: &'static str, path: &str, file: &'static str) -> Self {
         Self { volume, path: path.to_owned(), readonly: true, file: Some(file) }
     }
@@ -50,14 +50,14 @@ impl Container<'_> {
             image = yaml::quoted(&image.to_string()),
         );
         for argument in arguments {
-            // A kubelet replaces `$(NAME)` in arguments, and takes `$$` for a `$`.
+            // A kubelet replaces `$(NAME)` in arguments, and reads `$$` as `$`.
             line(
                 &mut out,
                 format_args!("            - {}", yaml::quoted(&argument.replace('$', "$$"))),
             );
         }
-        // Equal on every container: then the pod is Guaranteed, and killed last when a node runs
-        // out of memory.
+        // Requests equal limits in every container: the pod's QoS class is Guaranteed, and it is
+        // killed last if a node runs out of memory.
         out.push_str(
             "          resources:
             requests: {cpu: 100m, memory: 32Mi}
@@ -70,8 +70,8 @@ impl Container<'_> {
             &mut out,
             format_args!("            runAsUser: {user}\n            runAsGroup: {user}"),
         );
-        // Where SELinux is on, the type of a container may not write to the node's directories, and
-        // this one may.
+        // With SELinux enabled, the default type of a container may not write to the node's
+        // directories; this type may.
         out.push_str(match user {
             0 => "            seLinuxOptions: {type: spc_t}\n",
             _ => "            runAsNonRoot: true\n",

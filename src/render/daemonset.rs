@@ -1,9 +1,9 @@
-//! The default manifest: a DaemonSet of its own that installs a bundle on every node and watches it
+//! The default manifest: a DaemonSet that installs a bundle on every node and keeps checking it
 //! there.
 //!
-//! Two images, and neither is the other's witness. `stage` runs the bundle image, without any
-//! right, and copies its files into a directory of the pod; `install` runs the tool image and
-//! copies from there what the policy allows.
+//! It uses two images, so that neither vouches for itself. `stage` runs the bundle image, without
+//! any privileges, and copies its files to a volume of the pod. `install` runs the tool image and
+//! copies from there only what the policy allows.
 
 use super::config_map::config_map;
 use super::container::{Container, Mount};
@@ -14,11 +14,11 @@ use crate::trust::{Bundle, Verified};
 
 /// Where the node's directories are mounted.
 const ROOT: &str = "/host";
-/// Where `stage` leaves files for `install`.
+/// Where `stage` puts files for `install`.
 const STAGED: &str = "/staged";
 /// Where the policy is mounted.
 const POLICY: &str = "/cnister/policy/policy.yaml";
-/// The key of the policy in its ConfigMap.
+/// The policy's key in its ConfigMap.
 const POLICY_KEY: &str = "policy.yaml";
 /// Where the evidence is mounted.
 const EVIDENCE: &str = "/cnister/evidence";
@@ -39,17 +39,16 @@ impl Sight {
     }
 }
 
-/// The view of a deployment that `kubectl apply` takes.
+/// A deployment as a manifest for `kubectl apply`.
 #[derive(Debug)]
 pub struct DaemonSet<'a>(pub Deployment<'a>);
 
-/// Where things are in the pod.
+/// The paths in the pod.
 const PATHS: Paths<'static> =
     Paths { root: ROOT, staged: STAGED, policy: POLICY, evidence: EVIDENCE };
 
 impl DaemonSet<'_> {
-    /// Writes the manifest: a Namespace, two ConfigMaps and the DaemonSet, the same for the same
-    /// input.
+    /// Renders a Namespace, two ConfigMaps and the DaemonSet; equal input gives equal text.
     pub fn to_yaml(&self) -> Result<String, RenderError> {
         let first = self.0.release()?;
         let expected = self.0.image.digest();
@@ -74,15 +73,16 @@ impl DaemonSet<'_> {
         let (image, tool, namespace) = (self.0.image, self.0.tool, self.0.namespace);
         let files = &first.value().files;
         let warning = if self.0.is_unproven() {
-            "#\n# Warning: a rule with `mode: warn` let it pass; nothing about it was proven.\n"
+            "#\n# Warning: admitted by a rule with `mode: warn`; nothing about it was proven.\n"
         } else {
             ""
         };
         format!(
             "\
-# The CNI plugins of {name} {version} for {platforms}. Written, after the image was verified, by
+# The CNI plugins of {name} {version} for {platforms}. Generated, after the image was verified, by
 #   cnister render {image} --tool-image {tool}
-# Render again instead of editing. Every node verifies the image once more before anything is installed. Apply with
+# Do not edit; render it again. Every node verifies the image again before it installs anything.
+# Apply with
 #   kubectl apply -f FILE && kubectl -n {namespace} rollout status daemonset/{NAME}
 {warning}---
 ",
@@ -96,8 +96,8 @@ impl DaemonSet<'_> {
         let namespace = yaml::quoted(&self.0.namespace.to_string());
         format!(
             "\
-# Pods here use directories and the network of their node, which only the level `privileged` allows. No container is
-# privileged, and none has a capability.
+# Pods here use directories and the network of their node, which only the level `privileged`
+# allows. No container is privileged or has any capability.
 apiVersion: v1
 kind: Namespace
 metadata:
@@ -198,8 +198,8 @@ spec:
         )
     }
 
-    /// Copies the bundle's files out of its image: code that nobody has verified yet, so it may do
-    /// nothing else.
+    /// Copies the bundle's files out of its image. This runs unverified code, so it may do nothing
+    /// else.
     fn stage(&self) -> String {
         Container {
             name: "stage",
@@ -212,8 +212,8 @@ spec:
         .to_yaml()
     }
 
-    /// Installs what the policy allows. Where it refuses and the set on the node still proves
-    /// itself, that set stays.
+    /// Installs what the policy allows. If it refuses and the node's installed set still verifies,
+    /// that set is kept.
     fn install(&self) -> String {
         let mut mounts = vec![
             Mount::readonly("staged", STAGED),
@@ -223,7 +223,7 @@ spec:
             Mount::writable("state", &on_host(&HostPath::default_state_directory())),
         ];
         mounts.extend(self.0.sights.iter().map(|sight| sight.mount()));
-        // Below the node's /etc, where that is mounted.
+        // Must follow the mount of the node's /etc, which contains it.
         mounts.push(Mount::writable("owner", &on_host(&HostPath::default_policy_directory())));
         Container {
             name: "install",
@@ -236,7 +236,7 @@ spec:
         .to_yaml()
     }
 
-    /// Looks after the installed set until the pod ends.
+    /// Keeps checking the installed set until the pod ends.
     fn watch(&self) -> String {
         let mut mounts = vec![
             policy_mount(),
@@ -257,7 +257,8 @@ fn sight_volume(sight: Sight) -> String {
     )
 }
 
-/// Whether the set on the node is the wanted one and proves itself, as `watch` last said.
+/// The readiness probe: whether the node has the wanted set and it verifies, as `watch` last
+/// reported.
 fn readiness() -> String {
     let command = [PROGRAM, "watch", "--ready", "--root", ROOT].map(yaml::quoted).join(", ");
     format!(
@@ -271,14 +272,14 @@ fn readiness() -> String {
     )
 }
 
-/// The policy as it was when the pod started: exchanged under a pod whose arguments name the digest
-/// of the old one, it would make all nodes unready at the start of a rollout, and the rollout would
-/// no longer go step by step.
+/// The policy as it was when the pod started. If it changed under a running pod, whose arguments
+/// pin the digest of the old one, all nodes would become unready at the start of a rollout instead
+/// of step by step.
 fn policy_mount() -> Mount {
     Mount::file("policy", POLICY, POLICY_KEY)
 }
 
-/// Where a directory of the node is mounted.
+/// Returns where a directory of the node is mounted.
 fn on_host(path: &HostPath) -> String {
     format!("{ROOT}{path}")
 }

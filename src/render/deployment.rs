@@ -1,9 +1,9 @@
-//! What is deployed to nodes, said once: every manifest, chart or unit is a view of it.
+//! What is deployed to nodes; every manifest, chart or unit is a view of it.
 //!
-//! It holds what was verified, the policy that decides again on every node, and the arguments with
-//! which the program runs there. How a container or a unit is written is the views' matter. Image,
-//! bundles and evidence of different releases are refused here, and so is a bundle image as its own
-//! verifier: a forged image would simply accept itself.
+//! It holds the verified bundles, the policy that decides again on every node, and the arguments
+//! that the program gets there. How a container or a unit is written is up to the views. Refused
+//! here: image, bundles and evidence of different releases, and the bundle image as its own
+//! verifier, since a forged image would simply accept itself.
 
 use std::time::Duration;
 
@@ -11,49 +11,50 @@ use super::{Namespace, PinnedImage, RenderError, Watching};
 use crate::model::{HostPath, Repository};
 use crate::trust::{Bundle, Evidence, Policy, Strength, Verified};
 
-/// What is deployed: one release, who judges it, and what nodes do with it.
+/// A deployment: one release, the policy and tool that verify it, and what nodes do with it.
 #[derive(Debug)]
 pub struct Deployment<'a> {
-    /// The bundle image, where nodes pull it.
+    /// The bundle image, as nodes pull it.
     pub image: &'a PinnedImage,
-    /// What was verified of it: one bundle for every platform that nodes may have.
+    /// The verified bundles, one per platform.
     pub bundles: &'a [Verified<Bundle>],
-    /// What proves it.
+    /// The evidence for the image.
     pub evidence: &'a Evidence,
     /// The policy that allowed it, and that decides again on every node.
     pub policy: &'a Policy,
     /// The repository that the policy's rules are matched against.
     pub name: &'a Repository,
-    /// The tool image. Its digest is the word of the cluster's owner.
+    /// The tool image. The cluster's owner pins its digest.
     pub tool: &'a PinnedImage,
-    /// The namespace of everything.
+    /// The namespace of all objects.
     pub namespace: &'a Namespace,
     /// Where the nodes' container runtime looks for plugins.
     pub bin_directory: &'a HostPath,
-    /// How long `watch` waits between two checks.
+    /// The time between two checks of `watch`.
     pub interval: Duration,
-    /// Further arguments of `install`.
+    /// Additional arguments of `install`.
     pub install: &'a [String],
-    /// What `install` may see of the node besides, where its arguments need it.
+    /// What else `install` may read on the node, if its arguments need it.
     pub sights: &'a [Sight],
     /// What `watch` does besides checking.
     pub watching: Watching,
 }
 
-/// A directory of the node that containers may read besides what they work on.
+/// A directory of the node that containers may read in addition to those they work on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sight {
-    /// `/etc`, for the configuration of container runtimes and networks, by both containers. A
-    /// single directory in it would be created where a node lacks it: containerd and CRI-O make
-    /// what a mount lacks, whatever the kubelet does.
+    /// `/etc`, read by both containers for the configuration of container runtimes and networks.
+    /// All of it, since containerd and CRI-O create the source of a mount that does not exist,
+    /// whatever the kubelet does.
     Configuration,
-    /// `/var/lib/cni`, for the attachments of running pods, by `install`: without it, every plugin
-    /// would seem to be free.
+    /// `/var/lib/cni`, read by `install` for the attachments of running pods: without it, no plugin
+    /// would seem to be in use.
     Attachments,
 }
 
 impl Deployment<'_> {
-    /// The bundle of the first platform, once everything is known to be of one release.
+    /// Returns the bundle of the first platform, after checking that everything is from one
+    /// release.
     pub(super) fn release(&self) -> Result<&Verified<Bundle>, RenderError> {
         let first = self.bundles.first().ok_or(RenderError::NoPlatform)?;
         let expected = self.image.digest();
@@ -68,41 +69,41 @@ impl Deployment<'_> {
         Ok(first)
     }
 
-    /// The evidence as text.
+    /// Returns the evidence as text.
     pub(super) fn evidence_text(&self) -> String {
-        // Its builder takes nothing but text.
+        // Its builder only accepts text.
         String::from_utf8_lossy(&self.evidence.to_bytes()).into_owned()
     }
 
-    /// The platforms of the release, as `linux/amd64`.
+    /// Returns the platforms of the release, such as `linux/amd64`.
     pub(super) fn platforms(&self) -> Vec<String> {
         self.bundles.iter().map(|bundle| bundle.value().platform.to_string()).collect()
     }
 
-    /// The architectures of the release in Go's words.
+    /// Returns the architectures of the release by their names in Go.
     pub(super) fn architectures(&self) -> Vec<&str> {
         self.bundles.iter().map(|bundle| bundle.value().platform.architecture()).collect()
     }
 
-    /// Whether a rule with `mode: warn` let a platform pass although nothing was proven.
+    /// Returns whether a platform was admitted without proof by a rule with `mode: warn`.
     pub(super) fn is_unproven(&self) -> bool {
         self.bundles.iter().any(|bundle| bundle.proof().strength == Strength::Admitted)
     }
 
-    /// The arguments of `install`; `paths` says where it finds things.
+    /// Returns the arguments of `install`; `paths` says where it finds its inputs.
     pub(super) fn install_arguments(&self, paths: &Paths<'_>) -> Vec<String> {
         let mut arguments: Vec<_> =
             ["install", "--from", paths.staged, "--evidence", paths.evidence]
                 .map(str::to_owned)
                 .into();
         arguments.extend(self.judging_arguments(paths));
-        // A node whose present set still verifies keeps it if the new one is refused.
+        // If the new set is refused, a node keeps its installed set while that still verifies.
         arguments.extend(["--on-refusal", "keep"].map(str::to_owned));
         arguments.extend(self.install.iter().cloned());
         arguments
     }
 
-    /// The arguments of `watch`, without those that [`Watching`] adds.
+    /// Returns the arguments of `watch`, except those that [`Watching`] adds.
     pub(super) fn watch_arguments(&self, paths: &Paths<'_>) -> Vec<String> {
         let mut arguments = vec!["watch".to_owned()];
         arguments.extend(self.judging_arguments(paths));
@@ -110,7 +111,8 @@ impl Deployment<'_> {
         arguments
     }
 
-    /// Who judges, and what: the same arguments for `install` and `watch`.
+    /// Returns the arguments that `install` and `watch` share: what is verified, and by which
+    /// policy.
     fn judging_arguments(&self, paths: &Paths<'_>) -> Vec<String> {
         let (policy, name) = (self.policy.digest().hex(), self.name.to_string());
         let pairs = [
@@ -123,22 +125,22 @@ impl Deployment<'_> {
         pairs.as_flattened().iter().map(|word| (*word).to_owned()).collect()
     }
 
-    /// The room for staged files in bytes: twice the largest platform's, because `stage` may run
-    /// again in the same directory and writes beside them.
+    /// Returns the space for staged files in bytes: twice that of the largest platform, because
+    /// `stage` may run again in the same directory and then writes new files beside the old ones.
     pub(super) fn staging_size(&self) -> u64 {
         let sizes = self.bundles.iter().map(|bundle| bundle.value().files.total_size());
         sizes.max().unwrap_or(0).saturating_mul(2)
     }
 }
 
-/// Where the program finds things where it runs.
+/// The paths of a deployment, where the program runs.
 pub(super) struct Paths<'a> {
     /// The root of the node's file system.
     pub(super) root: &'a str,
     /// The directory that `stage` fills.
     pub(super) staged: &'a str,
-    /// The policy's file.
+    /// The policy file.
     pub(super) policy: &'a str,
-    /// The directory with the evidence.
+    /// The directory of the evidence.
     pub(super) evidence: &'a str,
 }

@@ -1,7 +1,8 @@
-//! What is applied to nodes: the text of manifests, made from bundles that were verified.
+//! Renders manifests for nodes from verified bundles.
 //!
-//! Pure: verified bundles, evidence and a policy in, text out. Nothing here asks a registry or a
-//! cluster; the text is complete, so that a review of it is a review of what nodes will do.
+//! Pure: verified bundles, evidence and a policy in, text out. No registry or cluster is contacted.
+//! The text is complete, so a review of it is a review of what nodes will do; nodes verify the
+//! image again before they install anything.
 
 mod config_map;
 mod container;
@@ -20,5 +21,5 @@ pub use namespace::{Namespace, ParseNamespaceError};
 pub use pinned::{ParsePinnedError, PinnedImage};
 pub use watching::{Repair, Watching};
 
-/// The name of the DaemonSet, and what the names of its ConfigMaps start with.
+/// The name of the DaemonSet, and the prefix of its ConfigMaps' names.
 const NAME: &str = "cnister";

@@ -5,21 +5,22 @@ use std::str::FromStr;
 
 use crate::model::visible;
 
-/// The name of a namespace: lower-case letters, digits and dashes, 1 to 63 of them (a DNS label,
-/// RFC 1123 2.1).
+/// The name of a namespace: 1 to 63 lower-case letters, digits and dashes (a DNS label, RFC 1123
+/// 2.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Namespace(String);
 
-/// Why a text is not the name of a namespace.
+/// A text that is not a namespace name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not a namespace: 1 to 63 lower-case letters, digits and dashes, starting and ending with a letter or digit"
+    "`{0}` is not a valid namespace: expected 1 to 63 lower-case letters, digits and dashes, \
+     starting and ending with a letter or digit"
 )]
 pub struct ParseNamespaceError(String);
 
 impl Namespace {
-    /// Whether Kubernetes makes this namespace itself. Its labels are not ours to set: they hold
-    /// for everything in it.
+    /// Returns whether Kubernetes creates this namespace itself. Its labels affect everything in it
+    /// and are not ours to set.
     pub(super) fn is_of_kubernetes(&self) -> bool {
         self.0 == "default" || self.0.starts_with("kube-")
     }

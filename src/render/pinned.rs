@@ -1,4 +1,4 @@
-//! Images as a manifest names them: by tag for update bots, by digest for everybody else.
+//! Images as manifests name them: by tag for update bots, and by digest for everyone else.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,33 +19,33 @@ pub struct PinnedImage {
 /// Why a text is not a pinned image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParsePinnedError {
-    /// Not a reference at all.
+    /// Not a valid reference.
     #[error(transparent)]
     Reference(#[from] ParseReferenceError),
-    /// A layout or an archive, which no node pulls from.
+    /// A layout or an archive, which no node can pull from.
     #[error("`{0}` is not in a registry; write REPO:TAG@sha256:DIGEST")]
     NotInRegistry(String),
-    /// Without a tag nobody sees that there is a newer one.
+    /// Without a tag, update bots cannot tell that there is a newer version.
     #[error("`{0}` has no tag; write REPO:TAG@sha256:DIGEST")]
     NoTag(String),
-    /// Without a digest the registry decides what a node runs.
+    /// Without a digest, the registry decides what a node runs.
     #[error("`{0}` has no digest; write REPO:TAG@sha256:DIGEST")]
     NoDigest(String),
 }
 
 impl PinnedImage {
-    /// Pins an image; `None` where the reference has no tag. A digest in the reference gives way to
-    /// `digest`.
+    /// Pins an image; `None` if the reference has no tag. `digest` replaces a digest in the
+    /// reference.
     pub fn new(reference: RegistryReference, digest: Digest) -> Option<Self> {
         Some(Self { repository: reference.repository, tag: reference.selector.tag?, digest })
     }
 
-    /// The repository that nodes pull from.
+    /// Returns the repository that nodes pull from.
     pub fn repository(&self) -> &Repository {
         &self.repository
     }
 
-    /// The digest of the index.
+    /// Returns the digest of the index.
     pub fn digest(&self) -> Digest {
         self.digest
     }

@@ -1,38 +1,40 @@
-//! The container that stays: what it does besides looking, and the rights that each of that takes.
+//! The long-running container: what it does besides checking, and the permissions that each of
+//! these needs.
 
 use super::container::{Container, Mount};
 use super::{NAME, Namespace, PinnedImage, yaml};
 use crate::watch::ConditionName;
 
-/// Where the kubelet puts the account of a pod that has one, and where `watch` looks for it.
+/// Where the kubelet mounts the token of a service account, and where `watch` looks for it.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// Where numbers are answered: the network is the node's, and nobody outside of it shall reach
-/// them.
+/// The address of the metrics. The pod uses the node's network, and no one outside the node should
+/// reach them.
 const LISTEN: &str = "127.0.0.1:9464";
 
-/// What the container that stays does besides looking.
+/// What the long-running container does besides checking.
 #[derive(Debug, Clone, Default)]
 pub struct Watching {
-    /// Whether it brings back what was altered.
+    /// Whether it restores altered plugins.
     pub repair: Repair,
-    /// Whether it answers the node with numbers for Prometheus.
+    /// Whether it serves metrics for Prometheus on the node.
     pub metrics: bool,
-    /// The condition of the node object that it keeps; the only thing for which a pod gets a token.
+    /// The condition of the node object that it maintains; the only reason for a pod to get a
+    /// token.
     pub condition: Option<ConditionName>,
 }
 
-/// Whether altered plugins are brought back.
+/// Whether altered plugins are restored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Repair {
-    /// They are only told about, and the container cannot write plugins.
+    /// They are only reported, and the container cannot write plugins.
     #[default]
     No,
-    /// At once.
+    /// They are restored at once.
     Yes,
 }
 
 impl Watching {
-    /// The mount of the plugin directory.
+    /// Returns the mount of the plugin directory.
     pub(super) fn plugins(&self, path: &str) -> Mount {
         match self.repair {
             Repair::Yes => Mount::writable("plugins", path),
@@ -40,7 +42,7 @@ impl Watching {
         }
     }
 
-    /// How many seconds it may take to end: a repair that was begun is brought to its end.
+    /// Returns the grace period in seconds: a repair that has started must be able to finish.
     pub(super) fn grace(&self) -> u32 {
         match self.repair {
             Repair::Yes => 30,
@@ -62,7 +64,7 @@ impl Watching {
         arguments
     }
 
-    /// The container; `arguments`, `probe` and `mounts` are what it has in any case.
+    /// Renders the container; `arguments`, `probe` and `mounts` are the ones it always has.
     pub(super) fn container(
         &self,
         tool: &PinnedImage,
@@ -87,13 +89,13 @@ impl Watching {
         container.to_yaml()
     }
 
-    /// The lines of the pod that name its account.
+    /// Renders the lines of the pod that name its service account.
     pub(super) fn account(&self) -> String {
         self.condition.iter().map(|_| format!("      serviceAccountName: {NAME}\n")).collect()
     }
 
-    /// The volume with the account. The pod does not mount it by itself: `stage` runs what nobody
-    /// has verified yet, and gets no token.
+    /// Renders the volume of the token. It is not mounted into the whole pod: `stage` runs
+    /// unverified code and gets no token.
     pub(super) fn volume(&self) -> &'static str {
         match self.condition {
             None => "",
@@ -115,7 +117,7 @@ impl Watching {
         }
     }
 
-    /// The objects that give the account its one right.
+    /// Renders the objects that grant the service account its single permission.
     pub(super) fn documents(&self, namespace: &Namespace) -> Vec<String> {
         let Some(condition) = &self.condition else { return Vec::new() };
         let (namespace, role) = (namespace.to_string(), format!("{NAME}:{namespace}"));
@@ -135,8 +137,8 @@ automountServiceAccountToken: false
             ),
             format!(
                 "\
-# To write the condition {condition}. No rule of RBAC says which node or which condition: who has the token can write the
-# status of every node. Only the container `watch` gets it.
+# Allows writing the condition {condition}. RBAC cannot limit this to a node or a condition: a
+# holder of the token can write the status of every node. Only the container `watch` gets it.
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata:

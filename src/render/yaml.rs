@@ -1,11 +1,12 @@
-//! Strings in YAML, written so that every reader sees the same string.
+//! Writes strings as YAML, so that every parser reads the same string.
 //!
-//! YAML 1.1 and 1.2 disagree on what `no`, `0o7` and a line separator are; a quoted string means
-//! the same in both. Text of several lines is kept readable where that cannot change it.
+//! YAML 1.1 and 1.2 disagree about `no`, `0o7` and line separators; a quoted string means the same
+//! in both. Multi-line text is kept readable if that cannot change it. This stops a policy or name
+//! from adding keys or documents to a manifest.
 
 use crate::model::visible;
 
-/// Writes a string between double quotes, on one line.
+/// Renders a string in double quotes, on one line.
 pub(super) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
@@ -27,20 +28,20 @@ pub(super) fn quoted(text: &str) -> String {
     out
 }
 
-/// Writes a text of several lines as a literal block that is indented by `indent` spaces, below a
-/// key that ends in `: `; a text that a block would change is [`quoted`].
+/// Renders multi-line text as a literal block, indented by `indent` spaces, below a key that ends
+/// in `: `. A text that a block would change is [`quoted`].
 ///
-/// The last line has no line feed: what follows starts with one.
+/// The last line has no line feed; the caller continues with one.
 pub(super) fn block(text: &str, indent: usize) -> String {
-    // A block's first line decides its indentation; white space there would be taken for some of
-    // it.
+    // The first line of a block determines its indentation, so leading white space would be taken
+    // as part of it.
     let first_is_plain = text.starts_with(|c: char| !c.is_whitespace());
     if !first_is_plain || !text.chars().all(|c| c == '\n' || is_plain(c)) {
         return quoted(text);
     }
     let end = text.trim_end_matches('\n').len();
     let (kept, line_feeds) = text.split_at(end);
-    // YAML 1.2, 8.1.1.2: "-" drops the final line feeds, nothing keeps one, "+" keeps all.
+    // YAML 1.2, 8.1.1.2: "-" drops the final line feeds, no indicator keeps one, "+" keeps all.
     let chomping = match line_feeds.len() {
         0 => "-",
         1 => "",
@@ -58,8 +59,8 @@ pub(super) fn block(text: &str, indent: usize) -> String {
     out
 }
 
-/// Whether a character may stand in YAML as it is (YAML 1.2, 5.1), shows itself, and ends no line
-/// for anybody.
+/// Returns whether a character may appear in YAML unescaped (YAML 1.2, 5.1), is visible, and is not
+/// a line break to any parser.
 fn is_plain(c: char) -> bool {
     let mut bytes = [0; 4];
     let shows_itself = matches!(visible(c.encode_utf8(&mut bytes)), std::borrow::Cow::Borrowed(_));
@@ -72,7 +73,7 @@ mod tests {
 
     use super::*;
 
-    /// Texts that somebody once read as something else.
+    /// Texts that some parser has misread.
     const HOSTILE: [&str; 26] = [
         "",
         "\n",
@@ -129,7 +130,8 @@ mod tests {
             let left =
                 written.lines().skip(1).find(|line| !line.is_empty() && !line.starts_with("    "));
             assert_eq!(left, None, "{text:?}");
-            // What a terminal would show otherwise than it is, the rest of the program would alter.
+            // Characters that a terminal would not show as they are would be escaped by the rest of
+            // the program.
             assert!(written.lines().all(|line| visible(line) == line), "{text:?}");
         }
     }

@@ -1,4 +1,4 @@
-//! What is written, as a reader of YAML sees it.
+//! The manifest, as a YAML parser reads it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,7 +17,7 @@ use crate::render::{Namespace, PinnedImage, Watching};
 use crate::trust::EvidenceBuilder;
 use crate::trust::{Evidence, Policy};
 
-/// The public key of a pair that nobody kept.
+/// The public key of a pair whose private key was not kept.
 const KEY: &str = include_str!("../../../tests/data/cosign.pub");
 
 const POLICY: &str = r#"# Who may sign the plugins of our nodes.
@@ -136,7 +136,7 @@ fn containers(documents: &[Value]) -> Vec<&Value> {
     ["initContainers", "containers"].iter().flat_map(|list| pod[list].as_array().unwrap()).collect()
 }
 
-/// The word after a word among a container's arguments.
+/// Returns the argument of a container that follows this one.
 fn option<'a>(container: &'a Value, name: &str) -> &'a str {
     let arguments = container["args"].as_array().unwrap();
     let place = arguments
@@ -164,7 +164,7 @@ fn writes_the_manifest_of_the_golden_file() -> io::Result<()> {
 }
 
 #[test]
-fn says_the_same_to_a_yaml_reader() {
+fn is_the_same_to_every_yaml_parser() {
     let given = Given::new(POLICY);
     let documents = given.documents();
     let kinds: Vec<_> =
@@ -225,7 +225,7 @@ fn nodes_demand_the_policy_that_they_are_given() {
         let yaml = given.daemon_set().to_yaml().unwrap();
         let documents = read(&yaml);
         assert_eq!(documents.len(), 4, "{text:?}");
-        // However a tool takes documents apart, it reads the same.
+        // However a tool splits documents, the content is the same.
         let split: Vec<_> =
             yaml.split("\n---\n").map(str::trim_end).skip(1).flat_map(read).collect();
         assert!(split == documents, "{text:?}");
@@ -240,7 +240,7 @@ fn nodes_demand_the_policy_that_they_are_given() {
             assert_eq!(option(container, "--as"), "ghcr.io/acme/cni");
             assert_eq!(option(container, "--policy"), super::POLICY);
         }
-        // What is printed to a terminal, or through a pipe, is what was rendered.
+        // Printing to a terminal or a pipe does not change what was rendered.
         assert!(yaml.lines().all(|line| visible(line) == line), "{text:?}");
     }
 }
@@ -288,7 +288,7 @@ fn says_when_nothing_was_proven() {
     given.image = format!("ghcr.io/acme/cni:1@{}", evidence.root()).parse().unwrap();
     (given.bundles, given.evidence) = (vec![bundle], evidence);
     let yaml = given.daemon_set().to_yaml().unwrap();
-    assert!(yaml.contains("# Warning: a rule with `mode: warn` let it pass"), "{yaml}");
+    assert!(yaml.contains("# Warning: admitted by a rule with `mode: warn`;"), "{yaml}");
     assert!(read(&yaml).len() == 4);
 }
 
@@ -327,7 +327,7 @@ fn refuses_what_no_node_could_install() {
 }
 
 #[test]
-fn nothing_is_widened_that_was_not_asked_for() {
+fn grants_nothing_that_was_not_requested() {
     let writable = |container: &Value| -> Vec<String> {
         let mounts = container["volumeMounts"].as_array().unwrap().iter();
         mounts
