@@ -2,6 +2,7 @@
 //!
 //! Modules are ordered; each imports only from those above it (`tests/modules.rs` checks that).
 //! Those before `disk`, and `render`, are pure: bytes, values and the time in, values out.
+//! ARCHITECTURE.md says what each of them holds.
 
 pub mod model;
 

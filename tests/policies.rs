@@ -32,7 +32,8 @@ fn sign(scene: &Scene, layout: &str, days: u64) {
         .env("SOURCE_DATE_EPOCH", then.to_string());
     let run = scene.run_command(&mut command);
     assert_eq!(run.code, 0, "{}", run.stderr);
-    let expected = format!("signed as of SOURCE_DATE_EPOCH, {}", cnister::model::rfc3339(then));
+    let expected =
+        format!("signature time from SOURCE_DATE_EPOCH: {}", cnister::model::rfc3339(then));
     assert!(run.stderr.contains(&expected), "{}", run.stderr);
 }
 

@@ -722,7 +722,10 @@ fn evidence_that_no_config_map_holds_is_not_written() {
     expect(
         &annotate(1 << 20),
         2,
-        &["a ConfigMap holds 1.0 MB", "hint: write one file a platform with --platform"],
+        &[
+            "the limit of a ConfigMap is 1.0 MB",
+            "hint: use --platform to write one file per platform",
+        ],
     );
     assert!(!scene.at("evidence.json").exists());
     expect(&annotate(900_000), 0, &["evidence.json: "]);

@@ -1,4 +1,4 @@
-//! `completions`: what a shell completes.
+//! `completions`: shell completion scripts.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use super::terminal::{Exit, Failure, Terminal};
 
-/// Prints the completion script of a shell.
+/// Prints a completion script for a shell.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The shell.

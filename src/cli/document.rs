@@ -1,5 +1,5 @@
-//! One document that somebody hands to a verb: a file, or standard input for `-`. What it means,
-//! and whether it is too long, the verb says.
+//! A document passed to a verb: a file, or standard input for `-`. What it means, and whether it is
+//! too long, is up to the verb.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,7 +8,7 @@ use std::path::Path;
 use super::terminal::Failure;
 use crate::model::visible;
 
-/// Reads it up to one byte past the limit, so that "exactly at the limit" and "cut short by us"
+/// Reads up to one byte past the limit, so that "exactly at the limit" and "truncated by us"
 /// differ. Returns its name for messages, and its bytes.
 pub(super) fn read(path: &Path, limit: usize) -> Result<(String, Vec<u8>), Failure> {
     let (name, source): (_, io::Result<Box<dyn Read>>) = if path == Path::new("-") {

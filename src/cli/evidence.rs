@@ -1,4 +1,5 @@
-//! `evidence`: what proves an image, in one file.
+//! `evidence`: writes what proves an image to a single file. Whether that suffices is up to a
+//! policy.
 
 use std::path::PathBuf;
 use std::{fmt, fs};
@@ -8,17 +9,18 @@ use serde::Serialize;
 
 use super::image;
 use super::policy::load_policy;
-use super::report::bytes;
+use super::report::{bytes, count};
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{Digest, Platform, Reference, visible};
 use crate::oci::{CollectError, Platforms, collect};
 use crate::trust::{COSIGN_SIGN, Evidence, EvidenceError, Needs};
 
-/// Writes what proves an image into one file: its signatures, and every document down to the files'
-/// digests.
+/// Writes what proves an image to a single file: its signatures, and all documents down to the
+/// digests of the plugin files.
 ///
-/// With the file, `install` and `check` repeat the whole proof without a registry. It proves
-/// itself, so it may travel any way: a ConfigMap, a download, the bundle itself.
+/// With this file, `install` and `check` verify the image again without a registry. It is verified
+/// itself whenever it is read, so it may be distributed in any way: in a ConfigMap, as a download,
+/// in the bundle.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The image.
@@ -27,10 +29,10 @@ pub(super) struct Arguments {
     /// The file to write.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Only this platform; without it, every platform that the index lists.
+    /// Includes only this platform [default: all platforms of the index].
     #[arg(long)]
     platform: Option<Platform>,
-    /// The policy whose attestations are taken along; without it, signatures only.
+    /// Includes the attestations that this policy requires [default: signatures only].
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
 }
@@ -54,8 +56,10 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let platforms = Platforms::asked(arguments.platform.as_ref());
     let too_long = |length: usize| {
         let (found, limit) = (bytes(length as u64), bytes(Evidence::LIMIT as u64));
-        Failure::request(format!("the evidence is {found} long, a ConfigMap holds {limit}"))
-            .hint("write one file a platform with --platform")
+        Failure::request(format!(
+            "the evidence is {found} long, the limit of a ConfigMap is {limit}"
+        ))
+        .hint("use --platform to write one file per platform")
     };
     let evidence = match collect(opened.source.as_ref(), &opened.root, platforms, &needs) {
         Ok(evidence) => evidence.needed(&needs),
@@ -72,7 +76,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         Failure::could_not(format!("cannot write `{}`: {error}", arguments.output.display()))
     })?;
     if evidence.signatures().is_empty() {
-        terminal.remark("warning: the image has no signature, so the file proves nothing");
+        terminal.remark("warning: the image is not signed, so the file proves nothing");
     }
     terminal.answer(&Report {
         digest: evidence.root(),
@@ -87,6 +91,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.digest)?;
         let file = self.file.to_string_lossy();
-        writeln!(f, "{}: {}, {} signatures", visible(&file), bytes(self.bytes), self.signatures)
+        let signatures = count(self.signatures, "signature");
+        writeln!(f, "{}: {}, {signatures}", visible(&file), bytes(self.bytes))
     }
 }

@@ -1,18 +1,20 @@
-//! The image that a verb works on: opening a reference, and what the owner says about it.
+//! The image that a verb works on, and what the owner demands of it.
+//!
+//! The name that policy rules are matched against is decided here: it is the reference asked for,
+//! or `--as`, and never what evidence or an archive says about itself.
 
 use clap::Args;
 
 use crate::model::{Digest, Document, Location, Platform, Reference, Repository};
 use crate::oci::{Layout, OciError, Registry, Source};
 
-/// What the owner says about an image beside where it lies.
+/// What the owner demands of an image, whatever place it comes from.
 #[derive(Args)]
 pub(super) struct OwnerArguments {
-    /// The digest of the index: any other release is refused, signed or not.
+    /// The digest of the image index; any other release is refused, signed or not.
     #[arg(long, value_name = "sha256:INDEX")]
     pub(super) expect: Option<Digest>,
-    /// The repository that the policy's rules are matched against; without it, the registry
-    /// reference asked for.
+    /// The repository that the policy's rules are matched against [default: the one of REF].
     #[arg(long = "as", value_name = "REPO")]
     pub(super) name: Option<Repository>,
 }
@@ -23,7 +25,7 @@ pub(super) struct Image {
     pub(super) root: Document,
 }
 
-/// Opens what a reference names.
+/// Opens the image that a reference names.
 pub(super) fn open(reference: &Reference) -> Result<Image, OciError> {
     let source = open_source(reference)?;
     let root = source.manifest(&reference.selector)?;
@@ -40,13 +42,13 @@ pub(super) fn open_source(reference: &Reference) -> Result<Box<dyn Source>, OciE
 }
 
 impl OwnerArguments {
-    /// The name that rules are matched against: never what evidence or an archive says of itself.
+    /// Returns the name to match rules against, which never comes from evidence or an archive.
     pub(super) fn name(&self, reference: Option<&Reference>) -> Option<Repository> {
         self.name.clone().or_else(|| reference.and_then(Reference::repository).cloned())
     }
 }
 
-/// The platforms that an index lists, in its order; a lone manifest is for the one it says itself.
+/// Returns the platforms that an index lists, in its order; none for a single manifest.
 pub(super) fn platforms(root: &Document) -> Vec<Platform> {
     let index = root.index().ok();
     let entries = index.iter().flat_map(|index| index.manifests());
@@ -55,7 +57,8 @@ pub(super) fn platforms(root: &Document) -> Vec<Platform> {
     platforms
 }
 
-/// What an image calls itself: a name for containerd's import and a tag. Nothing is decided by it.
+/// Returns what an image calls itself: a name for containerd's import, and a tag. Nothing is
+/// decided by it.
 #[cfg(feature = "publish")]
 pub(super) fn own_name(root: &Document) -> (Option<String>, Option<String>) {
     let annotations =
@@ -67,8 +70,8 @@ pub(super) fn own_name(root: &Document) -> (Option<String>, Option<String>) {
     (title.map(|title| format!("localhost/{title}")), version)
 }
 
-/// A version as a tag: a plus sign is not allowed there, and the habit of Helm and others is an
-/// underscore.
+/// Turns a version into a tag: a plus sign is not allowed there, so it becomes an underscore, as in
+/// Helm.
 #[cfg(feature = "publish")]
 pub(super) fn tag_of_version(version: &str) -> String {
     version.replace('+', "_")

@@ -1,4 +1,4 @@
-//! `inspect`: what an image holds, without a word on whether to trust it.
+//! `inspect`: shows what an image contains. Nothing is verified; `verify` does that.
 
 use std::fmt;
 
@@ -6,15 +6,15 @@ use clap::Args;
 use serde::Serialize;
 
 use super::image;
-use super::report::bytes;
+use super::report::{bytes, count};
 use super::terminal::{Exit, Failure, Terminal};
 use crate::bundle::{Linkage, PluginFile};
 use crate::model::Reference;
 use crate::oci::{Description, describe};
 
-/// Shows what an image holds: plugins, versions, digests, platforms, signatures, referrers.
+/// Shows what an image contains: platforms, plugins, versions, digests, signatures, referrers.
 ///
-/// Nothing is verified here; verify does that.
+/// Nothing is verified; to do that, use `verify`.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The image.
@@ -57,10 +57,10 @@ impl fmt::Display for Report {
             );
             writeln!(
                 f,
-                "  {} {}, {} plugins, {tool}",
+                "  {} {}, {}, {tool}",
                 bundle.name,
                 bundle.version,
-                bundle.plugins.len()
+                count(bundle.plugins.len(), "plugin")
             )?;
             for plugin in &bundle.plugins {
                 writeln!(
@@ -83,7 +83,7 @@ impl fmt::Display for Report {
             writeln!(f, "{kind} {} of {}", referrer.digest.short(), referrer.subject)?;
         }
         if !self.image.referrers.iter().any(|referrer| referrer.is_signature()) {
-            writeln!(f, "no signature")?;
+            writeln!(f, "no signatures")?;
         }
         Ok(())
     }

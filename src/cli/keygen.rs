@@ -1,4 +1,4 @@
-//! `keygen`: a key pair that cosign reads too.
+//! `keygen`: a key pair in cosign's format. An existing file is never overwritten.
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -14,14 +14,14 @@ use super::terminal::{Exit, Failure, Terminal};
 use crate::model::visible;
 use crate::publish::keys::SigningKey;
 
-/// Makes a P-256 key pair in cosign's form: PREFIX.key (encrypted) and PREFIX.pub.
+/// Generates a P-256 key pair in cosign's format: PREFIX.key (encrypted) and PREFIX.pub.
 ///
-/// The password comes from COSIGN_PASSWORD or is asked for. `cosign sign --key` takes the private
-/// key, `cosign verify --key` the public one.
+/// The password is read from COSIGN_PASSWORD or from the terminal. `cosign sign --key` accepts the
+/// private key, `cosign verify --key` the public one.
 #[derive(Args)]
 #[command(visible_alias = "generate-key-pair")]
 pub(super) struct Arguments {
-    /// What the two file names start with; a folder may be part of it.
+    /// Prefix of the two file names; may contain a directory.
     #[arg(long, value_name = "PREFIX", default_value = "cosign")]
     output_key_prefix: String,
 }
@@ -41,7 +41,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     for path in [&private_key, &public_key] {
         if fs::symlink_metadata(path).is_ok() {
             return Err(Failure::request(format!(
-                "`{}` exists; a key is never overwritten",
+                "`{}` already exists; keys are never overwritten",
                 path.display()
             ))
             .hint("choose another name with --output-key-prefix"));

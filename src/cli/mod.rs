@@ -1,7 +1,9 @@
-//! The command line: arguments in, one report out. Only this module knows that there is a terminal.
+//! The command line: arguments in, one report out. Only this module knows about the terminal.
 //!
-//! One file a verb: its arguments, what it runs, its report. A report is one serializable value;
-//! what people read and what scripts read are two views of it.
+//! One file per verb holds its arguments, what it runs, and its report. A report is one
+//! serializable value; the text for people and the JSON are two views of it. Names from outside are
+//! escaped before they are printed, so that no image or file can send control characters to the
+//! terminal. Verbs decide nothing about images or nodes; the other modules do.
 
 mod boot;
 #[cfg(feature = "publish")]
@@ -58,14 +60,14 @@ use terminal::{Exit, Failure, Format, Terminal};
 
 /// Signed OCI images of CNI plugins: composed in CI, verified and installed on nodes.
 ///
-/// verify = an image, check = this node. A REF is a layout directory (oci:DIR:TAG), an archive
-/// (oci-archive:FILE) or a registry reference (HOST/PATH:TAG); each may end in @sha256:… and then
-/// that decides.
+/// `verify` is about an image, `check` about this node. A REF is a layout directory (oci:DIR:TAG),
+/// an archive (oci-archive:FILE) or a registry reference (HOST/PATH:TAG); append @sha256:... to pin
+/// the digest.
 #[derive(Parser)]
 #[command(name = "cnister", version, max_term_width = 100, disable_help_subcommand = true)]
-#[command(after_help = "Exit codes: 0 yes, 1 no, 2 the request makes no sense, 3 could not do it.")]
+#[command(after_help = "Exit codes: 0 yes, 1 no, 2 invalid request, 3 failed or unknown")]
 struct Cli {
-    /// What standard output gets: `human`, a text for people, or `json`, one document.
+    /// Output format: `human` (text) or `json` (a single document).
     #[arg(long, global = true, value_enum, default_value_t = Format::Human, hide_possible_values = true)]
     format: Format,
     #[command(subcommand)]
@@ -109,15 +111,14 @@ enum Verb {
 
 /// Runs the program and returns its exit code.
 pub fn main() -> ExitCode {
-    // Before anything else: this process is about to become a plugin, and needs nothing of what
-    // follows.
+    // Comes first: this process is about to become a plugin and needs nothing of what follows.
     if std::env::args_os().nth(1).is_some_and(|verb| verb == probe::COMMAND) {
         return probe::run_confined();
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are answers; a mistake is exit code 2, as clap has it too.
+            // Help and version are answers; a usage error is exit code 2, as in clap.
             let exit = if error.use_stderr() { Exit::Request } else { Exit::Yes };
             drop(error.print());
             return exit.into();

@@ -1,4 +1,4 @@
-//! The password of a key file: from the environment as cosign has it, or typed.
+//! The password of a key file: from COSIGN_PASSWORD, as with cosign, or typed at the terminal.
 
 use std::io::{self, BufRead, Write};
 
@@ -13,8 +13,10 @@ pub(super) fn ask(prompt: &str) -> Result<String, Failure> {
     }
     let stdin = io::stdin();
     if !isatty(&stdin) {
-        return Err(Failure::request("a password is needed, and standard input is not a terminal")
-            .hint("set COSIGN_PASSWORD; an empty one is a password too"));
+        return Err(Failure::request(
+            "a password is required, but standard input is not a terminal",
+        )
+        .hint("set COSIGN_PASSWORD; it may be empty"));
     }
     read_hidden(prompt)
         .map_err(|error| Failure::could_not(format!("cannot read the password: {error}")))
@@ -22,9 +24,9 @@ pub(super) fn ask(prompt: &str) -> Result<String, Failure> {
 
 /// Asks twice for a new password, or takes it from `COSIGN_PASSWORD`.
 pub(super) fn ask_new() -> Result<String, Failure> {
-    let first = ask("password for the private key: ")?;
-    if from_environment().is_none() && first != ask("the same password again: ")? {
-        return Err(Failure::request("the two passwords differ"));
+    let first = ask("Enter password for private key: ")?;
+    if from_environment().is_none() && first != ask("Enter password for private key again: ")? {
+        return Err(Failure::request("the passwords do not match"));
     }
     Ok(first)
 }
@@ -33,7 +35,7 @@ fn from_environment() -> Option<String> {
     std::env::var("COSIGN_PASSWORD").ok()
 }
 
-/// Reads a line with the terminal's echo switched off; it is switched on again whatever happens.
+/// Reads a line with the terminal's echo turned off, and restores it also after an error.
 fn read_hidden(prompt: &str) -> io::Result<String> {
     let stdin = io::stdin();
     let before = tcgetattr(&stdin)?;

@@ -1,4 +1,7 @@
-//! The policy that a verb works under: a file, or a lone key.
+//! The policy that a verb applies: a file, or a single public key.
+//!
+//! With `--policy-sha256`, any other policy is refused, and so is one whose digest does not cover
+//! its keys. What a policy means is up to `trust`.
 
 use std::fs;
 use std::io::{self, Read};
@@ -10,29 +13,29 @@ use super::terminal::Failure;
 use crate::model::{Code, Digest, Finding};
 use crate::trust::{Policy, PolicyError};
 
-/// Which policy decides.
+/// Which policy applies.
 #[derive(Args)]
 pub(super) struct PolicyArguments {
-    /// The policy: who may sign what. Key files it names are read from beside it.
+    /// The policy: who may sign what. Key files are read relative to it.
     #[arg(long, value_name = "FILE")]
     pub(super) policy: Option<PathBuf>,
-    /// A public key in place of a policy: any image that it signed is allowed.
+    /// A public key instead of a policy: any image signed by it is allowed.
     #[arg(long, value_name = "COSIGN.PUB", conflicts_with = "policy")]
     pub(super) key: Option<PathBuf>,
-    /// The SHA-256 of the policy file, as `sha256sum` prints it: any other policy is refused.
+    /// The SHA-256 of the policy file, as printed by `sha256sum`; any other policy is refused.
     #[arg(long, value_name = "HEX")]
     pub(super) policy_sha256: Option<String>,
 }
 
-/// A policy, or the finding that it is not the one that was asked for.
+/// A policy, or the finding that it is not the requested one.
 pub(super) type Pinned = Result<Policy, Finding>;
 
-/// The policy that a node keeps, or the finding that there is none or that its path leads out of
-/// the node's root.
+/// The policy kept on a node, or the finding that it is missing or that its path leads out of the
+/// node's root.
 pub(super) type Kept = Result<Policy, Finding>;
 
 impl PolicyArguments {
-    /// Loads the policy; without a word about one, the one that `kept` reads.
+    /// Loads the given policy, or else the one that `kept` reads.
     pub(super) fn load(
         &self,
         kept: Option<&dyn Fn() -> Result<Kept, Failure>>,
@@ -48,8 +51,8 @@ impl PolicyArguments {
                 Err(finding) => return Ok(Err(finding)),
             },
             (None, None, None) => {
-                return Err(Failure::request("no policy decides here")
-                    .hint("give --policy FILE, or --key COSIGN.PUB for a single key"));
+                return Err(Failure::request("no policy given")
+                    .hint("use --policy FILE, or --key COSIGN.PUB for a single key"));
             }
         };
         let Some(expected) = &self.policy_sha256 else { return Ok(Ok(policy)) };
@@ -60,12 +63,12 @@ impl PolicyArguments {
                 Code::PolicyDigest,
                 "the policy reads key files, which --policy-sha256 does not cover",
             )
-            .hint("put the keys into the policy, as `data:` or under `files:`")));
+            .hint("include the keys in the policy, as `data:` or under `files:`")));
         }
         if policy.digest() != expected {
             return Ok(Err(Finding::refusal(
                 Code::PolicyDigest,
-                "the policy is not the one that was asked for",
+                "the policy is not the requested one",
             )
             .mismatch(expected, policy.digest())));
         }
@@ -73,7 +76,7 @@ impl PolicyArguments {
     }
 }
 
-/// Loads a policy and the keys beside it.
+/// Loads a policy, with key files relative to it.
 pub(super) fn load_policy(path: &Path) -> Result<Policy, Failure> {
     let text = read_text(path).map_err(|error| cannot_read(path, &error))?;
     let beside = path.parent().unwrap_or(Path::new("."));
@@ -92,7 +95,7 @@ fn cannot_read(path: &Path, error: &io::Error) -> Failure {
     Failure::could_not(format!("cannot read `{}`: {error}", path.display()))
 }
 
-/// Reads a text file of at most the length that a policy may have.
+/// Reads a text file no longer than a policy may be.
 pub(super) fn read_text(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     let limit = Policy::LIMIT as u64;

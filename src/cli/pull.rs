@@ -1,4 +1,4 @@
-//! `pull`: an image into a layout directory or an archive.
+//! `pull`: copies an image with its signatures into a layout directory or an archive.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -19,8 +19,8 @@ pub(super) struct Arguments {
     /// The image.
     #[arg(value_name = "REF")]
     source: Reference,
-    /// A layout directory (DIR or oci:DIR:TAG), or oci-archive:FILE:TAG; without a tag, the one of
-    /// REF, else the image's version.
+    /// The target: a layout directory (DIR or oci:DIR:TAG) or oci-archive:FILE:TAG [default tag:
+    /// the one of REF, or the image's version].
     #[arg(short, long, value_name = "LAYOUT", value_parser = build::parse_output)]
     output: Reference,
 }
@@ -51,7 +51,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let copied = match &arguments.output.location {
         Location::Layout(path) => into(path)?,
         Location::Archive(path) => {
-            // Through a directory of our own beside it; the archive appears whole or not at all.
+            // Via a temporary layout beside it: the archive appears complete or not at all.
             let beside = |suffix: &str| {
                 let mut name = path.as_os_str().to_owned();
                 name.push(format!(".cnister-{}{suffix}", std::process::id()));
@@ -78,8 +78,11 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
             done?
         }
         Location::Registry(_) => {
-            return Err(Failure::request(format!("`{}` is in a registry", arguments.output))
-                .hint("push copies into a registry"));
+            return Err(Failure::request(format!(
+                "`{}` is a registry reference",
+                arguments.output
+            ))
+            .hint("to copy to a registry, use push"));
         }
     };
     let output = Reference {

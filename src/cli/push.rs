@@ -1,4 +1,4 @@
-//! `push`: an image from a layout or archive to a registry.
+//! `push`: copies an image with its signatures to a registry.
 
 use std::fmt;
 
@@ -6,20 +6,20 @@ use clap::Args;
 use serde::Serialize;
 
 use super::image;
-use super::report::bytes;
+use super::report::{bytes, count};
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{Digest, Reference};
 use crate::oci::{Copied, Registry, copy};
 
-/// Copies an image to a registry, signatures first, the tag last.
+/// Copies an image with its signatures to a registry; the tag is written last.
 ///
-/// Loopback registries are spoken to in plain HTTP, all others in TLS.
+/// Plain HTTP is only used for registries on loopback; all others need TLS.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// The image: oci:DIR:TAG, oci-archive:FILE, or another registry's.
+    /// The image: oci:DIR:TAG, oci-archive:FILE, or one in another registry.
     #[arg(value_name = "REF")]
     source: Reference,
-    /// Where it goes: HOST/PATH:TAG.
+    /// The target: HOST/PATH:TAG.
     #[arg(value_name = "HOST/PATH:TAG")]
     target: Reference,
 }
@@ -35,13 +35,16 @@ struct Report {
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let Some(target) = arguments.target.as_registry() else {
-        return Err(Failure::request(format!("`{}` is not in a registry", arguments.target))
-            .hint("pull copies into a layout or an archive"));
+        return Err(Failure::request(format!(
+            "`{}` is not a registry reference",
+            arguments.target
+        ))
+        .hint("to copy into a layout or an archive, use pull"));
     };
     let opened = image::open(&arguments.source)?;
     if let Some(pinned) = target.selector.digest.filter(|pinned| *pinned != opened.root.digest) {
         return Err(Failure::request(format!(
-            "the image has digest {}, the target says {pinned}",
+            "the image has digest {}, but the target pins {pinned}",
             opened.root.digest
         )));
     }
@@ -60,12 +63,15 @@ impl fmt::Display for Report {
     }
 }
 
-/// What was copied, in a line.
+/// Writes a line about what was copied.
 pub(super) fn summary(f: &mut fmt::Formatter<'_>, copied: &Copied) -> fmt::Result {
     let Copied { manifests, referrers, blobs, present, bytes: size } = copied;
     writeln!(
         f,
-        "{manifests} manifests ({referrers} referrers), {blobs} blobs ({}), {present} already there",
+        "{} ({}), {} ({}), {present} already there",
+        count(*manifests, "manifest"),
+        count(*referrers, "referrer"),
+        count(*blobs, "blob"),
         bytes(*size)
     )
 }

@@ -1,4 +1,6 @@
-//! `render`: the manifest that installs a bundle on every node.
+//! `render`: verifies an image and prints the manifest that installs it on every node.
+//!
+//! The manifest itself is made in `render`, from what was verified here.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -24,33 +26,34 @@ use crate::render::{
 use crate::trust::{self, Bundle, Evidence, Policy, Presence, Strength, Verified, Verifier};
 use crate::watch::ConditionName;
 
-/// Verifies an image and prints the Kubernetes manifest that installs it on every node.
+/// Verifies an image and prints a Kubernetes manifest that installs it on every node.
 ///
-/// The manifest holds the policy and what proves the image, so nodes verify it again without a
-/// registry. An image that the policy does not allow is not rendered.
+/// The manifest contains the policy and the evidence for the image, so that nodes verify it again
+/// without a registry. An image that the policy does not allow is not rendered.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The image, with its tag.
     #[arg(value_name = "REF")]
     reference: Reference,
-    /// The image of cnister itself that verifies and installs on nodes. Its digest is your word: it
-    /// is never taken from the image that it verifies.
+    /// The image of cnister that verifies and installs on nodes. You pin its digest; it is never
+    /// taken from the bundle it verifies.
     #[arg(long, value_name = "REPO:TAG@sha256:DIGEST")]
     tool_image: PinnedImage,
     #[command(flatten)]
     policy: PolicyArguments,
     #[command(flatten)]
     owner: OwnerArguments,
-    /// Where the container runtime of the nodes looks for plugins.
+    /// The plugin directory of the nodes' container runtime.
     #[arg(long, value_name = "DIR", default_value_t = HostPath::default_bin_directory())]
     bin_dir: HostPath,
-    /// The namespace of everything in the manifest.
+    /// The namespace of all objects in the manifest.
     #[arg(long, value_name = "NAME", default_value = "cnister")]
     namespace: Namespace,
-    /// How long nodes wait between two checks of what is installed, as 90s, 5m or 1h.
+    /// The time between two checks of the installed files, as 90s, 5m or 1h.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_interval)]
     interval: Duration,
-    /// Only nodes of these platforms; without it, of every platform that the index lists.
+    /// Installs only on nodes of this platform; may be repeated [default: all platforms of the
+    /// index].
     #[arg(long)]
     platform: Vec<Platform>,
     #[command(flatten)]
@@ -62,37 +65,37 @@ pub(super) struct Arguments {
 /// What nodes do when they install.
 #[derive(Args)]
 struct InstallingArguments {
-    /// Plugins of the bundle that nodes do not get.
+    /// Plugins of the bundle that are not installed.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     skip: Vec<PluginName>,
-    /// What happens to somebody else's file with a wanted name and other bytes: keep, adopt, or
-    /// adopt=NAME,...
+    /// What to do with another installer's file of the same name but different content: keep,
+    /// adopt, or adopt=NAME,...
     #[arg(long, value_name = "RULE", value_parser = foreign_rule)]
     foreign: Option<String>,
-    /// Removes plugins of earlier bundles that this one lacks, unless an attachment needs them; the
-    /// pod then reads the node's /var/lib/cni.
+    /// Removes plugins of earlier bundles that this one does not contain, unless an attachment
+    /// needs them; the pod then reads the node's /var/lib/cni.
     #[arg(long)]
     prune: bool,
-    /// How many generations nodes keep to go back to.
+    /// How many earlier generations nodes keep for rollbacks.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_GENERATIONS)))]
     generations: Option<u8>,
-    /// Also looks whether the container runtime of a node finds what is installed; the pod then
+    /// Also checks that the node's container runtime finds the installed plugins; the pod then
     /// reads the node's /etc.
     #[arg(long)]
     see_runtime: bool,
 }
 
-/// What nodes do afterwards.
+/// What nodes do after the installation.
 #[derive(Args)]
 struct WatchingArguments {
-    /// Only says what was altered; without it, the watch writes altered plugins again at once.
+    /// Only reports altered plugins instead of restoring them immediately.
     #[arg(long)]
     no_repair: bool,
-    /// Answers /metrics, /healthz and /readyz at 127.0.0.1:9464 of each node.
+    /// Serves /metrics, /healthz and /readyz at 127.0.0.1:9464 on each node.
     #[arg(long)]
     metrics: bool,
-    /// Keeps a condition of this type in each node object; the watch gets a token that may patch
-    /// nodes/status.
+    /// Maintains a condition of this type in each node object; the watch gets a token that may
+    /// patch nodes/status.
     #[arg(long, value_name = "TYPE")]
     node_condition: Option<ConditionName>,
 }
@@ -121,7 +124,7 @@ impl InstallingArguments {
     }
 }
 
-/// Reads the rule as `install` will, and keeps its text.
+/// Validates the rule as `install` does, and keeps its text.
 fn foreign_rule(text: &str) -> Result<String, String> {
     parse_foreign(text).map(|_| text.to_owned())
 }
@@ -134,7 +137,7 @@ struct Report {
     verified: bool,
     platforms: Vec<PlatformReport>,
     findings: Vec<Finding>,
-    /// What `kubectl apply -f -` takes.
+    /// YAML for `kubectl apply -f -`.
     #[serde(skip_serializing_if = "Option::is_none")]
     manifest: Option<String>,
 }
@@ -172,7 +175,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
             let findings = report.platforms.iter().flat_map(|platform| &platform.findings);
             report.verified = !findings.clone().any(Finding::is_refusal);
             if report.verified {
-                // The answer is the manifest alone; what else there is to say goes beside it.
+                // Standard output gets only the manifest; warnings go to standard error.
                 for finding in findings {
                     terminal.remark(&format!("warning: {finding}"));
                 }
@@ -184,28 +187,28 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     if report.manifest.is_some() || terminal.is_json() {
         terminal.answer(&report)?;
     } else {
-        // Standard output is on its way to a file that somebody applies.
+        // Standard output may be redirected to a file that will be applied.
         terminal.remark(&report.to_string());
     }
     Ok(if report.verified { Exit::Yes } else { Exit::No })
 }
 
-/// Where nodes pull the image: where it lies, or for a layout the repository that it stands for.
+/// Returns where nodes pull the image: its own repository, or for a layout the one given by `--as`.
 fn pulled(reference: &Reference, owner: &OwnerArguments) -> Result<RegistryReference, Failure> {
     let repository = reference.repository().or(owner.name.as_ref()).cloned().ok_or_else(|| {
-        Failure::request(format!("no node can pull `{reference}`"))
-            .hint("say which repository it is pushed to with --as REPO")
+        Failure::request(format!("nodes cannot pull `{reference}`"))
+            .hint("use --as REPO to name the repository that it is pushed to")
     })?;
     if reference.selector.tag.is_none() {
         return Err(Failure::request(format!(
             "`{reference}` has no tag, and update bots need one in the manifest"
         ))
-        .hint("write the tag too: REF:TAG or REF:TAG@sha256:DIGEST"));
+        .hint("add the tag: REF:TAG or REF:TAG@sha256:DIGEST"));
     }
     Ok(RegistryReference { repository, selector: reference.selector.clone() })
 }
 
-/// Verifies every wanted platform and reports on each.
+/// Verifies every requested platform and reports on each.
 fn verify(
     arguments: &Arguments,
     policy: &Policy,
@@ -219,8 +222,7 @@ fn verify(
         platforms = image::platforms(&opened.root);
     }
     if platforms.is_empty() {
-        // A lone manifest, or an index that lists nothing we know: the chain itself says what is
-        // wrong.
+        // A single manifest, or an index without known platforms: verification says what is wrong.
         platforms.push(Platform::host());
     }
     platforms.sort();
@@ -276,11 +278,13 @@ fn manifest(
         },
     });
     daemon_set.to_yaml().map_err(|error| match error {
-        RenderError::SelfCheck => {
-            Failure::request(error).hint("make an image of the tool alone with tool-image, push it, and name that one")
-        }
+        RenderError::SelfCheck => Failure::request(error).hint(
+            "build an image that contains only the tool with \
+                tool-image, push it, and use that one",
+        ),
         RenderError::TooLong { .. } => Failure::request(error).hint(
-            "render fewer platforms with --platform, and the others in another manifest with another --namespace",
+            "use --platform to render fewer platforms, and render the others into another \
+             --namespace",
         ),
         RenderError::NoPlatform | RenderError::OtherRelease { .. } => Failure::request(error),
     })
@@ -295,7 +299,7 @@ impl fmt::Display for Report {
         report::findings(f, &self.findings)?;
         for platform in &self.platforms {
             if platform.findings.iter().any(Finding::is_refusal) {
-                writeln!(f, "refused for {}, so nothing is rendered", platform.platform)?;
+                writeln!(f, "refused for {}; nothing is rendered", platform.platform)?;
             }
             report::findings(f, &platform.findings)?;
         }

@@ -1,10 +1,10 @@
-//! What several reports have in common.
+//! Rendering that several reports share: findings and sizes.
 
 use std::fmt;
 
 use crate::model::Finding;
 
-/// Writes findings one below the other, refusals first.
+/// Writes one finding per line.
 pub(super) fn findings(f: &mut fmt::Formatter<'_>, findings: &[Finding]) -> fmt::Result {
     for finding in findings {
         writeln!(f, "{}: {finding}", finding.severity.label())?;
@@ -12,7 +12,13 @@ pub(super) fn findings(f: &mut fmt::Formatter<'_>, findings: &[Finding]) -> fmt:
     Ok(())
 }
 
-/// A number of bytes for people.
+/// Renders a number of things: `1 plugin`, `2 plugins`.
+pub(super) fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
+/// Renders a number of bytes for people.
 pub(super) fn bytes(count: u64) -> String {
     match count {
         0..1_000 => format!("{count} B"),

@@ -1,4 +1,4 @@
-//! `sign`: a signature over an image, stored beside it.
+//! `sign`: signs an image and stores the signatures beside it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -18,19 +18,19 @@ use crate::publish::sign::{Signed, sign};
 
 /// Signs an image with a key: its index and every platform's manifest.
 ///
-/// The signatures are Sigstore bundles in cosign v3's shape, stored as referrers; `cosign verify
-/// --key` reads them. The password of the key comes from COSIGN_PASSWORD or is asked for. Each
-/// signature says when it was made, which is now or SOURCE_DATE_EPOCH; a policy's maxAge counts
-/// from there, and signing again refreshes it.
+/// The signatures are Sigstore bundles in the format of cosign v3, stored as referrers; `cosign
+/// verify --key` accepts them. The password of the key is read from COSIGN_PASSWORD or from the
+/// terminal. Each signature contains its time, now or SOURCE_DATE_EPOCH, from which a policy's
+/// maxAge is counted; signing again renews it.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The image, in a layout or a registry.
     #[arg(value_name = "REF")]
     reference: Reference,
-    /// The private key, as `keygen` and cosign write it.
+    /// The private key, as written by `keygen` or cosign.
     #[arg(long, value_name = "COSIGN.KEY")]
     key: PathBuf,
-    /// The repository that the signed statement names, where the image lies in a layout.
+    /// The repository to name in the signed statement, if the image is in a layout.
     #[arg(long = "as", value_name = "REPO")]
     name: Option<crate::model::Repository>,
 }
@@ -51,22 +51,22 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         Location::Layout(path) => Box::new(LayoutWriter::create(path)?),
         Location::Registry(repository) => Box::new(Registry::new(repository.clone())?),
         Location::Archive(_) => {
-            return Err(Failure::request("an archive cannot be changed").hint(
-                "pull it into a layout, sign that, and pull the layout into an archive again",
+            return Err(Failure::request("signatures cannot be added to an archive").hint(
+                "pull it into a layout, sign the layout, and pull that into an archive again",
             ));
         }
     };
     let pem = read_text(&arguments.key).map_err(|error| {
         Failure::could_not(format!("cannot read `{}`: {error}", arguments.key.display()))
     })?;
-    // The same file and the same password will not do later either.
+    // The same file and password will not work later either.
     let cannot_use = |error: KeyError| {
         Failure::request(format!("cannot use `{}`: {error}", arguments.key.display()))
     };
     let key = match KeyFile::parse(pem.as_bytes()).map_err(cannot_use)? {
         KeyFile::Plain(key) => key,
         KeyFile::Encrypted(file) => file
-            .decrypt(password::ask("password of the private key: ")?.as_bytes())
+            .decrypt(password::ask("Enter password for private key: ")?.as_bytes())
             .map_err(cannot_use)?,
     };
     let name = arguments
@@ -85,11 +85,11 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     Ok(Exit::Yes)
 }
 
-/// The time that the signatures say, in seconds since 1970.
+/// Returns the time of the signatures, in seconds since 1970.
 fn signed_at(terminal: &Terminal) -> Result<u64, Failure> {
     let Some(seconds) = source_date()? else {
-        // A clock before 1970 is not worth a case of its own: every policy with an age limit
-        // refuses 1970 as well.
+        // A clock before 1970 needs no case of its own: every policy with an age limit also refuses
+        // 1970.
         return Ok(SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0, |since| since.as_secs()));
@@ -100,7 +100,9 @@ fn signed_at(terminal: &Terminal) -> Result<u64, Failure> {
             "SOURCE_DATE_EPOCH is `{seconds}`, after the year 9999"
         )));
     }
-    terminal.remark(&format!("signed as of SOURCE_DATE_EPOCH, {text}; unset it to sign as of now"));
+    terminal.remark(&format!(
+        "signature time from SOURCE_DATE_EPOCH: {text}; unset it to use the current time"
+    ));
     Ok(seconds)
 }
 

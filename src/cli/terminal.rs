@@ -1,4 +1,6 @@
 //! Standard output for the answer, standard error for everything else, and the exit code.
+//!
+//! All text is escaped here, so that a name from outside cannot move the cursor or forge a line.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -14,10 +16,10 @@ use crate::model::{json, visible, with_causes};
 use crate::node::NodeError;
 use crate::oci::{CollectError, OciError};
 
-/// What standard output gets.
+/// The form of the answer on standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// A text for people.
+    /// Text for people.
     Human,
     /// Exactly one JSON document.
     Json,
@@ -30,9 +32,9 @@ pub(super) enum Exit {
     Yes,
     /// 1: the answer is no.
     No,
-    /// 2: the request makes no sense; the same request will never work.
+    /// 2: invalid request; the same request will never work.
     Request,
-    /// 3: it could not be done or found out; the same request may work later.
+    /// 3: failed or unknown; the same request may work later.
     CouldNot,
 }
 
@@ -47,7 +49,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a verb has no report.
+/// Why a verb has no report: the error, its exit code, and a hint.
 pub(super) struct Failure {
     exit: Exit,
     error: Box<dyn Error + Send + Sync>,
@@ -55,17 +57,17 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// The request makes no sense.
+    /// Creates a failure with exit code 2: the request is invalid.
     pub(super) fn request(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { exit: Exit::Request, error: error.into(), hint: None }
     }
 
-    /// It could not be done.
+    /// Creates a failure with exit code 3: the request failed or its answer is unknown.
     pub(super) fn could_not(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { exit: Exit::CouldNot, error: error.into(), hint: None }
     }
 
-    /// What the error says of itself.
+    /// Creates a failure with the exit code of the error's own class.
     #[cfg(feature = "publish")]
     pub(super) fn classed(error: impl Classed + Error + Send + Sync + 'static) -> Self {
         match error.class() {
@@ -74,7 +76,7 @@ impl Failure {
         }
     }
 
-    /// Adds what the reader can do.
+    /// Adds what the user can do about it.
     #[must_use]
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -88,7 +90,7 @@ impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     }
 }
 
-/// Where reports go.
+/// Prints reports in the requested format.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terminal {
     format: Format,
@@ -99,7 +101,7 @@ impl Terminal {
         Self { format }
     }
 
-    /// Whether standard output gets one JSON document.
+    /// Returns whether the answer is printed as JSON.
     #[cfg(feature = "publish")]
     pub(super) fn is_json(&self) -> bool {
         self.format == Format::Json
@@ -113,7 +115,7 @@ impl Terminal {
         };
         let mut out = io::stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            // `cnister … | head` has seen enough.
+            // The reader of a pipe, as in `cnister … | head`, has seen enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             result => result.map_err(|error| {
                 Failure::could_not(format!("cannot write to standard output: {error}"))
@@ -121,12 +123,12 @@ impl Terminal {
         }
     }
 
-    /// Says something beside the answer.
+    /// Prints a remark to standard error.
     pub(super) fn remark(&self, text: &str) {
         drop(io::stderr().lock().write_all(printable(text).as_bytes()));
     }
 
-    /// Prints why there is no answer, cause by cause.
+    /// Prints why there is no answer, with all causes and a hint.
     pub(super) fn failure(&self, failure: &Failure) -> Exit {
         let mut text = format!("error: {}", with_causes(failure.error.as_ref()));
         if let Some(hint) = failure.hint.clone().or_else(|| known_hint(failure.error.as_ref())) {
@@ -137,7 +139,7 @@ impl Terminal {
     }
 }
 
-/// What the error itself says can be done, wherever in the chain it stands.
+/// Returns the hint of the error itself, wherever it is in the chain of causes.
 fn known_hint(error: &(dyn Error + 'static)) -> Option<String> {
     let oci = match error.downcast_ref::<CollectError>() {
         Some(CollectError::Oci(error)) => Some(error),
@@ -150,7 +152,7 @@ fn known_hint(error: &(dyn Error + 'static)) -> Option<String> {
     oci.and_then(OciError::hint).map(str::to_owned)
 }
 
-/// Every line with what would move the cursor made visible, and a line feed at the end.
+/// Escapes what would move the cursor in each line, and ends the text with a line feed.
 fn printable(text: &str) -> String {
     text.trim_end_matches('\n').split('\n').map(|line| format!("{}\n", visible(line))).collect()
 }

@@ -1,4 +1,4 @@
-//! `tool-image`: the tool alone as an image, which a node's owner pins by digest.
+//! `tool-image`: an image that contains only cnister, which the owner of a cluster pins by digest.
 
 use clap::Args;
 
@@ -9,13 +9,12 @@ use crate::model::Reference;
 use crate::oci::LayoutWriter;
 use crate::publish::build_tool;
 
-/// Writes the tool alone as an image: what nodes run to install and check bundles.
+/// Builds an image that contains only cnister, which nodes run to install and check bundles.
 ///
-/// The verifier never comes from the bundle that it verifies; render pins this image by digest.
+/// The verifier is never taken from the bundle it verifies; `render` pins this image by digest.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// The layout directory to write into (DIR or oci:DIR:TAG); without a tag, this version is the
-    /// tag.
+    /// The layout directory to write to (DIR or oci:DIR:TAG) [default tag: this version].
     #[arg(short, long, value_name = "LAYOUT", value_parser = build::parse_output)]
     output: Reference,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `verify`: an image against a policy.
+//! `verify`: checks an image against a policy, and that its layers are unaltered.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -14,10 +14,10 @@ use crate::model::{Code, Digest, Finding, Platform, Reference};
 use crate::oci::{CollectError, Platforms, collect, read_layers};
 use crate::trust::{self, Policy, Presence, Proof, Strength, Verifier};
 
-/// Asks whether a policy allows an image (check asks about this node).
+/// Verifies that a policy allows an image (to check this node, use check).
 ///
-/// Walks the chain from the signature over the index (or a platform's manifest) to the digest of
-/// every plugin file. What no rule of the policy names is refused.
+/// Follows the chain from the signature of the index (or of a platform's manifest) to the digest of
+/// every plugin file. An image that matches no rule of the policy is refused.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The image.
@@ -27,10 +27,10 @@ pub(super) struct Arguments {
     policy: PolicyArguments,
     #[command(flatten)]
     owner: OwnerArguments,
-    /// Only this platform; without it, every platform that the index lists.
+    /// Verifies only this platform [default: all platforms of the index].
     #[arg(long)]
     platform: Option<Platform>,
-    /// Does not read the layers: signatures and documents alone, as cosign does.
+    /// Does not read the layers; only signatures and documents are verified, as with cosign.
     #[arg(long)]
     no_layers: bool,
 }
@@ -61,7 +61,7 @@ struct Accepted {
     bundle: String,
     version: String,
     plugins: usize,
-    /// The bytes of the layers, where they were read.
+    /// Total size of the layers in bytes, if they were read.
     #[serde(skip_serializing_if = "Option::is_none")]
     layer_bytes: Option<u64>,
     proof: Proof,
@@ -81,7 +81,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         Err(finding) => report.findings.push(finding),
         Ok(policy) => match decide(arguments, &policy, &mut report) {
             Ok(()) => {}
-            // Bytes that are not the promised ones are an answer; a place that cannot be read is
+            // Content that does not match its digest is an answer; a place that cannot be read is
             // not.
             Err(CollectError::Oci(error)) => match error.finding() {
                 Some(finding) => report.findings.push(finding),
@@ -96,7 +96,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     Ok(if report.verified { Exit::Yes } else { Exit::No })
 }
 
-/// Decides about every wanted platform.
+/// Verifies every requested platform.
 fn decide(arguments: &Arguments, policy: &Policy, report: &mut Report) -> Result<(), CollectError> {
     let opened = image::open(&arguments.reference)?;
     report.digest = Some(opened.root.digest);
@@ -108,8 +108,7 @@ fn decide(arguments: &Arguments, policy: &Policy, report: &mut Report) -> Result
         None => image::platforms(&opened.root),
     };
     if platforms.is_empty() {
-        // A lone manifest, or an index that lists nothing we know: the chain itself says what is
-        // wrong.
+        // A single manifest, or an index without known platforms: verification says what is wrong.
         platforms.push(Platform::host());
     }
     for platform in platforms {
@@ -159,11 +158,11 @@ fn decide(arguments: &Arguments, policy: &Policy, report: &mut Report) -> Result
     Ok(())
 }
 
-/// The warning that follows an image admitted without proof.
+/// Returns the warning about an image that was admitted without proof.
 pub(super) fn unproven(rule: &str) -> Finding {
     Finding::warning(
         Code::Unproven,
-        format!("rule `{rule}` only warns: the image is admitted and nothing was proven"),
+        format!("rule `{rule}` has `mode: warn`: the image is admitted without proof"),
     )
 }
 
@@ -188,11 +187,11 @@ impl fmt::Display for Report {
                         .map_or_else(String::new, |read| format!(" in {}", report::bytes(read)));
                     writeln!(
                         f,
-                        "yes: {} {} for {}, {} plugins{layers}, {signer}, rule `{}`",
+                        "yes: {} {} for {}, {}{layers}, {signer}, rule `{}`",
                         accepted.bundle,
                         accepted.version,
                         entry.platform,
-                        accepted.plugins,
+                        report::count(accepted.plugins, "plugin"),
                         accepted.proof.rule
                     )?;
                 }
