@@ -1,5 +1,5 @@
-//! The check at boot, with the static program of a node: the unit under systemd's own tools, its
-//! command as it stands there, and everything that can be wrong when a node starts.
+//! The check at boot, with the static node build: the unit under systemd's own tools, its command
+//! as written in it, and everything that can be wrong when a node boots.
 
 #![cfg(all(feature = "publish", target_os = "linux", target_arch = "x86_64"))]
 #![allow(
@@ -27,7 +27,7 @@ const UNIT: &str = "root/etc/systemd/system/cnister-verify.service";
 const POLICY: &str = "root/etc/cnister/policy.yaml";
 const ENABLE: &str = "boot enable --root root";
 
-/// A node with a release installed, and the static program of nodes.
+/// A node with an installed release, and the static node build.
 struct Node {
     scene: Scene,
     program: PathBuf,
@@ -49,7 +49,7 @@ impl Node {
         Some(node)
     }
 
-    /// Runs the static program, which alone can be enabled.
+    /// Runs the static program; only that one can be enabled.
     fn run(&self, words: &str) -> Run {
         self.scene.run_command(self.scene.command(&self.program).args(words.split(' ')))
     }
@@ -70,7 +70,7 @@ impl Node {
         unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap().to_owned()
     }
 
-    /// Runs words of the unit on the node, as root of its root; `around` is put before.
+    /// Runs a command line of the unit on the node, in the node's root; `around` is prepended.
     fn boot(&self, around: &[&str], words: &str) -> Run {
         let mut command = self.scene.command(around.first().unwrap_or(&"chroot"));
         if !around.is_empty() {
@@ -81,7 +81,7 @@ impl Node {
     }
 }
 
-/// The exit code and the findings that decide or warn.
+/// Returns the exit code and the findings that refuse or warn.
 fn answer(run: &Run) -> (i32, Vec<String>) {
     let report: serde_json::Value =
         serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{run:?}"));
@@ -100,7 +100,7 @@ fn is_root() -> bool {
     root
 }
 
-/// A tool of systemd that works here.
+/// A systemd tool that works on this machine.
 fn systemd(name: &str) -> Option<PathBuf> {
     let path = peer(name)?;
     Command::new(&path)
@@ -124,7 +124,7 @@ fn the_unit_is_as_it_was_reviewed() {
 #[test]
 fn systemd_finds_nothing_wrong_with_the_unit() {
     let (Some(node), Some(analyze)) = (Node::enabled(), systemd("systemd-analyze")) else { return };
-    // The targets of the machine, and services to be ordered before.
+    // The machine's targets, and services to be ordered before.
     let units = "root/usr/lib/systemd/system";
     let targets = ["/usr/lib/systemd/system", "/lib/systemd/system"]
         .into_iter()
@@ -155,14 +155,14 @@ fn systemd_finds_nothing_wrong_with_the_unit() {
         let run = verify("cnister-verify.service");
         assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (0, "", ""));
     }
-    // The twin: what systemd does not know is told.
+    // The twin: a directive unknown to systemd is reported.
     let unit = node.unit();
     fs::write(node.scene.at(UNIT), unit.replace("ProtectHome=yes", "ProtectHomes=yes")).unwrap();
     let run = verify("cnister-verify.service");
     assert!(run.stderr.contains("ProtectHomes"), "{run:?}");
     fs::write(node.scene.at(UNIT), unit).unwrap();
 
-    // 0 is what cannot do anything, 10 what may do all; the threshold is in tenths.
+    // 0 is a service without any access, 10 one with full access; the threshold is in tenths.
     let score = |threshold: &str| {
         let mut command = node.scene.command(&analyze);
         command.args(["security", "--offline=true", "--no-pager", "--threshold", threshold]);
@@ -195,7 +195,7 @@ fn systemctl_sees_it_enabled_and_disables_it_as_well() {
             let tree = node.scene.tree("root/etc/systemd/system");
             tree.into_keys().filter(|name| name.contains('/')).collect()
         };
-        // What it makes from the section [Install] are the same links.
+        // The links made from the section [Install] are the same.
         let ours = links(&node);
         assert_eq!(say("disable").code, 0);
         assert_eq!(say("is-enabled").stdout, "disabled\n");
@@ -256,15 +256,15 @@ fn what_a_boot_says_no_to_and_what_it_only_warns_of() {
         command.replace(&Digest::of(pinned.as_bytes()).hex(), &Digest::of(text.as_bytes()).hex())
     };
 
-    // The policy is not the one of the unit.
+    // The policy differs from the one in the unit.
     let denied = format!("{pinned}deny: [\"{index}\"]\n");
     with_policy(&denied);
     assert_eq!(answer(&node.boot(&[], &command)), no("policy-digest"));
-    // The owner denied the bundle, and pinned that.
+    // The owner denied the bundle, and pinned that policy.
     let expected =
         (1, ["no-longer-trusted", "denied-by-rule"].map(|code| format!("refusal {code}")).to_vec());
     assert_eq!(answer(&node.boot(&[], &with_policy(&denied))), expected);
-    // The owner retired the key: the node was away meanwhile, and works.
+    // The owner retired the key while the node was off; it still boots.
     node.scene.run_ok("keygen --output-key-prefix other");
     let other = fs::read_to_string(node.scene.at("other.pub")).unwrap();
     let known = fs::read_to_string(node.scene.at("cosign.pub")).unwrap();
@@ -278,17 +278,17 @@ fn what_a_boot_says_no_to_and_what_it_only_warns_of() {
         ["no-longer-trusted", "signer-not-allowed"].map(|code| format!("warning {code}")).to_vec(),
     );
     assert_eq!(answer(&node.boot(&[], &with_policy(&retired))), expected);
-    // And enabling again pins it, and says the same.
+    // Enabling again pins the new policy, and reports the same.
     let enabled = node.run_ok(ENABLE).stdout;
     assert!(enabled.contains("\nwarning: no-longer-trusted: "), "{enabled}");
     assert_eq!(answer(&node.boot(&[], &node.command())), expected);
     let command = with_policy(&pinned);
     assert_eq!(answer(&node.boot(&[], &command)), (0, Vec::new()));
 
-    // Another bundle than the one of the unit.
+    // Another bundle than the one in the unit.
     let other = command.replace("--expect-bundle test", "--expect-bundle other");
     assert_eq!(answer(&node.boot(&[], &other)), no("other-bundle"));
-    // A plugin was altered, or is gone.
+    // A plugin was altered or is missing.
     let bridge = node.scene.at("root/opt/cni/bin/bridge");
     let bytes = fs::read(&bridge).unwrap();
     fs::write(&bridge, "altered").unwrap();
@@ -297,7 +297,7 @@ fn what_a_boot_says_no_to_and_what_it_only_warns_of() {
     fs::remove_file(&bridge).unwrap();
     assert_eq!(answer(&node.boot(&[], &command)), (0, Vec::new()));
     assert_eq!(fs::read(&bridge).unwrap(), bytes);
-    // Without copies to bring it back.
+    // Without copies to restore it from.
     fs::remove_dir_all(node.scene.at("root/var/lib/cnister/store")).unwrap();
     fs::write(&bridge, "altered").unwrap();
     let without = |code: &str| (1, vec![format!("refusal {code}"), "refusal no-copy".to_owned()]);
@@ -307,7 +307,7 @@ fn what_a_boot_says_no_to_and_what_it_only_warns_of() {
     node.scene.write("root/opt/cni/bin/bridge", bytes);
     drop(Command::new("chmod").arg("755").arg(&bridge).status());
     assert_eq!(answer(&node.boot(&[], &command)), (0, Vec::new()));
-    // A directory that the unit names is none that was installed to.
+    // A directory in the unit is not one that was installed to.
     let more = format!("{command} --bin-dir /usr/lib/cni");
     assert_eq!(answer(&node.boot(&[], &more)), no("not-installed"));
     // There is no receipt.
@@ -344,7 +344,7 @@ fn enabling_is_refused_with_what_can_be_done() {
     // A build that needs libraries.
     let run = node.scene.run(ENABLE);
     assert!(run.code == 1 && run.stdout.starts_with("no: tool-not-static: "), "{run:?}");
-    // Planned, and done.
+    // First planned, then done.
     let before = node.scene.tree("root");
     let planned = node.run_ok(&format!("{ENABLE} --dry-run")).stdout;
     assert_eq!(node.scene.tree("root"), before);
@@ -376,7 +376,7 @@ fn enabling_is_refused_with_what_can_be_done() {
         node.run_ok("boot disable --root root").stdout,
         "already disabled; no file changed\n"
     );
-    // What would say no at the next boot.
+    // What would be refused at the next boot.
     node.scene.write("root/opt/cni/bin/bridge", "altered");
     refused(ENABLE, "digest-drift", "");
     fs::remove_file(node.scene.at("root/var/lib/cnister/receipt.json")).unwrap();
@@ -416,7 +416,7 @@ fn a_read_only_usr_is_told_with_another_place() {
     assert_eq!(say(&format!("{ENABLE} --tool /opt/cnister/bin/cnister")).code, 0);
 }
 
-/// The system calls of a set and of the sets in it.
+/// Returns the system calls of a set and of the sets it includes.
 fn calls_of(analyze: &PathBuf, set: &str, found: &mut BTreeSet<String>) {
     let output =
         Command::new(analyze).args(["syscall-filter", "--no-pager", set]).output().unwrap();
@@ -464,14 +464,14 @@ fn the_check_makes_no_system_call_that_the_unit_refuses() {
         "{allowed:?}"
     );
     let command = node.command();
-    // Altered, so that everything is looked at, and repaired.
+    // Altered, so that everything is inspected, and repaired.
     node.scene.write("root/opt/cni/bin/bridge", "altered");
     let run = node.boot(&["strace", "-f", "-qq", "-o", "trace"], &command);
     assert_eq!(run.code, 0, "{run:?}");
     assert_ne!(fs::read(node.scene.at("root/opt/cni/bin/bridge")).unwrap(), b"altered");
     drop(strace);
     let trace = fs::read_to_string(node.scene.at("trace")).unwrap();
-    // What follows the program's start; before it, the trace is of chroot.
+    // Only what follows the start of the program; the trace before it is of chroot.
     let ours = trace.rsplit_once("execve(\"/usr/local/libexec/cnister\"").unwrap().1;
     let names = ours
         .lines()
@@ -497,7 +497,7 @@ fn the_job_of_the_documentation_enables_it_with_the_mounts_that_it_has() {
         |start: &str, end: &str| page.split_once(start).unwrap().1.split_once(end).unwrap().0;
     let pinned = Digest::of(&fs::read(node.scene.at(POLICY)).unwrap()).hex();
     let arguments = between("args: [", "]").replace("HEX", &pinned);
-    // Nothing is in the container but the program and these mounts.
+    // The container contains only the program and these mounts.
     let mut script = String::from("mkdir -p box; mount -t tmpfs none box\n");
     let mut mounts = 0;
     for line in page.lines().filter(|line| line.contains("mountPath: ")) {
@@ -524,8 +524,8 @@ fn the_job_of_the_documentation_enables_it_with_the_mounts_that_it_has() {
     assert_eq!(answer(&node.boot(&[], &node.command())), (0, Vec::new()));
 }
 
-/// Boots the machine's systemd on the node; what it says of the unit afterwards, and whether the
-/// kubelet was started.
+/// Boots the machine's systemd on the node; returns what it reports about the unit afterwards, and
+/// whether the kubelet was started.
 fn boot_with_systemd(node: &Node) -> (String, bool) {
     let units = "root/etc/systemd/system";
     let unit = |name: &str, text: &str| drop(node.scene.write(&format!("{units}/{name}"), text));
@@ -590,7 +590,7 @@ fn a_node_boots_with_the_unit_in_its_sandbox() {
         fs::write(&bridge, "altered").unwrap();
         assert_eq!(boot_with_systemd(&node), (yes.clone(), true), "repaired{more}");
         assert_eq!(fs::read(&bridge).unwrap(), good);
-        // Without copies nothing can be brought back.
+        // Without copies nothing can be restored.
         fs::rename(&store, &copies).unwrap();
         fs::write(&bridge, "altered").unwrap();
         assert_eq!(boot_with_systemd(&node), (no.clone(), starts), "{more}");

@@ -1,4 +1,4 @@
-//! A build is made of everything that was asked for, or nothing is written.
+//! A build contains everything in its definition, or nothing is written.
 
 #![allow(
     clippy::unwrap_used,
@@ -37,7 +37,7 @@ fn program(name: &str, machine: u8) -> Vec<u8> {
     bytes
 }
 
-/// A definition and its plugins, all of them good.
+/// A valid definition with its plugins.
 fn scene(names: &[&str]) -> Scene {
     let scene = Scene::new();
     scene.write("bundle.yaml", DEFINITION.replace("bridge, macvlan", &names.join(", ")));
@@ -66,7 +66,7 @@ fn a_refused_build_leaves_nothing() {
         assert_eq!(build(&scene, &format!("{more} -o layout")).code, code);
         assert_eq!(scene.tree("layout"), before, "{words}");
     };
-    // The platform that comes second: the first one is sound and could have been written.
+    // The second platform: the first one is valid and could have been written.
     let path = "plugins-arm64/macvlan";
     let good = fs::read(scene.at(path)).unwrap();
     fs::remove_file(scene.at(path)).unwrap();
@@ -139,7 +139,7 @@ fn a_large_plugin_is_not_held_in_memory() {
     let scene = scene(&["bridge"]);
     let plugin = File::options().append(true).open(scene.at("plugins-amd64/bridge")).unwrap();
     plugin.set_len(512 << 20).unwrap();
-    // The other platform's is refused, so that half a gigabyte is hashed and not compressed.
+    // The other platform is refused, so that half a gigabyte is hashed and not compressed.
     scene.write("plugins-arm64/bridge", "#!/bin/sh\n");
     let mut command = scene.command("sh");
     command.args(["-c", "ulimit -v 400000; exec \"$0\" build bundle.yaml -o layout"]);

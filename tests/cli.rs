@@ -17,7 +17,7 @@ use support::{Run, Scene, release, snapshot};
 
 const NAMES: [&str; 3] = ["bridge", "loopback", "macvlan"];
 
-/// A command line with everything it did, for a snapshot.
+/// A command line and its complete output, for a snapshot.
 fn told(words: &str, run: &Run) -> String {
     let Run { code, stdout, stderr } = run;
     let errors =
@@ -25,7 +25,7 @@ fn told(words: &str, run: &Run) -> String {
     format!("$ cnister {words}\n{stdout}{errors}--- exit code {code}\n\n")
 }
 
-/// Runs commands one after the other and compares all that they said.
+/// Runs commands in sequence and compares all of their output.
 fn session(scene: &Scene, name: &str, commands: &[&str]) {
     let text: String = commands.iter().map(|words| told(words, &scene.run(words))).collect();
     snapshot(name, &text);

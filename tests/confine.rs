@@ -1,5 +1,5 @@
-//! What the verbs of a node give up before they read a byte from outside: rights to files, the
-//! network, processes.
+//! What the verbs on a node give up before they read a byte of untrusted input: access to files,
+//! the network, processes.
 
 #![cfg(all(feature = "publish", target_os = "linux", target_arch = "x86_64"))]
 #![allow(
@@ -27,8 +27,8 @@ fn scene() -> Scene {
     scene
 }
 
-/// Runs the program under strace; `None` where that is not installed. The trace is `trace` in the
-/// scene.
+/// Runs the program under strace; `None` if it is not installed. The trace is the file `trace` in
+/// the scene.
 fn traced(scene: &Scene, options: &[&str], words: &str) -> Option<Run> {
     let mut command = scene.command(peer("strace")?);
     command
@@ -45,8 +45,8 @@ fn trace(scene: &Scene) -> Vec<String> {
 const INSTALL: &str =
     "install --key cosign.pub --root root --from staged-a --evidence evidence-a.json";
 
-/// Paths that a trace shows as written, made or removed, below `root`, without what is random in
-/// their names.
+/// Returns the paths below `root` that were written, created or removed in a trace, without the
+/// random part of their names.
 fn changed(lines: &[String]) -> Vec<String> {
     let mut found = Vec::new();
     for line in lines.iter().filter(|line| !line.contains(" = -1 ")) {
@@ -139,7 +139,8 @@ fn without_landlock_the_verbs_do_their_work_and_say_so() {
             assert!(!scene.run_ok(words).stdout.contains("not-confined"), "{words}");
         }
     }
-    // As by the first Landlock, which forbids moves between directories: a check makes none.
+    // As with the first version of Landlock, which cannot allow renames between directories: a
+    // check makes none.
     let first = ["--inject=landlock_create_ruleset:retval=1:when=1"];
     let run = traced(&scene, &first, INSTALL).unwrap();
     assert!(run.code == 0 && run.stdout.contains(moving), "{run:?}");
@@ -166,7 +167,7 @@ fn a_refusal_is_no_other_where_nothing_was_confined() {
     };
     assert_eq!(codes(&confined), [r#""refusal" "digest-drift""#]);
     assert_eq!(codes(&run), [r#""refusal" "digest-drift""#, r#""note" "not-confined""#]);
-    // Not being confined is no reason for a refusal, and none is remembered.
+    // Not being confined is not a reason to refuse, and no refusal is recorded.
     scene.run_ok(INSTALL);
     let words = "install --key cosign.pub --root root --from staged-a --evidence evidence-a.json --expect \
                  sha256:0000000000000000000000000000000000000000000000000000000000000000 --on-refusal keep";
@@ -199,8 +200,7 @@ fn no_capability_is_needed_to_be_confined() {
     }
 }
 
-/// The processes and programs that a trace shows, in order: `process`, or the path that was
-/// executed.
+/// Returns the processes and programs of a trace, in order: `process`, or the executed path.
 fn started(lines: &[String]) -> Vec<String> {
     let mut found = Vec::new();
     for line in lines {
@@ -234,7 +234,7 @@ fn nothing_is_started_but_the_probes_and_they_are_confined_before() {
         if path.starts_with("/proc/self/fd/") { "the plugin".to_owned() } else { path.to_owned() }
     };
     let found: Vec<_> = started(&lines).iter().map(|path| one(path)).collect();
-    // The plugins differ, so each is asked: this program again, which becomes the plugin.
+    // The plugins differ, so each is executed: this program again, which becomes the plugin.
     let probe = ["process", "/proc/self/exe", "the plugin"].map(str::to_owned);
     let expected: Vec<_> = std::iter::once(program.to_owned())
         .chain([probe.clone(), probe.clone(), probe].concat())
@@ -265,10 +265,10 @@ fn every_descriptor_is_closed_where_a_program_starts() {
         let lines = trace(&scene);
         let main = lines[0].split(' ').next().unwrap().to_owned();
         let mut seen = 0;
-        // A probe is this program only until it starts another; what it duplicates are its three
-        // streams. An installation has none, and then all lines are of our threads.
+        // A probe is this program until it executes another; the descriptors it duplicates are its
+        // three streams. An installation starts no process, so all lines are from our threads.
         let ours = |line: &&String| words.starts_with("install") || line.starts_with(&main);
-        // A call that another thread's came between stands in two lines.
+        // A call interrupted by another thread's is split over two lines.
         let mut begun = BTreeMap::new();
         for line in lines.iter().filter(ours) {
             let (thread, text) = line.split_once(' ').unwrap();

@@ -1,5 +1,5 @@
-//! Signatures in both directions: what we sign, cosign verifies; what cosign signs, we verify; what
-//! is altered, both refuse where both look.
+//! Signatures in both directions: cosign verifies what we sign, we verify what cosign signs, and
+//! both refuse what was altered, as far as both verify it.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,7 +18,7 @@ use std::time::SystemTime;
 use release::Release;
 use support::{Run, Scene, digest_of, peer, registries, release};
 
-/// A signed bundle of small programs in `layout`; these tests look at signatures.
+/// A signed bundle of small programs in `layout`; these tests are about signatures.
 fn signed(scene: &Scene) -> String {
     Release::new(scene, "a", "1.0.0", &["bridge", "macvlan"], 0);
     fs::rename(scene.at("layout-a"), scene.at("layout")).unwrap();
@@ -37,7 +37,7 @@ fn cosign_verify(scene: &Scene, program: &Path, key: &str, image: &str) -> Run {
     )
 }
 
-/// The signing configuration without services: nothing is asked of the network.
+/// A signing configuration without services, so that nothing is sent over the network.
 fn sign_offline(scene: &Scene, program: &Path, image: &str, more: &[&str]) -> Run {
     let config = r#"{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{},"tsaConfig":{}}"#;
     scene.write("offline.json", config);
@@ -186,15 +186,14 @@ fn an_sbom_attestation_by_cosign_is_not_a_signature() {
     ];
     let run = cosign(&scene, &program, &arguments);
     assert_eq!(run.code, 0, "{}", run.stderr);
-    // cosign itself takes the attestation for a signature; that is why the predicate type is ours
-    // to check.
+    // cosign accepts the attestation as a signature; that is why we must check the predicate type.
     let run = scene.run(&format!("verify --key cosign.pub {image}"));
     assert_eq!(run.code, 1, "{}", run.stdout);
     assert!(run.stdout.contains("not-a-signature"), "{}", run.stdout);
 }
 
-/// The blobs of a layout by what they are: the index, the platform's manifest, its configuration,
-/// its plugin layer, and the bundle of the index's signature.
+/// The blobs of a layout by role: the index, the platform's manifest, its configuration, its plugin
+/// layer, and the bundle of the index's signature.
 fn blobs(scene: &Scene, layout: &str, index: &str) -> Vec<(&'static str, PathBuf)> {
     let blob = |digest: &str| {
         scene.at(layout).join("blobs/sha256").join(digest.trim_start_matches("sha256:"))
@@ -252,7 +251,7 @@ fn a_flipped_byte_in_index_or_signature_is_refused_by_both() {
     let inspected = scene.run_ok(&format!("inspect --format json oci:layout@{digest}"));
     let inspected: serde_json::Value = serde_json::from_str(&inspected.stdout).unwrap();
     let referrers = inspected["referrers"].as_array().unwrap();
-    // Only the index's signature stays, so that it alone decides.
+    // Only the index's signature is left, so that it alone decides.
     let signature = referrers.iter().find(|entry| entry["subject"] == digest.as_str()).unwrap();
     for entry in referrers.iter().filter(|entry| entry["subject"] != digest.as_str()) {
         fs::remove_file(stored(entry["digest"].as_str().unwrap())).unwrap();
@@ -277,7 +276,7 @@ fn a_flipped_byte_in_index_or_signature_is_refused_by_both() {
     }
 }
 
-/// The folder of a fixture made by cosign, where it is there.
+/// Returns the directory of a fixture made by cosign, if it is present.
 fn fixtures() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/testdata/cosign");
     if !folder.is_dir() {

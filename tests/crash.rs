@@ -1,7 +1,7 @@
-//! What becomes of a node when things go wrong: runs that are killed, disks that are full, files
-//! that somebody else replaced, and surroundings that hold nothing.
+//! What happens to a node when things go wrong: killed runs, full disks, files replaced by other
+//! installers, and environments without anything else in them.
 //!
-//! The plugins are programs of some hundred bytes, made by hand for linux/amd64.
+//! The plugins are handmade programs of a few hundred bytes for linux/amd64.
 
 #![cfg(all(feature = "publish", target_os = "linux", target_arch = "x86_64"))]
 #![allow(

@@ -1,4 +1,4 @@
-//! The documentation is true: the README's commands run as they stand there, and lists agree with
+//! The documentation is correct: the commands in the README work as written, and lists agree with
 //! the code.
 
 #![allow(
@@ -23,7 +23,7 @@ fn page(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
-/// The text of each block of this language.
+/// Returns the text of each code block in this language.
 fn blocks(text: &str, language: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut lines = text.lines();
@@ -45,8 +45,8 @@ fn every_command_of_the_readme_works_in_an_empty_directory() {
     let Some(server) = registries::docker_registry(scene.path()) else { return };
     let blocks = blocks(&page("README.md"), "sh");
     assert!(blocks.len() >= 9, "only {} blocks; does the test still read the page?", blocks.len());
-    // `make demo` is its own test, and compiles. The rest is one session of a newcomer, from an
-    // empty directory.
+    // `make demo` is tested on its own, and compiles. The rest is one session of a new user, from
+    // an empty directory.
     let session: Vec<_> =
         blocks.iter().filter(|block| !block.contains("make demo")).cloned().collect();
     fs::create_dir(scene.at("bin")).unwrap();
@@ -92,7 +92,7 @@ fn every_command_of_the_page_about_nodes_works_in_a_row() {
     let path = format!("{}:{}", scene.at("bin").display(), std::env::var("PATH").unwrap());
     let blocks = blocks(&page("docs/node.md"), "sh");
     assert!(blocks.len() >= 8, "only {} blocks; does the test still read the page?", blocks.len());
-    // Another test may listen at the port of the page.
+    // Another test may be listening at the port on the page.
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -142,7 +142,7 @@ fn the_policy_of_the_readme_is_one() {
     assert_eq!(policy.rules().collect::<Vec<_>>(), ["release"]);
 }
 
-/// The first two cells of each row whose first is a name.
+/// Returns the first two cells of each row whose first cell is a name.
 fn rows(name: &str) -> Vec<(String, String)> {
     let row = |line: &str| {
         let mut cells = line.trim().strip_prefix("| `")?.split(" | ");
@@ -163,7 +163,7 @@ fn the_list_of_finding_codes_is_complete() {
     assert_eq!(listed.into_iter().collect::<BTreeMap<_, _>>(), codes);
 }
 
-/// The cells of each row below a heading, up to the next heading.
+/// Returns the cells of each row below a heading, up to the next heading.
 fn table(name: &str, heading: &str) -> Vec<Vec<String>> {
     let page = page(name);
     let lines = page.lines().skip_while(|line| *line != heading).skip(1);
@@ -175,13 +175,13 @@ fn cells(row: &str) -> Vec<String> {
     row.trim_matches(['|', ' ']).split(" | ").map(str::to_owned).collect()
 }
 
-/// The texts between backticks.
+/// Returns the texts in backticks.
 fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
-/// Every field of a schema by its path (`rules[].name`), with its type in words and whether it is
-/// required.
+/// Returns every field of a schema by its path (`rules[].name`), with its type in words and whether
+/// it is required.
 fn schema_fields(
     schema: &serde_json::Value,
     parent: &str,

@@ -1,4 +1,4 @@
-//! `explain` and hostile texts: what it reads, what it opens, and when it ends.
+//! `explain` and hostile texts: what it reads and opens, and how long it takes.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,7 +21,7 @@ use support::{Run, Scene, peer};
 const LIMIT: usize = 1024 * 1024;
 const MISSING: &str = "failed to find plugin \"macvlan\" in path [/opt/cni/bin]";
 
-/// Runs a command with this on its standard input.
+/// Runs a command with this standard input.
 fn feed(command: &mut Command, input: &[u8]) -> Run {
     let mut child = command
         .stdin(Stdio::piped())
@@ -29,7 +29,7 @@ fn feed(command: &mut Command, input: &[u8]) -> Run {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A text that is too long is not read to its end.
+    // A text that is too long is not read completely.
     let _ = child.stdin.take().unwrap().write_all(input);
     let output = child.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -103,7 +103,7 @@ fn a_mebibyte_is_read_and_not_more() {
             );
         }
     }
-    // What is before the end counts.
+    // Only the part before the end counts.
     let text = format!("{MISSING}{}", " ".repeat(LIMIT - MISSING.len()));
     assert_eq!(explain(&scene, &[], text.as_bytes()).code, 0);
 }
@@ -145,7 +145,7 @@ fn hostile_texts_end_soon_and_move_no_cursor() {
     }
 }
 
-/// Every path that a text can name, below a directory that the trace would show.
+/// Every path that a text can contain, below a directory that the trace would show.
 const HOSTILE: &str = r#"
 plugin type="/traced/type" failed (add): failed to find plugin "/traced/plugin" in path [/traced/bin ../traced /opt/cni/bin/../../traced]
 plugin type="macvlan" failed (add): failed to find plugin "../../../traced/plugin" in path [/opt/cni/bin]
@@ -164,7 +164,7 @@ no networks found in /traced/net.d
 fn no_path_of_a_text_is_opened_and_nothing_is_executed() {
     let scene = node();
     let Some(strace) = peer("strace") else { return };
-    // A plugin that would leave a file behind, where all of the texts lead.
+    // A plugin that would create a file, at every path in the texts.
     let script = format!("#!/bin/sh\n: > {}\n", scene.at("canary").display());
     for path in [
         "root/traced/bin/macvlan",
@@ -199,10 +199,10 @@ fn no_path_of_a_text_is_opened_and_nothing_is_executed() {
     };
     assert_eq!(paths(&trace), [""; 0]);
     assert!(trace.contains("macvlan"), "the owner's own directory is looked into");
-    // strace's own, to start the program.
+    // strace's own, which starts the program.
     assert_eq!(trace.matches("execve").count(), 1, "{trace}");
     assert!(!scene.at("canary").exists());
-    // The same text, and an owner who names that directory: so the trace would have shown it.
+    // The same text, with that directory given by the owner: the trace would have shown it.
     let (_, trace) = traced(&["--bin-dir", "/traced/bin"]);
     assert_ne!(paths(&trace), [""; 0]);
     assert!(!scene.at("canary").exists());

@@ -1,5 +1,5 @@
-//! A node over time: generations, rollback, repair from the local store, prune, uninstall, and a
-//! state that somebody damaged.
+//! A node over time: generations, rollback, repair from the local store, pruning, uninstallation,
+//! and damaged state.
 
 #![cfg(all(feature = "publish", target_os = "linux", target_arch = "x86_64"))]
 #![allow(
@@ -38,7 +38,7 @@ use std::fs;
 use release::Release;
 use support::{Run, Scene, forge, plugin, release};
 
-/// A node with `first` installed and `second` over it, whose images are gone: whatever comes back
+/// A node with `second` installed over `first`, whose images no longer exist: everything restored
 /// comes from the node.
 fn upgraded(scene: &Scene) -> (Release, Release) {
     let first = Release::new(scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);
@@ -55,7 +55,7 @@ fn take_images_away(scene: &Scene) {
     }
 }
 
-/// The plugins with these bytes, by the release that they are of.
+/// The plugins with these contents, each with the release that it is from.
 fn of_release(scene: &Scene, release: &Release) -> Vec<String> {
     let has = |name: &str| fs::read(scene.at(node::BIN).join(name)).ok();
     release

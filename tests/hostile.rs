@@ -1,10 +1,10 @@
-//! Hostile payloads: whoever composed the image is the attacker, and every document agrees with its
-//! layer. The policy lets everything pass, as a signature of the attacker's would; making one for
-//! each row takes longer than all the rest.
+//! Hostile payloads: the author of the image is the attacker, and every document agrees with its
+//! layer. The policy admits everything, as if the attacker's signature were trusted; signing each
+//! row would take longer than all the rest.
 //!
-//! Each row is refused by the built program with its own code, in bounded time, and the plugin
-//! directory is as it was. The rows are what other unpackers fell for; the twin that is accepted is
-//! first.
+//! The built program refuses each row with its own code, in bounded time, and the plugin directory
+//! is unchanged. The rows are attacks that other unpackers were vulnerable to; the twin that is
+//! accepted comes first.
 
 #![cfg(all(feature = "publish", target_os = "linux", target_arch = "x86_64"))]
 #![allow(
@@ -33,10 +33,10 @@ use tar::EntryType;
 
 const BIN: &str = "root/opt/cni/bin";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
-/// Far more than any refusal takes, and far less than for ever.
+/// Far longer than any refusal takes, but finite.
 const BOUND: Duration = Duration::from_secs(10);
 
-/// One member of an archive, with the length that its header claims.
+/// A member of an archive, with the length claimed in its header.
 struct Member<'a> {
     name: &'a str,
     kind: EntryType,
@@ -49,7 +49,7 @@ fn member<'a>(name: &'a str, kind: EntryType, content: &'a [u8]) -> Member<'a> {
     Member { name, kind, content, claims: content.len() as u64, mode: 0o755 }
 }
 
-/// The bytes of members one after the other, without an end. Names are put in as they are.
+/// The bytes of consecutive members, without an end marker. Names are not checked.
 fn members(list: &[Member<'_>]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for member in list {
@@ -91,8 +91,7 @@ fn zstd_wide(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// What a row puts in the place of the plugin layer: the blob, its compression, and its
-/// uncompressed bytes.
+/// What a row uses as the plugin layer: the blob, its compression, and its uncompressed bytes.
 struct Layer {
     blob: Vec<u8>,
     suffix: &'static str,
@@ -103,7 +102,7 @@ fn plain(bytes: Vec<u8>) -> Layer {
     Layer { blob: bytes.clone(), suffix: "", plain: bytes }
 }
 
-/// Puts the layer into the image, and makes every document agree with it.
+/// Puts the layer into the image and makes every document agree with it.
 fn plant(scene: &Scene, layer: &Layer) {
     drop(fs::remove_dir_all(scene.at("forged")));
     forge::copy(&scene.at("layout-a"), &scene.at("forged"));
@@ -131,7 +130,7 @@ fn plant(scene: &Scene, layer: &Layer) {
 const INSTALL: &str = "install --policy any.yaml --root root oci:forged:1.0.0";
 const ANY: &str = "apiVersion: cnister.dev/v1\nkind: Policy\nrules:\n  - {name: any, images: [\"**\"], mode: warn}\n";
 
-/// A scene with one release and a node that has somebody else's plugins.
+/// A scene with one release and a node with another installer's plugins.
 fn scene() -> (Scene, Vec<u8>) {
     let scene = Scene::in_memory();
     let release = Release::unsigned(&scene, "a", "1.0.0", &["bridge"], 0);
@@ -141,14 +140,14 @@ fn scene() -> (Scene, Vec<u8>) {
     (scene, release.files["bridge"].clone())
 }
 
-/// Every row is refused with its code, and the directory is as it was; then the good layer is
+/// Every row is refused with its code, and the directory is unchanged; then the valid layer is
 /// accepted.
 fn refuse_all(rows: Vec<(&str, Layer, &str)>, scene: &Scene, good: &[u8]) {
     let before = scene.tree("root/opt");
     for (what, layer, code) in rows {
         plant(scene, &layer);
-        // Proven bytes that an earlier row left in the local store would be enough, and no layer
-        // would be read.
+        // Proven bytes that an earlier row left in the local store would suffice, and the layer
+        // would not be read.
         drop(fs::remove_dir_all(scene.at("root/var")));
         let started = Instant::now();
         let run = scene.run(INSTALL);
@@ -180,8 +179,8 @@ fn entries_that_unpackers_fell_for() {
         plain(ended(members(&all)))
     };
     let alone = |member| plain(ended(members(&[member])));
-    // A header of size 0 and a pax record with another size, and the other way around: each reader
-    // takes one of them.
+    // A header with size 0 and a pax record with another size, and the reverse: parsers disagree on
+    // which one counts.
     let smuggled = members(&[member("opt/cni/bin/evil", T::Regular, b"smuggled")]);
     let record = format!("{} size={}\n", 14, smuggled.len());
     let hidden = Member { claims: 0, ..member(name, T::Regular, &smuggled) };
@@ -407,9 +406,9 @@ fn layers_that_changed_places_are_refused() {
     let before = scene.tree("root/opt");
     type Change = fn(&mut serde_json::Value);
     let cases: [(Change, &str); 2] = [
-        // With their descriptors: bundle.json is then looked for where it is not.
+        // With their descriptors: bundle.json is then expected in the wrong layer.
         (|layers| layers.as_array_mut().unwrap().swap(0, 1), "broken-chain"),
-        // The blobs alone: the tool's layer stands where the plugins are expected.
+        // Only the blobs: the tool's layer is where the plugins are expected.
         (
             |layers| {
                 for key in ["digest", "size", "mediaType"] {
@@ -446,8 +445,8 @@ fn modes_in_an_archive_are_nobodys_business() {
     }
 }
 
-/// Runs an installation that is stopped after it read the first part of a staged file, changes that
-/// file, and lets it go on. Nothing here depends on how fast anything is.
+/// Runs an installation that is stopped after reading the first part of a staged file, changes that
+/// file, and continues it. Nothing here depends on timing.
 fn change_while_it_is_read(
     scene: &Scene,
     words: &str,
@@ -548,7 +547,7 @@ fn a_staged_file_that_changes_while_it_is_read_is_refused() {
         assert_eq!(scene.tree("root/opt"), before, "{what}");
     }
     fs::write(&path, &good).unwrap();
-    // What is removed meanwhile is still the file that was opened.
+    // A file that is removed meanwhile is still the one that was opened.
     let (code, said) =
         change_while_it_is_read(&scene, &words, || fs::remove_file(&path).unwrap()).unwrap();
     assert_eq!(code, 0, "{said}");

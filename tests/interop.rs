@@ -1,4 +1,4 @@
-//! What we write, the field's tools read; and what they write, we read.
+//! Other tools read what we write, and we read what they write.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +20,7 @@ use support::{Scene, image, peer, registries};
 
 const NAMES: [&str; 3] = ["bridge", "loopback", "macvlan"];
 
-/// Whether each plugin in `folder` is the one that was packed, and can be executed.
+/// Checks that each plugin in `folder` is the packed one and is executable.
 fn assert_plugins(scene: &Scene, folder: &str) {
     for name in NAMES {
         let path = scene.at(folder).join("opt/cni/bin").join(name);
@@ -229,7 +229,7 @@ fn oras_and_crane_see_what_was_pushed() {
                 run.stdout
             );
         }
-        // And back: the pulled copy verifies as the original does.
+        // And back: the pulled copy is verified like the original.
         let name = server.name;
         scene.run_ok(&format!("pull {target} -o pulled-{name}"));
         scene.run_ok(&format!("verify --key cosign.pub oci:pulled-{name}:v1"));

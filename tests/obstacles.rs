@@ -1,5 +1,5 @@
-//! Things in the way: what stands where a plugin was, a lock that nobody gives up, directories that
-//! others may write, files that a runtime finds first, and mounts that are not fit.
+//! Obstacles: other kinds of files in place of a plugin, a lock that is never released, directories
+//! writable by others, files that a runtime finds first, and unsuitable mounts.
 
 #![cfg(all(feature = "publish", target_os = "linux", target_arch = "x86_64"))]
 #![allow(
@@ -24,7 +24,7 @@ use support::{Run, Scene, peer, release, say_skipped};
 
 const PLUGINS: [&str; 3] = ["bridge", "host-local", "macvlan"];
 const BIN: &str = "root/opt/cni/bin";
-/// Far more than any of the runs takes, and far less than for ever.
+/// Far longer than any of the runs takes, but finite.
 const BOUND: Duration = Duration::from_secs(10);
 
 fn is_root() -> bool {
@@ -35,7 +35,7 @@ fn is_root() -> bool {
     root
 }
 
-/// A node with one release installed.
+/// A node with one installed release.
 fn installed(scene: &Scene) -> Release {
     let release = Release::new(scene, "a", "1.0.0", &PLUGINS, 0);
     fs::create_dir(scene.at("root")).unwrap();
@@ -97,7 +97,7 @@ fn whatever_stands_where_a_plugin_was_is_named_in_bounded_time() {
             assert!(run.stdout.contains(&line), "{verb}, {words}: {}", run.stdout);
             assert_eq!(run.stdout.matches("  proven ").count(), 2, "{}", run.stdout);
         }
-        // A sparse file cannot be read whole; its length says that it is the same.
+        // A sparse file is too long to be read; its length shows that it is unchanged.
         let look = || {
             (
                 fs::symlink_metadata(&path).ok().map(|it| (it.file_type(), it.len())),
@@ -107,7 +107,8 @@ fn whatever_stands_where_a_plugin_was_is_named_in_bounded_time() {
         let before = look();
         let again = within_bound(&scene, &release.install_args());
         match code {
-            // What is gone is written again; what stands there is its owner's to move away.
+            // Missing files are written again; anything else in their place is for its owner to
+            // move.
             "plugin-missing" => assert_eq!(again.code, 0, "{}{}", again.stdout, again.stderr),
             _ => {
                 assert_eq!(again.code, 1, "{}{}", again.stdout, again.stderr);
@@ -214,11 +215,11 @@ fn a_file_that_a_runtime_finds_first_is_told_at_install_and_a_no_of_a_check() {
     let run = scene.run("check --root root");
     assert_eq!(run.code, 1, "{}", run.stdout);
     assert!(run.stdout.contains(&format!("no: {what}")), "{}", run.stdout);
-    // A package may have brought it; that keeps no node down.
+    // A package may have installed it, so it does not keep a node from booting.
     assert!(
         scene.run_ok("check --root root --at-boot").stdout.contains(&format!("warning: {what}"))
     );
-    // The signed bytes are the signed bytes, wherever they lie.
+    // The signed content is accepted wherever it is.
     fs::copy(scene.at(BIN).join("bridge"), scene.at("root/usr/libexec/cni/bridge")).unwrap();
     assert!(!scene.run_ok("check --root root").stdout.contains("shadowed"));
 }
@@ -244,8 +245,8 @@ fn a_directory_that_no_runtime_looks_in_is_told() {
     assert!(run.stdout.contains(unreadable), "{}", run.stdout);
 }
 
-/// Runs a shell script in a mount namespace of its own; the program and its arguments are the
-/// script's.
+/// Runs a shell script in its own mount namespace; its arguments are the program and the program's
+/// arguments.
 fn with_own_mounts(scene: &Scene, script: &str, words: &str) -> Option<Run> {
     let unshare = peer("unshare")?;
     if !is_root() {
@@ -289,7 +290,7 @@ fn a_directory_where_nothing_can_run_is_refused_and_a_no_of_a_check() {
     assert!(run.stdout.contains(&format!("no: {what}")), "{}", run.stdout);
     let run = with_own_mounts(&scene, script, "check --root root --at-boot").unwrap();
     assert!(run.code == 0 && run.stdout.contains(&format!("warning: {what}")), "{}", run.stdout);
-    // Nothing is written where everything is there, and the reader learns of it all the same.
+    // Nothing is written if everything is present, but the note is still printed.
     let run = with_own_mounts(&scene, script, &release.install_args()).unwrap();
     assert!(run.code == 0 && run.stdout.contains(&format!("warning: {what}")), "{}", run.stdout);
 }
@@ -318,7 +319,7 @@ fn root_without_capabilities_learns_whose_directory_it_is() {
                     refused; nothing was changed\n";
     assert_eq!((refused.code, refused.stdout.as_str(), refused.stderr.as_str()), (1, expected, ""));
     assert_eq!(fs::read_dir(scene.at(BIN)).unwrap().count(), 0);
-    // The twin: the one capability that it takes.
+    // The twin: with the one capability that it needs.
     let allowed = run("-all,+dac_override");
     assert_eq!(allowed.code, 0, "{}{}", allowed.stdout, allowed.stderr);
     assert!(allowed.stdout.contains(
@@ -360,7 +361,7 @@ fn labels_are_those_of_the_directory_and_others_are_told() {
                    expected: system_u:object_r:container_file_t:s0\n  found:    system_u:object_r:tmp_t:s0\n  \
                    hint: on the node: restorecon -Rv /opt/cni/bin\n";
     assert!(scene.run_ok("check --root root").stdout.contains(warning));
-    // A process that may not set labels installs all the same, and says what is missing.
+    // A process that may not set labels still installs, and reports that they are missing.
     let Some(strace) = peer("strace") else { return };
     let second = Release::new(&scene, "b", "1.1.0", &PLUGINS, 0);
     let mut command = scene.command(strace);

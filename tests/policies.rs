@@ -1,4 +1,4 @@
-//! The policies under `policies/`: each does what its first lines say.
+//! The policies under `policies/`: each does what its opening comment says.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,7 +23,7 @@ fn policy(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("policies").join(name)).unwrap()
 }
 
-/// Signs as of so many days ago.
+/// Signs with a time this many days ago.
 fn sign(scene: &Scene, layout: &str, days: u64) {
     let then = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() - days * 24 * 3600;
     let mut command = scene.command(env!("CARGO_BIN_EXE_cnister"));
@@ -50,7 +50,7 @@ fn every_policy_is_one_of_those_that_are_tested() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     found.sort();
-    // The schema is compared with the parser, beside it.
+    // The schema is compared with the parser next to it.
     assert_eq!(found, ["demo.yaml", "policy.schema.json", "release.yaml"]);
 }
 
@@ -135,7 +135,7 @@ fn what_a_node_has_is_kept_with_a_warning() {
     }
     expect(&scene.run("check --policy never.yaml --root root --no-probe"), 1, "no-longer-trusted");
 
-    // Something else is wanted and refused: what is there is good enough to stay.
+    // Another release is wanted and refused: the installed one is good enough to be kept.
     Release::unsigned(&scene, "b", "1.1.0", &NAMES, 0);
     sign(&scene, "oci:layout-b", 200);
     let install = format!("install --policy release.yaml {ROOT} --on-refusal keep");
@@ -144,7 +144,7 @@ fn what_a_node_has_is_kept_with_a_warning() {
         0,
         "the proven plugins that were there stay",
     );
-    // It is not good enough to be taken by a node that does not have it.
+    // It is not good enough to be installed on a node without it.
     expect(
         &scene.run(&format!("{install} oci:layout-a --state-dir /var/lib/other")),
         1,

@@ -1,4 +1,4 @@
-//! Plugins that answer, that misbehave, and that are not what was proven, asked by the built
+//! Plugins that respond, that misbehave, and that are not what was proven, called by the built
 //! program.
 
 use std::path::{Path, PathBuf};
@@ -82,7 +82,7 @@ fn a_plugin_runs_with_nothing_it_could_misuse() {
         assert_eq!(lines[4], "seccomp=2");
         assert_eq!(lines[5], "socket=Some(1) pair=Some(1)");
     }
-    // As many as any child of this test has: none of ours.
+    // As many as any child of this test inherits, and none of ours.
     let others = Command::new("ls").arg("/proc/self/fd").output().unwrap().stdout;
     assert_eq!(
         lines[6],
@@ -98,7 +98,7 @@ fn a_plugin_cannot_write_to_a_file() {
     let written = std::fs::read(canary).unwrap_or_default();
     let _ = std::fs::remove_file(canary);
     let ProbeResult::Failed(reason) = asked else { panic!("{asked:?}") };
-    // Told that it may not; where there is no filter for the machine, ended by the limit.
+    // The call is refused; without a filter for this architecture, the time limit ends it.
     assert!(
         reason.starts_with("does not answer as a CNI plugin") || reason == "was ended by signal 25",
         "{reason}"
@@ -115,7 +115,7 @@ fn a_plugin_changes_no_name_and_leaves_no_process() {
     let _ = std::fs::remove_dir_all(folder);
     std::fs::create_dir(folder).unwrap();
     std::fs::write(folder.join("file"), b"content").unwrap();
-    // As if it were the plugin's own, as all is in a container whose only user is root.
+    // As if set by the plugin itself, since in a container all processes may belong to root.
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).unwrap();
     std::fs::set_permissions(folder.join("file"), std::fs::Permissions::from_mode(0o666)).unwrap();
     let asked = ask(&behaving("misuse"), PATIENCE);
@@ -174,7 +174,7 @@ fn bytes_that_were_not_proven_are_never_executed() {
         let ProbeResult::Altered(finding) = asked else { panic!("{asked:?}") };
         assert_eq!(finding.code, Code::FileAltered);
     }
-    // Not even a script that somebody signed: it has no name that its interpreter could open.
+    // Not even a signed script: it has no path that its interpreter could open.
     let signed = ask(script.as_bytes(), PATIENCE);
     assert!(matches!(signed, ProbeResult::Failed(_)), "{signed:?}");
     assert!(!canary.exists());
@@ -183,7 +183,7 @@ fn bytes_that_were_not_proven_are_never_executed() {
 #[test]
 fn a_file_that_is_no_program_of_this_machine_is_not_started() {
     let mut other = behaving("answer");
-    // The ELF header's machine: m68k, which nobody releases plugins for.
+    // The ELF header's machine: m68k, for which no plugins are released.
     other[18..20].copy_from_slice(&4_u16.to_ne_bytes());
     for bytes in [&b"not a program"[..], b"", b"\x7fELF", b"#!/bin/sh\n", &other] {
         assert_eq!(
@@ -195,7 +195,7 @@ fn a_file_that_is_no_program_of_this_machine_is_not_started() {
 
 #[test]
 fn the_plugins_of_a_distribution_answer() {
-    // Old and dynamically linked, if they are here at all.
+    // Old and dynamically linked, if they are installed at all.
     let Ok(entries) = std::fs::read_dir("/usr/lib/cni") else { return };
     for entry in entries {
         let path = entry.unwrap().path();

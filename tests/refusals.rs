@@ -1,5 +1,5 @@
-//! Bad input: each refused with its own message and exit code, and nothing of the node's directory
-//! changed.
+//! Invalid input: each is refused with its own message and exit code, and the node's directory is
+//! unchanged.
 
 #![allow(
     clippy::unwrap_used,
@@ -29,13 +29,13 @@ fn expect(run: &Run, code: i32, words: &[&str]) {
     }
 }
 
-/// A node with plugins of somebody else, which must stay exactly as they are.
+/// A node with another installer's plugins, which must not be changed.
 fn node(scene: &Scene) {
     scene.write("root/opt/cni/bin/flannel", "somebody else's");
     scene.write("root/opt/cni/bin/.hidden", "hidden, and somebody else's");
 }
 
-/// Runs an installation that is refused, and looks at the plugin directory before and after.
+/// Runs an installation that is refused, and compares the plugin directory before and after.
 fn refused_install(scene: &Scene, words: &str, code: &str) {
     let before = scene.tree("root/opt/cni/bin");
     let run = scene.run(words);
@@ -296,7 +296,7 @@ fn a_signed_platform_does_not_speak_for_the_index() {
     if image::signed(&scene, &NAMES).is_none() {
         return;
     }
-    // A second platform, copied from the first as far as documents go.
+    // A second platform, copied from the first as far as the documents go.
     let forge = Forge::new(scene.at("layout"));
     let amd64 = forge.read(&forge.tagged())["manifests"][0]["digest"].as_str().unwrap().to_owned();
     forge.index(|it| {
@@ -346,7 +346,7 @@ fn evidence_that_does_not_match_is_ignored_and_none_is_refused() {
     fs::create_dir(scene.at("evidence")).unwrap();
     let install = "install --from staged --evidence evidence --key cosign.pub --root root";
     refused_install(&scene, install, "no-evidence");
-    // Evidence of another release beside it.
+    // Evidence of another release.
     fs::create_dir(scene.at("previous")).unwrap();
     for name in NAMES {
         fs::rename(scene.at("plugins").join(name), scene.at("previous").join(name)).unwrap();
@@ -418,7 +418,7 @@ fn the_kept_policy_is_read_inside_the_root() {
         &["path-escapes", "`etc/cnister` leads out of `root`"],
     );
     fs::remove_file(scene.at("root/etc/cnister")).unwrap();
-    // A link that stays inside is the owner's to make.
+    // A link that stays inside the root is up to the owner.
     fs::rename(scene.at("elsewhere"), scene.at("root/policies")).unwrap();
     symlink("../policies", scene.at("root/etc/cnister")).unwrap();
     scene.run_ok("check --root root");
@@ -494,7 +494,7 @@ fn directories_that_lie_in_each_other_are_refused() {
     );
 }
 
-/// Lays the bundle's files out as its own container would, in `staged`.
+/// Copies the bundle's files to `staged`, as its own container would.
 fn stage(scene: &Scene) {
     scene.run_ok("pull oci:layout -o unpacked-layout");
     drop(fs::remove_dir_all(scene.at("staged")));
@@ -613,7 +613,7 @@ fn a_staged_directory_is_exactly_what_was_signed_or_refused() {
     }
     let started = Instant::now();
     refused_install(&scene, install, "extra-entry");
-    // A bound on what an attacker can cost, far from what it takes here.
+    // A bound on what an attacker can cost, far above what it takes here.
     assert!(
         started.elapsed() < Duration::from_secs(5),
         "100,000 entries took {:?}",
@@ -661,7 +661,7 @@ fn a_root_whose_links_lead_outside_is_refused() {
         );
         assert_eq!(fs::read_dir(scene.at("outside")).unwrap().count(), 0, "{link}");
     }
-    // A link that stays inside is the host's own business.
+    // A link that stays inside is up to the host.
     fs::create_dir_all(scene.at("inside/opt")).unwrap();
     fs::create_dir_all(scene.at("inside/usr/lib/cni/bin")).unwrap();
     symlink("../usr/lib/cni", scene.at("inside/opt/cni")).unwrap();

@@ -1,7 +1,7 @@
-//! The registry client against registries that other people wrote.
+//! The registry client against real registries.
 //!
-//! distribution 2.8 keeps no list of referrers, so the client does; olareg keeps one, and can be
-//! told not to. A registry that is not installed is skipped with a line on stdout, unless
+//! distribution 2.8 does not list referrers, so the client does; olareg lists them, and can be told
+//! not to. A registry that is not installed is skipped with a line on stdout, unless
 //! `CNISTER_REQUIRE_PEERS=1`.
 
 #![cfg(feature = "publish")]
@@ -39,7 +39,7 @@ impl Drop for Server {
     }
 }
 
-/// Says that a test did not run, or fails where it had to.
+/// Reports that a test was skipped, or fails if it must not be.
 fn skip(what: &str) {
     assert!(
         std::env::var_os("CNISTER_REQUIRE_PEERS").is_none_or(|it| it != "1"),
@@ -83,7 +83,7 @@ fn distribution(program: &Path) -> Server {
             break rest.split('"').next().unwrap().to_owned();
         }
     };
-    // A full pipe would stop it.
+    // A full pipe would block it.
     std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
     Server { child, host, _storage: storage }
 }
@@ -149,7 +149,7 @@ fn referrer(registry: &mut Registry, subject: &Document, name: &str) -> Document
     }))
 }
 
-/// Name, type and digest of each, in the order of their names.
+/// Name, type and digest of each, sorted by name.
 fn shown(referrers: &[Descriptor]) -> Vec<(String, String, String)> {
     let shown = |it: &Descriptor| {
         let name = it
@@ -166,13 +166,13 @@ fn shown(referrers: &[Descriptor]) -> Vec<(String, String, String)> {
     all
 }
 
-/// An image of two platforms and two signatures goes in and comes out as it was.
+/// An image with two platforms and two signatures is copied to a registry and back, unchanged.
 fn keeps_an_image_and_its_referrers(server: &Server) {
     let mut registry = registry(server, "acme/cni");
     let tag = Selector { tag: Some("v1".to_owned()), digest: None };
     let missing = registry.manifest(&tag).expect_err("nothing was pushed").to_string();
     assert_eq!(missing, format!("{}/acme/cni has no tag `v1`", server.host));
-    // More than what is kept in memory, and nothing that repeats within a window.
+    // More than is kept in memory, and without repetition within a window.
     let blob: Vec<u8> = (0..100_000_u64)
         .flat_map(|n| *Digest::of(&n.to_le_bytes()).hex().as_bytes().first_chunk::<40>().unwrap())
         .collect();
@@ -209,7 +209,7 @@ fn keeps_an_image_and_its_referrers(server: &Server) {
     assert_eq!(shown(&other.referrers(&image.digest).unwrap()), expected);
 }
 
-/// Eight that attach to one image at the same time lose nothing.
+/// Eight clients that attach to one image at the same time lose nothing.
 fn keeps_the_referrers_of_eight_writers(server: &Server) {
     let mut first = registry(server, "acme/contended");
     let config = push(&mut first, CONFIG, b"{}");

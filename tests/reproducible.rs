@@ -1,4 +1,4 @@
-//! The same inputs make the same digest, whoever builds, where, and when.
+//! The same inputs give the same digest, regardless of user, place and time.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,10 +18,10 @@ use support::{Scene, digest_of, image, node_binary, peer};
 
 const NAMES: [&str; 4] = ["bridge", "host-local", "loopback", "macvlan"];
 
-/// Every blob and file of a layout but the ones that a name of its own must differ in.
+/// Returns every blob and file of a layout, except those that depend on the image's name.
 fn content(scene: &Scene, layout: &str) -> Vec<(String, String)> {
     let tree = scene.tree(layout);
-    // Modes follow the umask of whoever built; digests of content do not.
+    // Modes follow the umask of the user; digests of content do not.
     tree.into_iter()
         .map(|(path, what)| (path, what.split_once(' ').unwrap().1.to_owned()))
         .collect()
@@ -43,8 +43,8 @@ fn two_users_build_the_same_image() {
     {
         fs::create_dir(scene.at(folder)).unwrap();
         for name in names {
-            // In another order, so that the directories list them differently; one more file that
-            // nobody asked for.
+            // Created in another order, so that directories list them differently, and with one
+            // file that is not in the definition.
             fs::copy(plugins.join(name), scene.at(folder).join(name)).unwrap();
         }
         scene.write(

@@ -1,5 +1,5 @@
-//! `check --view`: what a process in another mount namespace would find, with a real one and with a
-//! directory.
+//! `check --view`: what a process in another mount namespace would find, with a real namespace and
+//! with a directory.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,8 +19,8 @@ use std::process::{Child, Command, Stdio};
 use release::Release;
 use support::{Scene, peer, plugin, release};
 
-/// A process with a root and a mount namespace of its own, as a container has them, in which
-/// `shell` was run first. It ends with this value.
+/// A process with its own root and mount namespace, as in a container, after running `shell` there.
+/// It ends when the value is dropped.
 struct Pod {
     process: Child,
 }
@@ -42,7 +42,7 @@ impl Pod {
         Self { process }
     }
 
-    /// The words that check the node as this process sees it.
+    /// The arguments that check the node as this process sees it.
     fn words(&self) -> String {
         format!("check --root root --view /proc/{}/root", self.process.id())
     }
@@ -55,8 +55,8 @@ impl Drop for Pod {
     }
 }
 
-/// A node with a bundle and somebody else's plugin, a link out of the plugin directory as k3s makes
-/// them; and `pod`, the root of a container.
+/// A node with a bundle and another installer's plugin, a link out of the plugin directory as in
+/// k3s, and `pod`, the root of a container.
 fn scene() -> Option<Scene> {
     let (busybox, _) = (peer("busybox")?, peer("unshare")?);
     let scene = Scene::new();
@@ -82,13 +82,13 @@ fn a_pod_that_mounts_the_plugin_directory_sees_the_same_plugins() {
         "nothing is executed under --view:\n{}",
         run.stdout
     );
-    // The mount is in that namespace alone: what was looked at is not this process's own view of
+    // The mount exists only in that namespace: what was inspected is not this process's own view of
     // the directory.
     let run = scene.run("check --root root --view pod");
     let differs = "no: view-differs: `/opt/cni/bin` in `pod` has no `bridge`, `macvlan`\n";
     assert!(run.code == 1 && run.stdout.contains(differs), "{}", run.stdout);
 
-    // What the node finds behind a link is behind nothing in the pod.
+    // The target of a link on the node does not exist in the pod.
     scene.write("root/etc/cni/net.d/20-b.conf", r#"{"name":"b","type":"flannel"}"#);
     scene.write("root/opt/cni/bin/host-local", "somebody else's");
     fs::set_permissions(scene.at("root/opt/cni/bin/host-local"), PermissionsExt::from_mode(0o755))
@@ -116,7 +116,7 @@ fn a_pod_that_sees_other_plugins_is_told_and_they_are_not_executed() {
     fs::set_permissions(scene.at("pod/other/bridge"), PermissionsExt::from_mode(0o755)).unwrap();
     let mounts = "mount --bind root/opt/cni/bin pod/opt/cni/bin; mount --bind pod/other/bridge pod/opt/cni/bin/bridge";
     let pod = Pod::start(&scene, mounts);
-    // The twin: that program does run where somebody runs it.
+    // The twin: that program does run if it is executed.
     assert!(Command::new(scene.at("pod/other/bridge")).status().unwrap().success());
     fs::remove_file(&trace).expect("it leaves a trace");
     let run = scene.run(&pod.words());
@@ -127,7 +127,7 @@ fn a_pod_that_sees_other_plugins_is_told_and_they_are_not_executed() {
     );
     assert!(run.stdout.contains(&differs), "{}", run.stdout);
     assert!(!trace.exists(), "a plugin of another view was executed");
-    // On the node itself everything is as it was.
+    // On the node itself nothing has changed.
     scene.run_ok("check --root root");
 }
 
@@ -145,7 +145,7 @@ fn no_link_of_a_view_leads_out_of_it() {
         ),
     ] {
         symlink(target, scene.at(&format!("pod/opt/cni/bin/{name}"))).unwrap();
-        // The twin: this process finds the right bytes behind it.
+        // The twin: this process finds the right content behind it.
         assert_eq!(
             fs::read(scene.at(&format!("pod/opt/cni/bin/{name}"))).unwrap(),
             fs::read(bin.join(name)).unwrap()

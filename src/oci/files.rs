@@ -1,4 +1,5 @@
-//! The files of an OCI layout, in a directory or inside an archive.
+//! Reads the files of an OCI layout, in a directory or in an archive. What they mean is up to
+//! `layout`.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -10,7 +11,7 @@ use rustix::fs::OFlags;
 
 use crate::bundle::tar::{Extensions, Kind, Paths, Rest, Rules, TarError, walk_seekable};
 
-/// What an archive of a layout may hold, which includes what other tools write. Bytes after its end
+/// What an archive of a layout may contain, including what other tools write. Bytes after its end
 /// are ignored.
 const RULES: Rules = Rules {
     members: 100_000,
@@ -23,7 +24,7 @@ const RULES: Rules = Rules {
 
 /// Named files, read only.
 pub trait Files {
-    /// Opens a regular file; its length in bytes comes with it.
+    /// Opens a regular file; also returns its length in bytes.
     fn open(&self, path: &str) -> io::Result<(Box<dyn Read + '_>, u64)>;
 }
 
@@ -31,7 +32,7 @@ pub trait Files {
 #[derive(Debug)]
 pub struct DirectoryFiles(pub(super) PathBuf);
 
-/// The files of an uncompressed tar archive, which is indexed once and read in place.
+/// The files in an uncompressed tar archive, which is indexed once and read in place.
 #[derive(Debug)]
 pub struct ArchiveFiles {
     file: File,
@@ -41,8 +42,8 @@ pub struct ArchiveFiles {
 
 impl Files for DirectoryFiles {
     fn open(&self, path: &str) -> io::Result<(Box<dyn Read + '_>, u64)> {
-        // A layout from outside may hold anything under a blob's name: links are not followed, and
-        // a FIFO neither blocks nor counts.
+        // A layout from outside may contain anything under a blob's name: links are not followed,
+        // and a FIFO neither blocks nor is accepted.
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
         let flags = i32::try_from(flags).expect("open flags fit an int");
         let file = OpenOptions::new().read(true).custom_flags(flags).open(self.0.join(path))?;
@@ -77,7 +78,7 @@ impl Files for ArchiveFiles {
     }
 }
 
-/// A part of a file, read without moving the file's own position.
+/// A section of a file, read without moving the file's own offset.
 struct Section<'a> {
     file: &'a File,
     offset: u64,
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_the_archives_of_other_tools_have() {
+    fn reads_archives_of_other_tools() {
         let long = format!("blobs/sha256/{}", "a".repeat(200));
         let entries: [(&str, u8, &[u8]); 7] = [
             ("./", b'5', b""),

@@ -1,5 +1,5 @@
-//! Canaries: an installed plugin is replaced by a program that would leave a file behind, and the
-//! file never appears.
+//! Canaries: an installed plugin is replaced by a program that would create a file, and the file
+//! never appears.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -13,7 +13,7 @@ use super::release::Release;
 use super::support::Scene;
 use super::watch::Watch;
 
-/// A node with a release, in a scene where a confined plugin, who is nobody, could leave a file.
+/// A node with a release, in a scene where a confined plugin, as user nobody, could create a file.
 struct Cage {
     scene: Scene,
     release: Release,
@@ -40,7 +40,7 @@ impl Cage {
         self.scene.at(node::BIN).join("bridge")
     }
 
-    /// Puts an executable file in the place of a plugin by one rename.
+    /// Puts an executable file in place of a plugin by a rename.
     fn replace(&self, bytes: &[u8]) {
         let path = self.scene.write("open/new", bytes);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -63,7 +63,7 @@ impl Cage {
         bytes
     }
 
-    /// Whoever executes these bytes leaves a trace; else the tests would prove nothing.
+    /// Executing these bytes leaves a trace; otherwise the tests would prove nothing.
     fn assert_works(&self, bytes: &[u8]) {
         let program =
             self.scene.put_program(&self.scene.write("open/bytes", bytes), "open/program");
@@ -133,7 +133,7 @@ fn a_link_to_a_program_in_the_place_of_a_plugin_is_told_and_never_followed() {
             "{}",
             run.stdout
         );
-        // What a link means is its owner's business: nothing is installed over it.
+        // What a link means is up to its owner: nothing is installed over it.
         assert_eq!(cage.scene.run(&cage.release.install_args()).code, 1);
         assert_eq!(fs::read_link(cage.bridge()).unwrap(), *target);
     }
@@ -144,7 +144,7 @@ fn a_link_to_a_program_in_the_place_of_a_plugin_is_told_and_never_followed() {
 fn a_plugin_that_is_replaced_during_a_check_is_not_executed() {
     let cage = Cage::new();
     let good = &cage.release.files["bridge"];
-    // What is confined cannot leave a file, and can speak.
+    // A confined program cannot create a file, but can print.
     let (leaving, claiming) = (cage.program_of_the_right_size(), claiming("9.9.9", good.len()));
     cage.assert_works(&leaving);
     assert_eq!(claiming.len(), good.len());

@@ -1,5 +1,5 @@
-//! The changes of a node that are stopped everywhere: each made ready, with what may be said
-//! instead of the same again.
+//! The changes of a node that are interrupted everywhere: how each is prepared, and what an owner
+//! may run instead of repeating it.
 
 use std::cell::Cell;
 use std::fs;
@@ -13,12 +13,12 @@ use super::support::Scene;
 
 /// After an upgrade there are two releases to choose from.
 const INSTEAD_OF_UPGRADE: &[Instead] = &[
-    // The power came back: both sets are good ones, and so is what lies between.
+    // After power returns: both sets are valid, and so is a mixture of them.
     Instead { say: &["check --root root --at-boot"], codes: &[0], leaves: Leaves::Proven },
     Instead { say: &["check --root root --at-boot --repair"], codes: &[0], leaves: Leaves::Proven },
-    // Whoever changes their mind gets the first set again.
+    // An owner who changes their mind gets the first set again.
     Instead { say: &["{first}"], codes: &[0], leaves: Leaves::First },
-    // Where the second release has no receipt yet, there is nothing to go back to.
+    // If the second release has no receipt yet, there is nothing to roll back to.
     Instead { say: &["rollback --root root"], codes: &[0, 1], leaves: Leaves::Proven },
     Instead {
         say: &["rollback --root root", "{again} --again"],
@@ -39,7 +39,7 @@ const INSTEAD_OF_ROLLBACK: &[Instead] = &[
     Instead { say: &["uninstall --root root"], codes: &[0], leaves: Leaves::Nothing },
 ];
 
-/// What went already was somebody else's again: an installation takes it over as at the first time.
+/// What was removed already is foreign again: an installation adopts it as at the first time.
 const INSTEAD_OF_UNINSTALLATION: &[Instead] = &[
     Instead { say: &["{first} --foreign adopt"], codes: &[0], leaves: Leaves::First },
     Instead {
@@ -58,10 +58,10 @@ const INSTEAD_OF_PRUNING: &[Instead] = &[
 const INSTEAD_OF_REPAIR: &[Instead] =
     &[Instead { say: &["{first}"], codes: &[0], leaves: Leaves::First }];
 
-/// Two plugin directories, as words of an installation.
+/// Two plugin directories, as arguments of an installation.
 const TWO_DIRECTORIES: &str = " --bin-dir /opt/cni/bin --bin-dir /usr/lib/cni";
 
-/// A plugin that somebody else installed before, and everybody can call.
+/// A plugin that another installer put there, and that everyone can call.
 fn put_theirs(scene: &Scene, name: &'static str) -> Release {
     let path = scene.write(&format!("{}/{name}", node::BIN), "theirs");
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -77,7 +77,7 @@ fn nobodys() -> Release {
 }
 
 impl Change {
-    /// The node as it stands in the scene is the one that is changed by these words.
+    /// The node in the scene is changed by these arguments.
     fn of(name: &'static str, scene: Scene, words: String, releases: Vec<Release>) -> Self {
         node::keep_as(&scene, "before");
         let (originals, ends) = (nobodys(), Ends::Installed(3));
@@ -102,8 +102,7 @@ impl Change {
         Self::of("first installation", scene, first.install_args(), vec![first])
     }
 
-    /// Another release takes the place of one that has taken over somebody else's plugin, from a
-    /// layout.
+    /// Another release replaces one that has adopted a foreign plugin, from a layout.
     pub(super) fn upgrade() -> Self {
         let scene = Scene::in_memory();
         let [first, second] = releases(&scene, 0);
@@ -126,7 +125,7 @@ impl Change {
         Self { ends: Ends::Installed(6), ..change }
     }
 
-    /// Somebody else's plugin is taken over.
+    /// A foreign plugin is adopted.
     pub(super) fn adoption() -> Self {
         let scene = Scene::in_memory();
         let [first, _] = releases(&scene, 0);
@@ -136,8 +135,8 @@ impl Change {
         Self::of("adoption", scene, words, vec![first, theirs])
     }
 
-    /// Another release, after the installation of one was killed when all plugins had their names
-    /// and only the journal said whose they are.
+    /// Another release, after an installation was killed when all plugins had their names and only
+    /// the journal recorded whose they are.
     pub(super) fn second_after_killed() -> Self {
         let scene = Scene::in_memory();
         let [first, second] = releases(&scene, 0);
@@ -155,7 +154,7 @@ impl Change {
         Self::of("second after a killed first", scene, second.install_args(), vec![first, second])
     }
 
-    /// Back to the first release, when no image is anywhere any more.
+    /// A rollback to the first release, when no image is available any more.
     pub(super) fn rollback() -> Self {
         let change = Self::upgrade();
         change.scene.run_ok(&change.words);
@@ -169,7 +168,7 @@ impl Change {
         Self { ends: Ends::RolledBack, instead: INSTEAD_OF_ROLLBACK, ..change }
     }
 
-    /// Everything goes, and somebody else's plugin comes back.
+    /// Everything is removed, and the foreign plugin is restored.
     pub(super) fn uninstallation() -> Self {
         let scene = Scene::in_memory();
         let [first, _] = releases(&scene, 0);
@@ -188,7 +187,7 @@ impl Change {
         }
     }
 
-    /// Another release, and of the first one plugin goes and somebody else's comes back.
+    /// Another release; one plugin of the first is removed and a foreign one is restored.
     pub(super) fn pruning() -> Self {
         let scene = Scene::in_memory();
         let plugins = ["bridge", "dhcp", "host-local", "macvlan"];

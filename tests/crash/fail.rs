@@ -1,10 +1,9 @@
-//! An installation that meets a disk which is full, breaks or became read-only, at every system
-//! call.
+//! An installation on a disk that is full, fails or became read-only, at every system call.
 
 use super::matrix::Change;
 use super::strace::Fault;
 
-/// A test for each change and error, so that they run side by side.
+/// One test per change and error, so that they run in parallel.
 macro_rules! failing {
     ($($test:ident: $change:ident, $error:literal;)*) => {$(
         #[test]

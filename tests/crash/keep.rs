@@ -1,4 +1,5 @@
-//! `--on-refusal keep`: yesterday's proven plugins stay, and the node says that others were wanted.
+//! `--on-refusal keep`: the installed proven plugins stay, and the node reports that others were
+//! wanted.
 
 use super::node;
 use super::release::Release;
@@ -32,7 +33,7 @@ fn a_refused_release_leaves_the_proven_one_and_the_node_says_so_until_one_is_ins
     watch.wait_for("yes: every installed file is the one that was signed");
     assert_eq!(scene.run("watch --ready --root root").code, 0);
 
-    // A container that starts again, or a node: the answer is the same as at the first time.
+    // After a container or a node restarts, the answer is the same as at the first time.
     for _ in 0..3 {
         assert_kept(
             &scene.run(&format!("{} --on-refusal keep", unsigned.install_from_layout_args())),
@@ -48,7 +49,7 @@ fn a_refused_release_leaves_the_proven_one_and_the_node_says_so_until_one_is_ins
     watch.wait_for(wanted);
     watch.wait_for("no");
     assert_eq!(scene.run("watch --ready --root root").code, 1);
-    // At boot yesterday's plugins are better than none.
+    // At boot, the installed plugins are better than none.
     scene.run_ok("check --root root --at-boot");
 
     // The owner goes back to what is installed.
@@ -93,7 +94,7 @@ fn a_refusal_is_a_failure_where_nothing_proven_is_installed() {
     assert!(run.stdout.ends_with("refused; nothing was changed\n"), "{}", run.stdout);
     node::assert_same(&before, &scene.tree("root"), "nothing was installed");
 
-    // A set that was altered, or that the policy of today does not accept, is no proven one either.
+    // A set that was altered, or that today's policy does not accept, is not a proven one either.
     scene.run_ok(&first.install_from_layout_args());
     scene.write(&format!("{}/macvlan", node::BIN), "altered");
     let run = scene.run(&words);
@@ -108,7 +109,7 @@ fn a_refusal_is_a_failure_where_nothing_proven_is_installed() {
     let run = scene.run(&words.replace("cosign.pub", "other.pub"));
     assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
     assert!(run.stdout.contains("no: no-longer-trusted: "), "{}", run.stdout);
-    // None of them is remembered: the node was asked for something else, and said no.
+    // None of these refusals is recorded: the node was asked for something else, and refused.
     scene.run_ok("check --root root");
 }
 

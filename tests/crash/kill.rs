@@ -25,7 +25,7 @@ fn an_upgrade_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
 fn an_adoption_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
     let adoption = Change::adoption();
     adoption.stop_everywhere(Fault::Kill);
-    // The copy of what was there is part of what the runs were compared by.
+    // The copy of the previous file is part of what the runs were compared by.
     assert!(adoption.scene.tree("root/var/lib/cnister/originals").len() == 1);
 }
 
@@ -105,7 +105,7 @@ fn an_upgrade_that_is_killed_at_any_moment_is_finished_by_the_next_run() {
     for round in 0..50_u32 {
         let release = if round % 2 == 0 { &first } else { &second };
         let words = release.install_from_layout_args();
-        // The golden ratio's multiples fill an interval evenly, however many there are.
+        // Multiples of the golden ratio fill an interval evenly, whatever their number.
         let seconds = clean * (f64::from(round) * 0.618_033_988_75).fract();
         let mut command = scene.command(&timeout);
         command
@@ -113,7 +113,7 @@ fn an_upgrade_that_is_killed_at_any_moment_is_finished_by_the_next_run() {
             .arg(program())
             .args(words.split_whitespace());
         let before = scene.tree(node::BIN);
-        // Reads until the program itself has closed its output: only then it is gone.
+        // Reads until the program itself has closed its output: only then has it ended.
         let output = command.output().unwrap();
         let was_killed = output.status.signal() == Some(9) || output.status.code() == Some(137);
         killed += u32::from(was_killed);

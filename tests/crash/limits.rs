@@ -1,5 +1,5 @@
-//! What a node may spend on it: the size of the program, the memory of a check and of a watch, and
-//! a watch's time.
+//! Resource limits on a node: the size of the program, the memory of a check and of a watch, and a
+//! watch's CPU time.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,13 +8,13 @@ use std::time::Duration;
 use super::support::{Scene, node_binary, note_peer, peer, peers_folder};
 use super::watch::{Watch, eventually, get};
 
-/// The most that the stripped program may have, in bytes.
+/// The largest size of the stripped program, in bytes.
 const PROGRAM: u64 = 8 * 1024 * 1024;
-/// The most that a check may hold in memory, in kilobytes of 1024 bytes.
+/// The peak memory of a check, in KiB.
 const MEMORY: u64 = 12 * 1024;
-/// The most that a watch that repairs and answers over HTTP may hold, in the same.
+/// The peak memory of a watch that repairs and serves HTTP, in KiB.
 const WATCHING: u64 = 16 * 1024;
-/// The most that a watch may compute in a second in which nothing happens, in microseconds.
+/// The CPU time of a watch in a second without changes, in microseconds.
 const IDLE: u64 = 200;
 
 #[test]
@@ -25,8 +25,7 @@ fn the_program_of_a_node_is_small() {
     assert!(size <= PROGRAM, "{size} bytes");
 }
 
-/// A node and a layout with every upstream plugin, and the program of nodes; nothing where either
-/// is missing.
+/// A node and a layout with every upstream plugin, and the node build; `None` if either is missing.
 pub(super) fn upstream(compression: &str) -> Option<(Scene, PathBuf)> {
     let folder = peers_folder().join("plugins");
     let mut names: Vec<_> = fs::read_dir(&folder)
@@ -85,8 +84,8 @@ fn a_watch_of_all_upstream_plugins_needs_little_memory_and_no_time_when_nothing_
     let address = watch.address();
     let yes = "yes: every installed file is the one that was signed";
     watch.wait_for(yes);
-    // Several checks, with plugins that are asked and readers that ask, and all plugins written
-    // again.
+    // Several checks, with plugins that are executed, readers that connect, and all plugins
+    // restored.
     for round in 1..=3 {
         plugins.iter().for_each(|plugin| fs::write(plugin, format!("altered {round}")).unwrap());
         watch.wait_for("no");
@@ -106,8 +105,8 @@ fn a_watch_of_all_upstream_plugins_needs_little_memory_and_no_time_when_nothing_
     eprintln!("a watch: {peak} KiB at most");
     assert!(peak < WATCHING, "{peak} KiB");
 
-    // What nothing costs takes time to measure. The quietest of some seconds: the first still waits
-    // for changes.
+    // Low CPU time takes long to measure. The quietest of several seconds counts: the first one
+    // still waits for changes.
     let seconds = (0..5).map(|_| {
         let before = spent(watch.pid());
         std::thread::sleep(Duration::from_secs(1));
@@ -120,7 +119,7 @@ fn a_watch_of_all_upstream_plugins_needs_little_memory_and_no_time_when_nothing_
     assert_eq!(watch.stop(), "");
 }
 
-/// A number of `/proc/PID/status`.
+/// Returns a number from `/proc/PID/status`.
 fn status(pid: u32, name: &str) -> u64 {
     number(&fs::read_to_string(format!("/proc/{pid}/status")).unwrap(), name)
 }
@@ -130,7 +129,8 @@ fn number(status: &str, name: &str) -> u64 {
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// The microseconds that all threads of a process have computed, and how often they went to sleep.
+/// Returns the microseconds of CPU time of all threads of a process, and how often they went to
+/// sleep.
 pub(super) fn spent(pid: u32) -> (u64, u64) {
     let threads =
         fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|entry| entry.unwrap().path());

@@ -1,5 +1,5 @@
-//! One change of a node, stopped at every system call that changes something, each time from the
-//! beginning; and the judge of what that leaves.
+//! One change of a node, interrupted at every system call that changes something, each time from
+//! the beginning; and the judge of the result.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,116 +12,115 @@ use super::release::Release;
 use super::strace::{Fault, Point, Strace};
 use super::support::Scene;
 
-/// What nodes run, where it is built; else the program of this build, whose installation is the
-/// same.
+/// The node build if there is one, otherwise the program of this build, which installs in the same
+/// way.
 pub(super) fn program() -> PathBuf {
     let node =
         std::env::var_os("CNISTER_NODE_BINARY").map(PathBuf::from).filter(|path| path.is_file());
     node.unwrap_or_else(|| env!("CARGO_BIN_EXE_cnister").into())
 }
 
-/// Builds two releases of three plugins. One plugin of the first is not in the second, and the
-/// other way round.
+/// Builds two releases of three plugins. Each has one plugin that the other lacks.
 pub(super) fn releases(scene: &Scene, size: usize) -> [Release; 2] {
     let first = Release::new(scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], size);
     [first, Release::new(scene, "b", "1.1.0", &["bridge", "macvlan", "vlan"], size)]
 }
 
-/// Everything that stops a run.
+/// Everything that interrupts a run.
 pub(super) const FAULTS: [Fault; 4] =
     [Fault::Kill, Fault::Error("ENOSPC"), Fault::Error("EIO"), Fault::Error("EROFS")];
 
-/// Whether everything is tried, as `make crash` does; else a part of it that is the same in every
-/// run, and says so.
+/// Whether everything is tried, as in `make crash`; otherwise a part of it, the same in every run,
+/// and the output says so.
 pub(super) fn everything() -> bool {
     std::env::var_os("CNISTER_CRASH").is_some_and(|value| value == "all")
 }
 
-/// A change of a node, ready to be stopped. The node is `root` in the scene, and `before` is what
-/// it was.
+/// A change of a node, ready to be interrupted. The node is `root` in the scene, and `before` is
+/// its original state.
 pub(super) struct Change {
-    /// What people call it.
+    /// The name of the change in the output.
     pub(super) name: &'static str,
     pub(super) scene: Scene,
-    /// What is run, and run again.
+    /// The arguments that are run, and run again.
     pub(super) words: String,
-    /// Whose files may be seen; the first is the one that other words may ask for.
+    /// The releases whose files may be visible; the first is the one that alternatives may ask for.
     pub(super) releases: Vec<Release>,
-    /// Somebody else's files that were taken over before: they come back when ours go.
+    /// Foreign files that were adopted before: they are restored when ours are removed.
     pub(super) originals: Release,
-    /// Names that the change takes away, or gives back to what was there before.
+    /// Names that the change removes or gives back to their previous owner.
     pub(super) removes: &'static [&'static str],
-    /// How it is seen that the change is done.
+    /// How to tell that the change is done.
     pub(super) ends: Ends,
-    /// What may be said instead of the same again.
+    /// What may be run instead of the same again.
     pub(super) instead: &'static [Instead],
-    /// Whose turn it is where not all of that is tried at every point.
+    /// Which of them is next, if not all of them are tried at every point.
     pub(super) turn: Cell<usize>,
 }
 
-/// What a node's owner may say after an interruption, instead of the same again.
+/// What a node's owner may run after an interruption, instead of the same again.
 pub(super) struct Instead {
-    /// Verbs one after the other. `{first}` are the words that install the first release, `{again}`
-    /// those of the change.
+    /// Verbs to run in sequence. `{first}` stands for the arguments that install the first release,
+    /// `{again}` for those of the change.
     pub(super) say: &'static [&'static str],
     /// The exit codes that each of them may have.
     pub(super) codes: &'static [i32],
-    /// What that leaves.
+    /// The result.
     pub(super) leaves: Leaves,
 }
 
-/// How a change ends that nobody disturbs.
+/// The result of an undisturbed change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ends {
-    /// With so many proven plugins; again, there is nothing to do.
+    /// This many proven plugins; running it again has nothing to do.
     Installed(usize),
-    /// With the first release; again would be another change.
+    /// The first release; running it again would be another change.
     RolledBack,
-    /// With no plugin of ours; again, nothing is installed.
+    /// No plugin of ours; running it again finds nothing installed.
     Uninstalled,
-    /// With every plugin as it was installed; again, nothing is brought back.
+    /// Every plugin as it was installed; running it again restores nothing.
     Repaired,
 }
 
-/// What is on a node in the end.
+/// The final state of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leaves {
-    /// Whole files, and a check that says yes.
+    /// Whole files, and a check that succeeds.
     Proven,
-    /// The first release: its installation has nothing to do.
+    /// The first release: installing it has nothing to do.
     First,
-    /// What the change itself would have left.
+    /// The result of the change itself.
     Changed,
-    /// No file but those of other installers.
+    /// Only files of other installers.
     Nothing,
 }
 
-/// Why a node is not as it has to be.
+/// What is wrong with a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Wrong {
-    /// A run that failed said it by another exit code, or did not name the error.
+    /// A failed run had another exit code, or did not name the error.
     Silent,
-    /// A visible file is no whole one, or somebody else's was changed.
+    /// A visible file is incomplete, or a foreign one was changed.
     Torn,
-    /// A name that was there is not.
+    /// A name that existed does not.
     Missing,
-    /// A run that could not write or take room has changed plugins nevertheless.
+    /// A run that could not write or ran out of space changed plugins nevertheless.
     Early,
     /// The next run fails.
     Stuck,
-    /// The third run finds something to do.
+    /// The third run still finds something to do.
     Restless,
-    /// A check says no.
+    /// A check refuses.
     Unproven,
-    /// The node is not what an undisturbed run makes of it.
+    /// The node differs from the result of an undisturbed run.
     Different,
 }
 
-/// A judgement: what is wrong, and the whole story.
+/// A judgement: what is wrong, and the details.
 pub(super) type Judgement = Result<(), (Wrong, String)>;
 
 impl Change {
-    /// The node as it was, and as an undisturbed run makes it.
+    /// The node before the change, and after an undisturbed run.
     pub(super) fn undisturbed(&self) -> Undisturbed {
         node::bring_back(&self.scene, "before");
         let before = node::plugins(&self.scene);
@@ -129,11 +128,11 @@ impl Change {
         Undisturbed { before, after: self.scene.tree("root") }
     }
 
-    /// Stops the change at every point with this fault, and expects that each of them ends well.
+    /// Interrupts the change at every point with this fault, and expects a good result each time.
     pub(super) fn stop_everywhere(&self, fault: Fault) {
         let Some(strace) = Strace::new(&self.scene, program()) else { return };
         let undisturbed = self.undisturbed();
-        // What a broken disk leaves is what one without room leaves; the words are others.
+        // A failing disk leaves the same state as a full one, with other messages.
         let step = if everything() || [Fault::Kill, Fault::Error("ENOSPC")].contains(&fault) {
             1
         } else {
@@ -155,8 +154,7 @@ impl Change {
         assert!(points > 20 / step, "only {points} points");
     }
 
-    /// Judges the node that a run left which was stopped at this point; the next runs are part of
-    /// that.
+    /// Judges the node that an interrupted run left at this point, including the next runs.
     pub(super) fn judge(
         &self,
         undisturbed: &Undisturbed,
@@ -176,7 +174,7 @@ impl Change {
         if let Some(missing) = before.keys().filter(stays).find(|name| !found.contains_key(*name)) {
             return Err((Wrong::Missing, format!("{what}: `{missing}` is missing")));
         }
-        // Whatever takes room or writes comes before the first plugin gets its name.
+        // Everything that takes space or writes comes before the first plugin gets its name.
         let takes_room = ["openat", "write", "mkdirat", "fchmod"].contains(&point.call.as_str());
         if fault != Fault::Kill && takes_room && before != found {
             return Err((Wrong::Early, format!("{what}:\n{}", node::difference(&before, &found))));
@@ -184,8 +182,8 @@ impl Change {
         self.recovers(undisturbed, everything() && fault == Fault::Kill, &what)
     }
 
-    /// Judges what the next runs make of the node as it stands: the same again, and everything or
-    /// one in turn of what may be said instead.
+    /// Judges what the next runs make of the node: the same again, and every alternative or one of
+    /// them in turn.
     pub(super) fn recovers(&self, undisturbed: &Undisturbed, all: bool, what: &str) -> Judgement {
         node::keep_as(&self.scene, "stopped");
         if self.ends == Ends::RolledBack && self.is_done(undisturbed) {
@@ -194,8 +192,8 @@ impl Change {
             self.finish(what)?;
             let found = self.scene.tree("root");
             let difference = match self.ends {
-                // A power cut may bring back the staging directory, for which only an installation
-                // looks.
+                // A power cut may bring back the staging directory, which only an installation
+                // looks for.
                 Ends::Repaired => node::difference(
                     &without_staging(undisturbed.after.clone()),
                     &without_staging(found),
@@ -217,9 +215,9 @@ impl Change {
         Ok(())
     }
 
-    /// Whether the receipt is the last one and no journal is there: then a rollback is done,
-    /// whatever a power cut brought back of what nobody needs, and saying it again would be another
-    /// one.
+    /// Returns whether the receipt is the last one and there is no journal. Then a rollback is
+    /// done, whatever unneeded files a power cut brought back, and running it again would be
+    /// another rollback.
     fn is_done(&self, undisturbed: &Undisturbed) -> bool {
         let found = self.scene.tree("root");
         let receipt = "var/lib/cnister/receipt.json";
@@ -258,13 +256,13 @@ impl Change {
         }
     }
 
-    /// The words that install the first release from its image.
+    /// The arguments that install the first release from its image.
     fn first(&self) -> String {
         let directories = self.words.find(" --bin-dir").map_or("", |start| &self.words[start..]);
         format!("{}{directories}", self.releases[0].install_from_layout_args())
     }
 
-    /// Says the words of the change again until it is done, and sees that it is.
+    /// Runs the change again until it is done, and checks that it is.
     fn finish(&self, what: &str) -> Judgement {
         let again = |wrong, what: &str| self.run(&self.words, &[0], wrong, what);
         let (finished, third) = (format!("{what}, finished"), format!("{what}, and a third time"));
@@ -300,7 +298,7 @@ impl Change {
         }
     }
 
-    /// Runs an installation that finishes, again has nothing to do, and a check says yes.
+    /// Runs an installation that finishes, then has nothing to do, and a check that succeeds.
     fn finish_installation(&self, words: &str, version: &str, what: &str) -> Judgement {
         self.run(words, &[0], Wrong::Stuck, &format!("{what}, finished"))?;
         let finished = self.scene.tree("root");
@@ -316,7 +314,7 @@ impl Change {
     fn is_proven(&self, text: &str, what: &str) -> Judgement {
         let proven = if let Ends::Installed(proven) = self.ends { proven } else { 3 };
         let checked = self.run("check --root root", &[0], Wrong::Unproven, what)?;
-        // Besides those of the release there may be one that only the other has.
+        // Besides those of the release there may be one that only the other one has.
         if checked.contains("\nyes")
             && checked.contains(text)
             && checked.matches("  proven ").count() == proven
@@ -343,9 +341,8 @@ impl Change {
         }
     }
 
-    /// An error is said with the kernel's words, and with the exit code for what could not be done.
-    /// A check answers that the node is not as it should be: that it could not be repaired is one
-    /// of its lines.
+    /// An error contains the kernel's message and has the exit code for failures. A check answers
+    /// that the node is not as it should be; that it could not be repaired is one of its lines.
     fn said(&self, fault: Fault, output: &Output, what: &str) -> Judgement {
         let Fault::Error(name) = fault else { return Ok(()) };
         let text = match name {
@@ -384,21 +381,21 @@ impl Change {
     }
 }
 
-/// What an undisturbed run begins with and ends with.
+/// The state before and after an undisturbed run.
 pub(super) struct Undisturbed {
     before: BTreeMap<String, String>,
     after: BTreeMap<String, String>,
 }
 
-/// The staging directory is no plugin.
+/// The staging directory is not a plugin.
 fn without_staging(mut tree: BTreeMap<String, String>) -> BTreeMap<String, String> {
     tree.retain(|name, _| Path::new(name).components().all(|part| part.as_os_str() != ".cnister"));
     tree
 }
 
-/// Starts `words` on the node that was kept as `before` and stops it at every point, each time from
-/// the beginning. `judge` looks at what that leaves; of the points, one in `step` is taken. A point
-/// counts only where the fault was seen in the trace; returns how many there were.
+/// Runs `words` on the node that was kept as `before` and interrupts it at every point, each time
+/// from the beginning. `judge` inspects the result; one point in `step` is taken. A point counts
+/// only if the fault was seen in the trace; returns their number.
 pub(super) fn at_every_point(
     scene: &Scene,
     strace: &Strace<'_>,
@@ -413,8 +410,8 @@ pub(super) fn at_every_point(
     let points = strace.points(words);
     let mut hit = BTreeSet::new();
     for (point, calls) in points.iter().step_by(step) {
-        // A second thread reads files, so how many the first one opens differs between runs by a
-        // few, in two directories by more.
+        // A second thread reads files, so the number of files that the first one opens differs a
+        // little between runs, and more with two directories.
         let nearby = (0..150).map(|attempt| {
             let (step, ahead) = (attempt % 17 / 2 + attempt % 17 % 2, attempt % 2 == 1);
             if ahead { calls + step } else { calls.saturating_sub(step) }
@@ -425,9 +422,9 @@ pub(super) fn at_every_point(
             }
             node::bring_back(scene, "before");
             let (output, reached) = strace.inject(words, &point.call, calls, fault);
-            // A neighbour may be a call that only reads. A process can be killed there too; but a
-            // disk that is full does not refuse it, so an error there would be a state that no disk
-            // makes.
+            // The next call may be one that only reads. A process can be killed there as well, but
+            // a full disk does not refuse it, so an error there would be a state that no disk
+            // causes.
             let possible = |reached: &Point| {
                 fault == Fault::Kill || points.iter().any(|(point, _)| point == reached)
             };

@@ -1,6 +1,6 @@
-//! An installation with the memory of a small init container, page cache included: what a container
-//! may use is limited with what it reads and writes, and installers that copied faster than the
-//! disk were killed for it.
+//! An installation with the memory of a small init container, including page cache: a container's
+//! limit counts what it reads and writes, and installers that copied faster than the disk were
+//! killed for it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,9 +22,9 @@ struct Cgroup {
 }
 
 impl Cgroup {
-    /// Nothing, after a line that says so, where no limit can be set.
+    /// Creates it, or prints a line and returns `None` if no limit can be set.
     fn new(name: &str) -> Option<Self> {
-        // Version 1 where it is there, else version 2.
+        // Version 1 if present, otherwise version 2.
         for (root, limit, swap, peak) in [
             (
                 "/sys/fs/cgroup/memory",
@@ -41,7 +41,8 @@ impl Cgroup {
             }
             let cgroup = Self { folder, peak };
             if fs::write(cgroup.folder.join(limit), LIMIT.to_string()).is_ok() {
-                // Both together in version 1, and none in version 2. Not every kernel counts it.
+                // Memory and swap together in version 1, no swap in version 2. Not every kernel
+                // counts it.
                 let swapped = if limit == "memory.max" { 0 } else { LIMIT };
                 drop(fs::write(cgroup.folder.join(swap), swapped.to_string()));
                 return Some(cgroup);
@@ -60,7 +61,7 @@ impl Cgroup {
         scene.run_command(command.arg(program).args(words.split(' ')))
     }
 
-    /// The most that was charged, in bytes.
+    /// Returns the peak charge in bytes.
     fn peak(&self) -> u64 {
         fs::read_to_string(self.folder.join(self.peak))
             .map_or(0, |text| text.trim().parse().unwrap())
@@ -70,14 +71,14 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         let started = Instant::now();
-        // What ended a moment ago may still be accounted for.
+        // Processes that just ended may still be accounted for.
         while fs::remove_dir(&self.folder).is_err() && started.elapsed() < Duration::from_secs(5) {
             std::thread::yield_now();
         }
     }
 }
 
-/// The root of the image in `layout`, as the container that stages its files sees it.
+/// Returns the root of the image in `layout`, as the container that stages its files sees it.
 fn write_image(scene: &Scene) {
     let forge = Forge::new(scene.at("layout"));
     let manifest =
@@ -114,7 +115,7 @@ fn upstream_plugins_are_installed_in_a_container_of_32_mib() {
     let installed = fs::read_dir(scene.at("other/opt/cni/bin")).unwrap();
     let size: u64 = installed.map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
     assert!(size > 2 * LIMIT, "{size} bytes are no test of the limit");
-    // The limit holds: a program that keeps as much in memory is killed.
+    // The limit works: a program that uses as much memory is killed.
     let keep = scene.write("keep.sh", format!("head -c {size} /dev/zero | tail -c {size} | wc -c"));
     let held = cgroup.run(&scene, Path::new("sh"), keep.to_str().unwrap());
     assert_ne!(held.stdout.lines().last(), Some(size.to_string().as_str()), "{}", held.stderr);

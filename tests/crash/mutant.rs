@@ -1,8 +1,8 @@
-//! Installers that are not good enough, and what matrix and replay say of them: a run whose fsync
-//! does nothing, one without a journal, and programs that write in place.
+//! Defective installers, and what matrix and replay find about them: a run whose fsync does
+//! nothing, one without a journal, and programs that write in place.
 //!
-//! The program has no switch for this. Some of its calls are answered by strace in the kernel's
-//! place: it believes that they were done.
+//! The program has no switch for this. strace answers some of its calls in place of the kernel, and
+//! reports success.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use super::trace::{self, Call};
 /// About how many states are judged after one call.
 const STATES: usize = 100;
 
-/// What the replay of a run finds first.
+/// Returns the first problem found in the replay of a run.
 fn found(change: &Change, disk: &Disk, calls: &[Call]) -> Option<Broken> {
     replay(change, &disk.durable(), &mut disk.clone(), calls, STATES)
         .err()
@@ -46,8 +46,7 @@ fn a_run_without_any_single_fsync_fails_the_replay() {
     let mut kinds = BTreeMap::new();
     let mut so_far = disk.clone();
     for number in 0..calls.len() {
-        // What is durable already was only asked for because a run may have been interrupted
-        // before.
+        // Files that are durable already were synced only in case an earlier run was interrupted.
         if !so_far.apply(&calls[number]) || calls[number].name != "fsync" {
             continue;
         }
@@ -60,9 +59,9 @@ fn a_run_without_any_single_fsync_fails_the_replay() {
         }
     }
     eprintln!("mutant: one fsync less: {kinds:?}; unnoticed: {unnoticed:?}");
-    // Two say again what an interrupted run may have left, and meet names that matter to nobody.
-    // The one after the receipt is followed by that of the floor. After the last, a journal may be
-    // there that is done: the next run forgets it.
+    // Two of them repeat what an interrupted run may have done, for names that do not matter. The
+    // one after the receipt is followed by that of the floor. After the last, a completed journal
+    // may remain: the next run removes it.
     let state = "/root/var/lib/cnister";
     assert_eq!(unnoticed, ["/root/opt/cni/bin", state, state, state]);
     assert!(kinds.values().sum::<usize>() > 10);
@@ -82,7 +81,7 @@ fn a_run_without_a_journal_fails_matrix_and_replay() {
     let (disk, calls) = record(&change, &mutant);
     assert_eq!(found(&change, &disk, &calls), Some(Broken::Untold));
 
-    // From when the plugins have their names to when the receipt has it.
+    // From the moment the plugins have their names until the receipt has its own.
     let receipt =
         points.iter().position(|(point, _)| point.what.ends_with("\"receipt.json\"")).unwrap();
     let mut wrong = BTreeSet::new();
@@ -103,7 +102,7 @@ fn programs_that_write_in_place_fail_matrix_and_replay() {
     let plugins =
         "staged-b/opt/cni/bin/bridge staged-b/opt/cni/bin/macvlan staged-b/opt/cni/bin/vlan";
     for (program, words, expected) in [
-        // The file is cut short and written again.
+        // The file is truncated and written again.
         ("cp", format!("-t root/opt/cni/bin {plugins}"), Wrong::Torn),
         // The file is removed and another one created.
         ("install", format!("-m 755 -t root/opt/cni/bin {plugins}"), Wrong::Missing),

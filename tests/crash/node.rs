@@ -1,5 +1,5 @@
-//! A node in a scene: its root is `root`, and others have installed files in its plugin directory
-//! before.
+//! A node in a scene: its root is `root`, and its plugin directory contains files of other
+//! installers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,10 +12,10 @@ use super::support::{Run, Scene};
 
 /// The plugin directory.
 pub(super) const BIN: &str = "root/opt/cni/bin";
-/// Another one, where only this program installs, and where it is asked to.
+/// Another one, where only this program installs, and only on request.
 const OTHER_BIN: &str = "root/usr/lib/cni";
 
-/// Files of other installers, some under names that a careless program would touch.
+/// Files of other installers, some with names that a careless program would touch.
 const FOREIGN: [(&str, &str, u32); 4] = [
     ("flannel", "somebody else's", 0o755),
     (".hidden", "somebody else's, too", 0o755),
@@ -23,7 +23,7 @@ const FOREIGN: [(&str, &str, u32); 4] = [
     ("data/.cnister/bridge", "deeper", 0o644),
 ];
 
-/// Puts a node into the scene that has none.
+/// Creates a node in a scene that has none.
 pub(super) fn new(scene: &Scene) {
     for (name, content, mode) in FOREIGN {
         let path = scene.write(&format!("{BIN}/{name}"), content);
@@ -32,12 +32,12 @@ pub(super) fn new(scene: &Scene) {
     symlink("flannel", scene.at(BIN).join("link")).unwrap();
 }
 
-/// Keeps the node as it is under another name.
+/// Keeps a copy of the node under another name.
 pub(super) fn keep_as(scene: &Scene, name: &str) {
     copy(scene, "root", name);
 }
 
-/// Makes the node what it was when it was kept.
+/// Restores the node from that copy.
 pub(super) fn bring_back(scene: &Scene, name: &str) {
     copy(scene, name, "root");
 }
@@ -49,8 +49,8 @@ fn copy(scene: &Scene, from: &str, to: &str) {
     assert!(copied.success());
 }
 
-/// What is wrong with the plugin directory after an interruption, if something is: every file in it
-/// must be a whole one of these releases or somebody else's, as it was.
+/// Returns what is wrong with the plugin directory after an interruption, if anything: every file
+/// in it must be complete and from one of these releases, or foreign and unchanged.
 pub(super) fn unsound(scene: &Scene, releases: &[&Release]) -> Option<String> {
     let foreign =
         FOREIGN.into_iter().map(|(name, content, mode)| (name, (content, mode))).collect();
@@ -63,7 +63,7 @@ pub(super) fn unsound(scene: &Scene, releases: &[&Release]) -> Option<String> {
     unsound_in(scene, BIN, releases, foreign).or_else(|| other().flatten())
 }
 
-/// Everything in the plugin directories, by its path from the first on.
+/// Returns everything in the plugin directories, by path, starting with the first.
 pub(super) fn plugins(scene: &Scene) -> BTreeMap<String, String> {
     let mut all = scene.tree(BIN);
     if scene.at(OTHER_BIN).exists() {
@@ -90,7 +90,7 @@ fn unsound_in(
             let metadata = entry.path().symlink_metadata().unwrap();
             let mode = metadata.permissions().mode() & 0o7777;
             if name == ".cnister" {
-                // No runtime looks into a directory, and nobody but its owner into this one.
+                // No runtime looks into a directory, and only its owner can look into this one.
                 if !metadata.is_dir() || mode != 0o700 {
                     return Some(format!("{name} is {mode:o} {:?}", metadata.file_type()));
                 }
@@ -125,7 +125,7 @@ fn unsound_in(
     foreign.into_keys().next().map(|name| format!("{name} is gone"))
 }
 
-/// No name that was there before is missing, not even for a moment: a runtime may call it just
+/// Asserts that no name that existed is missing, not even for a moment: a runtime may call it just
 /// then.
 pub(super) fn assert_none_missing(scene: &Scene, before: &BTreeMap<String, String>, what: &str) {
     let found = scene.tree(BIN);
@@ -134,8 +134,8 @@ pub(super) fn assert_none_missing(scene: &Scene, before: &BTreeMap<String, Strin
     assert!(missing.is_empty(), "{what}: {missing:?} missing");
 }
 
-/// Runs an installation again after it was interrupted: it finishes, again has nothing to do, and a
-/// check says yes.
+/// Runs an interrupted installation again: it finishes, then has nothing to do, and a check
+/// succeeds.
 pub(super) fn finish(scene: &Scene, program: &Path, words: &str, what: &str) {
     let say =
         |words: &str| scene.run_command(scene.command(program).args(words.split_whitespace()));
@@ -148,7 +148,7 @@ pub(super) fn finish(scene: &Scene, program: &Path, words: &str, what: &str) {
     let finished = scene.tree("root");
     assert_nothing_to_do(&run_ok(words), what);
     assert_same(&finished, &scene.tree("root"), &format!("{what}, finished, and run a third time"));
-    // Besides the three of the release there may be one that only the other has.
+    // Besides the three of the release there may be one that only the other one has.
     let checked = run_ok("check --root root").stdout;
     assert!(
         checked.contains("\nyes") && checked.matches("  proven ").count() == 3,
@@ -160,7 +160,7 @@ pub(super) fn assert_nothing_to_do(run: &Run, what: &str) {
     assert!(run.stdout.ends_with("installed; there was nothing to do\n"), "{what}: {}", run.stdout);
 }
 
-/// Compares two trees and shows only what differs.
+/// Compares two trees and shows only the differences.
 pub(super) fn assert_same(
     expected: &BTreeMap<String, String>,
     found: &BTreeMap<String, String>,
@@ -170,7 +170,7 @@ pub(super) fn assert_same(
     assert!(difference.is_empty(), "{what}:\n{difference}");
 }
 
-/// What differs between two trees, a line each.
+/// Returns the differences between two trees, one per line.
 pub(super) fn difference(
     expected: &BTreeMap<String, String>,
     found: &BTreeMap<String, String>,

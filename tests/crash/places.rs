@@ -1,5 +1,5 @@
-//! Surroundings: a root that holds nothing else, directories that cannot be written, and disks that
-//! are full.
+//! Environments: a root that contains nothing else, directories that cannot be written to, and full
+//! disks.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +13,7 @@ use super::support::{Run, Scene, node_binary, peer, say_skipped};
 
 const PLUGINS: [&str; 3] = ["bridge", "host-local", "macvlan"];
 
-/// Whether this is root; else a line says what is skipped.
+/// Returns whether this is root; otherwise prints what is skipped.
 pub(super) fn is_root() -> bool {
     let root = geteuid().is_root();
     if !root {
@@ -22,8 +22,8 @@ pub(super) fn is_root() -> bool {
     root
 }
 
-/// Runs a shell script in the scene, in a mount namespace of its own; `None` where that is not
-/// allowed. The program and its arguments are the script's.
+/// Runs a shell script in the scene, in its own mount namespace; `None` if that is not allowed. Its
+/// arguments are the program and the program's arguments.
 fn with_own_mounts(scene: &Scene, script: &str, words: &str) -> Option<Run> {
     let unshare = peer("unshare")?;
     if !is_root() {
@@ -125,7 +125,7 @@ fn the_static_program_needs_nothing_around_it() {
     node::assert_same(&after, &scene.tree("empty"), "repaired");
 }
 
-/// Makes the plugin directory read-only, and makes sure of it.
+/// Makes the plugin directory read-only, and verifies that it is.
 const READ_ONLY: &str = "mount --bind root/opt/cni/bin root/opt/cni/bin
     mount -o remount,bind,ro root/opt/cni/bin
     if touch root/opt/cni/bin/file 2>/dev/null; then echo 'it can be written' >&2; exit 99; fi
@@ -142,7 +142,7 @@ fn a_read_only_directory_is_enough_where_it_has_what_is_wanted() {
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     node::assert_nothing_to_do(&run, "read-only");
     node::assert_same(&before, &scene.tree("root"), "read-only");
-    // An image of a node comes without the state: the files are then its maker's.
+    // An image of a node does not contain the state: the files then count as its builder's.
     fs::remove_dir_all(scene.at("root/var")).unwrap();
     fs::remove_dir_all(scene.at("root/etc")).unwrap();
     let run = with_own_mounts(&scene, READ_ONLY, &first.install_args()).unwrap();
@@ -169,7 +169,7 @@ fn a_read_only_directory_with_other_content_is_said_and_nothing_changes() {
         node::assert_same(&before, &scene.tree("root"), &words);
     }
     scene.run_ok("check --root root");
-    // The proven plugins that are there stay, and the node says that others were wanted.
+    // The installed proven plugins stay, and the node reports that others were wanted.
     let keep = format!("{} --on-refusal keep", second.install_args());
     let run = with_own_mounts(&scene, READ_ONLY, &keep).unwrap();
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);

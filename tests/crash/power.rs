@@ -1,14 +1,14 @@
-//! A small model of a disk: which states a power cut can leave behind, after each call of a
-//! recorded run.
+//! A small model of a disk: the states that a power cut can leave after each call of a recorded
+//! run.
 //!
 //! It promises no more than POSIX does. Only fsync of a file makes its bytes and its mode durable;
-//! before that, a power cut may leave what was there, a part of what was written, zeros of its
-//! length, or all of it. Only fsync of a directory makes names in it durable; before that each
+//! before that, a power cut may leave the old content, a part of what was written, zeros of its
+//! length, or all of it. Only fsync of a directory makes names in it durable; before that, each
 //! change of a directory may have reached the disk or not, in any order, as long as changes of one
-//! name stay in theirs. A rename within a directory is one change; one from directory to directory
-//! is two, and the file may be seen in both, but never in none: every file system with a journal
-//! keeps that, and ext2 is nowhere the disk of a node. Disks that lose or turn what they said is
-//! durable are another subject.
+//! name stay in order. A rename within a directory is one change. A rename between directories is
+//! two, and the file may be visible in both, but never in none: every journaling file system
+//! guarantees that, and nodes do not use ext2. Disks that lose or corrupt what they reported as
+//! durable are not modelled.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,14 +28,14 @@ type Entry = (Id, String);
 /// The disk of a node during a run.
 #[derive(Debug, Clone)]
 pub(super) struct Disk {
-    /// What the run calls the root of the node.
+    /// The path that the run uses for the root of the node.
     root: PathBuf,
     inodes: Vec<Inode>,
     now: BTreeMap<Entry, Id>,
     durable: BTreeMap<Entry, Id>,
     pending: Vec<Edit>,
     edits: usize,
-    /// Where the next write to a file goes: nobody has one open twice for writing.
+    /// The offset of the next write to a file: no process has a file open for writing twice.
     offsets: BTreeMap<Id, usize>,
 }
 
@@ -53,7 +53,7 @@ pub(super) enum Kind {
     File,
 }
 
-/// What an inode holds: the bytes of a file, or where a link leads.
+/// The content of an inode: the bytes of a file, or the target of a link.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Content {
     pub(super) bytes: Rc<Vec<u8>>,
@@ -81,7 +81,7 @@ pub(super) struct Found {
     pub(super) content: Content,
 }
 
-/// Numbers that look random and are the same in every run (Steele, Lea, Flood: SplitMix).
+/// Pseudorandom numbers that are the same in every run (Steele, Lea, Flood: SplitMix).
 pub(super) struct Random(pub(super) u64);
 
 impl Random {
@@ -96,7 +96,7 @@ impl Random {
 }
 
 impl Disk {
-    /// Reads the disk as it is. All of it counts as durable.
+    /// Reads the disk as it is. Everything on it counts as durable.
     pub(super) fn read(root: &Path) -> Self {
         let content = Content { bytes: Rc::default(), mode: 0o755 };
         let top = Inode { kind: Kind::Directory, now: content.clone(), durable: content };
@@ -139,7 +139,7 @@ impl Disk {
         self.inodes.len() - 1
     }
 
-    /// Does what a call did; says whether that changed anything.
+    /// Applies a call; returns whether it changed anything.
     pub(super) fn apply(&mut self, call: &Call) -> bool {
         let (Some(result), false) = (call.result, call.lied) else { return false };
         match call.name.as_str() {
@@ -152,8 +152,8 @@ impl Disk {
             "copy_file_range" => {
                 let (from, to) = (call.descriptor(0).1, call.descriptor(2).1);
                 let Some(id) = self.find(to) else { return false };
-                // Whoever copies a file copies all of it from its beginning, so that both are at
-                // the same place.
+                // A program that copies a file copies all of it from the beginning, so both offsets
+                // are the same.
                 let (offset, count) = (self.offset(id), usize::try_from(result).unwrap());
                 let bytes = fs::read(from).unwrap();
                 self.put(id, offset, &bytes[offset..offset + count]);
@@ -201,7 +201,7 @@ impl Disk {
                     self.edit(old, vec![(from, None)], &[added]);
                 }
             }
-            // Owners and times are nobody's promise here, and asking changes nothing.
+            // Owners and times are not promised to be durable, and reads change nothing.
             "fchown" | "utimensat" | "ioctl" => return false,
             _ => {
                 let inside = call
@@ -259,7 +259,8 @@ impl Disk {
         self.offsets.insert(id, offset + bytes.len());
     }
 
-    /// The directory and the name in it that a path leads to; `None` where that is not on the node.
+    /// Returns the directory and the name in it that a path leads to; `None` if it is not on the
+    /// node.
     fn entry(&self, path: &str) -> Option<Entry> {
         let below = Path::new(path).strip_prefix(&self.root).ok()?.to_str()?;
         let (folders, name) = below.rsplit_once('/').unwrap_or(("", below));
@@ -291,7 +292,7 @@ impl Disk {
         self.edits
     }
 
-    /// Makes a file, or the names in a directory, durable; says whether anything was not.
+    /// Makes a file, or the names in a directory, durable; returns whether anything was not.
     fn sync(&mut self, id: Id, with_mode: bool) -> bool {
         let inode = &mut self.inodes[id];
         let was_durable = inode.now == inode.durable;
@@ -305,7 +306,7 @@ impl Disk {
             .filter(|edit| edit.directory == id)
             .map(|edit| edit.number)
             .collect();
-        // What an edit needs comes before it.
+        // What an edit depends on comes before it.
         for edit in self.pending.iter().rev() {
             if done.contains(&edit.number) {
                 done.extend(&edit.needs);
@@ -319,14 +320,14 @@ impl Disk {
         !(was_durable && done.is_empty())
     }
 
-    /// The state that a power cut leaves of which nothing is kept that need not be.
+    /// Returns the state after a power cut that keeps only what must be kept.
     pub(super) fn durable(&self) -> State {
         let mut state = State::default();
         self.walk(&self.durable, 0, "", &mut state);
         state
     }
 
-    /// What everybody sees as long as there is power.
+    /// Returns what is visible as long as there is power.
     pub(super) fn now(&self) -> State {
         let mut state = State::default();
         self.walk(&self.now, 0, "", &mut state);
@@ -336,8 +337,8 @@ impl Disk {
         state
     }
 
-    /// The states that a power cut may leave now: all of them, or, where there are more than about
-    /// `limit`, the extremes and a choice that is the same in every run.
+    /// Returns the states that a power cut may leave now: all of them, or, if there are more than
+    /// about `limit`, the extremes and a selection that is the same in every run.
     pub(super) fn after_power_cut(&self, limit: usize, random: &mut Random) -> Vec<State> {
         let mut states = Vec::new();
         for chosen in self.choices(limit, random) {
@@ -350,7 +351,7 @@ impl Disk {
         states
     }
 
-    /// Sets of edits that reached the disk; each has what its members need.
+    /// Sets of edits that reached the disk; each contains what its members depend on.
     fn choices(&self, limit: usize, random: &mut Random) -> Vec<BTreeSet<usize>> {
         let mut all = vec![BTreeSet::new()];
         for edit in &self.pending {
@@ -379,8 +380,8 @@ impl Disk {
         };
         let mut choices = vec![BTreeSet::new(), closed(&|_| true)];
         for one in &self.pending {
-            // All but this one and what follows from it; this one and what it needs; those before
-            // it.
+            // All but this one and those that depend on it; this one and its dependencies; those
+            // before it.
             choices.push(closed(&|edit| edit.number != one.number));
             let mut needed: BTreeSet<_> = [one.number].into();
             for edit in self.pending.iter().rev() {
@@ -403,13 +404,14 @@ impl Disk {
         choices
     }
 
-    /// Whether everything that an edit needs is chosen or durable.
+    /// Returns whether everything that an edit depends on is chosen or durable.
     fn is_ready(&self, edit: &Edit, chosen: &BTreeSet<usize>) -> bool {
         let is_pending = |number: &usize| self.pending.iter().any(|edit| edit.number == *number);
         edit.needs.iter().all(|need| chosen.contains(need) || !is_pending(need))
     }
 
-    /// The trees of these names with every content that their files may have, or a choice of them.
+    /// Returns the trees of these names with every content that their files may have, or a
+    /// selection of them.
     fn with_contents(
         &self,
         names: &BTreeMap<Entry, Id>,
@@ -430,7 +432,7 @@ impl Disk {
             let mut digits = number;
             let mut state = tree.clone();
             for (id, options) in &options {
-                // In order where they are few; else none, all, and any.
+                // In order if there are few; otherwise none, all, and random ones.
                 let which = match (count <= 32, number) {
                     (true, _) => digits % options.len(),
                     (false, 0) => 0,
@@ -461,7 +463,7 @@ impl Disk {
 }
 
 impl Inode {
-    /// What may be found of it: first what is durable, last all that was written.
+    /// The contents that may be found: first the durable one, last everything that was written.
     fn options(&self) -> Vec<Content> {
         let (old, new) = (&self.durable.bytes, &self.now.bytes);
         let half = new.len() / 2;
@@ -497,7 +499,7 @@ impl State {
         hasher.finish()
     }
 
-    /// Makes a directory what this state says.
+    /// Creates this state in a directory.
     pub(super) fn materialize(&self, root: &Path) {
         drop(fs::remove_dir_all(root));
         fs::create_dir(root).unwrap();
@@ -505,7 +507,7 @@ impl State {
         for (path, Found { id, kind, content }) in &self.0 {
             let path = root.join(path);
             match (kind, seen.get(id)) {
-                // The modes of these disks let their owner write.
+                // The modes on these disks let the owner write.
                 (Kind::Directory, _) => {
                     fs::DirBuilder::new().mode(content.mode).create(&path).unwrap()
                 }

@@ -17,37 +17,37 @@ use super::power::{Disk, Found, Kind, Random, State};
 use super::strace::Strace;
 use super::trace::{self, Call};
 
-/// Where a node's plugins and records are, from its root on.
+/// Where a node's plugins and records are, relative to its root.
 const BIN: &str = "opt/cni/bin/";
 const STATE: &str = "var/lib/cnister/";
 
-/// About how many states are judged after one call. All of them where there are fewer.
+/// About how many states are judged after one call; all of them if there are fewer.
 const STATES: usize = 300;
-/// The same after runs that are many.
+/// The same for the many runs after a killed one.
 const FEW_STATES: usize = 40;
-/// How many states of one change are written to a directory and given to the program.
+/// How many states of a change are written to a directory and passed to the program.
 const TRIED: usize = 40;
 
-/// Why a state is one that must not be.
+/// What is wrong with a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Broken {
-    /// A visible file is no whole one, or somebody else's is another.
+    /// A visible file is incomplete, or a foreign one has changed.
     Torn,
-    /// A name that was there is not.
+    /// A name that existed does not.
     Missing,
-    /// A plugin that was installed, and neither receipt nor journal names it.
+    /// A plugin was installed, and neither receipt nor journal names it.
     Untold,
-    /// The receipt names a plugin that is not there.
+    /// The receipt names a plugin that does not exist.
     Promised,
-    /// A record that cannot be read, or the evidence that it names is not there.
+    /// A record cannot be read, or the evidence that it names does not exist.
     Unproven,
-    /// The version that the node went up to is forgotten.
+    /// The newest version of the node is forgotten.
     Lowered,
-    /// A copy that the node keeps is not there, or the receipt before.
+    /// A copy that the node keeps is missing, or the previous receipt is.
     Lost,
 }
 
-/// What replaying a run showed.
+/// The result of replaying a run.
 pub(super) struct Replayed {
     /// Calls that changed something.
     calls: usize,
@@ -57,8 +57,8 @@ pub(super) struct Replayed {
     some: Vec<State>,
 }
 
-/// Replays a run, and judges what a power cut leaves after each call. `initial` is what the node
-/// was at first.
+/// Replays a run, and judges what a power cut leaves after each call. `initial` is the node before
+/// the run.
 pub(super) fn replay(
     change: &Change,
     initial: &State,
@@ -89,7 +89,7 @@ pub(super) fn replay(
                     ),
                 )
             })?;
-            // Each of them is kept with the same chance (Vitter's algorithm R).
+            // Each of them is kept with the same probability (Vitter's algorithm R).
             if some.len() < TRIED {
                 some.push(state);
             } else {
@@ -103,7 +103,7 @@ pub(super) fn replay(
     Ok(Replayed { calls, states: seen.len(), some })
 }
 
-/// Judges one state by what stands on the disk alone.
+/// Judges a state only by what is on the disk.
 fn judge(
     change: &Change,
     digests: &mut Digests,
@@ -160,9 +160,10 @@ fn judge(
         let found = now.iter().find(|(other, _)| other == name);
         let found = found.map(|(_, found)| digests.of(&found.content.bytes));
         let journal = |digest: &String| records.coming.contains(&(name.clone(), digest.clone()));
-        // What goes is gone before the receipt; until then the next run knows what is left to do.
+        // Files are removed before the receipt is; until then the next run knows what is left to
+        // do.
         let may_be_gone = change.ends == Ends::Uninstalled && goes(name);
-        // What is to be repaired is not what the receipt says.
+        // Files to be repaired are not what the receipt says.
         let as_it_was = found == was(name).map(|was| digests.of(&was.content.bytes));
         if !may_be_gone
             && !as_it_was
@@ -175,7 +176,7 @@ fn judge(
         }
     }
     let is_lower = |version: &Option<Version>| records.floor < *version;
-    // What is installed is a floor itself until the journal goes.
+    // What is installed serves as the floor until the journal is removed.
     if (is_lower(&records.installed) && records.coming.is_empty()) || is_lower(&earlier.floor) {
         let Records { installed, floor, .. } = &records;
         return Err((
@@ -189,7 +190,7 @@ fn judge(
         .filter(|(path, found)| path.starts_with(STATE) && found.kind == Kind::File)
         .map(|(_, found)| digests.of(&found.content.bytes))
         .collect();
-    // Somebody else's file that was taken over is there again, or its copy is kept.
+    // A foreign file that was adopted is back in place, or its copy is kept.
     let original = |(name, digest): &&(String, String)| {
         let back = now
             .iter()
@@ -223,7 +224,7 @@ fn judge(
             format!("somebody else's `{name}` was replaced and is not kept"),
         ));
     }
-    // What the receipt promises can be repaired, and what was before it can be gone back to.
+    // What the receipt promises can be repaired, and the previous release can be rolled back to.
     if let Some((name, _)) = records.promised.iter().find(|(_, digest)| !kept.contains(digest)) {
         return Err((Broken::Lost, format!("the node keeps no copy of `{name}`")));
     }
@@ -241,7 +242,7 @@ fn judge(
     }
 }
 
-/// Digests of contents that were seen before: thousands of states hold the same few.
+/// Digests of contents seen before: thousands of states hold the same few.
 #[derive(Default)]
 struct Digests(BTreeMap<u64, String>);
 
@@ -253,18 +254,18 @@ impl Digests {
     }
 }
 
-/// What receipt and journal say, as names with digests.
+/// The names in receipt and journal, with digests.
 #[derive(Default)]
 struct Records {
     promised: BTreeSet<(String, String)>,
     leftovers: BTreeSet<(String, String)>,
     coming: BTreeSet<(String, String)>,
     evidence: BTreeSet<String>,
-    /// Somebody else's files that were taken over.
+    /// Foreign files that were adopted.
     originals: BTreeSet<(String, String)>,
-    /// The release that is installed.
+    /// The installed release.
     index: Option<String>,
-    /// The version of what is installed, and the newest that the node ever had.
+    /// The installed version, and the newest one that the node ever had.
     installed: Option<Version>,
     floor: Option<Version>,
 }
@@ -318,14 +319,14 @@ fn text(value: &Value) -> String {
     value.as_str().expect("a text").to_owned()
 }
 
-/// A call for people.
+/// Renders a call for people.
 fn shown(call: &Call) -> String {
     let mut shown = format!("{call:?}");
     shown.truncate(400);
     shown
 }
 
-/// Records an undisturbed run on the node as it was.
+/// Records an undisturbed run on the node in its original state.
 pub(super) fn record(change: &Change, strace: &Strace<'_>) -> (Disk, Vec<Call>) {
     node::bring_back(&change.scene, "before");
     let disk = Disk::read(&change.scene.at("root"));
@@ -334,7 +335,7 @@ pub(super) fn record(change: &Change, strace: &Strace<'_>) -> (Disk, Vec<Call>) 
     (disk, trace::parse(&trace))
 }
 
-/// Judges every state after every call, and gives some of them to the program.
+/// Judges every state after every call, and passes some of them to the program.
 fn survives(change: &Change) {
     let Some(strace) = Strace::new(&change.scene, program()) else { return };
     let started = Instant::now();
@@ -403,7 +404,8 @@ fn a_power_cut_during_a_repair_leaves_what_the_next_run_finishes() {
     survives(&Change::repair());
 }
 
-/// Kills a run at every point, runs it again, and judges every state after every call of that.
+/// Kills a run at every point, runs it again, and judges every state after every call of the second
+/// run.
 fn survives_after_kill(change: &Change) {
     let Some(strace) = Strace::new(&change.scene, program()) else { return };
     let started = Instant::now();
@@ -415,7 +417,8 @@ fn survives_after_kill(change: &Change) {
         node::bring_back(&change.scene, "before");
         let mut disk = Disk::read(&change.scene.at("root"));
         let initial = disk.durable();
-        // How many calls that only read come before differs a little, and any point is a good one.
+        // The number of preceding calls that only read varies a little, and any point is a good
+        // one.
         let (output, first) = strace.record(&change.words, Some((&point.call, *calls)));
         killed += usize::from(!output.status.success());
         // Every state after a call of the first run is one of an undisturbed run.
@@ -428,7 +431,7 @@ fn survives_after_kill(change: &Change) {
         let replayed = replayed
             .unwrap_or_else(|(broken, story)| panic!("killed at {point:?}: {broken:?}: {story}"));
         states += replayed.states;
-        // What was said to be gone stays away.
+        // What was reported as removed stays removed.
         let end = disk.after_power_cut(FEW_STATES, &mut Random(1));
         let receipt = |state: &State| state.0.contains_key(&format!("{STATE}receipt.json"));
         let back = change.ends == Ends::Uninstalled && end.iter().any(receipt);

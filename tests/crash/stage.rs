@@ -1,4 +1,4 @@
-//! Staging: over what an interrupted run left, and without any rights.
+//! Staging: over the leftovers of an interrupted run, and without privileges.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -13,7 +13,7 @@ const PLUGINS: [&str; 3] = ["bridge", "host-local", "macvlan"];
 /// The user of bundle images.
 const USER: u32 = 65532;
 
-/// A scene that everybody may look into, with a program in it that everybody may run.
+/// A scene that everyone can read, with a program in it that everyone can execute.
 fn open_scene(program: &Path) -> Scene {
     let scene = Scene::new();
     fs::set_permissions(scene.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -26,7 +26,7 @@ fn a_staging_over_an_interrupted_one_finishes_it() {
     let scene = Scene::in_memory();
     let release = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
     let wanted = scene.tree("staged-a");
-    // As much of everything as a run could have done, and what a disk may have made of it.
+    // As much of everything as a run could have written, and what a disk may have made of it.
     let half = |name: &str| release.files[name][..100].to_vec();
     fs::remove_file(scene.at("staged-a/usr/share/cnister/bundle.json")).unwrap();
     scene.write("staged-a/usr/share/cnister/.cnister-0123456789abcdef", "{");
@@ -93,7 +93,7 @@ fn staging_and_installing_need_no_capability() {
     // A pod's sandbox is lost, and its init containers run again in the same directory.
     let run = say(USER, "stage --image image-a out");
     assert_eq!(run.stdout, "staged test 1.0.0: 0 plugins copied, 3 already there\n");
-    // The next container is root, and may read what everybody may.
+    // The next container is root, and may read what everyone may.
     let install = release.install_args().replace("staged-a", "out");
     assert!(say(0, &install).stdout.ends_with("\ninstalled\n"));
     assert!(say(0, "check --root root").stdout.contains("supports CNI 0.4.0, 1.0.0"));

@@ -1,5 +1,5 @@
-//! A recorded run as data: the calls of a trace that strace wrote with descriptors' paths and
-//! hexadecimal strings.
+//! A recorded run as data: the calls in a trace by strace with descriptors' paths and hexadecimal
+//! strings.
 
 use std::collections::BTreeMap;
 
@@ -8,25 +8,25 @@ use std::collections::BTreeMap;
 pub(super) struct Call {
     pub(super) name: String,
     pub(super) arguments: Vec<Argument>,
-    /// What it returned; nothing where it failed.
+    /// The return value; `None` if the call failed.
     pub(super) result: Option<i64>,
-    /// Whether strace answered in the kernel's place, so that nothing was done.
+    /// Whether strace answered in place of the kernel, so that nothing was done.
     pub(super) lied: bool,
 }
 
-/// What a call was given.
+/// An argument of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Argument {
     /// Bytes.
     Text(Vec<u8>),
-    /// A descriptor, and the path of what it is open for.
+    /// A descriptor, and the path of its open file.
     Descriptor(i64, String),
     /// A number, flags, or anything else.
     Word(String),
 }
 
 impl Call {
-    /// The bytes of an argument.
+    /// Returns the bytes of an argument.
     pub(super) fn text(&self, at: usize) -> &[u8] {
         match &self.arguments[at] {
             Argument::Text(bytes) => bytes,
@@ -34,7 +34,7 @@ impl Call {
         }
     }
 
-    /// The descriptor and the path that an argument is.
+    /// Returns the descriptor and the path of an argument.
     pub(super) fn descriptor(&self, at: usize) -> (i64, &str) {
         match &self.arguments[at] {
             Argument::Descriptor(number, path) => (*number, path),
@@ -42,7 +42,7 @@ impl Call {
         }
     }
 
-    /// An argument that is neither.
+    /// Returns an argument of another kind.
     pub(super) fn word(&self, at: usize) -> &str {
         match self.arguments.get(at) {
             Some(Argument::Word(word)) => word,
@@ -51,7 +51,7 @@ impl Call {
         }
     }
 
-    /// A number, as strace writes them: octal with a leading zero.
+    /// Parses a number as strace writes it: octal with a leading zero.
     pub(super) fn number(&self, at: usize) -> usize {
         let word = self.word(at);
         let octal = word.len() > 1 && word.starts_with('0');
@@ -59,14 +59,14 @@ impl Call {
             .unwrap_or_else(|error| panic!("{word}: {error}: {self:?}"))
     }
 
-    /// The path that a directory argument and the name after it lead to.
+    /// Returns the path that a directory argument and the following name lead to.
     pub(super) fn path(&self, at: usize) -> String {
         let name = String::from_utf8(self.text(at + 1).to_vec()).unwrap();
         if name.starts_with('/') { name } else { format!("{}/{name}", self.descriptor(at).1) }
     }
 }
 
-/// The calls that returned, in the order in which they did.
+/// Returns the calls in the order in which they returned.
 pub(super) fn parse(trace: &str) -> Vec<Call> {
     let mut unfinished = BTreeMap::new();
     let mut calls = Vec::new();
@@ -86,7 +86,7 @@ pub(super) fn parse(trace: &str) -> Vec<Call> {
     calls
 }
 
-/// One call; `None` for a signal or an exit, and for a call in which the run was killed.
+/// Parses one call; `None` for a signal or an exit, and for the call in which the run was killed.
 fn call(text: &str) -> Option<Call> {
     let (name, rest) = text.split_once('(')?;
     if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
@@ -98,7 +98,7 @@ fn call(text: &str) -> Option<Call> {
     let result_number: i64 = number.parse().ok()?;
     Some(Call {
         name: name.to_owned(),
-        // No string and no path has a comma in it: all of them are in hexadecimal.
+        // No string or path contains a comma: all of them are in hexadecimal.
         arguments: arguments.split(", ").map(argument).collect(),
         result: (result_number >= 0).then_some(result_number),
         lied: result.ends_with("(INJECTED)"),
@@ -124,7 +124,7 @@ fn argument(text: &str) -> Argument {
     }
 }
 
-/// Reads `\x2f\x64`.
+/// Decodes `\x2f\x64`.
 fn bytes(text: &str) -> Vec<u8> {
     text.split("\\x").skip(1).map(|digits| u8::from_str_radix(digits, 16).unwrap()).collect()
 }

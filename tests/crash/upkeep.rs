@@ -1,4 +1,4 @@
-//! `watch --repair`: what it brings back, and where it does not go on.
+//! `watch --repair`: what it restores, and when it gives up.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,14 +19,14 @@ use super::watch::{PLUGINS, Watch, YES, eventually, get, node_with_a_release};
 
 const REPAIR: [&str; 1] = ["--repair"];
 
-/// Nobody can ask for an image any more.
+/// Makes every image unavailable.
 fn take_images_away(scene: &Scene) {
     for name in ["layout-a", "image-a", "staged-a", "plugins-a"] {
         fs::remove_dir_all(scene.at(name)).unwrap();
     }
 }
 
-/// The copy of a file in the local store.
+/// Returns the copy of a file in the local store.
 fn copy_of(scene: &Scene, bytes: &[u8]) -> PathBuf {
     let copies = fs::read_dir(scene.at("root/var/lib/cnister/store"))
         .unwrap()
@@ -34,7 +34,7 @@ fn copy_of(scene: &Scene, bytes: &[u8]) -> PathBuf {
     copies.into_iter().find(|path| fs::read(path).unwrap() == bytes).unwrap()
 }
 
-/// A plugin, what happens to it, what is found, and what is done.
+/// A plugin, what happens to it, the finding, and the reaction.
 type Alteration<'a> = (&'a str, &'a dyn Fn(&Path), &'a str, &'a str);
 
 #[test]
@@ -107,7 +107,7 @@ fn a_watch_that_shall_not_repair_changes_nothing() {
     watch.stop();
 }
 
-/// What a watch says that cannot write a directory because it was made too late.
+/// The output of a watch that cannot write to a directory because it was created too late.
 fn out_of_reach(path: &str) -> String {
     format!(
         "error: `{path}` is out of reach: it was created or removed after this watch had started\n\
@@ -122,7 +122,7 @@ fn a_directory_that_was_made_anew_is_repaired_by_the_same_watch() {
     let bin = scene.at(node::BIN);
     let mut watch = Watch::start_with(&scene, &REPAIR);
     watch.wait_for(YES);
-    // As an update of the node does it, twice: there is an empty one, and there is none.
+    // As an update of the node does it, twice: with an empty directory, and with none.
     fs::create_dir(scene.at("empty")).unwrap();
     rustix::fs::renameat_with(
         rustix::fs::CWD,
@@ -155,7 +155,7 @@ fn a_watch_ends_where_it_can_never_repair_and_the_next_one_does() {
     let words = ["--repair", "--termination-log", "log"];
     let mut watch = Watch::start_for_changes(&scene, &words);
     watch.wait_for(YES);
-    // Before anything there is altered: nothing has to wait for the next watch then.
+    // Before anything there is altered: nothing then has to wait for the next watch.
     scene.run_ok(&format!("{} --bin-dir /b", release.install_from_layout_args()));
     assert_eq!(watch.end(), out_of_reach("/b"));
     let log = fs::read_to_string(scene.at("log")).unwrap();
@@ -168,14 +168,14 @@ fn a_watch_ends_where_it_can_never_repair_and_the_next_one_does() {
     let mut watch = Watch::start_for_changes(&scene, &words);
     watch.wait_for(&format!("  repair   /b/bridge ({} bytes)", release.files["bridge"].len()));
     watch.wait_for(YES);
-    // The directory is made anew, and no right was given to what is above it.
+    // The directory is created again, and no permission was granted on its parent.
     fs::rename(scene.at("root/b"), scene.at("aside")).unwrap();
     assert_eq!(watch.end(), out_of_reach("/b"));
     let mut watch = Watch::start_for_changes(&scene, &words);
     watch.wait_for(YES);
     assert_eq!(fs::read(scene.at("root/b/bridge")).unwrap(), release.files["bridge"]);
     assert_eq!(watch.stop(), "");
-    // The twin: who repairs nothing needs nothing there.
+    // The twin: a watch that repairs nothing needs nothing there.
     let mut watch = Watch::start_for_changes(&scene, &[]);
     watch.wait_for(YES);
     scene.run_ok(&format!("{} --bin-dir /c", release.install_from_layout_args()));
@@ -267,13 +267,13 @@ fn a_state_directory_that_was_made_anew_ends_the_watch() {
     watch.stop();
 }
 
-/// Another installer, which puts its own `bridge` back again and again, as dropgz does.
+/// Another installer, which repeatedly restores its own `bridge`, as dropgz does.
 struct Rival {
     written: Arc<AtomicU32>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What tells the rival to stop.
+/// Tells the rival to stop.
 const STOP: u32 = u32::MAX;
 
 impl Rival {
@@ -325,7 +325,7 @@ fn leaves_a_file_alone_that_another_installer_writes_in_a_loop_and_repairs_the_o
         get(&address, "/metrics").1.contains(&format!("\ncnister_repairs_total {count}\n"))
     };
     eventually(|| repairs(3));
-    // Other files are brought back, and this one is not touched.
+    // Other files are restored, and this one is not touched.
     for (name, count) in [("macvlan", 4), ("host-local", 5)] {
         fs::remove_file(bin.join(name)).unwrap();
         watch.wait_for(&format!(
@@ -337,7 +337,7 @@ fn leaves_a_file_alone_that_another_installer_writes_in_a_loop_and_repairs_the_o
         assert_eq!(fs::read_to_string(bin.join("bridge")).unwrap(), "theirs");
     }
     eventually(|| get(&address, "/readyz").0 == "503");
-    // While the other one goes on writing, this one does nothing.
+    // While the other installer continues to write, this one does nothing.
     let (time, begun) = (spent(watch.pid()).0, Instant::now());
     let written = rival.written.load(Ordering::SeqCst);
     while rival.written.load(Ordering::SeqCst) < written + 100 {
@@ -378,14 +378,14 @@ fn a_copy_that_is_gone_is_said_once_and_holds_up_no_other() {
         assert_eq!(fs::read(bin.join(name)).unwrap(), release.files[name], "{name}");
     }
     assert_eq!(fs::read_to_string(bin.join("bridge")).unwrap(), "altered");
-    // Checks of the next seconds say the same, so nothing is said; and nothing is tried before a
-    // minute is over.
+    // Checks in the next seconds report the same, so nothing is printed, and nothing is tried again
+    // within a minute.
     let store = fs::metadata(scene.at("root/var/lib/cnister")).unwrap().modified().unwrap();
     let ready = scene.at("root/var/lib/cnister/ready");
     assert!(!ready.exists());
     std::thread::sleep(Duration::from_millis(2500));
     assert_eq!(fs::metadata(scene.at("root/var/lib/cnister")).unwrap().modified().unwrap(), store);
-    // The twin: an installation brings the copy, and everything is good again.
+    // The twin: an installation brings the copy, and everything is in order again.
     scene.run_ok(&release.install_from_layout_args());
     watch.wait_for(YES);
     let said: Vec<_> = watch.said();
@@ -457,7 +457,7 @@ fn a_repair_that_was_killed_at_any_system_call_is_finished_by_the_next_watch() {
     fs::write(bin.join("bridge"), "altered").unwrap();
     fs::remove_file(bin.join("macvlan")).unwrap();
     node::keep_as(&scene, "before");
-    // The repair of a check is the one of a watch, and its process ends by itself.
+    // The repair of a check is the same as that of a watch, and its process ends by itself.
     let words = "check --root root --repair --no-probe --no-closure";
     let points = strace.points(words);
     assert!(points.len() > 20, "only {} points", points.len());
@@ -473,8 +473,8 @@ fn a_repair_that_was_killed_at_any_system_call_is_finished_by_the_next_watch() {
         let mut watch = Watch::start_for_changes(&scene, &REPAIR);
         watch.wait_for(YES);
         watch.stop();
-        // An empty staging directory may stay until the next one is needed: no runtime looks into a
-        // directory.
+        // An empty staging directory may remain until the next one is needed: no runtime looks into
+        // a directory.
         let mut found = scene.tree(node::BIN);
         found.remove(".cnister");
         node::assert_same(&good, &found, &what);

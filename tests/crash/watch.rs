@@ -1,4 +1,5 @@
-//! `watch`: what it hears between two checks, what it answers over HTTP, and its last words.
+//! `watch`: what it notices between two checks, what it serves over HTTP, and its termination
+//! message.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,7 +18,7 @@ use super::support::Scene;
 pub(super) const YES: &str = "yes: every installed file is the one that was signed";
 pub(super) const PLUGINS: [&str; 3] = ["bridge", "host-local", "macvlan"];
 
-/// A running watch, ended when it is dropped.
+/// A running watch, stopped when it is dropped.
 pub(super) struct Watch {
     child: Child,
     lines: Receiver<String>,
@@ -33,7 +34,7 @@ impl Watch {
         Self::start_program(scene, Path::new(env!("CARGO_BIN_EXE_cnister")), "1s", more)
     }
 
-    /// A watch that makes no check in the time of a test but for a reason.
+    /// A watch whose interval is longer than a test, so that it only checks for a reason.
     pub(super) fn start_for_changes(scene: &Scene, more: &[&str]) -> Self {
         Self::start_program(scene, Path::new(env!("CARGO_BIN_EXE_cnister")), "24h", more)
     }
@@ -57,7 +58,7 @@ impl Watch {
         Self { child, lines, errors }
     }
 
-    /// Waits for a line; a watch that never says it would hang the test otherwise.
+    /// Waits for a line; otherwise a watch that never prints it would block the test.
     pub(super) fn wait_for(&self, wanted: &str) {
         let mut said = Vec::new();
         loop {
@@ -69,7 +70,7 @@ impl Watch {
         }
     }
 
-    /// Waits for a line that begins so.
+    /// Waits for a line with this beginning.
     pub(super) fn wait_for_start(&self, wanted: &str) {
         let wait = || {
             self.lines
@@ -79,12 +80,12 @@ impl Watch {
         while !wait().starts_with(wanted) {}
     }
 
-    /// What it has answered since it was last waited for.
+    /// Returns what it has answered since the last wait.
     pub(super) fn said(&self) -> Vec<String> {
         self.lines.try_iter().collect()
     }
 
-    /// Where it listens; it says so before its first check.
+    /// Returns its address, which it prints before its first check.
     pub(super) fn address(&mut self) -> String {
         let line = self.remark();
         let address = line
@@ -93,22 +94,21 @@ impl Watch {
         address.unwrap_or_else(|| panic!("{line}")).to_owned()
     }
 
-    /// The next line that it says beside its answers.
+    /// Returns the next line on standard error.
     pub(super) fn remark(&mut self) -> String {
         let mut line = String::new();
         self.errors.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
     }
 
-    /// The process, to be measured.
+    /// Returns the process, for measurements.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Waits for a watch that ends by itself because it could not go on; returns what it said
-    /// beside its answers.
+    /// Waits for a watch that ends because it cannot continue; returns its standard error.
     pub(super) fn end(&mut self) -> String {
-        // Its output ends with it.
+        // Its output ends when it does.
         while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(30)) {
             drop(line);
         }
@@ -119,7 +119,7 @@ impl Watch {
         said
     }
 
-    /// Ends it as the kubelet does; returns what it said beside its answers.
+    /// Stops it as the kubelet does; returns its standard error.
     pub(super) fn stop(&mut self) -> String {
         let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
         kill_process(pid, Signal::TERM).unwrap();
@@ -137,7 +137,7 @@ impl Drop for Watch {
     }
 }
 
-/// Status and body of what is answered.
+/// Returns status and body of a response.
 pub(super) fn get(address: &str, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
@@ -161,7 +161,7 @@ fn a_change_is_told_long_before_the_next_interval() {
     let bin = scene.at(node::BIN);
     let mut watch = Watch::start_for_changes(&scene, &[]);
     watch.wait_for(YES);
-    // Written in place, by a rename, removed, other rights: each is heard.
+    // Written in place, renamed, removed, given other permissions: each is noticed.
     let altered = "no: digest-drift: `/opt/cni/bin/bridge` was altered";
     let changes: [(&dyn Fn(), &str); 4] = [
         (&|| fs::write(bin.join("bridge"), "in place").unwrap(), altered),
@@ -182,7 +182,7 @@ fn a_change_is_told_long_before_the_next_interval() {
         change();
         watch.wait_for(said);
         watch.wait_for("no");
-        // The installer's records are looked after, too.
+        // The installer's records are watched as well.
         scene.run_ok(&release.install_from_layout_args());
         watch.wait_for(YES);
     }
@@ -196,7 +196,7 @@ fn a_directory_that_is_exchanged_is_looked_after_again() {
     let bin = scene.at(node::BIN);
     let mut watch = Watch::start_for_changes(&scene, &[]);
     watch.wait_for(YES);
-    // kubernetes/kubernetes#115629: a package deletes the directory and makes it again.
+    // kubernetes/kubernetes#115629: a package deletes the directory and creates it again.
     fs::rename(&bin, scene.at("aside")).unwrap();
     watch.wait_for("no: plugin-missing: `/opt/cni/bin/bridge` is gone");
     scene.run_ok(&release.install_from_layout_args());
@@ -270,7 +270,7 @@ fn answers_over_http_what_it_found() {
     has("cnister_proof_ok 0");
     has("cnister_drift_total 1");
 
-    // Wanted and refused is not ready, and nothing is wrong with what is there.
+    // A refused release makes the node unready, although nothing is wrong with the installed one.
     scene.run_ok(&release.install_from_layout_args());
     watch.wait_for(YES);
     scene.run_ok(&format!("{} --on-refusal keep", unsigned.install_from_layout_args()));
@@ -283,7 +283,7 @@ fn answers_over_http_what_it_found() {
     assert_eq!(watch.stop(), "");
 }
 
-/// What is said on standard output is served a moment later.
+/// What is printed on standard output is served a moment later.
 pub(super) fn eventually(holds: impl Fn() -> bool) {
     assert!((0..10_000).any(|_| holds()), "it never was so");
 }
@@ -300,7 +300,7 @@ fn listens_nowhere_where_everybody_reaches_it() {
             run.stderr
         );
     }
-    // The twin asks for an address that is one, and is not this machine's (RFC 5737).
+    // The twin asks for a valid address that is not this machine's (RFC 5737).
     node_with_a_release(&scene);
     let run = scene.cnister(["watch", "--root", "root", "--listen", "192.0.2.1:9464"]);
     assert_eq!(run.code, 3, "{}", run.stderr);
@@ -324,7 +324,7 @@ fn leaves_its_last_words_where_the_last_check_did_not_say_yes() {
     watch.wait_for("no");
     watch.stop();
     assert_eq!(log(), "no: digest-drift: `/opt/cni/bin/bridge` was altered");
-    // A watch that cannot begin says why.
+    // A watch that cannot start says why.
     scene.write("log", "");
     scene.cnister([
         "watch",
@@ -369,7 +369,7 @@ fn a_check_leaves_its_numbers_for_a_collector() {
     assert_eq!(scene.run("check --root root --textfile numbers/cnister.prom").code, 1);
     assert!(numbers().contains("\ncnister_proof_ok 0\n"), "{}", numbers());
     assert_eq!(fs::read_dir(scene.at("numbers")).unwrap().count(), 1, "nothing else is left");
-    // A check that cannot be done is no good one either.
+    // A check that fails is not a good one either.
     let lock = fs::File::open(scene.at("root/var/lib/cnister/lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
     assert_eq!(

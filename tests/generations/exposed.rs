@@ -1,5 +1,5 @@
-//! Plugins with the right bytes that others may alter, and installations of which nothing would be
-//! left to check.
+//! Plugins with the right content that others can alter, and installations that would leave nothing
+//! to check.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -34,7 +34,7 @@ fn a_plugin_that_somebody_else_owns_is_refused_and_repaired() {
         assert_eq!(mode(&bridge), (0, 0o755), "{words}");
         scene.run_ok("check --root root");
     }
-    // Of an earlier bundle: no repair brings it back, so its owner has to.
+    // From an earlier bundle: no repair restores it, so its owner has to.
     let leftover = scene.at(node::BIN).join("host-local");
     chmod(&leftover, 0o4777);
     assert_refused(&scene.run("check --root root"), "digest-drift");
@@ -75,7 +75,7 @@ fn an_update_that_leaves_every_plugin_is_checked_like_any_other() {
         "{}",
         run.stdout
     );
-    // The installed bundle has it, so a node without it is not what was installed.
+    // It is in the installed bundle, so a node without it is incomplete.
     fs::remove_file(scene.at(node::BIN).join("bridge")).unwrap();
     for words in ["check --root root", "check --root root --at-boot", "check --root root --repair"]
     {

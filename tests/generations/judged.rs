@@ -1,4 +1,4 @@
-//! What the policy and the clock of today say, to everything that asks them.
+//! What today's policy and clock mean to everything that asks them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use super::{node, of_release};
 
 const DAY: u64 = 24 * 3600;
 
-/// What makes the same bytes another matter today.
+/// A reason to judge the same bytes differently today.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Matter {
     KeyRemoved,
@@ -21,7 +21,7 @@ enum Matter {
     ClockAt1970,
 }
 
-/// What asks.
+/// A question about a node or a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verb {
     Install,
@@ -49,21 +49,21 @@ impl Verb {
     }
 }
 
-/// How it is answered.
+/// The expected answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     /// Exit code 1, and nothing changes.
     No,
-    /// Exit code 0 and a warning; what was asked for is done.
+    /// Exit code 0 and a warning; the request is carried out.
     Warning,
 }
 
 type Row = (Matter, &'static str, [(Verb, Answer); 6]);
 
-/// Every question about every matter, and the code of the finding that answers it.
+/// Every question for every reason, and the code of the finding that answers it.
 ///
-/// Only a denial holds up a boot; what is new has to be young, and what is there only is told to be
-/// old. A repair and a rollback bring nothing that the policy of today does not accept.
+/// Only a denial stops a boot. A new release must be recent, and an installed one only causes a
+/// warning. A repair and a rollback install nothing that today's policy does not accept.
 const TABLE: [Row; 4] = {
     use Answer::{No, Warning};
     use Verb::{Boot, Check, Install, Repair, RepairAtBoot, Rollback};
@@ -119,7 +119,7 @@ const TABLE: [Row; 4] = {
     ]
 };
 
-/// Builds three releases, signed so long ago, and a node that has the first two.
+/// Builds three releases, signed that long ago, and a node that has the first two.
 fn prepare(scene: &Scene, days: u64) -> (Release, Release) {
     scene.run_ok("keygen");
     scene.run_ok("keygen --output-key-prefix other");
@@ -159,8 +159,8 @@ fn policy(scene: &Scene, matter: Matter) {
     scene.write("today.yaml", text);
 }
 
-/// A library that lets the clock of the day begin anew for one process. Only root can set the real
-/// one, and for everybody. What links this test has a `cc`.
+/// A library that makes the clock start again for one process. Only root can set the real one, and
+/// for every process. A machine that links this test has a `cc`.
 fn clock(scene: &Scene) -> PathBuf {
     let source = "#include <sys/syscall.h>\n#include <time.h>\n#include <unistd.h>\n\
          int clock_gettime(clockid_t clock, struct timespec *now) {\n\

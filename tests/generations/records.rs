@@ -1,5 +1,4 @@
-//! The records of the state directory, one by one: deleted, damaged, foreign, of an earlier run, or
-//! forged.
+//! The records in the state directory, one by one: deleted, damaged, foreign, outdated, or forged.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -14,8 +13,8 @@ use super::{assert_refused, node, of_release, upgraded};
 
 const STATE: &str = "root/var/lib/cnister";
 
-/// Asks everything that reads the state; nothing of it may say yes, take long, or change anything
-/// in the whole scene.
+/// Asks everything that reads the state; none of it may succeed, take long, or change anything in
+/// the whole scene.
 fn assert_all_refuse(scene: &Scene, verbs: &[&str], code: &str, what: &str) {
     let before = scene.tree(".");
     for words in verbs {
@@ -49,7 +48,7 @@ fn journal(scene: &Scene, release: &Release) -> String {
     .to_string()
 }
 
-/// A node with the second release over the first, kept as `good`; as it was with the first, as
+/// A node with the second release over the first, kept as `good`; the state with the first, as
 /// `old`.
 fn prepare(scene: &Scene) -> (Release, Release) {
     let first = Release::new(scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);
@@ -208,8 +207,8 @@ fn a_journal_of_an_earlier_run_is_told_and_finished_by_the_next() {
     scene.run_ok("check --root root");
     node::assert_same(&installed, &scene.tree(node::BIN), "finished");
 
-    // A journal that calls files of others ours changes nothing of theirs while an installation
-    // needs them not.
+    // A journal that claims foreign files changes none of them as long as an installation does not
+    // need them.
     let flannel = fs::read(scene.at(node::BIN).join("flannel")).unwrap();
     let digest = |bytes: &[u8]| Digest::of(bytes).to_string();
     let forged = journal(&scene, &first)
@@ -245,7 +244,7 @@ fn forged_numbers_and_names_of_generations_lead_nowhere() {
     let generations = scene.at(STATE).join("generations");
     let good = fs::read_to_string(generations.join("1.json")).unwrap();
     let huge = u64::MAX;
-    // Numbered anew, at the end of all numbers.
+    // Renumbered, at the end of the range.
     let last = good.replace("\"generation\": 1", &format!("\"generation\": {huge}"));
     write(&generations.join(format!("{huge}.json")), &last, 0o600);
     fs::remove_file(generations.join("1.json")).unwrap();
@@ -255,7 +254,7 @@ fn forged_numbers_and_names_of_generations_lead_nowhere() {
     assert_eq!(of_release(&scene, &second).len(), 3);
     scene.run_ok("rollback --root root");
     scene.run_ok("check --root root");
-    // Past all numbers, with a name of its own, of user 1000, or as long as a record may not be.
+    // Past the range, with a name of its own, owned by user 1000, or too long for a record.
     let present = fs::read_to_string(scene.at(STATE).join("receipt.json")).unwrap();
     for (name, text) in [
         (
@@ -280,7 +279,7 @@ fn forged_numbers_and_names_of_generations_lead_nowhere() {
             "{name}"
         );
     }
-    // Ten thousand of them cost a moment.
+    // Ten thousand of them take a moment.
     for number in 0..10_000 {
         fs::write(generations.join(format!("x{number}")), "{}").unwrap();
     }

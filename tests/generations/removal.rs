@@ -1,4 +1,4 @@
-//! Taking plugins away: prune, uninstall, and the two variables that other installers know.
+//! Removing plugins: pruning, uninstallation, and the two variables that other installers know.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,7 +7,7 @@ use super::release::Release;
 use super::support::Scene;
 use super::{assert_refused, node, of_release, upgraded};
 
-/// A record of an attachment that needs `plugin`, as libcni leaves it.
+/// A record of an attachment that needs `plugin`, as written by libcni.
 fn attach(scene: &Scene, plugin: &str) {
     use base64::Engine as _;
     let config =
@@ -38,7 +38,7 @@ fn plugins_of_an_earlier_bundle_go_when_nobody_needs_them() {
         run.stdout
     );
     assert_eq!(of_release(&scene, &first), ["host-local"]);
-    // A record that says nothing may mean anything.
+    // A record that cannot be read may mean anything.
     scene.write("root/var/lib/cni/results/front-0123abcd-net1", "{");
     assert!(scene.run_ok(&prune).stdout.contains("warning: in-use: "));
     assert_eq!(of_release(&scene, &first), ["host-local"]);
@@ -51,7 +51,7 @@ fn plugins_of_an_earlier_bundle_go_when_nobody_needs_them() {
     node::assert_nothing_to_do(&scene.run_ok(&prune), "pruned");
     assert_eq!(node::unsound(&scene, &[&second]), None);
     scene.run_ok("check --root root");
-    // Going back brings it back.
+    // A rollback restores it.
     scene.run_ok("rollback --root root --prune");
     assert_eq!(of_release(&scene, &first).len(), 3);
     assert!(!scene.at(node::BIN).join("vlan").exists());
@@ -71,7 +71,7 @@ fn an_uninstallation_leaves_the_directory_as_it_was_before_the_first_installatio
         "nothing is installed; there was nothing to do\n"
     );
     scene.run_ok(&format!("{} --foreign adopt=bridge", first.install_args()));
-    // Whatever stands there later, the first original is the one that comes back.
+    // Whatever is there later, the first original is the one that is restored.
     fs::write(&bridge, "somebody else's again").unwrap();
     scene.run_ok(&second.install_from_layout_args());
 
@@ -129,7 +129,7 @@ fn an_uninstallation_touches_nothing_that_somebody_else_put_there() {
         run.stdout
     );
     assert_eq!(fs::read(&bridge).unwrap(), b"theirs");
-    // Without the bit that makes root of everybody.
+    // Without the set-user-ID bit.
     assert_eq!(fs::metadata(&bridge).unwrap().permissions().mode() & 0o7777, 0o755);
     assert_eq!(fs::read(&host_local).unwrap(), first.files["host-local"], "it was there before");
     assert_eq!(
@@ -235,7 +235,7 @@ fn a_planned_uninstallation_only_reads() {
     let run = scene.run_ok("uninstall --root root --dry-run");
     assert!(run.stdout.ends_with("planned; nothing was done\n"), "{}", run.stdout);
     node::assert_same(&before, &scene.tree("root"), "planned");
-    // Others that read do so at the same time.
+    // Other readers hold the lock at the same time.
     let lock = fs::File::open(scene.at("root/var/lib/cnister/lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).unwrap();
     scene.run_ok("uninstall --root root --dry-run --lock-timeout 0");
@@ -283,7 +283,7 @@ fn what_a_killed_first_installation_began_can_be_taken_away() {
         scene.run_ok("uninstall --root root").stdout,
         "nothing is installed; there was nothing to do\n"
     );
-    // A receipt that somebody deleted is another thing, and is told.
+    // A deleted receipt is another matter, and is reported.
     scene.run_ok(&release.install_from_layout_args());
     fs::remove_file(scene.at("root/var/lib/cnister/receipt.json")).unwrap();
     let run = scene.run_ok("uninstall --root root");

@@ -1,4 +1,4 @@
-//! What a repair and a rollback do where they cannot do everything.
+//! What a repair and a rollback do if they cannot do everything.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -44,7 +44,7 @@ fn a_repair_does_not_forget_a_plugin_whose_place_is_taken() {
                 "{}",
                 run.stdout
             );
-            // What it can do it does.
+            // It does what it can.
             let bridge = fs::read(scene.at(node::BIN).join("bridge")).unwrap();
             assert_eq!(bridge, second.files["bridge"], "{what}, {occasion}");
             assert_eq!(receipt(&scene), before, "{what}, {occasion}");
@@ -73,8 +73,7 @@ fn a_repair_remembers_what_belongs_to_others() {
     let run = scene.run_ok("check --root root --repair");
     assert!(run.stdout.contains("  kept        /opt/cni/bin/host-local\n"), "{}", run.stdout);
     assert_eq!(receipt(&scene), before);
-    // Their own installer brought another one: it is theirs to bring, and the node has to say so as
-    // before.
+    // Their own installer replaced it: that is its right, and the node has to report it as before.
     executable("macvlan", b"a newer one of theirs");
     fs::remove_file(scene.at(node::BIN).join("bridge")).unwrap();
     for _ in 0..2 {
@@ -142,7 +141,7 @@ fn a_rollback_adopts_again_what_was_given_back() {
     let run = scene.run_ok("rollback --root root --prune");
     assert!(run.stdout.contains("  adopt    /opt/cni/bin/host-local"), "{}", run.stdout);
     assert_eq!(of_release(&scene, &first).len(), 3);
-    // And the other file there, which nobody adopted, is nobody's to replace.
+    // The other file there, which was not adopted, must not be replaced.
     scene.run_ok("rollback --root root --prune");
     fs::write(scene.at(node::BIN).join("host-local"), "another one of theirs").unwrap();
     scene.run_ok("rollback --root root --prune");
@@ -258,13 +257,13 @@ fn what_others_installed_and_removed_stops_no_repair_and_no_rollback() {
     let status = scene.run_ok("status --root root").stdout;
     assert!(!status.contains("without a copy"), "{status}");
     node::keep_as(&scene, "good");
-    // It counts as installed, and so it comes back.
+    // It counts as installed, and so it is restored.
     fs::remove_file(&theirs).unwrap();
     fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();
     scene.run_ok("check --root root --repair");
     assert_eq!(of_release(&scene, &first).len(), 3);
-    // Where there is no copy of it, as an earlier version of this program left none, ours do all
-    // the same.
+    // If there is no copy of it, as an earlier version of this program left none, the others still
+    // do.
     node::bring_back(&scene, "good");
     let copy = cnister::model::Digest::of(&first.files["macvlan"]);
     fs::remove_file(scene.at(STATE).join("store").join(copy.hex())).unwrap();
@@ -279,7 +278,7 @@ fn what_others_installed_and_removed_stops_no_repair_and_no_rollback() {
     let run = scene.run("check --root root --repair");
     assert_refused(&run, "no-copy");
     assert_eq!(of_release(&scene, &first), ["bridge", "host-local"]);
-    // Replaced by a later release, it comes back with the generation that counted it.
+    // Replaced by a later release, it returns with the generation that counted it.
     node::bring_back(&scene, "good");
     scene.run_ok(&format!("{} --foreign adopt", second.install_from_layout_args()));
     scene.run_ok("rollback --root root");

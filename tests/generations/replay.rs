@@ -1,4 +1,4 @@
-//! An older release, or another platform's, put in the place of the present one by hand.
+//! An older release, or another platform's, put in place of the present one by hand.
 
 use std::fs;
 use std::process::Command;
@@ -21,7 +21,7 @@ fn policy(scene: &Scene, name: &str, more: &str) {
     scene.write(name, text);
 }
 
-/// Copies these names of a node that was kept over those of the present one.
+/// Copies these names from a kept node over those of the present one.
 fn put_back(scene: &Scene, from: &str, names: &[&str]) {
     for name in names {
         let to = scene.at("root").join(name);
@@ -36,8 +36,8 @@ fn put_back(scene: &Scene, from: &str, names: &[&str]) {
     }
 }
 
-/// A node that had the first release, as `old`, and has the second, under a rule that forbids to go
-/// back.
+/// A node that had the first release, as `old`, and has the second, under a rule that forbids
+/// downgrades.
 fn went_on(scene: &Scene) -> (Release, Release) {
     let first = Release::new(scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);
     let second = Release::new(scene, "b", "1.1.0", &["bridge", "macvlan", "vlan"], 0);
@@ -77,8 +77,8 @@ fn an_older_release_that_was_put_back_whole_is_below_the_floor() {
     // Running its installation again does not make it the newest.
     scene.run_ok(&by_policy(&first.install_args()));
     assert_refused(&scene.run("check --root root --at-boot"), "version-below-floor");
-    // Under a rule that lets nodes go back, that is what an owner may do by hand; the floor of the
-    // policy tells of it.
+    // Under a rule that allows downgrades, an owner may do that by hand; the policy's own floor
+    // reports it.
     policy(&scene, "allowed.yaml", "    minVersion: 1.1.0\n");
     let run = scene.run_ok("check --root root --at-boot --policy allowed.yaml");
     assert!(run.stdout.contains("warning: version-below-floor: "), "{}", run.stdout);
@@ -124,11 +124,11 @@ fn parts_of_an_older_release_prove_nothing() {
             node::assert_same(&before, &scene.tree("."), &format!("{parts:?} {occasion}"));
         }
         scene.run("check --root root --at-boot --repair");
-        // A repair takes what the receipt names, if its proof is there; never a file that is of
+        // A repair installs what the receipt names, if its proof is there, and never a file of
         // neither release.
         assert_eq!(node::unsound(&scene, &[&second, &release_a(&scene)]), None, "{parts:?}");
     }
-    // The copies alone are no proof, and none is needed of them.
+    // The copies alone are not a proof, and none is needed from them.
     node::bring_back(&scene, "new");
     put_back(&scene, "old", &["var/lib/cnister/store"]);
     scene.run_ok("check --root root");
@@ -186,7 +186,7 @@ fn evidence_of_one_platform_does_not_prove_the_files_of_another() {
     let scene = Scene::in_memory();
     two_platforms(&scene);
     node::new(&scene);
-    // Of one platform what it says, of the other what it has.
+    // The documents of one platform with the files of the other.
     for (says, has) in [("amd64", "arm64"), ("arm64", "amd64")] {
         let share =
             fs::read(scene.at(&format!("staged-{says}/usr/share/cnister/bundle.json"))).unwrap();
@@ -233,7 +233,7 @@ fn evidence_of_one_platform_does_not_prove_the_files_of_another() {
         assert_refused(&scene.run(&format!("check --root root {occasion}")), "broken-chain");
     }
     fs::write(&kept, good).unwrap();
-    // And its files in the place of those that the evidence is about.
+    // And its files in place of those in the evidence.
     fs::copy(scene.at("plugins/arm64/bridge"), scene.at(node::BIN).join("bridge")).unwrap();
     assert_refused(&scene.run("check --root root --at-boot"), "digest-drift");
     let arm64 = Digest::of(&fs::read(scene.at("plugins/arm64/bridge")).unwrap());

@@ -1,4 +1,4 @@
-//! Going back without a network, and staying there.
+//! Rolling back offline, and staying there.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -21,7 +21,7 @@ fn a_rollback_brings_the_earlier_release_back_and_a_second_one_goes_forward() {
     assert!(run.stdout.contains("\ntest 1.0.0, generation 3\n"), "{}", run.stdout);
     assert!(run.stdout.ends_with("rolled back from test 1.1.0\n"), "{}", run.stdout);
     assert_eq!(of_release(&scene, &first), ["bridge", "host-local", "macvlan"]);
-    // A plugin that only the later release has stays for pods that use it.
+    // A plugin that only the later release has stays for the pods that use it.
     assert_eq!(of_release(&scene, &second), ["vlan"]);
     assert_eq!(node::unsound(&scene, &[&first, &second]), None);
     assert!(scene.run_ok("check --root root").stdout.contains("\ntest 1.0.0, "));
@@ -44,7 +44,7 @@ fn after_a_rollback_the_release_comes_back_only_when_it_is_asked_for() {
     let (first, second) = upgraded(&scene);
     scene.run_ok("rollback --root root");
     let back = scene.tree(node::BIN);
-    // The pod of the DaemonSet starts again, three times, and the node boots.
+    // The pod of the DaemonSet restarts three times, and the node boots.
     for _ in 0..3 {
         assert_refused(&scene.run(&second.install_from_layout_args()), "rolled-back");
         let kept = scene.run_ok(&format!("{} --on-refusal keep", second.install_args()));
@@ -57,14 +57,14 @@ fn after_a_rollback_the_release_comes_back_only_when_it_is_asked_for() {
         scene.run_ok("check --root root --at-boot");
     }
     assert_refused(&scene.run("check --root root"), "wanted-not-installed");
-    // What is there may be installed again, and says nothing about the other.
+    // What is there may be installed again, which does not affect the other release.
     node::assert_nothing_to_do(&scene.run_ok(&first.install_from_layout_args()), "the present one");
     assert_refused(&scene.run(&second.install_from_layout_args()), "rolled-back");
     let again = scene.run_ok(&format!("{} --again", second.install_from_layout_args()));
     assert!(again.stdout.ends_with("\ninstalled\n"), "{}", again.stdout);
     assert!(scene.run_ok("check --root root").stdout.contains("\ntest 1.1.0, "));
 
-    // A third release makes history of it.
+    // A third release makes it history.
     scene.run_ok("rollback --root root");
     let third = Release::new(&scene, "c", "1.2.0", &["bridge", "macvlan"], 0);
     scene.run_ok(&third.install_from_layout_args());
@@ -77,7 +77,7 @@ fn generations_are_kept_as_copies_and_as_many_as_were_asked_for() {
     let (first, second) = upgraded(&scene);
     let store = || fs::read_dir(scene.at("root/var/lib/cnister/store")).unwrap().count();
     assert_eq!(store(), 6, "three of each");
-    // A write into an installed file reaches no copy.
+    // A write to an installed file does not reach the copy.
     let bridge = scene.at(node::BIN).join("bridge");
     let mut open = fs::OpenOptions::new().append(true).open(&bridge).unwrap();
     std::io::Write::write_all(&mut open, b"more").unwrap();
@@ -91,7 +91,7 @@ fn generations_are_kept_as_copies_and_as_many_as_were_asked_for() {
     assert_eq!(store(), 8);
     scene.run_ok("rollback --root root --to 1 --generations 3");
     assert_eq!(of_release(&scene, &first).len(), 3);
-    // Whoever is gone is not gone back to.
+    // A generation that is gone cannot be rolled back to.
     let freed = scene.run_ok("gc --root root --generations 1");
     assert!(
         freed.stdout.ends_with(" freed\n") && freed.stdout != "0 B freed\n",
@@ -108,8 +108,7 @@ fn generations_are_kept_as_copies_and_as_many_as_were_asked_for() {
 fn what_the_node_keeps_is_not_fetched_again() {
     let scene = Scene::in_memory();
     let (first, _) = upgraded(&scene);
-    // Every blob is gone, and the manifests are there: a registry that would have to send one could
-    // not.
+    // Every blob is gone but the manifests are there: a registry asked for a blob would fail.
     let blobs = scene.at("layout-a/blobs/sha256");
     let mut removed = 0;
     for entry in fs::read_dir(blobs).unwrap().map(Result::unwrap) {
@@ -143,15 +142,14 @@ fn a_repair_takes_nothing_that_is_not_proven() {
     let run = scene.run("check --root root --repair --key other.pub");
     assert_refused(&run, "signer-not-allowed");
     node::assert_same(&broken, &scene.tree(node::BIN), "not trusted any more");
-    // At boot the retired key is a warning; it proves nothing, and so nothing is written.
+    // At boot a retired key causes a warning; nothing is proven by it, so nothing is written.
     assert_refused(
         &scene.run("check --root root --at-boot --repair --key other.pub"),
         "signer-not-allowed",
     );
     node::assert_same(&broken, &scene.tree(node::BIN), "not trusted any more, at boot");
 
-    // A copy that somebody altered is not installed, and that is no reason to leave a good one
-    // where it is.
+    // A copy that was altered is not installed, and that is not a reason to remove a good file.
     let copies = scene.at("root/var/lib/cnister/store");
     let bridge = fs::read_dir(&copies).unwrap().map(|entry| entry.unwrap().path());
     let bridge =
@@ -208,13 +206,13 @@ fn a_rollback_is_judged_by_the_policy_of_today() {
     scene.run_ok("keygen --output-key-prefix other");
     assert_refused(&scene.run("rollback --root root --key other.pub"), "signer-not-allowed");
     node::assert_same(&before, &scene.tree("root"), "refused");
-    // A floor keeps old releases out, and not in: a generation that the node keeps is one to go
-    // back to.
+    // A floor keeps old releases out, but not in: a generation kept on the node can be rolled back
+    // to.
     policy("    minVersion: 1.1.0\n");
     let run = scene.run_ok("rollback --root root --policy policy.yaml");
     assert!(run.stdout.contains("warning: version-below-floor: "), "{}", run.stdout);
     assert_eq!(of_release(&scene, &first).len(), 3);
-    // So is a revert in the repository that a pipeline carries out.
+    // So is a revert in the repository that a pipeline applies.
     scene.run_ok(
         &super::release::Release::install_from_layout_args(&first)
             .replace("--key cosign.pub", "--policy policy.yaml"),
@@ -252,7 +250,8 @@ fn a_rule_that_forbids_to_go_back_outlives_receipt_and_uninstallation() {
     assert_refused(&scene.run(&words(&first)), "version-below-floor");
     scene.run_ok(&words(&second));
 
-    // Without its record the rule cannot be kept, and the node says so until it is written again.
+    // Without its record the rule cannot be enforced, and the node reports that until it is written
+    // again.
     let floors = fs::read(state.join("floors.json")).unwrap();
     fs::remove_file(state.join("floors.json")).unwrap();
     assert_refused(&scene.run("check --root root"), "floor-missing");
@@ -263,7 +262,7 @@ fn a_rule_that_forbids_to_go_back_outlives_receipt_and_uninstallation() {
     scene.run_ok(&words(&second));
     scene.run_ok("check --root root");
 
-    // The owner may go back on this node, and the pipeline then, too.
+    // The owner may roll back on this node, and then in the pipeline as well.
     fs::remove_dir_all(scene.at("root")).unwrap();
     node::new(&scene);
     scene.run_ok(&words(&first));
@@ -272,7 +271,7 @@ fn a_rule_that_forbids_to_go_back_outlives_receipt_and_uninstallation() {
     scene.run_ok("check --root root");
     scene.run_ok("check --root root --at-boot");
     node::assert_nothing_to_do(&scene.run_ok(&words(&first)), "an exception");
-    // A newer release makes history of it.
+    // A newer release makes it history.
     scene.run_ok(&format!("{} --again", words(&second)));
     let third = Release::new(&scene, "c", "1.2.0", &["bridge", "macvlan"], 0);
     scene.run_ok(&words(&third));

@@ -1,4 +1,4 @@
-//! A state directory that somebody deleted, damaged or replaced.
+//! A state directory that was deleted, damaged or replaced.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -9,8 +9,7 @@ use super::{assert_refused, node, of_release, upgraded};
 
 const STATE: &str = "root/var/lib/cnister";
 
-/// Looks at the node with every verb that reads the state; none may say yes, hang, or write
-/// anywhere.
+/// Runs every verb that reads the state; none may succeed, hang, or write anywhere.
 fn assert_all_refuse(scene: &Scene, code: &str, what: &str) {
     let before = scene.tree("root");
     for words in [
@@ -50,7 +49,7 @@ fn a_damaged_receipt_is_an_answer_and_can_be_cured() {
         assert_refused(&run, "state-damaged");
         assert!(run.stdout.contains("hint: remove it and install again"), "{}", run.stdout);
     }
-    // The hint works: what is there has the signed bytes, and so it is not touched.
+    // The hint works: what is there has the signed content, so it is not touched.
     fs::remove_file(&path).unwrap();
     scene.run_ok(&second.install_from_layout_args());
     scene.run_ok("check --root root");
@@ -94,7 +93,7 @@ fn what_is_deleted_is_missed() {
         }
         assert_refused(&scene.run("check --root root"), code);
     }
-    // Without its copies a node is sound, and cannot repair itself; the next installation brings
+    // Without its copies a node is intact but cannot repair itself; the next installation stores
     // them again.
     let scene = Scene::in_memory();
     let (_, second) = upgraded(&scene);
@@ -121,13 +120,13 @@ fn records_of_an_earlier_run_do_not_bring_old_plugins_back() {
     let of_first = fs::read_dir(&evidence).unwrap().next().unwrap().unwrap().path();
     let of_first = (of_first.file_name().unwrap().to_owned(), fs::read(&of_first).unwrap());
     scene.run_ok(&second.install_from_layout_args());
-    // The receipt of yesterday beside the files of today: every file that differs is told.
+    // Yesterday's receipt with today's files: every file that differs is reported.
     fs::write(scene.at(STATE).join("receipt.json"), &old).unwrap();
     let run = scene.run("check --root root");
     assert_refused(&run, "digest-drift");
     assert!(run.stdout.contains("ALTERED     /opt/cni/bin/bridge\n"), "{}", run.stdout);
     assert_eq!(scene.run("check --root root --at-boot").code, 1);
-    // The evidence of the one under the name of the other proves neither.
+    // The evidence of one release under the name of the other proves neither.
     scene.run_ok(&second.install_from_layout_args());
     for entry in fs::read_dir(&evidence).unwrap().map(Result::unwrap) {
         if entry.file_name() != of_first.0 {
@@ -135,7 +134,7 @@ fn records_of_an_earlier_run_do_not_bring_old_plugins_back() {
         }
     }
     assert_refused(&scene.run("check --root root"), "no-evidence");
-    // That is no key that was retired meanwhile: what has no proof at all is a no at boot, too.
+    // This is not a retired key: what has no proof at all is refused at boot as well.
     assert_refused(&scene.run("check --root root --at-boot --repair"), "no-evidence");
 }
 
@@ -153,7 +152,7 @@ fn a_damaged_generation_is_shown_and_not_gone_back_to() {
         scene.run_ok("check --root root");
     }
     assert_eq!(node::unsound(&scene, &[&first, &second]), None);
-    // The next installation sweeps it.
+    // The next installation removes it.
     scene.run_ok(&first.install_from_layout_args());
     assert!(!scene.run_ok("status --root root").stdout.contains("damaged"));
 }

@@ -1,4 +1,4 @@
-//! What its owner went back from stays away, whatever happens between.
+//! A release that its owner rolled back stays away, whatever happens in between.
 
 use std::fs;
 
@@ -34,9 +34,9 @@ fn two_rollbacks_keep_both_releases_away() {
     }
     let status = scene.run_ok("status --root root").stdout;
     assert_eq!(status.matches("\nrolled back from sha256:").count(), 2, "{status}");
-    // None of what the installation was told to keep is gone.
+    // Nothing that the installation was told to keep is gone.
     assert_eq!(status.matches("  3 plugins in ").count(), 3, "{status}");
-    // Going to one of them lifts what was said of it, and of no other.
+    // Rolling back to one of them clears its record, and no other.
     scene.run_ok("rollback --root root --to 4");
     assert_eq!(of_release(&scene, &second).len(), 3);
     assert_refused(&scene.run(&words(&third)), "rolled-back");
@@ -83,7 +83,7 @@ fn a_rollback_of_an_interrupted_installation_goes_to_the_release_before_it() {
     node::new(&scene);
     scene.run_ok(&words(&first));
     scene.run_ok(&words(&second));
-    // What an installation leaves that ends when the first plugin has its name.
+    // The state left by an installation that ends when the first plugin has its name.
     fs::create_dir(scene.at("aside")).unwrap();
     fs::rename(scene.at("root"), scene.at("aside/root")).unwrap();
     fs::create_dir(scene.at("root")).unwrap();

@@ -1,4 +1,4 @@
-//! What a runtime remembers of real attachments, made and taken down by `cnitool`.
+//! What a runtime remembers about real attachments, which `cnitool` adds and removes.
 
 use std::fs;
 use std::process::Output;
@@ -18,7 +18,7 @@ const LIST: &str = r#"{"cniVersion": "1.0.0", "name": "pods", "plugins": [
 const SINGLE: &str = r#"{"cniVersion": "0.4.0", "name": "uplink", "type": "macvlan", "master": "uplink", "mode": "bridge",
     "ipam": {"type": "static", "addresses": [{"address": "10.99.0.2/24"}]}}"#;
 
-/// Returns what cnitool says to `add` or `del` of the pod's network.
+/// Returns the output of cnitool for `add` or `del` of the pod's network.
 fn cnitool(node: &Namespace, verb: &str, network: &str, interface: &str) -> Result<String, String> {
     let mut command = node.command("cnitool");
     command
@@ -74,8 +74,8 @@ fn a_plugin_is_needed_from_add_to_del() {
     ];
     assert_eq!(needed(&node), all);
 
-    // Why it matters: without any one of them the pod cannot be taken down, and what is remembered
-    // stays.
+    // Why it matters: without any one of them the pod cannot be removed from the network, and the
+    // record remains.
     let (tuning, away) = (node.node("/opt/cni/bin/tuning"), node.node("/opt/cni/tuning"));
     fs::rename(&tuning, &away).expect("can rename");
     let error = cnitool(&node, "del", "pods", "eth0").expect_err("a plugin is missing");

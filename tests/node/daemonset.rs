@@ -1,8 +1,7 @@
-//! Reads a DaemonSet as a kubelet does, and says the same in the words of the container runtime
-//! interface.
+//! Reads a DaemonSet as a kubelet does, and translates it for the container runtime interface.
 //!
-//! A field that this file does not know is an error: a security setting that got lost here would
-//! make a test lie.
+//! A field that this file does not know is an error: a security setting that was lost here would
+//! make a test worthless.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -70,7 +69,7 @@ const CONTAINER_FIELDS: [&str; 17] = [
     "workingDir",
 ];
 
-/// A DaemonSet and the ConfigMaps that were printed with it.
+/// A DaemonSet and the ConfigMaps rendered with it.
 pub(crate) struct DaemonSet {
     pub(crate) name: String,
     pub(crate) namespace: String,
@@ -79,7 +78,7 @@ pub(crate) struct DaemonSet {
     pub(crate) config_maps: BTreeMap<String, Value>,
 }
 
-/// One pod of a DaemonSet on one node, its volumes made.
+/// One pod of a DaemonSet on one node, with its volumes created.
 pub(crate) struct Pod<'a> {
     set: &'a DaemonSet,
     node: &'a Namespace,
@@ -87,7 +86,7 @@ pub(crate) struct Pod<'a> {
     volumes: BTreeMap<String, Volume>,
 }
 
-/// Reads what `render` prints: documents of which one is a DaemonSet.
+/// Reads the output of `render`: documents of which one is a DaemonSet.
 pub(crate) fn parse(yaml: &str) -> DaemonSet {
     let documents: Vec<Value> =
         serde_saphyr::from_multiple(yaml).expect("the rendered text is YAML");
@@ -110,7 +109,7 @@ pub(crate) fn parse(yaml: &str) -> DaemonSet {
 }
 
 impl DaemonSet {
-    /// Makes the volumes of a pod with this `uid` on a node.
+    /// Creates the volumes of a pod with this `uid` on a node.
     pub(crate) fn place<'a>(&'a self, rig: &'a Rig, uid: &str) -> Pod<'a> {
         let directory = Path::new("/var/lib/kubelet/pods").join(uid);
         let node = rig.namespace();
@@ -126,19 +125,19 @@ impl DaemonSet {
         self.pod["containers"].as_array().map_or(&[], Vec::as_slice)
     }
 
-    /// Returns the command that says whether the container that stays is ready.
+    /// Returns the command of the long-running container's readiness probe.
     pub(crate) fn readiness_probe(&self) -> Vec<String> {
         let words = self.containers()[0]["readinessProbe"]["exec"]["command"].as_array();
         words.expect("a probe that runs a command").iter().map(string).collect()
     }
 
-    /// Replaces the policy in its ConfigMap alone, as anybody may who may write there.
+    /// Replaces only the policy in its ConfigMap, as anyone with access to it can.
     pub(crate) fn exchange_policy(&mut self, text: &str) {
         self.config_maps.get_mut("cnister-policy").expect("render writes it")["data"]["policy.yaml"] =
             text.into();
     }
 
-    /// Replaces the policy as the owner of a cluster does: what the arguments demand, too.
+    /// Replaces the policy as the owner of a cluster does, including the digest in the arguments.
     pub(crate) fn replace_policy(&mut self, text: &str) {
         self.exchange_policy(text);
         let hex = cnister::model::Digest::of(text.as_bytes()).hex();
@@ -174,7 +173,7 @@ impl Pod<'_> {
     pub(crate) fn sandbox(&self) -> Value {
         json!({
             "metadata": {"name": self.set.name, "namespace": self.set.namespace, "uid": self.uid()},
-            // runc refuses a name where the pod shares the node's.
+            // runc refuses a hostname if the pod shares the node's.
             "hostname": if self.set.pod["hostNetwork"] == true { "" } else { &self.set.name },
             "log_directory": self.logs(),
             "linux": {
@@ -292,7 +291,7 @@ impl Pod<'_> {
         let number = |value: &Value| {
             value.as_i64().unwrap_or_else(|| panic!("a user is a whole number, not {value}"))
         };
-        // Without `runAsUser` a kubelet passes on the image's user and forgets its group.
+        // Without `runAsUser` a kubelet uses the image's user and ignores its group.
         let user = setting("runAsUser")
             .map(number)
             .or(image.user)
@@ -331,19 +330,19 @@ impl Pod<'_> {
     }
 }
 
-/// Panics on a field that the list lacks.
+/// Panics if there is a field that the list lacks.
 pub(crate) fn only(value: &Value, known: &[&str]) {
     let unknown =
         value.as_object().into_iter().flatten().find(|(field, _)| !known.contains(&field.as_str()));
     assert!(unknown.is_none(), "this test does not know {unknown:?}");
 }
 
-/// Returns text, or says what stood in its place.
+/// Returns the text, or reports what was found instead.
 pub(crate) fn string(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("expected text, found {value}")).to_owned()
 }
 
-/// Returns cpu and memory as a kubelet computes them.
+/// Returns CPU and memory as a kubelet computes them.
 fn resources(container: &Value, guaranteed: bool) -> Value {
     let quantity = |kind: &str, resource: &str| match &container["resources"][kind][resource] {
         Value::Null => None,

@@ -1,5 +1,4 @@
-//! Breaks a plugin in every way that the field knows, lets a real libcni say so, and has its text
-//! explained.
+//! Breaks a plugin in every known way, lets a real libcni report it, and has the report explained.
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -10,15 +9,15 @@ use crate::namespace::{self, Namespace};
 use crate::{peers, support};
 
 const PLUGINS: [&str; 4] = ["macvlan", "static", "ipvlan", "host-device"];
-/// Debian's plugins are linked to libc, and speak CNI 1.0.0.
+/// Debian's plugins are linked to libc and support CNI 1.0.0.
 const DEBIAN: &str = "/usr/lib/cni/macvlan";
 
-/// What is broken, and what has to come out.
+/// What is broken, and the expected explanation.
 struct Row {
-    /// Lines of shell that break it.
+    /// Shell commands that break it.
     breaks: &'static str,
     verb: &'static str,
-    /// What libcni says of it, without the words around it.
+    /// The expected error of libcni, without its context.
     says: &'static str,
     cause: &'static str,
     plugin: Option<&'static str>,
@@ -69,7 +68,7 @@ const ROWS: &[Row] = &[
         None,
     ),
     row(": > macvlan", FORMAT, "plugin-empty", "macvlan", None),
-    // e_machine: AArch64 on amd64, and something that nobody has.
+    // e_machine: AArch64 on amd64, and an unassigned one.
     row(
         r"printf '\267' | dd of=macvlan bs=1 seek=18 conv=notrunc",
         FORMAT,
@@ -154,7 +153,7 @@ const ROWS: &[Row] = &[
     },
 ];
 
-/// Where the kernel has no ipvlan.
+/// If the kernel has no ipvlan.
 const NO_DRIVER: Row = row(
     "edit 's/\"macvlan\"/\"ipvlan\"/; s/\"bridge\"/\"l2\"/'",
     "failed to create ipvlan: operation not supported",
@@ -163,7 +162,7 @@ const NO_DRIVER: Row = row(
     None,
 );
 
-/// With Debian's plugin: linked to libc, and older.
+/// With Debian's plugin, which is older and linked to libc.
 const OF_DEBIAN: [Row; 3] = [
     row(
         "sed 's#/lib64/ld-linux-x86-64.so.2#/lib64/ld-linux-x86-64.so.X#' /usr/lib/cni/macvlan > macvlan",
@@ -189,7 +188,7 @@ const OF_DEBIAN: [Row; 3] = [
     ),
 ];
 
-/// Everything anew for each row: what one leaves behind would be the next one's error.
+/// A new node for each row: what one row leaves behind would cause the error of the next.
 const SCRIPT: &str = r#"
 copy() { for name in $PLUGINS; do cp "$FROM/$name" /opt/cni/bin/; done; }
 edit() { sed -i "$1" /etc/cni/net.d/net.conflist; }
@@ -240,7 +239,7 @@ fn every_way_to_break_a_plugin_is_named_from_the_text_of_a_real_runtime() {
     assert_eq!(node.stop().into_iter().collect::<Vec<_>>(), [""; 0]);
 }
 
-/// Breaks the node and asks for the pod's network.
+/// Breaks the node and adds the pod to its network.
 fn run(node: &Namespace, row: &Row) -> Output {
     let mut command = node.command("sh");
     let from = peers::find("cni/macvlan").expect("it was there above");
@@ -271,7 +270,7 @@ fn check(node: &Namespace, row: &Row, said: &Output) {
     assert_eq!(cause["effect"].is_string(), row.verb == "del", "{cause}");
 }
 
-/// Has a text explained on a node, and returns the one cause that comes out.
+/// Has a text explained on a node, and returns the only cause.
 pub(crate) fn only_cause(node: &Namespace, text: &str) -> Value {
     let mut command = node.command(env!("CARGO_BIN_EXE_cnister"));
     let output = feed(command.args(["--format", "json", "explain"]), text.as_bytes());

@@ -1,5 +1,5 @@
-//! Writes an image as an OCI archive with `tar`, `zstd` and `sha256sum`, so that no code under test
-//! had a hand in it.
+//! Writes an image as an OCI archive with `tar`, `zstd` and `sha256sum`, independently of the code
+//! under test.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -22,8 +22,7 @@ pub(crate) struct Image<'a> {
 impl Image<'_> {
     pub(crate) const PEERS: [&'static str; 3] = ["tar", "zstd", "sha256sum"];
 
-    /// Writes an archive with an image index of one platform and one zstd layer, working in
-    /// `directory`.
+    /// Writes an archive in `directory`, with an image index of one platform and one zstd layer.
     pub(crate) fn write(&self, directory: &Path) -> PathBuf {
         let (root, layout) = (directory.join("root"), directory.join("layout"));
         fs::create_dir_all(layout.join("blobs/sha256")).expect("can create a layout");

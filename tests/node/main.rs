@@ -1,5 +1,5 @@
-//! Installs a bundle on a real node: containerd, runc and the plugins do what they do in a cluster,
-//! `crictl` asks as a kubelet would, and what runs is the DaemonSet that `render` printed.
+//! Installs a bundle on a real node: containerd, runc and the plugins work as in a cluster,
+//! `crictl` makes the requests of a kubelet, and the DaemonSet is the one that `render` printed.
 
 #![cfg(feature = "publish")]
 #![expect(
@@ -117,7 +117,7 @@ fn the_watch_becomes_ready_as_process_1_and_repairs_and_ends_when_it_is_told_to(
     eventually("the watch is ready", LIMIT, || {
         rig.probe(&id, &set.readiness_probe()).then_some(())
     });
-    // Without a capability, on a root file system that it cannot write: what is altered comes back.
+    // Without capabilities, on a read-only root file system: what is altered is restored.
     let bin = rig.namespace().node("/opt/cni/bin");
     let (good, macvlan) = (content(&bin), bin.join("macvlan"));
     let harm: [(&dyn Fn(), &str); 2] = [
@@ -199,8 +199,9 @@ fn a_policy_that_was_exchanged_decides_nothing() {
     refuses("policy-digest", exchange, |_| {});
 }
 
-/// Asserts that the second init container refuses with this code and leaves the node as it was.
-/// Beforehand `change` gets the DaemonSet, and `meddle` the directory that the first one filled.
+/// Asserts that the second init container refuses with this code and leaves the node unchanged.
+/// Before that, `change` is called with the DaemonSet, and `meddle` with the directory that the
+/// first one filled.
 fn refuses(code: &str, change: impl FnOnce(&Release, &mut DaemonSet), meddle: impl FnOnce(&Path)) {
     if !Rig::possible() || !Release::possible() {
         return;
@@ -310,7 +311,7 @@ fn a_plugin_that_cannot_run_fails_with_the_words_of_libcni() {
     }
 }
 
-/// Asserts that the settings arrived: `crictl` passes over a field that it does not know.
+/// Asserts that the settings arrived: `crictl` ignores a field that it does not know.
 fn assert_confined(specification: &Value, container: &Value) {
     let process = &specification["process"];
     let granted = ["bounding", "effective", "permitted", "inheritable", "ambient"]
@@ -335,7 +336,7 @@ fn run(rig: &Rig, pod: &Pod, sandbox: &Sandbox, container: &Value) -> Ended {
     rig.run_to_end(sandbox, &pod.sandbox(), &pod.container(container, &image))
 }
 
-/// Starts the container that stays, and returns it with what it says of the first check.
+/// Starts the long-running container, and returns it with the report of its first check.
 fn watch(rig: &Rig, set: &DaemonSet, pod: &Pod, sandbox: &Sandbox) -> (String, String) {
     let [watch] = set.containers() else { panic!("one container") };
     let image = rig.image(&string(&watch["image"]));
@@ -348,26 +349,26 @@ fn watch(rig: &Rig, set: &DaemonSet, pod: &Pod, sandbox: &Sandbox) -> (String, S
     (id, log)
 }
 
-/// Returns where the first init container of a pod puts plugins.
+/// Returns the directory where the first init container of a pod puts plugins.
 fn staged(uid: &str) -> String {
     format!("/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~empty-dir/staged/opt/cni/bin")
 }
 
-/// Changes one bit of a staged plugin.
+/// Flips one bit of a staged plugin.
 fn alter(path: &Path) {
     let mut content = fs::read(path).expect("can read the staged file");
     content[4096] ^= 1;
-    // Whoever may write into the directory may replace a file of any mode.
+    // A process that may write to the directory may replace a file of any mode.
     fs::remove_file(path).expect("can remove the staged file");
     fs::write(path, content).expect("can write another");
 }
 
-/// Returns the names in a directory, hidden ones too: a runtime would run those.
+/// Returns the names in a directory, including hidden ones, which a runtime would execute as well.
 fn names(directory: &Path) -> Vec<String> {
     content(directory).into_keys().collect()
 }
 
-/// Returns what is in a directory, byte for byte.
+/// Returns the contents of a directory, byte for byte.
 fn content(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(directory)
         .expect("can list a directory")

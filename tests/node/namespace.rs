@@ -1,9 +1,9 @@
-//! A private mount, network and process namespace that looks like a node and ends as one.
+//! A private mount, network and process namespace that looks like a node and ends like one.
 //!
-//! The directories a CNI node writes to have their real paths inside, so error texts are the ones
-//! users see, and lie in one temporary directory outside, where tests read and write them.
-//! Everything inside ends when a pipe closes: on [`Namespace::stop`], on a panic, and also when the
-//! test itself is killed.
+//! The directories that a CNI node writes to have their real paths inside, so error messages are
+//! those that users see. They are stored in one temporary directory outside, where tests read and
+//! write them. Everything inside ends when a pipe is closed: on [`Namespace::stop`], on a panic,
+//! and also when the test itself is killed.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use crate::peers;
 
-/// What a node may write; the same paths inside, `node/…` in the temporary directory outside.
+/// What a node may write to: the same paths inside, `node/…` in the temporary directory outside.
 const DIRECTORIES: [&str; 7] = [
     "/opt/cni",
     "/etc/cni",
@@ -30,7 +30,7 @@ const DIRECTORIES: [&str; 7] = [
     "/var/lib/kubelet",
 ];
 
-/// Removes what belongs to no namespace and outlives the processes, also when the test cannot.
+/// Removes what is not part of a namespace and outlives the processes, even if the test cannot.
 const OUTER: &str = r#"
 exec 3<&0
 unshare --mount --propagation private --net --pid --fork --kill-child --mount-proc sh -euc "$INNER" <&3 &
@@ -41,7 +41,7 @@ rm -rf "$DIR"
 "#;
 
 /// Runs as process 1. Overlays keep the host's `/etc`, `/opt` and `/var/lib` readable and
-/// unwritten.
+/// unchanged.
 const INNER: &str = r#"
 mount --make-rshared /
 mount -t tmpfs -o mode=0755 tmpfs /run
@@ -61,8 +61,8 @@ ip link set uplink up
 ip link set uplink-peer up
 "#;
 
-/// The namespaces that every process of a node is in; `unshare` itself is outside of the process
-/// namespace it makes.
+/// The namespaces of every process of a node; `unshare` itself is outside of the process namespace
+/// it creates.
 const KINDS: [&str; 3] = ["mnt", "net", "pid_for_children"];
 
 pub(crate) struct Namespace {
@@ -76,8 +76,8 @@ impl Namespace {
     /// The programs that this file runs.
     pub(crate) const PEERS: [&str; 4] = ["unshare", "nsenter", "ip", "mount"];
 
-    /// Starts a node with an `uplink` to put interfaces on, then runs `services`, a few lines of
-    /// shell.
+    /// Starts a node with an `uplink` as parent for interfaces, then runs `services`, a few lines
+    /// of shell.
     pub(crate) fn start(directory: TempDir, services: &str) -> Self {
         for path in DIRECTORIES {
             fs::create_dir_all(inside(directory.path(), path))
@@ -94,8 +94,8 @@ impl Namespace {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
-            // Of its own group, so that Ctrl-C ends the test and the closing pipe ends this in
-            // order.
+            // In a process group of its own, so that Ctrl-C ends the test, and the closing pipe
+            // ends this in order.
             .process_group(0)
             .spawn()
             .expect("can start a shell");
@@ -113,7 +113,7 @@ impl Namespace {
         namespace
     }
 
-    /// Returns where a path of the node is found from outside.
+    /// Returns the path outside of a path on the node.
     pub(crate) fn node(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();
         assert!(
@@ -124,22 +124,22 @@ impl Namespace {
         inside(self.directory.path(), path)
     }
 
-    /// Returns the root of the node's own directories from outside.
+    /// Returns the path outside of the node's own directories.
     pub(crate) fn root(&self) -> PathBuf {
         self.directory.path().join("node")
     }
 
-    /// Returns the directory that holds everything, the same path inside and outside.
+    /// Returns the directory that holds everything, which has the same path inside and outside.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Returns a name that nothing else on this machine has.
+    /// Returns a name that is unique on this machine.
     pub(crate) fn name(&self) -> String {
         name(&self.directory)
     }
 
-    /// Returns a command that runs on the node: its files, its network.
+    /// Returns a command that runs on the node, with its files and network.
     pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.process.to_string(), "--mount", "--net"]);
@@ -157,13 +157,11 @@ impl Namespace {
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
 
-    /// Ends everything, and returns what is still there: processes, mounts, cgroups. Nothing should
-    /// be.
+    /// Ends everything, and returns what is left: processes, mounts, cgroups. Nothing should be.
     pub(crate) fn stop(mut self) -> BTreeSet<String> {
         let name = self.name();
         let namespaces = namespaces(self.process);
-        // Held open until we have looked: the kernel gives the number of a namespace that is gone
-        // to the next one.
+        // Held open until the check: the kernel reuses the number of a namespace that is gone.
         let held: Vec<_> =
             KINDS.map(|kind| File::open(format!("/proc/{}/ns/{kind}", self.process))).into();
         self.end();
@@ -228,7 +226,7 @@ pub(crate) fn write_plugin(path: &Path, content: &[u8], mode: u32) {
     fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("can change a mode");
 }
 
-/// Waits for what another process will do soon.
+/// Waits for another process.
 pub(crate) fn eventually<T>(
     what: &str,
     limit: Duration,
@@ -258,7 +256,7 @@ fn name(directory: &TempDir) -> String {
         .into_owned()
 }
 
-/// Returns the namespaces of a process, less the ones that this test is in.
+/// Returns the namespaces of a process, without those of this test.
 fn namespaces(process: u32) -> BTreeSet<PathBuf> {
     let links =
         |process: &str| KINDS.map(|kind| fs::read_link(format!("/proc/{process}/ns/{kind}")).ok());

@@ -1,6 +1,7 @@
-//! A pod's network without a runtime: calls a plugin as libcni does, with its search and its words.
+//! A pod's network without a runtime: calls a plugin as libcni does, with the same search and error
+//! messages.
 //!
-//! Followed here: `FindInPath`, `ExecPlugin` and `pluginErr` of libcni, which every runtime uses.
+//! Follows `FindInPath`, `ExecPlugin` and `pluginErr` of libcni, which every runtime uses.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -51,7 +52,7 @@ impl PodNetwork {
         &self.namespace
     }
 
-    /// Returns the configuration of a macvlan on the node's uplink, as a runtime hands it to the
+    /// Returns the configuration of a macvlan on the node's uplink, as a runtime passes it to the
     /// plugin.
     pub(crate) fn macvlan() -> Value {
         json!({
@@ -73,7 +74,7 @@ impl PodNetwork {
         result.map_err(|error| format!("plugin type=\"{kind}\" failed (add): {error}"))
     }
 
-    /// Takes the pod from a network.
+    /// Removes the pod from a network.
     pub(crate) fn delete(&self, network: &Value) -> Result<(), String> {
         let kind = string(&network["type"]);
         self.call("DEL", network)
@@ -81,7 +82,7 @@ impl PodNetwork {
             .map_err(|error| format!("plugin type=\"{kind}\" failed (delete): {error}"))
     }
 
-    /// Adds the pod to a network and takes it away again, with no second try whatever the reason.
+    /// Adds the pod to a network and removes it again, without retrying for any reason.
     pub(crate) fn add_and_delete(&self, network: &Value) -> Result<(), String> {
         let path = format!("{BIN}/{}", string(&network["type"]));
         for verb in ["ADD", "DEL"] {
@@ -93,7 +94,7 @@ impl PodNetwork {
         Ok(())
     }
 
-    /// Returns name, kind and address of the pod's interfaces, `lo` left out.
+    /// Returns name, kind and address of the pod's interfaces, without `lo`.
     pub(crate) fn interfaces(&self) -> Vec<String> {
         interfaces(&self.namespace, NETWORK)
     }
@@ -106,7 +107,7 @@ impl PodNetwork {
     fn call(&self, verb: &str, network: &Value) -> Result<String, String> {
         let plugin = string(&network["type"]);
         let path = format!("{BIN}/{plugin}");
-        // A regular file after following links; whether it may be executed is not asked.
+        // A regular file after following links; whether it is executable is not checked.
         if !self.namespace.node(&path).is_file() {
             return Err(format!("failed to find plugin \"{plugin}\" in path [{BIN}]"));
         }
@@ -115,9 +116,9 @@ impl PodNetwork {
                 "netplugin failed with no error message: fork/exec {path}: exec format error"
             ));
         }
-        // libcni tries six times, a second apart, while somebody has the plugin open for writing;
-        // then it takes that for a plugin that printed nothing. A test that starts a process while
-        // another writes a plugin is such a somebody.
+        // libcni retries six times, a second apart, while a process has the plugin open for
+        // writing, and then treats it like a plugin that printed nothing. A test that starts a
+        // process while another writes a plugin causes this.
         for _ in 0..6 {
             let output = self.execute(&path, verb, network);
             if output.status.success() {
@@ -146,7 +147,7 @@ impl PodNetwork {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().expect("can run nsenter");
-        // A program that is no plugin may end without reading this.
+        // A program that is not a plugin may end without reading this.
         let _ = child
             .stdin
             .take()
@@ -156,7 +157,7 @@ impl PodNetwork {
     }
 }
 
-/// Returns `name kind address` of the interfaces in a network namespace, `lo` left out.
+/// Returns `name kind address` of the interfaces in a network namespace, without `lo`.
 pub(crate) fn interfaces(node: &Namespace, network: &str) -> Vec<String> {
     let mut command = node.command("nsenter");
     command.arg(format!("--net={network}")).args(["ip", "-details", "-json", "address", "show"]);
@@ -167,7 +168,8 @@ pub(crate) fn interfaces(node: &Namespace, network: &str) -> Vec<String> {
     let field = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let links =
         links.as_array().expect("a list").iter().filter(|link| link["link_type"] != "loopback");
-    // A machine may give every new namespace an `ifb0` or a `sit0`; only links that are up count.
+    // A machine may create an `ifb0` or `sit0` in every new namespace; only links that are up
+    // count.
     let links = links
         .filter(|link| link["flags"].as_array().is_some_and(|flags| flags.contains(&json!("UP"))));
     links
@@ -186,10 +188,10 @@ pub(crate) fn interfaces(node: &Namespace, network: &str) -> Vec<String> {
         .collect()
 }
 
-/// Returns whether the kernel would run a file that may be executed: a script, or a program for
-/// this kind of machine.
+/// Returns whether the kernel could execute an executable file: a script, or a program for this
+/// architecture.
 ///
-/// A runtime learns that from `execve`. `nsenter` cannot tell: it gives to a shell what the kernel
+/// A runtime learns that from `execve`. `nsenter` cannot tell: it passes to a shell what the kernel
 /// refuses.
 fn runs_here(path: &Path) -> bool {
     let Ok(content) = fs::read(path) else { return true };
@@ -212,7 +214,7 @@ fn reason(path: &str, output: &Output) -> String {
         (Some(signal), _) => format!("signal: {signal}"),
         (None, code) => format!("exit status {}", code.unwrap_or_default()),
     };
-    // `nsenter` speaks where a runtime would say itself that `execve` failed.
+    // `nsenter` reports here what a runtime itself would report as a failed `execve`.
     let refused = stderr
         .strip_prefix("nsenter: failed to execute ")
         .and_then(|rest| rest.trim().rsplit_once(": "));

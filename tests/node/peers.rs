@@ -1,5 +1,5 @@
-//! What a test of a node needs beside the programs: plugins that run, and a machine that lets it
-//! make namespaces.
+//! What a test of a node needs besides the programs: plugins that run, and a machine that may
+//! create namespaces.
 
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
@@ -9,8 +9,8 @@ use std::{env, fs};
 
 use crate::support;
 
-/// Returns whether a test may go on; otherwise prints why not, or panics where peers are required.
-/// A CNI plugin is written as `cni/NAME`.
+/// Returns whether a test can run; otherwise prints why not, or panics if peers are required. A CNI
+/// plugin is written as `cni/NAME`.
 pub(crate) fn present(programs: &[&str]) -> bool {
     for program in programs {
         let found = find(program).is_some();
@@ -37,13 +37,13 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
     }
 }
 
-/// Returns the content of a CNI plugin of the upstream project, built by `tests/peers/build.sh` or
-/// else Debian's.
+/// Returns the content of a CNI plugin of the upstream project, built by `tests/peers/build.sh`, or
+/// otherwise Debian's.
 pub(crate) fn plugin(name: &str) -> Vec<u8> {
     fs::read(plugin_path(name)).expect("can read a plugin")
 }
 
-/// Returns a `PATH` that has our own peers first and `sbin`, which a plain user's lacks.
+/// Returns a `PATH` with our own peers first and with `sbin`, which an ordinary user's lacks.
 pub(crate) fn search_path() -> OsString {
     let inherited = env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);

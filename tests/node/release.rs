@@ -1,5 +1,5 @@
-//! What a test installs: a bundle, its signature, the tool image, and the DaemonSet that was
-//! rendered for them.
+//! What a test installs: a bundle, its signature, the tool image, and the DaemonSet rendered for
+//! them.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::peers;
 use crate::rig::Rig;
 use crate::support::{self, Scene};
 
-/// The names of the images, which are those that the program writes into layouts.
+/// The names of the images, as the program writes them into layouts.
 const BUNDLE: &str = "localhost/test";
 const TOOL: &str = concat!("localhost/cnister:", env!("CARGO_PKG_VERSION"));
 
@@ -28,7 +28,7 @@ pub(crate) struct Release {
 }
 
 impl Release {
-    /// Returns whether there is a program for nodes.
+    /// Returns whether the node build is available.
     pub(crate) fn possible() -> bool {
         support::node_binary().is_some()
     }
@@ -45,7 +45,7 @@ impl Release {
         release
     }
 
-    /// Builds and signs the next version, which has `bridge` too.
+    /// Builds and signs the next version, which also contains `bridge`.
     pub(crate) fn next(self) -> Self {
         let next = Self { version: "1.1.0", ..self };
         next.build(&["macvlan", "bridge"]);
@@ -71,7 +71,7 @@ impl Release {
         scene.run_ok(&format!("sign --key cosign.key oci:bundle:{version} --as {BUNDLE}"));
     }
 
-    /// Renders the DaemonSet with a long interval: a test waits for the first check alone.
+    /// Renders the DaemonSet with a long interval: a test waits only for the first check.
     fn render(&self) -> DaemonSet {
         let tool = support::digest_of(&self.scene.run_ok("inspect oci:tool"));
         let words = format!(
@@ -94,7 +94,7 @@ impl Release {
         self.render()
     }
 
-    /// Returns the same policy with a key that signed nothing.
+    /// Returns the same policy with a key that did not sign anything.
     pub(crate) fn policy_of_somebody_else(&self) -> String {
         self.scene.run_ok("keygen --output-key-prefix other");
         let pem = fs::read_to_string(self.scene.at("other.pub")).expect("can read a key");

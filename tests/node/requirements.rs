@@ -1,4 +1,5 @@
-//! What the check says a configuration needs, beside what libcni says when it is used (`cnitool`).
+//! What the check says a configuration needs, compared with what libcni says when it is used
+//! (`cnitool`).
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -14,7 +15,7 @@ use crate::rig::text;
 
 const IPAM: &str = "/opt/cni/bin/static";
 
-/// Returns the codes of what the check finds.
+/// Returns the codes of the check's findings.
 fn found(node: &Namespace) -> Vec<Code> {
     let configurations = Configurations {
         directories: vec!["/etc/cni/net.d".parse().expect("a path")],
@@ -30,10 +31,10 @@ fn found(node: &Namespace) -> Vec<Code> {
     report.findings.iter().map(|finding| finding.code).collect()
 }
 
-/// Returns what libcni says to a pod that wants the network.
+/// Returns the error of libcni when a pod is added to the network.
 ///
-/// Where the IPAM plugin is missing, macvlan leaves its interface in the pod, so that each attempt
-/// needs another name.
+/// If the IPAM plugin is missing, macvlan leaves its interface in the pod, so each attempt needs
+/// another name.
 fn added(node: &Namespace, interface: &str) -> Result<String, String> {
     let cnitool = |verb: &str| {
         let mut command = node.command("cnitool");
@@ -114,7 +115,7 @@ fn the_check_and_libcni_agree() {
         }
         let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
     }
-    // The plugin is where the type leads, and neither goes there.
+    // The plugin is at the path that the type leads to, and neither follows it.
     write_plugin(&path, &plugin, 0o755);
     configure("../bin/static");
     let error = added(&node, "path").expect_err("the type is a path");

@@ -1,5 +1,4 @@
-//! A node without a kubelet: a private containerd, told through `crictl` what a kubelet would tell
-//! it.
+//! A node without a kubelet: a private containerd, with `crictl` making the requests of a kubelet.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -47,14 +46,14 @@ pub(crate) struct Rig {
     attempts: Cell<u32>,
 }
 
-/// A pod sandbox, by the name that the runtime gave it.
+/// A pod sandbox, by the ID that the runtime gave it.
 #[derive(Debug)]
 pub(crate) struct Sandbox(String);
 
-/// An image as the runtime knows it.
+/// An image in the runtime.
 pub(crate) struct KnownImage {
     pub(crate) id: String,
-    /// The user that the image names, by number.
+    /// The image's user, as a number.
     pub(crate) user: Option<i64>,
 }
 
@@ -84,7 +83,7 @@ impl Rig {
         peers::present(&[&own[..], &Namespace::PEERS, &Image::PEERS].concat())
     }
 
-    /// Starts a node whose pods want an interface of type `macvlan`, a plugin that it does not
+    /// Starts a node whose pods need an interface of type `macvlan`, a plugin that it does not
     /// have.
     pub(crate) fn start() -> Self {
         let directory = namespace::directory();
@@ -92,7 +91,7 @@ impl Rig {
         let configuration = CONFIGURATION.replace("DIRECTORY", &root.display().to_string());
         fs::write(root.join("containerd.toml"), configuration)
             .expect("can write the configuration of containerd");
-        // Without a file of its own crictl looks for others, and warns about that among the lines
+        // Without a configuration file, crictl looks for others and warns about it among the lines
         // of a container's log.
         let endpoint = format!("unix://{}/containerd.sock", root.display());
         let client =
@@ -103,7 +102,7 @@ impl Rig {
         let networks = root.join("node/etc/cni/net.d");
         fs::create_dir_all(&bin).expect("can create the plugin directory");
         fs::create_dir_all(&networks).expect("can create the network directory");
-        // containerd 1.6 runs `loopback` for every pod; 2.x does without.
+        // containerd 1.6 runs `loopback` for every pod; 2.x does not need it.
         for plugin in ["loopback", "static"] {
             write_plugin(&bin.join(plugin), &peers::plugin(plugin), 0o755);
         }
@@ -132,7 +131,8 @@ impl Rig {
         eventually("containerd is ready", LIMIT, || {
             let answer = rig.crictl(&["info"]).output().expect("can run crictl");
             let status: Value = serde_json::from_slice(&answer.stdout).ok()?;
-            // containerd 2 adds a condition that is false: this configuration has the old format.
+            // containerd 2 adds a condition that is false, because this configuration has the old
+            // format.
             let conditions = status["status"]["conditions"].as_array()?;
             let holds = |kind| {
                 conditions
@@ -149,13 +149,13 @@ impl Rig {
         &self.namespace
     }
 
-    /// Brings an OCI archive to the node as `repository:tag` and as `repository@digest`.
+    /// Imports an OCI archive to the node as `repository:tag` and as `repository@digest`.
     pub(crate) fn import(&self, archive: &Path, repository: &str) {
         // containerd 1.6 unpacks the signatures in an archive as if they were images, and fails,
-        // unless told to unpack nothing. The runtime unpacks an image when it first uses it.
+        // unless told not to unpack. The runtime unpacks an image when it is first used.
         let archive = archive.to_str().expect("a path of ours");
         self.ctr(&["import", "--no-unpack", "--base-name", repository, archive]);
-        // `import --digests` would give the digest of `index.json` in containerd 2, that of the
+        // `import --digests` would give the digest of `index.json` in containerd 2, and that of the
         // image in 1.6.
         let list = self.ctr(&["list"]);
         let lines = list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -167,7 +167,7 @@ impl Rig {
         for (name, by_digest) in &tagged {
             self.ctr(&["tag", "--force", name, by_digest]);
         }
-        // The part of containerd that talks to kubelets hears of new names a moment later.
+        // The CRI plugin of containerd sees new names a moment later.
         let (name, by_digest) = &tagged[0];
         eventually(&format!("the runtime knows `{name}`"), LIMIT, || {
             self.images()
@@ -177,7 +177,7 @@ impl Rig {
         });
     }
 
-    /// Finds an image as a kubelet names it: `repository:tag`, `repository@digest` or both at once.
+    /// Finds an image by a name that a kubelet uses: `repository:tag`, `repository@digest` or both.
     pub(crate) fn image(&self, reference: &str) -> KnownImage {
         let wanted = match reference.split_once('@') {
             Some((name, digest)) => format!("{}@{digest}", repository(name)),
@@ -204,11 +204,10 @@ impl Rig {
         })
     }
 
-    /// Starts a pod sandbox, or returns the runtime's reason why not: what `kubectl describe pod`
-    /// shows.
+    /// Starts a pod sandbox, or returns the runtime's error: what `kubectl describe pod` shows.
     pub(crate) fn run(&self, pod: &Value) -> Result<Sandbox, String> {
         let mut pod = pod.clone();
-        // A sandbox that failed keeps its name until it is removed, so a kubelet counts.
+        // A failed sandbox keeps its name until it is removed, so a kubelet numbers them.
         self.attempts.set(self.attempts.get() + 1);
         pod["metadata"]["attempt"] = self.attempts.get().into();
         let id = text(
@@ -217,7 +216,7 @@ impl Rig {
         Ok(Sandbox(id.trim().to_owned()))
     }
 
-    /// Runs a container of a sandbox to its end.
+    /// Runs a container of a sandbox until it ends.
     pub(crate) fn run_to_end(&self, sandbox: &Sandbox, pod: &Value, container: &Value) -> Ended {
         let id = self.launch(sandbox, pod, container);
         let status =
@@ -233,7 +232,7 @@ impl Rig {
         }
     }
 
-    /// Starts a container of a sandbox and returns its id.
+    /// Starts a container of a sandbox and returns its ID.
     pub(crate) fn launch(&self, sandbox: &Sandbox, pod: &Value, container: &Value) -> String {
         let (pod, container) = (self.file("sandbox", pod), self.file("container", container));
         let create = self
@@ -247,7 +246,7 @@ impl Rig {
         id
     }
 
-    /// Returns the number that a container's process has in its own namespace.
+    /// Returns the process ID of a container in its own namespace.
     pub(crate) fn innermost_process(&self, id: &str) -> String {
         let process = self.inspect("inspect", id)["info"]["pid"].to_string();
         let status = self.namespace.command("cat").arg(format!("/proc/{process}/status")).output();
@@ -257,8 +256,7 @@ impl Rig {
         line.split_whitespace().last().expect("at least one number").to_owned()
     }
 
-    /// Returns whether a command in a container ends with exit code 0, as a kubelet asks an exec
-    /// probe.
+    /// Returns whether a command in a container succeeds, as in an exec probe of a kubelet.
     pub(crate) fn probe(&self, id: &str, command: &[String]) -> bool {
         let mut crictl = self.crictl(&["exec", "--sync", "--timeout", "10", id]);
         crictl.args(command).output().expect("can run crictl").status.success()
@@ -271,14 +269,14 @@ impl Rig {
         self.inspect("inspect", id)["status"]["exitCode"].as_i64().expect("an exit code")
     }
 
-    /// Returns what `crictl inspect` or `inspectp` knows of a container or sandbox.
+    /// Returns the output of `crictl inspect` or `inspectp` for a container or sandbox.
     pub(crate) fn inspect(&self, verb: &str, id: &str) -> Value {
         let answer = self.crictl(&[verb, "--output", "json", id]).output().expect("can run crictl");
         serde_json::from_str(&text(answer).unwrap_or_else(|error| panic!("crictl {verb}: {error}")))
             .expect("crictl prints JSON")
     }
 
-    /// Returns what a container printed, both streams.
+    /// Returns the output of a container, both streams.
     pub(crate) fn container_log(&self, id: &str) -> String {
         let Output { status, stdout, stderr } =
             self.crictl(&["logs", id]).output().expect("can run crictl");
@@ -286,7 +284,7 @@ impl Rig {
         String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned()
     }
 
-    /// Returns name, kind and address of the interfaces in a sandbox's network, `lo` left out.
+    /// Returns name, kind and address of the interfaces in a sandbox's network, without `lo`.
     pub(crate) fn interfaces(&self, sandbox: &Sandbox) -> Vec<String> {
         let description = self.inspect("inspectp", &sandbox.0);
         let namespaces = description["info"]["runtimeSpec"]["linux"]["namespaces"]
@@ -299,13 +297,13 @@ impl Rig {
         netns::interfaces(&self.namespace, network["path"].as_str().expect("a path"))
     }
 
-    /// Ends a sandbox, its containers and its network, or returns the runtime's reason why not.
+    /// Stops a sandbox, its containers and its network, or returns the runtime's error.
     pub(crate) fn remove(&self, sandbox: &Sandbox) -> Result<(), String> {
         text(self.crictl(&["stopp", &sandbox.0]).output().expect("can run crictl"))?;
         text(self.crictl(&["rmp", &sandbox.0]).output().expect("can run crictl")).map(drop)
     }
 
-    /// Returns every sandbox the runtime has, those that never ran too.
+    /// Returns every sandbox of the runtime, including those that never ran.
     pub(crate) fn sandboxes(&self) -> Vec<Sandbox> {
         let list = text(self.crictl(&["pods", "--quiet"]).output().expect("can run crictl"))
             .expect("crictl lists sandboxes");
@@ -341,10 +339,10 @@ impl Rig {
             .unwrap_or_else(|error| panic!("ctr {arguments:?}: {error}"))
     }
 
-    /// Runs an image as `ctr run` does: no pod, no kubelet, and returns what it printed.
+    /// Runs an image as `ctr run` does, without a pod or a kubelet, and returns its output.
     pub(crate) fn run_image(&self, name: &str, arguments: &[&str]) -> String {
         let address = self.namespace.directory().join("containerd.sock");
-        // On the node: `ctr` itself makes the pipes for what the container prints.
+        // On the node: `ctr` itself creates the pipes for the container's output.
         let mut command = self.namespace.command(peers::find("ctr").expect("looked for before"));
         command.arg("--address").arg(address).args([
             "--namespace",
@@ -373,13 +371,13 @@ fn client(program: &str) -> Command {
     command
 }
 
-/// Returns what a command printed, or the reason it gave.
+/// Returns the output of a command, or its error.
 pub(crate) fn text(output: Output) -> Result<String, String> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    // crictl logs the reason twice, and the last time as `time=… level=fatal msg="…"` with its
-    // quotes escaped.
+    // crictl logs the error twice, the last time as `time=… level=fatal msg="…"` with escaped
+    // quotes.
     let message = String::from_utf8_lossy(&output.stderr);
     let last = message.trim().lines().last().unwrap_or("no reason given");
     let reason = last.split_once("level=fatal msg=\"").and_then(|(_, rest)| rest.strip_suffix('"'));

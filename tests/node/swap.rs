@@ -1,4 +1,4 @@
-//! Plugins that are executed all the time, while two bundles of them take each other's place.
+//! Plugins that are executed all the time while two bundles of them replace each other.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::namespace::host_network;
 use crate::netns::PodNetwork;
 use crate::support::{self, Run, Scene};
 
-/// Where two builds of the same plugins lie; the second is `make peers`' own.
+/// Where two builds of the same plugins are; the second is from `make peers`.
 const DEBIAN: &str = "/usr/lib/cni";
 const PLUGINS: [&str; 3] = ["macvlan", "static", "portmap"];
 const INSTALLS: usize = 500;
@@ -31,7 +31,7 @@ fn release(scene: &Scene, name: &str, version: &str, plugins: &Path) {
     scene.run_ok(&format!("sign --key cosign.key oci:{name}"));
 }
 
-/// Executes a plugin as its runtime would ask for its version.
+/// Executes a plugin as its runtime would, to ask for its version.
 fn version_of(plugin: &Path) -> Result<(), String> {
     let mut command = Command::new(plugin);
     command.env_clear().env("CNI_COMMAND", "VERSION").stdin(Stdio::null());
@@ -48,7 +48,7 @@ fn version_of(plugin: &Path) -> Result<(), String> {
     ))
 }
 
-/// The bundle of which a check saw every plugin.
+/// The bundle from which a check saw every plugin.
 fn seen_whole(run: &Run) -> Result<&'static str, String> {
     let whole = run.code == 0 && run.stdout.matches("  proven ").count() == PLUGINS.len();
     let versions: Vec<_> = ["1.0.0", "1.1.0"]
@@ -61,7 +61,7 @@ fn seen_whole(run: &Run) -> Result<&'static str, String> {
     }
 }
 
-/// Ends what goes on until it is dropped.
+/// Stops background work when it is dropped.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -117,7 +117,7 @@ fn plugins_can_be_executed_all_the_time_while_bundles_take_each_others_place() {
     };
     let (forever, say_it, tell) = (&forever, &say, &failed);
     let checked = thread::scope(|scope| {
-        // Also when an installation fails: the others would go on for ever.
+        // Also if an installation fails: the others would run forever.
         let stop = Stop(&done);
         let network = PodNetwork::macvlan();
         scope.spawn({
@@ -130,7 +130,7 @@ fn plugins_can_be_executed_all_the_time_while_bundles_take_each_others_place() {
         }
         let checker = scope.spawn(move || {
             let mut seen = BTreeMap::new();
-            // One check beside each installation, as far as they keep pace.
+            // About one check per installation.
             while begun.recv().is_ok() {
                 while begun.try_recv().is_ok() {}
                 match seen_whole(&say_it("check".to_owned())) {
@@ -157,7 +157,7 @@ fn plugins_can_be_executed_all_the_time_while_bundles_take_each_others_place() {
     );
     assert_eq!(failures.into_iter().collect::<Vec<_>>(), [""; 0]);
     assert!(attachments > 50 && versions > 500, "{attachments} attachments, {versions} answers");
-    // A check waits for an installation to end, so there are fewer of them.
+    // A check waits for an installation to finish, so there are fewer of them.
     assert!(checked.len() == 2 && checked.values().sum::<i32>() > 10, "{checked:?}");
     assert_eq!(pod.interfaces(), [""; 0]);
     assert_eq!(pod.stop().into_iter().collect::<Vec<_>>(), [""; 0]);

@@ -1,4 +1,4 @@
-//! Makes a pod's volumes on the node the way a kubelet does.
+//! Creates a pod's volumes on the node as a kubelet does.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,14 +10,14 @@ use serde_json::Value;
 use crate::daemonset::{DaemonSet, only, string};
 use crate::namespace::Namespace;
 
-/// Where a volume lies on the node.
+/// Where a volume is on the node.
 pub(crate) struct Volume {
     pub(crate) path: PathBuf,
     /// A kubelet mounts a ConfigMap read-only, whatever the mount says.
     pub(crate) readonly: bool,
 }
 
-/// Makes every volume of a pod below its directory on the node.
+/// Creates every volume of a pod below its directory on the node.
 pub(crate) fn make(node: &Namespace, pod: &Path, set: &DaemonSet) -> BTreeMap<String, Volume> {
     let volumes = set.pod["volumes"].as_array().into_iter().flatten();
     volumes.map(|volume| (string(&volume["name"]), one(node, pod, set, volume))).collect()
@@ -99,8 +99,8 @@ fn config_map(set: &DaemonSet, source: &Value) -> BTreeMap<String, Vec<u8>> {
     items.iter().map(chosen).collect()
 }
 
-/// Writes files as a kubelet does: each name is a link into `..data`, itself a link to a dated
-/// directory.
+/// Writes files as a kubelet does: each name is a link into `..data`, which is itself a link to a
+/// dated directory.
 fn project(directory: &Path, files: &BTreeMap<String, Vec<u8>>, mode: u32) {
     let dated = "..2026_01_01_00_00_00.1234567890";
     fs::create_dir_all(directory.join(dated)).expect("can create a volume");
@@ -114,15 +114,15 @@ fn project(directory: &Path, files: &BTreeMap<String, Vec<u8>>, mode: u32) {
 }
 
 fn mode(source: &Value) -> u32 {
-    // Here `0444` is read as a float, and by Kubernetes as octal; a decimal or `0o444` is the same
-    // for both.
+    // `0444` is read as a float here, and as octal by Kubernetes; a decimal or `0o444` means the
+    // same to both.
     let number = |mode: &Value| {
         mode.as_u64().unwrap_or_else(|| panic!("a mode is a whole number, not {mode}"))
     };
     u32::try_from(source.get("defaultMode").map_or(0o644, number)).expect("a file mode is small")
 }
 
-/// Decodes base64, white space ignored.
+/// Decodes base64, ignoring white space.
 fn base64(text: &str) -> Vec<u8> {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let digits = text.bytes().filter(|byte| !byte.is_ascii_whitespace() && *byte != b'=');

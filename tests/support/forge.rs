@@ -1,4 +1,4 @@
-//! Changes to a layout that its builder would never make, so that a signature can be put over them.
+//! Changes to a layout that its builder would never make, so that they can be signed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,14 +37,14 @@ impl Forge {
             .expect("JSON")
     }
 
-    /// The digest of the tagged image.
+    /// Returns the digest of the tagged image.
     pub fn tagged(&self) -> String {
         let index = self.index_json();
         let digest = index["manifests"][0]["digest"].as_str().expect("a digest");
         digest.to_owned()
     }
 
-    /// Replaces the tagged index by bytes of our own, and forgets every signature.
+    /// Replaces the tagged index by these bytes and drops all signatures.
     pub fn replace_index(&self, bytes: &[u8]) -> String {
         let digest = self.store(bytes);
         let mut index = self.index_json();
@@ -87,7 +87,7 @@ impl Forge {
     }
 }
 
-/// Copies a layout as it is.
+/// Copies a layout unchanged.
 pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a folder");
     for entry in fs::read_dir(from).expect("a folder").map(|entry| entry.expect("an entry")) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Scene, digest_of, node_binary, note_peer, peers_folder};
 
-/// Real plugins: upstream's static ones where the peers are built, else Debian's.
+/// Real plugins: upstream's static ones if the peers are built, otherwise Debian's.
 pub fn plugins() -> Option<PathBuf> {
     let found = [peers_folder().join("plugins"), PathBuf::from("/usr/lib/cni")]
         .into_iter()
@@ -14,7 +14,7 @@ pub fn plugins() -> Option<PathBuf> {
     found
 }
 
-/// The definition of a bundle of these plugins.
+/// Returns the definition of a bundle of these plugins.
 pub fn definition(names: &[&str]) -> String {
     format!(
         "apiVersion: cnister.dev/v1\nkind: Bundle\nname: test\nversion: 1.0.0\nplatforms: [linux/amd64]\nsources: [{{name: here, directory: plugins}}]\nplugins: [{}]\n",
@@ -31,7 +31,7 @@ pub fn signed(scene: &Scene, names: &[&str]) -> Option<String> {
     Some(digest)
 }
 
-/// The same without a signature, in `layout`.
+/// The same in `layout`, without a signature.
 pub fn unsigned(scene: &Scene, layout: &str, names: &[&str]) -> Option<String> {
     let (node, plugins) = (node_binary()?, plugins()?);
     copy_plugins(&plugins, &scene.at("plugins"), names);

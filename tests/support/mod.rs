@@ -1,5 +1,4 @@
-//! What the tests share: a clean environment for the program, the peers, and texts compared as a
-//! whole.
+//! Shared by all tests: a clean environment for the program, the peers, and snapshots of texts.
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
 
@@ -25,7 +24,7 @@ pub struct Scene {
     folder: TempDir,
 }
 
-/// What a command did.
+/// The result of a command.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Run {
     pub code: i32,
@@ -38,22 +37,23 @@ impl Scene {
         Self { folder: tempfile::tempdir().expect("a temporary directory") }
     }
 
-    /// The same in memory where the system has such a place: many small runs would wait for a disk.
+    /// The same in memory if the system has such a directory: many short runs would wait for a
+    /// disk.
     pub fn in_memory() -> Self {
         Self { folder: tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| Self::new().folder) }
     }
 
-    /// The working directory.
+    /// Returns the working directory.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// A path in it.
+    /// Returns a path in it.
     pub fn at(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Writes a file in it, with its folders.
+    /// Writes a file in it, creating its directories.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.at(name);
         fs::create_dir_all(path.parent().expect("below the scene")).expect("a folder");
@@ -61,9 +61,9 @@ impl Scene {
         path
     }
 
-    /// Puts a copy of a program into it. Another process writes the copy: while this one had it
-    /// open, any child that another test starts just then would have it open, too, and nobody could
-    /// execute it (ETXTBSY).
+    /// Copies a program into it. Another process writes the copy: if this one had it open for
+    /// writing, a child started by another test at that moment would inherit the descriptor, and
+    /// the program could not be executed (ETXTBSY).
     pub fn put_program(&self, from: &Path, name: &str) -> PathBuf {
         let to = self.at(name);
         fs::create_dir_all(to.parent().expect("below the scene")).expect("a folder");
@@ -77,7 +77,7 @@ impl Scene {
         to
     }
 
-    /// A command with nothing inherited but where programs lie.
+    /// Creates a command with an empty environment, except for PATH.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.path()).env_clear().stdin(Stdio::null());
@@ -104,7 +104,7 @@ impl Scene {
         run
     }
 
-    /// Runs a command and replaces this scene's path in what it printed.
+    /// Runs a command and replaces this scene's path in its output.
     pub fn run_command(&self, command: &mut Command) -> Run {
         let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         self.read(&output)
@@ -117,7 +117,7 @@ impl Scene {
         Run { code, stdout: text(&output.stdout), stderr: text(&output.stderr) }
     }
 
-    /// Every path below `folder` with its kind, mode and content, hidden names included.
+    /// Returns every path below `folder` with its kind, mode and content, including hidden names.
     pub fn tree(&self, folder: &str) -> BTreeMap<String, String> {
         let mut found = BTreeMap::new();
         let root = self.at(folder);
@@ -144,7 +144,7 @@ fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<String, String>) {
     }
 }
 
-/// The digest on a line by itself, as every verb that makes an image prints it first.
+/// Returns the digest, which every verb that makes an image prints on the first line.
 pub fn digest_of(run: &Run) -> String {
     let first = run.stdout.lines().next().unwrap_or_default();
     assert!(
@@ -155,12 +155,12 @@ pub fn digest_of(run: &Run) -> String {
     first.to_owned()
 }
 
-/// Whether a missing peer fails a test instead of skipping it.
+/// Returns whether a missing peer fails a test instead of skipping it.
 pub fn peers_required() -> bool {
     std::env::var_os("CNISTER_REQUIRE_PEERS").is_some_and(|value| value == "1")
 }
 
-/// The folder of peers that `make peers` fills.
+/// Returns the directory of peers that `make peers` fills.
 pub fn peers_folder() -> PathBuf {
     if let Some(folder) = std::env::var_os("CNISTER_PEERS") {
         return folder.into();
@@ -171,7 +171,7 @@ pub fn peers_folder() -> PathBuf {
     cache.unwrap_or_default().join("cnister/peers")
 }
 
-/// The path of a peer, or `None` after a line that says what is skipped. With
+/// Returns the path of a peer, or `None` after printing what is skipped. With
 /// `CNISTER_REQUIRE_PEERS=1` a missing peer fails the test.
 pub fn peer(name: &str) -> Option<PathBuf> {
     let mut folders = vec![peers_folder().join("bin")];
@@ -182,13 +182,13 @@ pub fn peer(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// Says in one line why a test does not run. Straight to the descriptor: the harness hides what
-/// `eprintln!` says in a test that passes.
+/// Prints why a test is skipped, directly to the descriptor: the harness captures `eprintln!` in a
+/// test that passes.
 pub fn say_skipped(reason: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {reason}");
 }
 
-/// Records that a peer took part or is missing, for the line at the end of `make test`.
+/// Records that a peer took part or is missing, for the summary of `make test`.
 pub fn note_peer(name: &str, present: bool) {
     if !present {
         assert!(
@@ -206,12 +206,12 @@ pub fn note_peer(name: &str, present: bool) {
     fs::write(folder.join(name), "").expect("a note");
 }
 
-/// The static node build, which `make test` makes first.
+/// Returns the static node build, which `make test` builds first.
 pub fn node_binary() -> Option<PathBuf> {
     built("CNISTER_NODE_BINARY")
 }
 
-/// The whole static program, which `make test` makes first.
+/// Returns the complete static program, which `make test` builds first.
 pub fn static_binary() -> Option<PathBuf> {
     built("CNISTER_STATIC_BINARY")
 }
@@ -225,7 +225,7 @@ fn built(variable: &str) -> Option<PathBuf> {
     path
 }
 
-/// Compares a text with the one under `tests/snapshots`; `UPDATE_SNAPSHOTS=1` writes it instead.
+/// Compares a text with the one in `tests/snapshots`; `UPDATE_SNAPSHOTS=1` writes it instead.
 pub fn snapshot(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots").join(name);
     let text = masked(text);
@@ -242,8 +242,8 @@ pub fn snapshot(name: &str, text: &str) {
     );
 }
 
-/// The text with everything that differs from run to run replaced: digests by their number of first
-/// appearance, and sizes of what holds a signature, which has no fixed length.
+/// Replaces everything that differs between runs: digests by the order of their first appearance,
+/// and sizes that include a signature, whose length varies.
 pub fn masked(text: &str) -> String {
     let mut seen: Vec<String> = Vec::new();
     let mut out = String::new();
@@ -273,7 +273,7 @@ pub fn masked(text: &str) -> String {
     (out + rest).split_inclusive('\n').map(without_sizes).collect()
 }
 
-/// A line without `1.2 kB` and `"bytes": 1234`.
+/// Returns the line without sizes such as `1.2 kB` and `"bytes": 1234`.
 fn without_sizes(line: &str) -> String {
     let digits = |c: char| c.is_ascii_digit() || c == '.';
     if let Some((before, after)) = line.split_once(" kB") {

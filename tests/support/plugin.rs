@@ -1,9 +1,9 @@
-//! Programs of some hundred bytes for linux/amd64, made by hand: plugins that answer VERSION, and a
-//! program that leaves a file behind when somebody runs it.
+//! Handmade programs of a few hundred bytes for linux/amd64: plugins that answer VERSION, and a
+//! program that creates a file when it is executed.
 
 use std::path::Path;
 
-/// What the plugins answer.
+/// The answer of the plugins.
 const ANSWER: &[u8] = br#"{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}"#;
 /// `exit(0)`: `mov eax, 60; xor edi, edi; syscall`.
 const EXIT: &[u8] = b"\xb8\x3c\0\0\0\x31\xff\x0f\x05";
@@ -11,13 +11,13 @@ const SYSTEM_CALL: &[u8] = b"\x0f\x05";
 /// ELF header and one program header.
 const HEADERS: usize = 64 + 56;
 
-/// A plugin that answers VERSION. Those of different `text` differ, and each is at least `size`
-/// bytes long.
+/// Creates a plugin that answers VERSION. Plugins of different `text` differ, and each is at least
+/// `size` bytes long.
 pub fn answering(text: &str, size: usize) -> Vec<u8> {
     saying(ANSWER, text, size)
 }
 
-/// A plugin that answers VERSION with a version that no other one knows.
+/// Creates a plugin that answers VERSION with a version that no other plugin supports.
 pub fn claiming(version: &str, size: usize) -> Vec<u8> {
     saying(
         format!(r#"{{"cniVersion":"1.0.0","supportedVersions":["{version}"]}}"#).as_bytes(),
@@ -36,7 +36,7 @@ fn saying(answer: &[u8], text: &str, size: usize) -> Vec<u8> {
     program(&code, answer, text, size)
 }
 
-/// A program that creates an empty file at `path`, at least `size` bytes long.
+/// Creates a program of at least `size` bytes that creates an empty file at `path`.
 pub fn leaving(path: &Path, size: usize) -> Vec<u8> {
     // open(path, O_WRONLY | O_CREAT, 0644): `mov eax, 2; lea rdi, [rip + …]; mov esi, 0x41; mov
     // edx, 0644; syscall`.
@@ -46,13 +46,13 @@ pub fn leaving(path: &Path, size: usize) -> Vec<u8> {
     program(&code, &path, "", size)
 }
 
-/// The data follows the code, so that what lies between an instruction and its data is the rest of
-/// the code.
+/// The data follows the code, so the distance from an instruction to its data is the rest of the
+/// code.
 fn distance(after: &[u8]) -> [u8; 4] {
     i32::try_from(after.len()).expect("short code").to_le_bytes()
 }
 
-/// A static program (System V gABI, chapters 4 and 5) of one segment: the whole file.
+/// Creates a static program (System V gABI, chapters 4 and 5) with one segment: the whole file.
 fn program(code: &[u8], data: &[u8], text: &str, size: usize) -> Vec<u8> {
     let content = [code, data, text.as_bytes()].concat();
     let length = (HEADERS + content.len()).max(size);
@@ -78,7 +78,7 @@ fn program(code: &[u8], data: &[u8], text: &str, size: usize) -> Vec<u8> {
         long(&mut file, number);
     }
     file.extend(content);
-    // Not zeros: a file that is cut short or sparse must differ, too.
+    // Not zeros, so that a truncated or sparse file differs as well.
     file.resize(length, b'.');
     file
 }

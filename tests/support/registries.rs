@@ -1,4 +1,4 @@
-//! Real registries on loopback: Debian's docker-registry, which keeps no referrers API, and olareg,
+//! Real registries on loopback: Debian's docker-registry, which has no referrers API, and olareg,
 //! which has one.
 
 use std::net::{TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::peer;
 
-/// A running registry, ended when it is dropped.
+/// A running registry, stopped when it is dropped.
 pub struct Server {
     child: Child,
     pub host: String,
@@ -22,12 +22,12 @@ impl Drop for Server {
     }
 }
 
-/// Both registries, or those that are installed.
+/// Starts both registries, or those that are installed.
 pub fn both(folder: &Path) -> Vec<Server> {
     [docker_registry(folder), olareg(folder)].into_iter().flatten().collect()
 }
 
-/// docker-registry with its content below `folder`.
+/// Starts docker-registry with its content below `folder`.
 pub fn docker_registry(folder: &Path) -> Option<Server> {
     let program = peer("docker-registry")?;
     let host = free_address();
@@ -42,7 +42,7 @@ pub fn docker_registry(folder: &Path) -> Option<Server> {
     Some(start(command, host, "docker-registry"))
 }
 
-/// olareg with its content in memory.
+/// Starts olareg with its content in memory.
 pub fn olareg(folder: &Path) -> Option<Server> {
     let program = peer("olareg")?;
     let host = free_address();
@@ -63,7 +63,7 @@ fn start(mut command: Command, host: String, name: &'static str) -> Server {
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let server = Server { child: child.expect("a registry starts"), host, name };
     let started = Instant::now();
-    // Nothing tells when a server listens but that it does.
+    // The only sign that a server listens is that it accepts a connection.
     while TcpStream::connect(&server.host).is_err() {
         assert!(
             started.elapsed() < Duration::from_secs(20),

@@ -1,4 +1,4 @@
-//! Signed releases of handmade plugins. They need no peer and no node build, and their runs take
+//! Signed releases of handmade plugins. They need neither peers nor the node build, and run in
 //! milliseconds.
 
 use std::collections::BTreeMap;
@@ -8,8 +8,8 @@ use super::Scene;
 use super::forge::Forge;
 use super::plugin::answering;
 
-/// A release in a scene: `oci:layout-NAME`, `evidence-NAME.json`, and `staged-NAME` as its own
-/// container would fill it.
+/// A release in a scene: `oci:layout-NAME`, `evidence-NAME.json`, and `staged-NAME`, filled as by
+/// its own container.
 pub struct Release {
     pub name: &'static str,
     pub files: BTreeMap<&'static str, Vec<u8>>,
@@ -72,12 +72,12 @@ impl Release {
         Self { name, files }
     }
 
-    /// The arguments that install it from its layout.
+    /// Returns the arguments that install it from its layout.
     pub fn install_from_layout_args(&self) -> String {
         format!("install --key cosign.pub --root root oci:layout-{}", self.name)
     }
 
-    /// The arguments that install it from its staged directory.
+    /// Returns the arguments that install it from its staged directory.
     pub fn install_args(&self) -> String {
         let name = self.name;
         format!(

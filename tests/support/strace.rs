@@ -1,6 +1,6 @@
-//! Interrupting a program at a chosen system call, with strace's fault injection.
+//! Interrupts a program at a chosen system call, with strace's fault injection.
 //!
-//! One traced run tells the points: every system call that changes something below the scene. A run
+//! A traced run lists the points: every system call that changes something below the scene. A run
 //! that is killed on entering one of them leaves exactly what the calls before it did.
 
 use std::collections::BTreeMap;
@@ -11,8 +11,8 @@ use std::process::Output;
 
 use super::{Scene, peer, say_skipped};
 
-/// The system calls that change files, on any architecture. (A name that strace does not know would
-/// be an error, so those that only older architectures have are marked with `?`.)
+/// The system calls that change files, on any architecture. Those that exist only on older
+/// architectures are marked with `?`, since strace rejects unknown names.
 const CHANGES: &str = "openat,openat2,?open,?creat,write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync,sync,syncfs,\
     fchmod,fchmodat,?chmod,fchown,fchownat,?chown,?rename,renameat,renameat2,?mkdir,mkdirat,?unlink,unlinkat,?rmdir,\
     ?link,linkat,?symlink,symlinkat,?mknod,mknodat,copy_file_range,sendfile,splice,ftruncate,truncate,fallocate,\
@@ -21,15 +21,15 @@ const CHANGES: &str = "openat,openat2,?open,?creat,write,pwrite64,writev,pwritev
 /// A system call of one run.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Point {
-    /// Its name.
+    /// Such as `renameat`.
     pub call: String,
-    /// What it does, without numbers that differ between runs.
+    /// Its arguments, without numbers that differ between runs.
     pub what: String,
-    /// Which of several that do the same it is.
+    /// Its number among calls with the same arguments.
     pub number: usize,
 }
 
-/// What a run was stopped by.
+/// How a run is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// SIGKILL on entering the call.
@@ -38,19 +38,19 @@ pub enum Fault {
     Error(&'static str),
 }
 
-/// strace, for the program and the scene of one test.
+/// strace, for the program and the scene of a test.
 pub struct Strace<'a> {
     scene: &'a Scene,
     strace: PathBuf,
     program: PathBuf,
-    /// Calls that do nothing and say that they did it: `fsync` for every one, `renameat:when=2` for
-    /// the second.
+    /// Calls that are skipped and report success: `fsync` for every one, `renameat:when=2` for the
+    /// second.
     lies: Vec<String>,
 }
 
 impl<'a> Strace<'a> {
-    /// The installed strace, for runs of `program`; `None` where there is none, or where nothing
-    /// may be traced.
+    /// Finds the installed strace, for runs of `program`; `None` if it is not installed or may not
+    /// trace.
     pub fn new(scene: &'a Scene, program: impl Into<PathBuf>) -> Option<Self> {
         let strace =
             Self { scene, strace: peer("strace")?, program: program.into(), lies: Vec::new() };
@@ -61,14 +61,13 @@ impl<'a> Strace<'a> {
         works.then_some(strace)
     }
 
-    /// The same strace, under which some calls do nothing and say that they did it: a mutant of the
-    /// program.
+    /// Makes the same strace skip some calls, which report success: a mutant of the program.
     pub fn lying(&self, lies: &[&str]) -> Self {
         let lies = lies.iter().map(|lie| (*lie).to_owned()).collect();
         Self { scene: self.scene, strace: self.strace.clone(), program: self.program.clone(), lies }
     }
 
-    /// The points of a run that nobody disturbs, in order, each with how many calls of its name
+    /// Returns the points of an undisturbed run, in order, each with how many calls of its name
     /// precede it.
     pub fn points(&self, words: &str) -> Vec<(Point, usize)> {
         let output = self.run(words, CHANGES, &["--seccomp-bpf".to_owned()]);
@@ -80,7 +79,7 @@ impl<'a> Strace<'a> {
                 ["O_CREAT", "O_TRUNC", "O_TMPFILE"].iter().any(|flag| what.contains(flag));
             (creates || !what.starts_with("open")) && what.contains(here)
         };
-        // Calls are counted by thread: in another one they could not be told apart.
+        // Calls are counted per thread: those of another thread could not be told apart.
         assert_eq!(
             others.iter().find(|call| changes(&call.what)),
             None,
@@ -98,8 +97,8 @@ impl<'a> Strace<'a> {
         points
     }
 
-    /// Runs with a fault at the call of this name that `before` others precede; returns what the
-    /// program said, and the call that was hit, if there were as many.
+    /// Runs with a fault at the call of this name that is preceded by `before` others; returns the
+    /// output of the program, and the call that was hit, if there were that many.
     pub fn inject(
         &self,
         words: &str,
@@ -111,7 +110,7 @@ impl<'a> Strace<'a> {
         let mut filter = Vec::new();
         match fault {
             Fault::Kill => filter.push(format!("--inject={call}:signal=KILL:when={when}")),
-            // Only stopping at the traced calls is faster, and delivers no signal (strace 6.1).
+            // Stopping only at the traced calls is faster, but delivers no signal (strace 6.1).
             Fault::Error(name) => {
                 filter.extend([
                     format!("--inject={call}:error={name}:when={when}"),
@@ -123,7 +122,7 @@ impl<'a> Strace<'a> {
         let trace = self.trace();
         let hit = match fault {
             Fault::Kill => {
-                // strace ends itself as its program was ended.
+                // strace ends in the same way as its program.
                 let killed = output.status.signal() == Some(9) || output.status.code() == Some(137);
                 let seen = trace.lines().any(|line| line.ends_with("+++ killed by SIGKILL +++"));
                 assert_eq!(killed, seen, "{words}: {}\n{trace}", output.status);
@@ -137,9 +136,9 @@ impl<'a> Strace<'a> {
         (output, hit)
     }
 
-    /// Everything that a run changes, as text: each call with its contents, every string in
-    /// hexadecimal. The run is killed on entering a call, where one is named with how many of its
-    /// name precede it.
+    /// Returns everything that a run changes, as text: each call with its contents, all strings in
+    /// hexadecimal. The run is killed on entering the given call, if any, named together with how
+    /// many of its name precede it.
     pub fn record(&self, words: &str, kill: Option<(&str, usize)>) -> (Output, String) {
         let mut filter = vec!["-xx".to_owned(), "--string-limit=16777216".to_owned()];
         match kill {
@@ -154,13 +153,12 @@ impl<'a> Strace<'a> {
 
     fn run(&self, words: &str, calls: &str, filter: &[String]) -> Output {
         let mut command = self.scene.command(&self.strace);
-        // -qq: nothing but calls; -y: descriptors with their paths; no contents, which would need
-        // quoting.
+        // -qq: only calls; -y: descriptors with their paths; no contents, which would need quoting.
         command.args(["-f", "-qq", "-y", "--string-limit=0", "-o", "trace"]).args(filter);
         let mut traced = calls.to_owned();
         for lie in &self.lies {
             let call = lie.split(':').next().unwrap_or(lie);
-            // Only what is traced can be injected.
+            // Only traced calls can be injected.
             traced = format!("{traced},{call}");
             command.arg(format!("--inject={}", lie.replacen(call, &format!("{call}:retval=0"), 1)));
         }
@@ -179,8 +177,8 @@ impl<'a> Strace<'a> {
     }
 }
 
-/// Reads a trace: `PID CALL(ARGUMENTS) = RESULT`, or `PID CALL(ARGUMENTS <unfinished ...>` and
-/// later the rest.
+/// Parses a trace: `PID CALL(ARGUMENTS) = RESULT`, or `PID CALL(ARGUMENTS <unfinished ...>` and the
+/// rest later.
 fn parse<'t>(lines: impl Iterator<Item = &'t str>) -> (Vec<Point>, Vec<Point>) {
     let mut main = None;
     let mut seen = BTreeMap::new();
@@ -203,7 +201,7 @@ fn parse<'t>(lines: impl Iterator<Item = &'t str>) -> (Vec<Point>, Vec<Point>) {
     calls
 }
 
-/// The text without descriptors, inodes, and the random part of temporary names.
+/// Returns the text without descriptors, inodes, and the random part of temporary names.
 fn anonymous(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
