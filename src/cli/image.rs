@@ -14,7 +14,7 @@ pub(super) struct OwnerArguments {
     /// The digest of the image index; any other release is refused, signed or not.
     #[arg(long, value_name = "sha256:INDEX")]
     pub(super) expect: Option<Digest>,
-    /// The repository that the policy's rules are matched against [default: the one of REF].
+    /// The repository that the policy's rules are matched against [default: that of REF].
     #[arg(long = "as", value_name = "REPO")]
     pub(super) name: Option<Repository>,
 }

@@ -16,7 +16,7 @@ use crate::publish::keys::SigningKey;
 
 /// Generates a P-256 key pair in cosign's format: PREFIX.key (encrypted) and PREFIX.pub.
 ///
-/// The password is read from COSIGN_PASSWORD or from the terminal. `cosign sign --key` accepts the
+/// The password is read from COSIGN_PASSWORD, or prompted for. `cosign sign --key` accepts the
 /// private key, `cosign verify --key` the public one.
 #[derive(Args)]
 #[command(visible_alias = "generate-key-pair")]

@@ -19,8 +19,8 @@ pub(super) struct Arguments {
     /// The image.
     #[arg(value_name = "REF")]
     source: Reference,
-    /// The target: a layout directory (DIR or oci:DIR:TAG) or oci-archive:FILE:TAG [default tag:
-    /// the one of REF, or the image's version].
+    /// Where to store the image: a layout directory (DIR or oci:DIR:TAG) or an archive
+    /// (oci-archive:FILE:TAG) [default tag: that of REF, or the image's version].
     #[arg(short, long, value_name = "LAYOUT", value_parser = build::parse_output)]
     output: Reference,
 }

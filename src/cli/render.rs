@@ -72,15 +72,15 @@ struct InstallingArguments {
     /// adopt, or adopt=NAME,...
     #[arg(long, value_name = "RULE", value_parser = foreign_rule)]
     foreign: Option<String>,
-    /// Removes plugins of earlier bundles that this one does not contain, unless an attachment
-    /// needs them; the pod then reads the node's /var/lib/cni.
+    /// Removes plugins of earlier bundles that are not in this one, unless an attachment needs them;
+    /// mounts the node's /var/lib/cni into the pod.
     #[arg(long)]
     prune: bool,
     /// How many earlier generations nodes keep for rollbacks.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_GENERATIONS)))]
     generations: Option<u8>,
-    /// Also checks that the node's container runtime finds the installed plugins; the pod then
-    /// reads the node's /etc.
+    /// Also checks that the node's container runtime finds the installed plugins; mounts the node's
+    /// /etc into the pod.
     #[arg(long)]
     see_runtime: bool,
 }
@@ -201,7 +201,7 @@ fn pulled(reference: &Reference, owner: &OwnerArguments) -> Result<RegistryRefer
     })?;
     if reference.selector.tag.is_none() {
         return Err(Failure::request(format!(
-            "`{reference}` has no tag, and update bots need one in the manifest"
+            "`{reference}` has no tag, which update bots need in the manifest"
         ))
         .hint("add the tag: REF:TAG or REF:TAG@sha256:DIGEST"));
     }

@@ -19,18 +19,18 @@ use crate::publish::sign::{Signed, sign};
 /// Signs an image with a key: its index and every platform's manifest.
 ///
 /// The signatures are Sigstore bundles in the format of cosign v3, stored as referrers; `cosign
-/// verify --key` accepts them. The password of the key is read from COSIGN_PASSWORD or from the
-/// terminal. Each signature contains its time, now or SOURCE_DATE_EPOCH, from which a policy's
+/// verify --key` accepts them. The password of the key is read from COSIGN_PASSWORD, or prompted
+/// for. Each signature contains its time, now or SOURCE_DATE_EPOCH, from which a policy's
 /// maxAge is counted; signing again renews it.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The image, in a layout or a registry.
     #[arg(value_name = "REF")]
     reference: Reference,
-    /// The private key, as written by `keygen` or cosign.
+    /// The private key file, as written by `keygen` or cosign.
     #[arg(long, value_name = "COSIGN.KEY")]
     key: PathBuf,
-    /// The repository to name in the signed statement, if the image is in a layout.
+    /// The repository named in the signed statement, for an image in a layout.
     #[arg(long = "as", value_name = "REPO")]
     name: Option<crate::model::Repository>,
 }

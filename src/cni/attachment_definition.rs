@@ -54,11 +54,11 @@ pub fn parse_definitions(
 
 fn definition(object: &Map<String, Value>) -> AttachmentDefinition {
     let metadata = object.get("metadata").and_then(Value::as_object);
-    let said = |key| metadata.and_then(|metadata| text(metadata.get(key))).unwrap_or_default();
-    let name = said("name").to_owned();
+    let named = |key| metadata.and_then(|metadata| text(metadata.get(key))).unwrap_or_default();
+    let name = named("name").to_owned();
     // Names in Kubernetes have at most 253 bytes; a handwritten file may contain longer ones.
     let short = |text: &str| visible(&text.chars().take(253).collect::<String>()).into_owned();
-    let shown = match said("namespace") {
+    let shown = match named("namespace") {
         "" => short(&name),
         namespace => format!("{}/{}", short(namespace), short(&name)),
     };
@@ -98,11 +98,11 @@ mod tests {
         })
     }
 
-    fn told(value: &Value) -> Result<Vec<String>, String> {
+    fn described(value: &Value) -> Result<Vec<String>, String> {
         let all = parse_definitions("it", value.to_string().as_bytes())
             .map_err(|error| error.to_string())?;
         let tell = |definition: AttachmentDefinition| {
-            let told = match definition.network {
+            let described = match definition.network {
                 Ok(None) => format!("on the node as {}", definition.name),
                 Ok(Some(network)) => {
                     let problems = network.problems.iter().map(ToString::to_string);
@@ -111,7 +111,7 @@ mod tests {
                 }
                 Err(error) => error.to_string(),
             };
-            format!("{}: {told}", definition.shown)
+            format!("{}: {described}", definition.shown)
         };
         Ok(all.into_iter().map(tell).collect())
     }
@@ -121,7 +121,7 @@ mod tests {
         let config =
             json!(r#"{"cniVersion":"0.3.1","type":"macvlan","ipam":{"type":"whereabouts"}}"#);
         let one = item("default", "mv", &config);
-        assert_eq!(told(&one), Ok(vec!["default/mv: macvlan whereabouts".to_owned()]));
+        assert_eq!(described(&one), Ok(vec!["default/mv: macvlan whereabouts".to_owned()]));
         let list = json!({"apiVersion": "v1", "kind": "List", "items": [
             one, item("demo", "node", &json!("")), item("", "none", &Value::Null),
             item("demo", "list", &json!(r#"{"plugins":[{"type":"ptp"},{"type":"sbr"}]}"#)),
@@ -132,9 +132,9 @@ mod tests {
             "none: on the node as none",
             "demo/list: ptp sbr",
         ];
-        assert_eq!(told(&list), Ok(expected.map(str::to_owned).to_vec()));
+        assert_eq!(described(&list), Ok(expected.map(str::to_owned).to_vec()));
         assert_eq!(
-            told(&json!({"kind": "NetworkAttachmentDefinitionList", "items": []})),
+            described(&json!({"kind": "NetworkAttachmentDefinitionList", "items": []})),
             Ok(vec![])
         );
     }
@@ -155,7 +155,7 @@ mod tests {
             "p: `p` is not a NetworkAttachmentDefinition",
             "a/good: vlan",
         ];
-        assert_eq!(told(&list), Ok(expected.map(str::to_owned).to_vec()));
+        assert_eq!(described(&list), Ok(expected.map(str::to_owned).to_vec()));
     }
 
     #[test]
@@ -172,10 +172,10 @@ mod tests {
             json!({"items": []}),
             json!({"kind": "List", "items": [7]}),
         ] {
-            assert_eq!(told(&value), none, "{value}");
+            assert_eq!(described(&value), none, "{value}");
         }
         let many = json!({"kind": "List", "items": vec![json!({}); DEFINITION_LIMIT + 1]});
-        assert_eq!(told(&many), Err("it has more than 16384 definitions".to_owned()));
+        assert_eq!(described(&many), Err("it has more than 16384 definitions".to_owned()));
     }
 
     #[test]
@@ -185,7 +185,7 @@ mod tests {
         let long = format!(r#"{{"type":"bridge","x":"{}"}}"#, "y".repeat(1024 * 1024 - 28));
         let list = json!({"kind": "List", "items": [item("a", "deep", &json!(nested)), item("a", "long", &json!(long))]});
         assert_eq!(
-            told(&list),
+            described(&list),
             Ok(vec![
                 "a/deep: the configuration of `a/deep` is nested more than 127 levels deep"
                     .to_owned(),

@@ -42,14 +42,15 @@ pub fn parse_result_cache(what: &str, bytes: &[u8]) -> Result<CacheEntry, Config
     if text(field(object, "kind")) != Some("cniCacheV1") {
         return Err(shape("is not a cache entry of kind `cniCacheV1`"));
     }
-    let config = decode(object, "config").ok_or_else(|| shape("has no `config` in base64"))?;
+    let config =
+        decode(object, "config").ok_or_else(|| shape("has no valid base64 in `config`"))?;
     let needs = parse_config(&format!("the configuration in {what}"), &config, Form::Either)?;
-    let said = |name| said(object, name);
+    let named = |name| short_text(object, name);
     Ok(CacheEntry {
-        container: said("containerId").ok_or_else(|| shape("has no `containerId`"))?,
-        network: said("networkName").ok_or_else(|| shape("has no `networkName`"))?,
-        interface: said("ifName"),
-        namespace: said("netns"),
+        container: named("containerId").ok_or_else(|| shape("has no `containerId`"))?,
+        network: named("networkName").ok_or_else(|| shape("has no `networkName`"))?,
+        interface: named("ifName"),
+        namespace: named("netns"),
         needs,
     })
 }
@@ -69,13 +70,13 @@ pub fn parse_multus_cache(
             .as_object()
             .ok_or_else(|| shape("has a delegate that is not a JSON object"))?;
         let config = decode(object, "Bytes")
-            .ok_or_else(|| shape("has a delegate without `Bytes` in base64"))?;
+            .ok_or_else(|| shape("has a delegate without valid base64 in `Bytes`"))?;
         let needs = parse_config(&format!("a delegate in {what}"), &config, Form::Either)?;
         let own = needs.name.clone().filter(|name| name.len() <= NAME_LIMIT);
         Ok(CacheEntry {
             container: container.to_owned(),
-            network: said(object, "Name").or(own).unwrap_or_default(),
-            interface: said(object, "ifnameRequest"),
+            network: short_text(object, "Name").or(own).unwrap_or_default(),
+            interface: short_text(object, "ifnameRequest"),
             namespace: None,
             needs,
         })
@@ -84,7 +85,7 @@ pub fn parse_multus_cache(
 }
 
 /// Returns a string that is neither empty nor longer than any name.
-fn said(object: &Map<String, Value>, name: &str) -> Option<String> {
+fn short_text(object: &Map<String, Value>, name: &str) -> Option<String> {
     text(field(object, name))
         .filter(|text| (1..=NAME_LIMIT).contains(&text.len()))
         .map(str::to_owned)
@@ -144,8 +145,8 @@ mod tests {
                 good.replace("cniCacheV1", "cniCacheV2"),
                 "it is not a cache entry of kind `cniCacheV1`",
             ),
-            (good.replace("\"config\"", "\"configuration\""), "it has no `config` in base64"),
-            (good.replace("\"config\":\"", "\"config\":\"!"), "it has no `config` in base64"),
+            (good.replace("\"config\"", "\"configuration\""), "it has no valid base64 in `config`"),
+            (good.replace("\"config\":\"", "\"config\":\"!"), "it has no valid base64 in `config`"),
             (good.replace("\"c1\"", "\"\""), "it has no `containerId`"),
             (good.replace("networkName", "network"), "it has no `networkName`"),
             (entry("[]"), "the configuration in it is not a JSON object"),
@@ -174,9 +175,12 @@ mod tests {
             r#"[{{"Conf":{{}},"Name":"","Bytes":"{list}"}},{{"Name":"demo/mv","ifnameRequest":"x","Bytes":"{single}"}}]"#
         );
         let entries = parse_multus_cache("it", "c1", text.as_bytes()).unwrap();
-        let told: Vec<_> =
+        let described: Vec<_> =
             entries.iter().map(|entry| (entry.network.as_str(), plugins(entry))).collect();
-        assert_eq!(told, [("default", vec!["bridge", "host-local"]), ("demo/mv", vec!["macvlan"])]);
+        assert_eq!(
+            described,
+            [("default", vec!["bridge", "host-local"]), ("demo/mv", vec!["macvlan"])]
+        );
         assert_eq!(
             (entries[1].container.as_str(), entries[1].interface.as_deref()),
             ("c1", Some("x"))
@@ -184,7 +188,7 @@ mod tests {
         for (text, expected) in [
             ("{}", "it is not a list of delegates"),
             ("[7]", "it has a delegate that is not a JSON object"),
-            (r#"[{"Name":"n"}]"#, "it has a delegate without `Bytes` in base64"),
+            (r#"[{"Name":"n"}]"#, "it has a delegate without valid base64 in `Bytes`"),
             (r#"[{"Bytes":"W10="}]"#, "a delegate in it is not a JSON object"),
         ] {
             assert_eq!(

@@ -307,7 +307,7 @@ mod tests {
     use super::*;
 
     /// Renders the needs of a configuration as `role plugin version`, and its problems.
-    fn told(text: &str, form: Form) -> Result<(Vec<String>, Vec<String>), String> {
+    fn described(text: &str, form: Form) -> Result<(Vec<String>, Vec<String>), String> {
         let network =
             parse_config("it", text.as_bytes(), form).map_err(|error| error.to_string())?;
         let need = |need: &Need| {
@@ -390,7 +390,7 @@ mod tests {
             ),
         ];
         for (form, text, expected) in cases {
-            let (needs, problems) = told(text, form).unwrap();
+            let (needs, problems) = described(text, form).unwrap();
             assert_eq!(
                 (needs, problems),
                 (expected.iter().map(ToString::to_string).collect(), vec![]),
@@ -445,14 +445,15 @@ mod tests {
             ),
         ];
         for (form, text, expected) in cases {
-            assert_eq!(told(text, form), Ok((vec![], vec![expected])), "{text}");
+            assert_eq!(described(text, form), Ok((vec![], vec![expected])), "{text}");
         }
         // Valid entries beside an invalid one are still needed.
         let (needs, problems) =
-            told(r#"{"type":"bridge","ipam":{"type":"x/y"},"delegates":7}"#, Form::Single).unwrap();
+            described(r#"{"type":"bridge","ipam":{"type":"x/y"},"delegates":7}"#, Form::Single)
+                .unwrap();
         assert_eq!((needs, problems.len()), (vec!["Main bridge -".to_owned()], 2));
         let (needs, problems) =
-            told(r#"{"type":"bridge","ipam":{"type":7}}"#, Form::Single).unwrap();
+            described(r#"{"type":"bridge","ipam":{"type":7}}"#, Form::Single).unwrap();
         assert_eq!(
             (needs, problems),
             (vec!["Main bridge -".to_owned()], vec!["missing `type` in `ipam`".to_owned()])
@@ -482,18 +483,18 @@ mod tests {
             let open = r#"{"type":"m","delegates":["#.repeat(depth);
             format!(r#"{open}{{"type":"end"}}{}"#, "]}".repeat(depth))
         };
-        let (needs, _) = told(&nested(60), Form::Single).unwrap();
+        let (needs, _) = described(&nested(60), Form::Single).unwrap();
         assert_eq!((needs.len(), needs[60].as_str()), (61, "Delegate end -"));
         let deep = Err("it is nested more than 127 levels deep".to_owned());
-        assert_eq!(told(&nested(64), Form::Single), deep);
-        assert_eq!(told(&nested(10_000), Form::Single), deep);
-        assert_eq!(told(&"[".repeat(CONFIG_LIMIT), Form::Either), deep);
+        assert_eq!(described(&nested(64), Form::Single), deep);
+        assert_eq!(described(&nested(10_000), Form::Single), deep);
+        assert_eq!(described(&"[".repeat(CONFIG_LIMIT), Form::Either), deep);
 
         let plugins = |count: usize| {
             format!(r#"{{"plugins":[{}]}}"#, vec![r#"{"type":"a"}"#; count].join(","))
         };
-        assert_eq!(told(&plugins(1023), Form::List).unwrap().0.len(), 1023);
-        let (needs, problems) = told(&plugins(10_000), Form::List).unwrap();
+        assert_eq!(described(&plugins(1023), Form::List).unwrap().0.len(), 1023);
+        let (needs, problems) = described(&plugins(10_000), Form::List).unwrap();
         assert_eq!(
             (needs.len(), problems),
             (1024, vec!["it names more than 1024 plugins".to_owned()])
@@ -502,12 +503,16 @@ mod tests {
         // One long line is just a long string.
         let line =
             |length: usize| format!(r#"{{"type":"bridge","name":"{}"}}"#, "x".repeat(length));
-        assert_eq!(told(&line(CONFIG_LIMIT - 27), Form::Single).unwrap().0, ["Main bridge -"]);
-        let error = told(&line(CONFIG_LIMIT - 26), Form::Single).expect_err("one byte too long");
+        assert_eq!(described(&line(CONFIG_LIMIT - 27), Form::Single).unwrap().0, ["Main bridge -"]);
+        let error =
+            described(&line(CONFIG_LIMIT - 26), Form::Single).expect_err("one byte too long");
         assert_eq!(error, "it is 1048577 bytes long, the limit is 1048576");
-        let twice = told(r#"{"type":"a","type":"b"}"#, Form::Single).expect_err("a repeated key");
+        let twice =
+            described(r#"{"type":"a","type":"b"}"#, Form::Single).expect_err("a repeated key");
         assert_eq!(twice, "it is not valid: the key `type` appears twice at line 1 column 18");
-        assert_eq!(told("[]", Form::Either), Err("it is not a JSON object".to_owned()));
-        assert!(told("", Form::Either).expect_err("nothing").starts_with("it is not valid: EOF"));
+        assert_eq!(described("[]", Form::Either), Err("it is not a JSON object".to_owned()));
+        assert!(
+            described("", Form::Either).expect_err("nothing").starts_with("it is not valid: EOF")
+        );
     }
 }

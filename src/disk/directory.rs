@@ -161,8 +161,8 @@ impl Directory {
         let name = component(name.as_ref())?;
         let mode = Mode::from_raw_mode(mode);
         let failed = |errno| io_error("create directory", &self.shown_path(Path::new(name)), errno);
-        // Created with its final restrictions: nothing would widen the mode after an interruption
-        // between the two calls.
+        // Created with the requested mode at once: after an interruption between the two calls,
+        // nothing would widen it later.
         fs::mkdirat(&self.handle, name, mode).map_err(failed)?;
         let opened = self.child(name).and_then(|child| {
             fs::fchmod(&child.handle, mode).map_err(failed)?;

@@ -51,7 +51,7 @@ impl fmt::Display for FileKind {
             Self::Fifo => "a FIFO",
             Self::Socket => "a socket",
             Self::Device => "a device",
-            Self::Unknown => "of an unknown kind",
+            Self::Unknown => "a file of unknown type",
         })
     }
 }

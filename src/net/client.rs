@@ -1,7 +1,7 @@
 //! Sends requests over the right transport, follows redirects, and retries where that can help.
 //!
-//! Credentials go only to the origin they are for, never to the target of a redirect. What a status
-//! means is left to the caller.
+//! Credentials are sent only to the origin of the request's URL, so that a redirect cannot carry them
+//! to another host. What a status means is left to the caller.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -24,8 +24,8 @@ const REDIRECTS: usize = 10;
 /// limit an upload as a whole, not the silence within it; the kernel notices a dead peer
 /// (`TCP_USER_TIMEOUT`).
 const SLOWEST_UPLOAD: u64 = 32 * 1024;
-/// Extra time for a server to respond to an upload, beyond the idle timeout: it moves the blob to
-/// its final place first.
+/// The factor by which a response to an upload may exceed the idle timeout: a server moves the blob
+/// to its final place first.
 const UPLOAD_PATIENCE: u32 = 4;
 
 /// What a client takes from its environment: timeouts, sleeping, and a directory for large bodies.
@@ -136,7 +136,7 @@ impl Default for Client {
     }
 }
 
-/// A response whose body has not been read.
+/// A response, with or without its body.
 trait Answer {
     fn head(&self) -> &Head;
 }

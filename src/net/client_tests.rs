@@ -218,7 +218,7 @@ fn names_the_unreachable_host() {
     assert_eq!(waits.lock().unwrap().len(), 3);
     let host = server.host();
     drop(server);
-    let text = chain(client.fetch(&request, 10).expect_err("nobody listens"));
+    let text = chain(client.fetch(&request, 10).expect_err("no one listens"));
     assert_eq!(text, format!("cannot connect to `{host}`: Connection refused (os error 111)"));
     assert_eq!(waits.lock().unwrap().len(), 6);
 }

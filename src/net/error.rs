@@ -122,7 +122,7 @@ impl HttpError {
                 "check whether the registry, or a proxy in front of it, limits the size of uploads",
             ),
             Self::Insecure { .. } => {
-                Some("plain HTTP is only used on this machine; enable TLS in the registry")
+                Some("use a registry with TLS; plain HTTP is only allowed on this machine")
             }
             _ => None,
         }

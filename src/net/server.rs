@@ -245,7 +245,7 @@ mod tests {
         let mut waiting = open();
         waiting.write_all(request.as_bytes()).unwrap();
         waiting.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        let error = waiting.read(&mut [0; 10]).expect_err("nobody is served beyond the last place");
+        let error = waiting.read(&mut [0; 10]).expect_err("no one is served beyond the limit");
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         silent.pop().unwrap().shutdown(Shutdown::Both).unwrap();
         waiting.set_read_timeout(Some(Duration::from_secs(60))).unwrap();

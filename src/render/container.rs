@@ -107,5 +107,5 @@ impl Container<'_> {
 }
 
 fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
-    writeln!(out, "{text}").expect("a String takes every text");
+    writeln!(out, "{text}").expect("writing to a String cannot fail");
 }

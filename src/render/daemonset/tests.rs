@@ -389,7 +389,7 @@ fn grants_nothing_that_was_not_requested() {
             .map(|container| container["name"].as_str().unwrap())
             .collect::<Vec<_>>()
     };
-    assert_eq!(mounted("account"), ["watch"], "what nobody has verified yet gets no token");
+    assert_eq!(mounted("account"), ["watch"], "unverified code gets no token");
     assert_eq!(mounted("configuration"), ["install", "watch"]);
     assert_eq!(mounted("attachments"), ["install"]);
     assert_eq!(writable(containers[0]), ["staged"]);
