@@ -1,11 +1,11 @@
-# demo    the main job on real plugins: compose, sign, verify, install, check, repair; no server, no root
-# test    every test; installs and builds what they need first
-# crash   installations stopped at every system call that changes something, and after power cuts; prints the points
-# bench   each row beside its peer, in the same run; writes target/bench.json
-# lint    format, clippy with and without the publishing half, the scripts
-# peers   the programs that tests and benchmarks compare with, built once into a cache outside the tree
-# static  the static program, target/bin/cnister
-# node    the build for nodes (no publishing verbs), target/bin/cnister-node
+# demo    shows the main workflow on real plugins: build, sign, verify, install, check, repair; no server, no root
+# test    runs all tests; installs and builds what they need first
+# crash   interrupts installations at every system call that changes something, and by power cuts; prints the numbers
+# bench   compares each row with its peers in the same run; writes target/bench.json
+# lint    checks formatting and scripts, and runs clippy with and without the publishing verbs
+# peers   builds the programs that tests and benchmarks compare with, once, into a cache outside the tree
+# static  builds the static program, target/bin/cnister
+# node    builds the static program for nodes (no publishing verbs), target/bin/cnister-node
 SHELL := /bin/bash
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
@@ -26,7 +26,7 @@ node:
 
 demo:
 	@tests/demo/prepare.sh "$(PLUGINS)"
-	@echo "compiling the static program; the first time this takes some minutes"
+	@echo "compiling the static program; this takes a few minutes the first time"
 	@$(MAKE) --no-print-directory -s static
 	@tests/demo/run.sh "$(BIN)/cnister"
 

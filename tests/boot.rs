@@ -214,7 +214,7 @@ fn systemctl_sees_it_enabled_and_disables_it_as_well() {
 }
 
 #[test]
-fn the_command_of_the_unit_says_yes_and_needs_nothing() {
+fn the_command_of_the_unit_succeeds_and_needs_nothing() {
     let Some(node) = Node::enabled() else { return };
     if !is_root() {
         return;
@@ -241,7 +241,7 @@ fn the_command_of_the_unit_says_yes_and_needs_nothing() {
 }
 
 #[test]
-fn what_a_boot_says_no_to_and_what_it_only_warns_of() {
+fn what_a_boot_refuses_and_what_it_only_warns_about() {
     let Some(node) = Node::enabled() else { return };
     if !is_root() {
         return;
@@ -389,7 +389,7 @@ fn enabling_is_refused_with_what_can_be_done() {
 }
 
 #[test]
-fn a_read_only_usr_is_told_with_another_place() {
+fn a_read_only_usr_is_reported_with_another_place() {
     let (Some(node), Some(unshare)) = (Node::new(), peer("unshare")) else { return };
     if !is_root() {
         return;
@@ -600,7 +600,7 @@ fn a_node_boots_with_the_unit_in_its_sandbox() {
 }
 
 #[test]
-fn another_policy_than_the_pinned_one_is_told_where_it_is_installed() {
+fn a_policy_other_than_the_pinned_one_is_reported_at_installation() {
     let Some(node) = Node::enabled() else { return };
     let words = "install --root root --from staged-a --evidence evidence-a.json";
     let told = |run: &Run| run.stdout.contains("\nwarning: boot-outdated: ");

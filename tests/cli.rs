@@ -112,11 +112,11 @@ fn a_node_from_its_first_installation_to_a_repair() {
 }
 
 #[test]
-fn somebody_elses_files_are_theirs_until_they_are_adopted() {
+fn foreign_files_are_left_alone_until_they_are_adopted() {
     let scene = Scene::new();
     Release::new(&scene, "a", "1.0.0", &NAMES, 0);
     for name in NAMES {
-        scene.write(&format!("root/opt/cni/bin/{name}"), "somebody else's");
+        scene.write(&format!("root/opt/cni/bin/{name}"), "another owner's");
     }
     let install = "install --key cosign.pub --root root oci:layout-a";
     let before = scene.tree("root/opt/cni/bin");
@@ -179,7 +179,7 @@ fn a_node_lacks_what_its_networks_need() {
         ],
     );
     for name in ["host-local", "tap"] {
-        scene.write(&format!("root/opt/cni/bin/{name}"), "somebody else's");
+        scene.write(&format!("root/opt/cni/bin/{name}"), "another owner's");
         fs::set_permissions(
             scene.at(&format!("root/opt/cni/bin/{name}")),
             PermissionsExt::from_mode(0o755),

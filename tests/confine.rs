@@ -56,7 +56,7 @@ fn changed(lines: &[String]) -> Vec<String> {
 }
 
 #[test]
-fn what_only_answers_changes_nothing_whatever_it_is_made_to_do() {
+fn verbs_that_only_answer_change_nothing_whatever_they_are_made_to_do() {
     let scene = scene();
     scene.run_ok(INSTALL);
     let calls = "--trace=mkdir,mkdirat,unlink,unlinkat,rename,renameat,renameat2,symlink,symlinkat,link,linkat";
@@ -121,7 +121,7 @@ fn without_landlock_the_verbs_do_their_work_and_say_so() {
             "check --root root --at-boot",
             "stage --image image-a staged",
         ] {
-            // The twin is `must` below, without the fault.
+            // The twin is `run_ok` below, without the fault.
             let run = traced(&scene, &[&format!("--inject={fault}")], words).unwrap();
             assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{words} {fault}: {}", run.stdout);
             let note = run
@@ -149,7 +149,7 @@ fn without_landlock_the_verbs_do_their_work_and_say_so() {
 }
 
 #[test]
-fn a_refusal_is_no_other_where_nothing_was_confined() {
+fn a_refusal_is_the_same_if_nothing_was_confined() {
     let scene = scene();
     scene.run_ok(INSTALL);
     scene.write("root/opt/cni/bin/bridge", "altered");

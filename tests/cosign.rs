@@ -110,7 +110,7 @@ fn a_signed_time_is_written_and_read_by_both() {
 }
 
 #[test]
-fn cosign_says_yes_to_what_we_signed() {
+fn cosign_verifies_what_we_signed() {
     let Some(program) = peer("cosign") else { return };
     let scene = Scene::new();
     let digest = signed(&scene);
@@ -138,7 +138,7 @@ fn cosign_says_yes_to_what_we_signed() {
 }
 
 #[test]
-fn we_say_yes_to_what_cosign_signed_with_a_key_that_we_made() {
+fn we_verify_what_cosign_signed_with_our_key() {
     let Some(program) = peer("cosign") else { return };
     let scene = Scene::new();
     signed(&scene);

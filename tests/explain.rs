@@ -209,7 +209,7 @@ fn no_path_of_a_text_is_opened_and_nothing_is_executed() {
 }
 
 #[test]
-fn a_fifo_or_a_device_in_the_place_of_a_plugin_holds_nothing_up() {
+fn a_fifo_or_a_device_in_place_of_a_plugin_blocks_nothing() {
     let scene = node();
     let plugin = scene.at("root/opt/cni/bin/macvlan");
     let text = "plugin type=\"macvlan\" failed (add): netplugin failed with no error message: fork/exec \

@@ -135,8 +135,8 @@ fn scene() -> (Scene, Vec<u8>) {
     let scene = Scene::in_memory();
     let release = Release::unsigned(&scene, "a", "1.0.0", &["bridge"], 0);
     scene.write("any.yaml", ANY);
-    scene.write(&format!("{BIN}/flannel"), "somebody else's");
-    scene.write(&format!("{BIN}/.hidden"), "somebody else's, too");
+    scene.write(&format!("{BIN}/flannel"), "another owner's");
+    scene.write(&format!("{BIN}/.hidden"), "another owner's, too");
     (scene, release.files["bridge"].clone())
 }
 
@@ -391,17 +391,13 @@ fn bytes_that_decoders_fell_for() {
             packed("", archive.clone(), &second),
             "diff-id-mismatch",
         ),
-        (
-            "a media type of somebody else",
-            packed("+lzma", archive.clone(), &archive),
-            "wrong-layers",
-        ),
+        ("a foreign media type", packed("+lzma", archive.clone(), &archive), "wrong-layers"),
     ];
     refuse_all(rows, &scene, &good);
 }
 
 #[test]
-fn layers_that_changed_places_are_refused() {
+fn swapped_layers_are_refused() {
     let (scene, _) = scene();
     let before = scene.tree("root/opt");
     type Change = fn(&mut serde_json::Value);
@@ -431,7 +427,7 @@ fn layers_that_changed_places_are_refused() {
 }
 
 #[test]
-fn modes_in_an_archive_are_nobodys_business() {
+fn modes_in_an_archive_are_ignored() {
     let (scene, good) = scene();
     for mode in [0o4755, 0o2777, 0, 0o7777] {
         let listed = Member { mode, ..member("opt/cni/bin/bridge", EntryType::Regular, &good) };
@@ -493,7 +489,7 @@ fn change_while_it_is_read(
 fn a_staged_file_that_changes_while_it_is_read_is_refused() {
     let scene = Scene::in_memory();
     let release = Release::new(&scene, "a", "1.0.0", &["bridge"], 600_000);
-    scene.write(&format!("{BIN}/flannel"), "somebody else's");
+    scene.write(&format!("{BIN}/flannel"), "another owner's");
     let before = scene.tree("root/opt");
     let path = scene.at("staged-a/opt/cni/bin/bridge");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();

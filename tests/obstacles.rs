@@ -68,7 +68,7 @@ fn within_bound(scene: &Scene, words: &str) -> Run {
 }
 
 #[test]
-fn whatever_stands_where_a_plugin_was_is_named_in_bounded_time() {
+fn whatever_replaces_a_plugin_is_named_in_bounded_time() {
     let scene = Scene::in_memory();
     let release = installed(&scene);
     type Make = fn(&Path);
@@ -127,7 +127,7 @@ fn whatever_stands_where_a_plugin_was_is_named_in_bounded_time() {
 }
 
 #[test]
-fn a_lock_that_nobody_gives_up_is_an_error_after_the_limit() {
+fn a_lock_that_is_never_released_is_an_error_after_the_limit() {
     let scene = Scene::in_memory();
     let release = installed(&scene);
     let before = scene.tree("root");
@@ -151,7 +151,7 @@ fn a_lock_that_nobody_gives_up_is_an_error_after_the_limit() {
 }
 
 #[test]
-fn directories_that_others_may_write_are_told_and_the_state_is_refused() {
+fn directories_that_others_may_write_are_reported_and_the_state_is_refused() {
     let scene = Scene::in_memory();
     let release = installed(&scene);
     let warning = |run: &Run, line: &str| {
@@ -198,7 +198,7 @@ fn directories_that_others_may_write_are_told_and_the_state_is_refused() {
 }
 
 #[test]
-fn a_file_that_a_runtime_finds_first_is_told_at_install_and_a_no_of_a_check() {
+fn a_file_that_a_runtime_finds_first_is_noted_by_install_and_refused_by_check() {
     let scene = Scene::in_memory();
     let release = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
     scene.write(
@@ -225,7 +225,7 @@ fn a_file_that_a_runtime_finds_first_is_told_at_install_and_a_no_of_a_check() {
 }
 
 #[test]
-fn a_directory_that_no_runtime_looks_in_is_told() {
+fn a_directory_that_no_runtime_searches_is_reported() {
     let scene = Scene::in_memory();
     let release = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
     scene.write("root/etc/containerd/config.toml", include_str!("data/runtime/debian-12.toml"));
@@ -268,7 +268,7 @@ fn with_own_mounts(scene: &Scene, script: &str, words: &str) -> Option<Run> {
 }
 
 #[test]
-fn a_directory_where_nothing_can_run_is_refused_and_a_no_of_a_check() {
+fn a_directory_where_nothing_can_run_is_refused_by_install_and_check() {
     let scene = Scene::new();
     let release = installed(&scene);
     let second = Release::new(&scene, "b", "1.1.0", &PLUGINS, 0);
@@ -328,10 +328,10 @@ fn root_without_capabilities_learns_whose_directory_it_is() {
 }
 
 #[test]
-fn an_adopted_set_user_id_program_loses_the_bit_and_the_reader_learns_of_it() {
+fn an_adopted_set_user_id_program_loses_the_bit_with_a_note() {
     let scene = Scene::new();
     let release = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
-    let path = scene.write(&format!("{BIN}/bridge"), "somebody else's");
+    let path = scene.write(&format!("{BIN}/bridge"), "another owner's");
     chmod(&path, 0o4755);
     let run = scene.run_ok(&format!("{} --foreign adopt", release.install_args()));
     let note = "note: setuid-dropped: `/opt/cni/bin/bridge` ran with the rights of its owner or group\n  \
@@ -343,7 +343,7 @@ fn an_adopted_set_user_id_program_loses_the_bit_and_the_reader_learns_of_it() {
 }
 
 #[test]
-fn labels_are_those_of_the_directory_and_others_are_told() {
+fn labels_are_those_of_the_directory_and_others_are_reported() {
     use rustix::fs::{XattrFlags, setxattr};
     let scene = Scene::new();
     let release = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);

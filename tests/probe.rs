@@ -181,7 +181,7 @@ fn bytes_that_were_not_proven_are_never_executed() {
 }
 
 #[test]
-fn a_file_that_is_no_program_of_this_machine_is_not_started() {
+fn a_file_that_is_not_a_program_for_this_machine_is_not_executed() {
     let mut other = behaving("answer");
     // The ELF header's machine: m68k, for which no plugins are released.
     other[18..20].copy_from_slice(&4_u16.to_ne_bytes());

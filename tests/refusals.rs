@@ -31,8 +31,8 @@ fn expect(run: &Run, code: i32, words: &[&str]) {
 
 /// A node with another installer's plugins, which must not be changed.
 fn node(scene: &Scene) {
-    scene.write("root/opt/cni/bin/flannel", "somebody else's");
-    scene.write("root/opt/cni/bin/.hidden", "hidden, and somebody else's");
+    scene.write("root/opt/cni/bin/flannel", "another owner's");
+    scene.write("root/opt/cni/bin/.hidden", "hidden, and another owner's");
 }
 
 /// Runs an installation that is refused, and compares the plugin directory before and after.
@@ -291,7 +291,7 @@ fn documents_that_two_readers_would_read_differently_are_refused() {
 }
 
 #[test]
-fn a_signed_platform_does_not_speak_for_the_index() {
+fn a_signed_platform_does_not_vouch_for_the_index() {
     let scene = Scene::new();
     if image::signed(&scene, &NAMES).is_none() {
         return;
@@ -388,7 +388,7 @@ fn what_was_only_admitted_is_not_kept_as_a_proven_set() {
 }
 
 #[test]
-fn somebody_elses_index_json_is_not_overwritten() {
+fn a_foreign_index_json_is_not_overwritten() {
     let scene = Scene::new();
     if image::unsigned(&scene, "layout", &NAMES).is_none() {
         return;
@@ -463,7 +463,7 @@ fn a_layout_that_lists_one_manifest_ten_thousand_times_is_read_once() {
 }
 
 #[test]
-fn directories_that_lie_in_each_other_are_refused() {
+fn overlapping_directories_are_refused() {
     let scene = Scene::new();
     if image::signed(&scene, &NAMES).is_none() {
         return;

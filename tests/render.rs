@@ -49,7 +49,7 @@ fn what_it_writes_down_is_enough_to_prove_the_image() {
     let key = format!("{}.json", &digest["sha256:".len()..][..12]);
     let evidence = Evidence::parse(documents[2]["data"][key].as_str().unwrap().as_bytes()).unwrap();
     let text = documents[1]["data"]["policy.yaml"].as_str().unwrap();
-    let policy = Policy::parse("", text, &mut |_| panic!("it stands alone")).unwrap();
+    let policy = Policy::parse("", text, &mut |_| panic!("it reads no key files")).unwrap();
     let name = "ghcr.io/acme/cni".parse().unwrap();
     let verifier = Verifier {
         policy: &policy,

@@ -65,7 +65,7 @@ fn scene() -> Option<Scene> {
     scene.run_ok("install --key cosign.pub --root root oci:layout-a");
     scene.put_program(&busybox, "pod/busybox");
     fs::create_dir_all(scene.at("pod/opt/cni/bin")).unwrap();
-    scene.write("root/data/flannel", "somebody else's");
+    scene.write("root/data/flannel", "another owner's");
     fs::set_permissions(scene.at("root/data/flannel"), PermissionsExt::from_mode(0o755)).unwrap();
     symlink("/data/flannel", scene.at("root/opt/cni/bin/flannel")).unwrap();
     scene.write("root/etc/cni/net.d/10-a.conf", r#"{"name":"a","type":"bridge"}"#);
@@ -90,7 +90,7 @@ fn a_pod_that_mounts_the_plugin_directory_sees_the_same_plugins() {
 
     // The target of a link on the node does not exist in the pod.
     scene.write("root/etc/cni/net.d/20-b.conf", r#"{"name":"b","type":"flannel"}"#);
-    scene.write("root/opt/cni/bin/host-local", "somebody else's");
+    scene.write("root/opt/cni/bin/host-local", "another owner's");
     fs::set_permissions(scene.at("root/opt/cni/bin/host-local"), PermissionsExt::from_mode(0o755))
         .unwrap();
     scene.run_ok("check --root root");
@@ -109,7 +109,7 @@ fn a_pod_that_mounts_the_plugin_directory_sees_the_same_plugins() {
 }
 
 #[test]
-fn a_pod_that_sees_other_plugins_is_told_and_they_are_not_executed() {
+fn a_pod_that_sees_other_plugins_is_reported_and_they_are_not_executed() {
     let Some(scene) = scene() else { return };
     let trace = scene.at("it-ran");
     scene.write("pod/other/bridge", plugin::leaving(&trace, 0));

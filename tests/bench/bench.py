@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs each row with its peer, in turn, in one run, and writes what was seen.
+"""Runs each row and its peers in turn, in one run, and writes the results.
 
 Time is what the kernel charged to the command and everything it started (wait4); peak memory is what GNU time reports,
 because a child starts with its parent's peak and GNU time is small. Nothing here is asserted: a row is a measurement.
@@ -29,7 +29,7 @@ BUILD = f"{CNISTER} build {HERE}/upstream.yaml --directory upstream={PLUGINS} --
 def measure(script, folder, may_fail=False):
     """One run of a shell script: exit code, CPU and wall seconds, peak KiB."""
     peak = os.path.join(folder, "peak")
-    # GNU time between us and the shell: the shell would otherwise start with the peak of this interpreter.
+    # GNU time in between: otherwise the shell would start with the peak memory of this interpreter.
     command = ["time", "-q", "-o", peak, "-f", "%M", "sh", "-ec", script]
     started = time.monotonic()
     with open(os.path.join(folder, "log"), "wb") as log:
@@ -46,14 +46,14 @@ def measure(script, folder, may_fail=False):
 
 
 def tree_bytes(path):
-    """The bytes of all files below a path, or of a file."""
+    """Returns the size of a file, or of all files below a path."""
     if os.path.isfile(path):
         return os.path.getsize(path)
     return sum(os.path.getsize(os.path.join(top, name)) for top, _, names in os.walk(path) for name in names)
 
 
 class Row:
-    """A piece of work, ours and the peers', each a shell script with what is made ready before and measured after.
+    """A task as done by us and by the peers, each a shell script with preparation and measurements.
 
     With a registry, a first run of each side goes through a proxy and is counted instead of timed.
     """
@@ -62,7 +62,7 @@ class Row:
         self.work, self.sides, self.ready, self.result, self.registry = work, sides, ready, result, registry
 
     def run(self, folder):
-        """All sides in turn, so that whatever else the machine does meets all of them."""
+        """Runs all sides in turn, so that other load on the machine affects all of them."""
         seen = {name: [] for name in self.sides}
         fixed = {name: {} for name in self.sides}
         for number in range(ROUNDS + 1):
@@ -83,21 +83,21 @@ class Row:
             subprocess.run(["sh", "-ec", self.ready], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
     def count(self, script, folder):
-        """The bytes on the wire, in both directions, and the blobs that were fetched."""
+        """Returns the bytes transferred in both directions, and the blobs that were fetched."""
         proxy = Proxy(self.registry.host)
         os.environ["REGISTRY"] = proxy.host
         try:
             self.make_ready(folder)
             before, position = proxy.bytes, self.registry.position()
             measure(script, folder)
-            time.sleep(0.1)  # a request is written down when it was answered
+            time.sleep(0.1)  # a request is logged after its response
             blobs = self.registry.blobs_since(position)
         finally:
             os.environ["REGISTRY"] = self.registry.host
         return {"bytes": proxy.bytes - before, "blobs": len(blobs), "blob_bytes": sum(blobs)}
 
     def report(self, seen, fixed):
-        """Medians of each side, and the ratio to ours."""
+        """Returns the medians of each side, and their ratio to ours."""
         medians = {
             name: {key: statistics.median(run[key] for run in runs) for key in ("cpu", "wall", "peak")}
             for name, runs in seen.items()
@@ -123,7 +123,7 @@ COSIGN_VERIFY = "cosign verify --key cosign.pub --insecure-ignore-tlog --allow-h
 
 
 def prepare(folder):
-    """The signed bundle, and the image that users have today: one layer of gzip, signed by cosign."""
+    """Builds the signed bundle, and the image that users have today: one gzip layer, signed by cosign."""
     script = f"""
         {BUILD} signed
         {CNISTER} keygen
@@ -144,7 +144,7 @@ def prepare(folder):
 
 
 def node_rows(registry):
-    """What a node does: it installs, finds nothing to do, and checks."""
+    """Work on a node: installing, installing again with nothing to do, and checking."""
     install = {
         "cnister": f"{NODE} install --key cosign.pub --root node $REGISTRY/cni/upstream:1.9.1",
         "cosign, crane": f"""
@@ -173,7 +173,7 @@ def node_rows(registry):
 
 
 def image_rows(folder):
-    """What is done to an image."""
+    """Work on an image."""
     with open(f"{folder}/Containerfile", "w", encoding="ascii") as file:
         file.write("FROM scratch\nCOPY . /opt/cni/bin/\n")
     buildah = f"buildah --root {folder}/buildah --runroot {folder}/buildah-run --storage-driver vfs"
@@ -208,7 +208,7 @@ LIMIT = 32 * 1024 * 1024
 
 
 def large(folder):
-    """A bundle of ten times as many plugins, none like another, in the registry; returns where its files lie."""
+    """Pushes a bundle of ten times as many distinct plugins to the registry; returns the path of its files."""
     os.mkdir(f"{folder}/large")
     names = sorted(name for name in os.listdir(PLUGINS) if os.access(f"{PLUGINS}/{name}", os.X_OK))
     many = [f"{name}-{number}" for number in range(10) for name in names]
@@ -230,7 +230,7 @@ def large(folder):
 
 
 def limited(script, folder):
-    """One run within the limit, from a cold page cache on."""
+    """One run within the limit, starting with a cold page cache."""
     forget(f"{folder}/image", f"{folder}/staged", f"{folder}/registry")
     cgroup = Limited(LIMIT)
     try:
@@ -274,7 +274,7 @@ def memory_rows(folder):
 
 
 def sizes():
-    """The size of the program beside those that do parts of its work."""
+    """Compares the size of the program with those that do parts of its work."""
     ours = os.path.getsize(NODE)
     for peer in ("cosign", "crane", "oras"):
         theirs = os.path.getsize(f"{PEERS}/bin/{peer}")
@@ -289,7 +289,7 @@ def sizes():
 
 
 def table(found):
-    """What was seen, for people."""
+    """Prints the results for people."""
     columns = [("cpu", "CPU s", 1, 3), ("wall", "wall s", 1, 3), ("peak", "peak MiB", 1024, 1), ("bytes", "MB", 1e6, 1)]
     counts = [("blobs", "blobs"), ("blob_bytes", "bytes in them"), ("code", "exit codes")]
     head = "".join(f" {title:>15}" for _, title, _, _ in columns)

@@ -1,5 +1,4 @@
-"""Runs a command where only so much memory may be used, page cache included: a cgroup of version 1 or 2, as a container
-with a limit has it."""
+"""Runs a command with a memory limit that includes the page cache, like a container: in a cgroup of version 1 or 2."""
 
 import os
 import time
@@ -37,15 +36,15 @@ class Limited:
             return file.read()
 
     def within(self, script):
-        """The shell script, run within the limit from its first command on."""
+        """Returns the shell script, changed so that all of it runs within the limit."""
         return f"echo $$ >{self.folder}/cgroup.procs\n{script}"
 
     def peak(self):
-        """The most that was charged, in bytes."""
+        """Returns the peak charge in bytes."""
         return int(self.read("memory.max_usage_in_bytes" if self.v1 else "memory.peak"))
 
     def remove(self):
-        # What ended a moment ago may still be accounted for.
+        # Processes that just ended may still be accounted for.
         for _ in range(100):
             try:
                 return os.rmdir(self.folder)
@@ -55,7 +54,7 @@ class Limited:
 
 
 def forget(*folders):
-    """Takes what lies in these folders out of the page cache, so that reading it is charged to the reader."""
+    """Drops these directories from the page cache, so that reading them is charged to the reader."""
     for folder in folders:
         for top, _, names in os.walk(folder):
             for name in names:

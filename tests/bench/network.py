@@ -1,5 +1,5 @@
-"""What passes between a program and a registry: a registry on loopback that writes down its requests, and a proxy that
-counts every byte in both directions."""
+"""Measures traffic with a registry: a registry on loopback that logs its requests, and a proxy that counts every byte in
+both directions."""
 
 import os
 import re
@@ -19,7 +19,7 @@ def free_port():
 
 
 class Registry:
-    """docker-registry with its content below `folder`, ended by its handle."""
+    """docker-registry with its content below `folder`, stopped by its handle."""
 
     def __init__(self, folder):
         self.host = f"127.0.0.1:{free_port()}"
@@ -47,18 +47,18 @@ class Registry:
         self.server.wait()
 
     def position(self):
-        """Where the list of requests ends now."""
+        """Returns the current end of the request log."""
         return os.path.getsize(self.log)
 
     def blobs_since(self, position):
-        """The sizes of the blobs that were fetched since."""
+        """Returns the sizes of the blobs fetched since."""
         with open(self.log, "rb") as log:
             log.seek(position)
             return [int(size) for _, size in BLOB.findall(log.read())]
 
 
 class Proxy:
-    """Passes on connections to `target` and counts the bytes; for a run that is counted and not timed."""
+    """Passes on connections to `target` and counts the bytes; for a run that is not timed."""
 
     def __init__(self, target):
         self.target = target.split(":")
@@ -83,4 +83,4 @@ class Proxy:
                 sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)
         except OSError:
-            pass  # one side hung up; what passed was counted
+            pass  # one side hung up; the bytes so far were counted

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the benchmarks. Needs CNISTER, CNISTER_NODE_BINARY and TARGET, which `make bench` sets.
+# Runs the benchmarks. Requires CNISTER, CNISTER_NODE_BINARY and TARGET, which `make bench` sets.
 set -eu
 export CNISTER_PEERS="${CNISTER_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/cnister/peers}"
 for program in python3 time buildah docker-registry; do

@@ -1,13 +1,13 @@
 #!/bin/bash
-# Boots the machine's systemd on the node whose root is $1, in namespaces and in a control group of its own: process 1 of
-# nothing but these. What units write to /out is in $2. Ends when test.target is done.
+# Boots the machine's systemd on the node whose root is $1, as process 1 in namespaces and a control group of its own.
+# What units write to /out is in $2. Ends when test.target is reached.
 set -eu
 root=$1 out=$2
 if [ -z "${INSIDE:-}" ]; then
     group=/sys/fs/cgroup/systemd/cnister-test-$$
     mkdir "$group"
     trap 'find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || true' EXIT
-    # The group's root has to be this one inside, or systemd would tidy up that of the machine.
+    # The root of the hierarchy must be this group, or systemd would clean up the machine's groups.
     (
         echo "$BASHPID" >"$group/cgroup.procs"
         INSIDE=1 exec unshare --mount --pid --fork --kill-child --net --uts --ipc --cgroup bash "$0" "$root" "$out"

@@ -77,7 +77,7 @@ impl Cage {
 }
 
 #[test]
-fn a_plugin_that_was_replaced_is_told_and_never_executed() {
+fn a_replaced_plugin_is_reported_and_never_executed() {
     let cage = Cage::new();
     cage.scene.run_ok("check --root root");
     let bodies = [
@@ -117,7 +117,7 @@ fn a_plugin_that_was_replaced_is_told_and_never_executed() {
 }
 
 #[test]
-fn a_link_to_a_program_in_the_place_of_a_plugin_is_told_and_never_followed() {
+fn a_link_to_a_program_in_place_of_a_plugin_is_reported_and_never_followed() {
     let cage = Cage::new();
     let good = cage.scene.write("open/good", &cage.release.files["bridge"]);
     let script = cage.scene.write("open/script", cage.script());
@@ -173,7 +173,7 @@ fn a_plugin_that_is_replaced_during_a_check_is_not_executed() {
 }
 
 #[test]
-fn a_watch_tells_of_a_replaced_plugin_and_never_executes_it() {
+fn a_watch_reports_a_replaced_plugin_and_never_executes_it() {
     let cage = Cage::new();
     let canary = cage.program_of_the_right_size();
     cage.assert_works(&canary);
@@ -192,7 +192,7 @@ fn a_watch_tells_of_a_replaced_plugin_and_never_executes_it() {
 }
 
 #[test]
-fn what_configurations_need_is_looked_at_and_never_executed() {
+fn what_configurations_need_is_inspected_and_never_executed() {
     let cage = Cage::new();
     let config = r#"{"cniVersion":"1.0.0","name":"a","type":"theirs","delegates":[{"type":"../../open/theirs"}]}"#;
     cage.scene.write("root/etc/cni/net.d/10-a.conf", config);

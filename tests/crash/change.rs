@@ -72,15 +72,15 @@ fn theirs(name: &'static str) -> Release {
     Release { name: "theirs", files: [(name, b"theirs".to_vec())].into() }
 }
 
-fn nobodys() -> Release {
-    Release { name: "nobody's", files: Default::default() }
+fn no_release() -> Release {
+    Release { name: "none", files: Default::default() }
 }
 
 impl Change {
     /// The node in the scene is changed by these arguments.
     fn of(name: &'static str, scene: Scene, words: String, releases: Vec<Release>) -> Self {
         node::keep_as(&scene, "before");
-        let (originals, ends) = (nobodys(), Ends::Installed(3));
+        let (originals, ends) = (no_release(), Ends::Installed(3));
         Self {
             name,
             scene,

@@ -17,8 +17,8 @@ const OTHER_BIN: &str = "root/usr/lib/cni";
 
 /// Files of other installers, some with names that a careless program would touch.
 const FOREIGN: [(&str, &str, u32); 4] = [
-    ("flannel", "somebody else's", 0o755),
-    (".hidden", "somebody else's, too", 0o755),
+    ("flannel", "another owner's", 0o755),
+    (".hidden", "another owner's, too", 0o755),
     (".cnister-0123456789abcdef", "looks like ours", 0o600),
     ("data/.cnister/bridge", "deeper", 0o644),
 ];

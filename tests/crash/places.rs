@@ -152,7 +152,7 @@ fn a_read_only_directory_is_enough_where_it_has_what_is_wanted() {
 }
 
 #[test]
-fn a_read_only_directory_with_other_content_is_said_and_nothing_changes() {
+fn a_read_only_directory_with_other_content_is_reported_and_nothing_changes() {
     let scene = Scene::new();
     let first = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
     let second = Release::new(&scene, "b", "1.1.0", &PLUGINS, 0);
@@ -184,7 +184,7 @@ fn a_read_only_directory_with_other_content_is_said_and_nothing_changes() {
 }
 
 #[test]
-fn a_full_disk_is_said_and_leaves_everything_as_it_was() {
+fn a_full_disk_is_reported_and_leaves_everything_as_it_was() {
     let scene = Scene::in_memory();
     let first = Release::new(&scene, "a", "1.0.0", &PLUGINS, 9_000);
     let second = Release::new(&scene, "b", "1.1.0", &PLUGINS, 9_000);

@@ -142,7 +142,7 @@ fn judge(
             let (mode, length) = (found.content.mode, found.content.bytes.len());
             return Err((
                 Broken::Torn,
-                format!("`{name}` has mode {mode:o} and {length} bytes that nobody wrote"),
+                format!("`{name}` has mode {mode:o} and {length} bytes that were never written"),
             ));
         }
     }
@@ -221,7 +221,7 @@ fn judge(
     if let Some((name, _)) = lost {
         return Err((
             Broken::Lost,
-            format!("somebody else's `{name}` was replaced and is not kept"),
+            format!("another owner's `{name}` was replaced and is not kept"),
         ));
     }
     // What the receipt promises can be repaired, and the previous release can be rolled back to.

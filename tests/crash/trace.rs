@@ -30,7 +30,7 @@ impl Call {
     pub(super) fn text(&self, at: usize) -> &[u8] {
         match &self.arguments[at] {
             Argument::Text(bytes) => bytes,
-            other => panic!("{other:?} is no text: {self:?}"),
+            other => panic!("{other:?} is not a string: {self:?}"),
         }
     }
 
@@ -38,7 +38,7 @@ impl Call {
     pub(super) fn descriptor(&self, at: usize) -> (i64, &str) {
         match &self.arguments[at] {
             Argument::Descriptor(number, path) => (*number, path),
-            other => panic!("{other:?} is no descriptor: {self:?}"),
+            other => panic!("{other:?} is not a descriptor: {self:?}"),
         }
     }
 
@@ -46,7 +46,7 @@ impl Call {
     pub(super) fn word(&self, at: usize) -> &str {
         match self.arguments.get(at) {
             Some(Argument::Word(word)) => word,
-            Some(other) => panic!("{other:?} is no word: {self:?}"),
+            Some(other) => panic!("{other:?} is not a flag or number: {self:?}"),
             None => "",
         }
     }

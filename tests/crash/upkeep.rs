@@ -90,7 +90,7 @@ fn brings_back_what_was_altered_at_once_and_without_any_image() {
 }
 
 #[test]
-fn a_watch_that_shall_not_repair_changes_nothing() {
+fn a_watch_without_repair_changes_nothing() {
     let scene = Scene::new();
     node_with_a_release(&scene);
     let bridge = scene.at(node::BIN).join("bridge");
@@ -116,7 +116,7 @@ fn out_of_reach(path: &str) -> String {
 }
 
 #[test]
-fn a_directory_that_was_made_anew_is_repaired_by_the_same_watch() {
+fn a_directory_that_was_created_again_is_repaired_by_the_same_watch() {
     let scene = Scene::new();
     let release = node_with_a_release(&scene);
     let bin = scene.at(node::BIN);
@@ -253,7 +253,7 @@ fn a_directory_that_was_removed_behind_a_mount_ends_the_watch() {
 }
 
 #[test]
-fn a_state_directory_that_was_made_anew_ends_the_watch() {
+fn a_state_directory_that_was_created_again_ends_the_watch() {
     let scene = Scene::new();
     let release = node_with_a_release(&scene);
     let mut watch = Watch::start_for_changes(&scene, &["--key", "cosign.pub"]);
@@ -359,7 +359,7 @@ fn leaves_a_file_alone_that_another_installer_writes_in_a_loop_and_repairs_the_o
 }
 
 #[test]
-fn a_copy_that_is_gone_is_said_once_and_holds_up_no_other() {
+fn a_missing_copy_is_reported_once_and_delays_no_other() {
     let scene = Scene::new();
     let release = node_with_a_release(&scene);
     let bin = scene.at(node::BIN);
@@ -394,7 +394,7 @@ fn a_copy_that_is_gone_is_said_once_and_holds_up_no_other() {
 }
 
 #[test]
-fn a_state_directory_that_cannot_be_written_is_said_once() {
+fn a_state_directory_that_cannot_be_written_is_reported_once() {
     let Some(unshare) = peer("unshare") else { return };
     if !Command::new(&unshare)
         .args(["--mount", "true"])

@@ -155,7 +155,7 @@ pub(super) fn node_with_a_release(scene: &Scene) -> Release {
 }
 
 #[test]
-fn a_change_is_told_long_before_the_next_interval() {
+fn a_change_is_reported_long_before_the_next_interval() {
     let scene = Scene::new();
     let release = node_with_a_release(&scene);
     let bin = scene.at(node::BIN);
@@ -289,7 +289,7 @@ pub(super) fn eventually(holds: impl Fn() -> bool) {
 }
 
 #[test]
-fn listens_nowhere_where_everybody_reaches_it() {
+fn refuses_to_listen_where_everyone_can_connect() {
     let scene = Scene::new();
     for address in ["0.0.0.0:9464", "[::]:9464"] {
         let run = scene.cnister(["watch", "--root", "root", "--listen", address]);
@@ -308,7 +308,7 @@ fn listens_nowhere_where_everybody_reaches_it() {
 }
 
 #[test]
-fn leaves_its_last_words_where_the_last_check_did_not_say_yes() {
+fn leaves_a_termination_message_if_the_last_check_did_not_succeed() {
     let scene = Scene::new();
     node_with_a_release(&scene);
     let words = ["--termination-log", "log"];
@@ -339,7 +339,7 @@ fn leaves_its_last_words_where_the_last_check_did_not_say_yes() {
 }
 
 #[test]
-fn a_kept_release_is_told_in_the_status_of_the_pod() {
+fn a_kept_release_is_reported_in_the_status_of_the_pod() {
     let scene = Scene::new();
     let release = node_with_a_release(&scene);
     let unsigned = Release::unsigned(&scene, "b", "1.1.0", &PLUGINS, 0);

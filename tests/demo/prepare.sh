@@ -1,6 +1,6 @@
 #!/bin/sh
-# Puts the plugins of the demo under target/demo/plugins. Usage: prepare.sh [DIR]
-# Without DIR they are Debian's, unpacked from the package; nothing is installed and nobody has to be root.
+# Puts the plugins of the demo into target/demo/plugins. Usage: prepare.sh [DIR]
+# Without DIR they are Debian's, unpacked from the package; nothing is installed, and root is not needed.
 set -eu
 here=$(cd "$(dirname "$0")/../.." && pwd)
 demo=$here/target/demo

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The main job, step by step. Usage: run.sh CNISTER
+# The main workflow, step by step. Usage: run.sh CNISTER
 # Leaves target/demo: layout (signed), root (the node), cosign.key, cosign.pub, policy.yaml.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -41,5 +41,5 @@ step "7. Repair: the next install replaces what differs, and only that."
 run install --policy "$demo/policy.yaml" --root "$demo/root" "oci:$demo/layout"
 run check --root "$demo/root"
 
-printf '\nAll of it took %d ms. Left to look at: %s/{layout,root,cosign.key,cosign.pub,policy.yaml}\n' \
+printf '\nAll of this took %d ms. To inspect the result: %s/{layout,root,cosign.key,cosign.pub,policy.yaml}\n' \
 	$((($(date +%s%N) - started) / 1000000)) "$demo"

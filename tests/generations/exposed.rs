@@ -19,7 +19,7 @@ fn chmod(path: &Path, mode: u32) {
 }
 
 #[test]
-fn a_plugin_that_somebody_else_owns_is_refused_and_repaired() {
+fn a_plugin_with_another_owner_is_refused_and_repaired() {
     let scene = Scene::in_memory();
     let (_, second) = upgraded(&scene);
     let bridge = scene.at(node::BIN).join("bridge");

@@ -70,7 +70,7 @@ fn write(path: &Path, text: &str, mode: u32) {
 fn a_damaged_journal_or_floor_is_an_answer_and_leads_nowhere() {
     let scene = Scene::in_memory();
     let (first, _) = prepare(&scene);
-    scene.write("outside/bridge", "of somebody outside");
+    scene.write("outside/bridge", "from outside");
     let floors = fs::read_to_string(scene.at(STATE).join("floors.json")).unwrap();
     let journal = journal(&scene, &first);
     let here = Digest::of(b"/opt/cni/bin").to_string();
@@ -149,7 +149,7 @@ fn records_that_others_may_have_written_are_not_believed() {
 }
 
 #[test]
-fn what_is_no_file_in_the_place_of_a_record_is_told_at_once() {
+fn a_record_that_is_not_a_file_is_reported_at_once() {
     let scene = Scene::in_memory();
     let (first, _) = prepare(&scene);
     scene.write("elsewhere", journal(&scene, &first));
@@ -192,7 +192,7 @@ fn what_is_no_file_in_the_place_of_a_record_is_told_at_once() {
 }
 
 #[test]
-fn a_journal_of_an_earlier_run_is_told_and_finished_by_the_next() {
+fn a_journal_of_an_earlier_run_is_reported_and_finished_by_the_next() {
     let scene = Scene::in_memory();
     let (first, second) = prepare(&scene);
     let path = scene.at(STATE).join("journal.json");

@@ -26,7 +26,7 @@ fn detach(scene: &Scene) {
 }
 
 #[test]
-fn plugins_of_an_earlier_bundle_go_when_nobody_needs_them() {
+fn plugins_of_an_earlier_bundle_are_removed_when_no_attachment_needs_them() {
     let scene = Scene::in_memory();
     let (first, second) = upgraded(&scene);
     let prune = format!("{} --prune", second.install_from_layout_args());
@@ -72,7 +72,7 @@ fn an_uninstallation_leaves_the_directory_as_it_was_before_the_first_installatio
     );
     scene.run_ok(&format!("{} --foreign adopt=bridge", first.install_args()));
     // Whatever is there later, the first original is the one that is restored.
-    fs::write(&bridge, "somebody else's again").unwrap();
+    fs::write(&bridge, "another owner's again").unwrap();
     scene.run_ok(&second.install_from_layout_args());
 
     attach(&scene, "macvlan");
@@ -104,7 +104,7 @@ fn an_uninstallation_leaves_the_directory_as_it_was_before_the_first_installatio
 }
 
 #[test]
-fn an_uninstallation_touches_nothing_that_somebody_else_put_there() {
+fn an_uninstallation_does_not_touch_foreign_files() {
     let scene = Scene::in_memory();
     let first = Release::new(&scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);
     node::new(&scene);
@@ -114,7 +114,7 @@ fn an_uninstallation_touches_nothing_that_somebody_else_put_there() {
     fs::set_permissions(&host_local, fs::Permissions::from_mode(0o755)).unwrap();
     scene.run_ok(&format!("{} --foreign adopt", first.install_args()));
     assert_eq!(fs::metadata(&bridge).unwrap().permissions().mode() & 0o7777, 0o755);
-    fs::write(scene.at(node::BIN).join("macvlan"), "a newer one of somebody else").unwrap();
+    fs::write(scene.at(node::BIN).join("macvlan"), "a newer foreign file").unwrap();
     let originals = scene.at("root/var/lib/cnister/originals");
     let original = fs::read_dir(&originals).unwrap().next().unwrap().unwrap().path();
     fs::write(&original, "altered").unwrap();
@@ -132,10 +132,7 @@ fn an_uninstallation_touches_nothing_that_somebody_else_put_there() {
     // Without the set-user-ID bit.
     assert_eq!(fs::metadata(&bridge).unwrap().permissions().mode() & 0o7777, 0o755);
     assert_eq!(fs::read(&host_local).unwrap(), first.files["host-local"], "it was there before");
-    assert_eq!(
-        fs::read(scene.at(node::BIN).join("macvlan")).unwrap(),
-        b"a newer one of somebody else"
-    );
+    assert_eq!(fs::read(scene.at(node::BIN).join("macvlan")).unwrap(), b"a newer foreign file");
 }
 
 #[test]

@@ -152,11 +152,11 @@ fn a_rollback_adopts_again_what_was_given_back() {
 }
 
 #[test]
-fn a_rollback_does_not_take_a_name_that_somebody_else_has_now() {
+fn a_rollback_does_not_replace_a_file_that_is_foreign_now() {
     let scene = Scene::in_memory();
     let (_, second) = upgraded(&scene);
     scene.run_ok(&format!("{} --prune", second.install_from_layout_args()));
-    fs::write(scene.at(node::BIN).join("host-local"), "somebody else's, later").unwrap();
+    fs::write(scene.at(node::BIN).join("host-local"), "another owner's, later").unwrap();
     let before = scene.tree("root");
     assert_refused(&scene.run("rollback --root root"), "foreign-file");
     node::assert_same(&before, &scene.tree("root"), "refused");
@@ -168,8 +168,8 @@ fn a_directory_in_the_state_directory_is_left_alone_and_stops_nothing() {
     let (first, second) = upgraded(&scene);
     let places = ["", "store/", "generations/", "evidence/", "originals/"];
     for place in places {
-        scene.write(&format!("{STATE}/{place}.cnister-0123456789abcdef/file"), "somebody's");
-        scene.write(&format!("{STATE}/{place}directory/file"), "somebody's");
+        scene.write(&format!("{STATE}/{place}.cnister-0123456789abcdef/file"), "foreign");
+        scene.write(&format!("{STATE}/{place}directory/file"), "foreign");
     }
     for words in [
         second.install_from_layout_args(),

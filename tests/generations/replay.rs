@@ -88,7 +88,7 @@ fn an_older_release_that_was_put_back_whole_is_below_the_floor() {
 }
 
 #[test]
-fn a_floor_that_was_deleted_is_not_written_anew_by_a_repair() {
+fn a_deleted_floor_is_not_written_again_by_a_repair() {
     let scene = Scene::in_memory();
     let (first, _) = went_on(&scene);
     put_back(&scene, "old", &STATE_OF_RELEASE);

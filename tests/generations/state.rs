@@ -185,7 +185,7 @@ fn a_first_installation_that_was_interrupted_or_refused_is_shown() {
 }
 
 #[test]
-fn another_name_of_a_directory_is_no_other_directory() {
+fn another_path_of_a_directory_is_the_same_directory() {
     let scene = Scene::in_memory();
     let (first, second) = (
         Release::new(&scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0),

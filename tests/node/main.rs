@@ -186,7 +186,7 @@ fn a_staged_file_that_was_altered_does_not_reach_the_node() {
 #[test]
 fn what_a_stranger_signed_does_not_reach_the_node() {
     let other_key = |release: &Release, set: &mut DaemonSet| {
-        set.replace_policy(&release.policy_of_somebody_else())
+        set.replace_policy(&release.policy_of_another_key())
     };
     refuses("signer-not-allowed", other_key, |_| {});
 }
@@ -194,7 +194,7 @@ fn what_a_stranger_signed_does_not_reach_the_node() {
 #[test]
 fn a_policy_that_was_exchanged_decides_nothing() {
     let exchange = |release: &Release, set: &mut DaemonSet| {
-        set.exchange_policy(&release.policy_of_somebody_else())
+        set.exchange_policy(&release.policy_of_another_key())
     };
     refuses("policy-digest", exchange, |_| {});
 }

@@ -95,7 +95,7 @@ impl Release {
     }
 
     /// Returns the same policy with a key that did not sign anything.
-    pub(crate) fn policy_of_somebody_else(&self) -> String {
+    pub(crate) fn policy_of_another_key(&self) -> String {
         self.scene.run_ok("keygen --output-key-prefix other");
         let pem = fs::read_to_string(self.scene.at("other.pub")).expect("can read a key");
         POLICY.replace("file: cosign.pub", &format!("data: {}", serde_json::Value::from(pem)))

@@ -95,7 +95,7 @@ fn the_check_and_libcni_agree() {
             Some((missing, Code::PluginNeeded)),
         ),
         (
-            "a file that is no program",
+            "a file that is not a program",
             Box::new(put(&plugin, 0o644)),
             Some((denied, Code::PluginUnusable)),
         ),

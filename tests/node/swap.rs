@@ -71,7 +71,7 @@ impl Drop for Stop<'_> {
 }
 
 #[test]
-fn plugins_can_be_executed_all_the_time_while_bundles_take_each_others_place() {
+fn plugins_can_be_executed_at_any_time_while_bundles_replace_each_other() {
     let (upstream, debian) = (support::peers_folder().join("plugins"), Path::new(DEBIAN));
     let present = |folder: &Path| PLUGINS.iter().all(|plugin| folder.join(plugin).is_file());
     support::note_peer("plugins-of-debian", present(debian));
@@ -141,7 +141,7 @@ fn plugins_can_be_executed_all_the_time_while_bundles_take_each_others_place() {
             seen
         });
         for number in 0..INSTALLS {
-            begins.send(()).expect("somebody checks");
+            begins.send(()).expect("the checks still run");
             install(if number % 2 == 0 { "new" } else { "old" });
         }
         drop(begins);

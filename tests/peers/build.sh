@@ -17,7 +17,7 @@ case $peers in
     *) peers=$PWD/$peers ;;
 esac
 
-# What the caller's shell has for other work must not change what is built here.
+# The caller's environment must not change what is built here.
 export CGO_ENABLED=0 GOWORK=off GOFLAGS=-buildvcs=false
 unset GOOS GOARCH GOBIN
 
@@ -29,12 +29,12 @@ linker_flags() { # version stamp-variable
     esac
 }
 
-# Prints what the stamp of a peer holds when it is current.
+# Prints the stamp of a peer that is up to date.
 stamp() { # how version module packages flags
     printf '%s' "$1 $3@$2 $4 CGO_ENABLED=0 -trimpath -ldflags $5"
 }
 
-# Prints where the binary of one package of a peer belongs, relative to the cache.
+# Prints the path of the binary of a package of a peer, relative to the cache.
 destination() { # name packages package
     case $2 in
         *,*) printf '%s' "$1/${3##*/}" ;;
@@ -42,7 +42,7 @@ destination() { # name packages package
     esac
 }
 
-# Succeeds when everything a peer consists of is there and was built from what `versions` says now.
+# Succeeds if all binaries of a peer exist and were built as `versions` says now.
 is_current() { # name packages wanted-stamp
     [ -f "$peers/stamps/$1" ] && [ "$(cat "$peers/stamps/$1")" = "$3" ] || return 1
     for package in $(printf '%s' "$2" | tr ',' ' '); do
@@ -56,7 +56,7 @@ compile() { # name how version module packages flags
     case $2 in
         install)
             set -- "$1" "$6" "$(printf '%s' "$5" | tr ',' '\n' | sed "s|.*|$4/&@$3|")"
-            # shellcheck disable=SC2086 # one argument a package; a package path has no blanks
+            # shellcheck disable=SC2086 # one argument per package; a package path has no blanks
             GOBIN=$scratch/$1 go install -trimpath -ldflags "$2" $3
             ;;
         tree)
@@ -73,7 +73,7 @@ compile() { # name how version module packages flags
     esac
 }
 
-# Moves what `compile` built to its place. The stamp goes first and returns last: an interrupted move is repeated.
+# Moves the binaries to their place. The stamp is removed first and written last, so an interrupted move is repeated.
 publish() { # name packages wanted-stamp
     rm -f "$peers/stamps/$1"
     for package in $(printf '%s' "$2" | tr ',' ' '); do
@@ -85,7 +85,7 @@ publish() { # name packages wanted-stamp
     mv -f "$scratch/stamp" "$peers/stamps/$1"
 }
 
-# Prints the lines of the list whose peer is not current.
+# Prints the lines of the list whose peer is not up to date.
 peers_to_build() {
     sed -e '/^#/d' -e '/^[[:space:]]*$/d' "$versions" | while read -r name how version module packages variable; do
         wanted=$(stamp "$how" "$version" "$module" "$packages" "$(linker_flags "$version" "$variable")")
@@ -93,7 +93,7 @@ peers_to_build() {
     done
 }
 
-# Sets `pending`; ends the script when there is nothing to do.
+# Sets `pending`; ends the script if there is nothing to do.
 find_work() {
     pending=$(peers_to_build)
     if [ -z "$pending" ]; then

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Puts Debian's CNI plugins into DIR/usr/lib/cni: `debian-plugins.sh DIR`.
 #
-# Needs neither root nor an installation: the package is downloaded and unpacked. Package lists that are absent or too old
-# are fetched into a temporary directory; the system's own are not touched. A second run does nothing.
+# Needs neither root nor an installation: the package is downloaded and unpacked. Missing or outdated package lists are
+# fetched into a temporary directory; the system's own are not touched. A second run does nothing.
 set -eu
 
 package=containernetworking-plugins
@@ -39,7 +39,7 @@ private_apt() {
     apt-get -o "Dir::State=$scratch/state" -o "Dir::Cache=$scratch/cache" -o APT::Sandbox::User="" "$@"
 }
 
-download() { # command that stands for apt-get
+download() { # the command to use as apt-get
     (cd "$scratch/package" && "$1" -qq download "$package") >>"$scratch/log" 2>&1
 }
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints one line of how many peers took part in the tests. Usage: summary.sh FOLDER
+# Prints one line about how many peers took part in the tests. Usage: summary.sh FOLDER
 set -eu
 count() { if [ -d "$1" ]; then find "$1" -type f | wc -l; else echo 0; fi; }
 names() { if [ -d "$1" ]; then find "$1" -type f -printf '%f\n' | sort | tr '\n' ' '; fi; }

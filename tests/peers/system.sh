@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the distribution's packages that building and testing need, those that are missing and no more.
+# Installs the distribution's packages that are missing for building and testing, and nothing else.
 #
 #   CNISTER_REQUIRE_PEERS  1: packages that are missing and cannot be installed are a failure rather than a skip
 #
@@ -21,7 +21,7 @@ policy=/usr/sbin/policy-rc.d
 saved_policy=$policy.cnister-saved
 mark='# Written by tests/peers/system.sh of cnister, for the time of an installation.'
 
-# A package counts as installed when another one that stands in for it is: Docker's own containerd must stay.
+# A package counts as installed if another one that provides it is: Docker's own containerd must stay.
 missing_packages() {
     # shellcheck disable=SC2016 # the fields are dpkg's
     installed=$(dpkg-query -W -f '${db:Status-Status} ${Package} ${Provides}\n' |
@@ -37,7 +37,7 @@ skip() { # reason
     exit 0
 }
 
-# Undoes `forbid_services`, also that of an earlier run which was killed.
+# Undoes `forbid_services`, including that of an earlier run that was killed.
 restore_policy() {
     if grep -qsxF -- "$mark" "$policy"; then
         rm -f "$policy"
@@ -47,7 +47,7 @@ restore_policy() {
     fi
 }
 
-# Makes the packages' own scripts start nothing. A policy that forbids it already is left alone.
+# Keeps the packages' own scripts from starting services. An existing policy that does so is left alone.
 forbid_services() {
     if [ -x "$policy" ]; then
         allowed=
@@ -89,9 +89,9 @@ trap 'exit 143' TERM
 restore_policy
 forbid_services
 
-# Lists that cannot be refreshed may still do; if they do not, the installation says so.
+# Lists that cannot be refreshed may still work; if not, the installation fails and says so.
 apt-get -qq update >"$log" 2>&1 || :
-# shellcheck disable=SC2086 # one argument a package
+# shellcheck disable=SC2086 # one argument per package
 if ! apt-get -qq -o DPkg::Lock::Timeout=120 install -y --no-install-recommends $missing >>"$log" 2>&1; then
     sed 's/^/    /' "$log" | tail -n 20 >&2
     echo "system packages: cannot install: ${missing% }" >&2

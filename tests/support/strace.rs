@@ -45,7 +45,7 @@ pub struct Strace<'a> {
     program: PathBuf,
     /// Calls that are skipped and report success: `fsync` for every one, `renameat:when=2` for the
     /// second.
-    lies: Vec<String>,
+    skipped: Vec<String>,
 }
 
 impl<'a> Strace<'a> {
@@ -53,7 +53,7 @@ impl<'a> Strace<'a> {
     /// trace.
     pub fn new(scene: &'a Scene, program: impl Into<PathBuf>) -> Option<Self> {
         let strace =
-            Self { scene, strace: peer("strace")?, program: program.into(), lies: Vec::new() };
+            Self { scene, strace: peer("strace")?, program: program.into(), skipped: Vec::new() };
         let works = strace.run("--help", "write", &[]).status.success();
         if !works {
             say_skipped("strace may not trace here");
@@ -62,9 +62,14 @@ impl<'a> Strace<'a> {
     }
 
     /// Makes the same strace skip some calls, which report success: a mutant of the program.
-    pub fn lying(&self, lies: &[&str]) -> Self {
-        let lies = lies.iter().map(|lie| (*lie).to_owned()).collect();
-        Self { scene: self.scene, strace: self.strace.clone(), program: self.program.clone(), lies }
+    pub fn skipping(&self, calls: &[&str]) -> Self {
+        let skipped = calls.iter().map(|call| (*call).to_owned()).collect();
+        Self {
+            scene: self.scene,
+            strace: self.strace.clone(),
+            program: self.program.clone(),
+            skipped,
+        }
     }
 
     /// Returns the points of an undisturbed run, in order, each with how many calls of its name
@@ -156,11 +161,12 @@ impl<'a> Strace<'a> {
         // -qq: only calls; -y: descriptors with their paths; no contents, which would need quoting.
         command.args(["-f", "-qq", "-y", "--string-limit=0", "-o", "trace"]).args(filter);
         let mut traced = calls.to_owned();
-        for lie in &self.lies {
-            let call = lie.split(':').next().unwrap_or(lie);
+        for skip in &self.skipped {
+            let call = skip.split(':').next().unwrap_or(skip);
             // Only traced calls can be injected.
             traced = format!("{traced},{call}");
-            command.arg(format!("--inject={}", lie.replacen(call, &format!("{call}:retval=0"), 1)));
+            command
+                .arg(format!("--inject={}", skip.replacen(call, &format!("{call}:retval=0"), 1)));
         }
         command.arg(format!("--trace={traced}"));
         let output = command.arg(&self.program).args(words.split_whitespace()).output();

@@ -1,5 +1,5 @@
-//! A plugin that does what the last line of its own file says, so that one program is many.
-//! Compiled by `tests/probe.rs`.
+//! A plugin that does what the last line of its own file says, so that one program serves many
+//! tests. Compiled by `tests/probe.rs`.
 
 use std::io::{Read, Write};
 
@@ -33,7 +33,7 @@ fn main() {
                 format!("socket={socket} pair={pair}"),
                 format!("descriptors={descriptors}"),
             ];
-            // Hex digits are versions of a kind.
+            // Hexadecimal digits serve as version numbers.
             let versions: Vec<_> = facts
                 .join("\n")
                 .as_bytes()
@@ -51,7 +51,7 @@ fn main() {
         b"hang" => std::thread::sleep(std::time::Duration::from_secs(600)),
         b"close and hang" => {
             use std::os::unix::process::CommandExt;
-            // Opening another place to write to is refused; standard error leads nowhere already.
+            // Opening a file for writing is refused; standard error is /dev/null already.
             let nowhere = std::os::fd::AsFd::as_fd(&std::io::stderr()).try_clone_to_owned().expect("a descriptor");
             let error = std::process::Command::new("sleep").arg("600").stdout(nowhere).exec();
             panic!("{error}");
