@@ -263,8 +263,7 @@ fn a_failure_is_reported_and_tried_again() {
         let written = condition.write(&status, UNIX_EPOCH, Instant::now());
         written.map_err(|error| error.to_string().replace(&port.to_string(), "PORT"))
     };
-    let answered =
-        "PATCH `https://127.0.0.1:PORT/api/v1/nodes/node-1/status` returned status";
+    let answered = "PATCH `https://127.0.0.1:PORT/api/v1/nodes/node-1/status` returned status";
     assert_eq!(write(), Err(format!("{answered} 403: nodes \"node-1\" forbidden")));
     assert_eq!(write(), Err(format!("{answered} 500")), "without a retry");
     assert_eq!(write(), Err(format!("{answered} 307")), "a token goes to one server");
