@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -21,8 +20,9 @@ use crate::check::{Question, check};
 use crate::model::{Code, Digest, Finding, Location, Platform, PluginName, Reference, visible};
 use crate::node::{
     ExistingFiles, ForeignRule, InstallOptions, KeptPolicy, Layer, Leftovers, MAX_GENERATIONS,
-    NodeError, Observed, Payload, Plan, Purpose, Reading, Record, Records, Refusal, RolledBack,
-    Root, Sandbox, State, Step, apply, boot, check_apart, observe, plan, preflight, surroundings,
+    NodeError, Observed, Payload, Plan, Progress, Purpose, Reading, Record, Records, Refusal,
+    RolledBack, Root, Sandbox, State, Step, apply, boot, check_apart, observe, plan, preflight,
+    surroundings,
 };
 use crate::trust::{self, Bundle, Evidence, Policy, Proof, Strength, Verified};
 
@@ -238,11 +238,11 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
         generations: arguments.generations,
         repository: name.as_ref(),
         purpose: Purpose::Install,
-        word: None,
+        rollback: None,
     };
-    let mut go_on = |_: &_| ControlFlow::Continue(());
-    let receipt = apply(&root, &writing, &considered.plan, payload.as_mut(), &record, &mut go_on)
-        .map_err(answer)?;
+    let receipt =
+        apply(&root, &writing, &considered.plan, payload.as_mut(), &record, Progress::silent())
+            .map_err(answer)?;
     let mut report = considered.report(Outcome::Installed, &request);
     report.findings.extend(boot::outdated(&root, &receipt));
     Ok(report)

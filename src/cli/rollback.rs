@@ -1,7 +1,6 @@
 //! `rollback`: back to an earlier generation, from what the node keeps.
 
 use std::fmt;
-use std::ops::ControlFlow;
 
 use clap::Args;
 use serde::Serialize;
@@ -12,7 +11,8 @@ use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{BundleName, Digest, Finding, Platform};
 use crate::node::{
-    Leftovers, MAX_GENERATIONS, Receipt, Restored, RollbackOptions, Run, Step, boot, roll_back,
+    Leftovers, MAX_GENERATIONS, Progress, Receipt, Restored, RollbackOptions, Run, Step, boot,
+    roll_back,
 };
 
 /// Goes back to the generation before, without a network.
@@ -123,7 +123,7 @@ fn attempt(arguments: &Arguments) -> Result<Result<Restored, Vec<Finding>>, Fail
         generations: arguments.generations.unwrap_or(MAX_GENERATIONS),
     };
     let run = if arguments.dry_run { Run::Plan } else { Run::Apply };
-    match roll_back(&root, &installation, &options, run, &mut |_| ControlFlow::Continue(())) {
+    match roll_back(&root, &installation, &options, run, Progress::silent()) {
         Ok(mut restored) => {
             restored.notes.extend(boot::outdated(&root, &restored.after));
             restored.notes.extend(unconfined);

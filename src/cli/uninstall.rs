@@ -1,7 +1,6 @@
 //! `uninstall`: everything that was installed goes, and what was there before comes back.
 
 use std::fmt;
-use std::ops::ControlFlow;
 
 use clap::Args;
 use serde::Serialize;
@@ -11,7 +10,8 @@ use super::report;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{Code, Finding, HostPath};
 use crate::node::{
-    Force, NodeError, Reading, Root, Sandbox, State, Step, Uninstallation, boot, observe, uninstall,
+    Force, NodeError, Progress, Reading, Root, Sandbox, State, Step, Uninstallation, boot, observe,
+    uninstall,
 };
 
 /// Takes back everything that was installed.
@@ -100,7 +100,7 @@ fn attempt(arguments: &Arguments, root: &Root) -> Result<Report, NodeError> {
         let findings = writing.has_evidence()?.then(without_receipt);
         return Ok(Report { findings: findings.into_iter().collect(), ..nothing });
     };
-    uninstall(root, &writing, &uninstallation, &mut |_| ControlFlow::Continue(()))?;
+    uninstall(root, &writing, &uninstallation, Progress::silent())?;
     Ok(Report::of(Outcome::Uninstalled, &uninstallation))
 }
 

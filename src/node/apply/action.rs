@@ -1,10 +1,12 @@
-//! What an installation or an uninstallation does next, told to whoever watches it.
+//! The actions of a run, and how a caller hears of them.
 //!
-//! Tests stop a run between two of these actions; a run that is killed there leaves the same.
+//! An action is announced before it begins. Tests stop a run between two actions; a run that is
+//! killed there leaves the same files.
 
 use std::ops::ControlFlow;
 
 use crate::model::{HostPath, PluginName};
+use crate::node::error::NodeError;
 
 /// What is done next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,11 +15,11 @@ pub enum Action {
     CreateDirectory(HostPath),
     /// A plugin is written to the staging directory.
     Stage(PluginName),
-    /// Somebody else's file is copied to the state directory.
+    /// A foreign file that will be adopted is copied to the state directory.
     KeepOriginal(PluginName),
     /// An installed file is copied to the local store.
     KeepCopy(PluginName),
-    /// What was there before a plugin is written to the staging directory.
+    /// The original of a plugin is written to the staging directory.
     StageOriginal(PluginName),
     /// Evidence is written.
     WriteEvidence,
@@ -25,29 +27,49 @@ pub enum Action {
     WriteJournal,
     /// A plugin gets its name.
     Publish(HostPath, PluginName),
-    /// A plugin of an earlier bundle is removed, or what was there before takes its place.
+    /// A plugin is removed, or its original takes its place.
     Remove(HostPath, PluginName),
     /// The names in a plugin directory are made durable.
     Sync(HostPath),
-    /// The receipt of the generation before is put aside.
+    /// The receipt of the previous generation is put aside.
     WriteGeneration,
-    /// What its owner does not want any more is written down.
+    /// The releases that were rolled back are written down.
     WriteUnwanted,
-    /// A version is written down that is newer than all before it.
+    /// The newest version of the bundle is written down.
     WriteFloor,
     /// The receipt is written.
     WriteReceipt,
-    /// The policy is written, where it changed.
+    /// The policy is written if it changed.
     WritePolicy,
-    /// The journal and an earlier refusal are forgotten.
+    /// The journal and an earlier refusal are removed.
     Forget,
     /// The staging directory is removed.
     CleanUp(HostPath),
-    /// What no kept generation needs is removed from the state directory.
+    /// Files that no kept generation needs are removed from the state directory.
     Collect,
     /// Everything is done.
     Done,
 }
 
-/// Is told what is done next, and may stop it there.
-pub type Progress<'a> = dyn FnMut(&Action) -> ControlFlow<()> + 'a;
+/// Hears of every action before it begins, and may stop the run there.
+#[derive(Clone, Copy)]
+pub struct Progress<'a>(&'a dyn Fn(&Action) -> ControlFlow<()>);
+
+impl<'a> Progress<'a> {
+    /// Calls `observer` before each action; if it breaks, the run stops.
+    pub fn new(observer: &'a dyn Fn(&Action) -> ControlFlow<()>) -> Self {
+        Self(observer)
+    }
+
+    /// Tells no one.
+    pub fn silent() -> Self {
+        Self(&|_| ControlFlow::Continue(()))
+    }
+
+    pub(super) fn announce(self, action: Action) -> Result<(), NodeError> {
+        match (self.0)(&action) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(NodeError::Stopped),
+        }
+    }
+}

@@ -4,14 +4,19 @@
 //! before anything that a runtime could call changes. What is to be done is decided in `plan`.
 
 mod action;
+mod changes;
+mod copies;
+mod directory;
 mod engine;
-mod machine;
 mod preflight;
-mod removal;
+mod records;
 mod restore;
+mod stage;
+mod uninstall;
 
 pub use action::{Action, Progress};
-pub use engine::{KeptPolicy, Record, RollbackRecord, apply};
+pub use engine::apply;
 pub use preflight::{Records, preflight, surroundings};
-pub use removal::uninstall;
+pub use records::{KeptPolicy, Record, RollbackRecord};
 pub use restore::{RepairOutcome, Restored, RollbackOptions, Run, bring_back, repair, roll_back};
+pub use uninstall::uninstall;

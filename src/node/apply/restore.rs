@@ -5,10 +5,10 @@
 //! copy is compared with its signed digest on the way.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
 
 use super::action::Progress;
-use super::engine::{Record, RollbackRecord, apply};
+use super::engine::apply;
+use super::records::{Record, RollbackRecord};
 use crate::model::{Code, Finding, HostPath, PluginName, PluginPath};
 use crate::node::error::NodeError;
 use crate::node::host::{Attachments, Observed, Root, observe};
@@ -74,11 +74,11 @@ pub fn repair(
         bundle: &bundle,
         generations: MAX_GENERATIONS,
         purpose: Purpose::Repair,
-        word: None,
+        rollback: None,
     };
     let observed =
         observe(root, Some(&writing), &directories(&[&receipt]), &bundle.value().files.plugins)?;
-    bring(root, &writing, &target, &observed, &options, &mut |_| ControlFlow::Continue(()))
+    bring(root, &writing, &target, &observed, &options, Progress::silent())
 }
 
 /// What became of files that were to be brought back.
@@ -169,7 +169,7 @@ pub fn roll_back(
     installation: &Installation<'_>,
     options: &RollbackOptions<'_>,
     run: Run,
-    progress: &mut Progress<'_>,
+    progress: Progress<'_>,
 ) -> Result<Restored, NodeError> {
     let state = State::open(root, installation.state)?.ok_or_else(not_installed)?;
     if run == Run::Plan {
@@ -187,7 +187,7 @@ pub fn roll_back(
         bundle: &target.bundle,
         generations: options.generations,
         purpose: Purpose::Rollback,
-        word: Some(RollbackRecord { unwanted: &target.unwanted, floors: &target.floors }),
+        rollback: Some(RollbackRecord { unwanted: &target.unwanted, floors: &target.floors }),
     };
     let restored = bring(root, &writing, &goal, &target.observed, &target.options, progress)?;
     Ok(Restored { before: target.before, ..restored })
@@ -280,7 +280,7 @@ struct Target<'a> {
     generations: u8,
     /// What it is brought to that for.
     purpose: Purpose,
-    word: Option<RollbackRecord<'a>>,
+    rollback: Option<RollbackRecord<'a>>,
 }
 
 fn bring(
@@ -289,7 +289,7 @@ fn bring(
     target: &Target<'_>,
     observed: &Observed,
     options: &InstallOptions,
-    progress: &mut Progress<'_>,
+    progress: Progress<'_>,
 ) -> Result<Restored, NodeError> {
     let plan = plan_of(target.bundle, observed, options)?;
     let before = observed.receipt.clone().ok_or_else(not_installed)?;
@@ -304,7 +304,7 @@ fn bring(
         generations: target.generations,
         repository: target.receipt.repository.as_ref(),
         purpose: target.purpose,
-        word: target.word,
+        rollback: target.rollback,
     };
     let after = apply(root, writing, &plan, &mut Stored::open(writing)?, &record, progress)?;
     Ok(Restored { before, after, steps, notes })

@@ -1,11 +1,10 @@
 //! Checks of signed bundles, which repeat the whole proof.
 
-use std::ops::ControlFlow;
 use std::time::SystemTime;
 
 use super::*;
 use crate::node::test_support::stage_files;
-use crate::node::{InstallOptions, KeptPolicy, Purpose, Record, Staged, apply, observe, plan};
+use crate::node::{InstallOptions, KeptPolicy, Progress, Purpose, Record, Staged, apply, observe, plan};
 use crate::trust::test_support::{Image, Signer, policy};
 use crate::trust::{Policy, Presence, Verifier};
 
@@ -31,10 +30,10 @@ fn install(host: &Path, image: &Image, policy: &Policy) {
         generations: 2,
         repository: Some(&name),
         purpose: Purpose::Install,
-        word: None,
+        rollback: None,
     };
     let mut payload = Staged::open(staged.path()).unwrap();
-    apply(&root, &state, &plan, &mut payload, &record, &mut |_| ControlFlow::Continue(())).unwrap();
+    apply(&root, &state, &plan, &mut payload, &record, Progress::silent()).unwrap();
 }
 
 #[test]

@@ -1,0 +1,118 @@
+//! A plugin directory that is being changed, and its staging directory.
+//!
+//! The staging directory is on the same file system, for its owner alone, and a runtime cannot call
+//! a directory. A file gets its final name from there, by one rename. Which files change is decided
+//! elsewhere; a file that is no longer the one that was observed is refused and stays.
+
+use super::changes::{ChangeKind, FileChange};
+use crate::disk::{Directory, DiskError, FileKind};
+use crate::model::{Code, Finding, HostPath, PluginName};
+use crate::node::error::NodeError;
+use crate::node::host::{Expected, STAGING, copy_exactly, find};
+use crate::node::state::{Original, Writing};
+
+/// Bits that let a program act as its owner or group. A file that comes back does not get them.
+const SET_ID: u32 = 0o7000;
+
+/// A plugin directory, its empty staging directory, and what changes in it.
+pub(super) struct PluginDirectory<'a> {
+    pub(super) path: &'a HostPath,
+    pub(super) bin: Directory,
+    pub(super) staging: Directory,
+    pub(super) changes: Vec<FileChange<'a>>,
+}
+
+impl<'a> PluginDirectory<'a> {
+    /// Replaces the staging directory of an interrupted run with an empty one.
+    pub(super) fn prepare(
+        path: &'a HostPath,
+        bin: Directory,
+        changes: Vec<FileChange<'a>>,
+    ) -> Result<Self, NodeError> {
+        remove_staging(&bin)?;
+        let staging = bin.create_child(STAGING, 0o700)?;
+        Ok(Self { path, bin, staging, changes })
+    }
+
+    pub(super) fn writes(&self, name: &PluginName) -> bool {
+        self.changes.iter().any(|change| change.is_write() && change.name == name)
+    }
+
+    /// Writes the original of a plugin to the staging directory if its copy is still intact.
+    pub(super) fn stage_original(
+        &self,
+        state: &Writing,
+        name: &PluginName,
+        original: &Original,
+    ) -> Result<(), NodeError> {
+        let mut kept = match state.originals()?.open_file(original.digest.hex()) {
+            Ok(kept) => kept,
+            Err(error @ DiskError::NotRegular { .. }) => {
+                return Err(original_lost(name, &error.to_string()));
+            }
+            Err(error) if error.is_not_found() => {
+                return Err(original_lost(name, "its copy is gone"));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let expected = Expected { name, digest: original.digest, size: kept.size };
+        let mut file = self.staging.create_file(name.as_str())?;
+        let origin = "the originals";
+        copy_exactly(expected, origin, &mut kept.file, &mut file).map_err(|error| {
+            match error.into_error(expected, origin, "staging") {
+                NodeError::Refused(_) => original_lost(name, "its copy was altered"),
+                error => error,
+            }
+        })?;
+        Ok(self.staging.finish(name.as_str(), file, original.mode & !SET_ID)?)
+    }
+
+    /// Refuses to replace a file that another installer wrote since the node was observed.
+    pub(super) fn check_unchanged(&self, change: &FileChange<'_>) -> Result<(), NodeError> {
+        if find(&self.bin, change.name)? == change.before {
+            return Ok(());
+        }
+        let message =
+            format!("`{}/{}` changed while it was being replaced", self.path, change.name);
+        let finding = Finding::refusal(Code::ForeignFile, message);
+        Err(finding.hint("run it again; if it repeats, another installer is active").into())
+    }
+
+    /// Gives the name to the staged file, or removes the file that has it.
+    pub(super) fn exchange(&self, change: &FileChange<'_>) -> Result<(), DiskError> {
+        let name = change.name.as_str();
+        match change.kind {
+            ChangeKind::Write(_) | ChangeKind::Restore(_) => {
+                self.staging.rename(name, &self.bin, name)
+            }
+            ChangeKind::Remove => self.bin.remove(name),
+        }
+    }
+}
+
+fn original_lost(name: &PluginName, reason: &str) -> NodeError {
+    let message = format!("the file that `{name}` replaced cannot be put back: {reason}");
+    let hint =
+        format!("replace `{name}` by hand, or remove it without restoring the original: --force");
+    Finding::refusal(Code::OriginalLost, message).hint(hint).into()
+}
+
+/// Removes the staging directory of a run.
+pub(super) fn remove_staging(bin: &Directory) -> Result<(), NodeError> {
+    match bin.kind_of(STAGING)? {
+        None => return Ok(()),
+        Some(FileKind::Directory) => {}
+        Some(kind) => {
+            let message = format!("`{}/{STAGING}` is {kind}", bin.shown());
+            return Err(Finding::refusal(Code::InTheWay, message)
+                .mismatch(FileKind::Directory, kind)
+                .into());
+        }
+    }
+    let staging = bin.child(STAGING)?;
+    let names: Vec<_> =
+        staging.entries()?.map(|entry| entry.map(|entry| entry.name)).collect::<Result<_, _>>()?;
+    names.iter().try_for_each(|name| staging.remove(name))?;
+    bin.remove_directory(STAGING)?;
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! The records of an installation: what a node remembers of it, and in which order the records
+//! count.
+//!
+//! All of them are written under temporary names before the first plugin gets its name, so that a
+//! full disk is noticed in time, and published after the last one. None of them is believed later
+//! without comparing it with signed digests.
+
+use super::action::{Action, Progress};
+use crate::disk::{Directory, DiskError, Prepared};
+use crate::model::{Digest, HostPath, Repository};
+use crate::node::error::NodeError;
+use crate::node::host::Root;
+use crate::node::state::{
+    Floors, Journal, PreparedGeneration, Purpose, Receipt, RolledBack, Writing,
+};
+use crate::trust::{Bundle, Verified};
+
+/// The file in the policy directory.
+const POLICY: &str = "policy.yaml";
+const POLICY_MODE: u32 = 0o644;
+
+/// What the node keeps so that a later check can repeat the proof.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// The evidence file.
+    pub evidence: &'a [u8],
+    /// The policy to keep; `None` if the kept one decided.
+    pub policy: Option<KeptPolicy<'a>>,
+    /// How many generations the node keeps, including the new one.
+    pub generations: u8,
+    /// The name that the policy's rule was matched with.
+    pub repository: Option<&'a Repository>,
+    /// Why the plan is carried out.
+    pub purpose: Purpose,
+    /// What a rollback says about other releases.
+    pub rollback: Option<RollbackRecord<'a>>,
+}
+
+/// What a rollback says about other releases than its target. It counts as soon as the target does.
+#[derive(Debug, Clone, Copy)]
+pub struct RollbackRecord<'a> {
+    /// The releases that were rolled back.
+    pub unwanted: &'a RolledBack,
+    /// The floors, with the target as an exception.
+    pub floors: &'a Floors,
+}
+
+/// A policy, and where it is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct KeptPolicy<'a> {
+    /// Its self-contained text.
+    pub text: &'a str,
+    /// The policy directory.
+    pub directory: &'a HostPath,
+}
+
+/// Opens the policy directory if the policy in it is another one, or there is none.
+pub(super) fn open_policy(
+    root: &Root,
+    policy: Option<KeptPolicy<'_>>,
+) -> Result<Option<Directory>, NodeError> {
+    let Some(policy) = policy else { return Ok(None) };
+    if let Some(directory) = root.directory(policy.directory)? {
+        // Those of an interrupted run, even if it had written the policy.
+        directory.remove_temporaries()?;
+        match directory.read(POLICY, policy.text.len()) {
+            Ok(present) if present == policy.text.as_bytes() => return Ok(None),
+            // Anything else is replaced.
+            Ok(_) | Err(DiskError::TooLong { .. } | DiskError::NotRegular { .. }) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let (directory, _) = root.directory_or_create(policy.directory, 0o755)?;
+    directory.remove_temporaries()?;
+    Ok(Some(directory))
+}
+
+/// Records under temporary names.
+pub(super) struct PreparedRecords {
+    /// The receipt of the release that is replaced.
+    pub(super) generation: Option<PreparedGeneration>,
+    /// Whether another release is installed, or an installation of this one was interrupted.
+    pub(super) is_another_release: bool,
+    unwanted: Option<Prepared>,
+    floors: Option<Prepared>,
+    /// Whether the floors are published before the receipt.
+    floors_first: bool,
+    receipt: Option<Prepared>,
+    policy: Option<Prepared>,
+}
+
+impl PreparedRecords {
+    pub(super) fn prepare(
+        state: &Writing,
+        policy: Option<&Directory>,
+        bundle: &Verified<Bundle>,
+        receipt: &Receipt,
+        record: &Record<'_>,
+    ) -> Result<Self, NodeError> {
+        let generation = match state.receipt()? {
+            Some(before) if before.index != receipt.index => {
+                Some(state.prepare_generation(&before)?)
+            }
+            _ => None,
+        };
+        let is_another_release = is_another_release(state, &receipt.index)?;
+        let rollback = record.rollback;
+        let unwanted =
+            rollback.map(|rollback| state.prepare_rolled_back(rollback.unwanted)).transpose()?;
+        let mut floors = match rollback {
+            Some(rollback) => rollback.floors.clone(),
+            None => state.floors()?.unwrap_or_default(),
+        };
+        let floors_first = rollback.is_some() || !floors.bundles.contains_key(&receipt.bundle);
+        let raised = record.purpose != Purpose::Repair && floors.raise(bundle);
+        let floors =
+            (raised || rollback.is_some()).then(|| state.prepare_floors(&floors)).transpose()?;
+        let prepared_receipt = state.prepare_receipt(receipt)?;
+        let policy = match (policy, record.policy) {
+            (Some(directory), Some(policy)) => {
+                Some(directory.prepare(policy.text.as_bytes(), POLICY_MODE)?)
+            }
+            _ => None,
+        };
+        Ok(Self {
+            generation,
+            is_another_release,
+            unwanted,
+            floors,
+            floors_first,
+            receipt: prepared_receipt,
+            policy,
+        })
+    }
+
+    /// Gives the records their names: what the receipt depends on comes before it.
+    pub(super) fn publish(
+        self,
+        state: &Writing,
+        policy: Option<&Directory>,
+        progress: Progress<'_>,
+    ) -> Result<(), NodeError> {
+        if let Some(prepared) = self.generation {
+            progress.announce(Action::WriteGeneration)?;
+            prepared.publish()?;
+        }
+        if let Some(prepared) = self.unwanted {
+            progress.announce(Action::WriteUnwanted)?;
+            state.publish_rolled_back(prepared)?;
+        }
+        // A floor that rises counts when its release does: after an interruption, the installed
+        // release must not be below it. If there was no floor, or the owner makes an exception, the
+        // release must not be there without it.
+        let (first, last) = match self.floors_first {
+            true => (self.floors, None),
+            false => (None, self.floors),
+        };
+        publish_floors(state, first, progress)?;
+        progress.announce(Action::WriteReceipt)?;
+        if let Some(prepared) = self.receipt {
+            state.publish_receipt(prepared)?;
+        }
+        publish_floors(state, last, progress)?;
+        progress.announce(Action::WritePolicy)?;
+        if let (Some(directory), Some(prepared)) = (policy, self.policy) {
+            directory.publish(prepared, POLICY)?;
+        }
+        Ok(())
+    }
+}
+
+fn publish_floors(
+    state: &Writing,
+    prepared: Option<Prepared>,
+    progress: Progress<'_>,
+) -> Result<(), NodeError> {
+    let Some(prepared) = prepared else { return Ok(()) };
+    progress.announce(Action::WriteFloor)?;
+    state.publish_floors(prepared)
+}
+
+/// Whether another release than `index` is installed, or an installation of it was not finished.
+fn is_another_release(state: &Writing, index: &Digest) -> Result<bool, NodeError> {
+    let is_unfinished =
+        |journal: Journal| journal.index == *index && journal.purpose == Purpose::Install;
+    let is_present = state.receipt()?.is_some_and(|receipt| receipt.index == *index);
+    Ok(!is_present || state.journal()?.is_some_and(is_unfinished))
+}

@@ -1,0 +1,37 @@
+//! Uninstalling: every plugin goes, and the files that they replaced come back.
+//!
+//! What goes is decided in `plan`. There is no journal: the receipt goes last, so that the next run
+//! of an interrupted uninstallation goes on where it stopped.
+
+use super::action::Progress;
+use super::changes::Changes;
+use super::engine::Opened;
+use crate::node::error::NodeError;
+use crate::node::host::Root;
+use crate::node::plan::Uninstallation;
+use crate::node::state::Writing;
+
+/// Carries out an uninstallation: originals are staged first, then everything goes, and the receipt
+/// last.
+///
+/// # Errors
+/// Refused if a file changed since it was observed, or if an original is lost; nothing is changed
+/// then.
+pub fn uninstall(
+    root: &Root,
+    state: &Writing,
+    uninstallation: &Uninstallation,
+    progress: Progress<'_>,
+) -> Result<(), NodeError> {
+    let changes = Changes::of_uninstallation(&uninstallation.steps);
+    let opened = Opened::open(root, progress, changes, Vec::new())?;
+    let (staged, ()) = opened.stage(|opened| {
+        opened.changes().try_for_each(|(directory, change)| {
+            opened.stage_original(state, directory, change)?;
+            directory.check_unchanged(change)
+        })
+    })?;
+
+    let done = staged.remove_all()?.clean_up()?;
+    done.forget_installation(state, &uninstallation.directories)
+}
