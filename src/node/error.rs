@@ -67,6 +67,12 @@ impl NodeError {
     }
 }
 
+impl From<Vec<Finding>> for NodeError {
+    fn from(findings: Vec<Finding>) -> Self {
+        Self::Refused(findings)
+    }
+}
+
 impl From<Finding> for NodeError {
     fn from(finding: Finding) -> Self {
         Self::Refused(vec![finding])

@@ -19,14 +19,15 @@ mod state;
 pub(crate) mod test_support;
 
 pub use apply::{
-    Action, KeptPolicy, Progress, Record, Records, RepairOutcome, Restored, RollbackOptions,
-    RollbackRecord, Run, apply, bring_back, preflight, repair, roll_back, surroundings, uninstall,
+    Action, Files, InstallRequest, Installed, KeptPolicy, Progress, Record, Records, RepairOutcome,
+    Restored, RollbackOptions, RollbackRecord, RolledBackRule, Run, apply, bring_back, install,
+    preflight, repair, roll_back, surroundings, uninstall,
 };
 pub use error::NodeError;
 pub(crate) use fact::{Fact, Moment, severity};
 pub use host::{
-    Attachment, Attachments, CacheDirectories, Found, Observed, ObservedDirectory, Root, Sandbox,
-    attachments, check_apart, observe, runtime,
+    Attachment, Attachments, CacheDirectories, Found, Observed, ObservedDirectory, Overlap, Root,
+    Sandbox, attachments, check_apart, check_overlap, observe, runtime,
 };
 pub(crate) use host::{
     PlacedPlugins, TransferError, copy_exactly, hash_plugin, look_around, observe_directory,
@@ -40,6 +41,6 @@ pub use plan::{
 pub(crate) use state::{Claim, not_installed, strength};
 pub use state::{
     Floor, Floors, History, Installation, InstalledDirectory, InstalledFile, Journal, JournalEntry,
-    MAX_GENERATIONS, Original, Owner, Purpose, RECORDS, Reading, Reason, Receipt, Refusal,
-    RolledBack, Schema, State, Stored, Writing, known_directories,
+    KeptReleases, MAX_GENERATIONS, Original, Owner, Purpose, RECORDS, Reading, Reason, Receipt,
+    Refusal, RolledBack, Schema, State, Stored, Writing, known_directories,
 };

@@ -8,6 +8,7 @@ mod changes;
 mod copies;
 mod directory;
 mod engine;
+mod install;
 mod preflight;
 mod records;
 mod restore;
@@ -16,6 +17,7 @@ mod uninstall;
 
 pub use action::{Action, Progress};
 pub use engine::apply;
+pub use install::{Files, InstallRequest, Installed, RolledBackRule, install};
 pub use preflight::{Records, preflight, surroundings};
 pub use records::{KeptPolicy, Record, RollbackRecord};
 pub use restore::{RepairOutcome, Restored, RollbackOptions, Run, bring_back, repair, roll_back};

@@ -6,6 +6,7 @@
 mod attachments;
 mod file;
 mod observe;
+mod overlap;
 mod root;
 pub mod runtime;
 mod sandbox;
@@ -17,6 +18,7 @@ pub use file::Found;
 pub(crate) use file::{find, hash_plugin};
 pub use observe::{Observed, ObservedDirectory, check_apart, observe};
 pub(crate) use observe::{STAGING, observe_directory};
+pub use overlap::{Overlap, check_overlap};
 pub use root::Root;
 pub(crate) use runtime::PlacedPlugins;
 pub use sandbox::Sandbox;

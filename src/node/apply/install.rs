@@ -1,0 +1,244 @@
+//! Installing a verified release: observe, plan, preflight, apply.
+//!
+//! What comes in was verified by the policy; how its evidence was found is the caller's affair. The
+//! decision what changes is in `plan`, the changes are made by the engine.
+
+use super::action::Progress;
+use super::engine::apply;
+use super::preflight::{Records, preflight, surroundings};
+use super::records::{KeptPolicy, Record};
+use super::restore::Run;
+use crate::model::{Code, Finding, HostPath};
+use crate::node::boot;
+use crate::node::error::NodeError;
+use crate::node::host::{CacheDirectories, Observed, Root, attachments, check_apart, observe};
+use crate::node::payload::{Layer, Payload, Staged};
+use crate::node::plan::{InstallOptions, Leftovers, Plan, Step, plan};
+use crate::node::state::{Installation, Purpose, Reading, Receipt, RolledBack, State};
+use crate::oci::Source;
+use crate::trust::{Bundle, Verified};
+
+/// What is installed, and where.
+#[derive(Debug, Clone, Copy)]
+pub struct InstallRequest<'a> {
+    /// The release.
+    pub bundle: &'a Verified<Bundle>,
+    /// What proves it, as the node keeps it.
+    pub evidence: &'a [u8],
+    /// Where the policy is kept.
+    pub policy_directory: &'a HostPath,
+    /// The plugin directories.
+    pub directories: &'a [HostPath],
+    /// What the node's owner wants besides the bundle.
+    pub options: &'a InstallOptions,
+    /// How many generations the node keeps, including this one.
+    pub generations: u8,
+    /// Whether a release that was rolled back on this node may be installed.
+    pub rolled_back: RolledBackRule,
+}
+
+/// What happens if the release was rolled back on this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RolledBackRule {
+    /// It is refused.
+    Refuse,
+    /// It is installed (`--again`).
+    Install,
+}
+
+/// Where the plugins of a release come from.
+pub enum Files {
+    /// The plugin layer of an image.
+    Image(Box<dyn Source>),
+    /// A staged directory or a mounted image.
+    Staged(Staged),
+}
+
+/// What was installed.
+#[derive(Debug)]
+pub struct Installed {
+    /// What was done, or would be done.
+    pub steps: Vec<Step>,
+    /// Notes on the steps.
+    pub notes: Vec<Finding>,
+    /// Warnings about the node: what preflight found, who else can change the plugins, and whether
+    /// a boot checks this release.
+    pub about_node: Vec<Finding>,
+}
+
+/// Installs a release.
+///
+/// 1. Refuses directories that cannot be told apart.
+/// 2. Fetches the layer of an image if the node does not have its plugins. That comes before the
+///    lock, so that a slow registry keeps no check and no boot waiting, and after everything that
+///    can be refused without the layer.
+/// 3. Takes the lock, and observes, plans and looks ahead again.
+/// 4. Applies the plan.
+///
+/// # Errors
+/// Refused if the plan or the preflight says no, or if the files are not the signed ones; nothing
+/// is changed then.
+pub fn install(
+    root: &Root,
+    installation: &Installation<'_>,
+    request: &InstallRequest<'_>,
+    files: Files,
+    run: Run,
+    progress: Progress<'_>,
+) -> Result<Installed, NodeError> {
+    // 1.
+    check_apart(root, installation.state, request.directories, [])?;
+    let attempt = Attempt { root, installation, request, spool: request.spool(&files) };
+    if run == Run::Plan {
+        let state = State::open(root, installation.state)?;
+        let reading = state.map(|state| state.read(installation.patience)).transpose()?;
+        let prepared = attempt.prepare(reading.as_ref())?;
+        return Ok(attempt.finish(prepared));
+    }
+    // 2.
+    let spool = attempt.open()?;
+    let mut payload: Box<dyn Payload + '_> = match files {
+        Files::Image(ref source) => Box::new(attempt.layer(source.as_ref(), &spool)?),
+        Files::Staged(staged) => Box::new(staged),
+    };
+    // 3.
+    let writing = attempt.open()?.write(installation.patience)?;
+    let prepared = attempt.prepare(Some(&writing))?;
+    // 4.
+    let policy = installation.verifier.policy;
+    let record = Record {
+        evidence: request.evidence,
+        policy: Some(KeptPolicy { text: policy.text(), directory: request.policy_directory }),
+        generations: request.generations,
+        repository: installation.verifier.name,
+        purpose: Purpose::Install,
+        rollback: None,
+    };
+    let receipt = apply(root, &writing, &prepared.plan, payload.as_mut(), &record, progress)?;
+    let mut installed = attempt.finish(prepared);
+    installed.about_node.extend(boot::outdated(root, &receipt));
+    Ok(installed)
+}
+
+impl InstallRequest<'_> {
+    /// How much of the state directory's file system a layer takes while it is fetched. A layer that
+    /// claims to be longer than its files is refused then.
+    fn spool(&self, files: &Files) -> u64 {
+        let bundle = self.bundle.value();
+        match files {
+            Files::Image(_) => bundle.plugin_layer.size().min(bundle.files.total_size()),
+            Files::Staged(_) => 0,
+        }
+    }
+}
+
+/// One installation on one node.
+struct Attempt<'a> {
+    root: &'a Root,
+    installation: &'a Installation<'a>,
+    request: &'a InstallRequest<'a>,
+    spool: u64,
+}
+
+/// A plan that nothing on the node refuses.
+struct Prepared<'a> {
+    plan: Plan<'a>,
+    foreseen: Vec<Finding>,
+}
+
+impl<'a> Attempt<'a> {
+    fn open(&self) -> Result<State, NodeError> {
+        State::open_or_create(self.root, self.installation.state)
+    }
+
+    /// The plugin layer, fetched if the node does not have its plugins.
+    fn layer<'s>(&self, source: &'s dyn Source, spool: &'s State) -> Result<Layer<'s>, NodeError>
+    where
+        'a: 's,
+    {
+        let bundle = self.request.bundle.value();
+        let mut layer = Layer::new(source, &bundle.plugin_layer, spool.spool());
+        let reading = self.open()?.read(self.installation.patience)?;
+        if is_news(&reading, bundle)? {
+            self.prepare(Some(&reading))?;
+            drop(reading);
+            layer.fetch(&bundle.files)?;
+        }
+        Ok(layer)
+    }
+
+    /// Observes the node, plans, and looks ahead. It changes nothing.
+    fn prepare(&self, state: Option<&Reading>) -> Result<Prepared<'a>, NodeError> {
+        let Self { root, installation, request, .. } = *self;
+        let wanted = &request.bundle.value().files.plugins;
+        let mut observed = observe(root, state, request.directories, wanted)?;
+        let recorded = observed.receipt.iter().flat_map(|receipt| receipt.directories.keys());
+        check_apart(root, installation.state, request.directories, recorded)?;
+        if request.options.leftovers == Leftovers::Prune {
+            observed.in_use = attachments(root, &CacheDirectories::default())?;
+        }
+        let rolled_back = state.map(Reading::rolled_back).transpose()?.flatten();
+        if let Some(record) = rolled_back.filter(|_| request.rolled_back == RolledBackRule::Refuse)
+        {
+            refuse_rolled_back(&record, request.bundle.value(), &observed)?;
+        }
+        let plan = plan(request.bundle, &observed, request.options)?;
+        if plan.leaves_nothing() {
+            let message =
+                "every plugin of the bundle is left out: nothing would remain that can be checked";
+            let hint = "skip fewer plugins, or remove the installed ones with `cnister uninstall`";
+            return Err(Finding::refusal(Code::NothingWanted, message).hint(hint).into());
+        }
+        let records = Records {
+            directory: installation.state,
+            documents: (request.evidence.len() + installation.verifier.policy.text().len()) as u64,
+            spool: self.spool,
+        };
+        let foreseen = preflight(root, &plan, state, &records);
+        if foreseen.iter().any(Finding::is_refusal) {
+            return Err(foreseen.into());
+        }
+        Ok(Prepared { plan, foreseen })
+    }
+
+    fn finish(&self, prepared: Prepared<'_>) -> Installed {
+        let Prepared { plan, foreseen } = prepared;
+        let mut about_node = foreseen;
+        about_node.extend(surroundings(self.root, &plan, self.installation.state));
+        Installed { steps: plan.steps().to_vec(), notes: plan.notes().to_vec(), about_node }
+    }
+}
+
+/// Whether it is another release than the installed one, and the node lacks some of its plugins.
+/// Only the moment when the layer is fetched depends on this.
+fn is_news(reading: &Reading, bundle: &Bundle) -> Result<bool, NodeError> {
+    let is_installed = |receipt: Receipt| receipt.index == bundle.index;
+    if reading.receipt().ok().flatten().is_some_and(is_installed) {
+        return Ok(false);
+    }
+    let files = bundle.files.plugins.iter().map(|file| (file.digest, file.size, &file.name));
+    Ok(!reading.without_copy(files)?.is_empty())
+}
+
+/// Refuses a release that was rolled back, unless it is installed again by now.
+fn refuse_rolled_back(
+    record: &RolledBack,
+    bundle: &Bundle,
+    observed: &Observed,
+) -> Result<(), Finding> {
+    let Bundle { index, files, .. } = bundle;
+    let present = observed.receipt.as_ref().map(|receipt| receipt.index);
+    if !record.releases.contains(index) || present == Some(*index) {
+        return Ok(());
+    }
+    let message = format!("{} {} was rolled back on this node", files.name, files.version);
+    let finding = Finding::refusal(Code::RolledBack, message)
+        .hint("install another release, or this one with --again");
+    Err(match present {
+        Some(present) => finding.mismatch(
+            format_args!("any release but {index}"),
+            format_args!("{present} is installed"),
+        ),
+        None => finding,
+    })
+}
