@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::root::Root;
 use crate::cni::{CACHE_LIMIT, CacheEntry, ConfigError, parse_multus_cache, parse_result_cache};
-use crate::disk::{Directory, DiskError, FileKind};
+use crate::disk::{DiskError, FileKind};
 use crate::model::{Code, Finding, HostPath, PluginName, visible};
 use crate::node::error::NodeError;
 
@@ -142,13 +142,23 @@ impl Attachments {
         names.sort();
         for name in names {
             let shown = format!("`{path}/{}`", visible(&name.to_string_lossy()));
-            match read_entry(&directory, &name)? {
-                Ok(Some(bytes)) => match parse(&shown, &name.to_string_lossy(), &bytes) {
-                    Ok(entries) => entries.into_iter().for_each(|entry| self.add(&shown, entry)),
-                    Err(error) => self.unknown.push(unknown(error.to_string())),
-                },
-                Ok(None) => {}
-                Err(reason) => self.unknown.push(unknown(format!("{shown} {reason}"))),
+            let bytes = match directory.read(&name, CACHE_LIMIT) {
+                Ok(bytes) => bytes,
+                Err(error) if error.is_not_found() => continue,
+                Err(DiskError::NotRegular { kind, .. }) => {
+                    self.unknown.push(unknown(format!("{shown} is {kind}")));
+                    continue;
+                }
+                Err(DiskError::TooLong { limit, .. }) => {
+                    let message = format!("{shown} is longer than {limit} bytes");
+                    self.unknown.push(unknown(message));
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            match parse(&shown, &name.to_string_lossy(), &bytes) {
+                Ok(entries) => entries.into_iter().for_each(|entry| self.add(&shown, entry)),
+                Err(error) => self.unknown.push(unknown(error.to_string())),
             }
         }
         Ok(())
@@ -181,20 +191,6 @@ impl Attachments {
                 interface,
             });
         }
-    }
-}
-
-/// Reads one file, `None` where it is gone meanwhile; the inner error continues its name.
-fn read_entry(
-    directory: &Directory,
-    name: &std::ffi::OsStr,
-) -> Result<Result<Option<Vec<u8>>, String>, NodeError> {
-    match directory.read(name, CACHE_LIMIT) {
-        Ok(bytes) => Ok(Ok(Some(bytes))),
-        Err(error) if error.is_not_found() => Ok(Ok(None)),
-        Err(DiskError::NotRegular { kind, .. }) => Ok(Err(format!("is {kind}"))),
-        Err(DiskError::TooLong { limit, .. }) => Ok(Err(format!("is longer than {limit} bytes"))),
-        Err(error) => Err(error.into()),
     }
 }
 
