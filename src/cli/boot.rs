@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::node::NodeArguments;
 use super::policy::PolicyArguments;
 use super::report;
+use super::stop::Stop;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::check::{Occasion, Question, check};
 use crate::model::{Code, Finding, HostPath, Platform};
@@ -86,15 +87,15 @@ enum Outcome {
     Refused,
 }
 
-/// The steps that were done or planned, with notes; or the refusals.
-type Attempt = Result<(Vec<BootStep>, Vec<Finding>), Vec<Finding>>;
+/// The steps that were done or planned, with notes.
+type Steps = (Vec<BootStep>, Vec<Finding>);
 
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let (done, dry_run, attempt) = match &arguments.action {
-        Action::Enable(arguments) => (Outcome::Enabled, arguments.dry_run, enable(arguments)?),
+        Action::Enable(arguments) => (Outcome::Enabled, arguments.dry_run, enable(arguments)),
         Action::Disable(arguments) => {
-            (Outcome::Disabled, arguments.dry_run, answer(disable(arguments))?)
+            (Outcome::Disabled, arguments.dry_run, disable(arguments).map_err(Stop::from))
         }
     };
     let (report, exit) = match attempt {
@@ -102,39 +103,34 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
             let outcome = if dry_run { Outcome::Planned } else { done };
             (Report { outcome, steps, findings }, Exit::Yes)
         }
-        Err(findings) => {
-            (Report { outcome: Outcome::Refused, steps: Vec::new(), findings }, Exit::No)
+        Err(stop) => {
+            let (outcome, findings) = (Outcome::Refused, stop.refusal()?);
+            (Report { outcome, steps: Vec::new(), findings }, Exit::No)
         }
     };
     terminal.answer(&report)?;
     Ok(exit)
 }
 
-/// A refusal is an answer; everything else is a failure.
-fn answer(result: Result<(Vec<BootStep>, Vec<Finding>), NodeError>) -> Result<Attempt, Failure> {
-    match result {
-        Ok(done) => Ok(Ok(done)),
-        Err(error) => Ok(Err(error.into_findings()?)),
-    }
-}
-
-fn enable(arguments: &EnableArguments) -> Result<Attempt, Failure> {
+fn enable(arguments: &EnableArguments) -> Result<Steps, Stop> {
     let asked =
         PolicyArguments { policy: None, key: None, policy_sha256: arguments.policy_sha256.clone() };
-    let policy = match asked.load(Some(&|| arguments.node.kept_policy()))? {
+    let policy = match asked.load(Some(&|| arguments.node.kept_policy())) {
         Ok(policy) if policy.is_standalone() => policy,
         Ok(_) => {
             let message = "the node's policy refers to key files, which the digest in the unit does not cover";
             let hint = "install again: that writes a policy that contains its keys";
-            return Ok(Err(vec![Finding::refusal(Code::PolicyDigest, message).hint(hint)]));
+            return Err(Finding::refusal(Code::PolicyDigest, message).hint(hint).into());
         }
-        Err(finding) if finding.code == Code::NotInstalled => {
-            return Ok(Err(vec![not_installed()]));
+        Err(Stop::Refused(findings))
+            if findings.iter().any(|finding| finding.code == Code::NotInstalled) =>
+        {
+            return Err(not_installed().into());
         }
-        Err(finding) => return Ok(Err(vec![finding])),
+        Err(stop) => return Err(stop),
     };
     let root = arguments.node.open_root()?;
-    answer(enable_on(&root, arguments, &policy))
+    Ok(enable_on(&root, arguments, &policy)?)
 }
 
 fn not_installed() -> Finding {
@@ -147,7 +143,7 @@ fn enable_on(
     root: &Root,
     arguments: &EnableArguments,
     policy: &Policy,
-) -> Result<(Vec<BootStep>, Vec<Finding>), NodeError> {
+) -> Result<Steps, NodeError> {
     let program = boot::this_program()?;
     let node = &arguments.node;
     // A check that would already fail at the next boot is not enabled.

@@ -46,14 +46,14 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let occasion = if arguments.at_boot { Occasion::Boot } else { Occasion::Running };
     let view = arguments.requirements.view.as_deref();
     let probe = !(arguments.no_probe || arguments.at_boot || view.is_some());
-    let answer = match arguments.node.open(occasion, probe)? {
+    let answer = match arguments.node.open(occasion, probe) {
         Ok(node) => {
             // Before this process is confined: afterwards it may not inspect other processes.
             let view = view.map(Root::open).transpose()?;
             let sandbox = arguments.sandbox(&node);
             arguments.check(&node.confined(sandbox), view.as_ref())
         }
-        Err(finding) => Ok(Report::no(vec![finding])),
+        Err(stop) => Ok(Report::no(stop.refusal()?)),
     };
     if let Some(path) = &arguments.textfile {
         write_textfile(path, answer.as_ref().ok())?;

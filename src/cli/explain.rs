@@ -78,7 +78,10 @@ impl Arguments {
 
     /// Checks this node under the policy that the installation left; `None` if there is none.
     fn check(&self, root: &Root) -> Result<Option<Report>, Failure> {
-        let Ok(policy) = self.node.kept_policy()? else { return Ok(None) };
+        let policy = match self.node.kept_policy() {
+            Ok(policy) => policy,
+            Err(stop) => return stop.refusal().map(|_| None),
+        };
         let platform = Platform::host();
         let patience = PATIENCE.min(self.node.patience());
         let mut question = self.node.question(&policy, &platform);

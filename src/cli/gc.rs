@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::node::NodeArguments;
 use super::report::{self, bytes};
+use super::stop::Stop;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{Code, Finding};
 use crate::node::{MAX_GENERATIONS, NodeError, Root, Sandbox, State};
@@ -40,7 +41,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let unconfined = sandbox.confine();
     let mut report = match collect(arguments, &root) {
         Ok(freed) => Report { freed_bytes: Some(freed), findings: Vec::new() },
-        Err(error) => Report { freed_bytes: None, findings: error.into_findings()? },
+        Err(error) => Report { freed_bytes: None, findings: Stop::from(error).refusal()? },
     };
     report.findings.extend(unconfined);
     terminal.answer(&report)?;

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -11,20 +10,20 @@ use serde::Serialize;
 use super::image::OwnerArguments;
 use super::node::NodeArguments;
 use super::policy::PolicyArguments;
-use super::proof::{Judge, Kept, PayloadSource, Place, Stop, answer, prove};
+use super::proof;
 use super::report;
+use super::stop::Stop;
 use super::terminal::{Exit, Failure, Terminal};
 use super::termination::TerminationArguments;
 use super::verify::unproven;
 use crate::check::{Question, check};
 use crate::model::{Code, Digest, Finding, Location, Platform, PluginName, Reference, visible};
 use crate::node::{
-    ExistingFiles, ForeignRule, InstallOptions, KeptPolicy, Layer, Leftovers, MAX_GENERATIONS,
-    NodeError, Observed, Payload, Plan, Progress, Purpose, Reading, Record, Records, Refusal,
-    RolledBack, Root, Sandbox, State, Step, apply, boot, check_apart, observe, plan, preflight,
-    surroundings,
+    ExistingFiles, ForeignRule, InstallOptions, InstallRequest, Installed, KeptReleases, Leftovers,
+    MAX_GENERATIONS, Progress, Refusal, RolledBackRule, Run, Sandbox, State, Step, check_overlap,
+    install,
 };
-use crate::trust::{self, Bundle, Evidence, Policy, Proof, Strength, Verified};
+use crate::trust::{self, Bundle, Policy, Proof, Strength, Verified};
 
 /// Installs a bundle's plugins on this node, after the policy allowed it.
 ///
@@ -128,260 +127,104 @@ enum Outcome {
 
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
-    let policy = match arguments.policy.load(None)? {
+    let policy = match arguments.policy.load(None) {
         Ok(policy) => policy,
-        Err(finding) => return refuse(arguments, None, vec![finding], None, terminal),
-    };
-    check_paths(arguments)?;
-    // From here on bytes from outside are read.
-    let unconfined = sandbox(arguments)?.confine();
-    match attempt(arguments, &policy) {
-        Ok(mut report) => {
-            report.findings.extend(unconfined);
+        Err(stop) => {
+            let report = Report::refused(stop.refusal()?);
             terminal.answer(&report)?;
-            Ok(Exit::Yes)
+            return Ok(Exit::No);
         }
-        Err(Stop::Refused(findings)) => {
-            refuse(arguments, Some(&policy), findings, unconfined, terminal)
-        }
-        Err(Stop::Failed(failure)) => Err(failure),
+    };
+    let node = &arguments.node;
+    check_overlap(&node.state_dir, &node.policy_dir, &arguments.bin_dir).map_err(|overlap| {
+        let hint = overlap.hint();
+        Failure::request(overlap).hint(hint)
+    })?;
+    // From here on bytes from outside are read.
+    let unconfined = arguments.sandbox()?.confine();
+    let mut report = match attempt(arguments, &policy) {
+        Ok(report) => report,
+        Err(stop) => refuse(arguments, &policy, stop.refusal()?)?,
+    };
+    // Last, and after what is remembered of a refusal: it is not a reason for it.
+    report.findings.extend(unconfined);
+    terminal.answer(&report)?;
+    if report.outcome == Outcome::Kept {
+        say_loudly(arguments, &report, terminal);
     }
+    Ok(if report.outcome == Outcome::Refused { Exit::No } else { Exit::Yes })
 }
 
-/// What an installation changes, and what it connects to.
-fn sandbox(arguments: &Arguments) -> Result<Sandbox, Failure> {
-    let node = &arguments.node;
-    let mut sandbox = Sandbox::default();
-    if let Some(Location::Registry(_)) =
-        arguments.reference.as_ref().map(|reference| &reference.location)
-    {
-        sandbox.connect();
+impl Arguments {
+    /// What an installation changes, and what it connects to.
+    fn sandbox(&self) -> Result<Sandbox, Failure> {
+        let node = &self.node;
+        let mut sandbox = Sandbox::default();
+        if let Some(Location::Registry(_)) =
+            self.reference.as_ref().map(|reference| &reference.location)
+        {
+            sandbox.connect();
+        }
+        if !self.dry_run {
+            let root = node.open_root()?;
+            let changed = [&node.state_dir, &node.policy_dir].into_iter().chain(&self.bin_dir);
+            changed.for_each(|path| sandbox.write_on(&root, path));
+            sandbox.move_files();
+            sandbox.write_file(self.termination.path());
+        }
+        Ok(sandbox)
     }
-    if !arguments.dry_run {
-        let root = node.open_root()?;
-        let changed = [&node.state_dir, &node.policy_dir].into_iter().chain(&arguments.bin_dir);
-        changed.for_each(|path| sandbox.write_on(&root, path));
-        sandbox.move_files();
-        sandbox.write_file(arguments.termination.path());
+
+    /// What was asked for, in the words of the command.
+    fn wanted(&self) -> String {
+        match (&self.reference, &self.from) {
+            (Some(reference), _) => reference.to_string(),
+            (None, Some(directory)) => directory.display().to_string(),
+            (None, None) => String::new(),
+        }
     }
-    Ok(sandbox)
 }
 
 fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
     let name = arguments.owner.name(arguments.reference.as_ref());
     let root = arguments.node.open_root()?;
-    let judge = Judge {
-        policy,
-        name: name.as_ref(),
-        now: SystemTime::now(),
-        kept: kept_releases(&root, &arguments.node),
+    let platform = Platform::host();
+    let mut installation = arguments.node.installation(policy, &platform);
+    installation.verifier.name = name.as_ref();
+    let kept = KeptReleases::read(&root, installation.state, installation.patience);
+    let (bundle, evidence, files) = match (&arguments.reference, &arguments.from) {
+        (Some(reference), _) => proof::of_image(reference, &installation.verifier, &kept)?,
+        (None, Some(directory)) => {
+            let verifier = &installation.verifier;
+            proof::of_directory(directory, &arguments.evidence, verifier, &kept)?
+        }
+        (None, None) => {
+            let failure = Failure::request("there is nothing to install: name a REF or --from DIR");
+            return Err(failure.into());
+        }
     };
-    let place = Place {
-        reference: arguments.reference.as_ref(),
-        directory: arguments.from.as_deref(),
-        evidence: &arguments.evidence,
-    };
-    let (source, bundle, evidence) = prove(&place, &judge)?;
-    if let Some(finding) =
-        arguments.owner.expect.and_then(|expected| trust::expect(&bundle, &expected))
-    {
-        return Err(Stop::Refused(vec![finding]));
+    let expected = arguments.owner.expect;
+    if let Some(finding) = expected.and_then(|expected| trust::expect(&bundle, &expected)) {
+        return Err(finding.into());
     }
-    check_apart(&root, &arguments.node.state_dir, &arguments.bin_dir, []).map_err(answer)?;
-    let options = options(arguments)?;
-    let kept = trust::keep(policy, evidence)?;
-    let layer = &bundle.value().plugin_layer;
-    let records = Records {
-        directory: &arguments.node.state_dir,
-        documents: [kept.len(), policy.text().len()]
-            .iter()
-            .fold(0, |sum, length| sum + *length as u64),
-        // What claims to be longer than its files is refused when it is fetched.
-        spool: if matches!(source, PayloadSource::Image(_)) {
-            layer.size().min(bundle.value().files.total_size())
-        } else {
-            0
+    let request = InstallRequest {
+        bundle: &bundle,
+        evidence: &trust::keep(policy, evidence).map_err(Failure::from)?,
+        policy_directory: &arguments.node.policy_dir,
+        directories: &arguments.bin_dir,
+        options: &options(arguments)?,
+        generations: arguments.generations,
+        rolled_back: match arguments.again {
+            true => RolledBackRule::Install,
+            false => RolledBackRule::Refuse,
         },
     };
-    let request =
-        Request { arguments, root: &root, bundle: &bundle, options: &options, records: &records };
-    let open = || State::open_or_create(&root, &arguments.node.state_dir);
-    if arguments.dry_run {
-        let state = State::open(&root, &arguments.node.state_dir).map_err(answer)?;
-        let reading =
-            state.map(|state| state.read(arguments.node.patience())).transpose().map_err(answer)?;
-        return Ok(request.consider(reading.as_ref())?.report(Outcome::Planned, &request));
-    }
-    let spool = open().map_err(answer)?;
-    let mut payload: Box<dyn Payload + '_> = match source {
-        PayloadSource::Image(ref image) => {
-            let mut layer = Layer::new(image.source.as_ref(), layer, spool.spool());
-            let reading =
-                open().and_then(|state| state.read(arguments.node.patience())).map_err(answer)?;
-            if is_news(&reading, bundle.value()).map_err(answer)? {
-                // Before the lock is taken: a slow registry shall not keep a check or a boot
-                // waiting. And what can be said without the layer is said without it.
-                request.consider(Some(&reading))?;
-                drop(reading);
-                layer.fetch(&bundle.value().files).map_err(answer)?;
-            }
-            Box::new(layer)
-        }
-        PayloadSource::Directory(staged) => Box::new(staged),
+    let (run, outcome) = match arguments.dry_run {
+        true => (Run::Plan, Outcome::Planned),
+        false => (Run::Apply, Outcome::Installed),
     };
-    let writing =
-        open().and_then(|state| state.write(arguments.node.patience())).map_err(answer)?;
-    let considered = request.consider(Some(&writing))?;
-    let record = Record {
-        evidence: &kept,
-        policy: Some(KeptPolicy { text: policy.text(), directory: &arguments.node.policy_dir }),
-        generations: arguments.generations,
-        repository: name.as_ref(),
-        purpose: Purpose::Install,
-        rollback: None,
-    };
-    let receipt =
-        apply(&root, &writing, &considered.plan, payload.as_mut(), &record, Progress::silent())
-            .map_err(answer)?;
-    let mut report = considered.report(Outcome::Installed, &request);
-    report.findings.extend(boot::outdated(&root, &receipt));
-    Ok(report)
-}
-
-/// What is asked of a node.
-struct Request<'a> {
-    arguments: &'a Arguments,
-    root: &'a Root,
-    bundle: &'a Verified<Bundle>,
-    options: &'a InstallOptions,
-    records: &'a Records<'a>,
-}
-
-/// What a node says to it.
-struct Considered<'a> {
-    plan: Plan<'a>,
-    foreseen: Vec<Finding>,
-}
-
-impl<'a> Request<'a> {
-    /// Looks at the node and decides what is to be done; it changes nothing.
-    fn consider(&self, state: Option<&Reading>) -> Result<Considered<'a>, Stop> {
-        let Self { arguments, root, bundle, .. } = *self;
-        let mut observed = observe(root, state, &arguments.bin_dir, &bundle.value().files.plugins)
-            .map_err(answer)?;
-        let recorded = observed.receipt.iter().flat_map(|receipt| receipt.directories.keys());
-        check_apart(root, &arguments.node.state_dir, &arguments.bin_dir, recorded)
-            .map_err(answer)?;
-        if arguments.prune {
-            observed.in_use = NodeArguments::in_use(root).map_err(answer)?;
-        }
-        let rolled_back = state.map(Reading::rolled_back).transpose().map_err(answer)?.flatten();
-        if let Some(finding) =
-            rolled_back.and_then(|record| unwanted(&record, bundle, &observed, arguments))
-        {
-            return Err(Stop::Refused(vec![finding]));
-        }
-        let plan = plan(bundle, &observed, self.options).map_err(Stop::Refused)?;
-        if plan.leaves_nothing() {
-            let message = "every plugin of the bundle is left out: nothing would be left that could be checked";
-            let hint = "skip fewer plugins, or remove what is there with `cnister uninstall`";
-            return Err(Stop::Refused(vec![
-                Finding::refusal(Code::NothingWanted, message).hint(hint),
-            ]));
-        }
-        let foreseen = preflight(root, &plan, state, self.records);
-        if foreseen.iter().any(Finding::is_refusal) {
-            return Err(Stop::Refused(foreseen));
-        }
-        Ok(Considered { plan, foreseen })
-    }
-}
-
-impl Considered<'_> {
-    fn report(self, outcome: Outcome, request: &Request<'_>) -> Report {
-        let mut report = report(outcome, request.bundle, &self.plan);
-        report.findings.extend(self.foreseen);
-        report.findings.extend(surroundings(
-            request.root,
-            &self.plan,
-            &request.arguments.node.state_dir,
-        ));
-        report
-    }
-}
-
-/// What the node keeps. A state that cannot be read keeps nothing; what is wrong with it is said
-/// when the installation needs it.
-fn kept_releases(root: &Root, node: &NodeArguments) -> Kept {
-    let read = || -> Result<Kept, NodeError> {
-        let Some(state) = State::open(root, &node.state_dir)? else { return Ok(Kept::default()) };
-        let reading = state.read(node.patience())?;
-        let (present, past) = (reading.receipt()?, reading.past()?);
-        let mut kept = Kept::default();
-        for receipt in present.iter().chain(&past.receipts) {
-            kept.indexes.insert(receipt.index);
-            let bytes = reading.evidence(&receipt.evidence).ok().flatten();
-            kept.evidence.extend(bytes.and_then(|bytes| Evidence::parse(&bytes).ok()));
-        }
-        Ok(kept)
-    };
-    read().unwrap_or_default()
-}
-
-/// Whether it is another release than the present one, and one whose files the node does not have.
-/// Nothing depends on the answer but when the layer is fetched.
-fn is_news(reading: &Reading, bundle: &Bundle) -> Result<bool, NodeError> {
-    if reading.receipt().ok().flatten().is_some_and(|receipt| receipt.index == bundle.index) {
-        return Ok(false);
-    }
-    let files = bundle.files.plugins.iter().map(|file| (file.digest, file.size, &file.name));
-    Ok(!reading.without_copy(files)?.is_empty())
-}
-
-/// A runtime calls any file of a plugin directory, and the state directory is swept: neither may
-/// lie in the other.
-fn check_paths(arguments: &Arguments) -> Result<(), Failure> {
-    let (state, policy) = (&arguments.node.state_dir, &arguments.node.policy_dir);
-    for bin in &arguments.bin_dir {
-        if bin.holds(state) || state.holds(bin) {
-            let message = format!(
-                "the state directory `{state}` and the plugin directory `{bin}` lie in each other"
-            );
-            return Err(Failure::request(message).hint("name another one with --state-dir"));
-        }
-        if bin.holds(policy) {
-            let message =
-                format!("the policy directory `{policy}` lies in the plugin directory `{bin}`");
-            return Err(Failure::request(message).hint("name another one with --policy-dir"));
-        }
-    }
-    Ok(())
-}
-
-/// Why a release that its owner went back from is not installed again; nothing, where it is another
-/// one, is there already, or is asked for again.
-fn unwanted(
-    record: &RolledBack,
-    bundle: &Verified<Bundle>,
-    observed: &Observed,
-    arguments: &Arguments,
-) -> Option<Finding> {
-    let index = bundle.value().index;
-    let present = observed.receipt.as_ref().map(|receipt| receipt.index);
-    if arguments.again || !record.releases.contains(&index) || present == Some(index) {
-        return None;
-    }
-    let files = &bundle.value().files;
-    let message = format!("the owner of this node went back from {} {}", files.name, files.version);
-    let finding = Finding::refusal(Code::RolledBack, message)
-        .hint("install another release, or this one with --again");
-    Some(match present {
-        Some(present) => finding.mismatch(
-            format_args!("any release but {index}"),
-            format_args!("{present} is installed"),
-        ),
-        None => finding,
-    })
+    let installed = install(&root, &installation, &request, files, run, Progress::silent())?;
+    Ok(Report::of(outcome, &bundle, installed))
 }
 
 /// What its owner wants, in arguments and in the two variables that other installers have, too.
@@ -433,97 +276,90 @@ fn only(names: &[PluginName]) -> Option<BTreeSet<PluginName>> {
     (!names.is_empty()).then(|| names.iter().cloned().collect())
 }
 
-fn report(outcome: Outcome, bundle: &Verified<Bundle>, plan: &Plan<'_>) -> Report {
-    let value = bundle.value();
-    let mut findings: Vec<Finding> = plan.notes().to_vec();
-    if bundle.proof().strength == Strength::Admitted
-        && findings.iter().all(|finding| finding.code != Code::Unproven)
-    {
-        findings.push(unproven(&bundle.proof().rule));
-    }
-    Report {
-        outcome,
-        index: Some(value.index),
-        bundle: Some(value.files.name.to_string()),
-        version: Some(value.files.version.to_string()),
-        platform: Some(value.platform.clone()),
-        proof: Some(bundle.proof().clone()),
-        steps: plan.steps().to_vec(),
-        findings,
-    }
-}
-
-/// Answers no, or keeps what still proves itself.
+/// Answers no, or keeps the installed set if that is asked for and it still verifies.
 fn refuse(
     arguments: &Arguments,
-    policy: Option<&Policy>,
+    policy: &Policy,
     mut findings: Vec<Finding>,
-    unconfined: Option<Finding>,
-    terminal: &Terminal,
-) -> Result<Exit, Failure> {
-    let mut outcome = Outcome::Refused;
-    if let (OnRefusal::Keep, Some(policy), false) =
-        (arguments.on_refusal, policy, arguments.dry_run)
-    {
-        match keep(arguments, policy, &findings)? {
-            None => outcome = Outcome::Kept,
-            Some(more) => findings.extend(more),
+) -> Result<Report, Failure> {
+    if arguments.on_refusal == OnRefusal::Fail || arguments.dry_run {
+        return Ok(Report::refused(findings));
+    }
+    match keep(arguments, policy, &findings) {
+        Ok(()) => Ok(Report { outcome: Outcome::Kept, ..Report::refused(findings) }),
+        Err(stop) => {
+            findings.extend(stop.refusal()?);
+            Ok(Report::refused(findings))
         }
     }
-    // Last, and after what is remembered of the refusal: it is no reason for it.
-    findings.extend(unconfined);
-    let report = Report {
-        outcome,
-        index: None,
-        bundle: None,
-        version: None,
-        platform: None,
-        proof: None,
-        steps: Vec::new(),
-        findings,
-    };
-    terminal.answer(&report)?;
-    if outcome == Outcome::Kept {
-        let loud =
-            "warning: what was wanted is NOT installed; the proven plugins that were there stay";
-        terminal.remark(loud);
-        let reasons: Vec<_> = report
-            .findings
-            .iter()
-            .map(|finding| format!("{}: {}", finding.code, finding.message))
-            .collect();
-        // It ends well, so nobody would look at its log.
-        drop(arguments.termination.leave(&format!("{loud}; {}", reasons.join("; "))));
-        return Ok(Exit::Yes);
-    }
-    Ok(Exit::No)
 }
 
-/// Looks whether the installed set proves itself under this policy, and remembers that something
-/// else was wanted. Returns what is wrong with the installed set, if something is.
-fn keep(
-    arguments: &Arguments,
-    policy: &Policy,
-    findings: &[Finding],
-) -> Result<Option<Vec<Finding>>, Failure> {
+/// Keeps the installed set if it verifies under this policy, and records that something else was
+/// wanted.
+fn keep(arguments: &Arguments, policy: &Policy, findings: &[Finding]) -> Result<(), Stop> {
     let root = arguments.node.open_root()?;
     let platform = Platform::host();
     // By its own name: what is installed may have come under another one than what is wanted now.
     let question =
         Question { directories: &arguments.bin_dir, ..arguments.node.question(policy, &platform) };
-    let wrong = check(&root, &question)?.against_keeping();
-    if !wrong.is_empty() {
-        return Ok(Some(wrong));
+    let against = check(&root, &question).map_err(Failure::from)?.against_keeping();
+    if !against.is_empty() {
+        return Err(against.into());
     }
-    let writing = State::open_or_create(&root, &arguments.node.state_dir)?
-        .write(arguments.node.patience())?;
-    let wanted = match (&arguments.reference, &arguments.from) {
-        (Some(reference), _) => reference.to_string(),
-        (None, Some(directory)) => directory.display().to_string(),
-        (None, None) => String::new(),
-    };
-    writing.write_refusal(&Refusal::of(&wanted, findings))?;
-    Ok(None)
+    let state = State::open_or_create(&root, &arguments.node.state_dir);
+    let writing = state.and_then(|state| state.write(arguments.node.patience()));
+    let refusal = Refusal::of(&arguments.wanted(), findings);
+    writing.and_then(|writing| writing.write_refusal(&refusal)).map_err(Failure::from)?;
+    Ok(())
+}
+
+/// Says on standard error and in the status of the pod that the wanted release is not installed: the
+/// verb succeeds, so no one would read its log.
+fn say_loudly(arguments: &Arguments, report: &Report, terminal: &Terminal) {
+    let loud = "warning: the wanted release is NOT installed; the installed plugins were kept";
+    terminal.remark(loud);
+    let reasons: Vec<_> = report
+        .findings
+        .iter()
+        .map(|finding| format!("{}: {}", finding.code, finding.message))
+        .collect();
+    drop(arguments.termination.leave(&format!("{loud}; {}", reasons.join("; "))));
+}
+
+impl Report {
+    fn of(outcome: Outcome, bundle: &Verified<Bundle>, installed: Installed) -> Self {
+        let (value, proof) = (bundle.value(), bundle.proof());
+        let Installed { steps, notes: mut findings, about_node } = installed;
+        if proof.strength == Strength::Admitted
+            && findings.iter().all(|finding| finding.code != Code::Unproven)
+        {
+            findings.push(unproven(&proof.rule));
+        }
+        findings.extend(about_node);
+        Self {
+            outcome,
+            index: Some(value.index),
+            bundle: Some(value.files.name.to_string()),
+            version: Some(value.files.version.to_string()),
+            platform: Some(value.platform.clone()),
+            proof: Some(proof.clone()),
+            steps,
+            findings,
+        }
+    }
+
+    fn refused(findings: Vec<Finding>) -> Self {
+        Self {
+            outcome: Outcome::Refused,
+            index: None,
+            bundle: None,
+            version: None,
+            platform: None,
+            proof: None,
+            steps: Vec::new(),
+            findings,
+        }
+    }
 }
 
 pub(super) fn parse_foreign(text: &str) -> Result<ForeignRule, String> {

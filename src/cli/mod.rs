@@ -43,6 +43,7 @@ mod rollback;
 mod sign;
 mod stage;
 mod status;
+mod stop;
 mod terminal;
 mod termination;
 #[cfg(feature = "publish")]

@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
-use super::policy::{Kept, classify, load_policy};
+use super::policy::{classify, load_policy};
+use super::stop::Stop;
 use super::terminal::Failure;
 use crate::check::{Occasion, Question};
 use crate::disk::DiskError;
@@ -115,42 +116,39 @@ impl NodeArguments {
     /// The policy that the last installation left: `policy.yaml` in the policy directory. Of
     /// another root it is read inside that root, as everything there is; on the host itself links
     /// lead where the host says.
-    pub(super) fn kept_policy(&self) -> Result<Kept, Failure> {
+    pub(super) fn kept_policy(&self) -> Result<Policy, Stop> {
         let path = self.root.join(self.policy_dir.relative()).join(POLICY);
+        let is_host = self.open_root()?.is_host();
+        let policy = match is_host {
+            true => path.exists().then(|| load_policy(&path)).transpose()?,
+            false => self.read_kept_policy()?,
+        };
         // Every installation leaves its policy there; without one, nothing was installed.
-        let none = || {
+        policy.ok_or_else(|| {
             let message =
                 format!("there is no `{}`, which every installation leaves", path.display());
-            Finding::refusal(Code::NotInstalled, message)
-                .hint("install something, or say which policy decides with --policy FILE or --key COSIGN.PUB")
-        };
-        if self.open_root()?.is_host() {
-            return if path.exists() { load_policy(&path).map(Ok) } else { Ok(Err(none())) };
-        }
-        match self.read_kept_policy() {
-            Ok(policy) => policy.map(Ok),
-            Err(error) if error.is_not_found() => Ok(Err(none())),
-            Err(error) => match error.finding() {
-                Some(finding) => Ok(Err(finding)),
-                None => Err(Failure::could_not(error)),
-            },
-        }
+            let hint =
+                "install something, or name the policy with --policy FILE or --key COSIGN.PUB";
+            Finding::refusal(Code::NotInstalled, message).hint(hint).into()
+        })
     }
 
-    fn read_kept_policy(&self) -> Result<Result<Policy, Failure>, DiskError> {
+    fn read_kept_policy(&self) -> Result<Option<Policy>, Stop> {
         let root = Root::open(&self.root)?;
-        let directory = root.directory_of(&self.policy_dir)?;
+        let Some(directory) = root.directory(&self.policy_dir)? else { return Ok(None) };
         let shown = format!("{}/{POLICY}", directory.shown());
-        let text = match String::from_utf8(directory.read(POLICY, Policy::LIMIT)?) {
-            Ok(text) => text,
-            Err(_) => return Ok(Err(Failure::request(format!("`{shown}` is not UTF-8 text")))),
+        let bytes = match directory.read(POLICY, Policy::LIMIT) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            read => read?,
         };
+        let text = String::from_utf8(bytes)
+            .map_err(|_| Failure::request(format!("`{shown}` is not UTF-8 text")))?;
         let mut read = |name: &str| {
             let bytes = directory
                 .read_below(Path::new(name), Policy::LIMIT)
                 .map_err(std::io::Error::other)?;
             String::from_utf8(bytes).map_err(std::io::Error::other)
         };
-        Ok(Policy::parse(&shown, &text, &mut read).map_err(classify))
+        Ok(Some(Policy::parse(&shown, &text, &mut read).map_err(classify)?))
     }
 }

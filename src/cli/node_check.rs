@@ -6,10 +6,10 @@ use clap::Args;
 
 use super::node::NodeArguments;
 use super::policy::PolicyArguments;
-use super::terminal::Failure;
+use super::stop::Stop;
 use crate::check::probe::Prober;
 use crate::check::{NodeCheck, Occasion};
-use crate::model::{BundleName, Finding, HostPath, Repository};
+use crate::model::{BundleName, HostPath, Repository};
 
 /// Which node is checked, and by what.
 #[derive(Args)]
@@ -31,19 +31,12 @@ pub(super) struct NodeCheckArguments {
 }
 
 impl NodeCheckArguments {
-    /// Opens what a check needs; a policy that is not the pinned one is a finding.
-    pub(super) fn open(
-        &self,
-        occasion: Occasion,
-        probe: bool,
-    ) -> Result<Result<NodeCheck, Finding>, Failure> {
-        let policy = match self.policy.load(Some(&|| self.node.kept_policy()))? {
-            Ok(policy) => policy,
-            Err(finding) => return Ok(Err(finding)),
-        };
+    /// Opens what a check needs. Another policy than the pinned one is refused.
+    pub(super) fn open(&self, occasion: Occasion, probe: bool) -> Result<NodeCheck, Stop> {
+        let policy = self.policy.load(Some(&|| self.node.kept_policy()))?;
         let root = self.node.open_root()?;
         let prober = probe.then(|| Prober::this_program(root.is_host()));
-        Ok(Ok(NodeCheck {
+        Ok(NodeCheck {
             root,
             policy,
             name: self.name.clone(),
@@ -54,7 +47,7 @@ impl NodeCheckArguments {
             prober,
             patience: self.node.patience(),
             unconfined: None,
-        }))
+        })
     }
 
     /// The ready file of the watch.

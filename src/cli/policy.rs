@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::stop::Stop;
 use super::terminal::Failure;
 use crate::model::{Code, Digest, Finding};
 use crate::trust::{Policy, PolicyError};
@@ -27,52 +28,42 @@ pub(super) struct PolicyArguments {
     pub(super) policy_sha256: Option<String>,
 }
 
-/// A policy, or the finding that it is not the requested one.
-pub(super) type Pinned = Result<Policy, Finding>;
-
-/// The policy kept on a node, or the finding that it is missing or that its path leads out of the
-/// node's root.
-pub(super) type Kept = Result<Policy, Finding>;
-
 impl PolicyArguments {
-    /// Loads the given policy, or else the one that `kept` reads.
+    /// Loads the policy; if none is named, the one that `kept` reads. Another policy than the pinned
+    /// one is refused.
     pub(super) fn load(
         &self,
-        kept: Option<&dyn Fn() -> Result<Kept, Failure>>,
-    ) -> Result<Pinned, Failure> {
+        kept: Option<&dyn Fn() -> Result<Policy, Stop>>,
+    ) -> Result<Policy, Stop> {
         let policy = match (&self.policy, &self.key, kept) {
             (Some(path), _, _) => load_policy(path)?,
             (None, Some(path), _) => {
                 let pem = read_text(path).map_err(|error| cannot_read(path, &error))?;
                 Policy::of_key(&path.display().to_string(), &pem).map_err(classify)?
             }
-            (None, None, Some(kept)) => match kept()? {
-                Ok(policy) => policy,
-                Err(finding) => return Ok(Err(finding)),
-            },
+            (None, None, Some(kept)) => kept()?,
             (None, None, None) => {
-                return Err(Failure::request("no policy given")
-                    .hint("use --policy FILE, or --key COSIGN.PUB for a single key"));
+                let failure = Failure::request("no policy given")
+                    .hint("use --policy FILE, or --key COSIGN.PUB for a single key");
+                return Err(failure.into());
             }
         };
-        let Some(expected) = &self.policy_sha256 else { return Ok(Ok(policy)) };
+        let Some(expected) = &self.policy_sha256 else { return Ok(policy) };
         let expected = expected.strip_prefix("sha256:").unwrap_or(expected);
         let expected = Digest::from_hex(expected).map_err(Failure::request)?;
         if !policy.is_standalone() {
-            return Ok(Err(Finding::refusal(
-                Code::PolicyDigest,
-                "the policy reads key files, which --policy-sha256 does not cover",
-            )
-            .hint("include the keys in the policy, as `data:` or under `files:`")));
+            let message = "the policy reads key files, which --policy-sha256 does not cover";
+            let hint = "include the keys in the policy, as `data:` or under `files:`";
+            return Err(Finding::refusal(Code::PolicyDigest, message).hint(hint).into());
         }
         if policy.digest() != expected {
-            return Ok(Err(Finding::refusal(
+            let finding = Finding::refusal(
                 Code::PolicyDigest,
                 "the policy is not the requested one",
-            )
-            .mismatch(expected, policy.digest())));
+            );
+            return Err(finding.mismatch(expected, policy.digest()).into());
         }
-        Ok(Ok(policy))
+        Ok(policy)
     }
 }
 

@@ -152,7 +152,10 @@ struct PlatformReport {
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let pulled = pulled(&arguments.reference, &arguments.owner)?;
-    let policy = arguments.policy.load(None)?;
+    let policy = match arguments.policy.load(None) {
+        Ok(policy) => Ok(policy),
+        Err(stop) => Err(stop.refusal()?),
+    };
     let opened = image::open(&arguments.reference)?;
     let mut report = Report {
         reference: arguments.reference.to_string(),
@@ -163,7 +166,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         manifest: None,
     };
     match policy {
-        Err(finding) => report.findings.push(finding),
+        Err(findings) => report.findings = findings,
         Ok(policy) => {
             let platforms = match arguments.platform.as_slice() {
                 [] => Platforms::All,

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::node::NodeArguments;
 use super::policy::PolicyArguments;
 use super::report;
+use super::stop::Stop;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{BundleName, Digest, Finding, Platform};
 use crate::node::{
@@ -85,32 +86,16 @@ impl From<&Receipt> for Release {
 
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
-    let refused = |findings| Report {
-        outcome: Outcome::Refused,
-        from: None,
-        to: None,
-        steps: Vec::new(),
-        findings,
-    };
-    let report = match attempt(arguments)? {
-        Ok(Restored { before, after, steps, notes }) => Report {
-            outcome: if arguments.dry_run { Outcome::Planned } else { Outcome::RolledBack },
-            from: Some(Release::from(&before)),
-            to: Some(Release::from(&after)),
-            steps,
-            findings: notes,
-        },
-        Err(findings) => refused(findings),
+    let report = match attempt(arguments) {
+        Ok(report) => report,
+        Err(stop) => Report::refused(stop.refusal()?),
     };
     terminal.answer(&report)?;
     Ok(if report.outcome == Outcome::Refused { Exit::No } else { Exit::Yes })
 }
 
-fn attempt(arguments: &Arguments) -> Result<Result<Restored, Vec<Finding>>, Failure> {
-    let policy = match arguments.policy.load(Some(&|| arguments.node.kept_policy()))? {
-        Ok(policy) => policy,
-        Err(finding) => return Ok(Err(vec![finding])),
-    };
+fn attempt(arguments: &Arguments) -> Result<Report, Stop> {
+    let policy = arguments.policy.load(Some(&|| arguments.node.kept_policy()))?;
     let root = arguments.node.open_root()?;
     let unconfined = arguments.node.sandbox(&root, arguments.dry_run).confine();
     let in_use = if arguments.prune { NodeArguments::in_use(&root)? } else { Default::default() };
@@ -122,14 +107,32 @@ fn attempt(arguments: &Arguments) -> Result<Result<Restored, Vec<Finding>>, Fail
         in_use: &in_use,
         generations: arguments.generations.unwrap_or(MAX_GENERATIONS),
     };
-    let run = if arguments.dry_run { Run::Plan } else { Run::Apply };
-    match roll_back(&root, &installation, &options, run, Progress::silent()) {
-        Ok(mut restored) => {
-            restored.notes.extend(boot::outdated(&root, &restored.after));
-            restored.notes.extend(unconfined);
-            Ok(Ok(restored))
+    let (run, outcome) = match arguments.dry_run {
+        true => (Run::Plan, Outcome::Planned),
+        false => (Run::Apply, Outcome::RolledBack),
+    };
+    let mut report = match roll_back(&root, &installation, &options, run, Progress::silent()) {
+        Ok(restored) => {
+            let outdated = boot::outdated(&root, &restored.after);
+            let mut report = Report::of(outcome, restored);
+            report.findings.extend(outdated);
+            report
         }
-        Err(error) => Ok(Err(error.into_findings()?.into_iter().chain(unconfined).collect())),
+        Err(error) => Report::refused(Stop::from(error).refusal()?),
+    };
+    report.findings.extend(unconfined);
+    Ok(report)
+}
+
+impl Report {
+    fn of(outcome: Outcome, restored: Restored) -> Self {
+        let Restored { before, after, steps, notes } = restored;
+        let (from, to) = (Some(Release::from(&before)), Some(Release::from(&after)));
+        Self { outcome, from, to, steps, findings: notes }
+    }
+
+    fn refused(findings: Vec<Finding>) -> Self {
+        Self { outcome: Outcome::Refused, from: None, to: None, steps: Vec::new(), findings }
     }
 }
 

@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::report;
+use super::stop::Stop;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::Finding;
 use crate::node::{Sandbox, StageReport, stage};
@@ -41,7 +42,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let unconfined = sandbox.confine();
     let (mut report, exit) = match stage(&arguments.image, &arguments.directory) {
         Ok(staged) => (Report { staged: Some(staged), findings: Vec::new() }, Exit::Yes),
-        Err(error) => (Report { staged: None, findings: error.into_findings()? }, Exit::No),
+        Err(error) => (Report { staged: None, findings: Stop::from(error).refusal()? }, Exit::No),
     };
     report.findings.extend(unconfined);
     terminal.answer(&report)?;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::node::NodeArguments;
 use super::report;
+use super::stop::Stop;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{BundleName, Digest, Finding};
 use crate::node::{NodeError, Receipt, Sandbox, State};
@@ -57,7 +58,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let unconfined = Sandbox::default().confine();
     let mut report = match look(arguments) {
         Ok(report) => report,
-        Err(error) => Report { findings: error.into_findings()?, ..Report::default() },
+        Err(error) => Report { findings: Stop::from(error).refusal()?, ..Report::default() },
     };
     report.findings.extend(unconfined);
     terminal.answer(&report)?;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::node::NodeArguments;
 use super::report;
+use super::stop::Stop;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{Code, Finding, HostPath};
 use crate::node::{
@@ -61,7 +62,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         Err(error) => Report {
             outcome: Outcome::Refused,
             steps: Vec::new(),
-            findings: error.into_findings()?,
+            findings: Stop::from(error).refusal()?,
         },
     };
     if report.outcome != Outcome::Refused {
@@ -124,7 +125,7 @@ fn decide(
         if !observed.directories.iter().any(|directory| directory.unfinished) {
             return Ok(None);
         }
-        return Uninstallation::decide(&observed, Force::No).map(Some).map_err(NodeError::Refused);
+        return Ok(Some(Uninstallation::decide(&observed, Force::No)?));
     }
     let mut paths: Vec<HostPath> =
         receipt.iter().flat_map(|receipt| receipt.directories.keys()).cloned().collect();
@@ -132,7 +133,7 @@ fn decide(
     let mut observed = observe(root, Some(state), &paths, &[])?;
     observed.in_use = NodeArguments::in_use(root)?;
     let force = if arguments.force { Force::Yes } else { Force::No };
-    Uninstallation::decide(&observed, force).map(Some).map_err(NodeError::Refused)
+    Ok(Some(Uninstallation::decide(&observed, force)?))
 }
 
 impl Report {

@@ -77,18 +77,9 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         platforms: Vec::new(),
         findings: Vec::new(),
     };
-    match arguments.policy.load(None)? {
-        Err(finding) => report.findings.push(finding),
-        Ok(policy) => match decide(arguments, &policy, &mut report) {
-            Ok(()) => {}
-            // Content that does not match its digest is an answer; a place that cannot be read is
-            // not.
-            Err(CollectError::Oci(error)) => match error.finding() {
-                Some(finding) => report.findings.push(finding),
-                None => return Err(error.into()),
-            },
-            Err(error) => return Err(error.into()),
-        },
+    let policy = arguments.policy.load(None);
+    if let Err(stop) = policy.and_then(|policy| Ok(decide(arguments, &policy, &mut report)?)) {
+        report.findings.extend(stop.refusal()?);
     }
     report.verified =
         report.findings.is_empty() && report.platforms.iter().all(|entry| entry.accepted.is_some());

@@ -53,15 +53,17 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     if arguments.ready {
         return Ok(if ready.is_ready(SystemTime::now())? { Exit::Yes } else { Exit::No });
     }
-    let node = match arguments.node.open(Occasion::Running, true)? {
+    let node = match arguments.node.open(Occasion::Running, true) {
         Ok(node) => {
             let sandbox = arguments.sandbox(&node);
             Arc::new(node.confined(sandbox))
         }
-        Err(finding) => {
-            let message = format!("no: {finding}");
-            terminal.remark(&message);
-            arguments.leave(&message, terminal);
+        Err(stop) => {
+            for finding in stop.refusal()? {
+                let message = format!("no: {finding}");
+                terminal.remark(&message);
+                arguments.leave(&message, terminal);
+            }
             return Ok(Exit::No);
         }
     };

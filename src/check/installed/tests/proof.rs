@@ -4,7 +4,9 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::node::test_support::stage_files;
-use crate::node::{InstallOptions, KeptPolicy, Progress, Purpose, Record, Staged, apply, observe, plan};
+use crate::node::{
+    InstallOptions, KeptPolicy, Progress, Purpose, Record, Staged, apply, observe, plan,
+};
 use crate::trust::test_support::{Image, Signer, policy};
 use crate::trust::{Policy, Presence, Verifier};
 
