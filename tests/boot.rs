@@ -404,7 +404,7 @@ fn a_read_only_usr_is_reported_with_another_place() {
         node.scene.run_command(command.args(words.split(' ')))
     };
     let run = say(ENABLE);
-    let expected = "no: tool-place: `/usr/local/libexec/cnister` lies on a file system that is mounted read-only\n  \
+    let expected = "no: tool-place: `/usr/local/libexec/cnister` is on a file system that is mounted read-only\n  \
                     hint: name another place with --tool, /opt/cnister/bin/cnister for example\n\
                     refused; nothing was changed\n";
     assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (1, expected, ""));

@@ -161,7 +161,7 @@ fn directories_that_others_may_write_are_reported_and_the_state_is_refused() {
     for (path, line) in [
         (
             "root/opt/cni/bin",
-            "warning: writable-by-others: everybody may change what lies in `/opt/cni/bin`\n",
+            "warning: writable-by-others: everybody may change files in `/opt/cni/bin`\n",
         ),
         (
             "root/opt",
@@ -190,7 +190,7 @@ fn directories_that_others_may_write_are_reported_and_the_state_is_refused() {
         let run = scene.run(words);
         assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
         assert!(
-            run.stdout.contains("no: state-not-private: others may write the state directory"),
+            run.stdout.contains("no: state-not-private: other users may write the state directory"),
             "{}",
             run.stdout
         );
@@ -322,9 +322,11 @@ fn root_without_capabilities_learns_whose_directory_it_is() {
     // The twin: with the one capability that it needs.
     let allowed = run("-all,+dac_override");
     assert_eq!(allowed.code, 0, "{}{}", allowed.stdout, allowed.stderr);
-    assert!(allowed.stdout.contains(
-        "warning: writable-by-others: user 1000 may change what lies in `/opt/cni/bin`\n"
-    ));
+    assert!(
+        allowed.stdout.contains(
+            "warning: writable-by-others: user 1000 may change files in `/opt/cni/bin`\n"
+        )
+    );
 }
 
 #[test]

@@ -139,12 +139,8 @@ fn what_a_node_has_is_kept_with_a_warning() {
     Release::unsigned(&scene, "b", "1.1.0", &NAMES, 0);
     sign(&scene, "oci:layout-b", 200);
     let install = format!("install --policy release.yaml {ROOT} --on-refusal keep");
-    expect(
-        &scene.run(&format!("{install} oci:layout-b")),
-        0,
-        "the proven plugins that were there stay",
-    );
-    // It is not good enough to be installed on a node without it.
+    expect(&scene.run(&format!("{install} oci:layout-b")), 0, "the installed plugins were kept");
+    // It is not good enough to be taken by a node that does not have it.
     expect(
         &scene.run(&format!("{install} oci:layout-a --state-dir /var/lib/other")),
         1,

@@ -426,7 +426,7 @@ fn the_kept_policy_is_read_inside_the_root() {
     expect(
         &scene.run("check --root root"),
         1,
-        &["not-installed", "policy.yaml", "say which policy decides"],
+        &["not-installed", "policy.yaml", "name the policy with"],
     );
     symlink(scene.at("policy.yaml"), scene.at("root/policies/policy.yaml")).unwrap();
     expect(

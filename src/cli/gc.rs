@@ -1,4 +1,4 @@
-//! `gc`: removes what no kept generation needs.
+//! `gc`: removes files that no kept generation needs.
 
 use std::fmt;
 
@@ -12,12 +12,12 @@ use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{Code, Finding};
 use crate::node::{MAX_GENERATIONS, NodeError, Root, Sandbox, State};
 
-/// Removes from the state directory what no kept generation needs; every installation does that,
-/// too.
+/// Removes files from the state directory that no kept generation needs; every installation does so
+/// as well.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// How many generations the node keeps from now on, the present one included; without it, those
-    /// that it has.
+    /// How many generations the node keeps from now on, including the present one [default: all
+    /// that it has].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_GENERATIONS)))]
     generations: Option<u8>,
     #[command(flatten)]
@@ -54,7 +54,7 @@ fn collect(arguments: &Arguments, root: &Root) -> Result<u64, NodeError> {
     if writing.journal()?.is_some() {
         let finding = Finding::refusal(
             Code::InterruptedInstall,
-            "an installation was interrupted, and needs what it kept",
+            "an interrupted installation still needs its files",
         );
         return Err(finding.hint("run the same install again first").into());
     }

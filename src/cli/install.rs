@@ -1,4 +1,4 @@
-//! `install`: the plugins of a bundle onto this node, verified, all or nothing.
+//! `install`: verifies a bundle and installs its plugins on this node, all or none.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -25,21 +25,21 @@ use crate::node::{
 };
 use crate::trust::{self, Bundle, Policy, Proof, Strength, Verified};
 
-/// Installs a bundle's plugins on this node, after the policy allowed it.
+/// Verifies a bundle and installs its plugins on this node.
 ///
-/// The files come from an image (REF) or from a directory that the bundle image staged (--from).
-/// Nothing gets a plugin's name before its bytes are proven; a refusal leaves the plugin directory
-/// as it was.
+/// The files come from an image (REF) or from a directory that the bundle image staged (--from). No
+/// file gets a plugin's name before its content is verified; a refusal leaves the plugin directory
+/// unchanged.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The image to install from.
     #[arg(value_name = "REF", required_unless_present = "from", conflicts_with = "from")]
     reference: Option<Reference>,
-    /// A directory that `cnister stage` filled, or the mount of a bundle image.
+    /// A directory that `cnister stage` filled, or a mounted bundle image.
     #[arg(long, value_name = "DIR")]
     from: Option<PathBuf>,
-    /// What proves the staged files: files that `cnister evidence` wrote, or directories of them;
-    /// those of other releases are ignored.
+    /// Evidence for the staged files: files that `cnister evidence` wrote, or directories of them.
+    /// Evidence of other releases is ignored.
     #[arg(long, value_name = "FILE", requires = "from")]
     evidence: Vec<PathBuf>,
     #[command(flatten)]
@@ -51,45 +51,45 @@ pub(super) struct Arguments {
     /// The plugin directories; may be repeated.
     #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
     bin_dir: Vec<crate::model::HostPath>,
-    /// Only these plugins of the bundle.
+    /// Installs only these plugins of the bundle.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     only: Vec<PluginName>,
-    /// Plugins of the bundle that are not wanted; SKIP_CNI_BINARIES adds to them.
+    /// Plugins of the bundle to leave out; SKIP_CNI_BINARIES adds to them.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     skip: Vec<PluginName>,
-    /// Leaves every file that is there already, whatever it is, and adds only what is missing;
-    /// UPDATE_CNI_BINARIES=false says the same.
+    /// Leaves every existing file alone and adds only missing plugins; the same as
+    /// UPDATE_CNI_BINARIES=false.
     #[arg(long)]
     no_update: bool,
     /// Removes plugins of earlier bundles that this one lacks, unless an attachment needs them.
     #[arg(long)]
     prune: bool,
-    /// How many generations the node keeps to go back to, this one included.
+    /// How many generations the node keeps for rollbacks, including this one.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_GENERATIONS)))]
     generations: u8,
-    /// Installs the release although the node's owner went back from it.
+    /// Installs a release that was rolled back on this node.
     #[arg(long)]
     again: bool,
-    /// What happens to somebody else's file with a wanted name and other bytes: keep, adopt, or
-    /// adopt=NAME,...; without it, nothing is installed.
+    /// What to do with another installer's file of the same name but different content: keep,
+    /// adopt, or adopt=NAME,...; without it, nothing is installed.
     #[arg(long, value_name = "RULE", value_parser = parse_foreign)]
     foreign: Option<ForeignRule>,
-    /// What a refusal means for the node: fail, or keep the proven set that is there and say so.
+    /// What to do if the bundle is refused: fail, or keep the installed set if it still verifies.
     #[arg(long, value_enum, default_value_t = OnRefusal::Fail)]
     on_refusal: OnRefusal,
     #[command(flatten)]
     termination: TerminationArguments,
-    /// Prints what would be done, and does nothing.
+    /// Prints what would be done, without doing it.
     #[arg(long)]
     dry_run: bool,
 }
 
-/// What a refusal means.
+/// What to do if the bundle is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum OnRefusal {
     /// Exit code 1.
     Fail,
-    /// Exit code 0 if the installed set still proves itself under the current policy.
+    /// Exit code 0 if the installed set still verifies under the current policy.
     Keep,
 }
 
@@ -109,19 +109,21 @@ struct Report {
     proof: Option<Proof>,
     steps: Vec<Step>,
     findings: Vec<Finding>,
+    #[serde(skip)]
+    is_another_release: bool,
 }
 
-/// What became of an installation.
+/// The outcome of an installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Outcome {
-    /// The plan was carried out, or there was nothing to do.
+    /// The plan was carried out, or nothing had to change.
     Installed,
     /// The plan was printed.
     Planned,
     /// The policy or the node does not allow it; nothing was changed.
     Refused,
-    /// It was refused, and the proven set that was there stays.
+    /// It was refused, and the installed set was kept.
     Kept,
 }
 
@@ -227,7 +229,7 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
     Ok(Report::of(outcome, &bundle, installed))
 }
 
-/// What its owner wants, in arguments and in the two variables that other installers have, too.
+/// The options, from arguments and from the two variables that other installers have as well.
 fn options(arguments: &Arguments) -> Result<InstallOptions, Failure> {
     let mut skip: BTreeSet<_> = arguments.skip.iter().cloned().collect();
     if let Some(names) = variable("SKIP_CNI_BINARIES")? {
@@ -313,8 +315,8 @@ fn keep(arguments: &Arguments, policy: &Policy, findings: &[Finding]) -> Result<
     Ok(())
 }
 
-/// Says on standard error and in the status of the pod that the wanted release is not installed: the
-/// verb succeeds, so no one would read its log.
+/// Says on standard error and in the status of the pod that the wanted release is not installed:
+/// the verb succeeds, so no one would read its log.
 fn say_loudly(arguments: &Arguments, report: &Report, terminal: &Terminal) {
     let loud = "warning: the wanted release is NOT installed; the installed plugins were kept";
     terminal.remark(loud);
@@ -329,7 +331,7 @@ fn say_loudly(arguments: &Arguments, report: &Report, terminal: &Terminal) {
 impl Report {
     fn of(outcome: Outcome, bundle: &Verified<Bundle>, installed: Installed) -> Self {
         let (value, proof) = (bundle.value(), bundle.proof());
-        let Installed { steps, notes: mut findings, about_node } = installed;
+        let Installed { steps, notes: mut findings, about_node, is_another_release } = installed;
         if proof.strength == Strength::Admitted
             && findings.iter().all(|finding| finding.code != Code::Unproven)
         {
@@ -345,6 +347,7 @@ impl Report {
             proof: Some(proof.clone()),
             steps,
             findings,
+            is_another_release,
         }
     }
 
@@ -358,6 +361,21 @@ impl Report {
             proof: None,
             steps: Vec::new(),
             findings,
+            is_another_release: false,
+        }
+    }
+
+    /// What an installation did, in one line.
+    fn done(&self) -> String {
+        let count =
+            |wanted: fn(&Step) -> bool| self.steps.iter().filter(|step| wanted(step)).count();
+        if count(|step| matches!(step, Step::Write { .. })) > 0 {
+            return "installed".to_owned();
+        }
+        match count(|step| matches!(step, Step::Remove { .. })) {
+            0 if self.is_another_release => "release recorded; no file changed".to_owned(),
+            0 => "already up to date; no file changed".to_owned(),
+            removed => format!("installed; {} removed", report::plugins(removed)),
         }
     }
 }
@@ -393,17 +411,11 @@ impl fmt::Display for Report {
             writeln!(f, "  {step}")?;
         }
         report::findings(f, &self.findings)?;
-        let last = match self.outcome {
-            Outcome::Installed
-                if self.steps.iter().any(|step| matches!(step, Step::Write { .. })) =>
-            {
-                "installed"
-            }
-            Outcome::Installed => "installed; there was nothing to do",
-            Outcome::Planned => "planned; nothing was done",
-            Outcome::Refused => "refused; nothing was changed",
-            Outcome::Kept => "refused; the proven plugins that were there stay",
-        };
-        writeln!(f, "{last}")
+        match self.outcome {
+            Outcome::Installed => writeln!(f, "{}", self.done()),
+            Outcome::Planned => writeln!(f, "planned; nothing was done"),
+            Outcome::Refused => writeln!(f, "refused; nothing was changed"),
+            Outcome::Kept => writeln!(f, "refused; the installed plugins were kept"),
+        }
     }
 }

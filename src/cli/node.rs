@@ -23,17 +23,17 @@ const POLICY: &str = "policy.yaml";
 /// Which node, and where it keeps what.
 #[derive(Args)]
 pub(super) struct NodeArguments {
-    /// The node's root directory, where it is not this process's own: a mount in a container, or an
-    /// image being made.
+    /// The node's root directory, if it is not that of this process: a mount in a container, or an
+    /// image being built.
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
-    /// Where the receipt and the evidence are kept.
+    /// The state directory, with the receipt and the evidence.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/cnister")]
     pub(super) state_dir: HostPath,
-    /// Where the policy is kept that later checks go by.
+    /// The directory of the policy that later checks use.
     #[arg(long, value_name = "DIR", default_value = "/etc/cnister")]
     pub(super) policy_dir: HostPath,
-    /// How many seconds to wait for another cnister that is at work on the node.
+    /// How many seconds to wait for another cnister that is running on the node.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=3600))]
     lock_timeout: u64,
 }
@@ -57,8 +57,8 @@ impl NodeArguments {
         }
     }
 
-    /// What a verb asks about it that asks nothing special: as it is now, by its own names, and
-    /// nothing is executed.
+    /// The default question about the node: its present state, by its own names, without executing
+    /// a plugin.
     pub(super) fn question<'a>(
         &'a self,
         policy: &'a Policy,
@@ -95,8 +95,7 @@ impl NodeArguments {
         attachments(root, &CacheDirectories::default())
     }
 
-    /// What a verb changes that brings something back or takes it away; to plan that, it takes the
-    /// lock.
+    /// What a rollback or an uninstallation may write; a dry run only takes the lock.
     pub(super) fn sandbox(&self, root: &Root, dry_run: bool) -> Sandbox {
         let mut sandbox = Sandbox::default();
         if dry_run {
@@ -113,9 +112,8 @@ impl NodeArguments {
         self.root.join(self.state_dir.relative()).join("ready")
     }
 
-    /// The policy that the last installation left: `policy.yaml` in the policy directory. Of
-    /// another root it is read inside that root, as everything there is; on the host itself links
-    /// lead where the host says.
+    /// The policy that the last installation left: `policy.yaml` in the policy directory. Under
+    /// another root it is read inside that root; on the host itself links lead where the host says.
     pub(super) fn kept_policy(&self) -> Result<Policy, Stop> {
         let path = self.root.join(self.policy_dir.relative()).join(POLICY);
         let is_host = self.open_root()?.is_host();

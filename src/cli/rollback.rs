@@ -1,4 +1,4 @@
-//! `rollback`: back to an earlier generation, from what the node keeps.
+//! `rollback`: returns to an earlier generation, from the node's own copies.
 
 use std::fmt;
 
@@ -16,25 +16,24 @@ use crate::node::{
     roll_back,
 };
 
-/// Goes back to the generation before, without a network.
+/// Returns to the previous generation, offline.
 ///
-/// Its plugins come from the copies that the node keeps, and its evidence is judged by the policy
-/// of today. The release that it goes back from is not installed again by itself: `install --again`
-/// lifts that, and so does another release. A second rollback goes forward again.
+/// Its plugins come from the node's own copies, and its evidence is verified under the current
+/// policy. The release that was rolled back is not installed again until `install --again` asks for
+/// it or another release is installed. A second rollback returns to it.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// The number of the generation, as `cnister status` shows it; without it, the one before the
-    /// present.
+    /// The number of the generation, as `cnister status` shows it [default: the previous one].
     #[arg(long, value_name = "NUMBER")]
     to: Option<u64>,
     /// Removes plugins that the earlier generation lacks, unless an attachment needs them.
     #[arg(long)]
     prune: bool,
-    /// How many generations the node keeps from now on, the present one included; without it, those
-    /// that it has.
+    /// How many generations the node keeps from now on, including the present one [default: all
+    /// that it has].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_GENERATIONS)))]
     generations: Option<u8>,
-    /// Prints what would be done, and does nothing.
+    /// Prints what would be done, without doing it.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]

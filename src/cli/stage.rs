@@ -1,4 +1,4 @@
-//! `stage`: the bundle image copies its own files out.
+//! `stage`: copies the files out of the bundle image that runs it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,14 +15,14 @@ use crate::node::{Sandbox, StageReport, stage};
 /// Copies the plugins of the image that this program runs in into a directory, for `install
 /// --from`.
 ///
-/// It runs as the first init container, without rights, and proves nothing; whoever installs from
-/// the directory trusts none of it. Running it again over an interrupted run finishes it.
+/// It runs as the first init container, without privileges, and proves nothing: `install` verifies
+/// every file. An interrupted run is finished by running it again.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The directory to fill; it must exist.
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// The root of the bundle's files, where it is not this process's own.
+    /// The root directory of the bundle's files, if it is not that of this process.
     #[arg(long, value_name = "DIR", default_value = "/")]
     image: PathBuf,
 }
@@ -55,7 +55,8 @@ impl fmt::Display for Report {
             let StageReport { bundle, version, copied, kept } = staged;
             writeln!(
                 f,
-                "staged {bundle} {version}: {copied} plugins copied, {kept} already there"
+                "staged {bundle} {version}: {} copied, {kept} already there",
+                report::plugins(*copied)
             )?;
         }
         report::findings(f, &self.findings)

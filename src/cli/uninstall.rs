@@ -1,4 +1,4 @@
-//! `uninstall`: everything that was installed goes, and what was there before comes back.
+//! `uninstall`: removes everything that was installed, and restores adopted files.
 
 use std::fmt;
 
@@ -15,21 +15,21 @@ use crate::node::{
     uninstall,
 };
 
-/// Takes back everything that was installed.
+/// Removes everything that was installed and restores adopted files.
 ///
-/// Files that were adopted come back as they were, without set-user-ID bits; those that somebody
-/// else changed since stay. The policy stays, and so do the versions that were accepted. Where a
-/// pod still needs a plugin, nothing is done: it could not be deleted any more.
+/// Adopted files are restored without set-user-ID bits; plugins that another installer changed
+/// since stay. The policy and the record of accepted versions stay. If a pod still needs a plugin,
+/// nothing is done: without the plugin the pod could not be deleted.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// Plugin directories of an installation that was interrupted before it had a receipt; may be
+    /// Plugin directories of an installation that was interrupted before it wrote a receipt; may be
     /// repeated.
     #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
     bin_dir: Vec<HostPath>,
-    /// Removes plugins although pods need them, and although what was there before them is lost.
+    /// Removes plugins even if pods need them, or if the files that they replaced are lost.
     #[arg(long)]
     force: bool,
-    /// Prints what would be done, and does nothing.
+    /// Prints what would be done, without doing it.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -106,12 +106,12 @@ fn attempt(arguments: &Arguments, root: &Root) -> Result<Report, NodeError> {
 }
 
 fn without_receipt() -> Finding {
-    let message = "there is no receipt, and the state directory holds what proves an installation: was it deleted?";
-    let hint = "what is in the plugin directories stays; install it again with --foreign adopt, then uninstall";
+    let message = "there is no receipt, but the state directory contains evidence of an installation: was the receipt deleted?";
+    let hint = "the plugin directories stay as they are; install again with --foreign adopt, then uninstall";
     Finding::warning(Code::NotInstalled, message).hint(hint)
 }
 
-/// Decides what goes; nothing, where nothing is installed.
+/// Decides what goes; `None` if nothing is installed.
 fn decide(
     arguments: &Arguments,
     root: &Root,
@@ -154,7 +154,7 @@ impl fmt::Display for Report {
         report::findings(f, &self.findings)?;
         f.write_str(match self.outcome {
             Outcome::Uninstalled => "uninstalled\n",
-            Outcome::NothingInstalled => "nothing is installed; there was nothing to do\n",
+            Outcome::NothingInstalled => "nothing is installed; no file changed\n",
             Outcome::Planned => "planned; nothing was done\n",
             Outcome::Refused => "refused; nothing was changed\n",
         })

@@ -1,4 +1,7 @@
-//! What can go wrong on a node.
+//! What can go wrong on a node, and which of it is a refusal.
+//!
+//! A refusal is carried as an error inside this room, so that `?` ends a run. Only the edge turns
+//! it back into an answer, with [`NodeError::into_findings`].
 
 use std::io;
 
@@ -19,10 +22,10 @@ pub enum NodeError {
     /// The image could not be read.
     #[error(transparent)]
     Oci(#[from] OciError),
-    /// The staged `bundle.json` is not one.
+    /// The staged `bundle.json` is not valid.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// A file of the state directory is not what this program writes.
+    /// A record in the state directory is not valid.
     #[error("state file `{path}` cannot be used: {source}")]
     Record {
         /// The file.
@@ -44,7 +47,7 @@ pub enum NodeError {
 }
 
 impl NodeError {
-    /// The findings of a refusal, or the error where nothing could be found out.
+    /// The findings of a refusal, or the error if nothing could be found out.
     pub fn into_findings(self) -> Result<Vec<Finding>, Self> {
         match self {
             Self::Refused(findings) => Ok(findings),
@@ -57,8 +60,8 @@ impl NodeError {
             Self::Record { path, source } => {
                 let message = format!("state file `{path}` is damaged: {source}");
                 let hint = format!(
-                    "remove it and install again; without it, what is in the plugin directories counts as somebody \
-                     else's until it is adopted: rm {path}"
+                    "remove it and install again; without it, the plugins count as foreign until they are \
+                     adopted: rm {path}"
                 );
                 Ok(vec![Finding::refusal(Code::StateDamaged, message).hint(hint)])
             }

@@ -29,7 +29,7 @@ pub(crate) fn manifest(files: &[(&str, &[u8])]) -> FileManifest {
     }
 }
 
-/// A bundle that nobody signed; its release is the digest of its `bundle.json`.
+/// An unsigned bundle; its release is the digest of its `bundle.json`.
 pub(crate) fn bundle(files: &[(&str, &[u8])]) -> Verified<Bundle> {
     bundle_of(manifest(files))
 }

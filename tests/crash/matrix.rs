@@ -278,9 +278,7 @@ impl Change {
                 let before = self.scene.tree("root");
                 let said = again(Wrong::Restless, &third)?;
                 let difference = node::difference(&before, &self.scene.tree("root"));
-                if said == "nothing is installed; there was nothing to do\n"
-                    && difference.is_empty()
-                {
+                if said == "nothing is installed; no file changed\n" && difference.is_empty() {
                     return Ok(());
                 }
                 Err((Wrong::Restless, format!("{third}: {said}\n{difference}")))
@@ -305,7 +303,7 @@ impl Change {
         let what = format!("{what}, finished, and run a third time");
         let third = self.run(words, &[0], Wrong::Restless, &what)?;
         let difference = node::difference(&finished, &self.scene.tree("root"));
-        if !third.ends_with("installed; there was nothing to do\n") || !difference.is_empty() {
+        if !third.ends_with("already up to date; no file changed\n") || !difference.is_empty() {
             return Err((Wrong::Restless, format!("{what}: {third}\n{difference}")));
         }
         self.is_proven(version, &what)

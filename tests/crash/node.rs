@@ -157,7 +157,11 @@ pub(super) fn finish(scene: &Scene, program: &Path, words: &str, what: &str) {
 }
 
 pub(super) fn assert_nothing_to_do(run: &Run, what: &str) {
-    assert!(run.stdout.ends_with("installed; there was nothing to do\n"), "{what}: {}", run.stdout);
+    assert!(
+        run.stdout.ends_with("already up to date; no file changed\n"),
+        "{what}: {}",
+        run.stdout
+    );
 }
 
 /// Compares two trees and shows only the differences.

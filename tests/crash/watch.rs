@@ -349,7 +349,7 @@ fn a_kept_release_is_reported_in_the_status_of_the_pod() {
     scene.run_ok(&format!("{} {more}", release.install_from_layout_args()));
     assert_eq!(log(), "");
     scene.run_ok(&format!("{} {more}", unsigned.install_from_layout_args()));
-    let expected = "warning: what was wanted is NOT installed; the proven plugins that were there stay; no-signature: ";
+    let expected = "warning: the wanted release is NOT installed; the installed plugins were kept; no-signature: ";
     assert!(log().starts_with(expected), "{}", log());
 }
 

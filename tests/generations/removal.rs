@@ -68,7 +68,7 @@ fn an_uninstallation_leaves_the_directory_as_it_was_before_the_first_installatio
     let before = scene.tree(node::BIN);
     assert_eq!(
         scene.run_ok("uninstall --root root").stdout,
-        "nothing is installed; there was nothing to do\n"
+        "nothing is installed; no file changed\n"
     );
     scene.run_ok(&format!("{} --foreign adopt=bridge", first.install_args()));
     // Whatever is there later, the first original is the one that is restored.
@@ -93,7 +93,7 @@ fn an_uninstallation_leaves_the_directory_as_it_was_before_the_first_installatio
     node::assert_same(&before, &scene.tree(node::BIN), "uninstalled");
     assert_eq!(
         scene.run_ok("uninstall --root root").stdout,
-        "nothing is installed; there was nothing to do\n"
+        "nothing is installed; no file changed\n"
     );
     assert_refused(&scene.run("check --root root"), "not-installed");
     let state: Vec<_> = scene.tree("root/var/lib/cnister").into_keys().collect();
@@ -124,7 +124,7 @@ fn an_uninstallation_does_not_touch_foreign_files() {
     fs::write(&original, "theirs").unwrap();
     let run = scene.run_ok("uninstall --root root");
     assert!(
-        run.stdout.contains("`/opt/cni/bin/macvlan` was changed by somebody else, who keeps it"),
+        run.stdout.contains("`/opt/cni/bin/macvlan` was changed by another installer and stays"),
         "{}",
         run.stdout
     );
@@ -278,14 +278,14 @@ fn what_a_killed_first_installation_began_can_be_taken_away() {
     node::assert_same(&before, &scene.tree(node::BIN), "cleaned up");
     assert_eq!(
         scene.run_ok("uninstall --root root").stdout,
-        "nothing is installed; there was nothing to do\n"
+        "nothing is installed; no file changed\n"
     );
     // A deleted receipt is another matter, and is reported.
     scene.run_ok(&release.install_from_layout_args());
     fs::remove_file(scene.at("root/var/lib/cnister/receipt.json")).unwrap();
     let run = scene.run_ok("uninstall --root root");
     assert!(
-        run.stdout.contains("warning: not-installed: there is no receipt, and the state directory"),
+        run.stdout.contains("warning: not-installed: there is no receipt, but the state directory"),
         "{}",
         run.stdout
     );

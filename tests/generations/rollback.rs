@@ -49,7 +49,7 @@ fn after_a_rollback_the_release_comes_back_only_when_it_is_asked_for() {
         assert_refused(&scene.run(&second.install_from_layout_args()), "rolled-back");
         let kept = scene.run_ok(&format!("{} --on-refusal keep", second.install_args()));
         assert!(
-            kept.stdout.ends_with("refused; the proven plugins that were there stay\n"),
+            kept.stdout.ends_with("refused; the installed plugins were kept\n"),
             "{}",
             kept.stdout
         );

@@ -166,7 +166,7 @@ fn a_refused_release_leaves_the_proven_one_and_a_watch_that_is_not_ready() {
     alter(&rig.namespace().node(staged("altered")).join("bridge"));
     let ended = run(&rig, &pod, &sandbox, install);
     assert_eq!(ended.code, 0, "{}", ended.log);
-    assert!(ended.log.contains("what was wanted is NOT installed"), "{}", ended.log);
+    assert!(ended.log.contains("the wanted release is NOT installed"), "{}", ended.log);
     assert!(content(&bin) == proven, "the proven plugins stay");
     let (id, log) = watch(&rig, &set, &pod, &sandbox);
     assert!(log.contains("wanted-not-installed: "), "{log}");

@@ -64,6 +64,8 @@ pub struct Installed {
     /// Warnings about the node: what preflight found, who else can change the plugins, and whether
     /// a boot checks this release.
     pub about_node: Vec<Finding>,
+    /// Whether another release was installed before, or none.
+    pub is_another_release: bool,
 }
 
 /// Installs a release.
@@ -121,8 +123,8 @@ pub fn install(
 }
 
 impl InstallRequest<'_> {
-    /// How much of the state directory's file system a layer takes while it is fetched. A layer that
-    /// claims to be longer than its files is refused then.
+    /// How much of the state directory's file system a layer takes while it is fetched. A layer
+    /// that claims to be longer than its files is refused then.
     fn spool(&self, files: &Files) -> u64 {
         let bundle = self.bundle.value();
         match files {
@@ -144,6 +146,7 @@ struct Attempt<'a> {
 struct Prepared<'a> {
     plan: Plan<'a>,
     foreseen: Vec<Finding>,
+    is_another_release: bool,
 }
 
 impl<'a> Attempt<'a> {
@@ -198,14 +201,17 @@ impl<'a> Attempt<'a> {
         if foreseen.iter().any(Finding::is_refusal) {
             return Err(foreseen.into());
         }
-        Ok(Prepared { plan, foreseen })
+        let present = observed.receipt.map(|receipt| receipt.index);
+        let is_another_release = present != Some(request.bundle.value().index);
+        Ok(Prepared { plan, foreseen, is_another_release })
     }
 
     fn finish(&self, prepared: Prepared<'_>) -> Installed {
-        let Prepared { plan, foreseen } = prepared;
+        let Prepared { plan, foreseen, is_another_release } = prepared;
         let mut about_node = foreseen;
         about_node.extend(surroundings(self.root, &plan, self.installation.state));
-        Installed { steps: plan.steps().to_vec(), notes: plan.notes().to_vec(), about_node }
+        let (steps, notes) = (plan.steps().to_vec(), plan.notes().to_vec());
+        Installed { steps, notes, about_node, is_another_release }
     }
 }
 

@@ -1,8 +1,8 @@
-//! What would go wrong on this node, looked at before anything changes.
+//! What would go wrong on this node, found out before anything changes.
 //!
-//! Only what is written to is looked at: a read-only directory that has what is wanted is as good
-//! as any other. What cannot be looked at is no finding; the installation itself says what went
-//! wrong then.
+//! Only directories that are written to are inspected: a read-only directory that already has the
+//! plugins is fine. What cannot be inspected is not a finding; the installation itself reports what
+//! went wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,13 +16,12 @@ use crate::node::host::{Found, PlacedPlugins, Root, look_around, not_executable}
 use crate::node::plan::{Change, Plan, Step};
 use crate::node::state::Reading;
 
-/// What else an installation writes on a file system, in bytes: the staging directory, and the
-/// names of everything.
+/// What else an installation writes on a file system, in bytes: the staging directory, and
+/// directory entries.
 const SLACK: u64 = 32 * 1024;
 /// How much receipt and journal say about one plugin, in bytes.
 const RECORD: u64 = 512;
-/// Where every whole node has its libraries; what has none of them is a part of one, mounted
-/// somewhere.
+/// Where a complete node has its libraries. A root with none of them is only part of a node.
 const LIBRARIES: [&str; 3] = ["/lib", "/lib64", "/usr/lib"];
 
 /// What is written to the state directory.
@@ -37,8 +36,8 @@ pub struct Records<'a> {
     pub spool: u64,
 }
 
-/// Looks at what a plan would write to; `state` is `None` where there is no state directory yet.
-/// The findings that refuse it come first; without one, it can be carried out.
+/// Inspects what a plan would write to; `state` is `None` if there is no state directory yet. The
+/// findings that refuse it come first; without one, the plan can be carried out.
 pub fn preflight(
     root: &Root,
     plan: &Plan<'_>,
@@ -74,7 +73,7 @@ pub fn preflight(
     findings
 }
 
-/// Looks around the place where a plan installs, or has installed: warnings and notes.
+/// Warnings and notes about the directories where a plan installs, or has installed.
 pub fn surroundings(root: &Root, plan: &Plan<'_>, state: &HostPath) -> Vec<Finding> {
     let mut installed = PlacedPlugins::new();
     for step in plan.steps() {
@@ -124,7 +123,7 @@ fn copies(
 }
 
 impl Write<'_> {
-    /// The size of somebody else's file, which is copied before it is replaced.
+    /// The size of a foreign file, which is copied before it is replaced.
     fn original(&self) -> Option<u64> {
         match (self.change, self.before) {
             (Change::Adopt, Found::Regular { size, .. }) => Some(size),
@@ -132,8 +131,8 @@ impl Write<'_> {
         }
     }
 
-    /// Says that bits of the replaced file are not taken over: a plugin that everybody may run as
-    /// root is a hole.
+    /// Says that set-user-ID bits of the replaced file are dropped: a plugin that everyone can run
+    /// as root is a hole.
     fn setuid(&self, directory: &HostPath) -> Option<Finding> {
         let Found::Regular { mode, .. } = self.before else { return None };
         (self.change == Change::Adopt && mode & 0o6000 != 0).then(|| {
@@ -252,8 +251,8 @@ impl Needs {
     }
 }
 
-/// The interpreters that written plugins need and the node does not have. The kernel says of such a
-/// plugin that there is no such file, although it is there.
+/// The interpreters that written plugins need and the node lacks. For such a plugin the kernel
+/// reports "no such file", although the plugin exists.
 fn interpreters(
     root: &Root,
     plan: &Plan<'_>,

@@ -1,8 +1,7 @@
-//! Bringing a node to what it keeps, without a network: the installed release again, or an earlier
-//! generation.
+//! Repair and rollback: the installed release again, or an earlier generation, without a network.
 //!
-//! Nothing is believed because it lies here: evidence is judged by the policy of today, and every
-//! copy is compared with its signed digest on the way.
+//! Nothing is trusted because the node keeps it: evidence is verified under today's policy, and
+//! every copy is compared with its signed digest while it is written.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +18,7 @@ use crate::node::state::{
 };
 use crate::trust::{Bundle, Verified};
 
-/// What was brought back.
+/// What a repair or a rollback did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
     /// The receipt before.
@@ -28,7 +27,7 @@ pub struct Restored {
     pub after: Receipt,
     /// What was done, or would be.
     pub steps: Vec<Step>,
-    /// What its reader should know.
+    /// Warnings and notes.
     pub notes: Vec<Finding>,
 }
 
@@ -41,8 +40,7 @@ pub enum Run {
     Plan,
 }
 
-/// Writes every installed plugin again that is not as it was installed, or `only` these, from the
-/// local store.
+/// Rewrites installed plugins that are missing or altered, or `only` these, from the local store.
 ///
 /// # Errors
 /// Refused where nothing is installed, where the policy of today does not accept it, or where the
@@ -69,7 +67,7 @@ pub fn repair(
         recorded: Some(recorded),
         ..InstallOptions::default()
     };
-    let target = Target {
+    let goal = Goal {
         receipt: &receipt,
         bundle: &bundle,
         generations: MAX_GENERATIONS,
@@ -78,21 +76,21 @@ pub fn repair(
     };
     let observed =
         observe(root, Some(&writing), &directories(&[&receipt]), &bundle.value().files.plugins)?;
-    bring(root, &writing, &target, &observed, &options, Progress::silent())
+    bring(root, &writing, &goal, &observed, &options, Progress::silent())
 }
 
-/// What became of files that were to be brought back.
+/// What a repair of single files did.
 #[derive(Debug, Default)]
 pub struct RepairOutcome {
     /// What was written.
     pub steps: Vec<Step>,
-    /// What is still not as it was installed.
+    /// The files that are still not as they were installed.
     pub left: BTreeSet<PluginPath>,
     /// Why.
     pub errors: Vec<NodeError>,
 }
 
-/// Repairs these files; where one of them cannot be, the others are all the same.
+/// Repairs these files; if one of them cannot be repaired, the others still are.
 pub fn bring_back(
     root: &Root,
     installation: &Installation<'_>,
@@ -100,7 +98,7 @@ pub fn bring_back(
 ) -> RepairOutcome {
     let mut outcome = RepairOutcome::default();
     match repair(root, installation, Some(targets)) {
-        Err(error) if targets.len() > 1 && speaks_of_one_file(&error) => {
+        Err(error) if targets.len() > 1 && concerns_single_files(&error) => {
             for target in targets {
                 let one = BTreeSet::from([target.clone()]);
                 outcome.add(&one, repair(root, installation, Some(&one)));
@@ -111,9 +109,9 @@ pub fn bring_back(
     outcome
 }
 
-/// Whether others may be repaired all the same: one has no good copy, or was written in this
-/// moment.
-fn speaks_of_one_file(error: &NodeError) -> bool {
+/// Whether the error concerns single files, so that others can still be repaired: one has no intact
+/// copy, or was written at this moment.
+fn concerns_single_files(error: &NodeError) -> bool {
     let of_one = |finding: &Finding| {
         matches!(finding.code, Code::NoCopy | Code::FileAltered | Code::ForeignFile)
     };
@@ -143,10 +141,10 @@ impl RepairOutcome {
     }
 }
 
-/// What its owner wants of a rollback.
+/// How to roll back.
 #[derive(Debug, Clone, Copy)]
 pub struct RollbackOptions<'a> {
-    /// The generation; without it, the one before the present.
+    /// The generation; `None` is the one before the present.
     pub number: Option<u64>,
     /// What happens to plugins that the earlier generation lacks.
     pub leftovers: Leftovers,
@@ -156,8 +154,8 @@ pub struct RollbackOptions<'a> {
     pub generations: u8,
 }
 
-/// Goes back to an earlier generation, from the local store, and remembers that the present release
-/// is not wanted.
+/// Returns to an earlier generation, from the local store, and records that the present release was
+/// rolled back.
 ///
 /// Where the installation of another release was interrupted, the present one is the earlier one. A
 /// rollback that was interrupted is finished by asking for the same again.
@@ -182,7 +180,7 @@ pub fn roll_back(
     }
     let writing = state.write(installation.patience)?;
     let target = RollbackTarget::of(root, &writing, installation, options)?;
-    let goal = Target {
+    let goal = Goal {
         receipt: &target.receipt,
         bundle: &target.bundle,
         generations: options.generations,
@@ -193,11 +191,11 @@ pub fn roll_back(
     Ok(Restored { before: target.before, ..restored })
 }
 
-/// What a rollback goes from and to.
+/// The release that a rollback leaves, and the one that it installs.
 struct RollbackTarget {
-    /// The receipt that it goes back from.
+    /// The receipt that it replaces.
     before: Receipt,
-    /// The one that it goes to.
+    /// The receipt of its target.
     receipt: Receipt,
     bundle: Verified<Bundle>,
     observed: Observed,
@@ -251,7 +249,7 @@ impl RollbackTarget {
         let paths = directories(&[&receipt, &present]);
         let mut observed = observe(root, Some(reading), &paths, &bundle.value().files.plugins)?;
         observed.in_use = options.in_use.clone();
-        // The owner's word, where the rule forbids to go back.
+        // A rollback overrides a rule that forbids downgrades.
         observed.floors.count(&present);
         observed.floors.except(bundle.value());
         let floors = observed.floors.clone();
@@ -273,12 +271,11 @@ fn open(root: &Root, installation: &Installation<'_>) -> Result<(Writing, Receip
     Ok((writing, receipt))
 }
 
-/// What a node is brought to.
-struct Target<'a> {
+/// What a node is restored to.
+struct Goal<'a> {
     receipt: &'a Receipt,
     bundle: &'a Verified<Bundle>,
     generations: u8,
-    /// What it is brought to that for.
     purpose: Purpose,
     rollback: Option<RollbackRecord<'a>>,
 }
@@ -286,25 +283,25 @@ struct Target<'a> {
 fn bring(
     root: &Root,
     writing: &Writing,
-    target: &Target<'_>,
+    goal: &Goal<'_>,
     observed: &Observed,
     options: &InstallOptions,
     progress: Progress<'_>,
 ) -> Result<Restored, NodeError> {
-    let plan = plan_of(target.bundle, observed, options)?;
+    let plan = plan_of(goal.bundle, observed, options)?;
     let before = observed.receipt.clone().ok_or_else(not_installed)?;
     let (steps, notes) = (plan.steps().to_vec(), plan.notes().to_vec());
-    let bytes = writing.evidence(&target.receipt.evidence)?.ok_or_else(|| {
+    let bytes = writing.evidence(&goal.receipt.evidence)?.ok_or_else(|| {
         Finding::refusal(Code::NoEvidence, "the evidence of the bundle is gone")
             .hint("install it again")
     })?;
     let record = Record {
         evidence: &bytes,
         policy: None,
-        generations: target.generations,
-        repository: target.receipt.repository.as_ref(),
-        purpose: target.purpose,
-        rollback: target.rollback,
+        generations: goal.generations,
+        repository: goal.receipt.repository.as_ref(),
+        purpose: goal.purpose,
+        rollback: goal.rollback,
     };
     let after = apply(root, writing, &plan, &mut Stored::open(writing)?, &record, progress)?;
     Ok(Restored { before, after, steps, notes })
@@ -316,7 +313,7 @@ fn plan_of<'v>(
     options: &InstallOptions,
 ) -> Result<Plan<'v>, NodeError> {
     plan(bundle, observed, options).map_err(|findings| {
-        // `install` has an option for what is in the way; here it has to go.
+        // `install` has an option for a file that is in the way; here it has to be moved.
         let in_the_way =
             |finding: &Finding| matches!(finding.code, Code::InTheWay | Code::ForeignFile);
         let hint = |finding: Finding| match in_the_way(&finding) {
@@ -335,7 +332,7 @@ fn recorded(receipt: &Receipt) -> BTreeMap<HostPath, BTreeSet<PluginName>> {
         .collect()
 }
 
-/// The plugins that took the place of somebody else's file, and may do so again.
+/// The plugins that replaced a foreign file, and may do so again.
 fn adopted(receipt: &Receipt) -> BTreeSet<PluginName> {
     let files = receipt.directories.values().flat_map(|directory| &directory.files);
     files

@@ -1,6 +1,6 @@
-//! The check at boot: putting the program and its unit on a node, and taking exactly these back.
+//! The check at boot: installing the program and its unit on a node, and removing exactly these.
 //!
-//! What is to be done is data, made before anything is changed. There is no systemd to talk to from
+//! The steps are data, made before anything is changed. There is no systemd to talk to from
 //! a Job, so the links are made here that `systemctl enable` would make.
 
 pub mod unit;
@@ -25,7 +25,7 @@ const PROGRAM_LIMIT: u64 = 256 * 1024 * 1024;
 const UNIT_LIMIT: usize = 64 * 1024;
 const PROGRAM_MODE: u32 = 0o755;
 const UNIT_MODE: u32 = 0o644;
-/// Where a program may lie on nodes whose `/usr` cannot be changed.
+/// A place for the program on nodes whose `/usr` cannot be changed.
 const ELSEWHERE: &str = "name another place with --tool, /opt/cnister/bin/cnister for example";
 
 /// What is wanted at boot.
@@ -33,7 +33,7 @@ const ELSEWHERE: &str = "name another place with --tool, /opt/cnister/bin/cniste
 pub struct Wanted<'a> {
     /// This program.
     pub program: &'a [u8],
-    /// Where it shall lie.
+    /// Where it is copied to.
     pub tool: &'a HostPath,
     /// The state directory.
     pub state: &'a HostPath,
@@ -108,8 +108,8 @@ pub fn this_program() -> Result<Vec<u8>, NodeError> {
 /// The steps to a node that is checked at boot; none, where it is already.
 ///
 /// # Errors
-/// Refused where something else has a name that is needed, or the program cannot lie where it
-/// shall.
+/// Refused if a foreign file has a name that is needed, or if the program cannot be placed where it
+/// is needed.
 pub fn enable(root: &Root, wanted: &Wanted<'_>) -> Result<Vec<BootStep>, NodeError> {
     let before = Enabled::look(root)?;
     let tool_digest = Digest::of(wanted.program);
@@ -315,7 +315,7 @@ impl Enabled {
                 Some(target) if target == LINK || target == unit.as_str() => links.push(path),
                 None if directory.kind_of(name)?.is_none() => {}
                 _ => {
-                    let message = format!("`{path}` is no link to `{unit}`");
+                    let message = format!("`{path}` is not a link to `{unit}`");
                     return Err(Finding::refusal(Code::BootAltered, message)
                         .hint("remove it by hand")
                         .into());
@@ -394,7 +394,7 @@ fn remove_tool(root: &Root, old: &Recorded) -> Result<Option<BootStep>, NodeErro
     Err(finding.mismatch(old.digest, found).hint("look at it, and remove it by hand").into())
 }
 
-/// Whether the program may lie where it shall, and could be executed there.
+/// Whether the program can be placed at its path, and executed there.
 fn check_place(root: &Root, wanted: &Wanted<'_>) -> Result<(), NodeError> {
     let tool = wanted.tool;
     let no = |message: String| {
@@ -404,12 +404,12 @@ fn check_place(root: &Root, wanted: &Wanted<'_>) -> Result<(), NodeError> {
     for bin in wanted.receipt.directories.keys().chain([&plugins]) {
         if bin.holds(tool) {
             return Err(no(format!(
-                "`{tool}` lies in the plugin directory `{bin}`, where a runtime calls any file"
+                "`{tool}` is inside the plugin directory `{bin}`, where a runtime calls any file"
             )));
         }
     }
     if wanted.state.holds(tool) || tool.parent().is_none() {
-        return Err(no(format!("`{tool}` is no place for a program")));
+        return Err(no(format!("`{tool}` is not a valid path for a program")));
     }
     let Some(nearest) = tool.parent().and_then(|parent| root.nearest_directory(&parent)) else {
         return Err(no(format!("the way to `{tool}` leads elsewhere")));
@@ -418,11 +418,11 @@ fn check_place(root: &Root, wanted: &Wanted<'_>) -> Result<(), NodeError> {
     if mount.read_only
         && !matches!(look_at_tool(root, tool)?, Tool::Program(digest, _) if digest == Digest::of(wanted.program))
     {
-        return Err(no(format!("`{tool}` lies on a file system that is mounted read-only")));
+        return Err(no(format!("`{tool}` is on a file system that is mounted read-only")));
     }
     if mount.no_execute {
         return Err(no(format!(
-            "`{tool}` lies on a file system where nothing can be executed (noexec)"
+            "`{tool}` is on a file system where nothing can be executed (noexec)"
         )));
     }
     Ok(())

@@ -266,17 +266,20 @@ fn a_place_where_the_program_cannot_be_is_refused() {
         (
             "/opt/cni/bin/cnister",
             format!(
-                "`/opt/cni/bin/cnister` lies in the plugin directory `{bin}`, where a runtime calls any file"
+                "`/opt/cni/bin/cnister` is inside the plugin directory `{bin}`, where a runtime calls any file"
             ),
         ),
         (
             "/opt/cni/bin/x/cnister",
             format!(
-                "`/opt/cni/bin/x/cnister` lies in the plugin directory `{bin}`, where a runtime calls any file"
+                "`/opt/cni/bin/x/cnister` is inside the plugin directory `{bin}`, where a runtime calls any file"
             ),
         ),
-        ("/var/lib/cnister/bin", "`/var/lib/cnister/bin` is no place for a program".to_owned()),
-        ("/cnister", "`/cnister` is no place for a program".to_owned()),
+        (
+            "/var/lib/cnister/bin",
+            "`/var/lib/cnister/bin` is not a valid path for a program".to_owned(),
+        ),
+        ("/cnister", "`/cnister` is not a valid path for a program".to_owned()),
         (
             "/usr/local/libexec/directory",
             "`/usr/local/libexec/directory` is a directory".to_owned(),
@@ -285,7 +288,7 @@ fn a_place_where_the_program_cannot_be_is_refused() {
         ("/usr/local/libexec/taken", "`/usr/local/libexec/taken` is another program".to_owned()),
         (
             "/home/cnister/bin",
-            "`/home/cnister/bin` lies below `/home`, which the unit does not see".to_owned(),
+            "`/home/cnister/bin` is below `/home`, which the unit does not see".to_owned(),
         ),
     ] {
         assert_eq!(

@@ -73,14 +73,14 @@ pub enum OnFailure {
     Hold,
 }
 
-/// Why there is no unit for this.
+/// Why no unit can be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
     /// A word that systemd would read in another way.
     #[error("`{0}` cannot be written into a unit: only letters, digits and `/_.:@+=,-` can")]
     Word(String),
     /// A path that the unit's own settings hide.
-    #[error("`{0}` lies below `{1}`, which the unit does not see")]
+    #[error("`{0}` is below `{1}`, which the unit does not see")]
     Hidden(String, &'static str),
 }
 
@@ -133,7 +133,7 @@ impl Unit<'_> {
         let runtimes = RUNTIMES.join(" ");
         let (manual, required) = match self.on_failure {
             OnFailure::Start => (String::new(), String::new()),
-            // Stopping a unit also stops what requires it: nobody shall take a node down by asking
+            // Stopping a unit also stops what requires it: no one should take a node down by asking
             // again.
             OnFailure::Hold => {
                 ("RefuseManualStop=yes\n".to_owned(), format!("RequiredBy={runtimes}\n"))

@@ -58,7 +58,7 @@ pub struct Attachment {
 
 impl Default for CacheDirectories {
     /// libcni's own, the one of CNI 0.7, and Multus' `cniDir`, in which its delegates have a result
-    /// cache, too.
+    /// cache as well.
     fn default() -> Self {
         let paths = |paths: &[&str]| paths.iter().filter_map(|path| path.parse().ok()).collect();
         Self {

@@ -45,7 +45,7 @@ impl Found {
     }
 
     /// What is wrong with a regular file of which others could make something that runs as root, or
-    /// have what root has: it belongs to somebody else, others may write it, or it runs with its
+    /// have what root has: it belongs to another user, others may write it, or it runs with its
     /// owner's rights. A runtime executes plugins as root, so their right bytes are worth nothing
     /// then.
     pub(crate) fn exposed(&self) -> Option<String> {
@@ -92,7 +92,7 @@ pub(crate) fn find(directory: &Directory, name: &PluginName) -> Result<Found, Di
     hash_plugin(&opened)
 }
 
-/// Hashes an opened file as far as a plugin can be long.
+/// Hashes an opened file, up to the largest size of a plugin.
 pub(crate) fn hash_plugin(opened: &RegularFile) -> Result<Found, DiskError> {
     // A sparse file of any length costs nothing to make; reading a gigabyte of each would hold up a
     // boot.

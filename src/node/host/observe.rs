@@ -56,7 +56,7 @@ impl ObservedDirectory {
 }
 
 /// Looks at every plugin of `wanted`, and at what was installed, in every one of `paths`, and at
-/// what the state directory remembers; `state` is `None` where there is no state directory yet.
+/// what the state directory remembers; `state` is `None` if there is no state directory yet.
 pub fn observe(
     root: &Root,
     state: Option<&Reading>,
@@ -96,8 +96,8 @@ pub fn observe(
 
 /// Refuses two names for one plugin directory, and a plugin directory that is the state directory:
 /// what is staged, kept or cleaned up under one name would be removed under the other. A name in
-/// `recorded` is one that was installed to, and what is there would look like somebody else's under
-/// another one. It changes nothing.
+/// `recorded` is one that was installed to, and what is there would look foreign under another one.
+/// It changes nothing.
 pub fn check_apart<'a>(
     root: &Root,
     state: &HostPath,

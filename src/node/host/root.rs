@@ -15,8 +15,8 @@ pub struct Root {
 }
 
 impl Root {
-    /// Opens the root. Where it is `/`, links lead where the host says; anywhere else they must
-    /// stay beneath it.
+    /// Opens the root. If it is `/`, links lead where the host says; otherwise they must stay
+    /// beneath it.
     pub fn open(path: &Path) -> Result<Self, DiskError> {
         let resolve = if path == Path::new("/") { Resolve::Host } else { Resolve::Beneath };
         Ok(Self { directory: Directory::open(path)?, resolve })
@@ -37,7 +37,7 @@ impl Root {
         self.directory.descend(path.relative(), self.resolve)
     }
 
-    /// Opens a directory of the node; `None` where there is none.
+    /// Opens a directory of the node; `None` if there is none.
     pub fn directory(&self, path: &HostPath) -> Result<Option<Directory>, DiskError> {
         match self.directory_of(path) {
             Ok(directory) => Ok(Some(directory)),
@@ -100,12 +100,12 @@ impl Root {
         Ok(())
     }
 
-    /// Removes directories that [`Root::directory_or_create`] created, as far as they are empty.
+    /// Removes directories that [`Root::directory_or_create`] created, unless they are in use.
     pub(crate) fn remove_created(&self, created: &[PathBuf]) {
         for path in created.iter().rev() {
             let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
             let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-            // Somebody else may use them already, and then they stay.
+            // One that another program uses already is not empty, and stays.
             let _ = self
                 .directory
                 .descend(parent, self.resolve)

@@ -23,7 +23,7 @@ use crate::model::{Code, Finding, HostPath};
 
 /// The kernel's rights that are known here. What newer kernels add is looked at before it is used.
 const KNOWN: ABI = ABI::V6;
-/// Reading is not ruled: what is read on a node lies in too many places to list them, and a
+/// Reading is not restricted: what is read on a node is in too many places to list them, and a
 /// forgotten one would be a wrong answer.
 const READ: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir});
 /// No right to execute, and none to make a link, a device, a FIFO or a socket.
@@ -67,7 +67,7 @@ impl Sandbox {
     }
 
     /// Writes below a directory of the node, and removes what is there. Where it has to be created,
-    /// so below the nearest one above it: nobody can be given a right to what does not exist.
+    /// so below the nearest one above it: no right can be given to what does not exist.
     pub fn write_on(&mut self, root: &Root, path: &HostPath) {
         self.rules.extend(root.nearest_directory(path).map(|directory| (directory.into(), WRITE)));
     }
@@ -114,7 +114,7 @@ impl Sandbox {
     }
 
     /// Whether this process cannot write a directory of the node that its successor could: it was
-    /// made, or made anew, after the process confined itself, or was removed and is still mounted
+    /// made, or made again, after the process confined itself, or was removed and is still mounted
     /// here. The kernel is asked, with a file that never gets a name.
     ///
     /// What cannot be written for another reason is another matter: starting again would not help.

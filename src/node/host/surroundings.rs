@@ -50,7 +50,7 @@ fn look(root: &Root, path: &HostPath) -> Option<Looked> {
 fn linked(path: &HostPath, looked: &Looked) -> Option<Finding> {
     looked.linked.then(|| {
         let message = format!(
-            "`{path}` is reached through a symbolic link and lies at `{}`",
+            "`{path}` is reached through a symbolic link and is at `{}`",
             shown(&looked.path)
         );
         Finding::note(Code::LinkedDirectory, message)
@@ -78,7 +78,7 @@ fn changeable(
         }
         let here = shown(&passed.path);
         let message = match is_itself {
-            true => format!("{who} may change what lies in `{here}`"),
+            true => format!("{who} may change files in `{here}`"),
             false => format!(
                 "{who} may put another directory in the place of `{path}`, through `{here}`"
             ),
@@ -196,7 +196,7 @@ mod tests {
             )]
         };
         let itself = |who: &str| {
-            vec![format!("writable-by-others: {who} may change what lies in `/opt/cni/bin`")]
+            vec![format!("writable-by-others: {who} may change files in `/opt/cni/bin`")]
         };
         let bin = "/opt/cni/bin";
         for (path, mode, expected) in [
@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(
             found(&root, &installed),
             [
-                "linked-directory: `/opt/cni/bin` is reached through a symbolic link and lies at `/usr/libexec/cni`"
+                "linked-directory: `/opt/cni/bin` is reached through a symbolic link and is at `/usr/libexec/cni`"
             ]
         );
     }

@@ -44,7 +44,7 @@ impl TransferError {
     pub(crate) fn into_error(self, file: Expected<'_>, origin: &str, target: &str) -> NodeError {
         match self {
             Self::Altered(finding) => finding.into(),
-            // What the system did not say, a decoder said: about bytes that somebody signed.
+            // What the system did not say, a decoder said: about signed bytes.
             Self::Read(source) if source.raw_os_error().is_none() => {
                 let message = format!(
                     "`{}` in {origin} cannot be decoded: {}",

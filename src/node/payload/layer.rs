@@ -3,7 +3,7 @@
 //! The compressed bytes are spooled to a file without a name and checked against their digest
 //! before a decoder sees them. Nothing is unpacked: the reader of layers hands over each entry,
 //! which is matched with the signed list, and what is not on it is an error. Nothing becomes
-//! visible before the uncompressed digest is right, too.
+//! visible before the uncompressed digest is verified as well.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -30,8 +30,8 @@ pub struct Layer<'a> {
 }
 
 impl<'a> Layer<'a> {
-    /// Takes the layer that `descriptor` names in `source`; `spool` is a directory that nobody else
-    /// may write.
+    /// Takes the layer that `descriptor` names in `source`; `spool` is a directory that no
+    /// other user may write.
     pub fn new(source: &'a dyn Source, descriptor: &'a Descriptor, spool: &'a Directory) -> Self {
         Self { source, descriptor, spool, fetched: None }
     }
@@ -139,7 +139,7 @@ fn spool_error(source: io::Error) -> NodeError {
     NodeError::Transfer { action: "read the spooled plugin layer".to_owned(), source }
 }
 
-/// An error of the system is a failure; everything else is about bytes that somebody signed.
+/// An error of the system is a failure; everything else concerns signed bytes.
 impl From<ArchiveError> for NodeError {
     fn from(error: ArchiveError) -> Self {
         let code = match &error {

@@ -1,8 +1,8 @@
 //! A staged directory, or a mounted image: the files of a bundle as an init container laid them
 //! out.
 //!
-//! Whoever wrote it is not trusted. Files are opened once, no links, nothing that blocks; whatever
-//! `bundle.json` does not list is refused, at the first such entry.
+//! Its writer is not trusted. Each file is opened once, and only if it is a regular file: no link
+//! is followed, and no open blocks. An entry that `bundle.json` does not list is refused.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,9 +15,9 @@ use crate::node::error::NodeError;
 use crate::node::host::altered_finding;
 use crate::trust::Evidence;
 
-/// Where the plugins lie in an image and in a staged directory.
+/// The directory of the plugins in an image and in a staged directory.
 pub(crate) const BIN: &str = "opt/cni/bin";
-/// Where `bundle.json` and evidence lie.
+/// The directory of `bundle.json` and evidence.
 pub(crate) const SHARE: &str = "usr/share/cnister";
 /// The file that lists the others.
 pub(crate) const BUNDLE_JSON: &str = "bundle.json";
@@ -59,7 +59,7 @@ impl Staged {
     }
 
     /// What is there besides the files of `files`, and what is not there; stops at the first entry
-    /// that nobody listed.
+    /// that is not listed.
     pub fn inspect(&self, files: &FileManifest) -> Result<Vec<Finding>, NodeError> {
         let names: BTreeSet<&str> =
             files.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
@@ -160,7 +160,7 @@ fn expected(directory: &Path, name: &str, plugins: &BTreeSet<&str>) -> Option<Fi
 fn open_staged(bin: &Directory, file: &PluginFile, origin: &str) -> Result<RegularFile, NodeError> {
     let opened = open_listed(bin, file)?;
     if opened.links != 1 {
-        // Through its other name somebody may write it while it is read.
+        // It could be written through its other name while it is read.
         let message = format!("`{}` has another name", opened.shown);
         let finding = Finding::refusal(Code::NotAPlainFile, message);
         return Err(finding.mismatch("1 name", format_args!("{} names", opened.links)).into());
@@ -189,7 +189,7 @@ fn missing_finding(name: &str, place: &str) -> Finding {
     )
 }
 
-/// A thing that is no regular file is an answer, not a failure.
+/// A file that is not regular is an answer, not a failure.
 fn plain(error: DiskError) -> NodeError {
     match error {
         DiskError::NotRegular { .. } | DiskError::TooLong { .. } => {

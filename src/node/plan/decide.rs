@@ -1,8 +1,9 @@
-//! Deciding what is to be done: a verified bundle, a node as it was observed and its owner's options
-//! in, a plan out.
+//! Deciding what changes: a verified bundle, an observed node and its owner's options in, a plan
+//! out.
 //!
-//! Pure. Ownership is *ours* (in the receipt, or in the journal with the content that it names),
-//! *adopted* (taken over on request, the original kept) or *foreign* (never touched).
+//! Pure: nothing is read or changed here. Ownership is *ours* (in the receipt, or in the journal
+//! with the content that it names), *adopted* (taken over on request, the original kept) or
+//! *foreign* (never touched).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,23 +14,23 @@ use crate::node::host::{Found, Observed, ObservedDirectory};
 use crate::node::state::{InstalledFile, JournalEntry, Original, Owner};
 use crate::trust::{Bundle, Strength, Verified};
 
-/// Runs for every pod, also where nothing else of a bundle does: another installer's is not
+/// Runs for every pod, even if no other plugin of a bundle does: another installer's is not
 /// replaced unless it is named.
 const LOOPBACK: &str = "loopback";
 
 /// What the node's owner wants besides the bundle.
 #[derive(Debug, Clone, Default)]
 pub struct InstallOptions {
-    /// What happens to somebody else's file with a wanted name and other bytes.
+    /// What happens to a foreign file with a wanted name but different content.
     pub foreign: ForeignRule,
-    /// The only plugins that are wanted; without it, all of the bundle.
+    /// The only plugins that are wanted; `None` means all of the bundle.
     pub only: Option<BTreeSet<PluginName>>,
-    /// What each directory had, where it is to have that again; without it, every directory gets
-    /// the same.
+    /// What each directory had and should have again; `None` means that every directory gets the
+    /// same plugins.
     pub recorded: Option<BTreeMap<HostPath, BTreeSet<PluginName>>>,
     /// Plugins that are not wanted, whether the bundle has them or not.
     pub skip: BTreeSet<PluginName>,
-    /// What happens to a file with a wanted name and other bytes, whosever it is.
+    /// What happens to any file with a wanted name but different content.
     pub existing: ExistingFiles,
     /// What happens to plugins of an earlier bundle.
     pub leftovers: Leftovers,
@@ -38,7 +39,7 @@ pub struct InstallOptions {
 /// What happens to a file with a wanted name that is there already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ExistingFiles {
-    /// It is brought to the signed bytes, as far as it is this program's.
+    /// It gets the signed content if this program installed it.
     #[default]
     Update,
     /// It stays, whatever it is (`UPDATE_CNI_BINARIES=false`).
@@ -48,14 +49,14 @@ pub enum ExistingFiles {
 /// What happens to plugins of an earlier bundle that this one lacks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Leftovers {
-    /// They stay, and are called mixed.
+    /// They stay, and are reported as mixed.
     #[default]
     Keep,
-    /// They are removed, unless an attachment needs them; what was there before comes back.
+    /// They are removed unless an attachment needs them, and their originals come back.
     Prune,
 }
 
-/// What happens to somebody else's file with a wanted name and other bytes.
+/// What happens to a foreign file with a wanted name but different content.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ForeignRule {
     /// Nothing is installed.
@@ -256,7 +257,7 @@ fn decide(
         Found::Other(kind) => {
             let message = format!("`{path}/{}` is {kind}", file.name);
             let refusal = Finding::refusal(Code::InTheWay, message.clone())
-                .mismatch("a regular file, or nothing", kind)
+                .mismatch("a regular file, or no file", kind)
                 .hint("move it away, or leave it with --foreign keep");
             let kept = matches!(options.foreign, ForeignRule::Keep | ForeignRule::Stay)
                 || is_spared_loopback(file, options)
@@ -286,7 +287,7 @@ fn decide(
         return satisfied(Owner::Foreign);
     }
     let why = match (right, &exposed) {
-        (true, Some(_)) => " and gives others the rights of root",
+        (true, Some(_)) => " and lets other users run code as root",
         (true, None) => " and cannot be executed",
         (false, _) => "",
     };
@@ -316,8 +317,8 @@ fn decide(
     ))
 }
 
-/// Whose a file is, as far as receipt and journal know. A file that is only in the journal is ours
-/// if it has the content that the journal names.
+/// Who owns a file, according to receipt and journal. A file that only the journal lists is ours if
+/// it has the content that the journal names.
 fn known_owner(
     observed: &Observed,
     directory: &HostPath,
@@ -342,7 +343,7 @@ fn keep(path: &HostPath, file: &PluginFile, message: String) -> Decision {
     )
 }
 
-/// What the receipt says of a file that stays, where that is to stay, too.
+/// What the receipt says about a file that stays, if its record stays as well.
 fn remembered<'o>(
     options: &InstallOptions,
     observed: &'o Observed,
@@ -422,7 +423,7 @@ fn carry(plan: &mut Plan<'_>, observed: &Observed, options: &InstallOptions) {
 
 /// What becomes of a plugin of an earlier bundle.
 enum Leave {
-    /// It is not there any more, and nobody has to remember it.
+    /// It does not exist any more, and no record of it is needed.
     Gone,
     /// It is removed.
     Remove(Step),
@@ -438,7 +439,7 @@ fn leave(
     file: &InstalledFile,
 ) -> Leave {
     let stay = |why: &str| {
-        let message = format!("`{directory}/{name}` is of an earlier bundle and {why}");
+        let message = format!("`{directory}/{name}` is from an earlier bundle and {why}");
         Leave::Stay(Finding::note(Code::Mixed, message))
     };
     let seen = observed.directories.iter().find(|observed| observed.path == *directory);
@@ -451,7 +452,7 @@ fn leave(
     };
     match removal(directory, name, file, seen.found(name)) {
         Removal::Nothing => Leave::Gone,
-        Removal::Theirs => stay("was changed by somebody else, who keeps it"),
+        Removal::Theirs => stay("was changed by another installer and stays"),
         Removal::Step(step) => match observed.in_use.against_removal(directory, name) {
             Some(finding) => Leave::Stay(Finding { severity: Severity::Warning, ..finding }),
             None => Leave::Remove(step),
@@ -463,7 +464,7 @@ fn leave(
 pub(crate) enum Removal {
     /// It is gone already, or what was there before is back.
     Nothing,
-    /// Something else has the name now: that is somebody else's.
+    /// A foreign file has the name now.
     Theirs,
     /// It is removed, or what was there before takes its place.
     Step(Step),

@@ -1,5 +1,5 @@
 //! What attachments say against the removal of a plugin: without it, DEL fails and a pod cannot
-//! end. Pure: whether it is removed all the same, the caller decides.
+//! end. Pure: the caller decides whether it is removed anyway.
 
 use crate::model::{Code, Finding, HostPath, PluginName};
 use crate::node::host::Attachments;
@@ -8,7 +8,7 @@ use crate::node::host::Attachments;
 const NAMED: usize = 3;
 
 impl Attachments {
-    /// Why the plugin must stay; nothing, where nobody needs it.
+    /// Why the plugin must stay; `None` if no attachment needs it.
     pub(crate) fn against_removal(
         &self,
         directory: &HostPath,

@@ -2,7 +2,7 @@
 //! at their end.
 //!
 //! Plain data for printing, comparing and interrupting. It borrows the verified bundle: the plan of
-//! another bundle, or of one that nobody verified, cannot be applied. How it is made is in
+//! another bundle, or of an unverified one, cannot be applied. How it is made is in
 //! `decide`.
 
 mod decide;
@@ -37,10 +37,10 @@ pub struct Plan<'v> {
     pub(crate) interrupted: bool,
     /// The number of the generation at its end.
     pub(crate) generation: u64,
-    /// What earlier installations left and this one leaves alone.
+    /// Plugins of earlier installations that this one leaves alone.
     pub(crate) carried: BTreeMap<HostPath, InstalledDirectory>,
-    /// What an interrupted installation left and this one replaces: until then it is this
-    /// program's.
+    /// Files of an interrupted installation that this one replaces: until then the journal has to
+    /// list them as ours.
     pub(crate) superseded: Vec<JournalEntry>,
 }
 
@@ -71,39 +71,39 @@ pub enum Step {
         /// What has the name now; it must still be there when the new file takes its place.
         #[serde(skip)]
         before: Found,
-        /// Whose it will be.
+        /// Its owner afterwards.
         #[serde(skip)]
         owner: Owner,
     },
-    /// Removes a plugin of an earlier bundle, or puts back what was there before it.
+    /// Removes a plugin of an earlier bundle, or restores its original.
     Remove {
         /// The plugin directory.
         directory: HostPath,
         /// Its name.
         name: PluginName,
-        /// Whether something was there before that comes back.
+        /// Whether an original comes back.
         restores: bool,
         /// What has the name now.
         #[serde(skip)]
         before: Found,
-        /// What was there before.
+        /// The original that comes back.
         #[serde(skip)]
         original: Option<Original>,
     },
-    /// Leaves somebody else's file alone.
+    /// Leaves a foreign file alone.
     Keep {
         /// The plugin directory.
         directory: HostPath,
         /// The name.
         name: PluginName,
     },
-    /// Nothing to do: the signed bytes are there.
+    /// Nothing to do: the file has the signed content.
     Satisfied {
         /// The plugin directory.
         directory: HostPath,
         /// The name.
         name: PluginName,
-        /// Whose it is.
+        /// Its owner.
         #[serde(skip)]
         owner: Owner,
     },
@@ -119,7 +119,7 @@ pub enum Change {
     Replace,
     /// The installed one was altered.
     Repair,
-    /// It takes the place of somebody else's file, which is kept in the state directory.
+    /// It replaces a foreign file, which is kept in the state directory.
     Adopt,
 }
 
@@ -134,7 +134,7 @@ impl Plan<'_> {
         &self.steps
     }
 
-    /// What its reader should know; none of it refuses.
+    /// Warnings and notes; none of them refuses.
     pub fn notes(&self) -> &[Finding] {
         &self.notes
     }
@@ -144,13 +144,13 @@ impl Plan<'_> {
         self.generation
     }
 
-    /// Whether every plugin directory is as it should be already.
+    /// Whether every plugin directory is already as it should be.
     pub fn changes_nothing(&self) -> bool {
         self.steps.iter().all(|step| matches!(step, Step::Keep { .. } | Step::Satisfied { .. }))
             && !self.interrupted
     }
 
-    /// Whether its receipt would list nothing that a check could look at.
+    /// Whether its receipt would list nothing that can be checked.
     pub fn leaves_nothing(&self) -> bool {
         let lists = |step: &Step| {
             matches!(step, Step::Write { .. } | Step::Keep { .. } | Step::Satisfied { .. })

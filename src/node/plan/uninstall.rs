@@ -1,5 +1,6 @@
-//! Deciding how everything that was installed goes. Pure: nothing is removed here, and nothing is
-//! decided about files that were not installed.
+//! Deciding how an uninstallation changes a node: which plugins go, and which originals come back.
+//!
+//! Pure: nothing is removed here. A file that this program did not install is never part of it.
 
 use std::collections::BTreeSet;
 
@@ -9,22 +10,22 @@ use crate::model::{Code, Finding, HostPath, PluginName};
 use crate::node::host::Observed;
 use crate::node::state::{InstalledFile, Owner};
 
-/// How everything that was installed goes.
+/// What an uninstallation does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Uninstallation {
     pub(crate) steps: Vec<Step>,
-    /// Every plugin directory that was looked at.
+    /// Every plugin directory that was observed.
     pub(crate) directories: BTreeSet<HostPath>,
     notes: Vec<Finding>,
 }
 
-/// What happens to plugins that an attachment needs, and to those whose predecessor is lost.
+/// What happens to plugins that an attachment needs, and to those whose original is lost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Force {
-    /// They refuse it.
+    /// They refuse the uninstallation.
     #[default]
     No,
-    /// They go.
+    /// They are removed.
     Yes,
 }
 
@@ -49,7 +50,7 @@ impl Uninstallation {
                 Removal::Nothing => {}
                 Removal::Theirs => {
                     let message =
-                        format!("`{directory}/{name}` was changed by somebody else, who keeps it");
+                        format!("`{directory}/{name}` was changed by another installer and stays");
                     all.notes.push(Finding::note(Code::ForeignKept, message));
                 }
                 Removal::Step(mut step) => {
@@ -60,8 +61,8 @@ impl Uninstallation {
                     if let (Force::Yes, Step::Remove { restores, original, before, .. }) =
                         (force, &mut step)
                     {
-                        // Without its copy there is nothing to put back; whoever forces it was
-                        // told.
+                        // Without its copy there is nothing to restore; the refusal that was
+                        // overridden said so.
                         if original
                             .as_ref()
                             .is_some_and(|original| !observed.originals.contains(&original.digest))
@@ -88,14 +89,14 @@ impl Uninstallation {
         &self.steps
     }
 
-    /// What its reader should know.
+    /// Notes on the steps.
     pub fn notes(&self) -> &[Finding] {
         &self.notes
     }
 }
 
-/// Every file that this program installed, as far as receipt and journal know; a file of the
-/// journal is ours if it has the content that the journal names.
+/// Every file that this program installed, according to receipt and journal; a file of the journal
+/// is ours if it has the content that the journal names.
 fn installed(observed: &Observed) -> Vec<(HostPath, PluginName, InstalledFile)> {
     let mut all = Vec::new();
     let mut known = BTreeSet::new();

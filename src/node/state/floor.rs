@@ -1,9 +1,9 @@
-//! The newest version of each bundle that a node ever accepted: what a rule with `rollback:
-//! monotonic` goes by.
+//! The newest version of each bundle that a node ever accepted, which a rule with `rollback:
+//! monotonic` needs to refuse downgrades.
 //!
-//! A file of its own, which outlives the receipt and an uninstallation. It is written for every
-//! proven installation, so that a rule that forbids to go back knows from where. On a fresh node it
-//! knows nothing; there only the policy's `minVersion`, or a pinned release, protects.
+//! A record of its own, which outlives the receipt and an uninstallation. It is written for every
+//! proven installation. On a fresh node it is empty: there only the policy's `minVersion`, or a
+//! pinned release, protects against a downgrade.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,7 +35,7 @@ pub struct Floors {
 pub struct Floor {
     /// The newest version.
     pub highest: Version,
-    /// Older releases that the node's owner went back to.
+    /// Older releases that a rollback on this node returned to.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub exceptions: BTreeSet<Digest>,
 }
@@ -46,9 +46,8 @@ impl Floors {
         json::parse("floors", bytes, RECORD_LIMIT)
     }
 
-    /// Why the rule does not let the node take this bundle; nothing, where it may. `present` is the
-    /// release that is there: running its installation again is no step back, and it is a floor
-    /// itself, whatever is written down.
+    /// Why the rule refuses this bundle; `None` if it does not. `present` is the installed release:
+    /// installing it again is not a downgrade, and it is a floor itself, whatever is recorded.
     pub fn against(&self, bundle: &Verified<Bundle>, present: Option<&Receipt>) -> Option<Finding> {
         let Bundle { index, files, .. } = bundle.value();
         if bundle.rollback() == Rollback::Allowed
@@ -61,8 +60,8 @@ impl Floors {
         floors.below(&files.name, &files.version, index)
     }
 
-    /// Counts what is installed, as far as it was proven: the record may be gone, or an
-    /// installation have been interrupted between the receipt and it.
+    /// Counts the installed release if it was proven: the record may be gone, or an installation
+    /// may have been interrupted between receipt and record.
     pub(crate) fn count(&mut self, present: &Receipt) {
         if present.strength != Strength::Proven {
             return;
@@ -74,8 +73,7 @@ impl Floors {
         }
     }
 
-    /// Why what is installed cannot have come by an installation under this rule; nothing, where it
-    /// can.
+    /// Why the installed release cannot have been installed under this rule; `None` if it can.
     pub(crate) fn against_installed(
         floors: Option<&Self>,
         bundle: &Verified<Bundle>,
@@ -86,10 +84,10 @@ impl Floors {
         }
         if floors.is_none_or(|floors| !floors.bundles.contains_key(&files.name)) {
             let message = format!(
-                "the rule forbids to go back, and no record says from which `{}`",
+                "the rule forbids downgrades, and the record of the newest version of `{}` is missing",
                 files.name
             );
-            let hint = "somebody deleted it; look why, then install again";
+            let hint = "find out what deleted it, then install again";
             return Some(Finding::refusal(Code::FloorMissing, message).hint(hint));
         }
         floors?.below(&files.name, &files.version, index)
@@ -98,10 +96,10 @@ impl Floors {
     fn below(&self, name: &BundleName, version: &Version, index: &Digest) -> Option<Finding> {
         let floor = self.bundles.get(name).filter(|floor| floor.highest > *version)?;
         let message = format!(
-            "bundle `{name}` is older than one that this node had, and the rule forbids to go back"
+            "bundle `{name}` is older than one that this node had, and the rule forbids downgrades"
         );
         let hint = format!(
-            "`rollback: allowed` in the policy would allow it; on this node alone: cnister rollback, to a generation \
+            "set `rollback: allowed` in the policy, or on this node only run cnister rollback to a generation \
              that it keeps ({index})"
         );
         (!floor.exceptions.contains(index)).then(|| {
@@ -110,7 +108,7 @@ impl Floors {
         })
     }
 
-    /// Writes down that this bundle was accepted; says whether that is news.
+    /// Records that this bundle was accepted; returns whether that changed the record.
     pub(crate) fn raise(&mut self, bundle: &Verified<Bundle>) -> bool {
         let files = &bundle.value().files;
         if bundle.proof().strength != Strength::Proven {
@@ -120,7 +118,7 @@ impl Floors {
         match self.bundles.get_mut(&files.name) {
             Some(floor) if floor.highest >= *version => false,
             Some(floor) => {
-                // What its owner went back to before is history.
+                // Earlier exceptions end here.
                 *floor = Floor { highest: version.clone(), exceptions: BTreeSet::new() };
                 true
             }
@@ -132,7 +130,7 @@ impl Floors {
         }
     }
 
-    /// Lets the node's owner go back to an older release; says whether that is news.
+    /// Allows an older release by exception; returns whether that changed the record.
     pub(crate) fn except(&mut self, bundle: &Bundle) -> bool {
         let floor = self
             .bundles
@@ -143,7 +141,7 @@ impl Floors {
 }
 
 impl Reading {
-    /// What the node accepted so far, where that was ever written down.
+    /// What the node accepted so far; `None` if that was never recorded.
     pub fn floors(&self) -> Result<Option<Floors>, NodeError> {
         self.record(FLOORS, Floors::parse)
     }

@@ -1,10 +1,9 @@
 //! Generations: the receipts of the releases that the present one followed, so that a node can go
 //! back without a network.
 //!
-//! Each installation of another release is a generation and counts one up; a rollback is one, too,
-//! as with `kubectl rollout undo`. How many are kept is up to the installation; their files lie in
-//! the store, their evidence beside that of the present one, and both are judged again before
-//! anything goes back.
+//! Each installation of another release is a generation and counts one up; so is a rollback, as
+//! with `kubectl rollout undo`. The installation decides how many are kept. Their files are in the
+//! store, their evidence beside that of the present one; both are verified again before a rollback.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +25,7 @@ pub const MAX_GENERATIONS: u8 = 32;
 pub struct History {
     /// Their receipts, the youngest first.
     pub receipts: Vec<Receipt>,
-    /// The names of files that are no such receipts.
+    /// The names of damaged receipts.
     pub damaged: Vec<String>,
 }
 
@@ -80,8 +79,7 @@ impl Reading {
                     past.receipts.push(receipt)
                 }
                 Ok(None) => {}
-                // One that cannot be used is no reason not to use the others; nothing goes back to
-                // it.
+                // A damaged one is not a target for a rollback; the others still are.
                 Ok(Some(_)) | Err(_) => past.damaged.push(name),
             }
         }
@@ -89,7 +87,7 @@ impl Reading {
         Ok(past)
     }
 
-    /// The releases that the node's owner went back from.
+    /// The releases that were rolled back on this node.
     pub fn rolled_back(&self) -> Result<Option<RolledBack>, NodeError> {
         self.record(ROLLED_BACK, RolledBack::parse)
     }
@@ -117,8 +115,8 @@ impl Writing {
         self.directory.publish(prepared, ROLLED_BACK).map_err(Into::into)
     }
 
-    /// Forgets that its owner went back from this release, or, where another one than before is
-    /// installed now, from any.
+    /// Forgets that this release was rolled back, or, if another one than before is installed now,
+    /// that any was.
     pub(crate) fn forget_rolled_back(&self, index: &Digest, all: bool) -> Result<(), NodeError> {
         let Some(mut record) = self.rolled_back()? else { return Ok(()) };
         let was_unwanted = record.releases.remove(index);
@@ -188,11 +186,11 @@ fn record_name(generation: u64) -> String {
     format!("{generation}.json")
 }
 
-/// The names in the directory, as far as somebody could have kept them.
+/// The names in the directory, up to twice the limit of generations.
 fn names(directory: &Directory) -> Result<Vec<String>, NodeError> {
     let mut names = Vec::new();
     for entry in directory.entries()?.take(2 * usize::from(MAX_GENERATIONS)) {
-        // A name that is no text is not one of ours.
+        // A name that is not valid UTF-8 is not one of ours.
         names.extend(entry?.name.into_string().ok().filter(|name| !name.starts_with('.')));
     }
     names.sort();

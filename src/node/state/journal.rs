@@ -42,7 +42,7 @@ pub struct JournalEntry {
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
-    /// Somebody else's file that it replaces.
+    /// The foreign file that it replaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original: Option<Original>,
 }
@@ -57,7 +57,7 @@ pub enum Purpose {
     /// The node's owner goes back to it.
     Rollback,
     /// It was there already. Who deleted the floors and put an older release in the place of the
-    /// present one must not have them written anew by a repair; and what is wanted and was refused
+    /// present one must not have them written again by a repair; and what is wanted and was refused
     /// is still not there.
     Repair,
 }

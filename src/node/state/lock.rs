@@ -1,4 +1,4 @@
-//! The state directory: reached only through its lock, so that nobody reads a receipt that is being
+//! The state directory: reached only through its lock, so that no one reads a receipt that is being
 //! replaced.
 
 use std::collections::BTreeSet;
@@ -19,7 +19,7 @@ const LOCK: &str = "lock";
 const RECEIPT: &str = "receipt.json";
 const JOURNAL: &str = "journal.json";
 const REFUSAL: &str = "refusal.json";
-/// What a watch leaves; it ends by itself.
+/// The ready file of a watch; it expires.
 const READY: &str = "ready";
 /// The records that an installation writes, replaces or removes.
 pub const RECORDS: [&str; 3] = [RECEIPT, JOURNAL, REFUSAL];
@@ -38,7 +38,7 @@ pub struct State {
     path: HostPath,
 }
 
-/// The state directory while nobody changes it.
+/// The state directory, locked against changes.
 #[derive(Debug)]
 pub struct Reading {
     pub(crate) directory: Directory,
@@ -47,30 +47,30 @@ pub struct Reading {
     _lock: Option<Lock>,
 }
 
-/// The state directory while this process may change it.
+/// The state directory, locked for changes.
 #[derive(Debug)]
 pub struct Writing {
     reading: Reading,
 }
 
 impl State {
-    /// Opens the state directory; `None` where there is none.
+    /// Opens the state directory; `None` if there is none.
     ///
     /// # Errors
-    /// Refused where others may write it.
+    /// Refused if other users may write it.
     pub fn open(root: &Root, path: &HostPath) -> Result<Option<Self>, NodeError> {
         root.directory(path)?.map(|directory| Self::check(directory, path)).transpose()
     }
 
-    /// Opens the state directory and creates it where there is none, for its owner alone.
+    /// Opens the state directory, and creates it for its owner alone if there is none.
     ///
     /// # Errors
-    /// Refused where others may write it.
+    /// Refused if other users may write it.
     pub fn open_or_create(root: &Root, path: &HostPath) -> Result<Self, NodeError> {
         if let Some(state) = Self::open(root, path)? {
             return Ok(state);
         }
-        // What leads there is for everybody to pass; only the last component is ours.
+        // Other users may pass through its parents; only the last component is private.
         if let Some((parent, _)) =
             path.as_str().rsplit_once('/').filter(|(parent, _)| !parent.is_empty())
         {
@@ -94,14 +94,13 @@ impl State {
         &self.directory
     }
 
-    /// Waits for the lock, and holds it against everybody who changes the state.
+    /// Waits for the lock, shared with other readers.
     pub fn read(self, timeout: Duration) -> Result<Reading, NodeError> {
         let lock = Lock::shared(&self.directory, LOCK, timeout)?;
         Ok(Reading { directory: self.directory, path: self.path, _lock: lock })
     }
 
-    /// Waits for the lock, holds it against everybody, and removes what an interrupted run left
-    /// unfinished.
+    /// Waits for the exclusive lock, and removes temporary files of an interrupted run.
     pub fn write(self, timeout: Duration) -> Result<Writing, NodeError> {
         let lock = Lock::exclusive(&self.directory, LOCK, timeout)?;
         self.directory.remove_temporaries()?;
@@ -116,32 +115,31 @@ impl State {
     }
 }
 
-/// Whether nobody but the owner may change the directory, and the owner is root or the one who
-/// asks.
+/// Refuses a directory that another user may change.
 fn private(ownership: Ownership, user: u32, path: &HostPath) -> Option<Finding> {
     let Ownership { uid, mode, .. } = ownership;
     if uid != 0 && uid != user {
-        let message = format!("state directory `{path}` belongs to somebody else");
+        let message = format!("state directory `{path}` belongs to another user");
         let finding = Finding::refusal(Code::StateNotPrivate, message);
         return Some(finding.mismatch(format_args!("user {user}"), format_args!("user {uid}")));
     }
     (mode & 0o022 != 0).then(|| {
         Finding::refusal(
             Code::StateNotPrivate,
-            format!("others may write the state directory `{path}`"),
+            format!("other users may write the state directory `{path}`"),
         )
         .mismatch("mode 0700", format_args!("mode {mode:04o}"))
-        .hint(format!("look who wrote there, then: chmod 0700 {path}"))
+        .hint(format!("find out what wrote to it, then run: chmod 0700 {path}"))
     })
 }
 
 impl Reading {
-    /// The receipt, where something is installed.
+    /// The receipt; `None` if nothing is installed.
     pub fn receipt(&self) -> Result<Option<Receipt>, NodeError> {
         self.record(RECEIPT, Receipt::parse)
     }
 
-    /// The journal, where an installation was interrupted.
+    /// The journal of an interrupted installation.
     pub fn journal(&self) -> Result<Option<Journal>, NodeError> {
         self.record(JOURNAL, Journal::parse)
     }
@@ -151,7 +149,7 @@ impl Reading {
         self.record(REFUSAL, Refusal::parse)
     }
 
-    /// The bytes of a stored evidence file. They prove themselves, whatever their name says.
+    /// The bytes of a stored evidence file. Its name proves nothing.
     pub fn evidence(&self, digest: &Digest) -> Result<Option<Vec<u8>>, NodeError> {
         let Some(directory) = existing(self.directory.child(EVIDENCE))? else { return Ok(None) };
         existing(directory.read(evidence_name(digest), Evidence::LIMIT)).map_err(Into::into)
@@ -192,8 +190,7 @@ impl Deref for Writing {
 }
 
 impl Writing {
-    /// Writes a receipt that counts when it is published; `None` where the present one says the
-    /// same.
+    /// Writes a receipt under a temporary name; `None` if the present one is the same.
     pub fn prepare_receipt(&self, receipt: &Receipt) -> Result<Option<Prepared>, NodeError> {
         if self.receipt().ok().flatten().as_ref() == Some(receipt) {
             return Ok(None);
@@ -211,29 +208,28 @@ impl Writing {
         self.directory.remove_temporaries().map_err(Into::into)
     }
 
-    /// Writes down what is about to be installed.
+    /// Records what is about to be installed.
     pub fn write_journal(&self, journal: &Journal) -> Result<(), NodeError> {
         self.write_record(JOURNAL, json::readable(journal))
     }
 
-    /// Forgets the journal.
+    /// Removes the journal.
     pub fn remove_journal(&self) -> Result<(), NodeError> {
         self.remove_record(JOURNAL)
     }
 
-    /// Writes down that something was wanted and refused; the next success forgets it.
+    /// Records that a release was wanted and refused; the next success removes the record.
     pub fn write_refusal(&self, refusal: &Refusal) -> Result<(), NodeError> {
         self.write_record(REFUSAL, json::readable(refusal))
     }
 
-    /// Forgets the refusal.
+    /// Removes the record of a refusal.
     pub fn remove_refusal(&self) -> Result<(), NodeError> {
         self.remove_record(REFUSAL)
     }
 
-    /// Forgets everything but what outlives an uninstallation: the versions that were accepted, and
-    /// the lock. The receipt goes last: as long as it is there, the next run knows what is left to
-    /// do.
+    /// Removes every record except those that outlive an uninstallation: the floors and the lock.
+    /// The receipt goes last: while it exists, the next run knows what is left to do.
     pub(crate) fn forget_installation(&self) -> Result<(), NodeError> {
         let none = BTreeSet::new();
         self.keep_only_copies(&BTreeSet::new())?;
@@ -242,15 +238,15 @@ impl Writing {
         self.remove_generations()?;
         for name in [STORE, EVIDENCE, ORIGINALS, GENERATIONS] {
             match self.directory.remove_directory(name) {
-                // Whoever put a directory there keeps it.
+                // A directory in it is not this program's.
                 Err(DiskError::Io { source, .. })
                     if source.kind() == ErrorKind::DirectoryNotEmpty => {}
                 removed => removed?,
             }
         }
         self.remove_rolled_back()?;
-        // When the receipt is gone nobody looks for the rest any more: it has to be gone before,
-        // also on the disk.
+        // Once the receipt is gone, no run looks for the rest: its removal has to be durable
+        // before.
         self.directory.sync()?;
         for name in [REFUSAL, READY, JOURNAL, RECEIPT] {
             self.remove_record(name)?;
@@ -319,7 +315,7 @@ fn evidence_name(digest: &Digest) -> String {
     format!("{}.json", digest.hex())
 }
 
-/// Reads a record that nobody but its owner may have written.
+/// Reads a record that only its owner can have written.
 pub(crate) fn read_record<T>(
     directory: &Directory,
     name: &str,
@@ -329,20 +325,22 @@ pub(crate) fn read_record<T>(
         // As bad as a file with other content, and as certain.
         Err(error @ DiskError::NotRegular { .. }) => {
             let finding = Finding::refusal(Code::StateDamaged, error.to_string());
-            return Err(finding.hint("look who put it there, remove it, and install again").into());
+            return Err(finding
+                .hint("find out what put it there, remove it, and install again")
+                .into());
         }
         opened => existing(opened)?,
     };
     let Some(RegularFile { file, uid, mode, shown: path, .. }) = opened else { return Ok(None) };
     let user = rustix::process::geteuid().as_raw();
     if (uid != 0 && uid != user) || mode & 0o022 != 0 {
-        let message = format!("state file `{path}` may be written by others");
+        let message = format!("other users may write the state file `{path}`");
         let finding = Finding::refusal(Code::StateNotPrivate, message)
             .mismatch(
                 format_args!("user {user}, mode 0600"),
                 format_args!("user {uid}, mode {mode:04o}"),
             )
-            .hint("look who wrote it, remove it, and install again");
+            .hint("find out what wrote it, remove it, and install again");
         return Err(finding.into());
     }
     let mut bytes = Vec::new();
@@ -367,7 +365,7 @@ pub(crate) fn remove_others(
     }
     let mut freed = 0;
     for name in stale {
-        // What is no file is nothing of ours, and is said when somebody needs its name.
+        // Anything but a file is foreign, and is reported when its name is needed.
         freed += directory.open_file(&name).map_or(0, |file| file.size);
         directory.remove(&name)?;
     }
@@ -385,8 +383,8 @@ pub(crate) fn existing<T>(result: Result<T, DiskError>) -> Result<Option<T>, Dis
 
 /// Every plugin directory that the receipt or an earlier generation names.
 ///
-/// Empty if the records cannot be read, or are locked for longer than `patience`: what is wrong with
-/// them is reported by the verb that needs them, and it does nothing then.
+/// Empty if the records cannot be read, or are locked for longer than `patience`: what is wrong
+/// with them is reported by the verb that needs them, and it does nothing then.
 pub fn known_directories(root: &Root, state: &HostPath, patience: Duration) -> BTreeSet<HostPath> {
     let opened = State::open(root, state).ok().flatten();
     let Some(reading) = opened.and_then(|state| state.read(patience).ok()) else {

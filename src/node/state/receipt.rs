@@ -23,7 +23,7 @@ pub(crate) const RECORD_LIMIT: usize = 1024 * 1024;
 pub struct Receipt {
     /// Always 1.
     pub schema_version: Schema,
-    /// Which installation it is of those that brought another release; a rollback is one, too.
+    /// Which installation it is of those that brought another release; so is a rollback.
     #[serde(default = "first")]
     pub generation: u64,
     /// The release.
@@ -57,7 +57,7 @@ pub struct InstalledDirectory {
     /// Plugins of an earlier bundle that were left alone.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub leftovers: BTreeMap<PluginName, InstalledFile>,
-    /// Wanted names where somebody else's file was left alone.
+    /// Wanted names with a foreign file that was left alone.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub kept: BTreeSet<PluginName>,
 }
@@ -87,13 +87,13 @@ pub struct InstalledFile {
 pub enum Owner {
     /// Installed where nothing was.
     Ours,
-    /// Installed over somebody else's file, which was kept.
+    /// Installed over a foreign file, which was kept.
     Adopted(Original),
-    /// Somebody else's file with the bytes that were wanted.
+    /// A foreign file with the wanted content.
     Foreign,
 }
 
-/// Somebody else's file, as it was before it was replaced; its bytes lie in the state directory
+/// A foreign file, as it was before it was replaced; its content is in the state directory
 /// under its digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

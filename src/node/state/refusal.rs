@@ -1,6 +1,6 @@
-//! What a node was asked to install and did not, and what its owner rolled back.
+//! The records of a refused release and of releases that were rolled back.
 //!
-//! Both records only explain or hold back. Neither makes anything trusted.
+//! They explain, or hold a release back. Neither makes anything trusted.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::receipt::{RECORD_LIMIT, Schema};
 use crate::model::{Digest, Finding, JsonError, json};
 
-/// What was wanted and refused, while the proven set before it was kept.
+/// A release that was wanted and refused, while the installed set was kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Refusal {
@@ -21,7 +21,8 @@ pub struct Refusal {
     pub reasons: Vec<Reason>,
 }
 
-/// The releases that the node's owner went back from: none of them is installed again by itself.
+/// The releases that were rolled back on this node: none of them is installed again unless the
+/// owner asks for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RolledBack {

@@ -1,8 +1,8 @@
 //! The local store: a copy of every installed file of every kept generation, under the digits of
 //! its digest.
 //!
-//! Copies, never links: a write into an installed file must not reach what repairs it. Whoever uses
-//! a copy compares it with the signed digest again.
+//! Copies, never links: a write into an installed file must not reach what repairs it. A copy is
+//! compared with the signed digest again whenever it is used.
 
 use std::collections::BTreeSet;
 
@@ -129,7 +129,7 @@ fn listed<'a>(
     files.plugins.iter().filter(|file| wanted.contains(&file.name))
 }
 
-/// Opens a copy; what is no regular file is none.
+/// Opens a copy; a file that is not regular is not a copy.
 fn open_copy(
     store: &Directory,
     digest: &Digest,

@@ -267,7 +267,7 @@ fn the_receipt_keeps_what_the_plan_does_not_touch() {
         plan.notes().iter().map(|note| (note.code, note.message.as_str())).collect();
     assert_eq!(
         notes,
-        [(Code::Mixed, "`/opt/cni/bin/gone` is of an earlier bundle and was left as it is")]
+        [(Code::Mixed, "`/opt/cni/bin/gone` is from an earlier bundle and was left as it is")]
     );
     let receipt = plan.receipt(Digest::of(b"evidence"), None);
     let directory = &receipt.directories[&BIN.parse().unwrap()];
