@@ -1,9 +1,9 @@
-//! Changing one node: what is there, what is wanted, the plan between them, and what was done.
+//! Changing one node: observe, plan, apply.
 //!
-//! Observe, plan, apply. The plan is plain data, made by a pure function; only `apply` changes
-//! plugin directories, and it takes the plan of a verified bundle and the lock of the state
-//! directory. Rollback and repair end in such a plan as well; their bytes come from the local store
-//! and are compared with what was signed like any others.
+//! The plan is plain data, made by a pure function. Only `apply` changes plugin directories; it
+//! takes the plan of a verified bundle and the lock of the state directory. Rollback and repair end
+//! in such a plan as well: their files come from the local store and are compared with signed
+//! digests like any others.
 //!
 //! Questions about a node that change nothing are in `check`.
 

@@ -13,7 +13,7 @@ use crate::node::plan::{Change, Step};
 use crate::node::state::Original;
 
 /// All changes of a run.
-pub(super) struct Changes<'a> {
+pub(super) struct ChangeList<'a> {
     /// In the order in which the directories are changed.
     pub(super) directories: Vec<DirectoryChanges<'a>>,
     /// The directories in which an interrupted run left its staging directory.
@@ -57,7 +57,7 @@ pub(super) enum ChangeKind<'a> {
     Restore(&'a Original),
 }
 
-impl<'a> Changes<'a> {
+impl<'a> ChangeList<'a> {
     /// The changes of a plan, in the order of its steps.
     pub(super) fn of_plan(steps: &'a [Step]) -> Self {
         Self::of(steps)

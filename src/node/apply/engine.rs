@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::action::{Action, Progress};
-use super::changes::{Changes, FileChange, IfMissing};
+use super::changes::{ChangeList, FileChange, IfMissing};
 use super::copies::{keep_copies, keep_originals};
 use super::directory::{PluginDirectory, remove_staging};
 use super::records::{PreparedRecords, Record, open_policy};
@@ -44,7 +44,7 @@ pub fn apply(
     let policy = open_policy(root, record.policy)?;
     let prepared_in = [&state.directory].into_iter().chain(&policy).collect();
 
-    let opened = Opened::open(root, progress, Changes::of_plan(plan.steps()), prepared_in)?;
+    let opened = Opened::open(root, progress, ChangeList::of_plan(plan.steps()), prepared_in)?;
     let (staged, (receipt, records)) = opened
         .stage(|opened| opened.stage_release(state, plan, payload, record, policy.as_ref()))?;
     let is_another_release = records.is_another_release;
@@ -92,7 +92,7 @@ impl<'a> Opened<'a> {
     pub(super) fn open(
         root: &'a Root,
         progress: Progress<'a>,
-        changes: Changes<'a>,
+        changes: ChangeList<'a>,
         prepared_in: Vec<&'a Directory>,
     ) -> Result<Self, NodeError> {
         let paths = changes.directories.iter().map(|directory| directory.path);
@@ -105,7 +105,7 @@ impl<'a> Opened<'a> {
         }
     }
 
-    fn open_all(&mut self, changes: Changes<'a>) -> Result<(), NodeError> {
+    fn open_all(&mut self, changes: ChangeList<'a>) -> Result<(), NodeError> {
         for directory in changes.directories {
             let path = directory.path;
             if directory.if_missing == IfMissing::CreateByStep {

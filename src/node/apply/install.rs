@@ -1,7 +1,8 @@
 //! Installing a verified release: observe, plan, preflight, apply.
 //!
-//! What comes in was verified by the policy; how its evidence was found is the caller's affair. The
-//! decision what changes is in `plan`, the changes are made by the engine.
+//! The release was verified before it comes here; the caller found its evidence. What changes is
+//! decided in `plan`, and the engine carries it out. A release that was rolled back on this node is
+//! refused, so that an installer that starts again does not undo the rollback.
 
 use super::action::Progress;
 use super::engine::apply;

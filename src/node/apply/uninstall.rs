@@ -4,7 +4,7 @@
 //! of an interrupted uninstallation goes on where it stopped.
 
 use super::action::Progress;
-use super::changes::Changes;
+use super::changes::ChangeList;
 use super::engine::Opened;
 use crate::node::error::NodeError;
 use crate::node::host::Root;
@@ -23,7 +23,7 @@ pub fn uninstall(
     uninstallation: &Uninstallation,
     progress: Progress<'_>,
 ) -> Result<(), NodeError> {
-    let changes = Changes::of_uninstallation(&uninstallation.steps);
+    let changes = ChangeList::of_uninstallation(&uninstallation.steps);
     let opened = Opened::open(root, progress, changes, Vec::new())?;
     let (staged, ()) = opened.stage(|opened| {
         opened.changes().try_for_each(|(directory, change)| {

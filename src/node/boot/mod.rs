@@ -105,7 +105,7 @@ pub fn this_program() -> Result<Vec<u8>, NodeError> {
     }
 }
 
-/// The steps to a node that is checked at boot; none, where it is already.
+/// The steps that enable the check at boot; none if it is enabled already.
 ///
 /// # Errors
 /// Refused if a foreign file has a name that is needed, or if the program cannot be placed where it
@@ -174,7 +174,7 @@ pub fn enable(root: &Root, wanted: &Wanted<'_>) -> Result<Vec<BootStep>, NodeErr
     Ok(steps)
 }
 
-/// The steps to a node that is not checked at boot; none, where it is not.
+/// The steps that disable the check at boot; none if it is not enabled.
 ///
 /// # Errors
 /// Refused where the unit or the program is not what [`enable`] wrote.
@@ -191,7 +191,7 @@ pub fn disable(root: &Root) -> Result<Vec<BootStep>, NodeError> {
 }
 
 /// Says that the next boot would say no although nothing is altered: the unit pins what was
-/// installed when it was enabled. Nothing, where there is no unit, or one that somebody changed:
+/// installed when it was enabled. `None` if there is no unit, or if it was changed by hand:
 /// that one is theirs.
 pub fn outdated(root: &Root, receipt: &Receipt) -> Option<Finding> {
     let pinned = Enabled::look(root).ok()?.recorded?;
@@ -265,7 +265,7 @@ const LINK: &str = "../cnister-verify.service";
 struct Enabled {
     /// The path of the unit.
     unit: HostPath,
-    /// Its text, where it is there.
+    /// Its text, if it exists.
     text: Option<String>,
     /// What it records.
     recorded: Option<Recorded>,
@@ -377,7 +377,7 @@ fn look_at_tool(root: &Root, path: &HostPath) -> Result<Tool, NodeError> {
     Ok(Tool::Program(digest, opened.mode))
 }
 
-/// The step that takes a program back, where it is the one that was written.
+/// The step that removes the program, if it is the one that was written.
 fn remove_tool(root: &Root, old: &Recorded) -> Result<Option<BootStep>, NodeError> {
     let found = match look_at_tool(root, &old.tool)? {
         Tool::Absent => return Ok(None),

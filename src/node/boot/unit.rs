@@ -2,7 +2,7 @@
 //!
 //! The unit is root's, so it may say what has to hold: which policy, which bundle, which
 //! directories. The same text records what was written beside it, and its own digest, so that only
-//! what nobody changed is taken back.
+//! unchanged files are removed again.
 
 use std::collections::BTreeSet;
 
@@ -56,7 +56,7 @@ pub struct Unit<'a> {
     pub policy_digest: Digest,
     /// The only bundle that counts.
     pub bundle: &'a BundleName,
-    /// The name that the policy's rules are matched against, where one was used.
+    /// The name that the policy's rules are matched against.
     pub repository: Option<&'a Repository>,
     /// The plugin directories.
     pub directories: Vec<&'a HostPath>,

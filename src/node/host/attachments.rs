@@ -1,9 +1,9 @@
-//! Which plugins the attachments of this node still need: a plugin that is gone when a pod ends
-//! keeps it from ending.
+//! Which plugins the attachments of this node still need: a pod whose plugin is gone cannot be
+//! deleted.
 //!
-//! Runtimes remember every attachment with the configuration that it was made with, and call the
-//! same plugins again to take it down. What they remember outlives a reboot, and so does the call:
-//! an attachment counts, whether its container still runs or not.
+//! Runtimes cache every attachment with its configuration, and call the same plugins again to tear
+//! it down. The cache outlives a reboot, and so does the call: an attachment counts even if its
+//! container does not run any more. Nothing is decided here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

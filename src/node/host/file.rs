@@ -1,4 +1,7 @@
-//! What has a plugin's name: nothing, a regular file with its digest, or something in the way.
+//! What has a plugin's name: no file, a regular file with its digest, or something in the way.
+//!
+//! A file is opened once and never followed through a link, so that the file that is hashed is the
+//! one that has the name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
@@ -28,7 +31,7 @@ pub enum Found {
         size: u64,
         /// Its permission bits.
         mode: u32,
-        /// The user that it belongs to, where that is neither root nor the one of this process.
+        /// The user that it belongs to, if that is neither root nor the user of this process.
         stranger: Option<u32>,
     },
     /// Anything else.
@@ -81,7 +84,7 @@ pub(crate) fn find_all(
     Ok(here?.into_iter().chain(there).collect())
 }
 
-/// Looks at one name and hashes what is there.
+/// Finds what has one name, and hashes a regular file.
 pub(crate) fn find(directory: &Directory, name: &PluginName) -> Result<Found, DiskError> {
     let opened = match directory.open_file(name.as_str()) {
         Ok(opened) => opened,

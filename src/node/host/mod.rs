@@ -1,5 +1,5 @@
-//! The node's file system as it is: the root that everything is reached from, what has a plugin's
-//! name, who else reads or writes there, and what this process may still touch.
+//! The node's file system as it is: the root that every path is opened beneath, the files with
+//! plugin names, who else reads or writes them, and what this process may still change.
 //!
 //! Nothing here decides. It hands facts to `plan`, and keeps a path from leading out of the root.
 

@@ -1,5 +1,7 @@
-//! What is on a node now: every wanted name in every plugin directory, and what the state directory
-//! remembers.
+//! Observing a node: every wanted name in every plugin directory, and the records of the state
+//! directory.
+//!
+//! Nothing is decided or changed here; the plan compares what was observed with what is wanted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,17 +23,17 @@ pub(crate) const STAGING: &str = ".cnister";
 pub struct Observed {
     /// The plugin directories, in the order they were asked for.
     pub directories: Vec<ObservedDirectory>,
-    /// What is installed, where something is.
+    /// The receipt; `None` if nothing is installed.
     pub receipt: Option<Receipt>,
-    /// What was being installed, where that was interrupted.
+    /// The journal of an interrupted installation.
     pub journal: Option<Journal>,
-    /// What is kept of earlier generations.
+    /// The earlier generations that are kept.
     pub past: History,
     /// What the node accepted so far.
     pub floors: Floors,
     /// The originals that are kept.
     pub originals: BTreeSet<Digest>,
-    /// Who needs which plugin: nothing that is in use is removed.
+    /// The attachments that need plugins: a plugin in use is not removed.
     pub in_use: Attachments,
 }
 
@@ -55,8 +57,8 @@ impl ObservedDirectory {
     }
 }
 
-/// Looks at every plugin of `wanted`, and at what was installed, in every one of `paths`, and at
-/// what the state directory remembers; `state` is `None` if there is no state directory yet.
+/// Observes the plugins of `wanted` and all installed ones in every directory of `paths`, and the
+/// records of the state directory; `state` is `None` if there is no state directory yet.
 pub fn observe(
     root: &Root,
     state: Option<&Reading>,
@@ -134,7 +136,7 @@ pub fn check_apart<'a>(
     Ok(())
 }
 
-/// Looks at these names in one plugin directory.
+/// Observes these names in one plugin directory.
 pub(crate) fn observe_directory(
     root: &Root,
     path: &HostPath,

@@ -1,5 +1,8 @@
-//! The root of a node's file system, held open: on the node itself `/`, in a container the place
-//! where it is mounted.
+//! The root of a node's file system, held open: `/` on the node itself, or its mount point in a
+//! container.
+//!
+//! Every path of a node is opened beneath it, so that a link on the node cannot lead out of the
+//! mount and into the container's own file system.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! What this process may still change, execute and connect to: it gives up everything else before
-//! it reads a byte that came from outside.
+//! What this process may still change, execute and connect to. It gives up everything else before
+//! it reads bytes from outside, so that a bug in a parser cannot be used to change the node.
 //!
 //! Landlock (Linux 5.13) takes rights away from the calling thread and from what it starts, so this
 //! happens while there is one thread. It needs no capability. It is the second line: the first is
@@ -21,7 +21,7 @@ use super::root::Root;
 use crate::disk::DiskError;
 use crate::model::{Code, Finding, HostPath};
 
-/// The kernel's rights that are known here. What newer kernels add is looked at before it is used.
+/// The kernel's rights that are known here. What newer kernels add is reviewed before it is used.
 const KNOWN: ABI = ABI::V6;
 /// Reading is not restricted: what is read on a node is in too many places to list them, and a
 /// forgotten one would be a wrong answer.
@@ -61,12 +61,12 @@ impl Sandbox {
         self.path(path, make_bitflags!(AccessFs::{WriteFile | Truncate}));
     }
 
-    /// Writes below a directory that its user named, and removes what is there.
+    /// May write and remove files below a directory that the user named.
     pub fn write(&mut self, path: &Path) {
         self.path(path, WRITE);
     }
 
-    /// Writes below a directory of the node, and removes what is there. Where it has to be created,
+    /// May write and remove files below a directory of the node. If it has to be created,
     /// so below the nearest one above it: no right can be given to what does not exist.
     pub fn write_on(&mut self, root: &Root, path: &HostPath) {
         self.rules.extend(root.nearest_directory(path).map(|directory| (directory.into(), WRITE)));

@@ -1,5 +1,5 @@
-//! Copying the bytes of one signed file: hashed on the way, so that the byte that is hashed is the
-//! byte that is written.
+//! Copying one signed file: the bytes are hashed while they are written, so that what was verified
+//! is what was written, even if the source changes meanwhile.
 
 use std::io::{self, Read, Write};
 

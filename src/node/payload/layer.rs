@@ -2,7 +2,7 @@
 //!
 //! The compressed bytes are spooled to a file without a name and checked against their digest
 //! before a decoder sees them. Nothing is unpacked: the reader of layers hands over each entry,
-//! which is matched with the signed list, and what is not on it is an error. Nothing becomes
+//! which is matched with the signed list; an entry that is not on it is refused. Nothing becomes
 //! visible before the uncompressed digest is verified as well.
 
 use std::collections::BTreeSet;

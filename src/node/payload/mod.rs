@@ -1,7 +1,7 @@
 //! Where the files of a bundle come from: a staged directory or the plugin layer of an image.
 //!
-//! Both hand over each wanted plugin once, as a reader; what is done with the bytes, hashing them
-//! included, is the same for both and happens elsewhere.
+//! A payload hands over each wanted plugin once, as a reader, and is not trusted. Copying and
+//! hashing the bytes is the same for all of them and happens elsewhere.
 
 mod layer;
 mod stage;

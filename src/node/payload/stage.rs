@@ -1,10 +1,9 @@
 //! Staging: the bundle image copies its own files into a directory that it shares with the tool
 //! image.
 //!
-//! It runs as the bundle's own program, unprivileged, and proves nothing: whoever installs from the
-//! directory trusts none of it. Here is only made sure that a good image ends in a good directory,
-//! also when it runs again after being interrupted (init containers do, when their sandbox is
-//! lost).
+//! It runs as the bundle's own program, unprivileged, and proves nothing: `install` verifies
+//! every file. It only makes sure that a good image ends in a good directory, also if it runs
+//! again after an interruption, as init containers do when their sandbox is lost.
 
 use std::path::Path;
 

@@ -21,7 +21,7 @@ pub(crate) const BIN: &str = "opt/cni/bin";
 pub(crate) const SHARE: &str = "usr/share/cnister";
 /// The file that lists the others.
 pub(crate) const BUNDLE_JSON: &str = "bundle.json";
-/// Evidence that travels with the files, where there is some.
+/// Evidence that may accompany the files.
 pub(crate) const EVIDENCE_JSON: &str = "evidence.json";
 /// Where an image has the program itself.
 const TOOL_DIRECTORY: &str = "usr/bin";
@@ -53,7 +53,7 @@ impl Staged {
         }
     }
 
-    /// The evidence that travels with it, where there is some.
+    /// The evidence in the directory; `None` if there is none.
     pub fn evidence(&self) -> Result<Option<Vec<u8>>, NodeError> {
         self.share_file(EVIDENCE_JSON, Evidence::LIMIT)
     }
@@ -156,7 +156,7 @@ fn expected(directory: &Path, name: &str, plugins: &BTreeSet<&str>) -> Option<Fi
     }
 }
 
-/// Opens one staged plugin and looks at everything that can be told before reading it.
+/// Opens one staged plugin and checks everything that can be checked before reading it.
 fn open_staged(bin: &Directory, file: &PluginFile, origin: &str) -> Result<RegularFile, NodeError> {
     let opened = open_listed(bin, file)?;
     if opened.links != 1 {

@@ -462,11 +462,11 @@ fn leave(
 
 /// How a plugin of this program goes.
 pub(crate) enum Removal {
-    /// It is gone already, or what was there before is back.
+    /// It is already gone, or its original is back.
     Nothing,
     /// A foreign file has the name now.
     Theirs,
-    /// It is removed, or what was there before takes its place.
+    /// It is removed, or its original takes its place.
     Step(Step),
 }
 

@@ -1,9 +1,8 @@
 //! The plan: the steps from a node as it was observed to one that has the bundle, and the receipt
 //! at their end.
 //!
-//! Plain data for printing, comparing and interrupting. It borrows the verified bundle: the plan of
-//! another bundle, or of an unverified one, cannot be applied. How it is made is in
-//! `decide`.
+//! Plain data, for printing, comparing and interrupting. It borrows the verified bundle: the plan
+//! of another bundle, or of an unverified one, cannot be applied. How it is made is in `decide`.
 
 mod decide;
 mod in_use;

@@ -1,5 +1,5 @@
-//! Generations: the receipts of the releases that the present one followed, so that a node can go
-//! back without a network.
+//! Generations: the receipts of earlier releases, so that a node can be rolled back without a
+//! network.
 //!
 //! Each installation of another release is a generation and counts one up; so is a rollback, as
 //! with `kubectl rollout undo`. The installation decides how many are kept. Their files are in the

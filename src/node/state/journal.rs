@@ -17,7 +17,7 @@ pub struct Journal {
     pub schema_version: Schema,
     /// The release.
     pub index: Digest,
-    /// The name that the policy's rule was matched with, where there was one.
+    /// The name that the policy's rule was matched with.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "repository")]
     pub repository: Option<Repository>,
     /// The digest of the evidence file: a file of an interrupted installation is believed when this

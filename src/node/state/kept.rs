@@ -2,7 +2,7 @@
 //! them.
 //!
 //! A kept release may be installed again however old it is, if the policy still accepts it as kept.
-//! Stored evidence saves a download and proves nothing by being here: whoever uses it verifies it.
+//! Stored evidence saves a download and proves nothing by being here: it is verified on every use.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,5 +1,8 @@
-//! The state directory: reached only through its lock, so that no one reads a receipt that is being
+//! The state directory, reached only through its lock, so that no one reads a receipt that is being
 //! replaced.
+//!
+//! A directory or a record that another user may write is refused: that user could make a plugin
+//! count as installed, or as foreign.
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read};

@@ -1,8 +1,8 @@
-//! What a node remembers, below a directory for root alone.
+//! The records of a node, in a directory for root alone.
 //!
-//! Records are reached only through the lock, so that no receipt is read while it is replaced. All
-//! of them are caches of decisions: content is compared with signed digests, and evidence is
-//! verified again, before anything that they say is believed.
+//! They are reached only through the lock, so that no receipt is read while it is replaced. All of
+//! them are caches of decisions: content is compared with signed digests, and evidence is verified
+//! again, before a record is believed.
 
 mod claim;
 mod floor;

@@ -1,7 +1,7 @@
 //! The receipt: what is installed on a node.
 //!
 //! It is a cache of decisions and never their proof: content is compared with signed digests again
-//! before anything is believed.
+//! before the receipt is believed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +34,7 @@ pub struct Receipt {
     pub bundle: BundleName,
     /// The bundle's version.
     pub version: Version,
-    /// The name that the policy's rule was matched with, where there was one.
+    /// The name that the policy's rule was matched with.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "repository")]
     pub repository: Option<Repository>,
     /// The digest of the policy's text.
@@ -139,7 +139,7 @@ impl Owner {
         !matches!(self, Self::Foreign)
     }
 
-    /// What was there before, where something was.
+    /// The file that it replaced.
     pub fn original(&self) -> Option<&Original> {
         match self {
             Self::Adopted(original) => Some(original),

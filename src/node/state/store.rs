@@ -17,13 +17,13 @@ use crate::node::payload::{Payload, Take};
 pub(crate) const COPY_MODE: u32 = 0o600;
 
 impl Reading {
-    /// The store, where there is one.
+    /// The store; `None` if there is none.
     pub(crate) fn store(&self) -> Result<Option<Directory>, NodeError> {
         existing(self.directory.child(STORE)).map_err(Into::into)
     }
 
-    /// Which of these files have no copy of their size in the store; what is in a copy is not
-    /// looked at.
+    /// Which of these files have no copy of their size in the store; the content of a
+    /// copy is not read.
     pub fn without_copy<'a>(
         &self,
         files: impl IntoIterator<Item = (Digest, u64, &'a PluginName)>,

@@ -1,6 +1,6 @@
 //! Installations in temporary directories: whole, and refused half-way.
 
-mod interrupted;
+mod interruption_tests;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! containerd's configuration: versions 1 to 4, each of which has the CNI section in its own place.
 //!
-//! What an imported file says takes the place of what was said before, key by key, as containerd 2
-//! merges tables. containerd 1 replaces a plugin's whole section; the two differ only where a later
-//! file has a part of the section without its `cni` table.
+//! An imported file overrides earlier ones key by key, as containerd 2 merges tables. containerd 1
+//! replaces a plugin's whole section; the two differ only if a later file has part of the section
+//! without its `cni` table.
 
 use super::document::{RuntimeConfigError, Table, parse};
 
@@ -75,7 +75,7 @@ impl Containerd {
         self.is_without_pods |= later.is_without_pods;
     }
 
-    /// Where it looks for plugins; empty where it was not told.
+    /// Where it looks for plugins; empty if the configuration does not say.
     pub fn directories(&self) -> impl Iterator<Item = &str> {
         self.bin_dirs.iter().flatten().chain(&self.bin_dir).map(String::as_str)
     }

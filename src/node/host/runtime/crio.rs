@@ -36,7 +36,7 @@ impl Crio {
         self.network_dir = later.network_dir.or_else(|| self.network_dir.take());
     }
 
-    /// Where it looks for plugins, where `default` is what it does without being told.
+    /// Where it looks for plugins; `default` is used if the configuration does not say.
     pub fn directories<'a>(&'a self, default: &'a str) -> Vec<&'a str> {
         let listed =
             self.plugin_dirs.as_ref().map(|paths| paths.iter().map(String::as_str).collect());

@@ -1,5 +1,5 @@
-//! One TOML file of a runtime's configuration, and the few values that are asked for. What is not
-//! asked for is parsed and not judged.
+//! One TOML file of a runtime's configuration, and the few values that are needed. The others are
+//! parsed and ignored.
 
 use toml::de::{DeTable, DeValue};
 

@@ -1,5 +1,5 @@
-//! Finding the files of each runtime's configuration under the node's root. What they say, the
-//! formats know; flags and environments of running runtimes are not looked at.
+//! Finding the configuration files of each runtime under the node's root. The formats parse them;
+//! flags and environment of running runtimes are not inspected.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ const CONTAINERD: [(&str, &str); 4] = [
     ("rke2", "/var/lib/rancher/rke2/agent/etc/containerd/config.toml"),
     ("k0s", "/etc/k0s/containerd.toml"),
 ];
-/// The most names of a directory that are looked at.
+/// The most names of a directory that are read.
 const MAX_NAMES: usize = 4096;
 const CRIO: &str = "/etc/crio/crio.conf";
 const CRIO_DIRECTORY: &str = "/etc/crio/crio.conf.d";
