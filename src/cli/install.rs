@@ -375,7 +375,7 @@ impl Report {
         match count(|step| matches!(step, Step::Remove { .. })) {
             0 if self.is_another_release => "release recorded; no file changed".to_owned(),
             0 => "already up to date; no file changed".to_owned(),
-            removed => format!("installed; {} removed", report::plugins(removed)),
+            removed => format!("installed; {} removed", report::count(removed, "plugin")),
         }
     }
 }

@@ -56,7 +56,7 @@ impl fmt::Display for Report {
             writeln!(
                 f,
                 "staged {bundle} {version}: {} copied, {kept} already there",
-                report::plugins(*copied)
+                report::count(*copied, "plugin")
             )?;
         }
         report::findings(f, &self.findings)
