@@ -57,7 +57,7 @@ pub(super) fn of_directory(
                 return Ok((bundle, evidence, Files::Staged(staged)));
             }
             Ok(_) => {}
-            Err(findings) => refusals = findings,
+            Err(rejection) => refusals = rejection.findings,
         }
     }
     if refusals.is_empty() {

@@ -9,6 +9,7 @@ use crate::disk::DiskError;
 use crate::model::Finding;
 use crate::node::NodeError;
 use crate::oci::{CollectError, OciError};
+use crate::trust::Rejection;
 
 /// Why a verb went no further.
 pub(super) enum Stop {
@@ -35,6 +36,12 @@ impl From<Finding> for Stop {
 impl From<Vec<Finding>> for Stop {
     fn from(findings: Vec<Finding>) -> Self {
         Self::Refused(findings)
+    }
+}
+
+impl From<Rejection> for Stop {
+    fn from(rejection: Rejection) -> Self {
+        Self::Refused(rejection.findings)
     }
 }
 

@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::lock::State;
-use crate::model::{Digest, Finding, HostPath};
+use crate::model::{Digest, HostPath};
 use crate::node::error::NodeError;
 use crate::node::host::Root;
-use crate::trust::{Bundle, Evidence, Presence, Verified, Verifier};
+use crate::trust::{Bundle, Evidence, Presence, Rejection, Verified, Verifier};
 
 /// The releases that a node keeps.
 #[derive(Debug, Default)]
@@ -53,11 +53,11 @@ impl KeptReleases {
         &self,
         verifier: &Verifier<'_>,
         evidence: &Evidence,
-    ) -> Result<Verified<Bundle>, Vec<Finding>> {
-        verifier.verify(evidence, Presence::New).or_else(|findings| {
+    ) -> Result<Verified<Bundle>, Rejection> {
+        verifier.verify(evidence, Presence::New).or_else(|rejection| {
             match verifier.verify(evidence, Presence::Kept) {
                 Ok(bundle) if self.indexes.contains(&bundle.value().index) => Ok(bundle),
-                _ => Err(findings),
+                _ => Err(rejection),
             }
         })
     }
