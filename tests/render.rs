@@ -1,7 +1,6 @@
 //! `render` as a user runs it: what it refuses and what it prints.
 
 #![cfg(feature = "publish")]
-#![expect(clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 

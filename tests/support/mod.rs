@@ -1,6 +1,15 @@
 //! Shared by all tests: a clean environment for the program, the peers, and snapshots of texts.
 
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "each test program uses its own part, and fails by panicking"
+)]
 
 pub mod forge;
 pub mod image;
