@@ -397,7 +397,7 @@ fn a_foreign_index_json_is_not_overwritten() {
     scene.write("site/index.json", "{\"my\": \"site\"}");
     let before = scene.tree("site");
     let run = scene.run(&format!("build bundle.yaml -o site --tool {}", node.display()));
-    expect(&run, 3, &["oci:site is not an OCI layout", "`index.json` and no `oci-layout`"]);
+    expect(&run, 3, &["oci:site is not an OCI layout", "`index.json` but no `oci-layout`"]);
     assert_eq!(scene.tree("site"), before);
 }
 
