@@ -12,8 +12,6 @@
 
 #[path = "generations/exposed.rs"]
 mod exposed;
-#[path = "generations/judged.rs"]
-mod judged;
 #[path = "crash/node.rs"]
 #[allow(dead_code, reason = "the crash tests use more of it")]
 mod node;
@@ -32,6 +30,8 @@ mod state;
 mod support;
 #[path = "generations/unwanted.rs"]
 mod unwanted;
+#[path = "generations/verdicts.rs"]
+mod verdicts;
 
 use std::fs;
 

@@ -20,7 +20,7 @@ pub struct GoBuild {
     pub go: String,
     /// The path of the main package.
     pub path: String,
-    /// The version of the main module, where it was known; `(devel)` is not a version.
+    /// The version of the main module, if it was known; `(devel)` is not a version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 }

@@ -1,7 +1,7 @@
 //! ELF programs: which platform one runs on, and how it finds its libraries.
 //!
 //! Only what those two questions need is read (System V gABI, chapters 4 and 5), in ranges whose
-//! length is bounded here and not by the file. A file whose segments or sections lie past its end
+//! length is bounded here and not by the file. A file whose segments or sections are past its end
 //! is refused: that is what an interrupted download looks like.
 
 use std::io;
@@ -237,7 +237,7 @@ fn linkage(
         ))?;
         return Ok(Linkage::Dynamic { interpreter: interpreter.to_owned() });
     }
-    // Without an interpreter nobody would load what it needs: a shared library, not a static
+    // Without an interpreter nothing would load what it needs: a shared library, not a static
     // program.
     let needs = match find(PT_DYNAMIC) {
         Some(segment) => needs_library(file, header.encoding, segment.range)?,

@@ -15,7 +15,7 @@ pub enum ElfError {
     /// A cut-off file.
     #[error("is cut short: {part} ends at byte {end}, the file has {size}")]
     Truncated {
-        /// What lies past the end.
+        /// What is past the end.
         part: &'static str,
         /// Where it would end.
         end: u64,

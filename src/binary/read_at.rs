@@ -1,6 +1,6 @@
 //! Files that are read in ranges, so that nothing large has to be in memory.
 //!
-//! This module opens nothing: a slice can be read so, and whoever has a file open implements
+//! This module opens nothing: a slice can be read so, and a caller with an open file implements
 //! [`ReadAt`] for it. How long a range may be is decided by the reader of each format.
 
 use std::io;

@@ -436,7 +436,7 @@ mod tests {
                 )
             );
         }
-        // Content that nobody reads counts as well.
+        // Content that is not read counts as well.
         let visit = |_: ArchiveEntry<'_>| Ok::<_, ArchiveError>(());
         read(Compression::None, bytes.as_slice(), LIMIT, Digest::of(&bytes), visit).unwrap();
     }

@@ -163,7 +163,7 @@ pub fn index(images: &[Image]) -> Document {
 }
 
 impl Image {
-    /// Its descriptor in an index, without its artifact type: skopeo 1.9 writes an index anew
+    /// Its descriptor in an index, without its artifact type: skopeo 1.9 writes an index again
     /// without what it does not know, and the signature over it would not survive the copy.
     fn descriptor(&self) -> Descriptor {
         let mut platform = PlatformBuilder::default()

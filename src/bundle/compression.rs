@@ -41,7 +41,7 @@ impl Compression {
         }
     }
 
-    /// The compression of a layer of this media type, where it is one of an OCI layer.
+    /// The compression of a layer of this media type; `None` if it is not that of an OCI layer.
     pub fn of_media_type(text: &str) -> Option<Self> {
         match text.strip_prefix(media_type::LAYER)? {
             "+zstd" => Some(Self::Zstd),
@@ -52,7 +52,7 @@ impl Compression {
     }
 
     /// Reads the uncompressed bytes of `input`. The digest of `input` must have been checked
-    /// before: a decoder is not the first to see bytes that nobody signed.
+    /// before: a decoder is not the first to see unsigned bytes.
     pub fn decoder<'a>(
         self,
         input: impl BufRead + Send + 'a,

@@ -12,7 +12,7 @@ use zlib_rs::{Deflate, DeflateFlush, Status, crc32::crc32};
 pub(super) const LEVEL: i32 = 6;
 
 /// Magic, method 8 (deflate), no flags, no time, no hint of the level, and 255 for the operating
-/// system: which one the builder ran is nobody's business.
+/// system: the builder's does not belong in the layer.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
 /// Compresses what is written to it. The bytes depend on how the input is cut into writes.

@@ -18,7 +18,7 @@ use crate::model::{Digest, Hasher, document, media_type};
 
 /// One file of a layer.
 pub struct Entry<'a> {
-    /// Where it lies in the image, without a leading slash.
+    /// Its path in the image, without a leading slash.
     pub path: String,
     /// What it is, which decides its permissions.
     pub kind: EntryKind,

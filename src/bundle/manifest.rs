@@ -28,7 +28,7 @@ pub struct FileManifest {
     pub diff_id: Digest,
     /// The plugins, sorted by name, at least one.
     pub plugins: Vec<PluginFile>,
-    /// The program in the tool layer, where there is one.
+    /// The program in the tool layer; `None` if the layer has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool: Option<ToolFile>,
 }
@@ -45,7 +45,7 @@ pub struct PluginFile {
     pub size: u64,
     /// How it is linked.
     pub linkage: Linkage,
-    /// What the Go linker recorded in it, where it did.
+    /// What the Go linker recorded in it; `None` if nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub go: Option<GoBuild>,
 }

@@ -18,8 +18,8 @@ use crate::publish::{BlobStore, Built, DirectoryOverride, Inputs, Sources, Tool,
 /// Composes a bundle from its definition and writes it into a layout: no daemon, no root, no
 /// registry.
 ///
-/// The same files make the same digest, whoever builds, where and when. SOURCE_DATE_EPOCH sets the
-/// time inside the image; without it, it is 1970.
+/// The same files give the same digest, independent of user, machine and time. SOURCE_DATE_EPOCH
+/// sets the time inside the image; without it, it is 1970.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The definition of the bundle.

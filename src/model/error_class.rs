@@ -1,4 +1,4 @@
-//! What the error of a command means for whoever repeats it.
+//! Whether a command that failed can succeed if it is repeated.
 
 /// Whether the same request can work later. The exit code of a command says it (ARCHITECTURE.md,
 /// "Answers and errors").

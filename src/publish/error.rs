@@ -30,7 +30,7 @@ pub enum BuildError {
         /// What the store says it kept.
         found: Digest,
     },
-    /// No program for an image that shall start one.
+    /// No program for an image that should start one.
     #[error(
         "there is no tool for {platform}, only {found}; give one with `--tool`, or write `tool: none`"
     )]

@@ -87,7 +87,7 @@ pub enum KeyError {
     /// More bytes than any key has.
     #[error("the key file is {0} bytes long, the limit is {LIMIT}")]
     TooLong(usize),
-    /// A file that is no key.
+    /// A file that is not a key.
     #[error("the key file is not PEM: {0}")]
     Pem(&'static str),
     /// Some other thing in PEM.
@@ -308,7 +308,7 @@ mod tests {
 
     use super::*;
 
-    /// A file of cosign's test data, which lies beside the repository; a line says where it does
+    /// A file of cosign's test data, which is kept beside the repository; a line says if it is
     /// not.
     fn fixture(name: &str) -> Option<String> {
         let folder =
@@ -366,7 +366,7 @@ mod tests {
         assert_eq!(opened.public_pem().unwrap(), key.public_pem().unwrap());
         assert_eq!(opened.hint().unwrap(), key.hint().unwrap());
         assert!(matches!(SigningKey::decrypt(pem.as_bytes(), b""), Err(KeyError::Password)));
-        // The older cost and the older label are opened, too.
+        // The older cost and the older label are also opened.
         let older = pem.replace("SIGSTORE", "COSIGN");
         assert!(SigningKey::decrypt(older.as_bytes(), b"secret").is_ok());
     }

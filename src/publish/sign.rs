@@ -30,7 +30,7 @@ pub enum SignError {
     /// The image could not be read or the signature not stored.
     #[error(transparent)]
     Oci(#[from] OciError),
-    /// What should be signed is no index and no manifest.
+    /// What should be signed is neither an index nor a manifest.
     #[error(transparent)]
     Document(#[from] DocumentError),
     /// The key does not sign.

@@ -54,11 +54,11 @@ impl fmt::Display for Held {
 /// The history of repairs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Repairs {
-    files: BTreeMap<PluginPath, Past>,
+    files: BTreeMap<PluginPath, RepairHistory>,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Past {
+struct RepairHistory {
     /// The repairs within the window, oldest first, since the file was last left alone.
     recent: VecDeque<Instant>,
     last: Option<Instant>,
@@ -109,7 +109,7 @@ impl Repairs {
     }
 }
 
-impl Past {
+impl RepairHistory {
     fn hold(&mut self, now: Instant) -> Option<Held> {
         if let Some(held) = self.held.filter(|held| now < held.until) {
             return Some(held);

@@ -1,4 +1,4 @@
-//! Decoding and hashing in a second thread, a few blocks ahead of whoever writes what was decoded.
+//! Decoding and hashing in a second thread, a few blocks ahead of the writer of what was decoded.
 
 use std::io::{self, Read, Write};
 use std::mem;
@@ -54,7 +54,7 @@ impl Read for Ahead {
             let Ok(next) = self.full.recv() else { return Ok(0) };
             let used = mem::replace(&mut self.block, next?);
             self.read = 0;
-            // Nobody takes it after the last block.
+            // It is not taken after the last block.
             let _ = self.empty.send(used);
         }
         let mut rest = self.block.bytes.get(self.read..self.block.length).unwrap_or_default();
@@ -70,7 +70,7 @@ fn decode(
     empty: &Receiver<Block>,
 ) -> Summary {
     let mut hasher = Hasher::new(io::sink());
-    // Either end of this is also the end where nobody reads any more.
+    // Either end of this is also the end if there is no reader left.
     while let Ok(mut block) = empty.recv() {
         block.bytes.resize(BLOCK, 0);
         let read = fill(&mut decoder, &mut block, &mut hasher);
@@ -126,7 +126,7 @@ mod tests {
         (0_u8..251).cycle().take(length).collect()
     }
 
-    /// Fails where it would end, once in a way that is no failure.
+    /// Fails where it would end, once with an error that means `try again`.
     struct Broken(bool);
 
     impl Read for Broken {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_stops_reading_ends_a_decoder_without_end() {
+    fn a_reader_that_stops_ends_an_endless_decoder() {
         for read in [0, 1, BLOCK * BLOCKS] {
             let (_, size) = std::thread::scope(|scope| {
                 let (mut ahead, summary) = Ahead::start(scope, io::repeat(0)).unwrap();

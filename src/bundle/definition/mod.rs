@@ -30,7 +30,7 @@ pub use plugin::Plugin;
 pub use schema::schema;
 pub use source::{Source, SourceKind, SourceName};
 
-/// What a bundle shall hold.
+/// What a bundle should contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Definition {
     /// Its name.

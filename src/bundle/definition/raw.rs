@@ -57,7 +57,7 @@ enum Kind {
 }
 
 impl Raw {
-    /// What it means, where it is sound in itself; `file` is what errors call it.
+    /// What it means, if it is consistent; errors call it `file`.
     fn check(self, file: &str) -> Result<Definition, YamlError> {
         check_list(file, "platform", &self.platforms, |platform| platform)?;
         check_list(file, "source", &self.sources, |source| &source.name)?;

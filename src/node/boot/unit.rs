@@ -331,7 +331,7 @@ mod tests {
         ] {
             assert_eq!(recorded(&changed), None, "{changed}");
         }
-        // Whoever computes the digest again could have done anything else as well.
+        // An editor that computes the digest again could have done anything else as well.
         assert!(
             recorded(&signed_off("[X-Cnister]\nTool=/a\n".to_owned())).is_none(),
             "no digest of the tool"

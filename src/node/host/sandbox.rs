@@ -83,8 +83,8 @@ impl Sandbox {
         directories.into_iter().for_each(|path| self.write_on(root, path));
     }
 
-    /// Writes below a directory of the node where there is one now; nothing above it, where there
-    /// is none.
+    /// Writes below a directory of the node if it exists now, and nothing above it if it does
+    /// not.
     pub fn write_existing(&mut self, root: &Root, path: &HostPath) {
         self.rules
             .extend(root.directory(path).ok().flatten().map(|directory| (directory.into(), WRITE)));
@@ -136,7 +136,7 @@ impl Sandbox {
     /// Gives up everything else, for this thread and all that it starts, and the gain of rights by
     /// executing programs.
     ///
-    /// Where the kernel cannot, the process goes on: it is no worse off than before, and the note
+    /// If the kernel cannot, the process continues: it is no worse off than before, and the note
     /// says so.
     #[must_use = "that it is not confined has to be said"]
     pub fn confine(self) -> Option<Finding> {

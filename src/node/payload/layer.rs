@@ -60,7 +60,7 @@ impl<'a> Layer<'a> {
             return Err(Finding::refusal(Code::BrokenChain, message).into());
         }
         let mut file = self.spool.create_unnamed()?;
-        // The source compares size and digest. Were it wrong, a decoder would see what nobody
+        // The source compares size and digest. Were it wrong, a decoder would see what no one
         // signed, and nothing more: what is decoded is compared with what was signed, as a whole
         // and file by file.
         let mut blob = self.source.blob(self.descriptor)?;

@@ -10,8 +10,8 @@ use crate::bundle::definition::SourceName;
 use crate::bundle::definition::source::DirectoryPattern;
 use crate::model::{Platform, PluginName};
 
-/// A directory, or one per platform. A plugin may be a link to another file of it; a link that leads
-/// out is refused, since what it holds was not put there for this bundle.
+/// A directory, or one per platform. A plugin may be a link to another file of it; a link that
+/// leads out is refused, since what it holds was not put there for this bundle.
 #[derive(Debug)]
 pub(super) struct DirectorySource {
     name: SourceName,
@@ -69,7 +69,7 @@ impl PluginSource for DirectorySource {
     }
 }
 
-/// What a directory holds, sorted, as far as it could be a plugin.
+/// The names in a directory that could be plugins, sorted.
 fn names(directory: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory)? {

@@ -12,8 +12,8 @@ use crate::bundle::definition::source::{
 };
 use crate::model::visible;
 
-/// `NAME=PATH`: where a source lies on this machine, whatever the definition says. A relative path
-/// is relative to the working directory, as every path on a command line.
+/// `NAME=PATH`: where a source is on this machine, in place of what the definition says. A relative
+/// path is relative to the working directory, as every path on a command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectoryOverride {
     /// The source.
@@ -37,7 +37,8 @@ pub enum ParseOverrideError {
 }
 
 impl DirectoryOverride {
-    /// Refuses a source that the definition does not have, and one directory for its many platforms.
+    /// Refuses a source that the definition does not have, and one directory for its many
+    /// platforms.
     pub(super) fn check(&self, definition: &Definition) -> Result<(), SourceError> {
         if definition.source(&self.name).is_none() {
             let choices: Vec<_> =

@@ -146,7 +146,7 @@ fn is_near(name: &str, other: &str) -> bool {
     if name.starts_with(other) || other.starts_with(name) {
         return true;
     }
-    // `ptp`, `sbr` and `vrf` are two letters apart, and nobody means one and writes the other.
+    // `ptp`, `sbr` and `vrf` are two letters apart, and a typo for another is unlikely.
     let limit = if name.len() < 5 { 1 } else { 2 };
     // The row of Levenshtein's matrix for each prefix of `name`.
     let mut row: Vec<usize> = (0..=other.len()).collect();

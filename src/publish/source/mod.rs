@@ -90,7 +90,7 @@ fn open(name: &SourceName, kind: &SourceKind, folder: &Path) -> Box<dyn PluginSo
 }
 
 /// Takes what is wanted of one source, and holds the source to its promise: a plugin that it forgot
-/// would be missing in the bundle, and nobody would be told.
+/// would be missing in the bundle, without a word.
 fn take(
     name: &SourceName,
     source: &dyn PluginSource,

@@ -36,7 +36,7 @@ macro_rules! kinds {
             $($(#[$doc])* $variant($value),)+
         }
 
-        /// A source as it was written, where it may have none of the keys or several.
+        /// A source as it was written: it may have none of the keys, or several.
         #[derive(Debug, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub(super) struct RawSource {

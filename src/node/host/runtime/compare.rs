@@ -105,7 +105,7 @@ impl Node<'_> {
         same.flat_map(|(_, plugins)| plugins).collect()
     }
 
-    /// The content of somebody else's file; nothing where it is too large for a plugin or cannot be
+    /// The content of another installer's file; `None` if it is too large for a plugin or cannot be
     /// read.
     fn digest(&self, found: &Looked) -> Option<Digest> {
         match hash_plugin(&found.open().ok()?).ok()? {

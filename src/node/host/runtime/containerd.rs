@@ -122,7 +122,7 @@ mod tests {
                 None,
                 vec!["/a"],
             ),
-            // The section of another version is no section.
+            // The section of another version does not count.
             ("version = 2\n[plugins.cri.cni]\nbin_dir = '/a'", None, vec![]),
             (
                 "version = 3\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = '/a'",
