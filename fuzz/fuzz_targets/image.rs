@@ -112,8 +112,8 @@ fuzz_target!(|bytes: &[u8]| {
             let text = &evidence.document(&bundle.manifest_json).expect("it was walked").bytes;
             assert_eq!(FileManifest::parse(text).expect("it was walked"), bundle.files);
         }
-        Err(findings) => {
-            for finding in findings {
+        Err(rejection) => {
+            for finding in rejection.findings {
                 check_words(&finding.message);
             }
         }
