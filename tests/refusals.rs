@@ -473,13 +473,13 @@ fn overlapping_directories_are_refused() {
     let install = |words: &str| {
         scene.run(&format!("install --key cosign.pub --root root {words} oci:layout"))
     };
-    for words in [
-        "--state-dir /opt/cni/bin",
-        "--state-dir /opt/cni/bin/.cnister",
-        "--bin-dir /var/lib/cnister/evidence",
-        "--policy-dir /opt/cni/bin",
+    for (words, message) in [
+        ("--state-dir /opt/cni/bin", "error: state directory `/opt/cni/bin` and plugin directory"),
+        ("--state-dir /opt/cni/bin/.cnister", "` overlap"),
+        ("--bin-dir /var/lib/cnister/evidence", "` overlap"),
+        ("--policy-dir /opt/cni/bin", "error: policy directory `/opt/cni/bin` "),
     ] {
-        expect(&install(words), 2, &["error: the ", "hint: name another one"]);
+        expect(&install(words), 2, &[message, "hint: choose another one with --"]);
     }
     assert_eq!(scene.tree("root"), before);
     fs::create_dir(scene.at("root/usr")).unwrap();
