@@ -15,7 +15,6 @@ use super::report;
 use super::stop::Stop;
 use super::terminal::{Exit, Failure, Terminal};
 use super::termination::TerminationArguments;
-use super::verify::unproven;
 use crate::check::{Question, check};
 use crate::model::{Code, Digest, Finding, Location, Platform, PluginName, Reference, visible};
 use crate::node::{
@@ -23,7 +22,7 @@ use crate::node::{
     MAX_GENERATIONS, Progress, Refusal, RolledBackRule, Run, Sandbox, State, Step, check_overlap,
     install,
 };
-use crate::trust::{self, Bundle, Policy, Proof, Strength, Verified};
+use crate::trust::{self, Bundle, Policy, Proof, Verified};
 
 /// Verifies a bundle and installs its plugins on this node.
 ///
@@ -72,7 +71,7 @@ pub(super) struct Arguments {
     again: bool,
     /// What to do with another installer's file of the same name but different content: keep,
     /// adopt, or adopt=NAME,...; without it, nothing is installed.
-    #[arg(long, value_name = "RULE", value_parser = parse_foreign)]
+    #[arg(long, value_name = "RULE")]
     foreign: Option<ForeignRule>,
     /// What to do if the bundle is refused: fail, or keep the installed set if it still verifies.
     #[arg(long, value_enum, default_value_t = OnRefusal::Fail)]
@@ -332,10 +331,8 @@ impl Report {
     fn of(outcome: Outcome, bundle: &Verified<Bundle>, installed: Installed) -> Self {
         let (value, proof) = (bundle.value(), bundle.proof());
         let Installed { steps, notes: mut findings, about_node, is_another_release } = installed;
-        if proof.strength == Strength::Admitted
-            && findings.iter().all(|finding| finding.code != Code::Unproven)
-        {
-            findings.push(unproven(&proof.rule));
+        if findings.iter().all(|finding| finding.code != Code::Unproven) {
+            findings.extend(proof.warning());
         }
         findings.extend(about_node);
         Self {
@@ -377,20 +374,6 @@ impl Report {
             0 => "already up to date; no file changed".to_owned(),
             removed => format!("installed; {} removed", report::count(removed, "plugin")),
         }
-    }
-}
-
-pub(super) fn parse_foreign(text: &str) -> Result<ForeignRule, String> {
-    match text.split_once('=') {
-        None if text == "keep" => Ok(ForeignRule::Keep),
-        None if text == "adopt" => Ok(ForeignRule::Adopt),
-        Some(("adopt", names)) => {
-            let names = names.split(',').map(str::parse).collect::<Result<_, _>>();
-            names
-                .map(ForeignRule::AdoptNamed)
-                .map_err(|error: crate::model::ParsePluginNameError| error.to_string())
-        }
-        _ => Err("expected `keep`, `adopt` or `adopt=NAME,...`".to_owned()),
     }
 }
 

@@ -18,6 +18,8 @@ mod explain;
 mod gc;
 mod image;
 #[cfg(feature = "publish")]
+mod image_output;
+#[cfg(feature = "publish")]
 mod inspect;
 mod install;
 mod interval;
@@ -41,6 +43,8 @@ mod requirements;
 mod rollback;
 #[cfg(feature = "publish")]
 mod sign;
+#[cfg(feature = "publish")]
+mod source_date;
 mod stage;
 mod status;
 mod stop;

@@ -7,9 +7,10 @@ use std::io::BufWriter;
 use clap::Args;
 use serde::Serialize;
 
-use super::push::summary;
+use super::image;
+use super::image_output::parse_output;
+use super::report::copied;
 use super::terminal::{Exit, Failure, Terminal};
-use super::{build, image};
 use crate::model::{Digest, Location, Reference, Repository};
 use crate::oci::{Copied, LayoutWriter, copy, write_archive};
 
@@ -21,7 +22,7 @@ pub(super) struct Arguments {
     source: Reference,
     /// Where to store the image: a layout directory (DIR or oci:DIR:TAG) or an archive
     /// (oci-archive:FILE:TAG) [default tag: that of REF, or the image's version].
-    #[arg(short, long, value_name = "LAYOUT", value_parser = build::parse_output)]
+    #[arg(short, long, value_name = "LAYOUT", value_parser = parse_output)]
     output: Reference,
 }
 
@@ -96,7 +97,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.digest)?;
-        summary(f, &self.copied)?;
+        copied(f, &self.copied)?;
         writeln!(f, "pulled into {}", self.output)
     }
 }

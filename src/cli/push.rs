@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::image;
-use super::report::{bytes, count};
+use super::report::copied;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{Digest, Reference};
 use crate::oci::{Copied, Registry, copy};
@@ -58,20 +58,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.digest)?;
-        summary(f, &self.copied)?;
+        copied(f, &self.copied)?;
         writeln!(f, "pushed {}", self.target)
     }
-}
-
-/// Writes a line about what was copied.
-pub(super) fn summary(f: &mut fmt::Formatter<'_>, copied: &Copied) -> fmt::Result {
-    let Copied { manifests, referrers, blobs, present, bytes: size } = copied;
-    writeln!(
-        f,
-        "{} ({}), {} ({}), {present} already there",
-        count(*manifests, "manifest"),
-        count(*referrers, "referrer"),
-        count(*blobs, "blob"),
-        bytes(*size)
-    )
 }

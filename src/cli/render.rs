@@ -9,21 +9,19 @@ use clap::Args;
 use serde::Serialize;
 
 use super::image::{self, Image, OwnerArguments};
-use super::install::parse_foreign;
 use super::interval::parse_interval;
 use super::policy::PolicyArguments;
 use super::report;
 use super::terminal::{Exit, Failure, Terminal};
-use super::verify::unproven;
 use crate::model::{
     Digest, Finding, HostPath, Platform, PluginName, Reference, RegistryReference, Repository,
 };
-use crate::node::MAX_GENERATIONS;
+use crate::node::{ForeignRule, MAX_GENERATIONS, ParseForeignRuleError};
 use crate::oci::{Platforms, collect};
 use crate::render::{
     DaemonSet, Deployment, Namespace, PinnedImage, RenderError, Repair, Sight, Watching,
 };
-use crate::trust::{self, Bundle, Evidence, Policy, Presence, Strength, Verified, Verifier};
+use crate::trust::{self, Bundle, Evidence, Policy, Presence, Verified, Verifier};
 use crate::watch::ConditionName;
 
 /// Verifies an image and prints a Kubernetes manifest that installs it on every node.
@@ -125,8 +123,8 @@ impl InstallingArguments {
 }
 
 /// Validates the rule as `install` does, and keeps its text.
-fn foreign_rule(text: &str) -> Result<String, String> {
-    parse_foreign(text).map(|_| text.to_owned())
+fn foreign_rule(text: &str) -> Result<String, ParseForeignRuleError> {
+    text.parse::<ForeignRule>().map(|_| text.to_owned())
 }
 
 #[derive(Serialize)]
@@ -238,8 +236,7 @@ fn verify(
             Ok(bundle) => {
                 let other =
                     arguments.owner.expect.and_then(|expected| trust::expect(&bundle, &expected));
-                let admitted = bundle.proof().strength == Strength::Admitted;
-                let warning = admitted.then(|| unproven(&bundle.proof().rule));
+                let warning = bundle.proof().warning();
                 bundles.push(bundle);
                 other.into_iter().chain(warning).collect()
             }

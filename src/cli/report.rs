@@ -26,3 +26,17 @@ pub(super) fn bytes(count: u64) -> String {
         _ => format!("{:.1} MB", count as f64 / 1e6),
     }
 }
+
+/// Writes a line about what was copied.
+#[cfg(feature = "publish")]
+pub(super) fn copied(f: &mut fmt::Formatter<'_>, copied: &crate::oci::Copied) -> fmt::Result {
+    let crate::oci::Copied { manifests, referrers, blobs, present, bytes: size } = copied;
+    writeln!(
+        f,
+        "{} ({}), {} ({}), {present} already there",
+        count(*manifests, "manifest"),
+        count(*referrers, "referrer"),
+        count(*blobs, "blob"),
+        bytes(*size)
+    )
+}

@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use clap::Args;
 use serde::Serialize;
 
-use super::build::source_date;
 use super::policy::read_text;
+use super::source_date::source_date;
 use super::terminal::{Exit, Failure, Terminal};
 use super::{image, password};
 use crate::model::{Digest, Location, Reference, parse_rfc3339, rfc3339};

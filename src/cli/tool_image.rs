@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use super::build::{self, ToolArguments};
+use super::image_output::{ToolArguments, finish, output_directory, parse_output};
+use super::source_date::epoch;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::bundle::Compression;
 use crate::model::Reference;
@@ -15,7 +16,7 @@ use crate::publish::build_tool;
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The layout directory to write to (DIR or oci:DIR:TAG) [default tag: this version].
-    #[arg(short, long, value_name = "LAYOUT", value_parser = build::parse_output)]
+    #[arg(short, long, value_name = "LAYOUT", value_parser = parse_output)]
     output: Reference,
     #[command(flatten)]
     tools: ToolArguments,
@@ -24,10 +25,10 @@ pub(super) struct Arguments {
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let version = semver::Version::parse(env!("CARGO_PKG_VERSION"))?;
-    let output = build::output_directory(&arguments.output)?;
-    let (tools, epoch) = (arguments.tools.open()?, build::epoch()?);
+    let output = output_directory(&arguments.output)?;
+    let (tools, epoch) = (arguments.tools.open()?, epoch()?);
     let mut layout = LayoutWriter::create(output)?.named("localhost/cnister".to_owned());
     let built = build_tool(&version, &tools, Compression::Zstd, epoch, &mut layout)?;
-    terminal.answer(&build::finish(layout, &arguments.output, &built, &version)?)?;
+    terminal.answer(&finish(layout, &arguments.output, &built, &version)?)?;
     Ok(Exit::Yes)
 }

@@ -10,9 +10,9 @@ use super::image::{self, OwnerArguments};
 use super::policy::PolicyArguments;
 use super::report;
 use super::terminal::{Exit, Failure, Terminal};
-use crate::model::{Code, Digest, Finding, Platform, Reference};
+use crate::model::{Digest, Finding, Platform, Reference};
 use crate::oci::{CollectError, Platforms, collect, read_layers};
-use crate::trust::{self, Policy, Presence, Proof, Strength, Verifier};
+use crate::trust::{self, Policy, Presence, Proof, Verifier};
 
 /// Verifies that a policy allows an image (to check this node, use check).
 ///
@@ -114,9 +114,7 @@ fn decide(arguments: &Arguments, policy: &Policy, report: &mut Report) -> Result
                     .and_then(|expected| trust::expect(&bundle, &expected))
                     .into_iter()
                     .collect();
-                if bundle.proof().strength == Strength::Admitted {
-                    findings.push(unproven(&bundle.proof().rule));
-                }
+                findings.extend(bundle.proof().warning());
                 let layer_bytes = match evidence.document(&bundle.value().manifest) {
                     Some(manifest) if !arguments.no_layers => {
                         match read_layers(opened.source.as_ref(), manifest) {
@@ -147,14 +145,6 @@ fn decide(arguments: &Arguments, policy: &Policy, report: &mut Report) -> Result
         });
     }
     Ok(())
-}
-
-/// Returns the warning about an image that was admitted without proof.
-pub(super) fn unproven(rule: &str) -> Finding {
-    Finding::warning(
-        Code::Unproven,
-        format!("rule `{rule}` has `mode: warn`: the image is admitted without proof"),
-    )
 }
 
 impl fmt::Display for Report {

@@ -35,8 +35,8 @@ pub(crate) use host::{
 pub use payload::{Layer, Payload, StageReport, Staged, Take, stage};
 pub(crate) use plan::PLUGIN_MODE;
 pub use plan::{
-    Change, ExistingFiles, Force, ForeignRule, InstallOptions, Leftovers, Plan, Step,
-    Uninstallation, plan,
+    Change, ExistingFiles, Force, ForeignRule, InstallOptions, Leftovers, ParseForeignRuleError,
+    Plan, Step, Uninstallation, plan,
 };
 pub(crate) use state::{Claim, not_installed, strength};
 pub use state::{

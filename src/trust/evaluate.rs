@@ -60,6 +60,18 @@ pub enum Strength {
     Admitted,
 }
 
+impl Proof {
+    /// The warning that an image was admitted and nothing about it is proven.
+    pub fn warning(&self) -> Option<Finding> {
+        let rule = &self.rule;
+        (self.strength == Strength::Admitted).then(|| {
+            let message =
+                format!("rule `{rule}` has `mode: warn`: the image is admitted without proof");
+            Finding::warning(Code::Unproven, message)
+        })
+    }
+}
+
 impl<T> Verified<T> {
     /// What was verified.
     pub fn value(&self) -> &T {

@@ -6,10 +6,13 @@
 //! *foreign* (never touched).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 
 use super::{Change, PLUGIN_MODE, Plan, Step};
 use crate::bundle::PluginFile;
-use crate::model::{Code, Digest, Finding, HostPath, PluginName, Severity, visible};
+use crate::model::{
+    Code, Digest, Finding, HostPath, ParsePluginNameError, PluginName, Severity, visible,
+};
 use crate::node::host::{Found, Observed, ObservedDirectory};
 use crate::node::state::{InstalledFile, JournalEntry, Original, Owner};
 use crate::trust::{Bundle, Strength, Verified};
@@ -71,6 +74,33 @@ pub enum ForeignRule {
     /// It stays, and so does what the receipt says of its name: a repair that cannot bring a plugin
     /// back must not forget that it belongs there.
     Stay,
+}
+
+/// Why a text is not a rule for other installers' files.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParseForeignRuleError {
+    /// None of the three forms.
+    #[error("expected `keep`, `adopt` or `adopt=NAME,...`")]
+    Form,
+    /// A name that is not a plugin's.
+    #[error(transparent)]
+    Name(#[from] ParsePluginNameError),
+}
+
+impl FromStr for ForeignRule {
+    type Err = ParseForeignRuleError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            None if text == "keep" => Ok(Self::Keep),
+            None if text == "adopt" => Ok(Self::Adopt),
+            Some(("adopt", names)) => {
+                let names = names.split(',').map(str::parse).collect::<Result<_, _>>()?;
+                Ok(Self::AdoptNamed(names))
+            }
+            _ => Err(ParseForeignRuleError::Form),
+        }
+    }
 }
 
 /// Decides what is to be done.

@@ -8,7 +8,9 @@ mod decide;
 mod in_use;
 mod uninstall;
 
-pub use decide::{ExistingFiles, ForeignRule, InstallOptions, Leftovers, plan};
+pub use decide::{
+    ExistingFiles, ForeignRule, InstallOptions, Leftovers, ParseForeignRuleError, plan,
+};
 pub use uninstall::{Force, Uninstallation};
 
 use std::collections::BTreeMap;
