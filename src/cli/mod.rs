@@ -6,52 +6,28 @@
 //! terminal. Verbs decide nothing about images or nodes; the other modules do.
 
 mod boot;
-#[cfg(feature = "publish")]
-mod build;
 mod check;
-#[cfg(feature = "publish")]
-mod completions;
 mod document;
-#[cfg(feature = "publish")]
-mod evidence;
 mod explain;
 mod gc;
 mod image;
-#[cfg(feature = "publish")]
-mod image_output;
-#[cfg(feature = "publish")]
-mod inspect;
 mod install;
 mod interval;
-#[cfg(feature = "publish")]
-mod keygen;
 mod node;
 mod node_check;
 mod node_condition;
-#[cfg(feature = "publish")]
-mod password;
 mod policy;
 mod proof;
 #[cfg(feature = "publish")]
-mod pull;
-#[cfg(feature = "publish")]
-mod push;
-#[cfg(feature = "publish")]
-mod render;
+mod publishing;
 mod report;
 mod requirements;
 mod rollback;
-#[cfg(feature = "publish")]
-mod sign;
-#[cfg(feature = "publish")]
-mod source_date;
 mod stage;
 mod status;
 mod stop;
 mod terminal;
 mod termination;
-#[cfg(feature = "publish")]
-mod tool_image;
 mod uninstall;
 mod verify;
 mod watch;
@@ -82,24 +58,10 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     #[cfg(feature = "publish")]
-    Keygen(keygen::Arguments),
-    #[cfg(feature = "publish")]
-    Build(build::Arguments),
-    #[cfg(feature = "publish")]
-    ToolImage(tool_image::Arguments),
-    #[cfg(feature = "publish")]
-    Sign(sign::Arguments),
-    #[cfg(feature = "publish")]
-    Push(push::Arguments),
-    #[cfg(feature = "publish")]
-    Pull(pull::Arguments),
-    #[cfg(feature = "publish")]
-    Inspect(inspect::Arguments),
+    #[command(flatten)]
+    Publishing(publishing::Verb),
+    #[command(display_order = 7)]
     Verify(verify::Arguments),
-    #[cfg(feature = "publish")]
-    Evidence(evidence::Arguments),
-    #[cfg(feature = "publish")]
-    Render(render::Arguments),
     Stage(stage::Arguments),
     Install(install::Arguments),
     Rollback(rollback::Arguments),
@@ -110,8 +72,6 @@ enum Verb {
     Explain(explain::Arguments),
     Watch(watch::Arguments),
     Boot(boot::Arguments),
-    #[cfg(feature = "publish")]
-    Completions(completions::Arguments),
 }
 
 /// Runs the program and returns its exit code.
@@ -140,24 +100,8 @@ impl Verb {
     fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         match self {
             #[cfg(feature = "publish")]
-            Self::Keygen(arguments) => keygen::run(&arguments, terminal),
-            #[cfg(feature = "publish")]
-            Self::Build(arguments) => build::run(&arguments, terminal),
-            #[cfg(feature = "publish")]
-            Self::ToolImage(arguments) => tool_image::run(&arguments, terminal),
-            #[cfg(feature = "publish")]
-            Self::Sign(arguments) => sign::run(&arguments, terminal),
-            #[cfg(feature = "publish")]
-            Self::Push(arguments) => push::run(&arguments, terminal),
-            #[cfg(feature = "publish")]
-            Self::Pull(arguments) => pull::run(&arguments, terminal),
-            #[cfg(feature = "publish")]
-            Self::Inspect(arguments) => inspect::run(&arguments, terminal),
+            Self::Publishing(verb) => verb.run(terminal),
             Self::Verify(arguments) => verify::run(&arguments, terminal),
-            #[cfg(feature = "publish")]
-            Self::Evidence(arguments) => evidence::run(&arguments, terminal),
-            #[cfg(feature = "publish")]
-            Self::Render(arguments) => render::run(&arguments, terminal),
             Self::Stage(arguments) => stage::run(&arguments, terminal),
             Self::Install(arguments) => install::run(&arguments, terminal),
             Self::Rollback(arguments) => rollback::run(&arguments, terminal),
@@ -168,8 +112,6 @@ impl Verb {
             Self::Explain(arguments) => explain::run(&arguments, terminal),
             Self::Watch(arguments) => watch::run(&arguments, terminal),
             Self::Boot(arguments) => boot::run(&arguments, terminal),
-            #[cfg(feature = "publish")]
-            Self::Completions(arguments) => completions::run(&arguments, terminal),
         }
     }
 }

@@ -7,10 +7,10 @@ use std::{fmt, fs};
 use clap::Args;
 use serde::Serialize;
 
-use super::image;
-use super::policy::load_policy;
-use super::report::{bytes, count};
-use super::terminal::{Exit, Failure, Terminal};
+use crate::cli::image;
+use crate::cli::policy::load_policy;
+use crate::cli::report::{bytes, count};
+use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::model::{Digest, Platform, Reference, visible};
 use crate::oci::{CollectError, Platforms, collect};
 use crate::trust::{COSIGN_SIGN, Evidence, EvidenceError, Needs};
@@ -22,7 +22,7 @@ use crate::trust::{COSIGN_SIGN, Evidence, EvidenceError, Needs};
 /// itself whenever it is read, so it may be distributed in any way: in a ConfigMap, as a download,
 /// in the bundle.
 #[derive(Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// The image.
     #[arg(value_name = "REF")]
     reference: Reference,

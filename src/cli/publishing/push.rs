@@ -5,9 +5,9 @@ use std::fmt;
 use clap::Args;
 use serde::Serialize;
 
-use super::image;
-use super::report::copied;
-use super::terminal::{Exit, Failure, Terminal};
+use crate::cli::image;
+use crate::cli::report::copied;
+use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::model::{Digest, Reference};
 use crate::oci::{Copied, Registry, copy};
 
@@ -15,7 +15,7 @@ use crate::oci::{Copied, Registry, copy};
 ///
 /// Plain HTTP is only used for registries on loopback; all others need TLS.
 #[derive(Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// The image: oci:DIR:TAG, oci-archive:FILE, or one in another registry.
     #[arg(value_name = "REF")]
     source: Reference,

@@ -4,8 +4,8 @@ use clap::Args;
 
 use super::image_output::{ToolArguments, finish, output_directory, parse_output};
 use super::source_date::epoch;
-use super::terminal::{Exit, Failure, Terminal};
 use crate::bundle::Compression;
+use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::model::Reference;
 use crate::oci::LayoutWriter;
 use crate::publish::build_tool;
@@ -14,7 +14,7 @@ use crate::publish::build_tool;
 ///
 /// The verifier is never taken from the bundle it verifies; `render` pins this image by digest.
 #[derive(Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// The layout directory to write to (DIR or oci:DIR:TAG) [default tag: this version].
     #[arg(short, long, value_name = "LAYOUT", value_parser = parse_output)]
     output: Reference,

@@ -1,6 +1,6 @@
 //! The time that is written into images and statements, so that a build can be repeated.
 
-use super::terminal::Failure;
+use crate::cli::terminal::Failure;
 
 /// The time inside images, in seconds since 1970.
 pub(super) fn epoch() -> Result<u64, Failure> {

@@ -7,16 +7,16 @@ use std::io::BufWriter;
 use clap::Args;
 use serde::Serialize;
 
-use super::image;
 use super::image_output::parse_output;
-use super::report::copied;
-use super::terminal::{Exit, Failure, Terminal};
+use crate::cli::image;
+use crate::cli::report::copied;
+use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::model::{Digest, Location, Reference, Repository};
 use crate::oci::{Copied, LayoutWriter, copy, write_archive};
 
 /// Copies an image with its signatures into a layout directory or an archive.
 #[derive(Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// The image.
     #[arg(value_name = "REF")]
     source: Reference,

@@ -8,11 +8,11 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use serde::Serialize;
 
-use super::image::{self, Image, OwnerArguments};
-use super::interval::parse_interval;
-use super::policy::PolicyArguments;
-use super::report;
-use super::terminal::{Exit, Failure, Terminal};
+use crate::cli::image::{self, Image, OwnerArguments};
+use crate::cli::interval::parse_interval;
+use crate::cli::policy::PolicyArguments;
+use crate::cli::report;
+use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::model::{
     Digest, Finding, HostPath, Platform, PluginName, Reference, RegistryReference, Repository,
 };
@@ -29,7 +29,7 @@ use crate::watch::ConditionName;
 /// The manifest contains the policy and the evidence for the image, so that nodes verify it again
 /// without a registry. An image that the policy does not allow is not rendered.
 #[derive(Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// The image, with its tag.
     #[arg(value_name = "REF")]
     reference: Reference,

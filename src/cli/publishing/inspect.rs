@@ -5,10 +5,10 @@ use std::fmt;
 use clap::Args;
 use serde::Serialize;
 
-use super::image;
-use super::report::{bytes, count};
-use super::terminal::{Exit, Failure, Terminal};
 use crate::bundle::{Linkage, PluginFile};
+use crate::cli::image;
+use crate::cli::report::{bytes, count};
+use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::model::Reference;
 use crate::oci::{Description, describe};
 
@@ -16,7 +16,7 @@ use crate::oci::{Description, describe};
 ///
 /// Nothing is verified; to do that, use `verify`.
 #[derive(Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// The image.
     #[arg(value_name = "REF")]
     reference: Reference,

@@ -7,10 +7,11 @@ use std::time::SystemTime;
 use clap::Args;
 use serde::Serialize;
 
-use super::policy::read_text;
+use super::password;
 use super::source_date::source_date;
-use super::terminal::{Exit, Failure, Terminal};
-use super::{image, password};
+use crate::cli::image;
+use crate::cli::policy::read_text;
+use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::model::{Digest, Location, Reference, parse_rfc3339, rfc3339};
 use crate::oci::{LayoutWriter, Registry, Sink};
 use crate::publish::keys::{KeyError, KeyFile};
@@ -23,7 +24,7 @@ use crate::publish::sign::{Signed, sign};
 /// for. Each signature contains its time, now or SOURCE_DATE_EPOCH, from which a policy's
 /// maxAge is counted; signing again renews it.
 #[derive(Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// The image, in a layout or a registry.
     #[arg(value_name = "REF")]
     reference: Reference,

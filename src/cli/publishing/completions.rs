@@ -5,11 +5,11 @@ use std::io;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use super::terminal::{Exit, Failure, Terminal};
+use crate::cli::terminal::{Exit, Failure, Terminal};
 
 /// Prints a completion script for a shell.
 #[derive(Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// The shell.
     #[arg(value_enum)]
     shell: Shell,
@@ -18,7 +18,12 @@ pub(super) struct Arguments {
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, _terminal: &Terminal) -> Result<Exit, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut super::Cli::command(), "cnister", &mut script);
+    clap_complete::generate(
+        arguments.shell,
+        &mut crate::cli::Cli::command(),
+        "cnister",
+        &mut script,
+    );
     match io::Write::write_all(&mut io::stdout(), &script) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(Exit::Yes),

@@ -8,8 +8,8 @@ use std::str::FromStr;
 use clap::Args;
 use serde::Serialize;
 
-use super::report::{bytes, count};
-use super::terminal::Failure;
+use crate::cli::report::{bytes, count};
+use crate::cli::terminal::Failure;
 use crate::model::{Digest, Document, Location, Platform, Reference, Selector};
 use crate::oci::{LayoutWriter, OciError, Sink};
 use crate::publish::{BlobStore, Built, Tool};
@@ -109,7 +109,7 @@ pub(super) fn finish(
         .selector
         .tag
         .clone()
-        .unwrap_or_else(|| super::image::tag_of_version(&version.to_string()));
+        .unwrap_or_else(|| crate::cli::image::tag_of_version(&version.to_string()));
     layout.tag(&tag, &built.index)?;
     let reference = Reference {
         location: output.location.clone(),

@@ -6,9 +6,9 @@ use clap::Args;
 
 use super::image_output::{ToolArguments, finish, output_directory, parse_output};
 use super::source_date::epoch;
-use super::terminal::{Exit, Failure, Terminal};
 use crate::bundle::Definition;
 use crate::bundle::definition::ToolChoice;
+use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::model::Reference;
 use crate::oci::LayoutWriter;
 use crate::publish::{DirectoryOverride, Inputs, Sources, build};
@@ -19,7 +19,7 @@ use crate::publish::{DirectoryOverride, Inputs, Sources, build};
 /// The same files give the same digest, independent of user, machine and time. SOURCE_DATE_EPOCH
 /// sets the time inside the image; without it, it is 1970.
 #[derive(Args)]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// The definition of the bundle.
     #[arg(value_name = "BUNDLE.yaml")]
     definition: PathBuf,
@@ -38,7 +38,7 @@ pub(super) struct Arguments {
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let path = &arguments.definition;
-    let text = super::policy::read_text(path).map_err(|error| {
+    let text = crate::cli::policy::read_text(path).map_err(|error| {
         Failure::could_not(format!("cannot read `{}`: {error}", path.display()))
     })?;
     let definition =

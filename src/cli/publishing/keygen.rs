@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::password;
-use super::terminal::{Exit, Failure, Terminal};
+use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::model::visible;
 use crate::publish::keys::SigningKey;
 
@@ -20,7 +20,7 @@ use crate::publish::keys::SigningKey;
 /// private key, `cosign verify --key` the public one.
 #[derive(Args)]
 #[command(visible_alias = "generate-key-pair")]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// Prefix of the two file names; may contain a directory.
     #[arg(long, value_name = "PREFIX", default_value = "cosign")]
     output_key_prefix: String,

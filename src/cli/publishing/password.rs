@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Write};
 
 use rustix::termios::{LocalModes, OptionalActions, isatty, tcgetattr, tcsetattr};
 
-use super::terminal::Failure;
+use crate::cli::terminal::Failure;
 
 /// Asks once for a password, or takes it from `COSIGN_PASSWORD`.
 pub(super) fn ask(prompt: &str) -> Result<String, Failure> {

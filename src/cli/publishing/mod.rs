@@ -1,0 +1,54 @@
+//! The verbs that make, sign and hand on images. A node's build has none of them.
+
+mod build;
+mod completions;
+mod evidence;
+mod image_output;
+mod inspect;
+mod keygen;
+mod password;
+mod pull;
+mod push;
+mod render;
+mod sign;
+mod source_date;
+mod tool_image;
+
+use clap::Subcommand;
+
+use super::terminal::{Exit, Failure, Terminal};
+
+/// The numbers put `verify`, which nodes have as well, before what is done with a verified image.
+#[derive(Subcommand)]
+pub(super) enum Verb {
+    Keygen(keygen::Arguments),
+    Build(build::Arguments),
+    ToolImage(tool_image::Arguments),
+    Sign(sign::Arguments),
+    Push(push::Arguments),
+    Pull(pull::Arguments),
+    Inspect(inspect::Arguments),
+    #[command(display_order = 8)]
+    Evidence(evidence::Arguments),
+    #[command(display_order = 9)]
+    Render(render::Arguments),
+    #[command(display_order = 100)]
+    Completions(completions::Arguments),
+}
+
+impl Verb {
+    pub(super) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+        match self {
+            Self::Keygen(arguments) => keygen::run(&arguments, terminal),
+            Self::Build(arguments) => build::run(&arguments, terminal),
+            Self::ToolImage(arguments) => tool_image::run(&arguments, terminal),
+            Self::Sign(arguments) => sign::run(&arguments, terminal),
+            Self::Push(arguments) => push::run(&arguments, terminal),
+            Self::Pull(arguments) => pull::run(&arguments, terminal),
+            Self::Inspect(arguments) => inspect::run(&arguments, terminal),
+            Self::Evidence(arguments) => evidence::run(&arguments, terminal),
+            Self::Render(arguments) => render::run(&arguments, terminal),
+            Self::Completions(arguments) => completions::run(&arguments, terminal),
+        }
+    }
+}
