@@ -158,6 +158,7 @@ mod tests {
             UsualNetworkUnmet,
             NamedNetworkUnmet,
         ];
+        assert_eq!(all.len(), NamedNetworkUnmet as usize + 1, "a fact has no place in this test");
         let with = |moment: Moment, wanted: Option<Severity>| -> Vec<Fact> {
             all.into_iter().filter(|fact| severity(*fact, moment) == wanted).collect()
         };
