@@ -127,7 +127,8 @@ fn text(bytes: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::binary::sample::{Sample, Watched, go_build_info};
+    use crate::binary::sample::{Sample, go_build_info};
+    use crate::binary::watched::Watched;
 
     const MODINFO: &str =
         "path\texample.com/cni/bridge\nmod\texample.com/cni\tv1.2.3\th1:a=\ndep\tb\tv1\t\n";

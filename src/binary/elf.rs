@@ -275,7 +275,8 @@ fn needs_library(file: &dyn ReadAt, encoding: Encoding, range: Range) -> io::Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::binary::sample::{Sample, Watched};
+    use crate::binary::sample::Sample;
+    use crate::binary::watched::Watched;
 
     fn platform(text: &str) -> Platform {
         text.parse().unwrap()
@@ -374,7 +375,7 @@ mod tests {
         assert_eq!(Elf::parse(&position_independent.bytes()).unwrap().linkage(), &Linkage::Static);
         for sample in [
             Sample { kind: 3, dynamic: Some(vec![21, DT_NEEDED, 0]), ..Sample::default() },
-            Sample { kind: 3, entry: 0, ..Sample::default() },
+            Sample { kind: 3, entry: false, ..Sample::default() },
         ] {
             assert_eq!(Elf::parse(&sample.bytes()).err(), Some(ElfError::Kind("a shared library")));
         }

@@ -11,6 +11,8 @@ mod header;
 mod read_at;
 #[cfg(test)]
 pub(crate) mod sample;
+#[cfg(test)]
+mod watched;
 
 pub use buildinfo::GoBuild;
 pub use elf::{Elf, Linkage};

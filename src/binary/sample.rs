@@ -1,57 +1,5 @@
-//! Small ELF files made by hand, and files that say how they were read, for tests.
-
-use std::cell::RefCell;
-use std::io;
-
-use super::ReadAt;
-
-/// A file of zeros after its first bytes, which remembers how it was read.
-#[derive(Debug)]
-pub(crate) struct Watched<'a> {
-    start: &'a [u8],
-    size: u64,
-    reads: RefCell<Vec<usize>>,
-    most_reads: usize,
-}
-
-impl<'a> Watched<'a> {
-    pub(crate) fn new(start: &'a [u8], size: u64) -> Self {
-        Self { start, size, reads: RefCell::default(), most_reads: usize::MAX }
-    }
-
-    /// A file that fails after this many reads.
-    pub(crate) fn failing_after(start: &'a [u8], most_reads: usize) -> Self {
-        Self { most_reads, ..Self::new(start, start.len() as u64) }
-    }
-
-    /// The length of the longest read.
-    pub(crate) fn longest(&self) -> usize {
-        self.reads.borrow().iter().copied().max().unwrap_or_default()
-    }
-
-    /// How many bytes were read.
-    pub(crate) fn total(&self) -> usize {
-        self.reads.borrow().iter().sum()
-    }
-}
-
-impl ReadAt for &Watched<'_> {
-    fn size(&self) -> u64 {
-        self.size
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        assert!(offset + buffer.len() as u64 <= self.size, "past the end");
-        if self.reads.borrow().len() == self.most_reads {
-            return Err(io::Error::other("unplugged"));
-        }
-        self.reads.borrow_mut().push(buffer.len());
-        for (byte, at) in buffer.iter_mut().zip(offset..) {
-            *byte = self.start.get(usize::try_from(at).unwrap()).copied().unwrap_or_default();
-        }
-        Ok(())
-    }
-}
+//! The writer of ELF files for tests, here and in `tests/`: small files made by hand. With code for
+//! linux/amd64, the kernel can execute them.
 
 /// What a sample says of itself.
 #[derive(Debug, Clone)]
@@ -64,8 +12,10 @@ pub(crate) struct Sample {
     pub(crate) kind: u16,
     /// `e_machine`.
     pub(crate) machine: u16,
-    /// `e_entry`.
-    pub(crate) entry: u64,
+    /// The content of the executable segment, which starts with the first instruction.
+    pub(crate) code: Vec<u8>,
+    /// Whether the file has an entry point: the start of `code`.
+    pub(crate) entry: bool,
     /// The text of `PT_INTERP`.
     pub(crate) interpreter: Option<String>,
     /// The tags of `PT_DYNAMIC`, each with the value 1.
@@ -84,7 +34,8 @@ impl Default for Sample {
             big: false,
             kind: 2,
             machine: 62,
-            entry: 0x40_1000,
+            code: vec![0x90; 3],
+            entry: true,
             interpreter: None,
             dynamic: None,
             go: None,
@@ -119,7 +70,7 @@ impl Sample {
         let (header_size, segment_size, section_size) =
             if self.wide { (64, 56, 64) } else { (52, 32, 40) };
         // (p_type, p_flags, content)
-        let mut segments: Vec<(u64, u64, Vec<u8>)> = vec![(1, 5, vec![0x90; 3])];
+        let mut segments: Vec<(u64, u64, Vec<u8>)> = vec![(1, 5, self.code.clone())];
         if let Some(interpreter) = &self.interpreter {
             segments.push((3, 4, [interpreter.as_bytes(), b"\0"].concat()));
         }
@@ -137,19 +88,25 @@ impl Sample {
         let mut table = Vec::new();
         let start = header_size + segment_size * segments.len();
         let mut go = (0, 0);
-        for (kind, flags, bytes) in &segments {
+        let mut entry = 0;
+        // Each segment has pages of its own, at the same distance from their start as in the file.
+        for (number, (kind, flags, bytes)) in (0_u64..).zip(&segments) {
             while !(start + content.len()).is_multiple_of(16) {
                 content.push(0);
             }
             let (offset, size) = ((start + content.len()) as u64, bytes.len() as u64);
+            let address = 0x40_0000 + (number << 24) + offset;
+            if number == 0 && self.entry {
+                entry = address;
+            }
             go = (offset, size);
             let fields: [(u64, usize); 8] = if self.wide {
                 [
                     (*kind, 4),
                     (*flags, 4),
                     (offset, 8),
-                    (offset, 8),
-                    (offset, 8),
+                    (address, 8),
+                    (address, 8),
                     (size, 8),
                     (size, 8),
                     (16, 8),
@@ -158,8 +115,8 @@ impl Sample {
                 [
                     (*kind, 4),
                     (offset, 4),
-                    (offset, 4),
-                    (offset, 4),
+                    (address, 4),
+                    (address, 4),
                     (size, 4),
                     (size, 4),
                     (*flags, 4),
@@ -206,7 +163,7 @@ impl Sample {
             (u64::from(self.kind), 2),
             (u64::from(self.machine), 2),
             (1, 4),
-            (self.entry, word),
+            (entry, word),
             (header_size as u64, word),
             (sections_offset, word),
             (0, 4),

@@ -203,18 +203,11 @@ mod tests {
         for (architecture, machine) in [("amd64", 62), ("arm64", 183)] {
             let directory = folder.path().join(format!("cni-{architecture}"));
             fs::create_dir(&directory).unwrap();
-            for (name, entry) in [("bridge", 1), ("macvlan", 2)] {
-                fs::write(
-                    directory.join(name),
-                    Sample { machine, entry, ..Sample::default() }.bytes(),
-                )
-                .unwrap();
-            }
-            fs::write(
-                folder.path().join(architecture),
-                Sample { machine, entry: 3, ..Sample::default() }.bytes(),
-            )
-            .unwrap();
+            let program =
+                |number| Sample { machine, code: vec![number], ..Sample::default() }.bytes();
+            fs::write(directory.join("bridge"), program(1)).unwrap();
+            fs::write(directory.join("macvlan"), program(2)).unwrap();
+            fs::write(folder.path().join(architecture), program(3)).unwrap();
         }
         let tools = tools(folder.path());
         (folder, tools)

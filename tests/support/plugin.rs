@@ -1,15 +1,18 @@
 //! Handmade programs of a few hundred bytes for linux/amd64: plugins that answer VERSION, and a
 //! program that creates a file when it is executed.
 
+#[path = "../../src/binary/sample.rs"]
+mod sample;
+
 use std::path::Path;
+
+use sample::Sample;
 
 /// The answer of the plugins.
 const ANSWER: &[u8] = br#"{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}"#;
 /// `exit(0)`: `mov eax, 60; xor edi, edi; syscall`.
 const EXIT: &[u8] = b"\xb8\x3c\0\0\0\x31\xff\x0f\x05";
 const SYSTEM_CALL: &[u8] = b"\x0f\x05";
-/// ELF header and one program header.
-const HEADERS: usize = 64 + 56;
 
 /// Creates a plugin that answers VERSION. Plugins of different `text` differ, and each is at least
 /// `size` bytes long.
@@ -52,33 +55,11 @@ fn distance(after: &[u8]) -> [u8; 4] {
     i32::try_from(after.len()).expect("short code").to_le_bytes()
 }
 
-/// Creates a static program (System V gABI, chapters 4 and 5) with one segment: the whole file.
+/// Creates a static program of at least `size` bytes: the data follows the code.
 fn program(code: &[u8], data: &[u8], text: &str, size: usize) -> Vec<u8> {
-    let content = [code, data, text.as_bytes()].concat();
-    let length = (HEADERS + content.len()).max(size);
-    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
-    file.resize(16, 0);
-    let half = |file: &mut Vec<u8>, number: u16| file.extend(number.to_le_bytes());
-    let word = |file: &mut Vec<u8>, number: u32| file.extend(number.to_le_bytes());
-    let long = |file: &mut Vec<u8>, number: u64| file.extend(number.to_le_bytes());
-    half(&mut file, 2); // ET_EXEC
-    half(&mut file, 62); // EM_X86_64
-    word(&mut file, 1);
-    let start = 0x40_0000;
-    for number in [start + HEADERS as u64, 64, 0] {
-        long(&mut file, number); // the entry, the program headers, no section headers
-    }
-    word(&mut file, 0);
-    for number in [64, 56, 1, 0, 0, 0] {
-        half(&mut file, number);
-    }
-    word(&mut file, 1); // PT_LOAD
-    word(&mut file, 5); // readable and executable
-    for number in [0, start, start, length as u64, length as u64, 0x1000] {
-        long(&mut file, number);
-    }
-    file.extend(content);
+    let code = [code, data, text.as_bytes()].concat();
+    let mut file = Sample { code, ..Sample::default() }.bytes();
     // Not zeros, so that a truncated or sparse file differs as well.
-    file.resize(length, b'.');
+    file.resize(file.len().max(size), b'.');
     file
 }
