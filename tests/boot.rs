@@ -16,6 +16,7 @@ mod systemd;
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use cnister::model::Digest;
 use release::Release;
