@@ -23,6 +23,8 @@ mod removal;
 mod repair;
 #[path = "generations/replay.rs"]
 mod replay;
+#[path = "generations/rewrapped.rs"]
+mod rewrapped;
 #[path = "generations/rollback.rs"]
 mod rollback;
 #[path = "generations/state.rs"]

@@ -208,6 +208,15 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
     if let Some(finding) = expected.and_then(|expected| trust::expect(&bundle, &expected)) {
         return Err(finding.into());
     }
+    // A digest that was asked for is the one that the receipt has to name.
+    let reference = arguments.reference.as_ref();
+    let is_pinned = expected.is_some()
+        || reference.is_some_and(|reference| reference.selector.digest.is_some());
+    let installed = match is_pinned {
+        true => None,
+        false => kept.as_installed(&installation.verifier, &bundle),
+    };
+    let (bundle, evidence) = installed.unwrap_or((bundle, evidence));
     let request = InstallRequest {
         bundle: &bundle,
         evidence: &trust::keep(policy, evidence).map_err(Failure::from)?,

@@ -31,11 +31,13 @@ pub(super) fn of_image(
     let platforms = Platforms::asked(Some(verifier.platform));
     let evidence = collect(&source, &image.root, platforms, &verifier.policy.needs())?;
     let bundle = kept.verify(verifier, &evidence)?;
-    Ok((bundle, evidence, Files::Image(image.source)))
+    let layer = bundle.value().plugin_layer.clone();
+    Ok((bundle, evidence, Files::Image(image.source, layer)))
 }
 
 /// Verifies a staged directory with the first evidence that leads to its `bundle.json`: `evidence`
-/// names files or directories of them, and the directory may contain some.
+/// names files or directories of them, the directory may contain some, and the node keeps some. That
+/// the node keeps it proves what was staged, and exempts it from nothing.
 pub(super) fn of_directory(
     directory: &Path,
     evidence: &[PathBuf],
@@ -46,9 +48,10 @@ pub(super) fn of_directory(
     let wanted = Digest::of(&staged.bundle_json()?);
     let inside = staged.evidence()?;
     let mut refusals = Vec::new();
-    for bytes in load_all(evidence)?.into_iter().chain(inside) {
-        // What cannot be read is evidence of something else.
-        let Ok(evidence) = Evidence::parse(&bytes) else { continue };
+    // What cannot be read is evidence of something else.
+    let given = load_all(evidence)?.into_iter().chain(inside);
+    let given = given.filter_map(|bytes| Evidence::parse(&bytes).ok());
+    for evidence in given.chain(kept.evidence().iter().cloned()) {
         if evidence.document(&wanted).is_none() {
             continue;
         }

@@ -10,7 +10,7 @@ use super::report;
 use super::stop::Stop;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{BundleName, Digest, Finding};
-use crate::node::{NodeError, Receipt, Sandbox, State};
+use crate::node::{NodeError, Receipt, Release, Sandbox, State};
 
 /// Shows this node's records: the installed release, earlier ones, and what was refused.
 ///
@@ -87,15 +87,16 @@ fn look(arguments: &Arguments) -> Result<Report, NodeError> {
     };
     let past = reading.past()?;
     let present = reading.receipt()?;
-    let others = past
-        .receipts
-        .iter()
-        .filter(|past| present.as_ref().is_none_or(|present| present.index != past.index));
-    let unwanted = reading.rolled_back()?.unwrap_or_default().releases.into_iter();
+    let is_present =
+        |release: &Release| present.as_ref().is_some_and(|present| present.release().is(release));
+    let others = past.receipts.iter().filter(|past| !is_present(&past.release()));
+    let rolled_back = reading.rolled_back()?.unwrap_or_default().releases;
     Ok(Report {
         past: others.map(generation).collect::<Result<_, _>>()?,
-        rolled_back: unwanted
-            .filter(|index| present.as_ref().is_none_or(|present| present.index != *index))
+        rolled_back: rolled_back
+            .iter()
+            .filter(|release| !is_present(release))
+            .map(|release| release.index)
             .collect(),
         interrupted: reading.journal()?.map(|journal| journal.index),
         refused: reading.refusal()?.map(|refusal| refusal.wanted),

@@ -42,5 +42,5 @@ pub(crate) use state::{Claim, not_installed, strength};
 pub use state::{
     Floor, Floors, History, Installation, InstalledDirectory, InstalledFile, Journal, JournalEntry,
     KeptReleases, MAX_GENERATIONS, Original, Owner, Purpose, RECORDS, Reading, Reason, Receipt,
-    Refusal, RolledBack, Schema, State, Stored, Writing, known_directories,
+    Refusal, Release, Releases, RolledBack, Schema, State, Stored, Writing, known_directories,
 };

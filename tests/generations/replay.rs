@@ -88,6 +88,32 @@ fn an_older_release_that_was_put_back_whole_is_below_the_floor() {
 }
 
 #[test]
+fn the_exception_of_a_rollback_ends_when_the_node_goes_forward() {
+    let scene = Scene::in_memory();
+    let (first, second) = went_on(&scene);
+    let install = |release: &Release| by_policy(&release.install_from_layout_args());
+    assert_refused(&scene.run(&install(&first)), "version-below-floor");
+    scene.run_ok("rollback --root root");
+    scene.run_ok("check --root root");
+    // While the node is on it, it may be installed again.
+    node::assert_nothing_to_do(&scene.run_ok(&install(&first)), "the installed one");
+    scene.run_ok("check --root root");
+    scene.run_ok(&format!("{} --again", install(&second)));
+    assert_refused(&scene.run(&install(&first)), "version-below-floor");
+    // A second rollback is a decision of its own, and so is the way back from it.
+    scene.run_ok("rollback --root root");
+    scene.run_ok("check --root root");
+    scene.run_ok("rollback --root root");
+    scene.run_ok("check --root root");
+    let again = format!("{} --again", install(&first));
+    assert_refused(&scene.run(&again), "version-below-floor");
+    let floors = fs::read_to_string(scene.at(STATE).join("floors.json")).unwrap();
+    scene.run_ok(&install(&second));
+    let ended = fs::read_to_string(scene.at(STATE).join("floors.json")).unwrap();
+    assert!(floors.contains("exceptions") && !ended.contains("exceptions"), "{floors}{ended}");
+}
+
+#[test]
 fn a_deleted_floor_is_not_written_again_by_a_repair() {
     let scene = Scene::in_memory();
     let (first, _) = went_on(&scene);

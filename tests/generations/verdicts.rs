@@ -25,6 +25,8 @@ enum Matter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verb {
     Install,
+    InstallPresent,
+    InstallEarlier,
     Check,
     Boot,
     Repair,
@@ -38,6 +40,8 @@ impl Verb {
     fn words(self) -> &'static str {
         match self {
             Self::Install => "install --policy today.yaml --root root oci:layout-c",
+            Self::InstallPresent => "install --policy today.yaml --root root oci:layout-b",
+            Self::InstallEarlier => "install --policy today.yaml --root root oci:layout-a",
             Self::Check => "check --policy today.yaml --root root --no-probe",
             Self::Boot => "check --policy today.yaml --root root --at-boot",
             Self::Repair => "check --policy today.yaml --root root --no-probe --repair",
@@ -65,7 +69,7 @@ enum Answer {
     Warning,
 }
 
-type Row = (Matter, &'static str, [(Verb, Answer); 8]);
+type Row = (Matter, &'static str, [(Verb, Answer); 10]);
 
 /// Every question for every reason, and the code of the finding that answers it.
 ///
@@ -73,13 +77,15 @@ type Row = (Matter, &'static str, [(Verb, Answer); 8]);
 /// warning. A repair and a rollback install nothing that today's policy does not accept.
 const TABLE: [Row; 4] = {
     use Answer::{No, Warning};
-    use Verb::{Boot, Check, Install, Render, Repair, RepairAtBoot, Rollback, Verify};
+    use Verb::*;
     [
         (
             Matter::KeyRemoved,
             "signer-not-allowed",
             [
                 (Install, No),
+                (InstallPresent, No),
+                (InstallEarlier, No),
                 (Check, No),
                 (Boot, Warning),
                 (Repair, No),
@@ -94,6 +100,8 @@ const TABLE: [Row; 4] = {
             "denied-by-rule",
             [
                 (Install, No),
+                (InstallPresent, No),
+                (InstallEarlier, No),
                 (Check, No),
                 (Boot, No),
                 (Repair, No),
@@ -108,6 +116,8 @@ const TABLE: [Row; 4] = {
             "signature-too-old",
             [
                 (Install, No),
+                (InstallPresent, Warning),
+                (InstallEarlier, No),
                 (Check, Warning),
                 (Boot, Warning),
                 (Repair, Warning),
@@ -122,6 +132,8 @@ const TABLE: [Row; 4] = {
             "clock-suspect",
             [
                 (Install, No),
+                (InstallPresent, Warning),
+                (InstallEarlier, No),
                 (Check, Warning),
                 (Boot, Warning),
                 (Repair, Warning),

@@ -56,6 +56,27 @@ impl Forge {
         digest
     }
 
+    /// Gives the tag to another document of the layout; the signatures are dropped.
+    pub fn tag(&self, descriptor: &Value) -> String {
+        let bytes = fs::read(self.blob(descriptor["digest"].as_str().expect("a digest")));
+        let digest = self.replace_index(&bytes.expect("a blob"));
+        let mut index = self.index_json();
+        index["manifests"][0]["mediaType"] = descriptor["mediaType"].clone();
+        fs::write(self.layout.join("index.json"), index.to_string()).expect("index.json");
+        digest
+    }
+
+    /// Makes a change, and leaves all signatures where they were.
+    pub fn keeping_signatures(&self, change: impl FnOnce(&Self) -> String) -> String {
+        let before = self.index_json();
+        let digest = change(self);
+        let mut index = self.index_json();
+        let signatures = before["manifests"].as_array().expect("a list").iter().skip(1).cloned();
+        index["manifests"].as_array_mut().expect("a list").extend(signatures);
+        fs::write(self.layout.join("index.json"), index.to_string()).expect("index.json");
+        digest
+    }
+
     /// Changes the tagged index.
     pub fn index(&self, change: impl FnOnce(&mut Value)) -> String {
         let mut index = self.read(&self.tagged());

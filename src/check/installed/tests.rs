@@ -54,6 +54,7 @@ impl Node {
             schema_version: Schema,
             generation: 1,
             index: verified.value().index,
+            bundle_json: Some(verified.value().manifest_json),
             platform: "linux/amd64".parse().unwrap(),
             bundle: "test".parse().unwrap(),
             version: semver::Version::new(1, 2, 3),

@@ -308,7 +308,7 @@ impl Done<'_> {
             state.remove_refusal()?;
         }
         if record.purpose == Purpose::Install {
-            state.forget_rolled_back(&receipt.index, is_another_release)?;
+            state.forget_rolled_back(&receipt.release(), is_another_release)?;
         }
         state.remove_journal()?;
         progress.announce(Action::Done)

@@ -4,6 +4,8 @@
 //! decided in `plan`, and the engine carries it out. A release that was rolled back on this node is
 //! refused, so that an installer that starts again does not undo the rollback.
 
+use oci_spec::image::Descriptor;
+
 use super::action::Progress;
 use super::engine::apply;
 use super::preflight::{Records, preflight, surroundings};
@@ -15,7 +17,7 @@ use crate::node::error::NodeError;
 use crate::node::host::{CacheDirectories, Observed, Root, attachments, check_apart, observe};
 use crate::node::payload::{Layer, Payload, Staged};
 use crate::node::plan::{InstallOptions, Leftovers, Plan, Step, plan};
-use crate::node::state::{Installation, Purpose, Reading, Receipt, RolledBack, State};
+use crate::node::state::{Installation, Purpose, Reading, Receipt, Release, RolledBack, State};
 use crate::oci::Source;
 use crate::trust::{Bundle, Verified};
 
@@ -49,8 +51,8 @@ pub enum RolledBackRule {
 
 /// Where the plugins of a release come from.
 pub enum Files {
-    /// The plugin layer of an image.
-    Image(Box<dyn Source>),
+    /// The plugin layer of an image, with the descriptor that this image has for it.
+    Image(Box<dyn Source>, Descriptor),
     /// A staged directory or a mounted image.
     Staged(Staged),
 }
@@ -101,7 +103,9 @@ pub fn install(
     // 2.
     let spool = attempt.open()?;
     let mut payload: Box<dyn Payload + '_> = match files {
-        Files::Image(ref source) => Box::new(attempt.layer(source.as_ref(), &spool)?),
+        Files::Image(ref source, ref layer) => {
+            Box::new(attempt.layer(source.as_ref(), layer, &spool)?)
+        }
         Files::Staged(staged) => Box::new(staged),
     };
     // 3.
@@ -127,9 +131,8 @@ impl InstallRequest<'_> {
     /// How much of the state directory's file system a layer takes while it is fetched. A layer
     /// that claims to be longer than its files is refused then.
     fn spool(&self, files: &Files) -> u64 {
-        let bundle = self.bundle.value();
         match files {
-            Files::Image(_) => bundle.plugin_layer.size().min(bundle.files.total_size()),
+            Files::Image(_, layer) => layer.size().min(self.bundle.value().files.total_size()),
             Files::Staged(_) => 0,
         }
     }
@@ -156,12 +159,14 @@ impl<'a> Attempt<'a> {
     }
 
     /// The plugin layer, fetched if the node does not have its plugins.
-    fn layer<'s>(&self, source: &'s dyn Source, spool: &'s State) -> Result<Layer<'s>, NodeError>
-    where
-        'a: 's,
-    {
+    fn layer<'s>(
+        &self,
+        source: &'s dyn Source,
+        descriptor: &'s Descriptor,
+        spool: &'s State,
+    ) -> Result<Layer<'s>, NodeError> {
         let bundle = self.request.bundle.value();
-        let mut layer = Layer::new(source, &bundle.plugin_layer, spool.spool());
+        let mut layer = Layer::new(source, descriptor, spool.spool());
         let reading = self.open()?.read(self.installation.patience)?;
         if is_news(&reading, bundle)? {
             self.prepare(Some(&reading))?;
@@ -202,8 +207,9 @@ impl<'a> Attempt<'a> {
         if foreseen.iter().any(Finding::is_refusal) {
             return Err(foreseen.into());
         }
-        let present = observed.receipt.map(|receipt| receipt.index);
-        let is_another_release = present != Some(request.bundle.value().index);
+        let wanted = Release::of(request.bundle.value());
+        let is_another_release =
+            observed.receipt.is_none_or(|present| !present.release().is(&wanted));
         Ok(Prepared { plan, foreseen, is_another_release })
     }
 
@@ -219,8 +225,8 @@ impl<'a> Attempt<'a> {
 /// Whether it is another release than the installed one, and the node lacks some of its plugins.
 /// Only the moment when the layer is fetched depends on this.
 fn is_news(reading: &Reading, bundle: &Bundle) -> Result<bool, NodeError> {
-    let is_installed = |receipt: Receipt| receipt.index == bundle.index;
-    if reading.receipt().ok().flatten().is_some_and(is_installed) {
+    let wanted = Release::of(bundle);
+    if reading.receipt().ok().flatten().is_some_and(|receipt| receipt.release().is(&wanted)) {
         return Ok(false);
     }
     let files = bundle.files.plugins.iter().map(|file| (file.digest, file.size, &file.name));
@@ -234,8 +240,9 @@ fn refuse_rolled_back(
     observed: &Observed,
 ) -> Result<(), Finding> {
     let Bundle { index, files, .. } = bundle;
-    let present = observed.receipt.as_ref().map(|receipt| receipt.index);
-    if !record.releases.contains(index) || present == Some(*index) {
+    let wanted = Release::of(bundle);
+    let present = observed.receipt.as_ref().map(Receipt::release);
+    if !record.releases.contains(&wanted) || present.is_some_and(|present| present.is(&wanted)) {
         return Ok(());
     }
     let message = format!("{} {} was rolled back on this node", files.name, files.version);
@@ -244,7 +251,7 @@ fn refuse_rolled_back(
     Err(match present {
         Some(present) => finding.mismatch(
             format_args!("any release but {index}"),
-            format_args!("{present} is installed"),
+            format_args!("{} is installed", present.index),
         ),
         None => finding,
     })

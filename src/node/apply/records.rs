@@ -7,11 +7,11 @@
 
 use super::action::{Action, Progress};
 use crate::disk::{Directory, DiskError, Prepared};
-use crate::model::{Digest, HostPath, Repository};
+use crate::model::{HostPath, Repository};
 use crate::node::error::NodeError;
 use crate::node::host::Root;
 use crate::node::state::{
-    Floors, Journal, PreparedGeneration, Purpose, Receipt, RolledBack, Writing,
+    Floors, Journal, PreparedGeneration, Purpose, Receipt, Release, RolledBack, Writing,
 };
 use crate::trust::{Bundle, Verified};
 
@@ -99,12 +99,12 @@ impl PreparedRecords {
         record: &Record<'_>,
     ) -> Result<Self, NodeError> {
         let generation = match state.receipt()? {
-            Some(before) if before.index != receipt.index => {
+            Some(before) if !before.release().is(&receipt.release()) => {
                 Some(state.prepare_generation(&before)?)
             }
             _ => None,
         };
-        let is_another_release = is_another_release(state, &receipt.index)?;
+        let is_another_release = is_another_release(state, &receipt.release())?;
         let rollback = record.rollback;
         let unwanted =
             rollback.map(|rollback| state.prepare_rolled_back(rollback.unwanted)).transpose()?;
@@ -113,7 +113,8 @@ impl PreparedRecords {
             None => state.floors()?.unwrap_or_default(),
         };
         let floors_first = rollback.is_some() || !floors.bundles.contains_key(&receipt.bundle);
-        let raised = record.purpose != Purpose::Repair && floors.raise(bundle);
+        // A rollback has its exceptions already, that of the release which it leaves included.
+        let raised = record.purpose == Purpose::Install && floors.raise(bundle);
         let floors =
             (raised || rollback.is_some()).then(|| state.prepare_floors(&floors)).transpose()?;
         let prepared_receipt = state.prepare_receipt(receipt)?;
@@ -180,10 +181,10 @@ fn publish_floors(
     state.publish_floors(prepared)
 }
 
-/// Whether another release than `index` is installed, or an installation of it was not finished.
-fn is_another_release(state: &Writing, index: &Digest) -> Result<bool, NodeError> {
+/// Whether another release is installed, or an installation of this one was not finished.
+fn is_another_release(state: &Writing, release: &Release) -> Result<bool, NodeError> {
     let is_unfinished =
-        |journal: Journal| journal.index == *index && journal.purpose == Purpose::Install;
-    let is_present = state.receipt()?.is_some_and(|receipt| receipt.index == *index);
+        |journal: Journal| journal.release().is(release) && journal.purpose == Purpose::Install;
+    let is_present = state.receipt()?.is_some_and(|receipt| receipt.release().is(release));
     Ok(!is_present || state.journal()?.is_some_and(is_unfinished))
 }

@@ -219,22 +219,24 @@ impl RollbackTarget {
             // It had its receipt already: asking for the same again finishes it, and does not go
             // forward.
             Some(journal)
-                if journal.purpose == Purpose::Rollback && journal.index == present.index =>
+                if journal.purpose == Purpose::Rollback
+                    && journal.release().is(&present.release()) =>
             {
                 let before =
                     past.target(&present, None).cloned().unwrap_or_else(|_| present.clone());
-                let bad = before.index;
+                let bad = before.release();
                 (before, present.clone(), bad)
             }
             // Another release was on its way: the present one is the earlier one.
             Some(journal)
-                if journal.purpose == Purpose::Install && journal.index != present.index =>
+                if journal.purpose == Purpose::Install
+                    && !journal.release().is(&present.release()) =>
             {
-                (present.clone(), present.clone(), journal.index)
+                (present.clone(), present.clone(), journal.release())
             }
             _ => {
                 let target = past.target(&present, options.number)?.clone();
-                (present.clone(), target, present.index)
+                (present.clone(), target, present.release())
             }
         };
         let bundle = Claim::of(&receipt)
@@ -251,11 +253,11 @@ impl RollbackTarget {
         observed.in_use = options.in_use.clone();
         // A rollback overrides a rule that forbids downgrades.
         observed.floors.count(&present);
-        observed.floors.except(bundle.value());
+        observed.floors.except(&bundle, &present);
         let floors = observed.floors.clone();
         let mut unwanted = reading.rolled_back()?.unwrap_or_default();
         unwanted.releases.insert(bad);
-        unwanted.releases.remove(&receipt.index);
+        unwanted.releases.remove(&receipt.release());
         Ok(Self { before, receipt, bundle, observed, options: install, unwanted, floors })
     }
 

@@ -28,6 +28,7 @@ impl Node {
             schema_version: Schema,
             generation: 1,
             index: Digest::of(b"index"),
+            bundle_json: Some(Digest::of(b"bundle.json")),
             platform: "linux/amd64".parse().unwrap(),
             bundle: "test".parse().unwrap(),
             version: semver::Version::new(1, 2, 3),

@@ -84,7 +84,8 @@ pub fn observe(
         directories.push(observe_directory(root, path, names)?);
     }
     let originals = state.map(Reading::originals_kept).transpose()?.unwrap_or_default();
-    let floors = state.map(Reading::floors).transpose()?.flatten().unwrap_or_default();
+    let mut floors = state.map(Reading::floors).transpose()?.flatten().unwrap_or_default();
+    floors.end_exceptions(receipt.as_ref());
     Ok(Observed {
         directories,
         receipt,

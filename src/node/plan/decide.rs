@@ -14,7 +14,7 @@ use crate::model::{
     Code, Digest, Finding, HostPath, ParsePluginNameError, PluginName, Severity, visible,
 };
 use crate::node::host::{Found, Observed, ObservedDirectory};
-use crate::node::state::{InstalledFile, JournalEntry, Original, Owner};
+use crate::node::state::{InstalledFile, JournalEntry, Original, Owner, Release};
 use crate::trust::{Bundle, Strength, Verified};
 
 /// Runs for every pod, even if no other plugin of a bundle does: another installer's is not
@@ -248,7 +248,7 @@ fn is_other(found: Found, file: &PluginFile) -> bool {
 /// release.
 fn generation(bundle: &Verified<Bundle>, observed: &Observed) -> u64 {
     match &observed.receipt {
-        Some(receipt) if receipt.index == bundle.value().index => receipt.generation,
+        Some(receipt) if receipt.release().is(&Release::of(bundle.value())) => receipt.generation,
         receipt => observed.past.next(receipt.as_ref()),
     }
 }

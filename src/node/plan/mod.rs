@@ -196,6 +196,7 @@ impl Plan<'_> {
             schema_version: Schema,
             generation: self.generation,
             index: bundle.index,
+            bundle_json: Some(bundle.manifest_json),
             platform: bundle.platform.clone(),
             bundle: bundle.files.name.clone(),
             version: bundle.files.version.clone(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::journal::Journal;
 use super::lock::Reading;
 use super::receipt::Receipt;
+use super::release::Release;
 use crate::disk::DiskError;
 use crate::model::{Code, Digest, Finding, HostPath, Repository};
 use crate::node::error::NodeError;
@@ -26,7 +27,7 @@ pub struct Installation<'a> {
 
 /// What a file of the state directory says was installed. Only its evidence can prove it.
 pub(crate) struct Claim<'a> {
-    index: Digest,
+    release: Release,
     repository: Option<&'a Repository>,
     evidence: Digest,
 }
@@ -34,14 +35,14 @@ pub(crate) struct Claim<'a> {
 impl<'a> Claim<'a> {
     /// What a receipt says.
     pub(crate) fn of(receipt: &'a Receipt) -> Self {
-        let (index, evidence) = (receipt.index, receipt.evidence);
-        Self { index, repository: receipt.repository.as_ref(), evidence }
+        let (release, evidence) = (receipt.release(), receipt.evidence);
+        Self { release, repository: receipt.repository.as_ref(), evidence }
     }
 
     /// What a journal says.
     pub(crate) fn of_journal(journal: &'a Journal) -> Self {
-        let (index, evidence) = (journal.index, journal.evidence);
-        Self { index, repository: journal.repository.as_ref(), evidence }
+        let (release, evidence) = (journal.release(), journal.evidence);
+        Self { release, repository: journal.repository.as_ref(), evidence }
     }
 
     /// Repeats the proof.
@@ -72,16 +73,19 @@ impl<'a> Claim<'a> {
         })?;
         let verifier = Verifier { name: verifier.name.or(self.repository), ..*verifier };
         let verified = verifier.verify(&evidence, Presence::Kept)?;
-        match verified.value().index {
-            found if found == self.index => Ok(verified),
-            found => {
-                let message = "the evidence is for another bundle than the receipt";
-                let finding = Finding::refusal(Code::NoEvidence, message)
-                    .mismatch(self.index, found)
-                    .hint("install it again");
-                Err(Rejection::new(RejectionKind::Unsound, finding))
-            }
-        }
+        let Bundle { index, manifest_json, .. } = *verified.value();
+        let other = match self.release {
+            Release { index: expected, .. } if expected != index => Some((expected, index)),
+            Release { bundle_json, .. } => bundle_json
+                .filter(|expected| *expected != manifest_json)
+                .map(|expected| (expected, manifest_json)),
+        };
+        let Some((expected, found)) = other else { return Ok(verified) };
+        let message = "the evidence is for another bundle than the receipt";
+        let finding = Finding::refusal(Code::NoEvidence, message)
+            .mismatch(expected, found)
+            .hint("install it again");
+        Err(Rejection::new(RejectionKind::Unsound, finding))
     }
 }
 

@@ -5,15 +5,16 @@
 //! proven installation. On a fresh node it is empty: there only the policy's `minVersion`, or a
 //! pinned release, protects against a downgrade.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use super::lock::{RECORD_MODE, Reading, Writing};
 use super::receipt::{RECORD_LIMIT, Receipt, Schema};
+use super::release::{Release, Releases};
 use crate::disk::Prepared;
-use crate::model::{BundleName, Code, Digest, Finding, JsonError, json};
+use crate::model::{BundleName, Code, Finding, JsonError, json};
 use crate::node::error::NodeError;
 use crate::trust::{Bundle, Rollback, Strength, Verified};
 
@@ -35,9 +36,10 @@ pub struct Floors {
 pub struct Floor {
     /// The newest version.
     pub highest: Version,
-    /// Older releases that a rollback on this node returned to.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub exceptions: BTreeSet<Digest>,
+    /// Older releases that a rollback on this node returned to. One counts while it is installed:
+    /// whatever else is installed ends it.
+    #[serde(default, skip_serializing_if = "Releases::is_empty")]
+    pub exceptions: Releases,
 }
 
 impl Floors {
@@ -49,15 +51,15 @@ impl Floors {
     /// Why the rule refuses this bundle; `None` if it does not. `present` is the installed release:
     /// installing it again is not a downgrade, and it is a floor itself, whatever is recorded.
     pub fn against(&self, bundle: &Verified<Bundle>, present: Option<&Receipt>) -> Option<Finding> {
-        let Bundle { index, files, .. } = bundle.value();
+        let release = Release::of(bundle.value());
         if bundle.rollback() == Rollback::Allowed
-            || present.is_some_and(|present| present.index == *index)
+            || present.is_some_and(|present| present.release().is(&release))
         {
             return None;
         }
         let mut floors = self.clone();
         present.into_iter().for_each(|present| floors.count(present));
-        floors.below(&files.name, &files.version, index)
+        floors.below(bundle.value())
     }
 
     /// Counts the installed release if it was proven: the record may be gone, or an installation
@@ -66,7 +68,7 @@ impl Floors {
         if present.strength != Strength::Proven {
             return;
         }
-        let new = || Floor { highest: present.version.clone(), exceptions: BTreeSet::new() };
+        let new = || Floor::at(&present.version);
         let floor = self.bundles.entry(present.bundle.clone()).or_insert_with(new);
         if floor.highest < present.version {
             *floor = new();
@@ -78,7 +80,7 @@ impl Floors {
         floors: Option<&Self>,
         bundle: &Verified<Bundle>,
     ) -> Option<Finding> {
-        let Bundle { index, files, .. } = bundle.value();
+        let files = &bundle.value().files;
         if bundle.rollback() == Rollback::Allowed || bundle.proof().strength != Strength::Proven {
             return None;
         }
@@ -90,10 +92,12 @@ impl Floors {
             let hint = "find out what deleted it, then install again";
             return Some(Finding::refusal(Code::FloorMissing, message).hint(hint));
         }
-        floors?.below(&files.name, &files.version, index)
+        floors?.below(bundle.value())
     }
 
-    fn below(&self, name: &BundleName, version: &Version, index: &Digest) -> Option<Finding> {
+    fn below(&self, bundle: &Bundle) -> Option<Finding> {
+        let Bundle { index, files, .. } = bundle;
+        let (name, version) = (&files.name, &files.version);
         let floor = self.bundles.get(name).filter(|floor| floor.highest > *version)?;
         let message = format!(
             "bundle `{name}` is older than one that this node had, and the rule forbids downgrades"
@@ -102,13 +106,27 @@ impl Floors {
             "set `rollback: allowed` in the policy, or on this node only run cnister rollback to a generation \
              that it keeps ({index})"
         );
-        (!floor.exceptions.contains(index)).then(|| {
-            let finding = Finding::refusal(Code::VersionBelowFloor, message);
+        let finding = Finding::refusal(Code::VersionBelowFloor, message);
+        (!floor.exceptions.contains(&Release::of(bundle))).then(|| {
             finding.mismatch(format_args!("{} or newer", floor.highest), version).hint(hint)
         })
     }
 
-    /// Records that this bundle was accepted; returns whether that changed the record.
+    /// Ends the exceptions of releases that are not installed any more: who can only move a tag would
+    /// take the node back to one.
+    pub(crate) fn end_exceptions(&mut self, present: Option<&Receipt>) {
+        for floor in self.bundles.values_mut() {
+            match present {
+                Some(present) => {
+                    floor.exceptions.keep_only(present.release());
+                }
+                None => floor.exceptions = Releases::default(),
+            }
+        }
+    }
+
+    /// Records that this bundle was accepted and is installed; returns whether that changed the
+    /// record.
     pub(crate) fn raise(&mut self, bundle: &Verified<Bundle>) -> bool {
         let files = &bundle.value().files;
         if bundle.proof().strength != Strength::Proven {
@@ -116,27 +134,38 @@ impl Floors {
         }
         let version = &files.version;
         match self.bundles.get_mut(&files.name) {
-            Some(floor) if floor.highest >= *version => false,
+            Some(floor) if floor.highest >= *version => {
+                floor.exceptions.keep_only(Release::of(bundle.value()))
+            }
             Some(floor) => {
-                // Earlier exceptions end here.
-                *floor = Floor { highest: version.clone(), exceptions: BTreeSet::new() };
+                *floor = Floor::at(version);
                 true
             }
             None => {
-                let floor = Floor { highest: version.clone(), exceptions: BTreeSet::new() };
-                self.bundles.insert(files.name.clone(), floor);
+                self.bundles.insert(files.name.clone(), Floor::at(version));
                 true
             }
         }
     }
 
-    /// Allows an older release by exception; returns whether that changed the record.
-    pub(crate) fn except(&mut self, bundle: &Bundle) -> bool {
-        let floor = self
-            .bundles
-            .get_mut(&bundle.files.name)
-            .filter(|floor| floor.highest > bundle.files.version);
-        floor.is_some_and(|floor| floor.exceptions.insert(bundle.index))
+    /// Allows an older release by exception: the node's owner goes back to it from `present`, whose
+    /// own exception lasts until it is gone.
+    pub(crate) fn except(&mut self, bundle: &Verified<Bundle>, present: &Receipt) {
+        let files = &bundle.value().files;
+        let Some(floor) = self.bundles.get_mut(&files.name) else { return };
+        floor.exceptions.keep_only(present.release());
+        if floor.highest > files.version {
+            floor.exceptions.insert(Release::of(bundle.value()));
+        } else if bundle.proof().strength == Strength::Proven {
+            floor.highest = files.version.clone();
+        }
+    }
+}
+
+impl Floor {
+    /// A floor without exceptions.
+    fn at(version: &Version) -> Self {
+        Self { highest: version.clone(), exceptions: Releases::default() }
     }
 }
 
@@ -162,13 +191,17 @@ impl Writing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Digest;
+    use crate::node::test_support::bundle;
 
     const FLOORS: &str = include_str!("../../../tests/data/floors.json");
 
     fn floors() -> Floors {
         let floor = Floor {
             highest: Version::new(1, 2, 0),
-            exceptions: BTreeSet::from([Digest::of(b"older")]),
+            exceptions: [Release { index: Digest::of(b"older"), bundle_json: None }]
+                .into_iter()
+                .collect(),
         };
         Floors {
             schema_version: Schema,
@@ -202,28 +235,38 @@ mod tests {
     }
 
     #[test]
-    fn an_older_version_is_below_the_floor_unless_it_is_an_exception() {
-        let code = |version: &str, index: &[u8]| {
-            let finding = floors().below(
-                &"debian".parse().unwrap(),
-                &version.parse().unwrap(),
-                &Digest::of(index),
-            );
-            finding.map(|finding| (finding.code, finding.expected.unwrap(), finding.found.unwrap()))
+    fn an_older_version_of_the_same_bundle_is_below_the_floor() {
+        let code = |name: &str, version: &str| {
+            let mut bundle = bundle(&[]).value().clone();
+            bundle.files.name = name.parse().unwrap();
+            bundle.files.version = version.parse().unwrap();
+            let finding = floors().below(&bundle)?;
+            Some((finding.code, finding.expected.unwrap(), finding.found.unwrap()))
         };
         let below = |version: &str| {
             Some((Code::VersionBelowFloor, "1.2.0 or newer".to_owned(), version.to_owned()))
         };
-        assert_eq!(code("1.1.9", b"another"), below("1.1.9"));
-        assert_eq!(code("1.2.0-rc.1", b"another"), below("1.2.0-rc.1"));
-        for (version, index) in
-            [("1.1.9", &b"older"[..]), ("1.2.0", b"another"), ("2.0.0", b"another")]
-        {
-            assert_eq!(code(version, index), None, "{version}");
+        assert_eq!(code("debian", "1.1.9"), below("1.1.9"));
+        assert_eq!(code("debian", "1.2.0-rc.1"), below("1.2.0-rc.1"));
+        for (name, version) in [("debian", "1.2.0"), ("debian", "2.0.0"), ("other", "0.1.0")] {
+            assert_eq!(code(name, version), None, "{name} {version}");
         }
-        assert_eq!(
-            floors().below(&"other".parse().unwrap(), &Version::new(0, 1, 0), &Digest::of(b"")),
-            None
-        );
+    }
+
+    #[test]
+    fn an_exception_ends_with_the_installation_of_anything_else() {
+        let older = Release { index: Digest::of(b"older"), bundle_json: None };
+        let newest = bundle(&[]);
+        let mut floors = floors();
+        let name = newest.value().files.name.clone();
+        floors.bundles = floors.bundles.into_values().map(|floor| (name.clone(), floor)).collect();
+        let mut same = floors.clone();
+        let highest = &mut same.bundles.get_mut(&name).unwrap().highest;
+        *highest = newest.value().files.version.clone();
+        for (mut floors, what) in [(floors, "a newer version"), (same, "the newest version")] {
+            assert!(floors.raise(&newest), "{what}");
+            assert!(!floors.bundles[&name].exceptions.contains(&older), "{what}");
+            assert!(!floors.raise(&newest), "{what}, again");
+        }
     }
 }

@@ -12,6 +12,7 @@ use super::lock::{
 };
 use super::receipt::Receipt;
 use super::refusal::RolledBack;
+use super::release::Release;
 use crate::disk::{Directory, Prepared};
 use crate::model::{Code, Digest, Finding, json};
 use crate::node::error::NodeError;
@@ -39,7 +40,7 @@ impl History {
     /// The generation to go back to: the youngest that is not the present one, or the one with this
     /// number.
     pub fn target(&self, present: &Receipt, number: Option<u64>) -> Result<&Receipt, Finding> {
-        let mut others = self.receipts.iter().filter(|past| past.index != present.index);
+        let mut others = self.others(present);
         let found = match number {
             Some(number) => others.find(|past| past.generation == number),
             None => others.next(),
@@ -61,10 +62,15 @@ impl History {
         })
     }
 
+    /// The receipts of other releases, the youngest first.
+    fn others(&self, present: &Receipt) -> impl Iterator<Item = &Receipt> {
+        let present = present.release();
+        self.receipts.iter().filter(move |past| !past.release().is(&present))
+    }
+
     /// The receipts that are still kept beside `present` when `generations` are, it included.
     fn retained(&self, present: &Receipt, generations: u8) -> impl Iterator<Item = &Receipt> {
-        let others = self.receipts.iter().filter(|past| past.index != present.index);
-        others.take(usize::from(generations.saturating_sub(1)))
+        self.others(present).take(usize::from(generations.saturating_sub(1)))
     }
 }
 
@@ -117,9 +123,9 @@ impl Writing {
 
     /// Forgets that this release was rolled back, or, if another one than before is installed now,
     /// that any was.
-    pub(crate) fn forget_rolled_back(&self, index: &Digest, all: bool) -> Result<(), NodeError> {
+    pub(crate) fn forget_rolled_back(&self, release: &Release, all: bool) -> Result<(), NodeError> {
         let Some(mut record) = self.rolled_back()? else { return Ok(()) };
-        let was_unwanted = record.releases.remove(index);
+        let was_unwanted = record.releases.remove(release);
         match (all || record.releases.is_empty(), was_unwanted) {
             (true, _) => self.remove_rolled_back(),
             (false, true) => self.write_record(ROLLED_BACK, json::readable(&record)),

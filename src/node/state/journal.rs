@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::receipt::{Original, RECORD_LIMIT, Receipt, Schema, repository};
+use super::release::Release;
 use crate::model::{Digest, HostPath, JsonError, PluginName, Repository, json};
 
 /// What is being installed: every file that will be this program's when it is done.
@@ -15,8 +16,12 @@ use crate::model::{Digest, HostPath, JsonError, PluginName, Repository, json};
 pub struct Journal {
     /// Always 1.
     pub schema_version: Schema,
-    /// The release.
+    /// The digest of the index that it came in.
     pub index: Digest,
+    /// The digest of its `bundle.json`: the release. Journals of earlier versions of this program
+    /// do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle_json: Option<Digest>,
     /// The name that the policy's rule was matched with.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "repository")]
     pub repository: Option<Repository>,
@@ -90,11 +95,17 @@ impl Journal {
         Self {
             schema_version: Schema,
             index: receipt.index,
+            bundle_json: receipt.bundle_json,
             repository: receipt.repository.clone(),
             evidence: receipt.evidence,
             purpose: Purpose::Install,
             entries: entries.collect(),
         }
+    }
+
+    /// The release that is on its way.
+    pub fn release(&self) -> Release {
+        Release { index: self.index, bundle_json: self.bundle_json }
     }
 
     /// The entries of one directory.

@@ -1,14 +1,16 @@
 //! The releases that a node keeps: the installed one and earlier generations, with what proves
 //! them.
 //!
-//! A kept release may be installed again however old it is, if the policy still accepts it as kept.
-//! Stored evidence saves a download and proves nothing by being here: it is verified on every use.
+//! The installed release may be installed again however old it is, if the policy still accepts it as
+//! kept. An earlier one may not: who can only move a tag would take the node back to it, past a floor
+//! or an age limit of the policy. Going back is for `rollback`, which the node's owner runs. Stored evidence saves a download and proves nothing by being here: it is verified on every use.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::lock::State;
-use crate::model::{Digest, HostPath};
+use super::receipt::Receipt;
+use super::release::Release;
+use crate::model::HostPath;
 use crate::node::error::NodeError;
 use crate::node::host::Root;
 use crate::trust::{Bundle, Evidence, Presence, Rejection, Verified, Verifier};
@@ -16,7 +18,7 @@ use crate::trust::{Bundle, Evidence, Presence, Rejection, Verified, Verifier};
 /// The releases that a node keeps.
 #[derive(Debug, Default)]
 pub struct KeptReleases {
-    indexes: BTreeSet<Digest>,
+    present: Option<Release>,
     evidence: Vec<Evidence>,
 }
 
@@ -30,22 +32,39 @@ impl KeptReleases {
         let Some(state) = State::open(root, state)? else { return Ok(Self::default()) };
         let reading = state.read(patience)?;
         let (present, past) = (reading.receipt()?, reading.past()?);
-        let mut kept = Self::default();
+        let release = present.as_ref().map(Receipt::release);
+        let mut kept = Self { present: release, evidence: Vec::new() };
         for receipt in present.iter().chain(&past.receipts) {
-            kept.indexes.insert(receipt.index);
             let bytes = reading.evidence(&receipt.evidence).ok().flatten();
             kept.evidence.extend(bytes.and_then(|bytes| Evidence::parse(&bytes).ok()));
         }
         Ok(kept)
     }
 
-    /// What proves them, not yet verified.
+    /// What proves them, not yet verified; that of the installed release comes first.
     pub fn evidence(&self) -> &[Evidence] {
         &self.evidence
     }
 
-    /// Verifies a release that will be installed: as a new one, or, if the node keeps it, as a kept
-    /// one.
+    fn is_present(&self, bundle: &Bundle) -> bool {
+        self.present.is_some_and(|present| present.is(&Release::of(bundle)))
+    }
+
+    /// The installed release as the node has it, if that is what `bundle` is: wrapped anew, nothing
+    /// of it is new, and receipt and evidence stay while they still pass as those of a new one.
+    pub fn as_installed(
+        &self,
+        verifier: &Verifier<'_>,
+        bundle: &Verified<Bundle>,
+    ) -> Option<(Verified<Bundle>, Evidence)> {
+        let present = self.present.filter(|_| self.is_present(bundle.value()))?;
+        let evidence = self.evidence.iter().find(|known| known.root() == present.index)?;
+        let installed = verifier.verify(evidence, Presence::New).ok()?;
+        (present.is(&Release::of(installed.value()))).then(|| (installed, evidence.clone()))
+    }
+
+    /// Verifies a release that will be installed: as a new one, or, if it is the installed one, as a
+    /// kept one.
     ///
     /// # Errors
     /// The findings against it as a new one.
@@ -56,7 +75,7 @@ impl KeptReleases {
     ) -> Result<Verified<Bundle>, Rejection> {
         verifier.verify(evidence, Presence::New).or_else(|rejection| {
             match verifier.verify(evidence, Presence::Kept) {
-                Ok(bundle) if self.indexes.contains(&bundle.value().index) => Ok(bundle),
+                Ok(bundle) if self.is_present(bundle.value()) => Ok(bundle),
                 _ => Err(rejection),
             }
         })

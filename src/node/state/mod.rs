@@ -12,6 +12,7 @@ mod kept;
 mod lock;
 mod receipt;
 mod refusal;
+mod release;
 mod store;
 
 pub(crate) use claim::Claim;
@@ -26,5 +27,6 @@ pub use lock::{RECORDS, Reading, State, Writing, known_directories};
 pub(crate) use receipt::strength;
 pub use receipt::{InstalledDirectory, InstalledFile, Original, Owner, Receipt, Schema};
 pub use refusal::{Reason, Refusal, RolledBack};
+pub use release::{Release, Releases};
 pub(crate) use store::COPY_MODE;
 pub use store::Stored;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
+use super::release::Release;
 use crate::model::{
     BundleName, Digest, HostPath, JsonError, Platform, PluginName, Repository, json,
 };
@@ -26,8 +27,12 @@ pub struct Receipt {
     /// Which installation it is of those that brought another release; so is a rollback.
     #[serde(default = "first")]
     pub generation: u64,
-    /// The release.
+    /// The digest of the index that it came in.
     pub index: Digest,
+    /// The digest of its `bundle.json`: the release. Receipts of earlier versions of this program
+    /// do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle_json: Option<Digest>,
     /// The platform of this node.
     pub platform: Platform,
     /// The bundle's name.
@@ -159,6 +164,11 @@ impl Receipt {
         json::parse("receipt", bytes, RECORD_LIMIT)
     }
 
+    /// The release that is installed.
+    pub fn release(&self) -> Release {
+        Release { index: self.index, bundle_json: self.bundle_json }
+    }
+
     /// What it knows of a file, of this bundle or an earlier one.
     pub fn file(&self, directory: &HostPath, name: &PluginName) -> Option<&InstalledFile> {
         let directory = self.directories.get(directory)?;
@@ -280,6 +290,7 @@ mod tests {
             schema_version: Schema,
             generation: 3,
             index: Digest::of(b"index"),
+            bundle_json: Some(Digest::of(b"bundle.json")),
             platform: "linux/amd64".parse().unwrap(),
             bundle: "debian".parse().unwrap(),
             version: Version::new(1, 1, 1),

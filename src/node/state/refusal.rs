@@ -2,12 +2,11 @@
 //!
 //! They explain, or hold a release back. Neither makes anything trusted.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 
 use super::receipt::{RECORD_LIMIT, Schema};
-use crate::model::{Digest, Finding, JsonError, json};
+use super::release::Releases;
+use crate::model::{Finding, JsonError, json};
 
 /// A release that was wanted and refused, while the installed set was kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,8 +27,8 @@ pub struct Refusal {
 pub struct RolledBack {
     /// Always 1.
     pub schema_version: Schema,
-    /// The digests of their indexes.
-    pub releases: BTreeSet<Digest>,
+    /// Each is known by what was installed, so that it is held back in another index, too.
+    pub releases: Releases,
 }
 
 /// One finding of a refusal.
