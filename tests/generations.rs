@@ -30,6 +30,8 @@ mod rollback;
 #[path = "generations/state.rs"]
 mod state;
 mod support;
+#[path = "generations/takeover.rs"]
+mod takeover;
 #[path = "generations/unwanted.rs"]
 mod unwanted;
 #[path = "generations/verdicts.rs"]

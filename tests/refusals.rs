@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use forge::Forge;
 use serde_json::{Value, json};
+use staged::stage;
 use support::{Run, Scene, digest_of, forge, image};
 
 const NAMES: [&str; 3] = ["bridge", "loopback", "macvlan"];

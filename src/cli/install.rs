@@ -16,7 +16,9 @@ use super::stop::Stop;
 use super::terminal::{Exit, Failure, Terminal};
 use super::termination::TerminationArguments;
 use crate::check::{Question, check};
-use crate::model::{Code, Digest, Finding, Location, Platform, PluginName, Reference, visible};
+use crate::model::{
+    BundleName, Code, Digest, Finding, Location, Platform, PluginName, Reference, visible,
+};
 use crate::node::{
     ExistingFiles, ForeignRule, InstallOptions, InstallRequest, Installed, KeptReleases, Leftovers,
     MAX_GENERATIONS, Progress, Refusal, RolledBackRule, Run, Sandbox, State, Step, check_overlap,
@@ -69,6 +71,10 @@ pub(super) struct Arguments {
     /// Installs a release that was rolled back on this node.
     #[arg(long)]
     again: bool,
+    /// Replaces the installed bundle of this name by one of another name, or from another
+    /// repository. Without it, such a bundle is refused.
+    #[arg(long, value_name = "NAME")]
+    replace: Option<BundleName>,
     /// What to do with another installer's file of the same name but different content: keep,
     /// adopt, or adopt=NAME,...; without it, nothing is installed.
     #[arg(long, value_name = "RULE")]
@@ -228,6 +234,7 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
             true => RolledBackRule::Install,
             false => RolledBackRule::Refuse,
         },
+        replace: arguments.replace.as_ref(),
     };
     let (run, outcome) = match arguments.dry_run {
         true => (Run::Plan, Outcome::Planned),

@@ -107,6 +107,9 @@ impl Deployment<'_> {
     pub(super) fn watch_arguments(&self, paths: &Paths<'_>) -> Vec<String> {
         let mut arguments = vec!["watch".to_owned()];
         arguments.extend(self.judging_arguments(paths));
+        // Another bundle may have taken this one's place since the pod started.
+        let names = self.bundles.iter().map(|bundle| bundle.value().files.name.to_string());
+        arguments.extend(names.take(1).flat_map(|name| ["--expect-bundle".to_owned(), name]));
         arguments.extend(["--interval".to_owned(), format!("{}s", self.interval.as_secs())]);
         arguments
     }

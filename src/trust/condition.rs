@@ -50,7 +50,7 @@ pub(super) enum UnderWarn {
 }
 
 /// Every condition, in the order in which it is asked.
-pub(super) const CONDITIONS: [Condition; 7] = [
+pub(super) const CONDITIONS: [Condition; 8] = [
     Condition {
         check: denied_digest,
         kept: ForKept::Refuse,
@@ -59,6 +59,12 @@ pub(super) const CONDITIONS: [Condition; 7] = [
     },
     Condition {
         check: bundle_name,
+        kept: ForKept::Refuse,
+        warn: UnderWarn::Refuse,
+        kind: RejectionKind::Untrusted,
+    },
+    Condition {
+        check: plugin_names,
         kept: ForKept::Refuse,
         warn: UnderWarn::Refuse,
         kind: RejectionKind::Untrusted,
@@ -158,6 +164,24 @@ fn bundle_name(facts: &Facts<'_>) -> Vec<Finding> {
     let allowed: Vec<_> = rule.bundles.iter().map(ToString::to_string).collect();
     let message = format!("rule `{}` does not accept a bundle of this name", rule.name());
     vec![Finding::refusal(Code::BundleNotAllowed, message).mismatch(allowed.join(", "), name)]
+}
+
+/// The rule accepts plugins of these names: every signer of a node could bring a `loopback`
+/// otherwise.
+fn plugin_names(facts: &Facts<'_>) -> Vec<Finding> {
+    let (rule, files) = (facts.rule, &facts.bundle.files);
+    if rule.plugins.is_empty() {
+        return Vec::new();
+    }
+    let others = files.plugins.iter().filter(|file| !rule.plugins.contains(&file.name));
+    others
+        .map(|file| {
+            let message =
+                format!("rule `{}` does not accept a plugin `{}`", rule.name(), file.name);
+            let hint = format!("add `{}` to `plugins` in the rule to allow it", file.name);
+            Finding::refusal(Code::PluginNotAllowed, message).hint(hint)
+        })
+        .collect()
 }
 
 /// The version is not below the rule's floor.

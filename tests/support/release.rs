@@ -25,18 +25,44 @@ impl Release {
         plugins: &[&'static str],
         size: usize,
     ) -> Self {
-        let release = Self::unsigned(scene, name, version, plugins, size);
+        Self::unsigned(scene, name, version, plugins, size).signed(scene)
+    }
+
+    /// Builds and signs a release of another bundle than `test`.
+    pub fn named(
+        scene: &Scene,
+        bundle: &str,
+        name: &'static str,
+        version: &str,
+        plugins: &[&'static str],
+    ) -> Self {
+        Self::built(scene, bundle, name, version, plugins, 0).signed(scene)
+    }
+
+    fn signed(self, scene: &Scene) -> Self {
+        let name = self.name;
         if !scene.at("cosign.key").exists() {
             scene.run_ok("keygen");
         }
         scene.run_ok(&format!("sign --key cosign.key oci:layout-{name}"));
         scene.run_ok(&format!("evidence oci:layout-{name} -o evidence-{name}.json"));
-        release
+        self
     }
 
     /// The same without signature and evidence.
     pub fn unsigned(
         scene: &Scene,
+        name: &'static str,
+        version: &str,
+        plugins: &[&'static str],
+        size: usize,
+    ) -> Self {
+        Self::built(scene, "test", name, version, plugins, size)
+    }
+
+    fn built(
+        scene: &Scene,
+        bundle: &str,
         name: &'static str,
         version: &str,
         plugins: &[&'static str],
@@ -53,7 +79,7 @@ impl Release {
         scene.write(
             &format!("bundle-{name}.yaml"),
             format!(
-                "apiVersion: cnister.dev/v1\nkind: Bundle\nname: test\nversion: {version}\nplatforms: [linux/amd64]\n\
+                "apiVersion: cnister.dev/v1\nkind: Bundle\nname: {bundle}\nversion: {version}\nplatforms: [linux/amd64]\n\
                  sources: [{{name: here, directory: plugins-{name}}}]\nplugins: [{}]\ntool: none\n",
                 plugins.join(", ")
             ),

@@ -11,7 +11,7 @@ use super::engine::apply;
 use super::preflight::{Records, preflight, surroundings};
 use super::records::{KeptPolicy, Record};
 use super::restore::Run;
-use crate::model::{Code, Finding, HostPath};
+use crate::model::{BundleName, Code, Finding, HostPath, Repository};
 use crate::node::boot;
 use crate::node::error::NodeError;
 use crate::node::host::{CacheDirectories, Observed, Root, attachments, check_apart, observe};
@@ -38,6 +38,8 @@ pub struct InstallRequest<'a> {
     pub generations: u8,
     /// Whether a release that was rolled back on this node may be installed.
     pub rolled_back: RolledBackRule,
+    /// The installed bundle that may be replaced by one of another name or from another repository.
+    pub replace: Option<&'a BundleName>,
 }
 
 /// What happens if the release was rolled back on this node.
@@ -191,6 +193,10 @@ impl<'a> Attempt<'a> {
         {
             refuse_rolled_back(&record, request.bundle.value(), &observed)?;
         }
+        if let Some(receipt) = &observed.receipt {
+            let (name, bundle) = (installation.verifier.name, request.bundle.value());
+            refuse_takeover(receipt, bundle, name, request.replace)?;
+        }
         let plan = plan(request.bundle, &observed, request.options)?;
         if plan.leaves_nothing() {
             let message =
@@ -231,6 +237,36 @@ fn is_news(reading: &Reading, bundle: &Bundle) -> Result<bool, NodeError> {
     }
     let files = bundle.files.plugins.iter().map(|file| (file.digest, file.size, &file.name));
     Ok(!reading.without_copy(files)?.is_empty())
+}
+
+/// Refuses a bundle of another name than the installed one, and one of this name from another
+/// repository: every signer that the policy allows could take the place of the installed bundle,
+/// its policy and its plugins.
+fn refuse_takeover(
+    receipt: &Receipt,
+    bundle: &Bundle,
+    name: Option<&Repository>,
+    replace: Option<&BundleName>,
+) -> Result<(), Finding> {
+    let installed = &receipt.bundle;
+    if replace == Some(installed) {
+        return Ok(());
+    }
+    let hint = format!("to put it in its place, add --replace {installed}");
+    let wanted = &bundle.files.name;
+    if wanted != installed {
+        let message = "another bundle is installed, and a node has one";
+        let finding = Finding::refusal(Code::OtherBundle, message);
+        return Err(finding.mismatch(installed, wanted).hint(hint));
+    }
+    match (&receipt.repository, name) {
+        (Some(from), Some(name)) if from != name => {
+            let message = format!("bundle `{installed}` was installed from another repository");
+            Err(Finding::refusal(Code::OtherOrigin, message).mismatch(from, name).hint(hint))
+        }
+        // A layout or a staged directory has no name of its own.
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a release that was rolled back, unless it is installed again by now.

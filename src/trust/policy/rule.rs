@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::error::PolicyError;
 use super::keys::{Authority, KeyFiles, RawAuthority};
-use crate::model::BundleName;
+use crate::model::{BundleName, PluginName};
 use crate::trust::age::MaxAge;
 use crate::trust::glob::Glob;
 
@@ -21,6 +21,7 @@ pub struct Rule {
     pub(in crate::trust) deny: bool,
     pub(in crate::trust) authorities: Vec<Authority>,
     pub(in crate::trust) bundles: Vec<BundleName>,
+    pub(in crate::trust) plugins: Vec<PluginName>,
     pub(in crate::trust) min_version: Option<Version>,
     pub(in crate::trust) max_age: Option<MaxAge>,
     pub(in crate::trust) rollback: Rollback,
@@ -40,6 +41,8 @@ pub(super) struct RawRule {
     authorities: Vec<RawAuthority>,
     #[serde(default)]
     bundles: Vec<BundleName>,
+    #[serde(default)]
+    plugins: Vec<PluginName>,
     #[serde(default)]
     min_version: Option<Version>,
     #[serde(default)]
@@ -125,6 +128,7 @@ impl RawRule {
             authorities,
             deny: self.deny,
             bundles: self.bundles,
+            plugins: self.plugins,
             min_version: self.min_version,
             max_age: self.max_age,
             rollback: self.rollback,

@@ -61,6 +61,7 @@ fn every_refusal_has_its_kind() {
         ),
         ("", &|image| image.index["manifests"][0]["size"] = 1.into(), broken, &[Code::BrokenChain]),
         ("    bundles: [other]\n", &sign, rule, &[Code::BundleNotAllowed]),
+        ("    plugins: [other]\n", &sign, rule, &[Code::PluginNotAllowed]),
         ("    minVersion: 9.0.0\n", &sign, rule, &[Code::VersionBelowFloor]),
         ("", &|_| {}, rule, &[Code::NoSignature]),
         (
@@ -166,9 +167,10 @@ fn each_condition_means_what_its_entry_says() {
     let sign_manifest = |image: &mut Image| image.sign(&signer, image.manifest_digest(0));
     type Change<'a> = &'a dyn Fn(&mut Image);
     // Enforced for a new set and for a kept one, then the same under `mode: warn`.
-    let cases: [(&str, &str, Change<'_>, [Outcome; 4]); 7] = [
+    let cases: [(&str, &str, Change<'_>, [Outcome; 4]); 8] = [
         ("", "deny: [\"DIGEST\"]\n", &sign, [Refused; 4]),
         ("    bundles: [other]\n", "", &sign, [Refused; 4]),
+        ("    plugins: [other]\n", "", &sign, [Refused; 4]),
         ("    minVersion: 9.0.0\n", "", &sign, [Refused, Warned, Refused, Warned]),
         ("", "", &|_| {}, [Refused, Refused, Admitted, Admitted]),
         (

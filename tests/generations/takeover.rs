@@ -1,0 +1,90 @@
+//! A bundle of another name, or from another repository, does not take the installed one's place in
+//! silence.
+
+use super::release::Release;
+use super::support::Scene;
+use super::{assert_refused, node, of_release};
+
+const PLUGINS: [&str; 2] = ["bridge", "macvlan"];
+const FROM: &str = "--as ghcr.io/acme/cni";
+
+fn words(release: &Release) -> String {
+    format!("{} {FROM}", release.install_from_layout_args())
+}
+
+#[test]
+fn a_bundle_of_another_name_is_refused_until_it_may_replace_the_installed_one() {
+    let scene = Scene::in_memory();
+    let base = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
+    let other = Release::named(&scene, "extra", "b", "99.0.0", &["tuning"]);
+    node::new(&scene);
+    scene.run_ok(&words(&base));
+    let before = scene.tree("root");
+    for more in ["", " --prune", " --dry-run", " --again", " --replace extra"] {
+        let run = scene.run(&format!("{}{more}", words(&other)));
+        assert_refused(&run, "other-bundle");
+        assert!(run.stdout.contains("hint: to put it in its place, add --replace test"), "{more}");
+        node::assert_same(&before, &scene.tree("root"), more);
+    }
+    // The policy and the plugins of the first stay, and a pod says so.
+    let kept = scene.run_ok(&format!("{} --on-refusal keep", words(&other)));
+    assert!(kept.stdout.contains("other-bundle"), "{}", kept.stdout);
+    scene.run_ok("check --root root --at-boot --expect-bundle test");
+    scene.run_ok(&words(&base));
+
+    scene.run_ok(&format!("{} --replace test --prune", words(&other)));
+    assert_eq!(of_release(&scene, &other), ["tuning"]);
+    assert_eq!(of_release(&scene, &base), [""; 0]);
+    assert_refused(&scene.run("check --root root --expect-bundle test"), "other-bundle");
+    // A manifest that says it once may say it for ever.
+    node::assert_nothing_to_do(
+        &scene.run_ok(&format!("{} --replace test", words(&other))),
+        "already replaced",
+    );
+    assert_refused(&scene.run(&words(&base)), "other-bundle");
+}
+
+#[test]
+fn the_same_name_from_another_repository_is_another_bundle() {
+    let scene = Scene::in_memory();
+    let base = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
+    let newer = Release::new(&scene, "b", "99.0.0", &PLUGINS, 0);
+    node::new(&scene);
+    // Nothing is known of the origin of an image without a name.
+    scene.run_ok(&base.install_from_layout_args());
+    scene.run_ok(&words(&base));
+    for name in ["ghcr.io/acme/other", "ghcr.io/acme", "quay.io/acme/cni"] {
+        let run = scene.run(&format!("{} --as {name}", newer.install_from_layout_args()));
+        assert_refused(&run, "other-origin");
+        assert!(run.stdout.contains("  expected: ghcr.io/acme/cni\n"), "{}", run.stdout);
+    }
+    assert_eq!(of_release(&scene, &base).len(), 2);
+    scene.run_ok(&words(&newer));
+    let moved = newer.install_from_layout_args();
+    scene.run_ok(&format!("{moved} --as quay.io/acme/cni --replace test"));
+    assert_refused(&scene.run(&words(&newer)), "other-origin");
+}
+
+#[test]
+fn a_rule_says_which_plugins_a_bundle_may_bring() {
+    let scene = Scene::in_memory();
+    let base = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
+    let more = Release::new(&scene, "b", "1.1.0", &["bridge", "loopback", "macvlan", "sneaky"], 0);
+    let rule = |mode: &str| {
+        let policy = format!(
+            "apiVersion: cnister.dev/v1\nkind: Policy\nrules:\n  - name: all\n    images: [\"**\"]\n    \
+             plugins: [bridge, macvlan]\n    mode: {mode}\n    authorities: [{{name: us, key: {{file: cosign.pub}}}}]\n"
+        );
+        scene.write("policy.yaml", policy);
+    };
+    node::new(&scene);
+    for mode in ["enforce", "warn"] {
+        rule(mode);
+        let by_policy = |words: String| words.replace("--key cosign.pub", "--policy policy.yaml");
+        let run = scene.run(&by_policy(more.install_from_layout_args()));
+        assert_refused(&run, "plugin-not-allowed");
+        assert!(run.stdout.contains("`loopback`") && run.stdout.contains("`sneaky`"));
+        assert!(!run.stdout.contains("a plugin `bridge`"), "{}", run.stdout);
+        scene.run_ok(&by_policy(base.install_from_layout_args()));
+    }
+}
