@@ -5,6 +5,7 @@
 //! `@sha256:…`, and then only the digest selects the image.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -40,6 +41,10 @@ pub struct Selector {
 }
 
 /// A repository of a registry: the name that policy rules are matched against.
+///
+/// One repository has one name: letters of the host are lower-case, the port of HTTPS, a trailing
+/// dot and the aliases of Docker Hub are gone. Otherwise a rule that denies `ghcr.io/a` would not
+/// match `GHCR.IO/a`, which is the same place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Repository {
     host: String,
@@ -169,12 +174,8 @@ impl Repository {
 
     /// Whether the registry is on this machine, where no one else can read plain HTTP.
     pub fn is_loopback(&self) -> bool {
-        let name = match self.host.strip_prefix('[') {
-            Some(rest) => rest.split(']').next().unwrap_or(rest),
-            None => self.host.split(':').next().unwrap_or(&self.host),
-        };
-        name == "localhost"
-            || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        let port = self.host.rfind(':').filter(|_| !self.host.ends_with(']'));
+        is_loopback(port.and_then(|port| self.host.get(..port)).unwrap_or(&self.host))
     }
 }
 
@@ -186,14 +187,13 @@ impl FromStr for Repository {
         let (host, path) =
             text.split_once('/').ok_or_else(|| ParseReferenceError::NoHost(shown()))?;
         // Docker's rule: a first component without dot or port is a path, unless it is `localhost`.
-        if !(host.contains(['.', ':']) || host == "localhost") || host.starts_with('.') {
+        if !(host.contains(['.', ':']) || host.eq_ignore_ascii_case("localhost"))
+            || host.starts_with('.')
+        {
             return Err(ParseReferenceError::NoHost(shown()));
         }
-        let host_character =
-            |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
-        if !host.chars().all(host_character) {
-            return Err(ParseReferenceError::Host(visible(host).into_owned()));
-        }
+        let host = normal_host(host)
+            .ok_or_else(|| ParseReferenceError::Host(visible(host).into_owned()))?;
         let component = |part: &str| {
             let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
             part.chars().all(|c| alphanumeric(c) || matches!(c, '.' | '_' | '-'))
@@ -204,8 +204,63 @@ impl FromStr for Repository {
         if text.len() > 255 || !path.split('/').all(component) {
             return Err(ParseReferenceError::Path(visible(path).into_owned()));
         }
-        Ok(Self { host: host.to_owned(), path: path.to_owned() })
+        // Docker Hub's own images have no organization in their name.
+        let path = match host == DOCKER_HUB && !path.contains('/') {
+            true => format!("library/{path}"),
+            false => path.to_owned(),
+        };
+        Ok(Self { host, path })
     }
+}
+
+/// The name of Docker Hub in references, and other names of the same registry.
+const DOCKER_HUB: &str = "docker.io";
+const DOCKER_HUB_ALIASES: [&str; 2] = ["index.docker.io", "registry-1.docker.io"];
+/// The port that a registry has without one.
+const HTTPS: u16 = 443;
+
+/// The one form of `HOST` or `HOST:PORT` that references are compared in; `None` if it is neither.
+pub(crate) fn normal_host(text: &str) -> Option<String> {
+    let text = text.to_ascii_lowercase();
+    let (name, port) = match text.rsplit_once(':') {
+        // The colons of an IPv6 address are in brackets.
+        Some((name, port)) if !port.ends_with(']') => (name, Some(parse_port(port)?)),
+        _ => (text.as_str(), None),
+    };
+    let name = match name.strip_prefix('[') {
+        Some(rest) => format!("[{}]", rest.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?),
+        None => domain(name.strip_suffix('.').unwrap_or(name))?.to_owned(),
+    };
+    if DOCKER_HUB_ALIASES.contains(&name.as_str()) && port.is_none_or(|port| port == HTTPS) {
+        return Some(DOCKER_HUB.to_owned());
+    }
+    // A registry on this machine is asked by plain HTTP, whatever its port.
+    Some(match port.filter(|port| *port != HTTPS || is_loopback(&name)) {
+        Some(port) => format!("{name}:{port}"),
+        None => name,
+    })
+}
+
+fn parse_port(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|_| text.chars().all(|c| c.is_ascii_digit()))
+}
+
+/// Whether a host without its port is this machine.
+fn is_loopback(name: &str) -> bool {
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// A domain name or an IPv4 address in its usual form. Other forms of an address, such as `127.1` or
+/// `0x7f000001`, reach the same machine under another name.
+fn domain(name: &str) -> Option<&str> {
+    let label = |label: &str| {
+        !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    };
+    let last = name.rsplit('.').next()?;
+    let is_numeric = last.starts_with("0x") || last.chars().all(|c| c.is_ascii_digit());
+    let good = name.split('.').all(label) && (!is_numeric || name.parse::<Ipv4Addr>().is_ok());
+    good.then_some(name)
 }
 
 impl fmt::Display for Repository {
@@ -311,6 +366,47 @@ mod tests {
             assert_eq!(text.parse::<Reference>(), Err(expected), "{text}");
         }
         assert!(matches!("ghcr.io/a@sha256:12".parse::<Reference>(), Err(E::Digest(_))));
+    }
+
+    #[test]
+    fn one_repository_has_one_name() {
+        for (text, expected) in [
+            ("GHCR.IO/acme/cni", "ghcr.io/acme/cni"),
+            ("ghcr.io:443/acme/cni", "ghcr.io/acme/cni"),
+            ("ghcr.io:0443/acme/cni", "ghcr.io/acme/cni"),
+            ("ghcr.io./acme/cni", "ghcr.io/acme/cni"),
+            ("Ghcr.Io.:443/acme/cni", "ghcr.io/acme/cni"),
+            ("ghcr.io:05000/acme/cni", "ghcr.io:5000/acme/cni"),
+            ("index.docker.io/acme/cni", "docker.io/acme/cni"),
+            ("Registry-1.Docker.IO:443/acme/cni", "docker.io/acme/cni"),
+            ("docker.io/cni", "docker.io/library/cni"),
+            ("index.docker.io/library/cni", "docker.io/library/cni"),
+            ("LOCALHOST/a", "localhost/a"),
+            ("127.0.0.1:443/a", "127.0.0.1:443/a"),
+            ("[0:0::0001]:5000/a", "[::1]:5000/a"),
+            ("[::ffff:7f00:1]/a", "[::ffff:127.0.0.1]/a"),
+        ] {
+            let repository: Repository = text.parse().unwrap_or_else(|_| panic!("{text}"));
+            assert_eq!(repository.to_string(), expected);
+            assert_eq!(expected.parse::<Repository>().as_ref(), Ok(&repository), "{text}");
+        }
+        for text in [
+            "127.1:5000/a",
+            "127.0.0.01:5000/a",
+            "0x7f.0.0.1/a",
+            "1.2130706433/a",
+            "a..b/c",
+            "a.b:/c",
+            "a.b:99999/c",
+            "a.b:+1/c",
+            "a.b:1:2/c",
+            "[::1/c",
+            "[a.b]/c",
+            "ghcr.io../a",
+        ] {
+            let found = text.parse::<Repository>();
+            assert!(matches!(found, Err(ParseReferenceError::Host(_))), "{text}: {found:?}");
+        }
     }
 
     #[test]

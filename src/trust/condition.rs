@@ -184,10 +184,13 @@ fn plugin_names(facts: &Facts<'_>) -> Vec<Finding> {
         .collect()
 }
 
-/// The version is not below the rule's floor.
+/// The version is not below the rule's floor. Build metadata does not count (SemVer 2.0.0, 10):
+/// whoever rebuilds an old release chooses it.
 fn min_version(facts: &Facts<'_>) -> Vec<Finding> {
     let (rule, files) = (facts.rule, &facts.bundle.files);
-    let Some(floor) = rule.min_version.as_ref().filter(|floor| files.version < **floor) else {
+    let Some(floor) =
+        rule.min_version.as_ref().filter(|floor| files.version.cmp_precedence(floor).is_lt())
+    else {
         return Vec::new();
     };
     let message = format!("bundle `{}` is older than rule `{}` allows", files.name, rule.name());

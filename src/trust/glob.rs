@@ -4,6 +4,8 @@
 //! and a digest is what a signature is for. Matching takes `pattern × text` steps at worst, so that
 //! no pattern can stall a node.
 
+use crate::model::{Repository, normal_host};
+
 /// A pattern over `host/path`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Glob(String);
@@ -25,7 +27,7 @@ impl Glob {
         if text.split('/').any(|part| part.contains("**") && part != "**") {
             return Err(format!("image pattern `{text}`: `**` must be a whole path component"));
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(normal(text)))
     }
 
     /// Whether `name` matches; without a name only `**` does.
@@ -34,6 +36,18 @@ impl Glob {
         let (pattern, name): (Vec<_>, Vec<_>) =
             (self.0.split('/').collect(), name.split('/').collect());
         wildcard(&pattern, &name, |part| *part == "**", component)
+    }
+}
+
+/// The pattern in the form that names are compared in; a wildcard in the host stays as it is.
+fn normal(text: &str) -> String {
+    if let Ok(repository) = text.parse::<Repository>() {
+        return repository.to_string();
+    }
+    let Some((host, path)) = text.split_once('/') else { return text.to_owned() };
+    match normal_host(host) {
+        Some(host) => format!("{host}/{path}"),
+        None => format!("{}/{path}", host.to_ascii_lowercase()),
     }
 }
 
@@ -95,6 +109,10 @@ mod tests {
             ("**/a/**/b", "x/a/a/c", false),
             ("ghcr.io/acme/**", "ghcr.io/acmeevil/cni", false),
             ("ghcr.io/acme/**", "evil.io/ghcr.io/acme/cni", false),
+            ("GHCR.IO:443/acme/**", "ghcr.io/acme/cni", true),
+            ("index.docker.io/**", "docker.io/acme/cni", true),
+            ("docker.io/cni", "docker.io/library/cni", true),
+            ("*.GCR.io/**", "eu.gcr.io/acme/cni", true),
         ];
         for (pattern, name, expected) in cases {
             assert_eq!(

@@ -70,7 +70,7 @@ impl Floors {
         }
         let new = || Floor::at(&present.version);
         let floor = self.bundles.entry(present.bundle.clone()).or_insert_with(new);
-        if floor.highest < present.version {
+        if is_newer(&present.version, &floor.highest) {
             *floor = new();
         }
     }
@@ -98,7 +98,7 @@ impl Floors {
     fn below(&self, bundle: &Bundle) -> Option<Finding> {
         let Bundle { index, files, .. } = bundle;
         let (name, version) = (&files.name, &files.version);
-        let floor = self.bundles.get(name).filter(|floor| floor.highest > *version)?;
+        let floor = self.bundles.get(name).filter(|floor| is_newer(&floor.highest, version))?;
         let message = format!(
             "bundle `{name}` is older than one that this node had, and the rule forbids downgrades"
         );
@@ -134,7 +134,7 @@ impl Floors {
         }
         let version = &files.version;
         match self.bundles.get_mut(&files.name) {
-            Some(floor) if floor.highest >= *version => {
+            Some(floor) if !is_newer(version, &floor.highest) => {
                 floor.exceptions.keep_only(Release::of(bundle.value()))
             }
             Some(floor) => {
@@ -154,7 +154,7 @@ impl Floors {
         let files = &bundle.value().files;
         let Some(floor) = self.bundles.get_mut(&files.name) else { return };
         floor.exceptions.keep_only(present.release());
-        if floor.highest > files.version {
+        if is_newer(&floor.highest, &files.version) {
             floor.exceptions.insert(Release::of(bundle.value()));
         } else if bundle.proof().strength == Strength::Proven {
             floor.highest = files.version.clone();
@@ -167,6 +167,11 @@ impl Floor {
     fn at(version: &Version) -> Self {
         Self { highest: version.clone(), exceptions: Releases::default() }
     }
+}
+
+/// Whether a version takes precedence. Build metadata does not count (SemVer 2.0.0, 10).
+fn is_newer(version: &Version, than: &Version) -> bool {
+    version.cmp_precedence(than).is_gt()
 }
 
 impl Reading {
@@ -248,7 +253,10 @@ mod tests {
         };
         assert_eq!(code("debian", "1.1.9"), below("1.1.9"));
         assert_eq!(code("debian", "1.2.0-rc.1"), below("1.2.0-rc.1"));
-        for (name, version) in [("debian", "1.2.0"), ("debian", "2.0.0"), ("other", "0.1.0")] {
+        assert_eq!(code("debian", "1.1.9+99"), below("1.1.9+99"));
+        for (name, version) in
+            [("debian", "1.2.0"), ("debian", "1.2.0+0"), ("debian", "2.0.0"), ("other", "0.1.0")]
+        {
             assert_eq!(code(name, version), None, "{name} {version}");
         }
     }

@@ -385,8 +385,4 @@ fn finds_the_api_of_docker_hub() {
             (expected, name)
         );
     }
-    assert_eq!(
-        fails(Registry::new("a.example:1:2/a".parse().unwrap())),
-        "`https://a.example:1:2/v2/a/` is not an http or https URL"
-    );
 }
