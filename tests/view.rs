@@ -68,7 +68,10 @@ fn scene() -> Option<Scene> {
     scene.write("root/data/flannel", "another owner's");
     fs::set_permissions(scene.at("root/data/flannel"), PermissionsExt::from_mode(0o755)).unwrap();
     symlink("/data/flannel", scene.at("root/opt/cni/bin/flannel")).unwrap();
-    scene.write("root/etc/cni/net.d/10-a.conf", r#"{"name":"a","type":"bridge"}"#);
+    scene.write(
+        "root/etc/cni/net.d/10-a.conf",
+        r#"{"cniVersion":"1.0.0","name":"a","type":"bridge"}"#,
+    );
     Some(scene)
 }
 

@@ -213,7 +213,7 @@ pub struct NeedReport {
     pub role: Role,
     /// The file, or namespace and name of the definition, that needs it.
     pub configuration: String,
-    /// The CNI version that it is called with, if the configuration says so.
+    /// The CNI version that it is called with: 0.1.0 if the configuration has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cni_version: Option<String>,
     /// The directory in which a runtime finds it; `None` if it does not.

@@ -7,14 +7,19 @@
 //! Configurations are written by others, so reading has limits: on files, bytes, plugins and
 //! findings.
 
+mod directories;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::fmt;
 use std::path::Path;
 
+use self::directories::{Directory, usual};
 use super::report::{NeedReport, Occasion, Report};
 use crate::cni::{self, CONFIG_LIMIT, ConfigError, Form, Need, Network, Problem, Role};
 use crate::disk::{DiskError, FileKind};
 use crate::model::{Code, Finding, HostPath, PluginName, Severity, and_others, visible};
+use crate::node::runtime::runtimes;
 use crate::node::{Fact, Root, severity};
 
 /// The most configuration files that are read of one directory.
@@ -33,23 +38,13 @@ const FINDING_LIMIT: usize = 64;
 pub struct Configurations {
     /// Directories with configuration that must exist.
     pub directories: Vec<HostPath>,
-    /// Directories with configuration that are read if they exist.
-    pub usual: Vec<HostPath>,
+    /// Whether the directories of the node's runtimes and of Multus are read, if they exist.
+    pub usual: bool,
     /// NetworkAttachmentDefinitions: a name for messages, and the bytes.
     pub definitions: Vec<(String, Vec<u8>)>,
     /// Where a runtime searches for plugins, in order; if empty, the directories that plugins were
     /// installed in.
     pub search: Vec<HostPath>,
-}
-
-impl Configurations {
-    /// The default configuration directories of runtimes and of Multus.
-    pub fn usual_directories() -> Vec<HostPath> {
-        ["/etc/cni/net.d", "/etc/cni/multus/net.d"]
-            .iter()
-            .filter_map(|path| path.parse().ok())
-            .collect()
-    }
 }
 
 /// Compares what configurations need with what is on the node, and adds both to the report. It
@@ -69,17 +64,22 @@ pub fn check_requirements(
     let Some(severity) = severity(fact, occasion) else { return };
     let mut wanted = Wanted {
         severity,
+        decides: true,
         budget: BYTES_LIMIT,
         needs: Vec::new(),
         names: BTreeSet::new(),
         findings: Vec::new(),
         counts: BTreeMap::new(),
     };
-    for path in &configurations.usual {
-        wanted.read_directory(root, path);
+    if configurations.usual {
+        // What of their configuration cannot be read, the check says where it compares directories.
+        for directory in usual(&runtimes(root).found) {
+            wanted.read_directory(root, &directory);
+        }
     }
     for path in &configurations.directories {
-        if !wanted.read_directory(root, path) {
+        let directory = Directory { path: path.clone(), readers: None };
+        if !wanted.read_directory(root, &directory) {
             wanted.find(Code::ConfigUnreadable, format!("there is no directory `{path}`"));
         }
     }
@@ -90,7 +90,7 @@ pub fn check_requirements(
     wanted.finish();
     report.findings.append(&mut wanted.findings);
     report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-    report.needs = wanted.needs.into_iter().map(|(report, _)| report).collect();
+    report.needs = wanted.needs.into_iter().map(|asked| asked.need).collect();
 }
 
 /// Where a runtime searches: as the owner says, or where plugins were installed.
@@ -109,16 +109,42 @@ pub(crate) fn search(configurations: &Configurations, report: &Report) -> Vec<Ho
 
 /// What the configurations that were read need.
 struct Wanted {
-    /// The severity of every finding.
+    /// The severity of what decides.
     severity: Severity,
+    /// Whether what is being read decides: a runtime takes it, or its owner asked for it.
+    decides: bool,
     /// How many bytes may still be read: many lists can refer to one large directory.
     budget: usize,
-    /// Each with the directory that is searched first.
-    needs: Vec<(NeedReport, Option<HostPath>)>,
+    needs: Vec<Asked>,
     /// The names of the networks that the node itself has.
     names: BTreeSet<String>,
     findings: Vec<Finding>,
-    counts: BTreeMap<Code, usize>,
+    counts: BTreeMap<(Code, Severity), usize>,
+}
+
+/// A plugin that a configuration asks for.
+struct Asked {
+    need: NeedReport,
+    /// The directory that is searched first.
+    first: Option<HostPath>,
+    decides: bool,
+}
+
+/// The configurations that something is wrong for.
+#[derive(Default)]
+struct Users {
+    /// Those that decide come first.
+    names: Vec<String>,
+    decide: bool,
+}
+
+/// What a configuration file is.
+enum Read {
+    Network(Network),
+    /// What the runtime cannot use either, and why.
+    Unusable(Finding),
+    /// Not a file, gone, or beyond the limit.
+    Nothing,
 }
 
 impl Wanted {
@@ -126,35 +152,54 @@ impl Wanted {
         self.push(Finding::refusal(code, message));
     }
 
+    /// Adds a finding about what is being read.
     fn push(&mut self, finding: Finding) {
-        let count = self.counts.entry(finding.code).or_default();
+        let most = if self.decides { self.severity } else { Severity::Warning };
+        let severity = finding.severity.min(self.severity).min(most);
+        let count = self.counts.entry((finding.code, severity)).or_default();
         *count += 1;
         if *count <= FINDING_LIMIT {
-            self.findings.push(Finding { severity: self.severity, ..finding });
+            self.findings.push(Finding { severity, ..finding });
         }
+    }
+
+    /// Adds a finding about what these configurations need.
+    fn push_for(&mut self, users: &Users, finding: Finding) {
+        self.decides = users.decide;
+        let message = match users.decide {
+            true => finding.message.clone(),
+            false => format!("{}; no runtime of this node takes that file", finding.message),
+        };
+        self.push(Finding { message, ..finding });
     }
 
     /// Reports how many findings were left out.
     fn finish(&mut self) {
-        for (code, count) in &self.counts {
+        for ((code, severity), count) in &self.counts {
             if let Some(more) = count.checked_sub(FINDING_LIMIT).filter(|more| *more > 0) {
                 let finding =
                     Finding::refusal(*code, format!("{more} more of this kind were left out"));
-                self.findings.push(Finding { severity: self.severity, ..finding });
+                self.findings.push(Finding { severity: *severity, ..finding });
             }
         }
     }
 
     /// Reads the files of a directory that libcni reads; returns whether the directory exists.
-    fn read_directory(&mut self, root: &Root, path: &HostPath) -> bool {
+    fn read_directory(&mut self, root: &Root, directory: &Directory) -> bool {
+        let path = &directory.path;
+        self.decides = directory.readers.as_ref().is_none_or(|readers| !readers.is_empty());
         let names = match list(root, path) {
             Ok(Some(names)) => names,
             Ok(None) => return false,
             Err(error) => {
-                self.unreadable(&error);
+                self.push(unreadable(&error));
                 return true;
             }
         };
+        if names.len() > FILE_LIMIT {
+            self.find(Code::ConfigUnreadable, format!("`{path}` has more than {FILE_LIMIT} files"));
+        }
+        let mut files = Vec::new();
         for name in names.iter().take(FILE_LIMIT) {
             let text = name.to_string_lossy();
             let form = match text.as_ref() {
@@ -163,17 +208,33 @@ impl Wanted {
                 _ => continue,
             };
             let shown = format!("{path}/{}", visible(&text));
-            let Some(network) = self.read_file(root, path, name, &shown, form) else { continue };
-            if network.loads_more {
-                self.read_more(root, path, &network, &shown);
+            match self.read_file(root, path, name, &shown, form) {
+                Read::Network(network) => files.push((shown, Ok(network))),
+                Read::Unusable(finding) => files.push((shown, Err(finding))),
+                Read::Nothing => {}
             }
-            // A definition's name has at most 253 bytes (Kubernetes, "DNS Subdomain Names").
-            self.names.extend(network.name.clone().filter(|name| name.len() <= 253));
-            self.add(&shown, network);
         }
-        if names.len() > FILE_LIMIT {
-            self.find(Code::ConfigUnreadable, format!("`{path}` has more than {FILE_LIMIT} files"));
+        let usable: Vec<_> = files
+            .iter()
+            .map(|(_, read)| read.as_ref().ok().filter(|network| network.problems.is_empty()))
+            .collect();
+        let deciding = directory.deciding(&usable);
+        for ((shown, read), decides) in files.into_iter().zip(deciding) {
+            self.decides = decides;
+            match read {
+                Ok(network) => {
+                    if network.loads_more {
+                        self.read_more(root, path, &network, &shown);
+                    }
+                    // A definition's name has at most 253 bytes (Kubernetes, "DNS Subdomain
+                    // Names").
+                    self.names.extend(network.name.clone().filter(|name| name.len() <= 253));
+                    self.add(&shown, network);
+                }
+                Err(finding) => self.push(finding),
+            }
         }
+        self.decides = true;
         true
     }
 
@@ -188,10 +249,9 @@ impl Wanted {
             }
             return;
         };
-        let version = list_of.needs.first().and_then(|need| need.version.clone());
         let mut found = false;
         let files = list(root, &below).unwrap_or_else(|error| {
-            self.unreadable(&error);
+            self.push(unreadable(&error));
             None
         });
         for file in files.unwrap_or_default().iter().take(FILE_LIMIT) {
@@ -199,11 +259,16 @@ impl Wanted {
                 continue;
             }
             let shown = format!("{below}/{}", visible(&file.to_string_lossy()));
-            let Some(mut network) = self.read_file(root, &below, file, &shown, Form::Single) else {
-                continue;
+            let mut network = match self.read_file(root, &below, file, &shown, Form::Single) {
+                Read::Network(network) => network,
+                Read::Unusable(finding) => {
+                    self.push(finding);
+                    continue;
+                }
+                Read::Nothing => continue,
             };
             for need in &mut network.needs {
-                need.version.clone_from(&version);
+                need.version.clone_from(&list_of.version);
                 if need.role == Role::Main && (found || !list_of.needs.is_empty()) {
                     need.role = Role::Chained;
                 }
@@ -226,9 +291,9 @@ impl Wanted {
         name: &OsString,
         shown: &str,
         form: Form,
-    ) -> Option<Network> {
+    ) -> Read {
         if self.budget == 0 {
-            return None;
+            return Read::Nothing;
         }
         let looked = root.look_up(Path::new(path.as_str()).join(name));
         match looked.and_then(|looked| looked.map(|looked| looked.read(CONFIG_LIMIT)).transpose()) {
@@ -237,35 +302,25 @@ impl Wanted {
                 let message = format!(
                     "the configurations are more than {BYTES_LIMIT} bytes; `{shown}` and later ones were not read"
                 );
-                self.find(Code::ConfigUnreadable, message);
+                Read::Unusable(Finding::refusal(Code::ConfigUnreadable, message))
             }
             Ok(Some(bytes)) => {
                 self.budget -= bytes.len() + PAGE;
-                match cni::parse_config(&format!("`{shown}`"), &bytes, form) {
-                    Ok(network) => return Some(network),
-                    Err(error) => self.unparsable(&error),
-                }
+                cni::parse_config(&format!("`{shown}`"), &bytes, form)
+                    .map_or_else(|error| Read::Unusable(unparsable(&error)), Read::Network)
             }
-            Ok(None) => self.absent(root, path, name, shown),
-            Err(error) if error.is_not_found() => self.absent(root, path, name, shown),
+            Ok(None) => absent(root, path, name, shown),
+            Err(error) if error.is_not_found() => absent(root, path, name, shown),
             // libcni does not read directories.
-            Err(DiskError::NotRegular { kind: FileKind::Directory, .. }) => {}
-            Err(error) => self.unreadable(&error),
-        }
-        None
-    }
-
-    /// Reports a dangling link; anything else was removed meanwhile.
-    fn absent(&mut self, root: &Root, path: &HostPath, name: &OsString, shown: &str) {
-        if root.is_link(path, name) {
-            self.find(Code::ConfigUnreadable, format!("`{shown}` is a dangling symbolic link"));
+            Err(DiskError::NotRegular { kind: FileKind::Directory, .. }) => Read::Nothing,
+            Err(error) => Read::Unusable(unreadable(&error)),
         }
     }
 
     fn read_definitions(&mut self, name: &str, bytes: &[u8]) {
         let definitions = match cni::parse_definitions(name, bytes) {
             Ok(definitions) => definitions,
-            Err(error) => return self.unparsable(&error),
+            Err(error) => return self.push(unparsable(&error)),
         };
         for definition in definitions {
             match definition.network {
@@ -278,23 +333,16 @@ impl Wanted {
                     );
                     self.find(Code::ConfigMissing, message);
                 }
-                Err(error) => self.unparsable(&error),
+                Err(error) => self.push(unparsable(&error)),
             }
         }
     }
 
-    fn unparsable(&mut self, error: &ConfigError) {
-        self.find(Code::ConfigUnreadable, error.to_string());
-    }
-
-    fn unreadable(&mut self, error: &DiskError) {
-        match error.finding() {
-            Some(finding) => self.push(finding),
-            None => self.find(Code::ConfigUnreadable, error.with_cause()),
-        }
-    }
-
     fn add(&mut self, shown: &str, network: Network) {
+        if let Some(repeated) = &network.repeated {
+            let message = format!("`{shown}`: {repeated}; the last value counts");
+            self.push(Finding::warning(Code::RepeatedKey, message));
+        }
         for problem in network.problems {
             match problem {
                 Problem::Type(error) => {
@@ -319,20 +367,19 @@ impl Wanted {
                 return;
             }
             let configuration = shown.to_owned();
-            let need =
-                NeedReport { plugin, role, configuration, cni_version: version, found_in: None };
-            self.needs.push((need, looks_first_in));
+            let cni_version = Some(version);
+            let need = NeedReport { plugin, role, configuration, cni_version, found_in: None };
+            self.needs.push(Asked { need, first: looks_first_in, decides: self.decides });
         }
     }
 
     fn look_for_plugins(&mut self, root: &Root, search: &[HostPath], report: &Report) {
         // Each plugin is searched for once per place, however many configurations need it.
         let mut places: BTreeMap<(Option<HostPath>, PluginName), Place> = BTreeMap::new();
-        let mut missing: BTreeMap<PluginName, (Vec<String>, Vec<String>)> = BTreeMap::new();
-        let mut unusable: BTreeMap<String, (PluginName, Vec<String>)> = BTreeMap::new();
-        let mut strangers: BTreeMap<(PluginName, String, Vec<String>), Vec<String>> =
-            BTreeMap::new();
-        for (need, first) in &mut self.needs {
+        let mut missing: BTreeMap<PluginName, (Users, Vec<String>)> = BTreeMap::new();
+        let mut unusable: BTreeMap<String, (PluginName, Users)> = BTreeMap::new();
+        let mut strangers: BTreeMap<(PluginName, String, Vec<String>), Users> = BTreeMap::new();
+        for Asked { need, first, decides } in &mut self.needs {
             let key = (first.clone(), need.plugin.clone());
             let place = match places.get(&key) {
                 Some(place) => place,
@@ -341,10 +388,9 @@ impl Wanted {
                     places.entry(key).or_insert(place)
                 }
             };
-            let user = || need.configuration.clone();
             let Some(directory) = &place.directory else {
                 let entry = missing.entry(need.plugin.clone()).or_default();
-                entry.0.push(user());
+                entry.0.add(need, *decides);
                 entry.1.clone_from(&place.obstacles);
                 continue;
             };
@@ -352,9 +398,9 @@ impl Wanted {
             if let Some(reason) = &place.unusable {
                 unusable
                     .entry(reason.clone())
-                    .or_insert_with(|| (need.plugin.clone(), Vec::new()))
+                    .or_insert_with(|| (need.plugin.clone(), Users::default()))
                     .1
-                    .push(user());
+                    .add(need, *decides);
             }
             let installed = report
                 .plugins
@@ -365,7 +411,7 @@ impl Wanted {
                 && !versions.supported.contains(version)
             {
                 let key = (need.plugin.clone(), version.clone(), versions.supported.clone());
-                strangers.entry(key).or_default().push(user());
+                strangers.entry(key).or_default().add(need, *decides);
             }
         }
         let searched = shown_list(search.iter().map(HostPath::as_str));
@@ -375,34 +421,77 @@ impl Wanted {
             } else {
                 format!(": {}", obstacles.join(", "))
             };
-            let message = format!(
-                "`{plugin}` is needed by {}, but is not in {searched}{beside}",
-                shown_users(&users)
-            );
+            let message =
+                format!("`{plugin}` is needed by {users}, but is not in {searched}{beside}");
             let finding = Finding::refusal(Code::PluginNeeded, message).hint(cni::advice(&plugin));
-            self.push(finding);
+            self.push_for(&users, finding);
         }
         for (reason, (plugin, users)) in unusable {
-            let message = format!(
-                "`{plugin}` is needed by {}, but cannot be executed: {reason}",
-                shown_users(&users)
-            );
-            self.find(Code::PluginUnusable, message);
+            let message =
+                format!("`{plugin}` is needed by {users}, but cannot be executed: {reason}");
+            self.push_for(&users, Finding::refusal(Code::PluginUnusable, message));
         }
         for ((plugin, version, supported), users) in strangers {
             let message = format!(
-                "`{plugin}` is called by {} with a CNI version that it does not support",
-                shown_users(&users)
+                "`{plugin}` is called by {users} with a CNI version that it does not support"
             );
+            let is_older = supported.iter().all(|other| cni::is_older(&version, other));
+            let hint = match is_older {
+                true => {
+                    "raise `cniVersion` in the configuration; one that is missing or empty means 0.1.0"
+                }
+                false => "install a newer plugin, or lower `cniVersion` in the configuration",
+            };
             let finding = Finding::refusal(Code::IncompatibleVersion, message)
                 .mismatch(
                     format_args!("CNI {version}"),
                     format_args!("CNI {}", supported.join(", ")),
                 )
-                .hint("install a newer plugin, or lower `cniVersion` in the configuration");
-            self.push(finding);
+                .hint(hint);
+            self.push_for(&users, finding);
+        }
+        self.decides = true;
+    }
+}
+
+impl Users {
+    fn add(&mut self, need: &NeedReport, decides: bool) {
+        if decides && !self.decide {
+            self.decide = true;
+            self.names.insert(0, need.configuration.clone());
+        } else {
+            self.names.push(need.configuration.clone());
         }
     }
+}
+
+/// The first of them, and the number of the others.
+impl fmt::Display for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let distinct: BTreeSet<_> = self.names.iter().collect();
+        match self.names.first() {
+            Some(first) => write!(f, "`{first}`{}", and_others(distinct.len() - 1)),
+            None => f.write_str("nothing"),
+        }
+    }
+}
+
+fn unparsable(error: &ConfigError) -> Finding {
+    Finding::refusal(Code::ConfigUnreadable, error.to_string())
+}
+
+fn unreadable(error: &DiskError) -> Finding {
+    let finding = error.finding();
+    finding.unwrap_or_else(|| Finding::refusal(Code::ConfigUnreadable, error.with_cause()))
+}
+
+/// A dangling link; anything else was removed meanwhile.
+fn absent(root: &Root, path: &HostPath, name: &OsString, shown: &str) -> Read {
+    if !root.is_link(path, name) {
+        return Read::Nothing;
+    }
+    let message = format!("`{shown}` is a dangling symbolic link");
+    Read::Unusable(Finding::refusal(Code::ConfigUnreadable, message))
 }
 
 /// The names in a directory, in libcni's order, up to one past the limit; `None` if it does not
@@ -465,15 +554,6 @@ pub(crate) fn locate<'a>(
         break;
     }
     place
-}
-
-/// The first of them, and the number of the others.
-fn shown_users(users: &[String]) -> String {
-    let distinct: BTreeSet<_> = users.iter().collect();
-    match users.first() {
-        Some(first) => format!("`{first}`{}", and_others(distinct.len() - 1)),
-        None => "nothing".to_owned(),
-    }
 }
 
 fn shown_list<'a>(paths: impl Iterator<Item = &'a str>) -> String {

@@ -16,8 +16,9 @@ use crate::model::HostPath;
 #[derive(Args)]
 pub(super) struct RequirementsArguments {
     /// A directory with CNI configuration whose plugins must be on this node; may be repeated.
-    /// Without it, /etc/cni/net.d and /etc/cni/multus/net.d are read if they exist. At boot, these
-    /// two only warn; a directory that is given refuses.
+    /// Without it, the directories of this node's runtimes and of Multus are read if they exist:
+    /// of a runtime's directory, the files that it takes decide, and the others warn. At boot, all
+    /// of these only warn; a directory that is given refuses.
     #[arg(long, value_name = "DIR")]
     conf_dir: Vec<HostPath>,
     /// NetworkAttachmentDefinitions whose plugins must be on this node, as printed by `kubectl get
@@ -44,8 +45,7 @@ impl RequirementsArguments {
         if self.no_closure {
             return Ok(None);
         }
-        let usual =
-            if self.conf_dir.is_empty() { Configurations::usual_directories() } else { Vec::new() };
+        let usual = self.conf_dir.is_empty();
         let definitions = self
             .nad
             .iter()

@@ -36,7 +36,7 @@ pub fn parse_definitions(
     let shape = |reason| ConfigError::Shape { what: what.to_owned(), reason };
     let none = "is neither a NetworkAttachmentDefinition nor a list of them, as printed by \
         `kubectl get net-attach-def -A -o json`";
-    let value = parse_json(what, bytes, DEFINITIONS_LIMIT)?;
+    let (value, _) = parse_json(what, bytes, DEFINITIONS_LIMIT)?;
     let object = value.as_object().ok_or_else(|| shape(none))?;
     let kind = text(object.get("kind")).unwrap_or_default();
     match object.get("items").and_then(Value::as_array) {

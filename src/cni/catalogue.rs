@@ -23,6 +23,19 @@ pub enum Upstream {
 /// runtimes report their failures as the main plugin's.
 pub const IPAM: [&str; 4] = ["dhcp", "host-local", "static", "whereabouts"];
 
+/// Plugins that get addresses from a daemon themselves, and the `ipam.type` that says so: no program
+/// has that name.
+const OWN_IPAM: [(&str, &str); 1] = [
+    // Azure/azure-container-networking, cni/network/network.go: the switch on `nwCfg.IPAM.Type`
+    // makes a `CNSIPAMInvoker` for it, and runs a program for every other.
+    ("azure-vnet", "azure-cns"),
+];
+
+/// Reference plugins that change what others made and never call an IPAM plugin, although their
+/// configuration has the field (containernetworking/plugins, plugins/meta; loopback in plugins/main).
+const WITHOUT_IPAM: [&str; 7] =
+    ["bandwidth", "firewall", "loopback", "portmap", "sbr", "tuning", "vrf"];
+
 /// Every known plugin, sorted by name.
 const KNOWN: &[(&str, Upstream)] = &[
     ("accelerated-bridge", Upstream::Project("k8snetworkplumbingwg/accelerated-bridge-cni")),
@@ -69,6 +82,11 @@ const KNOWN: &[(&str, Upstream)] = &[
     ("weave-net", Upstream::Project("weaveworks/weave")),
     ("whereabouts", Upstream::Project("k8snetworkplumbingwg/whereabouts")),
 ];
+
+/// Whether `plugin` runs the program that its `ipam.type` names.
+pub(super) fn calls_ipam(plugin: &str, ipam: &str) -> bool {
+    !WITHOUT_IPAM.contains(&plugin) && !OWN_IPAM.contains(&(plugin, ipam))
+}
 
 /// Returns where a plugin comes from, if it is known.
 pub fn upstream(plugin: &PluginName) -> Option<Upstream> {

@@ -4,6 +4,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::catalogue;
 use crate::model::{HostPath, JsonError, ParsePluginNameError, PluginName, json, visible};
 
 /// The longest configuration that is read, in bytes; real ones have a few hundred.
@@ -13,16 +14,24 @@ pub const CONFIG_LIMIT: usize = 1024 * 1024;
 const PLUGIN_LIMIT: usize = 1024;
 /// The newest CNI version that a runtime chooses from a list of versions.
 const NEWEST: [u64; 3] = [1, 1, 0];
+/// The version of a configuration whose `cniVersion` is missing or empty (libcni, `validatePlugin`;
+/// the plugins' `ConfigDecoder`).
+const OLDEST: &str = "0.1.0";
 
 /// A parsed network configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
     /// Its `name`, if it has one.
     pub name: Option<String>,
+    /// The CNI version of the configuration itself; 0.1.0 if it has none.
+    pub version: String,
     /// The plugins it needs, in order of appearance; a plugin may occur twice.
     pub needs: Vec<Need>,
     /// Places where a plugin should be named, but is not.
     pub problems: Vec<Problem>,
+    /// The key that appears more than once, in the parser's words; of its values the last one
+    /// counts, as for Go's reader.
+    pub repeated: Option<String>,
     /// Whether libcni also loads plugins from the directory with the network's name (CNI 1.1.0,
     /// `loadOnlyInlinedPlugins`).
     pub loads_more: bool,
@@ -35,8 +44,8 @@ pub struct Need {
     pub plugin: PluginName,
     /// What it is needed for.
     pub role: Role,
-    /// The CNI version that it is called with, if the configuration has one.
-    pub version: Option<String>,
+    /// The CNI version that it is called with; 0.1.0 if the configuration has none.
+    pub version: String,
     /// Where a delegating plugin looks before the runtime's directories (Multus' `binDir`).
     pub looks_first_in: Option<HostPath>,
 }
@@ -62,11 +71,21 @@ pub enum Problem {
     #[error("invalid `type`: {0}")]
     Type(#[from] ParsePluginNameError),
     /// No `type`, or one that is not a string.
-    #[error("missing `type` in {0}")]
-    NoType(&'static str),
+    #[error("{place} has no `type`{}", near.as_ref().map_or_else(String::new, |key| format!("; it has `{key}`")))]
+    NoType {
+        /// Where, such as `` `plugins[1]` ``.
+        place: String,
+        /// A key that only looks like `type`.
+        near: Option<String>,
+    },
     /// A value of another kind than the specification requires.
-    #[error("{0}")]
-    Shape(&'static str),
+    #[error("{place} {reason}")]
+    Shape {
+        /// Where, such as `` `plugins[1]` ``.
+        place: String,
+        /// A predicate.
+        reason: &'static str,
+    },
     /// More plugins than any network has.
     #[error("it names more than {PLUGIN_LIMIT} plugins")]
     TooMany,
@@ -75,7 +94,7 @@ pub enum Problem {
 /// Why bytes are not a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Not JSON, too long, or with a duplicate key.
+    /// Not JSON, or too long.
     #[error(transparent)]
     Json(#[from] JsonError),
     /// Nested deeper than this program or Go's parser follows.
@@ -105,19 +124,37 @@ pub enum Form {
     Either,
 }
 
-/// Parses a configuration; `what` names it in errors.
+/// Parses a configuration; `what` names it in errors. Of a repeated key the last value counts, as
+/// for libcni, and [`Network::repeated`] tells of it.
 pub fn parse_config(what: &str, bytes: &[u8], form: Form) -> Result<Network, ConfigError> {
-    network(what, &parse_json(what, bytes, CONFIG_LIMIT)?, form)
+    let (value, repeated) = parse_json(what, bytes, CONFIG_LIMIT)?;
+    Ok(Network { repeated, ..network(what, &value, form)? })
 }
 
-/// Parses untrusted JSON.
-pub(crate) fn parse_json(what: &str, bytes: &[u8], limit: usize) -> Result<Value, ConfigError> {
-    json::parse(what, bytes, limit).map_err(|error| match error {
-        JsonError::Invalid { reason, .. } if reason.starts_with("recursion limit exceeded") => {
-            ConfigError::TooDeep { what: what.to_owned() }
+/// Parses untrusted JSON that Go programs read; also returns which key appears twice.
+pub(crate) fn parse_json(
+    what: &str,
+    bytes: &[u8],
+    limit: usize,
+) -> Result<(Value, Option<String>), ConfigError> {
+    match json::parse(what, bytes, limit) {
+        Ok(value) => Ok((value, None)),
+        Err(JsonError::Invalid { reason, .. })
+            if reason.starts_with("recursion limit exceeded") =>
+        {
+            Err(ConfigError::TooDeep { what: what.to_owned() })
         }
-        error => error.into(),
-    })
+        // No signature covers these documents, and their readers are written in Go: its
+        // encoding/json takes the last of several values.
+        Err(JsonError::Invalid { reason, .. }) if reason.contains(" appears twice") => {
+            let value = serde_json::from_slice(bytes).map_err(|error| JsonError::Invalid {
+                what: what.to_owned(),
+                reason: visible(&error.to_string()).into_owned(),
+            })?;
+            Ok((value, Some(reason)))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn network(what: &str, value: &Value, form: Form) -> Result<Network, ConfigError> {
@@ -127,9 +164,25 @@ fn network(what: &str, value: &Value, form: Form) -> Result<Network, ConfigError
     let is_list = form.is_list(object);
     let loads_more = is_list && !truth(field(object, "loadOnlyInlinedPlugins"));
     let name = text(field(object, "name")).map(str::to_owned);
-    let mut found = Network { name, needs: Vec::new(), problems: Vec::new(), loads_more };
-    let first = Pending { value, form, role: Role::Main, version: None, looks_first_in: None };
-    found.walk(first);
+    let mut found = Network {
+        name,
+        version: version(object),
+        needs: Vec::new(),
+        problems: Vec::new(),
+        repeated: None,
+        loads_more,
+    };
+    if field(object, "cniVersion").is_some_and(|value| !value.is_string() && !value.is_null()) {
+        found.problems.push(shape("`cniVersion`", "is not a string"));
+    }
+    found.walk(Pending {
+        value,
+        place: String::new(),
+        form,
+        role: Role::Main,
+        version: None,
+        looks_first_in: None,
+    });
     Ok(found)
 }
 
@@ -146,11 +199,31 @@ impl Form {
 /// A configuration that has not been visited yet.
 struct Pending<'a> {
     value: &'a Value,
+    /// Where it is in the document, such as `delegates[0].plugins[1]`; empty for the whole.
+    place: String,
     form: Form,
     role: Role,
     /// The version of the enclosing list, which libcni sets in each of its plugins.
-    version: Option<Option<String>>,
+    version: Option<String>,
     looks_first_in: Option<HostPath>,
+}
+
+impl Pending<'_> {
+    /// What a message calls this place, or the one at `key` beneath it.
+    fn shown(&self, key: &str) -> String {
+        match (self.place.as_str(), key) {
+            ("", "") => "it".to_owned(),
+            ("", key) => format!("`{key}`"),
+            (place, "") => format!("`{place}`"),
+            (place, key) => format!("`{place}.{key}`"),
+        }
+    }
+
+    /// The place of an element of the list `key`.
+    fn element(&self, key: &str, index: usize) -> String {
+        let dot = if self.place.is_empty() { "" } else { "." };
+        format!("{}{dot}{key}[{index}]", self.place)
+    }
 }
 
 impl Network {
@@ -162,7 +235,7 @@ impl Network {
                 return;
             }
             let Some(object) = next.value.as_object() else {
-                self.problems.push(Problem::Shape("a plugin's configuration is not a JSON object"));
+                self.problems.push(shape(&next.shown(""), "is not a JSON object"));
                 continue;
             };
             let mut found = Vec::new();
@@ -185,17 +258,20 @@ impl Network {
             Some(Value::Array(plugins)) if !plugins.is_empty() => plugins,
             // libcni takes them from the directory with the network's name.
             None if list.form == Form::List => return,
-            None => return self.problems.push(Problem::NoType("a plugin's configuration")),
+            None => return self.problems.push(no_type(list.shown(""), object)),
             Some(_) => {
-                return self.problems.push(Problem::Shape("`plugins` must be a non-empty list"));
+                let problem = shape(&list.shown("plugins"), "must be a non-empty list");
+                return self.problems.push(problem);
             }
         };
         let version = version(object);
-        for (index, value) in plugins.iter().enumerate() {
+        // One past the limit is enough to pass it.
+        for (index, value) in plugins.iter().enumerate().take(PLUGIN_LIMIT + 1) {
             let role = if index == 0 { list.role } else { Role::Chained };
             let looks_first_in = list.looks_first_in.clone();
             found.push(Pending {
                 value,
+                place: list.element("plugins", index),
                 form: Form::Single,
                 role,
                 version: Some(version.clone()),
@@ -211,9 +287,9 @@ impl Network {
         found: &mut Vec<Pending<'a>>,
     ) {
         let version = plugin.version.clone().unwrap_or_else(|| version(object));
-        let mut need = |kind: &'static str, name: Option<&str>, role| {
+        let mut need = |missing: Problem, name: Option<&str>, role| {
             let Some(name) = name.filter(|name| !name.is_empty()) else {
-                return self.problems.push(Problem::NoType(kind));
+                return self.problems.push(missing);
             };
             match name.parse() {
                 Ok(plugin_name) => {
@@ -225,49 +301,69 @@ impl Network {
             }
         };
         let name = text(field(object, "type"));
-        need("a plugin's configuration", name, plugin.role);
-        let ipam =
-            field(object, "ipam").and_then(Value::as_object).and_then(|ipam| field(ipam, "type"));
+        need(no_type(plugin.shown(""), object), name, plugin.role);
+        let ipam = field(object, "ipam").and_then(Value::as_object);
+        let kind = ipam.and_then(|ipam| field(ipam, "type"));
+        let unnamed = || no_type(plugin.shown("ipam"), ipam.unwrap_or(object));
         if name == Some("flannel") {
             // The plugin that flannel calls by default (flannel-io/cni-plugin, `doCmdAdd`).
             let delegate = field(object, "delegate").and_then(Value::as_object);
             let delegate =
                 delegate.and_then(|delegate| text(field(delegate, "type"))).unwrap_or("bridge");
-            need("a delegate", Some(delegate), Role::Delegate);
-            need("`ipam`", Some(text(ipam).unwrap_or("host-local")), Role::Ipam);
-        } else if let Some(kind) = ipam.filter(|kind| kind.as_str() != Some("")) {
-            need("`ipam`", text(Some(kind)), Role::Ipam);
+            need(no_type(plugin.shown("delegate"), object), Some(delegate), Role::Delegate);
+            need(unnamed(), Some(text(kind).unwrap_or("host-local")), Role::Ipam);
+        } else if let Some(kind) = kind.filter(|kind| kind.as_str() != Some(""))
+            && catalogue::calls_ipam(name.unwrap_or_default(), kind.as_str().unwrap_or_default())
+        {
+            need(unnamed(), text(Some(kind)), Role::Ipam);
         }
         match field(object, "delegates") {
             None | Some(Value::Null) => {}
             Some(Value::Array(delegates)) => {
                 let own = text(field(object, "binDir")).and_then(|path| path.parse().ok());
                 let looks_first_in = own.or_else(|| plugin.looks_first_in.clone());
-                found.extend(delegates.iter().map(|value| Pending {
+                let delegates = delegates.iter().enumerate().take(PLUGIN_LIMIT + 1);
+                found.extend(delegates.map(|(index, value)| Pending {
                     value,
+                    place: plugin.element("delegates", index),
                     form: Form::Either,
                     role: Role::Delegate,
                     version: None,
                     looks_first_in: looks_first_in.clone(),
                 }));
             }
-            Some(_) => self.problems.push(Problem::Shape("`delegates` must be a list")),
+            Some(_) => self.problems.push(shape(&plugin.shown("delegates"), "must be a list")),
         }
     }
 }
 
+fn shape(place: &str, reason: &'static str) -> Problem {
+    Problem::Shape { place: place.to_owned(), reason }
+}
+
+/// The problem of an object without `type`. A key such as `type:` or ` type` is a slip of the pen
+/// that is hard to see.
+fn no_type(place: String, object: &Map<String, Value>) -> Problem {
+    let letters = |key: &str| key.trim_matches(|c: char| !c.is_alphanumeric()).to_owned();
+    let near = object.keys().filter(|key| key.len() < 16 && !key.eq_ignore_ascii_case("type"));
+    let near = near.map(String::as_str).find(|key| letters(key).eq_ignore_ascii_case("type"));
+    Problem::NoType { place, near: near.map(|key| visible(key).into_owned()) }
+}
+
 /// Returns the version that libcni calls the plugins of a configuration with: the newest supported
 /// one of those listed.
-fn version(object: &Map<String, Value>) -> Option<String> {
+fn version(object: &Map<String, Value>) -> String {
     let listed = field(object, "cniVersions").and_then(Value::as_array).into_iter().flatten();
-    let single = text(field(object, "cniVersion"));
+    let single = text(field(object, "cniVersion")).filter(|text| !text.is_empty());
     let numbered = |text: &str| Some((numbers(text)?, text.to_owned()));
     let known = listed.filter_map(Value::as_str).chain(single).filter_map(numbered);
     let newest = known.filter(|(version, _)| *version <= NEWEST).max().map(|(_, text)| text);
     // A version that is still unknown is passed to the plugins if it is the only one.
-    newest.or_else(|| {
-        single.map(|text| visible(&text.chars().take(32).collect::<String>()).into_owned())
-    })
+    newest
+        .or_else(|| {
+            single.map(|text| visible(&text.chars().take(32).collect::<String>()).into_owned())
+        })
+        .unwrap_or_else(|| OLDEST.to_owned())
 }
 
 /// Parses a version such as `0.3.1`, or `1.0` as libcni reads it.
@@ -281,6 +377,11 @@ fn numbers(text: &str) -> Option<[u64; 3]> {
     let mut number = |missing: Option<u64>| parts.next().map_or(missing, |part| part.parse().ok());
     let version = [number(None)?, number(Some(0))?, number(Some(0))?];
     parts.next().is_none().then_some(version)
+}
+
+/// Whether a CNI version comes before another; no version that is not a number does.
+pub fn is_older(version: &str, other: &str) -> bool {
+    numbers(version).zip(numbers(other)).is_some_and(|(version, other)| version < other)
 }
 
 /// Looks up a field as Go does: by its exact name, or else ignoring case.
@@ -313,12 +414,7 @@ mod tests {
         let need = |need: &Need| {
             let first =
                 need.looks_first_in.as_ref().map_or_else(String::new, |path| format!(" in {path}"));
-            format!(
-                "{:?} {} {}{first}",
-                need.role,
-                need.plugin,
-                need.version.as_deref().unwrap_or("-")
-            )
+            format!("{:?} {} {}{first}", need.role, need.plugin, need.version)
         };
         let problems = network.problems.iter().map(ToString::to_string).collect();
         Ok((network.needs.iter().map(need).collect(), problems))
@@ -331,10 +427,10 @@ mod tests {
             (
                 Form::Single,
                 r#"{"type":"bridge","ipam":{"type":"host-local"}}"#,
-                &["Main bridge -", "Ipam host-local -"],
+                &["Main bridge 0.1.0", "Ipam host-local 0.1.0"],
             ),
-            (Form::Single, r#"{"type":"bridge","ipam":{}}"#, &["Main bridge -"]),
-            (Form::Single, r#"{"type":"bridge","ipam":{"type":""}}"#, &["Main bridge -"]),
+            (Form::Single, r#"{"type":"bridge","ipam":{}}"#, &["Main bridge 0.1.0"]),
+            (Form::Single, r#"{"type":"bridge","ipam":{"type":""}}"#, &["Main bridge 0.1.0"]),
             (
                 Form::List,
                 r#"{"cniVersion":"1.0.0","plugins":[{"type":"ptp","cniVersion":"0.1.0","ipam":{"type":"static"}},{"type":"portmap"},{"type":"tuning"}]}"#,
@@ -361,17 +457,17 @@ mod tests {
             (
                 Form::Single,
                 r#"{"Type":"bridge","IPAM":{"TYPE":"static"}}"#,
-                &["Main bridge -", "Ipam static -"],
+                &["Main bridge 0.1.0", "Ipam static 0.1.0"],
             ),
             (
                 Form::Single,
                 r#"{"type":"flannel"}"#,
-                &["Main flannel -", "Delegate bridge -", "Ipam host-local -"],
+                &["Main flannel 0.1.0", "Delegate bridge 0.1.0", "Ipam host-local 0.1.0"],
             ),
             (
                 Form::Single,
                 r#"{"type":"flannel","ipam":{"type":"dhcp"},"delegate":{"type":"ipvlan"}}"#,
-                &["Main flannel -", "Delegate ipvlan -", "Ipam dhcp -"],
+                &["Main flannel 0.1.0", "Delegate ipvlan 0.1.0", "Ipam dhcp 0.1.0"],
             ),
             (
                 Form::Single,
@@ -384,8 +480,8 @@ mod tests {
                     "Delegate bridge 0.3.1 in /var/lib/rancher/k3s/data/cni",
                     "Ipam whereabouts 0.3.1 in /var/lib/rancher/k3s/data/cni",
                     "Chained sbr 0.3.1 in /var/lib/rancher/k3s/data/cni",
-                    "Delegate multus - in /var/lib/rancher/k3s/data/cni",
-                    "Delegate macvlan - in /var/lib/rancher/k3s/data/cni",
+                    "Delegate multus 0.1.0 in /var/lib/rancher/k3s/data/cni",
+                    "Delegate macvlan 0.1.0 in /var/lib/rancher/k3s/data/cni",
                 ],
             ),
         ];
@@ -420,29 +516,13 @@ mod tests {
                 r#"{"type":".."}"#,
                 "invalid `type`: plugin name `..` starts with `.` or `-`".to_owned(),
             ),
-            (
-                Form::Single,
-                r#"{"type":""}"#,
-                "missing `type` in a plugin's configuration".to_owned(),
-            ),
-            (
-                Form::Single,
-                r#"{"plugins":[{"type":"a"}]}"#,
-                "missing `type` in a plugin's configuration".to_owned(),
-            ),
-            (Form::Either, "{}", "missing `type` in a plugin's configuration".to_owned()),
-            (
-                Form::Single,
-                r#"{"type":7}"#,
-                "missing `type` in a plugin's configuration".to_owned(),
-            ),
+            (Form::Single, r#"{"type":""}"#, "it has no `type`".to_owned()),
+            (Form::Single, r#"{"plugins":[{"type":"a"}]}"#, "it has no `type`".to_owned()),
+            (Form::Either, "{}", "it has no `type`".to_owned()),
+            (Form::Single, r#"{"type":7}"#, "it has no `type`".to_owned()),
             (Form::List, r#"{"plugins":[]}"#, "`plugins` must be a non-empty list".to_owned()),
             (Form::List, r#"{"plugins":{}}"#, "`plugins` must be a non-empty list".to_owned()),
-            (
-                Form::List,
-                r#"{"plugins":["a"]}"#,
-                "a plugin's configuration is not a JSON object".to_owned(),
-            ),
+            (Form::List, r#"{"plugins":["a"]}"#, "`plugins[0]` is not a JSON object".to_owned()),
         ];
         for (form, text, expected) in cases {
             assert_eq!(described(text, form), Ok((vec![], vec![expected])), "{text}");
@@ -451,13 +531,135 @@ mod tests {
         let (needs, problems) =
             described(r#"{"type":"bridge","ipam":{"type":"x/y"},"delegates":7}"#, Form::Single)
                 .unwrap();
-        assert_eq!((needs, problems.len()), (vec!["Main bridge -".to_owned()], 2));
+        assert_eq!((needs, problems.len()), (vec!["Main bridge 0.1.0".to_owned()], 2));
         let (needs, problems) =
             described(r#"{"type":"bridge","ipam":{"type":7}}"#, Form::Single).unwrap();
         assert_eq!(
             (needs, problems),
-            (vec!["Main bridge -".to_owned()], vec!["missing `type` in `ipam`".to_owned()])
+            (vec!["Main bridge 0.1.0".to_owned()], vec!["`ipam` has no `type`".to_owned()])
         );
+    }
+
+    #[test]
+    fn a_version_that_is_missing_or_empty_is_the_oldest() {
+        let cases = [
+            (Form::Single, r#"{"type":"bridge"}"#, "0.1.0"),
+            (Form::Single, r#"{"type":"bridge","cniVersion":""}"#, "0.1.0"),
+            (Form::Single, r#"{"type":"bridge","cniVersion":null}"#, "0.1.0"),
+            (Form::Single, r#"{"type":"bridge","CNIVersion":"0.3.1"}"#, "0.3.1"),
+            (Form::List, r#"{"plugins":[{"type":"bridge","cniVersion":"1.0.0"}]}"#, "0.1.0"),
+            (Form::List, r#"{"cniVersion":"","plugins":[{"type":"bridge"}]}"#, "0.1.0"),
+            (
+                Form::List,
+                r#"{"cniVersion":"","cniVersions":["0.4.0"],"plugins":[{"type":"bridge"}]}"#,
+                "0.4.0",
+            ),
+            // One that libcni does not know is as good as none.
+            (Form::List, r#"{"cniVersions":["9.0.0"],"plugins":[{"type":"bridge"}]}"#, "0.1.0"),
+            (Form::Either, r#"{"plugins":[{"type":"bridge"}]}"#, "0.1.0"),
+        ];
+        for (form, text, version) in cases {
+            let expected = (vec![format!("Main bridge {version}")], vec![]);
+            assert_eq!(described(text, form), Ok(expected), "{text}");
+            assert_eq!(
+                parse_config("it", text.as_bytes(), form).unwrap().version,
+                version,
+                "{text}"
+            );
+        }
+        // The version of a list counts where its plugins are in a directory, too.
+        let network = parse_config("it", br#"{"cniVersion":"1.0.0","name":"n"}"#, Form::List);
+        assert_eq!(network.unwrap().version, "1.0.0");
+        let (_, problems) = described(r#"{"type":"a","cniVersion":1.0}"#, Form::Single).unwrap();
+        assert_eq!(problems, ["`cniVersion` is not a string"]);
+    }
+
+    #[test]
+    fn a_problem_names_its_place_in_the_document() {
+        let cases = [
+            (
+                r#"{"plugins":[{"type":"a"},{"type:":"vrf"}]}"#,
+                "`plugins[1]` has no `type`; it has `type:`",
+            ),
+            (
+                r#"{"plugins":[{"type":"a"},{" Type":"vrf"}]}"#,
+                "`plugins[1]` has no `type`; it has ` Type`",
+            ),
+            (r#"{"plugins":[{"type":"a"},{"typ":"vrf"}]}"#, "`plugins[1]` has no `type`"),
+            (r#"{"plugins":[{"type":"a"},{},7]}"#, "`plugins[1]` has no `type`"),
+            (r#"{"plugins":[{"type":"a","ipam":{"type":7}}]}"#, "`plugins[0].ipam` has no `type`"),
+            (
+                r#"{"type":"multus","delegates":[{"type":"a"},{"plugins":[{"type":"b"},{"x":1}]}]}"#,
+                "`delegates[1].plugins[1]` has no `type`",
+            ),
+            (
+                r#"{"type":"multus","delegates":[{"plugins":[{"type":"b","delegates":7}]}]}"#,
+                "`delegates[0].plugins[0].delegates` must be a list",
+            ),
+            (
+                r#"{"type":"multus","delegates":[{"plugins":{}}]}"#,
+                "`delegates[0].plugins` must be a non-empty list",
+            ),
+        ];
+        for (text, expected) in cases {
+            let (_, problems) = described(text, Form::Either).unwrap();
+            assert_eq!(problems.first().map(String::as_str), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn of_a_repeated_key_the_last_value_counts_and_is_told() {
+        let cases = [
+            (r#"{"type":"a","type":"b"}"#, Form::Single, "Main b 0.1.0", "`type`"),
+            (
+                r#"{"cniVersion":"0.3.1","type":"a","cniVersion":"1.0.0"}"#,
+                Form::Single,
+                "Main a 1.0.0",
+                "`cniVersion`",
+            ),
+            (
+                r#"{"plugins":[{"type":"a"}],"plugins":[{"type":"b"}]}"#,
+                Form::List,
+                "Main b 0.1.0",
+                "`plugins`",
+            ),
+            (r#"{"plugins":[{"type":"a","x":1,"x":2}]}"#, Form::List, "Main a 0.1.0", "`x`"),
+        ];
+        for (text, form, need, key) in cases {
+            assert_eq!(described(text, form).unwrap(), (vec![need.to_owned()], vec![]), "{text}");
+            let repeated = parse_config("it", text.as_bytes(), form).unwrap().repeated;
+            let expected = format!("the key {key} appears twice");
+            assert!(repeated.is_some_and(|told| told.starts_with(&expected)), "{text}");
+        }
+        assert_eq!(parse_config("it", br#"{"type":"a"}"#, Form::Single).unwrap().repeated, None);
+        // What follows the repetition is still read strictly.
+        assert!(parse_config("it", br#"{"a":1,"a":2,}"#, Form::Single).is_err());
+    }
+
+    #[test]
+    fn an_ipam_that_its_plugin_handles_itself_is_no_need() {
+        let cases: [(&str, &[&str]); 6] = [
+            (r#"{"type":"azure-vnet","ipam":{"type":"azure-cns"}}"#, &["Main azure-vnet 0.1.0"]),
+            (
+                r#"{"type":"azure-vnet","ipam":{"type":"azure-vnet-ipam"}}"#,
+                &["Main azure-vnet 0.1.0", "Ipam azure-vnet-ipam 0.1.0"],
+            ),
+            (
+                r#"{"type":"bridge","ipam":{"type":"azure-cns"}}"#,
+                &["Main bridge 0.1.0", "Ipam azure-cns 0.1.0"],
+            ),
+            // These have the field and never call what it names.
+            (r#"{"type":"tuning","ipam":{"type":"static"}}"#, &["Main tuning 0.1.0"]),
+            (r#"{"type":"portmap","ipam":{"type":"static"}}"#, &["Main portmap 0.1.0"]),
+            (
+                r#"{"type":"ptp","ipam":{"type":"static"}}"#,
+                &["Main ptp 0.1.0", "Ipam static 0.1.0"],
+            ),
+        ];
+        for (text, expected) in cases {
+            let expected = (expected.iter().map(ToString::to_string).collect(), vec![]);
+            assert_eq!(described(text, Form::Single), Ok(expected), "{text}");
+        }
     }
 
     #[test]
@@ -484,7 +686,7 @@ mod tests {
             format!(r#"{open}{{"type":"end"}}{}"#, "]}".repeat(depth))
         };
         let (needs, _) = described(&nested(60), Form::Single).unwrap();
-        assert_eq!((needs.len(), needs[60].as_str()), (61, "Delegate end -"));
+        assert_eq!((needs.len(), needs[60].as_str()), (61, "Delegate end 0.1.0"));
         let deep = Err("it is nested more than 127 levels deep".to_owned());
         assert_eq!(described(&nested(64), Form::Single), deep);
         assert_eq!(described(&nested(10_000), Form::Single), deep);
@@ -503,13 +705,13 @@ mod tests {
         // One long line is just a long string.
         let line =
             |length: usize| format!(r#"{{"type":"bridge","name":"{}"}}"#, "x".repeat(length));
-        assert_eq!(described(&line(CONFIG_LIMIT - 27), Form::Single).unwrap().0, ["Main bridge -"]);
+        assert_eq!(
+            described(&line(CONFIG_LIMIT - 27), Form::Single).unwrap().0,
+            ["Main bridge 0.1.0"]
+        );
         let error =
             described(&line(CONFIG_LIMIT - 26), Form::Single).expect_err("one byte too long");
         assert_eq!(error, "it is 1048577 bytes long, the limit is 1048576");
-        let twice =
-            described(r#"{"type":"a","type":"b"}"#, Form::Single).expect_err("a repeated key");
-        assert_eq!(twice, "it is not valid: the key `type` appears twice at line 1 column 18");
         assert_eq!(described("[]", Form::Either), Err("it is not a JSON object".to_owned()));
         assert!(
             described("", Form::Either).expect_err("nothing").starts_with("it is not valid: EOF")

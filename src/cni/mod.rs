@@ -15,4 +15,6 @@ mod config;
 pub use attachment_definition::{AttachmentDefinition, DEFINITIONS_LIMIT, parse_definitions};
 pub use cache::{CACHE_LIMIT, CacheEntry, parse_multus_cache, parse_result_cache};
 pub use catalogue::{IPAM, Upstream, advice, upstream};
-pub use config::{CONFIG_LIMIT, ConfigError, Form, Need, Network, Problem, Role, parse_config};
+pub use config::{
+    CONFIG_LIMIT, ConfigError, Form, Need, Network, Problem, Role, is_older, parse_config,
+};

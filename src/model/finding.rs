@@ -203,6 +203,7 @@ codes! {
     IncompatibleVersion "incompatible-version" "A CNI configuration calls a plugin with a CNI version that the plugin does not support."
     NotAPluginName "not-a-plugin-name" "A CNI configuration has a plugin type that is not a valid file name."
     ConfigUnreadable "config-unreadable" "A CNI configuration or a NetworkAttachmentDefinition cannot be read or parsed."
+    RepeatedKey "repeated-key" "A CNI configuration has a key twice; the last value counts, as for runtimes."
     ConfigMissing "config-missing" "A NetworkAttachmentDefinition refers to a CNI configuration that the node does not have."
     ViewDiffers "view-differs" "Another mount namespace does not show the plugins that the node has."
     AttachmentUnknown "attachment-unknown" "A runtime's record of an attachment does not say which plugins the attachment needs."

@@ -12,7 +12,7 @@ struct Node {
 }
 
 impl Node {
-    /// A node with these plugins, each of which supports 0.4.0 and 1.0.0.
+    /// A node with these plugins, each of which supports 0.1.0, 0.4.0 and 1.0.0.
     fn new(plugins: &[&str]) -> Self {
         let temporary = tempfile::tempdir().unwrap();
         let report = Report::default();
@@ -24,7 +24,7 @@ impl Node {
                 name: name.parse().unwrap(),
                 state: FileState::Proven,
                 versions: Some(Versions {
-                    supported: vec!["0.4.0".to_owned(), "1.0.0".to_owned()],
+                    supported: ["0.1.0", "0.4.0", "1.0.0"].map(str::to_owned).to_vec(),
                 }),
             });
         }
@@ -61,10 +61,7 @@ impl Node {
 
     /// What a running check of the usual directories finds.
     fn check_requirements(&self) -> Report {
-        let usual = Configurations {
-            usual: Configurations::usual_directories(),
-            ..Configurations::default()
-        };
+        let usual = Configurations { usual: true, ..Configurations::default() };
         self.close_with(&usual, Occasion::Running)
     }
 
@@ -119,18 +116,22 @@ fn says_what_is_missing_for_whom_and_where_it_comes_from() {
     node.configure("30-c.conf", r#"{"name":"c","type":"own","ipam":{"type":"whereabouts"}}"#);
     let report = node.check_requirements();
     let expected = [
-        "plugin-needed: `own` is needed by `/etc/cni/net.d/30-c.conf`, but is not in `/opt/cni/bin`",
-        "plugin-needed: `tap` is needed by `/etc/cni/net.d/20-b.conf`, but is not in `/opt/cni/bin`",
         "plugin-needed: `whereabouts` is needed by `/etc/cni/net.d/10-a.conf` and 2 others, but is not in `/opt/cni/bin`",
+        "plugin-needed: `own` is needed by `/etc/cni/net.d/30-c.conf`, but is not in `/opt/cni/bin`; no runtime of this node takes that file",
+        "plugin-needed: `tap` is needed by `/etc/cni/net.d/20-b.conf`, but is not in `/opt/cni/bin`; no runtime of this node takes that file",
     ];
     assert_eq!(node.told(&report), expected);
     assert_eq!(
-        report.findings[1].hint.as_deref(),
+        report.findings[2].hint.as_deref(),
         Some("`tap` comes with containernetworking/plugins since v1.3.0; add it to the bundle")
     );
     assert!(!report.is_good());
     node.write("/opt/cni/bin/whereabouts", "x", 0o755);
-    assert_eq!(node.told(&node.check_requirements()), expected[..2]);
+    let report = node.check_requirements();
+    assert_eq!(
+        (node.told(&report), report.is_good()),
+        (expected[1..].iter().map(ToString::to_string).collect(), true)
+    );
 }
 
 #[test]
@@ -139,9 +140,8 @@ fn finds_what_libcni_finds() {
     node.configure("10-a.conf", r#"{"name":"a","type":"macvlan"}"#);
     let search = |paths: &[&str]| {
         let search = paths.iter().map(|path| path.parse().unwrap()).collect();
-        let usual = Configurations::usual_directories();
         node.close_with(
-            &Configurations { usual, search, ..Configurations::default() },
+            &Configurations { usual: true, search, ..Configurations::default() },
             Occasion::Running,
         )
     };
@@ -192,10 +192,84 @@ fn a_plugin_must_speak_the_version_it_is_called_with() {
     let finding = &report.findings[0];
     assert_eq!(
         (finding.expected.as_deref(), finding.found.as_deref()),
-        (Some("CNI 1.1.0"), Some("CNI 0.4.0, 1.0.0"))
+        (Some("CNI 1.1.0"), Some("CNI 0.1.0, 0.4.0, 1.0.0"))
     );
     node.configure("10-a.conflist", &list("1.0.0"));
     assert_eq!(node.told(&node.check_requirements()), [""; 0]);
+}
+
+#[test]
+fn a_configuration_without_a_version_is_called_with_the_oldest() {
+    let mut node = Node::new(&["bridge", "static"]);
+    for plugin in &mut node.report.plugins {
+        let supported = ["0.4.0", "1.0.0"].map(str::to_owned).to_vec();
+        plugin.versions = Some(Versions { supported });
+    }
+    let told = "incompatible-version: `bridge` is called by `/etc/cni/net.d/10-a.conf` with a CNI version that it does not support";
+    for version in ["", r#""cniVersion":"","#, r#""cniVersion":"0.3.1","#] {
+        node.configure("10-a.conf", &format!(r#"{{{version}"name":"a","type":"bridge"}}"#));
+        let report = node.check_requirements();
+        assert_eq!(node.told(&report), [told], "{version}");
+        let expected = if version.contains("0.3.1") { "CNI 0.3.1" } else { "CNI 0.1.0" };
+        assert_eq!(report.findings[0].expected.as_deref(), Some(expected));
+        assert_eq!(
+            report.findings[0].hint.as_deref(),
+            Some(
+                "raise `cniVersion` in the configuration; one that is missing or empty means 0.1.0"
+            )
+        );
+    }
+    node.configure("10-a.conf", r#"{"cniVersion":"0.4.0","name":"a","type":"bridge"}"#);
+    assert_eq!(node.told(&node.check_requirements()), [""; 0]);
+}
+
+#[test]
+fn the_directory_and_the_file_are_those_that_the_runtime_takes() {
+    let node = Node::new(&["bridge"]);
+    let needs = |plugin: &str, file: &str| {
+        format!("plugin-needed: `{plugin}` is needed by `{file}`, but is not in `/opt/cni/bin`")
+    };
+    let k3s = "/var/lib/rancher/k3s/agent/etc/cni/net.d";
+    let config = format!(
+        "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nconf_dir = \"{k3s}\"\n"
+    );
+    node.write("/var/lib/rancher/k3s/agent/etc/containerd/config.toml", &config, 0o644);
+    let multus = r#"{"cniVersion":"1.0.0","name":"m","type":"multus-shim"}"#;
+    let flannel = r#"{"name":"cbr0","cniVersion":"1.0.0","plugins":[{"type":"flannel"}]}"#;
+    node.write(&format!("{k3s}/00-multus.conf"), multus, 0o644);
+    node.write(&format!("{k3s}/10-flannel.conflist"), flannel, 0o644);
+    node.write(&format!("{k3s}/20-old.conf"), r#"{"name":"o","type":"weave-net"}"#, 0o644);
+    node.configure("10-a.conf", r#"{"name":"a","type":"calico"}"#);
+    let aside = "; no runtime of this node takes that file";
+    let report = node.check_requirements();
+    let list = format!("{k3s}/10-flannel.conflist");
+    let expected = [
+        needs("flannel", &list),
+        needs("host-local", &list),
+        needs("multus-shim", &format!("{k3s}/00-multus.conf")),
+        needs("calico", "/etc/cni/net.d/10-a.conf") + aside,
+        needs("weave-net", &format!("{k3s}/20-old.conf")) + aside,
+    ];
+    assert_eq!(node.told(&report), expected);
+    assert!(!report.is_good());
+    for name in ["flannel", "host-local", "multus-shim"] {
+        node.write(&format!("{BIN}/{name}"), "x", 0o755);
+    }
+    let report = node.check_requirements();
+    assert_eq!((node.told(&report), report.is_good()), (expected[3..].to_vec(), true));
+}
+
+#[test]
+fn a_repeated_key_is_a_warning_and_the_last_value_is_needed() {
+    let node = Node::new(&["bridge"]);
+    node.configure(
+        "10-a.conf",
+        r#"{"cniVersion":"1.0.0","name":"a","type":"vlan","type":"bridge"}"#,
+    );
+    let report = node.check_requirements();
+    let expected = "repeated-key: `/etc/cni/net.d/10-a.conf`: the key `type` appears twice at line 1 column 53; the last value counts";
+    assert_eq!(node.told(&report), [expected]);
+    assert_eq!((needs(&report).len(), report.is_good()), (1, true));
 }
 
 #[test]
@@ -208,8 +282,7 @@ fn definitions_need_plugins_too() {
         item("path", r#"{"type":"../../../tmp/x"}"#), item("broken", "{"),
     ]});
     let definitions = vec![("standard input".to_owned(), list.to_string().into_bytes())];
-    let usual = Configurations::usual_directories();
-    let configurations = Configurations { usual, definitions, ..Configurations::default() };
+    let configurations = Configurations { usual: true, definitions, ..Configurations::default() };
     let report = node.close_with(&configurations, Occasion::Running);
     let expected = [
         "config-missing: `demo/elsewhere` refers to a network of this node, but the node has none of that name",
@@ -227,7 +300,7 @@ fn at_boot_only_what_was_asked_for_by_name_decides() {
     node.configure("10-a.conf", r#"{"name":"a","type":"macvlan"}"#);
     node.configure("20-b.conf", "{");
     let path = || vec!["/etc/cni/net.d".parse().unwrap()];
-    let usual = Configurations { usual: path(), ..Configurations::default() };
+    let usual = Configurations { usual: true, ..Configurations::default() };
     let asked = Configurations { directories: path(), ..Configurations::default() };
     for (configurations, occasion, good) in [
         (&usual, Occasion::Running, false),
@@ -334,9 +407,11 @@ fn many_files_and_many_plugins_are_bounded() {
     let told = node.told(&report);
     assert_eq!(
         (told.len(), told[0].as_str()),
-        (FINDING_LIMIT + 2, "config-unreadable: `/etc/cni/net.d` has more than 1024 files")
+        (FINDING_LIMIT + 3, "config-unreadable: `/etc/cni/net.d` has more than 1024 files")
     );
-    assert_eq!(told.last().unwrap(), "plugin-needed: 960 more of this kind were left out");
+    let decides = "plugin-needed: `plugin-0` is needed by `/etc/cni/net.d/00000.conf`, but is not in `/opt/cni/bin`";
+    assert_eq!(told[1], decides);
+    assert_eq!(told.last().unwrap(), "plugin-needed: 959 more of this kind were left out");
 }
 
 #[test]

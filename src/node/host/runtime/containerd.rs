@@ -23,6 +23,8 @@ pub struct Containerd {
     pub bin_dir: Option<String>,
     /// Where it looks for network configurations.
     pub conf_dir: Option<String>,
+    /// How many network configurations it takes; 0 is all of them.
+    pub max_conf_num: Option<u32>,
     /// The files that it names to be read after it, with patterns.
     pub imports: Vec<String>,
     /// Whether it is told to leave pods alone, as by the package for Docker.
@@ -60,6 +62,7 @@ impl Containerd {
             bin_dirs: cni.texts("bin_dirs")?.filter(|paths| !paths.is_empty()),
             bin_dir: cni.text("bin_dir")?,
             conf_dir: cni.text("conf_dir")?,
+            max_conf_num: cni.number("max_conf_num")?,
             ..Self::default()
         };
         self.merge(said);
@@ -71,6 +74,7 @@ impl Containerd {
         self.bin_dirs = later.bin_dirs.or_else(|| self.bin_dirs.take());
         self.bin_dir = later.bin_dir.or_else(|| self.bin_dir.take());
         self.conf_dir = later.conf_dir.or_else(|| self.conf_dir.take());
+        self.max_conf_num = later.max_conf_num.or(self.max_conf_num);
         // Lists of the file itself are joined.
         self.is_without_pods |= later.is_without_pods;
     }

@@ -12,6 +12,8 @@ pub struct Crio {
     pub plugin_dir: Option<String>,
     /// Where it looks for network configurations.
     pub network_dir: Option<String>,
+    /// The name of the network that pods get; the first one if there is none.
+    pub cni_default_network: Option<String>,
 }
 
 impl Crio {
@@ -25,6 +27,7 @@ impl Crio {
                 plugin_dirs: network.texts("plugin_dirs")?,
                 plugin_dir: network.text("plugin_dir")?,
                 network_dir: network.text("network_dir")?,
+                cni_default_network: network.text("cni_default_network")?,
             })
         })
     }
@@ -34,6 +37,8 @@ impl Crio {
         self.plugin_dirs = later.plugin_dirs.or_else(|| self.plugin_dirs.take());
         self.plugin_dir = later.plugin_dir.or_else(|| self.plugin_dir.take());
         self.network_dir = later.network_dir.or_else(|| self.network_dir.take());
+        self.cni_default_network =
+            later.cni_default_network.or_else(|| self.cni_default_network.take());
     }
 
     /// Where it looks for plugins; `default` is used if the configuration does not say.

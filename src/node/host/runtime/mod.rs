@@ -38,6 +38,19 @@ pub struct Runtime {
     pub bin_dirs: Vec<HostPath>,
     /// Where it looks for network configurations.
     pub conf_dir: HostPath,
+    /// Which of those it takes.
+    pub networks: Networks,
+}
+
+/// Which files of its configuration directory a runtime takes, in the order of their names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Networks {
+    /// The first so many, and none if one of them cannot be used: containerd's `max_conf_num`
+    /// (go-cni, `loadFromConfDir`), whose 0 is `usize::MAX` here.
+    First(usize),
+    /// The first that can be used and has this name, or the first if no name is given: CRI-O's
+    /// `cni_default_network` (ocicni, `loadNetworks`).
+    Usable(Option<String>),
 }
 
 /// The runtimes of a node, as far as their configuration could be read.

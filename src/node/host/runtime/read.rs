@@ -7,17 +7,21 @@ use std::path::{Path, PathBuf};
 use super::containerd::Containerd;
 use super::crio::Crio;
 use super::document::RuntimeConfigError;
-use super::{DEFAULT_BIN, DEFAULT_CONFIGURATION, FILE_LIMIT, MAX_FILES, Runtime, Runtimes};
+use super::{
+    DEFAULT_BIN, DEFAULT_CONFIGURATION, FILE_LIMIT, MAX_FILES, Networks, Runtime, Runtimes,
+};
 use crate::disk::DiskError;
 use crate::model::{Code, Finding, HostPath, visible};
 use crate::node::host::root::Root;
 
 /// Where containerd has its configuration, by who brings it.
-const CONTAINERD: [(&str, &str); 4] = [
+const CONTAINERD: [(&str, &str); 5] = [
     ("containerd", "/etc/containerd/config.toml"),
     ("k3s", "/var/lib/rancher/k3s/agent/etc/containerd/config.toml"),
     ("rke2", "/var/lib/rancher/rke2/agent/etc/containerd/config.toml"),
     ("k0s", "/etc/k0s/containerd.toml"),
+    // Made from `containerd-template.toml` beside it, with the paths of the snap.
+    ("MicroK8s", "/var/snap/microk8s/current/args/containerd.toml"),
 ];
 /// The most names of a directory that are read.
 const MAX_NAMES: usize = 4096;
@@ -89,7 +93,12 @@ impl Reader<'_> {
         if bin_dirs.is_empty() {
             bin_dirs.push(DEFAULT_BIN);
         }
-        self.runtime(name, path, &bin_dirs, said.conf_dir.as_deref())
+        let networks = Networks::First(match said.max_conf_num {
+            Some(0) => usize::MAX,
+            Some(most) => most as usize,
+            None => 1,
+        });
+        self.runtime(name, path, &bin_dirs, said.conf_dir.as_deref(), networks)
     }
 
     fn crio(&mut self) -> Option<Runtime> {
@@ -107,7 +116,9 @@ impl Reader<'_> {
             }
             first.get_or_insert(path);
         }
-        self.runtime("CRI-O", &first?, &said.directories(DEFAULT_BIN), said.network_dir.as_deref())
+        let networks = Networks::Usable(said.cni_default_network.clone());
+        let bin_dirs = said.directories(DEFAULT_BIN);
+        self.runtime("CRI-O", &first?, &bin_dirs, said.network_dir.as_deref(), networks)
     }
 
     fn runtime(
@@ -116,6 +127,7 @@ impl Reader<'_> {
         config: &Path,
         bin: &[&str],
         conf: Option<&str>,
+        networks: Networks,
     ) -> Option<Runtime> {
         let mut bin_dirs: Vec<HostPath> = Vec::new();
         for path in bin.iter().filter_map(|path| self.path(config, path)).collect::<Vec<_>>() {
@@ -125,7 +137,7 @@ impl Reader<'_> {
         }
         let conf_dir = self.path(config, conf.unwrap_or(DEFAULT_CONFIGURATION))?;
         let config = self.path(config, &config.to_string_lossy())?;
-        Some(Runtime { name, config, bin_dirs, conf_dir })
+        Some(Runtime { name, config, bin_dirs, conf_dir, networks })
     }
 
     fn path(&mut self, config: &Path, text: &str) -> Option<HostPath> {
