@@ -51,7 +51,7 @@ causes! {
     InterpreterMissing "interpreter-missing" "The plugin exists, but the interpreter or dynamic linker that starts it does not."
     ExecNoSuchFile "exec-no-such-file" "The plugin or its interpreter was missing when the plugin was started, and the plugin was not inspected here."
     PluginAltered "plugin-altered" "The plugin is not the one that was signed and installed."
-    PluginCrashed "plugin-crashed" "The plugin, or one that it called, crashed with a segmentation fault; a truncated file does that."
+    PluginCrashed "plugin-crashed" "The plugin, or one that it called, crashed, panicked or was killed; a truncated file can crash."
     StillBeingWritten "still-being-written" "The plugin was open for writing when it was started."
     SilentPlugin "silent-plugin" "The plugin exited successfully but printed nothing: it was open for writing, or it is not a plugin."
     NotAPlugin "not-a-plugin" "A script has the plugin's name and prints no answer."

@@ -41,7 +41,10 @@ pub(crate) fn judge(
         actions.push("compare the plugins with what was signed: cnister check".to_owned());
     }
     let (wanted_version, supported_versions) = match &symptom.complaint {
-        Complaint::Versions { wanted, supported } => (Some(wanted.clone()), supported.clone()),
+        Complaint::Versions { wanted, supported } => {
+            let wanted = if wanted.is_empty() { OLDEST } else { wanted };
+            (Some(wanted.to_owned()), supported.clone())
+        }
         _ => (None, Vec::new()),
     };
     let mut message = verdict.message;
@@ -78,6 +81,9 @@ fn blame(plugin: &str, caller: &str, guessed: bool) -> String {
     let role = if IPAM.contains(&plugin) { "its IPAM plugin" } else { "a plugin that it calls" };
     format!("; the error names `{caller}`, which will work once `{plugin}`, {role}, does")
 }
+
+/// What a configuration without a version means (libcni, `validatePlugin`).
+const OLDEST: &str = "0.1.0";
 
 struct Verdict {
     cause: Cause,
@@ -131,15 +137,22 @@ impl Node<'_> {
             Complaint::NotStarted { path, reason } => {
                 self.not_started(path, *reason, &symptom.searched())
             }
-            Complaint::Crashed => self.crashed(subject),
+            Complaint::Crashed => self.crashed(subject, "crashed with a segmentation fault"),
+            Complaint::Ended { how } => self.crashed(subject, how),
             Complaint::Busy => still_written(subject),
             Complaint::Silent => self.silent(subject),
             Complaint::Versions { wanted, supported } => {
                 let spoken = supported.last().map_or_else(String::new, |last| {
                     format!(", which supports versions up to {last}")
                 });
+                let wanted = match wanted.as_str() {
+                    "" => {
+                        format!("the configuration has no cniVersion, which means {OLDEST}, and it")
+                    }
+                    wanted => format!("the configuration's cniVersion {wanted}"),
+                };
                 let message = format!(
-                    "the configuration's cniVersion {wanted} is not supported by {subject}, or by a plugin that it called{spoken}"
+                    "{wanted} is not supported by {subject}, or by a plugin that it called{spoken}"
                 );
                 verdict(Cause::IncompatibleVersions, message)
             }
@@ -298,7 +311,7 @@ impl Node<'_> {
         })
     }
 
-    fn crashed(&self, subject: &str) -> Verdict {
+    fn crashed(&self, subject: &str, how: &str) -> Verdict {
         let broken = self.files().find_map(|(name, path, file)| match &file.content {
             Some(Content::Truncated(reason)) => {
                 Some((name, verdict(Cause::PluginTruncated, format!("`{path}` {reason}"))))
@@ -316,7 +329,7 @@ impl Node<'_> {
             Some((name, verdict)) => Verdict { plugin: Some(name.to_string()), ..verdict },
             None => verdict(
                 Cause::PluginCrashed,
-                format!("{subject}, or a plugin that it called, crashed with a segmentation fault"),
+                format!("{subject}, or a plugin that it called, {how}"),
             ),
         }
     }
@@ -493,10 +506,11 @@ impl Verdict {
             ),
             Cause::IncompatibleVersions => {
                 let mut actions = Vec::new();
-                if let Complaint::Versions { supported, .. } = &symptom.complaint
-                    && let Some(last) = supported.last()
-                {
-                    actions.push(format!("set cniVersion {last} in the configuration"));
+                if let Complaint::Versions { supported, .. } = &symptom.complaint {
+                    actions.push(match supported.last() {
+                        Some(last) => format!("set cniVersion {last} in the configuration"),
+                        None => "set a cniVersion that the plugin supports".to_owned(),
+                    });
                 }
                 actions.extend(plugin.map(|plugin| {
                     format!("or install a newer `{plugin}`, or a newer plugin for its `ipam`")
@@ -514,6 +528,14 @@ impl Verdict {
             Cause::LinkNotFound => one(
                 "compare the configuration's `master` (or `device`) with what `ip link` shows on this node",
             ),
+            // Where Multus looks for a network that a definition only names.
+            Cause::NoConfiguration
+                if searched.iter().any(|path| path.ends_with("multus/net.d")) =>
+            {
+                one(
+                    "a NetworkAttachmentDefinition without `spec.config` names a configuration there: write it into the definition, or put the file on this node",
+                )
+            }
             Cause::NoConfiguration => one(
                 "the network provider writes it once it runs: check its pods on this node; a bundle of plugins contains no configuration",
             ),

@@ -132,7 +132,10 @@ fn name(symptom: &Symptom) -> Option<PluginName> {
 fn suspects(root: &Root, directories: &[HostPath], symptom: &Symptom) -> Vec<Suspect> {
     let closeness = match symptom.complaint {
         Complaint::NotFound { .. } => Closeness::Entry,
-        Complaint::NotStarted { .. } | Complaint::Crashed | Complaint::Silent => Closeness::Content,
+        Complaint::NotStarted { .. }
+        | Complaint::Crashed
+        | Complaint::Ended { .. }
+        | Complaint::Silent => Closeness::Content,
         _ => return Vec::new(),
     };
     let suspect =
@@ -140,7 +143,7 @@ fn suspects(root: &Root, directories: &[HostPath], symptom: &Symptom) -> Vec<Sus
     let Some(first) = name(symptom) else { return Vec::new() };
     // The text does not say whether it was the plugin itself or its IPAM plugin.
     let others = match symptom.complaint {
-        Complaint::Crashed | Complaint::Silent => &IPAM[..],
+        Complaint::Crashed | Complaint::Ended { .. } | Complaint::Silent => &IPAM[..],
         _ => &[],
     };
     let others = others

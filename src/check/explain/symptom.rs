@@ -5,10 +5,13 @@
 //! text, so every step is linear in its length, and names, lists and errors have limits. What caused
 //! an error is `judge`'s decision.
 
+mod lines;
+
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use self::lines::plain;
 use crate::model::visible;
 
 /// The longest text that is read, in bytes: some thousand events.
@@ -66,18 +69,26 @@ pub enum Complaint {
     },
     /// `signal: segmentation fault`.
     Crashed,
+    /// It ended otherwise than well and printed no answer: a panic, a signal, or only the end as
+    /// libcni before 0.8 says it.
+    Ended {
+        /// How, as what the plugin did.
+        how: &'static str,
+    },
     /// `exec: already started`, which is what is left of ETXTBSY after libcni tried again.
     Busy,
     /// `failed to unmarshal raw result: unexpected end of JSON input`.
     Silent,
-    /// `incompatible CNI versions; config is "X", plugin supports [Y …]`.
+    /// `incompatible CNI versions; config is "X", plugin supports [Y …]`, or `plugin T does not
+    /// support config version "X"`.
     Versions {
-        /// The configuration's.
+        /// The configuration's; empty if it has none.
         wanted: String,
-        /// The plugin's.
+        /// The plugin's, if the message names them.
         supported: Vec<String>,
     },
-    /// `failed to create KIND: operation not supported`.
+    /// `failed to create KIND: operation not supported`, and the same about bridges, veth pairs,
+    /// VRFs and ifb devices.
     Driver {
         /// The kind of interface.
         kind: String,
@@ -159,6 +170,11 @@ impl Symptoms {
                     self.not_understood(before);
                 }
                 Read::Complaint(complaint) => self.add(complaint, std::mem::take(&mut context)),
+                Read::Blaming(plugin, complaint) => {
+                    let before = context.change(Change::Plugin(plugin, None));
+                    self.not_understood(before);
+                    self.add(complaint, std::mem::take(&mut context));
+                }
             }
         }
         self.not_understood(context.blamed);
@@ -276,16 +292,18 @@ enum Mark {
     Exec,
     AlreadyStarted,
     Crashed,
+    Ended(&'static str),
     Silent,
     Versions,
-    Create,
+    Unsupported,
+    NotSupported,
     NoLink,
     NotInitialized,
     NoNetworks,
     BadName,
 }
 
-const MARKS: [(&str, Mark); 27] = [
+const MARKS: &[(&str, Mark)] = &[
     ("plugin type=\"", Mark::PluginType),
     ("error in invoke Delegate ", Mark::Delegate),
     ("failed to setup network for sandbox", Mark::Adding),
@@ -295,31 +313,46 @@ const MARKS: [(&str, Mark); 27] = [
     ("failed to teardown pod", Mark::Removing),
     ("Error deleting network", Mark::Removing),
     ("etwork plugin returns error: ", Mark::Asking),
+    ("NetworkReady=false", Mark::Asking),
     ("error adding container to network \"", Mark::Network),
     ("netplugin failed", Mark::Failed),
     ("failed to find plugin \"", Mark::NotFound),
     ("fork/exec ", Mark::Exec),
     ("exec: already started", Mark::AlreadyStarted),
     ("signal: segmentation fault", Mark::Crashed),
+    ("signal: killed", Mark::Ended("was killed")),
+    ("signal: aborted", Mark::Ended("aborted")),
+    ("signal: bus error", Mark::Ended("crashed with a bus error")),
+    ("signal: illegal instruction", Mark::Ended("crashed with an illegal instruction")),
+    ("netplugin failed: \"panic: ", Mark::Ended("panicked")),
+    ("netplugin failed with no error message: exit status", Mark::Ended(ENDED)),
+    // libcni before 0.8 parses the empty output of a plugin that ended with an error.
+    ("error parsing its diagnostic message \"\": unexpected end of JSON input", Mark::Ended(ENDED)),
     ("failed to unmarshal raw result: unexpected end of JSON input", Mark::Silent),
-    ("error parsing its diagnostic message \"\": unexpected end of JSON input", Mark::Silent),
     ("incompatible CNI versions; config is \"", Mark::Versions),
-    ("failed to create ", Mark::Create),
-    ("Link not found", Mark::NoLink),
+    (" does not support config version \"", Mark::Unsupported),
+    (": operation not supported", Mark::NotSupported),
+    ("Link ", Mark::NoLink),
     ("cni plugin not initialized", Mark::NotInitialized),
     ("cni config uninitialized", Mark::NotInitialized),
     ("no networks found in ", Mark::NoNetworks),
+    ("No networks found in ", Mark::NoNetworks),
+    ("no valid networks found in ", Mark::NoNetworks),
     ("no network config found in ", Mark::NoNetworks),
     ("no net configurations found in ", Mark::NoNetworks),
+    ("no net configuration with name \"", Mark::NoNetworks),
     ("No CNI configuration file in ", Mark::NoNetworks),
     ("invalid plugin name: ", Mark::BadName),
 ];
+/// What is known of a plugin that ended with an error and said nothing.
+const ENDED: &str =
+    "ended with an error and printed nothing, as after a crash, a panic or when it is killed";
 
 /// Every phrase of a line, in order.
 fn marks(line: &str) -> Vec<(usize, Mark)> {
     let mut marks: Vec<_> = MARKS
-        .into_iter()
-        .flat_map(|(words, mark)| line.match_indices(words).map(move |(at, _)| (at, mark)))
+        .iter()
+        .flat_map(|(words, mark)| line.match_indices(*words).map(|(at, _)| (at, *mark)))
         .collect();
     marks.sort_by_key(|(at, _)| *at);
     marks
@@ -329,6 +362,8 @@ enum Read {
     Nothing,
     Context(Change),
     Complaint(Complaint),
+    /// A complaint that names the plugin itself.
+    Blaming(String, Complaint),
 }
 
 impl Mark {
@@ -349,12 +384,15 @@ impl Mark {
             Self::Exec => not_started(from).filter(|_| !context.is_empty()),
             Self::AlreadyStarted => Some(Complaint::Busy).filter(|_| context.failed),
             Self::Crashed => Some(Complaint::Crashed).filter(|_| context.failed),
+            Self::Ended(how) => Some(Complaint::Ended { how })
+                .filter(|_| context.failed || from.starts_with("netplugin failed")),
             Self::Silent => Some(Complaint::Silent),
             Self::Versions => versions(from),
-            Self::Create => driver(from),
+            Self::Unsupported => return unsupported(before, from).unwrap_or(Read::Nothing),
+            Self::NotSupported => driver(before),
             // Any program that uses netlink says so: only within a runtime's message it is about a
             // plugin.
-            Self::NoLink => Some(Complaint::NoLink { name: name_before(before) })
+            Self::NoLink => no_link(before, from)
                 .filter(|_| !context.is_empty() || matches!(before.trim(), "" | "Error:")),
             Self::NotInitialized => Some(Complaint::NoConfiguration { directory: None }),
             Self::NoNetworks => Some(Complaint::NoConfiguration { directory: directory(from) }),
@@ -421,19 +459,64 @@ fn versions(from: &str) -> Option<Complaint> {
     Some(Complaint::Versions { wanted, supported })
 }
 
-fn driver(from: &str) -> Option<Complaint> {
-    let rest = start(from.strip_prefix("failed to create ")?, 128);
-    let (kind, why) = rest.split_once(": ")?;
-    let is_kind = !kind.is_empty() && kind.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    (is_kind && why.starts_with("operation not supported"))
-        .then(|| Complaint::Driver { kind: kind.to_owned() })
+/// `plugin T does not support config version "X"`, as libcni says when it validates a list.
+fn unsupported(before: &str, from: &str) -> Option<Read> {
+    let plugin = end(before, 128).rsplit_once("plugin ")?.1.trim_matches('"');
+    let is_name = !plugin.is_empty() && !plugin.contains([' ', '"']);
+    let (wanted, _) = quoted(from)?;
+    let complaint = Complaint::Versions { wanted, supported: Vec::new() };
+    is_name.then(|| Read::Blaming(visible(plugin).into_owned(), complaint))
 }
 
-/// The name of `"NAME": ` at the end.
+/// The kind of interface that the kernel cannot make, from what comes before `: operation not
+/// supported` in the messages of the reference plugins.
+fn driver(before: &str) -> Option<Complaint> {
+    let before = end(before, 256);
+    let is_kind = |text: &str| {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    };
+    let last = before.rsplit(": ").next()?;
+    let kind = if let Some((_, kind)) = before.rsplit_once("failed to create ")
+        && is_kind(kind)
+    {
+        kind
+    } else if before.contains("failed to create bridge \"") && last.starts_with("could not add \"")
+    {
+        "bridge"
+    } else if last.ends_with("failed to make veth pair") {
+        "veth"
+    } else if last.starts_with("could not add VRF ") {
+        "vrf"
+    } else if last.ends_with("adding link") {
+        // The bandwidth plugin's.
+        "ifb"
+    } else {
+        return None;
+    };
+    Some(Complaint::Driver { kind: kind.to_owned() })
+}
+
+/// `Link not found`, or `Link NAME not found` as older plugins have it.
+fn no_link(before: &str, from: &str) -> Option<Complaint> {
+    let rest = start(from.strip_prefix("Link ")?, 64);
+    if rest.starts_with("not found") {
+        return Some(Complaint::NoLink { name: name_before(before) });
+    }
+    let (name, rest) = rest.split_once(' ')?;
+    let name = name.trim_matches('"');
+    rest.starts_with("not found")
+        .then(|| Complaint::NoLink { name: Some(visible(name).into_owned()) })
+}
+
+/// The name of `WORD "NAME": ` at the end, if the word says that it is an interface: networks,
+/// pods and sandboxes are named in the same way.
 fn name_before(before: &str) -> Option<String> {
-    let before = end(before.strip_suffix("\": ")?, 64);
-    let (_, name) = before.rsplit_once('"')?;
-    (!name.is_empty()).then(|| visible(name).into_owned())
+    const WORDS: [&str; 9] =
+        ["lookup", "master", "link", "interface", "device", "parent", "bridge", "get", "find"];
+    let before = end(before.strip_suffix("\": ")?, 128);
+    let (word, name) = before.rsplit_once('"')?;
+    let word = word.trim_end().rsplit(' ').next()?;
+    (!name.is_empty() && WORDS.contains(&word)).then(|| visible(name).into_owned())
 }
 
 fn directory(from: &str) -> Option<String> {
@@ -478,33 +561,6 @@ fn start(text: &str, limit: usize) -> &str {
 /// At most so many bytes before the end.
 fn end(text: &str, limit: usize) -> &str {
     text.get(text.ceil_char_boundary(text.len().saturating_sub(limit))..).unwrap_or(text)
-}
-
-/// The text as the runtime wrote it: quotation marks without the backslashes of logs and JSON,
-/// white space of any kind as one space, and lines joined that something folded (a folded line
-/// starts with white space).
-fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let (mut backslashes, mut pending) = (0_usize, None);
-    for c in text.chars() {
-        if c != '\\' {
-            // Those before a quotation mark are the log's.
-            let kept = if c == '"' { 0 } else { backslashes };
-            plain.extend(std::iter::repeat_n('\\', kept));
-            backslashes = 0;
-        }
-        match (c, pending) {
-            ('\n', _) => pending = Some('\n'),
-            // After a line feed it is a folded line.
-            (' ' | '\t' | '\r', _) => pending = Some(' '),
-            _ => {
-                plain.extend(pending.take());
-                if c == '\\' { backslashes += 1 } else { plain.push(c) }
-            }
-        }
-    }
-    plain.extend(std::iter::repeat_n('\\', backslashes));
-    plain
 }
 
 #[cfg(test)]

@@ -118,7 +118,7 @@ fn reads_the_texts_of_the_field() {
         ),
         (
             r#"network: netplugin failed but error parsing its diagnostic message \"\": unexpected end of JSON input"#,
-            Complaint::Silent,
+            Complaint::Ended { how: ENDED },
             None,
             &[],
             None,
@@ -141,7 +141,7 @@ fn reads_the_texts_of_the_field() {
             "runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:docker: network plugin is not ready: cni config uninitialized",
             Complaint::NoConfiguration { directory: None },
             None,
-            &[],
+            &[Phase::Status],
             None,
         ),
         (
@@ -295,21 +295,155 @@ fn a_mebibyte_of_beginnings_takes_no_time() {
     for filler in ["\\", "\"", " ", "\n", "\n ", "\u{0}", "\u{fffd}"] {
         Symptoms::read(filler.repeat(TEXT_LIMIT / filler.len()).as_bytes());
     }
-    // 34 texts; with work that grows with the square each would take hours.
+    // 45 texts; with work that grows with the square each would take hours.
     assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
 }
 
+/// The complaints of a text, each with the plugin that it blames.
+fn read(text: &str) -> Vec<(Complaint, Option<String>)> {
+    let symptoms = Symptoms::read(text.as_bytes());
+    symptoms.known.into_iter().map(|known| (known.complaint, known.blamed)).collect()
+}
+
 #[test]
-fn logs_and_folded_lines_read_like_the_plain_text() {
-    for (text, expected) in [
-        ("a  b\t\r\n", "a b"),
-        ("a\nb", "a\nb"),
-        ("a \n\nb", "a\nb"),
-        ("a\n   b", "a b"),
-        (r#"\"a\" \\\"b\\\""#, r#""a" "b""#),
-        (r"a\b \ c\", r"a\b \ c\"),
-        ("\u{0}", "\u{0}"),
+fn the_name_of_an_interface_is_that_of_no_network_pod_or_sandbox() {
+    let add = r#"plugin type="bridge" failed (add): "#;
+    for (text, name) in [
+        (r#"failed to lookup master "eth9": Link not found"#, Some("eth9")),
+        (r#"could not lookup "cni9": Link not found"#, Some("cni9")),
+        (r#"failed to get "net1": Link not found"#, Some("net1")),
+        (r#"failed to lookup vf device "eth9": Link not found"#, Some("eth9")),
+        (r#"failed to lookup master "eth9": Link eth9 not found"#, Some("eth9")),
+        ("Link ens5 not found", Some("ens5")),
+        ("failed to find host device: Link not found", None),
+        (r#"error adding container to network "knxbus-network": Link not found"#, None),
+        (r#"error adding pod demo_pod to CNI network "pods": Link not found"#, None),
+        (r#"Multus: Err adding pod to network "macvlan-conf": Link not found"#, None),
+        (r#"failed to setup network for sandbox "0be5": Link not found"#, None),
+        (r#"failed to set up sandbox container "9f53" network for pod "p": Link not found"#, None),
     ] {
-        assert_eq!(plain(text), expected, "{text:?}");
+        let expected = Complaint::NoLink { name: name.map(str::to_owned) };
+        let found = read(&format!("{add}{text}"));
+        assert_eq!(found.first().map(|found| &found.0), Some(&expected), "{text}");
     }
+    for text in ["Link is down", "Link eth0 was not found", "Link"] {
+        assert_eq!(read(&format!("{add}{text}")), [], "{text}");
+    }
+}
+
+#[test]
+fn a_plugin_that_ends_without_a_word_has_crashed() {
+    let old = "netplugin failed but error parsing its diagnostic message \"\": unexpected end of JSON input";
+    let new = "netplugin failed with no error message: ";
+    for (text, how) in [
+        (old.to_owned(), ENDED),
+        (format!("{new}exit status 2"), ENDED),
+        (format!("{new}signal: killed"), "was killed"),
+        (format!("{new}signal: aborted (core dumped)"), "aborted"),
+        (format!("{new}signal: bus error"), "crashed with a bus error"),
+        ("netplugin failed: \"panic: runtime error: index out of range\"".to_owned(), "panicked"),
+    ] {
+        let text = format!("plugin type=\"ptp\" failed (add): {text}");
+        assert_eq!(read(&text), [(Complaint::Ended { how }, Some("ptp".to_owned()))], "{text}");
+    }
+    // What it printed is not an end, and other programs are killed, too.
+    for text in [
+        "netplugin failed but error parsing its diagnostic message \"x\": invalid character 'x'",
+        "container exited: signal: killed",
+        "panic: runtime error",
+    ] {
+        assert_eq!(read(text), [], "{text}");
+    }
+}
+
+#[test]
+fn a_driver_that_is_missing_is_known_by_what_was_to_be_made() {
+    for (text, kind) in [
+        (
+            r#"failed to create bridge "cni0": could not add "cni0": operation not supported"#,
+            Some("bridge"),
+        ),
+        ("failed to create macvlan: operation not supported", Some("macvlan")),
+        ("failed to make veth pair: operation not supported", Some("veth")),
+        ("could not add VRF blue: operation not supported", Some("vrf")),
+        ("adding link: operation not supported", Some("ifb")),
+        ("failed to set bridge addr: operation not supported", None),
+        ("failed to create directory /a: operation not supported", None),
+    ] {
+        let expected: Vec<_> =
+            kind.map(|kind| Complaint::Driver { kind: kind.to_owned() }).into_iter().collect();
+        let found: Vec<_> = read(text).into_iter().map(|found| found.0).collect();
+        assert_eq!(found, expected, "{text}");
+    }
+}
+
+#[test]
+fn a_configuration_that_is_missing_is_known_in_every_wording() {
+    for (text, directory) in [
+        (
+            "GetCNIConfig: err in GetCNIConfigFromFile: No networks found in /etc/cni/multus/net.d",
+            "/etc/cni/multus/net.d",
+        ),
+        ("Unable to update cni config: No networks found in /etc/cni/net.d", "/etc/cni/net.d"),
+        (
+            "Unable to update cni config: no valid networks found in /etc/cni/net.d",
+            "/etc/cni/net.d",
+        ),
+        ("no valid networks found in /etc/cni/net.d: cni plugin not initialized", "/etc/cni/net.d"),
+        (
+            r#"no net configuration with name "mv" in /etc/cni/multus/net.d"#,
+            "/etc/cni/multus/net.d",
+        ),
+    ] {
+        let directory = Some(directory.to_owned());
+        assert_eq!(read(text), [(Complaint::NoConfiguration { directory }, None)], "{text}");
+    }
+}
+
+#[test]
+fn a_validation_names_the_plugin_and_the_version() {
+    for (text, plugin, wanted) in [
+        (
+            r#"Error validating CNI config &{cbr0  false [0xc0] [123 10 32]}: [plugin flannel does not support config version ""]"#,
+            "flannel",
+            "",
+        ),
+        (
+            r#"Error validating CNI config file /etc/cni/net.d/10-a.conf: [plugin bridge does not support config version "1.1.0"]"#,
+            "bridge",
+            "1.1.0",
+        ),
+        (r#"plugin \"ptp\" does not support config version \"0.1.0\""#, "ptp", "0.1.0"),
+    ] {
+        let complaint = Complaint::Versions { wanted: wanted.to_owned(), supported: vec![] };
+        assert_eq!(read(text), [(complaint, Some(plugin.to_owned()))], "{text}");
+    }
+    assert_eq!(read(r#"the driver does not support config version "1""#), []);
+}
+
+#[test]
+fn each_event_of_a_description_stands_for_itself() {
+    const UNAUTHORIZED: &str = "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup \
+        network for sandbox \"7c1d\": plugin type=\"calico\" failed (add): connection is unauthorized";
+    let calico = || BTreeSet::from(["calico".to_owned()]);
+    let events = |messages: &[&str]| {
+        let mut text = "Events:\n  Type     Reason  Age  From     Message\n  ----     ------  ---  ----     -------\n".to_owned();
+        for message in messages {
+            text.push_str(&format!("  Warning  Failed  9m   kubelet  {message}\n"));
+        }
+        Symptoms::read(text.as_bytes())
+    };
+    let probe = "Liveness probe errored: failed to start exec \"ab\": fork/exec /usr/bin/nsenter: no such file or directory";
+    let symptoms = events(&[UNAUTHORIZED, probe]);
+    assert_eq!((symptoms.known, symptoms.unknown), (vec![], calico()));
+    let not_ready = "network is not ready: NetworkReady=false reason:NetworkPluginNotReady message:docker: cni config uninitialized";
+    for messages in [[UNAUTHORIZED, not_ready], [not_ready, UNAUTHORIZED]] {
+        let symptoms = events(&messages);
+        assert_eq!(symptoms.unknown, calico());
+        let [only] = symptoms.known.as_slice() else { panic!("{:?}", symptoms.known) };
+        assert_eq!(only.complaint, Complaint::NoConfiguration { directory: None });
+        assert_eq!(only.phases, BTreeSet::from([Phase::Status]));
+    }
+    let killed = "Liveness probe failed: signal: segmentation fault";
+    assert_eq!(events(&["netplugin failed", killed]).known, []);
 }
