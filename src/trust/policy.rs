@@ -68,17 +68,18 @@ impl Policy {
 
     /// The policy of `--key`: it accepts any image that this key signed.
     pub fn of_key(name: &str, pem: &str) -> Result<Self, PolicyError> {
+        // The text below is ours; what can be wrong with it is the key.
+        let wrong = |source| PolicyError::KeyFile { file: name.to_owned(), source };
+        Key::parse(pem).map_err(wrong)?;
         let text = format!(
             "apiVersion: cnister.dev/v1\nkind: Policy\nrules:\n  - name: key\n    images: [\"**\"]\n    authorities:\n      - name: key\n        key:\n          data: |\n{}",
             indented(pem, 12)
         );
         match Self::parse(name, &text, &mut |_| Err(io::ErrorKind::NotFound.into())) {
-            // The text above is ours; what can be wrong with it is the key.
             Err(PolicyError::Yaml(_)) => {
-                let source = KeyError::Unsupported("it is not a PEM text".to_owned());
-                let holder = "authority `key`".to_owned();
-                Err(PolicyError::Key { file: name.to_owned(), holder, source })
+                Err(wrong(KeyError::Unsupported("it is not a PEM text".to_owned())))
             }
+            Err(PolicyError::Key { source, .. }) => Err(wrong(source)),
             other => other,
         }
     }

@@ -6,20 +6,46 @@
 //! theirs, and the rule is ours: one DSSE signature by a key that the policy names. Which key that
 //! may be, and what a signed statement is worth, is decided by `signatures.rs` and `condition.rs`.
 
+use aws_lc_rs::signature::{
+    ECDSA_P521_SHA256_ASN1, ECDSA_P521_SHA512_ASN1, ParsedPublicKey, VerificationAlgorithm,
+};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use sigstore_verify::crypto::{VerificationKey, validate_raw_public_key};
+use sigstore_verify::crypto::{SigningScheme, VerificationKey, validate_raw_public_key};
 use sigstore_verify::types::bundle::{MediaType, SignatureContent, VerificationMaterialContent};
-use sigstore_verify::types::{Bundle as SigstoreTypesBundle, DerPublicKey, DsseEnvelope};
+use sigstore_verify::types::{
+    Bundle as SigstoreTypesBundle, DerPublicKey, DsseEnvelope, SignatureBytes,
+};
 
 use super::statement::{Statement, StatementError, pae};
 use crate::model::{Digest, JsonError, json, media_type, visible};
 
-/// A public key that a policy trusts: P-256 (recommended), P-384, Ed25519 or RSA.
+/// A public key that a policy trusts: P-256 (recommended), P-384, P-521, Ed25519 or RSA.
 pub struct Key {
-    key: VerificationKey,
+    /// One for each hash that signatures of this kind of key are made with.
+    verifiers: Vec<Verifier>,
     spki: Vec<u8>,
 }
+
+/// A key with one hash.
+enum Verifier {
+    Sigstore(VerificationKey),
+    /// P-521, which the sigstore crates do not have. The cryptography is the library that they use.
+    P521(ParsedPublicKey),
+}
+
+/// The beginning of the SubjectPublicKeyInfo of an uncompressed point on P-521 (RFC 5480, sections 2
+/// and 2.1.1.1); the 133 bytes of the point follow.
+const P521: [u8; 25] = [
+    0x30, 0x81, 0x9b, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05,
+    0x2b, 0x81, 0x04, 0x00, 0x23, 0x03, 0x81, 0x86, 0x00,
+];
+const P521_POINT: usize = 133;
+/// The AlgorithmIdentifier of rsaEncryption (RFC 3279, 2.3.1).
+const RSA: [u8; 15] =
+    [0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
+/// The labels of an RSA key without the name of its algorithm (PKCS#1, RFC 8017, A.1.1).
+const PKCS1: [&str; 2] = ["-----BEGIN RSA PUBLIC KEY-----", "-----END RSA PUBLIC KEY-----"];
 
 /// Why a text is not a public key.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +56,9 @@ pub enum KeyError {
     /// More than one key: readers may differ in which one they use.
     #[error("the file contains more than one PEM block; name each key as an authority of its own")]
     Several,
-    /// Not a PEM file with the label `PUBLIC KEY`, or an unsupported kind of key.
-    #[error("not a supported PEM public key (P-256, P-384, Ed25519, RSA): {0}")]
+    /// Not a PEM file with the label `PUBLIC KEY` or `RSA PUBLIC KEY`, or an unsupported kind of
+    /// key.
+    #[error("not a supported PEM public key (P-256, P-384, P-521, Ed25519, RSA): {0}")]
     Unsupported(String),
 }
 
@@ -63,7 +90,8 @@ pub(super) enum SignatureError {
 }
 
 impl Key {
-    /// Parses a PEM public key (SubjectPublicKeyInfo, RFC 5280 4.1), as `cosign.pub` is.
+    /// Parses a PEM public key: a SubjectPublicKeyInfo (RFC 5280 4.1), as `cosign.pub` is, or
+    /// PKCS#1, as older OpenSSL writes RSA keys.
     pub fn parse(pem: &str) -> Result<Self, KeyError> {
         if pem.contains("PRIVATE KEY") {
             return Err(KeyError::Private);
@@ -73,21 +101,82 @@ impl Key {
         if pem.matches("-----BEGIN ").count() > 1 {
             return Err(KeyError::Several);
         }
-        let unsupported = |error: &dyn std::fmt::Display| {
-            KeyError::Unsupported(visible(&error.to_string()).into_owned())
+        let der = if PKCS1.iter().all(|label| pem.contains(label)) {
+            let pem = pem.replace("RSA PUBLIC KEY-----", "PUBLIC KEY-----");
+            DerPublicKey::new(rsa_spki(decode(&pem)?.as_bytes()))
+        } else {
+            decode(pem)?
         };
-        let der = DerPublicKey::from_pem(pem).map_err(|error| unsupported(&error))?;
-        let key = VerificationKey::from_spki(&der).map_err(|error| unsupported(&error))?;
-        // A key that can never verify anything is an error now, not at the first signature.
-        validate_raw_public_key(key.scheme(), key.as_bytes())
-            .map_err(|error| unsupported(&error))?;
-        Ok(Self { key, spki: der.as_bytes().to_vec() })
+        Ok(Self { verifiers: verifiers(&der)?, spki: der.as_bytes().to_vec() })
+    }
+
+    /// Whether the key made this signature over `signed`. As for cosign, SHA-256 is as good as the
+    /// hash of the curve's own size.
+    fn has_signed(&self, signed: &[u8], signature: &SignatureBytes) -> bool {
+        self.verifiers.iter().any(|verifier| match verifier {
+            Verifier::Sigstore(key) => key.verify(signed, signature).is_ok(),
+            Verifier::P521(key) => key.verify_sig(signed, signature.as_bytes()).is_ok(),
+        })
     }
 
     /// The SHA-256 of the key's SubjectPublicKeyInfo: how findings name it.
     pub fn fingerprint(&self) -> Digest {
         Digest::of(&self.spki)
     }
+}
+
+fn unsupported(error: &dyn std::fmt::Display) -> KeyError {
+    KeyError::Unsupported(visible(&error.to_string()).into_owned())
+}
+
+fn decode(pem: &str) -> Result<DerPublicKey, KeyError> {
+    DerPublicKey::from_pem(pem).map_err(|error| unsupported(&error))
+}
+
+/// A key that can never verify anything is an error now, not at the first signature.
+fn verifiers(der: &DerPublicKey) -> Result<Vec<Verifier>, KeyError> {
+    if let Some(point) = der.as_bytes().strip_prefix(&P521)
+        && point.len() == P521_POINT
+    {
+        let parse = |algorithm: &'static dyn VerificationAlgorithm| {
+            ParsedPublicKey::new(algorithm, point).map(Verifier::P521)
+        };
+        let verifiers = [&ECDSA_P521_SHA512_ASN1, &ECDSA_P521_SHA256_ASN1].map(|it| parse(it));
+        return verifiers
+            .into_iter()
+            .collect::<Result<_, _>>()
+            .map_err(|error| unsupported(&error));
+    }
+    let key = VerificationKey::from_spki(der).map_err(|error| unsupported(&error))?;
+    validate_raw_public_key(key.scheme(), key.as_bytes()).map_err(|error| unsupported(&error))?;
+    let mut verifiers = Vec::new();
+    if key.scheme() == SigningScheme::EcdsaP384Sha384 {
+        let key = VerificationKey::from_spki_with_scheme(der, SigningScheme::EcdsaP384Sha256);
+        verifiers.push(Verifier::Sigstore(key.map_err(|error| unsupported(&error))?));
+    }
+    verifiers.push(Verifier::Sigstore(key));
+    Ok(verifiers)
+}
+
+/// The SubjectPublicKeyInfo of a PKCS#1 key.
+fn rsa_spki(key: &[u8]) -> Vec<u8> {
+    let bits = der(0x03, &[&[0], key].concat());
+    der(0x30, &[&RSA, bits.as_slice()].concat())
+}
+
+/// A value in DER with its tag and length (X.690, 8.1.3).
+fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len().to_be_bytes();
+    let digits = length.iter().skip_while(|byte| **byte == 0).copied().collect::<Vec<_>>();
+    let mut value = vec![tag];
+    match (content.len(), u8::try_from(digits.len())) {
+        (0x80.., Ok(count)) => value.push(0x80 | count),
+        (0, _) => value.push(0),
+        _ => {}
+    }
+    value.extend(digits);
+    value.extend_from_slice(content);
+    value
 }
 
 impl std::fmt::Debug for Key {
@@ -126,7 +215,7 @@ impl SigstoreBundle {
     /// What the bundle claims, if `key` signed it.
     pub(super) fn verify(&self, key: &Key) -> Option<&Statement> {
         let signed = pae(&self.envelope.payload_type, self.envelope.payload.as_bytes());
-        key.key.verify(signed, &self.envelope.signature.sig).is_ok().then_some(&self.statement)
+        key.has_signed(&signed, &self.envelope.signature.sig).then_some(&self.statement)
     }
 
     /// The [fingerprint](Key::fingerprint) of the key that the bundle says it was signed with, if
@@ -162,4 +251,95 @@ pub(crate) fn write_bundle(payload: &[u8], signature: &[u8], key_hint: &str) -> 
             "signatures": [{ "sig": base64(signature) }],
         },
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the files in `tests/data/keys` sign, with `openssl dgst`.
+    const SIGNED: &[u8] = b"signed by openssl";
+
+    macro_rules! file {
+        ($name:literal) => {
+            include_str!(concat!("../../tests/data/keys/", $name))
+        };
+    }
+
+    #[test]
+    fn verifies_what_cosign_verifies_whatever_the_kind_of_key() {
+        let (p384, p521) = (file!("p384.pub"), file!("p521.pub"));
+        let (rsa, pkcs1) = (file!("rsa.pub"), file!("rsa-pkcs1.pub"));
+        for (name, key, signature, expected) in [
+            ("P-384, SHA-256", p384, file!("p384.sha256.sig"), true),
+            ("P-384, SHA-384", p384, file!("p384.sha384.sig"), true),
+            ("P-384, SHA-512", p384, file!("p384.sha512.sig"), false),
+            ("P-521, SHA-256", p521, file!("p521.sha256.sig"), true),
+            ("P-521, SHA-512", p521, file!("p521.sha512.sig"), true),
+            ("P-521, SHA-384", p521, file!("p521.sha384.sig"), false),
+            ("another key", p521, file!("p384.sha256.sig"), false),
+            ("RSA", rsa, file!("rsa.sha256.sig"), true),
+            ("RSA as PKCS#1", pkcs1, file!("rsa.sha256.sig"), true),
+        ] {
+            let key = Key::parse(key).unwrap();
+            let signature = SignatureBytes::new(STANDARD.decode(signature.trim()).unwrap());
+            assert_eq!(key.has_signed(SIGNED, &signature), expected, "{name}");
+            assert!(!key.has_signed(b"signed by another", &signature), "{name}");
+        }
+        let fingerprints = [rsa, pkcs1].map(|key| Key::parse(key).unwrap().fingerprint());
+        assert_eq!(fingerprints[0], fingerprints[1]);
+    }
+
+    #[test]
+    fn refuses_keys_that_nothing_can_be_verified_with() {
+        let p521 = file!("p521.pub");
+        // The last byte of the point: it is not on the curve then.
+        let body: String = p521.lines().filter(|line| !line.starts_with('-')).collect();
+        let mut bytes = STANDARD.decode(body).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        let off = format!(
+            "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+            STANDARD.encode(bytes)
+        );
+        let pkcs1 = file!("rsa-pkcs1.pub");
+        for (name, key, expected) in [
+            ("a point that is not on the curve", off, "not a supported PEM public key"),
+            ("RSA with 1024 bits", file!("rsa1024-pkcs1.pub").to_owned(), "RSA key size 1024 bits"),
+            (
+                "an SPKI under the label of PKCS#1",
+                file!("rsa.pub").replace(" PUBLIC", " RSA PUBLIC"),
+                "invalid RSA",
+            ),
+            (
+                "PKCS#1 under the label of an SPKI",
+                pkcs1.replace("RSA PUBLIC", "PUBLIC"),
+                "Invalid SPKI",
+            ),
+            ("two", pkcs1.repeat(2), "more than one PEM block"),
+            (
+                "labels that differ",
+                pkcs1.replace("END RSA", "END"),
+                "not a supported PEM public key",
+            ),
+        ] {
+            let error = Key::parse(&key).expect_err(name).to_string();
+            assert!(error.contains(expected), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn writes_lengths_as_der_does() {
+        for (length, expected) in [
+            (0, &[4, 0][..]),
+            (1, &[4, 1]),
+            (127, &[4, 127]),
+            (128, &[4, 0x81, 128]),
+            (255, &[4, 0x81, 255]),
+            (256, &[4, 0x82, 1, 0]),
+        ] {
+            let value = der(4, &vec![7; length]);
+            assert_eq!(value.split_at(expected.len()).0, expected, "{length}");
+            assert_eq!(value.len(), expected.len() + length, "{length}");
+        }
+    }
 }

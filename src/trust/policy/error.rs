@@ -43,6 +43,14 @@ pub enum PolicyError {
         /// Why it cannot be read.
         source: io::Error,
     },
+    /// The key file that stands for a policy is none.
+    #[error("`{file}`: {source}")]
+    KeyFile {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        source: KeyError,
+    },
     /// A text that is not a public key.
     #[error("{file}: {holder}: {source}")]
     Key {
