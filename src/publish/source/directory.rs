@@ -45,6 +45,9 @@ impl DirectorySource {
         let origin = Origin::file(path.display());
         let target = match path.canonicalize() {
             Ok(target) => target,
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
+                return Err(SourceError::Dangling { origin, target: fs::read_link(&path).ok() });
+            }
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
                 let found = names(&whole).map_err(unreadable)?;
                 let place = directory.display().to_string();
@@ -140,6 +143,17 @@ mod tests {
         let error = open(folder.path(), "out").expect_err("a link that leads out");
         assert!(error.ends_with("outside`, outside of the directory of its source"), "{error}");
         let error = open(folder.path(), "broken").expect_err("a link that leads nowhere");
-        assert!(error.contains("has no plugin `broken`; it has `broken`"), "{error}");
+        assert!(
+            error.ends_with("is a symbolic link to nothing: `nowhere` is not there"),
+            "{error}"
+        );
+        // Where the plugin is on nodes and not on the machine that builds, and over another link.
+        symlink("/usr/libexec/cni/absent", directory.join("absolute")).unwrap();
+        symlink("broken", directory.join("chained")).unwrap();
+        for (name, target) in [("absolute", "/usr/libexec/cni/absent"), ("chained", "broken")] {
+            let error = open(folder.path(), name).expect_err(name);
+            let expected = format!("is a symbolic link to nothing: `{target}` is not there");
+            assert!(error.ends_with(&expected), "{error}");
+        }
     }
 }

@@ -47,6 +47,14 @@ pub enum SourceError {
         /// What is there.
         found: Vec<String>,
     },
+    /// A link to nothing.
+    #[error("{origin} is a symbolic link to nothing{}", .target.as_ref().map_or_else(String::new, |target| format!(": `{}` is not there", target.display())))]
+    Dangling {
+        /// The link.
+        origin: Origin,
+        /// What it names, as it is written.
+        target: Option<PathBuf>,
+    },
     /// Something other than a file.
     #[error("{origin} is {found}, expected a regular file")]
     NotAFile {
@@ -117,6 +125,7 @@ impl Classed for SourceError {
             Self::NoSource { .. }
             | Self::OneDirectory(_)
             | Self::Missing { .. }
+            | Self::Dangling { .. }
             | Self::NotAFile { .. }
             | Self::LeavesDirectory { .. }
             | Self::TooLarge { .. }
