@@ -3,9 +3,11 @@
 //! The name that policy rules are matched against is decided here: it is the reference asked for,
 //! or `--as`, and never what evidence or an archive says about itself.
 
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 
-use crate::model::{Digest, Document, Location, Platform, Reference, Repository};
+use crate::model::{Digest, Document, Location, Platform, Reference, Repository, Selector};
 use crate::oci::{Layout, OciError, Registry, Source};
 
 /// What the owner demands of an image, whatever place it comes from.
@@ -27,9 +29,31 @@ pub(super) struct Image {
 
 /// Opens the image that a reference names.
 pub(super) fn open(reference: &Reference) -> Result<Image, OciError> {
+    let reference = &by_its_names(reference);
     let source = open_source(reference)?;
     let root = source.manifest(&reference.selector)?;
     Ok(Image { source, root })
+}
+
+/// The reference as it is meant where the text alone does not tell: names in a layout may have
+/// colons and slashes (`oci:DIR:localhost:5000/a:tag`), and so may paths. What is there decides: a
+/// path that exists is the path, else its longest part before a colon that does.
+fn by_its_names(reference: &Reference) -> Reference {
+    let (path, at): (&Path, fn(PathBuf) -> Location) = match &reference.location {
+        Location::Layout(path) => (path, Location::Layout),
+        Location::Archive(path) => (path, Location::Archive),
+        Location::Registry(_) => return reference.clone(),
+    };
+    let Some(text) = path.to_str().filter(|_| !path.exists()) else { return reference.clone() };
+    let mut splits =
+        text.rmatch_indices(':').filter_map(|(at, _)| Some((text.get(..at)?, text.get(at + 1..)?)));
+    let Some((path, name)) = splits.find(|(path, _)| Path::new(path).exists()) else {
+        return reference.clone();
+    };
+    let tag = reference.selector.tag.as_ref();
+    let name = tag.map_or_else(|| name.to_owned(), |tag| format!("{name}:{tag}"));
+    let selector = Selector { tag: Some(name), digest: reference.selector.digest };
+    Reference { location: at(PathBuf::from(path)), selector }
 }
 
 /// Opens the place that a reference names.
@@ -75,4 +99,43 @@ pub(super) fn own_name(root: &Document) -> (Option<String>, Option<String>) {
 #[cfg(feature = "publish")]
 pub(super) fn tag_of_version(version: &str) -> String {
     version.replace('+', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_in_a_layout_may_have_ports_and_slashes() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::create_dir(at("l")).unwrap();
+        std::fs::create_dir(at("with:colon")).unwrap();
+        std::fs::write(at("a.tar"), "").unwrap();
+        for (form, path, name) in [
+            ("oci", "l", ":latest"),
+            ("oci", "l", ":localhost/debian:latest"),
+            ("oci", "l", ":localhost:5000/a:tag"),
+            ("oci", "l", ":registry.example.com/cni/debian"),
+            ("oci-archive", "a.tar", ":localhost:5000/a:tag"),
+            ("oci", "with:colon", ":1"),
+            ("oci", "with:colon", ":localhost/a:1"),
+            ("oci", "l", ""),
+            // What is not there stays as it was written.
+            ("oci", "none", ":1"),
+        ] {
+            let reference = by_its_names(&format!("{form}:{}{name}", at(path)).parse().unwrap());
+            let expected = PathBuf::from(at(path));
+            let location = match form {
+                "oci" => Location::Layout(expected),
+                _ => Location::Archive(expected),
+            };
+            assert_eq!(reference.location, location, "{path}{name}");
+            let expected = name.strip_prefix(':').map(str::to_owned);
+            assert_eq!(reference.selector.tag, expected, "{path}{name}");
+        }
+        let digest = Digest::of(b"x");
+        let reference = format!("oci:{}:localhost/a:1@{digest}", at("l")).parse().unwrap();
+        assert_eq!(by_its_names(&reference).selector.digest, Some(digest));
+    }
 }

@@ -157,10 +157,14 @@ impl<F: Files> Source for Layout<F> {
                 .document(digest, listed.map(|entry| entry.media_type().to_string()).as_deref());
         }
         let images = self.images()?;
-        let chosen: Vec<_> = match &selector.tag {
-            Some(tag) => images.iter().filter(|entry| tag_of(entry) == Some(tag)).collect(),
-            None => images.iter().collect(),
+        let chosen = match &selector.tag {
+            Some(tag) => named(&images, tag),
+            None => images.clone(),
         };
+        // Several names of one image are one image.
+        let is_one =
+            chosen.iter().all(|entry| Some(entry.digest()) == chosen.first().map(|it| it.digest()));
+        let chosen = if is_one { chosen.into_iter().take(1).collect() } else { chosen };
         match (chosen.as_slice(), &selector.tag) {
             ([entry], _) => match sha256(entry) {
                 Some(digest) => self.document(digest, Some(entry.media_type().as_ref())),
@@ -171,23 +175,16 @@ impl<F: Files> Source for Layout<F> {
             },
             ([], Some(tag)) => Err(OciError::NotFound {
                 origin: self.origin.clone(),
-                what: format!("tag `{tag}`"),
+                what: format!("tag `{tag}`{}", there_is(&images)),
             }),
             ([], None) => {
                 Err(OciError::NotFound { origin: self.origin.clone(), what: "image".to_owned() })
             }
-            (several, _) => {
-                let names = several.iter().take(8).map(|entry| match tag_of(entry) {
-                    Some(tag) => format!(":{}", visible(tag)),
-                    None => format!("@{}", visible(entry.digest().as_ref())),
-                });
-                let choices = names.collect::<Vec<_>>().join(", ");
-                Err(OciError::Ambiguous {
-                    origin: self.origin.clone(),
-                    count: several.len(),
-                    choices,
-                })
-            }
+            (several, _) => Err(OciError::Ambiguous {
+                origin: self.origin.clone(),
+                count: several.len(),
+                choices: choices(several),
+            }),
         }
     }
 
@@ -229,6 +226,30 @@ impl<F: Files> Source for Layout<F> {
         }
         Ok(found)
     }
+}
+
+/// Returns the entries of this name, or else those whose name ends in it as a tag: other tools write
+/// whole names such as `localhost/debian:latest` (image-spec#796).
+fn named<'a>(images: &[&'a Descriptor], name: &str) -> Vec<&'a Descriptor> {
+    let with = |is_it: &dyn Fn(&str) -> bool| -> Vec<&'a Descriptor> {
+        images.iter().copied().filter(|entry| tag_of(entry).is_some_and(|tag| is_it(tag))).collect()
+    };
+    let exact = with(&|tag| tag == name);
+    let suffix = format!(":{name}");
+    if exact.is_empty() { with(&|tag| tag.ends_with(&suffix)) } else { exact }
+}
+
+/// What can be written after the layout to choose one of these images.
+fn choices(images: &[&Descriptor]) -> String {
+    let names = images.iter().take(8).map(|entry| match tag_of(entry) {
+        Some(tag) => format!(":{}", visible(tag)),
+        None => format!("@{}", visible(entry.digest().as_ref())),
+    });
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn there_is(images: &[&Descriptor]) -> String {
+    if images.is_empty() { String::new() } else { format!("; it has {}", choices(images)) }
 }
 
 /// Returns the tag of an entry of `index.json`.
@@ -279,4 +300,90 @@ pub(super) fn referrer_descriptor(
     ));
     entry.set_annotations(manifest.annotations().clone());
     Ok(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A layout with these names of these images.
+    fn layout(entries: &[(Option<&str>, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("blobs/sha256")).unwrap();
+        std::fs::write(folder.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)
+            .unwrap();
+        let entry = |(name, image): &(Option<&str>, &str)| -> Value {
+            let text = json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": [],
+                "annotations": {"image": image}})
+            .to_string();
+            let digest = Digest::of(text.as_bytes());
+            std::fs::write(folder.path().join(blob_path(&digest)), &text).unwrap();
+            let mut entry =
+                json!({"mediaType": media_type::INDEX, "digest": digest, "size": text.len()});
+            if let Some(name) = name {
+                entry["annotations"] = json!({ media_type::REF_NAME: name });
+            }
+            entry
+        };
+        let manifests: Vec<_> = entries.iter().map(entry).collect();
+        let index =
+            json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": manifests});
+        std::fs::write(folder.path().join("index.json"), index.to_string()).unwrap();
+        folder
+    }
+
+    #[test]
+    fn an_image_is_found_by_each_of_its_names() {
+        let two = [(Some("localhost/a:latest"), "a"), (Some("localhost/a:stable"), "a")];
+        let different = [
+            (Some("localhost:5000/a:1"), "a"),
+            (Some("localhost:5000/b:1"), "b"),
+            (Some("2"), "b"),
+        ];
+        type Case<'a> =
+            (&'a [(Option<&'a str>, &'a str)], Option<&'a str>, Result<&'a str, &'a str>);
+        let cases: [Case<'_>; 10] = [
+            (&two, None, Ok("a")),
+            (&two, Some("localhost/a:latest"), Ok("a")),
+            (&two, Some("stable"), Ok("a")),
+            (
+                &two,
+                Some("old"),
+                Err("has no tag `old`; it has :localhost/a:latest, :localhost/a:stable"),
+            ),
+            (
+                &different,
+                None,
+                Err(
+                    "contains 3 images; choose one of: :localhost:5000/a:1, :localhost:5000/b:1, :2",
+                ),
+            ),
+            (&different, Some("localhost:5000/b:1"), Ok("b")),
+            (
+                &different,
+                Some("1"),
+                Err("contains 2 images; choose one of: :localhost:5000/a:1, :localhost:5000/b:1"),
+            ),
+            (&different, Some("2"), Ok("b")),
+            (&[(None, "a"), (None, "a")], None, Ok("a")),
+            (&[], Some("1"), Err("has no tag `1`")),
+        ];
+        for (entries, tag, expected) in cases {
+            let folder = layout(entries);
+            let selector = Selector { tag: tag.map(str::to_owned), digest: None };
+            let found = Layout::open(folder.path()).unwrap().manifest(&selector);
+            match (found, expected) {
+                (Ok(document), Ok(image)) => {
+                    let text = String::from_utf8(document.bytes).unwrap();
+                    assert!(text.contains(&format!(r#""image":"{image}""#)), "{tag:?}: {text}");
+                }
+                (Err(error), Err(expected)) => {
+                    assert!(error.to_string().ends_with(expected), "{tag:?}: {error}");
+                }
+                (found, expected) => panic!("{tag:?}: {found:?}, expected {expected:?}"),
+            }
+        }
+    }
 }
