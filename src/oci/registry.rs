@@ -129,8 +129,10 @@ impl Registry {
             let request = self.request(Method::GET, url).header("Accept", INDEX);
             let fetched = self.client.fetch(&request, MANIFEST_LIMIT as u64)?;
             match fetched.head.status() {
+                // Not supported, as various registries say it, some with 200 (sigstore-js#1187;
+                // go-containerregistry decides by the type as well). Later pages do not vanish.
+                200 if page == 0 && !answer::is_index(&fetched) => return Ok(None),
                 200 => {}
-                // Not supported, as various registries say it. Later pages do not vanish.
                 400 | 404 | 405 | 406 if page == 0 => return Ok(None),
                 _ => return Err(answer::refusal(&fetched, "a list of referrers")),
             }

@@ -47,6 +47,17 @@ pub(super) fn document(
     Ok(document)
 }
 
+/// Whether a response is an image index, by its header or by what the document declares. Some
+/// registries and proxies answer any address with 200 and a page or another document.
+pub(super) fn is_index(fetched: &Fetched) -> bool {
+    if fetched.is_html() {
+        return false;
+    }
+    fetched.head.content_type() == INDEX
+        || json::parse("list of referrers", &fetched.body, MANIFEST_LIMIT)
+            .is_ok_and(|typed: Typed| typed.media_type.is_some_and(|declared| declared == INDEX))
+}
+
 /// Refuses a blob whose announced length differs from its descriptor's.
 pub(super) fn check_length(
     head: &Head,

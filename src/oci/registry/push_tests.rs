@@ -350,6 +350,27 @@ fn believes_that_a_list_is_gone_only_if_it_stays_gone() {
 }
 
 #[test]
+fn pushes_to_a_registry_that_forbids_to_read_what_is_not_there() {
+    let server = FaultRegistry::start();
+    let subject = server.store(INDEX, &index(json!({})));
+    let ours = referrer(&subject, "a");
+    server.fault("GET manifests", Reply::new(403, ""));
+    open(&server).put_referrers(&subject, std::slice::from_ref(&ours)).unwrap();
+    let digests = list(&server, &subject)["manifests"].as_array().unwrap().len();
+    assert_eq!(digests, 1);
+    server.fault("HEAD", Reply::new(403, ""));
+    open(&server).put_blob(&blob(b"x"), &mut b"x".as_slice()).unwrap();
+    // Where writing is forbidden as well, that is the error.
+    let server = FaultRegistry::start();
+    let tag = subject.referrers_tag();
+    server.fault("GET manifests", Reply::new(403, ""));
+    server.fault("PUT manifests/sha256-", Reply::new(403, ""));
+    let url = format!("http://{}/v2/acme/cni/manifests/{tag}", server.host());
+    let expected = format!("PUT `{url}` returned status 403");
+    assert_eq!(fails(open(&server).put_referrers(&subject, &[ours])), expected);
+}
+
+#[test]
 fn writes_no_list_if_its_tag_is_something_else() {
     let server = FaultRegistry::start();
     let subject = server.store(INDEX, &index(json!({})));

@@ -316,6 +316,53 @@ fn reads_the_tag_if_there_is_no_referrers_api() {
 }
 
 #[test]
+fn reads_the_tag_if_the_answer_is_no_list() {
+    let typed = |body: &str, media_type| Reply::new(200, body).with("Content-Type", media_type);
+    let subject = Digest::of(b"subject");
+    let entry = document::descriptor(MANIFEST, Digest::of(b"x"), 1);
+    let list = index(json!({ "manifests": [entry] }));
+    let server = FaultRegistry::start();
+    for reply in [
+        Reply::new(200, HTML),
+        typed(HTML, "text/html"),
+        typed(HTML, INDEX),
+        typed("{}", "application/json"),
+        typed("", "text/plain"),
+        typed("not JSON", "application/json"),
+        typed(&json!({ "mediaType": MANIFEST }).to_string(), MANIFEST),
+    ] {
+        server.fault("referrers", reply.clone());
+        assert_eq!(open(&server).referrers(&subject).unwrap(), [], "{reply:?}");
+    }
+    server.store_tagged(&subject.referrers_tag(), INDEX, &list);
+    for reply in [typed(HTML, "text/html"), typed("{}", "application/json")] {
+        server.fault("referrers", reply.clone());
+        assert_eq!(
+            open(&server).referrers(&subject).unwrap(),
+            std::slice::from_ref(&entry),
+            "{reply:?}"
+        );
+    }
+    // A page under every address is not an answer.
+    for what in ["referrers", "manifests"] {
+        server.fault(what, typed(HTML, "text/html"));
+    }
+    let host = server.host();
+    let page = format!(
+        "registry answered with HTML instead of a manifest (status 200); is `{host}` behind a \
+         login page?"
+    );
+    assert_eq!(fails(open(&server).referrers(&subject)), page);
+    // A list is one, whatever the header says, and a broken one is not none.
+    let other = document::descriptor(MANIFEST, Digest::of(b"y"), 1);
+    let listed = index(json!({ "mediaType": INDEX, "manifests": [other] }));
+    server.fault("referrers", Reply::new(200, listed).with("Content-Type", "application/json"));
+    assert_eq!(open(&server).referrers(&subject).unwrap(), [other]);
+    server.fault("referrers", typed("{", INDEX));
+    assert!(open(&server).referrers(&subject).is_err());
+}
+
+#[test]
 fn not_knowing_is_not_having_none() {
     let subject = Digest::of(b"subject");
     let server = FaultRegistry::start();
@@ -341,14 +388,6 @@ fn not_knowing_is_not_having_none() {
             assert_eq!(fails(open(&server).referrers(&subject)), expected);
             assert_eq!(server.state().faults.len(), 0);
         }
-    }
-    for reply in [Reply::new(200, HTML), Reply::new(200, HTML).with("Content-Type", "text/html")] {
-        server.fault("referrers", reply);
-        let expected = format!(
-            "registry answered with HTML instead of a list of referrers (status 200); is `{host}` \
-             behind a login page?"
-        );
-        assert_eq!(fails(open(&server).referrers(&subject)), expected);
     }
     // A tag that holds an image is not an empty list, but one that was being written is read again.
     let manifest = referrer(&subject, "x");
