@@ -17,6 +17,10 @@ use super::statement::{COSIGN_SIGN, SignedAt};
 use crate::model::document::sha256;
 use crate::model::{Code, Digest, Finding, visible};
 
+/// An image is signed beside it: copies that take only what its manifest names have no signature.
+const UNSIGNED: &str = "sign it: cnister sign --key cosign.key REF; or copy it with its signatures \
+    (cnister pull, cosign copy), which crane and skopeo leave behind";
+
 /// The signature documents of an image, parsed once.
 pub(super) struct Signatures {
     bundles: Vec<Result<SigstoreBundle, SignatureError>>,
@@ -93,7 +97,7 @@ impl Signatures {
                 false => format!("neither index {index} nor manifest {manifest} is signed"),
             };
             let finding = Finding::refusal(Code::NoSignature, message);
-            return vec![finding.hint("sign it: cnister sign --key cosign.key REF")];
+            return vec![finding.hint(UNSIGNED)];
         }
         let mut findings = Vec::new();
         let mut strangers = Vec::new();
