@@ -11,7 +11,7 @@ use super::support::Scene;
 use super::{NAMES, image, node, refused_install};
 
 /// Copies the bundle's files to `staged`, as its own container would.
-pub fn stage(scene: &Scene) {
+pub(super) fn stage(scene: &Scene) {
     scene.run_ok("pull oci:layout -o unpacked-layout");
     drop(fs::remove_dir_all(scene.at("staged")));
     let forge = Forge::new(scene.at("layout"));
