@@ -32,7 +32,7 @@ pub(super) fn of_image(
     let evidence = collect(&source, &image.root, platforms, &verifier.policy.needs())?;
     let bundle = kept.verify(verifier, &evidence)?;
     let layer = bundle.value().plugin_layer.clone();
-    Ok((bundle, evidence, Files::Image(image.source, layer)))
+    Ok((bundle, evidence, Files::Image(image.source, Box::new(layer))))
 }
 
 /// Verifies a staged directory with the first evidence that leads to its `bundle.json`: `evidence`

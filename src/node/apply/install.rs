@@ -54,7 +54,7 @@ pub enum RolledBackRule {
 /// Where the plugins of a release come from.
 pub enum Files {
     /// The plugin layer of an image, with the descriptor that this image has for it.
-    Image(Box<dyn Source>, Descriptor),
+    Image(Box<dyn Source>, Box<Descriptor>),
     /// A staged directory or a mounted image.
     Staged(Staged),
 }
