@@ -26,7 +26,7 @@ fn open(bytes: &[u8]) -> Option<impl Source + use<>> {
         io::Seek::rewind(file).expect("and rewound");
         file.write_all(bytes).expect("and written");
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        match Layout::open_archive(Path::new(&path)) {
+        match Layout::open_archive(Path::new(&path), 1 << 20) {
             Ok(layout) => Some(layout),
             Err(error) => {
                 check_words(&error);

@@ -16,7 +16,9 @@ use std::path::Path;
 
 use self::directories::{Directory, usual};
 use super::report::{NeedReport, Occasion, Report};
-use crate::cni::{self, CONFIG_LIMIT, ConfigError, Form, Need, Network, Problem, Role};
+use crate::cni::{
+    self, AttachmentDefinition, CONFIG_LIMIT, ConfigError, Form, Need, Network, Problem, Role,
+};
 use crate::disk::{DiskError, FileKind};
 use crate::model::{Code, Finding, HostPath, PluginName, Severity, and_others, visible};
 use crate::node::runtime::runtimes;
@@ -318,23 +320,23 @@ impl Wanted {
     }
 
     fn read_definitions(&mut self, name: &str, bytes: &[u8]) {
-        let definitions = match cni::parse_definitions(name, bytes) {
-            Ok(definitions) => definitions,
-            Err(error) => return self.push(unparsable(&error)),
-        };
-        for definition in definitions {
-            match definition.network {
-                Ok(Some(network)) => self.add(&definition.shown, network),
-                Ok(None) if self.names.contains(&definition.name) => {}
-                Ok(None) => {
-                    let message = format!(
-                        "`{}` refers to a network of this node, but the node has none of that name",
-                        definition.shown
-                    );
-                    self.find(Code::ConfigMissing, message);
-                }
-                Err(error) => self.push(unparsable(&error)),
+        if let Err(error) = cni::each_definition(name, bytes, |found| self.take_definition(found)) {
+            self.push(unparsable(&error));
+        }
+    }
+
+    fn take_definition(&mut self, definition: AttachmentDefinition) {
+        match definition.network {
+            Ok(Some(network)) => self.add(&definition.shown, network),
+            Ok(None) if self.names.contains(&definition.name) => {}
+            Ok(None) => {
+                let message = format!(
+                    "`{}` refers to a network of this node, but the node has none of that name",
+                    definition.shown
+                );
+                self.find(Code::ConfigMissing, message);
             }
+            Err(error) => self.push(unparsable(&error)),
         }
     }
 

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::model::{Digest, Document, Location, Platform, Reference, Repository, Selector};
+use crate::model::{
+    Digest, Document, Location, Platform, Reference, Repository, Selector, media_type,
+};
 use crate::oci::{Layout, OciError, Registry, Source};
 
 /// What the owner demands of an image, whatever place it comes from.
@@ -27,10 +29,21 @@ pub(super) struct Image {
     pub(super) root: Document,
 }
 
-/// Opens the image that a reference names.
+/// Opens the image that a reference names, as a node reads it: its documents are at most as long as
+/// evidence.
 pub(super) fn open(reference: &Reference) -> Result<Image, OciError> {
+    open_limited(reference, media_type::NODE_MANIFEST_LIMIT)
+}
+
+/// Opens the image that a reference names, as registries accept it.
+#[cfg(feature = "publish")]
+pub(super) fn open_published(reference: &Reference) -> Result<Image, OciError> {
+    open_limited(reference, media_type::MANIFEST_LIMIT)
+}
+
+fn open_limited(reference: &Reference, limit: usize) -> Result<Image, OciError> {
     let reference = &by_its_names(reference);
-    let source = open_source(reference)?;
+    let source = open_source(reference, limit)?;
     let root = source.manifest(&reference.selector)?;
     Ok(Image { source, root })
 }
@@ -57,11 +70,13 @@ fn by_its_names(reference: &Reference) -> Reference {
 }
 
 /// Opens the place that a reference names.
-pub(super) fn open_source(reference: &Reference) -> Result<Box<dyn Source>, OciError> {
+fn open_source(reference: &Reference, limit: usize) -> Result<Box<dyn Source>, OciError> {
     Ok(match &reference.location {
-        Location::Layout(path) => Box::new(Layout::open(path)?),
-        Location::Archive(path) => Box::new(Layout::open_archive(path)?),
-        Location::Registry(repository) => Box::new(Registry::new(repository.clone())?),
+        Location::Layout(path) => Box::new(Layout::open(path, limit)?),
+        Location::Archive(path) => Box::new(Layout::open_archive(path, limit)?),
+        Location::Registry(repository) => {
+            Box::new(Registry::new(repository.clone())?.limited(limit))
+        }
     })
 }
 

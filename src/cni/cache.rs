@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use super::config::{ConfigError, Form, Network, field, parse_config, parse_json, text};
+use super::fields;
 
 /// The longest record that is read, in bytes; real ones have a few kilobytes.
 pub const CACHE_LIMIT: usize = 1024 * 1024;
@@ -37,7 +38,7 @@ pub struct CacheEntry {
 /// is an error.
 pub fn parse_result_cache(what: &str, bytes: &[u8]) -> Result<CacheEntry, ConfigError> {
     let shape = |reason| ConfigError::Shape { what: what.to_owned(), reason };
-    let (value, _) = parse_json(what, bytes, CACHE_LIMIT)?;
+    let (value, _) = parse_json(what, bytes, CACHE_LIMIT, fields::RECORD)?;
     let object = value.as_object().ok_or_else(|| shape("is not a JSON object"))?;
     if text(field(object, "kind")) != Some("cniCacheV1") {
         return Err(shape("is not a cache entry of kind `cniCacheV1`"));
@@ -63,7 +64,7 @@ pub fn parse_multus_cache(
     bytes: &[u8],
 ) -> Result<Vec<CacheEntry>, ConfigError> {
     let shape = |reason| ConfigError::Shape { what: what.to_owned(), reason };
-    let (value, _) = parse_json(what, bytes, CACHE_LIMIT)?;
+    let (value, _) = parse_json(what, bytes, CACHE_LIMIT, fields::DELEGATES)?;
     let delegates = value.as_array().ok_or_else(|| shape("is not a list of delegates"))?;
     let entry = |delegate: &Value| {
         let object = delegate

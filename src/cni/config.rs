@@ -2,9 +2,12 @@
 //! they need. Fields that belong to a plugin are not interpreted.
 
 use serde::Serialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::catalogue;
+use super::fields;
+use crate::model::json::{Limits, Outline};
 use crate::model::{HostPath, JsonError, ParsePluginNameError, PluginName, json, visible};
 
 /// The longest configuration that is read, in bytes; real ones have a few hundred.
@@ -127,23 +130,19 @@ pub enum Form {
 /// Parses a configuration; `what` names it in errors. Of a repeated key the last value counts, as
 /// for libcni, and [`Network::repeated`] tells of it.
 pub fn parse_config(what: &str, bytes: &[u8], form: Form) -> Result<Network, ConfigError> {
-    let (value, repeated) = parse_json(what, bytes, CONFIG_LIMIT)?;
+    let (value, repeated) = parse_json(what, bytes, CONFIG_LIMIT, fields::CONFIG)?;
     Ok(Network { repeated, ..network(what, &value, form)? })
 }
 
-/// Parses untrusted JSON that Go programs read; also returns which key appears twice.
+/// Parses untrusted JSON that Go programs read into a tree; also returns which key appears twice.
 pub(crate) fn parse_json(
     what: &str,
     bytes: &[u8],
     limit: usize,
+    outline: Outline,
 ) -> Result<(Value, Option<String>), ConfigError> {
-    match json::parse(what, bytes, limit) {
+    match json::parse_as(what, bytes, Limits::tree(limit), outline) {
         Ok(value) => Ok((value, None)),
-        Err(JsonError::Invalid { reason, .. })
-            if reason.starts_with("recursion limit exceeded") =>
-        {
-            Err(ConfigError::TooDeep { what: what.to_owned() })
-        }
         // No signature covers these documents, and their readers are written in Go: its
         // encoding/json takes the last of several values.
         Err(JsonError::Invalid { reason, .. }) if reason.contains(" appears twice") => {
@@ -153,7 +152,23 @@ pub(crate) fn parse_json(
             })?;
             Ok((value, Some(reason)))
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(config_error(what, error)),
+    }
+}
+
+/// Checks that untrusted JSON is valid, without keeping anything of it.
+pub(crate) fn check_json(what: &str, bytes: &[u8], limit: usize) -> Result<(), ConfigError> {
+    let limits = Limits::tree(limit);
+    let checked = json::parse_as::<IgnoredAny>(what, bytes, limits, Outline::Ignored);
+    checked.map(|_| ()).map_err(|error| config_error(what, error))
+}
+
+fn config_error(what: &str, error: JsonError) -> ConfigError {
+    match error {
+        JsonError::Invalid { reason, .. } if reason.starts_with("recursion limit exceeded") => {
+            ConfigError::TooDeep { what: what.to_owned() }
+        }
+        error => error.into(),
     }
 }
 
@@ -663,6 +678,25 @@ mod tests {
     }
 
     #[test]
+    fn two_spellings_of_one_field_are_not_guessed_at() {
+        for text in [
+            r#"{"type":"a","Type":"b"}"#,
+            r#"{"TYPE":"a","tYPE":"b"}"#,
+            r#"{"type":"a","ipam":{"type":"b","typ\u0045":"c"}}"#,
+            r#"{"type":"a","delegates":[{"type":"b","TYPE":"c"}]}"#,
+            r#"{"type":"a","binDir":"/a","bindir":"/b"}"#,
+        ] {
+            let error = described(text, Form::Single).expect_err(text);
+            assert!(error.contains("are one to other readers"), "{text}: {error}");
+        }
+        let list = r#"{"plugins":[{"type":"a","Type":"b"}]}"#;
+        assert!(described(list, Form::List).is_err());
+        // Names that belong to a plugin are data to everybody else.
+        let data = r#"{"type":"a","args":{"cni":{"labels":{"A":1,"a":2}}}}"#;
+        assert_eq!(described(data, Form::Single).unwrap().0, ["Main a 0.1.0"]);
+    }
+
+    #[test]
     fn says_whether_libcni_looks_for_more_plugins() {
         for (form, text, expected) in [
             (Form::List, r#"{"name":"n","plugins":[{"type":"a"}]}"#, true),
@@ -696,7 +730,7 @@ mod tests {
             format!(r#"{{"plugins":[{}]}}"#, vec![r#"{"type":"a"}"#; count].join(","))
         };
         assert_eq!(described(&plugins(1023), Form::List).unwrap().0.len(), 1023);
-        let (needs, problems) = described(&plugins(10_000), Form::List).unwrap();
+        let (needs, problems) = described(&plugins(2_000), Form::List).unwrap();
         assert_eq!(
             (needs.len(), problems),
             (1024, vec!["it names more than 1024 plugins".to_owned()])

@@ -11,8 +11,11 @@ mod attachment_definition;
 mod cache;
 mod catalogue;
 mod config;
+mod fields;
 
-pub use attachment_definition::{AttachmentDefinition, DEFINITIONS_LIMIT, parse_definitions};
+pub use attachment_definition::{
+    AttachmentDefinition, DEFINITIONS_LIMIT, each_definition, parse_definitions,
+};
 pub use cache::{CACHE_LIMIT, CacheEntry, parse_multus_cache, parse_result_cache};
 pub use catalogue::{IPAM, Upstream, advice, upstream};
 pub use config::{

@@ -7,8 +7,14 @@
 
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
-use super::{Digest, JsonError, Platform, json, media_type, visible};
+use super::json::Limits;
+use super::{Digest, JsonError, Platform, image_fields, json, media_type, visible};
+
+/// What is read of a manifest or an index. An entry of an index is four values and half a kilobyte
+/// in memory; lists of referrers have at most 256 entries.
+const LIMITS: Limits = Limits { bytes: media_type::MANIFEST_LIMIT, values: 8 * 1024 };
 
 /// A manifest or an index, byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,11 +91,7 @@ impl Document {
     /// Parses it as an image index.
     pub fn index(&self) -> Result<ImageIndex, DocumentError> {
         self.check_shape(media_type::INDEX)?;
-        let index: ImageIndex = json::parse(
-            &format!("index {}", self.digest),
-            &self.bytes,
-            media_type::MANIFEST_LIMIT,
-        )?;
+        let index: ImageIndex = self.parse("index")?;
         for entry in index.manifests() {
             self.digest_of(entry)?;
         }
@@ -99,15 +101,16 @@ impl Document {
     /// Parses it as an image manifest.
     pub fn manifest(&self) -> Result<ImageManifest, DocumentError> {
         self.check_shape(media_type::MANIFEST)?;
-        let manifest: ImageManifest = json::parse(
-            &format!("manifest {}", self.digest),
-            &self.bytes,
-            media_type::MANIFEST_LIMIT,
-        )?;
+        let manifest: ImageManifest = self.parse("manifest")?;
         for entry in manifest.layers().iter().chain([manifest.config()]) {
             self.digest_of(entry)?;
         }
         Ok(manifest)
+    }
+
+    fn parse<T: DeserializeOwned>(&self, kind: &str) -> Result<T, JsonError> {
+        let what = format!("{kind} {}", self.digest);
+        json::parse_as(&what, &self.bytes, LIMITS, image_fields::DOCUMENT)
     }
 
     fn digest_of(&self, entry: &Descriptor) -> Result<Digest, DocumentError> {
@@ -118,8 +121,7 @@ impl Document {
     }
 
     fn check_shape(&self, expected: &'static str) -> Result<(), DocumentError> {
-        let what = format!("document {}", self.digest);
-        let shape: Shape = json::parse(&what, &self.bytes, media_type::MANIFEST_LIMIT)?;
+        let shape: Shape = self.parse("document")?;
         let (manifest, index) =
             (shape.config.is_some() || shape.layers.is_some(), shape.manifests.is_some());
         if manifest && index {
@@ -199,6 +201,45 @@ mod tests {
         assert!(matches!(manifest("").index(), Err(DocumentError::Kind { .. })));
         let disguised = Document::new(media_type::INDEX, manifest("").bytes);
         assert!(matches!(disguised.index(), Err(DocumentError::Kind { .. })));
+    }
+
+    #[test]
+    fn refuses_a_field_that_go_reads_by_another_name() {
+        let platform = r#""platform":{"architecture":"amd64","OS":"linux"}"#;
+        let entry = DESCRIPTOR.replace("\"size\"", &format!("{platform},\"size\""));
+        let cases = [
+            (r#","Layers":[]"#.to_owned(), "Layers"),
+            (r#","layer\u017f":[]"#.to_owned(), "layer\u{17f}"),
+            (r#","Manifests":[]"#.to_owned(), "Manifests"),
+            (r#","CONFIG":{}"#.to_owned(), "CONFIG"),
+            (r#","ArtifactType":"a/b""#.to_owned(), "ArtifactType"),
+            (format!(r#","subject":{}"#, DESCRIPTOR.replace("digest", "Digest")), "Digest"),
+            (format!(r#","subject":{entry}"#), "OS"),
+        ];
+        for (extra, key) in cases {
+            let index = format!(r#"{{"schemaVersion":2,"manifests":[]{extra}}}"#);
+            let index = Document::new(media_type::INDEX, index.into_bytes()).index();
+            let manifest = manifest(&extra).manifest();
+            for error in [index.expect_err(&extra), manifest.expect_err(&extra)] {
+                let expected = format!("the key `{key}` is another spelling of");
+                assert!(error.to_string().contains(&expected), "{extra}: {error}");
+            }
+        }
+        let data = r#","annotations":{"a":"1","A":"2","Layers":"3"},"x":{"y":1,"Y":2}"#;
+        assert!(manifest(data).manifest().is_ok());
+        assert!(manifest(r#","x":1,"X":2"#).manifest().is_err());
+    }
+
+    #[test]
+    fn refuses_more_entries_than_any_index_has() {
+        let index = |count: usize| {
+            let entries = vec![DESCRIPTOR; count].join(",");
+            let text = format!(r#"{{"schemaVersion":2,"manifests":[{entries}]}}"#);
+            Document::new(media_type::INDEX, text.into_bytes()).index()
+        };
+        assert_eq!(index(2047).unwrap().manifests().len(), 2047);
+        let error = index(2048).expect_err("two values too many").to_string();
+        assert!(error.contains("more than 8192 values"), "{error}");
     }
 
     #[test]

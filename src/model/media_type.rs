@@ -48,6 +48,9 @@ pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
 /// The longest manifest or index that is read, in bytes: what registries must accept
 /// (distribution-spec, "Push").
 pub const MANIFEST_LIMIT: usize = 4 * 1024 * 1024;
+/// The longest manifest or index that a node reads, in bytes: more does not fit into evidence, and a
+/// node has the memory of a small container.
+pub const NODE_MANIFEST_LIMIT: usize = 1024 * 1024;
 /// The longest Sigstore bundle that is read, in bytes.
 pub const SIGSTORE_BUNDLE_LIMIT: usize = 1024 * 1024;
 /// The longest `bundle.json` or image configuration that is read, in bytes.

@@ -10,6 +10,7 @@ pub mod document;
 mod error_class;
 mod finding;
 mod host_path;
+pub mod image_fields;
 pub mod json;
 pub mod media_type;
 mod platform;

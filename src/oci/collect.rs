@@ -272,7 +272,7 @@ mod tests {
         };
         let other = std::fs::read_to_string(folder.join("keys/other.pub")).unwrap();
         for (fixture, what, expected) in FIXTURES {
-            let layout = Layout::open(&folder.join(fixture)).unwrap();
+            let layout = Layout::open(&folder.join(fixture), media_type::MANIFEST_LIMIT).unwrap();
             // If a fixture is about image B, its layout has a second tag.
             let tag = Selector { tag: Some("v1".to_owned()), digest: None };
             let root = layout.manifest(&tag).unwrap();

@@ -17,13 +17,16 @@ use super::{OciError, Source};
 #[cfg(feature = "publish")]
 use crate::model::document::descriptor;
 use crate::model::document::sha256;
-use crate::model::{Digest, Document, Location, Selector, json, media_type, visible};
+use crate::model::json::Limits;
+use crate::model::{Digest, Document, Location, Selector, image_fields, json, media_type, visible};
 
 /// A layout that is open for reading.
 #[derive(Debug)]
 pub struct Layout<F> {
     origin: String,
     files: F,
+    /// The longest manifest or index that is read, in bytes.
+    limit: usize,
     index: ImageIndex,
     /// The subject of each manifest read so far: a list may name one a thousand times.
     subjects: RefCell<BTreeMap<Digest, Option<Digest>>>,
@@ -44,42 +47,45 @@ struct Shape {
 }
 
 impl Layout<DirectoryFiles> {
-    /// Opens the layout in a directory.
-    pub fn open(path: &Path) -> Result<Self, OciError> {
-        Self::read(Location::Layout(path.to_owned()).to_string(), DirectoryFiles(path.to_owned()))
+    /// Opens the layout in a directory. Manifests and indexes longer than `limit` bytes are errors.
+    pub fn open(path: &Path, limit: usize) -> Result<Self, OciError> {
+        let origin = Location::Layout(path.to_owned()).to_string();
+        Self::read(origin, DirectoryFiles(path.to_owned()), limit)
     }
 }
 
 impl Layout<ArchiveFiles> {
-    /// Opens the layout in an uncompressed tar archive.
-    pub fn open_archive(path: &Path) -> Result<Self, OciError> {
+    /// Opens the layout in an uncompressed tar archive. Manifests and indexes longer than `limit`
+    /// bytes are errors.
+    pub fn open_archive(path: &Path, limit: usize) -> Result<Self, OciError> {
         let origin = Location::Archive(path.to_owned()).to_string();
         let files = ArchiveFiles::index(path).map_err(|source| OciError::Io {
             origin: origin.clone(),
             action: "read the archive".to_owned(),
             source,
         })?;
-        Self::read(origin, files)
+        Self::read(origin, files, limit)
     }
 }
 
 impl<F: Files> Layout<F> {
-    fn read(origin: String, files: F) -> Result<Self, OciError> {
+    fn read(origin: String, files: F, limit: usize) -> Result<Self, OciError> {
         let not = |reason: String| OciError::NotALayout { origin: origin.clone(), reason };
         let version = read_small(&files, "oci-layout", 4096)
             .map_err(|error| not(format!("`oci-layout`: {error}")))?;
         let version: LayoutVersion =
-            json::parse("`oci-layout`", &version, 4096).map_err(|error| not(error.to_string()))?;
+            json::parse_as("`oci-layout`", &version, Limits::typed(4096), image_fields::LAYOUT)
+                .map_err(|error| not(error.to_string()))?;
         if version.image_layout_version != "1.0.0" {
             let found = visible(&version.image_layout_version).into_owned();
             return Err(not(format!("its version is `{found}`, expected `1.0.0`")));
         }
-        let bytes = read_small(&files, "index.json", media_type::MANIFEST_LIMIT)
+        let bytes = read_small(&files, "index.json", limit)
             .map_err(|error| not(format!("`index.json`: {error}")))?;
         let index = Document::new(media_type::INDEX, bytes).index();
         let index =
             index.map_err(|source| OciError::Document { origin: origin.clone(), source })?;
-        Ok(Self { origin, files, index, subjects: RefCell::default() })
+        Ok(Self { origin, files, limit, index, subjects: RefCell::default() })
     }
 
     /// Returns the entries of `index.json` that are images: neither referrers nor lists of
@@ -121,7 +127,7 @@ impl<F: Files> Layout<F> {
     fn document(&self, digest: Digest, media_type: Option<&str>) -> Result<Document, OciError> {
         let what = || format!("manifest {digest}");
         let path = blob_path(&digest);
-        let bytes = read_small(&self.files, &path, media_type::MANIFEST_LIMIT)
+        let bytes = read_small(&self.files, &path, self.limit)
             .map_err(|source| self.io(&what(), source))?;
         let found = Digest::of(&bytes);
         if found != digest {
@@ -282,7 +288,8 @@ pub(super) fn read_small(files: &dyn Files, path: &str, limit: usize) -> io::Res
 
 /// Returns the type that a document declares: its media type, or else what its fields show.
 pub(super) fn sniff(bytes: &[u8]) -> Result<String, crate::model::JsonError> {
-    let shape: Shape = json::parse("manifest", bytes, media_type::MANIFEST_LIMIT)?;
+    let limits = Limits::typed(media_type::MANIFEST_LIMIT);
+    let shape: Shape = json::parse_as("manifest", bytes, limits, image_fields::DOCUMENT)?;
     let by_shape = if shape.manifests.is_some() { media_type::INDEX } else { media_type::MANIFEST };
     Ok(shape.media_type.unwrap_or_else(|| by_shape.to_owned()))
 }

@@ -37,7 +37,7 @@ impl LayoutWriter {
         };
         fs::create_dir_all(path).map_err(io("create the directory"))?;
         if path.join("oci-layout").exists() {
-            Layout::open(path)?;
+            Layout::open(path, media_type::MANIFEST_LIMIT)?;
         } else {
             let mut entries = fs::read_dir(path).map_err(io("list the directory"))?;
             if entries.any(|entry| {
@@ -189,7 +189,8 @@ impl Sink for LayoutWriter {
     fn put_referrers(&mut self, subject: &Digest, referrers: &[Document]) -> Result<(), OciError> {
         let origin = self.origin();
         let invalid = |source| OciError::Document { origin: origin.clone(), source };
-        let mut listed = Layout::<DirectoryFiles>::open(&self.path)?.referrers(subject)?;
+        let mut listed = Layout::<DirectoryFiles>::open(&self.path, media_type::MANIFEST_LIMIT)?
+            .referrers(subject)?;
         let mut entries = Vec::new();
         for document in referrers {
             self.put_manifest(document)?;

@@ -185,6 +185,16 @@ pub enum OciError {
         /// The most that are read.
         limit: usize,
     },
+    /// Few referrers with long descriptions: all pages of the list are kept.
+    #[error("{origin} lists the referrers of {subject} in more than {limit} bytes")]
+    ReferrersTooLong {
+        /// As [`Source::origin`] names it.
+        origin: String,
+        /// The digest that they refer to.
+        subject: Digest,
+        /// The most bytes that are read.
+        limit: usize,
+    },
     /// A manifest that was to be listed under a subject other than its own.
     #[error("manifest {digest} does not have {subject} as its subject")]
     NotAReferrer {

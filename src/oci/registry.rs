@@ -39,6 +39,8 @@ pub struct Registry {
     repository: Repository,
     /// `…/v2/PATH/`.
     base: Url,
+    /// The longest manifest, index or list of referrers that is read, in bytes.
+    limit: usize,
     #[cfg(feature = "publish")]
     learned: push::Learned,
 }
@@ -68,9 +70,17 @@ impl Registry {
             client,
             repository,
             base,
+            limit: MANIFEST_LIMIT,
             #[cfg(feature = "publish")]
             learned: push::Learned::default(),
         })
+    }
+
+    /// The same repository, of which manifests, indexes and lists of referrers longer than `limit`
+    /// bytes are errors.
+    #[must_use]
+    pub fn limited(self, limit: usize) -> Self {
+        Self { limit, ..self }
     }
 
     /// Creates a request to this registry.
@@ -93,7 +103,7 @@ impl Registry {
         let request = self
             .request(Method::GET, self.url(&format!("manifests/{reference}")))
             .header("Accept", [INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST].join(", "));
-        let fetched = self.client.fetch(&request, MANIFEST_LIMIT as u64)?;
+        let fetched = self.client.fetch(&request, self.limit as u64)?;
         match fetched.head.status() {
             200 => answer::document(fetched, &self.origin(), "a manifest").map(Some),
             404 => Ok(None),
@@ -123,11 +133,11 @@ impl Registry {
 
     /// Reads the list that the registry maintains, page by page; `None` if it maintains none.
     fn referrers_by_api(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>, OciError> {
-        let mut found = Vec::new();
+        let (mut found, mut length) = (Vec::new(), 0);
         let mut url = self.url(&format!("referrers/{subject}"));
         for page in 0..referrers::PAGES {
             let request = self.request(Method::GET, url).header("Accept", INDEX);
-            let fetched = self.client.fetch(&request, MANIFEST_LIMIT as u64)?;
+            let fetched = self.client.fetch(&request, self.limit as u64)?;
             match fetched.head.status() {
                 // Not supported, as various registries say it, some with 200 (sigstore-js#1187;
                 // go-containerregistry decides by the type as well). Later pages do not vanish.
@@ -139,6 +149,11 @@ impl Registry {
             let link = fetched.head.header("link").and_then(referrers::next_page);
             let next = link.map(|link| net::resolve(fetched.head.url(), link)).transpose()?;
             let document = answer::document(fetched, &self.origin(), "a list of referrers")?;
+            length += document.bytes.len();
+            if length > self.limit {
+                let (origin, subject) = (self.origin(), *subject);
+                return Err(OciError::ReferrersTooLong { origin, subject, limit: self.limit });
+            }
             found.extend(self.entries(subject, &document)?);
             if found.len() > referrers::ENTRIES {
                 break;

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use zeroize::Zeroizing;
 
+use crate::model::json::{Fields, Limits, Outline};
 use crate::model::{JsonError, json, visible};
 
 /// The longest key file that is read, in bytes; cosign's has 653.
@@ -57,6 +58,24 @@ pub struct EncryptedKey {
     #[serde(with = "bytes")]
     ciphertext: Vec<u8>,
 }
+
+/// The fields of a key file, which cosign reads (sigstore/sigstore, `cryptoutils` and
+/// `go-securesystemslib/encrypted`).
+const ENVELOPE: Outline = Outline::Fields(&Fields::exact(&[
+    ("kdf", KDF),
+    ("cipher", Outline::Fields(&Fields::exact(&[("name", Outline::Any), ("nonce", Outline::Any)]))),
+    ("ciphertext", Outline::Any),
+]));
+const KDF: Outline = Outline::Fields(&Fields::exact(&[
+    ("name", Outline::Any),
+    ("params", PARAMS),
+    ("salt", Outline::Any),
+]));
+const PARAMS: Outline = Outline::Fields(&Fields::exact(&[
+    ("N", Outline::Any),
+    ("r", Outline::Any),
+    ("p", Outline::Any),
+]));
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Kdf {
@@ -137,7 +156,8 @@ impl KeyFile {
         if !ENCRYPTED_LABELS.contains(&label.as_str()) {
             return Err(KeyError::Label(visible(&label).into_owned()));
         }
-        let key: EncryptedKey = json::parse("the content of the key file", &content, LIMIT)?;
+        let what = "the content of the key file";
+        let key: EncryptedKey = json::parse_as(what, &content, Limits::typed(LIMIT), ENVELOPE)?;
         for (found, expected) in [(&key.kdf.name, "scrypt"), (&key.cipher.name, "nacl/secretbox")] {
             if found != expected {
                 return Err(KeyError::Algorithm(visible(found).into_owned()));

@@ -14,7 +14,13 @@ use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex};
 use super::evidence::Evidence;
 use crate::bundle::FileManifest;
 use crate::model::document::{platform as platform_of, sha256};
-use crate::model::{Code, Digest, Document, Finding, Platform, json, media_type, visible};
+use crate::model::json::Limits;
+use crate::model::{
+    Code, Digest, Document, Finding, Platform, image_fields, json, media_type, visible,
+};
+
+/// What is read of an image configuration.
+const CONFIG_LIMITS: Limits = Limits { bytes: media_type::DOCUMENT_LIMIT, values: 8 * 1024 };
 
 /// What is installed on a node: one platform's part of an image, with the digest of every file.
 #[derive(Debug, Clone)]
@@ -67,7 +73,7 @@ pub(super) fn walk(evidence: &Evidence, platform: &Platform) -> Result<Bundle, F
     let config_document = document(evidence, config_digest, Some(manifest.config().size()))?;
     let what = format!("config {config_digest}");
     let config: ImageConfiguration =
-        json::parse(&what, &config_document.bytes, media_type::DOCUMENT_LIMIT)
+        json::parse_as(&what, &config_document.bytes, CONFIG_LIMITS, image_fields::CONFIG)
             .map_err(|error| Finding::refusal(Code::BrokenChain, error.to_string()))?;
     check_platform(&what, platform, &format!("{}/{}", config.os(), config.architecture()))?;
 

@@ -11,6 +11,7 @@ mod chain;
 mod condition;
 mod evaluate;
 mod evidence;
+mod fields;
 mod glob;
 mod policy;
 mod rejection;

@@ -18,7 +18,12 @@ use sigstore_verify::types::{
 };
 
 use super::statement::{Statement, StatementError, pae};
+use crate::model::json::Limits;
 use crate::model::{Digest, JsonError, json, media_type, visible};
+
+/// What is read of a bundle. The sigstore crates keep all of it; a bundle with certificate, log
+/// entry and timestamp has some fifty values.
+const LIMITS: Limits = Limits::tree(media_type::SIGSTORE_BUNDLE_LIMIT);
 
 /// A public key that a policy trusts: P-256 (recommended), P-384, P-521, Ed25519 or RSA.
 pub struct Key {
@@ -190,7 +195,7 @@ impl SigstoreBundle {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, SignatureError> {
         // The strict reader first: two readers of one bundle must not see two payloads.
         let _: serde::de::IgnoredAny =
-            json::parse("Sigstore bundle", bytes, media_type::SIGSTORE_BUNDLE_LIMIT)?;
+            json::parse_as("Sigstore bundle", bytes, LIMITS, super::fields::BUNDLE)?;
         let text = std::str::from_utf8(bytes)
             .map_err(|error| SignatureError::Bundle(error.to_string()))?;
         let bundle = SigstoreTypesBundle::from_json(text)
@@ -340,6 +345,27 @@ mod tests {
             let value = der(4, &vec![7; length]);
             assert_eq!(value.split_at(expected.len()).0, expected, "{length}");
             assert_eq!(value.len(), expected.len() + length, "{length}");
+        }
+    }
+
+    #[test]
+    fn refuses_a_field_that_other_readers_have_by_another_name() {
+        let payload = Statement::image_signature("", &Digest::of(b""), None);
+        let good = String::from_utf8(write_bundle(&payload, b"signature", "hint")).unwrap();
+        assert!(SigstoreBundle::parse(good.as_bytes()).is_ok());
+        for (field, other) in [
+            (r#""dsseEnvelope""#, r#""DsseEnvelope":{},"dsseEnvelope""#),
+            (r#""dsseEnvelope""#, r#""message_signature":{},"dsseEnvelope""#),
+            (r#""mediaType""#, r#""media_type":"x","mediaType""#),
+            (r#""payload""#, r#""PAYLOAD":"","payload""#),
+            (r#""signatures""#, r#""\u017fignatures":[],"signatures""#),
+            (r#""sig""#, r#""Sig":"","sig""#),
+            (r#""publicKey""#, r#""public_key":{},"publicKey""#),
+            (r#""hint""#, r#""Hint":"","hint""#),
+        ] {
+            let text = good.replacen(field, other, 1);
+            let error = SigstoreBundle::parse(text.as_bytes()).expect_err(other).to_string();
+            assert!(error.contains("is another spelling of"), "{text}: {error}");
         }
     }
 }

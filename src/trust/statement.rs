@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::model::json::Limits;
 use crate::model::{Digest, JsonError, json, media_type, parse_rfc3339, rfc3339};
 
 /// The predicate type of an image signature (cosign v3).
@@ -85,7 +86,8 @@ impl Statement {
     /// Parses a statement that was signed. cosign writes version 1 for signatures and 0.1 for
     /// attestations.
     pub(super) fn parse(payload: &[u8]) -> Result<Self, StatementError> {
-        let wire: Wire = json::parse("statement", payload, media_type::SIGSTORE_BUNDLE_LIMIT)?;
+        let limits = Limits::typed(media_type::SIGSTORE_BUNDLE_LIMIT);
+        let wire: Wire = json::parse_as("statement", payload, limits, super::fields::STATEMENT)?;
         if !matches!(
             wire.kind.as_str(),
             "https://in-toto.io/Statement/v1" | "https://in-toto.io/Statement/v0.1"
@@ -252,6 +254,17 @@ mod tests {
         assert!(matches!(Statement::parse(other.as_bytes()), Err(StatementError::Type(_))));
         let twice = good.replace("\"predicate\":{}", "\"predicate\":{},\"predicate\":{}");
         assert!(matches!(Statement::parse(twice.as_bytes()), Err(StatementError::Json(_))));
+        for (field, other) in [
+            (r#""subject""#, r#""Subject":[],"subject""#),
+            (r#""predicateType""#, r#""predicatetype":"x","predicateType""#),
+            (r#""_type""#, r#""type":"x","_type""#),
+            (r#""digest""#, r#""dige\u017ft":{},"digest""#),
+        ] {
+            let error = Statement::parse(good.replace(field, other).as_bytes()).expect_err(other);
+            assert!(error.to_string().contains("is another spelling of"), "{error}");
+        }
+        let predicate = good.replace(r#""predicate":{}"#, r#""predicate":{"A":1,"a":2}"#);
+        assert!(Statement::parse(predicate.as_bytes()).is_ok());
         let many = vec![json!({"digest": {}}); 1025];
         let many = json!({"_type": "https://in-toto.io/Statement/v1", "predicateType": "x", "subject": many});
         assert!(matches!(

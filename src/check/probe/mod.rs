@@ -23,6 +23,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::PluginFile;
+use crate::model::json::{Fields, Limits, Outline};
 use crate::model::{Digest, Finding, Platform, json};
 use crate::node::{NodeError, TransferError, copy_exactly};
 use confine::Obstacle;
@@ -63,6 +64,12 @@ pub enum ProbeResult {
     /// These are not the proven bytes, so they were not executed.
     Altered(Finding),
 }
+
+/// The fields of an answer, as libcni reads them (CNI specification 1.1.0, section 5, "VERSION").
+const VERSION_ANSWER: Outline = Outline::Fields(&Fields::exact(&[
+    ("cniVersion", Outline::Any),
+    ("supportedVersions", Outline::Any),
+]));
 
 /// The CNI versions that a plugin supports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -275,7 +282,8 @@ fn finish(child: &mut Child, deadline: Option<Instant>) -> io::Result<ExitStatus
 
 /// Parses the answer to VERSION (CNI specification 1.1.0, section 5, "Version").
 fn parse_answer(answer: &[u8]) -> Result<Versions, String> {
-    let versions: Versions = json::parse("its answer", answer, ANSWER_LIMIT)
+    let limits = Limits::typed(ANSWER_LIMIT);
+    let versions: Versions = json::parse_as("its answer", answer, limits, VERSION_ANSWER)
         .map_err(|error| format!("does not answer as a CNI plugin: {error}"))?;
     let supported = &versions.supported;
     if !(1..=64).contains(&supported.len()) || !supported.iter().all(|text| is_version(text)) {

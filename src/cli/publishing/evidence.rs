@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         Some(path) => load_policy(path)?.needs(),
         None => Needs { predicate_types: [COSIGN_SIGN.to_owned()].into() },
     };
-    let opened = image::open(&arguments.reference)?;
+    let opened = image::open_published(&arguments.reference)?;
     let platforms = Platforms::asked(arguments.platform.as_ref());
     let too_long = |length: usize| {
         let (found, limit) = (bytes(length as u64), bytes(Evidence::LIMIT as u64));

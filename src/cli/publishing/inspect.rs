@@ -32,7 +32,7 @@ struct Report {
 
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
-    let opened = image::open(&arguments.reference)?;
+    let opened = image::open_published(&arguments.reference)?;
     let image = describe(opened.source.as_ref(), &opened.root)?;
     terminal.answer(&Report { reference: arguments.reference.to_string(), image })?;
     Ok(Exit::Yes)

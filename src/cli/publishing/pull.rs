@@ -36,7 +36,7 @@ struct Report {
 
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
-    let opened = image::open(&arguments.source)?;
+    let opened = image::open_published(&arguments.source)?;
     let (own_name, own_version) = image::own_name(&opened.root);
     let asked =
         [&arguments.output, &arguments.source].into_iter().find_map(|it| it.selector.tag.clone());

@@ -41,7 +41,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         ))
         .hint("to copy into a layout or an archive, use pull"));
     };
-    let opened = image::open(&arguments.source)?;
+    let opened = image::open_published(&arguments.source)?;
     if let Some(pinned) = target.selector.digest.filter(|pinned| *pinned != opened.root.digest) {
         return Err(Failure::request(format!(
             "the image has digest {}, but the target pins {pinned}",

@@ -154,7 +154,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         Ok(policy) => Ok(policy),
         Err(stop) => Err(stop.refusal()?),
     };
-    let opened = image::open(&arguments.reference)?;
+    let opened = image::open_published(&arguments.reference)?;
     let mut report = Report {
         reference: arguments.reference.to_string(),
         digest: opened.root.digest,

@@ -47,7 +47,7 @@ struct Report {
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let reference = &arguments.reference;
-    let opened = image::open(reference)?;
+    let opened = image::open_published(reference)?;
     let mut sink: Box<dyn Sink> = match &reference.location {
         Location::Layout(path) => Box::new(LayoutWriter::create(path)?),
         Location::Registry(repository) => Box::new(Registry::new(repository.clone())?),

@@ -3,8 +3,9 @@
 use serde::Deserialize;
 
 use super::OciError;
+use crate::model::json::Limits;
 use crate::model::media_type::{DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, MANIFEST_LIMIT};
-use crate::model::{Digest, Document, json};
+use crate::model::{Digest, Document, image_fields, json};
 use crate::net::{Fetched, Head};
 
 /// The field in which a document declares its type.
@@ -38,10 +39,11 @@ pub(super) fn document(
         // Static file servers and some proxies send only `application/json`; the type declared in
         // the document is as good.
         let what = format!("manifest {}", document.digest);
+        let limits = Limits::typed(MANIFEST_LIMIT);
         let typed: Typed =
-            json::parse(&what, &document.bytes, MANIFEST_LIMIT).map_err(|source| {
-                OciError::Document { origin: origin.to_owned(), source: source.into() }
-            })?;
+            json::parse_as(&what, &document.bytes, limits, image_fields::DOCUMENT).map_err(
+                |source| OciError::Document { origin: origin.to_owned(), source: source.into() },
+            )?;
         document.media_type = typed.media_type.unwrap_or(document.media_type);
     }
     Ok(document)

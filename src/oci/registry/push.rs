@@ -13,8 +13,9 @@ use oci_spec::image::Descriptor;
 use serde_json::Value;
 
 use super::{LONGEST_PAUSE, Registry, SHORTEST_PAUSE, Tagged, answer};
+use crate::model::json::{Limits, Outline};
 use crate::model::media_type::{INDEX, MANIFEST_LIMIT};
-use crate::model::{Digest, Document, document, json};
+use crate::model::{Digest, Document, JsonError, document, image_fields, json};
 use crate::net::{Body, Fetched, HttpError, Method, Request};
 use crate::oci::referrers::{self, Merged};
 use crate::oci::{OciError, Sink, Source, VerifyReader};
@@ -186,12 +187,18 @@ impl Registry {
             Tagged::Nothing => Ok(None),
             Tagged::Subject => Err(self.reserved(subject, "the image itself")),
             Tagged::Index(document) => {
+                let invalid = |source: JsonError| OciError::Document {
+                    origin: self.origin(),
+                    source: source.into(),
+                };
                 let what = format!("index {}", document.digest);
-                let list =
-                    json::parse(&what, &document.bytes, MANIFEST_LIMIT).map_err(|source| {
-                        OciError::Document { origin: self.origin(), source: source.into() }
-                    })?;
-                Ok(Some(list))
+                let limits = Limits::tree(MANIFEST_LIMIT);
+                let _: serde::de::IgnoredAny =
+                    json::parse_as(&what, &document.bytes, limits, image_fields::DOCUMENT)
+                        .map_err(invalid)?;
+                // What is not known is kept in this tree, and counts.
+                let list = json::parse_as(&what, &document.bytes, limits, Outline::Any);
+                list.map(Some).map_err(invalid)
             }
         }
     }

@@ -298,6 +298,30 @@ fn a_list_of_referrers_has_an_end() {
 }
 
 #[test]
+fn a_node_reads_shorter_documents_than_a_registry_may_have() {
+    let server = FaultRegistry::start();
+    let long = |length: usize| index(json!({ "annotations": { "a": "x".repeat(length) } }));
+    let (subject, limit) = (Digest::of(b"subject"), 4096);
+    let digest = server.store(INDEX, &long(limit));
+    assert!(open(&server).manifest(&by_digest(digest)).is_ok());
+    let error = fails(open(&server).limited(limit).manifest(&by_digest(digest)));
+    assert!(error.contains("4096"), "{error}");
+    let short = server.store(INDEX, &long(1000));
+    assert!(open(&server).limited(limit).manifest(&by_digest(short)).is_ok());
+    // Pages that are short, and a list that is not.
+    for n in 0..40 {
+        server.store(MANIFEST, &referrer(&subject, &n.to_string()).bytes);
+    }
+    (server.state().referrers_api, server.state().page) = (true, 4);
+    assert_eq!(open(&server).referrers(&subject).unwrap().len(), 40);
+    let expected = format!(
+        "{}/acme/cni lists the referrers of {subject} in more than 4096 bytes",
+        server.host()
+    );
+    assert_eq!(fails(open(&server).limited(limit).referrers(&subject)), expected);
+}
+
+#[test]
 fn reads_the_tag_if_there_is_no_referrers_api() {
     let subject = Digest::of(b"subject");
     for status in [400, 404, 405, 406] {

@@ -146,7 +146,7 @@ fn what_is_not_the_wanted_signature_is_refused_with_its_own_code() {
 fn a_broken_chain_is_refused_even_if_it_is_signed() {
     let signer = Signer::new();
     type Change = fn(&mut Image);
-    let cases: [(Change, Code); 14] = [
+    let cases: [(Change, Code); 20] = [
         (
             |image| image.index["manifests"][1] = image.index["manifests"][0].clone(),
             Code::DuplicatePlatform,
@@ -188,6 +188,13 @@ fn a_broken_chain_is_refused_even_if_it_is_signed() {
             Code::BrokenChain,
         ),
         (|image| image.files(0)["platform"] = "linux/arm64".into(), Code::PlatformMismatch),
+        // What Go's JSON reads as another image.
+        (|image| image.index["Manifests"] = serde_json::json!([]), Code::NotTheManifest),
+        (|image| image.manifest(0)["Layers"] = serde_json::json!([]), Code::NotTheManifest),
+        (|image| image.config(0)["RootFS"] = serde_json::json!({}), Code::BrokenChain),
+        (|image| image.config(0)["config"]["labels"] = serde_json::json!({}), Code::BrokenChain),
+        (|image| image.config(0)["rootfs"]["DiffIDs"] = 1.into(), Code::BrokenChain),
+        (|image| image.files(0)["Platform"] = "linux/arm64".into(), Code::BrokenChain),
     ];
     for (number, (change, expected)) in cases.into_iter().enumerate() {
         let mut image = Image::of(&["linux/amd64", "linux/arm64"]);
