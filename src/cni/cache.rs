@@ -16,6 +16,9 @@ pub const CACHE_LIMIT: usize = 1024 * 1024;
 /// The longest name in a record, in bytes: libcni joins three of them in a file name.
 const NAME_LIMIT: usize = 1024;
 
+/// The most plugins in the delegates of one container.
+const DELEGATE_LIMIT: usize = 4096;
+
 /// One attachment of a container to a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheEntry {
@@ -66,23 +69,29 @@ pub fn parse_multus_cache(
     let shape = |reason| ConfigError::Shape { what: what.to_owned(), reason };
     let (value, _) = parse_json(what, bytes, CACHE_LIMIT, fields::DELEGATES)?;
     let delegates = value.as_array().ok_or_else(|| shape("is not a list of delegates"))?;
-    let entry = |delegate: &Value| {
+    let mut found = Vec::new();
+    let mut count = 0;
+    for delegate in delegates {
         let object = delegate
             .as_object()
             .ok_or_else(|| shape("has a delegate that is not a JSON object"))?;
         let config = decode(object, "Bytes")
             .ok_or_else(|| shape("has a delegate without valid base64 in `Bytes`"))?;
         let needs = parse_config(&format!("a delegate in {what}"), &config, Form::Either)?;
+        count += needs.needs.len() + needs.problems.len();
+        if count > DELEGATE_LIMIT {
+            return Err(shape("names more than 4096 plugins"));
+        }
         let own = needs.name.clone().filter(|name| name.len() <= NAME_LIMIT);
-        Ok(CacheEntry {
+        found.push(CacheEntry {
             container: container.to_owned(),
             network: short_text(object, "Name").or(own).unwrap_or_default(),
             interface: short_text(object, "ifnameRequest"),
             namespace: None,
             needs,
-        })
-    };
-    delegates.iter().map(entry).collect()
+        });
+    }
+    Ok(found)
 }
 
 /// Returns a string that is neither empty nor longer than any name.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-use super::visible;
+use super::{excerpt, visible};
 
 /// A SHA-256 digest, printed as `sha256:` and 64 hexadecimal digits (OCI image-spec, descriptor.md,
 /// "Digests").
@@ -65,7 +65,7 @@ impl Digest {
 
     /// Parses the 64 digits alone.
     pub fn from_hex(hex: &str) -> Result<Self, ParseDigestError> {
-        let text = || visible(hex).into_owned();
+        let text = || excerpt(hex);
         if let Some(found) = hex.chars().find(|c| !matches!(c, '0'..='9' | 'a'..='f')) {
             return Err(ParseDigestError::Digit { text: text(), found });
         }
@@ -103,7 +103,7 @@ impl FromStr for Digest {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let hex = text
             .strip_prefix("sha256:")
-            .ok_or_else(|| ParseDigestError::Algorithm(visible(text).into_owned()))?;
+            .ok_or_else(|| ParseDigestError::Algorithm(excerpt(text)))?;
         Self::from_hex(hex)
     }
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::json::Limits;
-use super::{Digest, JsonError, Platform, image_fields, json, media_type, visible};
+use super::{Digest, JsonError, Platform, excerpt, image_fields, json, media_type};
 
 /// What is read of a manifest or an index. An entry of an index is four values and half a kilobyte
 /// in memory; lists of referrers have at most 256 entries.
@@ -116,7 +116,7 @@ impl Document {
     fn digest_of(&self, entry: &Descriptor) -> Result<Digest, DocumentError> {
         sha256(entry).ok_or_else(|| DocumentError::Algorithm {
             digest: self.digest,
-            found: visible(entry.digest().as_ref()).into_owned(),
+            found: excerpt(entry.digest().as_ref()),
         })
     }
 
@@ -130,7 +130,7 @@ impl Document {
         let kind = |found: &str| DocumentError::Kind {
             digest: self.digest,
             expected,
-            found: visible(found).into_owned(),
+            found: excerpt(found),
         };
         // The media type inside and the one outside are both optional in some tools; if there are
         // two, they must agree.

@@ -10,6 +10,8 @@ mod outline;
 #[cfg(test)]
 mod tests;
 
+use std::fmt::{self, Write};
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 #[cfg(doc)]
@@ -92,12 +94,31 @@ pub fn parse_as<T: DeserializeOwned>(
     }
     // Read twice: the first reading keeps nothing, so it can refuse what the second would have to
     // keep.
-    check(bytes, outline, limits.values).and_then(|()| serde_json::from_slice(bytes)).map_err(
-        |error| JsonError::Invalid {
-            what: what.to_owned(),
-            reason: visible(&error.to_string()).into_owned(),
-        },
-    )
+    check(bytes, outline, limits.values)
+        .and_then(|()| serde_json::from_slice(bytes))
+        .map_err(|error| JsonError::Invalid { what: what.to_owned(), reason: reason(&error) })
+}
+
+/// The parser's message, of which long texts from the document are left out.
+fn reason(error: &serde_json::Error) -> String {
+    let mut start = Start(String::new());
+    if write!(start, "{error}").is_ok() {
+        return visible(&start.0).into_owned();
+    }
+    let Start(start) = start;
+    format!("{}… at line {} column {}", visible(&start), error.line(), error.column())
+}
+
+/// The start of a message. Writing fails when it is full.
+struct Start(String);
+
+impl Write for Start {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        const LONGEST: usize = 1024;
+        let room = text.floor_char_boundary(LONGEST.saturating_sub(self.0.len()));
+        self.0.push_str(text.get(..room).unwrap_or_default());
+        if room < text.len() { Err(fmt::Error) } else { Ok(()) }
+    }
 }
 
 /// Writes `value` with sorted keys and no white space.

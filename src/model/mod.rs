@@ -32,6 +32,6 @@ pub(crate) use reference::normal_host;
 pub use reference::{
     Location, ParseReferenceError, Reference, RegistryReference, Repository, Selector,
 };
-pub use text::{BundleName, ParseBundleNameError, and_others, visible, with_causes};
+pub use text::{BundleName, ParseBundleNameError, and_others, excerpt, visible, with_causes};
 pub use time::{parse_rfc3339, rfc3339};
 pub use yaml::YamlError;

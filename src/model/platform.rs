@@ -82,7 +82,7 @@ impl FromStr for Platform {
     type Err = ParsePlatformError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = || ParsePlatformError(super::visible(text).into_owned());
+        let error = || ParsePlatformError(super::excerpt(text));
         let architecture = text.strip_prefix("linux/").ok_or_else(error)?;
         // The default variant may be given; any other means code that this architecture may not
         // run.

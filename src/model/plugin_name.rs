@@ -50,7 +50,7 @@ impl FromStr for PluginName {
         if text.is_empty() || text.len() > 64 {
             return Err(ParsePluginNameError::Length(text.len()));
         }
-        let shown = |text: &str| super::visible(text).into_owned();
+        let shown = |text: &str| super::excerpt(text);
         if let Some(c) =
             text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')))
         {

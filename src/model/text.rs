@@ -48,6 +48,16 @@ pub fn visible(text: &str) -> Cow<'_, str> {
         .collect()
 }
 
+/// What a message repeats of a text from outside: the first 256 characters, made visible. A message
+/// with all of a text of a megabyte takes many times as much until it is printed.
+pub fn excerpt(text: &str) -> String {
+    const LONGEST: usize = 256;
+    match text.char_indices().nth(LONGEST).and_then(|(end, _)| text.get(..end)) {
+        Some(start) => format!("{}…", visible(start)),
+        None => visible(text).into_owned(),
+    }
+}
+
 /// An error and its causes on one line; a line feed in a file's name cannot begin another.
 pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -101,11 +111,7 @@ impl FromStr for BundleName {
             && text.chars().all(allowed)
             && text.starts_with(|c: char| c.is_ascii_lowercase())
             && !text.ends_with('-');
-        if good {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(ParseBundleNameError(visible(text).into_owned()))
-        }
+        if good { Ok(Self(text.to_owned())) } else { Err(ParseBundleNameError(excerpt(text))) }
     }
 }
 
@@ -177,10 +183,7 @@ mod tests {
             );
         }
         for text in ["", "Debian", "1a", "a-", "a_b", "a.b", "a\nb", &"a".repeat(64)] {
-            assert_eq!(
-                text.parse::<BundleName>(),
-                Err(ParseBundleNameError(visible(text).into_owned()))
-            );
+            assert_eq!(text.parse::<BundleName>(), Err(ParseBundleNameError(excerpt(text))));
         }
     }
 }

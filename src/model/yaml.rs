@@ -24,6 +24,10 @@ pub const LIMIT: usize = 1024 * 1024;
 /// with the input, so without a limit a file could exhaust the stack.
 const DEPTH: usize = 32;
 
+/// The most keys, texts, lists and maps of a file. Each takes a hundred times its text in memory; a
+/// rule of a policy has about ten.
+const NODES: usize = 10_000;
+
 /// What is wrong with a file, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {message}", self.place())]
@@ -76,7 +80,7 @@ pub fn parse<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, YamlError
 
 fn options() -> Options {
     serde_saphyr::options! {
-        budget: serde_saphyr::budget! { max_depth: DEPTH, flow_nesting_limit: DEPTH, max_anchors: 0, max_aliases: 0 },
+        budget: serde_saphyr::budget! { max_depth: DEPTH, flow_nesting_limit: DEPTH, max_anchors: 0, max_aliases: 0, max_nodes: NODES },
         duplicate_keys: DuplicateKeyPolicy::Error,
         merge_keys: MergeKeyPolicy::Error,
         alias_limits: serde_saphyr::alias_limits! {
@@ -127,6 +131,9 @@ fn message(error: &Error) -> String {
         | Error::UnknownAnchor { .. } => no_anchors(),
         Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => {
             format!("nested deeper than {DEPTH} levels")
+        }
+        Error::Budget { breach: BudgetBreach::Nodes { .. }, .. } => {
+            format!("more than {NODES} values")
         }
         other => UserMessageFormatter.format_message(other).into_owned(),
     }
@@ -271,6 +278,14 @@ mod tests {
         {
             parse::<serde::de::IgnoredAny>("it.yaml", &deep).expect_err("deep");
         }
+    }
+
+    #[test]
+    fn refuses_more_values_than_any_file_has() {
+        let file = |count: usize| format!("name: a\nlist: [{}]\n", "a,".repeat(count));
+        assert!(parse::<File>("it.yaml", &file(NODES - 10)).is_ok());
+        let error = error(&file(NODES));
+        assert!(error.ends_with(": more than 10000 values"), "{error}");
     }
 
     #[test]

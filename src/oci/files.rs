@@ -12,9 +12,9 @@ use rustix::fs::OFlags;
 use crate::bundle::tar::{Extensions, Kind, Paths, Rest, Rules, TarError, walk_seekable};
 
 /// What an archive of a layout may contain, including what other tools write. Bytes after its end
-/// are ignored.
+/// are ignored. The names of all members are kept, twice: with the longest names some ten megabytes.
 const RULES: Rules = Rules {
-    members: 100_000,
+    members: 16 * 1024,
     bytes: u64::MAX,
     kinds: &[Kind::File, Kind::Directory],
     extensions: Extensions::OfOneMember,
@@ -127,6 +127,42 @@ mod tests {
         reader.read_to_end(&mut bytes).unwrap();
         assert_eq!(bytes.len() as u64, length);
         bytes
+    }
+
+    #[test]
+    fn a_sparse_archive_takes_no_memory_for_what_its_records_claim() {
+        // Headers that fit in 8 KiB on the disk, and records of gigabytes that are all holes.
+        for (letter, size, expected) in [
+            (b'L', 6 << 30, "has 6442450944 bytes of records, the limit is 65536"),
+            (b'K', 64 * 1024 + 1, "has 65537 bytes of records, the limit is 65536"),
+            (b'x', 1 << 40, "has 1099511627776 bytes of records, the limit is 65536"),
+            (b'g', 6 << 30, "entry `` is a global pax record, which is not accepted"),
+        ] {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(tar::EntryType::new(letter));
+            header.set_size(size);
+            header.set_cksum();
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), header.as_bytes()).unwrap();
+            file.as_file().set_len(512 + size).unwrap();
+            let error = ArchiveFiles::index(file.path()).err().unwrap().to_string();
+            assert!(error.contains(expected), "{}: {error}", char::from(letter));
+        }
+        // Many that are short enough, and too much in all.
+        let record = vec![0; 64 * 1024];
+        let long: Vec<_> = (0..17).map(|_| ("long", b'L', &record[..])).collect();
+        assert!(indexed(&archive(&long)).is_err());
+        let blob = "a".repeat(60 * 1024) + "\0";
+        let names: Vec<_> = (0..18)
+            .flat_map(|n: usize| {
+                let name = format!("{n:02}{blob}").into_bytes();
+                [("long", b'L', name), ("cut", b'0', Vec::new())]
+            })
+            .collect();
+        let borrowed: Vec<_> = names.iter().map(|(n, l, c)| (*n, *l, c.as_slice())).collect();
+        let error = indexed(&archive(&borrowed)).err().unwrap().to_string();
+        assert!(error.contains("bytes of records, the limit is 1048576"), "{error}");
+        assert!(indexed(&archive(&borrowed[..34])).is_ok());
     }
 
     #[test]

@@ -113,6 +113,16 @@ fn refuses_a_document_past_its_limit() {
 }
 
 #[test]
+fn a_message_repeats_the_start_of_a_long_text() {
+    let long = format!("[\"{}\"]", "x".repeat(5000));
+    let error = parse::<Vec<u8>>("it", long.as_bytes(), 6000).expect_err("a string").to_string();
+    assert!(error.ends_with("… at line 1 column 5003"), "{error}");
+    assert!(error.len() < 1200 && error.contains("xxx"), "{error}");
+    let error = parse::<Vec<crate::model::Digest>>("it", long.as_bytes(), 6000).expect_err("no");
+    assert!(error.to_string().len() < 400, "{error}");
+}
+
+#[test]
 fn names_line_and_column() {
     let error = parse::<Vec<u8>>("it", b"[1,\n \"x\"]", 50).expect_err("a string").to_string();
     assert!(error.contains("line 2 column"), "{error}");

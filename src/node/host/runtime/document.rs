@@ -5,12 +5,19 @@ use toml::de::{DeTable, DeValue};
 
 use crate::model::visible;
 
+/// The most `=`, `[`, `{`, `,` and `.` in a file: what becomes a value is between them, and a table
+/// takes a kilobyte in memory. containerd's default file has six hundred, in comments and texts too.
+const MARKS: usize = 4096;
+
 /// Why a configuration file says nothing that can be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuntimeConfigError {
     /// Not UTF-8.
     #[error("it is not UTF-8 text")]
     Text,
+    /// More than any runtime is configured with.
+    #[error("it has more than {MARKS} keys, tables and entries")]
+    Long,
     /// Not TOML.
     #[error("line {line}: {message}")]
     Toml {
@@ -37,6 +44,9 @@ pub(crate) fn parse<T>(
     read: impl FnOnce(&Table<'_>) -> Result<T, RuntimeConfigError>,
 ) -> Result<T, RuntimeConfigError> {
     let text = std::str::from_utf8(bytes).map_err(|_| RuntimeConfigError::Text)?;
+    if text.bytes().filter(|byte| b"=[{,.".contains(byte)).count() > MARKS {
+        return Err(RuntimeConfigError::Long);
+    }
     let table = DeTable::parse(text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         RuntimeConfigError::Toml {
