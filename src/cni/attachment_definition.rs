@@ -297,7 +297,7 @@ mod tests {
         let found = described(&list).unwrap();
         assert_eq!(found[1], "a/good: vlan");
         assert!(
-            found[0].contains("item 1 of it is not valid: more than 4096 values"),
+            found[0].contains("item 1 of it is not valid: more than 3072 values"),
             "{}",
             found[0]
         );

@@ -730,7 +730,7 @@ mod tests {
             format!(r#"{{"plugins":[{}]}}"#, vec![r#"{"type":"a"}"#; count].join(","))
         };
         assert_eq!(described(&plugins(1023), Form::List).unwrap().0.len(), 1023);
-        let (needs, problems) = described(&plugins(2_000), Form::List).unwrap();
+        let (needs, problems) = described(&plugins(1_500), Form::List).unwrap();
         assert_eq!(
             (needs.len(), problems),
             (1024, vec!["it names more than 1024 plugins".to_owned()])

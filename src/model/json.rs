@@ -60,7 +60,7 @@ impl Limits {
     /// hundred bytes. Records of the largest bundle have some thousand.
     const VALUES: usize = 16 * 1024;
     /// The most values of a tree ([`Value`]), in which an object with one key takes 700 bytes.
-    const TREE_VALUES: usize = 4 * 1024;
+    const TREE_VALUES: usize = 3 * 1024;
 
     /// At most `bytes` of a document with a type of its own.
     pub const fn typed(bytes: usize) -> Self {

@@ -1,0 +1,190 @@
+//! The memory that parsers take: at most four times the length of their input and two megabytes,
+//! whatever the input is. Every parser of bytes from outside has a row here; what whole verbs take,
+//! in a container of 32 MiB, is in `tests/crash/memory.rs`.
+
+mod memory {
+    pub(crate) mod allocator;
+    pub(crate) mod hostile;
+}
+
+use std::io::ErrorKind;
+
+use cnister::binary::{Elf, GoBuild};
+use cnister::bundle::FileManifest;
+use cnister::check::explain::Symptoms;
+use cnister::cni::{Form, parse_config, parse_definitions, parse_multus_cache, parse_result_cache};
+use cnister::model::json::{self, Limits};
+use cnister::model::{Digest, Document, image_fields, media_type};
+use cnister::node::runtime::{Containerd, Crio};
+use cnister::node::{Floors, Journal, Receipt, Refusal, RolledBack};
+use cnister::trust::{Evidence, Key, Policy, SigstoreBundle};
+use memory::allocator::peak;
+use memory::hostile;
+use oci_spec::image::ImageConfiguration;
+use serde_json::Value;
+
+const MIB: usize = 1024 * 1024;
+
+/// Runs a parser, drops what it returns, and says whether it accepted the input.
+type Parser = fn(&[u8]) -> bool;
+
+/// What one parser took.
+struct Row {
+    name: &'static str,
+    parser: Parser,
+    /// How many inputs it refused, and how many it accepted.
+    answers: [usize; 2],
+    /// The most of the bound, in hundredths, and where.
+    worst: (usize, String),
+}
+
+impl Row {
+    fn new(name: &'static str, parser: Parser) -> Self {
+        Self { name, parser, answers: [0, 0], worst: (0, String::new()) }
+    }
+
+    fn take(&mut self, label: &str, bytes: &[u8]) {
+        let (name, length) = (self.name, bytes.len());
+        let (accepted, found) = peak(|| (self.parser)(bytes));
+        self.answers[usize::from(accepted)] += 1;
+        let part = found * 100 / (4 * length + 2 * MIB);
+        let answer = if accepted { "accepted" } else { "refused" };
+        self.worst = self
+            .worst
+            .clone()
+            .max((part, format!("{found} bytes for {length}, {answer}: {label}")));
+        let shown = std::env::var_os("CNISTER_SHOW_MEMORY").is_some();
+        assert!(part <= 100 || shown, "{name}: {found} bytes for {length}, {answer}: {label}");
+    }
+
+    /// Checks that some inputs were accepted and some refused.
+    fn end(self) {
+        let Self { name, answers, worst, .. } = self;
+        eprintln!("{name}: {}% of the bound at most: {}", worst.0, worst.1);
+        assert!(answers.iter().all(|count| *count > 0), "{name}: refused, accepted: {answers:?}");
+    }
+}
+
+/// Checks a parser of JSON, or of YAML, with documents of up to `size` bytes.
+fn documents(name: &'static str, size: usize, samples: &[Value], parser: Parser) {
+    let mut row = Row::new(name, parser);
+    hostile::documents(samples, size, |label, bytes| row.take(label, bytes));
+    row.end();
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn what_is_measured_is_what_is_allocated() {
+    assert_eq!(peak(|| drop(vec![0_u8; 1000])).1, 1000);
+    let (_, grown) = peak(|| (0..1000_u32).collect::<Vec<_>>().len());
+    assert_eq!(grown, 4000);
+    let (kept, most) = peak(|| {
+        drop(vec![0_u8; 5000]);
+        vec![0_u8; 10]
+    });
+    assert_eq!((kept.len(), most), (10, 5000));
+}
+
+#[test]
+fn documents_of_an_image() {
+    let index = |bytes: &[u8]| Document::new(media_type::INDEX, bytes.to_vec()).index().is_ok();
+    let manifest =
+        |bytes: &[u8]| Document::new(media_type::MANIFEST, bytes.to_vec()).manifest().is_ok();
+    documents("index", MIB, &hostile::indexes(), index);
+    documents("manifest", MIB, &hostile::manifests(), manifest);
+    documents("a long index", media_type::MANIFEST_LIMIT, &hostile::indexes()[..1], index);
+    documents("configuration", MIB, &hostile::configurations(), |bytes| {
+        let limits = Limits { bytes: media_type::DOCUMENT_LIMIT, values: 8 * 1024 };
+        json::parse_as::<ImageConfiguration>("it", bytes, limits, image_fields::CONFIG).is_ok()
+    });
+    documents("bundle.json", MIB, &hostile::file_manifests(), |bytes| {
+        FileManifest::parse(bytes).is_ok()
+    });
+}
+
+#[test]
+fn proofs() {
+    documents("evidence", MIB, &hostile::evidence(), |bytes| Evidence::parse(bytes).is_ok());
+    let bundle = |bytes: &[u8]| SigstoreBundle::claim_of(bytes).is_some();
+    documents("Sigstore bundle", MIB, &hostile::bundles(), bundle);
+    let mut statement = Row::new("statement", bundle);
+    hostile::documents(&hostile::statements(), 700 * 1024, |label, bytes| {
+        statement.take(label, hostile::bundle(text(bytes)).to_string().as_bytes());
+    });
+    statement.end();
+    let mut key = Row::new("public key", |bytes| Key::parse(text(bytes)).is_ok());
+    let pem = include_str!("data/cosign.pub");
+    key.take("a key", pem.as_bytes());
+    key.take("a long key", pem.replace("\n-----END", &"A".repeat(MIB)).as_bytes());
+    key.take("lines", pem.replace("\n-----END", &"\n".repeat(MIB)).as_bytes());
+    key.end();
+}
+
+#[test]
+fn what_an_owner_writes() {
+    documents("policy", MIB, &hostile::policies(), |bytes| {
+        Policy::parse("it", text(bytes), &mut |_| Err(ErrorKind::NotFound.into())).is_ok()
+    });
+}
+
+#[test]
+fn what_a_node_keeps() {
+    let sample = |name: &str| {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+        vec![serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()]
+    };
+    let digest = Digest::of(b"");
+    let rolled_back = vec![serde_json::json!({"schemaVersion": 1, "releases": [digest]})];
+    documents("receipt", MIB, &sample("receipt.json"), |bytes| Receipt::parse(bytes).is_ok());
+    documents("journal", MIB, &sample("journal.json"), |bytes| Journal::parse(bytes).is_ok());
+    documents("refusal", MIB, &sample("refusal.json"), |bytes| Refusal::parse(bytes).is_ok());
+    documents("floors", MIB, &sample("floors.json"), |bytes| Floors::parse(bytes).is_ok());
+    documents("rolled back", MIB, &rolled_back, |bytes| RolledBack::parse(bytes).is_ok());
+}
+
+#[test]
+fn what_others_configure() {
+    documents("CNI configuration", MIB, &hostile::cni(), |bytes| {
+        parse_config("it", bytes, Form::Either).is_ok()
+    });
+    let cached = hostile::records(|config| {
+        serde_json::json!({"kind": "cniCacheV1", "containerId": "c", "networkName": "n", "config": config,
+            "cniArgs": [["", ""]], "result": {"": [{}]}})
+    });
+    documents("result cache", MIB, &cached, |bytes| parse_result_cache("it", bytes).is_ok());
+    let delegates = hostile::records(|config| serde_json::json!([{"Name": "n", "Bytes": config}]));
+    documents("cache of Multus", MIB, &delegates, |bytes| {
+        parse_multus_cache("it", "c", bytes).is_ok()
+    });
+    documents("definitions", 2 * MIB, &hostile::definitions(), |bytes| {
+        parse_definitions("it", bytes).is_ok()
+    });
+    let mut containerd = Row::new("containerd", |bytes| Containerd::parse(bytes).is_ok());
+    let mut crio = Row::new("CRI-O", |bytes| Crio::parse(bytes).is_ok());
+    for (label, text) in hostile::runtime_files(256 * 1024) {
+        containerd.take(&label, text.as_bytes());
+        crio.take(&label, text.as_bytes());
+    }
+    for row in [containerd, crio] {
+        row.end();
+    }
+}
+
+#[test]
+fn programs_and_messages() {
+    let mut program =
+        Row::new("program", |bytes| Elf::parse(bytes).is_ok_and(|elf| GoBuild::of(&elf).is_ok()));
+    program.take("this test", &std::fs::read(std::env::current_exe().unwrap()).unwrap());
+    program.take("zeros", &vec![0; 8 * MIB]);
+    program.end();
+    let mut symptoms =
+        Row::new("text of `explain`", |bytes| !Symptoms::read(bytes).known.is_empty());
+    let known = "failed to find plugin \"macvlan\" in path [/opt/cni/bin]\n";
+    for piece in [known, "\\\"", "\\\\\\\\", "a\n", "\n", "{\"", "failed to find plugin \""] {
+        symptoms.take(piece, piece.repeat(MIB / piece.len()).as_bytes());
+    }
+    symptoms.end();
+}

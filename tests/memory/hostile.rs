@@ -1,0 +1,268 @@
+//! Inputs that take as much memory as they can: every list, map and text of a valid document grown
+//! to every length that a parser may accept or refuse, and documents that are nothing else.
+
+use serde_json::{Value, json};
+
+/// How often an entry is repeated, besides as often as there is room: around every limit of a count.
+const COUNTS: [usize; 4] = [255, 1360, 4090, 8180];
+
+/// Calls `take` with a name and a document for each way to make `samples` as large as `size`.
+pub(crate) fn documents(samples: &[Value], size: usize, mut take: impl FnMut(&str, &[u8])) {
+    // A short document that becomes many values is the worst; long ones are among the junk.
+    let grown_to = size.min(256 * 1024);
+    for sample in samples {
+        take("a sample", sample.to_string().as_bytes());
+        for pointer in pointers(sample) {
+            let rest = sample.to_string().len();
+            for grown in grown(sample.pointer(&pointer).unwrap(), grown_to.saturating_sub(rest)) {
+                let mark = "\u{2}";
+                let mut with_mark = sample.clone();
+                *with_mark.pointer_mut(&pointer).unwrap() = mark.into();
+                let text = with_mark.to_string().replace(r#""\u0002""#, &grown);
+                take(&format!("`{pointer}` of {} bytes", grown.len()), text.as_bytes());
+            }
+        }
+    }
+    for (label, text) in junk(size) {
+        take(label, text.as_bytes());
+    }
+}
+
+/// Documents of no kind.
+fn junk(size: usize) -> Vec<(&'static str, String)> {
+    let fill = |open: &str, entry: &str, close: &str| {
+        let count = (size - open.len() - close.len() - entry.len()) / (entry.len() + 1);
+        format!("{open}{}{entry}{close}", format!("{entry},").repeat(count))
+    };
+    vec![
+        ("numbers", fill("[", "0", "]")),
+        ("lists", fill("[", "[0]", "]")),
+        ("objects", fill("[", r#"{"":0}"#, "]")),
+        ("lists in lists", fill("[", "[[[[[]]]]]", "]")),
+        ("keys", object(size, r#""""#)),
+        ("long keys", fill("[", &object(size / 3, "0"), "]")),
+        ("a text", fill("[", &format!("\"{}\"", r"\u0041".repeat((size - 6) / 6)), "]")),
+        ("levels", "[".repeat(size)),
+        ("blanks", " ".repeat(size)),
+    ]
+}
+
+/// An object with as many keys as there is room for.
+fn object(size: usize, value: &str) -> String {
+    let mut text = "{".to_owned();
+    for number in 0_usize.. {
+        let key = format!("\"{number:x}\":{value}");
+        if text.len() + key.len() + 2 > size {
+            break;
+        }
+        text.push_str(if number == 0 { "" } else { "," });
+        text.push_str(&key);
+    }
+    text + "}"
+}
+
+/// The place of every value in a document.
+fn pointers(value: &Value) -> Vec<String> {
+    let mut found = vec![String::new()];
+    let mut below = |key: &str, value: &Value| {
+        found.extend(pointers(value).into_iter().map(|rest| format!("/{key}{rest}")));
+    };
+    match value {
+        Value::Array(entries) => {
+            entries.iter().enumerate().for_each(|(at, entry)| below(&at.to_string(), entry));
+        }
+        Value::Object(members) => members.iter().for_each(|(key, member)| {
+            below(&key.replace('~', "~0").replace('/', "~1"), member);
+        }),
+        _ => {}
+    }
+    found
+}
+
+/// A value in the lengths up to `size`.
+fn grown(value: &Value, size: usize) -> Vec<String> {
+    let times = |length: usize| {
+        let most = size / (length + 1);
+        COUNTS.into_iter().filter(move |count| *count < most).chain([most])
+    };
+    match value {
+        Value::Array(entries) if !entries.is_empty() => {
+            let entries: Vec<String> = entries.iter().map(Value::to_string).collect();
+            let longest = entries.iter().map(String::len).max().unwrap();
+            let lists = times(longest).map(|count| {
+                let entries: Vec<&str> =
+                    entries.iter().cycle().take(count).map(String::as_str).collect();
+                format!("[{}]", entries.join(","))
+            });
+            lists.collect()
+        }
+        Value::Object(members) if !members.is_empty() => {
+            let (name, member) = members.iter().next_back().unwrap();
+            let (name, member) = (Value::from(name.as_str()).to_string(), member.to_string());
+            let name = name.trim_end_matches('"');
+            let maps = times(name.len() + 8 + member.len()).map(|count| {
+                let members: Vec<String> =
+                    (0..count).map(|number| format!("{name}{number:x}\":{member}")).collect();
+                format!("{{{}}}", members.join(","))
+            });
+            maps.collect()
+        }
+        Value::String(text) => {
+            let longer = |piece: &str, length: usize| {
+                format!("\"{text}{}\"", piece.repeat(size.saturating_sub(text.len() + 2) / length))
+            };
+            vec![longer(r"a\u0061", 7)]
+        }
+        _ => vec!["{}".to_owned(), "[]".to_owned()],
+    }
+}
+
+/// A descriptor; with every field that one can have.
+fn descriptors() -> [Value; 2] {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let least = json!({"mediaType": "", "digest": digest, "size": 0});
+    let mut all = least.clone();
+    all.as_object_mut().unwrap().extend(
+        json!({
+            "urls": [""], "annotations": {"": ""}, "data": "", "artifactType": "",
+            "platform": {"architecture": "", "os": "", "os.version": "", "os.features": [""], "variant": "",
+                "features": [""]},
+        })
+        .as_object()
+        .unwrap()
+        .clone(),
+    );
+    [least, all]
+}
+
+pub(crate) fn indexes() -> Vec<Value> {
+    let of = |descriptor: &Value| json!({"schemaVersion": 2, "artifactType": "", "manifests": [descriptor], "annotations": {"": ""}});
+    descriptors().iter().map(of).collect()
+}
+
+pub(crate) fn manifests() -> Vec<Value> {
+    let of = |descriptor: &Value| {
+        json!({"schemaVersion": 2, "artifactType": "", "config": descriptor, "layers": [descriptor],
+            "subject": descriptor, "annotations": {"": ""}})
+    };
+    descriptors().iter().map(of).collect()
+}
+
+pub(crate) fn configurations() -> Vec<Value> {
+    vec![json!({
+        "created": "2026-01-31T12:00:00Z", "author": "", "architecture": "", "os": "", "os.features": [""],
+        "rootfs": {"type": "layers", "diff_ids": [""]}, "history": [{}, {"created_by": ""}],
+        "config": {"User": "", "Env": [""], "Cmd": [""], "Labels": {"": ""}, "Volumes": {"": {}}, "ExposedPorts": {"": {}}},
+    })]
+}
+
+pub(crate) fn evidence() -> Vec<Value> {
+    let root = "{\"manifests\": []}";
+    let digest = cnister::model::Digest::of(root.as_bytes());
+    let document = json!({"digest": digest, "mediaType": "", "content": root});
+    vec![json!({
+        "mediaType": "application/vnd.cnister.evidence.v1+json", "root": digest, "documents": [document],
+        "signatures": [{"mediaType": "", "content": ""}],
+    })]
+}
+
+/// A Sigstore bundle around a payload.
+pub(crate) fn bundle(payload: &str) -> Value {
+    use base64::Engine as _;
+    let base64 = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
+    json!({
+        "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+        "verificationMaterial": {"publicKey": {"hint": ""}, "tlogEntries": []},
+        "dsseEnvelope": {"payload": base64(payload.as_bytes()), "payloadType": "application/vnd.in-toto+json",
+            "signatures": [{"sig": base64(b"signature")}]},
+    })
+}
+
+pub(crate) fn statements() -> Vec<Value> {
+    let subject =
+        json!({"digest": {"sha256": "0".repeat(64)}, "name": "", "annotations": {"": ""}});
+    vec![json!({
+        "_type": "https://in-toto.io/Statement/v1", "predicateType": "", "subject": [{"digest": {}}, subject],
+        "predicate": {"": [{}, [], ""]},
+    })]
+}
+
+pub(crate) fn bundles() -> Vec<Value> {
+    let payload = statements()[0].to_string();
+    let mut logged = bundle(&payload);
+    logged["verificationMaterial"]["tlogEntries"] = json!([{"logIndex": "1", "logId": {"keyId": ""},
+        "kindVersion": {"kind": "dsse", "version": "0.0.1"}, "canonicalizedBody": ""}]);
+    vec![bundle(&payload), logged]
+}
+
+pub(crate) fn file_manifests() -> Vec<Value> {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    vec![json!({
+        "mediaType": "application/vnd.cnister.bundle.v1+json", "name": "a", "version": "1.0.0", "platform": "linux/amd64",
+        "diffId": digest, "plugins": [{"name": "a", "digest": digest, "size": 0, "linkage": "static"}],
+    })]
+}
+
+/// A configuration with every place that is walked.
+pub(crate) fn cni() -> Vec<Value> {
+    vec![
+        json!({"type": "a"}),
+        json!({"cniVersion": "1.0.0", "cniVersions": ["1.0.0"], "name": "", "plugins": [{"type": "a"}], "x": [0, {"": 0}]}),
+        json!({"type": "a", "ipam": {"type": "b"}, "delegates": [{"plugins": [{"type": "c"}]}], "args": {"": {"": 0}}}),
+    ]
+}
+
+/// Records of attachments with one of those configurations, in base64.
+pub(crate) fn records(record: fn(&str) -> Value) -> Vec<Value> {
+    use base64::Engine as _;
+    let many = json!({"plugins": vec![json!({"type": "a"}); 1000]});
+    let encoded = |config: &Value| {
+        record(&base64::engine::general_purpose::STANDARD.encode(config.to_string()))
+    };
+    cni().iter().chain([&many]).map(encoded).collect()
+}
+
+pub(crate) fn definitions() -> Vec<Value> {
+    let item = |config: &Value| {
+        json!({"kind": "NetworkAttachmentDefinition", "metadata": {"name": "", "annotations": {"": ""},
+            "managedFields": [{"": {"": 0}}]}, "spec": {"config": config.to_string()}})
+    };
+    let many = json!({"plugins": vec![json!({"type": "a"}); 1000]});
+    let items: Vec<Value> = cni().iter().map(item).collect();
+    vec![
+        json!({"kind": "List", "items": items}),
+        json!({"kind": "List", "items": [item(&many)]}),
+        item(&many),
+    ]
+}
+
+pub(crate) fn policies() -> Vec<Value> {
+    let rule = json!({"name": "a", "images": ["**"], "mode": "warn"});
+    vec![json!({"apiVersion": "cnister.dev/v1", "kind": "Policy", "rules": [rule]})]
+}
+
+/// Files of a container runtime: tables with keys of several parts, lists and texts.
+pub(crate) fn runtime_files(size: usize) -> Vec<(String, String)> {
+    let lines = |name: &str, line: fn(usize) -> String| {
+        let full: String = (0..).map(line).take(size / line(0).len()).collect();
+        let mut files = Vec::new();
+        for count in [100, 250, 500, 1000, 2000, 4000, usize::MAX] {
+            let text: String = full.split_inclusive('\n').take(count).collect();
+            let end = text.floor_char_boundary(size);
+            let whole = text.get(..end).unwrap().rsplit_once('\n').map_or("", |(whole, _)| whole);
+            files.push((format!("{} {name}", whole.lines().count()), format!("{whole}\n")));
+        }
+        files
+    };
+    [
+        lines("keys", |n| format!("k{n:x}=0\n")),
+        lines("tables", |n| format!("[t{n:x}]\n")),
+        lines("lists of tables", |_| "[[t]]\n".to_owned()),
+        lines("tables in tables", |n| format!("t{n:x}.a.a.a.a.a.a.a.a=0\n")),
+        lines("lists", |n| format!("k{n:x}=[0,0,0,0,0,0,0,0]\n")),
+        lines("tables in a line", |n| format!("k{n:x}={{a={{a={{a=0}}}}}}\n")),
+        lines("texts", |n| format!("k{n:x}=\"\\u0041{}\"\n", "a".repeat(200))),
+        lines("comments", |_| "#.=[{,\n".to_owned()),
+    ]
+    .concat()
+}
