@@ -6,8 +6,8 @@ use toml::de::{DeTable, DeValue};
 use crate::model::visible;
 
 /// The most `=`, `[`, `{`, `,` and `.` in a file: what becomes a value is between them, and a table
-/// takes a kilobyte in memory. containerd's default file has six hundred, in comments and texts too.
-const MARKS: usize = 4096;
+/// takes a kilobyte in memory. containerd 1.6 writes five hundred, in comments and texts too.
+const MARKS: usize = 1600;
 
 /// Why a configuration file says nothing that can be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
