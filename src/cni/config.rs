@@ -141,19 +141,9 @@ pub(crate) fn parse_json(
     limit: usize,
     outline: Outline,
 ) -> Result<(Value, Option<String>), ConfigError> {
-    match json::parse_as(what, bytes, Limits::tree(limit), outline) {
-        Ok(value) => Ok((value, None)),
-        // No signature covers these documents, and their readers are written in Go: its
-        // encoding/json takes the last of several values.
-        Err(JsonError::Invalid { reason, .. }) if reason.contains(" appears twice") => {
-            let value = serde_json::from_slice(bytes).map_err(|error| JsonError::Invalid {
-                what: what.to_owned(),
-                reason: visible(&error.to_string()).into_owned(),
-            })?;
-            Ok((value, Some(reason)))
-        }
-        Err(error) => Err(config_error(what, error)),
-    }
+    // No signature covers these documents, and encoding/json takes the last of several values.
+    let parsed = json::parse_last(what, bytes, Limits::tree(limit), outline);
+    parsed.map_err(|error| config_error(what, error))
 }
 
 /// Checks that untrusted JSON is valid, without keeping anything of it.

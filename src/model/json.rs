@@ -14,7 +14,6 @@ use std::fmt::{self, Write};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-#[cfg(doc)]
 use serde_json::Value;
 
 pub use outline::{Fields, Outline, Spelling};
@@ -96,7 +95,11 @@ pub fn parse_as<T: DeserializeOwned>(
     // keep.
     check(bytes, outline, limits.values)
         .and_then(|()| serde_json::from_slice(bytes))
-        .map_err(|error| JsonError::Invalid { what: what.to_owned(), reason: reason(&error) })
+        .map_err(|error| invalid(what, &error))
+}
+
+fn invalid(what: &str, error: &serde_json::Error) -> JsonError {
+    JsonError::Invalid { what: what.to_owned(), reason: reason(error) }
 }
 
 /// The parser's message, of which long texts from the document are left out.
@@ -119,6 +122,28 @@ impl Write for Start {
         self.0.push_str(text.get(..room).unwrap_or_default());
         if room < text.len() { Err(fmt::Error) } else { Ok(()) }
     }
+}
+
+/// Parses a document of which no signature depends, as its other readers do: of several equal keys
+/// the last one counts. Also returns the message about them, if there are any.
+pub fn parse_last(
+    what: &str,
+    bytes: &[u8],
+    limits: Limits,
+    outline: Outline,
+) -> Result<(Value, Option<String>), JsonError> {
+    let repeated = match parse_as(what, bytes, limits, outline) {
+        Ok(value) => return Ok((value, None)),
+        Err(JsonError::Invalid { reason, .. }) if reason.contains(" appears twice") => reason,
+        Err(error) => return Err(error),
+    };
+    // What a repetition hides counts as well: it is held before it is replaced.
+    let value: Value = check::count(bytes, limits.values)
+        .and_then(|()| serde_json::from_slice(bytes))
+        .map_err(|error| invalid(what, &error))?;
+    // Without the repetitions, it is read as strictly as any other.
+    check(&canonical(&value), outline, limits.values).map_err(|error| invalid(what, &error))?;
+    Ok((value, Some(repeated)))
 }
 
 /// Writes `value` with sorted keys and no white space.

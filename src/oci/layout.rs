@@ -380,7 +380,9 @@ mod tests {
         for (entries, tag, expected) in cases {
             let folder = layout(entries);
             let selector = Selector { tag: tag.map(str::to_owned), digest: None };
-            let found = Layout::open(folder.path()).unwrap().manifest(&selector);
+            let found = Layout::open(folder.path(), media_type::MANIFEST_LIMIT)
+                .unwrap()
+                .manifest(&selector);
             match (found, expected) {
                 (Ok(document), Ok(image)) => {
                     let text = String::from_utf8(document.bytes).unwrap();

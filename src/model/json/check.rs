@@ -25,6 +25,13 @@ pub(super) fn check(bytes: &[u8], outline: Outline, limit: usize) -> serde_json:
     }
 }
 
+/// Checks that at most `limit` values of a document are kept by a reader that takes the last of
+/// several equal keys.
+pub(super) fn count(bytes: &[u8], limit: usize) -> serde_json::Result<()> {
+    let mut state = State { compares: false, ..State::new(limit) };
+    run(bytes, Outline::Any, &mut state).map(drop)
+}
+
 /// Reads the document once. Returns the hash of two keys of one object, if there are such.
 fn run(bytes: &[u8], outline: Outline, state: &mut State) -> serde_json::Result<Option<u64>> {
     state.repeated = None;
@@ -42,6 +49,8 @@ struct State {
     keys: Vec<u64>,
     values: usize,
     limit: usize,
+    /// Whether equal keys are looked for.
+    compares: bool,
     /// In the second reading, the hash whose keys are compared.
     sought: Option<u64>,
     /// A hash that one object has twice.
@@ -51,7 +60,7 @@ struct State {
 impl State {
     fn new(limit: usize) -> Self {
         let (hasher, keys) = (RandomState::new(), Vec::new());
-        Self { hasher, keys, values: 0, limit, sought: None, repeated: None }
+        Self { hasher, keys, values: 0, limit, compares: true, sought: None, repeated: None }
     }
 
     /// Counts a value, if it is kept.
@@ -182,6 +191,9 @@ impl Visitor<'_> for Key<'_> {
             Outline::Ignored => Outline::Ignored,
             Outline::Any | Outline::List(_) => Outline::Any,
         };
+        if !self.state.compares {
+            return Ok(value);
+        }
         let hash = self.hash(key);
         self.state.keys.push(hash);
         if self.state.sought == Some(hash) {
