@@ -68,16 +68,21 @@ fn within_bound(scene: &Scene, words: &str) -> Run {
 }
 
 #[test]
-fn whatever_replaces_a_plugin_is_named_in_bounded_time() {
+fn whatever_replaces_a_plugin_is_named_in_bounded_time_and_replaced() {
     let scene = Scene::in_memory();
     let release = installed(&scene);
     type Make = fn(&Path);
     let mut cases: Vec<(&str, &str, Make)> = vec![
         ("in-the-way", "a FIFO", |path| node_of(path, FileType::Fifo)),
         ("in-the-way", "a socket", |path| node_of(path, FileType::Socket)),
-        ("in-the-way", "a directory", |path| fs::create_dir(path).unwrap()),
-        ("in-the-way", "a symbolic link", |path| symlink("bridge", path).unwrap()),
-        ("in-the-way", "a symbolic link", |path| symlink("macvlan", path).unwrap()),
+        ("in-the-way", "an empty directory", |path| fs::create_dir(path).unwrap()),
+        ("in-the-way", "a directory", |path| fs::create_dir_all(path.join("inner")).unwrap()),
+        ("in-the-way", "a symbolic link to `bridge`", |path| symlink("bridge", path).unwrap()),
+        ("in-the-way", "a symbolic link to `macvlan`", |path| symlink("macvlan", path).unwrap()),
+        ("in-the-way", "a symbolic link to `/tmp/\\u{1b}[2J`", |path| {
+            symlink("/tmp/\u{1b}[2J", path).unwrap();
+        }),
+        ("in-the-way", "a symbolic link to `/`", |path| symlink("/", path).unwrap()),
         ("in-the-way", "a file larger than any plugin", |path| {
             fs::File::create(path).unwrap().set_len(1 << 42).unwrap();
         }),
@@ -87,6 +92,7 @@ fn whatever_replaces_a_plugin_is_named_in_bounded_time() {
         cases.push(("in-the-way", "a device", |path| node_of(path, FileType::CharacterDevice)));
     }
     let path = scene.at(BIN).join("macvlan");
+    let signed = release.files["macvlan"].clone();
     for (code, words, make) in cases {
         fs::remove_file(&path).unwrap();
         make(&path);
@@ -97,33 +103,103 @@ fn whatever_replaces_a_plugin_is_named_in_bounded_time() {
             assert!(run.stdout.contains(&line), "{verb}, {words}: {}", run.stdout);
             assert_eq!(run.stdout.matches("  proven ").count(), 2, "{}", run.stdout);
         }
-        // A sparse file is too long to be read; its length shows that it is unchanged.
-        let look = || {
-            (
-                fs::symlink_metadata(&path).ok().map(|it| (it.file_type(), it.len())),
-                fs::read_dir(scene.at(BIN)).unwrap().count(),
-            )
-        };
-        let before = look();
-        let again = within_bound(&scene, &release.install_args());
-        match code {
-            // Missing files are written again; anything else in their place is for its owner to
-            // move.
-            "plugin-missing" => assert_eq!(again.code, 0, "{}{}", again.stdout, again.stderr),
-            _ => {
-                assert_eq!(again.code, 1, "{}{}", again.stdout, again.stderr);
-                assert!(
-                    again
-                        .stdout
-                        .contains(&format!("no: in-the-way: `/opt/cni/bin/macvlan` is {words}\n"))
-                );
-                assert_eq!(look(), before);
-                drop(fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)));
-                scene.run_ok(&release.install_args());
+        let install = release.install_args();
+        if words == "a directory" {
+            // Only its owner knows whether what is in it is needed.
+            let before = scene.tree("root");
+            for verb in
+                [&install, "check --root root --repair", "check --root root --repair --at-boot"]
+            {
+                let run = within_bound(&scene, verb);
+                assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
+                let line = "no: in-the-way: `/opt/cni/bin/macvlan` is a directory\n";
+                assert!(run.stdout.contains(line), "{verb}: {}", run.stdout);
+                assert_eq!(scene.tree("root"), before, "{verb}");
             }
+            fs::remove_dir_all(&path).unwrap();
+            scene.run_ok(&install);
+            continue;
+        }
+        let step = match code {
+            "plugin-missing" => "  new      /opt/cni/bin/macvlan (".to_owned(),
+            _ => format!("  repair   /opt/cni/bin/macvlan ({} bytes; was {words})\n", signed.len()),
+        };
+        for verb in ["check --root root --repair", "check --root root --repair --at-boot", &install]
+        {
+            drop(fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)));
+            make(&path);
+            let run = within_bound(&scene, verb);
+            assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{verb}, {words}: {}", run.stdout);
+            assert!(run.stdout.contains(&step), "{verb}, {words}: {}", run.stdout);
+            let metadata = fs::symlink_metadata(&path).unwrap();
+            assert!(metadata.is_file() && metadata.permissions().mode() & 0o7777 == 0o755);
+            assert_eq!(fs::read(&path).unwrap(), signed, "{verb}, {words}");
+            // What a link led to is untouched, and nothing is moved aside.
+            assert_eq!(fs::read(scene.at(BIN).join("bridge")).unwrap(), release.files["bridge"]);
+            assert_eq!(fs::read_dir(scene.at(BIN)).unwrap().count(), PLUGINS.len());
         }
         scene.run_ok("check --root root");
     }
+}
+
+#[test]
+fn what_takes_the_place_of_a_plugin_is_said_in_json_as_well() {
+    let scene = Scene::in_memory();
+    let release = installed(&scene);
+    let path = scene.at(BIN).join("macvlan");
+    fs::remove_file(&path).unwrap();
+    symlink("bridge", &path).unwrap();
+    let run = scene.run_ok("check --root root --repair --format json");
+    assert!(run.stdout.contains("\"was\": \"a symbolic link to `bridge`\""), "{}", run.stdout);
+    fs::remove_file(&path).unwrap();
+    let run = scene.run_ok(&format!("{} --format json", release.install_args()));
+    assert!(!run.stdout.contains("\"was\""), "{}", run.stdout);
+}
+
+#[test]
+fn the_name_of_the_staging_directory_is_ours() {
+    let scene = Scene::in_memory();
+    let release = installed(&scene);
+    let (staging, bridge) = (scene.at(BIN).join(".cnister"), scene.at(BIN).join("bridge"));
+    let precious = scene.write("root/precious/file", "theirs");
+    type Make = fn(&Path);
+    let makes: [(&str, Make); 5] = [
+        ("a file", |path| fs::write(path, "a file").unwrap()),
+        ("a link to a directory", |path| symlink("../../../precious", path).unwrap()),
+        ("a FIFO", |path| node_of(path, FileType::Fifo)),
+        ("a socket", |path| node_of(path, FileType::Socket)),
+        ("files", |path| {
+            fs::create_dir(path).unwrap();
+            fs::write(path.join("bridge"), "half of it").unwrap();
+            symlink("/", path.join("link")).unwrap();
+        }),
+    ];
+    let verbs = [release.install_args(), "check --root root --repair".to_owned()];
+    for (what, make) in makes {
+        for verb in &verbs {
+            make(&staging);
+            fs::write(&bridge, "altered").unwrap();
+            within_bound(&scene, verb);
+            scene.run_ok("check --root root");
+            assert!(fs::symlink_metadata(&staging).is_err(), "{verb}, {what}");
+        }
+    }
+    assert_eq!(fs::read(&precious).unwrap(), b"theirs");
+    // No run makes a directory in it, so it may be somebody's.
+    fs::create_dir_all(staging.join("inner")).unwrap();
+    fs::write(staging.join("bridge"), "theirs").unwrap();
+    fs::write(&bridge, "altered").unwrap();
+    let before = scene.tree("root");
+    let dry = format!("{} --dry-run", release.install_args());
+    for verb in verbs.iter().chain([&dry, &"uninstall --root root".to_owned()]) {
+        let run = within_bound(&scene, verb);
+        let line = "no: in-the-way: `/opt/cni/bin/.cnister/inner` is a directory\n";
+        assert!(run.code == 1 && run.stdout.contains(line), "{verb}: {}{}", run.stdout, run.stderr);
+        assert_eq!(scene.tree("root"), before, "{verb}");
+    }
+    fs::remove_dir(staging.join("inner")).unwrap();
+    scene.run_ok(&release.install_args());
+    scene.run_ok("check --root root");
 }
 
 #[test]

@@ -273,6 +273,9 @@ fn pending(
     interrupted.into_iter().chain(refused).collect()
 }
 
+/// What its owner can do about a plugin that the node has a copy of.
+const RESTORE: &str = "restore it: run `check --repair`, or the same install again";
+
 /// Judges one file of the bundle.
 fn judge(
     path: &HostPath,
@@ -285,24 +288,26 @@ fn judge(
 ) -> (FileState, Option<Finding>) {
     let plugin = verified.and_then(|verified| verified.value().files.plugin(name));
     let expected = plugin.map_or(recorded.digest, |plugin| plugin.digest);
-    let (digest, mode) = match found {
+    let (digest, mode) = match &found {
         Found::Absent => {
             let message = format!("`{path}/{name}` is gone");
             let finding = Fact::FileMissing.finding(occasion, Code::PluginMissing, message);
             return (FileState::Missing, finding.map(|finding| finding.hint("install it again")));
         }
-        Found::Other(kind) => {
-            let message = format!("`{path}/{name}` is {kind}");
+        Found::Other(obstacle) => {
+            let message = format!("`{path}/{name}` is {obstacle}");
             let finding = Fact::FileInTheWay.finding(occasion, Code::InTheWay, message);
-            return (
-                FileState::InTheWay,
-                finding.map(|finding| finding.mismatch("a regular file", kind)),
-            );
+            let hint = match recorded.owner.is_ours() && obstacle.gives_way() {
+                true => RESTORE,
+                false => "move it away, and install it again",
+            };
+            let tell = |finding: Finding| finding.mismatch("a regular file", obstacle).hint(hint);
+            return (FileState::InTheWay, finding.map(tell));
         }
-        Found::Regular { digest, mode, .. } => (digest, mode),
+        Found::Regular { digest, mode, .. } => (*digest, *mode),
     };
     let exposed = |hint: &str| {
-        let finding = exposed(path, name, found, hint);
+        let finding = exposed(path, name, &found, hint);
         finding.and_then(|finding| Fact::FileAltered.weigh(occasion, finding))
     };
     if digest != expected {
@@ -335,7 +340,7 @@ fn judge(
         return (FileState::Altered, finding.map(|finding| finding.mismatch(expected, digest)));
     }
     let hint = match recorded.owner.is_ours() {
-        true => "restore it: run `check --repair`, or the same install again".to_owned(),
+        true => RESTORE.to_owned(),
         false => format!("replace it (a copy is kept): install with --foreign adopt={name}"),
     };
     if let Some(finding) = exposed(&hint) {

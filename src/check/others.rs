@@ -33,7 +33,7 @@ pub(crate) fn judge_others<'a>(
                 )
             }),
             found @ Found::Regular { digest, .. } if digest == file.digest => {
-                if let Some(finding) = exposed(path, name, found, hint(name)) {
+                if let Some(finding) = exposed(path, name, &found, hint(name)) {
                     return Some((name, FileState::Altered, finding));
                 }
                 let message = format!("`{path}/{name}` is from an earlier bundle");
@@ -106,7 +106,7 @@ pub(crate) fn judge_unlisted<'a>(
 pub(crate) fn exposed(
     path: &HostPath,
     name: &PluginName,
-    found: Found,
+    found: &Found,
     hint: &str,
 ) -> Option<Finding> {
     let message = format!("`{path}/{name}` lets other users run code as root");

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::report::Report;
 use crate::disk::DiskError;
 use crate::model::{Code, Finding, HostPath, PluginName, and_others};
-use crate::node::{Found, NodeError, Root, hash_plugin};
+use crate::node::{Found, NodeError, Obstacle, Root, hash_plugin};
 
 /// Compares the plugins that a report names, and those that configurations need, with what `view`
 /// shows under the same paths, and adds what differs to the report. It changes nothing.
@@ -34,7 +34,7 @@ pub fn compare_view(root: &Root, view: &Root, report: &mut Report) -> Result<(),
         };
         match look(view, directory, name) {
             Ok(Found::Absent) => absent.entry(directory).or_default().push(name),
-            Ok(Found::Other(kind)) => findings.push(differs(format!("is {kind}"))),
+            Ok(Found::Other(obstacle)) => findings.push(differs(format!("is {obstacle}"))),
             Ok(Found::Regular { digest, .. }) if digest != expected => {
                 findings.push(
                     differs("differs from the file on the node".to_owned())
@@ -68,7 +68,7 @@ fn look(root: &Root, directory: &HostPath, name: &PluginName) -> Result<Found, D
     let Some(looked) = root.look_up(directory.join(name))? else { return Ok(Found::Absent) };
     match looked.open() {
         Ok(opened) => hash_plugin(&opened),
-        Err(DiskError::NotRegular { kind, .. }) => Ok(Found::Other(kind)),
+        Err(DiskError::NotRegular { kind, .. }) => Ok(Found::Other(Obstacle::Kind(kind))),
         Err(error) if error.is_not_found() => Ok(Found::Absent),
         Err(error) => Err(error),
     }

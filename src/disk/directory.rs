@@ -202,6 +202,11 @@ impl Directory {
         Ok(entries)
     }
 
+    /// Returns whether it has no entries.
+    pub fn is_empty(&self) -> Result<bool, DiskError> {
+        self.entries()?.next().transpose().map(|first| first.is_none())
+    }
+
     /// Returns the kind of an entry without following links; `None` if it does not exist.
     pub fn kind_of(&self, name: impl AsRef<OsStr>) -> Result<Option<FileKind>, DiskError> {
         let name = component(name.as_ref())?;

@@ -97,10 +97,12 @@ fn wanted(report: &Report) -> BTreeSet<PluginPath> {
         return BTreeSet::new();
     };
     let plugins = report.plugins.iter().filter(|plugin| match report.interrupted {
-        None => matches!(plugin.state, FileState::Altered | FileState::Missing),
+        None => {
+            matches!(plugin.state, FileState::Altered | FileState::Missing | FileState::InTheWay)
+        }
         // An interrupted repair is completed, whatever it had written.
         Some(release) if release == installed.index => {
-            !matches!(plugin.state, FileState::Kept | FileState::Mixed | FileState::InTheWay)
+            !matches!(plugin.state, FileState::Kept | FileState::Mixed)
         }
         Some(_) => false,
     });

@@ -43,7 +43,7 @@ pub(super) enum IfMissing {
 pub(super) struct FileChange<'a> {
     pub(super) name: &'a PluginName,
     /// What had the name when the node was observed.
-    pub(super) before: Found,
+    pub(super) before: &'a Found,
     pub(super) kind: ChangeKind<'a>,
 }
 
@@ -85,12 +85,12 @@ impl<'a> ChangeList<'a> {
                 }
                 Step::Write { directory, name, change, before, .. } => {
                     let kind = ChangeKind::Write(*change);
-                    let change = FileChange { name, before: *before, kind };
+                    let change = FileChange { name, before, kind };
                     changes.in_directory(directory).files.push(change);
                 }
                 Step::Remove { directory, name, before, original, .. } => {
                     let kind = original.as_ref().map_or(ChangeKind::Remove, ChangeKind::Restore);
-                    let change = FileChange { name, before: *before, kind };
+                    let change = FileChange { name, before, kind };
                     changes.in_directory(directory).files.push(change);
                 }
                 Step::CleanUp { directory } => drop(changes.unfinished.insert(directory)),
@@ -129,7 +129,7 @@ impl<'a> FileChange<'a> {
     /// knows a file by its content, and a name without a file has none: its original comes back
     /// before the receipt.
     pub(super) fn precedes_receipt(&self) -> bool {
-        self.is_write() || self.before == Found::Absent
+        self.is_write() || *self.before == Found::Absent
     }
 
     /// The action that makes it.

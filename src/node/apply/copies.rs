@@ -21,7 +21,7 @@ pub(super) fn keep_originals(
 ) -> Result<(), NodeError> {
     for directory in directories {
         for change in &directory.changes {
-            let (ChangeKind::Write(Change::Adopt), Found::Regular { digest, size, .. }) =
+            let (ChangeKind::Write(Change::Adopt), &Found::Regular { digest, size, .. }) =
                 (change.kind, change.before)
             else {
                 continue;

@@ -6,9 +6,9 @@
 
 use super::changes::{ChangeKind, FileChange};
 use crate::disk::{Directory, DiskError, FileKind};
-use crate::model::{Code, Finding, HostPath, PluginName};
+use crate::model::{Code, Finding, HostPath, PluginName, visible};
 use crate::node::error::NodeError;
-use crate::node::host::{Expected, STAGING, copy_exactly, find};
+use crate::node::host::{Expected, Found, Obstacle, STAGING, copy_exactly, find};
 use crate::node::state::{Original, Writing};
 
 /// Bits that let a program act as its owner or group. A file that comes back does not get them.
@@ -29,7 +29,7 @@ impl<'a> PluginDirectory<'a> {
         bin: Directory,
         changes: Vec<FileChange<'a>>,
     ) -> Result<Self, NodeError> {
-        remove_staging(&bin)?;
+        remove_staging(path, &bin)?;
         let staging = bin.create_child(STAGING, 0o700)?;
         Ok(Self { path, bin, staging, changes })
     }
@@ -69,7 +69,7 @@ impl<'a> PluginDirectory<'a> {
 
     /// Refuses to replace a file that another installer wrote since the node was observed.
     pub(super) fn check_unchanged(&self, change: &FileChange<'_>) -> Result<(), NodeError> {
-        if find(&self.bin, change.name)? == change.before {
+        if find(&self.bin, change.name)? == *change.before {
             return Ok(());
         }
         let message =
@@ -78,9 +78,13 @@ impl<'a> PluginDirectory<'a> {
         Err(finding.hint("run it again; if it repeats, another installer is active").into())
     }
 
-    /// Gives the name to the staged file, or removes the file that has it.
+    /// Gives the name to the staged file, or removes the file that has it. The rename replaces a
+    /// link, a FIFO, a socket or a device as well (rename(2)); an empty directory is removed first.
     pub(super) fn exchange(&self, change: &FileChange<'_>) -> Result<(), DiskError> {
         let name = change.name.as_str();
+        if *change.before == Found::Other(Obstacle::EmptyDirectory) {
+            self.bin.remove_directory(name)?;
+        }
         match change.kind {
             ChangeKind::Write(_) | ChangeKind::Restore(_) => {
                 self.staging.rename(name, &self.bin, name)
@@ -97,17 +101,16 @@ fn original_lost(name: &PluginName, reason: &str) -> NodeError {
     Finding::refusal(Code::OriginalLost, message).hint(hint).into()
 }
 
-/// Removes the staging directory of a run.
-pub(super) fn remove_staging(bin: &Directory) -> Result<(), NodeError> {
+/// Removes the staging directory of a run, or whatever else has its name. A directory in it is not
+/// from a run, and everything stays then.
+pub(super) fn remove_staging(path: &HostPath, bin: &Directory) -> Result<(), NodeError> {
     match bin.kind_of(STAGING)? {
         None => return Ok(()),
         Some(FileKind::Directory) => {}
-        Some(kind) => {
-            let message = format!("`{}/{STAGING}` is {kind}", bin.shown());
-            return Err(Finding::refusal(Code::InTheWay, message)
-                .mismatch(FileKind::Directory, kind)
-                .into());
-        }
+        Some(_) => return Ok(bin.remove(STAGING)?),
+    }
+    if let Some(finding) = staging_obstacle(path, bin)? {
+        return Err(finding.into());
     }
     let staging = bin.child(STAGING)?;
     let names: Vec<_> =
@@ -115,4 +118,28 @@ pub(super) fn remove_staging(bin: &Directory) -> Result<(), NodeError> {
     names.iter().try_for_each(|name| staging.remove(name))?;
     bin.remove_directory(STAGING)?;
     Ok(())
+}
+
+/// Why the staging directory of an earlier run cannot be removed: there is a directory in it, which
+/// no run makes.
+pub(super) fn staging_obstacle(
+    path: &HostPath,
+    bin: &Directory,
+) -> Result<Option<Finding>, DiskError> {
+    if bin.kind_of(STAGING)? != Some(FileKind::Directory) {
+        return Ok(None);
+    }
+    let staging = bin.child(STAGING)?;
+    for entry in staging.entries()? {
+        let entry = entry?;
+        if entry.kind == FileKind::Directory {
+            let name = visible(&entry.name.to_string_lossy()).into_owned();
+            let message = format!("`{path}/{STAGING}/{name}` is a directory");
+            let finding = Finding::refusal(Code::InTheWay, message)
+                .mismatch("files of an interrupted installation", FileKind::Directory)
+                .hint(format!("no cnister made it: move `{path}/{STAGING}` away"));
+            return Ok(Some(finding));
+        }
+    }
+    Ok(None)
 }

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use super::action::{Action, Progress};
 use super::changes::{ChangeList, FileChange, IfMissing};
 use super::copies::{keep_copies, keep_originals};
-use super::directory::{PluginDirectory, remove_staging};
+use super::directory::{PluginDirectory, remove_staging, staging_obstacle};
 use super::records::{PreparedRecords, Record, open_policy};
 use super::stage::stage;
 use crate::disk::Directory;
@@ -106,6 +106,13 @@ impl<'a> Opened<'a> {
     }
 
     fn open_all(&mut self, changes: ChangeList<'a>) -> Result<(), NodeError> {
+        for path in &self.swept {
+            if let Some(bin) = self.root.directory(path)?
+                && let Some(finding) = staging_obstacle(path, &bin)?
+            {
+                return Err(finding.into());
+            }
+        }
         for directory in changes.directories {
             let path = directory.path;
             if directory.if_missing == IfMissing::CreateByStep {
@@ -216,7 +223,7 @@ impl<'a> Opened<'a> {
             return error;
         }
         for directory in &self.directories {
-            let _ = remove_staging(&directory.bin);
+            let _ = remove_staging(directory.path, &directory.bin);
         }
         for directory in &self.prepared_in {
             let _ = directory.remove_temporaries();
@@ -283,7 +290,7 @@ impl<'a> Removed<'a> {
         for path in &self.0.swept {
             self.0.progress.announce(Action::CleanUp((*path).clone()))?;
             if let Some(bin) = self.0.root.directory(path)? {
-                remove_staging(&bin)?;
+                remove_staging(path, &bin)?;
             }
         }
         Ok(Done(self.0))

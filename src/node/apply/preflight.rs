@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::directory::staging_obstacle;
 use crate::binary::Linkage;
 use crate::bundle::PluginFile;
 use crate::disk::{Directory, FileSystem, Looked, overrides_permissions};
@@ -45,7 +46,8 @@ pub fn preflight(
     records: &Records<'_>,
 ) -> Vec<Finding> {
     let writes = writes(plan);
-    let mut findings = Vec::new();
+    let mut findings: Vec<_> =
+        plan.steps().iter().filter_map(|step| not_to_clean_up(root, step)).collect();
     let mut needs = Needs::default();
     for (path, writes) in &writes {
         findings.extend(writes.iter().filter_map(|write| write.setuid(path)));
@@ -73,6 +75,13 @@ pub fn preflight(
     findings
 }
 
+/// Why what has the name of the staging directory cannot be removed.
+fn not_to_clean_up(root: &Root, step: &Step) -> Option<Finding> {
+    let Step::CleanUp { directory } = step else { return None };
+    let bin = root.directory(directory).ok().flatten()?;
+    staging_obstacle(directory, &bin).ok().flatten()
+}
+
 /// Warnings and notes about the directories where a plan installs, or has installed.
 pub fn surroundings(root: &Root, plan: &Plan<'_>, state: &HostPath) -> Vec<Finding> {
     let mut installed = PlacedPlugins::new();
@@ -91,14 +100,14 @@ struct Write<'a> {
     name: &'a PluginName,
     size: u64,
     change: Change,
-    before: Found,
+    before: &'a Found,
 }
 
 fn writes<'a>(plan: &'a Plan<'_>) -> BTreeMap<&'a HostPath, Vec<Write<'a>>> {
     let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for step in plan.steps() {
         if let Step::Write { directory, name, change, size, before, .. } = step {
-            let write = Write { name, size: *size, change: *change, before: *before };
+            let write = Write { name, size: *size, change: *change, before };
             found.entry(directory).or_default().push(write);
         }
     }
@@ -126,7 +135,7 @@ impl Write<'_> {
     /// The size of a foreign file, which is copied before it is replaced.
     fn original(&self) -> Option<u64> {
         match (self.change, self.before) {
-            (Change::Adopt, Found::Regular { size, .. }) => Some(size),
+            (Change::Adopt, Found::Regular { size, .. }) => Some(*size),
             _ => None,
         }
     }

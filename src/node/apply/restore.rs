@@ -110,10 +110,13 @@ pub fn bring_back(
 }
 
 /// Whether the error concerns single files, so that others can still be repaired: one has no intact
-/// copy, or was written at this moment.
+/// copy, was written at this moment, or cannot take its place.
 fn concerns_single_files(error: &NodeError) -> bool {
     let of_one = |finding: &Finding| {
-        matches!(finding.code, Code::NoCopy | Code::FileAltered | Code::ForeignFile)
+        matches!(
+            finding.code,
+            Code::NoCopy | Code::FileAltered | Code::ForeignFile | Code::InTheWay
+        )
     };
     matches!(error, NodeError::Refused(findings) if findings.iter().all(of_one))
 }

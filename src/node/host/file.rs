@@ -4,22 +4,21 @@
 //! one that has the name.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fmt;
 use std::io::{self, Read};
 use std::sync::Mutex;
-
-use serde::Serialize;
 
 use super::transfer::hash;
 use crate::bundle::FileManifest;
 use crate::disk::{Directory, DiskError, FileKind, RegularFile};
-use crate::model::{Digest, PluginName};
+use crate::model::{Digest, PluginName, visible};
 
 /// Writable for the group or for all, or set-user-ID or set-group-ID.
 const EXPOSING: u32 = 0o6022;
 
 /// What has a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     /// Nothing.
     Absent,
@@ -35,7 +34,18 @@ pub enum Found {
         stranger: Option<u32>,
     },
     /// Anything else.
-    Other(FileKind),
+    Other(Obstacle),
+}
+
+/// What has a name and is not a file that can be a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Obstacle {
+    /// A symbolic link, with its target as it is written.
+    Link(OsString),
+    /// A directory with nothing in it.
+    EmptyDirectory,
+    /// Anything else.
+    Kind(FileKind),
 }
 
 impl Found {
@@ -56,6 +66,37 @@ impl Found {
         match stranger {
             Some(user) => Some(format!("user {user}, mode {mode:04o}")),
             None => (mode & EXPOSING != 0).then(|| format!("mode {mode:04o}")),
+        }
+    }
+}
+
+impl Obstacle {
+    fn find(directory: &Directory, name: &PluginName, kind: FileKind) -> Self {
+        let is_empty =
+            || directory.child(name.as_str()).is_ok_and(|child| child.is_empty().unwrap_or(false));
+        let target = || directory.link_target(name.as_str()).ok().flatten();
+        match kind {
+            FileKind::SymbolicLink => target().map_or(Self::Kind(kind), Self::Link),
+            FileKind::Directory if is_empty() => Self::EmptyDirectory,
+            kind => Self::Kind(kind),
+        }
+    }
+
+    /// Whether a rename can take its place: rename(2) replaces everything but a directory, and an
+    /// empty directory can be removed before.
+    pub(crate) fn gives_way(&self) -> bool {
+        !matches!(self, Self::Kind(FileKind::Directory | FileKind::Unknown))
+    }
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Link(target) => {
+                write!(f, "a symbolic link to `{}`", visible(&target.to_string_lossy()))
+            }
+            Self::EmptyDirectory => f.write_str("an empty directory"),
+            Self::Kind(kind) => kind.fmt(f),
         }
     }
 }
@@ -88,7 +129,9 @@ pub(crate) fn find_all(
 pub(crate) fn find(directory: &Directory, name: &PluginName) -> Result<Found, DiskError> {
     let opened = match directory.open_file(name.as_str()) {
         Ok(opened) => opened,
-        Err(DiskError::NotRegular { kind, .. }) => return Ok(Found::Other(kind)),
+        Err(DiskError::NotRegular { kind, .. }) => {
+            return Ok(Found::Other(Obstacle::find(directory, name, kind)));
+        }
         Err(error) if error.is_not_found() => return Ok(Found::Absent),
         Err(error) => return Err(error),
     };
@@ -100,7 +143,7 @@ pub(crate) fn hash_plugin(opened: &RegularFile) -> Result<Found, DiskError> {
     // A sparse file of any length costs nothing to make; reading a gigabyte of each would hold up a
     // boot.
     if opened.size > FileManifest::MAX_PLUGIN_SIZE {
-        return Ok(Found::Other(FileKind::Oversized));
+        return Ok(Found::Other(Obstacle::Kind(FileKind::Oversized)));
     }
     // One byte past the limit: a file that grows while it is read is not hashed for ever.
     let failed = |source: io::Error| DiskError::Io {
@@ -111,7 +154,7 @@ pub(crate) fn hash_plugin(opened: &RegularFile) -> Result<Found, DiskError> {
     let (digest, size) =
         hash(&mut (&opened.file).take(FileManifest::MAX_PLUGIN_SIZE + 1)).map_err(failed)?;
     if size > FileManifest::MAX_PLUGIN_SIZE {
-        return Ok(Found::Other(FileKind::Oversized));
+        return Ok(Found::Other(Obstacle::Kind(FileKind::Oversized)));
     }
     let own = rustix::process::geteuid().as_raw();
     let stranger = Some(opened.uid).filter(|user| *user != 0 && *user != own);

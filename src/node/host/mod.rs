@@ -14,7 +14,7 @@ mod surroundings;
 mod transfer;
 
 pub use attachments::{Attachment, Attachments, CacheDirectories, attachments};
-pub use file::Found;
+pub use file::{Found, Obstacle};
 pub(crate) use file::{find, hash_plugin};
 pub use observe::{Observed, ObservedDirectory, check_apart, observe};
 pub(crate) use observe::{STAGING, observe_directory};

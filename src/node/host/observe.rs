@@ -53,7 +53,7 @@ pub struct ObservedDirectory {
 impl ObservedDirectory {
     /// What has this name.
     pub(crate) fn found(&self, name: &PluginName) -> Found {
-        self.entries.get(name).copied().unwrap_or(Found::Absent)
+        self.entries.get(name).cloned().unwrap_or(Found::Absent)
     }
 }
 
@@ -165,6 +165,7 @@ pub(crate) fn observe_directory(
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
+    use super::super::file::Obstacle;
     use super::*;
     use crate::disk::FileKind;
     use crate::node::test_support::manifest;
@@ -186,7 +187,7 @@ mod tests {
             assert_eq!(found.exposed().as_deref(), expected, "{mode:o} {stranger:?}");
         }
         assert_eq!(
-            (Found::Absent.exposed(), Found::Other(FileKind::Directory).exposed()),
+            (Found::Absent.exposed(), Found::Other(Obstacle::Kind(FileKind::Directory)).exposed()),
             (None, None)
         );
     }
@@ -209,7 +210,7 @@ mod tests {
         let observed = observe(&root, None, &paths, &files.plugins).unwrap();
         let [opt, usr] = observed.directories.as_slice() else { panic!("{observed:?}") };
         let entries: Vec<_> =
-            opt.entries.iter().map(|(name, found)| (name.as_str(), *found)).collect();
+            opt.entries.iter().map(|(name, found)| (name.as_str(), found.clone())).collect();
         assert_eq!(
             entries,
             [
@@ -223,8 +224,8 @@ mod tests {
                     }
                 ),
                 ("macvlan", Found::Absent),
-                ("ptp", Found::Other(FileKind::Directory)),
-                ("vlan", Found::Other(FileKind::SymbolicLink)),
+                ("ptp", Found::Other(Obstacle::EmptyDirectory)),
+                ("vlan", Found::Other(Obstacle::Link("bridge".into()))),
             ]
         );
         assert_eq!((opt.exists, usr.exists), (true, false));

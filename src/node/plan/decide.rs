@@ -275,26 +275,32 @@ fn decide(
     };
     let write = |change, owner| {
         let (directory, name) = place();
+        let before = before.clone();
         Decision::Step(Step::Write { directory, name, change, size: file.size, before, owner })
     };
-    let (digest, size, mode) = match before {
+    let (digest, size, mode) = match &before {
         Found::Absent => {
             // An adopted file stays adopted when it was deleted meanwhile: what was there before is
             // still kept.
             let owner = known_owner(observed, path, &file.name, None).filter(Owner::is_ours);
             return write(Change::New, owner.unwrap_or(Owner::Ours));
         }
-        Found::Other(kind) => {
-            let message = format!("`{path}/{}` is {kind}", file.name);
+        Found::Other(obstacle) => {
+            let ours = owner_by_name(observed, path, &file.name)
+                .filter(|_| obstacle.gives_way() && options.existing == ExistingFiles::Update);
+            if let Some(owner) = ours {
+                return write(Change::Repair, owner);
+            }
+            let message = format!("`{path}/{}` is {obstacle}", file.name);
             let refusal = Finding::refusal(Code::InTheWay, message.clone())
-                .mismatch("a regular file, or no file", kind)
+                .mismatch("a regular file, or no file", obstacle)
                 .hint("move it away, or leave it with --foreign keep");
             let kept = matches!(options.foreign, ForeignRule::Keep | ForeignRule::Stay)
                 || is_spared_loopback(file, options)
                 || options.existing == ExistingFiles::Leave;
             return if kept { keep(path, file, message) } else { Decision::Refuse(refusal) };
         }
-        Found::Regular { digest, size, mode, .. } => (digest, size, mode),
+        Found::Regular { digest, size, mode, .. } => (*digest, *size, *mode),
     };
     let right = digest == file.digest && size == file.size;
     let exposed = before.exposed();
@@ -363,6 +369,17 @@ fn known_owner(
         .map(|entry| Owner::of(entry.original.clone()));
     let recorded = observed.receipt.as_ref().and_then(|receipt| receipt.file(directory, name));
     journaled.or_else(|| recorded.map(|file| file.owner.clone()))
+}
+
+/// Who owns what takes a name where no content says so: this program, if receipt or journal have the
+/// name as its own.
+fn owner_by_name(observed: &Observed, directory: &HostPath, name: &PluginName) -> Option<Owner> {
+    let recorded = observed.receipt.as_ref().and_then(|receipt| receipt.file(directory, name));
+    if let Some(file) = recorded {
+        return Some(file.owner.clone()).filter(Owner::is_ours);
+    }
+    let mut entries = observed.journal.iter().flat_map(|journal| journal.entries_of(directory));
+    entries.find(|entry| entry.name == *name).map(|entry| Owner::of(entry.original.clone()))
 }
 
 fn keep(path: &HostPath, file: &PluginFile, message: String) -> Decision {

@@ -70,7 +70,7 @@ pub enum Step {
         /// Its size in bytes.
         size: u64,
         /// What has the name now; it must still be there when the new file takes its place.
-        #[serde(skip)]
+        #[serde(rename = "was", skip_serializing_if = "is_plain", serialize_with = "as_text")]
         before: Found,
         /// Its owner afterwards.
         #[serde(skip)]
@@ -122,6 +122,18 @@ pub enum Change {
     Repair,
     /// It replaces a foreign file, which is kept in the state directory.
     Adopt,
+}
+
+/// Whether nothing needs to be said of what a plugin replaces.
+fn is_plain(before: &Found) -> bool {
+    !matches!(before, Found::Other(_))
+}
+
+fn as_text<S: Serializer>(before: &Found, serializer: S) -> Result<S::Ok, S::Error> {
+    match before {
+        Found::Other(obstacle) => serializer.collect_str(obstacle),
+        Found::Absent | Found::Regular { .. } => serializer.serialize_none(),
+    }
 }
 
 impl Plan<'_> {
@@ -228,14 +240,18 @@ impl fmt::Display for Step {
         match self {
             Self::CreateDirectory { directory } => write!(f, "create   {directory}"),
             Self::CleanUp { directory } => write!(f, "clean up {directory}"),
-            Self::Write { directory, name, change, size, .. } => {
+            Self::Write { directory, name, change, size, before, .. } => {
                 let change = match change {
                     Change::New => "new",
                     Change::Replace => "replace",
                     Change::Repair => "repair",
                     Change::Adopt => "adopt",
                 };
-                write!(f, "{change:8} {directory}/{name} ({size} bytes)")
+                write!(f, "{change:8} {directory}/{name} ({size} bytes")?;
+                match before {
+                    Found::Other(obstacle) => write!(f, "; was {obstacle})"),
+                    Found::Absent | Found::Regular { .. } => f.write_str(")"),
+                }
             }
             Self::Remove { directory, name, restores: false, .. } => {
                 write!(f, "remove   {directory}/{name}")

@@ -234,6 +234,16 @@ fn the_same_answer_again_is_not_printed() {
 }
 
 #[test]
+fn what_takes_the_place_of_a_plugin_is_repaired_as_an_altered_file_is() {
+    for state in [FileState::Altered, FileState::Missing, FileState::InTheWay] {
+        let mut scene = Scene::repairing();
+        scene.observe(checked(node(&[("bridge", state), ("vlan", FileState::Kept)])));
+        let effects = scene.observe(Event::Reached(None));
+        assert_eq!(effects, ["repair /opt/cni/bin/bridge"], "{state:?}");
+    }
+}
+
+#[test]
 fn a_file_that_was_good_before_is_counted_once_and_searched_for_a_trace() {
     let mut scene = Scene::new(None);
     scene.settle(good());

@@ -31,7 +31,8 @@ fn bundle() -> Verified<Bundle> {
 /// files.
 fn said(root: &Root, entries: &[(&str, Found)]) -> Vec<String> {
     let bundle = bundle();
-    let entries = entries.iter().map(|(name, found)| (name.parse().unwrap(), *found)).collect();
+    let entries =
+        entries.iter().map(|(name, found)| (name.parse().unwrap(), found.clone())).collect();
     let path = HostPath::default_bin_directory();
     let directories = vec![ObservedDirectory { path, exists: true, unfinished: false, entries }];
     let observed = Observed { directories, ..Observed::default() };
@@ -83,6 +84,30 @@ fn bits_that_are_dropped_are_said() {
         let expected: Vec<_> = expected.then_some(note).into_iter().collect();
         assert_eq!(said(&root, &[("bridge", theirs(mode))]), expected, "{mode:o}");
     }
+}
+
+#[test]
+fn what_has_the_name_of_the_staging_directory_is_looked_into() {
+    let (temporary, root) = node(&["opt/cni/bin"]);
+    let staging = temporary.path().join("opt/cni/bin/.cnister");
+    let said = || {
+        let step = Step::CleanUp { directory: HostPath::default_bin_directory() };
+        not_to_clean_up(&root, &step).map(|finding| finding.to_string())
+    };
+    let expected = "in-the-way: `/opt/cni/bin/.cnister/inner` is a directory\n  expected: files of an interrupted \
+                    installation\n  found:    a directory\n  hint: no cnister made it: move `/opt/cni/bin/.cnister` away";
+    assert_eq!(said(), None);
+    std::fs::write(&staging, "a file").unwrap();
+    assert_eq!(said(), None, "it is removed");
+    std::fs::remove_file(&staging).unwrap();
+    std::fs::create_dir(&staging).unwrap();
+    for file in ["bridge", "another file"] {
+        std::fs::write(staging.join(file), "").unwrap();
+    }
+    symlink("/", staging.join("link")).unwrap();
+    assert_eq!(said(), None);
+    std::fs::create_dir(staging.join("inner")).unwrap();
+    assert_eq!(said().as_deref(), Some(expected));
 }
 
 /// A file system with room for so many bytes and files.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::disk::FileKind;
 use crate::model::json;
+use crate::node::host::Obstacle;
 use crate::node::state::{InstalledDirectory, Journal, Receipt};
 use crate::node::test_support::bundle;
 
@@ -25,8 +26,18 @@ fn given_away(bytes: &[u8]) -> Found {
     }
 }
 
+fn link() -> Found {
+    Found::Other(Obstacle::Link("bridge".into()))
+}
+
+/// A directory with something in it.
+fn folder() -> Found {
+    Found::Other(Obstacle::Kind(FileKind::Directory))
+}
+
 fn directory(entries: &[(&str, Found)]) -> ObservedDirectory {
-    let entries = entries.iter().map(|(name, found)| (name.parse().unwrap(), *found)).collect();
+    let entries =
+        entries.iter().map(|(name, found)| (name.parse().unwrap(), found.clone())).collect();
     ObservedDirectory { path: BIN.parse().unwrap(), exists: true, unfinished: false, entries }
 }
 
@@ -84,7 +95,6 @@ fn word(owner: &Owner) -> &'static str {
 fn decides_about_a_file_that_nobody_recorded() {
     let refuse = ForeignRule::Refuse;
     let named = |name: &str| ForeignRule::AdoptNamed(names(&[name]));
-    let link = Found::Other(FileKind::SymbolicLink);
     let cases: [(Found, ForeignRule, &str); 19] = [
         (Found::Absent, refuse.clone(), "New ours"),
         (Found::Absent, ForeignRule::Adopt, "New ours"),
@@ -102,13 +112,15 @@ fn decides_about_a_file_that_nobody_recorded() {
         (regular(THEIRS, 0o755), ForeignRule::Keep, "Keep"),
         (regular(THEIRS, 0o755), ForeignRule::Adopt, "Adopt adopted"),
         (regular(THEIRS, 0o755), named("bridge"), "Adopt adopted"),
-        (link, refuse.clone(), "in-the-way"),
-        (link, ForeignRule::Adopt, "in-the-way"),
-        (link, ForeignRule::Keep, "Keep"),
+        (link(), refuse.clone(), "in-the-way"),
+        (link(), ForeignRule::Adopt, "in-the-way"),
+        (link(), ForeignRule::Keep, "Keep"),
     ];
     for (found, foreign, expected) in cases {
-        let observed =
-            Observed { directories: vec![directory(&[("bridge", found)])], ..Default::default() };
+        let observed = Observed {
+            directories: vec![directory(&[("bridge", found.clone())])],
+            ..Default::default()
+        };
         let options = InstallOptions { foreign, ..InstallOptions::default() };
         assert_eq!(decision("bridge", &observed, &options), expected, "{found:?} {options:?}");
     }
@@ -131,7 +143,8 @@ fn decides_about_a_file_of_the_receipt() {
     let original = Original { digest: Digest::of(THEIRS), mode: 0o755 };
     let (ours, adopted) = (installed(OLD, Owner::Ours), installed(OLD, Owner::Adopted(original)));
     let theirs = installed(OLD, Owner::Foreign);
-    let cases: [(&InstalledFile, Found, &str); 12] = [
+    let other = |kind| Found::Other(Obstacle::Kind(kind));
+    let cases: [(&InstalledFile, Found, &str); 20] = [
         (&ours, regular(OLD, 0o755), "Replace ours"),
         (&ours, regular(NEW, 0o755), "Satisfied ours"),
         (&ours, regular(NEW, 0o4755), "Repair ours"),
@@ -139,7 +152,16 @@ fn decides_about_a_file_of_the_receipt() {
         (&ours, regular(NEW, 0o644), "Repair ours"),
         (&ours, regular(THEIRS, 0o755), "Repair ours"),
         (&ours, Found::Absent, "New ours"),
-        (&ours, Found::Other(FileKind::Directory), "in-the-way"),
+        // A rename takes the place of everything but a directory.
+        (&ours, link(), "Repair ours"),
+        (&ours, other(FileKind::Fifo), "Repair ours"),
+        (&ours, other(FileKind::Socket), "Repair ours"),
+        (&ours, other(FileKind::Device), "Repair ours"),
+        (&ours, Found::Other(Obstacle::EmptyDirectory), "Repair ours"),
+        (&ours, folder(), "in-the-way"),
+        (&ours, other(FileKind::Unknown), "in-the-way"),
+        (&adopted, link(), "Repair adopted"),
+        (&theirs, link(), "in-the-way"),
         (&adopted, regular(OLD, 0o755), "Replace adopted"),
         (&adopted, Found::Absent, "New adopted"),
         (&theirs, regular(OLD, 0o755), "foreign-file"),
@@ -147,7 +169,7 @@ fn decides_about_a_file_of_the_receipt() {
     ];
     for (recorded, found, expected) in cases {
         let observed = Observed {
-            directories: vec![directory(&[("bridge", found)])],
+            directories: vec![directory(&[("bridge", found.clone())])],
             receipt: Some(receipt(&[("bridge", recorded.clone())])),
             journal: None,
             ..Observed::default()
@@ -170,9 +192,12 @@ fn decides_about_a_file_of_the_journal() {
         // Not renamed yet: what is there is still somebody else's.
         (journal(Owner::Adopted(original)), regular(THEIRS, 0o755), "foreign-file"),
         (journal(Owner::Ours), Found::Absent, "New ours"),
+        (journal(Owner::Ours), link(), "Repair ours"),
+        (journal(Owner::Ours), folder(), "in-the-way"),
+        (journal(Owner::Foreign), link(), "in-the-way"),
     ];
     for (journal, found, expected) in cases {
-        let directories = vec![directory(&[("bridge", found)])];
+        let directories = vec![directory(&[("bridge", found.clone())])];
         let observed = Observed { directories, journal: Some(journal), ..Observed::default() };
         assert_eq!(
             decision("bridge", &observed, &InstallOptions::default()),
@@ -196,17 +221,17 @@ fn loopback_is_spared_unless_it_is_named() {
     let all = |foreign| InstallOptions { foreign, ..InstallOptions::default() };
     let theirs = regular(THEIRS, 0o755);
     let cases = [
-        (theirs, all(ForeignRule::Refuse), "Keep"),
-        (theirs, all(ForeignRule::Adopt), "Keep"),
-        (theirs, all(ForeignRule::AdoptNamed(names(&["loopback"]))), "Adopt adopted"),
-        (theirs, only(ForeignRule::Refuse), "foreign-file"),
+        (theirs.clone(), all(ForeignRule::Refuse), "Keep"),
+        (theirs.clone(), all(ForeignRule::Adopt), "Keep"),
+        (theirs.clone(), all(ForeignRule::AdoptNamed(names(&["loopback"]))), "Adopt adopted"),
+        (theirs.clone(), only(ForeignRule::Refuse), "foreign-file"),
         (theirs, only(ForeignRule::Adopt), "Adopt adopted"),
-        (Found::Other(FileKind::SymbolicLink), all(ForeignRule::Refuse), "Keep"),
+        (link(), all(ForeignRule::Refuse), "Keep"),
         (Found::Absent, all(ForeignRule::Refuse), "New ours"),
     ];
     for (found, options, expected) in cases {
         assert_eq!(
-            decision("loopback", &observed(found), &options),
+            decision("loopback", &observed(found.clone()), &options),
             expected,
             "{found:?} {options:?}"
         );
@@ -294,8 +319,8 @@ fn forgets_a_leftover_that_is_gone_and_nobody_has_to_bring_back() {
     ];
     for (file, found, foreign, stays) in cases {
         let mut seen = directory(&[("bridge", regular(NEW, 0o755))]);
-        match found {
-            Some(found) => drop(seen.entries.insert("gone".parse().unwrap(), found)),
+        match &found {
+            Some(found) => drop(seen.entries.insert("gone".parse().unwrap(), found.clone())),
             None => seen.path = "/usr/lib/cni".parse().unwrap(),
         }
         let observed = Observed {
@@ -361,7 +386,8 @@ fn leaves_what_is_there_where_only_the_missing_is_wanted() {
         (observed(Found::Absent, None), "New ours"),
         (observed(regular(THEIRS, 0o755), None), "Keep"),
         (observed(regular(NEW, 0o755), None), "Satisfied foreign"),
-        (observed(Found::Other(FileKind::Directory), None), "Keep"),
+        (observed(folder(), None), "Keep"),
+        (observed(link(), Some(ours.clone())), "Keep"),
         // Ours stays, too, as a plugin of an earlier bundle; altered or not, it is not this run's
         // to write.
         (observed(regular(OLD, 0o755), Some(ours.clone())), ""),
@@ -417,7 +443,7 @@ fn prunes_what_is_ours_and_unaltered_and_free() {
         (&ours, regular(OLD, 0o755), in_use("gone"), "", "in-use"),
         (&ours, regular(OLD, 0o755), unreadable, "", "in-use"),
         (&ours, regular(THEIRS, 0o755), free(), "", "mixed"),
-        (&ours, Found::Other(FileKind::SymbolicLink), free(), "", "mixed"),
+        (&ours, link(), free(), "", "mixed"),
         (&ours, Found::Absent, free(), "", ""),
         (
             &adopted,
@@ -433,7 +459,10 @@ fn prunes_what_is_ours_and_unaltered_and_free() {
     ];
     for (file, found, in_use, expected, note) in cases {
         let observed = Observed {
-            directories: vec![directory(&[("bridge", regular(NEW, 0o755)), ("gone", found)])],
+            directories: vec![directory(&[
+                ("bridge", regular(NEW, 0o755)),
+                ("gone", found.clone()),
+            ])],
             receipt: Some(receipt(&[
                 ("bridge", installed(NEW, Owner::Ours)),
                 ("gone", file.clone()),
