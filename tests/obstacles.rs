@@ -13,9 +13,10 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use release::Release;
@@ -83,9 +84,6 @@ fn whatever_replaces_a_plugin_is_named_in_bounded_time_and_replaced() {
             symlink("/tmp/\u{1b}[2J", path).unwrap();
         }),
         ("in-the-way", "a symbolic link to `/`", |path| symlink("/", path).unwrap()),
-        ("in-the-way", "a file larger than any plugin", |path| {
-            fs::File::create(path).unwrap().set_len(1 << 42).unwrap();
-        }),
         ("plugin-missing", "gone", |_| {}),
     ];
     if is_root() {
@@ -140,6 +138,157 @@ fn whatever_replaces_a_plugin_is_named_in_bounded_time_and_replaced() {
         }
         scene.run_ok("check --root root");
     }
+}
+
+/// A file system that lets no plugin be read, for each way in which that is said.
+const ERRORS: [&str; 7] = ["EAGAIN", "EIO", "EACCES", "EPERM", "ETXTBSY", "EUCLEAN", "ESTALE"];
+
+#[test]
+fn a_plugin_that_cannot_be_read_is_a_finding_and_the_others_are_judged_and_repaired() {
+    let scene = Scene::in_memory();
+    let release = installed(&scene);
+    let Some(strace) = peer("strace") else { return };
+    let macvlan = fs::canonicalize(scene.at(BIN)).unwrap().join("macvlan");
+    let run = |path: &str, fault: &str, words: &str| {
+        let mut command = scene.command(&strace);
+        command.args(["-f", "-qq", "-o", "trace", "-e", &format!("inject={fault}"), "-P", path]);
+        command.arg(env!("CARGO_BIN_EXE_cnister"));
+        scene.run_command(command.args(words.split(' ')))
+    };
+    let unread = |error: &str, words: &str| {
+        run(macvlan.to_str().unwrap(), &format!("read:error={error}"), words)
+    };
+    let bridge = scene.at(BIN).join("bridge");
+    for error in ERRORS {
+        for at_boot in ["", " --at-boot"] {
+            fs::write(&bridge, "altered").unwrap();
+            let check = format!("check --root root --no-probe{at_boot}");
+            let checked = run("macvlan", &format!("openat:error={error}"), &check);
+            assert_eq!(checked.code, 1, "{error}: {checked:?}");
+            for line in [
+                "  UNREADABLE  /opt/cni/bin/macvlan\n",
+                "  ALTERED     /opt/cni/bin/bridge\n",
+                "  proven      /opt/cni/bin/host-local\n",
+                "no: unreadable: `/opt/cni/bin/macvlan` cannot be read: ",
+            ] {
+                assert!(checked.stdout.contains(line), "{error}, {line}: {}", checked.stdout);
+            }
+            let before = fs::metadata(&macvlan).unwrap();
+            let repaired = unread(error, &format!("{check} --repair"));
+            assert_eq!(fs::read(&bridge).unwrap(), release.files["bridge"], "{error}");
+            assert_eq!(fs::read(&macvlan).unwrap(), release.files["macvlan"], "{error}");
+            let step = "; was unreadable)\n";
+            assert!(repaired.stdout.contains(step), "{error}: {repaired:?}");
+            assert_ne!(before.ino(), fs::metadata(&macvlan).unwrap().ino(), "{error}: a new file");
+        }
+    }
+    // It is ours, so an installation needs nothing of the old file. Its twin is another
+    // installer's: its bytes would have to be kept.
+    assert_eq!(unread("EIO", &release.install_args()).code, 0);
+    scene.run_ok("uninstall --root root");
+    fs::write(&macvlan, "theirs").unwrap();
+    let before = scene.tree(BIN);
+    for foreign in ["", " --foreign adopt"] {
+        let refused = unread("EIO", &format!("{}{foreign}", release.install_args()));
+        assert_eq!(refused.code, 1, "{refused:?}");
+        assert!(refused.stdout.contains("no: unreadable: "), "{}", refused.stdout);
+        assert_eq!(scene.tree(BIN), before);
+    }
+    assert_eq!(unread("EIO", &format!("{} --foreign keep", release.install_args())).code, 0);
+    assert_eq!(fs::read(&macvlan).unwrap(), b"theirs");
+}
+
+#[test]
+fn a_lease_on_a_plugin_keeps_no_other_from_being_repaired() {
+    let scene = Scene::new();
+    let release = installed(&scene);
+    let Some(python) = peer("python3") else { return };
+    let (bridge, macvlan) = (scene.at(BIN).join("bridge"), scene.at(BIN).join("macvlan"));
+    // F_SETLEASE of the whole file, kept when the kernel asks for it.
+    let script = "import fcntl, os, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+fcntl.fcntl(os.open(sys.argv[1], os.O_RDWR), 1024, fcntl.F_WRLCK)
+print('held', flush=True)
+sys.stdin.read()";
+    for (verb, code) in [
+        ("check --root root --no-probe", 1),
+        ("check --root root --at-boot", 1),
+        ("check --root root --repair", 0),
+        (&*release.install_args(), 0),
+    ] {
+        fs::write(&bridge, "altered").unwrap();
+        let mut holder = Command::new(&python)
+            .args(["-c", script])
+            .arg(&macvlan)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        if line != "held\n" {
+            say_skipped("no leases here");
+            return;
+        }
+        let run = within_bound(&scene, verb);
+        drop(holder.stdin.take());
+        holder.wait().unwrap();
+        assert_eq!((run.code, run.stderr.as_str()), (code, ""), "{verb}: {}", run.stdout);
+        let lease = "no: unreadable: `/opt/cni/bin/macvlan` cannot be read: another process holds a lease on it\n";
+        assert_eq!(run.stdout.contains(lease), code == 1, "{verb}: {}", run.stdout);
+        assert_eq!(fs::read(&bridge).unwrap() == release.files["bridge"], code == 0, "{verb}");
+    }
+    scene.run_ok("check --root root");
+}
+
+#[test]
+fn a_file_of_another_size_is_not_read_whatever_its_length() {
+    let scene = Scene::in_memory();
+    let release = installed(&scene);
+    let second = Release::new(&scene, "b", "1.1.0", &PLUGINS, 4096);
+    let Some(strace) = peer("strace") else { return };
+    let (bridge, macvlan) = (scene.at(BIN).join("bridge"), scene.at(BIN).join("macvlan"));
+    for length in [1_u64 << 30, 1 << 42, 0, 1] {
+        let mut words = vec![
+            "check --root root --no-probe".to_owned(),
+            "check --root root --at-boot".to_owned(),
+            format!("{} --foreign keep --dry-run", second.install_args()),
+            "check --root root --at-boot --repair".to_owned(),
+            release.install_args(),
+        ];
+        for words in words.drain(..) {
+            for path in [&bridge, &macvlan] {
+                fs::File::create(path).unwrap().set_len(length).unwrap();
+            }
+            let mut command = scene.command(&strace);
+            command.args(["-f", "-qq", "-e", "trace=read", "-o", "trace"]);
+            command.arg("-P").arg(fs::canonicalize(&macvlan).unwrap());
+            command.arg(env!("CARGO_BIN_EXE_cnister")).args(words.split(' '));
+            let run = scene.run_command(&mut command);
+            let what = format!("{words}, {length}: {}{}", run.stdout, run.stderr);
+            assert_eq!(run.stderr, "", "{what}");
+            if words.contains("check") && !words.contains("repair") {
+                let line = format!(
+                    "no: digest-drift: `/opt/cni/bin/macvlan` was altered\n  expected: {} bytes\n  found:    {length} bytes\n",
+                    release.files["macvlan"].len()
+                );
+                assert!(run.code == 1 && run.stdout.contains(&line), "{what}");
+            } else {
+                assert_eq!(run.code, 0, "{what}");
+            }
+            // The repaired file is read by the check after it; the sparse one never is.
+            if !words.contains("repair") {
+                assert_eq!(fs::read_to_string(scene.at("trace")).unwrap(), "", "{what}");
+            }
+        }
+        scene.run_ok("check --root root");
+    }
+    // The twin: a file of the signed size is read.
+    let mut command = scene.command(&strace);
+    command.args(["-f", "-qq", "-e", "trace=read", "-o", "trace", "-P"]).arg(&macvlan);
+    command.arg(env!("CARGO_BIN_EXE_cnister")).args(["check", "--root", "root", "--at-boot"]);
+    assert_eq!(scene.run_command(&mut command).code, 0);
+    assert_ne!(fs::read_to_string(scene.at("trace")).unwrap(), "");
 }
 
 #[test]

@@ -6,18 +6,18 @@
 //! configurations are read in `requirements`, and files that are not the bundle's are judged in
 //! `others`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::others::{exposed, judge_others, judge_unlisted, unlisted};
 use super::probe::{ProbeResult, Prober};
 use super::report::{FileState, Installed, Occasion, PluginReport, Report};
-use crate::model::{BundleName, Code, Finding, HostPath, PluginName, visible};
+use crate::model::{BundleName, Code, Digest, Finding, HostPath, PluginName, visible};
 use crate::node::boot::outdated;
 use crate::node::{
     Claim, Fact, Floors, Found, Installation, InstalledDirectory, InstalledFile, Journal,
-    NodeError, PLUGIN_MODE, PlacedPlugins, Receipt, Refusal, Root, State, look_around,
-    not_installed, observe_directory, severity,
+    JournalEntry, NodeError, PLUGIN_MODE, PlacedPlugin, PlacedPlugins, Receipt, Refusal, Root,
+    Sizes, State, look_around, not_installed, observe_directory, severity,
 };
 use crate::trust::{Bundle, Rejection, RejectionKind, Strength, Verified};
 
@@ -110,15 +110,51 @@ fn around(
 ) -> Vec<Finding> {
     let mut installed = PlacedPlugins::new();
     for (path, directory) in &receipt.directories {
-        let digest = |name, file: &InstalledFile| {
-            verified
-                .and_then(|verified| verified.value().files.plugin(name))
-                .map_or(file.digest, |file| file.digest)
+        let placed = |name, file: &InstalledFile| {
+            let (digest, size) = signed(name, file, verified);
+            PlacedPlugin { digest, size }
         };
-        let files = directory.files.iter().map(|(name, file)| (name.clone(), digest(name, file)));
+        let files = directory.files.iter().map(|(name, file)| (name.clone(), placed(name, file)));
         installed.insert(path.clone(), files.collect());
     }
     look_around(root, question.installation.state, &installed, question.occasion.into())
+}
+
+/// The digest and the size that a file has to have: those of the bundle, or of the receipt if no
+/// bundle is trusted.
+fn signed(
+    name: &PluginName,
+    recorded: &InstalledFile,
+    verified: Option<&Verified<Bundle>>,
+) -> (Digest, u64) {
+    let plugin = verified.and_then(|verified| verified.value().files.plugin(name));
+    plugin.map_or((recorded.digest, recorded.size), |plugin| (plugin.digest, plugin.size))
+}
+
+/// The sizes for which a file is read: those of the bundle, the receipt and the journal. So a check
+/// reads no more bytes than these say, whatever is in the directory.
+fn sizes(
+    directory: &InstalledDirectory,
+    entries: &[JournalEntry],
+    verified: Option<&Verified<Bundle>>,
+) -> BTreeMap<PluginName, Sizes> {
+    let mut names = BTreeMap::<PluginName, Sizes>::new();
+    for (name, file) in &directory.files {
+        let sizes = names.entry(name.clone()).or_default();
+        sizes.add(signed(name, file, verified).1);
+        let journaled = entries.iter().filter(|entry| entry.name == *name);
+        journaled.for_each(|entry| sizes.add(entry.size));
+    }
+    for (name, file) in &directory.leftovers {
+        names.entry(name.clone()).or_default().add(file.size);
+    }
+    for name in &directory.kept {
+        names.entry(name.clone()).or_default();
+    }
+    for plugin in unlisted(directory, verified) {
+        names.entry(plugin.name.clone()).or_default().add(plugin.size);
+    }
+    names
 }
 
 /// What the state directory of a node says.
@@ -159,11 +195,11 @@ fn examine(
     }
     let mut plugins = Vec::new();
     for (path, directory) in &receipt.directories {
-        let listed =
-            directory.files.keys().chain(directory.leftovers.keys()).chain(&directory.kept);
-        let mut names: BTreeSet<_> = listed.cloned().collect();
         let unlisted = unlisted(directory, verdict.as_ref().ok());
-        names.extend(unlisted.iter().map(|plugin| plugin.name.clone()));
+        let journal = memory.journal.into_iter();
+        let entries: Vec<_> =
+            journal.flat_map(|journal| journal.entries_of(path)).cloned().collect();
+        let names = sizes(directory, &entries, verdict.as_ref().ok());
         let observed = observe_directory(root, path, names)?;
         for (name, file) in &directory.files {
             let judged = judge(
@@ -287,7 +323,11 @@ fn judge(
     occasion: Occasion,
 ) -> (FileState, Option<Finding>) {
     let plugin = verified.and_then(|verified| verified.value().files.plugin(name));
-    let expected = plugin.map_or(recorded.digest, |plugin| plugin.digest);
+    let (expected, size) = signed(name, recorded, verified);
+    let altered = || match recorded.owner.is_ours() {
+        true => format!("`{path}/{name}` was altered"),
+        false => format!("`{path}/{name}` was changed by its own installer"),
+    };
     let (digest, mode) = match &found {
         Found::Absent => {
             let message = format!("`{path}/{name}` is gone");
@@ -303,6 +343,22 @@ fn judge(
             };
             let tell = |finding: Finding| finding.mismatch("a regular file", obstacle).hint(hint);
             return (FileState::InTheWay, finding.map(tell));
+        }
+        Found::Unreadable(reason) => {
+            let message = format!("`{path}/{name}` cannot be read: {reason}");
+            let finding = Fact::FileUnreadable.finding(occasion, Code::Unreadable, message);
+            let hint = match recorded.owner.is_ours() {
+                true => RESTORE,
+                false => "end what keeps it from being read, and check again",
+            };
+            return (FileState::Unreadable, finding.map(|finding| finding.hint(hint)));
+        }
+        Found::OtherSize(found) => {
+            let finding = Fact::FileAltered.finding(occasion, Code::DigestDrift, altered());
+            let tell = |finding: Finding| {
+                finding.mismatch(format_args!("{size} bytes"), format_args!("{found} bytes"))
+            };
+            return (FileState::Altered, finding.map(tell));
         }
         Found::Regular { digest, mode, .. } => (*digest, *mode),
     };
@@ -332,11 +388,7 @@ fn judge(
                 }),
             );
         }
-        let message = match recorded.owner.is_ours() {
-            true => format!("`{path}/{name}` was altered"),
-            false => format!("`{path}/{name}` was changed by its own installer"),
-        };
-        let finding = Fact::FileAltered.finding(occasion, Code::DigestDrift, message);
+        let finding = Fact::FileAltered.finding(occasion, Code::DigestDrift, altered());
         return (FileState::Altered, finding.map(|finding| finding.mismatch(expected, digest)));
     }
     let hint = match recorded.owner.is_ours() {
@@ -390,7 +442,17 @@ fn ask_all(
         let path =
             Path::new(report.directory.as_str()).join(report.name.as_str()).display().to_string();
         let Some(directory) = root.directory(&report.directory)? else { continue };
-        let mut opened = directory.open_file(report.name.as_str())?;
+        let mut opened = match directory.open_file(report.name.as_str()) {
+            Ok(opened) => opened,
+            Err(error) => {
+                // It could be read a moment ago.
+                let Some(reason) = error.of_one_file() else { return Err(error.into()) };
+                report.state = FileState::Unreadable;
+                let message = format!("`{path}` cannot be read: {reason}");
+                findings.push(Finding::refusal(Code::Unreadable, message).hint(RESTORE));
+                continue;
+            }
+        };
         match prober.ask(file, &format!("`{}`", report.directory), &mut opened.file)? {
             ProbeResult::Answer(versions) => {
                 prober.remember(file.digest, versions.clone());

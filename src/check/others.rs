@@ -39,6 +39,13 @@ pub(crate) fn judge_others<'a>(
                 let message = format!("`{path}/{name}` is from an earlier bundle");
                 Some((name, FileState::Mixed, Finding::note(Code::Mixed, message)))
             }
+            Found::Unreadable(reason) => {
+                let message = format!(
+                    "`{path}/{name}` is from an earlier bundle and cannot be read: {reason}"
+                );
+                let finding = Finding::refusal(Code::Unreadable, message).hint(hint(name));
+                Some((name, FileState::Unreadable, finding))
+            }
             _ => {
                 let message = format!("`{path}/{name}` is from an earlier bundle and was altered");
                 Some((
@@ -87,15 +94,13 @@ pub(crate) fn judge_unlisted<'a>(
     observed: &ObservedDirectory,
 ) -> impl Iterator<Item = (&'a PluginName, Finding)> {
     unlisted.iter().filter_map(|plugin| {
-        let same = match observed.found(&plugin.name) {
-            Found::Absent => true,
-            Found::Regular { digest, .. } => digest == plugin.digest,
-            Found::Other(_) => false,
+        let (same, what) = match observed.found(&plugin.name) {
+            Found::Absent => (true, String::new()),
+            Found::Regular { digest, .. } if digest == plugin.digest => (true, String::new()),
+            Found::Unreadable(reason) => (false, format!("cannot be read: {reason}")),
+            _ => (false, "differs from the bundle's".to_owned()),
         };
-        let message = format!(
-            "`{}/{}` was not installed and differs from the bundle's",
-            observed.path, plugin.name
-        );
+        let message = format!("`{}/{}` was not installed and {what}", observed.path, plugin.name);
         (!same).then(|| (&plugin.name, Finding::note(Code::ForeignKept, message)))
     })
 }

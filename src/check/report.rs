@@ -123,6 +123,8 @@ pub enum FileState {
     Missing,
     /// Something that is not a regular file.
     InTheWay,
+    /// A file that cannot be read, so that nothing is known of its bytes.
+    Unreadable,
     /// The bytes of an installation that was interrupted.
     Interrupted,
     /// A plugin of an earlier bundle.
@@ -141,6 +143,7 @@ impl FileState {
             Self::Altered => "altered",
             Self::Missing => "missing",
             Self::InTheWay => "in-the-way",
+            Self::Unreadable => "unreadable",
             Self::Interrupted => "interrupted",
             Self::Mixed => "mixed",
             Self::Kept => "kept",
@@ -166,7 +169,13 @@ impl Report {
     /// The files that are not as they were installed.
     pub fn altered(&self) -> BTreeSet<PluginPath> {
         let plugins = self.plugins.iter().filter(|plugin| {
-            matches!(plugin.state, FileState::Altered | FileState::Missing | FileState::InTheWay)
+            matches!(
+                plugin.state,
+                FileState::Altered
+                    | FileState::Missing
+                    | FileState::InTheWay
+                    | FileState::Unreadable
+            )
         });
         plugins.map(PluginReport::path).collect()
     }
@@ -239,6 +248,7 @@ impl fmt::Display for Report {
                 FileState::Altered => "ALTERED",
                 FileState::Missing => "MISSING",
                 FileState::InTheWay => "IN THE WAY",
+                FileState::Unreadable => "UNREADABLE",
                 FileState::Interrupted => "interrupted",
                 FileState::Mixed => "mixed",
                 FileState::Kept => "kept",

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::report::Report;
 use crate::disk::DiskError;
 use crate::model::{Code, Finding, HostPath, PluginName, and_others};
-use crate::node::{Found, NodeError, Obstacle, Root, hash_plugin};
+use crate::node::{Found, NodeError, Obstacle, Root, Sizes, hash_plugin};
 
 /// Compares the plugins that a report names, and those that configurations need, with what `view`
 /// shows under the same paths, and adds what differs to the report. It changes nothing.
@@ -24,27 +24,48 @@ pub fn compare_view(root: &Root, view: &Root, report: &mut Report) -> Result<(),
     let mut absent: BTreeMap<&HostPath, Vec<&PluginName>> = BTreeMap::new();
     let mut findings = Vec::new();
     for (directory, name) in wanted {
-        // What the node itself lacks is reported already.
-        let Found::Regular { digest: expected, .. } = look(root, directory, name)? else {
-            continue;
+        // Only files of one size are read.
+        let there = look(view, directory, name, &Sizes::default());
+        let sizes = match &there {
+            Ok(Found::OtherSize(size)) => Sizes::one(*size),
+            _ => Sizes::default(),
         };
+        let here = look(root, directory, name, &sizes)?;
         let differs = |what: String| {
             let message = format!("`{directory}/{name}` in `{}` {what}", view.shown());
             Finding::refusal(Code::ViewDiffers, message)
         };
-        match look(view, directory, name) {
+        let there = match (&here, there) {
+            (Found::Regular { .. }, Ok(Found::OtherSize(_))) => look(view, directory, name, &sizes),
+            // What the node itself lacks is reported already.
+            (Found::Absent | Found::Other(_) | Found::Unreadable(_), _) => continue,
+            (_, there) => there,
+        };
+        match there {
             Ok(Found::Absent) => absent.entry(directory).or_default().push(name),
             Ok(Found::Other(obstacle)) => findings.push(differs(format!("is {obstacle}"))),
-            Ok(Found::Regular { digest, .. }) if digest != expected => {
-                findings.push(
-                    differs("differs from the file on the node".to_owned())
-                        .mismatch(expected, digest),
-                );
+            Ok(Found::OtherSize(size)) => {
+                let differs = differs("differs from the file on the node".to_owned());
+                findings.push(match &here {
+                    Found::OtherSize(expected) => differs
+                        .mismatch(format_args!("{expected} bytes"), format_args!("{size} bytes")),
+                    _ => differs,
+                });
+            }
+            Ok(Found::Regular { digest, .. }) if here.digest() != Some(digest) => {
+                let differs = differs("differs from the file on the node".to_owned());
+                findings.push(match here.digest() {
+                    Some(expected) => differs.mismatch(expected, digest),
+                    None => differs,
+                });
             }
             Ok(Found::Regular { mode, .. }) if mode & 0o111 == 0 => {
                 findings.push(differs(format!("has mode {mode:04o} and cannot be executed")));
             }
             Ok(Found::Regular { .. }) => {}
+            Ok(Found::Unreadable(reason)) => {
+                findings.push(differs(format!("cannot be inspected: {reason}")));
+            }
             Err(error) => {
                 let cause =
                     std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
@@ -64,10 +85,15 @@ pub fn compare_view(root: &Root, view: &Root, report: &mut Report) -> Result<(),
 }
 
 /// What a name refers to, with links followed.
-fn look(root: &Root, directory: &HostPath, name: &PluginName) -> Result<Found, DiskError> {
+fn look(
+    root: &Root,
+    directory: &HostPath,
+    name: &PluginName,
+    sizes: &Sizes,
+) -> Result<Found, DiskError> {
     let Some(looked) = root.look_up(directory.join(name))? else { return Ok(Found::Absent) };
     match looked.open() {
-        Ok(opened) => hash_plugin(&opened),
+        Ok(opened) => hash_plugin(&opened, sizes),
         Err(DiskError::NotRegular { kind, .. }) => Ok(Found::Other(Obstacle::Kind(kind))),
         Err(error) if error.is_not_found() => Ok(Found::Absent),
         Err(error) => Err(error),

@@ -11,8 +11,8 @@ use super::stop::Stop;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{Code, Finding, HostPath};
 use crate::node::{
-    Force, NodeError, Progress, Reading, Root, Sandbox, State, Step, Uninstallation, boot, observe,
-    uninstall,
+    Force, ForeignFiles, NodeError, Progress, Reading, Root, Sandbox, State, Step, Uninstallation,
+    boot, observe, uninstall,
 };
 
 /// Removes everything that was installed and restores adopted files.
@@ -121,7 +121,7 @@ fn decide(
     if receipt.is_none() && state.journal()?.is_none() {
         // Stopped before the journal: nothing has a plugin's name, and a directory may hold what
         // was begun.
-        let observed = observe(root, Some(state), &arguments.bin_dir, &[])?;
+        let observed = observe(root, Some(state), &arguments.bin_dir, &[], ForeignFiles::Leave)?;
         if !observed.directories.iter().any(|directory| directory.unfinished) {
             return Ok(None);
         }
@@ -130,7 +130,7 @@ fn decide(
     let mut paths: Vec<HostPath> =
         receipt.iter().flat_map(|receipt| receipt.directories.keys()).cloned().collect();
     paths.extend(arguments.bin_dir.iter().cloned());
-    let mut observed = observe(root, Some(state), &paths, &[])?;
+    let mut observed = observe(root, Some(state), &paths, &[], ForeignFiles::Leave)?;
     observed.in_use = NodeArguments::in_use(root)?;
     let force = if arguments.force { Force::Yes } else { Force::No };
     Ok(Some(Uninstallation::decide(&observed, force)?))

@@ -231,7 +231,15 @@ impl Directory {
                 let kind = self.kind_of(name)?.unwrap_or(FileKind::Unknown);
                 return Err(DiskError::NotRegular { path: shown, kind });
             }
-            Err(errno) => return Err(io_error("open", &shown, errno)),
+            // Something else than a file that this process may not open is still something else.
+            Err(errno) => {
+                return Err(match self.kind_of(name) {
+                    Ok(Some(kind)) if kind != FileKind::Regular => {
+                        DiskError::NotRegular { path: shown, kind }
+                    }
+                    _ => io_error("open", &shown, errno),
+                });
+            }
         };
         RegularFile::of(file, shown)
     }

@@ -76,6 +76,19 @@ impl DiskError {
         matches!(self, Self::Io { source, .. } if source.raw_os_error() == Some(Errno::LOOP.raw_os_error()))
     }
 
+    /// Returns why this one file cannot be read; `None` if the reason is this process or the system,
+    /// and another file could not be read either.
+    pub fn of_one_file(&self) -> Option<String> {
+        let Self::Io { source, .. } = self else { return Some(self.to_string()) };
+        match source.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::INTR) => None,
+            // Files are opened without blocking, so the kernel does not wait until the lease is
+            // given up (fcntl(2), F_SETLEASE).
+            Some(Errno::AGAIN) => Some("another process holds a lease on it".to_owned()),
+            _ => Some(source.to_string()),
+        }
+    }
+
     /// Renders it with its cause, for messages that have no chain of causes.
     pub fn with_cause(&self) -> String {
         match self {
@@ -88,5 +101,33 @@ impl DiskError {
     pub fn finding(&self) -> Option<Finding> {
         matches!(self, Self::Escapes { .. })
             .then(|| Finding::refusal(Code::PathEscapes, self.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_whether_another_file_could_still_be_read() {
+        let of_one_file = |errno: Errno| {
+            let source = errno.into();
+            DiskError::Io { action: "open".to_owned(), path: "f".to_owned(), source }.of_one_file()
+        };
+        let lease = "another process holds a lease on it";
+        for (errno, expected) in [
+            (Errno::AGAIN, Some(lease)),
+            (Errno::IO, Some("Input/output error (os error 5)")),
+            (Errno::ACCESS, Some("Permission denied (os error 13)")),
+            (Errno::PERM, Some("Operation not permitted (os error 1)")),
+            (Errno::TXTBSY, Some("Text file busy (os error 26)")),
+            (Errno::UCLEAN, Some("Structure needs cleaning (os error 117)")),
+            (Errno::STALE, Some("Stale file handle (os error 116)")),
+            (Errno::MFILE, None),
+            (Errno::NFILE, None),
+            (Errno::NOMEM, None),
+        ] {
+            assert_eq!(of_one_file(errno).as_deref(), expected, "{errno:?}");
+        }
     }
 }

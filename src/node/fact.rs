@@ -45,6 +45,8 @@ pub(crate) enum Fact {
     FileMissing,
     /// A plugin's name is taken by something that is not a regular file.
     FileInTheWay,
+    /// A plugin cannot be read, so nobody knows what a runtime would execute.
+    FileUnreadable,
     /// A plugin has other bytes or another mode, or others may alter it.
     FileAltered,
     /// A plugin is from an interrupted installation that today's policy does not accept. As with
@@ -94,6 +96,7 @@ pub(crate) fn severity(fact: Fact, moment: impl Into<Moment>) -> Option<Severity
         Fact::Unproven => (NEVER, WARN, WARN),
         Fact::FileMissing => (NEVER, NO, NO),
         Fact::FileInTheWay => (NEVER, NO, NO),
+        Fact::FileUnreadable => (NEVER, NO, NO),
         Fact::FileAltered => (NEVER, NO, NO),
         Fact::FileInterrupted => (NEVER, NO, WARN),
         Fact::FileNotInBundle => (NEVER, NO, NO),
@@ -146,6 +149,7 @@ mod tests {
             Unproven,
             FileMissing,
             FileInTheWay,
+            FileUnreadable,
             FileAltered,
             FileInterrupted,
             FileNotInBundle,
@@ -174,6 +178,7 @@ mod tests {
                 NeverTrusted,
                 FileMissing,
                 FileInTheWay,
+                FileUnreadable,
                 FileAltered,
                 FileNotInBundle,
                 NamedNetworkUnmet

@@ -26,11 +26,12 @@ pub use apply::{
 pub use error::NodeError;
 pub(crate) use fact::{Fact, Moment, severity};
 pub use host::{
-    Attachment, Attachments, CacheDirectories, Found, Observed, ObservedDirectory, Obstacle,
-    Overlap, Root, Sandbox, attachments, check_apart, check_overlap, observe, runtime,
+    Attachment, Attachments, CacheDirectories, ForeignFiles, Found, Observed, ObservedDirectory,
+    Obstacle, Overlap, Root, Sandbox, attachments, check_apart, check_overlap, observe, runtime,
 };
 pub(crate) use host::{
-    PlacedPlugins, TransferError, copy_exactly, hash_plugin, look_around, observe_directory,
+    PlacedPlugin, PlacedPlugins, Sizes, TransferError, copy_exactly, hash_plugin, look_around,
+    observe_directory,
 };
 pub use payload::{Layer, Payload, StageReport, Staged, Take, stage};
 pub(crate) use plan::PLUGIN_MODE;

@@ -98,7 +98,13 @@ fn wanted(report: &Report) -> BTreeSet<PluginPath> {
     };
     let plugins = report.plugins.iter().filter(|plugin| match report.interrupted {
         None => {
-            matches!(plugin.state, FileState::Altered | FileState::Missing | FileState::InTheWay)
+            matches!(
+                plugin.state,
+                FileState::Altered
+                    | FileState::Missing
+                    | FileState::InTheWay
+                    | FileState::Unreadable
+            )
         }
         // An interrupted repair is completed, whatever it had written.
         Some(release) if release == installed.index => {

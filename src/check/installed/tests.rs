@@ -132,7 +132,7 @@ fn a_node_as_it_was_installed_is_proven() {
 #[test]
 fn every_change_of_a_file_is_seen() {
     type Change = fn(&Node);
-    let cases: [(Change, FileState, Code); 6] = [
+    let cases: [(Change, FileState, Code); 8] = [
         (
             |node| std::fs::write(node.path("bridge"), program("fridge")).unwrap(),
             FileState::Altered,
@@ -150,6 +150,23 @@ fn every_change_of_a_file_is_seen() {
                     std::fs::Permissions::from_mode(0o4755),
                 )
                 .unwrap()
+            },
+            FileState::Altered,
+            Code::DigestDrift,
+        ),
+        (
+            // Of its size, and of none that is expected: a sparse file is not read.
+            |node| {
+                let length = std::fs::metadata(node.path("bridge")).unwrap().len();
+                std::fs::write(node.path("bridge"), vec![0; length as usize]).unwrap();
+            },
+            FileState::Altered,
+            Code::DigestDrift,
+        ),
+        (
+            |node| {
+                let file = std::fs::File::options().write(true).open(node.path("bridge")).unwrap();
+                file.set_len(1 << 42).unwrap();
             },
             FileState::Altered,
             Code::DigestDrift,
@@ -226,8 +243,10 @@ fn a_receipt_cannot_hide_a_plugin_by_not_listing_it() {
 #[test]
 fn foreign_files_may_have_their_own_mode_and_not_their_own_bytes() {
     let mut node = Node::new();
-    let owners =
-        [Owner::Foreign, Owner::Adopted(Original { digest: Digest::of(b"x"), mode: 0o755 })];
+    let owners = [
+        Owner::Foreign,
+        Owner::Adopted(Original { digest: Digest::of(b"x"), size: Some(1), mode: 0o755 }),
+    ];
     for (file, owner) in node.installed().files.values_mut().zip(owners) {
         file.owner = owner;
     }
@@ -345,13 +364,9 @@ fn an_interrupted_installation_and_a_refused_one_are_told() {
     let newer = program("newer");
     std::fs::write(node.path("bridge"), &newer).unwrap();
     let mut next = node.receipt.clone();
-    next.directories
-        .get_mut(&BIN.parse().unwrap())
-        .unwrap()
-        .files
-        .get_mut(&"bridge".parse().unwrap())
-        .unwrap()
-        .digest = Digest::of(&newer);
+    let files = &mut next.directories.get_mut(&BIN.parse().unwrap()).unwrap().files;
+    let file = files.get_mut(&"bridge".parse().unwrap()).unwrap();
+    (file.digest, file.size) = (Digest::of(&newer), newer.len() as u64);
     node.journal = Some(Journal::of(&next));
     let reasons =
         vec![Reason { code: "no-signature".to_owned(), message: "it is not signed".to_owned() }];
@@ -537,7 +552,7 @@ fn a_directory_that_nothing_was_installed_in_is_told() {
 #[test]
 fn a_report_serializes_as_its_sample() {
     let mut node = Node::new();
-    std::fs::write(node.path("bridge"), b"x").unwrap();
+    std::fs::write(node.path("bridge"), b"fridge").unwrap();
     node.files = vec![("bridge", b"bridge".to_vec()), ("vlan", b"vlan".to_vec())];
     node.receipt.index = Digest::of(&manifest(&[]).to_bytes());
     std::fs::write(node.path("vlan"), b"vlan").unwrap();

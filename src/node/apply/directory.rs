@@ -8,7 +8,7 @@ use super::changes::{ChangeKind, FileChange};
 use crate::disk::{Directory, DiskError, FileKind};
 use crate::model::{Code, Finding, HostPath, PluginName, visible};
 use crate::node::error::NodeError;
-use crate::node::host::{Expected, Found, Obstacle, STAGING, copy_exactly, find};
+use crate::node::host::{Expected, Found, Obstacle, STAGING, Sizes, copy_exactly, find};
 use crate::node::state::{Original, Writing};
 
 /// Bits that let a program act as its owner or group. A file that comes back does not get them.
@@ -69,7 +69,16 @@ impl<'a> PluginDirectory<'a> {
 
     /// Refuses to replace a file that another installer wrote since the node was observed.
     pub(super) fn check_unchanged(&self, change: &FileChange<'_>) -> Result<(), NodeError> {
-        if find(&self.bin, change.name)? == *change.before {
+        let sizes = match change.before {
+            Found::Regular { size, .. } => Sizes::one(*size),
+            _ => Sizes::default(),
+        };
+        let found = find(&self.bin, change.name, &sizes)?;
+        // A lease may be given up meanwhile; the file behind it was not read before, and is not
+        // now.
+        let is_unread = |found: &Found| matches!(found, Found::Unreadable(_) | Found::OtherSize(_));
+        let was_unreadable = matches!(change.before, Found::Unreadable(_));
+        if found == *change.before || (was_unreadable && is_unread(&found)) {
             return Ok(());
         }
         let message =

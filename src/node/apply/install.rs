@@ -182,7 +182,8 @@ impl<'a> Attempt<'a> {
     fn prepare(&self, state: Option<&Reading>) -> Result<Prepared<'a>, NodeError> {
         let Self { root, installation, request, .. } = *self;
         let wanted = &request.bundle.value().files.plugins;
-        let mut observed = observe(root, state, request.directories, wanted)?;
+        let foreign = request.options.foreign_files();
+        let mut observed = observe(root, state, request.directories, wanted, foreign)?;
         let recorded = observed.receipt.iter().flat_map(|receipt| receipt.directories.keys());
         check_apart(root, installation.state, request.directories, recorded)?;
         if request.options.leftovers == Leftovers::Prune {

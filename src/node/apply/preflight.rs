@@ -13,7 +13,7 @@ use crate::bundle::PluginFile;
 use crate::disk::{Directory, FileSystem, Looked, overrides_permissions};
 use crate::model::{Code, Finding, HostPath, PluginName, visible};
 use crate::node::fact::{Fact, Moment};
-use crate::node::host::{Found, PlacedPlugins, Root, look_around, not_executable};
+use crate::node::host::{Found, PlacedPlugin, PlacedPlugins, Root, look_around, not_executable};
 use crate::node::plan::{Change, Plan, Step};
 use crate::node::state::Reading;
 
@@ -89,7 +89,8 @@ pub fn surroundings(root: &Root, plan: &Plan<'_>, state: &HostPath) -> Vec<Findi
         if let Step::Write { directory, name, .. } | Step::Satisfied { directory, name, .. } = step
             && let Some(file) = plan.bundle().files.plugin(name)
         {
-            installed.entry(directory.clone()).or_default().insert(name.clone(), file.digest);
+            let plugin = PlacedPlugin { digest: file.digest, size: file.size };
+            installed.entry(directory.clone()).or_default().insert(name.clone(), plugin);
         }
     }
     look_around(root, state, &installed, Moment::Install)

@@ -74,8 +74,8 @@ pub fn repair(
         purpose: Purpose::Repair,
         rollback: None,
     };
-    let observed =
-        observe(root, Some(&writing), &directories(&[&receipt]), &bundle.value().files.plugins)?;
+    let (paths, wanted) = (directories(&[&receipt]), &bundle.value().files.plugins);
+    let observed = observe(root, Some(&writing), &paths, wanted, options.foreign_files())?;
     bring(root, &writing, &goal, &observed, &options, Progress::silent())
 }
 
@@ -115,7 +115,11 @@ fn concerns_single_files(error: &NodeError) -> bool {
     let of_one = |finding: &Finding| {
         matches!(
             finding.code,
-            Code::NoCopy | Code::FileAltered | Code::ForeignFile | Code::InTheWay
+            Code::NoCopy
+                | Code::FileAltered
+                | Code::ForeignFile
+                | Code::InTheWay
+                | Code::Unreadable
         )
     };
     matches!(error, NodeError::Refused(findings) if findings.iter().all(of_one))
@@ -252,7 +256,8 @@ impl RollbackTarget {
             ..InstallOptions::default()
         };
         let paths = directories(&[&receipt, &present]);
-        let mut observed = observe(root, Some(reading), &paths, &bundle.value().files.plugins)?;
+        let wanted = &bundle.value().files.plugins;
+        let mut observed = observe(root, Some(reading), &paths, wanted, install.foreign_files())?;
         observed.in_use = options.in_use.clone();
         // A rollback overrides a rule that forbids downgrades.
         observed.floors.count(&present);

@@ -15,12 +15,12 @@ mod transfer;
 
 pub use attachments::{Attachment, Attachments, CacheDirectories, attachments};
 pub use file::{Found, Obstacle};
-pub(crate) use file::{find, hash_plugin};
-pub use observe::{Observed, ObservedDirectory, check_apart, observe};
+pub(crate) use file::{Sizes, find, hash_plugin};
+pub use observe::{ForeignFiles, Observed, ObservedDirectory, check_apart, observe};
 pub(crate) use observe::{STAGING, observe_directory};
 pub use overlap::{Overlap, check_overlap};
 pub use root::Root;
-pub(crate) use runtime::PlacedPlugins;
+pub(crate) use runtime::{PlacedPlugin, PlacedPlugins};
 pub use sandbox::Sandbox;
 pub(crate) use surroundings::{look_around, not_executable};
 pub(crate) use transfer::{Expected, TransferError, altered_finding, copy, copy_exactly, hash};

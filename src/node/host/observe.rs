@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::attachments::Attachments;
-use super::file::{Found, find_all};
+use super::file::{Found, Sizes, find_all};
 use super::root::Root;
 use crate::bundle::PluginFile;
 use crate::disk::Directory;
@@ -59,28 +59,45 @@ impl ObservedDirectory {
 
 /// Observes the plugins of `wanted` and all installed ones in every directory of `paths`, and the
 /// records of the state directory; `state` is `None` if there is no state directory yet.
+///
+/// A file is read if it has a size that bundle, receipt, journal or an original gives it; another
+/// installer's file also if `foreign` says so.
 pub fn observe(
     root: &Root,
     state: Option<&Reading>,
     paths: &[HostPath],
     wanted: &[PluginFile],
+    foreign: ForeignFiles,
 ) -> Result<Observed, NodeError> {
     let receipt = state.map(Reading::receipt).transpose()?.flatten();
     let journal = state.map(Reading::journal).transpose()?.flatten();
     let past = state.map(Reading::past).transpose()?.unwrap_or_default();
     let mut directories = Vec::new();
     for path in paths.iter().collect::<BTreeSet<_>>() {
-        let mut names: BTreeSet<_> = wanted.iter().map(|file| file.name.clone()).collect();
-        names.extend(
-            journal
-                .iter()
-                .flat_map(|journal| journal.entries_of(path))
-                .map(|entry| entry.name.clone()),
-        );
+        let mut names = BTreeMap::<PluginName, Sizes>::new();
+        for file in wanted {
+            names.entry(file.name.clone()).or_default().add(file.size);
+        }
+        for entry in journal.iter().flat_map(|journal| journal.entries_of(path)) {
+            let sizes = names.entry(entry.name.clone()).or_default();
+            sizes.add(entry.size);
+            entry.original.iter().for_each(|original| sizes.add_original(original));
+        }
         let recorded = receipt.iter().filter_map(|receipt| receipt.directories.get(path));
-        names.extend(
-            recorded.flat_map(|known| known.files.keys().chain(known.leftovers.keys())).cloned(),
-        );
+        for (name, file) in recorded.flat_map(|known| known.files.iter().chain(&known.leftovers)) {
+            let sizes = names.entry(name.clone()).or_default();
+            sizes.add(file.size);
+            file.owner.original().iter().for_each(|original| sizes.add_original(original));
+        }
+        if foreign == ForeignFiles::Read {
+            let is_ours = |name| {
+                let known = receipt.as_ref().and_then(|receipt| receipt.file(path, name));
+                known.is_some_and(|file| file.owner.is_ours())
+            };
+            for (_, sizes) in names.iter_mut().filter(|(name, _)| !is_ours(name)) {
+                *sizes = Sizes::Any;
+            }
+        }
         directories.push(observe_directory(root, path, names)?);
     }
     let originals = state.map(Reading::originals_kept).transpose()?.unwrap_or_default();
@@ -95,6 +112,15 @@ pub fn observe(
         originals,
         in_use: Attachments::default(),
     })
+}
+
+/// Whether the files of other installers are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForeignFiles {
+    /// They are: one is adopted, or the reader is told what it is.
+    Read,
+    /// They are not: they stay, whatever they are.
+    Leave,
 }
 
 /// Refuses two names for one plugin directory, and a plugin directory that is the state directory:
@@ -137,14 +163,14 @@ pub fn check_apart<'a>(
     Ok(())
 }
 
-/// Observes these names in one plugin directory.
+/// Observes these names in one plugin directory; files of other sizes are not read.
 pub(crate) fn observe_directory(
     root: &Root,
     path: &HostPath,
-    names: BTreeSet<PluginName>,
+    names: BTreeMap<PluginName, Sizes>,
 ) -> Result<ObservedDirectory, NodeError> {
     let Some(directory) = root.directory(path)? else {
-        let entries = names.into_iter().map(|name| (name, Found::Absent)).collect();
+        let entries = names.into_keys().map(|name| (name, Found::Absent)).collect();
         return Ok(ObservedDirectory {
             path: path.clone(),
             exists: false,
@@ -207,7 +233,7 @@ mod tests {
         let paths =
             ["/opt/cni/bin", "/usr/lib/cni", "/opt/cni/bin"].map(|path| path.parse().unwrap());
 
-        let observed = observe(&root, None, &paths, &files.plugins).unwrap();
+        let observed = observe(&root, None, &paths, &files.plugins, ForeignFiles::Read).unwrap();
         let [opt, usr] = observed.directories.as_slice() else { panic!("{observed:?}") };
         let entries: Vec<_> =
             opt.entries.iter().map(|(name, found)| (name.as_str(), found.clone())).collect();

@@ -162,6 +162,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
+    use super::super::runtime::PlacedPlugin;
     use super::*;
     use crate::model::Digest;
 
@@ -172,7 +173,8 @@ mod tests {
         }
         std::fs::write(temporary.path().join("opt/cni/bin/bridge"), "bytes").unwrap();
         let root = Root::open(temporary.path()).unwrap();
-        let plugins = BTreeMap::from([("bridge".parse().unwrap(), Digest::of(b"bytes"))]);
+        let plugin = PlacedPlugin { digest: Digest::of(b"bytes"), size: 5 };
+        let plugins = BTreeMap::from([("bridge".parse().unwrap(), plugin)]);
         (temporary, root, PlacedPlugins::from([(HostPath::default_bin_directory(), plugins)]))
     }
 

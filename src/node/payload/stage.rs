@@ -14,7 +14,7 @@ use crate::bundle::{FileManifest, PluginFile};
 use crate::disk::{Directory, Resolve};
 use crate::model::BundleName;
 use crate::node::error::NodeError;
-use crate::node::host::{Found, copy_exactly, find};
+use crate::node::host::{Found, Sizes, copy_exactly, find};
 
 /// For everybody to read and execute: the next container is root without the capability to read
 /// what it may not.
@@ -87,7 +87,7 @@ fn prepare(target: &Directory, path: &str) -> Result<Directory, NodeError> {
 fn is_staged(bin: &Directory, file: &PluginFile) -> Result<bool, NodeError> {
     let expected =
         Found::Regular { digest: file.digest, size: file.size, mode: PLUGIN_MODE, stranger: None };
-    Ok(find(bin, &file.name)? == expected)
+    Ok(find(bin, &file.name, &Sizes::one(file.size))? == expected)
 }
 
 #[cfg(test)]

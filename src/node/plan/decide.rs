@@ -13,7 +13,7 @@ use crate::bundle::PluginFile;
 use crate::model::{
     Code, Digest, Finding, HostPath, ParsePluginNameError, PluginName, Severity, visible,
 };
-use crate::node::host::{Found, Observed, ObservedDirectory};
+use crate::node::host::{ForeignFiles, Found, Observed, ObservedDirectory};
 use crate::node::state::{InstalledFile, JournalEntry, Original, Owner, Release};
 use crate::trust::{Bundle, Strength, Verified};
 
@@ -37,6 +37,15 @@ pub struct InstallOptions {
     pub existing: ExistingFiles,
     /// What happens to plugins of an earlier bundle.
     pub leftovers: Leftovers,
+}
+
+impl InstallOptions {
+    /// Whether another installer's file has to be read: one that stays in any case has not.
+    pub(crate) fn foreign_files(&self) -> ForeignFiles {
+        let stays = matches!(self.foreign, ForeignRule::Keep | ForeignRule::Stay)
+            || self.existing == ExistingFiles::Leave;
+        if stays { ForeignFiles::Leave } else { ForeignFiles::Read }
+    }
 }
 
 /// What happens to a file with a wanted name that is there already.
@@ -241,7 +250,11 @@ fn wants(
 
 /// Whether a file is there, and not the signed one.
 fn is_other(found: Found, file: &PluginFile) -> bool {
-    matches!(found, Found::Regular { digest, .. } if digest != file.digest)
+    match found {
+        Found::Regular { digest, .. } => digest != file.digest,
+        Found::OtherSize(_) | Found::Unreadable(_) => true,
+        Found::Absent | Found::Other(_) => false,
+    }
 }
 
 /// The number of the generation that the plan ends in: the present one where it is of the same
@@ -295,14 +308,39 @@ fn decide(
             let refusal = Finding::refusal(Code::InTheWay, message.clone())
                 .mismatch("a regular file, or no file", obstacle)
                 .hint("move it away, or leave it with --foreign keep");
-            let kept = matches!(options.foreign, ForeignRule::Keep | ForeignRule::Stay)
-                || is_spared_loopback(file, options)
-                || options.existing == ExistingFiles::Leave;
-            return if kept { keep(path, file, message) } else { Decision::Refuse(refusal) };
+            return match stays(file, options) {
+                true => keep(path, file, message),
+                false => Decision::Refuse(refusal),
+            };
+        }
+        Found::Unreadable(reason) => {
+            let message = format!("`{path}/{}` cannot be read: {reason}", file.name);
+            return match (recorded_as_ours(observed, path, &file.name), stays(file, options)) {
+                (Some(owner), _) => write(Change::Repair, owner),
+                (None, true) => keep(path, file, message),
+                (None, false) => Decision::Refuse(
+                    Finding::refusal(Code::Unreadable, message)
+                        .hint("end what keeps it from being read, or leave it with --foreign keep"),
+                ),
+            };
+        }
+        Found::OtherSize(size) => {
+            let message = format!("`{path}/{}` is another installer's file", file.name);
+            return match (recorded_as_ours(observed, path, &file.name), stays(file, options)) {
+                (Some(owner), _) => write(Change::Repair, owner),
+                (None, true) => keep(path, file, message),
+                (None, false) => Decision::Refuse(foreign(
+                    file,
+                    message,
+                    format!("{} bytes", file.size),
+                    format!("{size} bytes"),
+                )),
+            };
         }
         Found::Regular { digest, size, mode, .. } => (*digest, *size, *mode),
     };
     let right = digest == file.digest && size == file.size;
+    let original = || Original { digest, size: Some(size), mode };
     let exposed = before.exposed();
     if let Some(owner) =
         known_owner(observed, path, &file.name, Some(digest)).filter(Owner::is_ours)
@@ -314,7 +352,7 @@ fn decide(
             (true, true) => satisfied(owner),
             // It is back, by an uninstallation that was interrupted or by its installer: it is kept
             // again, since the copy may be gone.
-            _ if is_original => write(Change::Adopt, Owner::Adopted(Original { digest, mode })),
+            _ if is_original => write(Change::Adopt, Owner::Adopted(original())),
             (false, true) if unaltered => write(Change::Replace, owner),
             _ => write(Change::Repair, owner),
         };
@@ -328,29 +366,42 @@ fn decide(
         (false, _) => "",
     };
     let message = format!("`{path}/{}` is another installer's file{why}", file.name);
-    if is_spared_loopback(file, options) || options.existing == ExistingFiles::Leave {
+    if stays(file, options) {
         return keep(path, file, message);
     }
     let adopt = match &options.foreign {
-        ForeignRule::Keep | ForeignRule::Stay => return keep(path, file, message),
         ForeignRule::Adopt => true,
         ForeignRule::AdoptNamed(names) => names.contains(&file.name),
-        ForeignRule::Refuse => false,
+        ForeignRule::Refuse | ForeignRule::Keep | ForeignRule::Stay => false,
     };
     if adopt {
-        return write(Change::Adopt, Owner::Adopted(Original { digest, mode }));
+        return write(Change::Adopt, Owner::Adopted(original()));
     }
     let (expected, found) = match (right, exposed) {
         (true, Some(exposed)) => ("user 0, mode 0755".to_owned(), exposed),
         (true, None) => ("mode 0755".to_owned(), format!("mode {mode:04o}")),
         (false, _) => (file.digest.to_string(), digest.to_string()),
     };
-    Decision::Refuse(Finding::refusal(Code::ForeignFile, message).mismatch(expected, found).hint(
-        format!(
-            "leave it with --foreign keep, or replace it (a copy is kept) with --foreign adopt={}",
-            file.name
-        ),
-    ))
+    Decision::Refuse(foreign(file, message, expected, found))
+}
+
+/// Refuses another installer's file.
+fn foreign(file: &PluginFile, message: String, expected: String, found: String) -> Finding {
+    let hint = format!(
+        "leave it with --foreign keep, or replace it (a copy is kept) with --foreign adopt={}",
+        file.name
+    );
+    Finding::refusal(Code::ForeignFile, message).mismatch(expected, found).hint(hint)
+}
+
+/// Whether another installer's file stays, whatever it is.
+fn stays(file: &PluginFile, options: &InstallOptions) -> bool {
+    options.foreign_files() == ForeignFiles::Leave || is_spared_loopback(file, options)
+}
+
+/// Who owns a file of the receipt that is this program's, where its content is not known.
+fn recorded_as_ours(observed: &Observed, directory: &HostPath, name: &PluginName) -> Option<Owner> {
+    known_owner(observed, directory, name, None).filter(Owner::is_ours)
 }
 
 /// Who owns a file, according to receipt and journal. A file that only the journal lists is ours if
@@ -439,7 +490,12 @@ fn carry(plan: &mut Plan<'_>, observed: &Observed, options: &InstallOptions) {
             observed.journal.iter().flat_map(|journal| journal.entries_of(&directory.path));
         for entry in entries.filter(|entry| untouched(&directory.path, &entry.name)) {
             let found = directory.found(&entry.name);
-            let ours = matches!(found, Found::Regular { digest, .. } if digest == entry.digest);
+            // One that cannot be read now is not forgotten.
+            let ours = match found {
+                Found::Regular { digest, .. } => digest == entry.digest,
+                Found::Unreadable(_) => true,
+                _ => false,
+            };
             if ours && known.insert((directory.path.clone(), entry.name.clone())) {
                 let owner = Owner::of(entry.original.clone());
                 take(
@@ -500,6 +556,7 @@ fn leave(
     match removal(directory, name, file, seen.found(name)) {
         Removal::Nothing => Leave::Gone,
         Removal::Theirs => stay("was changed by another installer and stays"),
+        Removal::Unknown(reason) => stay(&format!("cannot be read, and stays: {reason}")),
         Removal::Step(step) => match observed.in_use.against_removal(directory, name) {
             Some(finding) => Leave::Stay(Finding { severity: Severity::Warning, ..finding }),
             None => Leave::Remove(step),
@@ -513,6 +570,8 @@ pub(crate) enum Removal {
     Nothing,
     /// A foreign file has the name now.
     Theirs,
+    /// Nobody can say whose file it is: it cannot be read, for this reason.
+    Unknown(String),
     /// It is removed, or its original takes its place.
     Step(Step),
 }
@@ -533,7 +592,8 @@ pub(crate) fn removal(
             Removal::Nothing
         }
         Found::Regular { digest, .. } if digest != file.digest => Removal::Theirs,
-        Found::Other(_) => Removal::Theirs,
+        Found::OtherSize(_) | Found::Other(_) => Removal::Theirs,
+        Found::Unreadable(reason) => Removal::Unknown(reason),
         Found::Absent | Found::Regular { .. } => {
             let (directory, name) = (directory.clone(), name.clone());
             Removal::Step(Step::Remove {

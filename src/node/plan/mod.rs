@@ -126,13 +126,14 @@ pub enum Change {
 
 /// Whether nothing needs to be said of what a plugin replaces.
 fn is_plain(before: &Found) -> bool {
-    !matches!(before, Found::Other(_))
+    !matches!(before, Found::Unreadable(_) | Found::Other(_))
 }
 
 fn as_text<S: Serializer>(before: &Found, serializer: S) -> Result<S::Ok, S::Error> {
     match before {
         Found::Other(obstacle) => serializer.collect_str(obstacle),
-        Found::Absent | Found::Regular { .. } => serializer.serialize_none(),
+        Found::Unreadable(_) => serializer.serialize_str("unreadable"),
+        _ => serializer.serialize_none(),
     }
 }
 
@@ -250,7 +251,8 @@ impl fmt::Display for Step {
                 write!(f, "{change:8} {directory}/{name} ({size} bytes")?;
                 match before {
                     Found::Other(obstacle) => write!(f, "; was {obstacle})"),
-                    Found::Absent | Found::Regular { .. } => f.write_str(")"),
+                    Found::Unreadable(_) => f.write_str("; was unreadable)"),
+                    _ => f.write_str(")"),
                 }
             }
             Self::Remove { directory, name, restores: false, .. } => {

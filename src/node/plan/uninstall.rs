@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::Step;
 use super::decide::{Removal, removal};
 use crate::model::{Code, Finding, HostPath, PluginName};
-use crate::node::host::Observed;
+use crate::node::host::{Found, Observed};
 use crate::node::state::{InstalledFile, Owner};
 
 /// What an uninstallation does.
@@ -53,6 +53,16 @@ impl Uninstallation {
                         format!("`{directory}/{name}` was changed by another installer and stays");
                     all.notes.push(Finding::note(Code::ForeignKept, message));
                 }
+                Removal::Unknown(reason) => {
+                    let message = format!("`{directory}/{name}` cannot be read: {reason}");
+                    let finding = Finding::refusal(Code::Unreadable, message);
+                    match force {
+                        Force::No => refusals.push(finding.hint(
+                            "end what keeps it from being read, or leave it there with --force",
+                        )),
+                        Force::Yes => all.notes.push(finding.into_warning()),
+                    }
+                }
                 Removal::Step(mut step) => {
                     match observed.in_use.against_removal(&directory, &name) {
                         Some(finding) if force == Force::No => refusals.push(finding),
@@ -68,7 +78,7 @@ impl Uninstallation {
                             .is_some_and(|original| !observed.originals.contains(&original.digest))
                         {
                             (*restores, *original) = (false, None);
-                            if *before == crate::node::host::Found::Absent {
+                            if *before == Found::Absent {
                                 continue;
                             }
                         }
@@ -103,9 +113,10 @@ fn installed(observed: &Observed) -> Vec<(HostPath, PluginName, InstalledFile)> 
     for directory in &observed.directories {
         let entries =
             observed.journal.iter().flat_map(|journal| journal.entries_of(&directory.path));
-        for entry in
-            entries.filter(|entry| directory.found(&entry.name).digest() == Some(entry.digest))
-        {
+        for entry in entries.filter(|entry| match directory.found(&entry.name) {
+            Found::Unreadable(_) => true,
+            found => found.digest() == Some(entry.digest),
+        }) {
             if known.insert((directory.path.clone(), entry.name.clone())) {
                 let owner = Owner::of(entry.original.clone());
                 let file = InstalledFile { digest: entry.digest, size: entry.size, owner };

@@ -105,6 +105,9 @@ pub enum Owner {
 pub struct Original {
     /// The digest of its content.
     pub digest: Digest,
+    /// Its size in bytes; older records do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
     /// Its permission bits, written as `0755`.
     #[serde(with = "octal")]
     pub mode: u32,
@@ -276,7 +279,7 @@ mod tests {
             size: bytes.len() as u64,
             owner,
         };
-        let original = Original { digest: Digest::of(b"theirs"), mode: 0o755 };
+        let original = Original { digest: Digest::of(b"theirs"), size: Some(6), mode: 0o755 };
         let directory = InstalledDirectory {
             files: BTreeMap::from([
                 ("bridge".parse().unwrap(), file(b"bridge", Owner::Ours)),
@@ -322,9 +325,24 @@ mod tests {
     }
 
     #[test]
+    fn reads_originals_whose_size_was_not_recorded() {
+        let old = RECEIPT.replacen(",\n              \"size\": 6\n", "\n", 1);
+        assert_ne!(old, RECEIPT);
+        let read = Receipt::parse(old.as_bytes()).unwrap();
+        let originals = |receipt: &Receipt| {
+            let files = receipt.directories.values().flat_map(|directory| directory.files.values());
+            files.filter_map(|file| file.owner.original().cloned()).collect::<Vec<_>>()
+        };
+        assert_eq!(originals(&receipt())[0].size, Some(6));
+        assert_eq!(originals(&read)[0].size, None);
+        assert!(!json::readable(&originals(&read)[0]).contains("size"));
+    }
+
+    #[test]
     fn reads_what_it_writes() {
         type Change = fn(&mut Receipt);
-        let adopt = |mode| Owner::of(Some(Original { digest: Digest::of(b"theirs"), mode }));
+        let adopt =
+            |mode| Owner::of(Some(Original { digest: Digest::of(b"theirs"), size: None, mode }));
         for mode in [0, 0o7, 0o644, 0o4755, 0o7777] {
             let mut receipt = receipt();
             for file in

@@ -235,7 +235,9 @@ fn the_same_answer_again_is_not_printed() {
 
 #[test]
 fn what_takes_the_place_of_a_plugin_is_repaired_as_an_altered_file_is() {
-    for state in [FileState::Altered, FileState::Missing, FileState::InTheWay] {
+    for state in
+        [FileState::Altered, FileState::Missing, FileState::InTheWay, FileState::Unreadable]
+    {
         let mut scene = Scene::repairing();
         scene.observe(checked(node(&[("bridge", state), ("vlan", FileState::Kept)])));
         let effects = scene.observe(Event::Reached(None));

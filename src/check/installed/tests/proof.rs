@@ -5,7 +5,8 @@ use std::time::SystemTime;
 use super::*;
 use crate::node::test_support::stage_files;
 use crate::node::{
-    InstallOptions, KeptPolicy, Progress, Purpose, Record, Staged, apply, observe, plan,
+    ForeignFiles, InstallOptions, KeptPolicy, Progress, Purpose, Record, Staged, apply, observe,
+    plan,
 };
 use crate::trust::test_support::{Image, Signer, policy};
 use crate::trust::{Policy, Presence, Verifier};
@@ -22,7 +23,9 @@ fn install(host: &Path, image: &Image, policy: &Policy) {
     let state = State::open_or_create(&root, &HostPath::default_state_directory()).unwrap();
     let state = state.write(Duration::ZERO).unwrap();
     let paths = [HostPath::default_bin_directory()];
-    let observed = observe(&root, Some(&state), &paths, &verified.value().files.plugins).unwrap();
+    let observed =
+        observe(&root, Some(&state), &paths, &verified.value().files.plugins, ForeignFiles::Read)
+            .unwrap();
     let plan = plan(&verified, &observed, &InstallOptions::default()).unwrap();
     let evidence = image.evidence().to_bytes();
     let policy_directory = HostPath::default_policy_directory();

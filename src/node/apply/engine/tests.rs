@@ -13,7 +13,7 @@ use super::*;
 use crate::bundle::FileManifest;
 use crate::model::{Code, Digest, PluginName};
 use crate::node::apply::KeptPolicy;
-use crate::node::host::{Observed, STAGING, observe};
+use crate::node::host::{ForeignFiles, Observed, STAGING, observe};
 use crate::node::payload::{Staged, Take};
 use crate::node::plan::{ForeignRule, InstallOptions, Leftovers, plan};
 use crate::node::state::{Original, Owner, Refusal, Schema, State};
@@ -69,6 +69,7 @@ impl Node {
             state.as_ref(),
             &[HostPath::default_bin_directory()],
             &manifest(files).plugins,
+            ForeignFiles::Read,
         )
         .unwrap()
     }
@@ -104,6 +105,7 @@ impl Node {
             Some(&state),
             &[HostPath::default_bin_directory()],
             &verified.value().files.plugins,
+            options.foreign_files(),
         )?;
         let plan = plan(&verified, &observed, options).map_err(NodeError::Refused)?;
         let record = Record {
@@ -239,7 +241,7 @@ fn a_foreign_file_stops_everything_and_is_adopted_on_request() {
     let options = InstallOptions { foreign: ForeignRule::Adopt, ..InstallOptions::default() };
     let receipt = node.install_with(NEW, &options, &mut go_on).unwrap();
     assert_eq!(node.bin(), expected(NEW));
-    let theirs = Original { digest: Digest::of(b"theirs"), mode: 0o755 };
+    let theirs = Original { digest: Digest::of(b"theirs"), size: Some(6), mode: 0o755 };
     let bridge =
         &receipt.directories[&HostPath::default_bin_directory()].files[&"bridge".parse().unwrap()];
     assert_eq!(bridge.owner, Owner::Adopted(theirs.clone()));
@@ -437,7 +439,9 @@ fn one_payload_fills_several_directories() {
     let state = State::open_or_create(&root, &HostPath::default_state_directory()).unwrap();
     let state = state.write(Duration::ZERO).unwrap();
     let paths = ["/opt/cni/bin", "/usr/lib/cni"].map(|path| path.parse().unwrap());
-    let observed = observe(&root, Some(&state), &paths, &verified.value().files.plugins).unwrap();
+    let observed =
+        observe(&root, Some(&state), &paths, &verified.value().files.plugins, ForeignFiles::Read)
+            .unwrap();
     let plan = plan(&verified, &observed, &InstallOptions::default()).unwrap();
     let policy_directory = HostPath::default_policy_directory();
     let record = Record {

@@ -10,11 +10,19 @@ use super::read::runtimes;
 use crate::disk::Looked;
 use crate::model::{Code, Digest, Finding, HostPath, PluginName, and_others};
 use crate::node::fact::{Fact, Moment};
-use crate::node::host::file::{Found, hash_plugin};
+use crate::node::host::file::{Sizes, hash_plugin};
 use crate::node::host::root::Root;
 
 /// The plugins that are installed, or about to be, and the content of each.
-pub(crate) type PlacedPlugins = BTreeMap<HostPath, BTreeMap<PluginName, Digest>>;
+pub(crate) type PlacedPlugins = BTreeMap<HostPath, BTreeMap<PluginName, PlacedPlugin>>;
+
+/// The content of an installed plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PlacedPlugin {
+    pub(crate) digest: Digest,
+    /// In bytes.
+    pub(crate) size: u64,
+}
 
 /// Compares what is installed with what each runtime would call.
 pub(crate) fn compare(root: &Root, installed: &PlacedPlugins, moment: Moment) -> Vec<Finding> {
@@ -84,11 +92,11 @@ impl Node<'_> {
         let mut findings = Vec::new();
         for earlier in runtime.bin_dirs.iter().take(place) {
             let mut called = Vec::new();
-            for (name, digest) in &wanted {
+            for (name, plugin) in &wanted {
                 let path = format!("{earlier}/{name}");
                 let looked = self.root.look_up(&path).ok().flatten();
                 if let Some(found) = looked.filter(Looked::is_regular)
-                    && self.digest(&found).is_none_or(|found| found != **digest)
+                    && !has(&found, plugin)
                 {
                     called.push(path);
                 }
@@ -99,20 +107,18 @@ impl Node<'_> {
     }
 
     /// What is installed under either name of this directory.
-    fn wanted(&self, ours: &HostPath) -> BTreeMap<&PluginName, &Digest> {
+    fn wanted(&self, ours: &HostPath) -> BTreeMap<&PluginName, &PlacedPlugin> {
         let resolved = self.resolved(ours);
         let same = self.installed.iter().filter(|(path, _)| self.resolved(path) == resolved);
         same.flat_map(|(_, plugins)| plugins).collect()
     }
+}
 
-    /// The content of another installer's file; `None` if it is too large for a plugin or cannot be
-    /// read.
-    fn digest(&self, found: &Looked) -> Option<Digest> {
-        match hash_plugin(&found.open().ok()?).ok()? {
-            Found::Regular { digest, .. } => Some(digest),
-            _ => None,
-        }
-    }
+/// Whether another installer's file has the content of this plugin. One of another size is not
+/// read, and one that cannot be read may be anything.
+fn has(found: &Looked, plugin: &PlacedPlugin) -> bool {
+    let hashed = found.open().and_then(|opened| hash_plugin(&opened, &Sizes::one(plugin.size)));
+    hashed.is_ok_and(|found| found.digest() == Some(plugin.digest))
 }
 
 fn shadowing(
@@ -160,8 +166,10 @@ mod tests {
         change(temporary.path());
         let root = Root::open(temporary.path()).unwrap();
         let plugins = [("bridge", "signed bridge"), ("vlan", "signed vlan")];
-        let plugins =
-            plugins.map(|(name, text)| (name.parse().unwrap(), Digest::of(text.as_bytes())));
+        let plugins = plugins.map(|(name, text)| {
+            let digest = Digest::of(text.as_bytes());
+            (name.parse().unwrap(), PlacedPlugin { digest, size: text.len() as u64 })
+        });
         let placed = PlacedPlugins::from([(bin.parse().unwrap(), BTreeMap::from(plugins))]);
         compare(&root, &placed, Moment::Install)
     }
@@ -172,6 +180,7 @@ mod tests {
             [("usr/libexec/cni/bridge", "another"), ("usr/libexec/cni/flannel", "not ours")];
         let both = [("usr/libexec/cni/bridge", "another"), ("usr/libexec/cni/vlan", "another")];
         let same = [("usr/libexec/cni/bridge", "signed bridge")];
+        let alike = [("usr/libexec/cni/bridge", "forged bridge")];
         let none: fn(&Path) = |_| {};
         let link: fn(&Path) = |root| {
             std::fs::create_dir_all(root.join("usr/libexec/cni")).unwrap();
@@ -188,10 +197,12 @@ mod tests {
             ))
         };
         type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], fn(&Path), Option<String>);
-        let cases: [Case<'_>; 7] = [
+        let cases: [Case<'_>; 8] = [
             (before, &other, none, calls("`/usr/libexec/cni/bridge`")),
             (before, &both, none, calls("`/usr/libexec/cni/bridge` and 1 other")),
             (before, &[], link, calls("`/usr/libexec/cni/bridge`")),
+            // Of its size, and others.
+            (before, &alike, none, calls("`/usr/libexec/cni/bridge`")),
             // Not where the same bytes stand, where ours come first, and where libcni goes on.
             (before, &same, none, None),
             (after, &other, none, None),

@@ -10,7 +10,7 @@ mod crio;
 mod document;
 mod read;
 
-pub(crate) use compare::{PlacedPlugins, compare};
+pub(crate) use compare::{PlacedPlugin, PlacedPlugins, compare};
 pub use containerd::Containerd;
 pub use crio::Crio;
 pub use document::RuntimeConfigError;

@@ -26,6 +26,10 @@ fn given_away(bytes: &[u8]) -> Found {
     }
 }
 
+fn leased() -> Found {
+    Found::Unreadable("another process holds a lease on it".to_owned())
+}
+
 fn link() -> Found {
     Found::Other(Obstacle::Link("bridge".into()))
 }
@@ -95,7 +99,7 @@ fn word(owner: &Owner) -> &'static str {
 fn decides_about_a_file_that_nobody_recorded() {
     let refuse = ForeignRule::Refuse;
     let named = |name: &str| ForeignRule::AdoptNamed(names(&[name]));
-    let cases: [(Found, ForeignRule, &str); 19] = [
+    let cases: [(Found, ForeignRule, &str); 26] = [
         (Found::Absent, refuse.clone(), "New ours"),
         (Found::Absent, ForeignRule::Adopt, "New ours"),
         (regular(NEW, 0o755), refuse.clone(), "Satisfied foreign"),
@@ -112,6 +116,14 @@ fn decides_about_a_file_that_nobody_recorded() {
         (regular(THEIRS, 0o755), ForeignRule::Keep, "Keep"),
         (regular(THEIRS, 0o755), ForeignRule::Adopt, "Adopt adopted"),
         (regular(THEIRS, 0o755), named("bridge"), "Adopt adopted"),
+        (Found::OtherSize(1), refuse.clone(), "foreign-file"),
+        (Found::OtherSize(1), ForeignRule::Keep, "Keep"),
+        (Found::OtherSize(1), ForeignRule::Stay, "Keep"),
+        (leased(), refuse.clone(), "unreadable"),
+        // Its bytes would have to be kept.
+        (leased(), ForeignRule::Adopt, "unreadable"),
+        (leased(), named("bridge"), "unreadable"),
+        (leased(), ForeignRule::Keep, "Keep"),
         (link(), refuse.clone(), "in-the-way"),
         (link(), ForeignRule::Adopt, "in-the-way"),
         (link(), ForeignRule::Keep, "Keep"),
@@ -140,11 +152,11 @@ fn decides_about_a_file_that_nobody_recorded() {
 
 #[test]
 fn decides_about_a_file_of_the_receipt() {
-    let original = Original { digest: Digest::of(THEIRS), mode: 0o755 };
+    let original = Original { digest: Digest::of(THEIRS), size: Some(11), mode: 0o755 };
     let (ours, adopted) = (installed(OLD, Owner::Ours), installed(OLD, Owner::Adopted(original)));
     let theirs = installed(OLD, Owner::Foreign);
     let other = |kind| Found::Other(Obstacle::Kind(kind));
-    let cases: [(&InstalledFile, Found, &str); 20] = [
+    let cases: [(&InstalledFile, Found, &str); 25] = [
         (&ours, regular(OLD, 0o755), "Replace ours"),
         (&ours, regular(NEW, 0o755), "Satisfied ours"),
         (&ours, regular(NEW, 0o4755), "Repair ours"),
@@ -152,6 +164,12 @@ fn decides_about_a_file_of_the_receipt() {
         (&ours, regular(NEW, 0o644), "Repair ours"),
         (&ours, regular(THEIRS, 0o755), "Repair ours"),
         (&ours, Found::Absent, "New ours"),
+        // Nothing of the old bytes is needed.
+        (&ours, leased(), "Repair ours"),
+        (&ours, Found::OtherSize(1), "Repair ours"),
+        (&adopted, leased(), "Repair adopted"),
+        (&theirs, leased(), "unreadable"),
+        (&theirs, Found::OtherSize(1), "foreign-file"),
         // A rename takes the place of everything but a directory.
         (&ours, link(), "Repair ours"),
         (&ours, other(FileKind::Fifo), "Repair ours"),
@@ -184,7 +202,7 @@ fn decides_about_a_file_of_the_receipt() {
 
 #[test]
 fn decides_about_a_file_of_the_journal() {
-    let original = Original { digest: Digest::of(THEIRS), mode: 0o755 };
+    let original = Original { digest: Digest::of(THEIRS), size: Some(11), mode: 0o755 };
     let journal = |owner| Journal::of(&receipt(&[("bridge", installed(NEW, owner))]));
     let cases = [
         (journal(Owner::Ours), regular(NEW, 0o755), "Satisfied ours"),
@@ -192,6 +210,8 @@ fn decides_about_a_file_of_the_journal() {
         // Not renamed yet: what is there is still somebody else's.
         (journal(Owner::Adopted(original)), regular(THEIRS, 0o755), "foreign-file"),
         (journal(Owner::Ours), Found::Absent, "New ours"),
+        (journal(Owner::Ours), Found::OtherSize(1), "foreign-file"),
+        (journal(Owner::Ours), leased(), "unreadable"),
         (journal(Owner::Ours), link(), "Repair ours"),
         (journal(Owner::Ours), folder(), "in-the-way"),
         (journal(Owner::Foreign), link(), "in-the-way"),
@@ -304,7 +324,7 @@ fn the_receipt_keeps_what_the_plan_does_not_touch() {
 
 #[test]
 fn forgets_a_leftover_that_is_gone_and_nobody_has_to_bring_back() {
-    let original = Original { digest: Digest::of(THEIRS), mode: 0o755 };
+    let original = Original { digest: Digest::of(THEIRS), size: Some(11), mode: 0o755 };
     let (ours, adopted) = (installed(OLD, Owner::Ours), installed(OLD, Owner::Adopted(original)));
     let cases = [
         (&ours, Some(Found::Absent), ForeignRule::Refuse, false),
@@ -388,6 +408,9 @@ fn leaves_what_is_there_where_only_the_missing_is_wanted() {
         (observed(regular(NEW, 0o755), None), "Satisfied foreign"),
         (observed(folder(), None), "Keep"),
         (observed(link(), Some(ours.clone())), "Keep"),
+        (observed(Found::OtherSize(1), Some(ours.clone())), ""),
+        (observed(leased(), Some(ours.clone())), ""),
+        (observed(leased(), None), "Keep"),
         // Ours stays, too, as a plugin of an earlier bundle; altered or not, it is not this run's
         // to write.
         (observed(regular(OLD, 0o755), Some(ours.clone())), ""),
@@ -426,7 +449,7 @@ fn brings_to_each_directory_what_it_had() {
 #[test]
 fn prunes_what_is_ours_and_unaltered_and_free() {
     use crate::node::host::{Attachment, Attachments};
-    let original = Original { digest: Digest::of(THEIRS), mode: 0o755 };
+    let original = Original { digest: Digest::of(THEIRS), size: Some(11), mode: 0o755 };
     let (ours, adopted) = (installed(OLD, Owner::Ours), installed(OLD, Owner::Adopted(original)));
     let foreign = installed(OLD, Owner::Foreign);
     let in_use = |name: &str| {
@@ -444,6 +467,8 @@ fn prunes_what_is_ours_and_unaltered_and_free() {
         (&ours, regular(OLD, 0o755), unreadable, "", "in-use"),
         (&ours, regular(THEIRS, 0o755), free(), "", "mixed"),
         (&ours, link(), free(), "", "mixed"),
+        (&ours, Found::OtherSize(1), free(), "", "mixed"),
+        (&ours, leased(), free(), "", "mixed"),
         (&ours, Found::Absent, free(), "", ""),
         (
             &adopted,

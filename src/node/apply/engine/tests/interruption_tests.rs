@@ -158,6 +158,6 @@ fn a_second_interruption_does_not_forget_what_the_first_run_installed() {
     assert_eq!(node.bin(), expected(NEW));
     let files = &receipt.directories[&HostPath::default_bin_directory()].files;
     let owners: Vec<_> = files.values().map(|file| file.owner.clone()).collect();
-    let theirs = Original { digest: Digest::of(b"theirs"), mode: 0o755 };
+    let theirs = Original { digest: Digest::of(b"theirs"), size: Some(6), mode: 0o755 };
     assert_eq!(owners, [Owner::Adopted(theirs), Owner::Ours, Owner::Ours, Owner::Ours]);
 }
