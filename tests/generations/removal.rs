@@ -213,12 +213,12 @@ fn an_uninstallation_that_cannot_begin_in_one_directory_leaves_no_trace_in_the_o
     let two = "--bin-dir /opt/cni/bin --bin-dir /usr/lib/cni";
     scene.run_ok(&format!("{} {two}", release.install_args()));
     let obstacle = scene.at("root/usr/lib/cni/.cnister");
-    std::os::unix::fs::symlink("elsewhere", &obstacle).unwrap();
+    fs::create_dir_all(obstacle.join("theirs")).unwrap();
     let before = scene.tree("root");
     let run = scene.run("uninstall --root root");
     assert_ne!(run.code, 0, "{}", run.stdout);
     node::assert_same(&before, &scene.tree("root"), "it could not begin");
-    fs::remove_file(obstacle).unwrap();
+    fs::remove_dir_all(obstacle).unwrap();
     scene.run_ok("uninstall --root root");
     assert!(!scene.at(node::BIN).join("bridge").exists());
 }
