@@ -5,6 +5,7 @@
 //! to time of use). Files get their final name only when they are complete and durable. What the
 //! files mean is the caller's business, `node` above all.
 
+mod attributes;
 mod changes;
 mod directory;
 mod error;
@@ -16,6 +17,7 @@ mod lock;
 mod lookup;
 mod write;
 
+pub use attributes::Attributes;
 pub use changes::{Change, Changes, Mark};
 pub use directory::{Directory, Entry, Ownership, RegularFile, Resolve, component};
 pub use error::DiskError;

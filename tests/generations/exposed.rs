@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
 use super::release::Release;
-use super::support::Scene;
+use super::support::{Scene, say_skipped};
 use super::{assert_refused, node, of_release, upgraded};
 
 fn mode(path: &Path) -> (u32, u32) {
@@ -39,6 +39,88 @@ fn a_plugin_with_another_owner_is_refused_and_repaired() {
     chmod(&leftover, 0o4777);
     assert_refused(&scene.run("check --root root"), "digest-drift");
     chmod(&leftover, 0o755);
+    scene.run_ok("check --root root");
+}
+
+/// VFS_CAP_REVISION_2, effective, with `cap_net_admin` permitted (capabilities(7)).
+const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// An access control list of five entries: the owner, another user, the group, the mask, others.
+fn list(user: u32, rights: u8) -> Vec<u8> {
+    let none = u32::MAX;
+    let entries = [(1, 7, none), (2, rights, user), (4, 5, none), (16, 7, none), (32, 5, none)];
+    let entries = entries.iter().flat_map(|&(tag, rights, id): &(u8, u8, u32)| {
+        [[tag, 0, rights, 0], id.to_le_bytes()].concat()
+    });
+    [2, 0, 0, 0].into_iter().chain(entries).collect()
+}
+
+/// Sets an attribute; false, with a line, where the file system has none of its kind.
+fn set(path: &Path, name: &str, value: &[u8]) -> bool {
+    let set = rustix::fs::lsetxattr(path, name, value, rustix::fs::XattrFlags::empty());
+    if set.is_err() {
+        say_skipped(&format!("no {name} here"));
+    }
+    set.is_ok()
+}
+
+#[test]
+fn capabilities_and_lists_that_give_write_are_refused_and_repaired() {
+    let scene = Scene::in_memory();
+    let (_, second) = upgraded(&scene);
+    let bridge = scene.at(node::BIN).join("bridge");
+    let (capability, acl) = ("security.capability", "system.posix_acl_access");
+    let said = "an access control list that lets others write";
+    for (name, value, expected) in [
+        (capability, CAPABILITY.to_vec(), "mode 0755, file capabilities"),
+        // With a namespaced root, as a container sets it (revision 3).
+        (
+            capability,
+            [&[1, 0, 0, 3][..], &CAPABILITY[4..], &[0, 0, 0, 0]].concat(),
+            "mode 0755, file capabilities",
+        ),
+        (acl, list(1000, 7), said),
+        (acl, list(1000, 2), said),
+    ] {
+        for words in ["check --root root --repair".to_owned(), second.install_from_layout_args()] {
+            if !set(&bridge, name, &value) {
+                continue;
+            }
+            for occasion in ["--no-probe", "--at-boot"] {
+                let run = scene.run(&format!("check --root root {occasion}"));
+                assert_refused(&run, "digest-drift");
+                assert!(run.stdout.contains("lets other users run code as root"), "{}", run.stdout);
+                assert!(run.stdout.contains(expected), "{expected}: {}", run.stdout);
+            }
+            scene.run_ok(&words);
+            let mut buffer = [0_u8; 64];
+            let left = rustix::fs::lgetxattr(&bridge, name, &mut buffer[..]);
+            assert_eq!(left.err(), Some(rustix::io::Errno::NODATA), "{words}: a new file");
+            scene.run_ok("check --root root");
+        }
+    }
+    // The twin gives nothing.
+    if set(&bridge, "user.comment", b"hello") {
+        scene.run_ok("check --root root");
+    }
+}
+
+#[test]
+fn capabilities_of_an_adopted_file_are_dropped_with_a_note() {
+    let scene = Scene::in_memory();
+    let release = Release::new(&scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);
+    node::new(&scene);
+    let theirs = scene.write(&format!("{}/bridge", node::BIN), &release.files["bridge"]);
+    chmod(&theirs, 0o755);
+    if !set(&theirs, "security.capability", &CAPABILITY) {
+        return;
+    }
+    let run = scene.run(&release.install_args());
+    assert_refused(&run, "foreign-file");
+    assert!(run.stdout.contains("lets other users run code as root"), "{}", run.stdout);
+    let run = scene.run_ok(&format!("{} --foreign adopt", release.install_args()));
+    let note = "note: setuid-dropped: `/opt/cni/bin/bridge` gave capabilities to who executed it\n";
+    assert!(run.stdout.contains(note), "{}", run.stdout);
     scene.run_ok("check --root root");
 }
 

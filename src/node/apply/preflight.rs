@@ -141,16 +141,22 @@ impl Write<'_> {
         }
     }
 
-    /// Says that set-user-ID bits of the replaced file are dropped: a plugin that everyone can run
+    /// Says that set-user-ID bits or capabilities of the replaced file are dropped: a plugin that everyone can run
     /// as root is a hole.
     fn setuid(&self, directory: &HostPath) -> Option<Finding> {
-        let Found::Regular { mode, .. } = self.before else { return None };
-        (self.change == Change::Adopt && mode & 0o6000 != 0).then(|| {
-            let message =
-                format!("`{directory}/{}` ran with the rights of its owner or group", self.name);
-            Finding::note(Code::SetuidDropped, message)
-                .mismatch("mode 0755", format_args!("mode {mode:04o}"))
-        })
+        let Found::Regular { mode, attributes, .. } = self.before else { return None };
+        let what = match (mode & 0o6000 != 0, attributes.capabilities) {
+            _ if self.change != Change::Adopt => return None,
+            (true, _) => "ran with the rights of its owner or group",
+            (false, true) => "gave capabilities to who executed it",
+            (false, false) => return None,
+        };
+        let message = format!("`{directory}/{}` {what}", self.name);
+        let found = match attributes.capabilities {
+            true => format!("mode {mode:04o}, file capabilities"),
+            false => format!("mode {mode:04o}"),
+        };
+        Some(Finding::note(Code::SetuidDropped, message).mismatch("mode 0755", found))
     }
 }
 

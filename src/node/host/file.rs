@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 use super::transfer::hash;
 use crate::bundle::FileManifest;
-use crate::disk::{Directory, DiskError, FileKind, RegularFile};
+use crate::disk::{Attributes, Directory, DiskError, FileKind, RegularFile};
 use crate::model::{Digest, PluginName, visible};
 use crate::node::state::Original;
 
@@ -33,6 +33,8 @@ pub enum Found {
         mode: u32,
         /// The user that it belongs to, if that is neither root nor the user of this process.
         stranger: Option<u32>,
+        /// What its extended attributes give.
+        attributes: Attributes,
     },
     /// A regular file of a size that is not expected, in bytes. It was not read.
     OtherSize(u64),
@@ -63,15 +65,18 @@ impl Found {
     }
 
     /// What is wrong with a regular file of which others could make something that runs as root, or
-    /// have what root has: it belongs to another user, others may write it, or it runs with its
-    /// owner's rights. A runtime executes plugins as root, so their right bytes are worth nothing
-    /// then.
+    /// have what root has: it belongs to another user, others may write it, it runs with its
+    /// owner's rights, or it has capabilities. A runtime executes plugins as root, so their right
+    /// bytes are worth nothing then.
     pub(crate) fn exposed(&self) -> Option<String> {
-        let Self::Regular { mode, stranger, .. } = self else { return None };
-        match stranger {
-            Some(user) => Some(format!("user {user}, mode {mode:04o}")),
-            None => (mode & EXPOSING != 0).then(|| format!("mode {mode:04o}")),
+        let Self::Regular { mode, stranger, attributes, .. } = self else { return None };
+        if stranger.is_none() && mode & EXPOSING == 0 && attributes.is_plain() {
+            return None;
         }
+        let user = stranger.map(|user| format!("user {user}"));
+        let attributes = (!attributes.is_plain()).then(|| attributes.to_string());
+        let all = user.into_iter().chain([format!("mode {mode:04o}")]).chain(attributes);
+        Some(all.collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -216,7 +221,8 @@ pub(crate) fn hash_plugin(opened: &RegularFile, sizes: &Sizes) -> Result<Found, 
     }
     let own = rustix::process::geteuid().as_raw();
     let stranger = Some(opened.uid).filter(|user| *user != 0 && *user != own);
-    Ok(Found::Regular { digest, size, mode: opened.mode, stranger })
+    let attributes = opened.attributes()?;
+    Ok(Found::Regular { digest, size, mode: opened.mode, stranger, attributes })
 }
 
 #[cfg(test)]

@@ -193,7 +193,7 @@ mod tests {
 
     use super::super::file::Obstacle;
     use super::*;
-    use crate::disk::FileKind;
+    use crate::disk::{Attributes, FileKind};
     use crate::node::test_support::manifest;
 
     #[test]
@@ -209,8 +209,21 @@ mod tests {
             (0o755, Some(1000), Some("user 1000, mode 0755")),
         ];
         for (mode, stranger, expected) in cases {
-            let found = Found::Regular { digest: Digest::of(b""), size: 0, mode, stranger };
+            let (digest, attributes) = (Digest::of(b""), Attributes::default());
+            let found = Found::Regular { digest, size: 0, mode, stranger, attributes };
             assert_eq!(found.exposed().as_deref(), expected, "{mode:o} {stranger:?}");
+        }
+        let with = |capabilities, writers, stranger| {
+            let (digest, attributes) = (Digest::of(b""), Attributes { capabilities, writers });
+            Found::Regular { digest, size: 0, mode: 0o755, stranger, attributes }.exposed()
+        };
+        let list = "an access control list that lets others write";
+        for (found, expected) in [
+            (with(true, false, None), "mode 0755, file capabilities".to_owned()),
+            (with(false, true, None), format!("mode 0755, {list}")),
+            (with(true, true, Some(7)), format!("user 7, mode 0755, file capabilities, {list}")),
+        ] {
+            assert_eq!(found, Some(expected));
         }
         assert_eq!(
             (Found::Absent.exposed(), Found::Other(Obstacle::Kind(FileKind::Directory)).exposed()),
@@ -246,7 +259,8 @@ mod tests {
                         digest: Digest::of(b"bytes"),
                         size: 5,
                         mode: 0o4711,
-                        stranger: None
+                        stranger: None,
+                        attributes: Attributes::default()
                     }
                 ),
                 ("macvlan", Found::Absent),

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::staged::{BIN, BUNDLE_JSON, EVIDENCE_JSON, SHARE, Staged, open_listed};
 use crate::bundle::{FileManifest, PluginFile};
-use crate::disk::{Directory, Resolve};
+use crate::disk::{Attributes, Directory, Resolve};
 use crate::model::BundleName;
 use crate::node::error::NodeError;
 use crate::node::host::{Found, Sizes, copy_exactly, find};
@@ -85,8 +85,13 @@ fn prepare(target: &Directory, path: &str) -> Result<Directory, NodeError> {
 }
 
 fn is_staged(bin: &Directory, file: &PluginFile) -> Result<bool, NodeError> {
-    let expected =
-        Found::Regular { digest: file.digest, size: file.size, mode: PLUGIN_MODE, stranger: None };
+    let expected = Found::Regular {
+        digest: file.digest,
+        size: file.size,
+        mode: PLUGIN_MODE,
+        stranger: None,
+        attributes: Attributes::default(),
+    };
     Ok(find(bin, &file.name, &Sizes::one(file.size))? == expected)
 }
 

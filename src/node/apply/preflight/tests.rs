@@ -3,6 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
+use crate::disk::Attributes;
 use crate::model::Digest;
 use crate::node::host::{Observed, ObservedDirectory};
 use crate::node::plan::{ForeignRule, InstallOptions, plan};
@@ -68,22 +69,40 @@ fn an_interpreter_is_looked_up_as_the_kernel_does_it() {
     assert_eq!(said(&root, &[]), Vec::<String>::new());
     // A plugin that is not written was asked for its version, or will be.
     std::fs::remove_file(temporary.path().join("usr/lib/libc.so")).unwrap();
-    let there = Found::Regular { digest: Digest::of(b"new"), size: 3, mode: 0o755, stranger: None };
+    let there = Found::Regular {
+        digest: Digest::of(b"new"),
+        size: 3,
+        mode: 0o755,
+        stranger: None,
+        attributes: Attributes::default(),
+    };
     assert_eq!(said(&root, &[("vlan", there)]), Vec::<String>::new());
 }
 
 #[test]
 fn bits_that_are_dropped_are_said() {
     let (_temporary, root) = node(&["opt/cni/bin"]);
-    let theirs =
-        |mode| Found::Regular { digest: Digest::of(b"theirs"), size: 6, mode, stranger: None };
+    let theirs = |mode, attributes| Found::Regular {
+        digest: Digest::of(b"theirs"),
+        size: 6,
+        mode,
+        stranger: None,
+        attributes,
+    };
     for (mode, expected) in [(0o4755, true), (0o2755, true), (0o755, false), (0o1755, false)] {
         let note =
             "Note setuid-dropped: `/opt/cni/bin/bridge` ran with the rights of its owner or group"
                 .to_owned();
         let expected: Vec<_> = expected.then_some(note).into_iter().collect();
-        assert_eq!(said(&root, &[("bridge", theirs(mode))]), expected, "{mode:o}");
+        assert_eq!(
+            said(&root, &[("bridge", theirs(mode, Attributes::default()))]),
+            expected,
+            "{mode:o}"
+        );
     }
+    let capable = theirs(0o755, Attributes { capabilities: true, writers: false });
+    let note = "Note setuid-dropped: `/opt/cni/bin/bridge` gave capabilities to who executed it";
+    assert_eq!(said(&root, &[("bridge", capable)]), [note]);
 }
 
 #[test]

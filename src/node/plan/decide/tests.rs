@@ -1,7 +1,7 @@
 //! Decisions about every kind of file that a node can have.
 
 use super::*;
-use crate::disk::FileKind;
+use crate::disk::{Attributes, FileKind};
 use crate::model::json;
 use crate::node::host::Obstacle;
 use crate::node::state::{InstalledDirectory, Journal, Receipt};
@@ -13,7 +13,24 @@ const NEW: &[u8] = b"new bytes";
 const THEIRS: &[u8] = b"their bytes";
 
 fn regular(bytes: &[u8], mode: u32) -> Found {
-    Found::Regular { digest: Digest::of(bytes), size: bytes.len() as u64, mode, stranger: None }
+    Found::Regular {
+        digest: Digest::of(bytes),
+        size: bytes.len() as u64,
+        mode,
+        stranger: None,
+        attributes: Attributes::default(),
+    }
+}
+
+/// A file with the mode of a plugin that has capabilities.
+fn capable(bytes: &[u8]) -> Found {
+    Found::Regular {
+        digest: Digest::of(bytes),
+        size: bytes.len() as u64,
+        mode: 0o755,
+        stranger: None,
+        attributes: Attributes { capabilities: true, writers: false },
+    }
 }
 
 /// A file with the mode of a plugin that belongs to some user.
@@ -23,6 +40,7 @@ fn given_away(bytes: &[u8]) -> Found {
         size: bytes.len() as u64,
         mode: 0o755,
         stranger: Some(1000),
+        attributes: Attributes::default(),
     }
 }
 
@@ -99,7 +117,7 @@ fn word(owner: &Owner) -> &'static str {
 fn decides_about_a_file_that_nobody_recorded() {
     let refuse = ForeignRule::Refuse;
     let named = |name: &str| ForeignRule::AdoptNamed(names(&[name]));
-    let cases: [(Found, ForeignRule, &str); 26] = [
+    let cases: [(Found, ForeignRule, &str); 29] = [
         (Found::Absent, refuse.clone(), "New ours"),
         (Found::Absent, ForeignRule::Adopt, "New ours"),
         (regular(NEW, 0o755), refuse.clone(), "Satisfied foreign"),
@@ -110,6 +128,9 @@ fn decides_about_a_file_that_nobody_recorded() {
         (given_away(NEW), refuse.clone(), "foreign-file"),
         (given_away(NEW), ForeignRule::Keep, "Keep"),
         (given_away(NEW), ForeignRule::Adopt, "Adopt adopted"),
+        (capable(NEW), refuse.clone(), "foreign-file"),
+        (capable(NEW), ForeignRule::Keep, "Keep"),
+        (capable(NEW), ForeignRule::Adopt, "Adopt adopted"),
         (regular(NEW, 0o644), refuse.clone(), "foreign-file"),
         (regular(NEW, 0o644), ForeignRule::Adopt, "Adopt adopted"),
         (regular(THEIRS, 0o755), refuse.clone(), "foreign-file"),
@@ -156,11 +177,12 @@ fn decides_about_a_file_of_the_receipt() {
     let (ours, adopted) = (installed(OLD, Owner::Ours), installed(OLD, Owner::Adopted(original)));
     let theirs = installed(OLD, Owner::Foreign);
     let other = |kind| Found::Other(Obstacle::Kind(kind));
-    let cases: [(&InstalledFile, Found, &str); 25] = [
+    let cases: [(&InstalledFile, Found, &str); 26] = [
         (&ours, regular(OLD, 0o755), "Replace ours"),
         (&ours, regular(NEW, 0o755), "Satisfied ours"),
         (&ours, regular(NEW, 0o4755), "Repair ours"),
         (&ours, given_away(NEW), "Repair ours"),
+        (&ours, capable(NEW), "Repair ours"),
         (&ours, regular(NEW, 0o644), "Repair ours"),
         (&ours, regular(THEIRS, 0o755), "Repair ours"),
         (&ours, Found::Absent, "New ours"),
