@@ -151,7 +151,10 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let unconfined = arguments.sandbox()?.confine();
     let mut report = match attempt(arguments, &policy) {
         Ok(report) => report,
-        Err(stop) => refuse(arguments, &policy, stop.refusal()?)?,
+        Err(stop) => {
+            let findings = arguments.refusal(stop)?;
+            refuse(arguments, &policy, findings)?
+        }
     };
     // Last, and after what is remembered of a refusal: it is not a reason for it.
     report.findings.extend(unconfined);
@@ -180,6 +183,21 @@ impl Arguments {
             sandbox.write_file(self.termination.path());
         }
         Ok(sandbox)
+    }
+
+    /// The findings against an installation. A fault of the files counts as one if the installed set
+    /// may be kept: whatever they are, a node with a proven set is better off with it than with an
+    /// installer that fails again and again.
+    fn refusal(&self, stop: Stop) -> Result<Vec<Finding>, Failure> {
+        let is_local = self.reference.as_ref().is_some_and(|reference| {
+            matches!(reference.location, Location::Layout(_) | Location::Archive(_))
+        });
+        stop.refusal().or_else(|failure| match self.on_refusal {
+            OnRefusal::Keep if !self.dry_run => {
+                failure.payload_fault(is_local).map(|finding| vec![finding]).ok_or(failure)
+            }
+            _ => Err(failure),
+        })
     }
 
     /// What was asked for, in the words of the command.

@@ -44,7 +44,7 @@ pub(super) fn of_directory(
     verifier: &Verifier<'_>,
     kept: &KeptReleases,
 ) -> Result<Proven, Stop> {
-    let staged = Staged::open(directory).map_err(Failure::from)?;
+    let staged = Staged::open(directory)?;
     let wanted = Digest::of(&staged.bundle_json()?);
     let inside = staged.evidence()?;
     let mut refusals = Vec::new();

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 #[cfg(feature = "publish")]
 use crate::model::{Classed, ErrorClass};
-use crate::model::{json, visible, with_causes};
+use crate::model::{Code, Finding, json, visible, with_causes};
 use crate::node::NodeError;
 use crate::oci::{CollectError, OciError};
 
@@ -73,6 +73,20 @@ impl Failure {
         match error.class() {
             ErrorClass::Request => Self::request(error),
             ErrorClass::CouldNot => Self::could_not(error),
+        }
+    }
+
+    /// Returns what is wrong with the files that were to be installed, if that is why it failed. Of
+    /// an image on a disk (`is_local`) that is everything; a registry may only be away.
+    pub(super) fn payload_fault(&self, is_local: bool) -> Option<Finding> {
+        let error = self.error.as_ref();
+        let node = error.downcast_ref::<NodeError>();
+        let is_of_image = error.is::<OciError>()
+            || matches!(error.downcast_ref(), Some(CollectError::Oci(_)))
+            || matches!(node, Some(NodeError::Oci(_)));
+        match is_local && is_of_image {
+            true => Some(Finding::refusal(Code::Unreadable, with_causes(error))),
+            false => node.and_then(NodeError::payload_fault),
         }
     }
 

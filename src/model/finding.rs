@@ -180,7 +180,7 @@ codes! {
     StateNotPrivate "state-not-private" "Other users can write the state directory or a file in it."
     StateDamaged "state-damaged" "A file in the state directory is not a regular file or cannot be parsed."
     NotInstalled "not-installed" "Nothing is installed here, or the record of it was deleted."
-    Unreadable "unreadable" "A file with the name of a plugin cannot be read, so nothing is known of its content."
+    Unreadable "unreadable" "A plugin, or what is to be installed, cannot be read, so nothing is known of its content."
     DigestDrift "digest-drift" "The content, mode or capabilities of an installed plugin were changed, or other users can change it."
     PluginMissing "plugin-missing" "An installed plugin is missing."
     NoLongerTrusted "no-longer-trusted" "The policy does not, or no longer, accept the evidence of the installed bundle."

@@ -19,6 +19,9 @@ pub enum NodeError {
     /// A file or directory could not be read or changed.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// A staged directory could not be read, for a reason of its own.
+    #[error(transparent)]
+    Staged(DiskError),
     /// The image could not be read.
     #[error(transparent)]
     Oci(#[from] OciError),
@@ -66,6 +69,16 @@ impl NodeError {
                 Ok(vec![Finding::refusal(Code::StateDamaged, message).hint(hint)])
             }
             other => Err(other),
+        }
+    }
+}
+
+impl NodeError {
+    /// What is wrong with the files that were to be installed, if that is why it was not done.
+    pub fn payload_fault(&self) -> Option<Finding> {
+        match self {
+            Self::Staged(error) => Some(Finding::refusal(Code::Unreadable, error.with_cause())),
+            _ => None,
         }
     }
 }

@@ -5,6 +5,8 @@
 //! is followed, and no open blocks. An entry that `bundle.json` does not list is refused.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::{Payload, Take};
@@ -35,8 +37,8 @@ pub struct Staged {
 
 impl Staged {
     /// Opens a staged directory or the mount of a bundle image.
-    pub fn open(path: &Path) -> Result<Self, DiskError> {
-        Ok(Self { directory: Directory::open(path)? })
+    pub fn open(path: &Path) -> Result<Self, NodeError> {
+        Ok(Self { directory: Directory::open(path).map_err(fault)? })
     }
 
     /// The bytes of its `bundle.json`: evidence whose chain ends in their digest belongs to it.
@@ -67,12 +69,13 @@ impl Staged {
         let mut present = BTreeSet::new();
         while let Some(path) = pending.pop() {
             let directory = if path.as_os_str().is_empty() {
-                self.directory.descend(Path::new("."), Resolve::Beneath)?
+                self.directory.descend(Path::new("."), Resolve::Beneath)
             } else {
-                self.directory.descend(&path, Resolve::Beneath)?
+                self.directory.descend(&path, Resolve::Beneath)
             };
-            for entry in directory.entries()? {
-                let entry = entry?;
+            let directory = directory.map_err(plain)?;
+            for entry in directory.entries().map_err(fault)? {
+                let entry = entry.map_err(fault)?;
                 let name = entry.name.to_string_lossy();
                 let inner = path.join(&entry.name);
                 match expected(&path, &name, &names) {
@@ -131,13 +134,35 @@ impl Payload for Staged {
         if !findings.is_empty() {
             return Err(NodeError::Refused(findings));
         }
-        let bin = self.directory.descend(Path::new(BIN), Resolve::Beneath)?;
+        let bin = self.directory.descend(Path::new(BIN), Resolve::Beneath).map_err(plain)?;
         let origin = format!("`{}`", bin.shown());
         for file in files.plugins.iter().filter(|file| wanted.contains(&file.name)) {
-            let mut opened = open_staged(&bin, file, &origin)?;
-            take(file, &origin, &mut opened.file)?;
+            let opened = open_staged(&bin, file, &origin)?;
+            let mut reader = StagedFile { file: opened.file, failed: false };
+            let taken = take(file, &origin, &mut reader);
+            taken.map_err(|error| match error {
+                NodeError::Transfer { source, .. } if reader.failed => {
+                    let (action, path) = ("read".to_owned(), opened.shown);
+                    fault(DiskError::Io { action, path, source })
+                }
+                error => error,
+            })?;
         }
         Ok(())
+    }
+}
+
+/// A staged file that remembers whether reading it failed: where it is written to may fail as well.
+struct StagedFile {
+    file: File,
+    failed: bool,
+}
+
+impl Read for StagedFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer);
+        self.failed = read.is_err();
+        read
     }
 }
 
@@ -189,13 +214,27 @@ fn missing_finding(name: &str, place: &str) -> Finding {
     )
 }
 
-/// A file that is not regular is an answer, not a failure.
+/// Something else than the file or directory that has to be there is an answer, not a failure.
 fn plain(error: DiskError) -> NodeError {
-    match error {
-        DiskError::NotRegular { .. } | DiskError::TooLong { .. } => {
-            Finding::refusal(Code::NotAPlainFile, error.to_string()).into()
+    let kind = match &error {
+        DiskError::Io { source, .. } => source.kind(),
+        DiskError::NotRegular { .. } | DiskError::TooLong { .. } => io::ErrorKind::NotADirectory,
+        _ => io::ErrorKind::Other,
+    };
+    match kind {
+        io::ErrorKind::NotADirectory => {
+            Finding::refusal(Code::NotAPlainFile, error.with_cause()).into()
         }
-        other => other.into(),
+        io::ErrorKind::NotFound => Finding::refusal(Code::MissingEntry, error.with_cause()).into(),
+        _ => fault(error),
+    }
+}
+
+/// What is wrong with the staged directory, and not with this process or the system.
+fn fault(error: DiskError) -> NodeError {
+    match &error {
+        DiskError::Io { .. } if error.of_one_file().is_some() => NodeError::Staged(error),
+        _ => error.into(),
     }
 }
 
