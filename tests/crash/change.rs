@@ -214,4 +214,25 @@ impl Change {
         let change = Self::of("repair", scene, words, vec![first, altered]);
         Self { ends: Ends::Repaired, instead: INSTEAD_OF_REPAIR, ..change }
     }
+
+    /// Each plugin was replaced by something that is not a file.
+    pub(super) fn replaced_obstacles() -> Self {
+        let scene = Scene::in_memory();
+        let [first, _] = releases(&scene, 0);
+        node::new(&scene);
+        scene.run_ok(&first.install_from_layout_args());
+        let at = |name: &str| scene.at(node::BIN).join(name);
+        for name in ["bridge", "host-local", "macvlan"] {
+            fs::remove_file(at(name)).unwrap();
+        }
+        std::os::unix::fs::symlink(node::OBSTACLE, at("bridge")).unwrap();
+        // It goes a moment before its plugin gets the name.
+        fs::create_dir(at("host-local")).unwrap();
+        let (fifo, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+        rustix::fs::mknodat(rustix::fs::CWD, at("macvlan"), fifo, mode, 0).unwrap();
+        let words = "check --root root --at-boot --repair".to_owned();
+        let change = Self::of("obstacles", scene, words, vec![first]);
+        let removes = &["host-local"];
+        Self { ends: Ends::Repaired, instead: INSTEAD_OF_REPAIR, removes, ..change }
+    }
 }

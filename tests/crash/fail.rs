@@ -38,4 +38,7 @@ failing! {
     a_repair_says_that_the_disk_is_full_and_is_finished_later: repair, "ENOSPC";
     a_repair_says_that_the_disk_breaks_and_is_finished_later: repair, "EIO";
     a_repair_says_that_the_disk_is_read_only_and_is_finished_later: repair, "EROFS";
+    a_repair_of_replaced_plugins_says_that_the_disk_is_full_and_is_finished_later: replaced_obstacles, "ENOSPC";
+    a_repair_of_replaced_plugins_says_that_the_disk_breaks_and_is_finished_later: replaced_obstacles, "EIO";
+    a_repair_of_replaced_plugins_says_that_the_disk_is_read_only_and_is_finished_later: replaced_obstacles, "EROFS";
 }

@@ -60,6 +60,11 @@ fn a_repair_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
 }
 
 #[test]
+fn a_repair_of_replaced_plugins_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
+    Change::replaced_obstacles().stop_everywhere(Fault::Kill);
+}
+
+#[test]
 fn a_staging_that_is_stopped_at_any_system_call_is_finished_by_the_next_run() {
     let scene = Scene::in_memory();
     let Some(strace) = Strace::new(&scene, program()) else { return };
