@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
+use super::removal::{Removal, removal};
 use super::{Change, PLUGIN_MODE, Plan, Step};
 use crate::bundle::PluginFile;
 use crate::model::{
@@ -561,49 +562,6 @@ fn leave(
             Some(finding) => Leave::Stay(Finding { severity: Severity::Warning, ..finding }),
             None => Leave::Remove(step),
         },
-    }
-}
-
-/// How a plugin of this program goes.
-pub(crate) enum Removal {
-    /// It is already gone, or its original is back.
-    Nothing,
-    /// A foreign file has the name now.
-    Theirs,
-    /// Nobody can say whose file it is: it cannot be read, for this reason.
-    Unknown(String),
-    /// It is removed, or its original takes its place.
-    Step(Step),
-}
-
-/// Decides how a plugin of this program goes, without asking who needs it.
-pub(crate) fn removal(
-    directory: &HostPath,
-    name: &PluginName,
-    file: &InstalledFile,
-    before: Found,
-) -> Removal {
-    let original = file.owner.original().cloned();
-    match before {
-        Found::Absent if original.is_none() => Removal::Nothing,
-        Found::Regular { digest, .. }
-            if original.as_ref().is_some_and(|original| original.digest == digest) =>
-        {
-            Removal::Nothing
-        }
-        Found::Regular { digest, .. } if digest != file.digest => Removal::Theirs,
-        Found::OtherSize(_) | Found::Other(_) => Removal::Theirs,
-        Found::Unreadable(reason) => Removal::Unknown(reason),
-        Found::Absent | Found::Regular { .. } => {
-            let (directory, name) = (directory.clone(), name.clone());
-            Removal::Step(Step::Remove {
-                directory,
-                name,
-                restores: original.is_some(),
-                before,
-                original,
-            })
-        }
     }
 }
 

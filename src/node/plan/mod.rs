@@ -6,6 +6,7 @@
 
 mod decide;
 mod in_use;
+mod removal;
 mod uninstall;
 
 pub use decide::{

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::Step;
-use super::decide::{Removal, removal};
+use super::removal::{Removal, removal};
 use crate::model::{Code, Finding, HostPath, PluginName};
 use crate::node::host::{Found, Observed};
 use crate::node::state::{InstalledFile, Owner};

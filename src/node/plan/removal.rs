@@ -1,0 +1,51 @@
+//! How a plugin of this program goes: by removal, or by the return of what it replaced.
+//!
+//! Pure. Who needs the plugin is asked elsewhere.
+
+use super::Step;
+use crate::model::{HostPath, PluginName};
+use crate::node::host::Found;
+use crate::node::state::InstalledFile;
+
+/// How a plugin of this program goes.
+pub(crate) enum Removal {
+    /// It is already gone, or its original is back.
+    Nothing,
+    /// A foreign file has the name now.
+    Theirs,
+    /// Nobody can say whose file it is: it cannot be read, for this reason.
+    Unknown(String),
+    /// It is removed, or its original takes its place.
+    Step(Step),
+}
+
+/// Decides how a plugin of this program goes, without asking who needs it.
+pub(crate) fn removal(
+    directory: &HostPath,
+    name: &PluginName,
+    file: &InstalledFile,
+    before: Found,
+) -> Removal {
+    let original = file.owner.original().cloned();
+    match before {
+        Found::Absent if original.is_none() => Removal::Nothing,
+        Found::Regular { digest, .. }
+            if original.as_ref().is_some_and(|original| original.digest == digest) =>
+        {
+            Removal::Nothing
+        }
+        Found::Regular { digest, .. } if digest != file.digest => Removal::Theirs,
+        Found::OtherSize(_) | Found::Other(_) => Removal::Theirs,
+        Found::Unreadable(reason) => Removal::Unknown(reason),
+        Found::Absent | Found::Regular { .. } => {
+            let (directory, name) = (directory.clone(), name.clone());
+            Removal::Step(Step::Remove {
+                directory,
+                name,
+                restores: original.is_some(),
+                before,
+                original,
+            })
+        }
+    }
+}
