@@ -10,6 +10,8 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
+#[path = "obstacles/held.rs"]
+mod held;
 #[path = "obstacles/replaced.rs"]
 mod replaced;
 mod support;
@@ -22,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use release::Release;
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, makedev, mknodat};
-use support::{Run, Scene, peer, release, say_skipped};
+use support::{Run, Scene, peer, release, say_skipped, strace};
 
 const PLUGINS: [&str; 3] = ["bridge", "host-local", "macvlan"];
 const BIN: &str = "root/opt/cni/bin";

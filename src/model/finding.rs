@@ -214,7 +214,7 @@ codes! {
     ReadOnly "read-only" "A directory that has to be written is on a read-only file system."
     NotExecutable "not-executable" "The plugin directory is on a file system that is mounted noexec."
     NoSpace "no-space" "A file system does not have enough room for what would be written."
-    NotPermitted "not-permitted" "This process is not allowed to write to a directory."
+    NotPermitted "not-permitted" "This process is not allowed to write to a directory, or a file is immutable."
     WritableByOthers "writable-by-others" "Other users can replace files in a directory, or the directory itself."
     LinkedDirectory "linked-directory" "A directory is reached through a symbolic link."
     InterpreterMissing "interpreter-missing" "The interpreter of a dynamically linked plugin is not on the node."

@@ -44,6 +44,23 @@ pub enum NodeError {
         /// Why it failed.
         source: io::Error,
     },
+    /// It failed after some names had their new files and before the receipt named them.
+    #[error(transparent)]
+    InTheMiddle(Box<NodeError>),
+    /// It failed in the middle, and was undone.
+    #[error("{0}; what had been changed was put back")]
+    Undone(Box<NodeError>),
+    /// It failed in the middle, and undoing it failed as well.
+    #[error(
+        "{cause}; putting back what had been changed failed as well ({reason}), so the plugins are of two \
+         releases: run it again once the cause is gone"
+    )]
+    Mixed {
+        /// Why it failed.
+        cause: Box<NodeError>,
+        /// Why it was not undone.
+        reason: Box<NodeError>,
+    },
     /// The caller stopped it between two steps.
     #[error("stopped; the next run finishes it")]
     Stopped,

@@ -19,9 +19,9 @@ mod state;
 pub(crate) mod test_support;
 
 pub use apply::{
-    Action, Files, InstallRequest, Installed, KeptPolicy, Progress, Record, Records, RepairOutcome,
-    Restored, RollbackOptions, RollbackRecord, RolledBackRule, Run, apply, bring_back, install,
-    preflight, repair, roll_back, surroundings, uninstall,
+    Action, Applied, Files, InstallRequest, Installed, KeptPolicy, Progress, Record, Records,
+    RepairOutcome, Restored, RollbackOptions, RollbackRecord, RolledBackRule, Run, apply,
+    bring_back, install, preflight, repair, roll_back, surroundings, uninstall,
 };
 pub use error::NodeError;
 pub(crate) use fact::{Fact, Moment, severity};

@@ -39,7 +39,8 @@ fn repair_all(node: &NodeCheck, report: &Report) -> RepairOutcome {
         Ok(restored) => RepairOutcome { steps: restored.steps, ..RepairOutcome::default() },
         Err(error) => {
             let altered = report.altered();
-            match matches!(error, NodeError::Refused(_)) && !altered.is_empty() {
+            let of_files = matches!(error, NodeError::Refused(_) | NodeError::InTheMiddle(_));
+            match of_files && !altered.is_empty() {
                 true => bring_back(&node.root, &installation, &altered),
                 false => RepairOutcome { errors: vec![error], ..RepairOutcome::default() },
             }

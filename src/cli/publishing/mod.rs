@@ -31,7 +31,7 @@ pub(super) enum Verb {
     #[command(display_order = 8)]
     Evidence(evidence::Arguments),
     #[command(display_order = 9)]
-    Render(render::Arguments),
+    Render(Box<render::Arguments>),
     #[command(display_order = 100)]
     Completions(completions::Arguments),
 }

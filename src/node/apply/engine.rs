@@ -19,19 +19,28 @@ use super::copies::{keep_copies, keep_originals};
 use super::directory::{PluginDirectory, remove_staging, staging_obstacle};
 use super::records::{PreparedRecords, Record, open_policy};
 use super::stage::stage;
-use crate::disk::Directory;
-use crate::model::HostPath;
+use crate::disk::{Directory, DiskError};
+use crate::model::{Code, Finding, HostPath};
 use crate::node::error::NodeError;
-use crate::node::host::Root;
+use crate::node::host::{Found, Root};
 use crate::node::payload::Payload;
 use crate::node::plan::{PLUGIN_MODE, Plan};
-use crate::node::state::{Purpose, Receipt, Writing};
+use crate::node::state::{InstalledFile, Owner, Purpose, Receipt, Writing};
+
+/// What came of a plan.
+pub struct Applied {
+    /// The receipt.
+    pub receipt: Receipt,
+    /// What could not be removed, and stays as a plugin of an earlier bundle.
+    pub told: Vec<Finding>,
+}
 
 /// Carries out a plan.
 ///
 /// # Errors
 /// Refused if the payload is not what was signed, or if a file changed since it was observed. Then
-/// the plugin directories are as they were.
+/// the plugin directories are as they were. [`NodeError::InTheMiddle`] where some names have their
+/// new files, and the receipt does not name them: the caller decides whether that is undone.
 pub fn apply(
     root: &Root,
     state: &Writing,
@@ -39,21 +48,36 @@ pub fn apply(
     payload: &mut dyn Payload,
     record: &Record<'_>,
     progress: Progress<'_>,
-) -> Result<Receipt, NodeError> {
+) -> Result<Applied, NodeError> {
     // A failure here comes before any change.
     let policy = open_policy(root, record.policy)?;
     let prepared_in = [&state.directory].into_iter().chain(&policy).collect();
 
     let opened = Opened::open(root, progress, ChangeList::of_plan(plan.steps()), prepared_in)?;
-    let (staged, (receipt, records)) = opened
+    let (staged, (mut receipt, records)) = opened
         .stage(|opened| opened.stage_release(state, plan, payload, record, policy.as_ref()))?;
     let is_another_release = records.is_another_release;
 
-    let published = staged.publish()?;
-    let recorded = published.record(records, state, policy.as_ref())?;
-    let done = recorded.remove_rest()?.clean_up()?;
+    let published = staged.publish().map_err(in_the_middle)?;
+    let recorded = published.record(records, state, policy.as_ref()).map_err(|error| {
+        // Once the receipt names the new set, the next run goes forward.
+        match state.receipt().is_ok_and(|present| present.as_ref() == Some(&receipt)) {
+            true => error,
+            false => in_the_middle(error),
+        }
+    })?;
+    let (removed, told) = recorded.remove_rest(state, &mut receipt)?;
+    let done = removed.clean_up()?;
     done.forget_journal(state, &receipt, is_another_release, record)?;
-    Ok(receipt)
+    Ok(Applied { receipt, told })
+}
+
+/// A run that was stopped goes on where it stopped, like one that was killed.
+fn in_the_middle(error: NodeError) -> NodeError {
+    match error {
+        NodeError::Stopped => error,
+        error => NodeError::InTheMiddle(Box::new(error)),
+    }
 }
 
 /// Plugin directories with empty staging directories.
@@ -269,19 +293,56 @@ impl<'a> Published<'a> {
 }
 
 impl<'a> Recorded<'a> {
-    /// Removes what the new set lacks. Until then the journal says whose it is.
-    fn remove_rest(self) -> Result<Removed<'a>, NodeError> {
+    /// Removes what the new set lacks. Until then the journal says whose it is. What cannot be removed
+    /// stays, and the receipt names it as a plugin of an earlier bundle.
+    fn remove_rest(
+        self,
+        state: &Writing,
+        receipt: &mut Receipt,
+    ) -> Result<(Removed<'a>, Vec<Finding>), NodeError> {
+        let mut told = Vec::new();
         for directory in &self.0.directories {
             let mut rest =
                 directory.changes.iter().filter(|change| !change.precedes_receipt()).peekable();
             if rest.peek().is_none() {
                 continue;
             }
-            rest.try_for_each(|change| self.0.exchange(directory, change))?;
+            for change in rest {
+                match self.0.exchange(directory, change) {
+                    Ok(()) => {}
+                    Err(NodeError::Disk(error)) => {
+                        told.push(not_removed(directory.path, change, &error));
+                        leave_over(receipt, directory.path, change);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
             self.0.sync(directory)?;
         }
-        Ok(Removed(self.0))
+        if !told.is_empty()
+            && let Some(prepared) = state.prepare_receipt(receipt)?
+        {
+            state.publish_receipt(prepared)?;
+        }
+        Ok((Removed(self.0), told))
     }
+}
+
+fn not_removed(directory: &HostPath, change: &FileChange<'_>, error: &DiskError) -> Finding {
+    let message = format!(
+        "`{directory}/{}` could not be removed and stays: {}",
+        change.name,
+        error.with_cause()
+    );
+    Finding::warning(Code::Mixed, message).hint("remove its cause, and install again with --prune")
+}
+
+/// Names a file that stays in the receipt.
+fn leave_over(receipt: &mut Receipt, directory: &HostPath, change: &FileChange<'_>) {
+    let Found::Regular { digest, size, .. } = *change.before else { return };
+    let owner = Owner::of(change.original().cloned());
+    let leftovers = &mut receipt.directories.entry(directory.clone()).or_default().leftovers;
+    leftovers.insert(change.name.clone(), InstalledFile { digest, size, owner });
 }
 
 impl<'a> Removed<'a> {

@@ -7,10 +7,11 @@
 use oci_spec::image::Descriptor;
 
 use super::action::Progress;
-use super::engine::apply;
+use super::engine::{Applied, apply};
 use super::preflight::{Records, preflight, surroundings};
 use super::records::{KeptPolicy, Record};
 use super::restore::Run;
+use super::undo::go_back;
 use crate::model::{BundleName, Code, Finding, HostPath, Repository};
 use crate::node::boot;
 use crate::node::error::NodeError;
@@ -123,8 +124,12 @@ pub fn install(
         purpose: Purpose::Install,
         rollback: None,
     };
-    let receipt = apply(root, &writing, &prepared.plan, payload.as_mut(), &record, progress)?;
+    let applied = apply(root, &writing, &prepared.plan, payload.as_mut(), &record, progress);
+    let Applied { receipt, told } = applied.map_err(|error| {
+        go_back(root, &writing, &installation.verifier, request.directories, error)
+    })?;
     let mut installed = attempt.finish(prepared);
+    installed.about_node.extend(told);
     installed.about_node.extend(boot::outdated(root, &receipt));
     Ok(installed)
 }

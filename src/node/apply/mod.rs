@@ -4,21 +4,25 @@
 //! before anything that a runtime could call changes. What is to be done is decided in `plan`.
 
 mod action;
+mod bring;
 mod changes;
 mod copies;
 mod directory;
 mod engine;
+mod held;
 mod install;
 mod preflight;
 mod records;
 mod restore;
 mod stage;
+mod undo;
 mod uninstall;
 
 pub use action::{Action, Progress};
-pub use engine::apply;
+pub use bring::Restored;
+pub use engine::{Applied, apply};
 pub use install::{Files, InstallRequest, Installed, RolledBackRule, install};
 pub use preflight::{Records, preflight, surroundings};
 pub use records::{KeptPolicy, Record, RollbackRecord};
-pub use restore::{RepairOutcome, Restored, RollbackOptions, Run, bring_back, repair, roll_back};
+pub use restore::{RepairOutcome, RollbackOptions, Run, bring_back, repair, roll_back};
 pub use uninstall::uninstall;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::directory::staging_obstacle;
+use super::held::held;
 use crate::binary::Linkage;
 use crate::bundle::PluginFile;
 use crate::disk::{Directory, FileSystem, Looked, overrides_permissions};
@@ -48,6 +49,7 @@ pub fn preflight(
     let writes = writes(plan);
     let mut findings: Vec<_> =
         plan.steps().iter().filter_map(|step| not_to_clean_up(root, step)).collect();
+    findings.extend(held(root, plan.steps()));
     let mut needs = Needs::default();
     for (path, writes) in &writes {
         findings.extend(writes.iter().filter_map(|write| write.setuid(path)));

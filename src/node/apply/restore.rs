@@ -3,33 +3,21 @@
 //! Nothing is trusted because the node keeps it: evidence is verified under today's policy, and
 //! every copy is compared with its signed digest while it is written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::action::Progress;
-use super::engine::apply;
-use super::records::{Record, RollbackRecord};
-use crate::model::{Code, Finding, HostPath, PluginName, PluginPath};
+use super::bring::{Goal, Restored, adopted, bring, directories, plan_of, recorded};
+use super::records::RollbackRecord;
+use super::undo::go_back;
+use crate::model::{Code, Finding, PluginPath};
 use crate::node::error::NodeError;
 use crate::node::host::{Attachments, Observed, Root, observe};
-use crate::node::plan::{ForeignRule, InstallOptions, Leftovers, Plan, Step, plan};
+use crate::node::plan::{ForeignRule, InstallOptions, Leftovers, Plan, Step};
 use crate::node::state::{
     Claim, Floors, Installation, MAX_GENERATIONS, Purpose, Reading, Receipt, RolledBack, State,
-    Stored, Writing, not_installed,
+    Writing, not_installed,
 };
 use crate::trust::{Bundle, Verified};
-
-/// What a repair or a rollback did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Restored {
-    /// The receipt before.
-    pub before: Receipt,
-    /// The receipt after; of a plan that was not carried out, the one that it would end in.
-    pub after: Receipt,
-    /// What was done, or would be.
-    pub steps: Vec<Step>,
-    /// Warnings and notes.
-    pub notes: Vec<Finding>,
-}
 
 /// Whether a plan is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +64,7 @@ pub fn repair(
     };
     let (paths, wanted) = (directories(&[&receipt]), &bundle.value().files.plugins);
     let observed = observe(root, Some(&writing), &paths, wanted, options.foreign_files())?;
+    // File by file: what was repaired already is right, and nothing goes back.
     bring(root, &writing, &goal, &observed, &options, Progress::silent())
 }
 
@@ -119,10 +108,16 @@ fn concerns_single_files(error: &NodeError) -> bool {
                 | Code::FileAltered
                 | Code::ForeignFile
                 | Code::InTheWay
+                | Code::NotPermitted
                 | Code::Unreadable
         )
     };
-    matches!(error, NodeError::Refused(findings) if findings.iter().all(of_one))
+    match error {
+        NodeError::Refused(findings) => findings.iter().all(of_one),
+        // One name did not get its file.
+        NodeError::InTheMiddle(_) => true,
+        _ => false,
+    }
 }
 
 impl RepairOutcome {
@@ -194,7 +189,8 @@ pub fn roll_back(
         purpose: Purpose::Rollback,
         rollback: Some(RollbackRecord { unwanted: &target.unwanted, floors: &target.floors }),
     };
-    let restored = bring(root, &writing, &goal, &target.observed, &target.options, progress)?;
+    let restored = bring(root, &writing, &goal, &target.observed, &target.options, progress)
+        .map_err(|error| go_back(root, &writing, &installation.verifier, &[], error))?;
     Ok(Restored { before: target.before, ..restored })
 }
 
@@ -279,79 +275,4 @@ fn open(root: &Root, installation: &Installation<'_>) -> Result<(Writing, Receip
     let writing = state.write(installation.patience)?;
     let receipt = writing.receipt()?.ok_or_else(not_installed)?;
     Ok((writing, receipt))
-}
-
-/// What a node is restored to.
-struct Goal<'a> {
-    receipt: &'a Receipt,
-    bundle: &'a Verified<Bundle>,
-    generations: u8,
-    purpose: Purpose,
-    rollback: Option<RollbackRecord<'a>>,
-}
-
-fn bring(
-    root: &Root,
-    writing: &Writing,
-    goal: &Goal<'_>,
-    observed: &Observed,
-    options: &InstallOptions,
-    progress: Progress<'_>,
-) -> Result<Restored, NodeError> {
-    let plan = plan_of(goal.bundle, observed, options)?;
-    let before = observed.receipt.clone().ok_or_else(not_installed)?;
-    let (steps, notes) = (plan.steps().to_vec(), plan.notes().to_vec());
-    let bytes = writing.evidence(&goal.receipt.evidence)?.ok_or_else(|| {
-        Finding::refusal(Code::NoEvidence, "the evidence of the bundle is gone")
-            .hint("install it again")
-    })?;
-    let record = Record {
-        evidence: &bytes,
-        policy: None,
-        generations: goal.generations,
-        repository: goal.receipt.repository.as_ref(),
-        purpose: goal.purpose,
-        rollback: goal.rollback,
-    };
-    let after = apply(root, writing, &plan, &mut Stored::open(writing)?, &record, progress)?;
-    Ok(Restored { before, after, steps, notes })
-}
-
-fn plan_of<'v>(
-    bundle: &'v Verified<Bundle>,
-    observed: &Observed,
-    options: &InstallOptions,
-) -> Result<Plan<'v>, NodeError> {
-    plan(bundle, observed, options).map_err(|findings| {
-        // `install` has an option for a file that is in the way; here it has to be moved.
-        let in_the_way =
-            |finding: &Finding| matches!(finding.code, Code::InTheWay | Code::ForeignFile);
-        let hint = |finding: Finding| match in_the_way(&finding) {
-            true => finding.hint("move it away, and run it again"),
-            false => finding,
-        };
-        NodeError::Refused(findings.into_iter().map(hint).collect())
-    })
-}
-
-/// What each directory had of the bundle.
-fn recorded(receipt: &Receipt) -> BTreeMap<HostPath, BTreeSet<PluginName>> {
-    let names = receipt.directories.iter();
-    names
-        .map(|(path, directory)| (path.clone(), directory.files.keys().cloned().collect()))
-        .collect()
-}
-
-/// The plugins that replaced a foreign file, and may do so again.
-fn adopted(receipt: &Receipt) -> BTreeSet<PluginName> {
-    let files = receipt.directories.values().flat_map(|directory| &directory.files);
-    files
-        .filter(|(_, file)| file.owner.original().is_some())
-        .map(|(name, _)| name.clone())
-        .collect()
-}
-
-fn directories(receipts: &[&Receipt]) -> Vec<HostPath> {
-    let all: BTreeSet<_> = receipts.iter().flat_map(|receipt| receipt.directories.keys()).collect();
-    all.into_iter().cloned().collect()
 }

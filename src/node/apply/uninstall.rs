@@ -6,6 +6,8 @@
 use super::action::Progress;
 use super::changes::ChangeList;
 use super::engine::Opened;
+use super::held::held;
+use crate::model::{Finding, Severity};
 use crate::node::error::NodeError;
 use crate::node::host::Root;
 use crate::node::plan::Uninstallation;
@@ -23,6 +25,10 @@ pub fn uninstall(
     uninstallation: &Uninstallation,
     progress: Progress<'_>,
 ) -> Result<(), NodeError> {
+    let held: Vec<_> = held(root, &uninstallation.steps).into_iter().map(into_refusal).collect();
+    if !held.is_empty() {
+        return Err(held.into());
+    }
     let changes = ChangeList::of_uninstallation(&uninstallation.steps);
     let opened = Opened::open(root, progress, changes, Vec::new())?;
     let (staged, ()) = opened.stage(|opened| {
@@ -34,4 +40,9 @@ pub fn uninstall(
 
     let done = staged.remove_all()?.clean_up()?;
     done.forget_installation(state, &uninstallation.directories)
+}
+
+/// An uninstallation removes all of what it removes, or nothing.
+fn into_refusal(finding: Finding) -> Finding {
+    Finding { severity: Severity::Refusal, ..finding }
 }

@@ -67,6 +67,8 @@ pub enum Leftovers {
     Keep,
     /// They are removed unless an attachment needs them, and their originals come back.
     Prune,
+    /// Those that only an unfinished run brought are removed, and the others stay.
+    Undo,
 }
 
 /// What happens to a foreign file with a wanted name but different content.
@@ -547,7 +549,14 @@ fn leave(
         Leave::Stay(Finding::note(Code::Mixed, message))
     };
     let seen = observed.directories.iter().find(|observed| observed.path == *directory);
-    let (Some(seen), Leftovers::Prune) = (seen, options.leftovers) else {
+    let goes = match options.leftovers {
+        Leftovers::Keep => false,
+        Leftovers::Prune => true,
+        Leftovers::Undo => {
+            observed.receipt.as_ref().is_none_or(|receipt| receipt.file(directory, name).is_none())
+        }
+    };
+    let Some(seen) = seen.filter(|_| goes) else {
         let absent = seen.is_some_and(|seen| seen.entries.get(name) == Some(&Found::Absent));
         // A repair forgets nothing, and what was there before can still come back.
         let forgotten =

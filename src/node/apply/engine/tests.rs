@@ -121,7 +121,8 @@ impl Node {
         };
         let observer = RefCell::new(observer);
         let observe = |action: &Action| (*observer.borrow_mut())(action);
-        apply(&root, &state, &plan, payload, &record, Progress::new(&observe))
+        let applied = apply(&root, &state, &plan, payload, &record, Progress::new(&observe));
+        applied.map(|applied| applied.receipt)
     }
 
     /// Everything in the plugin directory, with content and mode.
@@ -453,7 +454,8 @@ fn one_payload_fills_several_directories() {
         rollback: None,
     };
     let mut payload = Staged::open(&staged).unwrap();
-    let receipt = apply(&root, &state, &plan, &mut payload, &record, Progress::silent()).unwrap();
+    let applied = apply(&root, &state, &plan, &mut payload, &record, Progress::silent());
+    let receipt = applied.unwrap().receipt;
     assert_eq!(receipt.directories.len(), 2);
     let read = |path: &str| std::fs::read(node.path(path)).unwrap();
     assert_eq!(

@@ -1,0 +1,56 @@
+//! Names that cannot be replaced although their directory may be written, found out before anything
+//! changes.
+//!
+//! A rename that fails in the middle leaves a mixed set for a moment, which `undo` ends. What can be
+//! known is refused before.
+
+use crate::disk::{Directory, Hold};
+use crate::model::{Code, Finding, HostPath, PluginName};
+use crate::node::host::{Found, Root};
+use crate::node::plan::Step;
+
+/// Why the names that a plan writes or removes cannot be replaced.
+pub(super) fn held(root: &Root, steps: &[Step]) -> Vec<Finding> {
+    steps.iter().filter_map(|step| hold(root, step)).collect()
+}
+
+fn hold(root: &Root, step: &Step) -> Option<Finding> {
+    let (directory, name, before, refuses) = match step {
+        Step::Write { directory, name, before, .. } => (directory, name, before, true),
+        // What stays although it should go is a plugin too many, and none that is altered.
+        Step::Remove { directory, name, before, .. } => (directory, name, before, false),
+        _ => return None,
+    };
+    let bin = root.directory(directory).ok().flatten()?;
+    let finding = match bin.hold().ok().flatten() {
+        Some(hold) => whole(directory, hold),
+        None if *before == Found::Absent => return None,
+        None => single(directory, name, bin_hold(&bin, name)?),
+    };
+    Some(if refuses { finding } else { finding.into_warning() })
+}
+
+fn bin_hold(bin: &Directory, name: &PluginName) -> Option<Hold> {
+    bin.hold_of(name.as_str()).ok().flatten()
+}
+
+fn single(directory: &HostPath, name: &PluginName, hold: Hold) -> Finding {
+    let path = format!("{directory}/{name}");
+    let message = format!("`{path}` cannot be replaced: it is {hold}");
+    match hold {
+        Hold::Mounted => {
+            Finding::refusal(Code::InTheWay, message).hint(format!("unmount it: umount {path}"))
+        }
+        hold => Finding::refusal(Code::NotPermitted, message).hint(unlock(hold, &path)),
+    }
+}
+
+fn whole(directory: &HostPath, hold: Hold) -> Finding {
+    let message = format!("no name in `{directory}` can be replaced: the directory is {hold}");
+    Finding::refusal(Code::NotPermitted, message).hint(unlock(hold, directory.as_str()))
+}
+
+fn unlock(hold: Hold, path: &str) -> String {
+    let letter = if hold == Hold::AppendOnly { 'a' } else { 'i' };
+    format!("if nobody needs it so: chattr -{letter} {path}")
+}
