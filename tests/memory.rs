@@ -2,6 +2,14 @@
 //! whatever the input is. Every parser of bytes from outside has a row here; what whole verbs take,
 //! in a container of 32 MiB, is in `tests/crash/memory.rs`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and says what it skips"
+)]
+
 mod memory {
     pub(crate) mod allocator;
     pub(crate) mod hostile;
