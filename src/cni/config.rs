@@ -572,7 +572,7 @@ mod tests {
                 "{text}"
             );
         }
-        // The version of a list counts where its plugins are in a directory, too.
+        // The version of a list also counts if its plugins are in a directory.
         let network = parse_config("it", br#"{"cniVersion":"1.0.0","name":"n"}"#, Form::List);
         assert_eq!(network.unwrap().version, "1.0.0");
         let (_, problems) = described(r#"{"type":"a","cniVersion":1.0}"#, Form::Single).unwrap();

@@ -21,7 +21,7 @@ const LONGEST_ACL: usize = 8192;
 pub struct Attributes {
     /// Whether who executes it gets capabilities.
     pub capabilities: bool,
-    /// Whether an access control list lets somebody write it who is neither its owner nor root.
+    /// Whether an access control list lets a user write it who is neither its owner nor root.
     pub writers: bool,
 }
 

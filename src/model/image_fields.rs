@@ -1,7 +1,7 @@
 //! The fields of the documents of an image, as Go's `image-spec/specs-go/v1` has them: registries,
 //! containerd, podman and cosign read these documents with Go's `encoding/json`.
 //!
-//! Fields that only other kinds of documents have are not listed: nobody reads them here.
+//! Fields that only other kinds of documents have are not listed: they are not read here.
 
 use super::json::{Fields, Outline};
 use Outline::{Any, List, Map};

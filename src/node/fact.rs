@@ -45,7 +45,7 @@ pub(crate) enum Fact {
     FileMissing,
     /// A plugin's name is taken by something that is not a regular file.
     FileInTheWay,
-    /// A plugin cannot be read, so nobody knows what a runtime would execute.
+    /// A plugin cannot be read, so it is unknown what a runtime would execute.
     FileUnreadable,
     /// A plugin has other bytes or another mode, or others may alter it.
     FileAltered,

@@ -185,7 +185,7 @@ fn plugin_names(facts: &Facts<'_>) -> Vec<Finding> {
 }
 
 /// The version is not below the rule's floor. Build metadata does not count (SemVer 2.0.0, 10):
-/// whoever rebuilds an old release chooses it.
+/// the author of a rebuilt old release chooses it.
 fn min_version(facts: &Facts<'_>) -> Vec<Finding> {
     let (rule, files) = (facts.rule, &facts.bundle.files);
     let Some(floor) =

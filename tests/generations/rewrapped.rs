@@ -1,5 +1,5 @@
 //! A release is what was installed, and not the index around it: who can move a tag, and has no
-//! key, may wrap a signed manifest anew.
+//! key, may put a signed manifest into another index.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use super::{assert_refused, node, of_release, upgraded};
 
 const RECEIPT: &str = "root/var/lib/cnister/receipt.json";
 
-/// Ways to wrap a signed manifest anew.
+/// Ways to present a signed manifest in another form.
 #[derive(Debug, Clone, Copy)]
 enum Wrap {
     /// The index gets an annotation.
@@ -23,12 +23,12 @@ enum Wrap {
 
 const WRAPS: [Wrap; 3] = [Wrap::Annotated, Wrap::WithAnotherPlatform, Wrap::Alone];
 
-/// Wraps the release's manifest anew, and leaves all signatures where they are.
+/// Presents the release's manifest in another form, and leaves all signatures where they are.
 fn wrap(scene: &Scene, release: &Release, wrap: Wrap) {
     let forge = Forge::new(scene.at(&format!("layout-{}", release.name)));
     forge.keeping_signatures(|forge| {
         let annotate = |index: &mut serde_json::Value| {
-            index["annotations"]["org.example.wrapped"] = "anew".into();
+            index["annotations"]["org.example.wrapped"] = "again".into();
         };
         match wrap {
             Wrap::Annotated => forge.index(annotate),
@@ -67,7 +67,7 @@ fn a_release_that_was_rolled_back_stays_away_however_it_is_wrapped() {
 }
 
 #[test]
-fn the_installed_release_wrapped_anew_is_the_same_release() {
+fn the_installed_release_in_another_index_is_the_same_release() {
     for way in WRAPS {
         let scene = Scene::in_memory();
         let (first, second) = upgraded(&scene);

@@ -279,7 +279,7 @@ fn the_name_of_the_staging_directory_is_ours() {
         }
     }
     assert_eq!(fs::read(&precious).unwrap(), b"theirs");
-    // No run makes a directory in it, so it may be somebody's.
+    // No run makes a directory in it, so it may be another program's.
     fs::create_dir_all(staging.join("inner")).unwrap();
     fs::write(staging.join("bridge"), "theirs").unwrap();
     fs::write(&bridge, "altered").unwrap();

@@ -7,7 +7,7 @@ use crate::cni::{Network, Role};
 use crate::model::HostPath;
 use crate::node::runtime::{Networks, Runtime};
 
-/// Where runtimes look that nobody configured: the default of containerd and CRI-O, OpenShift's,
+/// Where runtimes look without a configuration: the default of containerd and CRI-O, OpenShift's,
 /// k3s' (its `docs/cli/server`, "--data-dir") and MicroK8s'.
 const DEFAULTS: [&str; 4] = [
     "/etc/cni/net.d",

@@ -43,7 +43,7 @@ fn run(bytes: &[u8], outline: Outline, state: &mut State) -> serde_json::Result<
 }
 
 struct State {
-    /// With keys of its own each time: nobody can write keys that collide.
+    /// With random keys each time, so that no document can have keys that collide.
     hasher: RandomState,
     /// The hashes of the keys of all objects that are open.
     keys: Vec<u64>,

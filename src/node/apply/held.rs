@@ -52,5 +52,5 @@ fn whole(directory: &HostPath, hold: Hold) -> Finding {
 
 fn unlock(hold: Hold, path: &str) -> String {
     let letter = if hold == Hold::AppendOnly { 'a' } else { 'i' };
-    format!("if nobody needs it so: chattr -{letter} {path}")
+    format!("unless it has to be so: chattr -{letter} {path}")
 }

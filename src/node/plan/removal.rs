@@ -13,7 +13,7 @@ pub(crate) enum Removal {
     Nothing,
     /// A foreign file has the name now.
     Theirs,
-    /// Nobody can say whose file it is: it cannot be read, for this reason.
+    /// It is unknown whose file it is: it cannot be read, for this reason.
     Unknown(String),
     /// It is removed, or its original takes its place.
     Step(Step),

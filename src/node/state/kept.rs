@@ -50,7 +50,7 @@ impl KeptReleases {
         self.present.is_some_and(|present| present.is(&Release::of(bundle)))
     }
 
-    /// The installed release as the node has it, if that is what `bundle` is: wrapped anew, nothing
+    /// The installed release as the node has it, if that is what `bundle` is: in another index, nothing
     /// of it is new, and receipt and evidence stay while they still pass as those of a new one.
     pub fn as_installed(
         &self,

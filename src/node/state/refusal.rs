@@ -27,7 +27,7 @@ pub struct Refusal {
 pub struct RolledBack {
     /// Always 1.
     pub schema_version: Schema,
-    /// Each is known by what was installed, so that it is held back in another index, too.
+    /// Each is known by what was installed, so that it is also held back in another index.
     pub releases: Releases,
 }
 

@@ -1,8 +1,8 @@
 //! Which release something is.
 //!
 //! A release is what is installed: its `bundle.json`, which names the version, the platform and
-//! every file. The index, which anybody may make anew around a signed manifest, is only the form in
-//! which it came.
+//! every file. Anyone can write another index around a signed manifest, so the index only says in
+//! which form it came.
 
 use serde::{Deserialize, Serialize};
 
@@ -149,7 +149,7 @@ mod tests {
     fn releases_are_one_entry_each_and_what_an_earlier_version_wrote_is_read() {
         let mut all = Releases::default();
         assert!(all.insert(release("a", Some("x"))));
-        assert!(all.insert(release("b", Some("x"))), "wrapped anew");
+        assert!(all.insert(release("b", Some("x"))), "in another index");
         assert!(!all.insert(release("b", Some("x"))));
         assert_eq!(all.iter().count(), 1);
         assert!(all.insert(release("c", None)));

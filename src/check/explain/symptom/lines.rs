@@ -1,7 +1,7 @@
 //! The messages of a text, one on each line.
 //!
 //! Terminals and YAML fold a long message; `kubectl describe` and indented logs have one message per
-//! line, and all of them start with white space, too.
+//! line, and all of them also start with white space.
 
 /// The most words of a line that can come before the type of an event: age, times and source in
 /// `kubectl get events -A -o wide` and in the `describe` of old releases.
@@ -92,7 +92,7 @@ mod tests {
     fn each_event_and_each_line_of_a_log_is_a_message() {
         for (text, expected) in [
             ("Events:\n  Type  Reason\n  ----  ---\n  Warning  A  9m  a\n  Normal  B  8m  b", 5),
-            // A message may be folded all the same.
+            // A message may be folded anyway.
             ("  Warning  A  9m  kubelet  a\n      more of it\n  Warning  B  8m  kubelet  b", 2),
             ("  51m (x3373 over 111m)  Warning  A  pod/a  a\n  9m  Normal  B  pod/b  b", 2),
             ("  default  9m  Warning  A  pod/a  a\n  default  9m  Normal  B  pod/b  b", 2),

@@ -346,7 +346,7 @@ fn a_plugin_that_ends_without_a_word_has_crashed() {
         let text = format!("plugin type=\"ptp\" failed (add): {text}");
         assert_eq!(read(&text), [(Complaint::Ended { how }, Some("ptp".to_owned()))], "{text}");
     }
-    // What it printed is not an end, and other programs are killed, too.
+    // What it printed is not an end, and other programs are also killed.
     for text in [
         "netplugin failed but error parsing its diagnostic message \"x\": invalid character 'x'",
         "container exited: signal: killed",
