@@ -7,7 +7,7 @@ use std::io;
 
 use crate::bundle::ManifestError;
 use crate::disk::DiskError;
-use crate::model::{Code, Finding, JsonError};
+use crate::model::{Code, Finding, JsonError, with_causes};
 use crate::oci::OciError;
 
 /// Why something on a node was not done.
@@ -48,12 +48,14 @@ pub enum NodeError {
     #[error(transparent)]
     InTheMiddle(Box<NodeError>),
     /// It failed in the middle, and was undone.
-    #[error("{0}; what had been changed was put back")]
+    #[error("{}; what had been changed was put back", with_causes(.0.as_ref()))]
     Undone(Box<NodeError>),
     /// It failed in the middle, and undoing it failed as well.
     #[error(
-        "{cause}; putting back what had been changed failed as well ({reason}), so the plugins are of two \
-         releases: run it again once the cause is gone"
+        "{}; putting back what had been changed failed as well ({}), so the plugins are of two \
+         releases: run it again once the cause is gone",
+        with_causes(.cause.as_ref()),
+        with_causes(.reason.as_ref())
     )]
     Mixed {
         /// Why it failed.

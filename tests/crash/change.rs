@@ -201,6 +201,19 @@ impl Change {
         Self { originals, removes: &["dhcp", "host-local"], instead: INSTEAD_OF_PRUNING, ..change }
     }
 
+    /// Another bundle takes the place of the installed one, whose other plugins go.
+    pub(super) fn replacement() -> Self {
+        let scene = Scene::in_memory();
+        let [first, _] = releases(&scene, 0);
+        let plugins = ["bridge", "macvlan", "vlan"];
+        let other = Release::named(&scene, "other", "c", "0.1.0", &plugins);
+        node::new(&scene);
+        scene.run_ok(&first.install_from_layout_args());
+        let words = format!("{} --replace test --prune", other.install_from_layout_args());
+        let change = Self::of("replacement", scene, words, vec![first, other]);
+        Self { removes: &["host-local"], ..change }
+    }
+
     /// One plugin was altered and one is missing.
     pub(super) fn repair() -> Self {
         let scene = Scene::in_memory();

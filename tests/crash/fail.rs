@@ -35,6 +35,9 @@ failing! {
     a_pruning_says_that_the_disk_is_full_and_is_finished_later: pruning, "ENOSPC";
     a_pruning_says_that_the_disk_breaks_and_is_finished_later: pruning, "EIO";
     a_pruning_says_that_the_disk_is_read_only_and_is_finished_later: pruning, "EROFS";
+    a_replacement_says_that_the_disk_is_full_and_is_finished_later: replacement, "ENOSPC";
+    a_replacement_says_that_the_disk_breaks_and_is_finished_later: replacement, "EIO";
+    a_replacement_says_that_the_disk_is_read_only_and_is_finished_later: replacement, "EROFS";
     a_repair_says_that_the_disk_is_full_and_is_finished_later: repair, "ENOSPC";
     a_repair_says_that_the_disk_breaks_and_is_finished_later: repair, "EIO";
     a_repair_says_that_the_disk_is_read_only_and_is_finished_later: repair, "EROFS";

@@ -55,6 +55,11 @@ fn a_pruning_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
 }
 
 #[test]
+fn a_replacement_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
+    Change::replacement().stop_everywhere(Fault::Kill);
+}
+
+#[test]
 fn a_repair_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
     Change::repair().stop_everywhere(Fault::Kill);
 }
