@@ -9,6 +9,7 @@
 mod age;
 mod chain;
 mod condition;
+mod ed25519;
 mod evaluate;
 mod evidence;
 mod fields;

@@ -6,8 +6,10 @@
 //! theirs, and the rule is ours: one DSSE signature by a key that the policy names. Which key that
 //! may be, and what a signed statement is worth, is decided by `signatures.rs` and `condition.rs`.
 
+use aws_lc_rs::error::KeyRejected;
 use aws_lc_rs::signature::{
-    ECDSA_P521_SHA256_ASN1, ECDSA_P521_SHA512_ASN1, ParsedPublicKey, VerificationAlgorithm,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ECDSA_P521_SHA256_ASN1, ECDSA_P521_SHA512_ASN1,
+    ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, VerificationAlgorithm,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,6 +19,7 @@ use sigstore_verify::types::{
     Bundle as SigstoreTypesBundle, DerPublicKey, DsseEnvelope, SignatureBytes,
 };
 
+use super::ed25519::refuse_weak;
 use super::statement::{Statement, StatementError, pae};
 use crate::model::json::Limits;
 use crate::model::{Digest, JsonError, json, media_type, visible};
@@ -58,6 +61,11 @@ pub enum KeyError {
     /// A private key instead of a public one.
     #[error("this is a private key; a policy needs the public one (cosign.pub)")]
     Private,
+    /// A certificate instead of the key in it: nothing of it but the key would be looked at.
+    #[error(
+        "this is a certificate; a policy needs the public key in it (openssl x509 -pubkey -noout)"
+    )]
+    Certificate,
     /// More than one key: readers may differ in which one they use.
     #[error("the file contains more than one PEM block; name each key as an authority of its own")]
     Several,
@@ -106,6 +114,9 @@ impl Key {
         if pem.matches("-----BEGIN ").count() > 1 {
             return Err(KeyError::Several);
         }
+        if pem.contains("-----BEGIN CERTIFICATE-----") {
+            return Err(KeyError::Certificate);
+        }
         let der = if PKCS1.iter().all(|label| pem.contains(label)) {
             let pem = pem.replace("RSA PUBLIC KEY-----", "PUBLIC KEY-----");
             DerPublicKey::new(rsa_spki(decode(&pem)?.as_bytes()))
@@ -134,6 +145,10 @@ fn unsupported(error: &dyn std::fmt::Display) -> KeyError {
     KeyError::Unsupported(visible(&error.to_string()).into_owned())
 }
 
+fn not_a_key(error: KeyRejected) -> KeyError {
+    KeyError::Unsupported(format!("its numbers are not those of a key ({error})"))
+}
+
 fn decode(pem: &str) -> Result<DerPublicKey, KeyError> {
     DerPublicKey::from_pem(pem).map_err(|error| unsupported(&error))
 }
@@ -147,13 +162,10 @@ fn verifiers(der: &DerPublicKey) -> Result<Vec<Verifier>, KeyError> {
             ParsedPublicKey::new(algorithm, point).map(Verifier::P521)
         };
         let verifiers = [&ECDSA_P521_SHA512_ASN1, &ECDSA_P521_SHA256_ASN1].map(|it| parse(it));
-        return verifiers
-            .into_iter()
-            .collect::<Result<_, _>>()
-            .map_err(|error| unsupported(&error));
+        return verifiers.into_iter().collect::<Result<_, _>>().map_err(not_a_key);
     }
     let key = VerificationKey::from_spki(der).map_err(|error| unsupported(&error))?;
-    validate_raw_public_key(key.scheme(), key.as_bytes()).map_err(|error| unsupported(&error))?;
+    validate(&key)?;
     let mut verifiers = Vec::new();
     if key.scheme() == SigningScheme::EcdsaP384Sha384 {
         let key = VerificationKey::from_spki_with_scheme(der, SigningScheme::EcdsaP384Sha256);
@@ -161,6 +173,26 @@ fn verifiers(der: &DerPublicKey) -> Result<Vec<Verifier>, KeyError> {
     }
     verifiers.push(Verifier::Sigstore(key));
     Ok(verifiers)
+}
+
+/// The sigstore crates look at the form of a key, the library at its numbers: that a point is on its
+/// curve, or that an RSA modulus and exponent are odd. Exponent 3 is accepted as by cosign and
+/// openssl: the forgeries that it is known for need a verifier that skips a part of the padding.
+fn validate(key: &VerificationKey) -> Result<(), KeyError> {
+    validate_raw_public_key(key.scheme(), key.as_bytes()).map_err(|error| unsupported(&error))?;
+    let algorithm: &'static dyn VerificationAlgorithm = match key.scheme() {
+        SigningScheme::EcdsaP256Sha256 => &ECDSA_P256_SHA256_ASN1,
+        SigningScheme::EcdsaP384Sha384 => &ECDSA_P384_SHA384_ASN1,
+        SigningScheme::RsaPkcs1Sha256 => &RSA_PKCS1_2048_8192_SHA256,
+        SigningScheme::Ed25519 => &ED25519,
+        // ML-DSA, of which every key of the right length is one.
+        _ => return Ok(()),
+    };
+    ParsedPublicKey::new(algorithm, key.as_bytes()).map_err(not_a_key)?;
+    if key.scheme() == SigningScheme::Ed25519 {
+        refuse_weak(key.as_bytes()).map_err(|error| unsupported(&error))?;
+    }
+    Ok(())
 }
 
 /// The SubjectPublicKeyInfo of a PKCS#1 key.
@@ -284,6 +316,7 @@ mod tests {
             ("P-521, SHA-384", p521, file!("p521.sha384.sig"), false),
             ("another key", p521, file!("p384.sha256.sig"), false),
             ("RSA", rsa, file!("rsa.sha256.sig"), true),
+            ("Ed25519", file!("ed25519.pub"), file!("ed25519.sig"), true),
             ("RSA as PKCS#1", pkcs1, file!("rsa.sha256.sig"), true),
         ] {
             let key = Key::parse(key).unwrap();
@@ -295,21 +328,94 @@ mod tests {
         assert_eq!(fingerprints[0], fingerprints[1]);
     }
 
+    fn bytes(pem: &str) -> Vec<u8> {
+        let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+        STANDARD.decode(body).unwrap()
+    }
+
+    fn pem(label: &str, content: &[u8]) -> String {
+        let content = STANDARD.encode(content);
+        format!("-----BEGIN {label}-----\n{content}\n-----END {label}-----\n")
+    }
+
+    /// An RSA key with these numbers (PKCS#1).
+    fn rsa(modulus: &[u8], exponent: &[u8]) -> String {
+        pem("RSA PUBLIC KEY", &der(0x30, &[der(2, modulus), der(2, exponent)].concat()))
+    }
+
+    /// An Ed25519 key with this y (RFC 8410, 4).
+    fn ed25519(y: &[u8]) -> String {
+        let y = [y, &vec![0; 32 - y.len()]].concat();
+        let start = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+        pem("PUBLIC KEY", &[&start[..], &y].concat())
+    }
+
+    /// The key with the last `count` bytes changed to this one.
+    fn ending(key: &str, count: usize, byte: u8) -> String {
+        let mut key = bytes(key);
+        let start = key.len() - count;
+        key[start..].fill(byte);
+        pem("PUBLIC KEY", &key)
+    }
+
+    /// The modulus of `rsa.pub`.
+    fn modulus() -> Vec<u8> {
+        // Behind two tags with their lengths.
+        bytes(file!("rsa-pkcs1.pub"))[8..][..257].to_vec()
+    }
+
     #[test]
-    fn refuses_keys_that_nothing_can_be_verified_with() {
-        let p521 = file!("p521.pub");
-        // The last byte of the point: it is not on the curve then.
-        let body: String = p521.lines().filter(|line| !line.starts_with('-')).collect();
-        let mut bytes = STANDARD.decode(body).unwrap();
-        *bytes.last_mut().unwrap() ^= 1;
-        let off = format!(
-            "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
-            STANDARD.encode(bytes)
-        );
-        let pkcs1 = file!("rsa-pkcs1.pub");
+    fn refuses_keys_that_verify_nothing_or_everything() {
+        let even = [&modulus()[..256], &[0]].concat();
+        let (p256, p384, p521) = (file!("p256.pub"), file!("p384.pub"), file!("p521.pub"));
+        // A point at infinity is one byte (SEC 1, 2.3.3).
+        let infinity = der(0x30, &[&bytes(p256)[2..23], &[0x03, 0x02, 0x00, 0x00]].concat());
+        let compressed =
+            der(0x30, &[&bytes(p256)[2..23], &[3, 34, 0, 2], &bytes(p256)[27..59]].concat());
         for (name, key, expected) in [
-            ("a point that is not on the curve", off, "not a supported PEM public key"),
+            ("a point that is not on P-256", ending(p256, 1, 0), "not those of a key"),
+            ("a point that is not on P-384", ending(p384, 1, 0), "not those of a key"),
+            ("a point that is not on P-521", ending(p521, 1, 0), "not those of a key"),
+            ("a point of zeros", ending(p256, 64, 0), "not those of a key"),
+            ("coordinates past the prime", ending(p256, 64, 0xff), "not those of a key"),
+            ("the point at infinity", pem("PUBLIC KEY", &infinity), "uncompressed"),
+            ("a compressed point", pem("PUBLIC KEY", &compressed), "uncompressed"),
+            ("the neutral element of Ed25519", ed25519(&[1]), "small order"),
+            ("a point of order 4", ed25519(&[0]), "small order"),
+            ("a point of order 2", ed25519(&[&[0xec][..], &[0xff; 30], &[0x7f]].concat()), "order"),
+            (
+                "a second encoding of the neutral element",
+                ed25519(&[&[0xee][..], &[0xff; 30], &[0x7f]].concat()),
+                "not in its only valid encoding",
+            ),
+            ("exponent 1", rsa(&modulus(), &[1]), "not those of a key"),
+            ("exponent 0", rsa(&modulus(), &[0]), "not those of a key"),
+            ("an even exponent", rsa(&modulus(), &[1, 0, 0]), "not those of a key"),
+            ("an even modulus", rsa(&even, &[1, 0, 1]), "not those of a key"),
             ("RSA with 1024 bits", file!("rsa1024-pkcs1.pub").to_owned(), "RSA key size 1024 bits"),
+            ("RSA with 8200 bits", rsa(&[[1; 1025]].concat(), &[1, 0, 1]), "RSA key size 8193"),
+        ] {
+            let error = Key::parse(&key).expect_err(name).to_string();
+            assert!(error.contains(expected), "{name}: {error}");
+        }
+        for (name, key) in [
+            ("P-256", p256.to_owned()),
+            ("P-384", p384.to_owned()),
+            ("P-521", p521.to_owned()),
+            ("Ed25519", file!("ed25519.pub").to_owned()),
+            ("RSA with exponent 3", rsa(&modulus(), &[3])),
+        ] {
+            assert!(Key::parse(&key).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn refuses_files_that_are_not_one_public_key() {
+        let (pkcs1, spki) = (file!("rsa-pkcs1.pub"), file!("ed25519.pub"));
+        let certificate = pem("CERTIFICATE", b"certificate");
+        let longer = |key: &str| [&bytes(key)[..], &[0]].concat();
+        let relabelled = |key: &str| pem("RSA PUBLIC KEY", &longer(key));
+        for (name, key, expected) in [
             (
                 "an SPKI under the label of PKCS#1",
                 file!("rsa.pub").replace(" PUBLIC", " RSA PUBLIC"),
@@ -321,11 +427,20 @@ mod tests {
                 "Invalid SPKI",
             ),
             ("two", pkcs1.repeat(2), "more than one PEM block"),
+            ("two in one line", spki.trim().repeat(2), "more than one PEM block"),
+            ("a key and a certificate", format!("{spki}{certificate}"), "more than one PEM block"),
+            ("a certificate", certificate, "this is a certificate"),
+            ("a private key", pem("PRIVATE KEY", b"key"), "this is a private key"),
+            ("a key of ssh", pem("OPENSSH PRIVATE KEY", b"key"), "this is a private key"),
             (
                 "labels that differ",
                 pkcs1.replace("END RSA", "END"),
                 "not a supported PEM public key",
             ),
+            ("a byte after Ed25519", pem("PUBLIC KEY", &longer(spki)), "Invalid SPKI"),
+            ("a byte after P-256", pem("PUBLIC KEY", &longer(file!("p256.pub"))), "Invalid SPKI"),
+            ("a byte after P-521", pem("PUBLIC KEY", &longer(file!("p521.pub"))), "Invalid SPKI"),
+            ("a byte after PKCS#1", relabelled(pkcs1), "invalid RSA"),
         ] {
             let error = Key::parse(&key).expect_err(name).to_string();
             assert!(error.contains(expected), "{name}: {error}");
