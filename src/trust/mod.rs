@@ -8,6 +8,7 @@
 
 mod age;
 mod chain;
+mod choices;
 mod condition;
 mod ed25519;
 mod evaluate;

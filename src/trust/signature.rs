@@ -19,6 +19,7 @@ use sigstore_verify::types::{
     Bundle as SigstoreTypesBundle, DerPublicKey, DsseEnvelope, SignatureBytes,
 };
 
+use super::choices::{Choices, NotOne};
 use super::ed25519::refuse_weak;
 use super::statement::{Statement, StatementError, pae};
 use crate::model::json::Limits;
@@ -96,6 +97,8 @@ pub(super) enum SignatureError {
     Version,
     #[error("the bundle signs a message, expected a DSSE envelope")]
     Message,
+    #[error(transparent)]
+    Choice(#[from] NotOne),
     #[error("the envelope has payload type `{0}`, expected `application/vnd.in-toto+json`")]
     PayloadType(String),
     #[error(transparent)]
@@ -226,8 +229,9 @@ impl SigstoreBundle {
     /// Parses a bundle. Nothing in it is trusted before [`SigstoreBundle::verify`] says so.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, SignatureError> {
         // The strict reader first: two readers of one bundle must not see two payloads.
-        let _: serde::de::IgnoredAny =
+        let choices: Choices =
             json::parse_as("Sigstore bundle", bytes, LIMITS, super::fields::BUNDLE)?;
+        choices.refuse_all_but_one()?;
         let text = std::str::from_utf8(bytes)
             .map_err(|error| SignatureError::Bundle(error.to_string()))?;
         let bundle = SigstoreTypesBundle::from_json(text)
@@ -481,6 +485,44 @@ mod tests {
             let text = good.replacen(field, other, 1);
             let error = SigstoreBundle::parse(text.as_bytes()).expect_err(other).to_string();
             assert!(error.contains("is another spelling of"), "{text}: {error}");
+        }
+    }
+    #[test]
+    fn refuses_a_bundle_that_holds_two_of_what_it_may_hold_once() {
+        let payload = Statement::image_signature("", &Digest::of(b""), None);
+        let good = String::from_utf8(write_bundle(&payload, b"signature", "hint")).unwrap();
+        let message = r#""messageSignature":{"signature":"AA=="}"#;
+        let (envelope, key) = (r#""dsseEnvelope":"#, r#""publicKey":"#);
+        let public_key = r#""publicKey":{"hint":"hint"}"#;
+        let content = "the bundle holds `messageSignature` and `dsseEnvelope`";
+        let signature = r#"{"sig":"c2lnbmF0dXJl"}"#;
+        for (from, to, expected) in [
+            (envelope, format!("{message},{envelope}"), content),
+            (envelope, format!(r#""messageSignature":{{}},{envelope}"#), content),
+            (envelope, r#""other":"#.to_owned(), "unknown field `other`"),
+            (envelope, format!(r#""other":{{}},{envelope}"#), "unknown field `other`"),
+            (
+                key,
+                format!(r#""certificate":{{"rawBytes":"AA=="}},{key}"#),
+                "the bundle holds `publicKey` and `certificate`",
+            ),
+            (
+                key,
+                format!(r#""x509CertificateChain":{{"certificates":[]}},{key}"#),
+                "the bundle holds `publicKey` and `x509CertificateChain`",
+            ),
+            (key, format!(r#""secret":{{}},{key}"#), "unknown field `secret`"),
+            (public_key, String::new(), "the bundle holds none"),
+            (public_key, r#""publicKey":null"#.to_owned(), "the bundle holds none"),
+            (key, format!("{public_key},{key}"), "appears twice"),
+            (signature, String::new(), "exactly one signature, found 0"),
+            (signature, format!("{signature},{signature}"), "exactly one signature, found 2"),
+            (r#"{"sig""#, r#"{"cert":"","sig""#.to_owned(), "unknown field `cert`"),
+        ] {
+            let text = good.replacen(from, &to, 1);
+            assert_ne!(text, good, "{from}");
+            let error = SigstoreBundle::parse(text.as_bytes()).expect_err(&text).to_string();
+            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 }
