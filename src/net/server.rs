@@ -1,11 +1,14 @@
 //! A small HTTP server: short responses to GET and HEAD, at one address, on one thread.
 //!
 //! The number of connections, the length of a request and its duration are limited, and each
-//! connection serves one request, so that a slow or hostile reader cannot hold a place or exhaust
-//! memory. The caller decides what a path returns.
+//! connection serves one request, so that a slow or hostile reader cannot exhaust memory. None can
+//! hold a place either: a new connection takes that of the oldest one that has not sent its request.
+//! The caller decides what a path returns.
 
+use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{io, thread};
 
@@ -16,10 +19,10 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
-/// The most connections served at a time; others wait in the kernel's queue.
-const CONNECTIONS: usize = 8;
+/// The most connections at a time. Each takes less than 20 KiB.
+const CONNECTIONS: usize = 32;
 /// The most headers in a request. A scraper sends five.
 const HEADERS: usize = 32;
 /// The longest request, in bytes; the smallest limit that the library accepts.
@@ -84,21 +87,15 @@ async fn accept<F: Fn(&str) -> Answer + Send + Sync + 'static>(
     answer: Arc<F>,
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = Connections::default();
     loop {
-        let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
         match listener.accept().await {
             Ok((stream, _)) => {
-                let answer = Arc::clone(&answer);
-                tokio::spawn(async move {
-                    // Errors of a reader are ignored.
-                    let _ = tokio::time::timeout(
-                        patience.connection,
-                        converse(stream, patience, answer),
-                    )
-                    .await;
-                    drop(place);
-                });
+                connections.make_room();
+                connections.add(stream, patience, Arc::clone(&answer));
+                // A request that is here already is answered before another connection is accepted,
+                // which might take the place.
+                tokio::task::yield_now().await;
             }
             // Out of descriptors, or the reader went away: there is no one to tell, and retrying at
             // once would not help.
@@ -107,12 +104,56 @@ async fn accept<F: Fn(&str) -> Answer + Send + Sync + 'static>(
     }
 }
 
+/// The open connections, the oldest first.
+#[derive(Default)]
+struct Connections(VecDeque<Connection>);
+
+struct Connection {
+    task: JoinHandle<()>,
+    /// Whether its request has arrived.
+    has_asked: Arc<AtomicBool>,
+}
+
+impl Connections {
+    /// Closes one if all places are taken: the oldest that has not asked, or the oldest of all, which
+    /// reads its answer slowly. Waiting for a deadline instead would make everyone wait for whoever
+    /// opens connections and says nothing.
+    fn make_room(&mut self) {
+        self.0.retain(|connection| !connection.task.is_finished());
+        if self.0.len() < CONNECTIONS {
+            return;
+        }
+        let has_asked = |it: &Connection| it.has_asked.load(Ordering::Relaxed);
+        let oldest = self.0.iter().position(|it| !has_asked(it)).unwrap_or(0);
+        if let Some(connection) = self.0.remove(oldest) {
+            connection.task.abort();
+        }
+    }
+
+    fn add<F: Fn(&str) -> Answer + Send + Sync + 'static>(
+        &mut self,
+        stream: TcpStream,
+        patience: Patience,
+        answer: Arc<F>,
+    ) {
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let conversation = converse(stream, patience, answer, Arc::clone(&has_asked));
+        let task = tokio::spawn(async move {
+            // Errors of a reader are ignored.
+            let _ = tokio::time::timeout(patience.connection, conversation).await;
+        });
+        self.0.push_back(Connection { task, has_asked });
+    }
+}
+
 async fn converse<F: Fn(&str) -> Answer>(
     stream: TcpStream,
     patience: Patience,
     answer: Arc<F>,
+    has_asked: Arc<AtomicBool>,
 ) -> hyper::Result<()> {
     let service = service_fn(move |request: Request<Incoming>| {
+        has_asked.store(true, Ordering::Relaxed);
         let response = respond(request.method(), request.uri().path(), answer.as_ref());
         async { Ok::<_, std::convert::Infallible>(response) }
     });
@@ -120,6 +161,8 @@ async fn converse<F: Fn(&str) -> Answer>(
         .timer(TokioTimer::new())
         .header_read_timeout(patience.arrival)
         .keep_alive(false)
+        // A reader may close its side as soon as it has asked.
+        .half_close(true)
         .max_headers(HEADERS)
         .max_buf_size(REQUEST)
         .serve_connection(TokioIo::new(stream), service)
@@ -232,25 +275,87 @@ mod tests {
         assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
     }
 
+    const REQUESTED: &str = "GET /here HTTP/1.1\r\nHost: x\r\n\r\n";
+    /// Nobody is disconnected for being slow.
+    const ENDLESS: Patience =
+        Patience { arrival: Duration::from_secs(600), connection: Duration::from_secs(600) };
+
     #[test]
-    fn a_client_beyond_the_limit_waits() {
-        let address = start();
-        let open = || TcpStream::connect(address).unwrap();
-        // All places but one are taken by clients that send nothing.
-        let mut silent: Vec<_> = (1..CONNECTIONS).map(|_| open()).collect();
-        let request = "GET /here HTTP/1.1\r\nHost: x\r\n\r\n";
-        assert_eq!(ends(&say(address, request)).1, "it is\n");
-        // All places are taken: the next client waits, and is served as soon as one leaves.
-        silent.push(open());
-        let mut waiting = open();
-        waiting.write_all(request.as_bytes()).unwrap();
-        waiting.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        let error = waiting.read(&mut [0; 10]).expect_err("no one is served beyond the limit");
-        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-        silent.pop().unwrap().shutdown(Shutdown::Both).unwrap();
-        waiting.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    fn clients_that_send_no_request_do_not_keep_another_waiting() {
+        let cases: [(&str, &[&str]); 4] = [
+            ("silent", &[]),
+            ("slow", &["GET /here HTTP/1.1\r\n", "Host: "]),
+            ("one byte", &["G"]),
+            ("endless", &["GET /here HTTP/1.1\r\na: b\r\n", "c: d\r\n", "e: f\r\n"]),
+        ];
+        for half_closed in [false, true] {
+            for (name, said) in cases {
+                let address = start_with(ENDLESS);
+                let open: Vec<_> = (0..3 * CONNECTIONS)
+                    .map(|_| {
+                        let mut stream = TcpStream::connect(address).unwrap();
+                        for part in said {
+                            // It may have been disconnected by one that came later.
+                            let _ = stream.write_all(part.as_bytes());
+                        }
+                        if half_closed {
+                            let _ = stream.shutdown(Shutdown::Write);
+                        }
+                        stream
+                    })
+                    .collect();
+                let answer = say(address, REQUESTED);
+                assert_eq!(ends(&answer).1, "it is\n", "{name}, half closed: {half_closed}");
+                drop(open);
+            }
+        }
+    }
+
+    #[test]
+    fn clients_that_do_not_read_their_answer_do_not_keep_another_waiting() {
+        // More than the kernel buffers.
+        let long = |_: &str| Answer::text(200, &"a".repeat(4 << 20));
+        let address = serve_with("127.0.0.1:0".parse().unwrap(), ENDLESS, long).unwrap();
+        let open: Vec<_> = (0..CONNECTIONS)
+            .map(|_| {
+                let mut stream = TcpStream::connect(address).unwrap();
+                stream.write_all(REQUESTED.as_bytes()).unwrap();
+                // The beginning of the answer: it has asked.
+                stream.read_exact(&mut [0; 15]).unwrap();
+                stream
+            })
+            .collect();
+        assert!(say(address, "GET /here HTTP/1.0\r\n\r\n").len() > 4 << 20);
+        drop(open);
+    }
+
+    #[test]
+    fn the_oldest_that_has_not_asked_makes_room() {
+        let address = start_with(ENDLESS);
+        let open = || {
+            let stream = TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            stream
+        };
+        let mut silent: VecDeque<_> = (0..CONNECTIONS).map(|_| open()).collect();
+        let mut newest = open();
+        // The first is disconnected, and those after it and the newest are served.
+        assert_eq!(silent.pop_front().unwrap().read(&mut [0; 10]).unwrap(), 0);
+        for stream in silent.iter_mut().chain([&mut newest]) {
+            stream.write_all(REQUESTED.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert_eq!(ends(&answer).1, "it is\n");
+        }
+    }
+
+    #[test]
+    fn answers_a_client_that_has_closed_its_side() {
+        let mut stream = TcpStream::connect(start()).unwrap();
+        stream.write_all(REQUESTED.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
         let mut answer = String::new();
-        waiting.read_to_string(&mut answer).unwrap();
+        stream.read_to_string(&mut answer).unwrap();
         assert_eq!(ends(&answer).1, "it is\n");
     }
 
