@@ -14,6 +14,7 @@ use reqwest::header::AUTHORIZATION;
 use reqwest::redirect::Policy;
 use reqwest::tls::Certificate;
 
+use super::budget::Budget;
 use super::error::HttpError;
 use super::response::Pace;
 use super::{Body, Fetched, Head, Method, Response, Url, retry, shown};
@@ -33,8 +34,10 @@ const UPLOAD_PATIENCE: u32 = 4;
 pub struct Settings {
     /// Timeout for establishing a connection.
     pub connect_timeout: Duration,
-    /// The longest silence of a server. There is no limit for a download as a whole.
+    /// The longest silence of a server.
     pub idle_timeout: Duration,
+    /// How long all requests of this client may take together; large bodies may take longer.
+    pub overall_timeout: Duration,
     /// Waits between attempts: sleeps, or records the wait in tests.
     pub pause: Arc<dyn Fn(Duration) + Send + Sync>,
     /// Where bodies that are too large for memory are spooled until they are sent.
@@ -49,6 +52,7 @@ impl Default for Settings {
         Self {
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
+            overall_timeout: Duration::from_secs(600),
             pause: Arc::new(std::thread::sleep),
             temporary: std::env::temp_dir(),
             authorities: None,
@@ -58,10 +62,11 @@ impl Default for Settings {
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { connect_timeout, idle_timeout, pause: _, temporary, authorities: _ } = self;
+        let Self { connect_timeout, idle_timeout, overall_timeout, temporary, .. } = self;
         let mut text = f.debug_struct("Settings");
         text.field("connect_timeout", connect_timeout).field("idle_timeout", idle_timeout);
-        text.field("temporary", temporary).finish_non_exhaustive()
+        text.field("overall_timeout", overall_timeout).field("temporary", temporary);
+        text.finish_non_exhaustive()
     }
 }
 
@@ -110,9 +115,9 @@ impl fmt::Debug for Request {
     }
 }
 
-/// An HTTP client. Clones share its connections.
+/// An HTTP client. Clones share its connections and its time.
 #[derive(Debug, Clone)]
-pub struct Client(Arc<Inner>);
+pub struct Client(Arc<Inner>, Arc<Budget>);
 
 #[derive(Debug)]
 struct Inner {
@@ -156,7 +161,16 @@ impl Answer for Fetched {
 impl Client {
     /// Creates a client without connecting to anything.
     pub fn new(settings: Settings) -> Self {
-        Self(Arc::new(Inner { settings, plain: Mutex::default(), tls: Mutex::default() }))
+        let budget = Budget::new(settings.overall_timeout);
+        let inner = Inner { settings, plain: Mutex::default(), tls: Mutex::default() };
+        Self(Arc::new(inner), Arc::new(budget))
+    }
+
+    /// Returns a client with the same connections that has spent no time yet: for a process that
+    /// sends a request now and then.
+    #[must_use]
+    pub fn renewed(&self) -> Self {
+        Self(Arc::clone(&self.0), Arc::new(self.1.renewed()))
     }
 
     /// Returns the settings it was created with.
@@ -194,7 +208,20 @@ impl Client {
 
     /// Sleeps for a random time between `least` and `most`.
     pub fn pause(&self, least: Duration, most: Duration) {
-        (self.0.settings.pause)(retry::between(least, most, retry::random()));
+        self.wait(retry::between(least, most, retry::random()));
+    }
+
+    fn wait(&self, duration: Duration) {
+        (self.0.settings.pause)(duration);
+        self.1.spend(duration, 0);
+    }
+
+    /// Refuses to wait any longer if all requests together took too long.
+    fn check_time(&self, url: &Url) -> Result<(), HttpError> {
+        match self.1.exceeded() {
+            Some(waited) => Err(HttpError::overdue(url, waited)),
+            None => Ok(()),
+        }
     }
 
     fn repeat<T: Answer>(
@@ -214,7 +241,7 @@ impl Client {
             if failures == retry::TRIES {
                 return result;
             }
-            (self.0.settings.pause)(retry::wait(failures, retry_after, retry::random()));
+            self.wait(retry::wait(failures, retry_after, retry::random()));
             failures += 1;
         }
     }
@@ -223,11 +250,17 @@ impl Client {
     fn follow(&self, request: &Request) -> Result<Response, HttpError> {
         let reads = matches!(request.method, Method::GET | Method::HEAD);
         let mut url = request.url.clone();
+        let pace = Pace::begin(Instant::now());
         for _ in 0..=REDIRECTS {
             let response = self.send(request, &url)?;
-            if !(reads && matches!(response.head.status, 301 | 302 | 303 | 307 | 308)) {
+            if !reads {
                 return Ok(response);
             }
+            if !matches!(response.head.status, 301 | 302 | 303 | 307 | 308) {
+                // What redirects took counts.
+                return Ok(Response { pace, ..response });
+            }
+            pace.check(Instant::now(), &url)?;
             url = response.head.location()?;
         }
         let reason = "past the limit of 10 redirects";
@@ -235,6 +268,7 @@ impl Client {
     }
 
     fn send(&self, request: &Request, url: &Url) -> Result<Response, HttpError> {
+        self.check_time(url)?;
         let client = self.client(url)?;
         let mut builder = client.request(request.method.clone(), url.clone());
         for (name, value) in &request.headers {
@@ -253,14 +287,18 @@ impl Client {
                 .body(body.to_request());
         }
         let size = request.body.as_ref().map_or(0, Body::size);
-        let body = builder.send().map_err(|error| HttpError::of_send(error, url, size))?;
+        let started = Instant::now();
+        let sent = builder.send();
+        self.1.spend(started.elapsed(), size);
+        let body = sent.map_err(|error| HttpError::of_send(error, url, size))?;
         let head = Head {
             status: body.status().as_u16(),
             method: name(&request.method),
             url: url.clone(),
             headers: body.headers().clone(),
         };
-        Ok(Response { head, body, pace: Pace::begin(Instant::now()) })
+        let (budget, pace) = (Arc::clone(&self.1), Pace::begin(Instant::now()));
+        Ok(Response { head, body, budget, pace })
     }
 
     /// Returns the client for a URL, created on first use: a machine without CA certificates can

@@ -202,6 +202,59 @@ fn gives_up_on_a_silent_server() {
     assert_eq!(error.to_string(), format!("`{}` did not answer in time", server.url("/x")));
 }
 
+/// A client with this much time for all requests, that does not really wait between two.
+fn hurried(overall_timeout: Duration) -> Client {
+    Client::new(Settings { overall_timeout, pause: Arc::new(|_| ()), ..Settings::default() })
+}
+
+#[test]
+fn gives_up_on_a_server_that_sends_a_byte_before_each_timeout() {
+    let client = hurried(Duration::from_millis(300));
+    let server = in_turn(vec![Reply::Drip(Duration::from_millis(5))]);
+    let expected = format!(
+        "gave up on `{}` after waiting 0 s in all; the last request was `{}`",
+        server.host(),
+        server.url("/x")
+    );
+    let error = client.fetch(&get(&server), 1_000_000).expect_err("a body without end");
+    assert_eq!(error.to_string(), expected);
+    // Nothing is sent any more, whatever it is; a new budget is a new try.
+    let put = Request::new(Method::PUT, server.url("/x"));
+    let error = client.fetch(&put, 0).expect_err("the time is over");
+    assert_eq!(error.to_string(), expected);
+    assert_eq!(server.lines(), ["GET /x"]);
+    let mut response = client.renewed().open(&get(&server)).unwrap();
+    assert_eq!(response.read(&mut [0; 1]).unwrap(), 1);
+    // A reader that takes a part at a time is told as well.
+    let error = response.read_to_end(&mut Vec::new()).expect_err("a body without end");
+    assert_eq!(error.downcast::<HttpError>().unwrap().to_string(), expected);
+}
+
+#[test]
+fn waits_between_attempts_are_part_of_the_time() {
+    let server = in_turn(vec![Reply::new(429, "").with("Retry-After", "86400")]);
+    let client = hurried(Duration::from_secs(200));
+    // Three waits of half a minute each: two requests have time for all of them.
+    for _ in 0..2 {
+        assert_eq!(client.fetch(&get(&server), 0).unwrap().head.status(), 429);
+    }
+    let error = client.fetch(&get(&server), 0).expect_err("the time is over");
+    let error = error.to_string();
+    let expected = format!("gave up on `{}` after waiting 21", server.host());
+    assert!(error.starts_with(&expected), "{error}");
+    assert_eq!(server.received().len(), 9);
+}
+
+#[test]
+fn the_time_of_redirects_and_pauses_counts() {
+    let server = TestServer::start(|_| Reply::new(302, "").with("Location", "/x"));
+    let client = hurried(Duration::from_secs(10));
+    client.pause(Duration::from_secs(11), Duration::from_secs(11));
+    let error = client.fetch(&get(&server), 0).expect_err("the time is over").to_string();
+    assert!(error.contains("after waiting 11 s in all"), "{error}");
+    assert_eq!(server.received().len(), 0);
+}
+
 #[test]
 fn names_the_unreachable_host() {
     let server = in_turn(vec![Reply::HangUp]);

@@ -2,6 +2,7 @@
 //! escaped and cut to length before it reaches a terminal.
 
 use std::error::Error as StdError;
+use std::time::Duration;
 use std::{fmt, io};
 
 use serde::Deserialize;
@@ -49,6 +50,26 @@ pub enum HttpError {
     Silent {
         /// As [`shown`] renders it.
         url: String,
+    },
+    /// A response that arrives too slowly to wait for it.
+    #[error("`{url}` sent {read} bytes in {seconds} s, which is too slow")]
+    Slow {
+        /// As [`shown`] renders it.
+        url: String,
+        /// How long was waited, in seconds.
+        seconds: u64,
+        /// How many bytes of the body came.
+        read: u64,
+    },
+    /// All requests together took too long.
+    #[error("gave up on `{host}` after waiting {seconds} s in all; the last request was `{url}`")]
+    Overdue {
+        /// Name and port of the server.
+        host: String,
+        /// As [`shown`] renders it.
+        url: String,
+        /// How long was waited, in seconds.
+        seconds: u64,
     },
     /// The connection was lost during a request.
     #[error("lost the connection to `{url}`")]
@@ -121,6 +142,9 @@ impl HttpError {
             Self::Upload { .. } => Some(
                 "check whether the registry, or a proxy in front of it, limits the size of uploads",
             ),
+            Self::Slow { .. } | Self::Overdue { .. } => Some(
+                "try again later, or copy the image to a registry that is nearer (cnister pull, push)",
+            ),
             Self::Insecure { .. } => {
                 Some("use a registry with TLS; plain HTTP is only allowed on this machine")
             }
@@ -135,6 +159,11 @@ impl HttpError {
             Self::Interrupted { .. } | Self::Upload { .. } => true,
             _ => false,
         }
+    }
+
+    /// All requests together took too long, this one included.
+    pub(super) fn overdue(url: &Url, waited: Duration) -> Self {
+        Self::Overdue { host: host(url), url: shown(url), seconds: waited.as_secs() }
     }
 
     /// Tells apart the failures that reqwest reports before a response.

@@ -1,10 +1,12 @@
 //! HTTP responses: status and headers, and a body that is read with a limit.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderMap;
 
+use super::budget::Budget;
 use super::error::{self, HttpError, TransportError};
 use super::{Url, retry, shown};
 
@@ -32,10 +34,11 @@ pub struct Head {
 pub struct Response {
     pub(super) head: Head,
     pub(super) body: reqwest::blocking::Response,
+    pub(super) budget: Arc<Budget>,
     pub(super) pace: Pace,
 }
 
-/// Measures how fast a body arrives.
+/// Measures how fast a body arrives, with the redirects before it.
 #[derive(Debug)]
 pub(super) struct Pace {
     started: Instant,
@@ -141,13 +144,20 @@ impl Response {
 /// Reads the body as it arrives. Errors are [`HttpError`] inside [`io::Error`].
 impl Read for Response {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.body.read(buffer).map_err(|error| match error.kind() {
+        let started = Instant::now();
+        let read = self.body.read(buffer);
+        let (now, count) = (Instant::now(), read.as_ref().map_or(0, |count| *count as u64));
+        self.budget.spend(now.saturating_duration_since(started), count);
+        self.pace.read += count;
+        let count = read.map_err(|error| match error.kind() {
             io::ErrorKind::Interrupted => error,
             _ => io::Error::other(broken(error, &self.head.url)),
         })?;
-        self.pace.read += count as u64;
-        if count > 0 && self.pace.is_too_slow(Instant::now()) {
-            return Err(io::Error::other(HttpError::Silent { url: shown(&self.head.url) }));
+        if count > 0 {
+            self.pace.check(now, &self.head.url).map_err(io::Error::other)?;
+            if let Some(waited) = self.budget.exceeded() {
+                return Err(io::Error::other(HttpError::overdue(&self.head.url, waited)));
+            }
         }
         Ok(count)
     }
@@ -157,6 +167,15 @@ impl Pace {
     /// Starts measuring a body that begins to arrive now.
     pub(super) fn begin(now: Instant) -> Self {
         Self { started: now, read: 0 }
+    }
+
+    /// Refuses to wait any longer for what arrives too slowly.
+    pub(super) fn check(&self, now: Instant, url: &Url) -> Result<(), HttpError> {
+        if !self.is_too_slow(now) {
+            return Ok(());
+        }
+        let seconds = now.saturating_duration_since(self.started).as_secs();
+        Err(HttpError::Slow { url: shown(url), seconds, read: self.read })
     }
 
     /// Returns whether less arrived until `now` than at the slowest accepted pace.
@@ -220,6 +239,11 @@ mod tests {
                 "{read} {seconds}"
             );
         }
+        let pace = Pace { started, read: 40 };
+        let url = "https://a.example/v2/x/blobs/y?token=secret".parse().unwrap();
+        let error = pace.check(started + Duration::from_secs(80), &url).expect_err("too slow");
+        let expected = "`https://a.example/v2/x/blobs/y` sent 40 bytes in 80 s, which is too slow";
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

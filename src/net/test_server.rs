@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::Url;
 
@@ -45,6 +46,8 @@ pub(crate) enum Reply {
     HangUp,
     /// Keeps the connection open and sends nothing.
     Silence,
+    /// Sends one byte of a body without end after another, with this pause between two.
+    Drip(Duration),
 }
 
 impl Reply {
@@ -156,11 +159,21 @@ impl Shared {
                 stream.write_all(&[head.as_bytes(), &body[..body.len() / 2]].concat())
             }
             Reply::HangUp => Ok(()),
+            Reply::Drip(pause) => drip(stream, pause),
             Reply::Silence => {
                 self.silent.lock().unwrap().push(stream);
                 return;
             }
         };
+    }
+}
+
+/// Ends when the client goes away.
+fn drip(mut stream: TcpStream, pause: Duration) -> std::io::Result<()> {
+    stream.write_all(b"HTTP/1.1 200 Test\r\nContent-Length: 1000000\r\n\r\n")?;
+    loop {
+        stream.write_all(b" ")?;
+        std::thread::sleep(pause);
     }
 }
 

@@ -248,6 +248,7 @@ impl NodeCondition {
         let settings = Settings {
             connect_timeout: PATIENCE,
             idle_timeout: PATIENCE,
+            overall_timeout: 2 * PATIENCE,
             authorities: Some(authorities),
             ..Settings::default()
         };
@@ -274,7 +275,7 @@ impl NodeCondition {
             .header("content-type", "application/strategic-merge-patch+json")
             .header("accept", ACCEPT)
             .body(Body::bytes(patch(&self.name, status, since, seconds).into_bytes()));
-        let answer = self.client.fetch_once(&request, ANSWER_LIMIT)?;
+        let answer = self.client.renewed().fetch_once(&request, ANSWER_LIMIT)?;
         if answer.head.status() != 200 {
             return Err(answer.refusal().into());
         }
