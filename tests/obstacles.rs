@@ -12,6 +12,8 @@
 
 #[path = "obstacles/held.rs"]
 mod held;
+#[path = "obstacles/places.rs"]
+mod places;
 #[path = "obstacles/replaced.rs"]
 mod replaced;
 mod support;

@@ -483,7 +483,7 @@ fn unparsable(error: &ConfigError) -> Finding {
 }
 
 fn unreadable(error: &DiskError) -> Finding {
-    let finding = error.finding();
+    let finding = error.finding().filter(|finding| finding.code == Code::PathEscapes);
     finding.unwrap_or_else(|| Finding::refusal(Code::ConfigUnreadable, error.with_cause()))
 }
 

@@ -106,8 +106,38 @@ impl Directory {
                 path: visible(&path.to_string_lossy()).into_owned(),
                 root: self.shown.clone(),
             }),
-            Err(errno) => Err(io_error("open directory", &shown, errno)),
+            Err(errno) => match self.first_not_directory(path, resolve, errno) {
+                Some(error) => Err(error),
+                None => Err(io_error("open directory", &shown, errno)),
+            },
         }
+    }
+
+    /// Returns what is in the way, if a directory could not be opened because something on its path
+    /// is none.
+    fn first_not_directory(
+        &self,
+        path: &Path,
+        resolve: Resolve,
+        errno: Errno,
+    ) -> Option<DiskError> {
+        if errno != Errno::NOTDIR {
+            return None;
+        }
+        let (mut parent, mut reached) =
+            (self.open_directory(Path::new("."), resolve).ok()?, PathBuf::new());
+        for component in path.components() {
+            reached.push(component);
+            match self.open_directory(&reached, resolve) {
+                Ok(handle) => parent = handle,
+                Err(_) => {
+                    let parent = Self::of(parent, self.shown.clone());
+                    let kind = parent.kind_of(component).ok().flatten()?;
+                    return Some(DiskError::NotDirectory { path: self.shown_path(&reached), kind });
+                }
+            }
+        }
+        None
     }
 
     /// Opens the directory at a relative path and creates its missing components; returns the
@@ -139,7 +169,9 @@ impl Directory {
                 Ok(_) => created.push(reached.clone()),
                 // Another process was faster; treat what it created like anything that was there
                 // before.
-                Err(error) if error.is_there_already() => {}
+                Err(error) if error.is_there_already() => {
+                    parent.refuse_dangling(name, &self.shown_path(&reached))?;
+                }
                 Err(error) => return Err(error),
             }
             parent.sync()?;
@@ -147,13 +179,29 @@ impl Directory {
         Ok((self.descend(path, resolve)?, created))
     }
 
+    /// Refuses a link that leads to nothing: no directory can be created in its place.
+    fn refuse_dangling(&self, name: &OsStr, shown: &str) -> Result<(), DiskError> {
+        match self.kind_of(name)? {
+            Some(kind @ FileKind::SymbolicLink) => {
+                Err(DiskError::NotDirectory { path: shown.to_owned(), kind })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Opens a directory directly inside this one; a link to a directory is refused.
     pub fn child(&self, name: impl AsRef<OsStr>) -> Result<Self, DiskError> {
         let name = component(name.as_ref())?;
         let shown = self.shown_path(Path::new(name));
-        let handle = fs::openat(&self.handle, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
-            .map_err(|errno| io_error("open directory", &shown, errno))?;
-        Ok(Self { handle, shown })
+        match fs::openat(&self.handle, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+            Ok(handle) => Ok(Self { handle, shown }),
+            Err(errno) => Err(match self.kind_of(name) {
+                Ok(Some(kind)) if kind != FileKind::Directory => {
+                    DiskError::NotDirectory { path: shown, kind }
+                }
+                _ => io_error("open directory", &shown, errno),
+            }),
+        }
     }
 
     /// Creates a directory directly inside this one, with exactly this mode whatever the umask is.

@@ -36,6 +36,14 @@ pub enum DiskError {
         /// What was found instead.
         kind: FileKind,
     },
+    /// Something other than a directory, where one is needed.
+    #[error("`{path}` is {kind}, expected a directory")]
+    NotDirectory {
+        /// Escaped, as shown to the user.
+        path: String,
+        /// What was found instead; a symbolic link that does not lead to a directory is one.
+        kind: FileKind,
+    },
     /// A file longer than files of its kind may be.
     #[error("`{path}` is longer than {limit} bytes")]
     TooLong {
@@ -99,8 +107,14 @@ impl DiskError {
 
     /// Returns the error as a finding if it is an answer rather than a failure to find out.
     pub fn finding(&self) -> Option<Finding> {
-        matches!(self, Self::Escapes { .. })
-            .then(|| Finding::refusal(Code::PathEscapes, self.to_string()))
+        match self {
+            Self::Escapes { .. } => Some(Finding::refusal(Code::PathEscapes, self.to_string())),
+            Self::NotDirectory { path, .. } | Self::NotRegular { path, .. } => {
+                let hint = format!("find out what put it there, and move it away: {path}");
+                Some(Finding::refusal(Code::InTheWay, self.to_string()).hint(hint))
+            }
+            _ => None,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::fs::{self, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::directory::{component, io_error};
-use super::{Directory, DiskError};
+use super::{Directory, DiskError, FileKind};
 
 /// A held lock, released when the value is dropped or the process ends in any way.
 #[derive(Debug)]
@@ -25,9 +25,14 @@ impl Lock {
         name: &str,
         timeout: Duration,
     ) -> Result<Self, DiskError> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let name = component(name.as_ref())?;
         let shown = directory.shown_path(Path::new(name));
+        // Opening a device can do something, and a FIFO would be locked.
+        if let Some(kind) = directory.kind_of(name)?.filter(|kind| *kind != FileKind::Regular) {
+            return Err(DiskError::NotRegular { path: shown, kind });
+        }
         let handle = fs::openat(&directory.handle, name, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|errno| io_error("open", &shown, errno))?;
         take(handle, FlockOperation::NonBlockingLockExclusive, shown, timeout)
@@ -78,6 +83,31 @@ fn take(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_regular_file_is_locked() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Directory::open(temporary.path()).unwrap();
+        let path = temporary.path().join("lock");
+        let refused = |kind: &str| {
+            let expected =
+                format!("`{}/lock` is {kind}, expected a regular file", directory.shown());
+            for result in [
+                Lock::exclusive(&directory, "lock", Duration::ZERO).map(|_| ()),
+                Lock::shared(&directory, "lock", Duration::ZERO).map(|_| ()),
+            ] {
+                assert_eq!(result.expect_err(kind).to_string(), expected);
+            }
+        };
+        std::fs::create_dir(&path).unwrap();
+        refused("a directory");
+        std::fs::remove_dir(&path).unwrap();
+        std::os::unix::fs::symlink("nowhere", &path).unwrap();
+        refused("a symbolic link");
+        std::fs::remove_file(&path).unwrap();
+        fs::mknodat(fs::CWD, &path, fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+        refused("a FIFO");
+    }
 
     #[test]
     fn one_writer_or_many_readers() {

@@ -118,6 +118,10 @@ impl Attachments {
         let directory = match root.directory(path) {
             Ok(Some(directory)) => directory,
             Ok(None) => return Ok(()),
+            Err(error @ DiskError::NotDirectory { .. }) => {
+                self.unknown.push(unknown(error.to_string()));
+                return Ok(());
+            }
             Err(error) => match error.finding() {
                 Some(finding) => {
                     self.unknown.push(finding);

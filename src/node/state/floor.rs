@@ -18,7 +18,7 @@ use crate::model::{BundleName, Code, Finding, JsonError, json};
 use crate::node::error::NodeError;
 use crate::trust::{Bundle, Rollback, Strength, Verified};
 
-const FLOORS: &str = "floors.json";
+pub(super) const FLOORS: &str = "floors.json";
 
 /// What a node accepted, by the names of bundles.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

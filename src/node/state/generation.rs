@@ -17,7 +17,7 @@ use crate::disk::{Directory, Prepared};
 use crate::model::{Code, Digest, Finding, json};
 use crate::node::error::NodeError;
 
-const ROLLED_BACK: &str = "rolled-back.json";
+pub(super) const ROLLED_BACK: &str = "rolled-back.json";
 /// The most generations that a node may keep: all their receipts are read at each installation.
 pub const MAX_GENERATIONS: u8 = 32;
 

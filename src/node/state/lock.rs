@@ -9,6 +9,8 @@ use std::io::{ErrorKind, Read};
 use std::ops::Deref;
 use std::time::Duration;
 
+use super::floor::FLOORS;
+use super::generation::ROLLED_BACK;
 use super::journal::Journal;
 use super::receipt::{RECORD_LIMIT, Receipt};
 use super::refusal::Refusal;
@@ -87,9 +89,10 @@ impl State {
     fn check(directory: Directory, path: &HostPath) -> Result<Self, NodeError> {
         let user = rustix::process::geteuid().as_raw();
         match private(directory.ownership()?, user, path) {
-            Some(finding) => Err(finding.into()),
-            None => Ok(Self { directory, path: path.clone() }),
+            Some(finding) => return Err(finding.into()),
+            None => refuse_other_kinds(&directory)?,
         }
+        Ok(Self { directory, path: path.clone() })
     }
 
     /// The directory itself, for files that never get a name: those need no lock.
@@ -134,6 +137,30 @@ fn private(ownership: Ownership, user: u32, path: &HostPath) -> Option<Finding> 
         .mismatch("mode 0700", format_args!("mode {mode:04o}"))
         .hint(format!("find out what wrote to it, then run: chmod 0700 {path}"))
     })
+}
+
+/// Refuses something else in the place of a record, the lock or a directory of ours, for every verb
+/// alike: most would find it only in the middle of their work, when it is replaced or removed.
+fn refuse_other_kinds(directory: &Directory) -> Result<(), NodeError> {
+    let files = [LOCK, RECEIPT, JOURNAL, REFUSAL, ROLLED_BACK, FLOORS];
+    let directories = [EVIDENCE, ORIGINALS, GENERATIONS, STORE];
+    let expected = files
+        .map(|name| (name, FileKind::Regular))
+        .into_iter()
+        .chain(directories.map(|name| (name, FileKind::Directory)));
+    for (name, expected) in expected {
+        let Some(found) = directory.kind_of(name)?.filter(|found| *found != expected) else {
+            continue;
+        };
+        let path = format!("{}/{name}", directory.shown());
+        let finding = Finding::refusal(
+            Code::StateDamaged,
+            format!("`{path}` is {found}, expected {expected}"),
+        );
+        let hint = format!("find out what put it there, remove it, and install again: {path}");
+        return Err(finding.hint(hint).into());
+    }
+    Ok(())
 }
 
 impl Reading {
