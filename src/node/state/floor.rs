@@ -10,15 +10,13 @@ use std::collections::BTreeMap;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use super::lock::{RECORD_MODE, Reading, Writing};
+use super::lock::{FLOORS, RECORD_MODE, Reading, Writing};
 use super::receipt::{RECORD_LIMIT, Receipt, Schema};
 use super::release::{Release, Releases};
 use crate::disk::Prepared;
 use crate::model::{BundleName, Code, Finding, JsonError, json};
 use crate::node::error::NodeError;
 use crate::trust::{Bundle, Rollback, Strength, Verified};
-
-pub(super) const FLOORS: &str = "floors.json";
 
 /// What a node accepted, by the names of bundles.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::lock::{
-    GENERATIONS, RECORD_MODE, Reading, Writing, existing, read_record, remove_others,
+    GENERATIONS, RECORD_MODE, ROLLED_BACK, Reading, Writing, existing, read_record, remove_others,
 };
 use super::receipt::Receipt;
 use super::refusal::RolledBack;
@@ -17,7 +17,6 @@ use crate::disk::{Directory, Prepared};
 use crate::model::{Code, Digest, Finding, json};
 use crate::node::error::NodeError;
 
-pub(super) const ROLLED_BACK: &str = "rolled-back.json";
 /// The most generations that a node may keep: all their receipts are read at each installation.
 pub const MAX_GENERATIONS: u8 = 32;
 

@@ -9,8 +9,6 @@ use std::io::{ErrorKind, Read};
 use std::ops::Deref;
 use std::time::Duration;
 
-use super::floor::FLOORS;
-use super::generation::ROLLED_BACK;
 use super::journal::Journal;
 use super::receipt::{RECORD_LIMIT, Receipt};
 use super::refusal::Refusal;
@@ -24,6 +22,8 @@ const LOCK: &str = "lock";
 const RECEIPT: &str = "receipt.json";
 const JOURNAL: &str = "journal.json";
 const REFUSAL: &str = "refusal.json";
+pub(super) const FLOORS: &str = "floors.json";
+pub(super) const ROLLED_BACK: &str = "rolled-back.json";
 /// The ready file of a watch; it expires.
 const READY: &str = "ready";
 /// The records that an installation writes, replaces or removes.
