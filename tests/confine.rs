@@ -23,7 +23,8 @@ const NAMES: [&str; 3] = ["bridge", "loopback", "macvlan"];
 fn scene() -> Scene {
     let scene = Scene::in_memory();
     Release::new(&scene, "a", "1.0.0", &NAMES, 0);
-    fs::create_dir(scene.at("root")).unwrap();
+    // Where runtimes keep the records of attachments.
+    fs::create_dir_all(scene.at("root/var/lib/cni")).unwrap();
     scene
 }
 

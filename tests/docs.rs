@@ -49,6 +49,7 @@ fn every_command_of_the_readme_works_in_an_empty_directory() {
     // an empty directory.
     let session: Vec<_> =
         blocks.iter().filter(|block| !block.contains("make demo")).cloned().collect();
+    fs::create_dir_all(scene.at("node/var/lib/cni")).unwrap();
     fs::create_dir(scene.at("bin")).unwrap();
     std::os::unix::fs::symlink(program, scene.at("bin/cnister")).unwrap();
     fs::create_dir(scene.at("bundles")).unwrap();

@@ -63,6 +63,7 @@ const IMPURE: [&str; 98] = [
     "node/host/runtime/compare.rs",
     "node/host/runtime/read.rs",
     "node/host/sandbox.rs",
+    "node/host/sandboxes.rs",
     "node/host/surroundings.rs",
     "node/payload/layer.rs",
     "node/payload/stage.rs",

@@ -30,6 +30,8 @@ pub struct CacheEntry {
     pub interface: Option<String>,
     /// The container's network namespace, if the record names it.
     pub namespace: Option<String>,
+    /// Namespace and name of the pod, as `namespace/name`, if the record names them.
+    pub pod: Option<String>,
     /// The plugins that the network needs.
     pub needs: Network,
 }
@@ -55,6 +57,7 @@ pub fn parse_result_cache(what: &str, bytes: &[u8]) -> Result<CacheEntry, Config
         network: named("networkName").ok_or_else(|| shape("has no `networkName`"))?,
         interface: named("ifName"),
         namespace: named("netns"),
+        pod: pod(object),
         needs,
     })
 }
@@ -88,10 +91,27 @@ pub fn parse_multus_cache(
             network: short_text(object, "Name").or(own).unwrap_or_default(),
             interface: short_text(object, "ifnameRequest"),
             namespace: None,
+            pod: None,
             needs,
         });
     }
     Ok(found)
+}
+
+/// The pod that a kubelet's runtime names in the arguments of the attachment
+/// (`K8S_POD_NAMESPACE` and `K8S_POD_NAME` in `cniArgs`, a list of pairs).
+fn pod(object: &Map<String, Value>) -> Option<String> {
+    let pairs = field(object, "cniArgs")?.as_array()?;
+    let argument = |name: &str| {
+        let mut pairs = pairs.iter().filter_map(Value::as_array).map(Vec::as_slice);
+        pairs.find_map(|pair| match pair {
+            [key, Value::String(value)] if key == name => Some(value),
+            _ => None,
+        })
+    };
+    let (namespace, name) = (argument("K8S_POD_NAMESPACE")?, argument("K8S_POD_NAME")?);
+    let is_name = |text: &String| (1..=NAME_LIMIT).contains(&text.len());
+    (is_name(namespace) && is_name(name)).then(|| format!("{namespace}/{name}"))
 }
 
 /// Returns a string that is neither empty nor longer than any name.
@@ -140,6 +160,27 @@ mod tests {
         )
         .unwrap();
         assert_eq!(plugins(&single), ["macvlan", "dhcp"]);
+    }
+
+    #[test]
+    fn a_record_names_its_pod_if_both_arguments_do() {
+        let entry = entry(r#"{"type":"a"}"#);
+        let none = r#"[["IgnoreUnknown","1"]]"#;
+        for (arguments, expected) in [
+            (r#"[["K8S_POD_NAMESPACE","demo"],["K8S_POD_NAME","web-0"]]"#, Some("demo/web-0")),
+            (
+                r#"[["K8S_POD_NAME","a"],["K8S_POD_NAMESPACE","b"],["K8S_POD_NAME","c"]]"#,
+                Some("b/a"),
+            ),
+            (r#"[["K8S_POD_NAMESPACE","demo"]]"#, None),
+            (r#"[["K8S_POD_NAMESPACE","demo"],["K8S_POD_NAME",""]]"#, None),
+            (r#"[["K8S_POD_NAMESPACE","demo"],["K8S_POD_NAME",7],["K8S_POD_NAME"]]"#, None),
+            (r#"{"K8S_POD_NAME":"web-0"}"#, None),
+            ("null", None),
+        ] {
+            let parsed = parse_result_cache("it", entry.replace(none, arguments).as_bytes());
+            assert_eq!(parsed.unwrap().pod.as_deref(), expected, "{arguments}");
+        }
     }
 
     #[test]

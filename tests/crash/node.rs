@@ -33,6 +33,8 @@ pub(super) fn new(scene: &Scene) {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
     symlink("flannel", scene.at(BIN).join("link")).unwrap();
+    // Where runtimes keep the records of attachments: this part of a node has none.
+    fs::create_dir_all(scene.at("root/var/lib/cni")).unwrap();
 }
 
 /// Keeps a copy of the node under another name.

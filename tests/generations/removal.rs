@@ -22,7 +22,37 @@ fn attach(scene: &Scene, plugin: &str) {
 }
 
 fn detach(scene: &Scene) {
+    fs::remove_dir_all(scene.at("root/var/lib/cni/results")).unwrap();
+}
+
+#[test]
+fn without_the_records_of_attachments_no_plugin_is_known_to_be_free() {
+    let scene = Scene::in_memory();
+    let (first, second) = upgraded(&scene);
     fs::remove_dir_all(scene.at("root/var/lib/cni")).unwrap();
+    // As in a pod that has only some of the node's directories.
+    let prune = format!("{} --prune", second.install_from_layout_args());
+    for words in [prune.clone(), format!("{prune} --dry-run")] {
+        let run = scene.run_ok(&words);
+        assert!(run.stdout.contains("warning: attachment-unknown: "), "{}", run.stdout);
+        assert!(!run.stdout.contains("  remove "), "{}", run.stdout);
+    }
+    assert_eq!(of_release(&scene, &first), ["host-local"]);
+    scene.run_ok("rollback --root root --prune");
+    assert!(scene.at(node::BIN).join("vlan").exists());
+    let installed = scene.tree("root");
+    for words in ["uninstall --root root --dry-run", "uninstall --root root"] {
+        let run = scene.run(words);
+        assert_refused(&run, "attachment-unknown");
+        assert_eq!(run.stdout.matches("attachment-unknown").count(), 1, "{}", run.stdout);
+        node::assert_same(&installed, &scene.tree("root"), words);
+    }
+    // On a whole node, what is not there does not exist.
+    fs::create_dir_all(scene.at("root/usr/lib")).unwrap();
+    scene.run_ok("uninstall --root root --dry-run");
+    fs::remove_dir_all(scene.at("root/usr")).unwrap();
+    scene.run_ok("uninstall --root root --force");
+    assert_eq!(scene.tree(node::BIN).len(), 0);
 }
 
 #[test]

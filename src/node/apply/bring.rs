@@ -45,7 +45,7 @@ pub(super) fn bring(
 ) -> Result<Restored, NodeError> {
     let plan = plan_of(goal.bundle, observed, options)?;
     let before = observed.receipt.clone().ok_or_else(not_installed)?;
-    let (steps, mut notes) = (plan.steps().to_vec(), plan.notes().to_vec());
+    let (steps, mut notes) = (plan.steps().to_vec(), notes_of(&plan, observed));
     let held = held(root, &steps);
     if held.iter().any(Finding::is_refusal) {
         return Err(held.into());
@@ -67,6 +67,12 @@ pub(super) fn bring(
         apply(root, writing, &plan, &mut Stored::open(writing)?, &record, progress)?;
     notes.extend(told);
     Ok(Restored { before, after, steps, notes })
+}
+
+/// The notes of a plan, and what the records of attachments add to them.
+pub(super) fn notes_of(plan: &Plan<'_>, observed: &Observed) -> Vec<Finding> {
+    let about = observed.in_use.about(plan.notes());
+    plan.notes().iter().cloned().chain(about).collect()
 }
 
 pub(super) fn plan_of<'v>(

@@ -215,10 +215,11 @@ impl<'a> Attempt<'a> {
             documents: (request.evidence.len() + installation.verifier.policy.text().len()) as u64,
             spool: self.spool,
         };
-        let foreseen = preflight(root, &plan, state, &records);
+        let mut foreseen = preflight(root, &plan, state, &records);
         if foreseen.iter().any(Finding::is_refusal) {
             return Err(foreseen.into());
         }
+        foreseen.extend(observed.in_use.about(plan.notes()));
         let wanted = Release::of(request.bundle.value());
         let is_another_release =
             observed.receipt.is_none_or(|present| !present.release().is(&wanted));

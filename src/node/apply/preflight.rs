@@ -23,8 +23,6 @@ use crate::node::state::Reading;
 const SLACK: u64 = 32 * 1024;
 /// How much receipt and journal say about one plugin, in bytes.
 const RECORD: u64 = 512;
-/// Where a complete node has its libraries. A root with none of them is only part of a node.
-const LIBRARIES: [&str; 3] = ["/lib", "/lib64", "/usr/lib"];
 
 /// What is written to the state directory.
 #[derive(Debug, Clone, Copy)]
@@ -276,8 +274,7 @@ fn interpreters(
     plan: &Plan<'_>,
     writes: &BTreeMap<&HostPath, Vec<Write<'_>>>,
 ) -> Vec<Finding> {
-    let is_there = |path: &str| root.look_up(path).ok().flatten();
-    if !LIBRARIES.iter().any(|path| is_there(path).is_some_and(|looked| looked.is_directory())) {
+    if !root.is_whole() {
         return Vec::new();
     }
     let mut needed: BTreeMap<&str, Vec<&PluginName>> = BTreeMap::new();
@@ -291,9 +288,9 @@ fn interpreters(
             }
         }
     }
-    let missing = needed
-        .into_iter()
-        .filter(|(path, _)| !is_there(path).is_some_and(|looked| looked.is_regular()));
+    let missing = needed.into_iter().filter(|(path, _)| {
+        !root.look_up(path).ok().flatten().is_some_and(|looked| looked.is_regular())
+    });
     missing
         .map(|(path, names)| {
             let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();

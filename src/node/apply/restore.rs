@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::action::Progress;
-use super::bring::{Goal, Restored, adopted, bring, directories, plan_of, recorded};
+use super::bring::{Goal, Restored, adopted, bring, directories, notes_of, plan_of, recorded};
 use super::records::RollbackRecord;
 use super::undo::go_back;
 use crate::model::{Code, Finding, PluginPath};
@@ -177,7 +177,7 @@ pub fn roll_back(
         let target = RollbackTarget::of(root, &reading, installation, options)?;
         let plan = target.plan()?;
         let after = plan.receipt(target.receipt.evidence, target.receipt.repository.as_ref());
-        let (steps, notes) = (plan.steps().to_vec(), plan.notes().to_vec());
+        let (steps, notes) = (plan.steps().to_vec(), notes_of(&plan, &target.observed));
         return Ok(Restored { before: target.before, after, steps, notes });
     }
     let writing = state.write(installation.patience)?;

@@ -3,7 +3,7 @@
 //!
 //! Runtimes cache every attachment with its configuration, and call the same plugins again to tear
 //! it down. The cache outlives a reboot, and so does the call: an attachment counts even if its
-//! container does not run any more. Nothing is decided here.
+//! container does not run any more, as long as its runtime knows it. Nothing is decided here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,9 +11,10 @@ use std::fmt;
 use serde::Serialize;
 
 use super::root::Root;
+use super::sandboxes::Sandboxes;
 use crate::cni::{CACHE_LIMIT, CacheEntry, ConfigError, parse_multus_cache, parse_result_cache};
-use crate::disk::{DiskError, FileKind};
-use crate::model::{Code, Finding, HostPath, PluginName, visible};
+use crate::disk::{Directory, DiskError, FileKind};
+use crate::model::{Code, Finding, HostPath, PluginName, and_others, visible};
 use crate::node::error::NodeError;
 
 /// The most entries that are read of one directory. A node runs some hundred pods; leaks are known
@@ -22,6 +23,10 @@ const ENTRY_LIMIT: usize = 16 * 1024;
 
 /// The most uses of a plugin that are remembered of all entries.
 const USE_LIMIT: usize = 64 * 1024;
+
+/// The directory that all of these are in. Where it is missing, a part of a node says nothing about
+/// attachments.
+const HOME: &str = "/var/lib/cni";
 
 /// Where runtimes remember attachments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,9 +43,11 @@ pub struct CacheDirectories {
 pub struct Attachments {
     /// For each plugin, who needs it.
     pub needed: BTreeMap<PluginName, Vec<Attachment>>,
-    /// What is remembered, and not in a way that says which plugins it needs. While there is any,
-    /// no plugin is known to be free.
+    /// What is remembered, and not in a way that says which plugins it needs, or cannot be seen.
+    /// While there is any, no plugin is known to be free.
     pub unknown: Vec<Finding>,
+    /// The records of sandboxes that are gone: nobody calls a plugin for them.
+    pub stale: Vec<String>,
 }
 
 /// One attachment of a container to a network.
@@ -54,6 +61,9 @@ pub struct Attachment {
     /// The interface in the container.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
+    /// The pod, as `namespace/name`, if a record names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
 }
 
 impl Default for CacheDirectories {
@@ -77,59 +87,95 @@ impl Attachments {
     pub fn of(&self, plugin: &PluginName) -> &[Attachment] {
         self.needed.get(plugin).map_or(&[], Vec::as_slice)
     }
+
+    /// Says which records do not count.
+    pub(crate) fn about_stale(&self) -> Option<Finding> {
+        let (first, others) = self.stale.split_first()?;
+        let message = format!(
+            "{first}{} is of a pod that is gone: it has no network namespace, and no runtime knows it",
+            and_others(others.len())
+        );
+        let finding = Finding::note(Code::AttachmentStale, message);
+        Some(finding.hint("nothing uses the record any more; it can be removed"))
+    }
 }
 
 impl fmt::Display for Attachment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "container `{}` in network `{}`",
-            visible(&self.container),
-            visible(&self.network)
-        )
+        let (container, network) = (visible(&self.container), visible(&self.network));
+        match &self.pod {
+            Some(pod) => {
+                write!(f, "pod `{}` (container `{container}`) in network `{network}`", visible(pod))
+            }
+            None => write!(f, "container `{container}` in network `{network}`"),
+        }
     }
 }
 
 /// Reads what runtimes remember. It changes nothing.
 ///
 /// # Errors
-/// Where a directory or a file cannot be read. What can be read and does not say enough is in
-/// [`Attachments::unknown`].
+/// If nothing could be read now, for want of memory for example. What cannot be seen, and what can
+/// be read and does not say enough, is in [`Attachments::unknown`].
 pub fn attachments(root: &Root, caches: &CacheDirectories) -> Result<Attachments, NodeError> {
-    let mut found = Attachments::default();
+    let mut reader = Reader { root, records: Vec::new(), unknown: Vec::new() };
+    if !reader.sees_all() {
+        return Ok(Attachments { unknown: reader.unknown, ..Attachments::default() });
+    }
     for path in &caches.results {
-        found.read(root, path, &|shown, _, bytes| Ok(vec![parse_result_cache(shown, bytes)?]))?;
+        reader.read(path, Origin::Libcni, &|shown, _, bytes| {
+            Ok(vec![parse_result_cache(shown, bytes)?])
+        })?;
     }
     for path in &caches.multus {
-        found.read(root, path, &parse_multus_cache)?;
+        reader.read(path, Origin::Multus, &parse_multus_cache)?;
     }
-    for users in found.needed.values_mut() {
-        users.sort();
-        users.dedup();
-    }
-    Ok(found)
+    Ok(reader.finish())
 }
 
 /// Parses one file, given its name in messages, its name, and its bytes.
 type Parse<'a> = &'a dyn Fn(&str, &str, &[u8]) -> Result<Vec<CacheEntry>, ConfigError>;
 
-impl Attachments {
-    fn read(&mut self, root: &Root, path: &HostPath, parse: Parse<'_>) -> Result<(), NodeError> {
-        let directory = match root.directory(path) {
-            Ok(Some(directory)) => directory,
-            Ok(None) => return Ok(()),
-            Err(error @ DiskError::NotDirectory { .. }) => {
-                self.unknown.push(unknown(error.to_string()));
-                return Ok(());
-            }
-            Err(error) => match error.finding() {
-                Some(finding) => {
-                    self.unknown.push(finding);
-                    return Ok(());
-                }
-                None => return Err(error.into()),
-            },
-        };
+/// Who wrote a record. libcni writes one of each delegate of Multus as well, in Multus' own cache:
+/// both are of one attachment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Libcni,
+    Multus,
+}
+
+struct Record {
+    origin: Origin,
+    shown: String,
+    entry: CacheEntry,
+}
+
+struct Reader<'a> {
+    root: &'a Root,
+    records: Vec<Record>,
+    unknown: Vec<Finding>,
+}
+
+impl Reader<'_> {
+    /// Whether what is not here is not on the node either. In a container that has only some of the
+    /// node's directories, the records may be on the node and not be seen.
+    fn sees_all(&mut self) -> bool {
+        let home = self.root.look_up(HOME);
+        if self.root.is_whole() || home.is_ok_and(|home| home.is_some_and(|it| it.target.is_some()))
+        {
+            return true;
+        }
+        let root = self.root.shown();
+        let message = format!(
+            "the records of attachments cannot be seen: `{root}` is only a part of the node, without `{HOME}`"
+        );
+        let hint = format!("give this process the node's `{HOME}`, in a pod as a hostPath volume");
+        self.unknown.push(Finding::refusal(Code::AttachmentUnknown, message).hint(hint));
+        false
+    }
+
+    fn read(&mut self, path: &HostPath, origin: Origin, parse: Parse<'_>) -> Result<(), NodeError> {
+        let Some(directory) = self.open(path)? else { return Ok(()) };
         let mut names = Vec::new();
         for entry in directory.entries()? {
             let entry = entry?;
@@ -149,27 +195,73 @@ impl Attachments {
             let bytes = match directory.read(&name, CACHE_LIMIT) {
                 Ok(bytes) => bytes,
                 Err(error) if error.is_not_found() => continue,
-                Err(DiskError::NotRegular { kind, .. }) => {
-                    self.unknown.push(unknown(format!("{shown} is {kind}")));
-                    continue;
-                }
-                Err(DiskError::TooLong { limit, .. }) => {
-                    let message = format!("{shown} is longer than {limit} bytes");
+                Err(error) => {
+                    let message = why(&shown, &error).ok_or(error)?;
                     self.unknown.push(unknown(message));
                     continue;
                 }
-                Err(error) => return Err(error.into()),
             };
             match parse(&shown, &name.to_string_lossy(), &bytes) {
-                Ok(entries) => entries.into_iter().for_each(|entry| self.add(&shown, entry)),
+                Ok(entries) => self.records.extend(entries.into_iter().map(|entry| Record {
+                    origin,
+                    shown: shown.clone(),
+                    entry,
+                })),
                 Err(error) => self.unknown.push(unknown(error.to_string())),
             }
         }
         Ok(())
     }
 
-    fn add(&mut self, shown: &str, entry: CacheEntry) {
-        let CacheEntry { container, network, interface, needs, .. } = entry;
+    fn open(&mut self, path: &HostPath) -> Result<Option<Directory>, NodeError> {
+        self.root.directory(path).or_else(|error| {
+            let finding = match error.finding() {
+                Some(finding) => finding,
+                None if matches!(error, DiskError::NotDirectory { .. }) => {
+                    unknown(error.to_string())
+                }
+                None => unknown(why(&format!("`{path}`"), &error).ok_or(error)?),
+            };
+            self.unknown.push(finding);
+            Ok(None)
+        })
+    }
+
+    /// What the records say together: one of a container completes another one of it.
+    fn finish(self) -> Attachments {
+        let Self { root, records, unknown } = self;
+        let sandboxes = Sandboxes::look(root);
+        let mut found = Attachments { unknown, ..Attachments::default() };
+        let mut namespaces = BTreeMap::new();
+        let mut pods = BTreeMap::new();
+        for CacheEntry { container, namespace, pod, .. } in records.iter().map(|it| &it.entry) {
+            namespaces.extend(namespace.clone().map(|path| (container.clone(), path)));
+            pods.extend(pod.clone().map(|pod| (container.clone(), pod)));
+        }
+        let mut gone = BTreeMap::new();
+        for Record { origin, shown, entry } in records {
+            let namespace = namespaces.get(&entry.container).map(String::as_str);
+            let is_gone = *gone
+                .entry(entry.container.clone())
+                .or_insert_with(|| sandboxes.is_gone(&entry.container, namespace));
+            let pod = pods.get(&entry.container).cloned();
+            match is_gone {
+                true if found.stale.last() != Some(&shown) => found.stale.push(shown),
+                true => {}
+                false => found.add(&shown, origin, CacheEntry { pod, ..entry }),
+            }
+        }
+        for users in found.needed.values_mut() {
+            users.sort();
+            users.dedup();
+        }
+        found
+    }
+}
+
+impl Attachments {
+    fn add(&mut self, shown: &str, origin: Origin, entry: CacheEntry) {
+        let CacheEntry { container, network, interface, pod, needs, .. } = entry;
         // A type that is a path may well lead to one of our plugins.
         let problems = needs.problems.iter().map(ToString::to_string);
         let nothing = needs.needs.is_empty().then(|| "it names no plugin".to_owned());
@@ -180,6 +272,14 @@ impl Attachments {
         }
         let mut uses: usize = self.needed.values().map(Vec::len).sum();
         for plugin in needs.needs.into_iter().map(|need| need.plugin).collect::<BTreeSet<_>>() {
+            let users = self.needed.entry(plugin).or_default();
+            let is_same = |user: &Attachment| {
+                user.container == container
+                    && (user.network == network || Some(&user.network) == needs.name.as_ref())
+            };
+            if origin == Origin::Multus && users.iter().any(is_same) {
+                continue;
+            }
             uses += 1;
             if uses > USE_LIMIT {
                 self.unknown.push(unknown(format!(
@@ -187,14 +287,22 @@ impl Attachments {
                 )));
                 return;
             }
-            let (container, network, interface) =
-                (container.clone(), network.clone(), interface.clone());
-            self.needed.entry(plugin).or_default().push(Attachment {
-                container,
-                network,
-                interface,
+            users.push(Attachment {
+                container: container.clone(),
+                network: network.clone(),
+                interface: interface.clone(),
+                pod: pod.clone(),
             });
         }
+    }
+}
+
+/// Why one directory or file says nothing; `None` if nothing at all can be read now.
+fn why(shown: &str, error: &DiskError) -> Option<String> {
+    match error {
+        DiskError::NotRegular { kind, .. } => Some(format!("{shown} is {kind}")),
+        DiskError::TooLong { limit, .. } => Some(format!("{shown} is longer than {limit} bytes")),
+        error => error.of_one_file().map(|reason| format!("{shown} cannot be read: {reason}")),
     }
 }
 
@@ -204,140 +312,4 @@ fn unknown(message: String) -> Finding {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::symlink;
-
-    use base64::Engine;
-    use base64::engine::general_purpose::STANDARD;
-
-    use super::*;
-
-    fn result(container: &str, network: &str, config: &str) -> String {
-        let config = STANDARD.encode(config);
-        format!(
-            r#"{{"kind":"cniCacheV1","containerId":"{container}","config":"{config}","ifName":"eth0","networkName":"{network}"}}"#
-        )
-    }
-
-    fn node() -> (tempfile::TempDir, Root) {
-        let temporary = tempfile::tempdir().unwrap();
-        for path in ["var/lib/cni/results", "var/lib/cni/multus/results", "var/lib/cni/networks"] {
-            std::fs::create_dir_all(temporary.path().join(path)).unwrap();
-        }
-        let root = Root::open(temporary.path()).unwrap();
-        (temporary, root)
-    }
-
-    fn told(found: &Attachments) -> (Vec<String>, Vec<&str>) {
-        let users = |users: &[Attachment]| {
-            users.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-        };
-        let needed =
-            found.needed.iter().map(|(plugin, all)| format!("{plugin}: {}", users(all))).collect();
-        (needed, found.unknown.iter().map(|finding| finding.message.as_str()).collect())
-    }
-
-    #[test]
-    fn says_for_each_plugin_who_needs_it() {
-        let (temporary, root) = node();
-        let none = attachments(&root, &CacheDirectories::default()).unwrap();
-        assert_eq!(none, Attachments::default());
-        let at = |path: &str| temporary.path().join("var/lib/cni").join(path);
-        let list = r#"{"plugins":[{"type":"bridge","ipam":{"type":"static"}},{"type":"tuning"}]}"#;
-        std::fs::write(at("results/n-c1-eth0"), result("c1", "n", list)).unwrap();
-        std::fs::write(at("results/n-c2-eth0"), result("c2", "n", r#"{"type":"bridge"}"#)).unwrap();
-        let delegate = r#"{"type":"macvlan","name":"mv"}"#;
-        std::fs::write(at("multus/results/mv-c1-net1"), result("c1", "mv", delegate)).unwrap();
-        let bytes = STANDARD.encode(delegate);
-        std::fs::write(at("multus/c1"), format!(r#"[{{"Name":"demo/mv","Bytes":"{bytes}"}}]"#))
-            .unwrap();
-        let found = attachments(&root, &CacheDirectories::default()).unwrap();
-        let expected = [
-            "bridge: container `c1` in network `n`, container `c2` in network `n`",
-            "macvlan: container `c1` in network `demo/mv`, container `c1` in network `mv`",
-            "static: container `c1` in network `n`",
-            "tuning: container `c1` in network `n`",
-        ];
-        assert_eq!(told(&found), (expected.map(str::to_owned).to_vec(), vec![]));
-        assert_eq!(found.of(&"tuning".parse().unwrap()).len(), 1);
-        assert_eq!(found.of(&"vlan".parse().unwrap()), []);
-    }
-
-    #[test]
-    fn reads_what_libcni_and_multus_left() {
-        let (temporary, root) = node();
-        let at = |path: &str| temporary.path().join("var/lib/cni").join(path);
-        // Written by libcni 1.3 (cnitool), and by Multus 4.2.4 with two delegates and by the libcni
-        // in it.
-        std::fs::write(
-            at("results/br-c1-eth0"),
-            include_str!("../../../tests/data/cni/result-list.json"),
-        )
-        .unwrap();
-        std::fs::write(at("multus/c2"), include_str!("../../../tests/data/cni/multus-4.2.4.json"))
-            .unwrap();
-        let delegate = include_str!("../../../tests/data/cni/result-delegate.json");
-        std::fs::write(at("multus/results/mv-secondary-c2-net1"), delegate).unwrap();
-        let found = attachments(&root, &CacheDirectories::default()).unwrap();
-        let first = "container `cnitool-9539caf00070aeae0bd6` in network `br`";
-        let (br, mv) =
-            ("container `c2` in network `br`", "container `c2` in network `mv-secondary`");
-        let again = "container `cnitool-e8cf5da5ab8cb722cfcb` in network `mv-secondary`";
-        let expected = [
-            format!("bridge: {br}, {first}"),
-            format!("host-local: {br}, {first}"),
-            format!("macvlan: {mv}, {again}"),
-            format!("static: {mv}, {again}"),
-            format!("tuning: {br}, {first}"),
-        ];
-        assert_eq!(told(&found), (expected.to_vec(), vec![]));
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_said_and_never_left_out() {
-        let (temporary, root) = node();
-        let at = |path: &str| temporary.path().join("var/lib/cni").join(path);
-        std::fs::write(at("results/a"), r#"{"cniVersion":"0.3.1"}"#).unwrap();
-        std::fs::write(at("results/b"), result("c", "n", r#"{"type":"../../bridge"}"#)).unwrap();
-        std::fs::write(at("results/c"), result("c", "n", r#"{"name":"n","plugins":[]}"#)).unwrap();
-        symlink("a", at("results/d")).unwrap();
-        std::fs::write(at("results/e"), vec![b' '; CACHE_LIMIT + 1]).unwrap();
-        rustix::fs::mkfifoat(rustix::fs::CWD, at("results/f"), rustix::fs::Mode::RWXU).unwrap();
-        std::fs::write(at("results/g"), "").unwrap();
-        std::fs::write(at("multus/c1\n"), "{}").unwrap();
-        let found = attachments(&root, &CacheDirectories::default()).unwrap();
-        let of = "the configuration in `/var/lib/cni/results/";
-        let expected = [
-            "`/var/lib/cni/results/a` is not a cache entry of kind `cniCacheV1`".to_owned(),
-            format!(
-                "{of}b` does not say what it needs: invalid `type`: plugin name `../../bridge` contains `/`; letters, digits, `-`, `_` and `.` are allowed"
-            ),
-            format!("{of}c` does not say what it needs: `plugins` must be a non-empty list"),
-            "`/var/lib/cni/results/d` is a symbolic link".to_owned(),
-            "`/var/lib/cni/results/e` is longer than 1048576 bytes".to_owned(),
-            "`/var/lib/cni/results/f` is a FIFO".to_owned(),
-            "`/var/lib/cni/results/g` is not valid: EOF while parsing a value at line 1 column 0"
-                .to_owned(),
-            "`/var/lib/cni/multus/c1\\u{a}` is not a list of delegates".to_owned(),
-        ];
-        assert_eq!(told(&found), (vec![], expected.iter().map(String::as_str).collect()));
-        assert!(
-            found
-                .unknown
-                .iter()
-                .all(|finding| finding.code == Code::AttachmentUnknown && finding.is_refusal())
-        );
-    }
-
-    #[test]
-    fn a_cache_that_lies_outside_is_not_opened() {
-        let (temporary, root) = node();
-        std::fs::remove_dir(temporary.path().join("var/lib/cni/results")).unwrap();
-        symlink("/etc", temporary.path().join("var/lib/cni/results")).unwrap();
-        let found = attachments(&root, &CacheDirectories::default()).unwrap();
-        assert_eq!(
-            found.unknown.iter().map(|finding| finding.code).collect::<Vec<_>>(),
-            [Code::PathEscapes]
-        );
-    }
-}
+mod tests;

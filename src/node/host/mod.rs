@@ -10,6 +10,7 @@ mod overlap;
 mod root;
 pub mod runtime;
 mod sandbox;
+mod sandboxes;
 mod surroundings;
 mod transfer;
 

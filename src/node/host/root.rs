@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use crate::disk::{Directory, DiskError, FileKind, Looked, Resolve};
 use crate::model::HostPath;
 
+/// Where a complete node has its libraries. A root with none of them is only part of a node.
+const LIBRARIES: [&str; 3] = ["/lib", "/lib64", "/usr/lib"];
+
 /// The root of a node's file system.
 #[derive(Debug)]
 pub struct Root {
@@ -53,6 +56,14 @@ impl Root {
     /// leaves the root.
     pub fn look_up(&self, path: impl AsRef<Path>) -> Result<Option<Looked>, DiskError> {
         self.directory.look_up(path.as_ref())
+    }
+
+    /// Whether it is the root of a whole node, and not one in a container that has only some of the
+    /// node's directories mounted. What a whole node does not have here, it does not have.
+    pub(crate) fn is_whole(&self) -> bool {
+        LIBRARIES.iter().any(|path| {
+            self.look_up(path).is_ok_and(|looked| looked.is_some_and(|it| it.is_directory()))
+        })
     }
 
     /// Whether a name in a directory of the node is a link, wherever it leads: what a program that

@@ -567,7 +567,7 @@ fn leave(
         Removal::Nothing => Leave::Gone,
         Removal::Theirs => stay("was changed by another installer and stays"),
         Removal::Unknown(reason) => stay(&format!("cannot be read, and stays: {reason}")),
-        Removal::Step(step) => match observed.in_use.against_removal(directory, name) {
+        Removal::Step(step) => match observed.in_use.against(&step) {
             Some(finding) => Leave::Stay(Finding { severity: Severity::Warning, ..finding }),
             None => Leave::Remove(step),
         },

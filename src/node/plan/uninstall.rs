@@ -39,6 +39,7 @@ impl Uninstallation {
             observed.directories.iter().map(|directory| directory.path.clone()).collect();
         let mut all = Self { directories, ..Self::default() };
         let mut refusals = Vec::new();
+        let mut may_be_needed = false;
         for (directory, name, file) in installed(observed) {
             let Some(seen) = observed.directories.iter().find(|seen| seen.path == directory) else {
                 continue;
@@ -64,9 +65,10 @@ impl Uninstallation {
                     }
                 }
                 Removal::Step(mut step) => {
-                    match observed.in_use.against_removal(&directory, &name) {
-                        Some(finding) if force == Force::No => refusals.push(finding),
-                        _ => {}
+                    let in_use = observed.in_use.against(&step).filter(|_| force == Force::No);
+                    match in_use {
+                        Some(_) if observed.in_use.of(&name).is_empty() => may_be_needed = true,
+                        in_use => refusals.extend(in_use),
                     }
                     if let (Force::Yes, Step::Remove { restores, original, before, .. }) =
                         (force, &mut step)
@@ -91,6 +93,9 @@ impl Uninstallation {
         all.steps.extend(
             unfinished.map(|directory| Step::CleanUp { directory: directory.path.clone() }),
         );
+        // Once, and not for each plugin: it is the same of all.
+        refusals.extend(observed.in_use.about_unknown().filter(|_| may_be_needed));
+        all.notes.extend(observed.in_use.about_stale());
         if refusals.is_empty() { Ok(all) } else { Err(refusals) }
     }
 

@@ -475,9 +475,16 @@ fn prunes_what_is_ours_and_unaltered_and_free() {
     let (ours, adopted) = (installed(OLD, Owner::Ours), installed(OLD, Owner::Adopted(original)));
     let foreign = installed(OLD, Owner::Foreign);
     let in_use = |name: &str| {
-        let user =
-            Attachment { container: "1".to_owned(), network: "front".to_owned(), interface: None };
-        Attachments { needed: [(name.parse().unwrap(), vec![user])].into(), unknown: Vec::new() }
+        let user = Attachment {
+            container: "1".to_owned(),
+            network: "front".to_owned(),
+            interface: None,
+            pod: None,
+        };
+        Attachments {
+            needed: [(name.parse().unwrap(), vec![user])].into(),
+            ..Attachments::default()
+        }
     };
     let unreadable =
         Attachments { unknown: vec![Finding::refusal(Code::InUse, "x")], ..Attachments::default() };
@@ -500,6 +507,14 @@ fn prunes_what_is_ours_and_unaltered_and_free() {
             "",
         ),
         (&adopted, Found::Absent, free(), "restore  /opt/cni/bin/gone (what was there before)", ""),
+        // The original takes its place: it is not lost.
+        (
+            &adopted,
+            regular(OLD, 0o755),
+            in_use("gone"),
+            "restore  /opt/cni/bin/gone (what was there before)",
+            "",
+        ),
         // It is back already.
         (&adopted, regular(THEIRS, 0o755), free(), "", ""),
         (&foreign, regular(OLD, 0o755), free(), "", ""),
