@@ -47,6 +47,9 @@ pub struct Report {
     pub installed: Option<Installed>,
     /// Every file, by directory and name.
     pub plugins: Vec<PluginReport>,
+    /// What was found wrong with the files that were repaired, before they were.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<Finding>,
     /// What was repaired before this answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub repaired: Vec<Step>,
@@ -180,6 +183,19 @@ impl Report {
         plugins.map(PluginReport::path).collect()
     }
 
+    /// What is wrong with the files that these steps write.
+    pub fn drift_of(&self, steps: &[Step]) -> Vec<Finding> {
+        let written = steps.iter().filter_map(|step| match step {
+            Step::Write { directory, name, .. } => Some(format!("`{directory}/{name}`")),
+            _ => None,
+        });
+        let written: Vec<_> = written.collect();
+        let is_of_them = |finding: &&Finding| {
+            written.iter().any(|path| finding.message.starts_with(path.as_str()))
+        };
+        self.findings.iter().filter(is_of_them).cloned().collect()
+    }
+
     /// Whether another release was wanted and refused: the node works, but not with the release that
     /// its owner wants.
     pub fn wanted_is_missing(&self) -> bool {
@@ -258,6 +274,9 @@ impl fmt::Display for Report {
                 Some(versions) => writeln!(f, "  supports CNI {}", versions.supported.join(", "))?,
                 None => writeln!(f)?,
             }
+        }
+        for finding in &self.drift {
+            writeln!(f, "before: {finding}")?;
         }
         for step in &self.repaired {
             writeln!(f, "  {step}")?;

@@ -255,7 +255,10 @@ impl Observer {
         });
         // What was repaired is told once.
         self.told = Some(match repaired {
-            Some(report) => Report { repaired: Vec::new(), ..report.clone() }.to_string(),
+            Some(report) => {
+                let drift = Vec::new();
+                Report { repaired: Vec::new(), drift, ..report.clone() }.to_string()
+            }
             None => text,
         });
         news

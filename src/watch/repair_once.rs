@@ -22,7 +22,8 @@ pub fn check_and_repair(node: &NodeCheck) -> Result<Report, NodeError> {
     let mut outcome = repair_all(node, &report);
     outcome.steps.retain(|step| matches!(step, Step::Write { .. }));
     if outcome.errors.is_empty() || !outcome.steps.is_empty() {
-        report = Report { repaired: outcome.steps, ..node.check()? };
+        let drift = report.drift_of(&outcome.steps);
+        report = Report { drift, repaired: outcome.steps, ..node.check()? };
     }
     for finding in outcome.errors.into_iter().flat_map(not_repaired) {
         add(&mut report, finding);

@@ -20,6 +20,8 @@ pub(crate) struct Upkeep {
     repairs: Repairs,
     /// What was written since the last check.
     steps: Vec<Step>,
+    /// What that check found.
+    found: Report,
     /// Why something was not, as long as there is something to repair.
     failures: Vec<Finding>,
     count: u64,
@@ -40,6 +42,8 @@ impl Upkeep {
     /// Decides what is repaired, and adds to the report what was, and what could not be.
     pub(crate) fn decide(&mut self, report: &mut Report, now: Instant) -> Decision {
         report.repaired = std::mem::take(&mut self.steps);
+        report.drift = self.found.drift_of(&report.repaired);
+        self.found = Report::no(report.findings.clone());
         let wanted = wanted(report);
         if wanted.is_empty() {
             self.failures.clear();
