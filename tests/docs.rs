@@ -49,7 +49,6 @@ fn every_command_of_the_readme_works_in_an_empty_directory() {
     // an empty directory.
     let session: Vec<_> =
         blocks.iter().filter(|block| !block.contains("make demo")).cloned().collect();
-    fs::create_dir_all(scene.at("node/var/lib/cni")).unwrap();
     fs::create_dir(scene.at("bin")).unwrap();
     std::os::unix::fs::symlink(program, scene.at("bin/cnister")).unwrap();
     fs::create_dir(scene.at("bundles")).unwrap();
@@ -88,6 +87,7 @@ fn every_command_of_the_page_about_nodes_works_in_a_row() {
         r#"{"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "macvlan", "ipam": {"type": "static"}}]}"#,
     );
     scene.write("nads.json", r#"{"apiVersion": "v1", "kind": "List", "items": []}"#);
+    fs::create_dir_all(scene.at("node/var/lib/cni")).unwrap();
     fs::create_dir(scene.at("bin")).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_cnister"), scene.at("bin/cnister")).unwrap();
     let path = format!("{}:{}", scene.at("bin").display(), std::env::var("PATH").unwrap());

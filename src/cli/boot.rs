@@ -1,5 +1,6 @@
 //! `boot`: installs and removes the check that runs before the container runtime starts.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use clap::{Args, Subcommand};
@@ -14,7 +15,7 @@ use crate::check::{Occasion, Question, check};
 use crate::model::{Code, Finding, HostPath, Platform};
 use crate::node::boot::unit::OnFailure;
 use crate::node::boot::{self, BootStep, Wanted};
-use crate::node::{NodeError, Root, State};
+use crate::node::{NodeError, Root, State, obstacle};
 use crate::trust::Policy;
 
 /// Checks this node at every boot, before its container runtime starts.
@@ -173,23 +174,45 @@ fn enable_on(
         };
         boot::enable(root, &wanted)
     };
+    refuse_obstacle(root, &node.state_dir)?;
     if arguments.dry_run {
-        return Ok((plan(&state.read(node.patience())?)?, report.findings));
+        let steps = plan(&state.read(node.patience())?)?;
+        refuse_obstacles(root, &steps)?;
+        return Ok((steps, report.findings));
     }
-    let writing = state.write(node.patience())?;
+    let writing = state.write(node.patience()).map_err(NodeError::before_changes)?;
     let steps = plan(&writing)?;
+    refuse_obstacles(root, &steps)?;
     boot::carry_out(root, &steps)?;
     Ok((steps, report.findings))
 }
 
+fn refuse_obstacle(root: &Root, path: &HostPath) -> Result<(), NodeError> {
+    obstacle(root, path).map_or(Ok(()), |finding| Err(finding.into()))
+}
+
+/// Refuses steps whose directories cannot be written, before the first of them.
+fn refuse_obstacles(root: &Root, steps: &[BootStep]) -> Result<(), NodeError> {
+    let places: BTreeSet<_> = steps.iter().filter_map(|step| step.path().parent()).collect();
+    let findings: Vec<_> = places.iter().filter_map(|path| obstacle(root, path)).collect();
+    if findings.is_empty() { Ok(()) } else { Err(findings.into()) }
+}
+
 fn disable(arguments: &DisableArguments) -> Result<(Vec<BootStep>, Vec<Finding>), NodeError> {
     let root = arguments.node.root()?;
-    let state = State::open(&root, &arguments.node.state_dir)?;
-    if arguments.dry_run {
-        return Ok((boot::disable(&root)?, Vec::new()));
+    let state = State::open(&root, &arguments.node.state_dir).map_err(NodeError::before_changes)?;
+    if state.is_some() {
+        refuse_obstacle(&root, &arguments.node.state_dir)?;
     }
-    let _writing = state.map(|state| state.write(arguments.node.patience())).transpose()?;
+    if arguments.dry_run {
+        let steps = boot::disable(&root)?;
+        refuse_obstacles(&root, &steps)?;
+        return Ok((steps, Vec::new()));
+    }
+    let writing = state.map(|state| state.write(arguments.node.patience())).transpose();
+    let _writing = writing.map_err(NodeError::before_changes)?;
     let steps = boot::disable(&root)?;
+    refuse_obstacles(&root, &steps)?;
     boot::carry_out(&root, &steps)?;
     Ok((steps, Vec::new()))
 }

@@ -10,7 +10,7 @@ use super::report::{self, bytes};
 use super::stop::Stop;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{Code, Finding};
-use crate::node::{MAX_GENERATIONS, NodeError, Root, Sandbox, State};
+use crate::node::{MAX_GENERATIONS, NodeError, Root, Sandbox, State, obstacle};
 
 /// Removes files from the state directory that no kept generation needs; every installation does so
 /// as well.
@@ -49,8 +49,12 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
 }
 
 fn collect(arguments: &Arguments, root: &Root) -> Result<u64, NodeError> {
-    let Some(state) = State::open(root, &arguments.node.state_dir)? else { return Ok(0) };
-    let writing = state.write(arguments.node.patience())?;
+    let state = State::open(root, &arguments.node.state_dir).map_err(NodeError::before_changes)?;
+    let Some(state) = state else { return Ok(0) };
+    if let Some(finding) = obstacle(root, &arguments.node.state_dir) {
+        return Err(finding.into());
+    }
+    let writing = state.write(arguments.node.patience()).map_err(NodeError::before_changes)?;
     if writing.journal()?.is_some() {
         let finding = Finding::refusal(
             Code::InterruptedInstall,

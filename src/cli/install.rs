@@ -21,8 +21,8 @@ use crate::model::{
 };
 use crate::node::{
     ExistingFiles, ForeignRule, InstallOptions, InstallRequest, Installed, KeptReleases, Leftovers,
-    MAX_GENERATIONS, Progress, Refusal, RolledBackRule, Run, Sandbox, State, Step, check_overlap,
-    install,
+    MAX_GENERATIONS, NodeError, Progress, Refusal, RolledBackRule, Run, Sandbox, State, Step,
+    check_overlap, install,
 };
 use crate::trust::{self, Bundle, Policy, Proof, Verified};
 
@@ -116,6 +116,10 @@ struct Report {
     findings: Vec<Finding>,
     #[serde(skip)]
     is_another_release: bool,
+    #[serde(skip)]
+    is_policy_new: bool,
+    #[serde(skip)]
+    is_finished: bool,
 }
 
 /// The outcome of an installation.
@@ -344,8 +348,8 @@ fn keep(arguments: &Arguments, policy: &Policy, findings: &[Finding]) -> Result<
     let state = State::open_or_create(&root, &arguments.node.state_dir);
     let writing = state.and_then(|state| state.write(arguments.node.patience()));
     let refusal = Refusal::of(&arguments.wanted(), findings);
-    writing.and_then(|writing| writing.write_refusal(&refusal)).map_err(Failure::from)?;
-    Ok(())
+    let written = writing.and_then(|writing| writing.write_refusal(&refusal));
+    Ok(written.map_err(NodeError::before_changes)?)
 }
 
 /// Says on standard error and in the status of the pod that the wanted release is not installed:
@@ -364,7 +368,7 @@ fn say_loudly(arguments: &Arguments, report: &Report, terminal: &Terminal) {
 impl Report {
     fn of(outcome: Outcome, bundle: &Verified<Bundle>, installed: Installed) -> Self {
         let (value, proof) = (bundle.value(), bundle.proof());
-        let Installed { steps, notes: mut findings, about_node, is_another_release } = installed;
+        let Installed { steps, notes: mut findings, about_node, .. } = installed;
         if findings.iter().all(|finding| finding.code != Code::Unproven) {
             findings.extend(proof.warning());
         }
@@ -378,7 +382,9 @@ impl Report {
             proof: Some(proof.clone()),
             steps,
             findings,
-            is_another_release,
+            is_another_release: installed.is_another_release,
+            is_policy_new: installed.is_policy_new,
+            is_finished: installed.is_finished,
         }
     }
 
@@ -393,20 +399,23 @@ impl Report {
             steps: Vec::new(),
             findings,
             is_another_release: false,
+            is_policy_new: false,
+            is_finished: false,
         }
     }
 
     /// What an installation did, in one line.
     fn done(&self) -> String {
-        let count =
-            |wanted: fn(&Step) -> bool| self.steps.iter().filter(|step| wanted(step)).count();
-        if count(|step| matches!(step, Step::Write { .. })) > 0 {
-            return "installed".to_owned();
-        }
-        match count(|step| matches!(step, Step::Remove { .. })) {
-            0 if self.is_another_release => "release recorded; no file changed".to_owned(),
-            0 => "already up to date; no file changed".to_owned(),
-            removed => format!("installed; {} removed", report::count(removed, "plugin")),
+        let is_only_written = !self.steps.iter().any(|step| matches!(step, Step::Remove { .. }));
+        match report::changed(&self.steps) {
+            Some(_) if is_only_written => "installed".to_owned(),
+            Some(changed) => format!("installed; {changed}"),
+            None if self.is_another_release => "release recorded; no file changed".to_owned(),
+            None if self.is_policy_new => "policy recorded; no plugin changed".to_owned(),
+            None if self.is_finished => {
+                "finished an interrupted installation; no plugin changed".to_owned()
+            }
+            None => "already up to date; no file changed".to_owned(),
         }
     }
 }

@@ -130,6 +130,25 @@ impl Report {
         Self { outcome, from, to, steps, findings: notes }
     }
 
+    /// What a rollback did, in one line.
+    fn done(&self) -> String {
+        let index = |release: &Option<Release>| release.as_ref().map(|release| release.index);
+        let what = match &self.from {
+            // The installation of another release had not come to its receipt.
+            Some(from) if index(&self.to) == Some(from.index) => {
+                format!("back at {} {}", from.bundle, from.version)
+            }
+            Some(from) => format!("rolled back from {} {}", from.bundle, from.version),
+            None => "rolled back".to_owned(),
+        };
+        let is_only_written = !self.steps.iter().any(|step| matches!(step, Step::Remove { .. }));
+        match report::changed(&self.steps) {
+            Some(_) if is_only_written => what,
+            Some(changed) => format!("{what}; {changed}"),
+            None => format!("{what}; no plugin changed"),
+        }
+    }
+
     fn refused(findings: Vec<Finding>) -> Self {
         Self { outcome: Outcome::Refused, from: None, to: None, steps: Vec::new(), findings }
     }
@@ -145,13 +164,10 @@ impl fmt::Display for Report {
             writeln!(f, "  {step}")?;
         }
         report::findings(f, &self.findings)?;
-        match (self.outcome, &self.from) {
-            (Outcome::RolledBack, Some(from)) => {
-                writeln!(f, "rolled back from {} {}", from.bundle, from.version)
-            }
-            (Outcome::RolledBack, None) => writeln!(f, "rolled back"),
-            (Outcome::Planned, _) => writeln!(f, "planned; nothing was done"),
-            (Outcome::Refused, _) => writeln!(f, "refused; nothing was changed"),
+        match self.outcome {
+            Outcome::RolledBack => writeln!(f, "{}", self.done()),
+            Outcome::Planned => writeln!(f, "planned; nothing was done"),
+            Outcome::Refused => writeln!(f, "refused; nothing was changed"),
         }
     }
 }

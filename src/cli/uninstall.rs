@@ -11,8 +11,8 @@ use super::stop::Stop;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{Code, Finding, HostPath};
 use crate::node::{
-    Force, ForeignFiles, NodeError, Progress, Reading, Root, Sandbox, State, Step, Uninstallation,
-    boot, observe, uninstall,
+    Force, ForeignFiles, NodeError, Observed, Progress, Reading, Root, Sandbox, State, Step,
+    Uninstallation, boot, observe, obstacle, obstacles, uninstall,
 };
 
 /// Removes everything that was installed and restores adopted files.
@@ -86,14 +86,18 @@ impl Arguments {
 fn attempt(arguments: &Arguments, root: &Root) -> Result<Report, NodeError> {
     let nothing =
         Report { outcome: Outcome::NothingInstalled, steps: Vec::new(), findings: Vec::new() };
-    let Some(state) = State::open(root, &arguments.node.state_dir)? else { return Ok(nothing) };
+    let state = State::open(root, &arguments.node.state_dir).map_err(NodeError::before_changes)?;
+    let Some(state) = state else { return Ok(nothing) };
+    if let Some(finding) = obstacle(root, &arguments.node.state_dir) {
+        return Err(finding.into());
+    }
     if arguments.dry_run {
         let decided = decide(arguments, root, &state.read(arguments.node.patience())?)?;
         return Ok(
             decided.map_or(nothing, |uninstallation| Report::of(Outcome::Planned, &uninstallation))
         );
     }
-    let writing = state.write(arguments.node.patience())?;
+    let writing = state.write(arguments.node.patience()).map_err(NodeError::before_changes)?;
     let Some(uninstallation) = decide(arguments, root, &writing)? else {
         // What removed the receipt may have been stopped before that was durable, and this says
         // that it is gone.
@@ -125,7 +129,7 @@ fn decide(
         if !observed.directories.iter().any(|directory| directory.unfinished) {
             return Ok(None);
         }
-        return Ok(Some(Uninstallation::decide(&observed, Force::No)?));
+        return decided(root, &observed, Force::No).map(Some);
     }
     let mut paths: Vec<HostPath> =
         receipt.iter().flat_map(|receipt| receipt.directories.keys()).cloned().collect();
@@ -133,7 +137,14 @@ fn decide(
     let mut observed = observe(root, Some(state), &paths, &[], ForeignFiles::Leave)?;
     observed.in_use = NodeArguments::in_use(root)?;
     let force = if arguments.force { Force::Yes } else { Force::No };
-    Ok(Some(Uninstallation::decide(&observed, force)?))
+    decided(root, &observed, force).map(Some)
+}
+
+/// Decides it, and that it can be carried out.
+fn decided(root: &Root, observed: &Observed, force: Force) -> Result<Uninstallation, NodeError> {
+    let uninstallation = Uninstallation::decide(observed, force)?;
+    let findings = obstacles(root, uninstallation.steps());
+    if findings.is_empty() { Ok(uninstallation) } else { Err(findings.into()) }
 }
 
 impl Report {
@@ -152,11 +163,12 @@ impl fmt::Display for Report {
             writeln!(f, "  {step}")?;
         }
         report::findings(f, &self.findings)?;
-        f.write_str(match self.outcome {
-            Outcome::Uninstalled => "uninstalled\n",
-            Outcome::NothingInstalled => "nothing is installed; no file changed\n",
-            Outcome::Planned => "planned; nothing was done\n",
-            Outcome::Refused => "refused; nothing was changed\n",
+        f.write_str(match (self.outcome, report::changed(&self.steps)) {
+            (Outcome::Uninstalled, Some(_)) => "uninstalled\n",
+            (Outcome::Uninstalled, None) => "uninstalled; no plugin changed\n",
+            (Outcome::NothingInstalled, _) => "nothing is installed; no file changed\n",
+            (Outcome::Planned, _) => "planned; nothing was done\n",
+            (Outcome::Refused, _) => "refused; nothing was changed\n",
         })
     }
 }

@@ -97,6 +97,18 @@ impl DiskError {
         }
     }
 
+    /// What the system denies, if that is the reason: a place that is read-only, not permitted or
+    /// full.
+    pub fn denial(&self) -> Option<Code> {
+        let Self::Io { source, .. } = self else { return None };
+        match Errno::from_raw_os_error(source.raw_os_error()?) {
+            Errno::ROFS => Some(Code::ReadOnly),
+            Errno::ACCESS | Errno::PERM => Some(Code::NotPermitted),
+            Errno::NOSPC | Errno::DQUOT => Some(Code::NoSpace),
+            _ => None,
+        }
+    }
+
     /// Renders it with its cause, for messages that have no chain of causes.
     pub fn with_cause(&self) -> String {
         match self {

@@ -252,6 +252,14 @@ impl Looked {
         Ok(Directory::of(handle, self.shown.clone()))
     }
 
+    /// Opens the directory only to ask about it, for which no right to read it is needed.
+    pub fn inspect(&self) -> Result<Directory, DiskError> {
+        let failed = |errno| io_error("inspect", &self.shown, errno);
+        let handle = fs::openat(&self.parent, &self.name, STEP, Mode::empty()).map_err(failed)?;
+        self.expect_same(&fs::fstat(&handle).map_err(failed)?).map_err(failed)?;
+        Ok(Directory::of(handle, self.shown.clone()))
+    }
+
     /// Opens the regular file; nothing of another kind is opened.
     pub fn open(&self) -> Result<RegularFile, DiskError> {
         let failed = |errno| io_error("open", &self.shown, errno);

@@ -102,6 +102,21 @@ impl NodeError {
     }
 }
 
+impl NodeError {
+    /// Turns what the system denies into a refusal. Only for what comes before the first change: an
+    /// error after it leaves a node that is not as it was.
+    pub fn before_changes(self) -> Self {
+        let Self::Disk(error) = &self else { return self };
+        let Some(code) = error.denial() else { return self };
+        let hint = match code {
+            Code::NoSpace => "make room there",
+            Code::ReadOnly => "mount it writable",
+            _ => "run as the user that it belongs to, which is root as a rule",
+        };
+        Finding::refusal(code, error.with_cause()).hint(hint).into()
+    }
+}
+
 impl From<Vec<Finding>> for NodeError {
     fn from(findings: Vec<Finding>) -> Self {
         Self::Refused(findings)
@@ -111,5 +126,37 @@ impl From<Vec<Finding>> for NodeError {
 impl From<Finding> for NodeError {
     fn from(finding: Finding) -> Self {
         Self::Refused(vec![finding])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn what_the_system_denies_before_any_change_is_a_refusal() {
+        let error = |errno: Errno| {
+            let (action, path) = ("open".to_owned(), "/var/lib/cnister/lock".to_owned());
+            NodeError::Disk(DiskError::Io { action, path, source: errno.into() })
+        };
+        for (errno, expected) in [
+            (Errno::ROFS, Some(Code::ReadOnly)),
+            (Errno::ACCESS, Some(Code::NotPermitted)),
+            (Errno::PERM, Some(Code::NotPermitted)),
+            (Errno::NOSPC, Some(Code::NoSpace)),
+            (Errno::DQUOT, Some(Code::NoSpace)),
+            // The answer is not known.
+            (Errno::IO, None),
+            (Errno::NOMEM, None),
+        ] {
+            let findings = error(errno).before_changes().into_findings().ok();
+            assert_eq!(findings.map(|findings| findings[0].code), expected, "{errno:?}");
+        }
+        let findings = error(Errno::ROFS).before_changes().into_findings().unwrap();
+        let message = "cannot open `/var/lib/cnister/lock`: Read-only file system (os error 30)";
+        assert_eq!(findings[0].message, message);
+        assert!(error(Errno::ROFS).into_findings().is_err());
     }
 }

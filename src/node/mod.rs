@@ -21,7 +21,8 @@ pub(crate) mod test_support;
 pub use apply::{
     Action, Applied, Files, InstallRequest, Installed, KeptPolicy, Progress, Record, Records,
     RepairOutcome, Restored, RollbackOptions, RollbackRecord, RolledBackRule, Run, apply,
-    bring_back, install, preflight, repair, roll_back, surroundings, uninstall,
+    bring_back, install, obstacle, obstacles, preflight, repair, roll_back, surroundings,
+    uninstall,
 };
 pub use error::NodeError;
 pub(crate) use fact::{Fact, Moment, severity};

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::action::Progress;
 use super::engine::{Applied, apply};
 use super::held::held;
+use super::preflight::refuse_obstacles;
 use super::records::{Record, RollbackRecord};
 use crate::model::{Code, Finding, HostPath, PluginName};
 use crate::node::error::NodeError;
@@ -44,6 +45,7 @@ pub(super) fn bring(
     progress: Progress<'_>,
 ) -> Result<Restored, NodeError> {
     let plan = plan_of(goal.bundle, observed, options)?;
+    refuse_obstacles(root, plan.steps())?;
     let before = observed.receipt.clone().ok_or_else(not_installed)?;
     let (steps, mut notes) = (plan.steps().to_vec(), notes_of(&plan, observed));
     let held = held(root, &steps);

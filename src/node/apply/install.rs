@@ -8,7 +8,7 @@ use oci_spec::image::Descriptor;
 
 use super::action::Progress;
 use super::engine::{Applied, apply};
-use super::preflight::{Records, preflight, surroundings};
+use super::preflight::{Records, obstacle, obstacles, preflight, surroundings};
 use super::records::{KeptPolicy, Record};
 use super::restore::Run;
 use super::undo::go_back;
@@ -72,6 +72,10 @@ pub struct Installed {
     pub about_node: Vec<Finding>,
     /// Whether another release was installed before, or none.
     pub is_another_release: bool,
+    /// Whether the node had another policy before, or none.
+    pub is_policy_new: bool,
+    /// Whether it finishes an installation that was interrupted.
+    pub is_finished: bool,
 }
 
 /// Installs a release.
@@ -95,13 +99,17 @@ pub fn install(
     progress: Progress<'_>,
 ) -> Result<Installed, NodeError> {
     // 1.
-    check_apart(root, installation.state, request.directories, [])?;
+    check_apart(root, installation.state, request.directories, [])
+        .map_err(NodeError::before_changes)?;
     let attempt = Attempt { root, installation, request, spool: request.spool(&files) };
-    if run == Run::Plan {
-        let state = State::open(root, installation.state)?;
-        let reading = state.map(|state| state.read(installation.patience)).transpose()?;
-        let prepared = attempt.prepare(reading.as_ref())?;
-        return Ok(attempt.finish(prepared));
+    // Where no record can be written, it ends like a run that is only planned.
+    let obstacle = obstacle(root, installation.state);
+    if run == Run::Plan || obstacle.is_some() {
+        let prepared = attempt.plan().map_err(NodeError::before_changes)?;
+        return match obstacle {
+            Some(finding) => Err(finding.into()),
+            None => Ok(attempt.finish(prepared)),
+        };
     }
     // 2.
     let spool = attempt.open()?;
@@ -112,8 +120,9 @@ pub fn install(
         Files::Staged(staged) => Box::new(staged),
     };
     // 3.
-    let writing = attempt.open()?.write(installation.patience)?;
-    let prepared = attempt.prepare(Some(&writing))?;
+    let writing = attempt.open()?.write(installation.patience);
+    let writing = writing.map_err(NodeError::before_changes)?;
+    let prepared = attempt.prepare(Some(&writing)).map_err(NodeError::before_changes)?;
     // 4.
     let policy = installation.verifier.policy;
     let record = Record {
@@ -158,11 +167,19 @@ struct Prepared<'a> {
     plan: Plan<'a>,
     foreseen: Vec<Finding>,
     is_another_release: bool,
+    is_policy_new: bool,
 }
 
 impl<'a> Attempt<'a> {
     fn open(&self) -> Result<State, NodeError> {
-        State::open_or_create(self.root, self.installation.state)
+        State::open_or_create(self.root, self.installation.state).map_err(NodeError::before_changes)
+    }
+
+    /// Prepares it without creating anything.
+    fn plan(&self) -> Result<Prepared<'a>, NodeError> {
+        let state = State::open(self.root, self.installation.state)?;
+        let reading = state.map(|state| state.read(self.installation.patience)).transpose()?;
+        self.prepare(reading.as_ref())
     }
 
     /// The plugin layer, fetched if the node does not have its plugins.
@@ -216,6 +233,17 @@ impl<'a> Attempt<'a> {
             spool: self.spool,
         };
         let mut foreseen = preflight(root, &plan, state, &records);
+        let kept = KeptPolicy {
+            text: installation.verifier.policy.text(),
+            directory: request.policy_directory,
+        };
+        let is_policy_new = !kept.is_kept(root)?;
+        let of_policy = obstacle(root, request.policy_directory).filter(|_| is_policy_new);
+        for finding in obstacles(root, plan.steps()).into_iter().chain(of_policy) {
+            if !foreseen.contains(&finding) {
+                foreseen.insert(0, finding);
+            }
+        }
         if foreseen.iter().any(Finding::is_refusal) {
             return Err(foreseen.into());
         }
@@ -223,15 +251,16 @@ impl<'a> Attempt<'a> {
         let wanted = Release::of(request.bundle.value());
         let is_another_release =
             observed.receipt.is_none_or(|present| !present.release().is(&wanted));
-        Ok(Prepared { plan, foreseen, is_another_release })
+        Ok(Prepared { plan, foreseen, is_another_release, is_policy_new })
     }
 
     fn finish(&self, prepared: Prepared<'_>) -> Installed {
-        let Prepared { plan, foreseen, is_another_release } = prepared;
+        let Prepared { plan, foreseen, is_another_release, is_policy_new } = prepared;
         let mut about_node = foreseen;
         about_node.extend(surroundings(self.root, &plan, self.installation.state));
         let (steps, notes) = (plan.steps().to_vec(), plan.notes().to_vec());
-        Installed { steps, notes, about_node, is_another_release }
+        let is_finished = plan.finishes();
+        Installed { steps, notes, about_node, is_another_release, is_policy_new, is_finished }
     }
 }
 

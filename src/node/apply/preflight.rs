@@ -13,6 +13,7 @@ use crate::binary::Linkage;
 use crate::bundle::PluginFile;
 use crate::disk::{Directory, FileSystem, Looked, overrides_permissions};
 use crate::model::{Code, Finding, HostPath, PluginName, visible};
+use crate::node::error::NodeError;
 use crate::node::fact::{Fact, Moment};
 use crate::node::host::{Found, PlacedPlugin, PlacedPlugins, Root, look_around, not_executable};
 use crate::node::plan::{Change, Plan, Step};
@@ -80,6 +81,30 @@ fn not_to_clean_up(root: &Root, step: &Step) -> Option<Finding> {
     let Step::CleanUp { directory } = step else { return None };
     let bin = root.directory(directory).ok().flatten()?;
     staging_obstacle(directory, &bin).ok().flatten()
+}
+
+/// Why nothing can be written in a directory, or where it would be created.
+pub fn obstacle(root: &Root, path: &HostPath) -> Option<Finding> {
+    Place::find(root, path)?.obstacle(path)
+}
+
+/// Why the steps cannot be carried out: directories that they change and that cannot be written.
+pub fn obstacles(root: &Root, steps: &[Step]) -> Vec<Finding> {
+    let changed = steps.iter().filter_map(|step| match step {
+        Step::CreateDirectory { directory }
+        | Step::CleanUp { directory }
+        | Step::Write { directory, .. }
+        | Step::Remove { directory, .. } => Some(directory),
+        Step::Keep { .. } | Step::Satisfied { .. } => None,
+    });
+    let changed: BTreeSet<_> = changed.collect();
+    changed.into_iter().filter_map(|path| obstacle(root, path)).collect()
+}
+
+/// Refuses steps that cannot be carried out.
+pub(super) fn refuse_obstacles(root: &Root, steps: &[Step]) -> Result<(), NodeError> {
+    let findings = obstacles(root, steps);
+    if findings.is_empty() { Ok(()) } else { Err(findings.into()) }
 }
 
 /// Warnings and notes about the directories where a plan installs, or has installed.
@@ -173,7 +198,7 @@ impl Place {
         loop {
             let looked = root.look_up(path).ok()?.filter(Looked::is_directory);
             if let Some(looked) = looked {
-                let directory = looked.directory().ok()?;
+                let directory = looked.inspect().ok()?;
                 let system = directory.file_system().ok()?;
                 return Some(Self {
                     directory,

@@ -54,6 +54,24 @@ pub struct KeptPolicy<'a> {
     pub directory: &'a HostPath,
 }
 
+impl KeptPolicy<'_> {
+    /// Whether the node has it already.
+    pub(super) fn is_kept(&self, root: &Root) -> Result<bool, NodeError> {
+        let directory = root.directory(self.directory)?;
+        directory.map_or(Ok(false), |directory| self.is_in(&directory))
+    }
+
+    fn is_in(&self, directory: &Directory) -> Result<bool, NodeError> {
+        match directory.read(POLICY, self.text.len()) {
+            Ok(present) => Ok(present == self.text.as_bytes()),
+            // Anything else is replaced.
+            Err(DiskError::TooLong { .. } | DiskError::NotRegular { .. }) => Ok(false),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
 /// Opens the policy directory if the policy in it is another one, or there is none.
 pub(super) fn open_policy(
     root: &Root,
@@ -63,12 +81,8 @@ pub(super) fn open_policy(
     if let Some(directory) = root.directory(policy.directory)? {
         // Those of an interrupted run, even if it had written the policy.
         directory.remove_temporaries()?;
-        match directory.read(POLICY, policy.text.len()) {
-            Ok(present) if present == policy.text.as_bytes() => return Ok(None),
-            // Anything else is replaced.
-            Ok(_) | Err(DiskError::TooLong { .. } | DiskError::NotRegular { .. }) => {}
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(error.into()),
+        if policy.is_in(&directory)? {
+            return Ok(None);
         }
     }
     let (directory, _) = root.directory_or_create(policy.directory, 0o755)?;

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use super::action::Progress;
 use super::bring::{Goal, Restored, adopted, bring, directories, notes_of, plan_of, recorded};
+use super::preflight::{obstacle, refuse_obstacles};
 use super::records::RollbackRecord;
 use super::undo::go_back;
 use crate::model::{Code, Finding, PluginPath};
@@ -171,16 +172,17 @@ pub fn roll_back(
     run: Run,
     progress: Progress<'_>,
 ) -> Result<Restored, NodeError> {
-    let state = State::open(root, installation.state)?.ok_or_else(not_installed)?;
+    let state = open_state(root, installation)?;
     if run == Run::Plan {
         let reading = state.read(installation.patience)?;
         let target = RollbackTarget::of(root, &reading, installation, options)?;
         let plan = target.plan()?;
+        refuse_obstacles(root, plan.steps())?;
         let after = plan.receipt(target.receipt.evidence, target.receipt.repository.as_ref());
         let (steps, notes) = (plan.steps().to_vec(), notes_of(&plan, &target.observed));
         return Ok(Restored { before: target.before, after, steps, notes });
     }
-    let writing = state.write(installation.patience)?;
+    let writing = state.write(installation.patience).map_err(NodeError::before_changes)?;
     let target = RollbackTarget::of(root, &writing, installation, options)?;
     let goal = Goal {
         receipt: &target.receipt,
@@ -270,9 +272,16 @@ impl RollbackTarget {
     }
 }
 
+/// Opens the state directory of a node that is to be changed.
+fn open_state(root: &Root, installation: &Installation<'_>) -> Result<State, NodeError> {
+    let state = State::open(root, installation.state).map_err(NodeError::before_changes)?;
+    let state = state.ok_or_else(not_installed)?;
+    obstacle(root, installation.state).map_or(Ok(state), |finding| Err(finding.into()))
+}
+
 fn open(root: &Root, installation: &Installation<'_>) -> Result<(Writing, Receipt), NodeError> {
-    let state = State::open(root, installation.state)?.ok_or_else(not_installed)?;
-    let writing = state.write(installation.patience)?;
+    let writing = open_state(root, installation)?.write(installation.patience);
+    let writing = writing.map_err(NodeError::before_changes)?;
     let receipt = writing.receipt()?.ok_or_else(not_installed)?;
     Ok((writing, receipt))
 }

@@ -72,6 +72,15 @@ pub enum BootStep {
     },
 }
 
+impl BootStep {
+    /// What is written, made or removed.
+    pub fn path(&self) -> &HostPath {
+        match self {
+            Self::Write { path, .. } | Self::Link { path } | Self::Remove { path } => path,
+        }
+    }
+}
+
 /// Reads this program, which has to run alone: before the runtime starts, and wherever the unit
 /// allows nothing else.
 pub fn this_program() -> Result<Vec<u8>, NodeError> {

@@ -165,6 +165,11 @@ impl Plan<'_> {
             && !self.interrupted
     }
 
+    /// Whether it finishes an installation that was interrupted.
+    pub fn finishes(&self) -> bool {
+        self.interrupted
+    }
+
     /// Whether its receipt would list nothing that can be checked.
     pub fn leaves_nothing(&self) -> bool {
         let lists = |step: &Step| {
