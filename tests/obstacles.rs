@@ -103,32 +103,32 @@ fn a_lock_that_is_never_released_is_an_error_after_the_limit() {
 fn directories_that_others_may_write_are_reported_and_the_state_is_refused() {
     let scene = Scene::in_memory();
     let release = installed(&scene);
-    let warning = |run: &Run, line: &str| {
-        assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    let told = |run: &Run, code: i32, line: &str| {
+        assert_eq!(run.code, code, "{}{}", run.stdout, run.stderr);
         assert!(run.stdout.contains(line), "{line} is not in\n{}", run.stdout);
     };
     for (path, line) in [
-        (
-            "root/opt/cni/bin",
-            "warning: writable-by-others: everybody may change files in `/opt/cni/bin`\n",
-        ),
+        ("root/opt/cni/bin", "writable-by-others: everybody may change files in `/opt/cni/bin`\n"),
         (
             "root/opt",
-            "warning: writable-by-others: everybody may put another directory in the place of `/opt/cni/bin`, through \
+            "writable-by-others: everybody may put another directory in the place of `/opt/cni/bin`, through \
              `/opt`\n",
         ),
         (
+            "root/etc/cnister",
+            "writable-by-others: everybody may put another file in the place of `/etc/cnister/policy.yaml`, through \
+             `/etc/cnister`\n",
+        ),
+        (
             "root/var/lib",
-            "warning: writable-by-others: everybody may put another directory in the place of `/var/lib/cnister`, \
+            "writable-by-others: everybody may put another directory in the place of `/var/lib/cnister`, \
              through `/var/lib`\n",
         ),
     ] {
         chmod(&scene.at(path), 0o777);
-        for words in
-            [release.install_args().as_str(), "check --root root", "check --root root --at-boot"]
-        {
-            warning(&scene.run(words), line);
-        }
+        told(&scene.run(&release.install_args()), 0, &format!("warning: {line}"));
+        told(&scene.run("check --root root"), 1, &format!("no: {line}"));
+        told(&scene.run("check --root root --at-boot"), 0, &format!("warning: {line}"));
         chmod(&scene.at(path), 0o755);
         assert!(!scene.run_ok("check --root root").stdout.contains("warning"));
     }

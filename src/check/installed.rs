@@ -13,11 +13,11 @@ use super::others::{exposed, judge_others, judge_unlisted, unlisted};
 use super::probe::{ProbeResult, Prober};
 use super::report::{FileState, Installed, Occasion, PluginReport, Report};
 use crate::model::{BundleName, Code, Digest, Finding, HostPath, PluginName, visible};
-use crate::node::boot::outdated;
+use crate::node::boot::{self, outdated};
 use crate::node::{
     Claim, Fact, Floors, Found, Installation, InstalledDirectory, InstalledFile, Journal,
     JournalEntry, NodeError, PLUGIN_MODE, PlacedPlugin, PlacedPlugins, Receipt, Refusal, Root,
-    Sizes, State, look_around, not_installed, observe_directory, severity,
+    Sizes, State, exposed_file, look_around, not_installed, observe_directory, severity,
 };
 use crate::trust::{Bundle, Rejection, RejectionKind, Strength, Verified};
 
@@ -72,6 +72,9 @@ fn look(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> {
         examine(root, &memory, &verdict, question.directories, question.occasion, question.prober)?;
     report.interrupted = journal.as_ref().map(|journal| journal.index);
     report.findings.extend(around(root, question, &receipt, verdict.as_ref().ok()));
+    for path in boot::files(root) {
+        report.findings.extend(exposed_file(root, path.as_str(), question.occasion.into()));
+    }
     if severity(Fact::BootOutdated, question.occasion).is_some() {
         let outdated = outdated(root, &receipt);
         report.findings.extend(

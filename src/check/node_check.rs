@@ -6,13 +6,15 @@
 //!
 //! Nothing on the node is changed here. Repairs are `watch`'s and `node`'s.
 
+use std::cmp::Reverse;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::installed::{Question, check};
 use super::probe::Prober;
 use super::report::{Occasion, Report};
 use crate::model::{BundleName, Finding, HostPath, Platform, Repository};
-use crate::node::{Installation, NodeError, Root, Sandbox, State};
+use crate::node::{Installation, NodeError, Root, Sandbox, State, exposed_file};
 use crate::trust::{Policy, Verifier};
 
 /// Everything that a check of one node needs.
@@ -22,6 +24,9 @@ pub struct NodeCheck {
     pub root: Root,
     /// The policy that decides.
     pub policy: Policy,
+    /// The files that the policy was read from: its own and those of its keys, as absolute paths of
+    /// this process. Empty if a digest says which policy it is.
+    pub policy_files: Vec<PathBuf>,
     /// The repository that the policy's rules are matched against; if `None`, the one that the
     /// receipt names.
     pub name: Option<Repository>,
@@ -66,6 +71,15 @@ impl NodeCheck {
             prober: self.prober.as_ref(),
         };
         let mut report = check(&self.root, &question)?;
+        if !self.policy_files.is_empty() {
+            let here = Root::open(Path::new("/"))?;
+            let exposed = self
+                .policy_files
+                .iter()
+                .flat_map(|path| exposed_file(&here, path, self.occasion.into()));
+            report.findings.extend(exposed);
+            report.findings.sort_by_key(|finding| Reverse(finding.severity));
+        }
         report.findings.extend(self.unconfined.clone());
         Ok(report)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -21,8 +21,8 @@ use crate::model::{
 };
 use crate::node::{
     ExistingFiles, ForeignRule, InstallOptions, InstallRequest, Installed, KeptReleases, Leftovers,
-    MAX_GENERATIONS, NodeError, Progress, Refusal, RolledBackRule, Run, Sandbox, State, Step,
-    check_overlap, install,
+    MAX_GENERATIONS, Moment, NodeError, Progress, Refusal, RolledBackRule, Root, Run, Sandbox,
+    State, Step, check_overlap, exposed_file, install,
 };
 use crate::trust::{self, Bundle, Policy, Proof, Verified};
 
@@ -162,11 +162,19 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     };
     // Last, and after what is remembered of a refusal: it is not a reason for it.
     report.findings.extend(unconfined);
+    report.findings.extend(exposed_policy(&arguments.policy)?);
     terminal.answer(&report)?;
     if report.outcome == Outcome::Kept {
         say_loudly(arguments, &report, terminal);
     }
     Ok(if report.outcome == Outcome::Refused { Exit::No } else { Exit::Yes })
+}
+
+/// Who else may change the policy that decided.
+fn exposed_policy(policy: &PolicyArguments) -> Result<Vec<Finding>, Failure> {
+    let here = Root::open(Path::new("/"))?;
+    let files = policy.files(None);
+    Ok(files.iter().flat_map(|path| exposed_file(&here, path, Moment::Install)).collect())
 }
 
 impl Arguments {

@@ -112,10 +112,15 @@ impl NodeArguments {
         self.root.join(self.state_dir.relative()).join("ready")
     }
 
+    /// Where that policy is, as a path of this process.
+    pub(super) fn kept_policy_path(&self) -> PathBuf {
+        self.root.join(self.policy_dir.relative()).join(POLICY)
+    }
+
     /// The policy that the last installation left: `policy.yaml` in the policy directory. Under
     /// another root it is read inside that root; on the host itself links lead where the host says.
     pub(super) fn kept_policy(&self) -> Result<Policy, Stop> {
-        let path = self.root.join(self.policy_dir.relative()).join(POLICY);
+        let path = self.kept_policy_path();
         let is_host = self.open_root()?.is_host();
         let policy = match is_host {
             true => path.exists().then(|| load_policy(&path)).transpose()?,

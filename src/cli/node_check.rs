@@ -38,6 +38,7 @@ impl NodeCheckArguments {
         let prober = probe.then(|| Prober::this_program(root.is_host()));
         Ok(NodeCheck {
             root,
+            policy_files: self.policy.files(Some(self.node.kept_policy_path())),
             policy,
             name: self.name.clone(),
             bundle: self.expect_bundle.clone(),

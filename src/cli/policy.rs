@@ -65,6 +65,28 @@ impl PolicyArguments {
     }
 }
 
+impl PolicyArguments {
+    /// The files that decide, as absolute paths: the policy or key, or `kept` if none is named, and
+    /// the policy's key files. None if a digest says which policy it is: its files may be anyone's.
+    pub(super) fn files(&self, kept: Option<PathBuf>) -> Vec<PathBuf> {
+        let first = self.policy.clone().or_else(|| self.key.clone()).or(kept);
+        let Some(first) = first.filter(|_| self.policy_sha256.is_none()) else {
+            return Vec::new();
+        };
+        let mut files = vec![first.clone()];
+        if self.key.is_none() {
+            let beside = first.parent().unwrap_or(Path::new("."));
+            let mut read = |name: &str| {
+                files.push(beside.join(name));
+                read_text(&beside.join(name))
+            };
+            // It was read before, and what is wrong with it was said.
+            drop(read_text(&first).map(|text| Policy::parse("policy", &text, &mut read)));
+        }
+        files.into_iter().filter_map(|path| std::path::absolute(path).ok()).collect()
+    }
+}
+
 /// Loads a policy, with key files relative to it.
 pub(super) fn load_policy(path: &Path) -> Result<Policy, Failure> {
     let text = read_text(path).map_err(|error| cannot_read(path, &error))?;

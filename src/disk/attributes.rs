@@ -2,17 +2,20 @@
 //! an access control list.
 
 use std::fmt;
+use std::os::fd::AsFd;
 
 use rustix::fs::fgetxattr;
 use rustix::io::Errno;
 
 use super::directory::io_error;
-use super::{DiskError, RegularFile};
+use super::{Directory, DiskError, RegularFile};
 
 /// File capabilities: who executes the file gets them (capabilities(7), "File capabilities").
 const CAPABILITIES: &str = "security.capability";
 /// The access control list of the file itself (acl(5)).
 const ACL: &str = "system.posix_acl_access";
+/// The access control list that files created in a directory get.
+const INHERITED: &str = "system.posix_acl_default";
 /// The most that an access control list is read of, in bytes: some thousand entries.
 const LONGEST_ACL: usize = 8192;
 
@@ -49,26 +52,47 @@ impl RegularFile {
     /// # Errors
     /// If an attribute cannot be read: what it gives is not known then.
     pub fn attributes(&self) -> Result<Attributes, DiskError> {
-        let acl = self.attribute(ACL, LONGEST_ACL)?;
+        let attribute = |name, limit| attribute(&self.file, &self.shown, name, limit);
+        let acl = attribute(ACL, LONGEST_ACL)?;
         Ok(Attributes {
-            capabilities: self.attribute(CAPABILITIES, 64)?.is_some(),
+            capabilities: attribute(CAPABILITIES, 64)?.is_some(),
             writers: acl.is_some_and(|acl| gives_write(&acl)),
         })
     }
+}
 
-    /// Reads one attribute; `None` if there is none. One that is longer than `limit` or that belongs
-    /// to another user namespace is there as well, and is read as nothing.
-    fn attribute(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, DiskError> {
-        let mut bytes = vec![0; limit];
-        match fgetxattr(&self.file, name, bytes.as_mut_slice()) {
-            Ok(length) => {
-                bytes.truncate(length);
-                Ok(Some(bytes))
-            }
-            Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
-            Err(Errno::RANGE | Errno::TOOBIG | Errno::OVERFLOW) => Ok(Some(Vec::new())),
-            Err(errno) => Err(io_error("read the attributes of", &self.shown, errno)),
+impl Directory {
+    /// Whether an access control list lets somebody change its entries, or write the files that
+    /// will be created in it, who is neither their owner nor root.
+    ///
+    /// # Errors
+    /// If a list cannot be read: what it gives is not known then.
+    pub fn has_list_of_writers(&self) -> Result<bool, DiskError> {
+        let gives = |name| -> Result<bool, DiskError> {
+            let list = attribute(&self.handle, self.shown(), name, LONGEST_ACL)?;
+            Ok(list.is_some_and(|list| gives_write(&list)))
+        };
+        Ok(gives(ACL)? || gives(INHERITED)?)
+    }
+}
+
+/// Reads one attribute; `None` if there is none. One that is longer than `limit` or that belongs to
+/// another user namespace is there as well, and is read as nothing.
+fn attribute(
+    file: impl AsFd,
+    shown: &str,
+    name: &str,
+    limit: usize,
+) -> Result<Option<Vec<u8>>, DiskError> {
+    let mut bytes = vec![0; limit];
+    match fgetxattr(file, name, bytes.as_mut_slice()) {
+        Ok(length) => {
+            bytes.truncate(length);
+            Ok(Some(bytes))
         }
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+        Err(Errno::RANGE | Errno::TOOBIG | Errno::OVERFLOW) => Ok(Some(Vec::new())),
+        Err(errno) => Err(io_error("read the attributes of", shown, errno)),
     }
 }
 

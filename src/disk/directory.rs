@@ -72,6 +72,8 @@ pub struct RegularFile {
     pub links: u64,
     /// Numeric ID of the owner.
     pub uid: u32,
+    /// Numeric ID of the group.
+    pub gid: u32,
     /// The path it was opened by, only for messages.
     pub shown: String,
 }
@@ -391,7 +393,8 @@ impl RegularFile {
             return Err(DiskError::NotRegular { path: shown, kind });
         }
         let (size, mode) = (metadata.size(), metadata.mode() & 0o7777);
-        Ok(Self { file, size, mode, links: metadata.nlink(), uid: metadata.uid(), shown })
+        let (uid, gid) = (metadata.uid(), metadata.gid());
+        Ok(Self { file, size, mode, links: metadata.nlink(), uid, gid, shown })
     }
 
     /// Reads it as a whole, up to `limit` bytes.

@@ -68,6 +68,10 @@ pub(crate) enum Fact {
     NotExecutable,
     /// The same of a directory that an installation writes to: it would install what cannot run.
     WrittenNotExecutable,
+    /// Others may change what runtimes execute, or what this program decides by: a plugin directory,
+    /// the policy, a key, the unit of the boot, or a directory on the way. It is not known whether
+    /// they did, so a boot is not held up.
+    OthersMayWrite,
     /// The check at boot pins something else than what is installed, so the next boot would be
     /// held up. Told in time, before that boot.
     BootOutdated,
@@ -105,6 +109,7 @@ pub(crate) fn severity(fact: Fact, moment: impl Into<Moment>) -> Option<Severity
         Fact::Shadowed => (WARN, NO, WARN),
         Fact::NotExecutable => (WARN, NO, WARN),
         Fact::WrittenNotExecutable => (NO, NEVER, NEVER),
+        Fact::OthersMayWrite => (WARN, NO, WARN),
         Fact::BootOutdated => (WARN, WARN, NEVER),
         Fact::UsualNetworkUnmet => (NEVER, NO, WARN),
         Fact::NamedNetworkUnmet => (NEVER, NO, NO),
@@ -158,6 +163,7 @@ mod tests {
             Shadowed,
             NotExecutable,
             WrittenNotExecutable,
+            OthersMayWrite,
             BootOutdated,
             UsualNetworkUnmet,
             NamedNetworkUnmet,
@@ -167,7 +173,7 @@ mod tests {
             all.into_iter().filter(|fact| severity(*fact, moment) == wanted).collect()
         };
         assert_eq!(with(Install, NO), [WrittenNotExecutable]);
-        assert_eq!(with(Install, WARN), [Shadowed, NotExecutable, BootOutdated]);
+        assert_eq!(with(Install, WARN), [Shadowed, NotExecutable, OthersMayWrite, BootOutdated]);
         assert_eq!(with(Running, WARN), [Unproven, BootOutdated]);
         assert_eq!(with(Running, NEVER), [WrittenNotExecutable]);
         assert_eq!(

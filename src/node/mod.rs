@@ -31,8 +31,8 @@ pub use host::{
     Obstacle, Overlap, Root, Sandbox, attachments, check_apart, check_overlap, observe, runtime,
 };
 pub(crate) use host::{
-    PlacedPlugin, PlacedPlugins, Sizes, TransferError, copy_exactly, hash_plugin, look_around,
-    observe_directory,
+    PlacedPlugin, PlacedPlugins, Sizes, TransferError, copy_exactly, exposed_file, hash_plugin,
+    look_around, observe_directory,
 };
 pub use payload::{Layer, Payload, StageReport, Staged, Take, stage};
 pub(crate) use plan::PLUGIN_MODE;

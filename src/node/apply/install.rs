@@ -9,13 +9,16 @@ use oci_spec::image::Descriptor;
 use super::action::Progress;
 use super::engine::{Applied, apply};
 use super::preflight::{Records, obstacle, obstacles, preflight, surroundings};
-use super::records::{KeptPolicy, Record};
+use super::records::{KeptPolicy, POLICY, Record};
 use super::restore::Run;
 use super::undo::go_back;
 use crate::model::{BundleName, Code, Finding, HostPath, Repository};
 use crate::node::boot;
 use crate::node::error::NodeError;
-use crate::node::host::{CacheDirectories, Observed, Root, attachments, check_apart, observe};
+use crate::node::fact::Moment;
+use crate::node::host::{
+    CacheDirectories, Observed, Root, attachments, check_apart, exposed_file, observe,
+};
 use crate::node::payload::{Layer, Payload, Staged};
 use crate::node::plan::{InstallOptions, Leftovers, Plan, Step, plan};
 use crate::node::state::{Installation, Purpose, Reading, Receipt, Release, RolledBack, State};
@@ -140,6 +143,11 @@ pub fn install(
     let mut installed = attempt.finish(prepared);
     installed.about_node.extend(told);
     installed.about_node.extend(boot::outdated(root, &receipt));
+    let policy = request.policy_directory.as_str();
+    let files = boot::files(root).into_iter().map(|path| path.to_string());
+    for path in files.chain([format!("{policy}/{POLICY}")]) {
+        installed.about_node.extend(exposed_file(root, path, Moment::Install));
+    }
     Ok(installed)
 }
 

@@ -16,7 +16,7 @@ use crate::node::state::{
 use crate::trust::{Bundle, Verified};
 
 /// The file in the policy directory.
-const POLICY: &str = "policy.yaml";
+pub(super) const POLICY: &str = "policy.yaml";
 const POLICY_MODE: u32 = 0o644;
 
 /// What the node keeps so that a later check can repeat the proof.

@@ -235,6 +235,16 @@ pub fn left_over(root: &Root) -> Option<Finding> {
     Some(finding.hint("run `cnister boot disable`"))
 }
 
+/// The files that a boot relies on, if the check is enabled or its unit was changed by hand.
+pub fn files(root: &Root) -> Vec<HostPath> {
+    let unit = host_path(&format!("{UNITS}/{UNIT}"));
+    match Enabled::look(root) {
+        Ok(Enabled { recorded: Some(recorded), .. }) => vec![unit, recorded.tool],
+        Ok(_) => Vec::new(),
+        Err(_) => vec![unit],
+    }
+}
+
 /// Does what was planned; the caller holds the lock of the state directory.
 pub fn carry_out(root: &Root, steps: &[BootStep]) -> Result<(), NodeError> {
     for step in steps {

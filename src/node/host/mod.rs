@@ -23,5 +23,5 @@ pub use overlap::{Overlap, check_overlap};
 pub use root::Root;
 pub(crate) use runtime::{PlacedPlugin, PlacedPlugins};
 pub use sandbox::Sandbox;
-pub(crate) use surroundings::{look_around, not_executable};
+pub(crate) use surroundings::{exposed_file, look_around, not_executable};
 pub(crate) use transfer::{Expected, TransferError, altered_finding, copy, copy_exactly, hash};

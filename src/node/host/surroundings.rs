@@ -5,6 +5,7 @@
 //! everything else here is a warning or a note.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use super::root::Root;
@@ -12,6 +13,9 @@ use super::runtime::{PlacedPlugins, compare};
 use crate::disk::{Directory, Looked, Ownership, Passed};
 use crate::model::{Code, Finding, HostPath, and_others, visible};
 use crate::node::fact::{Fact, Moment};
+
+/// In such a directory, only the owner of an entry may rename or remove it.
+const STICKY: u32 = 0o1000;
 
 /// Looks around the plugin directories and the state directory. What cannot be looked at is left to
 /// those who use it.
@@ -21,14 +25,13 @@ pub(crate) fn look_around(
     installed: &PlacedPlugins,
     moment: Moment,
 ) -> Vec<Finding> {
-    let user = rustix::process::geteuid().as_raw();
     let mut findings = Vec::new();
     let mut seen = BTreeSet::new();
     for path in installed.keys() {
         let Some(looked) = look(root, path) else { continue };
         findings.extend(linked(path, &looked));
         let own = looked.directory().ok();
-        findings.extend(changeable(path, &looked, own.as_ref(), user, &mut seen));
+        findings.extend(changeable(root, path, &looked, own.as_ref(), moment, &mut seen));
         if let Some(directory) = &own {
             findings.extend(no_execute(path, directory, moment));
             findings.extend(label(path, directory, installed));
@@ -37,7 +40,7 @@ pub(crate) fn look_around(
     // The state directory itself is refused where others may write it; what leads there is
     // everybody's.
     if let Some(looked) = look(root, state) {
-        findings.extend(changeable(state, &looked, None, user, &mut seen));
+        findings.extend(changeable(root, state, &looked, None, moment, &mut seen));
     }
     findings.extend(compare(root, installed, moment));
     findings
@@ -60,40 +63,89 @@ fn linked(path: &HostPath, looked: &Looked) -> Option<Finding> {
 /// Who may exchange a file in a directory, or the directory itself, has what root has: the runtime
 /// executes it.
 fn changeable(
-    path: &HostPath,
+    root: &Root,
+    path: impl Display,
     looked: &Looked,
     own: Option<&Directory>,
-    user: u32,
+    moment: Moment,
     seen: &mut BTreeSet<PathBuf>,
 ) -> Vec<Finding> {
+    let user = rustix::process::geteuid().as_raw();
     let mut passed = looked.passed.clone();
     let ownership = own.and_then(|directory| directory.ownership().ok());
     passed.extend(ownership.map(|ownership| Passed { path: looked.path.clone(), ownership }));
+    let what = if looked.is_directory() { "directory" } else { "file" };
     let mut findings = Vec::new();
     for passed in passed {
         let is_itself = passed.path == looked.path;
-        let Some(who) = others(passed.ownership, is_itself, user) else { continue };
+        let who = others(passed.ownership, is_itself, user);
+        let is_listed = who.is_none() && is_listed(root, &passed, is_itself);
+        let Some(who) = who.or_else(|| is_listed.then(|| LISTED.to_owned())) else { continue };
         if !seen.insert(passed.path.clone()) {
             continue;
         }
         let here = shown(&passed.path);
         let message = match is_itself {
             true => format!("{who} may change files in `{here}`"),
-            false => format!(
-                "{who} may put another directory in the place of `{path}`, through `{here}`"
-            ),
+            false => {
+                format!("{who} may put another {what} in the place of `{path}`, through `{here}`")
+            }
         };
-        let Ownership { uid, gid, mode } = passed.ownership;
-        findings.push(
-            Finding::warning(Code::WritableByOthers, message)
-                .mismatch(
-                    "user 0, mode 0755",
-                    format_args!("user {uid}, group {gid}, mode {mode:04o}"),
-                )
-                .hint(format!("on that node: chown 0:0 {here} && chmod go-w {here}")),
-        );
+        findings.extend(writable(message, passed.ownership, is_listed, &here, moment));
     }
     findings
+}
+
+/// In a sentence about who may change something.
+const LISTED: &str = "somebody on an access control list";
+
+/// Whether an access control list gives more than the mode says.
+fn is_listed(root: &Root, passed: &Passed, is_itself: bool) -> bool {
+    if !is_itself && passed.ownership.mode & STICKY != 0 {
+        return false;
+    }
+    let looked = root.look_up(&passed.path).ok().flatten();
+    let directory = looked.and_then(|looked| looked.directory().ok());
+    directory.is_some_and(|directory| directory.has_list_of_writers().unwrap_or(false))
+}
+
+fn writable(
+    message: String,
+    Ownership { uid, gid, mode }: Ownership,
+    is_listed: bool,
+    here: &str,
+    moment: Moment,
+) -> Option<Finding> {
+    let finding = Fact::OthersMayWrite.finding(moment, Code::WritableByOthers, message)?;
+    let (list, hint) = match is_listed {
+        true => (", with an access control list", format!("setfacl -b -k {here}")),
+        false => ("", format!("chown 0:0 {here} && chmod go-w {here}")),
+    };
+    let found = format!("user {uid}, group {gid}, mode {mode:04o}{list}");
+    Some(finding.mismatch("user 0, mode 0755", found).hint(format!("on that node: {hint}")))
+}
+
+/// Who may change a file that decides something: the policy, a key, or the unit of a boot. Nothing
+/// is said of a file that is not there, or that is mounted read-only, as a volume in a pod is.
+pub(crate) fn exposed_file(root: &Root, path: impl AsRef<Path>, moment: Moment) -> Vec<Finding> {
+    let looked = root.look_up(&path).ok().flatten();
+    let Some((looked, file)) = looked.and_then(|it| it.open().ok().map(|file| (it, file))) else {
+        return Vec::new();
+    };
+    if file.file_system().is_ok_and(|system| system.read_only) {
+        return Vec::new();
+    }
+    let user = rustix::process::geteuid().as_raw();
+    let path = shown(path.as_ref());
+    let ownership = Ownership { uid: file.uid, gid: file.gid, mode: file.mode };
+    let who = others(ownership, true, user);
+    let is_listed = who.is_none() && file.attributes().is_ok_and(|given| given.writers);
+    let who = who.or_else(|| is_listed.then(|| LISTED.to_owned()));
+    let own = who.and_then(|who| {
+        writable(format!("{who} may change `{path}`"), ownership, is_listed, &path, moment)
+    });
+    let on_the_way = changeable(root, &path, &looked, None, moment, &mut BTreeSet::new());
+    own.into_iter().chain(on_the_way).collect()
 }
 
 /// Who besides root and this user may change the entries of a directory.
@@ -102,16 +154,25 @@ fn others(ownership: Ownership, is_itself: bool, user: u32) -> Option<String> {
     // Of a parent it is the entry that leads on which counts, and with the sticky bit only its
     // owner may rename it. In the directory itself a new name is enough: a runtime calls any file
     // there.
-    let kept = !is_itself && mode & 0o1000 != 0;
+    let kept = !is_itself && mode & STICKY != 0;
     if uid != 0 && uid != user {
         return Some(format!("user {uid}"));
     }
     match mode {
         _ if kept => None,
         mode if mode & 0o002 != 0 => Some("everybody".to_owned()),
-        mode if mode & 0o020 != 0 && gid != 0 => Some(format!("group {gid}")),
+        mode if mode & 0o020 != 0 && gid != 0 && !is_own_group(user, gid) => {
+            Some(format!("group {gid}"))
+        }
         _ => None,
     }
+}
+
+/// Whether it is the group of a user who is not root and works with files of their own.
+fn is_own_group(user: u32, gid: u32) -> bool {
+    user != 0
+        && user == rustix::process::geteuid().as_raw()
+        && gid == rustix::process::getegid().as_raw()
 }
 
 fn no_execute(path: &HostPath, directory: &Directory, moment: Moment) -> Option<Finding> {
@@ -218,6 +279,76 @@ mod tests {
             let path = temporary.path().join(path);
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(found(&root, &installed), expected, "{} {mode:o}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_file_that_decides_is_exposed_by_its_mode_and_by_the_way_to_it() {
+        let place = "everybody may put another file in the place of `/etc/cnister/policy.yaml`";
+        for (path, mode, expected) in [
+            ("etc/cnister/policy.yaml", 0o644, vec![]),
+            (
+                "etc/cnister/policy.yaml",
+                0o666,
+                vec!["everybody may change `/etc/cnister/policy.yaml`".to_owned()],
+            ),
+            ("etc/cnister", 0o777, vec![format!("{place}, through `/etc/cnister`")]),
+            ("etc", 0o777, vec![format!("{place}, through `/etc`")]),
+            ("etc", 0o1777, vec![]),
+            ("etc/cnister", 0o1777, vec![]),
+        ] {
+            let temporary = tempfile::tempdir().unwrap();
+            let at = |path: &str| temporary.path().join(path);
+            std::fs::create_dir_all(at("etc/cnister")).unwrap();
+            std::fs::write(at("etc/cnister/policy.yaml"), "rules").unwrap();
+            std::fs::set_permissions(at(path), std::fs::Permissions::from_mode(mode)).unwrap();
+            let root = Root::open(temporary.path()).unwrap();
+            let findings = |moment| exposed_file(&root, "/etc/cnister/policy.yaml", moment);
+            let messages: Vec<_> =
+                findings(Moment::Running).into_iter().map(|finding| finding.message).collect();
+            assert_eq!(messages, expected, "{path} {mode:o}");
+            assert!(findings(Moment::Running).iter().all(Finding::is_refusal));
+            for moment in [Moment::Install, Moment::Boot] {
+                assert!(!findings(moment).iter().any(Finding::is_refusal), "{path} {mode:o}");
+            }
+            assert!(exposed_file(&root, "/etc/none", Moment::Running).is_empty());
+        }
+    }
+
+    #[test]
+    fn access_control_lists_count_like_modes() {
+        // User 1000 may write: `setfacl -m u:1000:rwx`, in the kernel's form.
+        let entries: [(u16, u16, u32); 5] = [
+            (1, 7, u32::MAX),
+            (2, 7, 1000),
+            (4, 5, u32::MAX),
+            (16, 7, u32::MAX),
+            (32, 5, u32::MAX),
+        ];
+        let bytes = |(tag, rights, id): (u16, u16, u32)| {
+            [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat()
+        };
+        let list =
+            [2_u32.to_le_bytes().to_vec(), entries.into_iter().flat_map(bytes).collect()].concat();
+        let who = "writable-by-others: somebody on an access control list may";
+        let bin = format!("{who} change files in `/opt/cni/bin`");
+        let way = |path: &str, at: &str| {
+            format!("{who} put another directory in the place of `{path}`, through `{at}`")
+        };
+        for (path, name, expected) in [
+            ("opt/cni/bin", "system.posix_acl_access", vec![bin.clone()]),
+            ("opt/cni/bin", "system.posix_acl_default", vec![bin]),
+            ("opt/cni", "system.posix_acl_access", vec![way("/opt/cni/bin", "/opt/cni")]),
+            ("var/lib", "system.posix_acl_access", vec![way("/var/lib/cnister", "/var/lib")]),
+        ] {
+            let (temporary, root, installed) = node();
+            let directory = std::fs::File::open(temporary.path().join(path)).unwrap();
+            let flags = rustix::fs::XattrFlags::empty();
+            if rustix::fs::fsetxattr(&directory, name, &list, flags).is_err() {
+                // The file system of the tests has no lists.
+                return;
+            }
+            assert_eq!(found(&root, &installed), expected, "{path} {name}");
         }
     }
 

@@ -88,8 +88,18 @@ impl State {
 
     fn check(directory: Directory, path: &HostPath) -> Result<Self, NodeError> {
         let user = rustix::process::geteuid().as_raw();
+        let listed = || {
+            let finding = Finding::refusal(
+                Code::StateNotPrivate,
+                format!("other users may write the state directory `{path}`"),
+            );
+            finding
+                .mismatch("no access control list", "an access control list that lets others write")
+                .hint(format!("find out what wrote to it, then run: setfacl -b -k {path}"))
+        };
         match private(directory.ownership()?, user, path) {
             Some(finding) => return Err(finding.into()),
+            None if directory.has_list_of_writers()? => return Err(listed().into()),
             None => refuse_other_kinds(&directory)?,
         }
         Ok(Self { directory, path: path.clone() })
