@@ -193,7 +193,9 @@ impl Report {
         let is_of_them = |finding: &&Finding| {
             written.iter().any(|path| finding.message.starts_with(path.as_str()))
         };
-        self.findings.iter().filter(is_of_them).cloned().collect()
+        let found = self.findings.iter().filter(is_of_them).cloned();
+        // What to do about it was done.
+        found.map(|finding| Finding { hint: None, ..finding }).collect()
     }
 
     /// Whether another release was wanted and refused: the node works, but not with the release that

@@ -216,7 +216,7 @@ codes! {
     NotExecutable "not-executable" "The plugin directory is on a file system that is mounted noexec."
     NoSpace "no-space" "A file system does not have enough room for what would be written."
     NotPermitted "not-permitted" "This process is not allowed to write to a directory, or a file is immutable."
-    WritableByOthers "writable-by-others" "Other users can replace files in a directory, or the directory itself."
+    WritableByOthers "writable-by-others" "Other users can change a plugin directory, the policy, a key, the unit of the boot, or a directory that leads there."
     LinkedDirectory "linked-directory" "A directory is reached through a symbolic link."
     InterpreterMissing "interpreter-missing" "The interpreter of a dynamically linked plugin is not on the node."
     SetuidDropped "setuid-dropped" "An adopted file had set-user-ID or set-group-ID bits or capabilities, which the plugin that replaces it does not get."

@@ -76,13 +76,16 @@ fn plugins_of_an_earlier_bundle_are_removed_when_no_attachment_needs_them() {
     let planned = scene.run_ok(&format!("{prune} --dry-run"));
     assert!(planned.stdout.contains("  remove   /opt/cni/bin/host-local\n"), "{}", planned.stdout);
     assert_eq!(of_release(&scene, &first), ["host-local"]);
-    scene.run_ok(&prune);
+    let run = scene.run_ok(&prune);
+    assert!(run.stdout.ends_with("installed; 1 plugin removed\n"), "{}", run.stdout);
     assert_eq!(of_release(&scene, &first), [""; 0]);
     node::assert_nothing_to_do(&scene.run_ok(&prune), "pruned");
     assert_eq!(node::unsound(&scene, &[&second]), None);
     scene.run_ok("check --root root");
     // A rollback restores it.
-    scene.run_ok("rollback --root root --prune");
+    let run = scene.run_ok("rollback --root root --prune");
+    let last = "rolled back from test 1.1.0; 3 plugins written, 1 removed\n";
+    assert!(run.stdout.ends_with(last), "{}", run.stdout);
     assert_eq!(of_release(&scene, &first).len(), 3);
     assert!(!scene.at(node::BIN).join("vlan").exists());
 }

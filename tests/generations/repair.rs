@@ -303,3 +303,38 @@ fn why_nothing_was_repaired_is_not_said_twice() {
         );
     }
 }
+
+#[test]
+fn a_repair_says_what_was_found_with_its_digest_and_what_was_done() {
+    let scene = Scene::in_memory();
+    let (_, second) = upgraded(&scene);
+    let bin = scene.at(node::BIN);
+    let altered = vec![b'x'; second.files["bridge"].len()];
+    let digest = cnister::model::Digest::of(&altered);
+    for format in ["", " --format json"] {
+        fs::write(bin.join("bridge"), &altered).unwrap();
+        fs::remove_file(bin.join("vlan")).unwrap();
+        fs::set_permissions(bin.join("macvlan"), fs::Permissions::from_mode(0o777)).unwrap();
+        let run = scene.run_ok(&format!("check --root root --repair{format}"));
+        if format.is_empty() {
+            for said in [
+                "before: digest-drift: `/opt/cni/bin/bridge` was altered\n",
+                &format!("  found:    {digest}\n"),
+                "before: plugin-missing: `/opt/cni/bin/vlan` is gone\n",
+                "before: digest-drift: `/opt/cni/bin/macvlan` ",
+                "  repair   /opt/cni/bin/bridge (",
+                "  new      /opt/cni/bin/vlan (",
+            ] {
+                assert!(run.stdout.contains(said), "{said}\n{}", run.stdout);
+            }
+        } else {
+            let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+            let drift = report["drift"].as_array().unwrap();
+            assert_eq!(drift.len(), 3, "{}", run.stdout);
+            assert!(drift.iter().any(|it| it["found"] == digest.to_string()), "{}", run.stdout);
+            assert_eq!(report["repaired"].as_array().unwrap().len(), 3, "{}", run.stdout);
+        }
+    }
+    // Where nothing is repaired, nothing is said of it.
+    assert!(!scene.run_ok("check --root root --repair").stdout.contains("before: "));
+}
