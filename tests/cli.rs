@@ -140,7 +140,7 @@ fn foreign_files_are_left_alone_until_they_are_adopted() {
 }
 
 #[test]
-fn a_file_from_before_with_the_signed_bytes_stays_its_owners() {
+fn a_file_from_before_with_the_signed_bytes_is_taken_over() {
     let scene = Scene::new();
     let release = Release::new(&scene, "a", "1.0.0", &NAMES, 0);
     scene.write("root/opt/cni/bin/bridge", &release.files["bridge"]);

@@ -27,6 +27,8 @@ mod replay;
 mod rewrapped;
 #[path = "generations/rollback.rs"]
 mod rollback;
+#[path = "generations/same_bytes.rs"]
+mod same_bytes;
 #[path = "generations/state.rs"]
 mod state;
 mod support;

@@ -76,7 +76,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME")]
     replace: Option<BundleName>,
     /// What to do with another installer's file of the same name but different content: keep,
-    /// adopt, or adopt=NAME,...; without it, nothing is installed.
+    /// adopt, or adopt=NAME,...; without it, nothing is installed. A file with the same content is
+    /// taken over; keep leaves it, too.
     #[arg(long, value_name = "RULE")]
     foreign: Option<ForeignRule>,
     /// What to do if the bundle is refused: fail, or keep the installed set if it still verifies.

@@ -82,8 +82,8 @@ impl NodeError {
             Self::Record { path, source } => {
                 let message = format!("state file `{path}` is damaged: {source}");
                 let hint = format!(
-                    "remove it and install again; without it, the plugins count as foreign until they are \
-                     adopted: rm {path}"
+                    "remove it and install again; plugins that have the signed bytes are taken over then: \
+                     rm {path}"
                 );
                 Ok(vec![Finding::refusal(Code::StateDamaged, message).hint(hint)])
             }

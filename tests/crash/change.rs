@@ -49,6 +49,12 @@ const INSTEAD_OF_UNINSTALLATION: &[Instead] = &[
     },
 ];
 
+/// Whoever has them, the files stay.
+const INSTEAD_OF_TAKEOVER: &[Instead] = &[
+    Instead { say: &["{first} --foreign keep"], codes: &[0], leaves: Leaves::Proven },
+    Instead { say: &["uninstall --root root"], codes: &[0], leaves: Leaves::Nothing },
+];
+
 const INSTEAD_OF_PRUNING: &[Instead] = &[
     Instead { say: &["check --root root --at-boot --repair"], codes: &[0], leaves: Leaves::Proven },
     Instead { say: &["rollback --root root"], codes: &[0, 1], leaves: Leaves::Proven },
@@ -133,6 +139,22 @@ impl Change {
         let theirs = put_theirs(&scene, "bridge");
         let words = format!("{} --foreign adopt", first.install_args());
         Self::of("adoption", scene, words, vec![first, theirs])
+    }
+
+    /// Another installer's files have the signed bytes, one with a mode of its own.
+    pub(super) fn takeover() -> Self {
+        let scene = Scene::in_memory();
+        let [first, _] = releases(&scene, 0);
+        node::new(&scene);
+        for name in ["bridge", "macvlan"] {
+            let path = scene.write(&format!("{}/{name}", node::BIN), &first.files[name]);
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let files = ["bridge", "macvlan"].map(|name| (name, first.files[name].clone()));
+        let originals = Release { name: "theirs", files: files.into() };
+        let words = first.install_from_layout_args();
+        let change = Self::of("takeover", scene, words, vec![first]);
+        Self { originals, instead: INSTEAD_OF_TAKEOVER, ..change }
     }
 
     /// Another release, after an installation was killed when all plugins had their names and only

@@ -23,6 +23,9 @@ failing! {
     an_adoption_says_that_the_disk_is_full_and_is_finished_later: adoption, "ENOSPC";
     an_adoption_says_that_the_disk_breaks_and_is_finished_later: adoption, "EIO";
     an_adoption_says_that_the_disk_is_read_only_and_is_finished_later: adoption, "EROFS";
+    a_takeover_says_that_the_disk_is_full_and_is_finished_later: takeover, "ENOSPC";
+    a_takeover_says_that_the_disk_breaks_and_is_finished_later: takeover, "EIO";
+    a_takeover_says_that_the_disk_is_read_only_and_is_finished_later: takeover, "EROFS";
     a_release_after_a_killed_one_says_that_the_disk_is_full_and_is_finished_later: second_after_killed, "ENOSPC";
     a_release_after_a_killed_one_says_that_the_disk_breaks_and_is_finished_later: second_after_killed, "EIO";
     a_release_after_a_killed_one_says_that_the_disk_is_read_only_and_is_finished_later: second_after_killed, "EROFS";

@@ -30,6 +30,11 @@ fn an_adoption_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
 }
 
 #[test]
+fn a_takeover_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
+    Change::takeover().stop_everywhere(Fault::Kill);
+}
+
+#[test]
 fn two_releases_that_are_killed_one_after_the_other_are_finished_by_the_next_run() {
     Change::second_after_killed().stop_everywhere(Fault::Kill);
 }

@@ -149,7 +149,9 @@ fn an_uninstallation_does_not_touch_foreign_files() {
     assert_eq!(fs::metadata(&bridge).unwrap().permissions().mode() & 0o7777, 0o755);
     fs::write(scene.at(node::BIN).join("macvlan"), "a newer foreign file").unwrap();
     let originals = scene.at("root/var/lib/cnister/originals");
-    let original = fs::read_dir(&originals).unwrap().next().unwrap().unwrap().path();
+    let is_theirs = |path: &std::path::PathBuf| fs::read(path).unwrap() == b"theirs";
+    let mut kept = fs::read_dir(&originals).unwrap().map(|entry| entry.unwrap().path());
+    let original = kept.find(is_theirs).unwrap();
     fs::write(&original, "altered").unwrap();
     let installed = scene.tree("root");
     assert_refused(&scene.run("uninstall --root root"), "original-lost");

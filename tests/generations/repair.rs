@@ -251,7 +251,7 @@ fn what_others_installed_and_removed_stops_no_repair_and_no_rollback() {
     node::new(&scene);
     let theirs = scene.write(&format!("{}/macvlan", node::BIN), &first.files["macvlan"]);
     fs::set_permissions(&theirs, fs::Permissions::from_mode(0o755)).unwrap();
-    scene.run_ok(&first.install_args());
+    scene.run_ok(&format!("{} --foreign keep", first.install_args()));
     assert!(receipt(&scene).contains("\"foreign\""));
     let status = scene.run_ok("status --root root").stdout;
     assert!(!status.contains("without a copy"), "{status}");

@@ -10,7 +10,6 @@ use super::directory::PluginDirectory;
 use crate::model::PluginName;
 use crate::node::error::NodeError;
 use crate::node::host::{Expected, Found, Root, TransferError, copy_exactly};
-use crate::node::plan::Change;
 use crate::node::state::{COPY_MODE, Receipt, Writing};
 
 /// Copies the files that are adopted, so that they can be restored.
@@ -21,11 +20,14 @@ pub(super) fn keep_originals(
 ) -> Result<(), NodeError> {
     for directory in directories {
         for change in &directory.changes {
-            let (ChangeKind::Write(Change::Adopt), &Found::Regular { digest, size, .. }) =
+            let (ChangeKind::Write(kind), &Found::Regular { digest, size, .. }) =
                 (change.kind, change.before)
             else {
                 continue;
             };
+            if !kind.keeps_original() {
+                continue;
+            }
             progress.announce(Action::KeepOriginal(change.name.clone()))?;
             let mut opened = directory.bin.open_file(change.name.as_str())?;
             let expected = Expected { name: change.name, digest, size };

@@ -9,10 +9,7 @@ use crate::disk::{Directory, DiskError, FileKind};
 use crate::model::{Code, Finding, HostPath, PluginName, visible};
 use crate::node::error::NodeError;
 use crate::node::host::{Expected, Found, Obstacle, STAGING, Sizes, copy_exactly, find};
-use crate::node::state::{Original, Writing};
-
-/// Bits that let a program act as its owner or group. A file that comes back does not get them.
-const SET_ID: u32 = 0o7000;
+use crate::node::state::{Original, SET_ID, Writing};
 
 /// A plugin directory, its empty staging directory, and what changes in it.
 pub(super) struct PluginDirectory<'a> {

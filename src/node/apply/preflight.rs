@@ -160,8 +160,8 @@ fn copies(
 impl Write<'_> {
     /// The size of a foreign file, which is copied before it is replaced.
     fn original(&self) -> Option<u64> {
-        match (self.change, self.before) {
-            (Change::Adopt, Found::Regular { size, .. }) => Some(*size),
+        match self.before {
+            Found::Regular { size, .. } if self.change.keeps_original() => Some(*size),
             _ => None,
         }
     }
@@ -171,7 +171,7 @@ impl Write<'_> {
     fn setuid(&self, directory: &HostPath) -> Option<Finding> {
         let Found::Regular { mode, attributes, .. } = self.before else { return None };
         let what = match (mode & 0o6000 != 0, attributes.capabilities) {
-            _ if self.change != Change::Adopt => return None,
+            _ if !self.change.keeps_original() => return None,
             (true, _) => "ran with the rights of its owner or group",
             (false, true) => "gave capabilities to who executed it",
             (false, false) => return None,

@@ -44,6 +44,8 @@ pub struct ObservedDirectory {
     pub path: HostPath,
     /// Whether it exists.
     pub exists: bool,
+    /// Whether this process can give names to files in it; true if it does not exist.
+    pub writable: bool,
     /// Whether an interrupted installation left its staging directory.
     pub unfinished: bool,
     /// What has each name that matters.
@@ -174,14 +176,17 @@ pub(crate) fn observe_directory(
         return Ok(ObservedDirectory {
             path: path.clone(),
             exists: false,
+            writable: true,
             unfinished: false,
             entries,
         });
     };
     let unfinished = directory.kind_of(STAGING)?.is_some();
+    let read_only = directory.file_system().is_ok_and(|system| system.read_only);
     Ok(ObservedDirectory {
         path: path.clone(),
         exists: true,
+        writable: !read_only && directory.is_writable().unwrap_or(true),
         unfinished,
         entries: find_all(&directory, names)?,
     })

@@ -2,12 +2,13 @@
 //! out.
 //!
 //! Pure: nothing is read or changed here. Ownership is *ours* (in the receipt, or in the journal
-//! with the content that it names), *adopted* (taken over on request, the original kept) or
-//! *foreign* (never touched).
+//! with the content that it names), *adopted* (taken over on request or with the signed bytes, the
+//! original kept) or *foreign* (never touched).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
+use super::owner::{known_owner, owner_by_name, recorded_as_ours};
 use super::removal::{Removal, removal};
 use super::{Change, PLUGIN_MODE, Plan, Step};
 use crate::bundle::PluginFile;
@@ -154,8 +155,13 @@ pub fn plan<'v>(
     for directory in &observed.directories {
         let mut steps = Vec::new();
         for file in files.plugins.iter().filter(|file| wants(options, directory, file, observed)) {
-            match decide(directory, file, observed, options) {
+            match decide(directory, file, observed, options, takes_over(bundle, options)) {
                 Decision::Step(step) => steps.push(step),
+                Decision::Leave(step, note) => {
+                    steps.push(step);
+                    // A repair only says what it repairs.
+                    plan.notes.extend((options.foreign != ForeignRule::Stay).then_some(note));
+                }
                 Decision::Keep(step, note) => {
                     match remembered(options, observed, &directory.path, &file.name) {
                         Some(known) => {
@@ -271,8 +277,17 @@ fn generation(bundle: &Verified<Bundle>, observed: &Observed) -> u64 {
 
 enum Decision {
     Step(Step),
+    /// Nothing is done about another installer's file that has the content of the bundle.
+    Leave(Step, Finding),
     Keep(Step, Finding),
     Refuse(Finding),
+}
+
+/// Whether another installer's file with the signed bytes becomes this program's without being
+/// asked for. An unproven bundle may name any bytes, and a repair or a rollback takes nothing that
+/// was not installed before.
+fn takes_over(bundle: &Verified<Bundle>, options: &InstallOptions) -> bool {
+    bundle.proof().strength == Strength::Proven && options.recorded.is_none()
 }
 
 /// Decides about one plugin in one directory.
@@ -281,6 +296,7 @@ fn decide(
     file: &PluginFile,
     observed: &Observed,
     options: &InstallOptions,
+    takes_over: bool,
 ) -> Decision {
     let path = &directory.path;
     let before = directory.found(&file.name);
@@ -345,23 +361,47 @@ fn decide(
     let right = digest == file.digest && size == file.size;
     let original = || Original { digest, size: Some(size), mode };
     let exposed = before.exposed();
+    let recorded = observed.receipt.as_ref().and_then(|receipt| receipt.file(path, &file.name));
+    let unaltered = recorded.is_some_and(|recorded| recorded.digest == digest);
+    let is_recorded = recorded.is_some_and(|recorded| recorded.owner.is_ours());
     if let Some(owner) =
         known_owner(observed, path, &file.name, Some(digest)).filter(Owner::is_ours)
     {
-        let recorded = observed.receipt.as_ref().and_then(|receipt| receipt.file(path, &file.name));
-        let unaltered = recorded.is_some_and(|recorded| recorded.digest == digest);
         let is_original = owner.original().is_some_and(|original| original.digest == digest);
+        // It was taken over with the bytes of the plugin: this file may be either.
+        let is_either = is_original && (unaltered || !is_recorded);
         return match (right, mode == PLUGIN_MODE && exposed.is_none()) {
+            // An interrupted run may not have written it yet.
+            (true, _) if is_either && !is_recorded => write(Change::TakeOver, owner),
             (true, true) => satisfied(owner),
             // It is back, by an uninstallation that was interrupted or by its installer: it is kept
             // again, since the copy may be gone.
-            _ if is_original => write(Change::Adopt, Owner::Adopted(original())),
+            _ if is_either && !observed.originals.contains(&digest) => write(Change::Adopt, owner),
+            _ if is_original && !is_either => write(Change::Adopt, Owner::Adopted(original())),
             (false, true) if unaltered => write(Change::Replace, owner),
             _ => write(Change::Repair, owner),
         };
     }
-    if right && mode & 0o111 != 0 && exposed.is_none() {
-        return satisfied(Owner::Foreign);
+    let satisfies = right && mode & 0o111 != 0 && exposed.is_none();
+    let stays = stays(file, options);
+    let adopt = match &options.foreign {
+        ForeignRule::Adopt => true,
+        ForeignRule::AdoptNamed(names) => names.contains(&file.name),
+        ForeignRule::Refuse | ForeignRule::Keep | ForeignRule::Stay => false,
+    };
+    // What had the signed bytes at an earlier installation, too, which left it to its installer.
+    let had_signed_bytes = right || unaltered;
+    let is_there = satisfies && !directory.writable;
+    if had_signed_bytes && !stays && !is_there && (adopt || takes_over) {
+        return write(Change::TakeOver, Owner::Adopted(original()));
+    }
+    if satisfies {
+        let (directory, name) = place();
+        let message = format!(
+            "`{path}/{name}` has the content of the bundle and is another installer's; it was left as it is"
+        );
+        let note = Finding::note(Code::ForeignKept, message);
+        return Decision::Leave(Step::Satisfied { directory, name, owner: Owner::Foreign }, note);
     }
     let why = match (right, &exposed) {
         (true, Some(_)) => " and lets other users run code as root",
@@ -369,14 +409,9 @@ fn decide(
         (false, _) => "",
     };
     let message = format!("`{path}/{}` is another installer's file{why}", file.name);
-    if stays(file, options) {
+    if stays {
         return keep(path, file, message);
     }
-    let adopt = match &options.foreign {
-        ForeignRule::Adopt => true,
-        ForeignRule::AdoptNamed(names) => names.contains(&file.name),
-        ForeignRule::Refuse | ForeignRule::Keep | ForeignRule::Stay => false,
-    };
     if adopt {
         return write(Change::Adopt, Owner::Adopted(original()));
     }
@@ -400,40 +435,6 @@ fn foreign(file: &PluginFile, message: String, expected: String, found: String) 
 /// Whether another installer's file stays, whatever it is.
 fn stays(file: &PluginFile, options: &InstallOptions) -> bool {
     options.foreign_files() == ForeignFiles::Leave || is_spared_loopback(file, options)
-}
-
-/// Who owns a file of the receipt that is this program's, where its content is not known.
-fn recorded_as_ours(observed: &Observed, directory: &HostPath, name: &PluginName) -> Option<Owner> {
-    known_owner(observed, directory, name, None).filter(Owner::is_ours)
-}
-
-/// Who owns a file, according to receipt and journal. A file that only the journal lists is ours if
-/// it has the content that the journal names.
-fn known_owner(
-    observed: &Observed,
-    directory: &HostPath,
-    name: &PluginName,
-    digest: Option<Digest>,
-) -> Option<Owner> {
-    let journaled = observed
-        .journal
-        .iter()
-        .flat_map(|journal| journal.entries_of(directory))
-        .find(|entry| entry.name == *name && digest.is_some_and(|digest| digest == entry.digest))
-        .map(|entry| Owner::of(entry.original.clone()));
-    let recorded = observed.receipt.as_ref().and_then(|receipt| receipt.file(directory, name));
-    journaled.or_else(|| recorded.map(|file| file.owner.clone()))
-}
-
-/// Who owns what takes a name where no content says so: this program, if receipt or journal have the
-/// name as its own.
-fn owner_by_name(observed: &Observed, directory: &HostPath, name: &PluginName) -> Option<Owner> {
-    let recorded = observed.receipt.as_ref().and_then(|receipt| receipt.file(directory, name));
-    if let Some(file) = recorded {
-        return Some(file.owner.clone()).filter(Owner::is_ours);
-    }
-    let mut entries = observed.journal.iter().flat_map(|journal| journal.entries_of(directory));
-    entries.find(|entry| entry.name == *name).map(|entry| Owner::of(entry.original.clone()))
 }
 
 fn keep(path: &HostPath, file: &PluginFile, message: String) -> Decision {
@@ -564,7 +565,7 @@ fn leave(
         return if forgotten { Leave::Gone } else { stay("was left as it is") };
     };
     match removal(directory, name, file, seen.found(name)) {
-        Removal::Nothing => Leave::Gone,
+        Removal::Gone | Removal::Back => Leave::Gone,
         Removal::Theirs => stay("was changed by another installer and stays"),
         Removal::Unknown(reason) => stay(&format!("cannot be read, and stays: {reason}")),
         Removal::Step(step) => match observed.in_use.against(&step) {

@@ -6,6 +6,7 @@
 
 mod decide;
 mod in_use;
+mod owner;
 mod removal;
 mod uninstall;
 
@@ -123,6 +124,16 @@ pub enum Change {
     Repair,
     /// It replaces a foreign file, which is kept in the state directory.
     Adopt,
+    /// As [`Change::Adopt`], of a foreign file that has the signed bytes already.
+    #[serde(rename = "take-over")]
+    TakeOver,
+}
+
+impl Change {
+    /// Whether a copy of the file that it replaces is kept.
+    pub(crate) fn keeps_original(self) -> bool {
+        matches!(self, Self::Adopt | Self::TakeOver)
+    }
 }
 
 /// Whether nothing needs to be said of what a plugin replaces.
@@ -253,6 +264,7 @@ impl fmt::Display for Step {
                     Change::Replace => "replace",
                     Change::Repair => "repair",
                     Change::Adopt => "adopt",
+                    Change::TakeOver => "take over",
                 };
                 write!(f, "{change:8} {directory}/{name} ({size} bytes")?;
                 match before {
@@ -269,6 +281,9 @@ impl fmt::Display for Step {
             }
             Self::Keep { directory, name } => {
                 write!(f, "keep     {directory}/{name} (another installer's)")
+            }
+            Self::Satisfied { directory, name, owner: Owner::Foreign } => {
+                write!(f, "same     {directory}/{name} (another installer's)")
             }
             Self::Satisfied { directory, name, .. } => write!(f, "same     {directory}/{name}"),
         }

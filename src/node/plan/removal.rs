@@ -5,12 +5,14 @@
 use super::Step;
 use crate::model::{HostPath, PluginName};
 use crate::node::host::Found;
-use crate::node::state::InstalledFile;
+use crate::node::state::{InstalledFile, Original, SET_ID};
 
 /// How a plugin of this program goes.
 pub(crate) enum Removal {
-    /// It is already gone, or its original is back.
-    Nothing,
+    /// It is already gone.
+    Gone,
+    /// Its original is back, or was no other file.
+    Back,
     /// A foreign file has the name now.
     Theirs,
     /// It is unknown whose file it is: it cannot be read, for this reason.
@@ -28,11 +30,13 @@ pub(crate) fn removal(
 ) -> Removal {
     let original = file.owner.original().cloned();
     match before {
-        Found::Absent if original.is_none() => Removal::Nothing,
-        Found::Regular { digest, .. }
-            if original.as_ref().is_some_and(|original| original.digest == digest) =>
+        Found::Absent if original.is_none() => Removal::Gone,
+        Found::Regular { digest, mode, .. }
+            if original.as_ref().is_some_and(|original| {
+                original.digest == digest && (digest != file.digest || has_mode(original, mode))
+            }) =>
         {
-            Removal::Nothing
+            Removal::Back
         }
         Found::Regular { digest, .. } if digest != file.digest => Removal::Theirs,
         Found::OtherSize(_) | Found::Other(_) => Removal::Theirs,
@@ -48,4 +52,10 @@ pub(crate) fn removal(
             })
         }
     }
+}
+
+/// Whether a file has the mode of the original; a file that comes back has it without the bits that
+/// let a program act as its owner or group.
+fn has_mode(original: &Original, mode: u32) -> bool {
+    mode == original.mode || mode == original.mode & !SET_ID
 }

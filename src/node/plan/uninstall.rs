@@ -48,7 +48,11 @@ impl Uninstallation {
                 continue;
             }
             match removal(&directory, &name, &file, seen.found(&name)) {
-                Removal::Nothing => {}
+                Removal::Gone => {}
+                Removal::Back => {
+                    let message = format!("`{directory}/{name}` is as it was before, and stays");
+                    all.notes.push(Finding::note(Code::ForeignKept, message));
+                }
                 Removal::Theirs => {
                     let message =
                         format!("`{directory}/{name}` was changed by another installer and stays");

@@ -198,13 +198,51 @@ fn a_second_run_has_nothing_to_do_and_writes_nothing() {
 }
 
 #[test]
-fn matching_files_of_another_installer_are_enough() {
+fn what_has_the_signed_bytes_is_written_anew_and_comes_back_as_it_was() {
+    use std::os::unix::fs::FileExt;
+    let node = Node::new();
+    for (name, bytes) in OLD {
+        node.put(name, bytes);
+    }
+    let bridge = node.path("opt/cni/bin/bridge");
+    std::fs::set_permissions(&bridge, std::fs::Permissions::from_mode(0o555)).unwrap();
+    let before = node.bin();
+    let writer = std::fs::File::options().write(true).open(&bridge).unwrap();
+    std::fs::hard_link(&bridge, node.path("second name")).unwrap();
+    let receipt = node.install(OLD).unwrap();
+    let files = &receipt.directories[&HostPath::default_bin_directory()].files;
+    assert!(files.values().all(|file| file.owner.original().is_some()), "{files:?}");
+    // A second name and an open descriptor are of the old file.
+    writer.write_all_at(b"altered", 0).unwrap();
+    assert_eq!(node.bin(), expected(OLD));
+    assert_eq!(std::fs::metadata(&bridge).unwrap().nlink(), 1);
+    // An upgrade is what it is with files of our own.
+    node.install(NEW).unwrap();
+    node.install(OLD).unwrap();
+    assert!(
+        plan(&bundle(OLD), &node.observe(OLD), &InstallOptions::default())
+            .unwrap()
+            .changes_nothing()
+    );
+    let root = node.root();
+    let state = State::open(&root, &HostPath::default_state_directory()).unwrap().unwrap();
+    let observed = node.observe(OLD);
+    let all = crate::node::plan::Uninstallation::decide(&observed, Default::default()).unwrap();
+    let writing = state.write(Duration::ZERO).unwrap();
+    crate::node::apply::uninstall(&root, &writing, &all, Progress::silent()).unwrap();
+    let left = node.bin();
+    assert_eq!(before, left.into_iter().filter(|(name, _)| name != "tap").collect());
+}
+
+#[test]
+fn matching_files_of_another_installer_are_enough_if_they_stay() {
     let node = Node::new();
     for (name, bytes) in OLD {
         node.put(name, bytes);
     }
     let before = std::fs::metadata(node.path("opt/cni/bin")).unwrap();
-    let receipt = node.install(OLD).unwrap();
+    let keep = InstallOptions { foreign: ForeignRule::Keep, ..InstallOptions::default() };
+    let receipt = node.install_with(OLD, &keep, &mut go_on).unwrap();
     let after = std::fs::metadata(node.path("opt/cni/bin")).unwrap();
     // Nothing was created there, not even for a moment: it may be read-only.
     assert_eq!((before.ctime(), before.ctime_nsec()), (after.ctime(), after.ctime_nsec()));

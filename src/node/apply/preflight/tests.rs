@@ -31,13 +31,18 @@ fn bundle() -> Verified<Bundle> {
 /// What is said before this bundle is installed on a node where nothing is observed but these
 /// files.
 fn said(root: &Root, entries: &[(&str, Found)]) -> Vec<String> {
+    said_by(root, entries, ForeignRule::Adopt)
+}
+
+fn said_by(root: &Root, entries: &[(&str, Found)], foreign: ForeignRule) -> Vec<String> {
     let bundle = bundle();
     let entries =
         entries.iter().map(|(name, found)| (name.parse().unwrap(), found.clone())).collect();
     let path = HostPath::default_bin_directory();
-    let directories = vec![ObservedDirectory { path, exists: true, unfinished: false, entries }];
+    let directories =
+        vec![ObservedDirectory { path, exists: true, writable: true, unfinished: false, entries }];
     let observed = Observed { directories, ..Observed::default() };
-    let options = InstallOptions { foreign: ForeignRule::Adopt, ..InstallOptions::default() };
+    let options = InstallOptions { foreign, ..InstallOptions::default() };
     let plan = plan(&bundle, &observed, &options).unwrap();
     let records =
         Records { directory: &HostPath::default_state_directory(), documents: 1000, spool: 0 };
@@ -76,7 +81,8 @@ fn an_interpreter_is_looked_up_as_the_kernel_does_it() {
         stranger: None,
         attributes: Attributes::default(),
     };
-    assert_eq!(said(&root, &[("vlan", there)]), Vec::<String>::new());
+    assert_eq!(said_by(&root, &[("vlan", there.clone())], ForeignRule::Keep), [""; 0]);
+    assert_eq!(said(&root, &[("vlan", there)]), missing, "one that is taken over is written");
 }
 
 #[test]

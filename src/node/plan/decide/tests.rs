@@ -1,5 +1,7 @@
 //! Decisions about every kind of file that a node can have.
 
+mod takeover_tests;
+
 use super::*;
 use crate::disk::{Attributes, FileKind};
 use crate::model::json;
@@ -60,7 +62,13 @@ fn folder() -> Found {
 fn directory(entries: &[(&str, Found)]) -> ObservedDirectory {
     let entries =
         entries.iter().map(|(name, found)| (name.parse().unwrap(), found.clone())).collect();
-    ObservedDirectory { path: BIN.parse().unwrap(), exists: true, unfinished: false, entries }
+    ObservedDirectory {
+        path: BIN.parse().unwrap(),
+        exists: true,
+        writable: true,
+        unfinished: false,
+        entries,
+    }
 }
 
 fn installed(bytes: &[u8], owner: Owner) -> InstalledFile {
@@ -120,19 +128,19 @@ fn decides_about_a_file_that_nobody_recorded() {
     let cases: [(Found, ForeignRule, &str); 29] = [
         (Found::Absent, refuse.clone(), "New ours"),
         (Found::Absent, ForeignRule::Adopt, "New ours"),
-        (regular(NEW, 0o755), refuse.clone(), "Satisfied foreign"),
-        (regular(NEW, 0o755), ForeignRule::Adopt, "Satisfied foreign"),
-        (regular(NEW, 0o555), refuse.clone(), "Satisfied foreign"),
-        (regular(NEW, 0o6777), refuse.clone(), "foreign-file"),
+        (regular(NEW, 0o755), refuse.clone(), "TakeOver adopted"),
+        (regular(NEW, 0o755), ForeignRule::Adopt, "TakeOver adopted"),
+        (regular(NEW, 0o555), refuse.clone(), "TakeOver adopted"),
+        (regular(NEW, 0o6777), refuse.clone(), "TakeOver adopted"),
         (regular(NEW, 0o775), ForeignRule::Keep, "Keep"),
-        (given_away(NEW), refuse.clone(), "foreign-file"),
+        (given_away(NEW), refuse.clone(), "TakeOver adopted"),
         (given_away(NEW), ForeignRule::Keep, "Keep"),
-        (given_away(NEW), ForeignRule::Adopt, "Adopt adopted"),
-        (capable(NEW), refuse.clone(), "foreign-file"),
+        (given_away(NEW), ForeignRule::Adopt, "TakeOver adopted"),
+        (capable(NEW), refuse.clone(), "TakeOver adopted"),
         (capable(NEW), ForeignRule::Keep, "Keep"),
-        (capable(NEW), ForeignRule::Adopt, "Adopt adopted"),
-        (regular(NEW, 0o644), refuse.clone(), "foreign-file"),
-        (regular(NEW, 0o644), ForeignRule::Adopt, "Adopt adopted"),
+        (capable(NEW), ForeignRule::Adopt, "TakeOver adopted"),
+        (regular(NEW, 0o644), refuse.clone(), "TakeOver adopted"),
+        (regular(NEW, 0o644), ForeignRule::Adopt, "TakeOver adopted"),
         (regular(THEIRS, 0o755), refuse.clone(), "foreign-file"),
         (regular(THEIRS, 0o755), ForeignRule::Keep, "Keep"),
         (regular(THEIRS, 0o755), ForeignRule::Adopt, "Adopt adopted"),
@@ -177,7 +185,7 @@ fn decides_about_a_file_of_the_receipt() {
     let (ours, adopted) = (installed(OLD, Owner::Ours), installed(OLD, Owner::Adopted(original)));
     let theirs = installed(OLD, Owner::Foreign);
     let other = |kind| Found::Other(Obstacle::Kind(kind));
-    let cases: [(&InstalledFile, Found, &str); 26] = [
+    let cases: [(&InstalledFile, Found, &str); 28] = [
         (&ours, regular(OLD, 0o755), "Replace ours"),
         (&ours, regular(NEW, 0o755), "Satisfied ours"),
         (&ours, regular(NEW, 0o4755), "Repair ours"),
@@ -204,7 +212,10 @@ fn decides_about_a_file_of_the_receipt() {
         (&theirs, link(), "in-the-way"),
         (&adopted, regular(OLD, 0o755), "Replace adopted"),
         (&adopted, Found::Absent, "New adopted"),
-        (&theirs, regular(OLD, 0o755), "foreign-file"),
+        // What an earlier version of this program left to its installer for its signed bytes.
+        (&theirs, regular(OLD, 0o755), "TakeOver adopted"),
+        (&theirs, regular(NEW, 0o755), "TakeOver adopted"),
+        (&theirs, regular(THEIRS, 0o755), "foreign-file"),
         (&theirs, Found::Absent, "New ours"),
     ];
     for (recorded, found, expected) in cases {
@@ -405,7 +416,7 @@ fn a_plan_reads_well_and_serializes() {
              \x20 create   /opt/cni/bin\n\
              \x20 new      /opt/cni/bin/bridge (9 bytes)\n\
              \x20 new      /opt/cni/bin/loopback (9 bytes)\n\
-             \x20 same     /usr/lib/cni/bridge\n\
+             \x20 take over /usr/lib/cni/bridge (9 bytes)\n\
              \x20 keep     /usr/lib/cni/loopback (another installer's)\n\
              \x20 clean up /usr/lib/cni\n"
         )

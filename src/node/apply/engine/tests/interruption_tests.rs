@@ -89,6 +89,17 @@ fn an_adoption_that_is_stopped_anywhere_is_finished_by_the_next_run() {
 }
 
 #[test]
+fn taking_over_the_signed_bytes_that_is_stopped_anywhere_is_finished_by_the_next_run() {
+    let prepare = |node: &Node| {
+        node.put("bridge", b"new bridge");
+        let path = node.path("opt/cni/bin/vlan");
+        node.put("vlan", b"vlan");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o555)).unwrap();
+    };
+    crash_at_every_action(prepare, &InstallOptions::default());
+}
+
+#[test]
 fn what_the_new_set_lacks_goes_after_the_receipt_and_is_ours_until_then() {
     let node = Node::new();
     node.install(NEW).unwrap();
