@@ -12,6 +12,8 @@
 
 #[path = "generations/exposed.rs"]
 mod exposed;
+#[path = "generations/leftovers.rs"]
+mod leftovers;
 #[path = "crash/node.rs"]
 #[allow(dead_code, reason = "the crash tests use more of it")]
 mod node;

@@ -9,13 +9,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::others::{exposed, judge_others, judge_unlisted, unlisted};
+use super::others::{exposed, judge_others, judge_unlisted, of_earlier, unlisted};
 use super::probe::{ProbeResult, Prober};
 use super::report::{FileState, Installed, Occasion, PluginReport, Report};
 use crate::model::{BundleName, Code, Digest, Finding, HostPath, PluginName, visible};
 use crate::node::boot::{self, outdated};
 use crate::node::{
-    Claim, Fact, Floors, Found, Installation, InstalledDirectory, InstalledFile, Journal,
+    Claim, Earlier, Fact, Floors, Found, Installation, InstalledDirectory, InstalledFile, Journal,
     JournalEntry, NodeError, PLUGIN_MODE, PlacedPlugin, PlacedPlugins, Receipt, Refusal, Root,
     Sizes, State, exposed_file, look_around, not_installed, observe_directory, severity,
 };
@@ -67,6 +67,7 @@ fn look(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> {
         unfinished: unfinished.as_ref(),
         refusal: refusal.as_ref(),
         floors: floors.as_ref(),
+        earlier: &reading.earlier(&receipt, &verifier)?,
     };
     let mut report =
         examine(root, &memory, &verdict, question.directories, question.occasion, question.prober)?;
@@ -170,6 +171,8 @@ struct Memory<'a> {
     unfinished: Option<&'a Verified<Bundle>>,
     refusal: Option<&'a Refusal>,
     floors: Option<&'a Floors>,
+    /// What proves plugins of earlier bundles.
+    earlier: &'a [Earlier],
 }
 
 /// Compares every installed file with what was signed.
@@ -217,7 +220,16 @@ fn examine(
             plugins.push(report(path, name, judged.0));
             findings.extend(judged.1);
         }
-        for (name, state, finding) in judge_others(directory, &observed, verdict.as_ref().ok()) {
+        for (name, file) in &directory.leftovers {
+            let Some(bundle) = Earlier::of(memory.earlier, path, name) else { continue };
+            let found = observed.found(name);
+            let judged = judge(path, name, file, found, Some(bundle), memory, occasion);
+            let (state, finding) = of_earlier(path, name, judged);
+            plugins.push(report(path, name, state));
+            findings.extend(finding);
+        }
+        let others = judge_others(directory, &observed, verdict.as_ref().ok(), memory.earlier);
+        for (name, state, finding) in others {
             plugins.push(report(path, name, state));
             findings.push(finding);
         }

@@ -7,14 +7,18 @@
 use super::report::FileState;
 use crate::bundle::PluginFile;
 use crate::model::{Code, Finding, HostPath, PluginName};
-use crate::node::{Found, InstalledDirectory, ObservedDirectory};
+use crate::node::{Earlier, Found, InstalledDirectory, ObservedDirectory};
 use crate::trust::{Bundle, Verified};
 
 /// Judges plugins of an earlier bundle, and files that were left alone.
+///
+/// A plugin of an earlier bundle that a kept generation proves is judged as one of the bundle, and
+/// not here.
 pub(crate) fn judge_others<'a>(
     directory: &'a InstalledDirectory,
     observed: &'a ObservedDirectory,
     verified: Option<&'a Verified<Bundle>>,
+    earlier: &'a [Earlier],
 ) -> impl Iterator<Item = (&'a PluginName, FileState, Finding)> {
     let path = &observed.path;
     // An installation that does not update leaves plugins of an earlier bundle, even those that
@@ -22,39 +26,40 @@ pub(crate) fn judge_others<'a>(
     let is_of_bundle =
         move |name| verified.is_some_and(|verified| verified.value().files.plugin(name).is_some());
     let hint = move |name| if is_of_bundle(name) { "install it again" } else { "remove it" };
-    let leftovers =
-        directory.leftovers.iter().filter_map(move |(name, file)| match observed.found(name) {
-            Found::Absent => is_of_bundle(name).then(|| {
-                let message = format!("`{path}/{name}` is gone");
-                (
-                    name,
-                    FileState::Missing,
-                    Finding::refusal(Code::PluginMissing, message).hint(hint(name)),
-                )
-            }),
-            found @ Found::Regular { digest, .. } if digest == file.digest => {
-                if let Some(finding) = exposed(path, name, &found, hint(name)) {
-                    return Some((name, FileState::Altered, finding));
-                }
-                let message = format!("`{path}/{name}` is from an earlier bundle");
-                Some((name, FileState::Mixed, Finding::note(Code::Mixed, message)))
+    let leftovers = directory
+        .leftovers
+        .iter()
+        .filter(move |(name, _)| Earlier::of(earlier, path, name).is_none());
+    let leftovers = leftovers.filter_map(move |(name, file)| match observed.found(name) {
+        Found::Absent => is_of_bundle(name).then(|| {
+            let message = format!("`{path}/{name}` is gone");
+            (
+                name,
+                FileState::Missing,
+                Finding::refusal(Code::PluginMissing, message).hint(hint(name)),
+            )
+        }),
+        found @ Found::Regular { digest, .. } if digest == file.digest => {
+            if let Some(finding) = exposed(path, name, &found, hint(name)) {
+                return Some((name, FileState::Altered, finding));
             }
-            Found::Unreadable(reason) => {
-                let message = format!(
-                    "`{path}/{name}` is from an earlier bundle and cannot be read: {reason}"
-                );
-                let finding = Finding::refusal(Code::Unreadable, message).hint(hint(name));
-                Some((name, FileState::Unreadable, finding))
-            }
-            _ => {
-                let message = format!("`{path}/{name}` is from an earlier bundle and was altered");
-                Some((
-                    name,
-                    FileState::Altered,
-                    Finding::refusal(Code::DigestDrift, message).hint(hint(name)),
-                ))
-            }
-        });
+            Some((name, FileState::Mixed, mixed(path, name)))
+        }
+        Found::Unreadable(reason) => {
+            let message =
+                format!("`{path}/{name}` is from an earlier bundle and cannot be read: {reason}");
+            let finding = Finding::refusal(Code::Unreadable, message).hint(hint(name));
+            Some((name, FileState::Unreadable, finding))
+        }
+        _ => {
+            let message = format!("`{path}/{name}` is from an earlier bundle and was altered");
+            Some((
+                name,
+                FileState::Altered,
+                Finding::refusal(Code::DigestDrift, message).hint(hint(name)),
+            ))
+        }
+    });
     let kept = directory.kept.iter().map(move |name| {
         if observed.found(name) == Found::Absent {
             let message = format!("`{path}/{name}` was left to another installer and is gone");
@@ -69,6 +74,25 @@ pub(crate) fn judge_others<'a>(
         (name, FileState::Kept, Finding::note(Code::ForeignKept, message))
     });
     leftovers.chain(kept)
+}
+
+/// What is said of a plugin of an earlier bundle that was judged as one of the bundle.
+pub(crate) fn of_earlier(
+    path: &HostPath,
+    name: &PluginName,
+    judged: (FileState, Option<Finding>),
+) -> (FileState, Option<Finding>) {
+    let hint = "restore it: run `check --repair`; or remove it: run the install again with --prune";
+    match judged {
+        (FileState::Proven | FileState::Unproven, None) => {
+            (FileState::Mixed, Some(mixed(path, name)))
+        }
+        (state, finding) => (state, finding.map(|finding| finding.hint(hint))),
+    }
+}
+
+fn mixed(path: &HostPath, name: &PluginName) -> Finding {
+    Finding::note(Code::Mixed, format!("`{path}/{name}` is from an earlier bundle"))
 }
 
 /// The plugins of the bundle that the receipt does not mention: they were skipped, or their entries

@@ -40,7 +40,7 @@ pub use plan::{
     Change, ExistingFiles, Force, ForeignRule, InstallOptions, Leftovers, ParseForeignRuleError,
     Plan, Step, Uninstallation, plan,
 };
-pub(crate) use state::{Claim, not_installed, strength};
+pub(crate) use state::{Claim, Earlier, not_installed, strength};
 pub use state::{
     Floor, Floors, History, Installation, InstalledDirectory, InstalledFile, Journal, JournalEntry,
     KeptReleases, MAX_GENERATIONS, Original, Owner, Purpose, RECORDS, Reading, Reason, Receipt,

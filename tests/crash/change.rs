@@ -250,6 +250,21 @@ impl Change {
         Self { ends: Ends::Repaired, instead: INSTEAD_OF_REPAIR, ..change }
     }
 
+    /// A plugin of an earlier bundle is missing and one of the installed bundle was altered.
+    pub(super) fn repair_of_two_bundles() -> Self {
+        let scene = Scene::in_memory();
+        let [first, second] = releases(&scene, 0);
+        node::new(&scene);
+        scene.run_ok(&first.install_from_layout_args());
+        scene.run_ok(&second.install_from_layout_args());
+        scene.write(&format!("{}/bridge", node::BIN), "altered");
+        fs::remove_file(scene.at(node::BIN).join("host-local")).unwrap();
+        let altered = Release { name: "altered", files: [("bridge", b"altered".to_vec())].into() };
+        let words = "check --root root --at-boot --repair".to_owned();
+        let change = Self::of("repair of two bundles", scene, words, vec![first, second, altered]);
+        Self { ends: Ends::Repaired, ..change }
+    }
+
     /// Each plugin was replaced by something that is not a file.
     pub(super) fn replaced_obstacles() -> Self {
         let scene = Scene::in_memory();

@@ -70,6 +70,11 @@ fn a_repair_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
 }
 
 #[test]
+fn a_repair_of_two_bundles_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
+    Change::repair_of_two_bundles().stop_everywhere(Fault::Kill);
+}
+
+#[test]
 fn a_repair_of_replaced_plugins_that_is_killed_at_any_system_call_is_finished_by_the_next_run() {
     Change::replaced_obstacles().stop_everywhere(Fault::Kill);
 }

@@ -155,11 +155,15 @@ fn an_update_that_leaves_every_plugin_is_checked_like_any_other() {
         run.stdout
     );
     // It is in the installed bundle, so a node without it is incomplete.
-    fs::remove_file(scene.at(node::BIN).join("bridge")).unwrap();
-    for words in ["check --root root", "check --root root --at-boot", "check --root root --repair"]
-    {
+    let bridge = scene.at(node::BIN).join("bridge");
+    fs::remove_file(&bridge).unwrap();
+    for words in ["check --root root", "check --root root --at-boot"] {
         assert_refused(&scene.run(words), "plugin-missing");
     }
+    // The node keeps the generation that it is from.
+    scene.run_ok("check --root root --repair");
+    assert_eq!(of_release(&scene, &first).len(), 2);
+    fs::remove_file(&bridge).unwrap();
     scene.run_ok(&format!("{} --no-update", second.install_args()));
     scene.run_ok("check --root root");
     assert_eq!(

@@ -44,10 +44,21 @@ pub(super) fn bring(
     options: &InstallOptions,
     progress: Progress<'_>,
 ) -> Result<Restored, NodeError> {
-    let plan = plan_of(goal.bundle, observed, options)?;
+    carry_out(root, writing, goal, observed, &plan_of(goal.bundle, observed, options)?, progress)
+}
+
+/// Carries out a plan that ends in the receipt of the goal, with files from the local store.
+pub(super) fn carry_out(
+    root: &Root,
+    writing: &Writing,
+    goal: &Goal<'_>,
+    observed: &Observed,
+    plan: &Plan<'_>,
+    progress: Progress<'_>,
+) -> Result<Restored, NodeError> {
     refuse_obstacles(root, plan.steps())?;
     let before = observed.receipt.clone().ok_or_else(not_installed)?;
-    let (steps, mut notes) = (plan.steps().to_vec(), notes_of(&plan, observed));
+    let (steps, mut notes) = (plan.steps().to_vec(), notes_of(plan, observed));
     let held = held(root, &steps);
     if held.iter().any(Finding::is_refusal) {
         return Err(held.into());
@@ -66,7 +77,7 @@ pub(super) fn bring(
         rollback: goal.rollback,
     };
     let Applied { receipt: after, told } =
-        apply(root, writing, &plan, &mut Stored::open(writing)?, &record, progress)?;
+        apply(root, writing, plan, &mut Stored::open(writing)?, &record, progress)?;
     notes.extend(told);
     Ok(Restored { before, after, steps, notes })
 }

@@ -3,20 +3,22 @@
 //! Nothing is trusted because the node keeps it: evidence is verified under today's policy, and
 //! every copy is compared with its signed digest while it is written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::action::Progress;
-use super::bring::{Goal, Restored, adopted, bring, directories, notes_of, plan_of, recorded};
+use super::bring::{
+    Goal, Restored, adopted, bring, carry_out, directories, notes_of, plan_of, recorded,
+};
 use super::preflight::{obstacle, refuse_obstacles};
 use super::records::RollbackRecord;
 use super::undo::go_back;
-use crate::model::{Code, Finding, PluginPath};
+use crate::model::{Code, Finding, HostPath, PluginName, PluginPath};
 use crate::node::error::NodeError;
 use crate::node::host::{Attachments, Observed, Root, observe};
-use crate::node::plan::{ForeignRule, InstallOptions, Leftovers, Plan, Step};
+use crate::node::plan::{ForeignRule, InstallOptions, Leftovers, Plan, Step, plan_leftovers};
 use crate::node::state::{
-    Claim, Floors, Installation, MAX_GENERATIONS, Purpose, Reading, Receipt, RolledBack, State,
-    Writing, not_installed,
+    Claim, Earlier, Floors, Installation, MAX_GENERATIONS, Purpose, Reading, Receipt, RolledBack,
+    State, Stored, Writing, not_installed,
 };
 use crate::trust::{Bundle, Verified};
 
@@ -29,7 +31,8 @@ pub enum Run {
     Plan,
 }
 
-/// Rewrites installed plugins that are missing or altered, or `only` these, from the local store.
+/// Rewrites installed plugins that are missing or altered, or `only` these, from the local store:
+/// those of the installed bundle, and those of an earlier one whose generation is kept and accepted.
 ///
 /// # Errors
 /// Refused where nothing is installed, where the policy of today does not accept it, or where the
@@ -45,11 +48,7 @@ pub fn repair(
         .map_err(|rejection| NodeError::Refused(rejection.findings))?;
     let mut recorded = recorded(&receipt);
     if let Some(only) = only {
-        for (path, names) in &mut recorded {
-            names.retain(|name| {
-                only.iter().any(|target| target.directory == *path && target.name == *name)
-            });
-        }
+        retain(&mut recorded, only);
     }
     let options = InstallOptions {
         foreign: ForeignRule::Stay,
@@ -65,8 +64,66 @@ pub fn repair(
     };
     let (paths, wanted) = (directories(&[&receipt]), &bundle.value().files.plugins);
     let observed = observe(root, Some(&writing), &paths, wanted, options.foreign_files())?;
+    let earlier = writing.earlier(&receipt, &installation.verifier)?;
+    for one in &earlier {
+        require_copies(&writing, &plan_of_earlier(one, only, &observed, &receipt)?)?;
+    }
     // File by file: what was repaired already is right, and nothing goes back.
-    bring(root, &writing, &goal, &observed, &options, Progress::silent())
+    let mut restored = bring(root, &writing, &goal, &observed, &options, Progress::silent())?;
+    for one in &earlier {
+        let present = restored.after.clone();
+        let plan = plan_of_earlier(one, only, &observed, &present)?;
+        restored.steps.extend_from_slice(plan.steps());
+        if !plan.changes_nothing() {
+            let goal = Goal { receipt: &present, ..goal };
+            let more = carry_out(root, &writing, &goal, &observed, &plan, Progress::silent())?;
+            restored.after = more.after;
+            restored.notes.extend(more.notes);
+        }
+    }
+    Ok(restored)
+}
+
+/// How plugins of an earlier bundle are brought back, or `only` these.
+fn plan_of_earlier<'e>(
+    earlier: &'e Earlier,
+    only: Option<&BTreeSet<PluginPath>>,
+    observed: &Observed,
+    present: &Receipt,
+) -> Result<Plan<'e>, NodeError> {
+    let mut wanted = earlier.plugins.clone();
+    if let Some(only) = only {
+        retain(&mut wanted, only);
+    }
+    Ok(plan_leftovers(&earlier.bundle, &wanted, observed, present)?)
+}
+
+/// Refuses a plan for which the local store has not every file, before another one is carried out.
+fn require_copies(state: &Writing, plan: &Plan<'_>) -> Result<(), NodeError> {
+    let written = plan.steps().iter().filter_map(|step| match step {
+        Step::Write { name, .. } => Some(name.clone()),
+        _ => None,
+    });
+    let written: BTreeSet<_> = written.collect();
+    let held = Stored::open(state)?.holds(&plan.bundle().files, &written)?;
+    let missing = written.difference(&held).map(|name| {
+        let message = format!("the local store has no copy of `{name}` of an earlier bundle");
+        let hint = "remove it with `cnister install --prune`, or install its bundle again";
+        Finding::refusal(Code::NoCopy, message).hint(hint)
+    });
+    match missing.collect::<Vec<_>>() {
+        none if none.is_empty() => Ok(()),
+        findings => Err(findings.into()),
+    }
+}
+
+/// Keeps only these files.
+fn retain(plugins: &mut BTreeMap<HostPath, BTreeSet<PluginName>>, only: &BTreeSet<PluginPath>) {
+    for (path, names) in plugins {
+        names.retain(|name| {
+            only.iter().any(|target| target.directory == *path && target.name == *name)
+        });
+    }
 }
 
 /// What a repair of single files did.

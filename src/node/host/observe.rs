@@ -46,6 +46,8 @@ pub struct ObservedDirectory {
     pub exists: bool,
     /// Whether this process can give names to files in it; true if it does not exist.
     pub writable: bool,
+    /// The names that cannot be replaced although it may be written.
+    pub held: BTreeSet<PluginName>,
     /// Whether an interrupted installation left its staging directory.
     pub unfinished: bool,
     /// What has each name that matters.
@@ -177,16 +179,22 @@ pub(crate) fn observe_directory(
             path: path.clone(),
             exists: false,
             writable: true,
+            held: BTreeSet::new(),
             unfinished: false,
             entries,
         });
     };
     let unfinished = directory.kind_of(STAGING)?.is_some();
     let read_only = directory.file_system().is_ok_and(|system| system.read_only);
+    let is_held = directory.hold().is_ok_and(|hold| hold.is_some());
+    let held = names
+        .keys()
+        .filter(|name| directory.hold_of(name.as_str()).is_ok_and(|hold| hold.is_some()));
     Ok(ObservedDirectory {
         path: path.clone(),
         exists: true,
-        writable: !read_only && directory.is_writable().unwrap_or(true),
+        writable: !read_only && !is_held && directory.is_writable().unwrap_or(true),
+        held: held.cloned().collect(),
         unfinished,
         entries: find_all(&directory, names)?,
     })

@@ -145,6 +145,7 @@ pub fn plan<'v>(
         generation: generation(bundle, observed),
         carried: BTreeMap::new(),
         superseded: Vec::new(),
+        receipt: None,
     };
     if bundle.proof().strength == Strength::Admitted {
         let message =
@@ -275,7 +276,7 @@ fn generation(bundle: &Verified<Bundle>, observed: &Observed) -> u64 {
     }
 }
 
-enum Decision {
+pub(super) enum Decision {
     Step(Step),
     /// Nothing is done about another installer's file that has the content of the bundle.
     Leave(Step, Finding),
@@ -291,7 +292,7 @@ fn takes_over(bundle: &Verified<Bundle>, options: &InstallOptions) -> bool {
 }
 
 /// Decides about one plugin in one directory.
-fn decide(
+pub(super) fn decide(
     directory: &ObservedDirectory,
     file: &PluginFile,
     observed: &Observed,
@@ -391,7 +392,7 @@ fn decide(
     };
     // What had the signed bytes at an earlier installation, too, which left it to its installer.
     let had_signed_bytes = right || unaltered;
-    let is_there = satisfies && !directory.writable;
+    let is_there = satisfies && (!directory.writable || directory.held.contains(&file.name));
     if had_signed_bytes && !stays && !is_there && (adopt || takes_over) {
         return write(Change::TakeOver, Owner::Adopted(original()));
     }

@@ -6,6 +6,7 @@
 
 mod decide;
 mod in_use;
+mod leftovers;
 mod owner;
 mod removal;
 mod uninstall;
@@ -13,6 +14,7 @@ mod uninstall;
 pub use decide::{
     ExistingFiles, ForeignRule, InstallOptions, Leftovers, ParseForeignRuleError, plan,
 };
+pub(crate) use leftovers::plan_leftovers;
 pub use uninstall::{Force, Uninstallation};
 
 use std::collections::BTreeMap;
@@ -45,6 +47,9 @@ pub struct Plan<'v> {
     /// Files of an interrupted installation that this one replaces: until then the journal has to
     /// list them as ours.
     pub(crate) superseded: Vec<JournalEntry>,
+    /// The receipt at its end, if the bundle is not the one that is installed: an earlier one, of
+    /// which plugins come back.
+    pub(crate) receipt: Option<Receipt>,
 }
 
 /// One step of a plan.
@@ -198,6 +203,9 @@ impl Plan<'_> {
 
     /// The receipt of a node where the plan was carried out.
     pub fn receipt(&self, evidence: Digest, repository: Option<&Repository>) -> Receipt {
+        if let Some(receipt) = &self.receipt {
+            return receipt.clone();
+        }
         let (bundle, proof) = (self.bundle.value(), self.bundle.proof());
         let mut directories = self.carried.clone();
         for step in &self.steps {

@@ -5,6 +5,7 @@
 //! again, before a record is believed.
 
 mod claim;
+mod earlier;
 mod floor;
 mod generation;
 mod journal;
@@ -17,6 +18,7 @@ mod store;
 
 pub(crate) use claim::Claim;
 pub use claim::Installation;
+pub(crate) use earlier::Earlier;
 pub use floor::{Floor, Floors};
 pub(crate) use generation::PreparedGeneration;
 pub use generation::{History, MAX_GENERATIONS};

@@ -39,8 +39,14 @@ fn said_by(root: &Root, entries: &[(&str, Found)], foreign: ForeignRule) -> Vec<
     let entries =
         entries.iter().map(|(name, found)| (name.parse().unwrap(), found.clone())).collect();
     let path = HostPath::default_bin_directory();
-    let directories =
-        vec![ObservedDirectory { path, exists: true, writable: true, unfinished: false, entries }];
+    let directories = vec![ObservedDirectory {
+        path,
+        exists: true,
+        writable: true,
+        held: BTreeSet::new(),
+        unfinished: false,
+        entries,
+    }];
     let observed = Observed { directories, ..Observed::default() };
     let options = InstallOptions { foreign, ..InstallOptions::default() };
     let plan = plan(&bundle, &observed, &options).unwrap();

@@ -66,6 +66,7 @@ fn directory(entries: &[(&str, Found)]) -> ObservedDirectory {
         path: BIN.parse().unwrap(),
         exists: true,
         writable: true,
+        held: BTreeSet::new(),
         unfinished: false,
         entries,
     }

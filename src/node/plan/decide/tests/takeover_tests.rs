@@ -51,6 +51,14 @@ fn what_has_the_signed_bytes_stays_where_it_may_not_be_taken_and_that_is_told() 
         let (owner, notes) = outcome(&signed, &fixed("bridge", found.clone()), "bridge");
         assert!(owner.is_ours() && notes.is_empty(), "{found:?}");
     }
+    // Somebody made it immutable, or mounted it there.
+    let mut held = observed("bridge", found());
+    held.directories[0].held.insert("bridge".parse().unwrap());
+    assert_eq!(outcome(&signed, &held, "bridge"), left);
+    // Somebody made it immutable, or mounted it there.
+    let mut held = observed("bridge", found());
+    held.directories[0].held.insert("bridge".parse().unwrap());
+    assert_eq!(outcome(&signed, &held, "bridge"), left);
     // It runs for every pod, whatever bundle there is.
     let signed = bundle(&[("loopback", NEW)]);
     assert_eq!(outcome(&signed, &observed("loopback", found()), "loopback"), left);
