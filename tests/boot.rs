@@ -211,9 +211,9 @@ fn what_a_boot_refuses_and_what_it_only_warns_about() {
     assert_eq!(answer(&node.boot(&[], &more)), no("not-installed"));
     // There is no receipt.
     fs::remove_file(node.scene.at("root/var/lib/cnister/receipt.json")).unwrap();
-    assert_eq!(answer(&node.boot(&[], &command)), no("not-installed"));
+    assert_eq!(answer(&node.boot(&[], &command)), no("records-lost"));
     fs::remove_dir_all(node.scene.at("root/var/lib/cnister")).unwrap();
-    assert_eq!(answer(&node.boot(&[], &command)), no("not-installed"));
+    assert_eq!(answer(&node.boot(&[], &command)), no("records-lost"));
 }
 
 #[test]
@@ -279,7 +279,7 @@ fn enabling_is_refused_with_what_can_be_done() {
     node.scene.write("root/opt/cni/bin/bridge", "altered");
     refused(ENABLE, "digest-drift", "");
     fs::remove_file(node.scene.at("root/var/lib/cnister/receipt.json")).unwrap();
-    refused(ENABLE, "not-installed", "");
+    refused(ENABLE, "records-lost", "");
     fs::remove_file(node.scene.at(POLICY)).unwrap();
     refused(ENABLE, "not-installed", "hint: install a bundle first");
     fs::remove_dir_all(node.scene.at("root/etc/systemd")).unwrap();

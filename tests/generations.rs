@@ -36,6 +36,8 @@ mod state;
 mod support;
 #[path = "generations/takeover.rs"]
 mod takeover;
+#[path = "generations/unproven.rs"]
+mod unproven;
 #[path = "generations/unwanted.rs"]
 mod unwanted;
 #[path = "generations/verdicts.rs"]

@@ -65,6 +65,7 @@ const IMPURE: [&str; 99] = [
     "node/host/sandbox.rs",
     "node/host/sandboxes.rs",
     "node/host/surroundings.rs",
+    "node/lost.rs",
     "node/payload/layer.rs",
     "node/payload/stage.rs",
     "node/payload/staged.rs",

@@ -17,7 +17,7 @@ use crate::node::boot::{self, outdated};
 use crate::node::{
     Claim, Earlier, Fact, Floors, Found, Installation, InstalledDirectory, InstalledFile, Journal,
     JournalEntry, NodeError, PLUGIN_MODE, PlacedPlugin, PlacedPlugins, Receipt, Refusal, Root,
-    Sizes, State, exposed_file, look_around, not_installed, observe_directory, severity,
+    Sizes, State, exposed_file, look_around, observe_directory, severity, without_receipt,
 };
 use crate::trust::{Bundle, Rejection, RejectionKind, Strength, Verified};
 
@@ -28,6 +28,8 @@ pub struct Question<'a> {
     pub installation: Installation<'a>,
     /// The bundle that must be installed; `None` if any may be.
     pub bundle: Option<&'a BundleName>,
+    /// Where installations leave the policy.
+    pub policy_directory: &'a HostPath,
     /// Plugin directories that must be among those installed.
     pub directories: &'a [HostPath],
     /// What the answer is for.
@@ -45,13 +47,14 @@ pub fn check(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> 
 fn look(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> {
     let Installation { state, patience, verifier } = question.installation;
     let Some(state) = State::open(root, state)? else {
-        return Ok(Report::no(vec![not_installed()]));
+        let finding = without_receipt(root, None, question.policy_directory)?;
+        return Ok(Report::no(vec![finding]));
     };
     let reading = state.read(patience)?;
     let (journal, refusal) = (reading.journal()?, reading.refusal()?);
     let floors = reading.floors()?;
     let Some(receipt) = reading.receipt()? else {
-        let mut findings = vec![not_installed()];
+        let mut findings = vec![without_receipt(root, Some(&reading), question.policy_directory)?];
         findings.extend(pending(journal.as_ref(), refusal.as_ref(), question.occasion));
         return Ok(Report { refused: codes(refusal.as_ref()), ..Report::no(findings) });
     };
@@ -193,6 +196,7 @@ fn examine(
             .and_then(|verified| Floors::against_installed(memory.floors, verified)),
     );
     findings.extend(pending(memory.journal, memory.refusal, occasion));
+    findings.extend(receipt.foreign());
     for path in directories.iter().filter(|path| !receipt.directories.contains_key(*path)) {
         findings.push(Finding::refusal(
             Code::NotInstalled,

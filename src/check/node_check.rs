@@ -34,6 +34,8 @@ pub struct NodeCheck {
     pub bundle: Option<BundleName>,
     /// Where the receipt and the evidence are kept.
     pub state: HostPath,
+    /// Where installations leave the policy.
+    pub policy_directory: HostPath,
     /// Plugin directories that must have been installed to, besides those that were.
     pub directories: Vec<HostPath>,
     /// What the answer is for.
@@ -66,6 +68,7 @@ impl NodeCheck {
         let question = Question {
             installation: self.installation(&platform),
             bundle: self.bundle.as_ref(),
+            policy_directory: &self.policy_directory,
             directories: &self.directories,
             occasion: self.occasion,
             prober: self.prober.as_ref(),

@@ -160,13 +160,20 @@ impl Report {
         !self.findings.iter().any(Finding::is_refusal)
     }
 
-    /// Whether every reported plugin is proven, except for another installer's files.
+    /// Whether every wanted plugin is proven.
     pub fn is_proven(&self) -> bool {
         self.is_good()
+            && self.foreign().is_none()
             && self
                 .plugins
                 .iter()
                 .all(|plugin| matches!(plugin.state, FileState::Proven | FileState::Kept))
+    }
+
+    /// What is said of wanted plugins that are another installer's. They are no reason to give up
+    /// the others.
+    pub fn foreign(&self) -> Option<&Finding> {
+        self.findings.iter().find(|finding| finding.code == Code::ForeignUnproven)
     }
 
     /// The files that are not as they were installed.

@@ -67,6 +67,7 @@ impl NodeArguments {
         Question {
             installation: self.installation(policy, platform),
             bundle: None,
+            policy_directory: &self.policy_dir,
             directories: &[],
             occasion: Occasion::Running,
             prober: None,

@@ -43,6 +43,7 @@ impl NodeCheckArguments {
             name: self.name.clone(),
             bundle: self.expect_bundle.clone(),
             state: self.node.state_dir.clone(),
+            policy_directory: self.node.policy_dir.clone(),
             directories: self.bin_dir.clone(),
             occasion,
             prober,

@@ -9,8 +9,8 @@ use super::node::NodeArguments;
 use super::report;
 use super::stop::Stop;
 use super::terminal::{Exit, Failure, Terminal};
-use crate::model::{BundleName, Digest, Finding};
-use crate::node::{NodeError, Receipt, Release, Sandbox, State};
+use crate::model::{BundleName, Code, Digest, Finding};
+use crate::node::{NodeError, Receipt, Release, Sandbox, State, without_receipt};
 
 /// Shows this node's records: the installed release, earlier ones, and what was refused.
 ///
@@ -68,7 +68,8 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
 fn look(arguments: &Arguments) -> Result<Report, NodeError> {
     let root = arguments.node.root()?;
     let Some(state) = State::open(&root, &arguments.node.state_dir)? else {
-        return Ok(Report::default());
+        let lost = lost(without_receipt(&root, None, &arguments.node.policy_dir)?);
+        return Ok(Report { findings: lost.into_iter().collect(), ..Report::default() });
     };
     let reading = state.read(arguments.node.patience())?;
     let generation = |receipt: &Receipt| -> Result<Generation, NodeError> {
@@ -91,6 +92,11 @@ fn look(arguments: &Arguments) -> Result<Report, NodeError> {
         |release: &Release| present.as_ref().is_some_and(|present| present.release().is(release));
     let others = past.receipts.iter().filter(|past| !is_present(&past.release()));
     let rolled_back = reading.rolled_back()?.unwrap_or_default().releases;
+    let mut findings: Vec<_> = past.damaged.iter().map(|name| damaged(name)).collect();
+    findings.extend(match &present {
+        Some(receipt) => receipt.foreign(),
+        None => lost(without_receipt(&root, Some(&reading), &arguments.node.policy_dir)?),
+    });
     Ok(Report {
         past: others.map(generation).collect::<Result<_, _>>()?,
         rolled_back: rolled_back
@@ -101,15 +107,20 @@ fn look(arguments: &Arguments) -> Result<Report, NodeError> {
         interrupted: reading.journal()?.map(|journal| journal.index),
         refused: reading.refusal()?.map(|refusal| refusal.wanted),
         present: present.as_ref().map(generation).transpose()?,
-        findings: past.damaged.iter().map(|name| damaged(name)).collect(),
+        findings,
     })
+}
+
+/// The text says already that nothing is installed.
+fn lost(finding: Finding) -> Option<Finding> {
+    Some(finding).filter(|finding| finding.code == Code::RecordsLost)
 }
 
 fn damaged(name: &str) -> Finding {
     let message = format!(
         "`generations/{name}` in the state directory is damaged; no rollback to it is possible"
     );
-    Finding::warning(crate::model::Code::StateDamaged, message)
+    Finding::warning(Code::StateDamaged, message)
 }
 
 impl fmt::Display for Report {

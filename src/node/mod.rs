@@ -12,6 +12,7 @@ pub mod boot;
 mod error;
 mod fact;
 mod host;
+mod lost;
 mod payload;
 mod plan;
 mod state;
@@ -34,13 +35,14 @@ pub(crate) use host::{
     PlacedPlugin, PlacedPlugins, Sizes, TransferError, copy_exactly, exposed_file, hash_plugin,
     look_around, observe_directory,
 };
+pub use lost::without_receipt;
 pub use payload::{Layer, Payload, StageReport, Staged, Take, stage};
 pub(crate) use plan::PLUGIN_MODE;
 pub use plan::{
     Change, ExistingFiles, Force, ForeignRule, InstallOptions, Leftovers, ParseForeignRuleError,
     Plan, Step, Uninstallation, plan,
 };
-pub(crate) use state::{Claim, Earlier, not_installed, strength};
+pub(crate) use state::{Claim, Earlier, strength};
 pub use state::{
     Floor, Floors, History, Installation, InstalledDirectory, InstalledFile, Journal, JournalEntry,
     KeptReleases, MAX_GENERATIONS, Original, Owner, Purpose, RECORDS, Reading, Reason, Receipt,

@@ -119,9 +119,12 @@ impl ConditionStatus {
             Ok(report) => report,
             Err(error) => return Self::new("Unknown", "CheckFailed", &error.to_string()),
         };
+        let proven = report.proves_itself();
+        let status = if proven && report.foreign().is_none() { "True" } else { "False" };
+        // What was wanted and refused says nothing about a set that proves itself.
         let refusal = report.findings.iter().find(|finding| finding.is_refusal());
-        let status = if report.proves_itself() { "True" } else { "False" };
-        match (refusal, &report.installed) {
+        let foreign = report.foreign().filter(|_| proven);
+        match (foreign.or(refusal), &report.installed) {
             (Some(finding), _) => {
                 Self::new(status, &camel_case(finding.code.as_str()), &finding.message)
             }
@@ -130,7 +133,7 @@ impl ConditionStatus {
                     "{} {} is installed, {}",
                     installed.bundle, installed.version, installed.index
                 );
-                let reason = if report.proves_itself() { "Proven" } else { "Unproven" };
+                let reason = if proven { "Proven" } else { "Unproven" };
                 Self::new(status, reason, &message)
             }
             (None, None) => Self::new(status, "NotInstalled", "nothing is installed"),

@@ -127,10 +127,12 @@ impl PreparedRecords {
             None => state.floors()?.unwrap_or_default(),
         };
         let floors_first = rollback.is_some() || !floors.bundles.contains_key(&receipt.bundle);
+        let was_uninstalled = std::mem::take(&mut floors.uninstalled);
         // A rollback has its exceptions already, that of the release which it leaves included.
         let raised = record.purpose == Purpose::Install && floors.raise(bundle);
-        let floors =
-            (raised || rollback.is_some()).then(|| state.prepare_floors(&floors)).transpose()?;
+        let floors = (raised || was_uninstalled || rollback.is_some())
+            .then(|| state.prepare_floors(&floors))
+            .transpose()?;
         let prepared_receipt = state.prepare_receipt(receipt)?;
         let policy = match (policy, record.policy) {
             (Some(directory), Some(policy)) => {

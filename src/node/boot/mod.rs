@@ -225,6 +225,11 @@ pub fn outdated(root: &Root, receipt: &Receipt) -> Option<Finding> {
     )
 }
 
+/// Whether there is a unit that [`enable`] wrote.
+pub(crate) fn is_enabled(root: &Root) -> bool {
+    Enabled::look(root).is_ok_and(|enabled| enabled.recorded.is_some())
+}
+
 /// Says that the check at boot is still enabled on a node where nothing is installed any more.
 pub fn left_over(root: &Root) -> Option<Finding> {
     Enabled::look(root).ok()?.recorded?;

@@ -26,6 +26,9 @@ pub struct Floors {
     pub schema_version: Schema,
     /// The floor of each bundle.
     pub bundles: BTreeMap<BundleName, Floor>,
+    /// Whether an uninstallation removed what was installed last, and every record of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uninstalled: bool,
 }
 
 /// What a node accepted of one bundle.
@@ -185,6 +188,17 @@ impl Writing {
         Ok(self.directory.prepare(json::readable(floors).as_bytes(), RECORD_MODE)?)
     }
 
+    /// Says that what was installed was uninstalled: its other records are about to go.
+    pub(crate) fn record_uninstallation(&self) -> Result<(), NodeError> {
+        let mut floors = self.floors()?.unwrap_or_default();
+        let had_any = !floors.bundles.is_empty() || self.receipt()?.is_some();
+        if !had_any || floors.uninstalled {
+            return Ok(());
+        }
+        floors.uninstalled = true;
+        self.write_record(FLOORS, json::readable(&floors))
+    }
+
     /// Replaces the record with the prepared one.
     pub(crate) fn publish_floors(&self, prepared: Prepared) -> Result<(), NodeError> {
         self.directory.publish(prepared, FLOORS).map_err(Into::into)
@@ -209,6 +223,7 @@ mod tests {
         Floors {
             schema_version: Schema,
             bundles: BTreeMap::from([("debian".parse().unwrap(), floor)]),
+            uninstalled: false,
         }
     }
 
@@ -216,6 +231,10 @@ mod tests {
     fn the_sample_file_is_what_is_written() {
         assert_eq!(json::readable(&floors()), FLOORS);
         assert_eq!(Floors::parse(FLOORS.as_bytes()).unwrap(), floors());
+        let gone = Floors { uninstalled: true, ..floors() };
+        let text = json::readable(&gone);
+        assert!(text.contains("\"uninstalled\": true"), "{text}");
+        assert_eq!(Floors::parse(text.as_bytes()).unwrap(), gone);
     }
 
     #[test]

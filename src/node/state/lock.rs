@@ -285,6 +285,7 @@ impl Writing {
             }
         }
         self.remove_rolled_back()?;
+        self.record_uninstallation()?;
         // Once the receipt is gone, no run looks for the rest: its removal has to be durable
         // before.
         self.directory.sync()?;

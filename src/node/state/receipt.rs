@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::release::Release;
 use crate::model::{
-    BundleName, Digest, HostPath, JsonError, Platform, PluginName, Repository, json,
+    BundleName, Code, Digest, Finding, HostPath, JsonError, Platform, PluginName, Repository, json,
 };
 use crate::trust::Strength;
 
@@ -173,6 +173,20 @@ impl Receipt {
     /// The release that is installed.
     pub fn release(&self) -> Release {
         Release { index: self.index, bundle_json: self.bundle_json }
+    }
+
+    /// Says how many of the wanted plugins are left to other installers; `None` if none is.
+    pub fn foreign(&self) -> Option<Finding> {
+        let kept = || self.directories.values().flat_map(|directory| &directory.kept);
+        let ours = self.directories.values().map(|directory| directory.files.len());
+        let (count, wanted) = (kept().count(), kept().count() + ours.sum::<usize>());
+        let first = kept().next()?;
+        let message =
+            format!("{count} of {wanted} wanted plugins are another installer's, unproven");
+        let hint = format!(
+            "take them over (a copy is kept): install with --foreign adopt={first},...; or leave them out with --skip"
+        );
+        Some(Finding::warning(Code::ForeignUnproven, message).hint(hint))
     }
 
     /// What it knows of a file, of this bundle or an earlier one.

@@ -157,6 +157,8 @@ fn the_proof_is_good_only_if_the_installed_set_proves_itself() {
         (Some(with(None)), 1),
         (Some(with(Some(Finding::refusal(Code::WantedNotInstalled, "another")))), 1),
         (Some(with(Some(Finding::note(Code::ForeignKept, "left alone")))), 1),
+        // `cnister_foreign` says which.
+        (Some(with(Some(Finding::warning(Code::ForeignUnproven, "1 of 3")))), 1),
         (Some(with(Some(Finding::refusal(Code::DigestDrift, "altered")))), 0),
         (Some(with(Some(Finding::warning(Code::Unproven, "only warns")))), 0),
         (Some(nothing), 0),

@@ -46,6 +46,36 @@ fn reports_what_was_found() {
             "no",
         ),
         (
+            report(vec![Finding::warning(Code::ForeignUnproven, "1 of 3")]),
+            "False",
+            "ForeignUnproven",
+            "1 of 3",
+        ),
+        (
+            report(vec![
+                Finding::refusal(Code::WantedNotInstalled, "no"),
+                Finding::warning(Code::ForeignUnproven, "1 of 3"),
+            ]),
+            "False",
+            "ForeignUnproven",
+            "1 of 3",
+        ),
+        (
+            report(vec![
+                Finding::refusal(Code::DigestDrift, "altered"),
+                Finding::warning(Code::ForeignUnproven, "1 of 3"),
+            ]),
+            "False",
+            "DigestDrift",
+            "altered",
+        ),
+        (
+            Report::no(vec![Finding::refusal(Code::RecordsLost, "gone")]),
+            "False",
+            "RecordsLost",
+            "gone",
+        ),
+        (
             report(vec![Finding::warning(Code::Unproven, "it warns")]),
             "False",
             "Unproven",

@@ -61,6 +61,7 @@ fn a_check_repeats_the_proof_with_the_policy_of_today() {
                 },
             },
             bundle: None,
+            policy_directory: &HostPath::default_policy_directory(),
             directories: &[HostPath::default_bin_directory()],
             occasion: Occasion::Running,
             prober: None,
@@ -109,7 +110,7 @@ fn a_check_repeats_the_proof_with_the_policy_of_today() {
     .unwrap();
     assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::StateNotPrivate]);
     std::fs::remove_dir_all(host.path().join("var/lib/cnister")).unwrap();
-    assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::NotInstalled]);
+    assert_eq!(codes_of(&trusted, "linux/amd64"), [Code::RecordsLost]);
 }
 
 #[test]
@@ -163,6 +164,7 @@ fn at_boot_no_clock_decides() {
                     },
                 },
                 bundle: None,
+                policy_directory: &HostPath::default_policy_directory(),
                 directories: &[HostPath::default_bin_directory()],
                 occasion: Occasion::Boot,
                 prober: None,
