@@ -2,7 +2,7 @@
 //! before.
 #![no_main]
 
-use cnister::node::runtime::{Containerd, Crio};
+use cnister::cni::runtime::{Containerd, Crio};
 use cnister_fuzz::check_words;
 use libfuzzer_sys::fuzz_target;
 

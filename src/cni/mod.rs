@@ -12,6 +12,7 @@ mod cache;
 mod catalogue;
 mod config;
 mod fields;
+pub mod runtime;
 
 pub use attachment_definition::{
     AttachmentDefinition, DEFINITIONS_LIMIT, each_definition, parse_definitions,

@@ -16,6 +16,8 @@ mod label;
 mod link;
 mod lock;
 mod lookup;
+mod root;
+mod sandbox;
 mod write;
 
 pub use attributes::Attributes;
@@ -28,4 +30,6 @@ pub use kind::FileKind;
 pub use label::give_label;
 pub use lock::Lock;
 pub use lookup::{Looked, Passed, Target};
+pub use root::Root;
+pub use sandbox::Sandbox;
 pub use write::{Prepared, Unfinished, start_writing};

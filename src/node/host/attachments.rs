@@ -10,9 +10,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::root::Root;
 use super::sandboxes::Sandboxes;
 use crate::cni::{CACHE_LIMIT, CacheEntry, ConfigError, parse_multus_cache, parse_result_cache};
+use crate::disk::Root;
 use crate::disk::{Directory, DiskError, FileKind};
 use crate::model::{Code, Finding, HostPath, PluginName, and_others, visible};
 use crate::node::error::NodeError;

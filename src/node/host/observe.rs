@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::attachments::Attachments;
 use super::file::{Found, Sizes, find_all};
-use super::root::Root;
 use crate::bundle::PluginFile;
 use crate::disk::Directory;
+use crate::disk::Root;
 use crate::model::{Code, Digest, Finding, HostPath, PluginName};
 use crate::node::error::NodeError;
 use crate::node::state::{Floors, History, Journal, Reading, Receipt};

@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use super::root::Root;
+use crate::disk::Root;
 
 /// Where runtimes keep a directory for each sandbox, named after it. They outlive a reboot, after
 /// which network namespaces are gone and plugins are still called: containerd's CRI plugin

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use super::root::Root;
 use super::runtime::{PlacedPlugins, compare};
+use crate::disk::Root;
 use crate::disk::{Directory, Looked, Ownership, Passed};
 use crate::model::{Code, Finding, HostPath, and_others, visible};
 use crate::node::fact::{Fact, Moment};

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use super::Runtime;
 use super::read::runtimes;
 use crate::disk::Looked;
+use crate::disk::Root;
 use crate::model::{Code, Digest, Finding, HostPath, PluginName, and_others};
 use crate::node::fact::{Fact, Moment};
 use crate::node::host::file::{Sizes, hash_plugin};
-use crate::node::host::root::Root;
 
 /// The plugins that are installed, or about to be, and the content of each.
 pub(crate) type PlacedPlugins = BTreeMap<HostPath, BTreeMap<PluginName, PlacedPlugin>>;

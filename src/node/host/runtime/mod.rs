@@ -1,19 +1,12 @@
 //! Which container runtimes a node has, and where their configuration makes them look for plugins.
 //!
-//! Reading is apart from parsing: `containerd` and `crio` know the formats and take text, `read`
-//! finds the files under the node's root. The files are the owner's and advice only: what cannot be
+//! The formats are parsed by `cni::runtime`; `read` finds the files under the node's root. The files are the owner's and advice only: what cannot be
 //! read is a warning, never a failure.
 
 mod compare;
-mod containerd;
-mod crio;
-mod document;
 mod read;
 
 pub(crate) use compare::{PlacedPlugin, PlacedPlugins, compare};
-pub use containerd::Containerd;
-pub use crio::Crio;
-pub use document::RuntimeConfigError;
 pub use read::runtimes;
 
 use crate::model::{Finding, HostPath};

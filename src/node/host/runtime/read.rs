@@ -4,15 +4,13 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
-use super::containerd::Containerd;
-use super::crio::Crio;
-use super::document::RuntimeConfigError;
 use super::{
     DEFAULT_BIN, DEFAULT_CONFIGURATION, FILE_LIMIT, MAX_FILES, Networks, Runtime, Runtimes,
 };
+use crate::cni::runtime::{Containerd, Crio, RuntimeConfigError};
 use crate::disk::DiskError;
+use crate::disk::Root;
 use crate::model::{Code, Finding, HostPath, visible};
-use crate::node::host::root::Root;
 
 /// Where containerd has its configuration, by who brings it.
 const CONTAINERD: [(&str, &str); 5] = [

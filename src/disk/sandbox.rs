@@ -17,8 +17,7 @@ use landlock::{
 };
 use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
 
-use super::root::Root;
-use crate::disk::DiskError;
+use super::{DiskError, Root};
 use crate::model::{Code, Finding, HostPath};
 
 /// The kernel's rights that are known here. What newer kernels add is reviewed before it is used.

@@ -7,7 +7,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use crate::disk::{Directory, DiskError, FileKind, Looked, Resolve};
+use super::{Directory, DiskError, FileKind, Looked, Resolve};
 use crate::model::HostPath;
 
 /// Where a complete node has its libraries. A root with none of them is only part of a node.
