@@ -34,6 +34,8 @@ mod watch;
 
 use std::process::ExitCode;
 
+#[cfg(feature = "publish")]
+use clap::CommandFactory;
 use clap::{Parser, Subcommand};
 
 use crate::check::probe;
@@ -100,7 +102,7 @@ impl Verb {
     fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         match self {
             #[cfg(feature = "publish")]
-            Self::Publishing(verb) => verb.run(terminal),
+            Self::Publishing(verb) => verb.run(&mut Cli::command(), terminal),
             Self::Verify(arguments) => verify::run(&arguments, terminal),
             Self::Stage(arguments) => stage::run(&arguments, terminal),
             Self::Install(arguments) => install::run(&arguments, terminal),

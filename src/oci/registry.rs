@@ -8,6 +8,8 @@ mod answer;
 #[cfg(test)]
 mod fault_registry;
 #[cfg(feature = "publish")]
+mod learned;
+#[cfg(feature = "publish")]
 mod push;
 #[cfg(test)]
 #[cfg(feature = "publish")]
@@ -42,7 +44,7 @@ pub struct Registry {
     /// The longest manifest, index or list of referrers that is read, in bytes.
     limit: usize,
     #[cfg(feature = "publish")]
-    learned: push::Learned,
+    learned: learned::Learned,
 }
 
 /// What the tag that lists referrers (`sha256-…`) holds.
@@ -72,7 +74,7 @@ impl Registry {
             base,
             limit: MANIFEST_LIMIT,
             #[cfg(feature = "publish")]
-            learned: push::Learned::default(),
+            learned: learned::Learned::default(),
         })
     }
 

@@ -65,8 +65,28 @@ impl<'a> Imports<'a> {
         for path in imported.chain(inline(&source.code)) {
             found.extend(self.definition(&absolute(&path, &source.module), 0));
         }
+        let code = without_uses(&source.code);
+        for (name, module) in self.modules_in_scope(source) {
+            for rest in after(&code, &name) {
+                let path: Vec<_> = module.iter().cloned().chain(rest).collect();
+                found.extend(self.definition(&path, 0));
+            }
+        }
         found.remove(&number);
         found
+    }
+
+    /// The modules that a file names without a path: its children, and those that it imports.
+    fn modules_in_scope(&self, source: &Source) -> BTreeMap<String, Vec<String>> {
+        let children = self.modules.keys().filter(|module| {
+            module.len() == source.module.len() + 1 && module.starts_with(&source.module)
+        });
+        let children = children.filter_map(|module| Some((module.last()?.clone(), module.clone())));
+        let imported = leaves(&source.code).into_iter().filter_map(|leaf| {
+            let path = absolute(&leaf.path, &source.module);
+            self.modules.contains_key(&path).then_some((leaf.name, path))
+        });
+        children.chain(imported).collect()
     }
 
     /// The file that defines what has this path; `None` if it is of another crate, or a module as a
@@ -113,6 +133,11 @@ impl<'a> Imports<'a> {
             left.remove(&way[start]);
         }
     }
+}
+
+/// The paths that a file imports, groups expanded.
+pub(crate) fn paths(code: &str) -> Vec<String> {
+    leaves(code).into_iter().map(|leaf| leaf.path.join("::")).collect()
 }
 
 /// The names that a file imports for itself.
@@ -223,6 +248,34 @@ fn inline(code: &str) -> Vec<Vec<String>> {
         }
     }
     found
+}
+
+/// The code without its `use` declarations.
+fn without_uses(code: &str) -> String {
+    let mut is_use = false;
+    let lines = code.split_inclusive('\n').filter(|line| {
+        let visible = line.trim_start();
+        let after = visible.strip_prefix("pub(").and_then(|rest| rest.split_once(") "));
+        let item = after.map_or(visible, |(_, item)| item);
+        is_use |= item.strip_prefix("pub ").unwrap_or(item).starts_with("use ");
+        let skipped = is_use;
+        is_use &= !line.contains(';');
+        !skipped
+    });
+    lines.collect()
+}
+
+/// What follows a name in the paths of code that begin with it.
+fn after(code: &str, name: &str) -> Vec<Vec<String>> {
+    let start = format!("{name}::");
+    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    let places = code.match_indices(&start).filter(|(at, _)| !code[..*at].ends_with(is_part));
+    places
+        .map(|(at, _)| {
+            let rest = &code[at + start.len()..];
+            split(rest.split(|c| !is_part(c)).next().unwrap_or_default()).collect()
+        })
+        .collect()
 }
 
 /// A path from the crate's root on.

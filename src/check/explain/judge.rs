@@ -4,9 +4,9 @@
 //! a cause that says so is named instead of a guess.
 
 use super::cause::Cause;
+use super::explained::{Explained, OnNode};
 use super::look::{Content, Entry, FileFacts, Seen};
 use super::symptom::{Complaint, Phase, Refused, Symptom};
-use super::{Explained, OnNode};
 use crate::check::report::FileState;
 use crate::check::report::Report;
 use crate::cni::{IPAM, advice, upstream};

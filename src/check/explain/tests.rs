@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
 use crate::binary::sample::Sample;
+use crate::check::FileState;
 use crate::check::report::{PluginReport, Report};
 use crate::model::Digest;
 

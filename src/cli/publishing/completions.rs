@@ -2,10 +2,10 @@
 
 use std::io;
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::cli::terminal::{Exit, Failure, Terminal};
+use crate::cli::terminal::{Exit, Failure};
 
 /// Prints a completion script for a shell.
 #[derive(Args)]
@@ -16,14 +16,9 @@ pub(in crate::cli) struct Arguments {
 }
 
 /// Runs the verb.
-pub(super) fn run(arguments: &Arguments, _terminal: &Terminal) -> Result<Exit, Failure> {
+pub(super) fn run(arguments: &Arguments, program: &mut Command) -> Result<Exit, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(
-        arguments.shell,
-        &mut crate::cli::Cli::command(),
-        "cnister",
-        &mut script,
-    );
+    clap_complete::generate(arguments.shell, program, "cnister", &mut script);
     match io::Write::write_all(&mut io::stdout(), &script) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(Exit::Yes),

@@ -14,7 +14,7 @@ mod sign;
 mod source_date;
 mod tool_image;
 
-use clap::Subcommand;
+use clap::{Command, Subcommand};
 
 use super::terminal::{Exit, Failure, Terminal};
 
@@ -37,7 +37,8 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    pub(super) fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
+    /// Runs the verb; `program` is the whole command line, for completions.
+    pub(super) fn run(self, program: &mut Command, terminal: &Terminal) -> Result<Exit, Failure> {
         match self {
             Self::Keygen(arguments) => keygen::run(&arguments, terminal),
             Self::Build(arguments) => build::run(&arguments, terminal),
@@ -48,7 +49,7 @@ impl Verb {
             Self::Inspect(arguments) => inspect::run(&arguments, terminal),
             Self::Evidence(arguments) => evidence::run(&arguments, terminal),
             Self::Render(arguments) => render::run(&arguments, terminal),
-            Self::Completions(arguments) => completions::run(&arguments, terminal),
+            Self::Completions(arguments) => completions::run(&arguments, program),
         }
     }
 }

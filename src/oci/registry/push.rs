@@ -5,7 +5,6 @@
 //! and that can only be overwritten.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::io::Read;
 use std::time::{Duration, Instant};
 
@@ -29,15 +28,6 @@ const SIGHTINGS: u32 = 2;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The most that is read of a response to a write, in bytes.
 const ACKNOWLEDGEMENT: u64 = 64 * 1024;
-
-/// What a registry has revealed during a push.
-#[derive(Debug, Default)]
-pub(super) struct Learned {
-    /// Blobs that it did not have when asked.
-    absent: BTreeSet<Digest>,
-    /// Whether it lists referrers itself.
-    lists_referrers: Option<bool>,
-}
 
 impl Registry {
     fn put_document(&self, reference: &str, document: &Document) -> Request {
