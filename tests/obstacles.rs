@@ -46,7 +46,7 @@ fn is_root() -> bool {
 /// A node with one installed release.
 fn installed(scene: &Scene) -> Release {
     let release = Release::new(scene, "a", "1.0.0", &PLUGINS, 0);
-    fs::create_dir(scene.at("root")).unwrap();
+    fs::create_dir_all(scene.at("root/var/lib/cni")).unwrap();
     scene.run_ok(&release.install_args());
     release
 }
@@ -115,11 +115,6 @@ fn directories_that_others_may_write_are_reported_and_the_state_is_refused() {
              `/opt`\n",
         ),
         (
-            "root/etc/cnister",
-            "writable-by-others: everybody may put another file in the place of `/etc/cnister/policy.yaml`, through \
-             `/etc/cnister`\n",
-        ),
-        (
             "root/var/lib",
             "writable-by-others: everybody may put another directory in the place of `/var/lib/cnister`, \
              through `/var/lib`\n",
@@ -131,6 +126,16 @@ fn directories_that_others_may_write_are_reported_and_the_state_is_refused() {
         told(&scene.run("check --root root --at-boot"), 0, &format!("warning: {line}"));
         chmod(&scene.at(path), 0o755);
         assert!(!scene.run_ok("check --root root").stdout.contains("warning"));
+    }
+    // The policy that decides, and the way to it.
+    for path in ["root/etc/cnister/policy.yaml", "root/etc/cnister", "root/etc"] {
+        chmod(&scene.at(path), 0o777);
+        let line = "writable-by-others: everybody may ";
+        told(&scene.run(&release.install_args()), 0, &format!("warning: {line}"));
+        told(&scene.run("check --root root"), 1, &format!("no: {line}"));
+        told(&scene.run("check --root root --at-boot"), 0, &format!("warning: {line}"));
+        chmod(&scene.at(path), if path.ends_with("yaml") { 0o644 } else { 0o755 });
+        scene.run_ok("check --root root");
     }
     chmod(&scene.at("root/var/lib/cnister"), 0o770);
     for words in
