@@ -1,4 +1,4 @@
-//! What keeps a name from being replaced although its directory may be written: attributes of the
+//! What prevents a name from being replaced although its directory is writable: attributes of the
 //! inode, and mounts.
 
 use std::ffi::OsStr;

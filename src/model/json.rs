@@ -1,9 +1,9 @@
 //! JSON documents that programs exchange: strict reading, canonical writing.
 //!
-//! Reading refuses repeated keys (I-JSON, RFC 7493 2.3), and keys that programs in Go take for another
-//! one: two readers of one signed document must not see two different values. A document has limits,
-//! and what is read takes at most four times its length and two megabytes of memory. Writing sorts keys and uses no white space,
-//! so that equal values are equal bytes.
+//! Reading refuses repeated keys (I-JSON, RFC 7493 2.3) and keys that Go programs would read as
+//! another field, so that two readers of a signed document cannot see different values. Documents
+//! have limits; parsing one takes at most four times its length plus 2 MiB of memory. Writing sorts
+//! keys and omits white space, so that equal values have equal bytes.
 
 mod check;
 mod outline;

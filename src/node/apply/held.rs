@@ -2,7 +2,7 @@
 //! changes.
 //!
 //! A rename that fails in the middle leaves a mixed set for a moment, which `undo` ends. What can be
-//! known is refused before.
+//! known in advance is refused.
 
 use crate::disk::{Directory, Hold};
 use crate::model::{Code, Finding, HostPath, PluginName};

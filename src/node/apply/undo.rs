@@ -1,9 +1,9 @@
-//! Going back where an installation or a rollback fails in the middle: some names have their new
-//! files, and the receipt is still the one before.
+//! Undoes an installation or a rollback that failed in the middle: some files are new, and the
+//! receipt is still the old one.
 //!
-//! With a receipt, its release is restored from the local store, as a repair does, and what only the
-//! failed run brought goes. Without one, what the journal lists is uninstalled. If that fails as
-//! well, the journal stays, and the next run finishes what was begun.
+//! If there is a receipt, its release is restored from the local store, as in a repair, and files
+//! that only the failed run added are removed; otherwise, the files in the journal are uninstalled.
+//! If that fails as well, the journal stays and the next run finishes.
 
 use super::action::Progress;
 use super::bring::{Goal, bring, directories, recorded};

@@ -2,7 +2,7 @@
 //! image.
 //!
 //! It runs as the bundle's own program, unprivileged, and proves nothing: `install` verifies
-//! every file. It only makes sure that a good image ends in a good directory, also if it runs
+//! every file. It only makes sure that a good image yields a good directory, even if it runs
 //! again after an interruption, as init containers do when their sandbox is lost.
 
 use std::path::Path;

@@ -1,9 +1,10 @@
 //! The releases that a node keeps: the installed one and earlier generations, with what proves
 //! them.
 //!
-//! The installed release may be installed again however old it is, if the policy still accepts it as
-//! kept. An earlier one may not: who can only move a tag would take the node back to it, past a floor
-//! or an age limit of the policy. Going back is for `rollback`, which the node's owner runs. Stored evidence saves a download and proves nothing by being here: it is verified on every use.
+//! The installed release may be installed again however old it is, as long as the policy still
+//! accepts it as kept. An earlier release may not: otherwise, anyone who can move a tag could return
+//! the node to it, past a version floor or an age limit. `rollback`, run by the node's owner, is for
+//! that. Stored evidence saves a download and proves nothing by being here: it is verified on every use.
 
 use std::time::Duration;
 
