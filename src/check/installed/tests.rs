@@ -420,6 +420,7 @@ fn what_is_not_of_the_bundle_is_told() {
         codes(&report),
         [
             (Code::DigestDrift, Severity::Refusal),
+            (Code::ForeignUnproven, Severity::Warning),
             (Code::Mixed, Severity::Note),
             (Code::ForeignKept, Severity::Note)
         ]
