@@ -328,6 +328,21 @@ fn a_file_holds_one_concept() {
 }
 
 #[test]
+fn a_comment_has_at_most_a_hundred_columns() {
+    // rustfmt wraps code, and leaves comments as they are.
+    let mut found = Vec::new();
+    for folder in ["src", "tests"] {
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut found);
+    }
+    for path in found {
+        let text = fs::read_to_string(&path).unwrap();
+        let is_long =
+            |line: &&str| line.trim_start().starts_with("//") && line.chars().count() > 100;
+        assert_eq!(text.lines().find(is_long), None, "{}", path.display());
+    }
+}
+
+#[test]
 fn only_two_files_name_the_sigstore_crates_and_one_module_those_of_http() {
     for (module, path, code) in files() {
         let may_sigstore = ["trust/signature.rs", "trust/test_support.rs", "publish/keyless.rs"]

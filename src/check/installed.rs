@@ -1,10 +1,10 @@
 //! Checking a node: every installed file against what was signed, and what was signed against the
 //! current policy.
 //!
-//! The receipt says where files were installed. What they must contain is decided by evidence, which
-//! is verified again, so a forged receipt cannot make other content pass. Nothing is changed here;
-//! configurations are read in `requirements`, and files that are not the bundle's are judged in
-//! `others`.
+//! The receipt says where files were installed. What they must contain is decided by evidence,
+//! which is verified again, so a forged receipt cannot make other content pass. Nothing is changed
+//! here; configurations are read in `requirements`, and files that are not the bundle's are judged
+//! in `others`.
 
 use std::collections::BTreeMap;
 use std::path::Path;

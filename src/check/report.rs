@@ -1,8 +1,8 @@
 //! The answer of a check: what is installed, the state of every file, and what is wrong.
 //!
-//! Plain data with two views, text and JSON. Nothing here inspects a node, and only the command line
-//! prints. Text from outside becomes visible characters when it enters a finding, so that no name can
-//! move a terminal's cursor.
+//! Plain data with two views, text and JSON. Nothing here inspects a node, and only the command
+//! line prints. Text from outside becomes visible characters when it enters a finding, so that no
+//! name can move a terminal's cursor.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -205,8 +205,8 @@ impl Report {
         found.map(|finding| Finding { hint: None, ..finding }).collect()
     }
 
-    /// Whether another release was wanted and refused: the node works, but not with the release that
-    /// its owner wants.
+    /// Whether another release was wanted and refused: the node works, but not with the release
+    /// that its owner wants.
     pub fn wanted_is_missing(&self) -> bool {
         self.findings.iter().any(|finding| finding.code == Code::WantedNotInstalled)
     }

@@ -52,8 +52,8 @@ pub struct Configurations {
 /// Compares what configurations need with what is on the node, and adds both to the report. It
 /// changes nothing.
 ///
-/// At boot, configurations that were not named explicitly only warn: the kubelet waits, and a missing
-/// plugin stops the pods that use it, not the node.
+/// At boot, configurations that were not named explicitly only warn: the kubelet waits, and a
+/// missing plugin stops the pods that use it, not the node.
 pub fn check_requirements(
     root: &Root,
     configurations: &Configurations,
@@ -117,7 +117,7 @@ struct Wanted {
     decides: bool,
     /// How many bytes may still be read: many lists can refer to one large directory.
     budget: usize,
-    needs: Vec<Asked>,
+    needs: Vec<WantedPlugin>,
     /// The names of the networks that the node itself has.
     names: BTreeSet<String>,
     findings: Vec<Finding>,
@@ -125,7 +125,7 @@ struct Wanted {
 }
 
 /// A plugin that a configuration asks for.
-struct Asked {
+struct WantedPlugin {
     need: NeedReport,
     /// The directory that is searched first.
     first: Option<HostPath>,
@@ -371,7 +371,7 @@ impl Wanted {
             let configuration = shown.to_owned();
             let cni_version = Some(version);
             let need = NeedReport { plugin, role, configuration, cni_version, found_in: None };
-            self.needs.push(Asked { need, first: looks_first_in, decides: self.decides });
+            self.needs.push(WantedPlugin { need, first: looks_first_in, decides: self.decides });
         }
     }
 
@@ -381,7 +381,7 @@ impl Wanted {
         let mut missing: BTreeMap<PluginName, (Users, Vec<String>)> = BTreeMap::new();
         let mut unusable: BTreeMap<String, (PluginName, Users)> = BTreeMap::new();
         let mut strangers: BTreeMap<(PluginName, String, Vec<String>), Users> = BTreeMap::new();
-        for Asked { need, first, decides } in &mut self.needs {
+        for WantedPlugin { need, first, decides } in &mut self.needs {
             let key = (first.clone(), need.plugin.clone());
             let place = match places.get(&key) {
                 Some(place) => place,

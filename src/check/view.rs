@@ -1,8 +1,8 @@
 //! Whether another mount namespace shows the same plugins.
 //!
 //! A plugin that delegates may run in a pod and search for the others there, as the Multus daemon
-//! does; a file that the node has can then be missing, or be another one. Every link is followed as a
-//! process of that namespace follows it, and none leads out of it. Nothing is executed.
+//! does; a file that the node has can then be missing, or be another one. Every link is followed as
+//! a process of that namespace follows it, and none leads out of it. Nothing is executed.
 
 use std::collections::{BTreeMap, BTreeSet};
 

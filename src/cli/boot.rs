@@ -20,8 +20,8 @@ use crate::trust::Policy;
 
 /// Checks this node at every boot, before its container runtime starts.
 ///
-/// Writes a copy of this program and a systemd unit, which pins the current policy and bundle. After
-/// changing the policy or installing another bundle, enable it again.
+/// Writes a copy of this program and a systemd unit, which pins the current policy and bundle.
+/// After changing the policy or installing another bundle, enable it again.
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -40,8 +40,8 @@ enum Action {
 /// after `systemctl daemon-reload`. Enabling again replaces what changed.
 #[derive(Args)]
 struct EnableArguments {
-    /// The SHA-256 of the policy that the node must have, as `sha256sum` prints it [default: that of
-    /// the policy on the node].
+    /// The SHA-256 of the policy that the node must have, as `sha256sum` prints it [default: that
+    /// of the policy on the node].
     #[arg(long, value_name = "HEX")]
     policy_sha256: Option<String>,
     #[command(flatten)]

@@ -26,15 +26,15 @@ pub(super) struct Arguments {
     /// Does not ask plugins for their VERSION.
     #[arg(long)]
     no_probe: bool,
-    /// For use at boot, before the runtime starts: nothing is executed, and only altered, missing or
-    /// denied files are refused.
+    /// For use at boot, before the runtime starts: nothing is executed, and only altered, missing
+    /// or denied files are refused.
     #[arg(long)]
     at_boot: bool,
     /// Restores missing or altered files from the node's copies, then checks again.
     #[arg(long)]
     repair: bool,
-    /// Also writes the result as Prometheus metrics, for the textfile collector of the node exporter
-    /// (*.prom).
+    /// Also writes the result as Prometheus metrics, for the textfile collector of the node
+    /// exporter (*.prom).
     #[arg(long, value_name = "FILE", value_parser = parse_textfile)]
     textfile: Option<PathBuf>,
     #[command(flatten)]

@@ -198,9 +198,9 @@ impl Arguments {
         Ok(sandbox)
     }
 
-    /// The findings against an installation. A fault of the files counts as one if the installed set
-    /// may be kept: whatever they are, a node with a proven set is better off with it than with an
-    /// installer that fails again and again.
+    /// The findings against an installation. A fault of the files counts as one if the installed
+    /// set may be kept: whatever they are, a node with a proven set is better off with it than with
+    /// an installer that fails again and again.
     fn refusal(&self, stop: Stop) -> Result<Vec<Finding>, Failure> {
         let is_local = self.reference.as_ref().is_some_and(|reference| {
             matches!(reference.location, Location::Layout(_) | Location::Archive(_))

@@ -29,8 +29,8 @@ pub(super) struct PolicyArguments {
 }
 
 impl PolicyArguments {
-    /// Loads the policy; if none is named, the one that `kept` reads. Another policy than the pinned
-    /// one is refused.
+    /// Loads the policy; if none is named, the one that `kept` reads. Another policy than the
+    /// pinned one is refused.
     pub(super) fn load(
         &self,
         kept: Option<&dyn Fn() -> Result<Policy, Stop>>,

@@ -36,8 +36,8 @@ pub(super) fn of_image(
 }
 
 /// Verifies a staged directory with the first evidence that leads to its `bundle.json`: `evidence`
-/// names files or directories of them, the directory may contain some, and the node keeps some. That
-/// the node keeps it proves what was staged, and exempts it from nothing.
+/// names files or directories of them, the directory may contain some, and the node keeps some.
+/// That the node keeps it proves what was staged, and exempts it from nothing.
 pub(super) fn of_directory(
     directory: &Path,
     evidence: &[PathBuf],

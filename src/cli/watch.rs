@@ -29,8 +29,8 @@ pub(super) struct Arguments {
     /// The time between two checks if nothing changes, as 90s, 5m or 1h.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_interval)]
     interval: Duration,
-    /// Restores missing or altered files immediately, from the node's copies. A file that is altered
-    /// repeatedly is left alone for a while.
+    /// Restores missing or altered files immediately, from the node's copies. A file that is
+    /// altered repeatedly is left alone for a while.
     #[arg(long)]
     repair: bool,
     /// Serves /metrics, /healthz and /readyz over HTTP at this address: a loopback address, or the

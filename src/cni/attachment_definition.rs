@@ -41,11 +41,12 @@ pub fn parse_definitions(
     Ok(definitions)
 }
 
-/// Parses one definition or a list of them, one after the other: what all of a cluster need may take
-/// many times as much memory as the document. `what` names the document in errors.
+/// Parses one definition or a list of them, one after the other: what all of a cluster need may
+/// take many times as much memory as the document. `what` names the document in errors.
 ///
 /// # Errors
-/// If the document is neither; nothing was visited then. An invalid definition in a list is visited.
+/// If the document is neither; nothing was visited then. An invalid definition in a list is
+/// visited.
 pub fn each_definition(
     what: &str,
     bytes: &[u8],

@@ -23,8 +23,8 @@ pub enum Upstream {
 /// runtimes report their failures as the main plugin's.
 pub const IPAM: [&str; 4] = ["dhcp", "host-local", "static", "whereabouts"];
 
-/// Plugins that get addresses from a daemon themselves, and the `ipam.type` that says so: no program
-/// has that name.
+/// Plugins that get addresses from a daemon themselves, and the `ipam.type` that says so: no
+/// program has that name.
 const OWN_IPAM: [(&str, &str); 1] = [
     // Azure/azure-container-networking, cni/network/network.go: the switch on `nwCfg.IPAM.Type`
     // makes a `CNSIPAMInvoker` for it, and runs a program for every other.
@@ -32,7 +32,8 @@ const OWN_IPAM: [(&str, &str); 1] = [
 ];
 
 /// Reference plugins that change what others made and never call an IPAM plugin, although their
-/// configuration has the field (containernetworking/plugins, plugins/meta; loopback in plugins/main).
+/// configuration has the field (containernetworking/plugins, plugins/meta; loopback in
+/// plugins/main).
 const WITHOUT_IPAM: [&str; 7] =
     ["bandwidth", "firewall", "loopback", "portmap", "sbr", "tuning", "vrf"];
 

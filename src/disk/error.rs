@@ -84,8 +84,8 @@ impl DiskError {
         matches!(self, Self::Io { source, .. } if source.raw_os_error() == Some(Errno::LOOP.raw_os_error()))
     }
 
-    /// Returns why this one file cannot be read; `None` if the reason is this process or the system,
-    /// and another file could not be read either.
+    /// Returns why this one file cannot be read; `None` if the reason is this process or the
+    /// system, and another file could not be read either.
     pub fn of_one_file(&self) -> Option<String> {
         let Self::Io { source, .. } = self else { return Some(self.to_string()) };
         match source.raw_os_error().map(Errno::from_raw_os_error) {

@@ -1,8 +1,8 @@
 //! Manifests and indexes, with the bytes that were signed.
 //!
 //! A document keeps its bytes, and is never written again from its parsed form: its digest belongs
-//! to the bytes. A document that could be read as an index and as a manifest is refused, because two
-//! readers would see two images (CVE-2021-41190). Fetching documents, and deciding whether they
+//! to the bytes. A document that could be read as an index and as a manifest is refused, because
+//! two readers would see two images (CVE-2021-41190). Fetching documents, and deciding whether they
 //! belong together, is done elsewhere.
 
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
@@ -152,7 +152,8 @@ pub fn descriptor(media_type: &str, digest: Digest, size: u64) -> Descriptor {
     Descriptor::new(media_type.into(), size, digest)
 }
 
-/// The digest of a descriptor, if it is a SHA-256 one. All descriptors of a parsed [`Document`] are.
+/// The digest of a descriptor, if it is a SHA-256 one. All descriptors of a parsed [`Document`]
+/// are.
 pub fn sha256(descriptor: &Descriptor) -> Option<Digest> {
     descriptor.digest().to_string().parse().ok()
 }

@@ -36,7 +36,8 @@ pub const IN_TOTO: &str = "application/vnd.in-toto+json";
 /// is signed to every file.
 pub const BUNDLE_LABEL: &str = "dev.cnister.bundle";
 /// The annotation of the tool layer that contains the text of `bundle.json`, so that the layer does
-/// not have to be fetched to read it. The text needs no trust: it must have the digest in the label.
+/// not have to be fetched to read it. The text needs no trust: it must have the digest in the
+/// label.
 pub const FILES_ANNOTATION: &str = "dev.cnister.bundle.json";
 /// The layer annotation that records which encoder made its bytes.
 pub const ENCODER_ANNOTATION: &str = "dev.cnister.encoder";
@@ -48,8 +49,8 @@ pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
 /// The longest manifest or index that is read, in bytes: what registries must accept
 /// (distribution-spec, "Push").
 pub const MANIFEST_LIMIT: usize = 4 * 1024 * 1024;
-/// The longest manifest or index that a node reads, in bytes: more does not fit into evidence, and a
-/// node has the memory of a small container.
+/// The longest manifest or index that a node reads, in bytes: more does not fit into evidence, and
+/// a node has the memory of a small container.
 pub const NODE_MANIFEST_LIMIT: usize = 1024 * 1024;
 /// The longest Sigstore bundle that is read, in bytes.
 pub const SIGSTORE_BUNDLE_LIMIT: usize = 1024 * 1024;

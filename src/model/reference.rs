@@ -251,8 +251,8 @@ fn is_loopback(name: &str) -> bool {
     name == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// A domain name or an IPv4 address in its usual form. Other forms of an address, such as `127.1` or
-/// `0x7f000001`, reach the same machine under another name.
+/// A domain name or an IPv4 address in its usual form. Other forms of an address, such as `127.1`
+/// or `0x7f000001`, reach the same machine under another name.
 fn domain(name: &str) -> Option<&str> {
     let label = |label: &str| {
         !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')

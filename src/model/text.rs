@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 /// Whether a character moves a terminal's cursor, reorders a line, or shows nothing: control
 /// characters, line and paragraph separators, and the characters that Unicode calls default
-/// ignorable (DerivedCoreProperties.txt, version 16), which include bidirectional controls, joiners,
-/// variation selectors and tags.
+/// ignorable (DerivedCoreProperties.txt, version 16), which include bidirectional controls,
+/// joiners, variation selectors and tags.
 fn hidden(c: char) -> bool {
     c.is_control()
         || matches!(

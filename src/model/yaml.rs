@@ -1,9 +1,9 @@
 //! YAML files that people write, definitions and policies: strict reading, with the position of
 //! every mistake.
 //!
-//! A file contains one document without anchors, aliases, merge keys or tags: a reviewer of a policy
-//! must not have to expand it, and two parsers must not disagree about it. Unknown fields are errors
-//! in every type that is read here (`deny_unknown_fields`).
+//! A file contains one document without anchors, aliases, merge keys or tags: a reviewer of a
+//! policy must not have to expand it, and two parsers must not disagree about it. Unknown fields
+//! are errors in every type that is read here (`deny_unknown_fields`).
 
 use std::borrow::Cow;
 

@@ -1,8 +1,8 @@
 //! How long a client waits for servers in all. Pure: measured times come in.
 //!
 //! Every single wait has a limit of its own, but there are many: an image has hundreds of documents
-//! beside it, each may be tried four times, and a server may send a byte before each timeout. Without a
-//! limit for all of it, a registry could hold an init container for ever.
+//! beside it, each may be tried four times, and a server may send a byte before each timeout.
+//! Without a limit for all of it, a registry could hold an init container for ever.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

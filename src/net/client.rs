@@ -1,7 +1,7 @@
 //! Sends requests over the right transport, follows redirects, and retries where that can help.
 //!
-//! Credentials are sent only to the origin of the request's URL, so that a redirect cannot carry them
-//! to another host. What a status means is left to the caller.
+//! Credentials are sent only to the origin of the request's URL, so that a redirect cannot carry
+//! them to another host. What a status means is left to the caller.
 
 use std::fmt;
 use std::net::IpAddr;

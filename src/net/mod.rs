@@ -1,10 +1,10 @@
 //! HTTP: a client, and a server for a few readers; the only module that names their libraries.
 //!
 //! The client sends requests, follows redirects, retries where that can help, and reads bodies with
-//! a limit, all in a limited time. It knows nothing about registries: a status is a result here, and callers such as `oci`
-//! decide what it means. Plain HTTP is only used to reach this machine; all other hosts are reached
-//! over HTTPS with the system's certificates, so that no one on the network can read or change what
-//! is transferred.
+//! a limit, all in a limited time. It knows nothing about registries: a status is a result here,
+//! and callers such as `oci` decide what it means. Plain HTTP is only used to reach this machine;
+//! all other hosts are reached over HTTPS with the system's certificates, so that no one on the
+//! network can read or change what is transferred.
 
 mod body;
 mod budget;

@@ -2,8 +2,8 @@
 //!
 //! The number of connections, the length of a request and its duration are limited, and each
 //! connection serves one request, so that a slow or hostile reader cannot exhaust memory. None can
-//! hold a place either: a new connection takes that of the oldest one that has not sent its request.
-//! The caller decides what a path returns.
+//! hold a place either: a new connection takes that of the oldest one that has not sent its
+//! request. The caller decides what a path returns.
 
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpListener};
@@ -115,9 +115,9 @@ struct Connection {
 }
 
 impl Connections {
-    /// Closes one if all places are taken: the oldest that has not asked, or the oldest of all, which
-    /// reads its answer slowly. Waiting for a deadline instead would make everyone wait for whoever
-    /// opens connections and says nothing.
+    /// Closes one if all places are taken: the oldest that has not asked, or the oldest of all,
+    /// which reads its answer slowly. Waiting for a deadline instead would make everyone wait for
+    /// whoever opens connections and says nothing.
     fn make_room(&mut self) {
         self.0.retain(|connection| !connection.task.is_finished());
         if self.0.len() < CONNECTIONS {

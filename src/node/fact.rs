@@ -68,9 +68,9 @@ pub(crate) enum Fact {
     NotExecutable,
     /// The same of a directory that an installation writes to: it would install what cannot run.
     WrittenNotExecutable,
-    /// Others may change what runtimes execute, or what this program decides by: a plugin directory,
-    /// the policy, a key, the unit of the boot, or a directory on the way. It is not known whether
-    /// they did, so a boot is not held up.
+    /// Others may change what runtimes execute, or what this program decides by: a plugin
+    /// directory, the policy, a key, the unit of the boot, or a directory on the way. It is not
+    /// known whether they did, so a boot is not held up.
     OthersMayWrite,
     /// The check at boot pins something else than what is installed, so the next boot would be
     /// held up. Told in time, before that boot.
@@ -142,7 +142,8 @@ impl Fact {
 mod tests {
     use super::*;
 
-    /// What is said at each moment, written down a second time and in another order: by what stops what.
+    /// What is said at each moment, written down a second time and in another order: by what stops
+    /// what.
     #[test]
     fn only_what_is_listed_here_stops_an_installation_a_check_or_a_boot() {
         use Fact::*;

@@ -12,7 +12,8 @@ use rustix::fs::OFlags;
 use crate::bundle::tar::{Extensions, Kind, Paths, Rest, Rules, TarError, walk_seekable};
 
 /// What an archive of a layout may contain, including what other tools write. Bytes after its end
-/// are ignored. The names of all members are kept, twice: with the longest names some ten megabytes.
+/// are ignored. The names of all members are kept, twice: with the longest names some ten
+/// megabytes.
 const RULES: Rules = Rules {
     members: 16 * 1024,
     bytes: u64::MAX,

@@ -234,8 +234,8 @@ impl<F: Files> Source for Layout<F> {
     }
 }
 
-/// Returns the entries of this name, or else those whose name ends in it as a tag: other tools write
-/// whole names such as `localhost/debian:latest` (image-spec#796).
+/// Returns the entries of this name, or else those whose name ends in it as a tag: other tools
+/// write whole names such as `localhost/debian:latest` (image-spec#796).
 fn named<'a>(images: &[&'a Descriptor], name: &str) -> Vec<&'a Descriptor> {
     let with = |is_it: &dyn Fn(&str) -> bool| -> Vec<&'a Descriptor> {
         images.iter().copied().filter(|entry| tag_of(entry).is_some_and(|tag| is_it(tag))).collect()

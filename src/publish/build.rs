@@ -2,8 +2,8 @@
 //!
 //! It starts from [`Inputs`], where everything that can be refused was refused. It decides nothing
 //! about bytes (that is [`crate::bundle`]'s) and nothing about where they go: a [`BlobStore`] takes
-//! them. Manifests and the index are returned and not stored, since what refers to a blob is written
-//! after it, and a tag last of all.
+//! them. Manifests and the index are returned and not stored, since what refers to a blob is
+//! written after it, and a tag last of all.
 
 use std::io::{self, Write};
 

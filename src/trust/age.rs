@@ -1,9 +1,9 @@
 //! How old a signature may be, and how old it says that it is.
 //!
 //! The time is the signer's own, read from payloads that an allowed key signed. This stops an
-//! attacker who replays old releases, or holds back new ones, and does not have the key. It does not
-//! stop one who has the key, because a signer can write any time. Reading the clock is the caller's
-//! job.
+//! attacker who replays old releases, or holds back new ones, and does not have the key. It does
+//! not stop one who has the key, because a signer can write any time. Reading the clock is the
+//! caller's job.
 
 use std::fmt;
 use std::str::FromStr;

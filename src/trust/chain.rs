@@ -2,12 +2,13 @@
 //! before.
 //!
 //! ```text
-//! index ── lists ──> manifest ── names ──> config ── label ──> bundle.json ──> digest of every file
+//! index ── lists ──> manifest ── names ──> config ── label ──> bundle.json ──> digest of every
+//! file
 //! ```
 //!
-//! Walking it proves that the documents belong together: no one can exchange one of them, or present
-//! one platform's files as another's, without changing a digest. It does not prove where they are
-//! from; signatures are the job of `signatures.rs`.
+//! Walking it proves that the documents belong together: no one can exchange one of them, or
+//! present one platform's files as another's, without changing a digest. It does not prove where
+//! they are from; signatures are the job of `signatures.rs`.
 
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex};
 

@@ -1,7 +1,8 @@
 //! The fields of a Sigstore bundle that exclude each other. Pure.
 //!
-//! The parser of the sigstore crates takes the first of them that it knows and skips the others, while
-//! cosign refuses the bundle: without this, one program would judge another content than the other.
+//! The parser of the sigstore crates takes the first of them that it knows and skips the others,
+//! while cosign refuses the bundle: without this, one program would judge another content than the
+//! other.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -15,8 +16,8 @@ pub(super) struct NotOne {
 }
 
 /// The fields of a bundle, of which protobuf allows one content and one material (`oneof` in
-/// `sigstore_bundle.proto`). A field that is not known is an error, as for cosign: it may be another
-/// content or material.
+/// `sigstore_bundle.proto`). A field that is not known is an error, as for cosign: it may be
+/// another content or material.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Choices {

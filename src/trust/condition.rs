@@ -1,9 +1,9 @@
 //! What a policy asks of an image whose chain is sound: one list of conditions, in the order in
 //! which they are checked.
 //!
-//! A new condition is one entry here, with its function below. The entry says what a condition means
-//! for a set that the node keeps, and under `mode: warn`; [`Verifier::verify`] does the rest, and
-//! relies on the order: what refuses under every mode comes before what `mode: warn` admits.
+//! A new condition is one entry here, with its function below. The entry says what a condition
+//! means for a set that the node keeps, and under `mode: warn`; [`Verifier::verify`] does the rest,
+//! and relies on the order: what refuses under every mode comes before what `mode: warn` admits.
 //!
 //! [`Verifier::verify`]: super::Verifier::verify
 

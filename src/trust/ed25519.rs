@@ -1,14 +1,14 @@
 //! Points that are no Ed25519 public keys, although a verifier takes them for one. Pure.
 //!
-//! RFC 8032 verifies `[S]B = R + [k]A`. With a key `A` of small order, `[k]A` is one of at most eight
-//! points whatever was signed, so anyone can write a signature that is right for every message, or
-//! for every eighth one. The library (aws-lc) does not look for such keys.
+//! RFC 8032 verifies `[S]B = R + [k]A`. With a key `A` of small order, `[k]A` is one of at most
+//! eight points whatever was signed, so anyone can write a signature that is right for every
+//! message, or for every eighth one. The library (aws-lc) does not look for such keys.
 
 /// The length of a key in bytes (RFC 8032, 5.1.5).
 const LENGTH: usize = 32;
 /// The y coordinates of the eight points whose order divides 8, least significant byte first: the
-/// points with y = 0 have order 4, 1 is the neutral element, -1 has order 2, and the others order 8.
-/// Each y has a second point with the other sign of x, except 1 and -1, whose x is 0.
+/// points with y = 0 have order 4, 1 is the neutral element, -1 has order 2, and the others order
+/// 8. Each y has a second point with the other sign of x, except 1 and -1, whose x is 0.
 const SMALL_ORDER: [[u8; LENGTH]; 5] = [
     small(0),
     small(1),
@@ -112,8 +112,8 @@ mod tests {
         }
     }
 
-    /// What the refusal is for: `R = [S]B` with `S = 0` is the neutral element, and so is `[k]A` for
-    /// at least one message in eight.
+    /// What the refusal is for: `R = [S]B` with `S = 0` is the neutral element, and so is `[k]A`
+    /// for at least one message in eight.
     #[test]
     fn the_library_verifies_forged_signatures_by_such_keys() {
         let mut signature = [0; 64];

@@ -117,7 +117,8 @@ impl<T> Verified<T> {
 }
 
 impl Verifier<'_> {
-    /// Decides whether the policy allows the image in `evidence`, and walks its chain to every file.
+    /// Decides whether the policy allows the image in `evidence`, and walks its chain to every
+    /// file.
     ///
     /// 1. Choose the rule: the first whose `images` match the name. No rule is a refusal.
     /// 2. A rule with `deny` refuses whatever the evidence says.

@@ -3,8 +3,8 @@
 //! It may come from anywhere: a registry, a ConfigMap, a staged directory, the node's own state.
 //! Every document is checked against its digest when the file is read, so that a document cannot be
 //! exchanged under its digest. Nothing else in the file is trusted: whether the documents form a
-//! chain, and who signed it, is decided by `evaluate.rs`. Sizes and counts are limited, so that what
-//! strangers attach to an image cannot exhaust a node.
+//! chain, and who signed it, is decided by `evaluate.rs`. Sizes and counts are limited, so that
+//! what strangers attach to an image cannot exhaust a node.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,10 +1,11 @@
 //! Sigstore bundles and the keys that verify them: the only file of this module that names the
 //! sigstore crates.
 //!
-//! A bundle made offline with a key (`cosign sign --key`, and cnister's own) has neither a log entry
-//! nor a timestamp. The sigstore crates refuse such bundles as a whole. So the cryptography is
-//! theirs, and the rule is ours: one DSSE signature by a key that the policy names. Which key that
-//! may be, and what a signed statement is worth, is decided by `signatures.rs` and `condition.rs`.
+//! A bundle made offline with a key (`cosign sign --key`, and cnister's own) has neither a log
+//! entry nor a timestamp. The sigstore crates refuse such bundles as a whole. So the cryptography
+//! is theirs, and the rule is ours: one DSSE signature by a key that the policy names. Which key
+//! that may be, and what a signed statement is worth, is decided by `signatures.rs` and
+//! `condition.rs`.
 
 use aws_lc_rs::error::KeyRejected;
 use aws_lc_rs::signature::{
@@ -43,8 +44,8 @@ enum Verifier {
     P521(ParsedPublicKey),
 }
 
-/// The beginning of the SubjectPublicKeyInfo of an uncompressed point on P-521 (RFC 5480, sections 2
-/// and 2.1.1.1); the 133 bytes of the point follow.
+/// The beginning of the SubjectPublicKeyInfo of an uncompressed point on P-521 (RFC 5480, sections
+/// 2 and 2.1.1.1); the 133 bytes of the point follow.
 const P521: [u8; 25] = [
     0x30, 0x81, 0x9b, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05,
     0x2b, 0x81, 0x04, 0x00, 0x23, 0x03, 0x81, 0x86, 0x00,
@@ -178,8 +179,8 @@ fn verifiers(der: &DerPublicKey) -> Result<Vec<Verifier>, KeyError> {
     Ok(verifiers)
 }
 
-/// The sigstore crates look at the form of a key, the library at its numbers: that a point is on its
-/// curve, or that an RSA modulus and exponent are odd. Exponent 3 is accepted as by cosign and
+/// The sigstore crates look at the form of a key, the library at its numbers: that a point is on
+/// its curve, or that an RSA modulus and exponent are odd. Exponent 3 is accepted as by cosign and
 /// openssl: the forgeries that it is known for need a verifier that skips a part of the padding.
 fn validate(key: &VerificationKey) -> Result<(), KeyError> {
     validate_raw_public_key(key.scheme(), key.as_bytes()).map_err(|error| unsupported(&error))?;

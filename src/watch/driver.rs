@@ -128,7 +128,9 @@ impl Driver<'_> {
             Effect::Watch(names) => {
                 return Some(Event::Watched(lookout.watch(&node.root, &names)));
             }
-            Effect::Reach(paths) => return Some(Event::Reached(out_of_reach(&node.root, paths))),
+            Effect::CheckReach(paths) => {
+                return Some(Event::Reached(out_of_reach(&node.root, paths)));
+            }
             Effect::Repair(targets) => self.next = Next::Repair(targets),
             Effect::Stop(ending) => (self.next, self.ending) = (Next::Stop, Some(ending)),
         }

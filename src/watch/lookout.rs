@@ -19,7 +19,7 @@ pub(crate) type Names = BTreeMap<HostPath, BTreeSet<OsString>>;
 pub(crate) struct Lookout {
     changes: Option<Changes>,
     known: BTreeMap<Mark, BTreeSet<OsString>>,
-    is_new: bool,
+    has_new: bool,
 }
 
 impl Lookout {
@@ -49,7 +49,7 @@ impl Lookout {
         for (path, names) in names {
             let Some(directory) = root.directory(path)? else { continue };
             let mark = changes.add(&directory)?;
-            self.is_new |= self.known.get(&mark).is_none_or(|before| !before.is_superset(names));
+            self.has_new |= self.known.get(&mark).is_none_or(|before| !before.is_superset(names));
             known.entry(mark).or_default().extend(names.iter().cloned());
         }
         for mark in self.known.keys().filter(|mark| !known.contains_key(mark)) {
@@ -62,7 +62,7 @@ impl Lookout {
     /// Returns whether something is watched now that was not at the last call: it may have changed
     /// just before.
     pub(crate) fn take_new(&mut self) -> bool {
-        std::mem::take(&mut self.is_new)
+        std::mem::take(&mut self.has_new)
     }
 
     /// Takes the reported changes, and returns whether one may concern a watched name.

@@ -1,7 +1,7 @@
 //! Checking again and again: what changed, what is repaired and when, and who is told.
 //!
-//! [`Watch`] runs until a signal comes. What it does about each answer, the pure `observer` decides;
-//! the checks are those of `check`, the repairs those of `node`. Printing is the caller's.
+//! [`Watch`] runs until a signal comes. What it does about each answer, the pure `observer`
+//! decides; the checks are those of `check`, the repairs those of `node`. Printing is the caller's.
 
 mod driver;
 mod event_loop;

@@ -2,9 +2,9 @@
 //! token.
 //!
 //! One right is needed: `patch` on `nodes/status`. The token is sent only to a server whose
-//! certificate the cluster's authority signed, and never to where a redirect leads. A condition that
-//! is no longer refreshed has an old heartbeat; nothing is written when the watch ends, since a
-//! rollout would then change every node twice. When to try again is the caller's decision.
+//! certificate the cluster's authority signed, and never to where a redirect leads. A condition
+//! that is no longer refreshed has an old heartbeat; nothing is written when the watch ends, since
+//! a rollout would then change every node twice. When to try again is the caller's decision.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;

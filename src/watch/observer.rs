@@ -69,7 +69,7 @@ pub(crate) enum Effect {
     /// Have the kernel report changes of these names, and of no others: [`Event::Watched`].
     Watch(Names),
     /// Find out whether this process can write these directories: [`Event::Reached`].
-    Reach(BTreeSet<HostPath>),
+    CheckReach(BTreeSet<HostPath>),
     Repair(BTreeSet<PluginPath>),
     Stop(Ending),
 }
@@ -236,7 +236,7 @@ impl Observer {
         effects.push(Effect::Publish { metrics: metrics.text(), ready });
         effects.push(Effect::Condition(ConditionStatus::of(answer.as_ref())));
         effects.push(Effect::Watch(self.names.clone()));
-        effects.push(Effect::Reach(self.written(answer.as_ref().ok())));
+        effects.push(Effect::CheckReach(self.written(answer.as_ref().ok())));
         effects
     }
 

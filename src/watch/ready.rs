@@ -1,8 +1,8 @@
 //! Readiness: a file that contains the time until which the last good answer of the watch is valid.
 //!
-//! A readiness probe runs `watch --ready`, which reads it. Since the time passes, a watch that hangs
-//! or is killed does not leave the node ready forever. Whether an answer is good is the observer's
-//! decision.
+//! A readiness probe runs `watch --ready`, which reads it. Since the time passes, a watch that
+//! hangs or is killed does not leave the node ready forever. Whether an answer is good is the
+//! observer's decision.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -34,7 +34,8 @@ impl ReadyFile {
         Ok(Self { directory: directory.to_owned(), name: name.to_owned() })
     }
 
-    /// Records that the answer at `now` was yes, and that the next one is expected after `interval`.
+    /// Records that the answer at `now` was yes, and that the next one is expected after
+    /// `interval`.
     pub fn write(&self, now: SystemTime, interval: Duration) -> Result<(), DiskError> {
         let text = format!("{}\n", seconds(now + lifetime(interval)));
         Directory::open(&self.directory)?.write_atomic(&self.name, text.as_bytes(), 0o644)

@@ -120,10 +120,10 @@ fn wanted(report: &Report) -> BTreeSet<PluginPath> {
 }
 
 fn paused(target: &PluginPath, held: &Held, trace: Option<&Trace>) -> Finding {
-    let whose = trace.map_or_else(String::new, |trace| {
+    let trace_note = trace.map_or_else(String::new, |trace| {
         format!("; beside it is `{}`, as {} leaves it", trace.name, trace.installer)
     });
-    Finding::warning(Code::RepairPaused, format!("`{target}` {held}{whose}")).hint(format!(
+    Finding::warning(Code::RepairPaused, format!("`{target}` {held}{trace_note}")).hint(format!(
         "let one installer write it: turn off the other, or leave `{}` to it with --skip",
         target.name
     ))

@@ -1,5 +1,5 @@
-//! What is not proven although nothing was altered: wanted plugins that are another installer's, and
-//! plugins whose records are gone.
+//! What is not proven although nothing was altered: wanted plugins that are another installer's,
+//! and plugins whose records are gone.
 
 use std::fs;
 

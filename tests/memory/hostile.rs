@@ -3,7 +3,8 @@
 
 use serde_json::{Value, json};
 
-/// How often an entry is repeated, besides as often as there is room: around every limit of a count.
+/// How often an entry is repeated, besides as often as there is room: around every limit of a
+/// count.
 const COUNTS: [usize; 4] = [255, 1360, 4090, 8180];
 
 /// Calls `take` with a name and a document for each way to make `samples` as large as `size`.

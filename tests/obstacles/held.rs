@@ -1,5 +1,5 @@
-//! Names that cannot be replaced although their directory may be written, and a rename that fails in
-//! the middle.
+//! Names that cannot be replaced although their directory may be written, and a rename that fails
+//! in the middle.
 
 use std::collections::BTreeMap;
 use std::fs;

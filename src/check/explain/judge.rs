@@ -1,7 +1,7 @@
 //! The cause, from what a text says and what the node has, and what to do about it. Pure.
 //!
-//! The same words of a runtime can have several causes; the node decides between them. If it cannot,
-//! a cause that says so is named instead of a guess.
+//! The same words of a runtime can have several causes; the node decides between them. If it
+//! cannot, a cause that says so is named instead of a guess.
 
 use super::cause::Cause;
 use super::explained::{Explained, OnNode};

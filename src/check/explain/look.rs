@@ -1,8 +1,8 @@
 //! Inspecting a node: what its plugin directories have under one name.
 //!
 //! Only the directories that the owner named are searched, under a name that is one component of a
-//! path. Nothing is executed, no link is followed to open a file, and a FIFO does not block. What the
-//! result means is `judge`'s decision.
+//! path. Nothing is executed, no link is followed to open a file, and a FIFO does not block. What
+//! the result means is `judge`'s decision.
 
 use std::io::Read;
 
@@ -193,8 +193,8 @@ fn script(bytes: &[u8]) -> Option<String> {
     line.split_whitespace().next().map(str::to_owned)
 }
 
-/// The interpreter, if the node does not have it. A file of a plugin directory names it, so nothing is
-/// opened: only what the path leads to is found out.
+/// The interpreter, if the node does not have it. A file of a plugin directory names it, so nothing
+/// is opened: only what the path leads to is found out.
 fn missing(root: &Root, interpreter: &str) -> Result<Option<String>, DiskError> {
     let there = match interpreter.parse() {
         Ok(path) => behind(root, &path)?.is_some(),

@@ -1,8 +1,8 @@
 //! Explaining the error of a container runtime: its cause on this node, and what to do about it.
 //!
-//! `symptom` reads the error and `judge` names the cause; both are pure. Between them, `look` inspects
-//! the node, and only the directories that its owner names: a path in the text is never opened, so
-//! that someone who can write an event cannot point cnister at a file.
+//! `symptom` reads the error and `judge` names the cause; both are pure. Between them, `look`
+//! inspects the node, and only the directories that its owner names: a path in the text is never
+//! opened, so that someone who can write an event cannot point cnister at a file.
 
 mod cause;
 mod explained;

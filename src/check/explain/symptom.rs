@@ -2,8 +2,8 @@
 //!
 //! The messages are libcni's (`pkg/invoke`, `libcni/api.go`), with what containerd, CRI-O, the
 //! kubelet, Multus and `cnitool` put around them. Anyone who can write an event can write such a
-//! text, so every step is linear in its length, and names, lists and errors have limits. What caused
-//! an error is `judge`'s decision.
+//! text, so every step is linear in its length, and names, lists and errors have limits. What
+//! caused an error is `judge`'s decision.
 
 mod lines;
 
@@ -250,7 +250,8 @@ impl Context {
         self.blamed.is_none() && self.phase.is_none() && self.network.is_none() && !self.failed
     }
 
-    /// Goes one message deeper; returns the plugin that was blamed before, unless that is a wrapper.
+    /// Goes one message deeper; returns the plugin that was blamed before, unless that is a
+    /// wrapper.
     fn change(&mut self, change: Change) -> Option<String> {
         match change {
             // Multus reports its delegates as a runtime reports Multus: the innermost plugin is

@@ -97,8 +97,8 @@ fn become_nobody() {
     let _ = thread::set_thread_res_uid(user, user, user);
 }
 
-/// System calls that answering VERSION never needs, besides those of [`conditional`]. They fail with
-/// EPERM instead of killing the plugin, because libraries probe for features.
+/// System calls that answering VERSION never needs, besides those of [`conditional`]. They fail
+/// with EPERM instead of killing the plugin, because libraries probe for features.
 ///
 /// Changing names and modes of files is among them: in a container without capabilities the plugin
 /// is still root, and owns the files that it could rename, truncate or remove.
@@ -193,7 +193,8 @@ const REFUSED_OLD_CALLS: &[&str] = &[
 #[cfg(target_arch = "aarch64")]
 const REFUSED_OLD_CALLS: &[&str] = &[];
 
-/// Calls with an older form whose arguments a filter can check: libraries fall back to it on ENOSYS.
+/// Calls with an older form whose arguments a filter can check: libraries fall back to it on
+/// ENOSYS.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const MISSING_CALLS: &[&str] = &["clone3", "openat2"];
 

@@ -1,8 +1,8 @@
 //! Asking a plugin for its VERSION: the one CNI command that needs no network and changes nothing.
 //!
-//! Only proven bytes are executed. They are hashed while they are copied to a sealed file in memory,
-//! and the copy is executed, so replacing the file on disk meanwhile has no effect. `confine` takes
-//! rights away from the plugin; which plugins are asked is `installed`'s decision.
+//! Only proven bytes are executed. They are hashed while they are copied to a sealed file in
+//! memory, and the copy is executed, so replacing the file on disk meanwhile has no effect.
+//! `confine` takes rights away from the plugin; which plugins are asked is `installed`'s decision.
 
 mod confine;
 
@@ -81,8 +81,8 @@ pub struct Versions {
 }
 
 impl Prober {
-    /// Plugins are asked by this program, started again. `on_host` says whether an interpreter that a
-    /// plugin needs would be found here.
+    /// Plugins are asked by this program, started again. `on_host` says whether an interpreter that
+    /// a plugin needs would be found here.
     pub fn this_program(on_host: bool) -> Self {
         Self::new("/proc/self/exe", PATIENCE, on_host)
     }

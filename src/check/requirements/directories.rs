@@ -26,8 +26,8 @@ pub(super) struct Directory {
     pub(super) readers: Option<Vec<Networks>>,
 }
 
-/// The directories that these runtimes of a node and Multus read. `/etc/cni/net.d` is among them even
-/// if none of them reads it, and then none of its files decides.
+/// The directories that these runtimes of a node and Multus read. `/etc/cni/net.d` is among them
+/// even if none of them reads it, and then none of its files decides.
 pub(super) fn usual(runtimes: &[Runtime]) -> Vec<Directory> {
     let mut found: Vec<Directory> = Vec::new();
     let mut add = |path: &HostPath, reader: Option<Networks>| {

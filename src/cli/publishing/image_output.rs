@@ -1,5 +1,5 @@
-//! Writing an image into a layout: the programs that go into it, where it is written, and the report
-//! about it. `build` and `tool-image` share it.
+//! Writing an image into a layout: the programs that go into it, where it is written, and the
+//! report about it. `build` and `tool-image` share it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

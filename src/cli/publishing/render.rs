@@ -70,8 +70,8 @@ struct InstallingArguments {
     /// adopt, or adopt=NAME,...
     #[arg(long, value_name = "RULE", value_parser = foreign_rule)]
     foreign: Option<String>,
-    /// Removes plugins of earlier bundles that are not in this one, unless an attachment needs them;
-    /// mounts the node's /var/lib/cni into the pod.
+    /// Removes plugins of earlier bundles that are not in this one, unless an attachment needs
+    /// them; mounts the node's /var/lib/cni into the pod.
     #[arg(long)]
     prune: bool,
     /// How many earlier generations nodes keep for rollbacks.

@@ -76,7 +76,7 @@ impl State {
     }
 
     /// Looks for two equal hashes from `start` on, where the keys of the innermost object are.
-    fn close(&mut self, start: usize) {
+    fn leave_object(&mut self, start: usize) {
         let keys = self.keys.get_mut(start..).unwrap_or_default();
         keys.sort_unstable();
         let pair = keys.array_windows().find(|[one, other]| one == other);
@@ -144,7 +144,7 @@ impl<'de> Visitor<'de> for Place<'_> {
             self.state.count(outline)?;
             map.next_value_seed(Place { outline, state: &mut *self.state })?;
         }
-        self.state.close(start);
+        self.state.leave_object(start);
         match self.state.repeated {
             Some(_) if self.state.sought.is_none() => Err(A::Error::custom("a repeated key")),
             _ => Ok(()),

@@ -293,8 +293,8 @@ impl<'a> Published<'a> {
 }
 
 impl<'a> Recorded<'a> {
-    /// Removes what the new set lacks. Until then the journal says whose it is. What cannot be removed
-    /// stays, and the receipt names it as a plugin of an earlier bundle.
+    /// Removes what the new set lacks. Until then the journal says whose it is. What cannot be
+    /// removed stays, and the receipt names it as a plugin of an earlier bundle.
     fn remove_rest(
         self,
         state: &Writing,

@@ -166,8 +166,8 @@ impl Write<'_> {
         }
     }
 
-    /// Says that set-user-ID bits or capabilities of the replaced file are dropped: a plugin that everyone can run
-    /// as root is a hole.
+    /// Says that set-user-ID bits or capabilities of the replaced file are dropped: a plugin that
+    /// everyone can run as root is a hole.
     fn setuid(&self, directory: &HostPath) -> Option<Finding> {
         let Found::Regular { mode, attributes, .. } = self.before else { return None };
         let what = match (mode & 0o6000 != 0, attributes.capabilities) {

@@ -32,7 +32,8 @@ pub enum Run {
 }
 
 /// Rewrites installed plugins that are missing or altered, or `only` these, from the local store:
-/// those of the installed bundle, and those of an earlier one whose generation is kept and accepted.
+/// those of the installed bundle, and those of an earlier one whose generation is kept and
+/// accepted.
 ///
 /// # Errors
 /// Refused where nothing is installed, where the policy of today does not accept it, or where the

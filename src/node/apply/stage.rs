@@ -2,7 +2,8 @@
 //! the way.
 //!
 //! A file is written without execute bits and gets its mode when size and digest are the signed
-//! ones, so that unproven bytes cannot be executed under any name. No file gets its final name here.
+//! ones, so that unproven bytes cannot be executed under any name. No file gets its final name
+//! here.
 
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -1,5 +1,5 @@
-//! The node's file system as it is: the files with plugin names, the attachments that need them, and
-//! who else reads or writes them.
+//! The node's file system as it is: the files with plugin names, the attachments that need them,
+//! and who else reads or writes them.
 //!
 //! Nothing here decides; it hands facts to `plan`. Every path is opened beneath [`Root`], which
 //! keeps it from leading out of the root.

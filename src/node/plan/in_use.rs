@@ -9,8 +9,8 @@ use crate::node::host::Attachments;
 const NAMED: usize = 3;
 
 impl Attachments {
-    /// Why the plugin of a step must stay; `None` if no attachment needs it, or if the step leaves a
-    /// plugin of this name: what was there before serves as well.
+    /// Why the plugin of a step must stay; `None` if no attachment needs it, or if the step leaves
+    /// a plugin of this name: what was there before serves as well.
     pub(crate) fn against(&self, step: &Step) -> Option<Finding> {
         let Step::Remove { directory, name, restores: false, .. } = step else { return None };
         let place = format!("`{directory}/{name}`");

@@ -33,8 +33,8 @@ pub(super) fn known_owner(
     journaled.or_else(|| recorded.map(|file| file.owner.clone()))
 }
 
-/// Who owns what takes a name where no content says so: this program, if receipt or journal have the
-/// name as its own.
+/// Who owns what takes a name where no content says so: this program, if receipt or journal have
+/// the name as its own.
 pub(super) fn owner_by_name(
     observed: &Observed,
     directory: &HostPath,

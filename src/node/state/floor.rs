@@ -113,8 +113,8 @@ impl Floors {
         })
     }
 
-    /// Ends the exceptions of releases that are not installed any more: who can only move a tag would
-    /// take the node back to one.
+    /// Ends the exceptions of releases that are not installed any more: who can only move a tag
+    /// would take the node back to one.
     pub(crate) fn end_exceptions(&mut self, present: Option<&Receipt>) {
         for floor in self.bundles.values_mut() {
             match present {

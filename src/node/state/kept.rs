@@ -2,9 +2,10 @@
 //! them.
 //!
 //! The installed release may be installed again however old it is, as long as the policy still
-//! accepts it as kept. An earlier release may not: otherwise, anyone who can move a tag could return
-//! the node to it, past a version floor or an age limit. `rollback`, run by the node's owner, is for
-//! that. Stored evidence saves a download and proves nothing by being here: it is verified on every use.
+//! accepts it as kept. An earlier release may not: otherwise, anyone who can move a tag could
+//! return the node to it, past a version floor or an age limit. `rollback`, run by the node's
+//! owner, is for that. Stored evidence saves a download and proves nothing by being here: it is
+//! verified on every use.
 
 use std::time::Duration;
 
@@ -51,8 +52,9 @@ impl KeptReleases {
         self.present.is_some_and(|present| present.is(&Release::of(bundle)))
     }
 
-    /// The installed release as the node has it, if that is what `bundle` is: in another index, nothing
-    /// of it is new, and receipt and evidence stay while they still pass as those of a new one.
+    /// The installed release as the node has it, if that is what `bundle` is: in another index,
+    /// nothing of it is new, and receipt and evidence stay while they still pass as those of a new
+    /// one.
     pub fn as_installed(
         &self,
         verifier: &Verifier<'_>,
@@ -64,8 +66,8 @@ impl KeptReleases {
         (present.is(&Release::of(installed.value()))).then(|| (installed, evidence.clone()))
     }
 
-    /// Verifies a release that will be installed: as a new one, or, if it is the installed one, as a
-    /// kept one.
+    /// Verifies a release that will be installed: as a new one, or, if it is the installed one, as
+    /// a kept one.
     ///
     /// # Errors
     /// The findings against it as a new one.

@@ -18,7 +18,8 @@ use crate::trust::Strength;
 /// largest bundle.
 pub(crate) const RECORD_LIMIT: usize = 1024 * 1024;
 
-/// Bits that let a program act as its owner or group. An original that comes back does not get them.
+/// Bits that let a program act as its owner or group. An original that comes back does not get
+/// them.
 pub(crate) const SET_ID: u32 = 0o7000;
 
 /// What is installed on a node.

@@ -1,8 +1,8 @@
 //! The tool: the static `cnister` that goes into an image.
 //!
-//! It is taken in as a plugin is, streamed and from one handle, and only has to be static: its image
-//! has no libraries. That a node does not believe a tool that comes with a bundle is not decided
-//! here.
+//! It is taken in as a plugin is, streamed and from one handle, and only has to be static: its
+//! image has no libraries. That a node does not believe a tool that comes with a bundle is not
+//! decided here.
 
 use std::path::Path;
 

@@ -125,7 +125,7 @@ fn line(effect: &Effect) -> String {
             let ours = names.filter(|name| !name.starts_with("/var/lib/cnister/"));
             format!("watch {}", ours.collect::<Vec<_>>().join(" ")).trim_end().to_owned()
         }
-        Effect::Reach(paths) => {
+        Effect::CheckReach(paths) => {
             let paths: Vec<_> = paths.iter().map(ToString::to_string).collect();
             format!("reach {}", paths.join(" "))
         }

@@ -1,7 +1,7 @@
 //! The messages of a text, one on each line.
 //!
-//! Terminals and YAML fold a long message; `kubectl describe` and indented logs have one message per
-//! line, and all of them also start with white space.
+//! Terminals and YAML fold a long message; `kubectl describe` and indented logs have one message
+//! per line, and all of them also start with white space.
 
 /// The most words of a line that can come before the type of an event: age, times and source in
 /// `kubectl get events -A -o wide` and in the `describe` of old releases.

@@ -1,7 +1,7 @@
 //! Which container runtimes a node has, and where their configuration makes them look for plugins.
 //!
-//! The formats are parsed by `cni::runtime`; `read` finds the files under the node's root. The files are the owner's and advice only: what cannot be
-//! read is a warning, never a failure.
+//! The formats are parsed by `cni::runtime`; `read` finds the files under the node's root. The
+//! files are the owner's and advice only: what cannot be read is a warning, never a failure.
 
 mod compare;
 mod read;
