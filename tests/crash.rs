@@ -28,6 +28,8 @@ mod limits;
 mod matrix;
 #[path = "crash/memory.rs"]
 mod memory;
+#[path = "crash/memory_verbs.rs"]
+mod memory_verbs;
 #[path = "crash/mutant.rs"]
 mod mutant;
 #[path = "crash/node.rs"]

@@ -1,6 +1,7 @@
 //! The memory that parsers take: at most four times the length of their input and two megabytes,
 //! whatever the input is. Every parser of bytes from outside has a row here; what whole verbs take,
-//! in a container of 32 MiB, is in `tests/crash/memory.rs`.
+//! in a container of 32 MiB, is in `tests/crash/memory.rs` and
+//! `tests/crash/memory_verbs.rs`.
 
 #![allow(
     clippy::unwrap_used,

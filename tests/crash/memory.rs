@@ -16,14 +16,14 @@ use super::support::{Run, Scene, peers_folder, say_skipped};
 const LIMIT: u64 = 32 * 1024 * 1024;
 
 /// A cgroup with that limit, removed when it is dropped.
-struct Cgroup {
+pub(super) struct Cgroup {
     folder: PathBuf,
     peak: &'static str,
 }
 
 impl Cgroup {
     /// Creates it, or prints a line and returns `None` if no limit can be set.
-    fn new(name: &str) -> Option<Self> {
+    pub(super) fn new(name: &str) -> Option<Self> {
         // Version 1 if present, otherwise version 2.
         for (root, limit, swap, peak) in [
             (
@@ -53,7 +53,7 @@ impl Cgroup {
     }
 
     /// Runs a program in it.
-    fn run(&self, scene: &Scene, program: &Path, words: &str) -> Run {
+    pub(super) fn run(&self, scene: &Scene, program: &Path, words: &str) -> Run {
         let mut command = scene.command("sh");
         command
             .args(["-c", "echo $$ >\"$0\" && exec \"$@\""])
@@ -62,7 +62,7 @@ impl Cgroup {
     }
 
     /// Returns the peak charge in bytes.
-    fn peak(&self) -> u64 {
+    pub(super) fn peak(&self) -> u64 {
         fs::read_to_string(self.folder.join(self.peak))
             .map_or(0, |text| text.trim().parse().unwrap())
     }

@@ -1,0 +1,199 @@
+//! Every verb of a node in the memory of a small init container, with the worst documents that it
+//! reads: what strangers may attach to an image, or write where cnister looks.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::forge::Forge;
+use super::memory::Cgroup;
+use super::node;
+use super::release::Release;
+use super::support::{Scene, node_binary};
+
+const MIB: usize = 1024 * 1024;
+/// The most that a verb of a node needs, page cache included, in bytes.
+const MOST: u64 = 24 * 1024 * 1024;
+const INSTALL: &str = "install --key cosign.pub --root root";
+
+/// A list of as many copies of a value as fit into `size` bytes.
+fn many(value: &Value, size: usize) -> Value {
+    vec![value.clone(); size / (value.to_string().len() + 1)].into()
+}
+
+/// Short values are the worst: what one becomes in memory is many times as long as its text.
+fn descriptor() -> Value {
+    json!({"mediaType": "a/b", "digest": format!("sha256:{}", "0".repeat(64)), "size": 0})
+}
+
+fn flat(size: usize) -> Value {
+    many(&json!([]), size)
+}
+
+fn nested(size: usize) -> Value {
+    many(&json!({"a": {"b": {"c": [{}]}}}), size)
+}
+
+fn annotations(size: usize) -> Value {
+    let entries = (0..size / 12).map(|number| (format!("{number:x}"), json!("")));
+    Value::Object(entries.collect())
+}
+
+/// What is done to a layout or a node, and what is run then.
+type Case = (&'static str, fn(&Scene, &Forge), &'static [&'static str]);
+
+const IMAGE: &[&str] = &[
+    "verify --key cosign.pub oci:layout-a",
+    "install --key cosign.pub --root root oci:layout-a",
+    "install --key cosign.pub --root root --on-refusal keep oci:layout-a",
+];
+
+const CASES: [Case; 12] = [
+    (
+        "an index.json with many entries",
+        |scene, forge| {
+            let path = scene.at("layout-a/index.json");
+            let mut index: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            let more = many(&descriptor(), 4 * MIB);
+            index["manifests"].as_array_mut().unwrap().extend(more.as_array().unwrap().clone());
+            fs::write(path, index.to_string()).unwrap();
+            let _ = forge;
+        },
+        IMAGE,
+    ),
+    (
+        "an index with many entries",
+        |_, forge| {
+            forge.keeping_signatures(|forge| {
+                forge.index(|index| index["x"] = many(&descriptor(), MIB - 4096))
+            });
+        },
+        IMAGE,
+    ),
+    (
+        "a manifest with many layers",
+        |_, forge| drop(forge.manifest(|it| it["layers"] = many(&descriptor(), MIB - 4096))),
+        IMAGE,
+    ),
+    (
+        "a manifest with many annotations",
+        |_, forge| drop(forge.manifest(|it| it["annotations"] = annotations(MIB - 65536))),
+        IMAGE,
+    ),
+    (
+        "a configuration that is nested everywhere",
+        |_, forge| drop(forge.config(|it| it["x"] = nested(MIB - 4096))),
+        IMAGE,
+    ),
+    (
+        "a manifest of four megabytes",
+        |_, forge| drop(forge.manifest(|it| it["x"] = flat(4 * MIB))),
+        IMAGE,
+    ),
+    (
+        "evidence with many values",
+        |scene, _| {
+            let text = json!({"mediaType": "application/vnd.cnister.evidence.v1+json",
+                "root": descriptor()["digest"], "documents": flat(MIB - 4096), "signatures": []});
+            scene.write("hostile.json", text.to_string());
+        },
+        &[
+            "install --key cosign.pub --root root --from staged-a --evidence hostile.json",
+            "install --key cosign.pub --root root --from staged-a --evidence hostile.json --on-refusal keep",
+        ],
+    ),
+    (
+        "sixteen megabytes of definitions",
+        |scene, _| {
+            let config = r#"{"cniVersion":"1.0.0","type":"bridge"}"#;
+            let one = json!({"kind": "NetworkAttachmentDefinition",
+                "metadata": {"name": "n"}, "spec": {"config": config}});
+            let list = json!({"kind": "List", "items": many(&one, 15 * MIB / 8)});
+            scene.write("nads.json", list.to_string());
+            let values = json!({"kind": "List", "items": [{"x": flat(15 * MIB)}]});
+            scene.write("values.json", values.to_string());
+        },
+        &["check --root root --nad nads.json", "check --root root --nad values.json"],
+    ),
+    (
+        "configurations at their limit",
+        |scene, _| {
+            for number in 0..8 {
+                let plugins = many(&json!({"type": "bridge"}), MIB - 4096);
+                let text = json!({"cniVersion": "1.0.0", "name": "n", "plugins": plugins});
+                let path = format!("root/etc/cni/net.d/{number}.conflist");
+                scene.write(&path, text.to_string());
+            }
+        },
+        &["check --root root", "check --root root --at-boot", "explain --root root text"],
+    ),
+    (
+        "records of attachments at their limit",
+        |scene, _| {
+            for number in 0..8 {
+                let text = json!({"kind": "cniCacheV1", "x": nested(MIB - 4096)});
+                let path = format!("root/var/lib/cni/results/n-{number}-eth0");
+                scene.write(&path, text.to_string());
+            }
+        },
+        &[
+            "uninstall --root root --dry-run",
+            "install --key cosign.pub --root root --prune oci:layout-a",
+        ],
+    ),
+    (
+        "records of the state at their limit",
+        |scene, _| {
+            for name in ["journal.json", "floors.json", "rolled-back.json", "refusal.json"] {
+                let path = format!("root/var/lib/cnister/{name}");
+                scene.write(&path, json!({"x": nested(MIB - 4096)}).to_string());
+            }
+        },
+        &["check --root root", "status --root root", "rollback --root root", "gc --root root"],
+    ),
+    (
+        "a policy of many rules",
+        |scene, _| {
+            let rule = "  - name: a\n    images: [a]\n    deny: true\n";
+            let head = "apiVersion: cnister.dev/v1\nkind: Policy\nrules:\n";
+            scene.write("policy.yaml", format!("{head}{}", rule.repeat(MIB / rule.len())));
+        },
+        &["verify --policy policy.yaml oci:layout-a", "check --root root --policy policy.yaml"],
+    ),
+];
+
+#[test]
+fn no_verb_of_a_node_needs_more_than_its_container_has_whatever_it_reads() {
+    let Some(program) = node_binary() else { return };
+    let Some(cgroup) = Cgroup::new("verbs") else { return };
+    let scene = Scene::new();
+    let release = Release::new(&scene, "a", "1.0.0", &["bridge", "macvlan"], 0);
+    node::new(&scene);
+    scene.run_ok(&format!("{INSTALL} --from staged-a --evidence evidence-a.json"));
+    for name in ["root", "layout-a"] {
+        copy(&scene, name, &format!("good-{name}"));
+    }
+    scene.write("text", "failed to find plugin \"macvlan\" in path [/opt/cni/bin]\n".repeat(8192));
+    for (what, change, verbs) in CASES {
+        change(&scene, &Forge::new(scene.at("layout-a")));
+        for words in verbs {
+            let run = cgroup.run(&scene, &program, words);
+            let said = format!("{}{}", run.stdout, run.stderr);
+            assert!((0..=3).contains(&run.code), "{what}, {words}: {} {said}", run.code);
+            eprintln!("{what}, {words}: exit code {}, {} bytes", run.code, cgroup.peak());
+            assert!(cgroup.peak() <= MOST, "{what}, {words}: {} bytes", cgroup.peak());
+        }
+        for name in ["root", "layout-a"] {
+            fs::remove_dir_all(scene.at(name)).unwrap();
+            copy(&scene, &format!("good-{name}"), name);
+        }
+    }
+    assert_eq!(release.files.len(), 2);
+}
+
+fn copy(scene: &Scene, from: &str, to: &str) {
+    let mut command = scene.command("cp");
+    let run = scene.run_command(command.arg("-a").args([Path::new(from), Path::new(to)]));
+    assert_eq!(run.code, 0, "{}", run.stderr);
+}
