@@ -40,6 +40,8 @@ impl Node {
         let scene = Scene::new();
         let release = Release::new(&scene, "a", "1.0.0", &NAMES, 0);
         fs::create_dir_all(scene.at("root/etc/systemd/system")).unwrap();
+        // A node has had attachments, or a removal would not know of any.
+        fs::create_dir_all(scene.at("root/var/lib/cni")).unwrap();
         scene.run_ok(&release.install_args());
         Some(Self { scene, program })
     }

@@ -418,7 +418,7 @@ fn a_state_directory_that_cannot_be_written_is_reported_once() {
     fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();
     let mut watch = Watch::start_program(&scene, &program, "1s", &REPAIR);
     watch.wait_for("no");
-    watch.wait_for_start("no: not-repaired: the node was not repaired: cannot open `");
+    watch.wait_for_start("no: read-only: ");
     watch.wait_for("no");
     let warning = "warning: cannot say whether the node is ready: ";
     assert!(watch.remark().starts_with(warning));

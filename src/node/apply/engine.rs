@@ -58,6 +58,10 @@ pub fn apply(
         .stage(|opened| opened.stage_release(state, plan, payload, record, policy.as_ref()))?;
     let is_another_release = records.is_another_release;
 
+    // Without a receipt, an interrupted run may have brought plugins that pods use by now: there is
+    // no whole set to go back to, and the next run goes forward.
+    let goes_back = !plan.interrupted || state.receipt()?.is_some();
+    let in_the_middle = |error| if goes_back { in_the_middle(error) } else { error };
     let published = staged.publish().map_err(in_the_middle)?;
     let recorded = published.record(records, state, policy.as_ref()).map_err(|error| {
         // Once the receipt names the new set, the next run goes forward.

@@ -35,7 +35,9 @@ pub fn uninstall(
         opened.changes().try_for_each(|(directory, change)| {
             opened.stage_original(state, directory, change)?;
             directory.check_unchanged(change)
-        })
+        })?;
+        // Before anything changes: it takes room.
+        state.record_uninstallation()
     })?;
 
     let done = staged.remove_all()?.clean_up()?;
