@@ -154,6 +154,13 @@ impl FileState {
     }
 }
 
+impl FileState {
+    /// Whether the file is not as it was installed, so that a repair restores it.
+    pub(crate) fn is_drift(self) -> bool {
+        matches!(self, Self::Altered | Self::Missing | Self::InTheWay | Self::Unreadable)
+    }
+}
+
 impl Report {
     /// Whether the answer is yes.
     pub fn is_good(&self) -> bool {
@@ -178,15 +185,7 @@ impl Report {
 
     /// The files that are not as they were installed.
     pub fn altered(&self) -> BTreeSet<PluginPath> {
-        let plugins = self.plugins.iter().filter(|plugin| {
-            matches!(
-                plugin.state,
-                FileState::Altered
-                    | FileState::Missing
-                    | FileState::InTheWay
-                    | FileState::Unreadable
-            )
-        });
+        let plugins = self.plugins.iter().filter(|plugin| plugin.state.is_drift());
         plugins.map(PluginReport::path).collect()
     }
 

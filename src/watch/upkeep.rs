@@ -101,15 +101,7 @@ fn wanted(report: &Report) -> BTreeSet<PluginPath> {
         return BTreeSet::new();
     };
     let plugins = report.plugins.iter().filter(|plugin| match report.interrupted {
-        None => {
-            matches!(
-                plugin.state,
-                FileState::Altered
-                    | FileState::Missing
-                    | FileState::InTheWay
-                    | FileState::Unreadable
-            )
-        }
+        None => plugin.state.is_drift(),
         // An interrupted repair is completed, whatever it had written.
         Some(release) if release == installed.index => {
             !matches!(plugin.state, FileState::Kept | FileState::Mixed)
