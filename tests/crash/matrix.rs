@@ -366,7 +366,10 @@ impl Change {
             return Ok(());
         }
         // What the system denies before any change is a refusal; a repair tries file by file.
-        let is_refusal = output.status.code() == Some(1) && format!("\n{told}").contains("\nno: ");
+        let refusals =
+            ["no-space", "read-only", "not-permitted"].map(|code| format!("no: {code}: "));
+        let is_refusal = output.status.code() == Some(1)
+            && (told.contains(text) || refusals.iter().any(|refusal| told.contains(refusal)));
         let is_repaired = self.ends == Ends::Repaired && output.status.code() == Some(0);
         if is_refusal || is_repaired {
             return Ok(());
