@@ -434,13 +434,13 @@ fn the_kept_policy_is_read_inside_the_root() {
     symlink(scene.at("policy.yaml"), scene.at("root/policies/policy.yaml")).unwrap();
     expect(
         &scene.run("check --root root"),
-        3,
-        &["policy.yaml` is a symbolic link, expected a regular file"],
+        1,
+        &["in-the-way", "policy.yaml` is a symbolic link, expected a regular file"],
     );
 }
 
 #[test]
-fn a_layout_that_lists_one_manifest_ten_thousand_times_is_read_once() {
+fn a_layout_that_lists_one_manifest_six_thousand_times_reads_it_once() {
     let scene = Scene::new();
     if image::signed(&scene, &NAMES).is_none() {
         return;
@@ -449,7 +449,7 @@ fn a_layout_that_lists_one_manifest_ten_thousand_times_is_read_once() {
     let heavy = json!({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": [],
         "config": {"mediaType": "a/b", "digest": cnister::model::Digest::of(b""), "size": 0},
-        "annotations": {"heavy": "x".repeat(1 << 20)},
+        "annotations": {"heavy": "x".repeat(1_000_000)},
     });
     let heavy = heavy.to_string();
     let entry = json!({
@@ -458,7 +458,7 @@ fn a_layout_that_lists_one_manifest_ten_thousand_times_is_read_once() {
     });
     let mut index: Value =
         serde_json::from_slice(&fs::read(scene.at("layout/index.json")).unwrap()).unwrap();
-    index["manifests"].as_array_mut().unwrap().extend(std::iter::repeat_n(entry, 10_000));
+    index["manifests"].as_array_mut().unwrap().extend(std::iter::repeat_n(entry, 6_000));
     scene.write("layout/index.json", index.to_string());
     let start = Instant::now();
     scene.run_ok("verify --key cosign.pub oci:layout:1.0.0");
