@@ -28,7 +28,7 @@ pub use host_path::{HostPath, ParseHostPathError, PluginPath};
 pub use json::JsonError;
 pub use platform::{ParsePlatformError, Platform};
 pub use plugin_name::{ParsePluginNameError, PluginName};
-pub(crate) use reference::normal_host;
+pub(crate) use reference::{HTTPS, other_names, parse_port};
 pub use reference::{
     Location, ParseReferenceError, Reference, RegistryReference, Repository, Selector,
 };

@@ -206,7 +206,7 @@ impl FromStr for Repository {
         }
         // Docker Hub's own images have no organization in their name.
         let path = match host == DOCKER_HUB && !path.contains('/') {
-            true => format!("library/{path}"),
+            true => format!("{LIBRARY}{path}"),
             false => path.to_owned(),
         };
         Ok(Self { host, path })
@@ -215,12 +215,26 @@ impl FromStr for Repository {
 
 /// The name of Docker Hub in references, and other names of the same registry.
 const DOCKER_HUB: &str = "docker.io";
-const DOCKER_HUB_ALIASES: [&str; 2] = ["index.docker.io", "registry-1.docker.io"];
+const DOCKER_HUB_ALIASES: [&str; 3] =
+    ["index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"];
+/// The organization of Docker Hub's own images, whose names leave it out.
+const LIBRARY: &str = "library/";
 /// The port that a registry has without one.
-const HTTPS: u16 = 443;
+pub(crate) const HTTPS: u16 = 443;
+
+/// The other names of a repository, given in its one form: those with the aliases of Docker Hub,
+/// and without `library/`.
+pub(crate) fn other_names(host: &str, path: &str) -> Vec<(&'static str, String)> {
+    if host != DOCKER_HUB {
+        return Vec::new();
+    }
+    let paths: Vec<_> = std::iter::once(path).chain(path.strip_prefix(LIBRARY)).collect();
+    let hosts = std::iter::once(DOCKER_HUB).chain(DOCKER_HUB_ALIASES);
+    hosts.flat_map(|host| paths.iter().map(move |path| (host, (*path).to_owned()))).collect()
+}
 
 /// The one form of `HOST` or `HOST:PORT` that references are compared in; `None` if it is neither.
-pub(crate) fn normal_host(text: &str) -> Option<String> {
+fn normal_host(text: &str) -> Option<String> {
     let text = text.to_ascii_lowercase();
     let (name, port) = match text.rsplit_once(':') {
         // The colons of an IPv6 address are in brackets.
@@ -228,7 +242,12 @@ pub(crate) fn normal_host(text: &str) -> Option<String> {
         _ => (text.as_str(), None),
     };
     let name = match name.strip_prefix('[') {
-        Some(rest) => format!("[{}]", rest.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?),
+        Some(rest) => {
+            let address = rest.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?;
+            // An IPv4-mapped address (RFC 4291, 2.5.5.2) is the IPv4 address.
+            let mapped = address.to_ipv4_mapped().map(|address| address.to_string());
+            mapped.unwrap_or_else(|| format!("[{address}]"))
+        }
         None => domain(name.strip_suffix('.').unwrap_or(name))?.to_owned(),
     };
     if DOCKER_HUB_ALIASES.contains(&name.as_str()) && port.is_none_or(|port| port == HTTPS) {
@@ -241,7 +260,7 @@ pub(crate) fn normal_host(text: &str) -> Option<String> {
     })
 }
 
-fn parse_port(text: &str) -> Option<u16> {
+pub(crate) fn parse_port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|_| text.chars().all(|c| c.is_ascii_digit()))
 }
 
@@ -384,7 +403,9 @@ mod tests {
             ("LOCALHOST/a", "localhost/a"),
             ("127.0.0.1:443/a", "127.0.0.1:443/a"),
             ("[0:0::0001]:5000/a", "[::1]:5000/a"),
-            ("[::ffff:7f00:1]/a", "[::ffff:127.0.0.1]/a"),
+            ("[::ffff:7f00:1]/a", "127.0.0.1/a"),
+            ("[::ffff:10.0.0.1]:5000/a", "10.0.0.1:5000/a"),
+            ("registry.hub.docker.com/cni", "docker.io/library/cni"),
         ] {
             let repository: Repository = text.parse().unwrap_or_else(|_| panic!("{text}"));
             assert_eq!(repository.to_string(), expected);
