@@ -74,8 +74,8 @@ fn an_older_release_that_was_put_back_whole_is_below_the_floor() {
         );
         node::assert_same(&replayed, &scene.tree(node::BIN), occasion);
     }
-    // Running its installation again does not make it the newest.
-    scene.run_ok(&by_policy(&first.install_args()));
+    // Running its installation again is refused for the same reason.
+    assert_refused(&scene.run(&by_policy(&first.install_args())), "version-below-floor");
     assert_refused(&scene.run("check --root root --at-boot"), "version-below-floor");
     // Under a rule that allows downgrades, an owner may do that by hand; the policy's own floor
     // reports it.
@@ -85,6 +85,26 @@ fn an_older_release_that_was_put_back_whole_is_below_the_floor() {
     scene.run_ok(&by_policy(&second.install_from_layout_args()));
     scene.run_ok("check --root root --at-boot");
     assert_eq!(of_release(&scene, &second).len(), 3);
+}
+
+#[test]
+fn a_rule_that_forbids_downgrades_counts_the_releases_before_it() {
+    let scene = Scene::in_memory();
+    let (first, second) = went_on(&scene);
+    // An earlier policy allowed the way back.
+    let from_layout = Release::install_from_layout_args;
+    scene.run_ok(&from_layout(&first));
+    let before = scene.tree("root");
+    for more in ["", " --again", " --dry-run", " --prune"] {
+        let run = scene.run(&format!("{}{more}", by_policy(&from_layout(&first))));
+        assert_refused(&run, "version-below-floor");
+        node::assert_same(&before, &scene.tree("root"), more);
+    }
+    // The two agree: what is installed here, no rule of this kind accepts afterwards.
+    let check = scene.run("check --root root --policy policy.yaml");
+    assert_refused(&check, "version-below-floor");
+    scene.run_ok(&by_policy(&from_layout(&second)));
+    scene.run_ok("check --root root");
 }
 
 #[test]

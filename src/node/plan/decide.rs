@@ -135,7 +135,13 @@ pub fn plan<'v>(
             )
         })
         .collect();
-    refusals.extend(observed.floors.against(bundle, observed.receipt.as_ref()));
+    let receipt = observed.receipt.as_ref();
+    // A repair brings back what was accepted before.
+    let is_repair = options.recorded.is_some()
+        && receipt.is_some_and(|present| present.release().is(&Release::of(bundle.value())));
+    if !is_repair {
+        refusals.extend(observed.floors.against(bundle, receipt));
+    }
     let interrupted = observed.journal.is_some();
     let mut plan = Plan {
         bundle,

@@ -49,13 +49,11 @@ impl Floors {
         json::parse("floors", bytes, RECORD_LIMIT)
     }
 
-    /// Why the rule refuses this bundle; `None` if it does not. `present` is the installed release:
-    /// installing it again is not a downgrade, and it is a floor itself, whatever is recorded.
+    /// Why the rule refuses this bundle; `None` if it does not. `present` is the installed release,
+    /// which is a floor itself, whatever is recorded. It is refused as well if a newer one was
+    /// accepted before: `check` would refuse it afterwards.
     pub fn against(&self, bundle: &Verified<Bundle>, present: Option<&Receipt>) -> Option<Finding> {
-        let release = Release::of(bundle.value());
-        if bundle.rollback() == Rollback::Allowed
-            || present.is_some_and(|present| present.release().is(&release))
-        {
+        if bundle.rollback() == Rollback::Allowed {
             return None;
         }
         let mut floors = self.clone();
