@@ -66,6 +66,35 @@ fn the_same_name_from_another_repository_is_another_bundle() {
 }
 
 #[test]
+fn an_image_without_a_name_keeps_the_origin_of_the_installed_bundle() {
+    let scene = Scene::in_memory();
+    let [base, newer, newest] = [("a", "1.0.0"), ("b", "2.0.0"), ("c", "3.0.0")]
+        .map(|(tag, version)| Release::new(&scene, tag, version, &PLUGINS, 0));
+    node::new(&scene);
+    scene.run_ok(&words(&base));
+    let staged =
+        |release: &Release, more: &str| format!("{}{more}", release.install_from_layout_args());
+    scene.run_ok(&staged(&newer, ""));
+    // Twice, since the second run starts from what the first one recorded.
+    scene.run_ok(&staged(&newer, ""));
+    assert_refused(&scene.run(&staged(&newest, " --as ghcr.io/acme/other")), "other-origin");
+    scene.run_ok("check --root root --expect-bundle test");
+    // Under a rule that denies the origin, being carried by hand changes nothing.
+    scene.write(
+        "policy.yaml",
+        "apiVersion: cnister.dev/v1\nkind: Policy\nrules:\n  - {name: gone, images: [\"ghcr.io/acme/**\"], deny: true}\n  \
+           - name: all\n    images: [\"**\"]\n    authorities: [{name: us, key: {file: cosign.pub}}]\n",
+    );
+    let by_policy = staged(&newest, "").replace("--key cosign.pub", "--policy policy.yaml");
+    let run = scene.run(&by_policy);
+    assert_refused(&run, "other-origin");
+    assert!(run.stdout.contains("  expected: ghcr.io/acme/cni\n"), "{}", run.stdout);
+    assert_eq!(of_release(&scene, &newer).len(), 2);
+    scene.run_ok(&staged(&newest, " --replace test"));
+    scene.run_ok(&staged(&newest, " --as ghcr.io/acme/other"));
+}
+
+#[test]
 fn a_rule_says_which_plugins_a_bundle_may_bring() {
     let scene = Scene::in_memory();
     let base = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);

@@ -23,7 +23,7 @@ use crate::node::payload::{Layer, Payload, Staged};
 use crate::node::plan::{InstallOptions, Leftovers, Plan, Step, plan};
 use crate::node::state::{Installation, Purpose, Reading, Receipt, Release, RolledBack, State};
 use crate::oci::Source;
-use crate::trust::{Bundle, Verified};
+use crate::trust::{Bundle, Evidence, Presence, Verified, Verifier};
 
 /// What is installed, and where.
 #[derive(Debug, Clone, Copy)]
@@ -132,7 +132,7 @@ pub fn install(
         evidence: request.evidence,
         policy: Some(KeptPolicy { text: policy.text(), directory: request.policy_directory }),
         generations: request.generations,
-        repository: installation.verifier.name,
+        repository: prepared.repository.as_ref(),
         purpose: Purpose::Install,
         rollback: None,
     };
@@ -174,6 +174,8 @@ struct Attempt<'a> {
 struct Prepared<'a> {
     plan: Plan<'a>,
     foreseen: Vec<Finding>,
+    /// Where the receipt will say that the bundle is from.
+    repository: Option<Repository>,
     is_another_release: bool,
     is_policy_new: bool,
 }
@@ -228,6 +230,12 @@ impl<'a> Attempt<'a> {
             let (name, bundle) = (installation.verifier.name, request.bundle.value());
             refuse_takeover(receipt, bundle, name, request.replace)?;
         }
+        let repository = match (installation.verifier.name, &observed.receipt) {
+            (None, Some(receipt)) if request.replace != Some(&receipt.bundle) => {
+                self.kept_repository(receipt)?
+            }
+            (name, _) => name.cloned(),
+        };
         let plan = plan(request.bundle, &observed, request.options)?;
         if plan.leaves_nothing() {
             let message =
@@ -259,11 +267,39 @@ impl<'a> Attempt<'a> {
         let wanted = Release::of(request.bundle.value());
         let is_another_release =
             observed.receipt.is_none_or(|present| !present.release().is(&wanted));
-        Ok(Prepared { plan, foreseen, is_another_release, is_policy_new })
+        Ok(Prepared { plan, foreseen, repository, is_another_release, is_policy_new })
+    }
+
+    /// The repository of the installed bundle, if the release passes the rules for it as well.
+    ///
+    /// A layout or a staged directory has no name of its own. Were the name forgotten then, the next
+    /// release could come from any repository.
+    fn kept_repository(&self, receipt: &Receipt) -> Result<Option<Repository>, NodeError> {
+        let Some(from) = &receipt.repository else { return Ok(None) };
+        let wanted = Release::of(self.request.bundle.value());
+        let presence = match receipt.release().is(&wanted) {
+            true => Presence::Kept,
+            false => Presence::New,
+        };
+        let verifier = Verifier { name: Some(from), ..self.installation.verifier };
+        let evidence = Evidence::parse(self.request.evidence);
+        let accepted = evidence.is_ok_and(|read| verifier.verify(&read, presence).is_ok());
+        if accepted {
+            return Ok(Some(from.clone()));
+        }
+        let installed = &receipt.bundle;
+        let message = format!(
+            "bundle `{installed}` was installed from a repository whose rule refuses this release"
+        );
+        let hint = format!(
+            "`cnister verify --as {from}` says why; to put it in its place, add --replace {installed}"
+        );
+        let finding = Finding::refusal(Code::OtherOrigin, message);
+        Err(finding.mismatch(from, "no name of a repository").hint(hint).into())
     }
 
     fn finish(&self, prepared: Prepared<'_>) -> Installed {
-        let Prepared { plan, foreseen, is_another_release, is_policy_new } = prepared;
+        let Prepared { plan, foreseen, is_another_release, is_policy_new, .. } = prepared;
         let mut about_node = foreseen;
         about_node.extend(surroundings(self.root, &plan, self.installation.state));
         let (steps, notes) = (plan.steps().to_vec(), plan.notes().to_vec());
