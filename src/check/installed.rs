@@ -487,7 +487,7 @@ fn ask_all(
             }
         }
     }
-    prober.keep(&verified.value().files.plugins.iter().map(|file| file.digest).collect());
+    prober.retain(&verified.value().files.plugins.iter().map(|file| file.digest).collect());
     findings.extend(skipped.into_iter().map(|(reason, paths)| {
         let message = match paths.as_slice() {
             [path] => format!("`{path}` {reason}"),

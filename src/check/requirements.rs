@@ -377,27 +377,27 @@ impl Wanted {
 
     fn look_for_plugins(&mut self, root: &Root, search: &[HostPath], report: &Report) {
         // Each plugin is searched for once per place, however many configurations need it.
-        let mut places: BTreeMap<(Option<HostPath>, PluginName), Place> = BTreeMap::new();
+        let mut results: BTreeMap<(Option<HostPath>, PluginName), SearchResult> = BTreeMap::new();
         let mut missing: BTreeMap<PluginName, (Users, Vec<String>)> = BTreeMap::new();
         let mut unusable: BTreeMap<String, (PluginName, Users)> = BTreeMap::new();
         let mut strangers: BTreeMap<(PluginName, String, Vec<String>), Users> = BTreeMap::new();
         for WantedPlugin { need, first, decides } in &mut self.needs {
             let key = (first.clone(), need.plugin.clone());
-            let place = match places.get(&key) {
-                Some(place) => place,
+            let result = match results.get(&key) {
+                Some(result) => result,
                 None => {
-                    let place = locate(root, first.iter().chain(search), &need.plugin);
-                    places.entry(key).or_insert(place)
+                    let result = locate(root, first.iter().chain(search), &need.plugin);
+                    results.entry(key).or_insert(result)
                 }
             };
-            let Some(directory) = &place.directory else {
+            let Some(directory) = &result.directory else {
                 let entry = missing.entry(need.plugin.clone()).or_default();
                 entry.0.add(need, *decides);
-                entry.1.clone_from(&place.obstacles);
+                entry.1.clone_from(&result.obstacles);
                 continue;
             };
             need.found_in = Some(directory.clone());
-            if let Some(reason) = &place.unusable {
+            if let Some(reason) = &result.unusable {
                 unusable
                     .entry(reason.clone())
                     .or_insert_with(|| (need.plugin.clone(), Users::default()))
@@ -508,9 +508,9 @@ fn list(root: &Root, path: &HostPath) -> Result<Option<Vec<OsString>>, DiskError
     Ok(Some(names))
 }
 
-/// Where a runtime finds a plugin.
+/// What the search of a runtime for a plugin leads to.
 #[derive(Debug, Default)]
-pub(crate) struct Place {
+pub(crate) struct SearchResult {
     /// The directory; `None` if no directory has it.
     pub(crate) directory: Option<HostPath>,
     /// What it skips on the way.
@@ -524,8 +524,8 @@ pub(crate) fn locate<'a>(
     root: &Root,
     search: impl Iterator<Item = &'a HostPath>,
     plugin: &PluginName,
-) -> Place {
-    let mut place = Place::default();
+) -> SearchResult {
+    let mut result = SearchResult::default();
     for directory in search {
         let path = directory.join(plugin);
         let found = match root.look_up(&path).map(|looked| looked.and_then(|looked| looked.target))
@@ -534,28 +534,28 @@ pub(crate) fn locate<'a>(
             Ok(None) => {
                 // A runtime does not mention the link, only that there is no plugin.
                 if root.is_link(directory, plugin.as_str()) {
-                    place.obstacles.push(format!("`{path}` is a dangling symbolic link"));
+                    result.obstacles.push(format!("`{path}` is a dangling symbolic link"));
                 }
                 continue;
             }
             Err(error) => {
-                place.obstacles.push(error.with_cause());
+                result.obstacles.push(error.with_cause());
                 continue;
             }
         };
         if found.kind != FileKind::Regular {
-            place.obstacles.push(format!("`{path}` is {}", found.kind));
+            result.obstacles.push(format!("`{path}` is {}", found.kind));
             continue;
         }
-        place.unusable = match (found.mode & 0o111, found.size) {
+        result.unusable = match (found.mode & 0o111, found.size) {
             (0, _) => Some(format!("`{path}` has mode {:04o} (\"permission denied\")", found.mode)),
             (_, 0) => Some(format!("`{path}` is empty (\"exec format error\")")),
             _ => None,
         };
-        place.directory = Some(directory.clone());
+        result.directory = Some(directory.clone());
         break;
     }
-    place
+    result
 }
 
 fn shown_list<'a>(paths: impl Iterator<Item = &'a str>) -> String {

@@ -114,9 +114,9 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
 }
 
 fn enable(arguments: &EnableArguments) -> Result<Steps, Stop> {
-    let asked =
+    let pinned =
         PolicyArguments { policy: None, key: None, policy_sha256: arguments.policy_sha256.clone() };
-    let policy = match asked.load(Some(&|| arguments.node.kept_policy())) {
+    let policy = match pinned.load(Some(&|| arguments.node.kept_policy())) {
         Ok(policy) if policy.is_standalone() => policy,
         Ok(_) => {
             let message = "the node's policy refers to key files, which the digest in the unit does not cover";

@@ -20,9 +20,9 @@ use crate::model::{
     BundleName, Code, Digest, Finding, Location, Platform, PluginName, Reference, visible,
 };
 use crate::node::{
-    ExistingFiles, ForeignRule, InstallOptions, InstallRequest, Installed, KeptReleases, Leftovers,
-    MAX_GENERATIONS, Moment, NodeError, Progress, Refusal, RolledBackRule, Root, Run, Sandbox,
-    State, Step, check_overlap, exposed_file, install,
+    ExistingFiles, ForeignRule, InstallOptions, InstallOutcome, InstallRequest, KeptReleases,
+    Leftovers, MAX_GENERATIONS, Moment, NodeError, Progress, Refusal, RolledBackRule, Root, Run,
+    Sandbox, State, Step, check_overlap, exposed_file, install,
 };
 use crate::trust::{self, Bundle, Policy, Proof, Verified};
 
@@ -242,7 +242,8 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
         }
     };
     let expected = arguments.owner.expect;
-    if let Some(finding) = expected.and_then(|expected| trust::expect(&bundle, &expected)) {
+    if let Some(finding) = expected.and_then(|expected| trust::compare_with_pin(&bundle, &expected))
+    {
         return Err(finding.into());
     }
     // A digest that was asked for is the one that the receipt has to name.
@@ -256,7 +257,7 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
     let (bundle, evidence) = installed.unwrap_or((bundle, evidence));
     let request = InstallRequest {
         bundle: &bundle,
-        evidence: &trust::keep(policy, evidence).map_err(Failure::from)?,
+        evidence: &trust::evidence_to_store(policy, evidence).map_err(Failure::from)?,
         policy_directory: &arguments.node.policy_dir,
         directories: &arguments.bin_dir,
         options: &options(arguments)?,
@@ -333,7 +334,7 @@ fn refuse(
     if arguments.on_refusal == OnRefusal::Fail || arguments.dry_run {
         return Ok(Report::refused(findings));
     }
-    match keep(arguments, policy, &findings) {
+    match keep_installed(arguments, policy, &findings) {
         Ok(()) => Ok(Report { outcome: Outcome::Kept, ..Report::refused(findings) }),
         Err(stop) => {
             findings.extend(stop.refusal()?);
@@ -344,7 +345,11 @@ fn refuse(
 
 /// Keeps the installed set if it verifies under this policy, and records that something else was
 /// wanted.
-fn keep(arguments: &Arguments, policy: &Policy, findings: &[Finding]) -> Result<(), Stop> {
+fn keep_installed(
+    arguments: &Arguments,
+    policy: &Policy,
+    findings: &[Finding],
+) -> Result<(), Stop> {
     let root = arguments.node.open_root()?;
     let platform = Platform::host();
     // By its own name: what is installed may have come under another one than what is wanted now.
@@ -375,9 +380,9 @@ fn say_loudly(arguments: &Arguments, report: &Report, terminal: &Terminal) {
 }
 
 impl Report {
-    fn of(outcome: Outcome, bundle: &Verified<Bundle>, installed: Installed) -> Self {
+    fn of(outcome: Outcome, bundle: &Verified<Bundle>, installed: InstallOutcome) -> Self {
         let (value, proof) = (bundle.value(), bundle.proof());
-        let Installed { steps, notes: mut findings, about_node, .. } = installed;
+        let InstallOutcome { steps, notes: mut findings, about_node, .. } = installed;
         if findings.iter().all(|finding| finding.code != Code::Unproven) {
             findings.extend(proof.warning());
         }

@@ -28,7 +28,7 @@ pub(super) fn of_image(
 ) -> Result<Proven, Stop> {
     let image = image::open(reference)?;
     let source = Remembered::new(image.source.as_ref(), kept.evidence());
-    let platforms = Platforms::asked(Some(verifier.platform));
+    let platforms = Platforms::requested(Some(verifier.platform));
     let evidence = collect(&source, &image.root, platforms, &verifier.policy.needs())?;
     let bundle = kept.verify(verifier, &evidence)?;
     let layer = bundle.value().plugin_layer.clone();

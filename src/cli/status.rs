@@ -86,13 +86,13 @@ fn look(arguments: &Arguments) -> Result<Report, NodeError> {
             without_copy: missing.len(),
         })
     };
-    let past = reading.past()?;
+    let history = reading.history()?;
     let present = reading.receipt()?;
     let is_present =
         |release: &Release| present.as_ref().is_some_and(|present| present.release().is(release));
-    let others = past.receipts.iter().filter(|past| !is_present(&past.release()));
+    let others = history.receipts.iter().filter(|past| !is_present(&past.release()));
     let rolled_back = reading.rolled_back()?.unwrap_or_default().releases;
-    let mut findings: Vec<_> = past.damaged.iter().map(|name| damaged(name)).collect();
+    let mut findings: Vec<_> = history.damaged.iter().map(|name| damaged(name)).collect();
     findings.extend(match &present {
         Some(receipt) => receipt.foreign(),
         None => lost(without_receipt(&root, Some(&reading), &arguments.node.policy_dir)?),

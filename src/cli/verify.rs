@@ -91,7 +91,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
 fn decide(arguments: &Arguments, policy: &Policy, report: &mut Report) -> Result<(), CollectError> {
     let opened = image::open(&arguments.reference)?;
     report.digest = Some(opened.root.digest);
-    let wanted = Platforms::asked(arguments.platform.as_ref());
+    let wanted = Platforms::requested(arguments.platform.as_ref());
     let evidence = collect(opened.source.as_ref(), &opened.root, wanted, &policy.needs())?;
     let name = arguments.owner.name(Some(&arguments.reference));
     let mut platforms = match &arguments.platform {
@@ -111,7 +111,7 @@ fn decide(arguments: &Arguments, policy: &Policy, report: &mut Report) -> Result
                 let mut findings: Vec<_> = arguments
                     .owner
                     .expect
-                    .and_then(|expected| trust::expect(&bundle, &expected))
+                    .and_then(|expected| trust::compare_with_pin(&bundle, &expected))
                     .into_iter()
                     .collect();
                 findings.extend(bundle.proof().warning());

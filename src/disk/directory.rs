@@ -41,7 +41,7 @@ impl From<Directory> for OwnedFd {
 
 /// One entry of a directory listing.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct DirectoryEntry {
     /// One component, never `.` or `..`.
     pub name: OsString,
     /// The entry's own kind: links are not followed.
@@ -227,7 +227,7 @@ impl Directory {
     /// Lists the entries lazily, so that a caller can stop at the first unwanted one.
     pub fn entries(
         &self,
-    ) -> Result<impl Iterator<Item = Result<Entry, DiskError>> + '_, DiskError> {
+    ) -> Result<impl Iterator<Item = Result<DirectoryEntry, DiskError>> + '_, DiskError> {
         let failed = |errno| io_error("list", &self.shown, errno);
         let listing = Dir::read_from(&self.handle).map_err(failed)?;
         let entries = listing.filter_map(move |entry| {
@@ -247,7 +247,7 @@ impl Directory {
                 },
                 known => known.into(),
             };
-            Some(Ok(Entry { name: name.to_owned(), kind }))
+            Some(Ok(DirectoryEntry { name: name.to_owned(), kind }))
         });
         Ok(entries)
     }
@@ -573,8 +573,8 @@ mod tests {
         assert_eq!(
             entries,
             [
-                Entry { name: "a".into(), kind: FileKind::Directory },
-                Entry { name: "b".into(), kind: FileKind::SymbolicLink },
+                DirectoryEntry { name: "a".into(), kind: FileKind::Directory },
+                DirectoryEntry { name: "b".into(), kind: FileKind::SymbolicLink },
             ]
         );
     }

@@ -22,7 +22,7 @@ mod write;
 
 pub use attributes::Attributes;
 pub use changes::{Change, Changes, Mark};
-pub use directory::{Directory, Entry, Ownership, RegularFile, Resolve, component};
+pub use directory::{Directory, DirectoryEntry, Ownership, RegularFile, Resolve, component};
 pub use error::DiskError;
 pub use filesystem::{FileSystem, overrides_permissions};
 pub use hold::Hold;

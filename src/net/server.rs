@@ -207,7 +207,7 @@ mod tests {
         serve_with("127.0.0.1:0".parse().unwrap(), patience, answer).unwrap()
     }
 
-    fn say(address: SocketAddr, request: &str) -> String {
+    fn send(address: SocketAddr, request: &str) -> String {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         // A request that is refused early may not be read to its end.
@@ -261,16 +261,16 @@ mod tests {
         ];
         for (request, expected) in cases {
             let shown = &request[..request.len().min(60)];
-            assert_eq!(ends(&say(address, &request)), expected, "{shown}");
+            assert_eq!(ends(&send(address, &request)), expected, "{shown}");
         }
-        let answer = say(address, "PUT /here HTTP/1.1\r\nHost: x\r\n\r\n");
+        let answer = send(address, "PUT /here HTTP/1.1\r\nHost: x\r\n\r\n");
         assert!(answer.contains("\r\nallow: GET, HEAD\r\n"), "{answer}");
     }
 
     #[test]
     fn serves_one_request_per_connection() {
         let request = "GET /here HTTP/1.1\r\nHost: x\r\n\r\n";
-        let answer = say(start(), &request.repeat(3));
+        let answer = send(start(), &request.repeat(3));
         assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 1, "{answer}");
         assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
     }
@@ -289,12 +289,12 @@ mod tests {
             ("endless", &["GET /here HTTP/1.1\r\na: b\r\n", "c: d\r\n", "e: f\r\n"]),
         ];
         for half_closed in [false, true] {
-            for (name, said) in cases {
+            for (name, parts) in cases {
                 let address = start_with(ENDLESS);
                 let open: Vec<_> = (0..3 * CONNECTIONS)
                     .map(|_| {
                         let mut stream = TcpStream::connect(address).unwrap();
-                        for part in said {
+                        for part in parts {
                             // It may have been disconnected by one that came later.
                             let _ = stream.write_all(part.as_bytes());
                         }
@@ -304,7 +304,7 @@ mod tests {
                         stream
                     })
                     .collect();
-                let answer = say(address, REQUESTED);
+                let answer = send(address, REQUESTED);
                 assert_eq!(ends(&answer).1, "it is\n", "{name}, half closed: {half_closed}");
                 drop(open);
             }
@@ -325,7 +325,7 @@ mod tests {
                 stream
             })
             .collect();
-        assert!(say(address, "GET /here HTTP/1.0\r\n\r\n").len() > 4 << 20);
+        assert!(send(address, "GET /here HTTP/1.0\r\n\r\n").len() > 4 << 20);
         drop(open);
     }
 
@@ -367,9 +367,9 @@ mod tests {
                 TcpStream::connect(start_with(Patience { arrival, connection })).unwrap();
             stream.write_all(b"GET /here HTTP/1.1\r\nHost: ").unwrap();
             stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-            let mut said = String::new();
-            stream.read_to_string(&mut said).unwrap();
-            assert_eq!(said, "", "{arrival:?} {connection:?}");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert_eq!(answer, "", "{arrival:?} {connection:?}");
         }
     }
 }

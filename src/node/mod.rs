@@ -20,7 +20,7 @@ mod state;
 pub(crate) mod test_support;
 
 pub use apply::{
-    Action, Applied, Files, InstallRequest, Installed, KeptPolicy, Progress, Record, Records,
+    Action, Applied, Files, InstallOutcome, InstallRequest, KeptPolicy, Progress, Record, Records,
     RepairOutcome, Restored, RollbackOptions, RollbackRecord, RolledBackRule, Run, apply,
     bring_back, install, obstacle, obstacles, preflight, repair, roll_back, surroundings,
     uninstall,

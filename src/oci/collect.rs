@@ -26,7 +26,7 @@ pub enum Platforms<'a> {
 
 impl<'a> Platforms<'a> {
     /// One platform if one is given, otherwise all.
-    pub fn asked(platform: Option<&'a Platform>) -> Self {
+    pub fn requested(platform: Option<&'a Platform>) -> Self {
         platform.map_or(Self::All, |platform| Self::Only(std::slice::from_ref(platform)))
     }
 }

@@ -232,7 +232,7 @@ pub(crate) fn is_signed(
 ///
 /// Anyone who may write beside an image can attach what looks like a signature, and a file that is
 /// too long to be read again would make every later check fail.
-pub fn keep(policy: &Policy, evidence: Evidence) -> Result<Vec<u8>, EvidenceError> {
+pub fn evidence_to_store(policy: &Policy, evidence: Evidence) -> Result<Vec<u8>, EvidenceError> {
     let needed = evidence.needed(&policy.needs());
     let bytes = needed.to_bytes();
     if bytes.len() <= Evidence::LIMIT {
@@ -250,7 +250,7 @@ pub fn keep(policy: &Policy, evidence: Evidence) -> Result<Vec<u8>, EvidenceErro
 }
 
 /// Compares a verified bundle with the release that its owner pinned.
-pub fn expect(bundle: &Verified<Bundle>, expected: &Digest) -> Option<Finding> {
+pub fn compare_with_pin(bundle: &Verified<Bundle>, expected: &Digest) -> Option<Finding> {
     let found = bundle.value.index;
     (found != *expected).then(|| {
         Finding::refusal(

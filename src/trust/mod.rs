@@ -27,7 +27,7 @@ mod verifier;
 pub use chain::Bundle;
 #[cfg(test)]
 pub(crate) use evaluate::is_signed;
-pub use evaluate::{Proof, Strength, Verified, expect, keep};
+pub use evaluate::{Proof, Strength, Verified, compare_with_pin, evidence_to_store};
 pub use evidence::{Evidence, EvidenceBuilder, EvidenceError, Needs, SignatureDocument};
 pub use policy::{Mode, Policy, PolicyError, Rollback, Rule};
 pub use rejection::{Rejection, RejectionKind};

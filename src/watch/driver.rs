@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::event_loop::{self, Job, Next, Told};
+use super::event_loop::{self, Job, LoopEvent, Next};
 use super::health::Health;
 use super::installers::{Trace, installer_of};
 use super::lookout::Lookout;
@@ -58,7 +58,7 @@ impl Watch<'_> {
         event_loop::watch(
             self.interval,
             move |job| work(&node, job),
-            |told, lookout| driver.react(told, lookout),
+            |event, lookout| driver.react(event, lookout),
         )?;
         Ok(driver.ending.unwrap_or(Ending::Signal))
     }
@@ -86,10 +86,10 @@ struct Driver<'a> {
 }
 
 impl Driver<'_> {
-    fn react(&mut self, told: Told<Event>, lookout: &mut Lookout) -> Next {
-        let event = match told {
-            Told::Answer(event) => event,
-            Told::Signal => Event::Signal,
+    fn react(&mut self, event: LoopEvent<Event>, lookout: &mut Lookout) -> Next {
+        let event = match event {
+            LoopEvent::Answer(event) => event,
+            LoopEvent::Signal => Event::Signal,
         };
         self.follow(event, lookout);
         std::mem::replace(&mut self.next, Next::Wait)

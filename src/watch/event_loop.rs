@@ -36,7 +36,7 @@ pub(crate) enum Job {
 
 /// What the loop tells its caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Told<R> {
+pub(crate) enum LoopEvent<R> {
     /// What came of a job.
     Answer(R),
     /// A signal says to stop; nothing is told after it.
@@ -55,7 +55,7 @@ pub(crate) enum Next {
 }
 
 /// Checks at once, whenever the lookout reports a change, and `interval` after each check, until
-/// SIGTERM or SIGINT comes or `tell` says to stop. `tell` gets each answer and the signal, and says
+/// SIGTERM or SIGINT comes or `handle` says to stop. `handle` gets each answer and the signal, and says
 /// what to watch from then on.
 ///
 /// A check that is under way when the signal comes is abandoned; a repair is waited for.
@@ -65,11 +65,11 @@ pub(crate) enum Next {
 pub(crate) fn watch<R: Send + 'static>(
     interval: Duration,
     work: impl FnMut(Job) -> R + Send + 'static,
-    tell: impl FnMut(Told<R>, &mut Lookout) -> Next,
+    handle: impl FnMut(LoopEvent<R>, &mut Lookout) -> Next,
 ) -> io::Result<()> {
     let signals = listen()?;
     let worker = Worker::start(work)?;
-    run(interval, &signals, worker, tell)
+    run(interval, &signals, worker, handle)
 }
 
 /// Returns a socket that becomes readable when a signal comes.
@@ -155,7 +155,7 @@ fn run<R>(
     interval: Duration,
     signals: &UnixStream,
     mut worker: Worker<R>,
-    mut tell: impl FnMut(Told<R>, &mut Lookout) -> Next,
+    mut handle: impl FnMut(LoopEvent<R>, &mut Lookout) -> Next,
 ) -> io::Result<()> {
     let mut lookout = Lookout::default();
     let mut schedule = Schedule::new(interval, Instant::now());
@@ -172,16 +172,16 @@ fn run<R>(
         if heard.signal {
             // A repair that has begun is completed; the kubelet allows 30 seconds.
             if repairing {
-                tell(Told::Answer(worker.answer()?), &mut lookout);
+                handle(LoopEvent::Answer(worker.answer()?), &mut lookout);
             }
-            tell(Told::Signal, &mut lookout);
+            handle(LoopEvent::Signal, &mut lookout);
             return Ok(());
         }
         if heard.change && lookout.take() {
             schedule.changed(Instant::now());
         }
         if heard.answer {
-            let next = tell(Told::Answer(worker.answer()?), &mut lookout);
+            let next = handle(LoopEvent::Answer(worker.answer()?), &mut lookout);
             schedule.end(Instant::now());
             // What was not watched during the check may have changed after it was read. The limit
             // is for file systems that give a directory a new identity each time.

@@ -112,7 +112,7 @@ pub(crate) struct Observer {
     /// What the last check decided to repair, if it can be reached.
     repair: BTreeSet<PluginPath>,
     /// The last text that was told: a log that repeats itself every minute is not read.
-    told: Option<String>,
+    printed: Option<String>,
     /// What is left for the pod's status, if the last answer was not yes.
     last_words: Option<String>,
     /// When a check last completed.
@@ -145,7 +145,7 @@ impl Observer {
             upkeep,
             waiting: None,
             repair: BTreeSet::new(),
-            told: None,
+            printed: None,
             last_words: None,
             checked: None,
             altered: BTreeSet::new(),
@@ -248,13 +248,13 @@ impl Observer {
         };
         self.last_words = (!ready).then(|| last_words(answer, &text));
         let repaired = answer.as_ref().ok().filter(|report| !report.repaired.is_empty());
-        let is_news = repaired.is_some() || self.told.as_ref() != Some(&text);
+        let is_news = repaired.is_some() || self.printed.as_ref() != Some(&text);
         let news = is_news.then(|| match answer {
             Ok(report) => Effect::Tell(Message::Report(Box::new(report.clone()))),
             Err(_) => remark(text.clone()),
         });
         // What was repaired is told once.
-        self.told = Some(match repaired {
+        self.printed = Some(match repaired {
             Some(report) => {
                 let drift = Vec::new();
                 Report { repaired: Vec::new(), drift, ..report.clone() }.to_string()

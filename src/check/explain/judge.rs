@@ -5,7 +5,7 @@
 
 use super::cause::Cause;
 use super::explained::{Explained, OnNode};
-use super::look::{Content, Entry, FileFacts, Seen};
+use super::look::{Content, FileFacts, NamedEntry, Seen};
 use super::symptom::{Complaint, Phase, Refused, Symptom};
 use crate::check::report::FileState;
 use crate::check::report::Report;
@@ -188,13 +188,15 @@ impl Node<'_> {
         let usable = |seen: &&&Seen| {
             matches!(
                 seen.entry,
-                Entry::File(_) | Entry::Link(Some(FileKind::Regular | FileKind::Unknown))
+                NamedEntry::File(_) | NamedEntry::Link(Some(FileKind::Regular | FileKind::Unknown))
             )
         };
         let at = |seen: &Seen| format!("`{}/{plugin}`", seen.directory);
         if let Some(seen) = inside.iter().find(usable) {
             return match seen.entry {
-                Entry::File(_) => verdict(Cause::NoLongerSo, format!("{} exists now", at(seen))),
+                NamedEntry::File(_) => {
+                    verdict(Cause::NoLongerSo, format!("{} exists now", at(seen)))
+                }
                 _ => verdict(
                     Cause::LinkUnseen,
                     format!(
@@ -206,19 +208,19 @@ impl Node<'_> {
         }
         for seen in &inside {
             return match &seen.entry {
-                Entry::Absent
-                | Entry::File(_)
-                | Entry::Link(Some(FileKind::Regular | FileKind::Unknown)) => continue,
-                Entry::Link(None) => verdict(
+                NamedEntry::Absent
+                | NamedEntry::File(_)
+                | NamedEntry::Link(Some(FileKind::Regular | FileKind::Unknown)) => continue,
+                NamedEntry::Link(None) => verdict(
                     Cause::LinkDangling,
                     format!("{} is a dangling symbolic link", at(seen)),
                 ),
-                Entry::Link(Some(kind)) => verdict(
+                NamedEntry::Link(Some(kind)) => verdict(
                     Cause::PluginNotAFile,
                     format!("{} is a symbolic link to {kind}", at(seen)),
                 ),
-                Entry::Other(kind) => in_the_way(&at(seen), *kind),
-                Entry::Unreadable(reason) => verdict(Cause::PluginNotFound, reason.clone()),
+                NamedEntry::Other(kind) => in_the_way(&at(seen), *kind),
+                NamedEntry::Unreadable(reason) => verdict(Cause::PluginNotFound, reason.clone()),
             };
         }
         if let Some(seen) = outside.iter().find(usable) {
@@ -255,16 +257,18 @@ impl Node<'_> {
         };
         match entry {
             None => undecided(", and its directory is not among those inspected here"),
-            Some(Entry::Unreadable(reason)) => undecided(&format!("; {reason}")),
-            Some(Entry::Absent) => verdict(Cause::PluginAbsent, format!("{what} no longer exists")),
-            Some(Entry::Link(None)) => {
+            Some(NamedEntry::Unreadable(reason)) => undecided(&format!("; {reason}")),
+            Some(NamedEntry::Absent) => {
+                verdict(Cause::PluginAbsent, format!("{what} no longer exists"))
+            }
+            Some(NamedEntry::Link(None)) => {
                 verdict(Cause::LinkDangling, format!("{what} is a dangling symbolic link"))
             }
-            Some(Entry::Link(Some(_))) => {
+            Some(NamedEntry::Link(Some(_))) => {
                 undecided("; it is a symbolic link, whose target is not inspected")
             }
-            Some(Entry::Other(kind)) => in_the_way(&what, *kind),
-            Some(Entry::File(file)) => {
+            Some(NamedEntry::Other(kind)) => in_the_way(&what, *kind),
+            Some(NamedEntry::File(file)) => {
                 self.refused(&what, reason, file).unwrap_or_else(|| undecided(""))
             }
         }
@@ -362,7 +366,7 @@ impl Node<'_> {
     fn files(&self) -> impl Iterator<Item = (&PluginName, String, &FileFacts)> {
         self.suspects.iter().flat_map(|suspect| {
             let mut files = suspect.seen.iter().filter_map(|seen| match &seen.entry {
-                Entry::File(file) => {
+                NamedEntry::File(file) => {
                     Some((&suspect.name, format!("{}/{}", seen.directory, suspect.name), file))
                 }
                 _ => None,

@@ -23,12 +23,12 @@ pub(crate) struct Seen {
     /// The plugin directory.
     pub(crate) directory: HostPath,
     /// What is there.
-    pub(crate) entry: Entry,
+    pub(crate) entry: NamedEntry,
 }
 
 /// What has a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Entry {
+pub(crate) enum NamedEntry {
     /// Nothing; the directory itself may be missing.
     Absent,
     /// A symbolic link, with what it leads to.
@@ -100,7 +100,7 @@ pub(crate) fn look(
         .map(|path| Seen {
             directory: path.clone(),
             entry: entry(root, path, name, closeness)
-                .unwrap_or_else(|error| Entry::Unreadable(error.with_cause())),
+                .unwrap_or_else(|error| NamedEntry::Unreadable(error.with_cause())),
         })
         .collect()
 }
@@ -110,13 +110,13 @@ fn entry(
     path: &HostPath,
     name: &PluginName,
     closeness: Closeness,
-) -> Result<Entry, DiskError> {
-    let Some(directory) = root.directory(path)? else { return Ok(Entry::Absent) };
+) -> Result<NamedEntry, DiskError> {
+    let Some(directory) = root.directory(path)? else { return Ok(NamedEntry::Absent) };
     match directory.kind_of(name.as_str())? {
-        None => Ok(Entry::Absent),
-        Some(FileKind::SymbolicLink) => Ok(Entry::Link(behind(root, &path.join(name))?)),
+        None => Ok(NamedEntry::Absent),
+        Some(FileKind::SymbolicLink) => Ok(NamedEntry::Link(behind(root, &path.join(name))?)),
         Some(FileKind::Regular) => file(root, &directory, name, closeness),
-        Some(kind) => Ok(Entry::Other(kind)),
+        Some(kind) => Ok(NamedEntry::Other(kind)),
     }
 }
 
@@ -134,17 +134,17 @@ fn file(
     directory: &Directory,
     name: &PluginName,
     closeness: Closeness,
-) -> Result<Entry, DiskError> {
+) -> Result<NamedEntry, DiskError> {
     let opened = match directory.open_file(name.as_str()) {
         Ok(opened) => opened,
         // It was replaced meanwhile.
-        Err(DiskError::NotRegular { kind, .. }) => return Ok(Entry::Other(kind)),
-        Err(error) if error.is_not_found() => return Ok(Entry::Absent),
+        Err(DiskError::NotRegular { kind, .. }) => return Ok(NamedEntry::Other(kind)),
+        Err(error) if error.is_not_found() => return Ok(NamedEntry::Absent),
         Err(error) => return Err(error),
     };
     let content =
         if closeness == Closeness::Content { Some(content(root, &opened)?) } else { None };
-    Ok(Entry::File(FileFacts {
+    Ok(NamedEntry::File(FileFacts {
         size: opened.size,
         mode: opened.mode,
         noexec: opened.file_system()?.no_execute,

@@ -25,7 +25,7 @@ use crate::node::Root;
 pub use cause::Cause;
 pub use explained::{Explained, OnNode};
 use judge::{Suspect, judge};
-use look::{Closeness, Content, Entry, look};
+use look::{Closeness, Content, NamedEntry, look};
 pub use symptom::{Complaint, MOST_SYMPTOMS, Phase, Refused, Symptom, Symptoms, TEXT_LIMIT};
 
 /// The answer.
@@ -101,7 +101,7 @@ fn suspects(root: &Root, directories: &[HostPath], symptom: &Symptom) -> Vec<Sus
     std::iter::once(first.clone()).chain(others).map(suspect).collect()
 }
 
-impl fmt::Display for Entry {
+impl fmt::Display for NamedEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Absent => f.write_str("does not exist"),

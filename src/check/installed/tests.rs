@@ -476,20 +476,20 @@ fn versions(report: &Report) -> Vec<Option<Vec<String>>> {
 #[test]
 fn only_proven_plugins_are_asked() {
     let node = Node::new();
-    let asked = |name: &str| Some(vec![name.to_owned()]);
+    let answer = |name: &str| Some(vec![name.to_owned()]);
     let prober = scripted();
     let report = node.examine_with(&Ok(node.verified()), Occasion::Running, Some(&prober));
-    assert_eq!(versions(&report), [asked("bridge"), asked("vlan")]);
+    assert_eq!(versions(&report), [answer("bridge"), answer("vlan")]);
     let remembered = prober.answer(&Digest::of(&node.files[0].1));
     assert_eq!(
         remembered.map(|versions| versions.supported),
-        asked("bridge"),
+        answer("bridge"),
         "for the next check"
     );
 
     std::fs::write(node.path("bridge"), program("canary")).unwrap();
     let report = node.examine_with(&Ok(node.verified()), Occasion::Running, Some(&scripted()));
-    assert_eq!(versions(&report), [None, asked("vlan")]);
+    assert_eq!(versions(&report), [None, answer("vlan")]);
 
     let untrusted = rejected(RejectionKind::Untrusted, Code::SignerNotAllowed);
     let report = node.examine_with(&untrusted, Occasion::Running, Some(&scripted()));

@@ -103,7 +103,7 @@ impl Prober {
     }
 
     /// Forgets the answers of bytes that are not among these.
-    pub fn keep(&self, digests: &BTreeSet<Digest>) {
+    pub fn retain(&self, digests: &BTreeSet<Digest>) {
         self.answers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

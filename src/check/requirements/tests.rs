@@ -48,7 +48,7 @@ impl Node {
         self.write(&format!("/etc/cni/net.d/{name}"), text, 0o644);
     }
 
-    fn close_with(&self, configurations: &Configurations, occasion: Occasion) -> Report {
+    fn check_with(&self, configurations: &Configurations, occasion: Occasion) -> Report {
         let mut report = self.report.clone();
         check_requirements(
             &Root::open(self.temporary.path()).unwrap(),
@@ -62,11 +62,11 @@ impl Node {
     /// What a running check of the usual directories finds.
     fn check_requirements(&self) -> Report {
         let usual = Configurations { usual: true, ..Configurations::default() };
-        self.close_with(&usual, Occasion::Running)
+        self.check_with(&usual, Occasion::Running)
     }
 
     /// The findings as `code: message`, with this node's place in the file system as ROOT.
-    fn told(&self, report: &Report) -> Vec<String> {
+    fn messages(&self, report: &Report) -> Vec<String> {
         let root = self.temporary.path().to_str().unwrap();
         let tell = |finding: &Finding| {
             format!("{}: {}", finding.code, finding.message).replace(root, "ROOT")
@@ -98,7 +98,7 @@ fn a_node_that_has_what_it_needs_says_so() {
     node.write("/etc/cni/net.d/multus.d/daemon-config.json", "{", 0o644);
     node.configure("30.d.conf/x", "");
     let report = node.check_requirements();
-    assert_eq!(node.told(&report), [""; 0]);
+    assert_eq!(node.messages(&report), [""; 0]);
     let expected = [
         "bridge Main of /etc/cni/net.d/10-a.conflist in /opt/cni/bin",
         "host-local Ipam of /etc/cni/net.d/10-a.conflist in /opt/cni/bin",
@@ -120,7 +120,7 @@ fn says_what_is_missing_for_whom_and_where_it_comes_from() {
         "plugin-needed: `own` is needed by `/etc/cni/net.d/30-c.conf`, but is not in `/opt/cni/bin`; no runtime of this node takes that file",
         "plugin-needed: `tap` is needed by `/etc/cni/net.d/20-b.conf`, but is not in `/opt/cni/bin`; no runtime of this node takes that file",
     ];
-    assert_eq!(node.told(&report), expected);
+    assert_eq!(node.messages(&report), expected);
     assert_eq!(
         report.findings[2].hint.as_deref(),
         Some("`tap` comes with containernetworking/plugins since v1.3.0; add it to the bundle")
@@ -129,7 +129,7 @@ fn says_what_is_missing_for_whom_and_where_it_comes_from() {
     node.write("/opt/cni/bin/whereabouts", "x", 0o755);
     let report = node.check_requirements();
     assert_eq!(
-        (node.told(&report), report.is_good()),
+        (node.messages(&report), report.is_good()),
         (expected[1..].iter().map(ToString::to_string).collect(), true)
     );
 }
@@ -140,19 +140,19 @@ fn finds_what_libcni_finds() {
     node.configure("10-a.conf", r#"{"name":"a","type":"macvlan"}"#);
     let search = |paths: &[&str]| {
         let search = paths.iter().map(|path| path.parse().unwrap()).collect();
-        node.close_with(
+        node.check_with(
             &Configurations { usual: true, search, ..Configurations::default() },
             Occasion::Running,
         )
     };
     let both = [BIN, "/usr/lib/cni"];
     let needed = "plugin-needed: `macvlan` is needed by `/etc/cni/net.d/10-a.conf`, but is not in `/opt/cni/bin` or `/usr/lib/cni`";
-    assert_eq!(node.told(&search(&both)), [needed]);
+    assert_eq!(node.messages(&search(&both)), [needed]);
     // A directory, and a link to nothing: libcni says the same of all three.
     std::fs::create_dir(node.temporary.path().join("opt/cni/bin/macvlan")).unwrap();
     node.link("/opt/elsewhere/macvlan", "/usr/lib/cni/macvlan");
     assert_eq!(
-        node.told(&search(&both)),
+        node.messages(&search(&both)),
         [format!(
             "{needed}: `/opt/cni/bin/macvlan` is a directory, `/usr/lib/cni/macvlan` is a dangling symbolic link"
         )]
@@ -169,10 +169,10 @@ fn finds_what_libcni_finds() {
         let report = search(&both);
         assert_eq!(needs(&report), ["macvlan Main of /etc/cni/net.d/10-a.conf in /opt/cni/bin"]);
         let expected = "plugin-unusable: `macvlan` is needed by `/etc/cni/net.d/10-a.conf`, but cannot be executed: `/opt/cni/bin/macvlan`";
-        assert_eq!(node.told(&report), [format!("{expected} {reason}")]);
+        assert_eq!(node.messages(&report), [format!("{expected} {reason}")]);
         std::fs::remove_file(node.temporary.path().join("opt/cni/bin/macvlan")).unwrap();
     }
-    assert_eq!(node.told(&search(&["/usr/lib/cni"])), [""; 0]);
+    assert_eq!(node.messages(&search(&["/usr/lib/cni"])), [""; 0]);
 }
 
 #[test]
@@ -188,14 +188,14 @@ fn a_plugin_must_speak_the_version_it_is_called_with() {
     let expected = ["bridge", "static"].map(|name| {
         format!("incompatible-version: `{name}` is called by `/etc/cni/net.d/10-a.conflist` with a CNI version that it does not support")
     });
-    assert_eq!(node.told(&report), expected);
+    assert_eq!(node.messages(&report), expected);
     let finding = &report.findings[0];
     assert_eq!(
         (finding.expected.as_deref(), finding.found.as_deref()),
         (Some("CNI 1.1.0"), Some("CNI 0.1.0, 0.4.0, 1.0.0"))
     );
     node.configure("10-a.conflist", &list("1.0.0"));
-    assert_eq!(node.told(&node.check_requirements()), [""; 0]);
+    assert_eq!(node.messages(&node.check_requirements()), [""; 0]);
 }
 
 #[test]
@@ -205,11 +205,11 @@ fn a_configuration_without_a_version_is_called_with_the_oldest() {
         let supported = ["0.4.0", "1.0.0"].map(str::to_owned).to_vec();
         plugin.versions = Some(Versions { supported });
     }
-    let told = "incompatible-version: `bridge` is called by `/etc/cni/net.d/10-a.conf` with a CNI version that it does not support";
+    let messages = "incompatible-version: `bridge` is called by `/etc/cni/net.d/10-a.conf` with a CNI version that it does not support";
     for version in ["", r#""cniVersion":"","#, r#""cniVersion":"0.3.1","#] {
         node.configure("10-a.conf", &format!(r#"{{{version}"name":"a","type":"bridge"}}"#));
         let report = node.check_requirements();
-        assert_eq!(node.told(&report), [told], "{version}");
+        assert_eq!(node.messages(&report), [messages], "{version}");
         let expected = if version.contains("0.3.1") { "CNI 0.3.1" } else { "CNI 0.1.0" };
         assert_eq!(report.findings[0].expected.as_deref(), Some(expected));
         assert_eq!(
@@ -220,7 +220,7 @@ fn a_configuration_without_a_version_is_called_with_the_oldest() {
         );
     }
     node.configure("10-a.conf", r#"{"cniVersion":"0.4.0","name":"a","type":"bridge"}"#);
-    assert_eq!(node.told(&node.check_requirements()), [""; 0]);
+    assert_eq!(node.messages(&node.check_requirements()), [""; 0]);
 }
 
 #[test]
@@ -250,13 +250,13 @@ fn the_directory_and_the_file_are_those_that_the_runtime_takes() {
         needs("calico", "/etc/cni/net.d/10-a.conf") + aside,
         needs("weave-net", &format!("{k3s}/20-old.conf")) + aside,
     ];
-    assert_eq!(node.told(&report), expected);
+    assert_eq!(node.messages(&report), expected);
     assert!(!report.is_good());
     for name in ["flannel", "host-local", "multus-shim"] {
         node.write(&format!("{BIN}/{name}"), "x", 0o755);
     }
     let report = node.check_requirements();
-    assert_eq!((node.told(&report), report.is_good()), (expected[3..].to_vec(), true));
+    assert_eq!((node.messages(&report), report.is_good()), (expected[3..].to_vec(), true));
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn a_repeated_key_is_a_warning_and_the_last_value_is_needed() {
     );
     let report = node.check_requirements();
     let expected = "repeated-key: `/etc/cni/net.d/10-a.conf`: the key `type` appears twice at line 1 column 53; the last value counts";
-    assert_eq!(node.told(&report), [expected]);
+    assert_eq!(node.messages(&report), [expected]);
     assert_eq!((needs(&report).len(), report.is_good()), (1, true));
 }
 
@@ -283,14 +283,14 @@ fn definitions_need_plugins_too() {
     ]});
     let definitions = vec![("standard input".to_owned(), list.to_string().into_bytes())];
     let configurations = Configurations { usual: true, definitions, ..Configurations::default() };
-    let report = node.close_with(&configurations, Occasion::Running);
+    let report = node.check_with(&configurations, Occasion::Running);
     let expected = [
         "config-missing: `demo/elsewhere` refers to a network of this node, but the node has none of that name",
         "not-a-plugin-name: `demo/path` has a plugin type that is not a file name: plugin name `../../../tmp/x` contains `/`; letters, digits, `-`, `_` and `.` are allowed",
         "config-unreadable: the configuration of `demo/broken` is not valid: EOF while parsing an object at line 1 column 1",
         "plugin-needed: `macvlan` is needed by `demo/mv`, but is not in `/opt/cni/bin`",
     ];
-    assert_eq!(node.told(&report), expected);
+    assert_eq!(node.messages(&report), expected);
     assert_eq!(needs(&report)[1], "macvlan Main of demo/mv in nowhere");
 }
 
@@ -301,14 +301,14 @@ fn at_boot_only_what_was_asked_for_by_name_decides() {
     node.configure("20-b.conf", "{");
     let path = || vec!["/etc/cni/net.d".parse().unwrap()];
     let usual = Configurations { usual: true, ..Configurations::default() };
-    let asked = Configurations { directories: path(), ..Configurations::default() };
+    let given = Configurations { directories: path(), ..Configurations::default() };
     for (configurations, occasion, good) in [
         (&usual, Occasion::Running, false),
         (&usual, Occasion::Boot, true),
-        (&asked, Occasion::Running, false),
-        (&asked, Occasion::Boot, false),
+        (&given, Occasion::Running, false),
+        (&given, Occasion::Boot, false),
     ] {
-        let report = node.close_with(configurations, occasion);
+        let report = node.check_with(configurations, occasion);
         assert_eq!((report.findings.len(), report.is_good()), (2, good), "{report:?}");
     }
     let none = Configurations {
@@ -316,7 +316,7 @@ fn at_boot_only_what_was_asked_for_by_name_decides() {
         ..Configurations::default()
     };
     assert_eq!(
-        node.told(&node.close_with(&none, Occasion::Running)),
+        node.messages(&node.check_with(&none, Occasion::Running)),
         ["config-unreadable: there is no directory `/etc/none`"]
     );
 }
@@ -327,7 +327,7 @@ fn a_list_may_leave_its_plugins_to_a_directory_with_its_name() {
     node.configure("10-a.conflist", r#"{"cniVersion":"1.0.0","name":"a"}"#);
     let alone = node.check_requirements();
     assert_eq!(
-        node.told(&alone),
+        node.messages(&alone),
         [
             "config-unreadable: `/etc/cni/net.d/10-a.conflist` names no plugin, and neither does `/etc/cni/net.d/a`"
         ]
@@ -345,7 +345,7 @@ fn a_list_may_leave_its_plugins_to_a_directory_with_its_name() {
         node.configure("10-a.conflist", &format!(r#"{{"name":"{name}"}}"#));
         let report = node.check_requirements();
         assert_eq!(
-            (needs(&report), node.told(&report)),
+            (needs(&report), node.messages(&report)),
             (
                 vec![],
                 vec![
@@ -381,14 +381,14 @@ fn nothing_outside_the_root_is_opened_and_nothing_in_the_way_stops_it() {
         "config-unreadable: `/etc/cni/net.d/70-deep.conf` is nested more than 127 levels deep",
         "config-unreadable: `/etc/cni/net.d/80-\\u{1b}[2J.conf` is not a JSON object",
     ];
-    assert_eq!(node.told(&report), expected);
+    assert_eq!(node.messages(&report), expected);
     assert_eq!(needs(&report), ["bridge Main of /etc/cni/net.d/20-inside.conf in /opt/cni/bin"]);
 
     std::fs::remove_dir_all(node.temporary.path().join("etc/cni/net.d")).unwrap();
     node.link(outside.path().to_str().unwrap(), "/etc/cni/net.d");
     let report = node.check_requirements();
     assert_eq!(
-        (needs(&report), node.told(&report)),
+        (needs(&report), node.messages(&report)),
         (vec![], vec!["path-escapes: `etc/cni/net.d` leads out of `ROOT`".to_owned()])
     );
 }
@@ -404,14 +404,14 @@ fn many_files_and_many_plugins_are_bounded() {
     }
     let report = node.check_requirements();
     assert_eq!(report.needs.len(), FILE_LIMIT);
-    let told = node.told(&report);
+    let messages = node.messages(&report);
     assert_eq!(
-        (told.len(), told[0].as_str()),
+        (messages.len(), messages[0].as_str()),
         (FINDING_LIMIT + 3, "config-unreadable: `/etc/cni/net.d` has more than 1024 files")
     );
     let decides = "plugin-needed: `plugin-0` is needed by `/etc/cni/net.d/00000.conf`, but is not in `/opt/cni/bin`";
-    assert_eq!(told[1], decides);
-    assert_eq!(told.last().unwrap(), "plugin-needed: 959 more of this kind were left out");
+    assert_eq!(messages[1], decides);
+    assert_eq!(messages.last().unwrap(), "plugin-needed: 959 more of this kind were left out");
 }
 
 #[test]
@@ -424,7 +424,7 @@ fn lists_that_share_a_large_directory_are_bounded() {
     node.configure("a/1.conf", &long);
     let report = node.check_requirements();
     assert_eq!(report.needs.len(), 63);
-    let told = node.told(&report);
+    let messages = node.messages(&report);
     let limit = "config-unreadable: the configurations are more than 67108864 bytes; `/etc/cni/net.d/a/1.conf` and later ones were not read";
-    assert_eq!(told, [limit]);
+    assert_eq!(messages, [limit]);
 }

@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         None => Needs { predicate_types: [COSIGN_SIGN.to_owned()].into() },
     };
     let opened = image::open_published(&arguments.reference)?;
-    let platforms = Platforms::asked(arguments.platform.as_ref());
+    let platforms = Platforms::requested(arguments.platform.as_ref());
     let too_long = |length: usize| {
         let (found, limit) = (bytes(length as u64), bytes(Evidence::LIMIT as u64));
         Failure::request(format!(

@@ -38,9 +38,9 @@ struct Report {
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let opened = image::open_published(&arguments.source)?;
     let (own_name, own_version) = image::own_name(&opened.root);
-    let asked =
+    let requested =
         [&arguments.output, &arguments.source].into_iter().find_map(|it| it.selector.tag.clone());
-    let tag = asked.or(own_version).unwrap_or_else(|| "latest".to_owned());
+    let tag = requested.or(own_version).unwrap_or_else(|| "latest".to_owned());
     let name = arguments.source.repository().map(Repository::to_string).or(own_name);
     let into = |path: &std::path::Path| -> Result<Copied, Failure> {
         let mut writer = LayoutWriter::create(path)?;

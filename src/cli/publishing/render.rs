@@ -234,8 +234,10 @@ fn verify(
         let verifier = Verifier { policy, name: name.as_ref(), platform: &platform, now };
         let findings = match verifier.verify(evidence, Presence::New) {
             Ok(bundle) => {
-                let other =
-                    arguments.owner.expect.and_then(|expected| trust::expect(&bundle, &expected));
+                let other = arguments
+                    .owner
+                    .expect
+                    .and_then(|expected| trust::compare_with_pin(&bundle, &expected));
                 let warning = bundle.proof().warning();
                 bundles.push(bundle);
                 other.into_iter().chain(warning).collect()

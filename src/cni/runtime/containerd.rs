@@ -37,35 +37,35 @@ impl Containerd {
         parse(bytes, |file| {
             let version = file.number("version")?;
             let disabled = file.texts("disabled_plugins")?.unwrap_or_default();
-            let mut said = Self {
+            let mut config = Self {
                 imports: file.texts("imports")?.unwrap_or_default(),
                 is_without_pods: disabled
                     .iter()
                     .any(|name| SECTIONS.iter().any(|(section, ..)| section == name)),
                 ..Self::default()
             };
-            let Some(plugins) = file.table("plugins")? else { return Ok(said) };
+            let Some(plugins) = file.table("plugins")? else { return Ok(config) };
             for (section, first, last) in SECTIONS {
                 // A file without a version is read as the oldest, or as its importer's: any of the
                 // names may count.
                 if version.is_none_or(|version| (first..=last).contains(&version)) {
-                    said.read(&plugins, section)?;
+                    config.read(&plugins, section)?;
                 }
             }
-            Ok(said)
+            Ok(config)
         })
     }
 
     fn read(&mut self, plugins: &Table<'_>, section: &str) -> Result<(), RuntimeConfigError> {
         let Some(cni) = plugins.descend(&[section, "cni"])? else { return Ok(()) };
-        let said = Self {
+        let section = Self {
             bin_dirs: cni.texts("bin_dirs")?.filter(|paths| !paths.is_empty()),
             bin_dir: cni.text("bin_dir")?,
             conf_dir: cni.text("conf_dir")?,
             max_conf_num: cni.number("max_conf_num")?,
             ..Self::default()
         };
-        self.merge(said);
+        self.merge(section);
         Ok(())
     }
 
@@ -89,7 +89,7 @@ impl Containerd {
 mod tests {
     use super::*;
 
-    fn said(text: &str) -> (Vec<String>, Option<String>) {
+    fn parsed(text: &str) -> (Vec<String>, Option<String>) {
         let file = Containerd::parse(text.as_bytes()).expect(text);
         (file.directories().map(str::to_owned).collect(), file.conf_dir)
     }
@@ -154,7 +154,7 @@ mod tests {
         ];
         for (text, conf_dir, bin_dirs) in cases {
             let bin_dirs: Vec<_> = bin_dirs.into_iter().map(str::to_owned).collect();
-            assert_eq!(said(text), (bin_dirs, conf_dir.map(str::to_owned)), "{text}");
+            assert_eq!(parsed(text), (bin_dirs, conf_dir.map(str::to_owned)), "{text}");
         }
     }
 

@@ -36,7 +36,7 @@ pub(super) fn count(bytes: &[u8], limit: usize) -> serde_json::Result<()> {
 fn run(bytes: &[u8], outline: Outline, state: &mut State) -> serde_json::Result<Option<u64>> {
     state.repeated = None;
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    match (Place { outline, state: &mut *state }).deserialize(&mut reader) {
+    match (Node { outline, state: &mut *state }).deserialize(&mut reader) {
         Err(_) if state.repeated.is_some() => Ok(state.repeated),
         result => result.and_then(|()| reader.end()).map(|()| None),
     }
@@ -86,19 +86,19 @@ impl State {
 }
 
 /// A value at a place of the outline.
-struct Place<'a> {
+struct Node<'a> {
     outline: Outline,
     state: &'a mut State,
 }
 
-impl<'de> DeserializeSeed<'de> for Place<'_> {
+impl<'de> DeserializeSeed<'de> for Node<'_> {
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Place<'_> {
+impl<'de> Visitor<'de> for Node<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -129,7 +129,7 @@ impl<'de> Visitor<'de> for Place<'_> {
             Outline::Ignored => Outline::Ignored,
             _ => Outline::Any,
         };
-        while let Some(()) = seq.next_element_seed(Place { outline, state: &mut *self.state })? {
+        while let Some(()) = seq.next_element_seed(Node { outline, state: &mut *self.state })? {
             self.state.count(outline)?;
         }
         Ok(())
@@ -142,7 +142,7 @@ impl<'de> Visitor<'de> for Place<'_> {
             let key = Key { outline: self.outline, state: &mut *self.state, sought: &mut sought };
             let Some(outline) = map.next_key_seed(key)? else { break };
             self.state.count(outline)?;
-            map.next_value_seed(Place { outline, state: &mut *self.state })?;
+            map.next_value_seed(Node { outline, state: &mut *self.state })?;
         }
         self.state.leave_object(start);
         match self.state.repeated {

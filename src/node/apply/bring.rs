@@ -76,9 +76,9 @@ pub(super) fn carry_out(
         purpose: goal.purpose,
         rollback: goal.rollback,
     };
-    let Applied { receipt: after, told } =
+    let Applied { receipt: after, warnings } =
         apply(root, writing, plan, &mut Stored::open(writing)?, &record, progress)?;
-    notes.extend(told);
+    notes.extend(warnings);
     Ok(Restored { before, after, steps, notes })
 }
 

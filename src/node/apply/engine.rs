@@ -32,7 +32,7 @@ pub struct Applied {
     /// The receipt.
     pub receipt: Receipt,
     /// What could not be removed, and stays as a plugin of an earlier bundle.
-    pub told: Vec<Finding>,
+    pub warnings: Vec<Finding>,
 }
 
 /// Carries out a plan.
@@ -70,10 +70,10 @@ pub fn apply(
             false => in_the_middle(error),
         }
     })?;
-    let (removed, told) = recorded.remove_rest(state, &mut receipt)?;
+    let (removed, warnings) = recorded.remove_rest(state, &mut receipt)?;
     let done = removed.clean_up()?;
     done.forget_journal(state, &receipt, is_another_release, record)?;
-    Ok(Applied { receipt, told })
+    Ok(Applied { receipt, warnings })
 }
 
 /// A run that was stopped goes on where it stopped, like one that was killed.
@@ -304,7 +304,7 @@ impl<'a> Recorded<'a> {
         state: &Writing,
         receipt: &mut Receipt,
     ) -> Result<(Removed<'a>, Vec<Finding>), NodeError> {
-        let mut told = Vec::new();
+        let mut warnings = Vec::new();
         for directory in &self.0.directories {
             let mut rest =
                 directory.changes.iter().filter(|change| !change.precedes_receipt()).peekable();
@@ -315,7 +315,7 @@ impl<'a> Recorded<'a> {
                 match self.0.exchange(directory, change) {
                     Ok(()) => {}
                     Err(NodeError::Disk(error)) => {
-                        told.push(not_removed(directory.path, change, &error));
+                        warnings.push(not_removed(directory.path, change, &error));
                         leave_over(receipt, directory.path, change);
                     }
                     Err(error) => return Err(error),
@@ -323,12 +323,12 @@ impl<'a> Recorded<'a> {
             }
             self.0.sync(directory)?;
         }
-        if !told.is_empty()
+        if !warnings.is_empty()
             && let Some(prepared) = state.prepare_receipt(receipt)?
         {
             state.publish_receipt(prepared)?;
         }
-        Ok((Removed(self.0), told))
+        Ok((Removed(self.0), warnings))
     }
 }
 

@@ -65,7 +65,7 @@ pub enum Files {
 
 /// What was installed.
 #[derive(Debug)]
-pub struct Installed {
+pub struct InstallOutcome {
     /// What was done, or would be done.
     pub steps: Vec<Step>,
     /// Notes on the steps.
@@ -100,7 +100,7 @@ pub fn install(
     files: Files,
     run: Run,
     progress: Progress<'_>,
-) -> Result<Installed, NodeError> {
+) -> Result<InstallOutcome, NodeError> {
     // 1.
     check_apart(root, installation.state, request.directories, [])
         .map_err(NodeError::before_changes)?;
@@ -137,11 +137,11 @@ pub fn install(
         rollback: None,
     };
     let applied = apply(root, &writing, &prepared.plan, payload.as_mut(), &record, progress);
-    let Applied { receipt, told } = applied.map_err(|error| {
+    let Applied { receipt, warnings } = applied.map_err(|error| {
         go_back(root, &writing, &installation.verifier, request.directories, error)
     })?;
     let mut installed = attempt.finish(prepared);
-    installed.about_node.extend(told);
+    installed.about_node.extend(warnings);
     installed.about_node.extend(boot::outdated(root, &receipt));
     let policy = request.policy_directory.as_str();
     let files = boot::files(root).into_iter().map(|path| path.to_string());
@@ -298,13 +298,13 @@ impl<'a> Attempt<'a> {
         Err(finding.mismatch(from, "no name of a repository").hint(hint).into())
     }
 
-    fn finish(&self, prepared: Prepared<'_>) -> Installed {
+    fn finish(&self, prepared: Prepared<'_>) -> InstallOutcome {
         let Prepared { plan, foreseen, is_another_release, is_policy_new, .. } = prepared;
         let mut about_node = foreseen;
         about_node.extend(surroundings(self.root, &plan, self.installation.state));
         let (steps, notes) = (plan.steps().to_vec(), plan.notes().to_vec());
         let is_finished = plan.finishes();
-        Installed { steps, notes, about_node, is_another_release, is_policy_new, is_finished }
+        InstallOutcome { steps, notes, about_node, is_another_release, is_policy_new, is_finished }
     }
 }
 

@@ -21,7 +21,7 @@ mod uninstall;
 pub use action::{Action, Progress};
 pub use bring::Restored;
 pub use engine::{Applied, apply};
-pub use install::{Files, InstallRequest, Installed, RolledBackRule, install};
+pub use install::{Files, InstallOutcome, InstallRequest, RolledBackRule, install};
 pub use preflight::{Records, obstacle, obstacles, preflight, surroundings};
 pub use records::{KeptPolicy, Record, RollbackRecord};
 pub use restore::{RepairOutcome, RollbackOptions, Run, bring_back, repair, roll_back};

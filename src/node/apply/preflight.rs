@@ -49,26 +49,26 @@ pub fn preflight(
     let mut findings: Vec<_> =
         plan.steps().iter().filter_map(|step| not_to_clean_up(root, step)).collect();
     findings.extend(held(root, plan.steps()));
-    let mut needs = Needs::default();
+    let mut needs = SpaceNeeds::default();
     for (path, writes) in &writes {
         findings.extend(writes.iter().filter_map(|write| write.setuid(path)));
-        let Some(place) = Place::find(root, path) else { continue };
-        findings.extend(place.obstacle(path));
-        if place.system.no_execute {
+        let Some(target) = WriteTarget::find(root, path) else { continue };
+        findings.extend(target.obstacle(path));
+        if target.system.no_execute {
             findings.extend(not_executable(Fact::WrittenNotExecutable, Moment::Install, path));
         }
-        needs.add(path, &place, writes.iter().map(|write| write.size));
+        needs.add(path, &target, writes.iter().map(|write| write.size));
     }
-    let place = if writes.is_empty() { None } else { Place::find(root, records.directory) };
-    if let Some(place) = place {
-        findings.extend(place.obstacle(records.directory));
+    let target = if writes.is_empty() { None } else { WriteTarget::find(root, records.directory) };
+    if let Some(target) = target {
+        findings.extend(target.obstacle(records.directory));
         let copies = copies(plan, state, &writes);
         let spool = if copies.is_empty() { 0 } else { records.spool };
         let originals = writes.values().flatten().filter_map(Write::original);
         // Once in the receipt, once in the journal.
         let entries = plan.steps().iter().flat_map(|_| [RECORD, RECORD]);
         let documents = [records.documents, entries.sum(), spool];
-        needs.add(records.directory, &place, originals.chain(documents).chain(copies));
+        needs.add(records.directory, &target, originals.chain(documents).chain(copies));
     }
     findings.extend(needs.findings());
     findings.extend(interpreters(root, plan, &writes));
@@ -85,7 +85,7 @@ fn not_to_clean_up(root: &Root, step: &Step) -> Option<Finding> {
 
 /// Why nothing can be written in a directory, or where it would be created.
 pub fn obstacle(root: &Root, path: &HostPath) -> Option<Finding> {
-    Place::find(root, path)?.obstacle(path)
+    WriteTarget::find(root, path)?.obstacle(path)
 }
 
 /// Why the steps cannot be carried out: directories that they change and that cannot be written.
@@ -186,13 +186,13 @@ impl Write<'_> {
 }
 
 /// The directory that is written to, or the nearest one above it that exists.
-struct Place {
+struct WriteTarget {
     directory: Directory,
     system: FileSystem,
     shown: String,
 }
 
-impl Place {
+impl WriteTarget {
     fn find(root: &Root, path: &HostPath) -> Option<Self> {
         let mut path = Path::new(path.as_str());
         loop {
@@ -240,11 +240,11 @@ impl Place {
 
 /// What each file system has to take.
 #[derive(Default)]
-struct Needs {
-    systems: BTreeMap<u64, Need>,
+struct SpaceNeeds {
+    systems: BTreeMap<u64, SpaceNeed>,
 }
 
-struct Need {
+struct SpaceNeed {
     system: FileSystem,
     bytes: u64,
     names: u64,
@@ -252,11 +252,11 @@ struct Need {
     paths: Vec<String>,
 }
 
-impl Needs {
-    fn add(&mut self, path: &HostPath, place: &Place, sizes: impl IntoIterator<Item = u64>) {
+impl SpaceNeeds {
+    fn add(&mut self, path: &HostPath, target: &WriteTarget, sizes: impl IntoIterator<Item = u64>) {
         // What is overwritten stays until all is written, so nothing is taken off.
-        let need = self.systems.entry(place.system.device).or_insert_with(|| Need {
-            system: place.system,
+        let need = self.systems.entry(target.system.device).or_insert_with(|| SpaceNeed {
+            system: target.system,
             bytes: SLACK,
             names: 8,
             paths: Vec::new(),

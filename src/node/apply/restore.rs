@@ -275,7 +275,7 @@ impl RollbackTarget {
         options: &RollbackOptions<'_>,
     ) -> Result<Self, NodeError> {
         let present = reading.receipt()?.ok_or_else(not_installed)?;
-        let (past, journal) = (reading.past()?, reading.journal()?);
+        let (history, journal) = (reading.history()?, reading.journal()?);
         let interrupted =
             journal.filter(|_| options.number.is_none_or(|number| number == present.generation));
         let (before, receipt, bad) = match interrupted {
@@ -286,7 +286,7 @@ impl RollbackTarget {
                     && journal.release().is(&present.release()) =>
             {
                 let before =
-                    past.target(&present, None).cloned().unwrap_or_else(|_| present.clone());
+                    history.target(&present, None).cloned().unwrap_or_else(|_| present.clone());
                 let bad = before.release();
                 (before, present.clone(), bad)
             }
@@ -298,7 +298,7 @@ impl RollbackTarget {
                 (present.clone(), present.clone(), journal.release())
             }
             _ => {
-                let target = past.target(&present, options.number)?.clone();
+                let target = history.target(&present, options.number)?.clone();
                 (present.clone(), target, present.release())
             }
         };

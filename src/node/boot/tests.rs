@@ -325,18 +325,18 @@ fn a_unit_that_pins_something_else_is_told_until_it_is_enabled_again() {
     assert_eq!(left_over(&node.root).map(|finding| finding.code), Some(Code::BootOutdated));
     let same = node.receipt.clone();
     let message = |receipt: &Receipt| outdated(&node.root, receipt).map(|finding| finding.message);
-    let told = |what: &str| Some(format!("the check at boot pins {what} than what is installed"));
+    let pins = |what: &str| Some(format!("the check at boot pins {what} than what is installed"));
     let changed = |change: &dyn Fn(&mut Receipt)| {
         let mut receipt = same.clone();
         change(&mut receipt);
         message(&receipt)
     };
-    assert_eq!(changed(&|receipt| receipt.policy = Digest::of(b"other")), told("another policy"));
+    assert_eq!(changed(&|receipt| receipt.policy = Digest::of(b"other")), pins("another policy"));
     assert_eq!(
         changed(&|receipt| receipt.bundle = "other".parse().unwrap()),
-        told("another bundle")
+        pins("another bundle")
     );
-    assert_eq!(changed(&|receipt| receipt.directories.clear()), told("other directories"));
+    assert_eq!(changed(&|receipt| receipt.directories.clear()), pins("other directories"));
     assert_eq!(changed(&|receipt| receipt.index = Digest::of(b"another release")), None);
     node.receipt.policy = Digest::of(b"other");
     node.enabled(b"program", TOOL, OnFailure::Start);

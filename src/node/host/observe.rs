@@ -28,7 +28,7 @@ pub struct Observed {
     /// The journal of an interrupted installation.
     pub journal: Option<Journal>,
     /// The earlier generations that are kept.
-    pub past: History,
+    pub history: History,
     /// What the node accepted so far.
     pub floors: Floors,
     /// The originals that are kept.
@@ -75,7 +75,7 @@ pub fn observe(
 ) -> Result<Observed, NodeError> {
     let receipt = state.map(Reading::receipt).transpose()?.flatten();
     let journal = state.map(Reading::journal).transpose()?.flatten();
-    let past = state.map(Reading::past).transpose()?.unwrap_or_default();
+    let history = state.map(Reading::history).transpose()?.unwrap_or_default();
     let mut directories = Vec::new();
     for path in paths.iter().collect::<BTreeSet<_>>() {
         let mut names = BTreeMap::<PluginName, Sizes>::new();
@@ -111,7 +111,7 @@ pub fn observe(
         directories,
         receipt,
         journal,
-        past,
+        history,
         floors,
         originals,
         in_use: Attachments::default(),

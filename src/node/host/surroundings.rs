@@ -204,13 +204,14 @@ fn label(path: &HostPath, directory: &Directory, installed: &PlacedPlugins) -> O
         "`{path}/{name}`{} {has} another SELinux label than the directory",
         and_others(others.len())
     );
-    let found = found.as_deref().map_or_else(|| "no label".to_owned(), words);
-    let finding = Finding::warning(Code::OtherLabel, message).mismatch(words(&expected), found);
+    let found = found.as_deref().map_or_else(|| "no label".to_owned(), shown_label);
+    let finding =
+        Finding::warning(Code::OtherLabel, message).mismatch(shown_label(&expected), found);
     Some(finding.hint(format!("on the node: restorecon -Rv {path}")))
 }
 
 /// A label as text; the kernel's ends with a zero byte.
-fn words(label: &[u8]) -> String {
+fn shown_label(label: &[u8]) -> String {
     visible(String::from_utf8_lossy(label).trim_end_matches('\0')).into_owned()
 }
 

@@ -255,10 +255,10 @@ fn wants(
     if recorded.is_some_and(|names| names.is_none_or(|names| !names.contains(name))) {
         return false;
     }
-    let asked = options.only.as_ref().is_none_or(|only| only.contains(name))
+    let requested = options.only.as_ref().is_none_or(|only| only.contains(name))
         && !options.skip.contains(name);
     let left = options.existing == ExistingFiles::Leave && is_other(directory.found(name), file);
-    asked
+    requested
         && !(left
             && known_owner(observed, &directory.path, name, None)
                 .is_some_and(|owner| owner.is_ours()))
@@ -278,7 +278,7 @@ fn is_other(found: Found, file: &PluginFile) -> bool {
 fn generation(bundle: &Verified<Bundle>, observed: &Observed) -> u64 {
     match &observed.receipt {
         Some(receipt) if receipt.release().is(&Release::of(bundle.value())) => receipt.generation,
-        receipt => observed.past.next(receipt.as_ref()),
+        receipt => observed.history.next(receipt.as_ref()),
     }
 }
 
@@ -335,7 +335,7 @@ pub(super) fn decide(
                 .mismatch("a regular file, or no file", obstacle)
                 .hint("move it away, or leave it with --foreign keep");
             return match stays(file, options) {
-                true => keep(path, file, message),
+                true => leave_foreign(path, file, message),
                 false => Decision::Refuse(refusal),
             };
         }
@@ -343,7 +343,7 @@ pub(super) fn decide(
             let message = format!("`{path}/{}` cannot be read: {reason}", file.name);
             return match (recorded_as_ours(observed, path, &file.name), stays(file, options)) {
                 (Some(owner), _) => write(Change::Repair, owner),
-                (None, true) => keep(path, file, message),
+                (None, true) => leave_foreign(path, file, message),
                 (None, false) => Decision::Refuse(
                     Finding::refusal(Code::Unreadable, message)
                         .hint("end what keeps it from being read, or leave it with --foreign keep"),
@@ -354,7 +354,7 @@ pub(super) fn decide(
             let message = format!("`{path}/{}` is another installer's file", file.name);
             return match (recorded_as_ours(observed, path, &file.name), stays(file, options)) {
                 (Some(owner), _) => write(Change::Repair, owner),
-                (None, true) => keep(path, file, message),
+                (None, true) => leave_foreign(path, file, message),
                 (None, false) => Decision::Refuse(foreign(
                     file,
                     message,
@@ -417,7 +417,7 @@ pub(super) fn decide(
     };
     let message = format!("`{path}/{}` is another installer's file{why}", file.name);
     if stays {
-        return keep(path, file, message);
+        return leave_foreign(path, file, message);
     }
     if adopt {
         return write(Change::Adopt, Owner::Adopted(original()));
@@ -444,7 +444,7 @@ fn stays(file: &PluginFile, options: &InstallOptions) -> bool {
     options.foreign_files() == ForeignFiles::Leave || is_spared_loopback(file, options)
 }
 
-fn keep(path: &HostPath, file: &PluginFile, message: String) -> Decision {
+fn leave_foreign(path: &HostPath, file: &PluginFile, message: String) -> Decision {
     let step = Step::Keep { directory: path.clone(), name: file.name.clone() };
     Decision::Keep(
         step,

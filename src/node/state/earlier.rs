@@ -51,7 +51,7 @@ impl Reading {
         if left.values().all(BTreeMap::is_empty) {
             return Ok(found);
         }
-        for past in self.past()?.receipts {
+        for past in self.history()?.receipts {
             let mut plugins = BTreeMap::<HostPath, BTreeSet<PluginName>>::new();
             for (path, files) in &left {
                 let had = past.directories.get(*path).map(|directory| &directory.files);

@@ -75,21 +75,23 @@ impl History {
 
 impl Reading {
     /// What is kept of earlier generations.
-    pub fn past(&self) -> Result<History, NodeError> {
-        let mut past = History::default();
-        let Some(directory) = existing(self.directory.child(GENERATIONS))? else { return Ok(past) };
+    pub fn history(&self) -> Result<History, NodeError> {
+        let mut history = History::default();
+        let Some(directory) = existing(self.directory.child(GENERATIONS))? else {
+            return Ok(history);
+        };
         for name in names(&directory)? {
             match read_record(&directory, &name, Receipt::parse) {
                 Ok(Some(receipt)) if name == record_name(receipt.generation) => {
-                    past.receipts.push(receipt)
+                    history.receipts.push(receipt)
                 }
                 Ok(None) => {}
                 // A damaged one is not a target for a rollback; the others still are.
-                Ok(Some(_)) | Err(_) => past.damaged.push(name),
+                Ok(Some(_)) | Err(_) => history.damaged.push(name),
             }
         }
-        past.receipts.sort_by_key(|receipt| std::cmp::Reverse(receipt.generation));
-        Ok(past)
+        history.receipts.sort_by_key(|receipt| std::cmp::Reverse(receipt.generation));
+        Ok(history)
     }
 
     /// The releases that were rolled back on this node.
@@ -140,8 +142,8 @@ impl Writing {
     /// Removes what neither `present` nor any of the `generations` that are kept, it included,
     /// needs; returns how many bytes that freed.
     pub fn collect(&self, present: &Receipt, generations: u8) -> Result<u64, NodeError> {
-        let past = self.past()?;
-        let retained: Vec<_> = past.retained(present, generations).collect();
+        let history = self.history()?;
+        let retained: Vec<_> = history.retained(present, generations).collect();
         let mut freed = 0;
         if let Some(directory) = existing(self.directory.child(GENERATIONS))? {
             freed += remove_others(

@@ -12,7 +12,9 @@ use std::time::Duration;
 use super::journal::Journal;
 use super::receipt::{RECORD_LIMIT, Receipt};
 use super::refusal::Refusal;
-use crate::disk::{Directory, DiskError, Entry, FileKind, Lock, Ownership, Prepared, RegularFile};
+use crate::disk::{
+    Directory, DirectoryEntry, DiskError, FileKind, Lock, Ownership, Prepared, RegularFile,
+};
 use crate::model::{Code, Digest, Finding, HostPath, JsonError, json};
 use crate::node::error::NodeError;
 use crate::node::host::Root;
@@ -399,7 +401,7 @@ pub(crate) fn remove_others(
 ) -> Result<u64, NodeError> {
     let mut stale = Vec::new();
     for entry in directory.entries()? {
-        let Entry { name, kind } = entry?;
+        let DirectoryEntry { name, kind } = entry?;
         if kind != FileKind::Directory && !name.to_str().is_some_and(|name| names.contains(name)) {
             stale.push(name);
         }
@@ -431,8 +433,9 @@ pub fn known_directories(root: &Root, state: &HostPath, patience: Duration) -> B
     let Some(reading) = opened.and_then(|state| state.read(patience).ok()) else {
         return BTreeSet::new();
     };
-    let (receipt, past) = (reading.receipt().ok().flatten(), reading.past().unwrap_or_default());
-    let receipts = receipt.iter().chain(&past.receipts);
+    let (receipt, history) =
+        (reading.receipt().ok().flatten(), reading.history().unwrap_or_default());
+    let receipts = receipt.iter().chain(&history.receipts);
     receipts.flat_map(|receipt| receipt.directories.keys()).cloned().collect()
 }
 

@@ -31,18 +31,18 @@ fn checks_until_it_is_stopped_and_tells_each_answer() {
         count += 1;
         count
     });
-    let mut told = Vec::new();
+    let mut events = Vec::new();
     run(Duration::ZERO, &reader, worker.unwrap(), |answer, _| {
-        let Told::Answer(answer) = answer else { return Next::Stop };
-        told.push(answer);
+        let LoopEvent::Answer(answer) = answer else { return Next::Stop };
+        events.push(answer);
         if answer == 3 {
             writer.write_all(&[0]).unwrap();
         }
         Next::Wait
     })
     .unwrap();
-    assert_eq!(told[..3], [1, 2, 3]);
-    assert!(told.len() == 3, "a signal is heard before the next answer: {told:?}");
+    assert_eq!(events[..3], [1, 2, 3]);
+    assert!(events.len() == 3, "a signal is heard before the next answer: {events:?}");
 }
 
 /// Stops the loop after 30 seconds, so that a test fails instead of hanging.
@@ -66,8 +66,8 @@ fn a_signal_is_heard_while_a_check_is_under_way() {
     let (reader, mut writer) = signals();
     let (worker, todo, _sender, _rope) = scripted();
     writer.write_all(&[0]).unwrap();
-    run(LONG, &reader, worker, |told, _| {
-        assert_eq!(told, Told::Signal, "nothing was answered");
+    run(LONG, &reader, worker, |event, _| {
+        assert_eq!(event, LoopEvent::Signal, "nothing was answered");
         Next::Wait
     })
     .unwrap();
@@ -84,10 +84,10 @@ fn a_repair_that_is_under_way_is_waited_for() {
         (&rope).write_all(&[1]).unwrap();
     };
     answer(1);
-    let mut told = Vec::new();
+    let mut events = Vec::new();
     run(LONG, &reader, worker, |said, _| {
-        told.push(said.clone());
-        if said == Told::Answer(1) {
+        events.push(said.clone());
+        if said == LoopEvent::Answer(1) {
             // The signal comes first, the answer of the repair later.
             writer.borrow_mut().write_all(&[0]).unwrap();
             answer(2);
@@ -95,7 +95,7 @@ fn a_repair_that_is_under_way_is_waited_for() {
         Next::Repair([target("bridge")].into())
     })
     .unwrap();
-    assert_eq!(told, [Told::Answer(1), Told::Answer(2), Told::Signal]);
+    assert_eq!(events, [LoopEvent::Answer(1), LoopEvent::Answer(2), LoopEvent::Signal]);
     assert_eq!(
         todo.try_iter().collect::<Vec<_>>(),
         [Job::Check, Job::Repair([target("bridge")].into())]
@@ -108,10 +108,10 @@ fn a_check_follows_a_repair_and_not_another_repair() {
     stop_in_any_case(&writer);
     let (sender, jobs) = mpsc::channel();
     let worker = Worker::start(move |job| sender.send(job).unwrap());
-    let mut told = 0;
+    let mut events = 0;
     run(LONG, &reader, worker.unwrap(), |_, _| {
-        told += 1;
-        if told == 4 {
+        events += 1;
+        if events == 4 {
             writer.write_all(&[0]).unwrap();
         }
         // Altered again each time.
@@ -130,14 +130,14 @@ fn the_caller_can_stop_it_and_hears_of_no_signal_then() {
     let (reader, mut writer) = signals();
     let (sender, jobs) = mpsc::channel();
     let worker = Worker::start(move |job| sender.send(job).unwrap());
-    let mut told = Vec::new();
+    let mut events = Vec::new();
     run(Duration::ZERO, &reader, worker.unwrap(), |answer, _| {
         writer.write_all(&[0]).unwrap();
-        told.push(answer);
+        events.push(answer);
         Next::Stop
     })
     .unwrap();
-    assert_eq!(told, [Told::Answer(())]);
+    assert_eq!(events, [LoopEvent::Answer(())]);
     assert_eq!(jobs.try_iter().collect::<Vec<_>>(), [Job::Check]);
 }
 
@@ -156,7 +156,7 @@ fn repairs_pause_if_another_installer_never_does() {
     });
     let (mut repairs, mut now, mut done) = (Repairs::default(), Instant::now(), Vec::new());
     run(Duration::ZERO, &reader, worker.unwrap(), |is_fine, _| {
-        let Told::Answer(is_fine) = is_fine else { return Next::Stop };
+        let LoopEvent::Answer(is_fine) = is_fine else { return Next::Stop };
         let mut repair = BTreeSet::new();
         match is_fine {
             // The other installer writes at once.
@@ -194,12 +194,12 @@ fn a_change_of_our_files_leads_to_a_check_and_one_of_others_does_not() {
         let bin = bin.clone();
         Worker::start(move |_| bin.join("bridge").exists())
     };
-    let mut told = Vec::new();
+    let mut events = Vec::new();
     run(LONG, &reader, seen.unwrap(), |seen, lookout| {
-        let Told::Answer(seen) = seen else { return Next::Stop };
-        told.push(seen);
+        let LoopEvent::Answer(seen) = seen else { return Next::Stop };
+        events.push(seen);
         lookout.watch(&root, &names).unwrap();
-        match told.len() {
+        match events.len() {
             // It was not watched during the first check, so there is a second one without a
             // change.
             1 => std::fs::write(bin.join("other"), "").unwrap(),
@@ -209,7 +209,7 @@ fn a_change_of_our_files_leads_to_a_check_and_one_of_others_does_not() {
         Next::Wait
     })
     .unwrap();
-    assert_eq!(told, [false, false, true]);
+    assert_eq!(events, [false, false, true]);
 }
 
 #[test]

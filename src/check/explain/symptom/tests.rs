@@ -189,12 +189,12 @@ fn one_error_lends_its_context_to_no_other() {
                 plugin type=\"macvlan\" failed (delete): Link not found\n\
                 failed to find plugin \"vlan\" in path [/opt/cni/bin]\n";
     let symptoms = Symptoms::read(text.as_bytes());
-    let said: Vec<_> = symptoms
+    let found: Vec<_> = symptoms
         .known
         .iter()
         .map(|symptom| (symptom.blamed.as_deref(), symptom.phases.len()))
         .collect();
-    assert_eq!(said, [(Some("macvlan"), 1), (None, 0)]);
+    assert_eq!(found, [(Some("macvlan"), 1), (None, 0)]);
     assert_eq!(symptoms.unknown.into_iter().collect::<Vec<_>>(), ["calico"]);
 }
 

@@ -117,7 +117,7 @@ fn a_check_repeats_the_proof_with_the_policy_of_today() {
 fn another_bundle_than_the_expected_is_refused_whoever_says_its_name() {
     let mut node = Node::new();
     let (test, other) = ("test".parse().unwrap(), "other".parse().unwrap());
-    let told = |expected: &BundleName, node: &Node, verified: Option<&Verified<Bundle>>| {
+    let compared = |expected: &BundleName, node: &Node, verified: Option<&Verified<Bundle>>| {
         let finding = other_bundle(expected, &node.receipt, verified)?;
         assert_eq!((finding.code, finding.severity), (Code::OtherBundle, Severity::Refusal));
         Some((finding.expected.unwrap(), finding.found.unwrap()))
@@ -126,14 +126,14 @@ fn another_bundle_than_the_expected_is_refused_whoever_says_its_name() {
     let verified = node.verified();
     assert_eq!(verified.value().files.name, test);
     for verified in [Some(&verified), None] {
-        assert_eq!(told(&test, &node, verified), None);
-        assert_eq!(told(&other, &node, verified), mismatch("other", "test"));
+        assert_eq!(compared(&test, &node, verified), None);
+        assert_eq!(compared(&other, &node, verified), mismatch("other", "test"));
     }
     // A receipt that was changed hides nothing, and is not believed alone.
     node.receipt.bundle = other.clone();
-    assert_eq!(told(&test, &node, Some(&verified)), mismatch("test", "other"));
-    assert_eq!(told(&other, &node, Some(&verified)), mismatch("other", "test"));
-    assert_eq!(told(&test, &node, None), mismatch("test", "other"));
+    assert_eq!(compared(&test, &node, Some(&verified)), mismatch("test", "other"));
+    assert_eq!(compared(&other, &node, Some(&verified)), mismatch("other", "test"));
+    assert_eq!(compared(&test, &node, None), mismatch("test", "other"));
 }
 
 #[test]

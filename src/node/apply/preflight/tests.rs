@@ -28,9 +28,9 @@ fn bundle() -> Verified<Bundle> {
     test_support::bundle_of(files)
 }
 
-/// What is said before this bundle is installed on a node where nothing is observed but these
+/// The findings before this bundle is installed on a node where nothing is observed but these
 /// files.
-fn said(root: &Root, entries: &[(&str, Found)]) -> Vec<String> {
+fn messages(root: &Root, entries: &[(&str, Found)]) -> Vec<String> {
     said_by(root, entries, ForeignRule::Adopt)
 }
 
@@ -60,7 +60,7 @@ fn said_by(root: &Root, entries: &[(&str, Found)], foreign: ForeignRule) -> Vec<
 
 #[test]
 fn a_part_of_a_node_says_nothing_about_interpreters() {
-    assert_eq!(said(&node(&["opt/cni/bin"]).1, &[]), Vec::<String>::new());
+    assert_eq!(messages(&node(&["opt/cni/bin"]).1, &[]), Vec::<String>::new());
 }
 
 #[test]
@@ -69,15 +69,15 @@ fn an_interpreter_is_looked_up_as_the_kernel_does_it() {
         "Refusal interpreter-missing: this node has no `{MUSL}`, which `vlan` needs to run"
     )];
     let (temporary, root) = node(&["usr/lib"]);
-    assert_eq!(said(&root, &[]), missing);
+    assert_eq!(messages(&root, &[]), missing);
     symlink("usr/lib", temporary.path().join("lib")).unwrap();
     symlink("/usr/lib/libc.so", temporary.path().join("usr/lib/ld-musl-x86_64.so.1")).unwrap();
-    assert_eq!(said(&root, &[]), missing, "it leads nowhere");
+    assert_eq!(messages(&root, &[]), missing, "it leads nowhere");
     std::fs::create_dir(temporary.path().join("usr/lib/libc.so")).unwrap();
-    assert_eq!(said(&root, &[]), missing, "it is a directory");
+    assert_eq!(messages(&root, &[]), missing, "it is a directory");
     std::fs::remove_dir(temporary.path().join("usr/lib/libc.so")).unwrap();
     std::fs::write(temporary.path().join("usr/lib/libc.so"), "").unwrap();
-    assert_eq!(said(&root, &[]), Vec::<String>::new());
+    assert_eq!(messages(&root, &[]), Vec::<String>::new());
     // A plugin that is not written was asked for its version, or will be.
     std::fs::remove_file(temporary.path().join("usr/lib/libc.so")).unwrap();
     let there = Found::Regular {
@@ -88,7 +88,7 @@ fn an_interpreter_is_looked_up_as_the_kernel_does_it() {
         attributes: Attributes::default(),
     };
     assert_eq!(said_by(&root, &[("vlan", there.clone())], ForeignRule::Keep), [""; 0]);
-    assert_eq!(said(&root, &[("vlan", there)]), missing, "one that is taken over is written");
+    assert_eq!(messages(&root, &[("vlan", there)]), missing, "one that is taken over is written");
 }
 
 #[test]
@@ -107,38 +107,38 @@ fn bits_that_are_dropped_are_said() {
                 .to_owned();
         let expected: Vec<_> = expected.then_some(note).into_iter().collect();
         assert_eq!(
-            said(&root, &[("bridge", theirs(mode, Attributes::default()))]),
+            messages(&root, &[("bridge", theirs(mode, Attributes::default()))]),
             expected,
             "{mode:o}"
         );
     }
     let capable = theirs(0o755, Attributes { capabilities: true, writers: false });
     let note = "Note setuid-dropped: `/opt/cni/bin/bridge` gave capabilities to who executed it";
-    assert_eq!(said(&root, &[("bridge", capable)]), [note]);
+    assert_eq!(messages(&root, &[("bridge", capable)]), [note]);
 }
 
 #[test]
 fn what_has_the_name_of_the_staging_directory_is_looked_into() {
     let (temporary, root) = node(&["opt/cni/bin"]);
     let staging = temporary.path().join("opt/cni/bin/.cnister");
-    let said = || {
+    let message = || {
         let step = Step::CleanUp { directory: HostPath::default_bin_directory() };
         not_to_clean_up(&root, &step).map(|finding| finding.to_string())
     };
     let expected = "in-the-way: `/opt/cni/bin/.cnister/inner` is a directory\n  expected: files of an interrupted \
                     installation\n  found:    a directory\n  hint: no cnister made it: move `/opt/cni/bin/.cnister` away";
-    assert_eq!(said(), None);
+    assert_eq!(message(), None);
     std::fs::write(&staging, "a file").unwrap();
-    assert_eq!(said(), None, "it is removed");
+    assert_eq!(message(), None, "it is removed");
     std::fs::remove_file(&staging).unwrap();
     std::fs::create_dir(&staging).unwrap();
     for file in ["bridge", "another file"] {
         std::fs::write(staging.join(file), "").unwrap();
     }
     symlink("/", staging.join("link")).unwrap();
-    assert_eq!(said(), None);
+    assert_eq!(message(), None);
     std::fs::create_dir(staging.join("inner")).unwrap();
-    assert_eq!(said().as_deref(), Some(expected));
+    assert_eq!(message().as_deref(), Some(expected));
 }
 
 /// A file system with room for so many bytes and files.
@@ -150,16 +150,16 @@ fn system(device: u64, room: u64, names: u64) -> FileSystem {
 #[test]
 fn room_is_counted_for_each_file_system() {
     let (_temporary, root) = node(&["opt/cni/bin"]);
-    let place = |system| {
-        let found = Place::find(&root, &HostPath::default_bin_directory()).unwrap();
-        Place { system, ..found }
+    let target = |system| {
+        let found = WriteTarget::find(&root, &HostPath::default_bin_directory()).unwrap();
+        WriteTarget { system, ..found }
     };
     let (bin, state) = (HostPath::default_bin_directory(), HostPath::default_state_directory());
-    let said = |places: [FileSystem; 2]| {
-        let mut needs = Needs::default();
+    let findings = |systems: [FileSystem; 2]| {
+        let mut needs = SpaceNeeds::default();
         // A file takes whole blocks.
-        needs.add(&bin, &place(places[0]), [1, 4096, 4097]);
-        needs.add(&state, &place(places[1]), [1]);
+        needs.add(&bin, &target(systems[0]), [1, 4096, 4097]);
+        needs.add(&state, &target(systems[1]), [1]);
         needs.findings().map(|it| (it.message, it.found.unwrap())).collect::<Vec<_>>()
     };
     let no = |what: &str, paths: &str, found: &str| {
@@ -167,24 +167,24 @@ fn room_is_counted_for_each_file_system() {
         (message, found.to_owned())
     };
     let (two, one) = (4 * 4096 + SLACK, 4096 + SLACK);
-    assert_eq!(said([system(1, two, 11), system(2, one, 9)]), []);
+    assert_eq!(findings([system(1, two, 11), system(2, one, 9)]), []);
     let bytes = format!("{two} bytes");
     let few = format!("{} bytes", two - 1);
     assert_eq!(
-        said([system(1, two - 1, 11), system(2, one, 9)]),
+        findings([system(1, two - 1, 11), system(2, one, 9)]),
         [no(&bytes, "`/opt/cni/bin`", &few)]
     );
     assert_eq!(
-        said([system(1, two, 11), system(2, one, 8)]),
+        findings([system(1, two, 11), system(2, one, 8)]),
         [no("9 files", "`/var/lib/cnister`", "8 files")]
     );
     let both = "`/opt/cni/bin` and `/var/lib/cnister`";
     let shared = system(1, 5 * 4096 + SLACK, 12);
-    assert_eq!(said([shared, shared]), []);
+    assert_eq!(findings([shared, shared]), []);
     let shared = system(1, 5 * 4096 + SLACK - 1, 12);
-    assert_eq!(said([shared, shared]), [no("53248 bytes", both, "53247 bytes")]);
+    assert_eq!(findings([shared, shared]), [no("53248 bytes", both, "53247 bytes")]);
     // What does not count its room has enough, and what cannot be written has none to speak of.
     let unlimited = FileSystem { room: None, names: None, ..system(1, 0, 0) };
     let read_only = FileSystem { read_only: true, ..system(2, 0, 0) };
-    assert_eq!(said([unlimited, read_only]), []);
+    assert_eq!(findings([unlimited, read_only]), []);
 }

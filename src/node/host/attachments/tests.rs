@@ -21,7 +21,7 @@ fn node() -> (tempfile::TempDir, Root) {
     (temporary, root)
 }
 
-fn told(found: &Attachments) -> (Vec<String>, Vec<&str>) {
+fn uses_and_messages(found: &Attachments) -> (Vec<String>, Vec<&str>) {
     let users =
         |users: &[Attachment]| users.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let needed =
@@ -50,7 +50,7 @@ fn says_for_each_plugin_who_needs_it() {
         "static: container `c1` in network `n`",
         "tuning: container `c1` in network `n`",
     ];
-    assert_eq!(told(&found), (expected.map(str::to_owned).to_vec(), vec![]));
+    assert_eq!(uses_and_messages(&found), (expected.map(str::to_owned).to_vec(), vec![]));
     assert_eq!(found.of(&"tuning".parse().unwrap()).len(), 1);
     assert_eq!(found.of(&"vlan".parse().unwrap()), []);
 }
@@ -82,7 +82,7 @@ fn reads_what_libcni_and_multus_left() {
         format!("static: {mv}, {again}"),
         format!("tuning: {br}, {first}"),
     ];
-    assert_eq!(told(&found), (expected.to_vec(), vec![]));
+    assert_eq!(uses_and_messages(&found), (expected.to_vec(), vec![]));
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn what_cannot_be_read_is_said_and_never_left_out() {
         ),
         format!("{of}c` does not say what it needs: `plugins` must be a non-empty list"),
     ];
-    assert_eq!(told(&found), (vec![], expected.iter().map(String::as_str).collect()));
+    assert_eq!(uses_and_messages(&found), (vec![], expected.iter().map(String::as_str).collect()));
     assert!(
         found
             .unknown
@@ -162,7 +162,7 @@ fn one_attachment_is_listed_once_whoever_remembers_it_and_names_its_pod() {
         format!("bridge: {pod} `n`"),
         format!("macvlan: {pod} `mv`, {pod} `mv`, container `c2` in network `demo/mv`"),
     ];
-    assert_eq!(told(&found), (expected.to_vec(), vec![]));
+    assert_eq!(uses_and_messages(&found), (expected.to_vec(), vec![]));
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn a_record_of_a_sandbox_that_is_gone_is_told_and_does_not_count() {
     std::fs::create_dir_all(at("usr/lib")).unwrap();
     let found = attachments(&root, &CacheDirectories::default()).unwrap();
     let users = "container `known` in network `mv`, container `runs` in network `mv`";
-    assert_eq!(told(&found), (vec![format!("macvlan: {users}")], vec![]));
+    assert_eq!(uses_and_messages(&found), (vec![format!("macvlan: {users}")], vec![]));
     let note = found.about_stale().unwrap();
     assert_eq!((note.code, note.is_refusal()), (Code::AttachmentStale, false));
     let expected = "`/var/lib/cni/multus/results/mv-gone-net1` and 1 other is of a pod that is gone: it has no network namespace, and no runtime knows it";

@@ -45,7 +45,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn containerd(&mut self, name: &'static str, path: &Path) -> Option<Runtime> {
-        let mut said = Containerd::default();
+        let mut config = Containerd::default();
         let mut pending = VecDeque::from([path.to_owned()]);
         let mut loaded = BTreeSet::new();
         while let Some(next) = pending.pop_front() {
@@ -79,34 +79,34 @@ impl Reader<'_> {
                     for import in std::mem::take(&mut file.imports) {
                         pending.extend(self.expand(&directory.join(import)));
                     }
-                    said.merge(file);
+                    config.merge(file);
                 }
                 Err(error) => self.not_understood(&next, &error),
             }
         }
-        if said.is_without_pods {
+        if config.is_without_pods {
             return None;
         }
-        let mut bin_dirs: Vec<_> = said.directories().collect();
+        let mut bin_dirs: Vec<_> = config.directories().collect();
         if bin_dirs.is_empty() {
             bin_dirs.push(DEFAULT_BIN);
         }
-        let networks = Networks::First(match said.max_conf_num {
+        let networks = Networks::First(match config.max_conf_num {
             Some(0) => usize::MAX,
             Some(most) => most as usize,
             None => 1,
         });
-        self.runtime(name, path, &bin_dirs, said.conf_dir.as_deref(), networks)
+        self.runtime(name, path, &bin_dirs, config.conf_dir.as_deref(), networks)
     }
 
     fn crio(&mut self) -> Option<Runtime> {
         let drop_ins = self.below(Path::new(CRIO_DIRECTORY));
         let mut first = None;
-        let mut said = Crio::default();
+        let mut config = Crio::default();
         for path in std::iter::once(PathBuf::from(CRIO)).chain(drop_ins) {
             match self.read(&path) {
                 Ok(Some(bytes)) => match Crio::parse(&bytes) {
-                    Ok(file) => said.merge(file),
+                    Ok(file) => config.merge(file),
                     Err(error) => self.not_understood(&path, &error),
                 },
                 Ok(None) => continue,
@@ -114,9 +114,9 @@ impl Reader<'_> {
             }
             first.get_or_insert(path);
         }
-        let networks = Networks::Usable(said.cni_default_network.clone());
-        let bin_dirs = said.directories(DEFAULT_BIN);
-        self.runtime("CRI-O", &first?, &bin_dirs, said.network_dir.as_deref(), networks)
+        let networks = Networks::Usable(config.cni_default_network.clone());
+        let bin_dirs = config.directories(DEFAULT_BIN);
+        self.runtime("CRI-O", &first?, &bin_dirs, config.network_dir.as_deref(), networks)
     }
 
     fn runtime(

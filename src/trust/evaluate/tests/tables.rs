@@ -133,7 +133,7 @@ fn every_refusal_has_its_kind() {
         assert_eq!((rejection.kind, found.as_slice()), (*kind, *codes), "{text}");
         seen.extend(codes.iter().copied());
     }
-    // Every code that the room can refuse with is in the table; `expect` compares with a pin, and
+    // Every code that the room can refuse with is in the table; `compare_with_pin` compares with a pin, and
     // an admitted image is a warning.
     let sources = [
         include_str!("../../evaluate.rs"),

@@ -169,8 +169,8 @@ fn an_uninstallation_gives_back_the_mode_of_what_was_taken_over() {
         let all = Uninstallation::decide(&observed, Force::No).unwrap();
         let steps: Vec<_> = all.steps().iter().map(ToString::to_string).collect();
         assert_eq!(steps.join(""), expected, "{file:?} {found:?}");
-        let told: Vec<_> = all.notes().iter().map(|note| note.message.as_str()).collect();
+        let notes: Vec<_> = all.notes().iter().map(|note| note.message.as_str()).collect();
         let stays = "`/opt/cni/bin/bridge` is as it was before, and stays";
-        assert_eq!(told.join(""), if expected.is_empty() { stays } else { "" });
+        assert_eq!(notes.join(""), if expected.is_empty() { stays } else { "" });
     }
 }
