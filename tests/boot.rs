@@ -299,22 +299,22 @@ fn a_read_only_usr_is_reported_with_another_place() {
     fs::create_dir_all(node.scene.at("root/opt/noexec")).unwrap();
     let script = "mount --bind root/usr root/usr; mount -o remount,ro,bind root/usr; \
                   mount -t tmpfs -o noexec none root/opt/noexec; exec \"$@\"";
-    let say = |words: &str| {
+    let run_in_namespace = |words: &str| {
         let mut command = node.scene.command(&unshare);
         command.args(["--mount", "sh", "-ec", script, "sh"]).arg(&node.program);
         node.scene.run_command(command.args(words.split(' ')))
     };
-    let run = say(ENABLE);
+    let run = run_in_namespace(ENABLE);
     let expected = "no: tool-place: `/usr/local/libexec/cnister` is on a file system that is mounted read-only\n  \
                     hint: name another place with --tool, /opt/cnister/bin/cnister for example\n\
                     refused; nothing was changed\n";
     assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (1, expected, ""));
-    let run = say(&format!("{ENABLE} --tool /opt/noexec/cnister"));
+    let run = run_in_namespace(&format!("{ENABLE} --tool /opt/noexec/cnister"));
     assert!(
         run.code == 1 && run.stdout.contains("where nothing can be executed (noexec)"),
         "{run:?}"
     );
-    assert_eq!(say(&format!("{ENABLE} --tool /opt/cnister/bin/cnister")).code, 0);
+    assert_eq!(run_in_namespace(&format!("{ENABLE} --tool /opt/cnister/bin/cnister")).code, 0);
 }
 
 #[test]

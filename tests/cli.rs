@@ -18,7 +18,7 @@ use support::{Run, Scene, release, snapshot};
 const NAMES: [&str; 3] = ["bridge", "loopback", "macvlan"];
 
 /// A command line and its complete output, for a snapshot.
-fn told(words: &str, run: &Run) -> String {
+fn transcript(words: &str, run: &Run) -> String {
     let Run { code, stdout, stderr } = run;
     let errors =
         if stderr.is_empty() { String::new() } else { format!("--- standard error\n{stderr}") };
@@ -27,7 +27,7 @@ fn told(words: &str, run: &Run) -> String {
 
 /// Runs commands in sequence and compares all of their output.
 fn session(scene: &Scene, name: &str, commands: &[&str]) {
-    let text: String = commands.iter().map(|words| told(words, &scene.run(words))).collect();
+    let text: String = commands.iter().map(|words| transcript(words, &scene.run(words))).collect();
     snapshot(name, &text);
 }
 
@@ -166,7 +166,7 @@ fn a_node_lacks_what_its_networks_need() {
     scene.write("nad.json", format!(r#"{{"kind":"List","items":[{good},{hostile}]}}"#));
     session(
         &scene,
-        "closure.txt",
+        "requirements.txt",
         &[
             "check --root root",
             "check --root root --at-boot",
@@ -187,7 +187,7 @@ fn a_node_lacks_what_its_networks_need() {
         .unwrap();
     }
     scene.write("root/etc/cni/net.d/10-pods.conflist", list.replace("1.1.0", "1.0.0"));
-    session(&scene, "closure-met.txt", &["check --root root --nad good.json"]);
+    session(&scene, "requirements-met.txt", &["check --root root --nad good.json"]);
 }
 
 #[test]

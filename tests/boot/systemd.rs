@@ -79,7 +79,7 @@ fn systemd_finds_nothing_wrong_with_the_unit() {
 #[test]
 fn systemctl_sees_it_enabled_and_disables_it_as_well() {
     let (Some(node), Some(systemctl)) = (Node::new(), systemd("systemctl")) else { return };
-    let say = |verb: &str| {
+    let systemctl = |verb: &str| {
         let mut command = node.scene.command(&systemctl);
         command.arg("--root").arg(node.scene.at("root")).args([verb, "cnister-verify.service"]);
         node.scene.run_command(&mut command)
@@ -87,17 +87,17 @@ fn systemctl_sees_it_enabled_and_disables_it_as_well() {
     let before = node.scene.tree("root");
     for more in ["", " --hold-runtime"] {
         node.run_ok(&format!("{ENABLE}{more}"));
-        assert_eq!(say("is-enabled").stdout, "enabled\n");
+        assert_eq!(systemctl("is-enabled").stdout, "enabled\n");
         let links = |node: &Node| -> BTreeSet<String> {
             let tree = node.scene.tree("root/etc/systemd/system");
             tree.into_keys().filter(|name| name.contains('/')).collect()
         };
         // The links made from the section [Install] are the same.
         let ours = links(&node);
-        assert_eq!(say("disable").code, 0);
-        assert_eq!(say("is-enabled").stdout, "disabled\n");
+        assert_eq!(systemctl("disable").code, 0);
+        assert_eq!(systemctl("is-enabled").stdout, "disabled\n");
         assert_eq!(links(&node).len(), 0);
-        assert_eq!(say("enable").code, 0);
+        assert_eq!(systemctl("enable").code, 0);
         assert_eq!(links(&node), ours);
         assert_eq!(
             node.run_ok(&format!("{ENABLE}{more}")).stdout,

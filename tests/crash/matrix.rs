@@ -164,7 +164,7 @@ impl Change {
     ) -> Judgement {
         let what = format!("{fault:?} at {point:?}");
         let releases: Vec<_> = self.releases.iter().collect();
-        self.said(fault, output, &what)?;
+        self.names_the_fault(fault, output, &what)?;
         if let Some(unsound) = node::unsound(&self.scene, &releases) {
             return Err((Wrong::Torn, format!("{what}: {unsound}")));
         }
@@ -347,7 +347,7 @@ impl Change {
 
     /// An error contains the kernel's message and has the exit code for failures. A check answers
     /// that the node is not as it should be; that it could not be repaired is one of its lines.
-    fn said(&self, fault: Fault, output: &Output, what: &str) -> Judgement {
+    fn names_the_fault(&self, fault: Fault, output: &Output, what: &str) -> Judgement {
         let Fault::Error(name) = fault else { return Ok(()) };
         let text = match name {
             "ENOSPC" => ": No space left on device",
@@ -355,29 +355,30 @@ impl Change {
             "EROFS" => ": Read-only file system",
             _ => panic!("{name}"),
         };
-        let (code, before, said) = match self.ends {
+        let (code, before, stream) = match self.ends {
             Ends::Repaired => (1, "no: not-repaired: ", &output.stdout),
             _ => (3, "error: ", &output.stderr),
         };
-        let said = String::from_utf8_lossy(said);
-        // After the receipt, what cannot be removed is told, and the installation succeeds.
-        let told = String::from_utf8_lossy(&output.stdout);
-        if told.contains(" could not be removed and stays: ") && told.contains(text) {
+        let message = String::from_utf8_lossy(stream);
+        // After the receipt, what cannot be removed is reported, and the installation succeeds.
+        let answer = String::from_utf8_lossy(&output.stdout);
+        if answer.contains(" could not be removed and stays: ") && answer.contains(text) {
             return Ok(());
         }
         // What the system denies before any change is a refusal; a repair tries file by file.
         let refusals =
             ["no-space", "read-only", "not-permitted"].map(|code| format!("no: {code}: "));
         let is_refusal = output.status.code() == Some(1)
-            && (told.contains(text) || refusals.iter().any(|refusal| told.contains(refusal)));
+            && (answer.contains(text) || refusals.iter().any(|refusal| answer.contains(refusal)));
         let is_repaired = self.ends == Ends::Repaired && output.status.code() == Some(0);
         if is_refusal || is_repaired {
             return Ok(());
         }
-        if output.status.code() == Some(code) && said.contains(before) && said.contains(text) {
+        if output.status.code() == Some(code) && message.contains(before) && message.contains(text)
+        {
             return Ok(());
         }
-        Err((Wrong::Silent, format!("{what}: {}: {said}", output.status)))
+        Err((Wrong::Silent, format!("{what}: {}: {message}", output.status)))
     }
 
     fn run(

@@ -145,10 +145,10 @@ pub(super) fn assert_none_missing(scene: &Scene, before: &BTreeMap<String, Strin
 /// Runs an interrupted installation again: it finishes, then has nothing to do, and a check
 /// succeeds.
 pub(super) fn finish(scene: &Scene, program: &Path, words: &str, what: &str) {
-    let say =
+    let run =
         |words: &str| scene.run_command(scene.command(program).args(words.split_whitespace()));
     let run_ok = |words: &str| {
-        let run = say(words);
+        let run = run(words);
         assert_eq!(run.code, 0, "{what}, then `{words}`:\n{}{}", run.stdout, run.stderr);
         run
     };

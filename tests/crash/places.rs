@@ -62,12 +62,12 @@ fn the_static_program_needs_nothing_around_it() {
     scene.put_program(&program, "empty/cnister");
     let before = scene.tree("empty");
 
-    let say = |words: &str| {
+    let run = |words: &str| {
         let mut command = scene.command(&chroot);
         scene.run_command(command.arg("empty").arg("/cnister").args(words.split(' ')))
     };
     let run_ok = |words: &str| {
-        let run = say(words);
+        let run = run(words);
         assert_eq!(run.code, 0, "{words}: {}{}", run.stdout, run.stderr);
         assert_eq!(run.stderr, "", "{words}");
         run
@@ -120,7 +120,7 @@ fn the_static_program_needs_nothing_around_it() {
     run_ok("check --at-boot");
     node::assert_nothing_to_do(&run_ok(install), "again");
     fs::write(scene.at("empty/opt/cni/bin/macvlan"), "altered").unwrap();
-    assert_eq!(say("check").code, 1);
+    assert_eq!(run("check").code, 1);
     assert!(run_ok(install).stdout.contains("  repair   /opt/cni/bin/macvlan"));
     node::assert_same(&after, &scene.tree("empty"), "repaired");
 }

@@ -64,14 +64,14 @@ fn staging_and_installing_need_no_capability() {
         "--no-new-privs",
         "--clear-groups",
     ];
-    let say = |user: u32, words: &str| {
+    let run_as = |user: u32, words: &str| {
         let mut command = scene.command(&setpriv);
         command.args(powerless).args([format!("--reuid={user}"), format!("--regid={user}")]);
         let run = scene.run_command(command.arg(scene.at("cnister")).args(words.split(' ')));
         assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{words}: {}", run.stdout);
         run
     };
-    let run = say(USER, "stage --image image-a out");
+    let run = run_as(USER, "stage --image image-a out");
     assert_eq!(run.stdout, "staged test 1.0.0: 3 plugins copied, 0 already there\n");
     for (name, mode) in [
         ("opt", 0o755),
@@ -91,12 +91,12 @@ fn staging_and_installing_need_no_capability() {
     }
     assert_eq!(scene.tree("out").len(), 10);
     // A pod's sandbox is lost, and its init containers run again in the same directory.
-    let run = say(USER, "stage --image image-a out");
+    let run = run_as(USER, "stage --image image-a out");
     assert_eq!(run.stdout, "staged test 1.0.0: 0 plugins copied, 3 already there\n");
     // The next container is root, and may read what everyone may.
     let install = release.install_args().replace("staged-a", "out");
-    assert!(say(0, &install).stdout.ends_with("\ninstalled\n"));
-    assert!(say(0, "check --root root").stdout.contains("supports CNI 0.4.0, 1.0.0"));
+    assert!(run_as(0, &install).stdout.ends_with("\ninstalled\n"));
+    assert!(run_as(0, "check --root root").stdout.contains("supports CNI 0.4.0, 1.0.0"));
     assert_eq!(node::unsound(&scene, &[&release]), None);
 }
 

@@ -388,7 +388,7 @@ fn a_missing_copy_is_reported_once_and_delays_no_other() {
     // The twin: an installation brings the copy, and everything is in order again.
     scene.run_ok(&release.install_from_layout_args());
     watch.wait_for(YES);
-    let said: Vec<_> = watch.said();
+    let said: Vec<_> = watch.answers();
     assert!(!said.contains(&failed), "{said:?}");
     assert_eq!(watch.stop(), "");
 }
@@ -424,7 +424,7 @@ fn a_state_directory_that_cannot_be_written_is_reported_once() {
     assert!(watch.remark().starts_with(warning));
     // Two more checks.
     std::thread::sleep(Duration::from_millis(2500));
-    assert_eq!(watch.said(), [""; 0]);
+    assert_eq!(watch.answers(), [""; 0]);
     assert!(!scene.at("root/var/lib/cnister/ready").exists());
 }
 

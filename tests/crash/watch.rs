@@ -81,7 +81,7 @@ impl Watch {
     }
 
     /// Returns what it has answered since the last wait.
-    pub(super) fn said(&self) -> Vec<String> {
+    pub(super) fn answers(&self) -> Vec<String> {
         self.lines.try_iter().collect()
     }
 

@@ -178,12 +178,12 @@ fn the_variables_of_other_installers_mean_the_same_here() {
         Release::new(&scene, "b", "1.1.0", &["bridge", "macvlan", "vlan"], 0),
     );
     node::new(&scene);
-    let say = |words: &str, variables: &[(&str, &str)]| {
+    let run = |words: &str, variables: &[(&str, &str)]| {
         let mut command = scene.command(env!("CARGO_BIN_EXE_cnister"));
         scene.run_command(command.args(words.split(' ')).envs(variables.iter().copied()))
     };
     let run_ok = |words: &str, variables: &[(&str, &str)]| {
-        let run = say(words, variables);
+        let run = run(words, variables);
         assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     };
     run_ok(
@@ -201,7 +201,7 @@ fn the_variables_of_other_installers_mean_the_same_here() {
     assert_eq!(of_release(&scene, &second), ["bridge", "macvlan", "vlan"]);
     scene.run_ok("check --root root");
     for (name, value) in [("SKIP_CNI_BINARIES", "../x"), ("UPDATE_CNI_BINARIES", "maybe")] {
-        let run = say(&second.install_from_layout_args(), &[(name, value)]);
+        let run = run(&second.install_from_layout_args(), &[(name, value)]);
         assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{}", run.stderr);
         assert!(run.stderr.starts_with(&format!("error: {name}")), "{}", run.stderr);
     }

@@ -92,12 +92,12 @@ fn plugins_can_be_executed_at_any_time_while_bundles_replace_each_other() {
     let bin = pod.namespace().node("/opt/cni/bin");
     fs::remove_file(bin.join("static")).expect("the node's own plugin is there");
     let root = pod.namespace().root();
-    let say = |words: String| {
+    let run = |words: String| {
         let words = format!("{words} --root {}", root.display());
         scene.run_command(scene.command(&program).args(words.split(' ')))
     };
     let install = |name: &str| {
-        let run = say(format!("install --key cosign.pub oci:{name}"));
+        let run = run(format!("install --key cosign.pub oci:{name}"));
         assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     };
     install("old");
@@ -115,7 +115,7 @@ fn plugins_can_be_executed_at_any_time_while_bundles_replace_each_other() {
             }
         }
     };
-    let (forever, say_it, tell) = (&forever, &say, &failed);
+    let (forever, run, sender) = (&forever, &run, &failed);
     let checked = thread::scope(|scope| {
         // Also if an installation fails: the others would run forever.
         let stop = Stop(&done);
@@ -133,9 +133,9 @@ fn plugins_can_be_executed_at_any_time_while_bundles_replace_each_other() {
             // About one check per installation.
             while begun.recv().is_ok() {
                 while begun.try_recv().is_ok() {}
-                match seen_whole(&say_it("check".to_owned())) {
+                match seen_whole(&run("check".to_owned())) {
                     Ok(version) => *seen.entry(version).or_insert(0) += 1,
-                    Err(error) => drop(tell.send(error)),
+                    Err(error) => drop(sender.send(error)),
                 }
             }
             seen
