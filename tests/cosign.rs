@@ -1,5 +1,5 @@
 //! Signatures in both directions: cosign verifies what we sign, we verify what cosign signs, and
-//! both refuse what was altered, as far as both verify it.
+//! both refuse what was altered, if both verify it.
 
 #![allow(
     clippy::unwrap_used,

@@ -23,7 +23,7 @@ const ORDER: [&str; 16] = [
 ];
 
 /// The files that touch the world: the node, the network, the clock, processes, the terminal. Every
-/// other file is pure, a new one too until it stands here.
+/// other file is pure, including new ones until they are listed here.
 const IMPURE: [&str; 103] = [
     "disk/attributes.rs",
     "disk/changes.rs",

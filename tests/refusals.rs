@@ -299,7 +299,7 @@ fn a_signed_platform_does_not_vouch_for_the_index() {
     if image::signed(&scene, &NAMES).is_none() {
         return;
     }
-    // A second platform, copied from the first as far as the documents go.
+    // A second platform, whose documents are copied from the first.
     let forge = Forge::new(scene.at("layout"));
     let amd64 = forge.read(&forge.tagged())["manifests"][0]["digest"].as_str().unwrap().to_owned();
     forge.index(|it| {

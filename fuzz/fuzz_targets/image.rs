@@ -2,7 +2,7 @@
 //! there is described.
 //!
 //! Documents are separated by the byte 0x1e, the last is what was asked for, and each refers back:
-//! `$N` is the digest of document N and `%N` its length, N being one digit. Nobody could mutate
+//! `$N` is the digest of document N and `%N` its length, N being one digit. No fuzzer could mutate
 //! digests into right ones.
 #![no_main]
 
@@ -105,7 +105,7 @@ fuzz_target!(|bytes: &[u8]| {
     let verifier = Verifier { policy: &POLICY, name: None, platform: &platform, now };
     match verifier.verify(&evidence, Presence::New) {
         Ok(bundle) => {
-            // Nobody has a key of this policy.
+            // No signer has a key of this policy.
             assert_eq!(bundle.proof().strength, Strength::Admitted);
             let bundle = bundle.value();
             assert_eq!((bundle.index, &bundle.platform), (root.digest, &platform));

@@ -15,7 +15,7 @@ fuzz_target!(|text: &str| {
     }
     match Policy::of_key("fuzz.pub", text) {
         Ok(policy) => {
-            // Whatever stands around the key, the policy has one rule and nothing beside it.
+            // Whatever text surrounds the key, the policy has one rule and nothing beside it.
             assert!(policy.is_standalone() && policy.rules().eq(["key"]));
         }
         Err(error) => check_words(&error),

@@ -15,7 +15,7 @@ pub fn check_words(error: &impl std::fmt::Display) {
     assert_eq!(visible(&words), words);
 }
 
-/// Parses a record, and parses it again as it is written; `None` where it is none.
+/// Parses a record, and parses it again as it is written; `None` if it is not a valid record.
 pub fn written_and_read<T: Serialize + PartialEq + Debug>(
     bytes: &[u8],
     parse: fn(&[u8]) -> Result<T, JsonError>,

@@ -45,7 +45,7 @@ const LONGEST: usize = HEADER + LONGEST_LENGTH + LONGEST_TEXT + LONGEST_LENGTH +
 const MOST_PLACES: usize = 32;
 
 impl GoBuild {
-    /// Reads what the linker recorded, or `None` where it recorded nothing that can be read in
+    /// Reads what the linker recorded, or `None` if it recorded nothing that can be read in
     /// full.
     pub fn of<F: ReadAt>(elf: &Elf<F>) -> io::Result<Option<Self>> {
         // The name of the section survives `strip`; a packer may have dropped the table of

@@ -1,6 +1,6 @@
-//! Why a file is not a program, and why it is not known whether it is one.
+//! Why a file is not a program, or why that could not be determined.
 //!
-//! The two are kept apart: that a file cannot be read says nothing about the program in it.
+//! The two are kept apart: a file that cannot be read may still be a valid program.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use crate::model::Platform;
 /// Why bytes are not a program that a node could run. Each text follows "`NAME`" or "it".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ElfError {
-    /// Something else.
+    /// A file of another format; the text names it and continues "it".
     #[error("is not an ELF program: it {0}")]
     NotElf(&'static str),
     /// A cut-off file.
@@ -17,7 +17,7 @@ pub enum ElfError {
     Truncated {
         /// What is past the end.
         part: &'static str,
-        /// Where it would end.
+        /// The offset of the end of the part, in bytes from the start of the file.
         end: u64,
         /// The size of the file.
         size: u64,

@@ -1,7 +1,7 @@
-//! Files that are read in ranges, so that nothing large has to be in memory.
+//! Files that are read in ranges, so that nothing large has to be held in memory.
 //!
-//! This module opens nothing: a slice can be read so, and a caller with an open file implements
-//! [`ReadAt`] for it. How long a range may be is decided by the reader of each format.
+//! This module opens nothing: a slice can be read, and a caller implements [`ReadAt`] for an open
+//! file. The reader of each format decides how long a range may be.
 
 use std::io;
 

@@ -64,7 +64,7 @@ impl Sample {
         bytes
     }
 
-    /// The file.
+    /// The complete ELF file.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let word = if self.wide { 8 } else { 4 };
         let (header_size, segment_size, section_size) =

@@ -1,4 +1,4 @@
-//! A file that says how it was read, for tests.
+//! A file that records how it was read, for tests.
 
 use std::cell::RefCell;
 use std::io;

@@ -45,7 +45,7 @@ pub enum ArchiveError {
         kind.letter()
     )]
     Kind {
-        /// Its path.
+        /// The entry's path, as the message shows it.
         path: String,
         /// Its kind, of which the message has the letter.
         kind: Kind,
@@ -53,7 +53,7 @@ pub enum ArchiveError {
     /// A path that would not come out the same everywhere.
     #[error("the plugin layer has `{path}`: {reason}")]
     Path {
-        /// The path.
+        /// The entry's path, as the message shows it.
         path: String,
         /// What is wrong with it.
         reason: &'static str,

@@ -27,9 +27,9 @@ pub const FILE_MANIFEST_PATH: &str = "usr/share/cnister/bundle.json";
 pub struct Image {
     /// The platform that it runs on.
     pub platform: Platform,
-    /// Its configuration.
+    /// The image configuration (OCI image-spec, config.md).
     pub config: Document,
-    /// Its manifest.
+    /// The image manifest (OCI image-spec, manifest.md).
     pub manifest: Document,
     annotations: HashMap<String, String>,
 }
@@ -45,7 +45,7 @@ struct Kind<'a> {
 }
 
 impl Image {
-    /// The bundle of one platform: the plugin layer, and the layer with the tool (where there is
+    /// The bundle of one platform: the plugin layer, and the layer with the tool (if there is
     /// one) and `bundle.json`.
     pub fn bundle(files: &FileManifest, plugins: &Layer, tool: &Layer, epoch: u64) -> Self {
         let kind = Kind {

@@ -1,8 +1,8 @@
 //! The gzip stream of a layer (RFC 1952), around zlib-rs itself.
 //!
-//! Not through flate2: which encoder is behind flate2 is decided by the features that all crates of
-//! a build ask of it together, so that the same source made other bytes when a test's dependency
-//! asked for the C library.
+//! flate2 is not used: the encoder behind it depends on the features that all crates of a build
+//! enable together. The same source produced different bytes when a dependency of the tests enabled
+//! the C library.
 
 use std::io::{self, Write};
 

@@ -48,7 +48,7 @@ pub struct Layer {
     pub size: u64,
     /// The digest of its uncompressed bytes.
     pub diff_id: Digest,
-    /// Its media type.
+    /// The media type of the compressed layer.
     pub media_type: String,
     /// What made the compressed bytes, as [`Compression::encoder_id`] says it.
     pub encoder: String,
@@ -60,7 +60,7 @@ pub enum LayerError {
     /// A path that would not come out the same everywhere.
     #[error("cannot pack `{path}`: {reason}")]
     Path {
-        /// The path.
+        /// The path in the archive.
         path: String,
         /// What is wrong with it.
         reason: &'static str,
@@ -73,11 +73,11 @@ pub enum LayerError {
         "`{path}` is {found} bytes, its description says {expected}; was it changed meanwhile?"
     )]
     Size {
-        /// The path.
+        /// The path in the archive.
         path: String,
         /// The size that was described.
         expected: u64,
-        /// The size of the content; one more than expected where reading stopped there.
+        /// The size of the content; one more than expected if reading stopped there.
         found: u64,
     },
     /// A file that is not the one described.
@@ -85,7 +85,7 @@ pub enum LayerError {
         "`{path}` has digest {found}, its description says {expected}; was it changed meanwhile?"
     )]
     Digest {
-        /// The path.
+        /// The path in the archive.
         path: String,
         /// The digest that was described.
         expected: Digest,
@@ -95,9 +95,9 @@ pub enum LayerError {
     /// Content that could not be read.
     #[error("cannot read the content of `{path}`")]
     Read {
-        /// The path.
+        /// The path in the archive.
         path: String,
-        /// Why.
+        /// The error of the reader of the content.
         source: io::Error,
     },
     /// The layer could not be written.

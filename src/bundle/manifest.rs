@@ -69,13 +69,13 @@ pub enum ManifestError {
     /// Another format or version.
     #[error("bundle.json has media type `{0}`, expected `application/vnd.cnister.bundle.v1+json`")]
     MediaType(String),
-    /// Nothing to install.
+    /// The list of plugins is empty.
     #[error("bundle.json lists no plugin")]
     Empty,
     /// More than any plugin set has.
     #[error("bundle.json lists {0} plugins, the limit is {limit}", limit = FileManifest::MAX_PLUGINS)]
     TooMany(usize),
-    /// One name twice.
+    /// Two plugins have this name.
     #[error("bundle.json lists `{0}` twice")]
     Repeated(PluginName),
     /// A text that would write over a terminal.
@@ -84,7 +84,7 @@ pub enum ManifestError {
     /// A file larger than any plugin.
     #[error("bundle.json says `{name}` is {size} bytes, the limit is {limit}", limit = FileManifest::MAX_PLUGIN_SIZE)]
     TooLarge {
-        /// The plugin.
+        /// The plugin with that size.
         name: PluginName,
         /// The size it claims.
         size: u64,

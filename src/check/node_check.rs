@@ -1,10 +1,10 @@
-//! A check that can be made again: everything that it needs, owned.
+//! A check that can be repeated: it owns everything that it needs.
 //!
-//! [`Question`] borrows what it asks with. The watch asks again and again from a thread of its own,
-//! so it needs something that it can keep. The clock is read for each check, since evidence that a
-//! policy accepts today can be too old tomorrow.
+//! [`Question`] borrows its parts, but the watch repeats its check on a thread of its own. The
+//! clock is read for each check, because evidence that a policy accepts today can be too old
+//! tomorrow.
 //!
-//! Nothing on the node is changed here. Repairs are `watch`'s and `node`'s.
+//! Nothing on the node is changed here; repairs are the job of `watch` and `node`.
 
 use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::trust::{Policy, Verifier};
 /// Everything that a check of one node needs.
 #[derive(Debug)]
 pub struct NodeCheck {
-    /// The node.
+    /// The root of the node that is checked.
     pub root: Root,
     /// The policy that decides.
     pub policy: Policy,

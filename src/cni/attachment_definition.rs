@@ -114,7 +114,7 @@ fn entries(text: &str) -> Option<Parts<'_>> {
     Some(Parts(text.trim_ascii().strip_prefix('[')?.strip_suffix(']')?.trim_ascii()))
 }
 
-/// What stands between the commas of a list or an object in valid JSON.
+/// The parts between the commas of a list or an object in valid JSON.
 #[derive(Clone)]
 struct Parts<'a>(&'a str);
 

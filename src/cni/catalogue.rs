@@ -1,5 +1,5 @@
-//! Known plugins, and the projects they come from, for hints about missing ones. Only names are
-//! compared: whether a file of that name is that plugin is for evidence to say.
+//! Known plugins and the projects they come from, for hints about missing ones. Only names are
+//! compared: whether a file of that name is that plugin is decided by evidence.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
 //! The fields of CNI configuration and of the records of attachments, which libcni and Multus read
 //! with Go's `encoding/json`: it ignores the case of a name, and of two spellings of one field the
-//! last one counts. A field alone in another spelling is read here as it is there.
+//! last one counts. A field that appears only in another spelling is read, as in Go.
 //!
 //! NetworkAttachmentDefinitions have no outline: the API server reads exact names.
 

@@ -1,5 +1,5 @@
-//! What the extended attributes of a file give beyond its mode: capabilities, and write access by
-//! an access control list.
+//! What a file's extended attributes grant beyond its mode: capabilities, and write access by an
+//! access control list.
 
 use std::fmt;
 use std::os::fd::AsFd;
@@ -62,8 +62,8 @@ impl RegularFile {
 }
 
 impl Directory {
-    /// Whether an access control list lets somebody change its entries, or write the files that
-    /// will be created in it, who is neither their owner nor root.
+    /// Whether an access control list lets any user but the owner and root change its entries, or
+    /// write to the files that will be created in it.
     ///
     /// # Errors
     /// If a list cannot be read: what it gives is not known then.
@@ -104,8 +104,8 @@ const OWNING_GROUP: u16 = 0x04;
 const GROUP: u16 = 0x08;
 const MASK: u16 = 0x10;
 
-/// Whether a list in the kernel's form (`linux/posix_acl_xattr.h`) lets anybody but the owner and
-/// root write. A list that cannot be understood may.
+/// Whether a list in the kernel's form (`linux/posix_acl_xattr.h`) lets any user but the owner
+/// and root write. A list that cannot be parsed is assumed to do so.
 fn gives_write(acl: &[u8]) -> bool {
     let Some(entries) = acl.strip_prefix(&VERSION) else { return true };
     let (entries, rest) = entries.as_chunks::<8>();

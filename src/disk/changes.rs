@@ -52,7 +52,7 @@ impl Changes {
     /// Starts watching a directory.
     pub fn add(&self, directory: &Directory) -> Result<Mark, DiskError> {
         let events = WatchFlags::ATTRIB
-            // Also while the file stays open: whoever writes may never close it.
+            // Also while the file stays open: a writer may never close it.
             | WatchFlags::MODIFY
             | WatchFlags::CLOSE_WRITE
             | WatchFlags::CREATE

@@ -49,7 +49,7 @@ pub enum DiskError {
     TooLong {
         /// Escaped, as shown to the user.
         path: String,
-        /// In bytes.
+        /// The limit in bytes.
         limit: u64,
     },
     /// A name that is not a single component of a path.
@@ -63,7 +63,7 @@ pub enum DiskError {
     Locked {
         /// Path of the lock file.
         path: String,
-        /// The timeout.
+        /// How long the lock was waited for, in seconds.
         seconds: u64,
     },
 }

@@ -32,7 +32,7 @@ impl fmt::Display for Hold {
 }
 
 impl Directory {
-    /// What keeps a name in it from being replaced; `None` also where the kernel does not say, or
+    /// What keeps a name in it from being replaced; `None` also if the kernel does not say, or
     /// nothing has the name.
     pub fn hold_of(&self, name: impl AsRef<OsStr>) -> Result<Option<Hold>, DiskError> {
         let name = component(name.as_ref())?;

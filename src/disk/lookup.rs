@@ -55,9 +55,9 @@ pub struct Looked {
 pub struct Target {
     /// Never [`FileKind::SymbolicLink`].
     pub kind: FileKind,
-    /// Permission bits.
+    /// Permission bits, `0o7777` at most.
     pub mode: u32,
-    /// In bytes.
+    /// The size in bytes.
     pub size: u64,
     identity: Identity,
 }
@@ -243,7 +243,7 @@ impl Looked {
         self.kind() == Some(FileKind::Regular)
     }
 
-    /// Opens the directory.
+    /// Opens the directory that the path leads to.
     pub fn directory(&self) -> Result<Directory, DiskError> {
         let failed = |errno| io_error("open directory", &self.shown, errno);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -36,13 +36,13 @@ pub enum DocumentError {
     /// Fields of both kinds: two readers would see two images (CVE-2021-41190).
     #[error("document {digest} has the fields of a manifest and of an index at once")]
     Ambiguous {
-        /// The document.
+        /// The digest of the document.
         digest: Digest,
     },
     /// Another kind of document was expected.
     #[error("document {digest} has media type `{found}`, expected `{expected}`")]
     Kind {
-        /// The document.
+        /// The digest of the document.
         digest: Digest,
         /// The media type that was expected.
         expected: &'static str,
@@ -52,7 +52,7 @@ pub enum DocumentError {
     /// A descriptor with a digest other than SHA-256.
     #[error("document {digest} names a blob by `{found}`, expected a sha256 digest")]
     Algorithm {
-        /// The document.
+        /// The digest of the document.
         digest: Digest,
         /// The digest as written.
         found: String,

@@ -15,7 +15,7 @@ pub struct Finding {
     pub severity: Severity,
     /// What it is about, and what is wrong: one sentence, lower case, no full stop.
     pub message: String,
-    /// What was expected.
+    /// The side of the mismatch that was expected, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
     /// What was found instead.
@@ -126,12 +126,12 @@ macro_rules! codes {
             /// Every code, in the order of the documentation.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// The stable name.
+            /// The code in kebab case, as in JSON and docs/findings.md.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $code,)* }
             }
 
-            /// One line of meaning.
+            /// One sentence, as in docs/findings.md.
             pub fn meaning(self) -> &'static str {
                 match self { $(Self::$variant => $meaning,)* }
             }

@@ -29,9 +29,9 @@ pub struct ParseHostPathError(String);
 /// One plugin in one plugin directory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PluginPath {
-    /// The plugin directory.
+    /// The plugin directory, as a path on the node.
     pub directory: HostPath,
-    /// The plugin.
+    /// The file name in it.
     pub name: PluginName,
 }
 

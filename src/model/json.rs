@@ -27,7 +27,7 @@ pub enum JsonError {
     /// The document is longer than its kind may be.
     #[error("{what} is {found} bytes long, the limit is {limit}")]
     TooLong {
-        /// Which document.
+        /// The name of the document, for people.
         what: String,
         /// Its length in bytes.
         found: usize,
@@ -37,7 +37,7 @@ pub enum JsonError {
     /// Not JSON, a repeated key, or not of the expected shape.
     #[error("{what} is not valid: {reason}")]
     Invalid {
-        /// Which document.
+        /// The name of the document, for people.
         what: String,
         /// The parser's message with line and column; text from the document is made visible.
         reason: String,

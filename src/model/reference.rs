@@ -54,7 +54,7 @@ pub struct Repository {
 /// A reference to an image in a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistryReference {
-    /// The repository.
+    /// The host and the path.
     pub repository: Repository,
     /// Which image of it.
     pub selector: Selector,

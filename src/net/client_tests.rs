@@ -225,7 +225,7 @@ fn gives_up_on_a_server_that_sends_a_byte_before_each_timeout() {
     assert_eq!(server.lines(), ["GET /x"]);
     let mut response = client.renewed().open(&get(&server)).unwrap();
     assert_eq!(response.read(&mut [0; 1]).unwrap(), 1);
-    // A reader that takes a part at a time is told as well.
+    // A reader that takes one part at a time gets the error as well.
     let error = response.read_to_end(&mut Vec::new()).expect_err("a body without end");
     assert_eq!(error.downcast::<HttpError>().unwrap().to_string(), expected);
 }

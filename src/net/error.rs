@@ -41,7 +41,7 @@ pub enum HttpError {
     Connect {
         /// Name and port of the server.
         host: String,
-        /// The innermost cause.
+        /// The error of the transport, without those around it.
         source: TransportError,
     },
     /// The server accepted the connection and then sent nothing for too long, or read an upload too
@@ -76,7 +76,7 @@ pub enum HttpError {
     Interrupted {
         /// As [`shown`] renders it.
         url: String,
-        /// The innermost cause.
+        /// The error of the transport, without those around it.
         source: TransportError,
     },
     /// The server did not read the whole body. It may have said why, but the HTTP library loses a
@@ -88,7 +88,7 @@ pub enum HttpError {
         url: String,
         /// Length of the body in bytes.
         size: u64,
-        /// The innermost cause.
+        /// The error of the transport, without those around it.
         source: TransportError,
     },
     /// A redirect that is not followed.
@@ -126,7 +126,7 @@ pub enum HttpError {
     TooLong {
         /// As [`shown`] renders it.
         url: String,
-        /// In bytes.
+        /// The limit in bytes.
         limit: u64,
     },
 }

@@ -46,7 +46,7 @@ pub struct Answer {
     pub status: u16,
     /// Value of the `Content-Type` header.
     pub content_type: &'static str,
-    /// The body.
+    /// The complete body, UTF-8 text.
     pub body: String,
 }
 
@@ -115,9 +115,9 @@ struct Connection {
 }
 
 impl Connections {
-    /// Closes one if all places are taken: the oldest that has not asked, or the oldest of all,
-    /// which reads its answer slowly. Waiting for a deadline instead would make everyone wait for
-    /// whoever opens connections and says nothing.
+    /// Closes one if all places are taken: the oldest that has not sent its request, or the oldest
+    /// of all, which reads its answer slowly. Waiting for a deadline instead would let a client
+    /// that opens connections and sends nothing delay all others.
     fn make_room(&mut self) {
         self.0.retain(|connection| !connection.task.is_finished());
         if self.0.len() < CONNECTIONS {
@@ -276,7 +276,7 @@ mod tests {
     }
 
     const REQUESTED: &str = "GET /here HTTP/1.1\r\nHost: x\r\n\r\n";
-    /// Nobody is disconnected for being slow.
+    /// No client is disconnected for being slow.
     const ENDLESS: Patience =
         Patience { arrival: Duration::from_secs(600), connection: Duration::from_secs(600) };
 

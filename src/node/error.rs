@@ -31,7 +31,7 @@ pub enum NodeError {
     /// A record in the state directory is not valid.
     #[error("state file `{path}` cannot be used: {source}")]
     Record {
-        /// The file.
+        /// The path of the state file.
         path: String,
         /// What is wrong with it.
         source: JsonError,

@@ -1,4 +1,4 @@
-//! What counts when: for each fact about a node, what it means to an installation, to a check of a
+//! What each fact about a node means: what it means to an installation, to a check of a
 //! running node, and to the check that a boot waits for.
 //!
 //! This table decides whether a node comes up. It is keyed by what was found, not by the finding's

@@ -1,8 +1,9 @@
-//! What says that something was installed on a node that has no receipt.
+//! Signs that something was installed on a node that has no receipt.
 //!
-//! A node whose records were deleted is not one where nothing was ever installed: its plugins run
-//! for pods, and nobody judges them. Policy, floors and the unit of the check at boot outlive the
-//! receipt. An uninstallation, which also leaves them, says so in the floors.
+//! A node whose records were deleted differs from one where nothing was ever installed: its plugins
+//! still run for pods, but nothing checks them. The policy, the floors and the unit of the check at
+//! boot outlive the receipt. An uninstallation leaves them as well, and records in the floors that
+//! it took place.
 
 use super::boot;
 use super::error::NodeError;

@@ -20,7 +20,7 @@ const MAX_REFERRERS: usize = 256;
 pub enum Platforms<'a> {
     /// All that the index lists.
     All,
-    /// Only these.
+    /// Only the given platforms.
     Only(&'a [Platform]),
 }
 

@@ -71,7 +71,7 @@ pub(super) fn entry(
 pub(super) enum Merged {
     /// Nothing: they are listed.
     Complete,
-    /// Write this list.
+    /// The list with our entries, to be written.
     Changed(Vec<u8>),
     /// The document is not a list.
     Malformed,

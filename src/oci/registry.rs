@@ -49,7 +49,7 @@ pub struct Registry {
 
 /// What the tag that lists referrers (`sha256-…`) holds.
 enum Tagged {
-    /// No such tag.
+    /// The registry has no such tag.
     Nothing,
     /// The subject itself: GitLab resolves any `sha256-…` as a digest (oras#2148).
     Subject,

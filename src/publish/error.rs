@@ -16,7 +16,7 @@ pub enum BuildError {
     Layer {
         /// The platform.
         platform: Platform,
-        /// Why.
+        /// The error of packing.
         source: LayerError,
     },
     /// A store that fails.

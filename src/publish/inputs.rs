@@ -1,8 +1,8 @@
 //! Everything that a build takes in, found and judged before anything is written.
 //!
-//! A build that is refused leaves nothing behind: what can be refused is refused here, and
-//! [`build`](super::build()) starts from the result. It writes nothing itself, and what a file is,
-//! is the decision of [`Plugin`].
+//! A build that is refused leaves nothing behind: whatever can be refused is refused here, and
+//! [`build`](super::build()) starts from the result. This module writes nothing itself; [`Plugin`]
+//! determines what a file is.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

@@ -3,7 +3,7 @@
 //! The file is a PEM block around a JSON envelope: scrypt makes a key from the password, and NaCl's
 //! secretbox holds the private key in PKCS#8 (cosign, `pkg/cosign/keys.go`; secure-systems-lab,
 //! `encrypted`). Keys that are made here sign with cosign, and cosign's sign here. Asking for a
-//! password and reading files is the caller's.
+//! password and reading files is the caller's job.
 
 use std::fmt;
 
@@ -46,7 +46,7 @@ pub struct SigningKey {
 pub enum KeyFile {
     /// It needs a password, which may be the empty one.
     Encrypted(EncryptedKey),
-    /// It is not protected.
+    /// A private key without a password (PKCS#8).
     Plain(SigningKey),
 }
 
@@ -125,11 +125,11 @@ pub enum KeyError {
         "the key file asks for scrypt with N={n}, r={r}, p={p}; accepted is N=65536 or N=32768 with r=8, p=1"
     )]
     Cost {
-        /// The cost.
+        /// The cost parameter N.
         n: u64,
-        /// The block size.
+        /// The block size parameter.
         r: u32,
-        /// The parallelization.
+        /// The parallelization parameter.
         p: u32,
     },
     /// Another nonce than secretbox has.
@@ -172,7 +172,7 @@ impl KeyFile {
 }
 
 impl EncryptedKey {
-    /// Opens it.
+    /// Decrypts the private key.
     pub fn decrypt(&self, password: &[u8]) -> Result<SigningKey, KeyError> {
         let cipher = secretbox(password, &self.kdf.salt, self.kdf.params)?;
         let nonce = Nonce::from_slice(&self.cipher.nonce);
@@ -183,7 +183,7 @@ impl EncryptedKey {
 }
 
 impl SigningKey {
-    /// Makes a new key.
+    /// Generates a P-256 key pair.
     pub fn generate() -> Result<Self, KeyError> {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING);
         Ok(Self { pair: pair.map_err(|_| KeyError::Library("generate a key"))? })

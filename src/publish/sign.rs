@@ -40,11 +40,11 @@ pub enum SignError {
 
 /// Signs `root` and every manifest that it lists.
 ///
-/// `name` is the repository that stands in the statement, which decides nothing at verification.
+/// `name` is the repository that the statement names, which decides nothing at verification.
 /// `signed_at` is the time (seconds since 1970) that the statement carries, where a policy's
 /// `maxAge` reads it, and the referrer beside it.
 ///
-/// Signing again adds a signature, and of several by allowed keys the youngest counts.
+/// Signing again adds a signature, and the most recent one by an allowed key counts.
 pub fn sign(
     key: &SigningKey,
     source: &dyn Source,

@@ -26,7 +26,7 @@ pub enum RenderError {
         what: &'static str,
         /// In bytes, as JSON.
         found: usize,
-        /// In bytes.
+        /// The limit in bytes.
         limit: usize,
     },
 }

@@ -19,7 +19,7 @@ pub struct PinnedImage {
 /// Why a text is not a pinned image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParsePinnedError {
-    /// Not a valid reference.
+    /// The text is not a valid reference.
     #[error(transparent)]
     Reference(#[from] ParseReferenceError),
     /// A layout or an archive, which no node can pull from.

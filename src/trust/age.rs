@@ -77,7 +77,7 @@ fn age(hours: u64) -> String {
 }
 
 impl MaxAge {
-    /// Why the youngest signature by an allowed key is too old for `rule`, if it is.
+    /// Why the most recent signature by an allowed key is too old for `rule`, if it is.
     pub(super) fn check(
         self,
         rule: &str,

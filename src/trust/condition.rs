@@ -227,7 +227,8 @@ fn attestations(facts: &Facts<'_>) -> Vec<Finding> {
         .collect()
 }
 
-/// The youngest signature is not older than the rule allows. Without a signature there is no age.
+/// The most recent signature is not older than the rule allows. Without a signature, there is no
+/// age.
 fn max_age(facts: &Facts<'_>) -> Vec<Finding> {
     let Some(max_age) = facts.rule.max_age.filter(|_| facts.signer().is_some()) else {
         return Vec::new();

@@ -66,7 +66,7 @@ pub enum EvidenceError {
     /// More documents than any image has.
     #[error("evidence holds {found} {what}, the limit is {limit}")]
     TooMany {
-        /// Which list.
+        /// The name of the list, in the plural.
         what: &'static str,
         /// Its length.
         found: usize,

@@ -1,8 +1,8 @@
 //! in-toto statements and the bytes that a DSSE signature covers.
 //!
-//! A statement says which digests it is for, and since when. Whether it is signed is not known
-//! here: that is the job of `signature.rs`. Of a subject that is listed twice the less favourable
-//! time counts, so that a signer's statement cannot be read in two ways.
+//! A statement says which digests it is for, and when it was signed. Whether the signature is valid
+//! is not known here: that is the job of `signature.rs`. If a subject is listed twice, the less
+//! favourable time counts, so that a statement cannot be read in two ways.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! What a decision depends on besides the evidence: the policy, the name that its rules are matched
-//! with, the platform, and the time.
+//! against, the platform, and the time.
 //!
 //! All four come from the node's owner or from the node. None is ever taken from evidence or from
 //! an archive: a bundle that could name the rule that judges it, or the time, could choose to be

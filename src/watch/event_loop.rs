@@ -39,7 +39,7 @@ pub(crate) enum Job {
 pub(crate) enum LoopEvent<R> {
     /// What came of a job.
     Answer(R),
-    /// A signal says to stop; nothing is told after it.
+    /// A signal says to stop; no event follows it.
     Signal,
 }
 
@@ -50,13 +50,13 @@ pub(crate) enum Next {
     Wait,
     /// Repairs these files, unless the answer is the one of a repair; a check follows.
     Repair(BTreeSet<PluginPath>),
-    /// Ends.
+    /// The loop ends.
     Stop,
 }
 
 /// Checks at once, whenever the lookout reports a change, and `interval` after each check, until
-/// SIGTERM or SIGINT comes or `handle` says to stop. `handle` gets each answer and the signal, and says
-/// what to watch from then on.
+/// SIGTERM or SIGINT comes or `handle` says to stop. `handle` gets each answer and the signal, and
+/// says what to watch from then on.
 ///
 /// A check that is under way when the signal comes is abandoned; a repair is waited for.
 ///

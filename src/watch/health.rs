@@ -1,7 +1,7 @@
 //! What a running watch answers over HTTP: `/metrics`, `/healthz` and `/readyz`.
 //!
-//! Answers repeat the last check; no request starts one, so whoever can connect cannot make the
-//! node work. The server itself is `net`'s.
+//! Answers repeat the last check; no request starts one, so a client cannot make the node do work.
+//! The server itself is in `net`.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -7,7 +7,7 @@
 /// A name that a known installer leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Trace {
-    /// The name.
+    /// The name of the file beside the plugin.
     pub(crate) name: String,
     /// Who leaves such names.
     pub(crate) installer: &'static str,
@@ -67,7 +67,7 @@ fn is_uuid(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// A plugin, the names beside it, and the name and the installer that are told.
+    /// A plugin, the names beside it, and the name and the installer that are reported.
     type Case<'a> = (&'a str, &'a [&'a str], Option<(&'a str, &'a str)>);
 
     #[test]

@@ -1,7 +1,7 @@
-//! Checking again and again: what changed, what is repaired and when, and who is told.
+//! Checking continuously: what changed, what is repaired and when, and who is notified.
 //!
-//! [`Watch`] runs until a signal comes. What it does about each answer, the pure `observer`
-//! decides; the checks are those of `check`, the repairs those of `node`. Printing is the caller's.
+//! [`Watch`] runs until a signal comes. The pure `observer` decides what it does about each answer;
+//! `check` makes the checks and `node` the repairs. Printing is the job of the caller.
 
 mod driver;
 mod event_loop;

@@ -208,9 +208,9 @@ pub enum ConditionError {
     /// This is not a pod, or it has no token.
     #[error("cannot read `{path}`")]
     File {
-        /// The path.
+        /// The path of the file.
         path: String,
-        /// Why not.
+        /// The error of the system.
         source: io::Error,
     },
     /// The address of the server cannot be part of a URL.

@@ -111,7 +111,7 @@ pub(crate) struct Observer {
     waiting: Option<Waiting>,
     /// What the last check decided to repair, if it can be reached.
     repair: BTreeSet<PluginPath>,
-    /// The last text that was told: a log that repeats itself every minute is not read.
+    /// The last text that was printed: a log that repeats itself every minute is not read.
     printed: Option<String>,
     /// What is left for the pod's status, if the last answer was not yes.
     last_words: Option<String>,
@@ -211,7 +211,7 @@ impl Observer {
         note.into_iter().collect()
     }
 
-    /// Tells the answer to everyone who is told.
+    /// Reports the answer in all places: output, readiness, metrics and condition.
     fn tell(&mut self, waiting: Waiting, now: Now) -> Vec<Effect> {
         let Waiting { mut answer, held, traces } = waiting;
         if let (Ok(report), Some(_)) = (&mut answer, &self.upkeep) {
@@ -240,7 +240,7 @@ impl Observer {
         effects
     }
 
-    /// Tells the answer if it is not the one that was told last.
+    /// Prints the answer if it is not the one that was printed last.
     fn news(&mut self, answer: &Result<Report, NodeError>, ready: bool) -> Option<Effect> {
         let text = match answer {
             Ok(report) => report.to_string(),
@@ -253,7 +253,7 @@ impl Observer {
             Ok(report) => Effect::Tell(Message::Report(Box::new(report.clone()))),
             Err(_) => remark(text.clone()),
         });
-        // What was repaired is told once.
+        // What was repaired is printed once.
         self.printed = Some(match repaired {
             Some(report) => {
                 let drift = Vec::new();

@@ -1,7 +1,6 @@
 //! When the next check is due. Pure: the time comes in.
 //!
-//! Changes come in bursts, and one check covers a burst. A check that is due is begun by the event
-//! loop.
+//! Changes come in bursts, and one check covers a burst. The event loop starts the check.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +28,7 @@ impl Schedule {
         Self { interval, regular: now, changes: None, running: false }
     }
 
-    /// Records a change.
+    /// Records that files changed at `now`.
     pub(crate) fn changed(&mut self, now: Instant) {
         let first = self.changes.map_or(now, |(first, _)| first);
         self.changes = Some((first, now));

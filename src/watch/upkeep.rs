@@ -1,7 +1,7 @@
 //! What the watch does about altered files: which it repairs, and what it says about those that it
 //! does not. Pure: reports, outcomes, traces and the time come in.
 //!
-//! How often is too often, `repairs` decides. A set that the current policy does not accept is
+//! `repairs` decides how often is too often. A set that the current policy does not accept is
 //! reported and never restored.
 
 use std::cmp::Reverse;

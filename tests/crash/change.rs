@@ -49,7 +49,7 @@ const INSTEAD_OF_UNINSTALLATION: &[Instead] = &[
     },
 ];
 
-/// Whoever has them, the files stay.
+/// The files stay, whoever owns them.
 const INSTEAD_OF_TAKEOVER: &[Instead] = &[
     Instead { say: &["{first} --foreign keep"], codes: &[0], leaves: Leaves::Proven },
     Instead { say: &["uninstall --root root"], codes: &[0], leaves: Leaves::Nothing },

@@ -112,7 +112,7 @@ fn fill(
 mod tests {
     use super::*;
 
-    /// Everything that comes through, the error at the end where there is one, and the summary.
+    /// Everything that comes through, the error at the end if there is one, and the summary.
     fn through(decoder: impl Read + Send) -> (Vec<u8>, Option<String>, Summary) {
         std::thread::scope(|scope| {
             let (mut ahead, summary) = Ahead::start(scope, decoder).unwrap();

@@ -1,8 +1,8 @@
 //! A definition as it was written: every value with its place, so that a mistake can be shown.
 //!
-//! What one value may be is checked by its type while it is parsed. What several say together is
-//! checked here: repeated names, a plugin of a source that is not there, a source that nothing is
-//! taken from. Nothing is opened.
+//! Each value is checked by its type while it is parsed. Checked here is whether the values fit
+//! together: repeated names, a plugin of a source that does not exist, a source that no plugin
+//! uses. Nothing is opened.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -44,7 +44,7 @@ pub enum Kind {
     Records,
     /// `g`, pax records for all following members.
     GlobalRecords,
-    /// Any other letter.
+    /// A type flag that no rule accepts.
     Other(u8),
 }
 

@@ -482,7 +482,7 @@ fn an_archive_that_is_cut_off_anywhere_is_never_a_shorter_one() {
     ];
     let bytes = ended(&[&parts.concat()]);
     let whole = walked(&bytes, &FILES).unwrap();
-    // Where a member ends, a cut-off archive cannot be told from one without blocks of zeros.
+    // Where a member ends, a cut-off archive looks like one without blocks of zeros.
     let mut ends = vec![0];
     for part in [&parts[..2], &parts[..4], &parts[..5]] {
         ends.push(part.concat().len());

@@ -1,5 +1,4 @@
-//! The causes that can be named, each with a stable name. How one is told from another is in
-//! `judge`.
+//! The causes that can be named, each with a stable name. `judge` decides which of them applies.
 
 use std::fmt;
 
@@ -18,12 +17,12 @@ macro_rules! causes {
             /// Every cause, in the order of the documentation.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// The stable name.
+            /// The name that JSON and docs/explain.md use; names are added but never renamed.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// One line of meaning.
+            /// One sentence, as in docs/explain.md.
             pub fn meaning(self) -> &'static str {
                 match self { $(Self::$variant => $meaning,)* }
             }

@@ -24,7 +24,7 @@ pub struct Explained {
     /// What the runtime was doing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<Phase>,
-    /// The affected networks.
+    /// The networks that the error names, for people.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<String>,
     /// The directories that the text names. None is opened because of that.
@@ -52,7 +52,7 @@ pub struct Explained {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OnNode {
-    /// The plugin directory.
+    /// The plugin directory that was inspected.
     pub directory: HostPath,
     /// What it has, in words.
     pub found: String,

@@ -16,7 +16,7 @@ use crate::model::visible;
 
 /// The longest text that is read, in bytes: some thousand events.
 pub const TEXT_LIMIT: usize = 1024 * 1024;
-/// The most different symptoms that are told apart.
+/// The highest number of different symptoms that are reported.
 pub const MOST_SYMPTOMS: usize = 16;
 /// The most directories, versions and networks that are taken from one message.
 const MOST_WORDS: usize = 16;
@@ -38,7 +38,7 @@ pub struct Symptoms {
 /// One error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Symptom {
-    /// What is wrong.
+    /// What the runtime or library complains about.
     pub complaint: Complaint,
     /// The plugin that the message blames.
     pub blamed: Option<String>,
@@ -62,9 +62,9 @@ pub enum Complaint {
     },
     /// `fork/exec PATH: REASON`.
     NotStarted {
-        /// The program.
+        /// The path of the program, with visible characters only.
         path: String,
-        /// Why.
+        /// The error of execve(2).
         reason: Refused,
     },
     /// `signal: segmentation fault`.
@@ -105,7 +105,7 @@ pub enum Complaint {
     },
     /// `invalid plugin name: NAME`.
     BadName {
-        /// The name.
+        /// The text that is not a valid name, with visible characters only.
         plugin: String,
     },
 }

@@ -107,7 +107,7 @@ fn names_the_cause_that_the_node_shows() {
         (NOT_FOUND, new().file("/opt/cni/bin/macvlan/x", b"", 0o755), Cause::PluginIsDirectory),
         (DENIED, there(), Cause::PermissionDenied),
         (DENIED, new().file(MACVLAN, &program(), 0o644), Cause::NotExecutable),
-        // Root needs one bit, anybody's.
+        // Root needs one execute bit, no matter whose.
         (DENIED, new().file(MACVLAN, &program(), 0o645), Cause::PermissionDenied),
         (DENIED, new(), Cause::PluginAbsent),
         (FORMAT, there(), Cause::NoLongerSo),

@@ -55,7 +55,7 @@ pub struct Prober {
 /// The result of asking a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProbeResult {
-    /// The plugin answered.
+    /// The plugin answered with these versions.
     Answer(Versions),
     /// The plugin ran, or should have, and did not answer; the reason continues "it".
     Failed(String),
@@ -97,7 +97,7 @@ impl Prober {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
     }
 
-    /// Remembers an answer.
+    /// Stores the answer of the bytes with this digest, for the next check.
     pub fn remember(&self, digest: Digest, versions: Versions) {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, versions);
     }

@@ -1,7 +1,7 @@
 //! Which directories of a node hold the CNI configuration that counts, and which of their files.
 //!
-//! A runtime reads one directory, in the order of the file names, and takes only the first file or
-//! so: what a file behind it needs is told, but does not decide.
+//! A runtime reads one directory in the order of the file names, and uses only the first file or
+//! the first few. What the later files need is reported as a warning.
 
 use crate::cni::{Network, Role};
 use crate::model::HostPath;

@@ -259,7 +259,7 @@ fn two_spellings_of_one_field_are_not_guessed_at() {
     }
     let list = r#"{"plugins":[{"type":"a","Type":"b"}]}"#;
     assert!(described(list, Form::List).is_err());
-    // Names that belong to a plugin are data to everybody else.
+    // Names that belong to a plugin are data to all other readers.
     let data = r#"{"type":"a","args":{"cni":{"labels":{"A":1,"a":2}}}}"#;
     assert_eq!(described(data, Form::Single).unwrap().0, ["Main a 0.1.0"]);
 }

@@ -27,12 +27,12 @@ pub struct Containerd {
     pub max_conf_num: Option<u32>,
     /// The files that it names to be read after it, with patterns.
     pub imports: Vec<String>,
-    /// Whether it is told to leave pods alone, as by the package for Docker.
+    /// Whether its CRI plugin is disabled, as Docker's package does.
     pub is_without_pods: bool,
 }
 
 impl Containerd {
-    /// Parses one file.
+    /// Parses one file; the files that it imports are named and not read.
     pub fn parse(bytes: &[u8]) -> Result<Self, RuntimeConfigError> {
         parse(bytes, |file| {
             let version = file.number("version")?;

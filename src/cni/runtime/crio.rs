@@ -17,7 +17,7 @@ pub struct Crio {
 }
 
 impl Crio {
-    /// Parses one file.
+    /// Parses one file: the main one or a drop-in.
     pub fn parse(bytes: &[u8]) -> Result<Self, RuntimeConfigError> {
         parse(bytes, |file| {
             let Some(network) = file.descend(&["crio", "network"])? else {

@@ -31,7 +31,7 @@ pub enum RuntimeConfigError {
     Kind {
         /// The key, with its tables.
         key: String,
-        /// What it is.
+        /// The type that the value has, with its article.
         found: &'static str,
         /// What it has to be.
         expected: &'static str,

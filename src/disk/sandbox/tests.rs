@@ -3,7 +3,7 @@ use std::io::{self, ErrorKind};
 
 use super::*;
 
-/// What a thread that is confined like this may do; `None` where this kernel cannot confine.
+/// What a thread that is confined like this may do; `None` if this kernel cannot confine.
 fn confined<T: Send>(sandbox: Sandbox, act: impl FnOnce() -> T + Send) -> Option<T> {
     let confined = move || sandbox.confine().is_none().then(act);
     std::thread::scope(|scope| scope.spawn(confined).join().unwrap())

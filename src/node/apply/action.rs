@@ -21,7 +21,7 @@ pub enum Action {
     KeepCopy(PluginName),
     /// The original of a plugin is written to the staging directory.
     StageOriginal(PluginName),
-    /// Evidence is written.
+    /// The evidence of the release is written to the state directory.
     WriteEvidence,
     /// The journal is written.
     WriteJournal,
@@ -47,7 +47,7 @@ pub enum Action {
     CleanUp(HostPath),
     /// Files that no kept generation needs are removed from the state directory.
     Collect,
-    /// Everything is done.
+    /// The run is complete.
     Done,
 }
 
@@ -61,7 +61,7 @@ impl<'a> Progress<'a> {
         Self(observer)
     }
 
-    /// Tells no one.
+    /// Announces no action.
     pub fn silent() -> Self {
         Self(&|_| ControlFlow::Continue(()))
     }

@@ -1,4 +1,4 @@
-//! Bringing a kept release to a node: what repair, rollback and undoing have in common.
+//! Restoring a kept release: what repair, rollback and undo have in common.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,13 +17,13 @@ use crate::trust::{Bundle, Verified};
 /// What a repair or a rollback did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
-    /// The receipt before.
+    /// The receipt before the run.
     pub before: Receipt,
     /// The receipt after; of a plan that was not carried out, the one that it would end in.
     pub after: Receipt,
     /// What was done, or would be.
     pub steps: Vec<Step>,
-    /// Warnings and notes.
+    /// Warnings and notes on the steps.
     pub notes: Vec<Finding>,
 }
 

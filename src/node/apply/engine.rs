@@ -1,8 +1,8 @@
 //! Carrying out changes, in phases that are types: `Opened`, `Staged`, `Published`, `Recorded`,
 //! `Removed`, `Done`. Each consumes the one before, so that the order cannot be changed by mistake.
 //!
-//! Everything that can fail without a trace comes before the first name changes: files are in
-//! staging directories, records have temporary names, and the journal is written. Whatever fails
+//! Everything that can fail without leaving a trace comes before the first name changes: files are
+//! in staging directories, records have temporary names, and the journal is written. Whatever fails
 //! until then leaves the plugin directories as they were; whatever stops later is finished by the
 //! next run. At no moment is a plugin of the receipt missing.
 //!
@@ -29,7 +29,7 @@ use crate::node::state::{InstalledFile, Owner, Purpose, Receipt, Writing};
 
 /// What came of a plan.
 pub struct Applied {
-    /// The receipt.
+    /// The receipt of the new set, as it was stored.
     pub receipt: Receipt,
     /// What could not be removed, and stays as a plugin of an earlier bundle.
     pub warnings: Vec<Finding>,
@@ -39,8 +39,8 @@ pub struct Applied {
 ///
 /// # Errors
 /// Refused if the payload is not what was signed, or if a file changed since it was observed. Then
-/// the plugin directories are as they were. [`NodeError::InTheMiddle`] where some names have their
-/// new files, and the receipt does not name them: the caller decides whether that is undone.
+/// the plugin directories are as they were. [`NodeError::InTheMiddle`] if some names have their
+/// new files, and the receipt does not list them: the caller decides whether that is undone.
 pub fn apply(
     root: &Root,
     state: &Writing,
@@ -244,7 +244,7 @@ impl<'a> Opened<'a> {
         directory.bin.sync().map_err(Into::into)
     }
 
-    /// Removes what this run wrote, as far as possible: the error that led here matters more. A run
+    /// Removes what this run wrote, if possible: the error that led here matters more. A run
     /// that was stopped removes nothing, like one that is killed.
     fn abandon(self, error: NodeError) -> NodeError {
         if matches!(error, NodeError::Stopped) {

@@ -1,8 +1,8 @@
-//! Names that cannot be replaced although their directory may be written, found out before anything
+//! Names that cannot be replaced although their directory is writable, detected before anything
 //! changes.
 //!
-//! A rename that fails in the middle leaves a mixed set for a moment, which `undo` ends. What can
-//! be known in advance is refused.
+//! A rename that fails in the middle leaves a mixed set until `undo` has restored it. What can be
+//! known in advance is refused instead.
 
 use crate::disk::{Directory, Hold};
 use crate::model::{Code, Finding, HostPath, PluginName};

@@ -28,13 +28,13 @@ use crate::trust::{Bundle, Evidence, Presence, Verified, Verifier};
 /// What is installed, and where.
 #[derive(Debug, Clone, Copy)]
 pub struct InstallRequest<'a> {
-    /// The release.
+    /// The release, as the policy accepted it.
     pub bundle: &'a Verified<Bundle>,
     /// What proves it, as the node keeps it.
     pub evidence: &'a [u8],
     /// Where the policy is kept.
     pub policy_directory: &'a HostPath,
-    /// The plugin directories.
+    /// The plugin directories, as paths on the node.
     pub directories: &'a [HostPath],
     /// What the node's owner wants besides the bundle.
     pub options: &'a InstallOptions,
@@ -49,7 +49,7 @@ pub struct InstallRequest<'a> {
 /// What happens if the release was rolled back on this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RolledBackRule {
-    /// It is refused.
+    /// A release that was rolled back is refused.
     Refuse,
     /// It is installed (`--again`).
     Install,

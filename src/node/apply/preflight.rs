@@ -1,8 +1,8 @@
-//! What would go wrong on this node, found out before anything changes.
+//! What would go wrong on this node, detected before anything changes.
 //!
-//! Only directories that are written to are inspected: a read-only directory that already has the
-//! plugins is fine. What cannot be inspected is not a finding; the installation itself reports what
-//! went wrong.
+//! Only directories that would be written to are inspected: a read-only directory that already has
+//! the plugins is fine. What cannot be inspected is not a finding; the installation itself reports
+//! what went wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -28,7 +28,7 @@ const RECORD: u64 = 512;
 /// What is written to the state directory.
 #[derive(Debug, Clone, Copy)]
 pub struct Records<'a> {
-    /// The state directory.
+    /// The state directory, as a path on the node.
     pub directory: &'a HostPath,
     /// Evidence and policy, in bytes.
     pub documents: u64,
@@ -274,7 +274,7 @@ impl SpaceNeeds {
 
     fn findings(&self) -> impl Iterator<Item = Finding> {
         self.systems.values().filter_map(|need| {
-            // A read-only file system is reported as that, and has no room as a rule.
+            // A read-only file system is reported as such, and normally has no free space.
             if need.system.read_only {
                 return None;
             }

@@ -22,7 +22,7 @@ const POLICY_MODE: u32 = 0o644;
 /// What the node keeps so that a later check can repeat the proof.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
-    /// The evidence file.
+    /// The evidence file that is stored, byte for byte.
     pub evidence: &'a [u8],
     /// The policy to keep; `None` if the kept one decided.
     pub policy: Option<KeptPolicy<'a>>,
@@ -50,7 +50,7 @@ pub struct RollbackRecord<'a> {
 pub struct KeptPolicy<'a> {
     /// Its self-contained text.
     pub text: &'a str,
-    /// The policy directory.
+    /// The policy directory, as a path on the node.
     pub directory: &'a HostPath,
 }
 

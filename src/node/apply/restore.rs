@@ -25,9 +25,9 @@ use crate::trust::{Bundle, Verified};
 /// Whether a plan is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Run {
-    /// It is.
+    /// The plan is carried out.
     Apply,
-    /// It is only made.
+    /// The plan is made and nothing is changed.
     Plan,
 }
 
@@ -130,11 +130,11 @@ fn retain(plugins: &mut BTreeMap<HostPath, BTreeSet<PluginName>>, only: &BTreeSe
 /// What a repair of single files did.
 #[derive(Debug, Default)]
 pub struct RepairOutcome {
-    /// What was written.
+    /// The steps that were carried out.
     pub steps: Vec<Step>,
     /// The files that are still not as they were installed.
     pub left: BTreeSet<PluginPath>,
-    /// Why.
+    /// Why other files were not restored.
     pub errors: Vec<NodeError>,
 }
 
@@ -222,7 +222,7 @@ pub struct RollbackOptions<'a> {
 /// rollback that was interrupted is finished by asking for the same again.
 ///
 /// # Errors
-/// Refused as [`repair`] is, and where no such generation is kept; nothing is changed then.
+/// Refused like [`repair`], and if no such generation is kept; nothing is changed then.
 pub fn roll_back(
     root: &Root,
     installation: &Installation<'_>,

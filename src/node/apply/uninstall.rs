@@ -1,7 +1,7 @@
-//! Uninstalling: every plugin goes, and the files that they replaced come back.
+//! Uninstalling: every plugin is removed, and the files that they replaced are restored.
 //!
-//! What goes is decided in `plan`. There is no journal: the receipt goes last, so that the next run
-//! of an interrupted uninstallation goes on where it stopped.
+//! `plan` decides what is removed. There is no journal: the receipt is removed last, so that the
+//! run after an interruption continues where the first one stopped.
 
 use super::action::Progress;
 use super::changes::ChangeList;

@@ -31,11 +31,11 @@ const ELSEWHERE: &str = "name another place with --tool, /opt/cnister/bin/cniste
 /// What is wanted at boot.
 #[derive(Debug)]
 pub struct Wanted<'a> {
-    /// This program.
+    /// This program's bytes.
     pub program: &'a [u8],
     /// Where it is copied to.
     pub tool: &'a HostPath,
-    /// The state directory.
+    /// The state directory, as a path on the node.
     pub state: &'a HostPath,
     /// The file with the policy, and its digest.
     pub policy: (&'a HostPath, Digest),
@@ -51,9 +51,9 @@ pub struct Wanted<'a> {
 pub enum BootStep {
     /// Put a file there, or replace the one that was ours.
     Write {
-        /// The file.
+        /// The path of the file on the node.
         path: HostPath,
-        /// Its content.
+        /// The complete content.
         #[serde(skip)]
         content: Vec<u8>,
         /// Its permission bits.
@@ -62,12 +62,12 @@ pub enum BootStep {
     },
     /// Make a link to the unit.
     Link {
-        /// The link.
+        /// The path of the link on the node.
         path: HostPath,
     },
     /// Remove a file or a link that is ours.
     Remove {
-        /// What goes.
+        /// The path of the file or link that is removed.
         path: HostPath,
     },
 }
@@ -272,7 +272,7 @@ pub fn carry_out(root: &Root, steps: &[BootStep]) -> Result<(), NodeError> {
                 // As `systemctl disable` leaves it: a directory of links goes with its last one.
                 if parent.as_str().ends_with(".wants") || parent.as_str().ends_with(".requires") {
                     let (above, name) = place(&parent);
-                    // It stays where others have links in it.
+                    // It stays if other units have links in it.
                     let _ =
                         root.directory_of(&above).and_then(|above| above.remove_directory(name));
                 }
@@ -291,7 +291,7 @@ struct Enabled {
     unit: HostPath,
     /// Its text, if it exists.
     text: Option<String>,
-    /// What it records.
+    /// What the unit records, if it is unchanged.
     recorded: Option<Recorded>,
     /// The links that lead to it.
     links: Vec<HostPath>,

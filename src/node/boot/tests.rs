@@ -341,7 +341,7 @@ fn a_unit_that_pins_something_else_is_told_until_it_is_enabled_again() {
     node.receipt.policy = Digest::of(b"other");
     node.enabled(b"program", TOOL, OnFailure::Start);
     assert_eq!(outdated(&node.root, &node.receipt), None);
-    // What somebody changed is theirs.
+    // What was changed by hand stays.
     fs::write(node.at(UNIT_FILE), "[Service]\n").unwrap();
     assert_eq!((outdated(&node.root, &same), left_over(&node.root)), (None, None));
 }

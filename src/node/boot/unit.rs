@@ -44,7 +44,7 @@ const HIDDEN: &[&str] =
 /// What a unit is made from.
 #[derive(Debug, Clone)]
 pub struct Unit<'a> {
-    /// The program.
+    /// The path of the program on the node.
     pub tool: &'a HostPath,
     /// What it has to be when it is taken back.
     pub tool_digest: Digest,
@@ -58,7 +58,7 @@ pub struct Unit<'a> {
     pub bundle: &'a BundleName,
     /// The name that the policy's rules are matched against.
     pub repository: Option<&'a Repository>,
-    /// The plugin directories.
+    /// The plugin directories that must be installed.
     pub directories: Vec<&'a HostPath>,
     /// What a "no" means.
     pub on_failure: OnFailure,
@@ -67,7 +67,7 @@ pub struct Unit<'a> {
 /// What a "no" at boot means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnFailure {
-    /// The runtime starts, and the unit has failed for everybody to see.
+    /// The runtime starts, and systemd shows the unit as failed.
     Start,
     /// The runtime does not start.
     Hold,
@@ -87,9 +87,9 @@ pub enum UnitError {
 /// What a unit says about what was written with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Recorded {
-    /// The program.
+    /// The path of the program on the node.
     pub(crate) tool: HostPath,
-    /// Its digest.
+    /// The digest of the program.
     pub(crate) digest: Digest,
     /// What the command pins: the digest of the policy in hexadecimal digits,
     pub(crate) policy: String,
@@ -114,7 +114,7 @@ impl Unit<'_> {
         words.into_iter().map(str::to_owned).collect()
     }
 
-    /// The text.
+    /// The text of the unit, with its own digest in the last line.
     pub fn to_text(&self) -> Result<String, UnitError> {
         let command = self.command();
         command.iter().try_for_each(|word| plain(word))?;
@@ -218,7 +218,7 @@ fn signed_off(mut text: String) -> String {
 /// What the last line of a unit starts with.
 const LAST: &str = "# SHA-256 of all lines above: ";
 
-/// Reads what a unit records; `None` where it is not one of ours, or was changed.
+/// Reads what a unit records; `None` if it is not one of ours, or was changed.
 pub(crate) fn recorded(text: &str) -> Option<Recorded> {
     let (above, digest) = text.strip_suffix('\n')?.rsplit_once(LAST)?;
     if Digest::of(above.as_bytes()).hex() != digest {

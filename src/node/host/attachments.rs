@@ -31,7 +31,7 @@ const HOME: &str = "/var/lib/cni";
 /// Where runtimes remember attachments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheDirectories {
-    /// Result caches of libcni.
+    /// The directories of libcni's result caches.
     pub results: Vec<HostPath>,
     /// Where Multus keeps a file a container.
     pub multus: Vec<HostPath>,
@@ -43,10 +43,10 @@ pub struct CacheDirectories {
 pub struct Attachments {
     /// For each plugin, who needs it.
     pub needed: BTreeMap<PluginName, Vec<Attachment>>,
-    /// What is remembered, and not in a way that says which plugins it needs, or cannot be seen.
-    /// While there is any, no plugin is known to be free.
+    /// Records that cannot be seen, or do not say which plugins they need. As long as there is one,
+    /// no plugin is known to be unused.
     pub unknown: Vec<Finding>,
-    /// The records of sandboxes that are gone: nobody calls a plugin for them.
+    /// The records of sandboxes that are gone: no runtime calls a plugin for them.
     pub stale: Vec<String>,
 }
 
@@ -56,7 +56,7 @@ pub struct Attachments {
 pub struct Attachment {
     /// The container, as the runtime numbers it.
     pub container: String,
-    /// The network.
+    /// The name of the network in CNI configuration.
     pub network: String,
     /// The interface in the container.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,7 +83,7 @@ impl Default for CacheDirectories {
 }
 
 impl Attachments {
-    /// Who needs a plugin.
+    /// The attachments that need a plugin.
     pub fn of(&self, plugin: &PluginName) -> &[Attachment] {
         self.needed.get(plugin).map_or(&[], Vec::as_slice)
     }

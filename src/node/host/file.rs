@@ -21,7 +21,7 @@ const EXPOSING: u32 = 0o6022;
 /// What has a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// Nothing.
+    /// Nothing has the name.
     Absent,
     /// A regular file.
     Regular {
@@ -40,7 +40,7 @@ pub enum Found {
     OtherSize(u64),
     /// A regular file that cannot be read, and why.
     Unreadable(String),
-    /// Anything else.
+    /// Something other than a regular file.
     Other(Obstacle),
 }
 
@@ -51,7 +51,7 @@ pub enum Obstacle {
     Link(OsString),
     /// A directory with nothing in it.
     EmptyDirectory,
-    /// Anything else.
+    /// Something other than a link or a directory.
     Kind(FileKind),
 }
 

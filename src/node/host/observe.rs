@@ -40,7 +40,7 @@ pub struct Observed {
 /// One plugin directory.
 #[derive(Debug, Clone)]
 pub struct ObservedDirectory {
-    /// Its path.
+    /// The path of the directory on the node.
     pub path: HostPath,
     /// Whether it exists.
     pub exists: bool,
@@ -121,7 +121,7 @@ pub fn observe(
 /// Whether the files of other installers are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForeignFiles {
-    /// They are: one is adopted, or the reader is told what it is.
+    /// They are: one is adopted, or the finding says what it is.
     Read,
     /// They are not: they stay, whatever they are.
     Leave,

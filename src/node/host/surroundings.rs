@@ -1,8 +1,8 @@
-//! What is around the installed plugins: who may change their directory, which runtime looks there,
-//! how it is labelled.
+//! The surroundings of the installed plugins: who can change their directory, which runtimes search
+//! it, and how it is labelled.
 //!
-//! Nothing of it says anything about the bytes. What counts at which moment says `fact.rs`;
-//! everything else here is a warning or a note.
+//! None of this says anything about the content of the plugins. `fact.rs` decides what counts at
+//! which moment; everything else here is a warning or a note.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -37,8 +37,8 @@ pub(crate) fn look_around(
             findings.extend(label(path, directory, installed));
         }
     }
-    // The state directory itself is refused where others may write it; what leads there is
-    // everybody's.
+    // The state directory itself is refused elsewhere if others can write to it; only the
+    // directories that lead to it are judged here.
     if let Some(looked) = look(root, state) {
         findings.extend(changeable(root, state, &looked, None, moment, &mut seen));
     }

@@ -31,9 +31,9 @@ impl<'a> From<&'a PluginFile> for Expected<'a> {
 /// Why a copy is not the file that was signed.
 #[derive(Debug)]
 pub(crate) enum TransferError {
-    /// The source failed.
+    /// The source could not be read.
     Read(io::Error),
-    /// The target failed.
+    /// The target could not be written.
     Write(io::Error),
     /// The source is not the signed file.
     Altered(Finding),

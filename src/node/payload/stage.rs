@@ -16,8 +16,8 @@ use crate::model::BundleName;
 use crate::node::error::NodeError;
 use crate::node::host::{Found, Sizes, copy_exactly, find};
 
-/// For everybody to read and execute: the next container is root without the capability to read
-/// what it may not.
+/// For all users to read and execute: the next container is root without the capability to
+/// override permissions.
 const PLUGIN_MODE: u32 = 0o555;
 const DOCUMENT_MODE: u32 = 0o444;
 const DIRECTORY_MODE: u32 = 0o755;

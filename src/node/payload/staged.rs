@@ -166,7 +166,7 @@ impl Read for StagedFile {
     }
 }
 
-/// What an entry of a staged directory has to be; `None` where there must be none.
+/// The kind that an entry of a staged directory must have; `None` if it must not exist.
 fn expected(directory: &Path, name: &str, plugins: &BTreeSet<&str>) -> Option<FileKind> {
     let path = directory.join(name);
     let leads_on =

@@ -75,7 +75,7 @@ pub enum Leftovers {
 /// What happens to a foreign file with a wanted name but different content.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ForeignRule {
-    /// Nothing is installed.
+    /// The installation is refused.
     #[default]
     Refuse,
     /// It stays, and its name is not installed.
@@ -396,7 +396,7 @@ pub(super) fn decide(
         ForeignRule::AdoptNamed(names) => names.contains(&file.name),
         ForeignRule::Refuse | ForeignRule::Keep | ForeignRule::Stay => false,
     };
-    // What had the signed bytes at an earlier installation, too, which left it to its installer.
+    // It also had the signed bytes at an earlier installation, which left it to its installer.
     let had_signed_bytes = right || unaltered;
     let is_there = satisfies && (!directory.writable || directory.held.contains(&file.name));
     if had_signed_bytes && !stays && !is_there && (adopt || takes_over) {
@@ -539,7 +539,7 @@ fn carry(plan: &mut Plan<'_>, observed: &Observed, options: &InstallOptions) {
 enum Leave {
     /// It does not exist any more, and no record of it is needed.
     Gone,
-    /// It is removed.
+    /// The file is removed, by this step.
     Remove(Step),
     /// It stays, and the note says why.
     Stay(Finding),

@@ -1,5 +1,5 @@
-//! What attachments say against the removal of a plugin: without it, DEL fails and a pod cannot
-//! end. Pure: the caller decides whether it is removed anyway.
+//! Attachments that prevent the removal of a plugin: without it, DEL fails and the pod cannot be
+//! deleted. Pure: the caller decides whether the plugin is removed anyway.
 
 use super::Step;
 use crate::model::{Code, Finding};

@@ -58,12 +58,12 @@ pub struct Plan<'v> {
 pub enum Step {
     /// Creates a plugin directory.
     CreateDirectory {
-        /// Its path.
+        /// The path of the directory on the node.
         directory: HostPath,
     },
     /// Removes what an interrupted installation left in a plugin directory.
     CleanUp {
-        /// Its path.
+        /// The path of the plugin directory on the node.
         directory: HostPath,
     },
     /// Writes a plugin.
@@ -72,7 +72,7 @@ pub enum Step {
         directory: HostPath,
         /// Its name.
         name: PluginName,
-        /// Why.
+        /// What the write does to the name.
         change: Change,
         /// Its size in bytes.
         size: u64,

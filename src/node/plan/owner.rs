@@ -1,6 +1,6 @@
-//! Whose a file is, according to receipt and journal.
+//! Who owns a file, according to receipt and journal.
 //!
-//! Pure. What follows from it is decided in `decide`.
+//! Pure. `decide` decides what follows from it.
 
 use crate::model::{Digest, HostPath, PluginName};
 use crate::node::host::Observed;
@@ -33,8 +33,8 @@ pub(super) fn known_owner(
     journaled.or_else(|| recorded.map(|file| file.owner.clone()))
 }
 
-/// Who owns what takes a name where no content says so: this program, if receipt or journal have
-/// the name as its own.
+/// Who owns a name if no content says so: this program, if receipt or journal list the name as its
+/// own.
 pub(super) fn owner_by_name(
     observed: &Observed,
     directory: &HostPath,

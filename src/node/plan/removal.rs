@@ -1,15 +1,15 @@
-//! How a plugin of this program goes: by removal, or by the return of what it replaced.
+//! How an installed plugin is removed: it is deleted, or the file that it replaced is restored.
 //!
-//! Pure. Who needs the plugin is asked elsewhere.
+//! Pure. Whether something still needs the plugin is checked elsewhere.
 
 use super::Step;
 use crate::model::{HostPath, PluginName};
 use crate::node::host::Found;
 use crate::node::state::{InstalledFile, Original, SET_ID};
 
-/// How a plugin of this program goes.
+/// How an installed plugin is removed.
 pub(crate) enum Removal {
-    /// It is already gone.
+    /// The file is already missing.
     Gone,
     /// Its original is back, or was no other file.
     Back,

@@ -1,4 +1,5 @@
-//! Deciding how an uninstallation changes a node: which plugins go, and which originals come back.
+//! Deciding how an uninstallation changes a node: which plugins are removed, and which originals
+//! are restored.
 //!
 //! Pure: nothing is removed here. A file that this program did not install is never part of it.
 
@@ -25,7 +26,7 @@ pub enum Force {
     /// They refuse the uninstallation.
     #[default]
     No,
-    /// They are removed.
+    /// Plugins in use are removed, and lost originals are not restored.
     Yes,
 }
 

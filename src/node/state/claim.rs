@@ -45,7 +45,7 @@ impl<'a> Claim<'a> {
         Self { release, repository: journal.repository.as_ref(), evidence }
     }
 
-    /// Repeats the proof.
+    /// Verifies the evidence of the claim again, under this policy.
     pub(crate) fn verdict(
         &self,
         reading: &Reading,

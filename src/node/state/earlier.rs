@@ -15,7 +15,7 @@ use crate::trust::{Bundle, Verified, Verifier};
 /// A kept generation that today's policy accepts, and the plugins that are still there of it.
 #[derive(Debug)]
 pub(crate) struct Earlier {
-    /// Its bundle.
+    /// The bundle of the earlier generation, verified again.
     pub(crate) bundle: Verified<Bundle>,
     /// The names, by plugin directory.
     pub(crate) plugins: BTreeMap<HostPath, BTreeSet<PluginName>>,
@@ -35,7 +35,7 @@ impl Earlier {
 }
 
 impl Reading {
-    /// The kept generations that prove what the receipt lists of an earlier bundle, the youngest
+    /// The kept generations that prove what the receipt lists of an earlier bundle, the newest
     /// first; each plugin counts to one of them.
     pub(crate) fn earlier(
         &self,

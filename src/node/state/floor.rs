@@ -35,7 +35,7 @@ pub struct Floors {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Floor {
-    /// The newest version.
+    /// The newest version that this node accepted.
     pub highest: Version,
     /// Older releases that a rollback on this node returned to. One counts while it is installed:
     /// whatever else is installed ends it.
@@ -44,7 +44,7 @@ pub struct Floor {
 }
 
 impl Floors {
-    /// Parses the record.
+    /// Parses `floors.json`, of at most 1 MiB.
     pub fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
         json::parse("floors", bytes, RECORD_LIMIT)
     }

@@ -23,7 +23,7 @@ pub const MAX_GENERATIONS: u8 = 32;
 /// What a node keeps of earlier generations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
-    /// Their receipts, the youngest first.
+    /// Their receipts, the newest first.
     pub receipts: Vec<Receipt>,
     /// The names of damaged receipts.
     pub damaged: Vec<String>,
@@ -36,7 +36,7 @@ impl History {
         known.max().map_or(1, |highest| highest.saturating_add(1))
     }
 
-    /// The generation to go back to: the youngest that is not the present one, or the one with this
+    /// The generation to go back to: the newest that is not the present one, or the one with this
     /// number.
     pub fn target(&self, present: &Receipt, number: Option<u64>) -> Result<&Receipt, Finding> {
         let mut others = self.others(present);
@@ -61,7 +61,7 @@ impl History {
         })
     }
 
-    /// The receipts of other releases, the youngest first.
+    /// The receipts of other releases, the newest first.
     fn others(&self, present: &Receipt) -> impl Iterator<Item = &Receipt> {
         let present = present.release();
         self.receipts.iter().filter(move |past| !past.release().is(&present))
@@ -134,7 +134,7 @@ impl Writing {
         }
     }
 
-    /// Forgets it.
+    /// Removes the record of rolled-back releases.
     pub fn remove_rolled_back(&self) -> Result<(), NodeError> {
         self.remove_record(ROLLED_BACK)
     }
@@ -166,7 +166,7 @@ impl Writing {
         Ok(freed)
     }
 
-    /// Removes every generation.
+    /// Removes the receipts of all earlier generations.
     pub(crate) fn remove_generations(&self) -> Result<(), NodeError> {
         match existing(self.directory.child(GENERATIONS))? {
             Some(directory) => remove_others(&directory, &BTreeSet::new()).map(drop),
@@ -183,7 +183,7 @@ pub(crate) struct PreparedGeneration {
 }
 
 impl PreparedGeneration {
-    /// Gives it its name.
+    /// Renames the prepared file to its final name.
     pub(crate) fn publish(self) -> Result<(), NodeError> {
         self.directory.publish(self.prepared, self.name).map_err(Into::into)
     }

@@ -1,8 +1,8 @@
 //! The journal: what is being installed, so that an interrupted run is finished or its files are
 //! known.
 //!
-//! It holds names and digests and no path, so that who can write it cannot send a recovery
-//! elsewhere. A file that it names is believed only when evidence proves its content.
+//! It contains names and digests but no paths, so that someone who can write it cannot redirect a
+//! recovery. A file that it names is believed only when evidence proves its content.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +31,7 @@ pub struct Journal {
     /// What it is installed for.
     #[serde(default, skip_serializing_if = "Purpose::is_install")]
     pub purpose: Purpose,
-    /// The files.
+    /// The files that are being installed, by name and digest.
     pub entries: Vec<JournalEntry>,
 }
 
@@ -41,7 +41,7 @@ pub struct Journal {
 pub struct JournalEntry {
     /// The digest of the text of its directory's path: enough to recognize it, no path to follow.
     pub directory: Digest,
-    /// Its name.
+    /// The plugin's name.
     pub name: PluginName,
     /// The digest of its new content. A file with other content is not (or not yet) this program's.
     pub digest: Digest,
@@ -68,7 +68,7 @@ pub enum Purpose {
 }
 
 impl Journal {
-    /// Parses a journal.
+    /// Parses `journal.json`, of at most 1 MiB.
     pub fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
         json::parse("journal", bytes, RECORD_LIMIT)
     }

@@ -240,7 +240,7 @@ impl Writing {
         Ok(Some(self.directory.prepare(json::readable(receipt).as_bytes(), RECORD_MODE)?))
     }
 
-    /// Replaces the receipt.
+    /// Replaces `receipt.json` with the prepared file.
     pub fn publish_receipt(&self, prepared: Prepared) -> Result<(), NodeError> {
         self.directory.publish(prepared, RECEIPT).map_err(Into::into)
     }
@@ -255,7 +255,7 @@ impl Writing {
         self.write_record(JOURNAL, json::readable(journal))
     }
 
-    /// Removes the journal.
+    /// Removes `journal.json`, if there is one.
     pub fn remove_journal(&self) -> Result<(), NodeError> {
         self.remove_record(JOURNAL)
     }

@@ -86,7 +86,7 @@ pub struct InstalledFile {
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
-    /// Whose it is.
+    /// Who owns the file, and what it replaced.
     pub owner: Owner,
 }
 
@@ -94,7 +94,7 @@ pub struct InstalledFile {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Owner {
-    /// Installed where nothing was.
+    /// Installed by this program; no file had the name before.
     Ours,
     /// Installed over a foreign file, which was kept.
     Adopted(Original),
@@ -159,14 +159,14 @@ impl Owner {
         }
     }
 
-    /// Whose a file is that this program installs, over `original` where there was one.
+    /// The owner of a file that this program installs, over `original` if there was one.
     pub fn of(original: Option<Original>) -> Self {
         original.map_or(Self::Ours, Self::Adopted)
     }
 }
 
 impl Receipt {
-    /// Parses a receipt.
+    /// Parses `receipt.json`, of at most 1 MiB.
     pub fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
         json::parse("receipt", bytes, RECORD_LIMIT)
     }

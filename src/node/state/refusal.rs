@@ -37,12 +37,12 @@ pub struct RolledBack {
 pub struct Reason {
     /// The finding's code.
     pub code: String,
-    /// Its message.
+    /// The message of the finding.
     pub message: String,
 }
 
 impl RolledBack {
-    /// Parses the record.
+    /// Parses `rolled-back.json`, of at most 1 MiB.
     pub fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
         json::parse("rolled-back", bytes, RECORD_LIMIT)
     }
@@ -62,7 +62,7 @@ impl Refusal {
         }
     }
 
-    /// Parses a refusal.
+    /// Parses `refusal.json`, of at most 1 MiB.
     pub fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
         json::parse("refusal", bytes, RECORD_LIMIT)
     }

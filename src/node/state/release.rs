@@ -1,8 +1,8 @@
-//! Which release something is.
+//! What identifies a release.
 //!
 //! A release is what is installed: its `bundle.json`, which names the version, the platform and
 //! every file. Anyone can write another index around a signed manifest, so the index only says in
-//! which form it came.
+//! which form the release came.
 
 use serde::{Deserialize, Serialize};
 

@@ -41,7 +41,7 @@ impl Reading {
 }
 
 impl Writing {
-    /// The store; it is created where there is none.
+    /// The store, which is created if it does not exist.
     pub(crate) fn store_or_create(&self) -> Result<Directory, NodeError> {
         self.subdirectory(STORE)
     }

@@ -1,7 +1,7 @@
 //! `--directory NAME=PATH`: where a source's files are on this machine.
 //!
-//! A definition is the same for everybody who builds it, the place of its files is not. The
-//! directory takes the place of the whole source, whatever its kind.
+//! A definition is the same on every machine, but the location of its files is not. The directory
+//! replaces the whole source, whatever its kind.
 
 use std::str::FromStr;
 
@@ -16,7 +16,7 @@ use crate::model::visible;
 /// path is relative to the working directory, as every path on a command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectoryOverride {
-    /// The source.
+    /// The source whose directory is given.
     pub name: SourceName,
     /// Its directory.
     pub directory: DirectoryPattern,
@@ -31,7 +31,7 @@ pub enum ParseOverrideError {
     /// Not the name of a source.
     #[error(transparent)]
     Name(#[from] ParseSourceNameError),
-    /// Not a directory.
+    /// The path is not a valid directory pattern.
     #[error(transparent)]
     Directory(#[from] ParseDirectoryError),
 }

@@ -19,7 +19,7 @@ pub enum SourceError {
     /// A word about a source that the definition does not have.
     #[error("the definition has no source `{name}`, only {choices}")]
     NoSource {
-        /// The name.
+        /// The name given with `--directory`.
         name: SourceName,
         /// The sources there are.
         choices: String,
@@ -30,27 +30,27 @@ pub enum SourceError {
     /// A directory that is not there.
     #[error("cannot read the directory `{}` of the source `{name}`", .directory.display())]
     Directory {
-        /// The source.
+        /// The name of the source.
         name: SourceName,
-        /// The directory.
+        /// The path of the directory on this machine.
         directory: PathBuf,
-        /// Why.
+        /// The error of the system.
         source: io::Error,
     },
     /// A plugin that is not there.
     #[error("`{place}` has no plugin `{name}`{}", hint(.name, .found))]
     Missing {
-        /// The plugin.
+        /// The plugin that was looked for.
         name: PluginName,
         /// Where it was looked for.
         place: String,
-        /// What is there.
+        /// The names of the plugins that the source has.
         found: Vec<String>,
     },
     /// A link to nothing.
     #[error("{origin} is a symbolic link to nothing{}", .target.as_ref().map_or_else(String::new, |target| format!(": `{}` is not there", target.display())))]
     Dangling {
-        /// The link.
+        /// The path of the link.
         origin: Origin,
         /// What it names, as it is written.
         target: Option<PathBuf>,
@@ -60,15 +60,15 @@ pub enum SourceError {
     NotAFile {
         /// The file.
         origin: Origin,
-        /// What it is.
+        /// The kind of file that was found, with its article.
         found: &'static str,
     },
     /// A link that leads out of the source: what it holds was not put there for this bundle.
     #[error("{origin} is a link to `{}`, outside of the directory of its source", .target.display())]
     LeavesDirectory {
-        /// The link.
+        /// The path of the link.
         origin: Origin,
-        /// Where it leads.
+        /// The path that the link leads to.
         target: PathBuf,
     },
     /// A file larger than a node accepts.
@@ -100,7 +100,7 @@ pub enum SourceError {
     Read {
         /// The file.
         origin: Origin,
-        /// Why.
+        /// The error of the system.
         source: io::Error,
     },
     /// A kind of source that does not do what [`PluginSource`](super::PluginSource) says.
@@ -110,7 +110,7 @@ pub enum SourceError {
         name: SourceName,
         /// What it was asked for.
         wanted: Wanted,
-        /// What it did.
+        /// What the source did wrong, as a predicate.
         fault: &'static str,
     },
 }

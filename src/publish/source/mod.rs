@@ -1,7 +1,7 @@
 //! The sources of a bundle: where its plugins come from, one kind per file.
 //!
-//! A source finds files and hands them over open ([`PluginSource`]). What a file is, is read by
-//! [`Plugin`], the same for all kinds, and which plugins are wanted is the definition's word. No
+//! A source finds files and hands them over open ([`PluginSource`]). [`Plugin`] determines what a
+//! file is, in the same way for all kinds, and the definition says which plugins are wanted. No
 //! file is held in memory.
 
 mod directory;
@@ -146,7 +146,7 @@ pub(super) mod tests {
         Ok(taken.into_values().flatten().next().expect("one plugin"))
     }
 
-    /// Hands over what it is told to, however often.
+    /// Hands over the given files, as often as they are listed.
     struct Careless {
         file: std::path::PathBuf,
         times: Vec<usize>,

@@ -1,8 +1,8 @@
-//! A plugin that was taken in: what is known of it, and the file that this was read from.
+//! A plugin that a build takes in: what is known about it, and the file that this was read from.
 //!
-//! The facts are read in one place for all kinds of sources, so that none of them lets a program of
-//! another platform, a script or half a file through. What is known is signed later, and the bytes
-//! are compared with it once more while they are packed.
+//! The facts are read in one place for all kinds of sources, so that none of them lets a program
+//! for another platform, a script or a truncated file through. The facts are signed later, and the
+//! bytes are compared with them again while they are packed.
 
 use super::{SourceError, Taken, Wanted};
 use crate::binary::GoBuild;

@@ -1,8 +1,8 @@
 //! A file that a build takes in: opened once, and never held in memory.
 //!
 //! It is hashed from its handle, its headers are read from it in ranges, and what is packed is read
-//! from it again and compared with the digest. A name that changes its file in between is therefore
-//! no way in, and a file that changes its bytes is noticed.
+//! from it again and compared with the digest. Putting another file under its name therefore has no
+//! effect, and a change of its content is detected.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};

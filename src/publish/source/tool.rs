@@ -1,8 +1,7 @@
 //! The tool: the static `cnister` that goes into an image.
 //!
-//! It is taken in as a plugin is, streamed and from one handle, and only has to be static: its
-//! image has no libraries. That a node does not believe a tool that comes with a bundle is not
-//! decided here.
+//! Like a plugin, it is streamed from one handle. It must be static, because its image has no
+//! libraries. A node does not trust a tool that comes with a bundle, but that is decided elsewhere.
 
 use std::path::Path;
 

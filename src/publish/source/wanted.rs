@@ -7,6 +7,6 @@ use crate::model::{Platform, PluginName};
 pub struct Wanted {
     /// The platform that it has to be for.
     pub platform: Platform,
-    /// Its name.
+    /// The plugin's name, as the definition lists it.
     pub name: PluginName,
 }

@@ -14,7 +14,7 @@ pub enum PolicyError {
     /// The document is of another kind or version.
     #[error("{file}: `{field}` is `{found}`, expected `{expected}`")]
     Kind {
-        /// The policy.
+        /// The policy's file name.
         file: String,
         /// `apiVersion` or `kind`.
         field: &'static str,
@@ -26,7 +26,7 @@ pub enum PolicyError {
     /// A rule that contradicts itself, or that nothing can satisfy.
     #[error("{file}: rule `{rule}`: {reason}")]
     Rule {
-        /// The policy.
+        /// The policy's file name.
         file: String,
         /// The rule's name.
         rule: String,
@@ -36,17 +36,17 @@ pub enum PolicyError {
     /// A key file cannot be read.
     #[error("{file}: cannot read key `{key}`")]
     ReadKey {
-        /// The policy.
+        /// The policy's file name.
         file: String,
-        /// The key file.
+        /// The name of the key file, as in the policy.
         key: String,
         /// Why it cannot be read.
         source: io::Error,
     },
-    /// The key file that stands for a policy is none.
+    /// The key file given instead of a policy is not a valid key.
     #[error("`{file}`: {source}")]
     KeyFile {
-        /// The file.
+        /// The name of the key file.
         file: String,
         /// What is wrong with it.
         source: KeyError,
@@ -54,7 +54,7 @@ pub enum PolicyError {
     /// A text that is not a public key.
     #[error("{file}: {holder}: {source}")]
     Key {
-        /// The policy.
+        /// The policy's file name.
         file: String,
         /// Where the key is from: a key file, or the authority that contains it.
         holder: String,

@@ -59,7 +59,7 @@ pub(super) struct RawRule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// It is refused.
+    /// The image is refused.
     #[default]
     Enforce,
     /// It is admitted, and every report calls it unproven.

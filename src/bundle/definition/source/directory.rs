@@ -19,7 +19,7 @@ pub struct DirectoryPattern(String);
 /// Why a text is not a directory pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseDirectoryError {
-    /// Nothing.
+    /// The text is empty.
     #[error("a directory is missing; `.` is the one of the definition")]
     Empty,
     /// A placeholder that does not exist, or half of one.

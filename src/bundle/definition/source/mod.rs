@@ -1,7 +1,7 @@
 //! A source: a place that plugins come from, as the definition names it.
 //!
-//! What kind of place it is, is chosen by which key it has. The kinds are one table, which the
-//! parser, its messages and the schema are made from. Whether the files are there is for
+//! The key that a source has determines its kind. All kinds are listed in one table; the parser,
+//! its messages and the schema are derived from it. Whether the files exist is for
 //! `publish::source` to find out.
 
 mod directory;
@@ -21,7 +21,7 @@ pub use name::{ParseSourceNameError, SourceName};
 pub struct Source {
     /// What the definition and the command line call it.
     pub name: SourceName,
-    /// What it is.
+    /// The kind, with the value of its key.
     pub kind: SourceKind,
 }
 

@@ -90,7 +90,7 @@ fn a_check_repeats_the_proof_with_the_policy_of_today() {
 
     let evidence = Digest::of(&image.evidence().to_bytes()).hex();
     let evidence = host.path().join(format!("var/lib/cnister/evidence/{evidence}.json"));
-    // Another bundle's good evidence does not stand for this one.
+    // Good evidence of another bundle proves nothing about this one.
     let mut another = Image::of(&["linux/amd64"]);
     another.files(0)["version"] = "9.9.9".into();
     another.relink();

@@ -1,6 +1,6 @@
-//! Whether the runtimes of a node call what is installed: they look in its directories, and find no
-//! other file first. No runtime is asked or told anything, and whether a file that comes first is
-//! good is not judged.
+//! Whether the runtimes of a node run what is installed: they must search its directories, and find
+//! no other file of the same name first. No runtime is contacted, and a file that is found first is
+//! not judged.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ pub(crate) type PlacedPlugins = BTreeMap<HostPath, BTreeMap<PluginName, PlacedPl
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PlacedPlugin {
     pub(crate) digest: Digest,
-    /// In bytes.
+    /// The size of the signed file in bytes.
     pub(crate) size: u64,
 }
 
@@ -203,7 +203,8 @@ mod tests {
             (before, &[], link, calls("`/usr/libexec/cni/bridge`")),
             // Of its size, and others.
             (before, &alike, none, calls("`/usr/libexec/cni/bridge`")),
-            // Not where the same bytes stand, where ours come first, and where libcni goes on.
+            // Nothing is reported if the first file has the same bytes, if ours comes first, or if
+            // libcni skips it.
             (before, &same, none, None),
             (after, &other, none, None),
             (before, &[], none, None),

@@ -46,7 +46,7 @@ pub enum Networks {
     Usable(Option<String>),
 }
 
-/// The runtimes of a node, as far as their configuration could be read.
+/// The runtimes of a node whose configuration could be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Runtimes {
     /// Those that are configured, and not told to leave pods alone.

@@ -149,7 +149,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads one file; `None` where there is none.
+    /// Reads one file; `None` if it does not exist.
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, String> {
         let read = || {
             let looked = self.root.look_up(path)?;
@@ -215,7 +215,7 @@ impl Reader<'_> {
         found
     }
 
-    /// The names in a directory, in order; none where it is not there.
+    /// The names in a directory, in order; none if it does not exist.
     fn names(&mut self, path: &Path) -> Vec<String> {
         let list = || -> Result<Vec<String>, DiskError> {
             let looked = self.root.look_up(path)?.filter(crate::disk::Looked::is_directory);

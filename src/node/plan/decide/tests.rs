@@ -241,7 +241,7 @@ fn decides_about_a_file_of_the_journal() {
     let cases = [
         (journal(Owner::Ours), regular(NEW, 0o755), "Satisfied ours"),
         (journal(Owner::Adopted(original.clone())), regular(NEW, 0o755), "Satisfied adopted"),
-        // Not renamed yet: what is there is still somebody else's.
+        // Not renamed yet: what is there is still another installer's.
         (journal(Owner::Adopted(original)), regular(THEIRS, 0o755), "foreign-file"),
         (journal(Owner::Ours), Found::Absent, "New ours"),
         (journal(Owner::Ours), Found::OtherSize(1), "foreign-file"),
@@ -364,7 +364,7 @@ fn forgets_a_leftover_that_is_gone_and_nobody_has_to_bring_back() {
         (&ours, Some(Found::Absent), ForeignRule::Refuse, false),
         (&ours, Some(regular(OLD, 0o755)), ForeignRule::Refuse, true),
         (&ours, Some(regular(THEIRS, 0o755)), ForeignRule::Refuse, true),
-        // Nobody looked.
+        // It was not observed.
         (&ours, None, ForeignRule::Refuse, true),
         // What was there before can still come back.
         (&adopted, Some(Found::Absent), ForeignRule::Refuse, true),
@@ -445,7 +445,7 @@ fn leaves_what_is_there_where_only_the_missing_is_wanted() {
         (observed(Found::OtherSize(1), Some(ours.clone())), ""),
         (observed(leased(), Some(ours.clone())), ""),
         (observed(leased(), None), "Keep"),
-        // Ours stays, too, as a plugin of an earlier bundle; altered or not, it is not this run's
+        // Ours also stays, as a plugin of an earlier bundle; altered or not, it is not this run's
         // to write.
         (observed(regular(OLD, 0o755), Some(ours.clone())), ""),
         (observed(regular(NEW, 0o755), Some(ours)), "Satisfied ours"),

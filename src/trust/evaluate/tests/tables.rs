@@ -133,8 +133,8 @@ fn every_refusal_has_its_kind() {
         assert_eq!((rejection.kind, found.as_slice()), (*kind, *codes), "{text}");
         seen.extend(codes.iter().copied());
     }
-    // Every code that the room can refuse with is in the table; `compare_with_pin` compares with a pin, and
-    // an admitted image is a warning.
+    // Every code that the room can refuse with is in the table; `compare_with_pin` compares with a
+    // pin, and an admitted image is a warning.
     let sources = [
         include_str!("../../evaluate.rs"),
         include_str!("../../condition.rs"),

@@ -115,7 +115,7 @@ fn what_the_new_set_lacks_goes_after_the_receipt_and_is_ours_until_then() {
     };
     assert_eq!((directory.files.len(), directory.leftovers.len()), (OLD.len(), 0));
     assert_eq!(node.bin()["tap"].0, b"new tap");
-    // Whoever finishes it may want to keep the plugin: it is not taken for somebody else's.
+    // The run that finishes it may keep the plugin: it is not taken for another installer's.
     let receipt = node.install(OLD).unwrap();
     let leftovers = &receipt.directories[&HostPath::default_bin_directory()].leftovers;
     assert_eq!(leftovers[&"tap".parse().unwrap()].owner, Owner::Ours);

@@ -46,23 +46,23 @@ fn what_has_the_signed_bytes_stays_where_it_may_not_be_taken_and_that_is_told() 
     };
     let signed = bundle(&[("bridge", NEW)]);
     assert_eq!(outcome(&signed, &fixed("bridge", found()), "bridge"), left);
-    // What it would take to make these right is told by the preflight.
+    // What it would take to make these right is reported by the preflight.
     for found in [regular(NEW, 0o644), given_away(NEW), capable(NEW)] {
         let (owner, notes) = outcome(&signed, &fixed("bridge", found.clone()), "bridge");
         assert!(owner.is_ours() && notes.is_empty(), "{found:?}");
     }
-    // Somebody made it immutable, or mounted it there.
+    // It is immutable or a mount point.
     let mut held = observed("bridge", found());
     held.directories[0].held.insert("bridge".parse().unwrap());
     assert_eq!(outcome(&signed, &held, "bridge"), left);
-    // Somebody made it immutable, or mounted it there.
+    // It is immutable or a mount point.
     let mut held = observed("bridge", found());
     held.directories[0].held.insert("bridge".parse().unwrap());
     assert_eq!(outcome(&signed, &held, "bridge"), left);
     // It runs for every pod, whatever bundle there is.
     let signed = bundle(&[("loopback", NEW)]);
     assert_eq!(outcome(&signed, &observed("loopback", found()), "loopback"), left);
-    // Nobody signed these bytes.
+    // These bytes are not signed.
     let unsigned = bundle(&[("bridge", NEW)]).admitted();
     let (owner, notes) = outcome(&unsigned, &observed("bridge", found()), "bridge");
     assert_eq!((owner, notes), (Owner::Foreign, vec![Code::Unproven, Code::ForeignKept]));
