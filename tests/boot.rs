@@ -240,7 +240,7 @@ fn enabling_is_refused_with_what_can_be_done() {
     refused(
         &format!("{ENABLE} --tool /opt/cni/bin/cnister"),
         "tool-place",
-        "hint: name another place with --tool",
+        "hint: choose another path with --tool",
     );
     // A build that needs libraries.
     let run = node.scene.run(ENABLE);
@@ -306,7 +306,7 @@ fn a_read_only_usr_is_reported_with_another_place() {
     };
     let run = run_in_namespace(ENABLE);
     let expected = "no: tool-place: `/usr/local/libexec/cnister` is on a file system that is mounted read-only\n  \
-                    hint: name another place with --tool, /opt/cnister/bin/cnister for example\n\
+                    hint: choose another path with --tool, for example /opt/cnister/bin/cnister\n\
                     refused; nothing was changed\n";
     assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (1, expected, ""));
     let run = run_in_namespace(&format!("{ENABLE} --tool /opt/noexec/cnister"));

@@ -105,7 +105,7 @@ fn a_time_that_no_image_can_have_leaves_nothing() {
     };
     for (epoch, code, words) in [
         ("yesterday", 2, "SOURCE_DATE_EPOCH is `yesterday`"),
-        ("8589934592", 3, "cannot pack files of the time 8589934592"),
+        ("8589934592", 3, "cannot pack files with the time 8589934592"),
     ] {
         let run = build(epoch);
         assert_eq!(run.code, code, "{}", run.stderr);

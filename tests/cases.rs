@@ -202,7 +202,7 @@ fn images_and_keys_are_taken_as_other_tools_leave_them() {
         case,
         &run,
         2,
-        &["is a symbolic link to nothing: `/usr/libexec/cni/vlan`", "!it has `vlan`"],
+        &["is a dangling symbolic link: `/usr/libexec/cni/vlan`", "!it has `vlan`"],
     );
 
     let index: Value =

@@ -107,9 +107,10 @@ fn without_landlock_the_verbs_do_their_work_and_say_so() {
         return;
     }
     fs::create_dir(scene.at("staged")).unwrap();
-    let absent = "there is no Landlock here (Linux 5.13), or a filter of system calls hides it";
-    let off = "Landlock is switched off in this kernel";
-    let moving = "there is no Landlock here that can allow moving files (Linux 5.19)";
+    let absent =
+        "this kernel has no Landlock, which needs Linux 5.13, or a system call filter hides it";
+    let off = "Landlock is disabled in this kernel";
+    let moving = "this kernel's Landlock cannot allow moving files, which needs Linux 5.19";
     for (fault, reason) in [
         ("landlock_create_ruleset:error=ENOSYS", absent),
         ("landlock_create_ruleset:error=EPERM", absent),

@@ -136,7 +136,7 @@ fn scene() -> (Scene, Vec<u8>) {
     let release = Release::unsigned(&scene, "a", "1.0.0", &["bridge"], 0);
     scene.write("any.yaml", ANY);
     scene.write(&format!("{BIN}/flannel"), "another owner's");
-    scene.write(&format!("{BIN}/.hidden"), "another owner's, too");
+    scene.write(&format!("{BIN}/.hidden"), "also another owner's");
     (scene, release.files["bridge"].clone())
 }
 

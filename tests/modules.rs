@@ -270,7 +270,7 @@ fn a_file_is_pure_unless_it_is_listed() {
             assert_eq!(named, None, "src/{path} is not in the list of files that touch the world");
         }
     }
-    assert_eq!(listed, Vec::<&str>::new(), "these are no files");
+    assert_eq!(listed, Vec::<&str>::new(), "these files do not exist");
 }
 
 /// The first thing that a file names which a pure one may not.

@@ -103,37 +103,37 @@ fn a_lock_that_is_never_released_is_an_error_after_the_limit() {
 fn directories_that_others_may_write_are_reported_and_the_state_is_refused() {
     let scene = Scene::in_memory();
     let release = installed(&scene);
-    let told = |run: &Run, code: i32, line: &str| {
+    let answers = |run: &Run, code: i32, line: &str| {
         assert_eq!(run.code, code, "{}{}", run.stdout, run.stderr);
         assert!(run.stdout.contains(line), "{line} is not in\n{}", run.stdout);
     };
     for (path, line) in [
-        ("root/opt/cni/bin", "writable-by-others: everybody may change files in `/opt/cni/bin`\n"),
+        ("root/opt/cni/bin", "writable-by-others: any user can change files in `/opt/cni/bin`\n"),
         (
             "root/opt",
-            "writable-by-others: everybody may put another directory in the place of `/opt/cni/bin`, through \
+            "writable-by-others: any user can replace the directory `/opt/cni/bin`, through \
              `/opt`\n",
         ),
         (
             "root/var/lib",
-            "writable-by-others: everybody may put another directory in the place of `/var/lib/cnister`, \
+            "writable-by-others: any user can replace the directory `/var/lib/cnister`, \
              through `/var/lib`\n",
         ),
     ] {
         chmod(&scene.at(path), 0o777);
-        told(&scene.run(&release.install_args()), 0, &format!("warning: {line}"));
-        told(&scene.run("check --root root"), 1, &format!("no: {line}"));
-        told(&scene.run("check --root root --at-boot"), 0, &format!("warning: {line}"));
+        answers(&scene.run(&release.install_args()), 0, &format!("warning: {line}"));
+        answers(&scene.run("check --root root"), 1, &format!("no: {line}"));
+        answers(&scene.run("check --root root --at-boot"), 0, &format!("warning: {line}"));
         chmod(&scene.at(path), 0o755);
         assert!(!scene.run_ok("check --root root").stdout.contains("warning"));
     }
     // The policy that decides, and the way to it.
     for path in ["root/etc/cnister/policy.yaml", "root/etc/cnister", "root/etc"] {
         chmod(&scene.at(path), 0o777);
-        let line = "writable-by-others: everybody may ";
-        told(&scene.run(&release.install_args()), 0, &format!("warning: {line}"));
-        told(&scene.run("check --root root"), 1, &format!("no: {line}"));
-        told(&scene.run("check --root root --at-boot"), 0, &format!("warning: {line}"));
+        let line = "writable-by-others: any user can ";
+        answers(&scene.run(&release.install_args()), 0, &format!("warning: {line}"));
+        answers(&scene.run("check --root root"), 1, &format!("no: {line}"));
+        answers(&scene.run("check --root root --at-boot"), 0, &format!("warning: {line}"));
         chmod(&scene.at(path), if path.ends_with("yaml") { 0o644 } else { 0o755 });
         scene.run_ok("check --root root");
     }
@@ -144,7 +144,8 @@ fn directories_that_others_may_write_are_reported_and_the_state_is_refused() {
         let run = scene.run(words);
         assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
         assert!(
-            run.stdout.contains("no: state-not-private: other users may write the state directory"),
+            run.stdout
+                .contains("no: state-not-private: other users can write to the state directory"),
             "{}",
             run.stdout
         );
@@ -160,7 +161,7 @@ fn a_file_that_a_runtime_finds_first_is_noted_by_install_and_refused_by_check() 
         "[crio.network]\nplugin_dirs = [\"/usr/libexec/cni\", \"/opt/cni/bin\"]\n",
     );
     scene.write("root/usr/libexec/cni/bridge", "an older one");
-    let what = "shadowed: CRI-O (`/etc/crio/crio.conf`) calls `/usr/libexec/cni/bridge` and not what is installed in \
+    let what = "shadowed: CRI-O (`/etc/crio/crio.conf`) runs `/usr/libexec/cni/bridge`, not what is installed in \
                 `/opt/cni/bin`\n";
     let install = release.install_args();
     for words in [format!("{install} --dry-run"), install] {
@@ -183,8 +184,8 @@ fn a_directory_that_no_runtime_searches_is_reported() {
     let scene = Scene::in_memory();
     let release = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
     scene.write("root/etc/containerd/config.toml", include_str!("data/runtime/debian-12.toml"));
-    let elsewhere = "warning: runtime-looks-elsewhere: no runtime of this node looks in `/opt/cni/bin`: containerd looks \
-                     in `/usr/lib/cni` (`/etc/containerd/config.toml`)\n  hint: install where it looks: --bin-dir \
+    let elsewhere = "warning: runtime-looks-elsewhere: no container runtime on this node searches `/opt/cni/bin`: containerd searches \
+                     `/usr/lib/cni` (`/etc/containerd/config.toml`)\n  hint: install into a directory that it searches: --bin-dir \
                      /usr/lib/cni\n";
     let install = release.install_args();
     assert!(scene.run_ok(&install).stdout.contains(elsewhere));
@@ -194,7 +195,7 @@ fn a_directory_that_no_runtime_searches_is_reported() {
     assert!(!scene.run_ok("check --root root").stdout.contains("warning"));
     scene.write("root/etc/containerd/config.toml", "version = {");
     let run = scene.run_ok("check --root root");
-    let unreadable = "warning: runtime-config-unreadable: where a runtime looks for plugins is not sure: \
+    let unreadable = "warning: runtime-config-unreadable: cannot determine where a runtime searches for plugins: \
                       `/etc/containerd/config.toml`: line 1: ";
     assert!(run.stdout.contains(unreadable), "{}", run.stdout);
 }
@@ -267,8 +268,8 @@ fn root_without_capabilities_learns_whose_directory_it_is() {
         scene.run_command(command.args(words.split(' ')))
     };
     let refused = run("-all");
-    let expected = "no: not-permitted: `/opt/cni/bin` cannot be written: this process may not write `/opt/cni/bin`\n  \
-                    expected: to be writable for user 0\n  found:    user 1000, group 1000, mode 0755\n  \
+    let expected = "no: not-permitted: `/opt/cni/bin` cannot be written: this process is not allowed to write to `/opt/cni/bin`\n  \
+                    expected: to be writable by user 0\n  found:    user 1000, group 1000, mode 0755\n  \
                     hint: chown 0:0 /opt/cni/bin on the node, or give this process the capability DAC_OVERRIDE\n\
                     refused; nothing was changed\n";
     assert_eq!((refused.code, refused.stdout.as_str(), refused.stderr.as_str()), (1, expected, ""));
@@ -278,7 +279,7 @@ fn root_without_capabilities_learns_whose_directory_it_is() {
     assert_eq!(allowed.code, 0, "{}{}", allowed.stdout, allowed.stderr);
     assert!(
         allowed.stdout.contains(
-            "warning: writable-by-others: user 1000 may change files in `/opt/cni/bin`\n"
+            "warning: writable-by-others: user 1000 can change files in `/opt/cni/bin`\n"
         )
     );
 }
@@ -313,7 +314,7 @@ fn labels_are_those_of_the_directory_and_others_are_reported() {
     assert!(!scene.run_ok(&release.install_args()).stdout.contains("other-label"));
     assert!(!scene.run_ok("check --root root").stdout.contains("other-label"));
     label(&scene.at(BIN).join("bridge"), b"system_u:object_r:tmp_t:s0\0").unwrap();
-    let warning = "warning: other-label: `/opt/cni/bin/bridge` has another SELinux label than the directory\n  \
+    let warning = "warning: other-label: `/opt/cni/bin/bridge` has a different SELinux label from the directory\n  \
                    expected: system_u:object_r:container_file_t:s0\n  found:    system_u:object_r:tmp_t:s0\n  \
                    hint: on the node: restorecon -Rv /opt/cni/bin\n";
     assert!(scene.run_ok("check --root root").stdout.contains(warning));
@@ -325,7 +326,7 @@ fn labels_are_those_of_the_directory_and_others_are_reported() {
     command.arg(env!("CARGO_BIN_EXE_cnister"));
     let run = scene.run_command(command.args(second.install_args().split(' ')));
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
-    let line = "warning: other-label: `/opt/cni/bin/bridge` and 2 others have another SELinux label than the directory\n";
+    let line = "warning: other-label: `/opt/cni/bin/bridge` and 2 others have a different SELinux label from the directory\n";
     assert!(run.stdout.contains(line), "{}", run.stdout);
     assert_eq!(
         fs::read_to_string(scene.at("trace")).unwrap().matches("(INJECTED)").count(),

@@ -100,7 +100,8 @@ fn a_plugin_cannot_write_to_a_file() {
     let ProbeResult::Failed(reason) = asked else { panic!("{asked:?}") };
     // The call is refused; without a filter for this architecture, the time limit ends it.
     assert!(
-        reason.starts_with("does not answer as a CNI plugin") || reason == "was ended by signal 25",
+        reason.starts_with("does not answer like a CNI plugin")
+            || reason == "was killed by signal 25",
         "{reason}"
     );
     assert_eq!(written, b"");
@@ -144,10 +145,10 @@ fn a_plugin_changes_no_name_and_leaves_no_process() {
 fn a_plugin_that_misbehaves_is_ended() {
     let soon = Duration::from_millis(300);
     for (behaviour, patience, expected) in [
-        ("flood", PATIENCE, "answered more than 65536 bytes"),
+        ("flood", PATIENCE, "printed more than 65536 bytes"),
         ("hang", soon, "did not answer in time"),
-        ("fail", PATIENCE, "ended with code 7"),
-        ("abort", PATIENCE, "was ended by signal 6"),
+        ("fail", PATIENCE, "exited with code 7"),
+        ("abort", PATIENCE, "was killed by signal 6"),
     ] {
         let start = Instant::now();
         assert_eq!(
@@ -160,7 +161,7 @@ fn a_plugin_that_misbehaves_is_ended() {
     let ProbeResult::Failed(reason) = ask(&behaving("close and hang"), soon) else {
         panic!("it answered")
     };
-    assert_eq!(reason, "was ended by signal 9");
+    assert_eq!(reason, "was killed by signal 9");
 }
 
 #[test]

@@ -286,7 +286,7 @@ fn documents_that_two_readers_would_read_differently_are_refused() {
     let forge = forged();
     let text = forge.read(&forge.tagged()).to_string();
     forge.replace_index(text.replacen('{', "{\"layers\":[],", 1).as_bytes());
-    expect(&scene.run(install), 1, &["not-the-manifest", "a manifest and of an index at once"]);
+    expect(&scene.run(install), 1, &["not-the-manifest", "both a manifest and an index"]);
     let forge = forged();
     forge.replace_index(text.replacen('{', "{\"schemaVersion\":2,", 1).as_bytes());
     expect(&scene.run(install), 1, &["not-the-manifest", "the key `schemaVersion` appears twice"]);
@@ -429,7 +429,7 @@ fn the_kept_policy_is_read_inside_the_root() {
     expect(
         &scene.run("check --root root"),
         1,
-        &["not-installed", "policy.yaml", "name the policy with"],
+        &["not-installed", "policy.yaml", "give the policy with"],
     );
     symlink(scene.at("policy.yaml"), scene.at("root/policies/policy.yaml")).unwrap();
     expect(
@@ -489,7 +489,7 @@ fn overlapping_directories_are_refused() {
     symlink("../opt/cni/bin", scene.at("root/usr/bin")).unwrap();
     let two =
         "install --key cosign.pub --root root --bin-dir /usr/bin --bin-dir /opt/cni/bin oci:layout";
-    refused_install(&scene, two, "two names of one plugin directory");
+    refused_install(&scene, two, "are the same plugin directory");
     refused_install(
         &scene,
         "install --key cosign.pub --root root --bin-dir /opt/cni/bin --state-dir /usr/bin oci:layout",

@@ -397,7 +397,7 @@ mod tests {
                 "is not an ELF program: it starts like HTML; was an error page downloaded?",
             ),
             (&tar, "is not an ELF program: it is a tar archive"),
-            (&[0; 64], "is not an ELF program: it holds nothing but zero bytes"),
+            (&[0; 64], "is not an ELF program: it contains only zero bytes"),
             (b"\x7fEL", "is not an ELF program: it does not start with `\\x7fELF`"),
             (
                 &Sample { kind: 1, ..Sample::default() }.bytes(),

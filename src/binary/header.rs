@@ -170,7 +170,7 @@ fn looks_like(bytes: &[u8]) -> &'static str {
         return "is a tar archive";
     }
     if bytes.iter().take(512).all(|byte| *byte == 0) {
-        return "holds nothing but zero bytes";
+        return "contains only zero bytes";
     }
     known
         .iter()

@@ -73,7 +73,7 @@ pub enum ArchiveError {
     )]
     TooLong(u64),
     /// Bytes after the block of zeros that ends an archive: some readers go on there.
-    #[error("the plugin layer goes on after the end of its archive")]
+    #[error("the plugin layer continues after the end of its archive")]
     Trailing,
     /// Not the bytes that were signed.
     #[error("the plugin layer has the uncompressed digest {found}, bundle.json says {expected}")]

@@ -66,7 +66,7 @@ pub enum LayerError {
         reason: &'static str,
     },
     /// A time that a tar header cannot hold.
-    #[error("cannot pack files of the time {0}: the largest is {LATEST}, in the year 2242")]
+    #[error("cannot pack files with the time {0}: the largest is {LATEST}, in the year 2242")]
     Time(u64),
     /// A file that is not as long as its description.
     #[error(
@@ -467,8 +467,7 @@ mod tests {
                 .map_err(|error| error.to_string())
         };
         assert!(time(LATEST).is_ok());
-        let expected =
-            "cannot pack files of the time 8589934592: the largest is 8589934591, in the year 2242";
+        let expected = "cannot pack files with the time 8589934592: the largest is 8589934591, in the year 2242";
         assert_eq!(time(LATEST + 1), Err(expected.to_owned()));
     }
 

@@ -243,7 +243,7 @@ fn examine(
         }
     }
     if receipt.directories.values().all(InstalledDirectory::is_empty) {
-        let message = "the receipt lists no plugin, but every installation lists some";
+        let message = "the receipt lists no plugins, but every installation has at least one";
         findings.push(Finding::refusal(Code::NotInstalled, message).hint("install it again"));
     }
     if let (Some(prober), Ok(verified)) = (prober, verdict) {
@@ -322,7 +322,7 @@ fn pending(
     let refused = refusal.and_then(|refusal| {
         let reasons = codes(Some(refusal)).join(", ");
         let message =
-            format!("`{}` is wanted and was refused ({reasons})", visible(&refusal.wanted));
+            format!("the wanted release `{}` was refused ({reasons})", visible(&refusal.wanted));
         Fact::WantedRefused.finding(occasion, Code::WantedNotInstalled, message)
     });
     interrupted.into_iter().chain(refused).collect()
@@ -358,7 +358,7 @@ fn judge(
             let finding = Fact::FileInTheWay.finding(occasion, Code::InTheWay, message);
             let hint = match recorded.owner.is_ours() && obstacle.gives_way() {
                 true => RESTORE,
-                false => "move it away, and install it again",
+                false => "move it away, then install again",
             };
             let tell = |finding: Finding| finding.mismatch("a regular file", obstacle).hint(hint);
             return (FileState::InTheWay, finding.map(tell));
@@ -368,7 +368,7 @@ fn judge(
             let finding = Fact::FileUnreadable.finding(occasion, Code::Unreadable, message);
             let hint = match recorded.owner.is_ours() {
                 true => RESTORE,
-                false => "end what keeps it from being read, and check again",
+                false => "find out why it cannot be read, then check again",
             };
             return (FileState::Unreadable, finding.map(|finding| finding.hint(hint)));
         }
@@ -419,7 +419,7 @@ fn judge(
     }
     // Another installer's file may have any mode that can be executed.
     if (recorded.owner.is_ours() && mode != PLUGIN_MODE) || mode & 0o111 == 0 {
-        let message = format!("`{path}/{name}` has another mode");
+        let message = format!("`{path}/{name}` has a different mode");
         let finding = Fact::FileAltered.finding(occasion, Code::DigestDrift, message);
         return (
             FileState::Altered,

@@ -170,7 +170,7 @@ impl Wanted {
         self.decides = users.decide;
         let message = match users.decide {
             true => finding.message.clone(),
-            false => format!("{}; no runtime of this node takes that file", finding.message),
+            false => format!("{}; no runtime on this node uses that file", finding.message),
         };
         self.push(Finding { message, ..finding });
     }

@@ -46,8 +46,8 @@ struct EnableArguments {
     policy_sha256: Option<String>,
     #[command(flatten)]
     node: NodeArguments,
-    /// Where this program is copied to; if /usr is read-only, use /opt/cnister/bin/cnister for
-    /// example.
+    /// Where this program is copied to; if /usr is read-only, use for example
+    /// /opt/cnister/bin/cnister.
     #[arg(long, value_name = "PATH", default_value = "/usr/local/libexec/cnister")]
     tool: HostPath,
     /// Does not start the container runtime if the check fails. Without it, the runtime starts and

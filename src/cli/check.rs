@@ -17,8 +17,8 @@ use crate::watch::{Metrics, check_and_repair};
 ///
 /// Every installed file is hashed and the whole proof is repeated offline, from the evidence that
 /// the installation kept. Then each proven plugin is asked for its VERSION, without privileges and
-/// without a network, and every plugin that CNI configuration needs is searched for as the runtime
-/// does.
+/// without a network, and every plugin that CNI configuration needs is looked up as the runtime
+/// would.
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(flatten)]

@@ -65,7 +65,7 @@ impl Arguments {
         match (&self.text, &self.file) {
             (Some(text), _) if text != "-" => limited(text.clone().into_vec(), "the text"),
             (None, None) if io::stdin().is_terminal() => {
-                Err(Failure::request("there is no text to explain")
+                Err(Failure::request("no text to explain")
                     .hint("kubectl describe pod NAME | cnister explain, or cnister explain 'TEXT'"))
             }
             (_, file) => {
@@ -95,7 +95,8 @@ fn limited(bytes: Vec<u8>, name: &str) -> Result<Vec<u8>, Failure> {
         return Ok(bytes);
     }
     let message = format!("{name} is longer than {TEXT_LIMIT} bytes");
-    Err(Failure::request(message).hint("give the lines around the error, such as the end of a log"))
+    Err(Failure::request(message)
+        .hint("pass only the lines around the error, such as the end of a log"))
 }
 
 impl fmt::Display for Explanation {

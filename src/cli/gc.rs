@@ -16,8 +16,7 @@ use crate::node::{MAX_GENERATIONS, NodeError, Root, Sandbox, State, obstacle};
 /// as well.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// How many generations the node keeps from now on, including the present one [default: all
-    /// that it has].
+    /// How many generations the node keeps from now on, including the installed one [default: all].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_GENERATIONS)))]
     generations: Option<u8>,
     #[command(flatten)]

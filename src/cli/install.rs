@@ -71,13 +71,13 @@ pub(super) struct Arguments {
     /// Installs a release that was rolled back on this node.
     #[arg(long)]
     again: bool,
-    /// Replaces the installed bundle of this name by one of another name, or from another
-    /// repository. Without it, such a bundle is refused.
+    /// Replaces the installed bundle NAME with a bundle of another name or from another repository;
+    /// without it, such a bundle is refused.
     #[arg(long, value_name = "NAME")]
     replace: Option<BundleName>,
     /// What to do with another installer's file of the same name but different content: keep,
     /// adopt, or adopt=NAME,...; without it, nothing is installed. A file with the same content is
-    /// taken over; keep leaves it, too.
+    /// taken over, except with keep.
     #[arg(long, value_name = "RULE")]
     foreign: Option<ForeignRule>,
     /// What to do if the bundle is refused: fail, or keep the installed set if it still verifies.
@@ -237,7 +237,7 @@ fn attempt(arguments: &Arguments, policy: &Policy) -> Result<Report, Stop> {
             proof::of_directory(directory, &arguments.evidence, verifier, &kept)?
         }
         (None, None) => {
-            let failure = Failure::request("there is nothing to install: name a REF or --from DIR");
+            let failure = Failure::request("nothing to install: give a REF or --from DIR");
             return Err(failure.into());
         }
     };

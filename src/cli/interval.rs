@@ -18,7 +18,7 @@ pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
     let interval = seconds.map(|seconds| Duration::from_secs(seconds.into()));
     match interval {
         Some(interval) if !interval.is_zero() && interval <= LONGEST_INTERVAL => Ok(interval),
-        _ => Err("expected a time between 1s and 24h, as 90s, 5m or 1h".to_owned()),
+        _ => Err("expected a time between 1s and 24h, such as 90s, 5m or 1h".to_owned()),
     }
 }
 
@@ -44,7 +44,7 @@ mod tests {
             "4294967295h",
             "1m30s",
         ] {
-            let error = "expected a time between 1s and 24h, as 90s, 5m or 1h".to_owned();
+            let error = "expected a time between 1s and 24h, such as 90s, 5m or 1h".to_owned();
             assert_eq!(parse_interval(text), Err(error), "{text}");
         }
     }

@@ -129,10 +129,12 @@ impl NodeArguments {
         };
         // Every installation leaves its policy there; without one, nothing was installed.
         policy.ok_or_else(|| {
-            let message =
-                format!("there is no `{}`, which every installation leaves", path.display());
+            let message = format!(
+                "`{}` does not exist, although every installation writes it",
+                path.display()
+            );
             let hint =
-                "install something, or name the policy with --policy FILE or --key COSIGN.PUB";
+                "install a bundle first, or give the policy with --policy FILE or --key COSIGN.PUB";
             Finding::refusal(Code::NotInstalled, message).hint(hint).into()
         })
     }

@@ -25,7 +25,7 @@ pub(super) struct NodeCheckArguments {
     expect_bundle: Option<BundleName>,
     #[command(flatten)]
     node: NodeArguments,
-    /// A plugin directory that must be among those installed; may be repeated.
+    /// A plugin directory that the installation must include; may be repeated.
     #[arg(long, value_name = "DIR")]
     bin_dir: Vec<HostPath>,
 }

@@ -1,7 +1,7 @@
 //! The condition of the node object that a watch maintains, in a thread of its own, so that a slow
 //! API server delays no check.
 //!
-//! What it says and when it is written, `watch::NodeCondition` decides.
+//! `watch::NodeCondition` decides what it says and when it is written.
 
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender};

@@ -57,8 +57,10 @@ impl PolicyArguments {
             return Err(Finding::refusal(Code::PolicyDigest, message).hint(hint).into());
         }
         if policy.digest() != expected {
-            let finding =
-                Finding::refusal(Code::PolicyDigest, "the policy is not the requested one");
+            let finding = Finding::refusal(
+                Code::PolicyDigest,
+                "the policy is not the one pinned with --policy-sha256",
+            );
             return Err(finding.mismatch(expected, policy.digest()).into());
         }
         Ok(policy)

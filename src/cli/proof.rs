@@ -65,8 +65,7 @@ pub(super) fn of_directory(
     }
     if refusals.is_empty() {
         let message = format!("no evidence covers the staged bundle.json, {wanted}");
-        let hint =
-            "write it where the image is: cnister evidence REF -o FILE, then --evidence FILE";
+        let hint = "write it where the image can be read (cnister evidence REF -o FILE), then pass --evidence FILE";
         refusals.push(Finding::refusal(Code::NoEvidence, message).hint(hint));
     }
     Err(refusals.into())

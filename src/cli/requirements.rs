@@ -1,6 +1,6 @@
-//! What a check asks besides the installed files: which CNI configurations must have their plugins
-//! on this node, and where they are read. What they need, [`crate::check::check_requirements`]
-//! decides.
+//! What a check covers besides the installed files: which CNI configurations must have their
+//! plugins on this node, and where they are read. [`crate::check::check_requirements`] determines
+//! what they need.
 
 use std::path::PathBuf;
 
@@ -16,9 +16,9 @@ use crate::model::HostPath;
 #[derive(Args)]
 pub(super) struct RequirementsArguments {
     /// A directory with CNI configuration whose plugins must be on this node; may be repeated.
-    /// Without it, the directories of this node's runtimes and of Multus are read if they exist:
-    /// of a runtime's directory, the files that it takes decide, and the others warn. At boot, all
-    /// of these only warn; a directory that is given refuses.
+    /// Without it, the existing directories of this node's runtimes and of Multus are read: a file
+    /// that a runtime uses can fail the check, any other only causes a warning. At boot, these
+    /// directories only cause warnings; one given with this option can fail the check.
     #[arg(long, value_name = "DIR")]
     conf_dir: Vec<HostPath>,
     /// NetworkAttachmentDefinitions whose plugins must be on this node, as printed by `kubectl get
@@ -33,8 +33,8 @@ pub(super) struct RequirementsArguments {
     #[arg(long, conflicts_with_all = ["conf_dir", "nad", "cni_path"])]
     no_closure: bool,
     /// Also checks whether another mount namespace shows the same plugins, given its root:
-    /// /proc/PID/root of the Multus daemon, which searches for plugins in its own pod. No plugin is
-    /// executed then.
+    /// /proc/PID/root of the Multus daemon, which searches for plugins in its own pod. With this
+    /// option, no plugin is executed.
     #[arg(long, value_name = "PROC_ROOT")]
     pub(super) view: Option<PathBuf>,
 }

@@ -29,8 +29,7 @@ pub(super) struct Arguments {
     /// Removes plugins that the earlier generation lacks, unless an attachment needs them.
     #[arg(long)]
     prune: bool,
-    /// How many generations the node keeps from now on, including the present one [default: all
-    /// that it has].
+    /// How many generations the node keeps from now on, including the installed one [default: all].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_GENERATIONS)))]
     generations: Option<u8>,
     /// Prints what would be done, without doing it.

@@ -12,7 +12,7 @@ use super::terminal::{Exit, Failure, Terminal};
 use crate::model::Finding;
 use crate::node::{Sandbox, StageReport, stage};
 
-/// Copies the plugins of the image that this program runs in into a directory, for `install
+/// Copies the plugins from the image in which this program runs to a directory, for `install
 /// --from`.
 ///
 /// It runs as the first init container, without privileges, and proves nothing: `install` verifies

@@ -139,7 +139,7 @@ impl fmt::Display for Report {
             writeln!(f, "the installation of {index} was interrupted")?;
         }
         if let Some(wanted) = &self.refused {
-            writeln!(f, "`{}` is wanted and was refused", crate::model::visible(wanted))?;
+            writeln!(f, "the wanted release `{}` was refused", crate::model::visible(wanted))?;
         }
         report::findings(f, &self.findings)
     }

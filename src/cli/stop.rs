@@ -1,8 +1,8 @@
-//! Why a verb went no further.
+//! Why a verb stopped.
 //!
 //! A refusal is an answer: its findings become a report, with exit code 1. A failure has no report,
-//! and says what could not be done or found out. This is the one place where an error of a room
-//! becomes one or the other.
+//! and says what could not be done or determined. This is the only place where an error of another
+//! module becomes one or the other.
 
 use super::terminal::Failure;
 use crate::disk::DiskError;

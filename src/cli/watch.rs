@@ -17,8 +17,8 @@ use crate::net;
 use crate::node::{Sandbox, known_directories};
 use crate::watch::{Ending, Health, Message, ReadyFile, Watch};
 
-/// Checks this node at the start, whenever an installed file changes and at every interval, until
-/// SIGTERM or SIGINT.
+/// Checks this node when it starts, whenever an installed file changes, and at every interval,
+/// until SIGTERM or SIGINT.
 ///
 /// A result is printed when it differs from the last one. `watch --ready` reports whether the last
 /// check succeeded: a readiness probe for containers that contain only this program.
@@ -26,7 +26,7 @@ use crate::watch::{Ending, Health, Message, ReadyFile, Watch};
 pub(super) struct Arguments {
     #[command(flatten)]
     node: NodeCheckArguments,
-    /// The time between two checks if nothing changes, as 90s, 5m or 1h.
+    /// The time between two checks if nothing changes, such as 90s, 5m or 1h.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_interval)]
     interval: Duration,
     /// Restores missing or altered files immediately, from the node's copies. A file that is
@@ -139,12 +139,12 @@ impl Arguments {
 /// Parses the address to listen at, and rejects one that is reachable from everywhere.
 fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr = text.parse().map_err(|_| {
-        "expected an address and a port, as 127.0.0.1:9464 or [::1]:9464".to_owned()
+        "expected an address and a port, such as 127.0.0.1:9464 or [::1]:9464".to_owned()
     })?;
     let ip: IpAddr = address.ip().to_canonical();
     if ip.is_unspecified() || ip.is_multicast() {
         let hint = "use a loopback address, or the pod's own from `status.podIP`";
-        return Err(format!("{ip} is not an address of this machine only; {hint}"));
+        return Err(format!("{ip} is not limited to this machine; {hint}"));
     }
     Ok(address)
 }
@@ -167,14 +167,14 @@ mod tests {
             ("[::ffff:0.0.0.0]:9464", "0.0.0.0"),
             ("224.0.0.1:1", "224.0.0.1"),
         ] {
-            let error = format!("{ip} is not an address of this machine only; {hint}");
+            let error = format!("{ip} is not limited to this machine; {hint}");
             assert_eq!(parse_listen(text), Err(error), "{text}");
         }
         for text in
             ["", "9464", ":9464", "127.0.0.1", "localhost:9464", "*:9464", "127.0.0.1:99999"]
         {
             let error =
-                "expected an address and a port, as 127.0.0.1:9464 or [::1]:9464".to_owned();
+                "expected an address and a port, such as 127.0.0.1:9464 or [::1]:9464".to_owned();
             assert_eq!(parse_listen(text), Err(error), "{text}");
         }
     }

@@ -115,8 +115,10 @@ pub fn advice(plugin: &PluginName) -> String {
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Reference(None) => write!(f, "is one of {REFERENCE}"),
-            Self::Reference(Some(since)) => write!(f, "comes with {REFERENCE} since v{since}"),
+            Self::Reference(None) => write!(f, "is part of {REFERENCE}"),
+            Self::Reference(Some(since)) => {
+                write!(f, "has been part of {REFERENCE} since v{since}")
+            }
             Self::Left(version, project) => {
                 write!(f, "moved from {REFERENCE} to {project} in v{version}")
             }
@@ -145,13 +147,13 @@ mod tests {
         let cases = [
             (
                 "tap",
-                "`tap` comes with containernetworking/plugins since v1.3.0; add it to the bundle",
+                "`tap` has been part of containernetworking/plugins since v1.3.0; add it to the bundle",
             ),
             (
                 "dummy",
-                "`dummy` comes with containernetworking/plugins since v1.2.0; add it to the bundle",
+                "`dummy` has been part of containernetworking/plugins since v1.2.0; add it to the bundle",
             ),
-            ("vlan", "`vlan` is one of containernetworking/plugins; add it to the bundle"),
+            ("vlan", "`vlan` is part of containernetworking/plugins; add it to the bundle"),
             (
                 "flannel",
                 "`flannel` moved from containernetworking/plugins to flannel-io/cni-plugin in \

@@ -122,7 +122,7 @@ impl DiskError {
         match self {
             Self::Escapes { .. } => Some(Finding::refusal(Code::PathEscapes, self.to_string())),
             Self::NotDirectory { path, .. } | Self::NotRegular { path, .. } => {
-                let hint = format!("find out what put it there, and move it away: {path}");
+                let hint = format!("find out what put it there, then move it away: {path}");
                 Some(Finding::refusal(Code::InTheWay, self.to_string()).hint(hint))
             }
             _ => None,

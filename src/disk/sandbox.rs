@@ -143,7 +143,8 @@ impl Sandbox {
             Ok(()) => self.restrict().map_err(|error| match error {
                 // Only moving is not negotiable below.
                 RulesetError::HandleAccesses(_) => {
-                    "there is no Landlock here that can allow moving files (Linux 5.19)".to_owned()
+                    "this kernel's Landlock cannot allow moving files, which needs Linux 5.19"
+                        .to_owned()
                 }
                 other => other.to_string(),
             }),
@@ -151,8 +152,8 @@ impl Sandbox {
         };
         let reason = match status {
             Ok(RestrictionStatus { ruleset: RulesetStatus::NotEnforced, landlock, .. }) => match landlock {
-                LandlockStatus::NotEnabled => "Landlock is switched off in this kernel".to_owned(),
-                _ => "there is no Landlock here (Linux 5.13), or a filter of system calls hides it".to_owned(),
+                LandlockStatus::NotEnabled => "Landlock is disabled in this kernel".to_owned(),
+                _ => "this kernel has no Landlock, which needs Linux 5.13, or a system call filter hides it".to_owned(),
             },
             Ok(_) => return None,
             Err(reason) => reason,

@@ -34,7 +34,7 @@ pub enum DocumentError {
     #[error(transparent)]
     Json(#[from] JsonError),
     /// Fields of both kinds: two readers would see two images (CVE-2021-41190).
-    #[error("document {digest} has the fields of a manifest and of an index at once")]
+    #[error("document {digest} has the fields of both a manifest and an index")]
     Ambiguous {
         /// The digest of the document.
         digest: Digest,
@@ -50,7 +50,7 @@ pub enum DocumentError {
         found: String,
     },
     /// A descriptor with a digest other than SHA-256.
-    #[error("document {digest} names a blob by `{found}`, expected a sha256 digest")]
+    #[error("document {digest} refers to a blob by `{found}`, expected a sha256 digest")]
     Algorithm {
         /// The digest of the document.
         digest: Digest,

@@ -216,7 +216,7 @@ codes! {
     Shadowed "shadowed" "A container runtime finds another file with a plugin's name before the installed one."
     ReadOnly "read-only" "A directory that has to be written is on a read-only file system."
     NotExecutable "not-executable" "The plugin directory is on a file system that is mounted noexec."
-    NoSpace "no-space" "A file system does not have enough room for what would be written."
+    NoSpace "no-space" "A file system does not have enough space for what would be written."
     NotPermitted "not-permitted" "This process is not allowed to write to a directory, or a file is immutable."
     WritableByOthers "writable-by-others" "Other users can change a plugin directory, the policy, a key, the unit of the boot, or a directory that leads there."
     LinkedDirectory "linked-directory" "A directory is reached through a symbolic link."

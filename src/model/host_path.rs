@@ -22,7 +22,7 @@ pub struct HostPath(String);
 /// Why a text is not a path on the node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not a path on the node: absolute, at most 1024 bytes, without `.`, `..` or control characters"
+    "`{0}` is not a valid path on the node: expected an absolute path of at most 1024 bytes without `.`, `..` or control characters"
 )]
 pub struct ParseHostPathError(String);
 

@@ -15,7 +15,7 @@ pub struct Platform {
 /// Why a text is not a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not a platform; write one of linux/amd64, linux/arm64, linux/arm, linux/ppc64le, linux/riscv64, linux/s390x"
+    "`{0}` is not a supported platform; expected one of linux/amd64, linux/arm64, linux/arm, linux/ppc64le, linux/riscv64, linux/s390x"
 )]
 pub struct ParsePlatformError(String);
 

@@ -19,7 +19,7 @@ pub struct PluginName(String);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParsePluginNameError {
     /// Empty, or more than 64 bytes.
-    #[error("a plugin name has 1 to 64 characters, this one has {0}")]
+    #[error("a plugin name must have 1 to 64 characters, this one has {0}")]
     Length(usize),
     /// It starts with a dot or a dash.
     #[error("plugin name `{0}` starts with `.` or `-`")]
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn rejects_what_leaves_the_directory_or_hides_in_it() {
         let cases = [
-            ("", "a plugin name has 1 to 64 characters, this one has 0"),
+            ("", "a plugin name must have 1 to 64 characters, this one has 0"),
             (
                 "../x",
                 "plugin name `../x` contains `/`; letters, digits, `-`, `_` and `.` are allowed",

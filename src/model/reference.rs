@@ -72,16 +72,16 @@ pub enum ParseReferenceError {
     #[error("`{0}` has no path")]
     NoPath(String),
     /// A host with a character that hosts cannot have.
-    #[error("`{0}` is not a host name with an optional port")]
+    #[error("`{0}` is not a valid host name with an optional port")]
     Host(String),
     /// A repository path that registries refuse (distribution-spec, "Pulling manifests").
     #[error(
-        "`{0}` is not a repository path: lower-case letters, digits, and single `.`, `_`, `-` or `/` between them"
+        "`{0}` is not a valid repository path: expected lower-case letters, digits, and single `.`, `_`, `-` or `/` between them"
     )]
     Path(String),
     /// A tag that registries refuse.
     #[error(
-        "`{0}` is not a tag: up to 128 letters, digits, `_`, `.` and `-`, not starting with `.` or `-`"
+        "`{0}` is not a valid tag: expected up to 128 letters, digits, `_`, `.` and `-`, not starting with `.` or `-`"
     )]
     Tag(String),
     /// What follows `@` is not a digest.

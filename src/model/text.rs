@@ -91,7 +91,7 @@ pub struct BundleName(String);
 /// Why a text is not a bundle name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not a bundle name: 1 to 63 lower-case letters, digits and dashes, starting with a letter"
+    "`{0}` is not a valid bundle name: expected 1 to 63 lower-case letters, digits and dashes, starting with a letter"
 )]
 pub struct ParseBundleNameError(String);
 

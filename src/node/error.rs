@@ -48,12 +48,11 @@ pub enum NodeError {
     #[error(transparent)]
     InTheMiddle(Box<NodeError>),
     /// It failed in the middle, and was undone.
-    #[error("{}; what had been changed was put back", with_causes(.0.as_ref()))]
+    #[error("{}; all changes were undone", with_causes(.0.as_ref()))]
     Undone(Box<NodeError>),
     /// It failed in the middle, and undoing it failed as well.
     #[error(
-        "{}; putting back what had been changed failed as well ({}), so the plugins are of two \
-         releases: run it again once the cause is gone",
+        "{}; undoing the changes also failed ({}), so the installed plugins are from two releases: run this again once the cause is fixed",
         with_causes(.cause.as_ref()),
         with_causes(.reason.as_ref())
     )]
@@ -82,8 +81,7 @@ impl NodeError {
             Self::Record { path, source } => {
                 let message = format!("state file `{path}` is damaged: {source}");
                 let hint = format!(
-                    "remove it and install again; plugins that have the signed bytes are taken over then: \
-                     rm {path}"
+                    "remove it and install again (plugins with the signed content are taken over): rm {path}"
                 );
                 Ok(vec![Finding::refusal(Code::StateDamaged, message).hint(hint)])
             }
@@ -109,9 +107,9 @@ impl NodeError {
         let Self::Disk(error) = &self else { return self };
         let Some(code) = error.denial() else { return self };
         let hint = match code {
-            Code::NoSpace => "make room there",
+            Code::NoSpace => "free some space there",
             Code::ReadOnly => "mount it writable",
-            _ => "run as the user that it belongs to, which is root as a rule",
+            _ => "run as the user that owns it, normally root",
         };
         Finding::refusal(code, error.with_cause()).hint(hint).into()
     }

@@ -41,7 +41,7 @@ pub fn without_receipt(
         return Ok(not_installed());
     }
     let message = "a bundle was installed here, and its records are gone";
-    let hint = "find out what deleted them, and install it again: plugins that have the signed bytes are taken over";
+    let hint = "find out what deleted them, then install again: plugins with the signed content are taken over";
     let finding = Finding::refusal(Code::RecordsLost, message);
     Ok(finding.mismatch("the receipt", format_args!("only {}", signs.join(", "))).hint(hint))
 }

@@ -111,7 +111,7 @@ pub enum KeyError {
     Pem(&'static str),
     /// Some other thing in PEM.
     #[error(
-        "the key file holds `{0}`, expected `ENCRYPTED SIGSTORE PRIVATE KEY` (made by `cosign generate-key-pair`) or `PRIVATE KEY` (PKCS#8)"
+        "the key file contains `{0}`, expected `ENCRYPTED SIGSTORE PRIVATE KEY` (made by `cosign generate-key-pair`) or `PRIVATE KEY` (PKCS#8)"
     )]
     Label(String),
     /// An envelope that is not cosign's.
@@ -122,7 +122,7 @@ pub enum KeyError {
     Algorithm(String),
     /// Costs that cosign does not write.
     #[error(
-        "the key file asks for scrypt with N={n}, r={r}, p={p}; accepted is N=65536 or N=32768 with r=8, p=1"
+        "the key file uses scrypt with N={n}, r={r}, p={p}, expected N=65536 or N=32768 with r=8, p=1"
     )]
     Cost {
         /// The cost parameter N.
@@ -136,7 +136,7 @@ pub enum KeyError {
     #[error("the nonce of the key file is {0} bytes long, expected 24")]
     Nonce(usize),
     /// The password does not open it.
-    #[error("the password does not open the key file")]
+    #[error("the password does not decrypt the key file")]
     Password,
     /// A key of another kind.
     #[error("the private key is not an ECDSA P-256 key in PKCS#8")]
@@ -282,7 +282,7 @@ fn decode_pem(pem: &[u8]) -> Result<(String, Zeroizing<Vec<u8>>), KeyError> {
     let (_, block) =
         text.split_once("-----BEGIN ").ok_or(KeyError::Pem("it has no `-----BEGIN`"))?;
     let (label, rest) =
-        block.split_once("-----").ok_or(KeyError::Pem("its first line is not whole"))?;
+        block.split_once("-----").ok_or(KeyError::Pem("its first line is incomplete"))?;
     let (body, rest) = rest.split_once("-----END ").ok_or(KeyError::Pem("it has no `-----END`"))?;
     let rest = rest.strip_prefix(label).and_then(|rest| rest.strip_prefix("-----"));
     if !rest.is_some_and(|rest| rest.trim().is_empty()) {
@@ -418,19 +418,19 @@ mod tests {
 
     #[test]
     fn refuses_what_cosign_would_not_write() {
-        let costs = "accepted is N=65536 or N=32768 with r=8, p=1";
+        let costs = "expected N=65536 or N=32768 with r=8, p=1";
         let cases = [
             (
                 envelope(|key| key.kdf.params.n = 1 << 30),
-                format!("the key file asks for scrypt with N=1073741824, r=8, p=1; {costs}"),
+                format!("the key file uses scrypt with N=1073741824, r=8, p=1, {costs}"),
             ),
             (
                 envelope(|key| key.kdf.params.r = 16),
-                format!("the key file asks for scrypt with N=32768, r=16, p=1; {costs}"),
+                format!("the key file uses scrypt with N=32768, r=16, p=1, {costs}"),
             ),
             (
                 envelope(|key| key.kdf.params.p = 2),
-                format!("the key file asks for scrypt with N=32768, r=8, p=2; {costs}"),
+                format!("the key file uses scrypt with N=32768, r=8, p=2, {costs}"),
             ),
             (
                 envelope(|key| key.kdf.name = "argon2".into()),
@@ -444,10 +444,10 @@ mod tests {
                 envelope(|key| key.cipher.nonce.truncate(12)),
                 "the nonce of the key file is 12 bytes long, expected 24".into(),
             ),
-            (envelope(|_| ()), "the password does not open the key file".into()),
+            (envelope(|_| ()), "the password does not decrypt the key file".into()),
             (
                 envelope(|key| key.ciphertext.clear()),
-                "the password does not open the key file".into(),
+                "the password does not decrypt the key file".into(),
             ),
         ];
         for (pem, expected) in cases {
@@ -460,7 +460,7 @@ mod tests {
         let block = |label: &str| encode_pem(label, b"content");
         let cases = [
             (String::new(), "the key file is not PEM: it has no `-----BEGIN`"),
-            ("-----BEGIN A".into(), "the key file is not PEM: its first line is not whole"),
+            ("-----BEGIN A".into(), "the key file is not PEM: its first line is incomplete"),
             ("-----BEGIN A-----\nAA==\n".into(), "the key file is not PEM: it has no `-----END`"),
             (
                 block("A").replace("END A", "END B"),
@@ -476,7 +476,7 @@ mod tests {
             ),
             (
                 block("EC PRIVATE KEY"),
-                "the key file holds `EC PRIVATE KEY`, expected `ENCRYPTED SIGSTORE PRIVATE KEY` (made by `cosign generate-key-pair`) or `PRIVATE KEY` (PKCS#8)",
+                "the key file contains `EC PRIVATE KEY`, expected `ENCRYPTED SIGSTORE PRIVATE KEY` (made by `cosign generate-key-pair`) or `PRIVATE KEY` (PKCS#8)",
             ),
             (" ".repeat(LIMIT + 1), "the key file is 65537 bytes long, the limit is 65536"),
             (

@@ -23,7 +23,7 @@ pub(super) struct MaxAge {
 
 /// Why a text is not an age.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is not an age, expected 1 to 99999 days or hours, like `180d` or `36h`", visible(.0))]
+#[error("`{}` is not a valid age: expected 1 to 99999 days or hours, such as `180d` or `36h`", visible(.0))]
 pub(super) struct ParseMaxAgeError(String);
 
 /// 2026-01-01: this program did not exist before, so a clock that shows an earlier time is wrong. A
@@ -93,7 +93,7 @@ impl MaxAge {
             None => return Some(self.unknown(rule, "no such annotation")),
         };
         if now < PROGRAM {
-            let message = "the clock of this machine is from before this program was written, so the age of a signature is unknown";
+            let message = "this machine's clock shows a time before this program was written, so the age of a signature is unknown";
             return Some(
                 Finding::refusal(Code::ClockSuspect, message)
                     .mismatch(format_args!("{} or later", rfc3339(PROGRAM)), rfc3339(now))
@@ -101,12 +101,12 @@ impl MaxAge {
             );
         }
         if signed > now.saturating_add(SKEW) {
-            let message = "a signature by an allowed key is later than this machine's clock";
+            let message = "a signature by an allowed key is more recent than this machine's clock";
             return Some(
                 Finding::refusal(Code::ClockSuspect, message)
                     .mismatch(format_args!("at most a day after {}", rfc3339(now)), rfc3339(signed))
                     .hint(
-                        "set the clock; if it is right, the signer's was wrong: remove that signature and sign again",
+                        "set the clock; if it is correct, the signer's clock was wrong: remove that signature and sign again",
                     ),
             );
         }
@@ -114,8 +114,9 @@ impl MaxAge {
         if signed >= oldest {
             return None;
         }
-        let message =
-            format!("the youngest signature by an allowed key is older than rule `{rule}` allows");
+        let message = format!(
+            "the most recent signature by an allowed key is older than rule `{rule}` allows"
+        );
         let hours = (now - signed) / 3600;
         Some(
             Finding::refusal(Code::SignatureTooOld, message)
@@ -136,7 +137,7 @@ impl MaxAge {
             "rule `{rule}` has `maxAge: {self}`, but no signature by an allowed key has a time"
         );
         Finding::refusal(Code::SignatureTimeUnknown, message)
-            .mismatch(format_args!("annotation `{SIGNED_AT}` in the signed payload, like `{}`", rfc3339(PROGRAM)), found)
+            .mismatch(format_args!("annotation `{SIGNED_AT}` in the signed payload, such as `{}`", rfc3339(PROGRAM)), found)
             .hint(format!("sign it again: cnister sign --key cosign.key REF, or cosign sign -a {SIGNED_AT}=TIME"))
     }
 }
@@ -171,7 +172,7 @@ mod tests {
             assert_eq!(
                 error,
                 format!(
-                    "`{text}` is not an age, expected 1 to 99999 days or hours, like `180d` or `36h`"
+                    "`{text}` is not a valid age: expected 1 to 99999 days or hours, such as `180d` or `36h`"
                 )
             );
         }
@@ -232,7 +233,7 @@ mod tests {
         assert_eq!(
             finding.map(|finding| finding.to_string()).as_deref(),
             Some(
-                "signature-too-old: the youngest signature by an allowed key is older than rule `r` allows
+                "signature-too-old: the most recent signature by an allowed key is older than rule `r` allows
   expected: at most 180d old, signed 2026-01-21T00:00:00Z or later
   found:    signed 2026-01-01T01:00:00Z, 199d old
   hint: sign it again (cnister sign --key cosign.key REF), or raise `maxAge` in the policy"

@@ -60,7 +60,7 @@ pub(super) fn walk(evidence: &Evidence, platform: &Platform) -> Result<Bundle, F
     let artifact_type =
         manifest.artifact_type().as_ref().map_or("none".to_owned(), ToString::to_string);
     if artifact_type != media_type::BUNDLE {
-        let message = format!("{name} is not a bundle: it has another artifactType");
+        let message = format!("{name} is not a bundle: it has a different artifactType");
         return Err(Finding::refusal(Code::NotABundle, message)
             .mismatch(media_type::BUNDLE, visible(&artifact_type)));
     }
@@ -165,7 +165,7 @@ fn check_platform(what: &str, expected: &Platform, found: &str) -> Result<(), Fi
     }
     Err(Finding::refusal(
         Code::PlatformMismatch,
-        format!("{what} is for another platform than the index says"),
+        format!("{what} is for a different platform than the index says"),
     )
     .mismatch(expected, visible(found)))
 }
@@ -178,7 +178,7 @@ fn document(evidence: &Evidence, digest: Digest, size: Option<u64>) -> Result<&D
     match size {
         Some(size) if size != document.bytes.len() as u64 => Err(Finding::refusal(
             Code::BrokenChain,
-            format!("document {digest} has another size than its descriptor"),
+            format!("the size of document {digest} differs from its descriptor"),
         )
         .mismatch(size, document.bytes.len())),
         _ => Ok(document),

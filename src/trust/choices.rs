@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 
 /// Why a bundle does not hold what it holds once.
 #[derive(Debug, thiserror::Error)]
-#[error("the bundle holds {found}, expected exactly one of {expected}")]
+#[error("the bundle contains {found}, expected exactly one of {expected}")]
 pub(super) struct NotOne {
     expected: String,
     found: String,

@@ -255,7 +255,7 @@ pub fn compare_with_pin(bundle: &Verified<Bundle>, expected: &Digest) -> Option<
     (found != *expected).then(|| {
         Finding::refusal(
             Code::OtherRelease,
-            "the image is signed, and it is not the release that was asked for",
+            "the image is signed, but is not the release pinned with --expect",
         )
         .mismatch(expected, found)
     })

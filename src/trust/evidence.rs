@@ -47,7 +47,7 @@ pub enum EvidenceError {
     #[error("evidence has media type `{0}`, expected `application/vnd.cnister.evidence.v1+json`")]
     MediaType(String),
     /// A document whose bytes are not the ones its digest promises.
-    #[error("evidence holds a document under {expected} whose digest is {found}")]
+    #[error("evidence lists a document as {expected}, but its digest is {found}")]
     Digest {
         /// The digest it is listed under.
         expected: Digest,
@@ -64,7 +64,7 @@ pub enum EvidenceError {
         found: usize,
     },
     /// More documents than any image has.
-    #[error("evidence holds {found} {what}, the limit is {limit}")]
+    #[error("evidence contains {found} {what}, the limit is {limit}")]
     TooMany {
         /// The name of the list, in the plural.
         what: &'static str,
@@ -303,7 +303,7 @@ mod tests {
             });
         }
         let error = builder.finish(Digest::of(b"")).expect_err("257 signatures").to_string();
-        assert_eq!(error, "evidence holds 257 signatures, the limit is 256");
+        assert_eq!(error, "evidence contains 257 signatures, the limit is 256");
         assert!(matches!(
             Evidence::parse(&vec![b' '; Evidence::LIMIT + 1]),
             Err(EvidenceError::Json(_))

@@ -16,7 +16,7 @@ impl Glob {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "*./:[]_-".contains(c);
         if text.is_empty() || text.len() > 512 {
-            return Err("an image pattern has 1 to 512 characters".to_owned());
+            return Err("an image pattern must have 1 to 512 characters".to_owned());
         }
         if let Some(c) = text.chars().find(|c| !allowed(*c)) {
             let shown = visible(text);

@@ -77,7 +77,7 @@ impl Policy {
         );
         match Self::parse(name, &text, &mut |_| Err(io::ErrorKind::NotFound.into())) {
             Err(PolicyError::Yaml(_)) => {
-                Err(wrong(KeyError::Unsupported("it is not a PEM text".to_owned())))
+                Err(wrong(KeyError::Unsupported("it is not PEM text".to_owned())))
             }
             Err(PolicyError::Key { source, .. }) => Err(wrong(source)),
             other => other,
@@ -230,16 +230,16 @@ mod tests {
             (with_rule(KEYED) + "    mode: off\n", "p.yaml:7:11: unknown value `off`, expected `enforce` or `warn`"),
             (with_rule(KEYED) + "    mode: warn\n    mode: enforce\n", "p.yaml:8:5"),
             (with_rule(KEYED) + "    minVersion: one\n", "p.yaml:7:17"),
-            (with_rule(KEYED) + "    maxAge: 6m\n", "p.yaml:7:13: `6m` is not an age, expected 1 to 99999 days or hours"),
-            (with_rule(KEYED) + "    maxAge: 180\n", "p.yaml:7:13: `180` is not an age"),
+            (with_rule(KEYED) + "    maxAge: 6m\n", "p.yaml:7:13: `6m` is not a valid age: expected 1 to 99999 days or hours"),
+            (with_rule(KEYED) + "    maxAge: 180\n", "p.yaml:7:13: `180` is not a valid age"),
             (with_rule(KEYED) + "    rollback: never\n", "p.yaml:7:15: unknown value `never`, expected `allowed` or `monotonic`"),
             (with_rule(""), "rule `r`: `authorities` is empty"),
-            (with_rule(KEYED) + "    deny: true\n", "rule `r`: a rule either denies or names `authorities`"),
+            (with_rule(KEYED) + "    deny: true\n", "rule `r`: a rule with `deny: true` cannot have `authorities` or `attestations`"),
             (with_rule(&KEYED.replace("cosign.pub", "gone.pub")), "cannot read key `gone.pub`"),
             (with_rule(&KEYED.replace("cosign.pub", "private.pem")), "key `private.pem`: this is a private key"),
             (with_rule(&KEYED.replace("cosign.pub", "two.pub")), "key `two.pub`: the file contains more than one PEM block"),
             (with_rule(&KEYED.replace("file: cosign.pub", "data: nonsense")), "p.yaml: authority `k`: not a supported PEM public key"),
-            (with_rule(&KEYED.replace("file: cosign.pub", "")), "`key` takes `file` or `data`"),
+            (with_rule(&KEYED.replace("file: cosign.pub", "")), "`key` must have either `file` or `data`"),
             (with_rule(KEYED).replace("ghcr.io/**", "ghcr.io/a@b"), "contains `@`"),
             (with_rule(KEYED) + "files: {other.pub: x}\n", "cannot read key `cosign.pub`"),
             (with_rule(KEYED) + "files: {}\n", "cannot read key `cosign.pub`"),

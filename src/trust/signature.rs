@@ -495,7 +495,7 @@ mod tests {
         let message = r#""messageSignature":{"signature":"AA=="}"#;
         let (envelope, key) = (r#""dsseEnvelope":"#, r#""publicKey":"#);
         let public_key = r#""publicKey":{"hint":"hint"}"#;
-        let content = "the bundle holds `messageSignature` and `dsseEnvelope`";
+        let content = "the bundle contains `messageSignature` and `dsseEnvelope`";
         let signature = r#"{"sig":"c2lnbmF0dXJl"}"#;
         for (from, to, expected) in [
             (envelope, format!("{message},{envelope}"), content),
@@ -505,16 +505,16 @@ mod tests {
             (
                 key,
                 format!(r#""certificate":{{"rawBytes":"AA=="}},{key}"#),
-                "the bundle holds `publicKey` and `certificate`",
+                "the bundle contains `publicKey` and `certificate`",
             ),
             (
                 key,
                 format!(r#""x509CertificateChain":{{"certificates":[]}},{key}"#),
-                "the bundle holds `publicKey` and `x509CertificateChain`",
+                "the bundle contains `publicKey` and `x509CertificateChain`",
             ),
             (key, format!(r#""secret":{{}},{key}"#), "unknown field `secret`"),
-            (public_key, String::new(), "the bundle holds none"),
-            (public_key, r#""publicKey":null"#.to_owned(), "the bundle holds none"),
+            (public_key, String::new(), "the bundle contains none"),
+            (public_key, r#""publicKey":null"#.to_owned(), "the bundle contains none"),
             (key, format!("{public_key},{key}"), "appears twice"),
             (signature, String::new(), "exactly one signature, found 0"),
             (signature, format!("{signature},{signature}"), "exactly one signature, found 2"),

@@ -48,12 +48,12 @@ impl Health {
                 body: last.metrics.clone(),
             },
             "/healthz" | "/readyz" if overdue => {
-                Answer::text(503, "no check has completed for too long")
+                Answer::text(503, "no check has completed recently")
             }
             "/healthz" => Answer::text(200, "ok"),
             "/readyz" if last.ready => Answer::text(200, "ok"),
-            "/readyz" => Answer::text(503, "the last check did not say yes"),
-            _ => Answer::text(404, "there are /metrics, /healthz and /readyz"),
+            "/readyz" => Answer::text(503, "the last check failed"),
+            _ => Answer::text(404, "try /metrics, /healthz or /readyz"),
         }
     }
 }

@@ -206,7 +206,7 @@ impl Observer {
             return Vec::new();
         }
         let note = trace.map(|Trace { name, installer }| {
-            remark(format!("note: beside `{target}` is `{name}`, as {installer} leaves it"))
+            remark(format!("note: `{name}` beside `{target}` is typical of {installer}"))
         });
         note.into_iter().collect()
     }
@@ -297,15 +297,17 @@ impl Observer {
 
     fn ready_changed(&mut self, result: Result<(), DiskError>) -> Vec<Effect> {
         match (self.ending.take(), result) {
-            (None, result) => {
-                new_warning(&mut self.ready_error, result, "cannot say whether the node is ready")
-            }
+            (None, result) => new_warning(
+                &mut self.ready_error,
+                result,
+                "cannot report whether the node is ready",
+            ),
             (Some(Ending::Signal), Err(error)) => {
                 vec![Effect::Stop(Ending::StillReady(error))]
             }
             // If that is the state directory, there is no file that could be removed.
             (Some(Ending::OutOfReach(lost)), _) => {
-                let words = format!("error: {lost}; the next watch reaches it");
+                let words = format!("error: {lost}; a new watch can reach it");
                 vec![
                     Effect::Tell(Message::LastWords(words)),
                     Effect::Stop(Ending::OutOfReach(lost)),

@@ -113,7 +113,7 @@ fn wanted(report: &Report) -> BTreeSet<PluginPath> {
 
 fn paused(target: &PluginPath, held: &Held, trace: Option<&Trace>) -> Finding {
     let trace_note = trace.map_or_else(String::new, |trace| {
-        format!("; beside it is `{}`, as {} leaves it", trace.name, trace.installer)
+        format!("; `{}` beside it is typical of {}", trace.name, trace.installer)
     });
     Finding::warning(Code::RepairPaused, format!("`{target}` {held}{trace_note}")).hint(format!(
         "let one installer write it: turn off the other, or leave `{}` to it with --skip",

@@ -14,36 +14,36 @@ use super::support::Scene;
 /// After an upgrade there are two releases to choose from.
 const INSTEAD_OF_UPGRADE: &[Instead] = &[
     // After power returns: both sets are valid, and so is a mixture of them.
-    Instead { say: &["check --root root --at-boot"], codes: &[0], leaves: Leaves::Proven },
-    Instead { say: &["check --root root --at-boot --repair"], codes: &[0], leaves: Leaves::Proven },
+    Instead { run: &["check --root root --at-boot"], codes: &[0], leaves: Leaves::Proven },
+    Instead { run: &["check --root root --at-boot --repair"], codes: &[0], leaves: Leaves::Proven },
     // An owner who changes their mind gets the first set again.
-    Instead { say: &["{first}"], codes: &[0], leaves: Leaves::First },
+    Instead { run: &["{first}"], codes: &[0], leaves: Leaves::First },
     // If the second release has no receipt yet, there is nothing to roll back to.
-    Instead { say: &["rollback --root root"], codes: &[0, 1], leaves: Leaves::Proven },
+    Instead { run: &["rollback --root root"], codes: &[0, 1], leaves: Leaves::Proven },
     Instead {
-        say: &["rollback --root root", "{again} --again"],
+        run: &["rollback --root root", "{again} --again"],
         codes: &[0, 1],
         leaves: Leaves::Changed,
     },
-    Instead { say: &["{again}", "rollback --root root"], codes: &[0], leaves: Leaves::First },
-    Instead { say: &["uninstall --root root"], codes: &[0], leaves: Leaves::Nothing },
+    Instead { run: &["{again}", "rollback --root root"], codes: &[0], leaves: Leaves::First },
+    Instead { run: &["uninstall --root root"], codes: &[0], leaves: Leaves::Nothing },
     Instead {
-        say: &["uninstall --root root", "{first} --foreign adopt"],
+        run: &["uninstall --root root", "{first} --foreign adopt"],
         codes: &[0],
         leaves: Leaves::First,
     },
 ];
 
 const INSTEAD_OF_ROLLBACK: &[Instead] = &[
-    Instead { say: &["check --root root --at-boot --repair"], codes: &[0], leaves: Leaves::Proven },
-    Instead { say: &["uninstall --root root"], codes: &[0], leaves: Leaves::Nothing },
+    Instead { run: &["check --root root --at-boot --repair"], codes: &[0], leaves: Leaves::Proven },
+    Instead { run: &["uninstall --root root"], codes: &[0], leaves: Leaves::Nothing },
 ];
 
 /// What was removed already is foreign again: an installation adopts it as at the first time.
 const INSTEAD_OF_UNINSTALLATION: &[Instead] = &[
-    Instead { say: &["{first} --foreign adopt"], codes: &[0], leaves: Leaves::First },
+    Instead { run: &["{first} --foreign adopt"], codes: &[0], leaves: Leaves::First },
     Instead {
-        say: &["{first} --foreign adopt", "uninstall --root root"],
+        run: &["{first} --foreign adopt", "uninstall --root root"],
         codes: &[0],
         leaves: Leaves::Nothing,
     },
@@ -51,18 +51,18 @@ const INSTEAD_OF_UNINSTALLATION: &[Instead] = &[
 
 /// The files stay, whoever owns them.
 const INSTEAD_OF_TAKEOVER: &[Instead] = &[
-    Instead { say: &["{first} --foreign keep"], codes: &[0], leaves: Leaves::Proven },
-    Instead { say: &["uninstall --root root"], codes: &[0], leaves: Leaves::Nothing },
+    Instead { run: &["{first} --foreign keep"], codes: &[0], leaves: Leaves::Proven },
+    Instead { run: &["uninstall --root root"], codes: &[0], leaves: Leaves::Nothing },
 ];
 
 const INSTEAD_OF_PRUNING: &[Instead] = &[
-    Instead { say: &["check --root root --at-boot --repair"], codes: &[0], leaves: Leaves::Proven },
-    Instead { say: &["rollback --root root"], codes: &[0, 1], leaves: Leaves::Proven },
-    Instead { say: &["uninstall --root root"], codes: &[0], leaves: Leaves::Nothing },
+    Instead { run: &["check --root root --at-boot --repair"], codes: &[0], leaves: Leaves::Proven },
+    Instead { run: &["rollback --root root"], codes: &[0, 1], leaves: Leaves::Proven },
+    Instead { run: &["uninstall --root root"], codes: &[0], leaves: Leaves::Nothing },
 ];
 
 const INSTEAD_OF_REPAIR: &[Instead] =
-    &[Instead { say: &["{first}"], codes: &[0], leaves: Leaves::First }];
+    &[Instead { run: &["{first}"], codes: &[0], leaves: Leaves::First }];
 
 /// Two plugin directories, as arguments of an installation.
 const TWO_DIRECTORIES: &str = " --bin-dir /opt/cni/bin --bin-dir /usr/lib/cni";

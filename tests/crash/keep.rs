@@ -41,7 +41,7 @@ fn a_refused_release_leaves_the_proven_one_and_the_node_says_so_until_one_is_ins
         node::assert_same(&before, &scene.tree(node::BIN), "kept");
     }
     let wanted =
-        "no: wanted-not-installed: `oci:layout-b` is wanted and was refused (no-signature)";
+        "no: wanted-not-installed: the wanted release `oci:layout-b` was refused (no-signature)";
     let checked = scene.run("check --root root");
     assert_eq!(checked.code, 1, "{}", checked.stdout);
     assert!(checked.stdout.contains(&format!("{wanted}\n")), "{}", checked.stdout);

@@ -62,7 +62,7 @@ pub(super) struct Change {
 pub(super) struct Instead {
     /// Verbs to run in sequence. `{first}` stands for the arguments that install the first release,
     /// `{again}` for those of the change.
-    pub(super) say: &'static [&'static str],
+    pub(super) run: &'static [&'static str],
     /// The exit codes that each of them may have.
     pub(super) codes: &'static [i32],
     /// The result.
@@ -228,8 +228,8 @@ impl Change {
     }
 
     fn say_instead(&self, instead: &Instead, what: &str) -> Judgement {
-        for say in instead.say {
-            let words = say.replace("{first}", &self.first()).replace("{again}", &self.words);
+        for run in instead.run {
+            let words = run.replace("{first}", &self.first()).replace("{again}", &self.words);
             let what = format!("{what}, then `{words}`");
             let said = self.run(&words, instead.codes, Wrong::Stuck, &what)?;
             let why = [
@@ -245,7 +245,7 @@ impl Change {
                 return Err((Wrong::Torn, format!("{what}: {unsound}")));
             }
         }
-        let what = format!("{what}, then {:?}", instead.say);
+        let what = format!("{what}, then {:?}", instead.run);
         match instead.leaves {
             Leaves::Proven => {
                 let checked =

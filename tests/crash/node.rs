@@ -21,7 +21,7 @@ pub(super) const OBSTACLE: &str = "/nowhere/obstacle";
 /// Files of other installers, some with names that a careless program would touch.
 const FOREIGN: [(&str, &str, u32); 4] = [
     ("flannel", "another owner's", 0o755),
-    (".hidden", "another owner's, too", 0o755),
+    (".hidden", "also another owner's", 0o755),
     (".cnister-0123456789abcdef", "looks like ours", 0o600),
     ("data/.cnister/bridge", "deeper", 0o644),
 ];

@@ -69,7 +69,7 @@ fn brings_back_what_was_altered_at_once_and_without_any_image() {
         (
             "macvlan",
             &|path| fs::set_permissions(path, PermissionsExt::from_mode(0o644)).unwrap(),
-            "digest-drift: {} has another mode",
+            "digest-drift: {} has a different mode",
             "repair  ",
         ),
     ];
@@ -161,7 +161,7 @@ fn a_watch_ends_where_it_can_never_repair_and_the_next_one_does() {
     let log = fs::read_to_string(scene.at("log")).unwrap();
     assert_eq!(
         log,
-        "error: `/b` is out of reach: it was created or removed after this watch had started; the next watch reaches it"
+        "error: `/b` is out of reach: it was created or removed after this watch had started; a new watch can reach it"
     );
     assert!(!scene.at("root/var/lib/cnister/ready").exists());
     fs::write(scene.at("root/b/bridge"), "altered").unwrap();
@@ -318,7 +318,7 @@ fn leaves_a_file_alone_that_another_installer_writes_in_a_loop_and_repairs_the_o
     let rival = Rival::start(&bin, scene.at("aside"));
     watch.wait_for(
         "warning: repair-paused: `/opt/cni/bin/bridge` was repaired 3 times and altered again; it is left alone for \
-         5 minutes; beside it is `bridge.old`, as dropgz (Azure) leaves it",
+         5 minutes; `bridge.old` beside it is typical of dropgz (Azure)",
     );
     watch.wait_for("no");
     let repairs = |count: u32| {
@@ -352,7 +352,8 @@ fn leaves_a_file_alone_that_another_installer_writes_in_a_loop_and_repairs_the_o
     let said = watch.stop();
     assert!(
         said.lines()
-            .all(|line| line.starts_with("note: beside `/opt/cni/bin/bridge` is `bridge.old`")),
+            .all(|line| line
+                .starts_with("note: `bridge.old` beside `/opt/cni/bin/bridge` is typical")),
         "{said}"
     );
     assert!(said.lines().count() <= 5, "{said}");
@@ -420,7 +421,7 @@ fn a_state_directory_that_cannot_be_written_is_reported_once() {
     watch.wait_for("no");
     watch.wait_for_start("no: read-only: ");
     watch.wait_for("no");
-    let warning = "warning: cannot say whether the node is ready: ";
+    let warning = "warning: cannot report whether the node is ready: ";
     assert!(watch.remark().starts_with(warning));
     // Two more checks.
     std::thread::sleep(Duration::from_millis(2500));
@@ -435,7 +436,7 @@ fn a_repair_forgets_no_release_that_is_wanted_and_was_refused() {
     let unsigned = Release::unsigned(&scene, "b", "1.1.0", &PLUGINS, 0);
     scene.run_ok(&format!("{} --on-refusal keep", unsigned.install_from_layout_args()));
     let refused =
-        "no: wanted-not-installed: `oci:layout-b` is wanted and was refused (no-signature)";
+        "no: wanted-not-installed: the wanted release `oci:layout-b` was refused (no-signature)";
     let mut watch = Watch::start_for_changes(&scene, &REPAIR);
     watch.wait_for(refused);
     fs::write(scene.at(node::BIN).join("bridge"), "altered").unwrap();

@@ -175,7 +175,7 @@ fn a_change_is_reported_long_before_the_next_interval() {
                 let rights = std::os::unix::fs::PermissionsExt::from_mode(0o644);
                 fs::set_permissions(bin.join("bridge"), rights).unwrap();
             },
-            "no: digest-drift: `/opt/cni/bin/bridge` has another mode",
+            "no: digest-drift: `/opt/cni/bin/bridge` has a different mode",
         ),
     ];
     for (change, said) in changes {
@@ -235,7 +235,7 @@ fn another_installer_is_named_by_what_it_leaves() {
     watch.wait_for("no: digest-drift: `/opt/cni/bin/bridge` was altered");
     assert_eq!(
         watch.stop(),
-        "note: beside `/opt/cni/bin/bridge` is `bridge.old`, as dropgz (Azure) leaves it\n"
+        "note: `bridge.old` beside `/opt/cni/bin/bridge` is typical of dropgz (Azure)\n"
     );
 }
 
@@ -275,7 +275,7 @@ fn answers_over_http_what_it_found() {
     watch.wait_for(YES);
     scene.run_ok(&format!("{} --on-refusal keep", unsigned.install_from_layout_args()));
     watch.wait_for(
-        "no: wanted-not-installed: `oci:layout-b` is wanted and was refused (no-signature)",
+        "no: wanted-not-installed: the wanted release `oci:layout-b` was refused (no-signature)",
     );
     eventually(|| ask("/metrics").1.contains("cnister_install_refused{code=\"no-signature\"} 1\n"));
     has("cnister_proof_ok 1");

@@ -118,7 +118,7 @@ fn capabilities_of_an_adopted_file_are_dropped_with_a_note() {
     let run = scene.run_ok(&format!("{} --foreign keep", release.install_args()));
     assert!(run.stdout.contains("lets other users run code as root"), "{}", run.stdout);
     let run = scene.run_ok(&release.install_args());
-    let note = "note: setuid-dropped: `/opt/cni/bin/bridge` gave capabilities to who executed it\n";
+    let note = "note: setuid-dropped: `/opt/cni/bin/bridge` gave capabilities to whoever ran it\n";
     assert!(run.stdout.contains(note), "{}", run.stdout);
     scene.run_ok("check --root root");
 }

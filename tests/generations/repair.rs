@@ -115,7 +115,7 @@ fn a_rollback_brings_all_of_a_release_or_nothing() {
     let before = scene.tree("root");
     let run = scene.run("rollback --root root");
     assert_refused(&run, "in-the-way");
-    assert!(run.stdout.contains("hint: move it away, and run it again"), "{}", run.stdout);
+    assert!(run.stdout.contains("hint: move it away, then run this again"), "{}", run.stdout);
     node::assert_same(&before, &scene.tree("root"), "in the way");
     // An empty one makes room.
     fs::remove_dir(bridge.join("inner")).unwrap();

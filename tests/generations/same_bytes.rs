@@ -83,7 +83,7 @@ fn a_receipt_that_leaves_the_signed_bytes_to_their_installer_is_read_as_ours() {
         let run = scene.run_ok(&format!("{} --foreign keep", first.install_from_layout_args()));
         let said = [
             "  same     /opt/cni/bin/bridge (another installer's)\n",
-            "note: foreign-kept: `/opt/cni/bin/bridge` has the content of the bundle",
+            "note: foreign-kept: `/opt/cni/bin/bridge` has the signed content",
         ];
         assert!(said.iter().all(|said| run.stdout.contains(said)), "{}", run.stdout);
         let receipt = scene.at("root/var/lib/cnister/receipt.json");
@@ -100,7 +100,7 @@ fn a_receipt_that_leaves_the_signed_bytes_to_their_installer_is_read_as_ours() {
 }
 
 #[test]
-fn nobody_takes_over_what_differs_or_what_a_rule_does_not_let_it_bring() {
+fn a_file_that_differs_or_that_no_rule_lets_a_bundle_bring_is_not_taken_over() {
     let scene = Scene::in_memory();
     let names = ["bridge", "loopback", "macvlan"];
     let release = Release::new(&scene, "a", "1.0.0", &names, 0);

@@ -181,7 +181,7 @@ fn a_first_installation_that_was_interrupted_or_refused_is_shown() {
     }
     let run = scene.run("status --root root");
     let expected = format!(
-        "nothing is installed\nthe installation of {index} was interrupted\n`oci:layout-b` is wanted and was refused\n"
+        "nothing is installed\nthe installation of {index} was interrupted\nthe wanted release `oci:layout-b` was refused\n"
     );
     assert_eq!((run.code, run.stdout), (1, expected));
 }
@@ -202,7 +202,7 @@ fn another_path_of_a_directory_is_the_same_directory() {
         let run = scene
             .run(&format!("{} --bin-dir /usr/lib/cni{more}", second.install_from_layout_args()));
         assert_refused(&run, "in-the-way");
-        let both = "`/opt/cni/bin` and `/usr/lib/cni` are two names of one plugin directory";
+        let both = "`/opt/cni/bin` and `/usr/lib/cni` are the same plugin directory";
         assert!(run.stdout.contains(both), "{more}: {}", run.stdout);
         node::assert_same(&before, &scene.tree("root"), more);
     }

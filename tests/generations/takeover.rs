@@ -23,7 +23,7 @@ fn a_bundle_of_another_name_is_refused_until_it_may_replace_the_installed_one() 
     for more in ["", " --prune", " --dry-run", " --again", " --replace extra"] {
         let run = scene.run(&format!("{}{more}", words(&other)));
         assert_refused(&run, "other-bundle");
-        assert!(run.stdout.contains("hint: to put it in its place, add --replace test"), "{more}");
+        assert!(run.stdout.contains("hint: to replace it, add --replace test"), "{more}");
         node::assert_same(&before, &scene.tree("root"), more);
     }
     // The policy and the plugins of the first stay, and a pod says so.

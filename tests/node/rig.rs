@@ -33,7 +33,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
 
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "localhost/pause:1"
-  # A machine that withholds CAP_SYS_RESOURCE lets nobody lower the score, and runc dies trying.
+  # A machine that withholds CAP_SYS_RESOURCE lets no process lower the score, and runc dies trying.
   restrict_oom_score_adj = true
 
   [plugins."io.containerd.grpc.v1.cri".cni]

@@ -168,7 +168,7 @@ fn a_rename_that_fails_in_the_middle_ends_with_what_was_there_before() {
                 let (output, _) = strace.inject(&words, &point.call, preceding, fault);
                 let said = String::from_utf8_lossy(&output.stderr).into_owned();
                 assert_eq!(output.status.code(), Some(3), "{point:?}: {said}");
-                assert!(said.contains("what had been changed was put back"), "{point:?}: {said}");
+                assert!(said.contains("all changes were undone"), "{point:?}: {said}");
                 assert_eq!(state(&scene), before, "{point:?}, {has_receipt}, {adopts}");
                 if has_receipt {
                     scene.run_ok("check --root root");

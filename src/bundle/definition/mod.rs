@@ -132,7 +132,7 @@ plugins: [bridge, host-local]
         for (plugins, expected) in [
             (
                 "[bridge]",
-                "it.yaml:10:11: there are several sources: write `{name: bridge, source: …}` with one of `debian`, `flannel`",
+                "it.yaml:10:11: there is more than one source: write `{name: bridge, source: …}` with one of `debian`, `flannel`",
             ),
             (
                 "[{name: bridge, source: deb}]",
@@ -140,7 +140,7 @@ plugins: [bridge, host-local]
             ),
             (
                 "[{name: bridge, source: debian}]",
-                "it.yaml:9:5: no plugin is taken from the source `flannel`",
+                "it.yaml:9:5: no plugin uses the source `flannel`",
             ),
             ("[{name: bridge}]", "it.yaml:10:12: field `source` is missing"),
         ] {
@@ -165,19 +165,19 @@ plugins: [bridge, host-local]
             (
                 "name: debian\nv",
                 "name: Debian\nv",
-                "3:7: `Debian` is not a bundle name: 1 to 63 lower-case letters, digits and dashes, starting with a letter",
+                "3:7: `Debian` is not a valid bundle name: expected 1 to 63 lower-case letters, digits and dashes, starting with a letter",
             ),
             (
                 "1.1.1",
                 "1.1",
-                "4:10: `1.1` is not a version like `1.1.1` (semver): unexpected end of input while parsing minor version number",
+                "4:10: `1.1` is not a valid version (semver, such as `1.1.1`): unexpected end of input while parsing minor version number",
             ),
             (
                 "linux/amd64",
                 "linux/x86_64",
-                "5:13: `linux/x86_64` is not a platform; write one of linux/amd64, linux/arm64, linux/arm, linux/ppc64le, linux/riscv64, linux/s390x",
+                "5:13: `linux/x86_64` is not a supported platform; expected one of linux/amd64, linux/arm64, linux/arm, linux/ppc64le, linux/riscv64, linux/s390x",
             ),
-            ("[linux/amd64]", "[]", "5:12: a bundle has at least one platform"),
+            ("[linux/amd64]", "[]", "5:12: a bundle must have at least one platform"),
             ("[linux/amd64]", "linux/amd64", "5:12: expected a list"),
             (
                 "linux/amd64",
@@ -192,7 +192,7 @@ plugins: [bridge, host-local]
             (
                 "    directory: /usr/lib/cni\n",
                 "",
-                "7:5: a source has exactly one of `directory`; found none",
+                "7:5: a source must have exactly one of `directory`; found none",
             ),
             ("/usr/lib/cni", "", "8:14: the value is missing, expected text"),
             (
@@ -208,7 +208,7 @@ plugins: [bridge, host-local]
             (
                 "  - name: debian",
                 "  - name: a/b",
-                "7:11: `a/b` is not the name of a source: 1 to 63 lower-case letters, digits and dashes",
+                "7:11: `a/b` is not a valid source name: expected 1 to 63 lower-case letters, digits and dashes",
             ),
             ("host-local", "bridge", "9:19: the plugin `bridge` appears twice"),
             (
@@ -239,7 +239,10 @@ plugins: [bridge, host-local]
         }
         let many: Vec<String> = (0..257).map(|number| format!("p{number}")).collect();
         let many = SMALL.replace("bridge, host-local", &many.join(", "));
-        assert_eq!(parse(&many), Err("it.yaml:9:10: a bundle has at most 256 plugins".to_owned()));
+        assert_eq!(
+            parse(&many),
+            Err("it.yaml:9:10: a bundle can have at most 256 plugins".to_owned())
+        );
     }
 
     fn bundles() -> std::path::PathBuf {

@@ -63,7 +63,8 @@ impl Raw {
         check_list(file, "source", &self.sources, |source| &source.name)?;
         check_list(file, "plugin", &self.plugins, |plugin| &plugin.name)?;
         if self.plugins.value.len() > FileManifest::MAX_PLUGINS {
-            let message = format!("a bundle has at most {} plugins", FileManifest::MAX_PLUGINS);
+            let message =
+                format!("a bundle can have at most {} plugins", FileManifest::MAX_PLUGINS);
             return Err(YamlError::at(file, &self.plugins, message));
         }
         let plugins = self
@@ -77,7 +78,7 @@ impl Raw {
             let at = |message: String| YamlError::at(file, source, message);
             let Source { name, kind } = source.value.check().map_err(at)?;
             if !plugins.iter().any(|plugin| plugin.source == name) {
-                return Err(at(format!("no plugin is taken from the source `{name}`")));
+                return Err(at(format!("no plugin uses the source `{name}`")));
             }
             if self.platforms.value.len() > 1 && !kind.differs_by_platform() {
                 let (key, article) = kind.words();
@@ -105,7 +106,7 @@ impl Raw {
             (None, [only]) => &only.value.name,
             (None, _) => {
                 let message = format!(
-                    "there are several sources: write `{{name: {name}, source: …}}` with one of {}",
+                    "there is more than one source: write `{{name: {name}, source: …}}` with one of {}",
                     list()
                 );
                 return Err(YamlError::at(file, plugin, message));
@@ -123,7 +124,7 @@ fn check_list<T, K: Ord + fmt::Display>(
     key: fn(&T) -> &K,
 ) -> Result<(), YamlError> {
     if list.value.is_empty() {
-        return Err(YamlError::at(file, list, format!("a bundle has at least one {what}")));
+        return Err(YamlError::at(file, list, format!("a bundle must have at least one {what}")));
     }
     let mut seen = BTreeSet::new();
     match list.value.iter().find(|entry| !seen.insert(key(&entry.value))) {
@@ -140,7 +141,7 @@ fn version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Version, D::Err
     let text = String::deserialize(deserializer)?;
     text.parse().map_err(|error| {
         de::Error::custom(format_args!(
-            "`{}` is not a version like `1.1.1` (semver): {error}",
+            "`{}` is not a valid version (semver, such as `1.1.1`): {error}",
             visible(&text)
         ))
     })

@@ -69,8 +69,7 @@ pub fn schema() -> String {
             },
             "tool": {
                 "description":
-                    "none: the image does not carry cnister and cannot hand its files out itself. \
-                     Left out, it does.",
+                    "none: the image does not contain cnister and cannot stage its own files. By default, it does.",
                 "enum": ["none"],
             },
         },
@@ -108,8 +107,7 @@ fn source() -> Value {
 fn plugins() -> Value {
     json!({
         "description":
-            "The plugins: a name where there is one source, a name and a source where there are \
-             several.",
+            "The plugins: a name if there is one source, a name and a source if there are several.",
         "type": "array",
         "minItems": 1,
         "maxItems": FileManifest::MAX_PLUGINS,

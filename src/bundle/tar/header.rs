@@ -222,7 +222,7 @@ pub(super) fn not_tar(block: &[u8; BLOCK]) -> Option<&'static str> {
         [0x1f, 0x8b, ..] => Some("it is compressed with gzip"),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("it is compressed with zstd"),
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some("it is compressed with xz"),
-        _ => Some("it does not begin with a tar header"),
+        _ => Some("it does not start with a tar header"),
     }
 }
 
@@ -255,7 +255,7 @@ fn number(field: &[u8]) -> Result<Option<u64>, &'static str> {
     let end = digits.iter().position(|byte| !matches!(byte, b'0'..=b'7')).unwrap_or(digits.len());
     let (digits, end) = digits.split_at_checked(end).unwrap_or_default();
     if !end.iter().all(|byte| matches!(byte, b' ' | 0)) {
-        return Err("has a number with other characters in it");
+        return Err("has a number with invalid characters");
     }
     // At most twelve digits: it fits.
     let value = |digits: &[u8]| digits.iter().fold(0, |sum, byte| sum * 8 + u64::from(byte - b'0'));

@@ -62,7 +62,7 @@ impl Overrides {
             (Some(size), Some(written)) if size == written => Ok(size),
             // What writers put into a header that cannot hold the size.
             (Some(size), None | Some(0 | LARGEST_OCTAL)) if size > LARGEST_OCTAL => Ok(size),
-            (Some(_), _) => Err("has another size than its pax record"),
+            (Some(_), _) => Err("has a different size from its pax record"),
         }
     }
 }

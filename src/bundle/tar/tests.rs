@@ -216,7 +216,7 @@ fn numbers_are_octal_or_base_256_and_nothing_else() {
         assert_eq!(walked(&bytes(good), &LAYER).unwrap()[0].content, b"7777777", "{good:?}");
     }
     let (other, large) = (
-        "the tar header at byte 0 has a number with other characters in it",
+        "the tar header at byte 0 has a number with invalid characters",
         "the tar header at byte 0 has a number that is negative or too large",
     );
     for (bad, expected) in [
@@ -254,7 +254,7 @@ fn numbers_that_are_not_used_are_numbers() {
             assert!(walked(&with(offset, good), &LAYER).is_ok(), "{offset} {good:?}");
         }
         for (bad, reason) in [
-            (b"0000844\0", "has a number with other characters in it"),
+            (b"0000844\0", "has a number with invalid characters"),
             (b"\x81\0\0\0\0\0\0\0", "has a number that is negative or too large"),
         ] {
             let expected = format!("the tar header at byte 0 {reason}");
@@ -457,7 +457,7 @@ fn what_ends_an_archive() {
     }
     assert_eq!(paths(b"", &LAYER), Ok(Vec::new()));
     for (bytes, expected) in [
-        (&b"text\n".repeat(200)[..], "it does not begin with a tar header"),
+        (&b"text\n".repeat(200)[..], "it does not start with a tar header"),
         (&[&b"\x1f\x8b\x08"[..], &[7; 600]].concat(), "it is compressed with gzip"),
         (&[&b"\x28\xb5\x2f\xfd"[..], &[7; 600]].concat(), "it is compressed with zstd"),
         (&[&b"\xfd7zXZ\0"[..], &[7; 600]].concat(), "it is compressed with xz"),

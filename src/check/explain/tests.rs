@@ -194,7 +194,7 @@ fn says_how_to_get_the_plugin_back() {
     let scene = Scene::new;
     assert_eq!(
         action(scene(), NOT_FOUND),
-        "install a bundle that contains `macvlan` (`cnister install`); it is one of containernetworking/plugins"
+        "install a bundle that contains `macvlan` (`cnister install`); it is part of containernetworking/plugins"
     );
     assert_eq!(
         action(scene(), &NOT_FOUND.replace("macvlan", "ovs")),
@@ -210,8 +210,7 @@ fn says_how_to_get_the_plugin_back() {
             scene().installed(&[("vlan", FileState::Proven)]),
             &NOT_FOUND.replace("macvlan", "tap")
         ),
-        "the installed bundle `edge 1.2.3` does not contain `tap`: `tap` comes with containernetworking/plugins since \
-         v1.3.0; add it to the bundle"
+        "the installed bundle `edge 1.2.3` does not contain `tap`: `tap` has been part of containernetworking/plugins since v1.3.0; add it to the bundle"
     );
     assert_eq!(
         action(scene().installed(&[("macvlan", FileState::Kept)]), NOT_FOUND),

@@ -396,7 +396,7 @@ fn an_interrupted_installation_and_a_refused_one_are_told() {
         );
         assert_eq!(
             report.findings[1].message,
-            "`ghcr.io/acme/cni:v2` is wanted and was refused (no-signature)"
+            "the wanted release `ghcr.io/acme/cni:v2` was refused (no-signature)"
         );
     }
 }
@@ -507,7 +507,7 @@ fn a_plugin_that_does_not_answer_is_a_finding() {
     let report = node.examine_with(&Ok(node.verified()), Occasion::Running, Some(&absent));
     assert_eq!(codes(&report), [(Code::ProbeSkipped, Severity::Note)]);
     assert!(
-        report.findings[0].message.contains("and 1 other: each would need /proc"),
+        report.findings[0].message.contains("and 1 other: each cannot be started without /proc"),
         "{report:?}"
     );
 }

@@ -123,7 +123,7 @@ impl Prober {
         let mut copy = match anonymous_file() {
             Ok(copy) => copy,
             Err(errno) => {
-                return Ok(ProbeResult::Skipped(format!("would need a file in memory: {errno}")));
+                return Ok(ProbeResult::Skipped(format!("cannot be copied to memory: {errno}")));
             }
         };
         match copy_exactly(file.into(), origin, source, &mut copy) {
@@ -139,13 +139,15 @@ impl Prober {
         // From here on no process can change it, not even this one.
         let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
         if let Err(errno) = fcntl_add_seals(&copy, seals) {
-            return Ok(ProbeResult::Skipped(format!(
-                "would need a sealed file in memory: {errno}"
-            )));
+            return Ok(ProbeResult::Skipped(format!("cannot be sealed in memory: {errno}")));
         }
         let mut child = match self.start(copy) {
             Ok(child) => child,
-            Err(error) => return Ok(ProbeResult::Skipped(format!("would need /proc: {error}"))),
+            Err(error) => {
+                return Ok(ProbeResult::Skipped(format!(
+                    "cannot be started without /proc: {error}"
+                )));
+            }
         };
         let deadline = Instant::now() + self.patience;
         let answer =
@@ -182,7 +184,7 @@ impl Prober {
             }
             Some(Obstacle::Forbidden) => {
                 return ProbeResult::Skipped(
-                    "would be executed from memory, which this system forbids".to_owned(),
+                    "cannot be executed from memory, which this system forbids".to_owned(),
                 );
             }
             Some(Obstacle::Interpreter) if self.on_host => {
@@ -198,11 +200,11 @@ impl Prober {
             None => {}
         }
         if let Some(signal) = status.signal() {
-            return ProbeResult::Failed(format!("was ended by signal {signal}"));
+            return ProbeResult::Failed(format!("was killed by signal {signal}"));
         }
         if !status.success() {
             return ProbeResult::Failed(format!(
-                "ended with code {}",
+                "exited with code {}",
                 status.code().unwrap_or_default()
             ));
         }
@@ -244,16 +246,16 @@ fn read_answer(mut output: ChildStdout, deadline: Instant) -> Result<Vec<u8>, St
         match poll(&mut polled, Some(&timeout)) {
             Ok(0) | Err(Errno::INTR) => continue,
             Ok(_) => {}
-            Err(errno) => return Err(format!("did not let its answer be read: {errno}")),
+            Err(errno) => return Err(format!("gave an answer that cannot be read: {errno}")),
         }
         match output.read(&mut buffer) {
             Ok(0) => return Ok(answer),
             Ok(count) => answer.extend_from_slice(buffer.get(..count).unwrap_or(&buffer)),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(format!("did not let its answer be read: {error}")),
+            Err(error) => return Err(format!("gave an answer that cannot be read: {error}")),
         }
         if answer.len() > ANSWER_LIMIT {
-            return Err(format!("answered more than {ANSWER_LIMIT} bytes"));
+            return Err(format!("printed more than {ANSWER_LIMIT} bytes"));
         }
     }
 }
@@ -284,7 +286,7 @@ fn finish(child: &mut Child, deadline: Option<Instant>) -> io::Result<ExitStatus
 fn parse_answer(answer: &[u8]) -> Result<Versions, String> {
     let limits = Limits::typed(ANSWER_LIMIT);
     let versions: Versions = json::parse_as("its answer", answer, limits, VERSION_ANSWER)
-        .map_err(|error| format!("does not answer as a CNI plugin: {error}"))?;
+        .map_err(|error| format!("does not answer like a CNI plugin: {error}"))?;
     let supported = &versions.supported;
     if !(1..=64).contains(&supported.len()) || !supported.iter().all(|text| is_version(text)) {
         return Err("does not answer with a list of versions".to_owned());
@@ -309,9 +311,9 @@ mod tests {
         let newer = br#"{"cniVersion":"1.1.0","supportedVersions":["1.1.0"],"extra":1}"#;
         assert!(parse_answer(newer).is_ok());
         for (text, expected) in [
-            ("", "does not answer as a CNI plugin"),
-            ("bridge v1.1.1", "does not answer as a CNI plugin"),
-            ("{}", "does not answer as a CNI plugin"),
+            ("", "does not answer like a CNI plugin"),
+            ("bridge v1.1.1", "does not answer like a CNI plugin"),
+            ("{}", "does not answer like a CNI plugin"),
             (r#"{"supportedVersions":[]}"#, "does not answer with a list of versions"),
             (r#"{"supportedVersions":["\u001b[2J"]}"#, "does not answer with a list of versions"),
             (r#"{"supportedVersions":[""]}"#, "does not answer with a list of versions"),
@@ -342,9 +344,9 @@ mod tests {
                 skipped("needs an interpreter that is not in this container"),
             ),
             (true, "", exit(Obstacle::Confine as i32), skipped("cannot be confined here")),
-            (true, "{}", exit(Obstacle::Confine as i32), failed("ended with code 120")),
-            (true, "", exit(1), failed("ended with code 1")),
-            (true, "", ExitStatus::from_raw(11), failed("was ended by signal 11")),
+            (true, "{}", exit(Obstacle::Confine as i32), failed("exited with code 120")),
+            (true, "", exit(1), failed("exited with code 1")),
+            (true, "", ExitStatus::from_raw(11), failed("was killed by signal 11")),
         ];
         for (on_host, answer, status, expected) in cases {
             assert_eq!(prober(on_host).judge(Ok(answer.as_bytes().to_vec()), status), expected);

@@ -117,13 +117,15 @@ fn says_what_is_missing_for_whom_and_where_it_comes_from() {
     let report = node.check_requirements();
     let expected = [
         "plugin-needed: `whereabouts` is needed by `/etc/cni/net.d/10-a.conf` and 2 others, but is not in `/opt/cni/bin`",
-        "plugin-needed: `own` is needed by `/etc/cni/net.d/30-c.conf`, but is not in `/opt/cni/bin`; no runtime of this node takes that file",
-        "plugin-needed: `tap` is needed by `/etc/cni/net.d/20-b.conf`, but is not in `/opt/cni/bin`; no runtime of this node takes that file",
+        "plugin-needed: `own` is needed by `/etc/cni/net.d/30-c.conf`, but is not in `/opt/cni/bin`; no runtime on this node uses that file",
+        "plugin-needed: `tap` is needed by `/etc/cni/net.d/20-b.conf`, but is not in `/opt/cni/bin`; no runtime on this node uses that file",
     ];
     assert_eq!(node.messages(&report), expected);
     assert_eq!(
         report.findings[2].hint.as_deref(),
-        Some("`tap` comes with containernetworking/plugins since v1.3.0; add it to the bundle")
+        Some(
+            "`tap` has been part of containernetworking/plugins since v1.3.0; add it to the bundle"
+        )
     );
     assert!(!report.is_good());
     node.write("/opt/cni/bin/whereabouts", "x", 0o755);
@@ -240,7 +242,7 @@ fn the_directory_and_the_file_are_those_that_the_runtime_takes() {
     node.write(&format!("{k3s}/10-flannel.conflist"), flannel, 0o644);
     node.write(&format!("{k3s}/20-old.conf"), r#"{"name":"o","type":"weave-net"}"#, 0o644);
     node.configure("10-a.conf", r#"{"name":"a","type":"calico"}"#);
-    let aside = "; no runtime of this node takes that file";
+    let aside = "; no runtime on this node uses that file";
     let report = node.check_requirements();
     let list = format!("{k3s}/10-flannel.conflist");
     let expected = [

@@ -27,8 +27,7 @@ pub(in crate::cli) struct Arguments {
     /// is the tag.
     #[arg(short, long, value_name = "LAYOUT", value_parser = parse_output)]
     output: Reference,
-    /// Where a source's files are, in place of the definition's directory; for each source at most
-    /// once.
+    /// The directory of a source, instead of the one in the definition; at most once per source.
     #[arg(long, value_name = "SOURCE=DIR")]
     directory: Vec<DirectoryOverride>,
     #[command(flatten)]

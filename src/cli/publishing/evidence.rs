@@ -18,9 +18,9 @@ use crate::trust::{COSIGN_SIGN, Evidence, EvidenceError, Needs};
 /// Writes what proves an image to a single file: its signatures, and all documents down to the
 /// digests of the plugin files.
 ///
-/// With this file, `install` and `check` verify the image again without a registry. It is verified
-/// itself whenever it is read, so it may be distributed in any way: in a ConfigMap, as a download,
-/// in the bundle.
+/// With this file, `install` and `check` verify the image again without a registry. The file itself
+/// is verified whenever it is read, so it can be distributed in any way: in a ConfigMap, as a
+/// download, in the bundle.
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
     /// The image.

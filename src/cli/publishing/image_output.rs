@@ -17,7 +17,7 @@ use crate::publish::{BlobStore, Built, Tool};
 /// The programs that go into an image.
 #[derive(Args)]
 pub(super) struct ToolArguments {
-    /// A static cnister for the tool layer, for each platform one; without it, the running program.
+    /// A static cnister for the tool layer, one per platform [default: the running program].
     #[arg(long, value_name = "[PLATFORM=]PATH")]
     tool: Vec<ToolPath>,
 }
@@ -43,7 +43,7 @@ impl FromStr for ToolPath {
 }
 
 impl ToolArguments {
-    /// Opens the programs; where none was named, the running one.
+    /// Opens the given programs, or the running one if none was given.
     pub(super) fn open(&self) -> Result<Vec<Tool>, Failure> {
         if self.tool.is_empty() {
             let path = std::env::current_exe().map_err(|error| {
@@ -51,7 +51,7 @@ impl ToolArguments {
             })?;
             let tool = Tool::open(&path).map_err(|error| {
                 Failure::classed(error)
-                    .hint("name a static build with --tool PATH (`make static` makes one), or write `tool: none`")
+                    .hint("give a static build with --tool PATH (`make static` makes one), or write `tool: none`")
             })?;
             return Ok(vec![tool]);
         }
@@ -61,7 +61,7 @@ impl ToolArguments {
                 Some(platform) if *platform != tool.platform => {
                     let path = named.path.display();
                     Err(Failure::request(format!(
-                        "tool `{path}` is for {}, and was named for {platform}",
+                        "tool `{path}` is for {}, but was given for {platform}",
                         tool.platform
                     )))
                 }
@@ -142,10 +142,14 @@ fn layer_bytes(manifest: &Document) -> u64 {
 pub(super) fn output_directory(output: &Reference) -> Result<&Path, Failure> {
     match &output.location {
         Location::Layout(path) => Ok(path),
-        Location::Archive(_) => Err(Failure::request("a build writes into a layout directory")
-            .hint("pull it into an archive afterwards: cnister pull oci:DIR -o oci-archive:FILE")),
-        Location::Registry(_) => Err(Failure::request("a build writes into a layout directory")
-            .hint("sign it there and push it: a registry should never see an unsigned tag")),
+        Location::Archive(_) => Err(Failure::request(
+            "a build can only be written to a layout directory",
+        )
+        .hint("pull it into an archive afterwards: cnister pull oci:DIR -o oci-archive:FILE")),
+        Location::Registry(_) => {
+            Err(Failure::request("a build can only be written to a layout directory")
+                .hint("sign it there and push it: a registry should never see an unsigned tag"))
+        }
     }
 }
 

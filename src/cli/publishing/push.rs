@@ -19,7 +19,7 @@ pub(in crate::cli) struct Arguments {
     /// The image: oci:DIR:TAG, oci-archive:FILE, or one in another registry.
     #[arg(value_name = "REF")]
     source: Reference,
-    /// The target: HOST/PATH:TAG.
+    /// The target.
     #[arg(value_name = "HOST/PATH:TAG")]
     target: Reference,
 }

@@ -47,7 +47,7 @@ pub(in crate::cli) struct Arguments {
     /// The namespace of all objects in the manifest.
     #[arg(long, value_name = "NAME", default_value = "cnister")]
     namespace: Namespace,
-    /// The time between two checks of the installed files, as 90s, 5m or 1h.
+    /// The time between two checks of the installed files, such as 90s, 5m or 1h.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_interval)]
     interval: Duration,
     /// Installs only on nodes of this platform; may be repeated [default: all platforms of the
@@ -74,7 +74,7 @@ struct InstallingArguments {
     /// them; mounts the node's /var/lib/cni into the pod.
     #[arg(long)]
     prune: bool,
-    /// How many earlier generations nodes keep for rollbacks.
+    /// How many generations nodes keep for rollbacks, including the installed one [default: 2].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_GENERATIONS)))]
     generations: Option<u8>,
     /// Also checks that the node's container runtime finds the installed plugins; mounts the node's

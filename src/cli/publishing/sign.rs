@@ -21,8 +21,8 @@ use crate::publish::sign::{Signed, sign};
 ///
 /// The signatures are Sigstore bundles in the format of cosign v3, stored as referrers; `cosign
 /// verify --key` accepts them. The password of the key is read from COSIGN_PASSWORD, or prompted
-/// for. Each signature contains its time, now or SOURCE_DATE_EPOCH, from which a policy's
-/// maxAge is counted; signing again renews it.
+/// for. Each signature records its time (now, or SOURCE_DATE_EPOCH), which a policy's maxAge is
+/// compared with; signing again renews it.
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
     /// The image, in a layout or a registry.

@@ -255,7 +255,7 @@ fn two_spellings_of_one_field_are_not_guessed_at() {
         r#"{"type":"a","binDir":"/a","bindir":"/b"}"#,
     ] {
         let error = described(text, Form::Single).expect_err(text);
-        assert!(error.contains("are one to other readers"), "{text}: {error}");
+        assert!(error.contains("are the same key to other readers"), "{text}: {error}");
     }
     let list = r#"{"plugins":[{"type":"a","Type":"b"}]}"#;
     assert!(described(list, Form::List).is_err());

@@ -228,6 +228,9 @@ fn repeated(before: &str, key: &str) -> String {
     let shown = visible(key);
     match before == key {
         true => format!("the key `{shown}` appears twice"),
-        false => format!("the keys `{}` and `{shown}` are one to other readers", visible(before)),
+        false => format!(
+            "the keys `{}` and `{shown}` are the same key to other readers",
+            visible(before)
+        ),
     }
 }

@@ -41,10 +41,10 @@ fn refuses_another_spelling_of_a_field_where_fields_are_known() {
         ),
         (r#"{"config":{"MediaType":1}}"#, "the key `MediaType` is another spelling of `mediaType`"),
         // Two that only a newer reader may know.
-        (r#"{"new":1,"New":2}"#, "the keys `new` and `New` are one to other readers"),
+        (r#"{"new":1,"New":2}"#, "the keys `new` and `New` are the same key to other readers"),
         (
             "{\"config\":{\"tick\":1,\"tic\u{212a}\":2}}",
-            "the keys `tick` and `tic\u{212a}` are one",
+            "the keys `tick` and `tic\u{212a}` are the same key",
         ),
         (r#"{"labels":{"a":1,"a":2}}"#, "the key `a` appears twice at line 1 column 20"),
         (r#"{"predicate":{"b":[{"a":1,"a":2}]}}"#, "the key `a` appears twice"),
@@ -73,7 +73,7 @@ fn a_field_alone_in_another_spelling_is_read_where_go_reads_it() {
     assert_eq!(outlined(r#"{"Type":1}"#, GO, 100).unwrap()["Type"], 1);
     for text in [r#"{"Type":1,"type":2}"#, r#"{"TYPE":1,"tYpe":2}"#, r#"{"x":1,"X":2}"#] {
         let error = outlined(text, GO, 100).expect_err(text);
-        assert!(error.contains("are one to other readers"), "{text}: {error}");
+        assert!(error.contains("are the same key to other readers"), "{text}: {error}");
     }
 }
 

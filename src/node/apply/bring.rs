@@ -98,7 +98,7 @@ pub(super) fn plan_of<'v>(
         let in_the_way =
             |finding: &Finding| matches!(finding.code, Code::InTheWay | Code::ForeignFile);
         let hint = |finding: Finding| match in_the_way(&finding) {
-            true => finding.hint("move it away, and run it again"),
+            true => finding.hint("move it away, then run this again"),
             false => finding,
         };
         NodeError::Refused(findings.into_iter().map(hint).collect())

@@ -81,7 +81,7 @@ impl<'a> PluginDirectory<'a> {
         let message =
             format!("`{}/{}` changed while it was being replaced", self.path, change.name);
         let finding = Finding::refusal(Code::ForeignFile, message);
-        Err(finding.hint("run it again; if it repeats, another installer is active").into())
+        Err(finding.hint("run this again; if it happens again, another installer is active").into())
     }
 
     /// Gives the name to the staged file, or removes the file that has it. The rename replaces a
@@ -143,7 +143,7 @@ pub(super) fn staging_obstacle(
             let message = format!("`{path}/{STAGING}/{name}` is a directory");
             let finding = Finding::refusal(Code::InTheWay, message)
                 .mismatch("files of an interrupted installation", FileKind::Directory)
-                .hint(format!("no cnister made it: move `{path}/{STAGING}` away"));
+                .hint(format!("cnister did not create it: move `{path}/{STAGING}` away"));
             return Ok(Some(finding));
         }
     }

@@ -338,7 +338,7 @@ fn not_removed(directory: &HostPath, change: &FileChange<'_>, error: &DiskError)
         change.name,
         error.with_cause()
     );
-    Finding::warning(Code::Mixed, message).hint("remove its cause, and install again with --prune")
+    Finding::warning(Code::Mixed, message).hint("fix the cause, then install again with --prune")
 }
 
 /// Names a file that stays in the receipt.

@@ -46,11 +46,11 @@ fn single(directory: &HostPath, name: &PluginName, hold: Hold) -> Finding {
 }
 
 fn whole(directory: &HostPath, hold: Hold) -> Finding {
-    let message = format!("no name in `{directory}` can be replaced: the directory is {hold}");
+    let message = format!("no file in `{directory}` can be replaced: the directory is {hold}");
     Finding::refusal(Code::NotPermitted, message).hint(unlock(hold, directory.as_str()))
 }
 
 fn unlock(hold: Hold, path: &str) -> String {
     let letter = if hold == Hold::AppendOnly { 'a' } else { 'i' };
-    format!("unless it has to be so: chattr -{letter} {path}")
+    format!("if this is not intended: chattr -{letter} {path}")
 }

@@ -238,8 +238,7 @@ impl<'a> Attempt<'a> {
         };
         let plan = plan(request.bundle, &observed, request.options)?;
         if plan.leaves_nothing() {
-            let message =
-                "every plugin of the bundle is left out: nothing would remain that can be checked";
+            let message = "every plugin of the bundle is excluded, so nothing would be installed that could be checked";
             let hint = "skip fewer plugins, or remove the installed ones with `cnister uninstall`";
             return Err(Finding::refusal(Code::NothingWanted, message).hint(hint).into());
         }
@@ -332,10 +331,10 @@ fn refuse_takeover(
     if replace == Some(installed) {
         return Ok(());
     }
-    let hint = format!("to put it in its place, add --replace {installed}");
+    let hint = format!("to replace it, add --replace {installed}");
     let wanted = &bundle.files.name;
     if wanted != installed {
-        let message = "another bundle is installed, and a node has one";
+        let message = "another bundle is installed, and a node can have only one";
         let finding = Finding::refusal(Code::OtherBundle, message);
         return Err(finding.mismatch(installed, wanted).hint(hint));
     }

@@ -173,7 +173,7 @@ impl Write<'_> {
         let what = match (mode & 0o6000 != 0, attributes.capabilities) {
             _ if !self.change.keeps_original() => return None,
             (true, _) => "ran with the rights of its owner or group",
-            (false, true) => "gave capabilities to who executed it",
+            (false, true) => "gave capabilities to whoever ran it",
             (false, false) => return None,
         };
         let message = format!("`{directory}/{}` {what}", self.name);
@@ -216,14 +216,15 @@ impl WriteTarget {
         if self.system.read_only {
             let message =
                 format!("`{path}` cannot be written: `{here}` is on a read-only file system");
-            let hint = "mount it writable, name another directory, or put the same plugins into the node's image";
+            let hint = "mount it writable, choose another directory, or put the same plugins into the node's image";
             return Some(Finding::refusal(Code::ReadOnly, message).hint(hint));
         }
         if self.directory.is_writable().unwrap_or(true) {
             return None;
         }
         let user = rustix::process::geteuid().as_raw();
-        let message = format!("`{path}` cannot be written: this process may not write `{here}`");
+        let message =
+            format!("`{path}` cannot be written: this process is not allowed to write to `{here}`");
         let finding = Finding::refusal(Code::NotPermitted, message);
         let Ok(owner) = self.directory.ownership() else { return Some(finding) };
         let found = format!("user {}, group {}, mode {:04o}", owner.uid, owner.gid, owner.mode);
@@ -234,7 +235,7 @@ impl WriteTarget {
         } else {
             format!("run as user {}, or change the owner of {here}", owner.uid)
         };
-        Some(finding.mismatch(format_args!("to be writable for user {user}"), found).hint(hint))
+        Some(finding.mismatch(format_args!("to be writable by user {user}"), found).hint(hint))
     }
 }
 
@@ -284,9 +285,9 @@ impl SpaceNeeds {
                 _ => return None,
             };
             let paths = need.paths.join(" and ");
-            let message = format!("there is no room for {needed} {what} on the file system of {paths}");
+            let message = format!("not enough space for {needed} {what} on the file system of {paths}");
             let finding = Finding::refusal(Code::NoSpace, message);
-            let hint = "make room there, or name directories on another file system with --bin-dir and --state-dir";
+            let hint = "free some space there, or choose directories on another file system with --bin-dir and --state-dir";
             Some(finding.mismatch(format_args!("{needed} {what}"), format_args!("{room} {what}")).hint(hint))
         })
     }
@@ -324,9 +325,8 @@ fn interpreters(
                 visible(path),
                 names.join(", ")
             );
-            Finding::refusal(Code::InterpreterMissing, message).hint(
-                "use a bundle of static plugins, or install the C library that this belongs to",
-            )
+            Finding::refusal(Code::InterpreterMissing, message)
+                .hint("use a bundle of static plugins, or install the C library that it belongs to")
         })
         .collect()
 }

@@ -65,7 +65,7 @@ pub(super) fn stage(
     store.sync()?;
     match missing.first() {
         Some(name) => {
-            let message = format!("`{name}` was not delivered");
+            let message = format!("`{name}` is missing from what was to be installed");
             Err(Finding::refusal(Code::MissingEntry, message).into())
         }
         None => Ok(()),

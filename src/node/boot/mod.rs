@@ -26,7 +26,7 @@ const UNIT_LIMIT: usize = 64 * 1024;
 const PROGRAM_MODE: u32 = 0o755;
 const UNIT_MODE: u32 = 0o644;
 /// A place for the program on nodes whose `/usr` cannot be changed.
-const ELSEWHERE: &str = "name another place with --tool, /opt/cnister/bin/cnister for example";
+const ELSEWHERE: &str = "choose another path with --tool, for example /opt/cnister/bin/cnister";
 
 /// What is wanted at boot.
 #[derive(Debug)]
@@ -100,10 +100,10 @@ pub fn this_program() -> Result<Vec<u8>, NodeError> {
         Ok(Linkage::Dynamic { interpreter }) => {
             let finding = Finding::refusal(
                 Code::ToolNotStatic,
-                "this program needs libraries, which a node may not have",
+                "this program is dynamically linked, and a node may not have its libraries",
             );
             let finding = finding
-                .mismatch("a static program", format_args!("one that `{interpreter}` starts"));
+                .mismatch("a static program", format_args!("a program that needs `{interpreter}`"));
             Err(finding
                 .hint("use a static build: a release, the tool image, or `make static`")
                 .into())
@@ -147,7 +147,7 @@ pub fn enable(root: &Root, wanted: &Wanted<'_>) -> Result<Vec<BootStep>, NodeErr
             steps.push(write(wanted.tool, wanted.program, PROGRAM_MODE));
         }
         Tool::Program(digest, _) => {
-            let message = format!("`{}` is another program", wanted.tool);
+            let message = format!("`{}` is a different program", wanted.tool);
             return Err(Finding::refusal(Code::ToolPlace, message)
                 .mismatch(tool_digest, digest)
                 .hint(ELSEWHERE)
@@ -209,11 +209,11 @@ pub fn outdated(root: &Root, receipt: &Receipt) -> Option<Finding> {
     let list =
         |paths: &BTreeSet<String>| paths.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
     let (what, expected, found) = if pinned.policy != policy {
-        ("another policy", pinned.policy, policy)
+        ("a different policy", pinned.policy, policy)
     } else if pinned.bundle != receipt.bundle.as_str() {
-        ("another bundle", pinned.bundle, receipt.bundle.to_string())
+        ("a different bundle", pinned.bundle, receipt.bundle.to_string())
     } else if pinned.directories != directories {
-        ("other directories", list(&pinned.directories), list(&directories))
+        ("different directories", list(&pinned.directories), list(&directories))
     } else {
         return None;
     };
@@ -235,7 +235,7 @@ pub fn left_over(root: &Root) -> Option<Finding> {
     Enabled::look(root).ok()?.recorded?;
     let finding = Finding::warning(
         Code::BootOutdated,
-        "the check at boot is still enabled, and has nothing to check",
+        "the check at boot is still enabled, but has nothing to check",
     );
     Some(finding.hint("run `cnister boot disable`"))
 }
@@ -314,7 +314,7 @@ impl Enabled {
             );
             finding
                 .mismatch("the text with its digest in the last line", found)
-                .hint("look at it, and remove it by hand")
+                .hint("inspect it, then remove it by hand")
         };
         let text = match directory.read(UNIT, UNIT_LIMIT) {
             Ok(bytes) => {
@@ -415,7 +415,7 @@ fn remove_tool(root: &Root, old: &Recorded) -> Result<Option<BootStep>, NodeErro
         Code::BootAltered,
         format!("`{}` is not what `boot enable` wrote", old.tool),
     );
-    Err(finding.mismatch(old.digest, found).hint("look at it, and remove it by hand").into())
+    Err(finding.mismatch(old.digest, found).hint("inspect it, then remove it by hand").into())
 }
 
 /// Whether the program can be placed at its path, and executed there.
@@ -436,7 +436,9 @@ fn check_place(root: &Root, wanted: &Wanted<'_>) -> Result<(), NodeError> {
         return Err(no(format!("`{tool}` is not a valid path for a program")));
     }
     let Some(nearest) = tool.parent().and_then(|parent| root.nearest_directory(&parent)) else {
-        return Err(no(format!("the way to `{tool}` leads elsewhere")));
+        return Err(no(format!(
+            "the path to `{tool}` leads out of the root, or not to a directory"
+        )));
     };
     let mount = nearest.file_system()?;
     if mount.read_only

@@ -153,7 +153,7 @@ fn what_changed_is_replaced() {
     assert_eq!(done.iter().filter(|step| step.starts_with("remove ")).count(), RUNTIMES.len());
     assert!(
         node.at("etc/systemd/system/kubelet.service.requires/other.service").exists(),
-        "somebody else's stays"
+        "another program's stays"
     );
     assert!(!node.at("etc/systemd/system/containerd.service.requires").exists());
     // At another place.
@@ -188,7 +188,7 @@ fn an_interruption_between_any_two_steps_is_finished_by_the_next_run() {
 type Change<'a> = (&'a str, &'a dyn Fn(&Node), &'a str);
 
 #[test]
-fn what_somebody_changed_is_left_alone() {
+fn what_was_changed_by_hand_is_left_alone() {
     let changes: &[Change<'_>] = &[
         ("the unit", &|node| fs::write(node.at(UNIT_FILE), "[Service]\n").unwrap(), UNIT_FILE),
         (
@@ -247,7 +247,7 @@ fn what_somebody_changed_is_left_alone() {
         (Code::BootAltered, format!("`{TOOL}` is not what `boot enable` wrote"))
     );
     let replaced = node.plan(b"program", TOOL, OnFailure::Start);
-    assert_eq!(refused(replaced), (Code::ToolPlace, format!("`{TOOL}` is another program")));
+    assert_eq!(refused(replaced), (Code::ToolPlace, format!("`{TOOL}` is a different program")));
     // Its twin that `systemctl enable` would leave is ours as well.
     fs::write(node.at(TOOL), "program").unwrap();
     fs::remove_file(node.at(WANTS).join(UNIT)).unwrap();
@@ -286,10 +286,13 @@ fn a_place_where_the_program_cannot_be_is_refused() {
             "`/usr/local/libexec/directory` is a directory".to_owned(),
         ),
         ("/usr/local/libexec/link", "`/usr/local/libexec/link` is a symbolic link".to_owned()),
-        ("/usr/local/libexec/taken", "`/usr/local/libexec/taken` is another program".to_owned()),
+        (
+            "/usr/local/libexec/taken",
+            "`/usr/local/libexec/taken` is a different program".to_owned(),
+        ),
         (
             "/home/cnister/bin",
-            "`/home/cnister/bin` is below `/home`, which the unit does not see".to_owned(),
+            "`/home/cnister/bin` is below `/home`, which is hidden from the unit".to_owned(),
         ),
     ] {
         assert_eq!(
@@ -331,12 +334,15 @@ fn a_unit_that_pins_something_else_is_told_until_it_is_enabled_again() {
         change(&mut receipt);
         message(&receipt)
     };
-    assert_eq!(changed(&|receipt| receipt.policy = Digest::of(b"other")), pins("another policy"));
+    assert_eq!(
+        changed(&|receipt| receipt.policy = Digest::of(b"other")),
+        pins("a different policy")
+    );
     assert_eq!(
         changed(&|receipt| receipt.bundle = "other".parse().unwrap()),
-        pins("another bundle")
+        pins("a different bundle")
     );
-    assert_eq!(changed(&|receipt| receipt.directories.clear()), pins("other directories"));
+    assert_eq!(changed(&|receipt| receipt.directories.clear()), pins("different directories"));
     assert_eq!(changed(&|receipt| receipt.index = Digest::of(b"another release")), None);
     node.receipt.policy = Digest::of(b"other");
     node.enabled(b"program", TOOL, OnFailure::Start);

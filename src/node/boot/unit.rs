@@ -80,7 +80,7 @@ pub enum UnitError {
     #[error("`{0}` cannot be written into a unit: only letters, digits and `/_.:@+=,-` can")]
     Word(String),
     /// A path that the unit's own settings hide.
-    #[error("`{0}` is below `{1}`, which the unit does not see")]
+    #[error("`{0}` is below `{1}`, which is hidden from the unit")]
     Hidden(String, &'static str),
 }
 
@@ -141,13 +141,13 @@ impl Unit<'_> {
         };
         let text = format!(
             "\
-# Written by `cnister boot enable`, which writes it again when something changes; `cnister boot disable` takes it back.
-# What belongs to this node goes into {UNIT}.d/*.conf.
+# Written by `cnister boot enable`; run that again after a change. `cnister boot disable` removes this file.
+# Settings for this node belong in {UNIT}.d/*.conf.
 [Unit]
 Description=Check the CNI plugins against what was signed
 Before={runtimes}
 RequiresMountsFor={mounts}
-# The way out at the boot loader.
+# To skip the check, add cnister.verify=0 to the kernel command line.
 ConditionKernelCommandLine=!cnister.verify=0
 {manual}
 [Service]

@@ -92,11 +92,11 @@ impl Attachments {
     pub(crate) fn about_stale(&self) -> Option<Finding> {
         let (first, others) = self.stale.split_first()?;
         let message = format!(
-            "{first}{} is of a pod that is gone: it has no network namespace, and no runtime knows it",
+            "{first}{} belongs to a pod that is gone: it has no network namespace, and no runtime knows it",
             and_others(others.len())
         );
         let finding = Finding::note(Code::AttachmentStale, message);
-        Some(finding.hint("nothing uses the record any more; it can be removed"))
+        Some(finding.hint("nothing uses the record anymore; it can be removed"))
     }
 }
 
@@ -167,7 +167,7 @@ impl Reader<'_> {
         }
         let root = self.root.shown();
         let message = format!(
-            "the records of attachments cannot be seen: `{root}` is only a part of the node, without `{HOME}`"
+            "the records of attachments cannot be seen: `{root}` is only part of the node's file system, without `{HOME}`"
         );
         let hint = format!("give this process the node's `{HOME}`, in a pod as a hostPath volume");
         self.unknown.push(Finding::refusal(Code::AttachmentUnknown, message).hint(hint));
@@ -283,7 +283,7 @@ impl Attachments {
             uses += 1;
             if uses > USE_LIMIT {
                 self.unknown.push(unknown(format!(
-                    "there are more than {USE_LIMIT} uses of plugins before {shown}"
+                    "{shown} and later records were not read: there are more than {USE_LIMIT} uses of plugins"
                 )));
                 return;
             }
@@ -308,7 +308,7 @@ fn why(shown: &str, error: &DiskError) -> Option<String> {
 
 fn unknown(message: String) -> Finding {
     Finding::refusal(Code::AttachmentUnknown, message)
-        .hint("end the pods it belongs to; where they are gone, remove the file")
+        .hint("delete the pods it belongs to; if they are already gone, remove the file")
 }
 
 #[cfg(test)]

@@ -153,11 +153,10 @@ pub fn check_apart<'a>(
             let is_asked = paths.contains(other);
             // Two that were recorded became one later, and stay what they are.
             if seen.is_same(&directory)? && (is_asked || !recorded.contains(path)) {
-                let message =
-                    format!("`{other}` and `{path}` are two names of one plugin directory");
+                let message = format!("`{other}` and `{path}` are the same plugin directory");
                 let hint = match is_asked {
-                    true => "give one --bin-dir of them".to_owned(),
-                    false => format!("give --bin-dir {other}, where it is installed"),
+                    true => "give only one of them as --bin-dir".to_owned(),
+                    false => format!("use --bin-dir {other}, where it is installed"),
                 };
                 return Err(Finding::refusal(Code::InTheWay, message).hint(hint).into());
             }
@@ -299,13 +298,13 @@ mod tests {
         let cases: [(&[&str], &[&str], Option<&str>); 8] = [
             (&["/a", "/c", "/none"], &["/a", "/gone"], None),
             (&["/a", "/a"], &[], None),
-            (&["/a", "/b"], &[], Some("give one --bin-dir of them")),
-            (&["/b"], &["/a"], Some("give --bin-dir /a, where it is installed")),
-            (&["/b", "/c"], &["/a", "/c"], Some("give --bin-dir /a, where it is installed")),
-            (&["/a", "/b"], &["/a"], Some("give one --bin-dir of them")),
+            (&["/a", "/b"], &[], Some("give only one of them as --bin-dir")),
+            (&["/b"], &["/a"], Some("use --bin-dir /a, where it is installed")),
+            (&["/b", "/c"], &["/a", "/c"], Some("use --bin-dir /a, where it is installed")),
+            (&["/a", "/b"], &["/a"], Some("give only one of them as --bin-dir")),
             // They became one after both were installed to.
             (&["/b"], &["/a", "/b"], None),
-            (&["/a", "/b"], &["/a", "/b"], Some("give one --bin-dir of them")),
+            (&["/a", "/b"], &["/a", "/b"], Some("give only one of them as --bin-dir")),
         ];
         let state = "/state".parse().unwrap();
         for (asked, recorded, expected) in cases {

@@ -53,7 +53,7 @@ fn look(root: &Root, path: &HostPath) -> Option<Looked> {
 fn linked(path: &HostPath, looked: &Looked) -> Option<Finding> {
     looked.linked.then(|| {
         let message = format!(
-            "`{path}` is reached through a symbolic link and is at `{}`",
+            "`{path}` is reached through a symbolic link and is actually `{}`",
             shown(&looked.path)
         );
         Finding::note(Code::LinkedDirectory, message)
@@ -86,9 +86,9 @@ fn changeable(
         }
         let here = shown(&passed.path);
         let message = match is_itself {
-            true => format!("{who} may change files in `{here}`"),
+            true => format!("{who} can change files in `{here}`"),
             false => {
-                format!("{who} may put another {what} in the place of `{path}`, through `{here}`")
+                format!("{who} can replace the {what} `{path}`, through `{here}`")
             }
         };
         findings.extend(writable(message, passed.ownership, is_listed, &here, moment));
@@ -97,7 +97,7 @@ fn changeable(
 }
 
 /// In a sentence about who may change something.
-const LISTED: &str = "somebody on an access control list";
+const LISTED: &str = "a user or group on an access control list";
 
 /// Whether an access control list gives more than the mode says.
 fn is_listed(root: &Root, passed: &Passed, is_itself: bool) -> bool {
@@ -142,7 +142,7 @@ pub(crate) fn exposed_file(root: &Root, path: impl AsRef<Path>, moment: Moment) 
     let is_listed = who.is_none() && file.attributes().is_ok_and(|given| given.writers);
     let who = who.or_else(|| is_listed.then(|| LISTED.to_owned()));
     let own = who.and_then(|who| {
-        writable(format!("{who} may change `{path}`"), ownership, is_listed, &path, moment)
+        writable(format!("{who} can change `{path}`"), ownership, is_listed, &path, moment)
     });
     let on_the_way = changeable(root, &path, &looked, None, moment, &mut BTreeSet::new());
     own.into_iter().chain(on_the_way).collect()
@@ -160,7 +160,7 @@ fn others(ownership: Ownership, is_itself: bool, user: u32) -> Option<String> {
     }
     match mode {
         _ if kept => None,
-        mode if mode & 0o002 != 0 => Some("everybody".to_owned()),
+        mode if mode & 0o002 != 0 => Some("any user".to_owned()),
         mode if mode & 0o020 != 0 && gid != 0 && !is_own_group(user, gid) => {
             Some(format!("group {gid}"))
         }
@@ -201,7 +201,7 @@ fn label(path: &HostPath, directory: &Directory, installed: &PlacedPlugins) -> O
     let ((name, found), others) = differing.split_first()?;
     let has = if others.is_empty() { "has" } else { "have" };
     let message = format!(
-        "`{path}/{name}`{} {has} another SELinux label than the directory",
+        "`{path}/{name}`{} {has} a different SELinux label from the directory",
         and_others(others.len())
     );
     let found = found.as_deref().map_or_else(|| "no label".to_owned(), shown_label);
@@ -253,23 +253,23 @@ mod tests {
     }
 
     #[test]
-    fn says_who_else_may_change_what() {
+    fn says_who_else_can_change_what() {
         let parent = |who: &str, at: &str, path: &str| {
             vec![format!(
-                "writable-by-others: {who} may put another directory in the place of `{path}`, through `{at}`"
+                "writable-by-others: {who} can replace the directory `{path}`, through `{at}`"
             )]
         };
         let itself = |who: &str| {
-            vec![format!("writable-by-others: {who} may change files in `/opt/cni/bin`")]
+            vec![format!("writable-by-others: {who} can change files in `/opt/cni/bin`")]
         };
         let bin = "/opt/cni/bin";
         for (path, mode, expected) in [
-            ("opt/cni/bin", 0o777, itself("everybody")),
-            ("opt/cni/bin", 0o1777, itself("everybody")),
-            ("opt/cni", 0o777, parent("everybody", "/opt/cni", bin)),
-            ("opt", 0o757, parent("everybody", "/opt", bin)),
-            ("", 0o777, parent("everybody", "/", bin)),
-            ("var/lib", 0o777, parent("everybody", "/var/lib", "/var/lib/cnister")),
+            ("opt/cni/bin", 0o777, itself("any user")),
+            ("opt/cni/bin", 0o1777, itself("any user")),
+            ("opt/cni", 0o777, parent("any user", "/opt/cni", bin)),
+            ("opt", 0o757, parent("any user", "/opt", bin)),
+            ("", 0o777, parent("any user", "/", bin)),
+            ("var/lib", 0o777, parent("any user", "/var/lib", "/var/lib/cnister")),
             // Only who owns `cni` may rename it there.
             ("opt", 0o1777, vec![]),
             ("opt/cni/bin", 0o755, vec![]),
@@ -285,13 +285,13 @@ mod tests {
 
     #[test]
     fn a_file_that_decides_is_exposed_by_its_mode_and_by_the_way_to_it() {
-        let place = "everybody may put another file in the place of `/etc/cnister/policy.yaml`";
+        let place = "any user can replace the file `/etc/cnister/policy.yaml`";
         for (path, mode, expected) in [
             ("etc/cnister/policy.yaml", 0o644, vec![]),
             (
                 "etc/cnister/policy.yaml",
                 0o666,
-                vec!["everybody may change `/etc/cnister/policy.yaml`".to_owned()],
+                vec!["any user can change `/etc/cnister/policy.yaml`".to_owned()],
             ),
             ("etc/cnister", 0o777, vec![format!("{place}, through `/etc/cnister`")]),
             ("etc", 0o777, vec![format!("{place}, through `/etc`")]),
@@ -331,16 +331,15 @@ mod tests {
         };
         let list =
             [2_u32.to_le_bytes().to_vec(), entries.into_iter().flat_map(bytes).collect()].concat();
-        let who = "writable-by-others: somebody on an access control list may";
+        let who = "writable-by-others: a user or group on an access control list can";
         let bin = format!("{who} change files in `/opt/cni/bin`");
-        let way = |path: &str, at: &str| {
-            format!("{who} put another directory in the place of `{path}`, through `{at}`")
-        };
+        let replaced =
+            |path: &str, at: &str| format!("{who} replace the directory `{path}`, through `{at}`");
         for (path, name, expected) in [
             ("opt/cni/bin", "system.posix_acl_access", vec![bin.clone()]),
             ("opt/cni/bin", "system.posix_acl_default", vec![bin]),
-            ("opt/cni", "system.posix_acl_access", vec![way("/opt/cni/bin", "/opt/cni")]),
-            ("var/lib", "system.posix_acl_access", vec![way("/var/lib/cnister", "/var/lib")]),
+            ("opt/cni", "system.posix_acl_access", vec![replaced("/opt/cni/bin", "/opt/cni")]),
+            ("var/lib", "system.posix_acl_access", vec![replaced("/var/lib/cnister", "/var/lib")]),
         ] {
             let (temporary, root, installed) = node();
             let directory = std::fs::File::open(temporary.path().join(path)).unwrap();
@@ -387,7 +386,7 @@ mod tests {
         assert_eq!(
             found(&root, &installed),
             [
-                "linked-directory: `/opt/cni/bin` is reached through a symbolic link and is at `/usr/libexec/cni`"
+                "linked-directory: `/opt/cni/bin` is reached through a symbolic link and is actually `/usr/libexec/cni`"
             ]
         );
     }

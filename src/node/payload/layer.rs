@@ -54,7 +54,7 @@ impl<'a> Layer<'a> {
         }
         if sha256(self.descriptor).is_none() {
             let message = format!(
-                "the plugin layer is named by `{}`",
+                "the plugin layer has digest `{}`, expected a sha256 digest",
                 visible(self.descriptor.digest().as_ref())
             );
             return Err(Finding::refusal(Code::BrokenChain, message).into());
@@ -117,7 +117,7 @@ impl Payload for Layer<'_> {
         match files.plugins.iter().find(|file| !seen.contains(&file.name)) {
             Some(file) => {
                 let message =
-                    format!("`{}` is listed in bundle.json and not in {origin}", file.name);
+                    format!("`{}` is listed in bundle.json but missing from {origin}", file.name);
                 Err(Finding::refusal(Code::MissingEntry, message).into())
             }
             None => Ok(()),
@@ -131,7 +131,7 @@ fn is_parent(path: &str) -> bool {
 }
 
 fn extra(path: &str, origin: &str) -> NodeError {
-    let message = format!("`{}` in {origin} is listed in no bundle.json", visible(path));
+    let message = format!("`{}` in {origin} is not listed in bundle.json", visible(path));
     Finding::refusal(Code::ExtraEntry, message).into()
 }
 
@@ -383,7 +383,7 @@ mod tests {
         let of_both = descriptor(media_type::LAYER, Digest::of(&second), second.len() as u64);
         let found = finding(deliver_blob(second, &of_both, &followed));
         assert_eq!(found.code, Code::ExtraEntry);
-        assert_eq!(found.message, "the plugin layer goes on after the end of its archive");
+        assert_eq!(found.message, "the plugin layer continues after the end of its archive");
 
         let other = FileManifest { diff_id: Digest::of(b"another"), ..files.clone() };
         assert_eq!(

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_the_listed_files_for_everybody_to_read() {
+    fn copies_the_listed_files_for_all_users_to_read() {
         let (image, target) = image();
         std::fs::write(image.path().join("opt/cni/bin/unlisted"), b"").unwrap();
         std::fs::write(image.path().join("usr/share/cnister/evidence.json"), b"{}").unwrap();

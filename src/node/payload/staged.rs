@@ -47,7 +47,7 @@ impl Staged {
             Some(bytes) => Ok(bytes),
             None => {
                 let message =
-                    format!("`{}` holds no {SHARE}/{BUNDLE_JSON}", self.directory.shown());
+                    format!("`{}` does not contain {SHARE}/{BUNDLE_JSON}", self.directory.shown());
                 Err(Finding::refusal(Code::MissingEntry, message)
                     .hint("stage it: cnister stage DIR, run by the bundle image itself")
                     .into())
@@ -96,7 +96,7 @@ impl Staged {
                     }
                     None => {
                         let message =
-                            format!("`{}` is listed in no bundle.json", self.shown(&inner));
+                            format!("`{}` is not listed in bundle.json", self.shown(&inner));
                         return Ok(vec![Finding::refusal(Code::ExtraEntry, message)]);
                     }
                 }
@@ -186,7 +186,7 @@ fn open_staged(bin: &Directory, file: &PluginFile, origin: &str) -> Result<Regul
     let opened = open_listed(bin, file)?;
     if opened.links != 1 {
         // It could be written through its other name while it is read.
-        let message = format!("`{}` has another name", opened.shown);
+        let message = format!("`{}` has a second name", opened.shown);
         let finding = Finding::refusal(Code::NotAPlainFile, message);
         return Err(finding.mismatch("1 name", format_args!("{} names", opened.links)).into());
     }
@@ -210,7 +210,7 @@ pub(crate) fn open_listed(bin: &Directory, file: &PluginFile) -> Result<RegularF
 fn missing_finding(name: &str, place: &str) -> Finding {
     Finding::refusal(
         Code::MissingEntry,
-        format!("`{name}` is listed in bundle.json and not in `{place}`"),
+        format!("`{name}` is listed in bundle.json but missing from `{place}`"),
     )
 }
 

@@ -346,7 +346,7 @@ pub(super) fn decide(
                 (None, true) => leave_foreign(path, file, message),
                 (None, false) => Decision::Refuse(
                     Finding::refusal(Code::Unreadable, message)
-                        .hint("end what keeps it from being read, or leave it with --foreign keep"),
+                        .hint("find out why it cannot be read, or leave it with --foreign keep"),
                 ),
             };
         }
@@ -405,7 +405,7 @@ pub(super) fn decide(
     if satisfies {
         let (directory, name) = place();
         let message = format!(
-            "`{path}/{name}` has the content of the bundle and is another installer's; it was left as it is"
+            "`{path}/{name}` has the signed content but is another installer's; it was left as it is"
         );
         let note = Finding::note(Code::ForeignKept, message);
         return Decision::Leave(Step::Satisfied { directory, name, owner: Owner::Foreign }, note);

@@ -16,28 +16,28 @@ impl Attachments {
         let place = format!("`{directory}/{name}`");
         let users = self.of(name);
         if !users.is_empty() {
-            let message = format!("{place} is needed to take down {}", count(users.len()));
+            let message = format!("{place} is needed to tear down {}", count(users.len()));
             let found = list(users.iter().map(ToString::to_string));
             return Some(
                 Finding::refusal(Code::InUse, message)
                     .mismatch("no attachment that needs it", found)
-                    .hint("end these pods first; without the plugin they cannot be deleted"),
+                    .hint("delete these pods first; without the plugin, their deletion fails"),
             );
         }
         (!self.unknown.is_empty()).then(|| {
             let message =
-                format!("{place} may be needed: not every record of an attachment can be read");
+                format!("{place} may be needed: some records of attachments cannot be read");
             let finding = Finding::refusal(Code::InUse, message);
-            finding.mismatch("records that can be read", self.unread()).hint(self.hint())
+            finding.mismatch("readable records", self.unread()).hint(self.hint())
         })
     }
 
     /// What cannot be known about all plugins together.
     pub(crate) fn about_unknown(&self) -> Option<Finding> {
-        let message = "plugins may be needed: not every record of an attachment can be read";
+        let message = "plugins may be needed: some records of attachments cannot be read";
         (!self.unknown.is_empty()).then(|| {
             let finding = Finding::refusal(Code::AttachmentUnknown, message);
-            finding.mismatch("records that can be read", self.unread()).hint(self.hint())
+            finding.mismatch("readable records", self.unread()).hint(self.hint())
         })
     }
 
@@ -56,7 +56,7 @@ impl Attachments {
     fn hint(&self) -> String {
         let own = self.unknown.first().filter(|_| self.unknown.len() == 1);
         own.and_then(|finding| finding.hint.clone())
-            .unwrap_or_else(|| "look at these records; remove those that no pod needs".to_owned())
+            .unwrap_or_else(|| "inspect these records; remove those that no pod needs".to_owned())
     }
 }
 
@@ -96,7 +96,7 @@ mod tests {
         });
         attachments.needed.insert(name.clone(), users.collect());
         let finding = attachments.against(&removal(&name, false)).unwrap();
-        assert_eq!(finding.message, "`/opt/cni/bin/macvlan` is needed to take down 5 attachments");
+        assert_eq!(finding.message, "`/opt/cni/bin/macvlan` is needed to tear down 5 attachments");
         let found = "container `0` in network `front`, container `1` in network `front`, container `2` in network \
                      `front` and 2 more";
         assert_eq!(finding.found.as_deref(), Some(found));

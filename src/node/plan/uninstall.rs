@@ -64,7 +64,7 @@ impl Uninstallation {
                     let finding = Finding::refusal(Code::Unreadable, message);
                     match force {
                         Force::No => refusals.push(finding.hint(
-                            "end what keeps it from being read, or leave it there with --force",
+                            "find out why it cannot be read, or leave it there with --force",
                         )),
                         Force::Yes => all.notes.push(finding.into_warning()),
                     }

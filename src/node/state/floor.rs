@@ -102,8 +102,7 @@ impl Floors {
             "bundle `{name}` is older than one that this node had, and the rule forbids downgrades"
         );
         let hint = format!(
-            "set `rollback: allowed` in the policy, or on this node only run cnister rollback to a generation \
-             that it keeps ({index})"
+            "set `rollback: allowed` in the policy, or, on this node only, run cnister rollback to a generation that it keeps ({index})"
         );
         let finding = Finding::refusal(Code::VersionBelowFloor, message);
         (!floor.exceptions.contains(&Release::of(bundle))).then(|| {

@@ -93,7 +93,7 @@ impl State {
         let listed = || {
             let finding = Finding::refusal(
                 Code::StateNotPrivate,
-                format!("other users may write the state directory `{path}`"),
+                format!("other users can write to the state directory `{path}`"),
             );
             finding
                 .mismatch("no access control list", "an access control list that lets others write")
@@ -144,7 +144,7 @@ fn private(ownership: Ownership, user: u32, path: &HostPath) -> Option<Finding> 
     (mode & 0o022 != 0).then(|| {
         Finding::refusal(
             Code::StateNotPrivate,
-            format!("other users may write the state directory `{path}`"),
+            format!("other users can write to the state directory `{path}`"),
         )
         .mismatch("mode 0700", format_args!("mode {mode:04o}"))
         .hint(format!("find out what wrote to it, then run: chmod 0700 {path}"))
@@ -377,7 +377,7 @@ pub(crate) fn read_record<T>(
     let Some(RegularFile { file, uid, mode, shown: path, .. }) = opened else { return Ok(None) };
     let user = rustix::process::geteuid().as_raw();
     if (uid != 0 && uid != user) || mode & 0o022 != 0 {
-        let message = format!("other users may write the state file `{path}`");
+        let message = format!("other users can write to the state file `{path}`");
         let finding = Finding::refusal(Code::StateNotPrivate, message)
             .mismatch(
                 format_args!("user {user}, mode 0600"),

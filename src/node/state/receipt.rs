@@ -335,7 +335,7 @@ mod tests {
             wanted: "ghcr.io/acme/cni:v2".to_owned(),
             reasons: vec![Reason {
                 code: "no-signature".to_owned(),
-                message: "nobody signed it".to_owned(),
+                message: "the image is not signed".to_owned(),
             }],
         };
         assert_eq!(json::readable(&refusal), REFUSAL);
@@ -414,7 +414,7 @@ mod tests {
         let cases = [
             ("\"schemaVersion\": 1", "\"schemaVersion\": 2", "schemaVersion is 2, expected 1"),
             ("\"bridge\"", "\"../bridge\"", "contains `/`"),
-            ("\"/opt/cni/bin\"", "\"/opt/../etc\"", "is not a path on the node"),
+            ("\"/opt/cni/bin\"", "\"/opt/../etc\"", "is not a valid path on the node"),
             ("\"ghcr.io/acme/cni\"", "\"cni\"", "does not name a registry"),
             ("\"ours\"", "\"mine\"", "unknown variant `mine`"),
             ("\"0755\"", "\"17777\"", "a mode is four octal digits"),

@@ -114,7 +114,7 @@ mod tests {
             format!("cannot read the directory `{shown}` of the source `files`")
         );
         fs::create_dir(&directory).unwrap();
-        let expected = format!("`{shown}` has no plugin `bridge`; it holds no plugin at all");
+        let expected = format!("`{shown}` has no plugin `bridge`; it contains no plugins");
         assert_eq!(open(folder.path(), "bridge").expect_err("empty"), expected);
         for name in ["macvlan", "host-local", "host-device", "flannel-amd64", ".hidden", "ptp"] {
             write(&directory.join(name), b"");
@@ -141,10 +141,10 @@ mod tests {
         symlink("nowhere", directory.join("broken")).unwrap();
         assert_eq!(open(folder.path(), "inside").unwrap().facts.name.as_str(), "inside");
         let error = open(folder.path(), "out").expect_err("a link that leads out");
-        assert!(error.ends_with("outside`, outside of the directory of its source"), "{error}");
+        assert!(error.ends_with("outside`, outside its source's directory"), "{error}");
         let error = open(folder.path(), "broken").expect_err("a link that leads nowhere");
         assert!(
-            error.ends_with("is a symbolic link to nothing: `nowhere` is not there"),
+            error.ends_with("is a dangling symbolic link: `nowhere` does not exist"),
             "{error}"
         );
         // Where the plugin is on nodes and not on the machine that builds, and over another link.
@@ -152,7 +152,7 @@ mod tests {
         symlink("broken", directory.join("chained")).unwrap();
         for (name, target) in [("absolute", "/usr/libexec/cni/absent"), ("chained", "broken")] {
             let error = open(folder.path(), name).expect_err(name);
-            let expected = format!("is a symbolic link to nothing: `{target}` is not there");
+            let expected = format!("is a dangling symbolic link: `{target}` does not exist");
             assert!(error.ends_with(&expected), "{error}");
         }
     }

@@ -101,7 +101,7 @@ mod tests {
             ("out", "`out` has no `=`; write `NAME=PATH`"),
             (
                 "A=out",
-                "`A` is not the name of a source: 1 to 63 lower-case letters, digits and dashes",
+                "`A` is not a valid source name: expected 1 to 63 lower-case letters, digits and dashes",
             ),
             ("a=", "a directory is missing; `.` is the one of the definition"),
         ] {

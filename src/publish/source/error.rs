@@ -48,7 +48,7 @@ pub enum SourceError {
         found: Vec<String>,
     },
     /// A link to nothing.
-    #[error("{origin} is a symbolic link to nothing{}", .target.as_ref().map_or_else(String::new, |target| format!(": `{}` is not there", target.display())))]
+    #[error("{origin} is a dangling symbolic link{}", .target.as_ref().map_or_else(String::new, |target| format!(": `{}` does not exist", target.display())))]
     Dangling {
         /// The path of the link.
         origin: Origin,
@@ -64,7 +64,7 @@ pub enum SourceError {
         found: &'static str,
     },
     /// A link that leads out of the source: what it holds was not put there for this bundle.
-    #[error("{origin} is a link to `{}`, outside of the directory of its source", .target.display())]
+    #[error("{origin} is a link to `{}`, outside its source's directory", .target.display())]
     LeavesDirectory {
         /// The path of the link.
         origin: Origin,
@@ -142,7 +142,7 @@ fn hint(name: &PluginName, found: &[String]) -> String {
     let text =
         listed.iter().take(24).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     match listed.len() {
-        0 => "; it holds no plugin at all".to_owned(),
+        0 => "; it contains no plugins".to_owned(),
         _ if !near.is_empty() => format!("; it has {text}"),
         count if count > 24 => format!("; it has {text} and {} more", count - 24),
         _ => format!("; it has {text}"),

@@ -70,8 +70,10 @@ impl KeyFiles<'_> {
                 (format!("key `{}`", visible(&name)), pem)
             }
             _ => {
-                let reason =
-                    format!("authority `{}`: `key` takes `file` or `data`", visible(&raw.name));
+                let reason = format!(
+                    "authority `{}`: `key` must have either `file` or `data`",
+                    visible(&raw.name)
+                );
                 return Err(self.rule_error(rule, reason));
             }
         };

@@ -142,7 +142,7 @@ impl RawRule {
     fn check(&self) -> Result<(), &'static str> {
         let keyless = self.authorities.is_empty();
         if self.name.is_empty() || self.name.contains(char::is_control) {
-            return Err("a rule needs a printable name");
+            return Err("a rule must have a printable name");
         }
         if self.images.is_empty() {
             return Err(
@@ -150,7 +150,7 @@ impl RawRule {
             );
         }
         if self.deny && !(keyless && self.attestations.is_empty()) {
-            return Err("a rule either denies or names `authorities`");
+            return Err("a rule with `deny: true` cannot have `authorities` or `attestations`");
         }
         if !self.deny && keyless && self.mode == Mode::Enforce {
             return Err(

@@ -263,7 +263,7 @@ fn a_file_that_was_good_before_is_counted_once_and_searched_for_a_trace() {
     );
     let trace = Trace { name: "bridge.old".to_owned(), installer: "dropgz (Azure)" };
     let note =
-        "remark note: beside `/opt/cni/bin/bridge` is `bridge.old`, as dropgz (Azure) leaves it";
+        "remark note: `bridge.old` beside `/opt/cni/bin/bridge` is typical of dropgz (Azure)";
     scene.expect(Event::TraceFound(target("bridge"), None), &[]);
     scene.expect(Event::TraceFound(target("bridge"), Some(trace)), &[note]);
     let again = scene.observe(checked(altered()));
@@ -330,7 +330,7 @@ fn a_file_that_is_left_alone_is_not_watched_and_its_answer_waits_for_the_trace()
             "remove ready",
             "print; no; digest-drift: `/opt/cni/bin/bridge` was altered; \
              repair-paused: `/opt/cni/bin/bridge` was repaired 3 times and altered again; it is left \
-             alone for 5 minutes; beside it is `bridge.old`, as dropgz (Azure) leaves it",
+             alone for 5 minutes; `bridge.old` beside it is typical of dropgz (Azure)",
             "find trace of /opt/cni/bin/bridge",
             "publish ready=false drift=4 repairs=3 checked=3",
             "condition DigestDrift",
@@ -361,8 +361,7 @@ fn a_file_that_is_left_alone_is_not_watched_and_its_answer_waits_for_the_trace()
 fn what_fails_besides_the_check_is_warned_of_once() {
     let mut scene = Scene::new(None);
     let blind = "remark warning: changes will not be noticed until the next interval: cannot open `p`: the disk is full";
-    let mute =
-        "remark warning: cannot say whether the node is ready: cannot write `p`: the disk is full";
+    let mute = "remark warning: cannot report whether the node is ready: cannot write `p`: the disk is full";
     for (event, warning) in [
         ((|action| Event::Watched(Err(full(action)))) as fn(&str) -> Event, blind),
         (|action| Event::ReadyChanged(Err(full(action))), mute),
@@ -409,7 +408,7 @@ fn a_directory_out_of_reach_stops_the_watch_instead_of_a_repair() {
         let lost = "`/b` is out of reach: it was created or removed after this watch had started";
         scene.expect(
             Event::ReadyChanged(removed),
-            &[&format!("leave error: {lost}; the next watch reaches it"), &format!("stop: {lost}")],
+            &[&format!("leave error: {lost}; a new watch can reach it"), &format!("stop: {lost}")],
         );
     }
 }

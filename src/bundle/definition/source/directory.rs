@@ -47,8 +47,7 @@ impl DirectoryPattern {
         json!({
             "description": format!(
                 "The directory with the plugins. A relative one is relative to this file. \
-                 `{PLACEHOLDER}` stands for the architecture of each platform (amd64) and is \
-                 required where there are several platforms."
+                 `{PLACEHOLDER}` stands for the architecture of each platform (amd64) and is required if there are several platforms."
             ),
             "type": "string",
             "minLength": 1,

@@ -102,7 +102,7 @@ impl RawSource {
 fn not_one(all: &[&str], found: &[&str]) -> String {
     let quoted: Vec<String> = found.iter().map(|key| format!("`{key}`")).collect();
     let found = if found.is_empty() { "none".to_owned() } else { quoted.join(" and ") };
-    format!("a source has exactly one of {}; found {found}", alternatives(all))
+    format!("a source must have exactly one of {}; found {found}", alternatives(all))
 }
 
 /// A key without a value is a mistake, and not the same as no key.
@@ -119,11 +119,15 @@ mod tests {
     #[test]
     fn says_which_keys_there_are_and_which_were_found() {
         for (all, found, expected) in [
-            (&["directory"][..], &[][..], "a source has exactly one of `directory`; found none"),
+            (
+                &["directory"][..],
+                &[][..],
+                "a source must have exactly one of `directory`; found none",
+            ),
             (
                 &["directory", "archive", "image"],
                 &["directory", "image"],
-                "a source has exactly one of `directory`, `archive` or `image`; found `directory` and `image`",
+                "a source must have exactly one of `directory`, `archive` or `image`; found `directory` and `image`",
             ),
         ] {
             assert_eq!(not_one(all, found), expected);

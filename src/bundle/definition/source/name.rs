@@ -16,7 +16,7 @@ pub struct SourceName(String);
 
 /// Why a text is not the name of a source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not the name of a source: 1 to 63 lower-case letters, digits and dashes")]
+#[error("`{0}` is not a valid source name: expected 1 to 63 lower-case letters, digits and dashes")]
 pub struct ParseSourceNameError(String);
 
 impl FromStr for SourceName {

@@ -95,7 +95,7 @@ fn a_member_has_one_size() {
         ended(&[&pax("size", record), &header, &smuggled])
     };
     let length = smuggled.len() as u64;
-    let other = "the tar header at byte 1024 has another size than its pax record";
+    let other = "the tar header at byte 1024 has a different size from its pax record";
     assert_eq!(refusal(&with(&length.to_string(), 0, |_| ()), &FILES), other);
     assert_eq!(refusal(&with("0", length, |_| ()), &FILES), other);
     let blank = |block: &mut [u8; BLOCK]| block[124..136].fill(0);

@@ -114,7 +114,7 @@ fn a_check_repeats_the_proof_with_the_policy_of_today() {
 }
 
 #[test]
-fn another_bundle_than_the_expected_is_refused_whoever_says_its_name() {
+fn a_bundle_other_than_the_expected_one_is_refused_by_receipt_and_evidence() {
     let mut node = Node::new();
     let (test, other) = ("test".parse().unwrap(), "other".parse().unwrap());
     let compared = |expected: &BundleName, node: &Node, verified: Option<&Verified<Bundle>>| {

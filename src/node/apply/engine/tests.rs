@@ -356,7 +356,11 @@ fn a_payload_that_fails_half_way_leaves_the_directory_as_it_was() {
             Broken(|take, files| take(&files.plugins[2], "a test", &mut Failing(3))),
             "cannot read `tap` from a test",
         ),
-        ("short of a file", Broken(|_, _| Ok(())), "`tap` was not delivered"),
+        (
+            "short of a file",
+            Broken(|_, _| Ok(())),
+            "`tap` is missing from what was to be installed",
+        ),
     ];
     for (what, mut payload, expected) in cases {
         let node = Node::new();
@@ -376,7 +380,7 @@ fn a_payload_that_fails_half_way_leaves_the_directory_as_it_was() {
     let error = node
         .install_from(NEW, &InstallOptions::default(), &mut payload, &mut go_on)
         .expect_err("nothing is delivered");
-    assert_eq!(error.to_string(), "refused: `host-local` was not delivered");
+    assert_eq!(error.to_string(), "refused: `host-local` is missing from what was to be installed");
     assert!(!node.path("opt").exists(), "directories that were created for nothing are gone");
 }
 
@@ -514,7 +518,7 @@ fn program(machine: u8) -> Vec<u8> {
 #[test]
 fn a_program_for_another_machine_never_gets_its_name() {
     let node = Node::new();
-    node.put("flannel", b"somebody else's");
+    node.put("flannel", b"another installer's");
     let before = node.bin();
     let found = |machine| {
         let findings = node
@@ -533,7 +537,7 @@ fn a_program_for_another_machine_never_gets_its_name() {
 fn a_plugin_gets_the_label_of_its_directory_before_its_name() {
     use rustix::fs::{XattrFlags, getxattr, setxattr};
     let node = Node::new();
-    node.put("flannel", b"somebody else's");
+    node.put("flannel", b"another installer's");
     let bin = node.path("opt/cni/bin");
     let label = b"system_u:object_r:container_file_t:s0\0";
     // Only root may, and not every file system keeps labels.

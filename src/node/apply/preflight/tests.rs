@@ -113,7 +113,7 @@ fn bits_that_are_dropped_are_said() {
         );
     }
     let capable = theirs(0o755, Attributes { capabilities: true, writers: false });
-    let note = "Note setuid-dropped: `/opt/cni/bin/bridge` gave capabilities to who executed it";
+    let note = "Note setuid-dropped: `/opt/cni/bin/bridge` gave capabilities to whoever ran it";
     assert_eq!(messages(&root, &[("bridge", capable)]), [note]);
 }
 
@@ -126,7 +126,7 @@ fn what_has_the_name_of_the_staging_directory_is_looked_into() {
         not_to_clean_up(&root, &step).map(|finding| finding.to_string())
     };
     let expected = "in-the-way: `/opt/cni/bin/.cnister/inner` is a directory\n  expected: files of an interrupted \
-                    installation\n  found:    a directory\n  hint: no cnister made it: move `/opt/cni/bin/.cnister` away";
+                    installation\n  found:    a directory\n  hint: cnister did not create it: move `/opt/cni/bin/.cnister` away";
     assert_eq!(message(), None);
     std::fs::write(&staging, "a file").unwrap();
     assert_eq!(message(), None, "it is removed");
@@ -163,7 +163,7 @@ fn room_is_counted_for_each_file_system() {
         needs.findings().map(|it| (it.message, it.found.unwrap())).collect::<Vec<_>>()
     };
     let no = |what: &str, paths: &str, found: &str| {
-        let message = format!("there is no room for {what} on the file system of {paths}");
+        let message = format!("not enough space for {what} on the file system of {paths}");
         (message, found.to_owned())
     };
     let (two, one) = (4 * 4096 + SLACK, 4096 + SLACK);

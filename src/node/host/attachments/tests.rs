@@ -134,7 +134,7 @@ fn a_cache_that_lies_outside_is_not_opened() {
 }
 
 #[test]
-fn one_attachment_is_listed_once_whoever_remembers_it_and_names_its_pod() {
+fn an_attachment_in_several_caches_is_listed_once_with_its_pod() {
     let (temporary, root) = node();
     let at = |path: &str| temporary.path().join("var/lib/cni").join(path);
     std::fs::create_dir_all(at("cache/results")).unwrap();
@@ -237,6 +237,6 @@ fn a_record_of_a_sandbox_that_is_gone_is_told_and_does_not_count() {
     assert_eq!(uses_and_messages(&found), (vec![format!("macvlan: {users}")], vec![]));
     let note = found.about_stale().unwrap();
     assert_eq!((note.code, note.is_refusal()), (Code::AttachmentStale, false));
-    let expected = "`/var/lib/cni/multus/results/mv-gone-net1` and 1 other is of a pod that is gone: it has no network namespace, and no runtime knows it";
+    let expected = "`/var/lib/cni/multus/results/mv-gone-net1` and 1 other belongs to a pod that is gone: it has no network namespace, and no runtime knows it";
     assert_eq!(note.message, expected);
 }

@@ -46,7 +46,7 @@ fn elsewhere(installed: &PlacedPlugins, runtimes: &[Runtime], first: &Runtime) -
     };
     let looks = |runtime: &Runtime| {
         format!(
-            "{} looks in {} (`{}`)",
+            "{} searches {} (`{}`)",
             runtime.name,
             list(&mut runtime.bin_dirs.iter()),
             runtime.config
@@ -54,12 +54,14 @@ fn elsewhere(installed: &PlacedPlugins, runtimes: &[Runtime], first: &Runtime) -
     };
     let places = list(&mut installed.keys());
     let message = format!(
-        "no runtime of this node looks in {places}: {}",
+        "no container runtime on this node searches {places}: {}",
         runtimes.iter().map(looks).collect::<Vec<_>>().join(", ")
     );
     let finding = Finding::warning(Code::RuntimeLooksElsewhere, message);
     match first.bin_dirs.first() {
-        Some(path) => finding.hint(format!("install where it looks: --bin-dir {path}")),
+        Some(path) => {
+            finding.hint(format!("install into a directory that it searches: --bin-dir {path}"))
+        }
         None => finding,
     }
 }
@@ -130,7 +132,7 @@ fn shadowing(
     let (first, others) = called.split_first()?;
     let others = and_others(others.len());
     let message = format!(
-        "{} (`{}`) calls `{first}`{others} and not what is installed in `{ours}`",
+        "{} (`{}`) runs `{first}`{others}, not what is installed in `{ours}`",
         runtime.name, runtime.config
     );
     let directories: Vec<_> = runtime.bin_dirs.iter().map(HostPath::as_str).collect();
@@ -138,7 +140,7 @@ fn shadowing(
     Some(
         finding
             .mismatch(format_args!("`{ours}` before all others"), directories.join(", then "))
-            .hint("move the other files away, or install where the runtime looks first, with --bin-dir"),
+            .hint("move the other files away, or install into the directory that the runtime searches first, with --bin-dir"),
     )
 }
 
@@ -193,7 +195,7 @@ mod tests {
             ("['/usr/libexec/cni', '/opt/cni/bin']", "['/opt/cni/bin', '/usr/libexec/cni']");
         let calls = |what: &str| {
             Some(format!(
-                "CRI-O (`/etc/crio/crio.conf`) calls {what} and not what is installed in `/opt/cni/bin`"
+                "CRI-O (`/etc/crio/crio.conf`) runs {what}, not what is installed in `/opt/cni/bin`"
             ))
         };
         type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], fn(&Path), Option<String>);
@@ -221,13 +223,13 @@ mod tests {
     }
 
     #[test]
-    fn says_where_the_runtimes_look_if_nobody_looks_here() {
+    fn says_where_the_runtimes_search_if_none_searches_here() {
         let found = findings("['/usr/libexec/cni']", &[], "/opt/cni/bin", |_| {});
         let [finding] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!(
             finding.to_string(),
-            "runtime-looks-elsewhere: no runtime of this node looks in `/opt/cni/bin`: CRI-O looks in \
-             `/usr/libexec/cni` (`/etc/crio/crio.conf`)\n  hint: install where it looks: --bin-dir /usr/libexec/cni"
+            "runtime-looks-elsewhere: no container runtime on this node searches `/opt/cni/bin`: CRI-O searches \
+             `/usr/libexec/cni` (`/etc/crio/crio.conf`)\n  hint: install into a directory that it searches: --bin-dir /usr/libexec/cni"
         );
         assert_eq!(findings("['/usr/libexec/cni']", &[], "/usr/libexec/cni", |_| {}), []);
         // One directory under two names is one.
@@ -239,7 +241,7 @@ mod tests {
         assert_eq!(findings("['/usr/libexec/cni']", &[], "/opt/cni/bin", linked), []);
         let found = findings("[]", &[], "/opt/cni/bin", |_| {});
         assert!(
-            found[0].message.ends_with("CRI-O looks in no directory (`/etc/crio/crio.conf`)"),
+            found[0].message.ends_with("CRI-O searches no directory (`/etc/crio/crio.conf`)"),
             "{found:?}"
         );
     }

@@ -64,7 +64,7 @@ impl Reader<'_> {
                 Ok(None) => {
                     self.cannot(
                         &next,
-                        &format!("`{}` imports it, and it is not there", path.display()),
+                        &format!("`{}` imports it, but it does not exist", path.display()),
                     );
                     continue;
                 }
@@ -175,7 +175,7 @@ impl Reader<'_> {
             return Vec::new();
         };
         if directory.to_string_lossy().contains('*') || pattern.contains(['[', '\\']) {
-            self.cannot(&path, "only `*` and `?` in the last part of an import are understood");
+            self.cannot(&path, "only `*` and `?` in the last part of an import are supported");
             return Vec::new();
         }
         let matching = |name: &String| matches(pattern.as_bytes(), name.as_bytes());
@@ -194,7 +194,7 @@ impl Reader<'_> {
         while let Some(path) = pending.pop() {
             looked_at += 1;
             if found.len() == MAX_FILES || looked_at > MAX_NAMES {
-                self.cannot(directory, &format!("it holds more than {MAX_FILES} files"));
+                self.cannot(directory, &format!("it contains more than {MAX_FILES} files"));
                 break;
             }
             let is_directory = path == directory
@@ -238,7 +238,7 @@ impl Reader<'_> {
     fn cannot(&mut self, path: &Path, reason: &str) {
         let path = path.to_string_lossy();
         let message = format!(
-            "where a runtime looks for plugins is not sure: `{}`: {reason}",
+            "cannot determine where a runtime searches for plugins: `{}`: {reason}",
             visible(&path)
         );
         self.findings.push(Finding::warning(Code::RuntimeConfigUnreadable, message));
@@ -415,7 +415,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_said_and_does_not_hide_the_rest() {
-        let sure = "where a runtime looks for plugins is not sure: ";
+        let sure = "cannot determine where a runtime searches for plugins: ";
         let default = |bin: &str| {
             vec![format!("containerd /etc/containerd/config.toml {bin} /etc/cni/net.d")]
         };
@@ -425,15 +425,15 @@ mod tests {
             (
                 format!("imports = ['gone.toml']\n{}", v2("bin_dir = '/a'")),
                 "/a",
-                "`/etc/containerd/gone.toml`: `/etc/containerd/config.toml` imports it, and it is not there",
+                "`/etc/containerd/gone.toml`: `/etc/containerd/config.toml` imports it, but it does not exist",
             ),
             (
                 format!("imports = ['/etc/*/x.toml']\n{}", v2("bin_dir = '/a'")),
                 "/a",
                 "`/etc/*/x.toml`: only `*` and `?` in the last part",
             ),
-            (v2("bin_dir = 'relative'"), "", "`relative` is not a path on the node"),
-            (v2("bin_dir = '/a/../b'"), "", "`/a/../b` is not a path on the node"),
+            (v2("bin_dir = 'relative'"), "", "`relative` is not a valid path on the node"),
+            (v2("bin_dir = '/a/../b'"), "", "`/a/../b` is not a valid path on the node"),
             ("#".repeat(FILE_LIMIT + 1), "/opt/cni/bin", "is longer than 262144 bytes"),
         ];
         for (text, bin, expected) in cases {
@@ -455,7 +455,7 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert_eq!(findings.len(), 2, "{findings:?}");
         assert!(findings[0].contains("imports more than 64 files"), "{findings:?}");
-        assert!(findings[1].contains("holds more than 64 files"), "{findings:?}");
+        assert!(findings[1].contains("contains more than 64 files"), "{findings:?}");
     }
 
     #[test]

@@ -123,7 +123,7 @@ fn word(owner: &Owner) -> &'static str {
 }
 
 #[test]
-fn decides_about_a_file_that_nobody_recorded() {
+fn decides_about_a_file_that_no_record_names() {
     let refuse = ForeignRule::Refuse;
     let named = |name: &str| ForeignRule::AdoptNamed(names(&[name]));
     let cases: [(Found, ForeignRule, &str); 29] = [
@@ -357,7 +357,7 @@ fn the_receipt_keeps_what_the_plan_does_not_touch() {
 }
 
 #[test]
-fn forgets_a_leftover_that_is_gone_and_nobody_has_to_bring_back() {
+fn forgets_a_leftover_that_is_gone_and_need_not_be_restored() {
     let original = Original { digest: Digest::of(THEIRS), size: Some(11), mode: 0o755 };
     let (ours, adopted) = (installed(OLD, Owner::Ours), installed(OLD, Owner::Adopted(original)));
     let cases = [

@@ -80,7 +80,7 @@ fn a_first_installation_that_is_stopped_anywhere_is_finished_by_the_next_run() {
 fn an_adoption_that_is_stopped_anywhere_is_finished_by_the_next_run() {
     let prepare = |node: &Node| {
         node.put("bridge", b"theirs");
-        node.put("vlan", b"theirs, too");
+        node.put("vlan", b"also theirs");
     };
     crash_at_every_action(
         prepare,
@@ -139,7 +139,7 @@ fn another_release_after_an_interruption_knows_what_was_installed_by_it() {
     let receipt = node.install(OLD).unwrap();
     let mut wanted = expected(OLD);
     wanted.insert("tap".to_owned(), (b"new tap".to_vec(), 0o755));
-    assert_eq!(node.bin(), wanted, "the staging directory of the interrupted run is gone, too");
+    assert_eq!(node.bin(), wanted, "the staging directory of the interrupted run is gone as well");
     let leftovers = &receipt.directories[&HostPath::default_bin_directory()].leftovers;
     assert_eq!(leftovers[&"tap".parse().unwrap()].owner, Owner::Ours);
 }
