@@ -1,5 +1,5 @@
-//! The smaller records of a node survive being written: a refusal, what its owner went back from,
-//! and the floors.
+//! The smaller records of a node survive being written: a refusal, the releases that were
+//! rolled back, and the floors.
 #![no_main]
 
 use cnister::node::{Floors, Refusal, RolledBack};

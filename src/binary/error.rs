@@ -63,5 +63,5 @@ pub enum ReadElfError {
 
 impl ElfError {
     /// A field of something that was found to be in the file is not.
-    pub(super) const OUTSIDE: Self = Self::Malformed("a field lies outside of the file");
+    pub(super) const OUTSIDE: Self = Self::Malformed("a field is outside the file");
 }

@@ -69,7 +69,7 @@ pub enum ArchiveError {
     TooMany,
     /// More bytes than it should have.
     #[error(
-        "the plugin layer is more than {0} bytes long, which is what the files of bundle.json can take"
+        "the plugin layer is longer than {0} bytes, the most that the files in bundle.json can take up"
     )]
     TooLong(u64),
     /// Bytes after the block of zeros that ends an archive: some readers go on there.

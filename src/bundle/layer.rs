@@ -70,7 +70,7 @@ pub enum LayerError {
     Time(u64),
     /// A file that is not as long as its description.
     #[error(
-        "`{path}` is {found} bytes, its description says {expected}; was it changed meanwhile?"
+        "`{path}` is {found} bytes, its description says {expected}; was it changed in the meantime?"
     )]
     Size {
         /// The path in the archive.
@@ -82,7 +82,7 @@ pub enum LayerError {
     },
     /// A file that is not the one described.
     #[error(
-        "`{path}` has digest {found}, its description says {expected}; was it changed meanwhile?"
+        "`{path}` has digest {found}, its description says {expected}; was it changed in the meantime?"
     )]
     Digest {
         /// The path in the archive.
@@ -184,7 +184,7 @@ fn header(
     let mut header = tar::Header::new_ustar();
     header.set_path(path).map_err(|_| LayerError::Path {
         path: path.to_owned(),
-        reason: "no tar header can hold it",
+        reason: "it does not fit into a tar header",
     })?;
     header.set_entry_type(kind);
     header.set_mode(mode);
@@ -423,12 +423,18 @@ mod tests {
         };
         let (abc, abd) = (Digest::of(b"abc"), Digest::of(b"abd"));
         let cases: [(&'static [u8], String); 3] = [
-            (b"ab", "`a` is 2 bytes, its description says 3; was it changed meanwhile?".into()),
-            (b"abcd", "`a` is 4 bytes, its description says 3; was it changed meanwhile?".into()),
+            (
+                b"ab",
+                "`a` is 2 bytes, its description says 3; was it changed in the meantime?".into(),
+            ),
+            (
+                b"abcd",
+                "`a` is 4 bytes, its description says 3; was it changed in the meantime?".into(),
+            ),
             (
                 b"abd",
                 format!(
-                    "`a` has digest {abd}, its description says {abc}; was it changed meanwhile?"
+                    "`a` has digest {abd}, its description says {abc}; was it changed in the meantime?"
                 ),
             ),
         ];

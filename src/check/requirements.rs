@@ -331,7 +331,7 @@ impl Wanted {
             Ok(None) if self.names.contains(&definition.name) => {}
             Ok(None) => {
                 let message = format!(
-                    "`{}` refers to a network of this node, but the node has none of that name",
+                    "`{}` refers to a CNI configuration on the node, but there is none with that name",
                     definition.shown
                 );
                 self.find(Code::ConfigMissing, message);

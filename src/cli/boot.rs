@@ -161,7 +161,7 @@ fn enable_on(
         let Some(receipt) = state.receipt()? else { return Err(not_installed().into()) };
         if report.installed.as_ref().is_none_or(|installed| installed.index != receipt.index) {
             let finding =
-                Finding::refusal(Code::OtherBundle, "another bundle was installed meanwhile");
+                Finding::refusal(Code::OtherBundle, "another bundle was installed in the meantime");
             return Err(finding.hint("run it again").into());
         }
         let wanted = Wanted {

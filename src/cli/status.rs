@@ -148,11 +148,8 @@ impl fmt::Display for Report {
 fn write(f: &mut fmt::Formatter<'_>, sign: &str, generation: &Generation) -> fmt::Result {
     let Generation { number, bundle, version, index, plugins, directories, without_copy } =
         generation;
-    writeln!(
-        f,
-        "{sign} {number}  {bundle} {version}  {plugins} plugins in {}",
-        directories.join(", ")
-    )?;
+    let plugins = report::count(*plugins, "plugin");
+    writeln!(f, "{sign} {number}  {bundle} {version}  {plugins} in {}", directories.join(", "))?;
     writeln!(f, "     {index}")?;
     if *without_copy > 0 {
         writeln!(f, "     {without_copy} of them without a copy in the local store")?;

@@ -101,7 +101,7 @@ impl Arguments {
                 }
             }
             Message::Remark(text) => terminal.remark(&text),
-            Message::LastWords(text) => self.leave(&text, terminal),
+            Message::TerminationMessage(text) => self.leave(&text, terminal),
         }
     }
 

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn items_are_told_apart_whatever_stands_in_them() {
+    fn items_are_told_apart_whatever_they_contain() {
         let config = json!(r#"{"type":"vlan","x":"],}[{\\\" , "}"#);
         let mut odd = item("a]", "b,\"}", &config);
         odd["metadata"]["annotations"] = json!({"[\"": "}\\", "\\\"": ["{", {"a": []}]});

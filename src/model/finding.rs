@@ -192,7 +192,7 @@ codes! {
     InterruptedInstall "interrupted-install" "An installation was interrupted; the next install finishes it."
     WantedNotInstalled "wanted-not-installed" "The wanted bundle was refused; the proven one that was installed before was kept."
     NotConfined "not-confined" "The process could not confine itself, because Landlock is missing or too old in this kernel."
-    Mixed "mixed" "A plugin on the node belongs to another bundle than the installed one."
+    Mixed "mixed" "A plugin on the node belongs to a different bundle than the installed one."
     NoCopy "no-copy" "The node has no copy of a file, so the file cannot be restored without the bundle."
     NotRepaired "not-repaired" "The node was not repaired because something else failed."
     RepairPaused "repair-paused" "A plugin was altered again after every repair, so its repairs are paused for some time."

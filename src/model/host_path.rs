@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn knows_what_lies_below() {
+    fn knows_what_is_below() {
         let path = |text: &str| text.parse::<HostPath>().unwrap();
         for (outer, inner, expected) in [
             ("/a", "/a", true),

@@ -286,7 +286,7 @@ fn decode_pem(pem: &[u8]) -> Result<(String, Zeroizing<Vec<u8>>), KeyError> {
     let (body, rest) = rest.split_once("-----END ").ok_or(KeyError::Pem("it has no `-----END`"))?;
     let rest = rest.strip_prefix(label).and_then(|rest| rest.strip_prefix("-----"));
     if !rest.is_some_and(|rest| rest.trim().is_empty()) {
-        return Err(KeyError::Pem("something follows, or its last line names another label"));
+        return Err(KeyError::Pem("something follows it, or its last line has a different label"));
     }
     let body: Zeroizing<String> = Zeroizing::new(body.split_ascii_whitespace().collect());
     let content =
@@ -464,11 +464,11 @@ mod tests {
             ("-----BEGIN A-----\nAA==\n".into(), "the key file is not PEM: it has no `-----END`"),
             (
                 block("A").replace("END A", "END B"),
-                "the key file is not PEM: something follows, or its last line names another label",
+                "the key file is not PEM: something follows it, or its last line has a different label",
             ),
             (
                 block("A") + &block("B"),
-                "the key file is not PEM: something follows, or its last line names another label",
+                "the key file is not PEM: something follows it, or its last line has a different label",
             ),
             (
                 block("A").replace("Y29u", "Y2*u"),

@@ -173,7 +173,10 @@ fn check_platform(what: &str, expected: &Platform, found: &str) -> Result<(), Fi
 /// A document that the chain needs, with the size that its descriptor promised.
 fn document(evidence: &Evidence, digest: Digest, size: Option<u64>) -> Result<&Document, Finding> {
     let document = evidence.document(&digest).ok_or_else(|| {
-        Finding::refusal(Code::BrokenChain, format!("the evidence lacks document {digest}"))
+        Finding::refusal(
+            Code::BrokenChain,
+            format!("the evidence does not contain document {digest}"),
+        )
     })?;
     match size {
         Some(size) if size != document.bytes.len() as u64 => Err(Finding::refusal(

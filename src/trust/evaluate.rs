@@ -203,11 +203,11 @@ fn no_rule(name: Option<&Repository>) -> Rejection {
     let (message, hint) = match name {
         Some(name) => (
             format!("no policy rule matches `{name}`"),
-            "add a rule whose `images` match it; what no rule matches is refused",
+            "add a rule whose `images` match it; images that no rule matches are refused",
         ),
         None => (
             "no repository name was given, and no policy rule matches `**`".to_owned(),
-            "name the repository that it is from with --as REPO",
+            "use --as REPO to name its repository",
         ),
     };
     let finding = Finding::refusal(Code::NoRuleMatches, message).hint(hint);

@@ -55,7 +55,7 @@ pub enum EvidenceError {
         found: Digest,
     },
     /// The index or manifest that the other documents belong to is missing.
-    #[error("evidence lacks its root {0}")]
+    #[error("the evidence does not contain its root {0}")]
     Root(Digest),
     /// More bytes than a node can be asked to keep.
     #[error("evidence is {found} bytes long, the limit is {limit}", limit = Evidence::LIMIT)]

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_with_its_keys_inside_stands_alone_and_says_the_same() {
+    fn a_policy_with_its_keys_inside_is_standalone_and_says_the_same() {
         let outside = parse(&with_rule(KEYED)).unwrap();
         assert!(!outside.is_standalone());
         assert!(outside.text().starts_with(with_rule(KEYED).trim_end()), "the owner's words stay");

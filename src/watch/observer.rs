@@ -82,7 +82,7 @@ pub enum Message {
     /// A line besides the answers.
     Remark(String),
     /// The message that the pod's status shows after this process has ended.
-    LastWords(String),
+    TerminationMessage(String),
 }
 
 /// Why a watch ended.
@@ -114,7 +114,7 @@ pub(crate) struct Observer {
     /// The last text that was printed: a log that repeats itself every minute is not read.
     printed: Option<String>,
     /// What is left for the pod's status, if the last answer was not yes.
-    last_words: Option<String>,
+    termination_message: Option<String>,
     /// When a check last completed.
     checked: Option<SystemTime>,
     /// What that check found altered or missing.
@@ -146,7 +146,7 @@ impl Observer {
             waiting: None,
             repair: BTreeSet::new(),
             printed: None,
-            last_words: None,
+            termination_message: None,
             checked: None,
             altered: BTreeSet::new(),
             drift: 0,
@@ -173,8 +173,12 @@ impl Observer {
             Event::Reached(lost) => self.reached(lost),
             Event::Signal => {
                 self.ending = Some(Ending::Signal);
-                let words = self.last_words.take().map(Message::LastWords).map(Effect::Tell);
-                words.into_iter().chain([Effect::RemoveReady]).collect()
+                let message = self
+                    .termination_message
+                    .take()
+                    .map(Message::TerminationMessage)
+                    .map(Effect::Tell);
+                message.into_iter().chain([Effect::RemoveReady]).collect()
             }
         }
     }
@@ -246,7 +250,7 @@ impl Observer {
             Ok(report) => report.to_string(),
             Err(error) => format!("error: {}\n", with_causes(error)),
         };
-        self.last_words = (!ready).then(|| last_words(answer, &text));
+        self.termination_message = (!ready).then(|| termination_message(answer, &text));
         let repaired = answer.as_ref().ok().filter(|report| !report.repaired.is_empty());
         let is_news = repaired.is_some() || self.printed.as_ref() != Some(&text);
         let news = is_news.then(|| match answer {
@@ -307,9 +311,9 @@ impl Observer {
             }
             // If that is the state directory, there is no file that could be removed.
             (Some(Ending::OutOfReach(lost)), _) => {
-                let words = format!("error: {lost}; a new watch can reach it");
+                let message = format!("error: {lost}; a new watch can reach it");
                 vec![
-                    Effect::Tell(Message::LastWords(words)),
+                    Effect::Tell(Message::TerminationMessage(message)),
                     Effect::Stop(Ending::OutOfReach(lost)),
                 ]
             }
@@ -354,7 +358,7 @@ fn new_warning(
 }
 
 /// The findings that say no, on one line.
-fn last_words(answer: &Result<Report, NodeError>, text: &str) -> String {
+fn termination_message(answer: &Result<Report, NodeError>, text: &str) -> String {
     let Ok(report) = answer else { return text.trim_end().to_owned() };
     let refusals = report.findings.iter().filter(|finding| finding.is_refusal());
     let lines: Vec<_> =

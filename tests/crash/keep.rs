@@ -80,7 +80,7 @@ fn whatever_the_files_are_a_proven_set_is_kept() {
         fs::remove_dir_all(path).unwrap();
         std::os::unix::fs::symlink(target, path).unwrap();
     }
-    // What is spoilt, and the exit code where nothing may be kept.
+    // What is damaged, and the exit code if nothing may be kept.
     let staged: [(&str, Spoil, i32); 14] = [
         ("no directory", |at| fs::remove_dir_all(at).unwrap(), 3),
         ("a file", |at| file_at(at), 3),

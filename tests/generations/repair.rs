@@ -287,7 +287,7 @@ fn what_others_installed_and_removed_stops_no_repair_and_no_rollback() {
 }
 
 #[test]
-fn why_nothing_was_repaired_is_not_said_twice() {
+fn why_nothing_was_repaired_is_not_reported_twice() {
     let scene = Scene::in_memory();
     upgraded(&scene);
     scene.run_ok("keygen --output-key-prefix other");

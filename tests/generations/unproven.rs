@@ -49,7 +49,7 @@ fn wanted_plugins_that_another_installer_has_are_counted_and_not_called_proven()
 }
 
 #[test]
-fn a_node_that_lost_its_records_is_told_from_one_where_nothing_was_installed() {
+fn a_node_that_lost_its_records_is_not_mistaken_for_one_where_nothing_was_installed() {
     let scene = Scene::in_memory();
     let first = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
     let second = Release::new(&scene, "b", "1.1.0", &PLUGINS, 0);

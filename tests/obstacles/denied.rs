@@ -30,7 +30,7 @@ fn upgraded(scene: &Scene) -> String {
 }
 
 #[test]
-fn a_read_only_disk_is_told_by_every_verb_as_by_its_dry_run() {
+fn a_read_only_disk_is_reported_by_every_verb_as_by_its_dry_run() {
     let scene = Scene::new();
     let next = upgraded(&scene);
     let before = scene.tree("root");
@@ -67,7 +67,7 @@ fn a_read_only_disk_is_told_by_every_verb_as_by_its_dry_run() {
 }
 
 #[test]
-fn a_user_without_rights_is_told_by_every_verb_as_by_its_dry_run() {
+fn a_user_without_rights_is_reported_by_every_verb_as_by_its_dry_run() {
     let (scene, Some(setpriv)) = (Scene::new(), peer("setpriv")) else { return };
     if !is_root() {
         return;

@@ -106,7 +106,7 @@ fn one_held_plugin_keeps_no_other_from_being_repaired() {
 }
 
 #[test]
-fn a_plugin_that_cannot_be_removed_stays_and_is_told() {
+fn a_plugin_that_cannot_be_removed_stays_and_is_reported() {
     if !is_root() {
         return;
     }

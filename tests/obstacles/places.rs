@@ -140,7 +140,7 @@ fn records_that_are_no_files_are_an_answer() {
 }
 
 #[test]
-fn a_link_to_nothing_in_the_place_of_a_directory_is_an_answer() {
+fn a_dangling_link_in_the_place_of_a_directory_is_an_answer() {
     for place in ["opt/cni/bin", "opt/cni", "var/lib/cnister"] {
         let scene = Scene::in_memory();
         let release = installed(&scene);

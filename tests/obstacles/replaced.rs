@@ -237,7 +237,7 @@ fn a_file_of_another_size_is_not_read_whatever_its_length() {
 }
 
 #[test]
-fn what_takes_the_place_of_a_plugin_is_said_in_json_as_well() {
+fn what_takes_the_place_of_a_plugin_is_reported_in_json_as_well() {
     let scene = Scene::in_memory();
     let release = installed(&scene);
     let path = scene.at(BIN).join("macvlan");

@@ -23,7 +23,7 @@ pub fn schema() -> String {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "cnister bundle definition",
         "description":
-            "Which CNI plugins a bundle holds, for which platforms, and where they come from.",
+            "Which CNI plugins a bundle contains, for which platforms, and where they come from.",
         "type": "object",
         "additionalProperties": false,
         "required": ["apiVersion", "kind", "name", "version", "platforms", "sources", "plugins"],

@@ -261,7 +261,7 @@ fn foreign_files_may_have_their_own_mode_and_not_their_own_bytes() {
 }
 
 #[test]
-fn right_bytes_that_others_may_alter_are_refused_whosever_they_are() {
+fn right_bytes_that_others_may_alter_are_refused_whoever_owns_them() {
     type Expose = fn(&std::path::Path);
     let chmod = |path: &std::path::Path, mode| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -360,7 +360,7 @@ fn what_is_no_longer_trusted_is_told_apart_and_boots_unless_it_is_denied() {
 }
 
 #[test]
-fn an_interrupted_installation_and_a_refused_one_are_told() {
+fn an_interrupted_installation_and_a_refused_one_are_reported() {
     let mut node = Node::new();
     let newer = program("newer");
     std::fs::write(node.path("bridge"), &newer).unwrap();
@@ -402,7 +402,7 @@ fn an_interrupted_installation_and_a_refused_one_are_told() {
 }
 
 #[test]
-fn what_is_not_of_the_bundle_is_told() {
+fn what_is_not_of_the_bundle_is_reported() {
     let mut node = Node::new();
     let file =
         |bytes: &[u8]| InstalledFile { digest: Digest::of(bytes), size: 3, owner: Owner::Ours };
@@ -533,7 +533,7 @@ fn bytes_that_answered_are_not_asked_again() {
 }
 
 #[test]
-fn a_directory_that_nothing_was_installed_in_is_told() {
+fn a_directory_that_nothing_was_installed_in_is_reported() {
     let node = Node::new();
     let root = Root::open(node.temporary.path()).unwrap();
     let memory = Memory {

@@ -287,7 +287,7 @@ fn definitions_need_plugins_too() {
     let configurations = Configurations { usual: true, definitions, ..Configurations::default() };
     let report = node.check_with(&configurations, Occasion::Running);
     let expected = [
-        "config-missing: `demo/elsewhere` refers to a network of this node, but the node has none of that name",
+        "config-missing: `demo/elsewhere` refers to a CNI configuration on the node, but there is none with that name",
         "not-a-plugin-name: `demo/path` has a plugin type that is not a file name: plugin name `../../../tmp/x` contains `/`; letters, digits, `-`, `_` and `.` are allowed",
         "config-unreadable: the configuration of `demo/broken` is not valid: EOF while parsing an object at line 1 column 1",
         "plugin-needed: `macvlan` is needed by `demo/mv`, but is not in `/opt/cni/bin`",

@@ -194,7 +194,7 @@ fn a_problem_names_its_place_in_the_document() {
 }
 
 #[test]
-fn of_a_repeated_key_the_last_value_counts_and_is_told() {
+fn of_a_repeated_key_the_last_value_counts_and_is_reported() {
     let cases = [
         (r#"{"type":"a","type":"b"}"#, Form::Single, "Main b 0.1.0", "`type`"),
         (

@@ -362,7 +362,7 @@ fn refuse_rolled_back(
     }
     let message = format!("{} {} was rolled back on this node", files.name, files.version);
     let finding = Finding::refusal(Code::RolledBack, message)
-        .hint("install another release, or this one with --again");
+        .hint("install a different release, or this one with --again");
     Err(match present {
         Some(present) => finding.mismatch(
             format_args!("any release but {index}"),

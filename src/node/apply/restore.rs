@@ -36,8 +36,8 @@ pub enum Run {
 /// accepted.
 ///
 /// # Errors
-/// Refused where nothing is installed, where the policy of today does not accept it, or where the
-/// store has no good copy; nothing is changed then.
+/// Refused if nothing is installed, if today's policy does not accept it, or if the store has no
+/// good copy; nothing is changed then.
 pub fn repair(
     root: &Root,
     installation: &Installation<'_>,

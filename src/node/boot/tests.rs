@@ -307,7 +307,7 @@ fn a_place_where_the_program_cannot_be_is_refused() {
 }
 
 #[test]
-fn a_node_without_systemd_is_told() {
+fn a_node_without_systemd_is_reported() {
     let node = Node::new();
     fs::remove_dir(node.at("etc/systemd/system")).unwrap();
     let expected = (Code::NoSystemd, "there is no `/etc/systemd/system`".to_owned());
@@ -316,7 +316,7 @@ fn a_node_without_systemd_is_told() {
 }
 
 #[test]
-fn a_unit_that_pins_something_else_is_told_until_it_is_enabled_again() {
+fn a_unit_that_pins_something_else_is_reported_until_it_is_enabled_again() {
     let mut node = Node::new();
     assert_eq!(
         (outdated(&node.root, &node.receipt), left_over(&node.root)),

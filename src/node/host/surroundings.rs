@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_about_a_node_as_it_should_be() {
+    fn nothing_is_reported_about_a_node_as_it_should_be() {
         let (_temporary, root, installed) = node();
         assert_eq!(found(&root, &installed), Vec::<String>::new());
     }

@@ -413,7 +413,7 @@ mod tests {
                 assert_eq!(found.code, Code::DiffIdMismatch);
                 assert_eq!(
                     found.message,
-                    "the plugin layer is more than 14336 bytes long, which is what the files of bundle.json can take"
+                    "the plugin layer is longer than 14336 bytes, the most that the files in bundle.json can take up"
                 );
             }
         }

@@ -81,7 +81,7 @@ impl<'a> Claim<'a> {
                 .map(|expected| (expected, manifest_json)),
         };
         let Some((expected, found)) = other else { return Ok(verified) };
-        let message = "the evidence is for another bundle than the receipt";
+        let message = "the evidence is for a different bundle than the receipt";
         let finding = Finding::refusal(Code::NoEvidence, message)
             .mismatch(expected, found)
             .hint("install it again");

@@ -166,7 +166,7 @@ impl Registry {
     /// Returns the list under the tag, unchanged; `None` if there is none yet.
     fn editable_list(&self, subject: &Digest, known: bool) -> Result<Option<Value>, OciError> {
         let tagged = match self.fetch_tagged(subject, known) {
-            // Artifactory forbids to read a tag that is not there (cosign#2973). If all are
+            // Artifactory forbids reading a tag that does not exist (cosign#2973). If all are
             // forbidden, so is the write that follows.
             Err(OciError::Http { source: HttpError::Status { status: 403, .. } }) if !known => {
                 Tagged::Nothing
@@ -226,7 +226,7 @@ impl Sink for Registry {
         let fetched = self.client.fetch(&request, 0)?;
         match fetched.head.status() {
             200 => Ok(true),
-            // A blob that is not there may be forbidden, as a tag in `editable_list`.
+            // A blob that does not exist may be forbidden, like a tag in `editable_list`.
             403 | 404 => {
                 self.learned.absent.insert(digest);
                 Ok(false)

@@ -75,7 +75,7 @@ mod tests {
     use crate::publish::source::tests::definition;
 
     #[test]
-    fn a_directory_can_be_said_on_the_command_line() {
+    fn a_directory_can_be_given_on_the_command_line() {
         let definition = definition("linux/amd64, linux/arm64", "bridge");
         // Neither directory is there, so that the error says where plugins were looked for.
         let first = |overrides: &[&str]| {

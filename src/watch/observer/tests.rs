@@ -104,7 +104,7 @@ fn line(effect: &Effect) -> String {
                 .join("; ")
         }
         Effect::Tell(Message::Remark(text)) => format!("remark {}", text.trim_end()),
-        Effect::Tell(Message::LastWords(text)) => format!("leave {text}"),
+        Effect::Tell(Message::TerminationMessage(text)) => format!("leave {text}"),
         Effect::Publish { metrics, ready } => {
             let number = |name: &str| {
                 let line = metrics.lines().find_map(|line| line.strip_prefix(name));
@@ -187,7 +187,7 @@ impl Scene {
 }
 
 #[test]
-fn the_first_answer_is_told_to_everyone_in_order() {
+fn the_first_answer_is_reported_to_everyone_in_order() {
     Scene::new(None).expect(
         checked(good()),
         &[
@@ -274,7 +274,7 @@ fn a_file_that_was_good_before_is_counted_once_and_searched_for_a_trace() {
 }
 
 #[test]
-fn a_repair_begins_when_the_directories_can_be_reached_and_is_told_once() {
+fn a_repair_begins_when_the_directories_can_be_reached_and_is_reported_once() {
     let mut scene = Scene::repairing();
     scene.settle(good());
     scene.observe(checked(altered()));
@@ -295,7 +295,7 @@ fn a_repair_begins_when_the_directories_can_be_reached_and_is_told_once() {
 }
 
 #[test]
-fn a_repair_that_fails_is_told_with_the_answer_until_there_is_nothing_to_repair() {
+fn a_repair_that_fails_is_reported_with_the_answer_until_there_is_nothing_to_repair() {
     let mut scene = Scene::repairing();
     scene.settle(altered());
     let error = Finding::refusal(Code::NoCopy, "there is no copy").into();
@@ -380,7 +380,7 @@ fn what_fails_besides_the_check_is_warned_of_once() {
 }
 
 #[test]
-fn a_check_that_fails_is_told_once_and_what_was_watched_stays_watched() {
+fn a_check_that_fails_is_reported_once_and_what_was_watched_stays_watched() {
     let mut scene = Scene::new(None);
     scene.settle(good());
     scene.seconds = MINUTE;

@@ -169,7 +169,7 @@ fn reads_the_texts_of_the_field() {
 }
 
 #[test]
-fn what_is_said_twice_is_one_symptom() {
+fn what_is_reported_twice_is_one_symptom() {
     // Multus 3.1: the error of ADD, and the one of cleaning up.
     let text = r#"NetworkPlugin cni failed to set up pod "samplepod_default" network: Multus: Err adding pod to network "macvlan-conf": Multus: error in invoke Delegate add - "macvlan": failed to find plugin "macvlan" in path [/opt/cni/bin], failed to clean up sandbox container "7caa": NetworkPlugin cni failed to teardown pod "samplepod_default" network: Multus: error in invoke Delegate del - "macvlan": failed to find plugin "macvlan" in path [/opt/cni/bin]]"#;
     let symptom = one(text);
@@ -422,7 +422,7 @@ fn a_validation_names_the_plugin_and_the_version() {
 }
 
 #[test]
-fn each_event_of_a_description_stands_for_itself() {
+fn each_event_of_a_description_is_read_on_its_own() {
     const UNAUTHORIZED: &str = "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup \
         network for sandbox \"7c1d\": plugin type=\"calico\" failed (add): connection is unauthorized";
     let calico = || BTreeSet::from(["calico".to_owned()]);

@@ -198,7 +198,7 @@ fn a_second_run_has_nothing_to_do_and_writes_nothing() {
 }
 
 #[test]
-fn what_has_the_signed_bytes_is_written_anew_and_comes_back_as_it_was() {
+fn what_has_the_signed_bytes_is_written_again_and_comes_back_as_it_was() {
     use std::os::unix::fs::FileExt;
     let node = Node::new();
     for (name, bytes) in OLD {

@@ -92,7 +92,7 @@ fn an_interpreter_is_looked_up_as_the_kernel_does_it() {
 }
 
 #[test]
-fn bits_that_are_dropped_are_said() {
+fn bits_that_are_dropped_are_reported() {
     let (_temporary, root) = node(&["opt/cni/bin"]);
     let theirs = |mode, attributes| Found::Regular {
         digest: Digest::of(b"theirs"),

@@ -86,7 +86,7 @@ fn reads_what_libcni_and_multus_left() {
 }
 
 #[test]
-fn what_cannot_be_read_is_said_and_never_left_out() {
+fn what_cannot_be_read_is_reported_and_never_left_out() {
     let (temporary, root) = node();
     let at = |path: &str| temporary.path().join("var/lib/cni").join(path);
     std::fs::write(at("results/a"), r#"{"cniVersion":"0.3.1"}"#).unwrap();
@@ -122,7 +122,7 @@ fn what_cannot_be_read_is_said_and_never_left_out() {
 }
 
 #[test]
-fn a_cache_that_lies_outside_is_not_opened() {
+fn a_cache_that_is_outside_is_not_opened() {
     let (temporary, root) = node();
     std::fs::remove_dir(temporary.path().join("var/lib/cni/results")).unwrap();
     symlink("/etc", temporary.path().join("var/lib/cni/results")).unwrap();
@@ -205,7 +205,7 @@ fn what_takes_the_place_of_a_cache_is_unknown_as_well() {
 }
 
 #[test]
-fn a_record_of_a_sandbox_that_is_gone_is_told_and_does_not_count() {
+fn a_record_of_a_sandbox_that_is_gone_is_reported_and_does_not_count() {
     let (temporary, root) = node();
     let at = |path: &str| temporary.path().join(path);
     let records = at("var/lib/cni");

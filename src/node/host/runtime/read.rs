@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_said_and_does_not_hide_the_rest() {
+    fn what_cannot_be_read_is_reported_and_does_not_hide_the_rest() {
         let sure = "cannot determine where a runtime searches for plugins: ";
         let default = |bin: &str| {
             vec![format!("containerd /etc/containerd/config.toml {bin} /etc/cni/net.d")]

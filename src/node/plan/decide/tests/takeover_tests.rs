@@ -35,7 +35,7 @@ fn what_has_the_signed_bytes_is_ours_and_its_bytes_and_mode_are_kept() {
 }
 
 #[test]
-fn what_has_the_signed_bytes_stays_where_it_may_not_be_taken_and_that_is_told() {
+fn what_has_the_signed_bytes_stays_where_it_may_not_be_taken_and_that_is_reported() {
     let left = (Owner::Foreign, vec![Code::ForeignKept]);
     let found = || regular(NEW, 0o755);
     // Nothing can be written there, and nothing has to be.
