@@ -291,7 +291,7 @@ impl<'a> Attempt<'a> {
             "bundle `{installed}` was installed from a repository whose rule refuses this release"
         );
         let hint = format!(
-            "`cnister verify --as {from}` says why; to put it in its place, add --replace {installed}"
+            "`cnister verify --as {from}` says why; to replace it, add --replace {installed}"
         );
         let finding = Finding::refusal(Code::OtherOrigin, message);
         Err(finding.mismatch(from, "no name of a repository").hint(hint).into())
