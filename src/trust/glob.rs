@@ -84,7 +84,7 @@ fn normal_host_pattern(host: &str) -> Result<String, String> {
             let port = parse_port(port).ok_or_else(|| format!("`{port}` is not a port"))?;
             (name, Some(port).filter(|port| *port != HTTPS))
         }
-        Some((name, port)) if port == "*" => return Ok(format!("{}:*", without_dot(name))),
+        Some((name, "*")) => return Ok(format!("{}:*", without_dot(name))),
         _ => (host, None),
     };
     let name = without_dot(name);
