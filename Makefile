@@ -1,6 +1,7 @@
 # demo    shows the main workflow on real plugins: build, sign, verify, install, check, repair; no server, no root
 # test    runs all tests; installs and builds what they need first
 # crash   interrupts installations at every system call that changes something, and by power cuts; prints the numbers
+# fuzz    runs each fuzz target for ten minutes with the stable compiler; FUZZ_SECONDS and FUZZ_TARGETS say otherwise
 # bench   compares each row with its peers in the same run; writes target/bench.json
 # lint    checks formatting and scripts, and runs clippy with and without the publishing verbs
 # peers   builds the programs that tests and benchmarks compare with, once, into a cache outside the tree
@@ -14,7 +15,7 @@ BIN := $(TARGET)/bin
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --target $(HOST)
 BUILT := $(TARGET)/$(HOST)/release/cnister
 
-.PHONY: static node demo test unit crash bench lint peers system
+.PHONY: static node demo test unit crash fuzz bench lint peers system
 
 static:
 	$(STATIC)
@@ -46,6 +47,9 @@ unit:
 
 crash: system node
 	@CNISTER_NODE_BINARY=$(BIN)/cnister-node tests/crash/run.sh
+
+fuzz: system
+	@TARGET=$(TARGET) tests/fuzz/run.sh
 
 bench: system peers node static
 	CNISTER=$(BIN)/cnister CNISTER_NODE_BINARY=$(BIN)/cnister-node TARGET=$(TARGET) tests/bench/run.sh
