@@ -251,6 +251,36 @@ fn a_directory_where_nothing_can_run_is_refused_by_install_and_check() {
 }
 
 #[test]
+fn a_plugin_under_a_mount_where_nothing_can_run_is_refused_by_check() {
+    let scene = Scene::new();
+    let release = installed(&scene);
+    for (covered, what) in [
+        ("bridge", "`/opt/cni/bin/bridge` cannot run: "),
+        ("bridge macvlan", "`/opt/cni/bin/bridge` and 1 other cannot run: "),
+    ] {
+        let script = format!(
+            "mkdir -p covers && mount -t tmpfs -o noexec tmpfs covers
+            for name in {covered}; do
+                cp -p root/opt/cni/bin/$name covers && mount --bind covers/$name root/opt/cni/bin/$name
+            done
+            if root/opt/cni/bin/bridge 2>/dev/null; then echo 'it can be executed' >&2; exit 99; fi
+            exec \"$0\" \"$@\""
+        );
+        let run = |words: &str| with_own_mounts(&scene, &script, words);
+        let Some(check) = run("check --root root --no-probe") else { return };
+        assert_eq!(check.code, 1, "{}", check.stdout);
+        let finding = format!("not-executable: {what}");
+        assert!(check.stdout.contains(&format!("no: {finding}")), "{}", check.stdout);
+        assert!(check.stdout.contains("hint: umount /opt/cni/bin/bridge\n"), "{}", check.stdout);
+        for words in ["check --root root --at-boot", &release.install_args()] {
+            let run = run(words).unwrap();
+            let expected = format!("warning: {finding}");
+            assert!(run.code == 0 && run.stdout.contains(&expected), "{words}: {}", run.stdout);
+        }
+    }
+}
+
+#[test]
 fn root_without_capabilities_learns_whose_directory_it_is() {
     let (scene, Some(setpriv)) = (Scene::new(), peer("setpriv")) else { return };
     if !is_root() {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::runtime::{PlacedPlugins, compare};
 use crate::disk::Root;
 use crate::disk::{Directory, Looked, Ownership, Passed};
-use crate::model::{Code, Finding, HostPath, and_others, visible};
+use crate::model::{Code, Finding, HostPath, PluginName, and_others, visible};
 use crate::node::fact::{Fact, Moment};
 
 /// In such a directory, only the owner of an entry may rename or remove it.
@@ -33,7 +33,7 @@ pub(crate) fn look_around(
         let own = looked.directory().ok();
         findings.extend(changeable(root, path, &looked, own.as_ref(), moment, &mut seen));
         if let Some(directory) = &own {
-            findings.extend(no_execute(path, directory, moment));
+            findings.extend(no_execute(path, directory, installed, moment));
             findings.extend(label(path, directory, installed));
         }
     }
@@ -175,9 +175,29 @@ fn is_own_group(user: u32, gid: u32) -> bool {
         && gid == rustix::process::getegid().as_raw()
 }
 
-fn no_execute(path: &HostPath, directory: &Directory, moment: Moment) -> Option<Finding> {
-    let is_noexec = directory.file_system().ok()?.no_execute;
-    is_noexec.then(|| not_executable(Fact::NotExecutable, moment, path)).flatten()
+fn no_execute(
+    path: &HostPath,
+    directory: &Directory,
+    installed: &PlacedPlugins,
+    moment: Moment,
+) -> Option<Finding> {
+    if directory.file_system().ok()?.no_execute {
+        return not_executable(Fact::NotExecutable, moment, path);
+    }
+    // A file that is mounted over a plugin has a file system of its own.
+    let names = installed.get(path).into_iter().flat_map(|plugins| plugins.keys());
+    let is_noexec = |name: &&PluginName| {
+        let system = directory.open_file(name.as_str()).and_then(|file| file.file_system());
+        system.is_ok_and(|system| system.no_execute)
+    };
+    let mounted: Vec<_> = names.filter(is_noexec).collect();
+    let (name, others) = mounted.split_first()?;
+    let message = format!(
+        "`{path}/{name}`{} cannot run: a file system that is mounted noexec is mounted over it",
+        and_others(others.len())
+    );
+    let finding = Fact::NotExecutable.finding(moment, Code::NotExecutable, message)?;
+    Some(finding.hint(format!("umount {path}/{name}")))
 }
 
 /// Says that a plugin there can never run.
