@@ -25,6 +25,10 @@ pub(super) struct OwnerArguments {
 
 /// An opened image.
 pub(super) struct Image {
+    /// Where it was found: what is written beside an image goes there, and not to what the text of
+    /// its reference may seem to say.
+    #[cfg(feature = "publish")]
+    pub(super) location: Location,
     pub(super) source: Box<dyn Source>,
     pub(super) root: Document,
 }
@@ -42,27 +46,39 @@ pub(super) fn open_published(reference: &Reference) -> Result<Image, OciError> {
 }
 
 fn open_limited(reference: &Reference, limit: usize) -> Result<Image, OciError> {
-    let reference = &by_its_names(reference);
-    let source = open_source(reference, limit)?;
+    let reference = by_its_names(reference);
+    let source = open_source(&reference, limit)?;
     let root = source.manifest(&reference.selector)?;
-    Ok(Image { source, root })
+    Ok(Image {
+        #[cfg(feature = "publish")]
+        location: reference.location,
+        source,
+        root,
+    })
 }
 
 /// The reference as it is meant where the text alone does not tell: names in a layout may have
-/// colons and slashes (`oci:DIR:localhost:5000/a:tag`), and so may paths. What is there decides: a
-/// path that exists is the path, else its longest part before a colon that does.
-fn by_its_names(reference: &Reference) -> Reference {
+/// colons and slashes (`oci:DIR:localhost:5000/a:tag`), and so may paths. What is there decides.
+///
+/// 1. A path that exists is the path.
+/// 2. Colons in directories that exist belong to the path.
+/// 3. Of the other colons, the last with something before it ends the path.
+/// 4. If nothing is there, the first ends it, as for skopeo (containers/image, oci-layout).
+pub(super) fn by_its_names(reference: &Reference) -> Reference {
     let (path, at): (&Path, fn(PathBuf) -> Location) = match &reference.location {
         Location::Layout(path) => (path, Location::Layout),
         Location::Archive(path) => (path, Location::Archive),
         Location::Registry(_) => return reference.clone(),
     };
     let Some(text) = path.to_str().filter(|_| !path.exists()) else { return reference.clone() };
-    let mut splits =
-        text.rmatch_indices(':').filter_map(|(at, _)| Some((text.get(..at)?, text.get(at + 1..)?)));
-    let Some((path, name)) = splits.find(|(path, _)| Path::new(path).exists()) else {
+    let above = path.ancestors().find(|above| above.is_dir()).and_then(Path::to_str);
+    let above = above.map_or(0, str::len);
+    let colons = || text.match_indices(':').map(|(at, _)| at).filter(|at| *at > above);
+    let is_there = |at: &usize| text.get(..*at).is_some_and(|path| Path::new(path).exists());
+    let Some(colon) = colons().rfind(is_there).or_else(|| colons().next()) else {
         return reference.clone();
     };
+    let (path, name) = (&text[..colon], &text[colon + 1..]);
     let tag = reference.selector.tag.as_ref();
     let name = tag.map_or_else(|| name.to_owned(), |tag| format!("{name}:{tag}"));
     let selector = Selector { tag: Some(name), digest: reference.selector.digest };
@@ -125,7 +141,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name).display().to_string();
         std::fs::create_dir(at("l")).unwrap();
-        std::fs::create_dir(at("with:colon")).unwrap();
+        std::fs::create_dir_all(at("with:colon/deep")).unwrap();
         std::fs::write(at("a.tar"), "").unwrap();
         for (form, path, name) in [
             ("oci", "l", ":latest"),
@@ -136,8 +152,17 @@ mod tests {
             ("oci", "with:colon", ":1"),
             ("oci", "with:colon", ":localhost/a:1"),
             ("oci", "l", ""),
-            // What is not there stays as it was written.
+            ("oci-archive", "a.tar", ":registry.example.com/cni/debian"),
+            ("oci", "with:colon/deep", ":localhost:5000/a:1"),
+            // What is not there is named as it is created: up to the first colon, unless that is in
+            // a directory that is there.
             ("oci", "none", ":1"),
+            ("oci", "none", ":localhost:5000/a:1"),
+            ("oci", "none", ":registry.example.com/cni/debian"),
+            ("oci-archive", "none.tar", ":localhost:5000/a:1"),
+            ("oci", "with:colon/none", ""),
+            ("oci", "with:colon/none", ":localhost:5000/a:1"),
+            ("oci-archive", "with:colon/none.tar", ":localhost/a:1"),
         ] {
             let reference = by_its_names(&format!("{form}:{}{name}", at(path)).parse().unwrap());
             let expected = PathBuf::from(at(path));

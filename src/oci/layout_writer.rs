@@ -28,6 +28,12 @@ pub struct LayoutWriter {
 }
 
 impl LayoutWriter {
+    /// Opens the layout in `path`. Anything else is an error, and nothing is created there.
+    pub fn open(path: &Path) -> Result<Self, OciError> {
+        Layout::open(path, media_type::MANIFEST_LIMIT)?;
+        Ok(Self { path: path.to_owned(), image_name: None })
+    }
+
     /// Opens the layout in `path`, or creates one in a new or empty directory.
     pub fn create(path: &Path) -> Result<Self, OciError> {
         let writer = Self { path: path.to_owned(), image_name: None };
@@ -218,7 +224,14 @@ impl Sink for LayoutWriter {
     }
 
     fn tag(&mut self, tag: &str, document: &Document) -> Result<(), OciError> {
-        let name = self.image_name.as_ref().map(|name| format!("{name}:{tag}"));
+        let name = match tag.rsplit('/').next().is_some_and(|last| last.contains(':')) {
+            // A whole name, which needs no other.
+            true => Some(tag.to_owned()),
+            false => {
+                let name = self.image_name.as_ref().filter(|_| !tag.contains('/'));
+                name.map(|name| format!("{name}:{tag}"))
+            }
+        };
         self.edit(|all| insert_tagged(all, tag, name, document.descriptor()))
     }
 }
@@ -318,5 +331,41 @@ mod tests {
             layout.put_blob(&blob, &mut &b"evil"[..]).expect_err("another content").to_string();
         assert!(error.contains("is altered"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), b"good", "what was there stays");
+    }
+
+    #[test]
+    fn a_whole_name_needs_no_other_for_containerd() {
+        for (tag, expected) in [
+            ("1", Some("localhost/debian:1")),
+            ("sha256-x", Some("localhost/debian:sha256-x")),
+            ("localhost:5000/z:9", Some("localhost:5000/z:9")),
+            ("z:9", Some("z:9")),
+            ("quay.io/z", None),
+            ("localhost:5000/z", None),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut layout = LayoutWriter::create(folder.path()).unwrap();
+            layout = layout.named("localhost/debian".to_owned());
+            let index =
+                json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": []});
+            layout.tag(tag, &Document::new(media_type::INDEX, strict::canonical(&index))).unwrap();
+            let index = fs::read(folder.path().join("index.json")).unwrap();
+            let index: Value = serde_json::from_slice(&index).unwrap();
+            let annotations = &index["manifests"][0]["annotations"];
+            assert_eq!(annotations[media_type::REF_NAME], tag);
+            assert_eq!(annotations[media_type::CONTAINERD_NAME].as_str(), expected, "{tag}");
+        }
+    }
+
+    #[test]
+    fn opening_a_layout_creates_none() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["absent", "layout:localhost/debian", "deep/absent"] {
+            assert!(LayoutWriter::open(&folder.path().join(name)).is_err(), "{name}");
+        }
+        assert!(LayoutWriter::open(folder.path()).is_err(), "an empty directory");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        LayoutWriter::create(&folder.path().join("layout")).unwrap();
+        assert!(LayoutWriter::open(&folder.path().join("layout")).is_ok());
     }
 }

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use clap::Args;
 use serde::Serialize;
 
+use crate::cli::image::by_its_names;
 use crate::cli::report::{bytes, count};
 use crate::cli::terminal::Failure;
 use crate::model::{Digest, Document, Location, Platform, Reference, Selector};
@@ -153,10 +154,11 @@ pub(super) fn output_directory(output: &Reference) -> Result<&Path, Failure> {
     }
 }
 
-/// Parses where an image is written to: a plain path is a layout directory.
+/// Parses where an image is written to: a plain path is a layout directory, and any other form is
+/// what it is where an image is read.
 pub(super) fn parse_output(text: &str) -> Result<Reference, crate::model::ParseReferenceError> {
     if text.starts_with("oci:") || text.starts_with("oci-archive:") {
-        return text.parse();
+        return text.parse().map(|reference| by_its_names(&reference));
     }
     if text.is_empty() {
         return Err(crate::model::ParseReferenceError::NoPath(String::new()));

@@ -48,8 +48,8 @@ struct Report {
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let reference = &arguments.reference;
     let opened = image::open_published(reference)?;
-    let mut sink: Box<dyn Sink> = match &reference.location {
-        Location::Layout(path) => Box::new(LayoutWriter::create(path)?),
+    let mut sink: Box<dyn Sink> = match &opened.location {
+        Location::Layout(path) => Box::new(LayoutWriter::open(path)?),
         Location::Registry(repository) => Box::new(Registry::new(repository.clone())?),
         Location::Archive(_) => {
             return Err(Failure::request("signatures cannot be added to an archive").hint(
