@@ -18,7 +18,9 @@ use super::{OciError, Source};
 use crate::model::document::descriptor;
 use crate::model::document::sha256;
 use crate::model::json::Limits;
-use crate::model::{Digest, Document, Location, Selector, image_fields, json, media_type, visible};
+use crate::model::{
+    Digest, Document, Location, Reference, Selector, image_fields, json, media_type, visible,
+};
 
 /// A layout that is open for reading.
 #[derive(Debug)]
@@ -93,8 +95,8 @@ impl<F: Files> Layout<F> {
     fn images(&self) -> Result<Vec<&Descriptor>, OciError> {
         let mut images = Vec::new();
         for entry in self.index.manifests() {
-            let listing = tag_of(entry).is_some_and(|tag| tag.starts_with("sha256-"));
-            if !listing && self.subject_of(entry)?.is_none() {
+            let is_listing = tag_of(entry).is_some_and(|tag| is_of_another(tag));
+            if !is_listing && self.subject_of(entry)?.is_none() {
                 images.push(entry);
             }
         }
@@ -167,10 +169,7 @@ impl<F: Files> Source for Layout<F> {
             Some(tag) => named(&images, tag),
             None => images.clone(),
         };
-        // Several names of one image are one image.
-        let is_one =
-            chosen.iter().all(|entry| Some(entry.digest()) == chosen.first().map(|it| it.digest()));
-        let chosen = if is_one { chosen.into_iter().take(1).collect() } else { chosen };
+        let chosen = if is_one(&chosen) { chosen.into_iter().take(1).collect() } else { chosen };
         match (chosen.as_slice(), &selector.tag) {
             ([entry], _) => match sha256(entry) {
                 Some(digest) => self.document(digest, Some(entry.media_type().as_ref())),
@@ -189,7 +188,7 @@ impl<F: Files> Source for Layout<F> {
             (several, _) => Err(OciError::Ambiguous {
                 origin: self.origin.clone(),
                 count: several.len(),
-                choices: choices(several),
+                choices: choices(several, &images),
             }),
         }
     }
@@ -235,32 +234,75 @@ impl<F: Files> Source for Layout<F> {
 }
 
 /// Returns the entries of this name, or else those whose name ends in it as a tag: other tools
-/// write whole names such as `localhost/debian:latest` (image-spec#796).
+/// write whole names such as `localhost/debian:latest` (image-spec#796), or the tag alone and the
+/// whole name for containerd.
 fn named<'a>(images: &[&'a Descriptor], name: &str) -> Vec<&'a Descriptor> {
-    let with = |is_it: &dyn Fn(&str) -> bool| -> Vec<&'a Descriptor> {
-        images.iter().copied().filter(|entry| tag_of(entry).is_some_and(|tag| is_it(tag))).collect()
-    };
-    let exact = with(&|tag| tag == name);
     let suffix = format!(":{name}");
-    if exact.is_empty() { with(&|tag| tag.ends_with(&suffix)) } else { exact }
+    let by = |key: &str, is_it: &dyn Fn(&str) -> bool| -> Vec<&'a Descriptor> {
+        let is_it = |entry: &&Descriptor| annotation(entry, key).is_some_and(|name| is_it(name));
+        images.iter().copied().filter(is_it).collect()
+    };
+    let (tag, whole) = (media_type::REF_NAME, media_type::CONTAINERD_NAME);
+    let found = [
+        by(tag, &|found| found == name),
+        by(whole, &|found| found == name),
+        by(tag, &|found| found.ends_with(&suffix)),
+        by(whole, &|found| found.ends_with(&suffix)),
+    ];
+    found.into_iter().find(|found| !found.is_empty()).unwrap_or_default()
 }
 
-/// What can be written after the layout to choose one of these images.
-fn choices(images: &[&Descriptor]) -> String {
-    let names = images.iter().take(8).map(|entry| match tag_of(entry) {
-        Some(tag) => format!(":{}", visible(tag)),
-        None => format!("@{}", visible(entry.digest().as_ref())),
+/// Whether all are one image: it may have several names.
+fn is_one(entries: &[&Descriptor]) -> bool {
+    entries.iter().all(|entry| Some(entry.digest()) == entries.first().map(|it| it.digest()))
+}
+
+/// What can be written after the layout to choose one of these `images` of `all`.
+fn choices(images: &[&Descriptor], all: &[&Descriptor]) -> String {
+    let choices = images.iter().take(8).map(|entry| {
+        let names = [media_type::REF_NAME, media_type::CONTAINERD_NAME];
+        let names = names.iter().filter_map(|key| annotation(entry, key));
+        let mut names = names.filter(|name| can_be_written(name));
+        let is_alone = |name: &&String| {
+            let named = named(all, name);
+            is_one(&named) && named.first().is_some_and(|it| it.digest() == entry.digest())
+        };
+        let digest = visible(entry.digest().as_ref());
+        match (names.clone().find(is_alone), names.next()) {
+            (Some(name), _) => format!(":{name}"),
+            (None, Some(name)) => format!(":{name}@{digest}"),
+            (None, None) => format!("@{digest}"),
+        }
     });
-    names.collect::<Vec<_>>().join(", ")
+    choices.collect::<Vec<_>>().join(", ")
+}
+
+/// Whether a reference can say this name. What it may look like is up to who wrote the layout.
+fn can_be_written(name: &str) -> bool {
+    let reference = format!("oci:layout:{name}").parse::<Reference>();
+    let is_plain = visible(name) == name && !name.contains(char::is_whitespace);
+    is_plain && reference.is_ok_and(|reference| reference.selector.digest.is_none())
 }
 
 fn there_is(images: &[&Descriptor]) -> String {
-    if images.is_empty() { String::new() } else { format!("; it has {}", choices(images)) }
+    if images.is_empty() { String::new() } else { format!("; it has {}", choices(images, images)) }
 }
 
 /// Returns the tag of an entry of `index.json`.
 pub(super) fn tag_of(entry: &Descriptor) -> Option<&String> {
-    entry.annotations().as_ref()?.get(media_type::REF_NAME)
+    annotation(entry, media_type::REF_NAME)
+}
+
+fn annotation<'a>(entry: &'a Descriptor, key: &str) -> Option<&'a String> {
+    entry.annotations().as_ref()?.get(key)
+}
+
+/// Whether a tag is one for what belongs to another image: its list of referrers, `sha256-<hex>`
+/// (distribution-spec, "Referrers Tag Schema"), or what cosign 2 and regctl tag so, with `.sig` and
+/// the like after it.
+pub(super) fn is_of_another(tag: &str) -> bool {
+    let hex = tag.strip_prefix("sha256-").and_then(|rest| rest.split('.').next());
+    hex.is_some_and(|hex| Digest::from_hex(hex).is_ok())
 }
 
 /// Returns the path of a blob in a layout.
@@ -317,11 +359,19 @@ mod tests {
 
     /// A layout with these names of these images.
     fn layout(entries: &[(Option<&str>, &str)]) -> tempfile::TempDir {
+        let named: Vec<_> = entries.iter().map(|(name, image)| (*name, None, *image)).collect();
+        layout_with_whole_names(&named)
+    }
+
+    /// The same, with names for containerd as well.
+    fn layout_with_whole_names(
+        entries: &[(Option<&str>, Option<&str>, &str)],
+    ) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(folder.path().join("blobs/sha256")).unwrap();
         std::fs::write(folder.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)
             .unwrap();
-        let entry = |(name, image): &(Option<&str>, &str)| -> Value {
+        let entry = |(name, whole, image): &(Option<&str>, Option<&str>, &str)| -> Value {
             let text = json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": [],
                 "annotations": {"image": image}})
             .to_string();
@@ -329,8 +379,11 @@ mod tests {
             std::fs::write(folder.path().join(blob_path(&digest)), &text).unwrap();
             let mut entry =
                 json!({"mediaType": media_type::INDEX, "digest": digest, "size": text.len()});
-            if let Some(name) = name {
-                entry["annotations"] = json!({ media_type::REF_NAME: name });
+            for (key, name) in [(media_type::REF_NAME, name), (media_type::CONTAINERD_NAME, whole)]
+            {
+                if let Some(name) = name {
+                    entry["annotations"][key] = json!(name);
+                }
             }
             entry
         };
@@ -392,6 +445,74 @@ mod tests {
                     assert!(error.to_string().ends_with(expected), "{tag:?}: {error}");
                 }
                 (found, expected) => panic!("{tag:?}: {found:?}, expected {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn every_choice_that_is_proposed_can_be_made() {
+        let tagged = |tag: &'static str, image: &'static str| (Some(tag), None, image);
+        let both = |tag, whole, image| (Some(tag), Some(whole), image);
+        let whole = |whole, image| (None, Some(whole), image);
+        let digest = |image: &str| {
+            let text = json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": [],
+                "annotations": {"image": image}});
+            Digest::of(text.to_string().as_bytes())
+        };
+        let (a, b) = (digest("a"), digest("b"));
+        for (entries, expected) in [
+            (
+                [
+                    both("latest", "docker.io/library/d:latest", "a"),
+                    both("latest", "d/e:latest", "b"),
+                ],
+                ":docker.io/library/d:latest, :d/e:latest".to_owned(),
+            ),
+            ([both("1", "a/b:1", "a"), tagged("1", "b")], format!(":a/b:1, :1@{b}")),
+            ([tagged("1", "a"), tagged("1", "b")], format!(":1@{a}, :1@{b}")),
+            ([tagged("", "a"), tagged(" 1 ", "b")], format!("@{a}, @{b}")),
+            ([tagged("x y", "a"), tagged("x y/z:1", "b")], format!("@{a}, @{b}")),
+            ([tagged("\u{202e}1:2", "a"), tagged("1:", "b")], format!("@{a}, @{b}")),
+            ([whole("a/b:1", "a"), whole("quay.io/b", "b")], ":a/b:1, :quay.io/b".to_owned()),
+            // One that others end in, and one that names another digest than its own.
+            ([tagged("x:1", "a"), tagged("1", "b")], ":x:1, :1".to_owned()),
+            ([tagged(&format!("a/b@{b}").leak()[..], "a"), tagged("2", "b")], format!("@{a}, :2")),
+            ([tagged("ü:1", "a"), tagged("v1.0_2-x", "b")], ":ü:1, :v1.0_2-x".to_owned()),
+        ] {
+            let folder = layout_with_whole_names(&entries);
+            let layout = Layout::open(folder.path(), media_type::MANIFEST_LIMIT).unwrap();
+            let error = layout.manifest(&Selector::default()).expect_err(&expected);
+            let OciError::Ambiguous { choices, .. } = error else { panic!("{error}") };
+            assert_eq!(choices, expected);
+            for (choice, image) in choices.split(", ").zip([a, b]) {
+                let name = choice.strip_prefix(':').unwrap_or("");
+                let (tag, pinned) = name.split_once('@').unwrap_or((name, ""));
+                let pinned = pinned.parse().ok().or(choice.strip_prefix('@').map(|_| image));
+                let selector = Selector { tag: Some(tag.to_owned()), digest: pinned };
+                assert_eq!(layout.manifest(&selector).unwrap().digest, image, "{choice}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_tag_of_a_digest_is_a_list_of_referrers() {
+        let hex = "0".repeat(64);
+        for (tag, is_image) in [
+            ("sha256-x".to_owned(), true),
+            ("sha256-".to_owned(), true),
+            (format!("sha256-{}", &hex[1..]), true),
+            (format!("sha256-{hex}0"), true),
+            (format!("sha256-{hex}-dev"), true),
+            (format!("sha256-{}", "G".repeat(64)), true),
+            (format!("sha256-{hex}"), false),
+            (format!("sha256-{hex}.sig"), false),
+            (format!("sha256-{hex}.att"), false),
+        ] {
+            let folder = layout(&[(Some(&tag), "a")]);
+            let layout = Layout::open(folder.path(), media_type::MANIFEST_LIMIT).unwrap();
+            for selector in [Selector::default(), Selector { tag: Some(tag.clone()), digest: None }]
+            {
+                assert_eq!(layout.manifest(&selector).is_ok(), is_image, "{tag}");
             }
         }
     }

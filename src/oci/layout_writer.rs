@@ -13,7 +13,7 @@ use oci_spec::image::Descriptor;
 use serde_json::{Value, json};
 
 use super::files::{DirectoryFiles, Files};
-use super::layout::{Layout, blob_path, read_small, referrer_descriptor};
+use super::layout::{Layout, blob_path, is_of_another, read_small, referrer_descriptor};
 use super::verify_reader::VerifyReader;
 use super::{OciError, Sink, Source};
 use crate::model::document::sha256;
@@ -253,7 +253,7 @@ fn insert_tagged(all: &mut Vec<Value>, tag: &str, name: Option<String>, mut entr
     };
     all.retain(|known| !tagged(known));
     let entry = strict_value(&entry);
-    if tag.starts_with("sha256-") { all.push(entry) } else { all.insert(0, entry) }
+    if is_of_another(tag) { all.push(entry) } else { all.insert(0, entry) }
 }
 
 /// A file under a temporary name, removed unless it is published.
