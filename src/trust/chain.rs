@@ -13,7 +13,7 @@
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex};
 
 use super::evidence::Evidence;
-use crate::bundle::FileManifest;
+use crate::bundle::{Compression, FileManifest, archive};
 use crate::model::document::{platform as platform_of, sha256};
 use crate::model::json::Limits;
 use crate::model::{
@@ -70,6 +70,8 @@ pub(super) fn walk(evidence: &Evidence, platform: &Platform) -> Result<Bundle, F
             .mismatch("2 layers", format_args!("{} layers", manifest.layers().len())));
     };
 
+    compression_of(plugin_layer)?;
+
     let config_digest = digest(manifest.config())?;
     let config_document = document(evidence, config_digest, Some(manifest.config().size()))?;
     let what = format!("config {config_digest}");
@@ -99,6 +101,7 @@ pub(super) fn walk(evidence: &Evidence, platform: &Platform) -> Result<Bundle, F
         .map_err(|error| Finding::refusal(Code::BrokenChain, error.to_string()))?;
     check_platform("bundle.json", platform, &files.platform.to_string())?;
 
+    check_size(plugin_layer, &files)?;
     let diff_ids = config.rootfs().diff_ids();
     if diff_ids.len() != manifest.layers().len() {
         let message = format!("{what} does not list one diff_id per layer");
@@ -121,6 +124,29 @@ pub(super) fn walk(evidence: &Evidence, platform: &Platform) -> Result<Bundle, F
         plugin_layer: plugin_layer.clone(),
         files,
     })
+}
+
+/// How a plugin layer is compressed. One that no node could unpack is refused before anything is
+/// fetched.
+pub fn compression_of(plugin_layer: &Descriptor) -> Result<Compression, Finding> {
+    let found = plugin_layer.media_type().as_ref();
+    Compression::of_media_type(found).ok_or_else(|| {
+        let message = "the plugin layer has an unsupported media type";
+        let expected = format_args!("{} with +zstd, +gzip or nothing", media_type::LAYER);
+        Finding::refusal(Code::WrongLayers, message).mismatch(expected, visible(found))
+    })
+}
+
+/// Refuses a plugin layer that cannot be the files of `bundle.json` alone: no compression makes
+/// them longer than they are in an archive.
+fn check_size(plugin_layer: &Descriptor, files: &FileManifest) -> Result<(), Finding> {
+    let (size, limit) = (plugin_layer.size(), archive::longest(files));
+    if size <= limit {
+        return Ok(());
+    }
+    let message = "the plugin layer is larger than the files that bundle.json lists";
+    let finding = Finding::refusal(Code::DiffIdMismatch, message);
+    Err(finding.mismatch(format_args!("at most {limit} bytes"), format_args!("{size} bytes")))
 }
 
 /// The one entry of an index for a platform.

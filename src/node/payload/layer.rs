@@ -13,13 +13,14 @@ use oci_spec::image::Descriptor;
 
 use super::staged::BIN;
 use super::{Payload, Take};
-use crate::bundle::{ArchiveEntry, ArchiveError, Compression, FileManifest, archive};
+use crate::bundle::{ArchiveEntry, ArchiveError, FileManifest, archive};
 use crate::disk::Directory;
 use crate::model::document::sha256;
-use crate::model::{Code, Finding, PluginName, media_type, visible};
+use crate::model::{Code, Finding, PluginName, visible};
 use crate::node::error::NodeError;
 use crate::node::host::{TransferError, copy};
 use crate::oci::{OciError, Source};
+use crate::trust::compression_of;
 
 /// The plugin layer of an image in a registry, a layout or an archive.
 pub struct Layer<'a> {
@@ -89,14 +90,7 @@ impl Payload for Layer<'_> {
         wanted: &BTreeSet<PluginName>,
         take: &mut Take<'_>,
     ) -> Result<(), NodeError> {
-        let media_type = self.descriptor.media_type().as_ref();
-        let compression = Compression::of_media_type(media_type).ok_or_else(|| {
-            Finding::refusal(Code::WrongLayers, "the plugin layer has an unsupported media type")
-                .mismatch(
-                    format_args!("{} with +zstd, +gzip or nothing", media_type::LAYER),
-                    visible(media_type),
-                )
-        })?;
+        let compression = compression_of(self.descriptor)?;
         let limit = archive::longest(files);
         let fetched = self.fetched.take().map_or_else(|| self.spool(limit), Ok)?;
         let spooled = BufReader::with_capacity(64 * 1024, fetched);
@@ -177,7 +171,7 @@ mod tests {
 
     use super::*;
     use crate::model::document::descriptor;
-    use crate::model::{Digest, Document, Selector};
+    use crate::model::{Digest, Document, Selector, media_type};
     use crate::node::test_support::manifest;
     use crate::oci::VerifyReader;
 

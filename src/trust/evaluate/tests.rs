@@ -147,7 +147,7 @@ fn what_is_not_the_wanted_signature_is_refused_with_its_own_code() {
 fn a_broken_chain_is_refused_even_if_it_is_signed() {
     let signer = Signer::new();
     type Change = fn(&mut Image);
-    let cases: [(Change, Code); 20] = [
+    let cases: [(Change, Code); 26] = [
         (
             |image| image.index["manifests"][1] = image.index["manifests"][0].clone(),
             Code::DuplicatePlatform,
@@ -194,6 +194,36 @@ fn a_broken_chain_is_refused_even_if_it_is_signed() {
         (|image| image.manifest(0)["Layers"] = serde_json::json!([]), Code::NotTheManifest),
         (|image| image.config(0)["RootFS"] = serde_json::json!({}), Code::BrokenChain),
         (|image| image.config(0)["config"]["labels"] = serde_json::json!({}), Code::BrokenChain),
+        // What no node could unpack.
+        (
+            |image| layer_of(image)["mediaType"] = "application/octet-stream".into(),
+            Code::WrongLayers,
+        ),
+        (
+            |image| {
+                let kind = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
+                layer_of(image)["mediaType"] = kind.into();
+            },
+            Code::WrongLayers,
+        ),
+        (
+            |image| {
+                let kind = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+                layer_of(image)["mediaType"] = kind.into();
+            },
+            Code::WrongLayers,
+        ),
+        (
+            |image| {
+                layer_of(image)["mediaType"] = "APPLICATION/VND.OCI.IMAGE.LAYER.V1.TAR+ZSTD".into()
+            },
+            Code::WrongLayers,
+        ),
+        (
+            |image| layer_of(image)["mediaType"] = format!("{}+xz", media_type::LAYER).into(),
+            Code::WrongLayers,
+        ),
+        (|image| layer_of(image)["size"] = (1_u64 << 40).into(), Code::DiffIdMismatch),
         (|image| image.config(0)["rootfs"]["DiffIDs"] = 1.into(), Code::BrokenChain),
         (|image| image.files(0)["Platform"] = "linux/arm64".into(), Code::BrokenChain),
     ];
@@ -204,6 +234,10 @@ fn a_broken_chain_is_refused_even_if_it_is_signed() {
         image.sign(&signer, image.index_digest());
         assert_eq!(codes(&image, &policy(&signer, ""), "linux/amd64"), [expected], "case {number}");
     }
+}
+
+fn layer_of(image: &mut Image) -> &mut serde_json::Value {
+    &mut image.manifest(0)["layers"][0]
 }
 
 #[test]
