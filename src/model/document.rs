@@ -129,7 +129,8 @@ impl Document {
         }
         let kind = |found: &str| DocumentError::Kind {
             digest: self.digest,
-            expected,
+            // A reader of Docker's list is told what it should have been.
+            expected: if found == media_type::DOCKER_INDEX { media_type::INDEX } else { expected },
             found: excerpt(found),
         };
         // The media type inside and the one outside are both optional in some tools; if there are
@@ -161,11 +162,20 @@ pub fn sha256(descriptor: &Descriptor) -> Option<Digest> {
 /// The platform of a descriptor in an index, if it names one that plugins run on.
 pub fn platform(descriptor: &Descriptor) -> Option<Platform> {
     let platform = descriptor.platform().as_ref()?;
-    let platform_text = match platform.variant() {
-        Some(variant) => format!("{}/{}/{variant}", platform.os(), platform.architecture()),
-        None => format!("{}/{}", platform.os(), platform.architecture()),
-    };
-    platform_text.parse().ok()
+    let (os, architecture) = (platform.os().to_string(), platform.architecture().to_string());
+    Platform::normalized(&os, &architecture, platform.variant().as_deref()).ok()
+}
+
+/// The platform of a descriptor in an index as it is written there, whatever runs on it.
+pub fn platform_text(descriptor: &Descriptor) -> String {
+    let Some(platform) = descriptor.platform() else { return "an entry without platform".into() };
+    let variant = platform.variant().iter().map(|variant| format!("/{variant}"));
+    excerpt(&format!(
+        "{}/{}{}",
+        platform.os(),
+        platform.architecture(),
+        variant.collect::<String>()
+    ))
 }
 
 #[cfg(test)]

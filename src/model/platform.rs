@@ -70,6 +70,26 @@ impl Platform {
     pub fn from_parts(os: &str, architecture: &str) -> Result<Self, ParsePlatformError> {
         format!("{os}/{architecture}").parse()
     }
+
+    /// The platform that others mean by these fields of an index or a configuration: other names
+    /// of the same, as container runtimes read them (containerd/platforms, `Normalize`).
+    pub fn normalized(
+        os: &str,
+        architecture: &str,
+        variant: Option<&str>,
+    ) -> Result<Self, ParsePlatformError> {
+        let (os, architecture) = (os.to_lowercase(), architecture.to_lowercase());
+        let variant = variant.unwrap_or_default().to_lowercase();
+        let (architecture, variant) = match (architecture.as_str(), variant.as_str()) {
+            ("x86_64" | "x86-64" | "amd64", "" | "v1") => ("amd64", ""),
+            ("aarch64" | "arm64", "" | "8" | "v8") => ("arm64", ""),
+            ("armhf", _) | ("arm", "" | "7" | "v7") => ("arm", ""),
+            ("armel", _) => ("arm", "v6"),
+            other => other,
+        };
+        let separator = if variant.is_empty() { "" } else { "/" };
+        format!("{os}/{architecture}{separator}{variant}").parse()
+    }
 }
 
 impl fmt::Display for Platform {
@@ -139,6 +159,34 @@ mod tests {
             let json = serde_json::to_string(&platform).unwrap();
             assert_eq!(json, format!("\"{text}\""));
             assert_eq!(serde_json::from_str::<Platform>(&json).unwrap(), platform);
+        }
+    }
+
+    #[test]
+    fn knows_other_names_of_a_platform_as_runtimes_do() {
+        for (os, architecture, variant, expected) in [
+            ("linux", "amd64", Some("v1"), Some("linux/amd64")),
+            ("linux", "x86_64", None, Some("linux/amd64")),
+            ("linux", "x86-64", Some(""), Some("linux/amd64")),
+            ("Linux", "AMD64", None, Some("linux/amd64")),
+            ("linux", "aarch64", None, Some("linux/arm64")),
+            ("linux", "arm64", Some("v8"), Some("linux/arm64")),
+            ("linux", "arm64", Some("8"), Some("linux/arm64")),
+            ("linux", "armhf", None, Some("linux/arm")),
+            ("linux", "arm", Some("7"), Some("linux/arm")),
+            ("linux", "s390x", None, Some("linux/s390x")),
+            ("linux", "amd64", Some("v2"), None),
+            ("linux", "x86_64", Some("v3"), None),
+            ("linux", "arm64", Some("v9"), None),
+            ("linux", "arm", Some("v6"), None),
+            ("linux", "armel", None, None),
+            ("linux", "386", None, None),
+            ("linux", "ppc64", None, None),
+            ("windows", "amd64", None, None),
+        ] {
+            let found = Platform::normalized(os, architecture, variant).ok();
+            let found = found.map(|platform| platform.to_string());
+            assert_eq!(found.as_deref(), expected, "{os}/{architecture}/{variant:?}");
         }
     }
 

@@ -14,7 +14,7 @@ use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex};
 
 use super::evidence::Evidence;
 use crate::bundle::{Compression, FileManifest, archive};
-use crate::model::document::{platform as platform_of, sha256};
+use crate::model::document::{platform as platform_of, platform_text, sha256};
 use crate::model::json::Limits;
 use crate::model::{
     Code, Digest, Document, Finding, Platform, image_fields, json, media_type, visible,
@@ -78,7 +78,9 @@ pub(super) fn walk(evidence: &Evidence, platform: &Platform) -> Result<Bundle, F
     let config: ImageConfiguration =
         json::parse_as(&what, &config_document.bytes, CONFIG_LIMITS, image_fields::CONFIG)
             .map_err(|error| Finding::refusal(Code::BrokenChain, error.to_string()))?;
-    check_platform(&what, platform, &format!("{}/{}", config.os(), config.architecture()))?;
+    let (os, architecture) = (config.os().to_string(), config.architecture().to_string());
+    let of_config = Platform::normalized(&os, &architecture, None).ok();
+    check_platform(&what, platform, of_config.as_ref(), &format!("{os}/{architecture}"))?;
 
     let label = config
         .config()
@@ -99,7 +101,7 @@ pub(super) fn walk(evidence: &Evidence, platform: &Platform) -> Result<Bundle, F
     })?;
     let files = FileManifest::parse(&document(evidence, manifest_json, None)?.bytes)
         .map_err(|error| Finding::refusal(Code::BrokenChain, error.to_string()))?;
-    check_platform("bundle.json", platform, &files.platform.to_string())?;
+    check_platform("bundle.json", platform, Some(&files.platform), &files.platform.to_string())?;
 
     check_size(plugin_layer, &files)?;
     let diff_ids = config.rootfs().diff_ids();
@@ -173,7 +175,7 @@ fn entry_of<'a>(
     match found.iter().find(|(of_entry, _)| of_entry == platform) {
         Some((_, entry)) => Ok(entry),
         None => {
-            let listed: Vec<_> = found.iter().map(|(platform, _)| platform.to_string()).collect();
+            let listed: Vec<_> = index.manifests().iter().map(platform_text).take(16).collect();
             let listed =
                 if listed.is_empty() { "no platform".to_owned() } else { listed.join(", ") };
             Err(Finding::refusal(
@@ -185,15 +187,21 @@ fn entry_of<'a>(
     }
 }
 
-fn check_platform(what: &str, expected: &Platform, found: &str) -> Result<(), Finding> {
-    if found.parse::<Platform>().as_ref() == Ok(expected) {
+/// Compares a platform with the expected one; `text` is how it is written.
+fn check_platform(
+    what: &str,
+    expected: &Platform,
+    found: Option<&Platform>,
+    text: &str,
+) -> Result<(), Finding> {
+    if found == Some(expected) {
         return Ok(());
     }
     Err(Finding::refusal(
         Code::PlatformMismatch,
         format!("{what} is for a different platform than the index says"),
     )
-    .mismatch(expected, visible(found)))
+    .mismatch(expected, visible(text)))
 }
 
 /// A document that the chain needs, with the size that its descriptor promised.
