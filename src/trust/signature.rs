@@ -139,6 +139,21 @@ impl Key {
         })
     }
 
+    /// How signatures of this kind of key are made, in words that follow "a signature"; empty if
+    /// there is one way only.
+    pub(super) fn ways(&self) -> &'static str {
+        match self.verifiers.last() {
+            Some(Verifier::P521(_)) => " in ASN.1 with SHA-256 or SHA-512",
+            Some(Verifier::Sigstore(key)) => match key.scheme() {
+                SigningScheme::EcdsaP256Sha256 => " in ASN.1 with SHA-256",
+                SigningScheme::EcdsaP384Sha384 => " in ASN.1 with SHA-256 or SHA-384",
+                SigningScheme::RsaPkcs1Sha256 => " of PKCS#1 v1.5 with SHA-256",
+                _ => "",
+            },
+            None => "",
+        }
+    }
+
     /// The SHA-256 of the key's SubjectPublicKeyInfo: how findings name it.
     pub fn fingerprint(&self) -> Digest {
         Digest::of(&self.spki)

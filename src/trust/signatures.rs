@@ -112,6 +112,14 @@ impl Signatures {
                 },
             }
         }
+        for authority in &rule.authorities {
+            let named = Some(authority.key.fingerprint());
+            let before = strangers.len();
+            strangers.retain(|bundle| bundle.named_key() != named);
+            if strangers.len() < before {
+                findings.push(explain_unverified(authority));
+            }
+        }
         if !strangers.is_empty() {
             findings.push(explain_strangers(&strangers, rule));
         }
@@ -156,6 +164,24 @@ fn parse(evidence: &Evidence) -> Vec<Result<SigstoreBundle, SignatureError>> {
 
 fn signer<'a>(rule: &'a Rule, bundle: &SigstoreBundle) -> Option<&'a Authority> {
     rule.authorities.iter().find(|authority| bundle.verify(&authority.key).is_some())
+}
+
+/// Why a signature does not count that names an allowed key, and that this key did not make as it
+/// has to be made. Anyone can name a key, so that none of this is sure.
+fn explain_unverified(authority: &Authority) -> Finding {
+    let (name, key) = (visible(&authority.name), authority.key.fingerprint());
+    let ways = authority.key.ways();
+    let found = match ways.is_empty() {
+        true => "a signature that names this key and is not valid: altered, or another key's",
+        false => {
+            "a signature that names this key and is not valid: made with another hash or in \
+             another form, altered, or another key's"
+        }
+    };
+    let message = format!("no signature that names `{name}` is valid");
+    Finding::refusal(Code::SignerNotAllowed, message)
+        .mismatch(format_args!("a signature{ways} by {name} ({key})"), found)
+        .hint("sign again with this key: cnister sign --key, or cosign sign --key")
 }
 
 /// One finding for all signatures that no key of the rule made: anyone can attach hundreds.

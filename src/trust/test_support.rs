@@ -1,5 +1,7 @@
 //! Small signed images for tests, with every document open to change.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sigstore_verify::crypto::KeyPair;
 
@@ -20,9 +22,21 @@ impl Signer {
     }
 
     pub(crate) fn bundle(&self, payload: &[u8]) -> Vec<u8> {
+        self.bundle_with_hint(payload, "hint")
+    }
+
+    /// The same, naming a key as cosign does.
+    pub(crate) fn bundle_naming(&self, payload: &[u8], key: Digest) -> Vec<u8> {
+        let hex = key.hex();
+        let digits = hex.as_bytes().chunks(2).map(|it| std::str::from_utf8(it).expect("ASCII"));
+        let bytes = digits.map(|it| u8::from_str_radix(it, 16).expect("hex digits"));
+        self.bundle_with_hint(payload, &STANDARD.encode(bytes.collect::<Vec<_>>()))
+    }
+
+    fn bundle_with_hint(&self, payload: &[u8], hint: &str) -> Vec<u8> {
         let signature =
             self.0.sign(&pae(media_type::IN_TOTO, payload)).expect("a key that was just made");
-        write_bundle(payload, signature.as_bytes(), "hint")
+        write_bundle(payload, signature.as_bytes(), hint)
     }
 }
 

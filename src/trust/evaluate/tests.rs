@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::model::media_type;
-use crate::trust::Statement;
 use crate::trust::test_support::{Image, Signer, policy};
+use crate::trust::{Key, Statement};
 
 mod tables;
 
@@ -144,6 +144,29 @@ fn what_is_not_the_wanted_signature_is_refused_with_its_own_code() {
 }
 
 #[test]
+fn a_signature_that_names_an_allowed_key_is_not_said_to_be_by_another() {
+    let (signer, other) = (Signer::new(), Signer::new());
+    let key = |signer: &Signer| Key::parse(&signer.public_pem()).unwrap().fingerprint();
+    // By another key, or by the right one with another hash: neither verifies.
+    for (named, by, message, found) in [
+        (&signer, &other, "no signature that names `k` is valid", "made with another hash"),
+        (&other, &other, "rule `test` does not allow the signer", "it names key sha256:"),
+    ] {
+        let mut image = Image::of(&["linux/amd64"]);
+        let payload = Statement::image_signature("a", &image.index_digest(), None);
+        let bundle = by.bundle_naming(&payload, key(named));
+        image.attach(&bundle);
+        let rejection = ask(&image, &policy(&signer, ""), "linux/amd64", Presence::New);
+        let rejection = rejection.expect_err("refused");
+        let [finding] = rejection.findings.as_slice() else { panic!("{:?}", rejection.findings) };
+        assert_eq!((finding.code, finding.message.as_str()), (Code::SignerNotAllowed, message));
+        assert!(finding.found.as_ref().unwrap().contains(found), "{finding:?}");
+        let expected = format!("k ({})", key(&signer));
+        assert!(finding.expected.as_ref().unwrap().contains(&expected), "{finding:?}");
+    }
+}
+
+#[test]
 fn a_broken_chain_is_refused_even_if_it_is_signed() {
     let signer = Signer::new();
     type Change = fn(&mut Image);
@@ -171,29 +194,6 @@ fn a_broken_chain_is_refused_even_if_it_is_signed() {
             },
             Code::WrongLayers,
         ),
-        (|image| image.config(0)["architecture"] = "arm64".into(), Code::PlatformMismatch),
-        (
-            |image| image.config(0)["rootfs"]["diff_ids"][0] = Digest::of(b"x").to_string().into(),
-            Code::DiffIdMismatch,
-        ),
-        (
-            |image| image.config(0)["rootfs"]["diff_ids"] = serde_json::json!([]),
-            Code::DiffIdMismatch,
-        ),
-        (|image| image.config(0)["config"]["Labels"] = serde_json::json!({}), Code::NotABundle),
-        (
-            |image| {
-                image.config(0)["config"]["Labels"][media_type::BUNDLE_LABEL] =
-                    Digest::of(b"x").to_string().into()
-            },
-            Code::BrokenChain,
-        ),
-        (|image| image.files(0)["platform"] = "linux/arm64".into(), Code::PlatformMismatch),
-        // What Go's JSON reads as another image.
-        (|image| image.index["Manifests"] = serde_json::json!([]), Code::NotTheManifest),
-        (|image| image.manifest(0)["Layers"] = serde_json::json!([]), Code::NotTheManifest),
-        (|image| image.config(0)["RootFS"] = serde_json::json!({}), Code::BrokenChain),
-        (|image| image.config(0)["config"]["labels"] = serde_json::json!({}), Code::BrokenChain),
         // What no node could unpack.
         (
             |image| layer_of(image)["mediaType"] = "application/octet-stream".into(),
@@ -224,6 +224,29 @@ fn a_broken_chain_is_refused_even_if_it_is_signed() {
             Code::WrongLayers,
         ),
         (|image| layer_of(image)["size"] = (1_u64 << 40).into(), Code::DiffIdMismatch),
+        (|image| image.config(0)["architecture"] = "arm64".into(), Code::PlatformMismatch),
+        (
+            |image| image.config(0)["rootfs"]["diff_ids"][0] = Digest::of(b"x").to_string().into(),
+            Code::DiffIdMismatch,
+        ),
+        (
+            |image| image.config(0)["rootfs"]["diff_ids"] = serde_json::json!([]),
+            Code::DiffIdMismatch,
+        ),
+        (|image| image.config(0)["config"]["Labels"] = serde_json::json!({}), Code::NotABundle),
+        (
+            |image| {
+                image.config(0)["config"]["Labels"][media_type::BUNDLE_LABEL] =
+                    Digest::of(b"x").to_string().into()
+            },
+            Code::BrokenChain,
+        ),
+        (|image| image.files(0)["platform"] = "linux/arm64".into(), Code::PlatformMismatch),
+        // What Go's JSON reads as another image.
+        (|image| image.index["Manifests"] = serde_json::json!([]), Code::NotTheManifest),
+        (|image| image.manifest(0)["Layers"] = serde_json::json!([]), Code::NotTheManifest),
+        (|image| image.config(0)["RootFS"] = serde_json::json!({}), Code::BrokenChain),
+        (|image| image.config(0)["config"]["labels"] = serde_json::json!({}), Code::BrokenChain),
         (|image| image.config(0)["rootfs"]["DiffIDs"] = 1.into(), Code::BrokenChain),
         (|image| image.files(0)["Platform"] = "linux/arm64".into(), Code::BrokenChain),
     ];
