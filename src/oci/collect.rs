@@ -65,9 +65,9 @@ pub fn collect(
     needs: &Needs,
 ) -> Result<Evidence, CollectError> {
     let mut builder = EvidenceBuilder::default();
-    let mut others = Vec::new();
+    let mut attached = Attached::default();
     builder.document(root.clone());
-    signatures(source, &root.digest, needs, &mut builder, &mut others)?;
+    signatures(source, &root.digest, needs, &mut builder, &mut attached)?;
     if root.is_index() {
         let index = root.index().ok();
         for entry in index.iter().flat_map(|index| index.manifests()) {
@@ -86,14 +86,17 @@ pub fn collect(
             };
             documents_below(source, &document, &mut builder)?;
             builder.document(document);
-            signatures(source, &digest, needs, &mut builder, &mut others)?;
+            signatures(source, &digest, needs, &mut builder, &mut attached)?;
         }
     } else {
         documents_below(source, root, &mut builder)?;
     }
+    if let Some(error) = attached.forbidden.filter(|_| !attached.has_needed) {
+        return Err(error.into());
+    }
     // Last, so that statements anyone may attach to an image take no room from those that are
     // needed.
-    for signature in others {
+    for signature in attached.others {
         if signature.bytes.len() <= builder.room() {
             builder.signature(signature);
         }
@@ -126,15 +129,35 @@ pub(super) fn carried_bundle_json(manifest: &ImageManifest) -> Option<&String> {
     manifest.layers().get(1)?.annotations().as_ref()?.get(media_type::FILES_ANNOTATION)
 }
 
-/// Adds the needed statements about a subject, and keeps `others` for later.
+/// What was found beside an image so far.
+#[derive(Default)]
+struct Attached {
+    /// Whether a needed statement is among the evidence.
+    has_needed: bool,
+    /// Statements that are not needed, for later.
+    others: Vec<SignatureDocument>,
+    /// Why one subject's referrers were not listed. Some registries forbid what is not there: if
+    /// another subject is signed, none are missed, and if none is, it is not known.
+    forbidden: Option<OciError>,
+}
+
+/// Adds the needed statements about a subject, and keeps others for later.
 fn signatures(
     source: &dyn Source,
     subject: &Digest,
     needs: &Needs,
     builder: &mut EvidenceBuilder,
-    others: &mut Vec<SignatureDocument>,
+    attached: &mut Attached,
 ) -> Result<(), CollectError> {
-    for entry in &referrers(source, subject)? {
+    let listed = match referrers(source, subject) {
+        Err(CollectError::Oci(error)) if error.is_forbidden() => {
+            attached.forbidden = Some(error);
+            return Ok(());
+        }
+        listed => listed?,
+    };
+    let others = &mut attached.others;
+    for entry in &listed {
         let Some(manifest) = referrer(source, entry, subject)? else { continue };
         // The list's description of an entry is not trusted: only its manifest says what it holds.
         let Some(signature) = signature_document(source, &manifest)? else { continue };
@@ -150,6 +173,7 @@ fn signatures(
                 .into());
             }
             builder.signature(signature);
+            attached.has_needed = true;
         } else if others.iter().fold(length, |sum, other| sum + other.bytes.len()) <= builder.room()
         {
             others.push(signature);
@@ -188,7 +212,9 @@ pub(super) fn referrer(
             Ok(manifest
                 .filter(|manifest| manifest.subject().as_ref().and_then(sha256) == Some(*subject)))
         }
-        Err(OciError::NotFound { .. } | OciError::Digest { .. }) => Ok(None),
+        Err(
+            OciError::NotFound { .. } | OciError::Digest { .. } | OciError::ClaimedDigest { .. },
+        ) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -337,5 +363,72 @@ mod tests {
             assert_eq!(evidence.signatures().len(), expected);
             assert_eq!(evidence.needed(&needs).signatures().len(), 1);
         }
+    }
+
+    /// An image of which the referrers of some subjects are forbidden.
+    struct Forbidding<'a>(&'a Memory, &'a [Digest]);
+
+    impl Source for Forbidding<'_> {
+        fn origin(&self) -> String {
+            self.0.origin()
+        }
+        fn manifest(&self, selector: &Selector) -> Result<Document, OciError> {
+            self.0.manifest(selector)
+        }
+        fn blob(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + '_>, OciError> {
+            self.0.blob(descriptor)
+        }
+        fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, OciError> {
+            if self.1.contains(subject) {
+                return Err(crate::net::HttpError::Status {
+                    method: "GET",
+                    url: "https://registry.example.com/".to_owned(),
+                    status: 403,
+                    detail: String::new(),
+                }
+                .into());
+            }
+            self.0.referrers(subject)
+        }
+    }
+
+    #[test]
+    fn a_forbidden_list_is_no_signature_missed_if_another_subject_is_signed() {
+        let statement = |kind: &str| {
+            let payload = serde_json::json!({
+                "_type": "https://in-toto.io/Statement/v1", "predicateType": kind,
+                "subject": [{"digest": {"sha256": Digest::of(b"").hex()}}], "predicate": "",
+            });
+            crate::trust::write_bundle(payload.to_string().as_bytes(), b"signature", "hint")
+        };
+        let needs = Needs { predicate_types: [COSIGN_SIGN.to_owned()].into() };
+        let mut image = Memory::default();
+        let config = image.add(media_type::CONFIG, "{}");
+        let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": []});
+        let mut manifest = image.add(media_type::MANIFEST, manifest.to_string());
+        manifest.set_platform(
+            serde_json::from_str(r#"{"os": "linux", "architecture": "amd64"}"#).unwrap(),
+        );
+        let index = serde_json::json!({"schemaVersion": 2, "manifests": [manifest]});
+        let index = image.add(media_type::INDEX, index.to_string());
+        let [of_index, of_manifest] = [&index, &manifest].map(|it| sha256(it).unwrap());
+        let root = image.0[2].clone();
+        let collected = |image: &Memory, forbidden: &[Digest]| {
+            collect(&Forbidding(image, forbidden), &root, Platforms::All, &needs)
+                .map(|evidence| evidence.signatures().len())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(collected(&image, &[]), Ok(0));
+        image.refer(&index, statement("other"));
+        for forbidden in [&[of_manifest][..], &[of_index], &[of_index, of_manifest]] {
+            let error = collected(&image, forbidden).expect_err("it is not known");
+            assert!(error.contains("403"), "{error}");
+        }
+        image.refer(&index, statement(COSIGN_SIGN));
+        assert_eq!(collected(&image, &[of_manifest]), Ok(2));
+        assert!(collected(&image, &[of_index]).is_err());
+        image.refer(&manifest, statement(COSIGN_SIGN));
+        assert_eq!(collected(&image, &[of_index]), Ok(1));
+        assert_eq!(collected(&image, &[]), Ok(2));
     }
 }

@@ -101,6 +101,19 @@ pub enum OciError {
         /// The digest of the content.
         found: Digest,
     },
+    /// A registry, or a proxy before it, sends a document under another digest than its own.
+    #[error(
+        "{origin} says in `Docker-Content-Digest` that a document has digest {claimed}; it has \
+         {found}"
+    )]
+    ClaimedDigest {
+        /// As [`Source::origin`] names it.
+        origin: String,
+        /// The digest in the header.
+        claimed: Digest,
+        /// The digest of the document.
+        found: Digest,
+    },
     /// The content is longer or shorter than its descriptor says.
     #[error("blob {digest} in {origin} is {found} bytes, its descriptor says {expected}")]
     Size {
@@ -237,11 +250,17 @@ impl OciError {
     /// not a failure.
     pub fn finding(&self) -> Option<Finding> {
         match self {
-            Self::Digest { .. } | Self::Size { .. } | Self::Document { .. } => {
-                Some(Finding::refusal(Code::BrokenChain, self.to_string()))
-            }
+            Self::Digest { .. }
+            | Self::ClaimedDigest { .. }
+            | Self::Size { .. }
+            | Self::Document { .. } => Some(Finding::refusal(Code::BrokenChain, self.to_string())),
             _ => None,
         }
+    }
+
+    /// Whether the registry forbids what was asked, as some do with what is not there (cosign#2973).
+    fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Http { source: HttpError::Status { status: 403, .. } })
     }
 
     /// Returns what the user can do about it, if anything.

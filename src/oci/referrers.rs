@@ -5,14 +5,18 @@
 //! whatever is unknown in it is preserved. Pure: the registry's client sends the requests.
 
 use oci_spec::image::Descriptor;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 #[cfg(feature = "publish")]
 use serde_json::{Value, json};
 
-use crate::model::{Document, DocumentError};
+use crate::model::json::Limits;
+use crate::model::media_type::{INDEX, MANIFEST_LIMIT};
+use crate::model::{Document, DocumentError, image_fields, json};
 #[cfg(feature = "publish")]
 use {
     super::{OciError, layout::referrer_descriptor},
-    crate::model::{Digest, document::sha256, json, media_type::INDEX},
+    crate::model::{Digest, document::sha256},
 };
 
 /// The most referrers of one subject that are read. A bundle has a handful; the limit keeps a
@@ -21,9 +25,31 @@ pub(super) const ENTRIES: usize = 256;
 /// The most pages of a list of referrers, against a list that never ends.
 pub(super) const PAGES: usize = 32;
 
-/// The descriptors of a page or of a whole list.
-pub(super) fn entries(document: &Document) -> Result<Vec<Descriptor>, DocumentError> {
-    Ok(document.index()?.manifests().clone())
+/// The fields that tell a list from other documents.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Shape {
+    media_type: Option<String>,
+    manifests: Option<IgnoredAny>,
+    config: Option<IgnoredAny>,
+    layers: Option<IgnoredAny>,
+}
+
+/// The descriptors of a page or of a whole list; `None` if it is a list without `manifests`, as
+/// registries written in Go answer where there is nothing to list, or nothing at all.
+pub(super) fn entries(document: &Document) -> Result<Option<Vec<Descriptor>>, DocumentError> {
+    if matches!(document.bytes.trim_ascii(), b"" | b"null") {
+        return Ok(None);
+    }
+    let what = format!("list of referrers {}", document.digest);
+    let limits = Limits::typed(MANIFEST_LIMIT);
+    let shape: Shape = json::parse_as(&what, &document.bytes, limits, image_fields::DOCUMENT)?;
+    let fields = [shape.manifests, shape.config, shape.layers];
+    let is_index = shape.media_type.is_none_or(|declared| declared == INDEX);
+    if fields.iter().all(Option::is_none) && is_index && document.is_index() {
+        return Ok(None);
+    }
+    Ok(Some(document.index()?.manifests().clone()))
 }
 
 /// Returns the link to the next page from a `Link` header (RFC 8288; distribution-spec, "Listing

@@ -133,9 +133,10 @@ impl Registry {
         Err(OciError::ReferrersTag { origin: self.origin(), subject: *subject, tag, found })
     }
 
-    /// Reads the list that the registry maintains, page by page; `None` if it maintains none.
+    /// Reads the list that the registry maintains, page by page; `None` if it maintains none, or if
+    /// what it answers is a list without `manifests`.
     fn referrers_by_api(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>, OciError> {
-        let (mut found, mut length) = (Vec::new(), 0);
+        let (mut found, mut length) = (None, 0);
         let mut url = self.url(&format!("referrers/{subject}"));
         for page in 0..referrers::PAGES {
             let request = self.request(Method::GET, url).header("Accept", INDEX);
@@ -156,22 +157,31 @@ impl Registry {
                 let (origin, subject) = (self.origin(), *subject);
                 return Err(OciError::ReferrersTooLong { origin, subject, limit: self.limit });
             }
-            found.extend(self.entries(subject, &document)?);
-            if found.len() > referrers::ENTRIES {
+            if let Some(entries) = self.entries(subject, &document)? {
+                found.get_or_insert_with(Vec::new).extend(entries);
+            }
+            if found.as_ref().is_some_and(|found| found.len() > referrers::ENTRIES) {
                 break;
             }
             match next {
                 Some(next) => url = next,
-                None => return Ok(Some(found)),
+                None => return Ok(found),
             }
         }
         Err(self.too_many(subject))
     }
 
-    fn entries(&self, subject: &Digest, document: &Document) -> Result<Vec<Descriptor>, OciError> {
+    fn entries(
+        &self,
+        subject: &Digest,
+        document: &Document,
+    ) -> Result<Option<Vec<Descriptor>>, OciError> {
         let entries = referrers::entries(document)
             .map_err(|source| OciError::Document { origin: self.origin(), source })?;
-        if entries.len() > referrers::ENTRIES { Err(self.too_many(subject)) } else { Ok(entries) }
+        match &entries {
+            Some(entries) if entries.len() > referrers::ENTRIES => Err(self.too_many(subject)),
+            _ => Ok(entries),
+        }
     }
 
     fn too_many(&self, subject: &Digest) -> OciError {
@@ -235,12 +245,20 @@ impl Source for Registry {
     }
 
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, OciError> {
-        if let Some(found) = self.referrers_by_api(subject)? {
-            return Ok(found);
-        }
-        match self.fetch_tagged(subject, false)? {
-            Tagged::Nothing | Tagged::Subject => Ok(Vec::new()),
-            Tagged::Index(document) => self.entries(subject, &document),
+        let forbidden = match self.referrers_by_api(subject) {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => None,
+            // What is forbidden may merely not be there: a list under the tag is as good, and
+            // without one it stays unknown.
+            Err(error) if error.is_forbidden() => Some(error),
+            Err(error) => return Err(error),
+        };
+        match (self.fetch_tagged(subject, false)?, forbidden) {
+            (Tagged::Index(document), _) => {
+                Ok(self.entries(subject, &document)?.unwrap_or_default())
+            }
+            (Tagged::Nothing | Tagged::Subject, None) => Ok(Vec::new()),
+            (Tagged::Nothing | Tagged::Subject, Some(error)) => Err(error),
         }
     }
 }

@@ -29,13 +29,13 @@ pub(super) fn document(
     let Fetched { head, body } = fetched;
     let mut document = Document::new(head.content_type(), body);
     if let Some(claimed) = claimed_digest(&head).filter(|claimed| *claimed != document.digest) {
-        return Err(OciError::Digest {
+        return Err(OciError::ClaimedDigest {
             origin: origin.to_owned(),
-            expected: claimed,
+            claimed,
             found: document.digest,
         });
     }
-    if ![INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST].contains(&document.media_type.as_str()) {
+    if !is_type_of_document(&document.media_type) {
         // Static file servers and some proxies send only `application/json`; the type declared in
         // the document is as good.
         let what = format!("manifest {}", document.digest);
@@ -49,15 +49,21 @@ pub(super) fn document(
     Ok(document)
 }
 
-/// Whether a response is an image index, by its header or by what the document declares. Some
-/// registries and proxies answer any address with 200 and a page or another document.
+/// Whether a header names a type of document: it is then what [`document`] goes by.
+fn is_type_of_document(content_type: &str) -> bool {
+    [INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST].contains(&content_type)
+}
+
+/// Whether a response is an image index, by its header or, if that names no type of document, by
+/// what the document declares. Some registries and proxies answer any address with 200 and a page
+/// or another document.
 pub(super) fn is_index(fetched: &Fetched) -> bool {
-    if fetched.is_html() {
-        return false;
+    let content_type = fetched.head.content_type();
+    if fetched.is_html() || is_type_of_document(&content_type) {
+        return content_type == INDEX && !fetched.is_html();
     }
-    fetched.head.content_type() == INDEX
-        || json::parse("list of referrers", &fetched.body, MANIFEST_LIMIT)
-            .is_ok_and(|typed: Typed| typed.media_type.is_some_and(|declared| declared == INDEX))
+    json::parse("list of referrers", &fetched.body, MANIFEST_LIMIT)
+        .is_ok_and(|typed: Typed| typed.media_type.is_some_and(|declared| declared == INDEX))
 }
 
 /// Refuses a blob whose announced length differs from its descriptor's.

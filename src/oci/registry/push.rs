@@ -44,7 +44,8 @@ impl Registry {
         }
         match answer::claimed_digest(&fetched.head) {
             Some(found) if found != digest => {
-                Err(OciError::Digest { origin: self.origin(), expected: digest, found })
+                let origin = self.origin();
+                Err(OciError::ClaimedDigest { origin, claimed: found, found: digest })
             }
             _ => Ok(fetched),
         }
@@ -81,7 +82,10 @@ impl Registry {
         if let Some(known) = self.learned.lists_referrers {
             return Ok(known);
         }
-        let lists = self.referrers_by_api(subject)?.is_some();
+        let lists = match self.referrers_by_api(subject) {
+            Err(error) if error.is_forbidden() => false,
+            listed => listed?.is_some(),
+        };
         self.learned.lists_referrers = Some(lists);
         Ok(lists)
     }
@@ -166,11 +170,9 @@ impl Registry {
     /// Returns the list under the tag, unchanged; `None` if there is none yet.
     fn editable_list(&self, subject: &Digest, known: bool) -> Result<Option<Value>, OciError> {
         let tagged = match self.fetch_tagged(subject, known) {
-            // Artifactory forbids reading a tag that does not exist (cosign#2973). If all are
-            // forbidden, so is the write that follows.
-            Err(OciError::Http { source: HttpError::Status { status: 403, .. } }) if !known => {
-                Tagged::Nothing
-            }
+            // Artifactory forbids reading a tag that does not exist. If all are forbidden, so is the
+            // write that follows.
+            Err(error) if error.is_forbidden() && !known => Tagged::Nothing,
             tagged => tagged?,
         };
         match tagged {

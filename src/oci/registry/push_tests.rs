@@ -184,7 +184,10 @@ fn a_manifest_must_arrive_as_it_was_sent() {
     let cases = [
         (
             Reply::new(201, "").with("Docker-Content-Digest", other.to_string()),
-            format!("blob {digest} in {host}/acme/cni is altered: its content has digest {other}"),
+            format!(
+                "{host}/acme/cni says in `Docker-Content-Digest` that a document has digest \
+                 {other}; it has {digest}"
+            ),
         ),
         (
             Reply::new(400, unknown),

@@ -125,7 +125,10 @@ fn says_what_is_wrong_with_a_response() {
         (Reply::new(304, ""), format!("GET `{url}` returned status 304")),
         (
             Reply::new(200, bytes.clone()).with("Docker-Content-Digest", other.to_string()),
-            format!("blob {other} in {host}/acme/cni is altered: its content has digest {digest}"),
+            format!(
+                "{host}/acme/cni says in `Docker-Content-Digest` that a document has digest \
+                 {other}; it has {digest}"
+            ),
         ),
         (
             Reply::new(200, vec![b' '; MANIFEST_LIMIT + 1]),
@@ -160,12 +163,16 @@ fn a_manifest_must_have_the_requested_digest() {
         server.fault("manifests", reply);
         let message = fails(open(&server).manifest(&by_digest(expected)));
         let (found, host) = (Digest::of(&bytes), server.host());
-        assert_eq!(
-            message,
-            format!(
+        let expected = match claim {
+            Some(_) => format!(
+                "{host}/acme/cni says in `Docker-Content-Digest` that a document has digest \
+                 {expected}; it has {found}"
+            ),
+            None => format!(
                 "blob {expected} in {host}/acme/cni is altered: its content has digest {found}"
-            )
-        );
+            ),
+        };
+        assert_eq!(message, expected);
     }
 }
 
@@ -358,8 +365,29 @@ fn reads_the_tag_if_the_answer_is_no_list() {
         server.fault("referrers", reply.clone());
         assert_eq!(open(&server).referrers(&subject).unwrap(), [], "{reply:?}");
     }
+    let bare = json!({ "schemaVersion": 2, "mediaType": INDEX }).to_string();
+    let null = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": null }).to_string();
+    let docker = String::from_utf8(index(json!({}))).unwrap();
+    let no_lists = [
+        typed("{}", INDEX),
+        typed("", INDEX),
+        typed("\n", INDEX),
+        typed("null", INDEX),
+        typed(&bare, INDEX),
+        typed(&null, INDEX),
+        typed(&null, "application/json"),
+        typed(r#"{"manifests":null,"annotations":null}"#, INDEX),
+        typed(&docker, DOCKER_INDEX),
+        typed(&docker, DOCKER_MANIFEST),
+    ];
+    for reply in &no_lists {
+        server.fault("referrers", reply.clone());
+        assert_eq!(open(&server).referrers(&subject).unwrap(), [], "{reply:?}");
+    }
     server.store_tagged(&subject.referrers_tag(), INDEX, &list);
-    for reply in [typed(HTML, "text/html"), typed("{}", "application/json")] {
+    for reply in
+        [typed(HTML, "text/html"), typed("{}", "application/json")].into_iter().chain(no_lists)
+    {
         server.fault("referrers", reply.clone());
         assert_eq!(
             open(&server).referrers(&subject).unwrap(),
@@ -382,8 +410,53 @@ fn reads_the_tag_if_the_answer_is_no_list() {
     let listed = index(json!({ "mediaType": INDEX, "manifests": [other] }));
     server.fault("referrers", Reply::new(200, listed).with("Content-Type", "application/json"));
     assert_eq!(open(&server).referrers(&subject).unwrap(), [other]);
-    server.fault("referrers", typed("{", INDEX));
-    assert!(open(&server).referrers(&subject).is_err());
+    for broken in ["{", "[]", r#"{"layers":[]}"#, r#"{"manifests":{}}"#] {
+        server.fault("referrers", typed(broken, INDEX));
+        assert!(open(&server).referrers(&subject).is_err(), "{broken}");
+    }
+    // The same of the list under the tag, which other clients write.
+    for (list, expected) in
+        [(null.as_str(), true), (bare.as_str(), true), (r#"{"layers":[]}"#, false)]
+    {
+        server.store_tagged(&subject.referrers_tag(), INDEX, list.as_bytes());
+        server.fault("referrers", Reply::new(404, ""));
+        assert_eq!(open(&server).referrers(&subject).ok(), expected.then(Vec::new), "{list}");
+    }
+}
+
+#[test]
+fn a_page_without_entries_does_not_end_a_list() {
+    let subject = Digest::of(b"subject");
+    let entry = document::descriptor(MANIFEST, Digest::of(b"x"), 1);
+    let (null, full) = (json!({ "manifests": null }), json!({ "manifests": [entry] }));
+    for (first, second) in [(&null, &full), (&full, &null)] {
+        let server = FaultRegistry::start();
+        let next = format!("</v2/acme/cni/referrers/{subject}?n=2>; rel=\"next\"");
+        let reply = |page: &Value| Reply::new(200, index(page.clone())).with("Content-Type", INDEX);
+        server.fault("referrers", reply(first).with("Link", next));
+        server.fault("referrers", reply(second));
+        assert_eq!(open(&server).referrers(&subject).unwrap(), std::slice::from_ref(&entry));
+    }
+}
+
+#[test]
+fn reads_the_tag_if_the_list_of_referrers_is_forbidden() {
+    let subject = Digest::of(b"subject");
+    let server = FaultRegistry::start();
+    let entry = document::descriptor(MANIFEST, Digest::of(b"x"), 1);
+    let list = index(json!({ "manifests": [entry] }));
+    // Without the tag, nothing is known, whatever is said about it.
+    for tag in [404, 403] {
+        server.fault("referrers", Reply::new(403, ""));
+        server.fault("manifests", Reply::new(tag, ""));
+        let error = fails(open(&server).referrers(&subject));
+        assert!(error.ends_with("returned status 403"), "{tag}: {error}");
+    }
+    server.store_tagged(&subject.referrers_tag(), INDEX, &list);
+    for body in ["", HTML, r#"{"errors":[{"code":"DENIED","message":"no"}]}"#] {
+        server.fault("referrers", Reply::new(403, body));
+        assert_eq!(open(&server).referrers(&subject).unwrap(), std::slice::from_ref(&entry));
+    }
 }
 
 #[test]
