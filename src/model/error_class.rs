@@ -1,5 +1,10 @@
 //! Whether a command that failed can succeed if it is repeated.
 
+use std::io;
+
+/// What Linux calls links that lead in a circle (asm-generic/errno.h).
+const ELOOP: i32 = 40;
+
 /// Whether the same request can work later. The exit code of a command says it (ARCHITECTURE.md,
 /// "Answers and errors").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,4 +19,16 @@ pub enum ErrorClass {
 pub trait Classed {
     /// The class of this error.
     fn class(&self) -> ErrorClass;
+}
+
+/// A file that is not there, or not readable, may be so later. One of another kind or content, and
+/// links in a circle, are what somebody made.
+impl Classed for io::Error {
+    fn class(&self) -> ErrorClass {
+        match self.kind() {
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => ErrorClass::Request,
+            _ if self.raw_os_error() == Some(ELOOP) => ErrorClass::Request,
+            _ => ErrorClass::CouldNot,
+        }
+    }
 }

@@ -45,8 +45,8 @@ impl DirectorySource {
         let origin = Origin::file(path.display());
         let target = match path.canonicalize() {
             Ok(target) => target,
-            Err(missing) if missing.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
-                return Err(SourceError::Dangling { origin, target: fs::read_link(&path).ok() });
+            Err(missing) if is_missing(&missing) && path.is_symlink() => {
+                return Err(SourceError::Dangling { origin, target: missing_target(&path) });
             }
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
                 let found = names(&whole).map_err(unreadable)?;
@@ -72,6 +72,24 @@ impl PluginSource for DirectorySource {
     }
 }
 
+/// Whether nothing is at the end of a path, or of the links in it.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// The first target of a chain of links that is not there, as its link says it.
+fn missing_target(link: &Path) -> Option<PathBuf> {
+    let mut link = link.to_owned();
+    loop {
+        let target = fs::read_link(&link).ok()?;
+        let beside = link.parent().unwrap_or(Path::new("")).join(&target);
+        if !beside.is_symlink() {
+            return Some(target);
+        }
+        link = beside;
+    }
+}
+
 /// The names in a directory that could be plugins, sorted.
 fn names(directory: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
@@ -91,6 +109,7 @@ mod tests {
 
     use super::*;
     use crate::binary::sample::Sample;
+    use crate::model::{Classed, ErrorClass};
     use crate::publish::source::tests::{open, write};
 
     #[test]
@@ -147,13 +166,53 @@ mod tests {
             error.ends_with("is a dangling symbolic link: `nowhere` does not exist"),
             "{error}"
         );
-        // Where the plugin is on nodes and not on the machine that builds, and over another link.
+        // Where the plugin is on nodes and not on the machine that builds; over other links, of
+        // which the last is at fault; and through what is no directory.
         symlink("/usr/libexec/cni/absent", directory.join("absolute")).unwrap();
         symlink("broken", directory.join("chained")).unwrap();
-        for (name, target) in [("absolute", "/usr/libexec/cni/absent"), ("chained", "broken")] {
+        symlink(directory.join("chained"), directory.join("longer")).unwrap();
+        symlink("real/x", directory.join("through-a-file")).unwrap();
+        symlink("absent/x", directory.join("through-nothing")).unwrap();
+        for (name, target) in [
+            ("absolute", "/usr/libexec/cni/absent"),
+            ("chained", "nowhere"),
+            ("longer", "nowhere"),
+            ("through-a-file", "real/x"),
+            ("through-nothing", "absent/x"),
+        ] {
             let error = open(folder.path(), name).expect_err(name);
             let expected = format!("is a dangling symbolic link: `{target}` does not exist");
             assert!(error.ends_with(&expected), "{error}");
         }
+    }
+
+    #[test]
+    fn links_in_a_circle_are_wrong_and_not_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("cni-amd64");
+        fs::create_dir(&directory).unwrap();
+        for (link, target) in [("self", "self"), ("one", "two"), ("two", "one"), ("into", "one/x")]
+        {
+            symlink(target, directory.join(link)).unwrap();
+        }
+        symlink("round", folder.path().join("round")).unwrap();
+        let source = |folder: &Path, pattern: &str| {
+            DirectorySource::new(&"files".parse().unwrap(), folder, &pattern.parse().unwrap())
+        };
+        let wanted = |name: &str| Wanted {
+            name: name.parse().unwrap(),
+            platform: "linux/amd64".parse().unwrap(),
+        };
+        for (pattern, name) in [
+            ("cni-amd64", "self"),
+            ("cni-amd64", "one"),
+            ("cni-amd64", "into"),
+            ("round", "bridge"),
+        ] {
+            let error = source(folder.path(), pattern).open(&wanted(name)).expect_err(name);
+            assert_eq!(error.class(), ErrorClass::Request, "{name}: {error}");
+        }
+        let absent = source(folder.path(), "absent").open(&wanted("bridge")).expect_err("absent");
+        assert_eq!(absent.class(), ErrorClass::CouldNot);
     }
 }

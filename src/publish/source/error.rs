@@ -119,9 +119,8 @@ pub enum SourceError {
 impl Classed for SourceError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Directory { .. } | Self::Read { .. } | Self::Broken { .. } => {
-                ErrorClass::CouldNot
-            }
+            Self::Directory { source, .. } | Self::Read { source, .. } => source.class(),
+            Self::Broken { .. } => ErrorClass::CouldNot,
             Self::NoSource { .. }
             | Self::OneDirectory(_)
             | Self::Missing { .. }
