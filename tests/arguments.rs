@@ -5,6 +5,9 @@
 mod support;
 
 use std::fs;
+use std::os::unix::net::UnixListener;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use support::{Run, Scene, plugin};
 
@@ -86,5 +89,95 @@ fn signing_never_makes_a_layout() {
         let before = scene.tree(".");
         expect(&scene.run(&format!("sign --key cosign.key {reference}")), 3, &[words]);
         assert_eq!(scene.tree("."), before, "{reference}");
+    }
+}
+
+/// Runs a command that must end by itself, and fast.
+fn ends(scene: &Scene, line: &str) -> Run {
+    let started = Instant::now();
+    let mut command = scene.command("timeout");
+    command.args(["20", env!("CARGO_BIN_EXE_cnister")]).args(line.split_whitespace());
+    let run = scene.run_command(&mut command);
+    assert!(started.elapsed() < Duration::from_secs(19), "{line} waits");
+    run
+}
+
+#[test]
+fn no_verb_waits_for_what_is_no_file() {
+    let scene = scene();
+    scene.run_ok("sign --key cosign.key oci:layout");
+    scene.run_ok("pull oci:layout -o oci-archive:image.tar");
+    scene.run_ok("evidence oci:layout -o evidence.json");
+    fs::create_dir(scene.at("root")).unwrap();
+    scene.run_ok("install --key cosign.pub --root root oci:layout");
+    fs::create_dir(scene.at("directory")).unwrap();
+    let _listener = UnixListener::bind(scene.at("socket")).unwrap();
+    let made = Command::new("mkfifo").arg(scene.at("fifo")).status().unwrap();
+    assert!(made.success());
+    let policy = "policy.yaml";
+    scene.write(policy, POLICY);
+    scene.write("beside.yaml", POLICY.replace("cosign.pub", "fifo"));
+    let verbs = [
+        ("verify --key FILE oci:layout", 2),
+        ("verify --policy FILE oci:layout", 2),
+        ("sign --key FILE oci:layout", 2),
+        ("build FILE -o other", 2),
+        ("evidence oci:layout -o other.json --policy FILE", 2),
+        ("install --key FILE --root root --dry-run oci:layout", 2),
+        ("install --policy FILE --root root --dry-run oci:layout", 2),
+        ("check --root root --no-probe --nad FILE", 2),
+        ("explain --root root --file FILE", 2),
+        ("verify --key cosign.pub oci-archive:FILE", 3),
+        ("inspect oci-archive:FILE", 3),
+        ("install --key cosign.pub --root root --dry-run oci-archive:FILE", 3),
+        ("push oci-archive:FILE 127.0.0.1:1/a:1", 3),
+    ];
+    for (words, code) in verbs {
+        for (file, what) in [
+            ("fifo", "a FIFO"),
+            ("socket", "a socket"),
+            ("directory", "a directory"),
+            ("/dev/null", "a device"),
+        ] {
+            let line = words.replace("FILE", file);
+            let run = ends(&scene, &line);
+            let said = format!("{line}: {}{}", run.stdout, run.stderr);
+            assert_eq!(run.code, code, "{said}");
+            assert!(said.contains(&format!("it is {what}")), "{said}");
+        }
+    }
+    expect(&ends(&scene, "verify --policy beside.yaml oci:layout"), 2, &["`fifo`", "it is a FIFO"]);
+    expect(&ends(&scene, "evidence oci:layout -o fifo"), 3, &["cannot write `fifo`"]);
+    scene.run_ok("verify --policy policy.yaml oci:layout");
+}
+
+const POLICY: &str = "\
+apiVersion: cnister.dev/v1
+kind: Policy
+rules:
+  - name: all
+    images: [\"**\"]
+    authorities: [{ name: key, key: { file: cosign.pub } }]
+";
+
+#[test]
+fn a_pipe_that_somebody_writes_into_is_read() {
+    let scene = scene();
+    scene.run_ok("sign --key cosign.key oci:layout");
+    scene.write("policy.yaml", POLICY);
+    let program = env!("CARGO_BIN_EXE_cnister");
+    for line in [
+        format!("{program} verify --key <(cat cosign.pub) oci:layout"),
+        format!(
+            "{program} verify --policy <(sleep 2; cat policy.yaml | sed s,cosign.pub,$PWD/cosign.pub,) oci:layout"
+        ),
+        format!("cat cosign.pub | {program} verify --key /dev/stdin oci:layout"),
+        format!(
+            "mkfifo named && (cat cosign.pub > named &) && {program} verify --key named oci:layout"
+        ),
+    ] {
+        let mut bash = scene.command("bash");
+        bash.args(["-c", &line]).stdin(Stdio::null());
+        expect(&scene.run_command(&mut bash), 0, &["yes: test 1.0.0"]);
     }
 }

@@ -221,7 +221,11 @@ impl<'a, R: Read> Walk<'a, R> {
         match length {
             0 => return Ok(None),
             BLOCK => {}
-            _ => return Err(TarError::Cut(self.position)),
+            length => {
+                let start = block.get(..length).filter(|_| offset == 0);
+                let other = start.and_then(header::other_format).map(TarError::NotTar);
+                return Err(other.unwrap_or(TarError::Cut(self.position)));
+            }
         }
         if is_zeros(&block) {
             self.rest()?;

@@ -3,7 +3,6 @@
 //! With `--policy-sha256`, any other policy is refused, and so is one whose digest does not cover
 //! its keys. What a policy means is up to `trust`.
 
-use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +10,8 @@ use clap::Args;
 
 use super::stop::Stop;
 use super::terminal::Failure;
-use crate::model::{Code, Digest, Finding};
+use crate::disk::open_input;
+use crate::model::{Classed, Code, Digest, ErrorClass, Finding};
 use crate::trust::{Policy, PolicyError};
 
 /// Which policy applies.
@@ -99,25 +99,29 @@ pub(super) fn load_policy(path: &Path) -> Result<Policy, Failure> {
 
 pub(super) fn classify(error: PolicyError) -> Failure {
     match error {
-        PolicyError::ReadKey { .. } => Failure::could_not(error),
+        PolicyError::ReadKey { ref source, .. } if source.class() == ErrorClass::CouldNot => {
+            Failure::could_not(error)
+        }
         other => Failure::request(other),
     }
 }
 
-fn cannot_read(path: &Path, error: &io::Error) -> Failure {
-    Failure::could_not(format!("cannot read `{}`: {error}", path.display()))
+/// The failure to read a text at `path`.
+pub(super) fn cannot_read(path: &Path, error: &io::Error) -> Failure {
+    Failure::of_reading(&format!("`{}`", path.display()), error)
 }
 
 /// Reads a text file no longer than a policy may be.
 pub(super) fn read_text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let limit = Policy::LIMIT as u64;
-    fs::File::open(path)?.take(limit + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > limit {
+    open_input(path)?.0.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
             format!("it is longer than {limit} bytes"),
         ));
     }
-    Ok(text)
+    String::from_utf8(bytes)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use super::image;
 use super::stop::Stop;
 use super::terminal::Failure;
+use crate::disk::open_input;
 use crate::model::{Code, Digest, Finding, Reference};
 use crate::node::{Files, KeptReleases, Staged};
 use crate::oci::{Platforms, Remembered, collect};
@@ -75,9 +76,7 @@ pub(super) fn of_directory(
 fn load_all(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
     let mut found = Vec::new();
     for path in paths {
-        let cannot = |error| {
-            Failure::could_not(format!("cannot read evidence `{}`: {error}", path.display()))
-        };
+        let cannot = |error| Failure::of_reading(&format!("evidence `{}`", path.display()), &error);
         if path.is_dir() {
             let entries = fs::read_dir(path)
                 .map_err(cannot)?
@@ -101,6 +100,6 @@ fn load_all(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
 fn load(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // One byte past the limit, so that the parser reports a longer file.
-    fs::File::open(path)?.take(Evidence::LIMIT as u64 + 1).read_to_end(&mut bytes)?;
+    open_input(path)?.0.take(Evidence::LIMIT as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

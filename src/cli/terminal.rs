@@ -10,9 +10,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use serde::Serialize;
 
-#[cfg(feature = "publish")]
-use crate::model::{Classed, ErrorClass};
-use crate::model::{Code, Finding, json, visible, with_causes};
+use crate::model::{Classed, Code, ErrorClass, Finding, json, visible, with_causes};
 use crate::node::NodeError;
 use crate::oci::{CollectError, OciError};
 
@@ -73,6 +71,15 @@ impl Failure {
         match error.class() {
             ErrorClass::Request => Self::request(error),
             ErrorClass::CouldNot => Self::could_not(error),
+        }
+    }
+
+    /// Creates the failure to read `what`. That it is no file of text will not be otherwise later.
+    pub(super) fn of_reading(what: &str, error: &io::Error) -> Self {
+        let message = format!("cannot read {what}: {error}");
+        match error.class() {
+            ErrorClass::Request => Self::request(message),
+            ErrorClass::CouldNot => Self::could_not(message),
         }
     }
 

@@ -11,6 +11,7 @@ mod directory;
 mod error;
 mod filesystem;
 mod hold;
+mod input;
 mod kind;
 mod label;
 mod link;
@@ -26,6 +27,7 @@ pub use directory::{Directory, DirectoryEntry, Ownership, RegularFile, Resolve, 
 pub use error::DiskError;
 pub use filesystem::{FileSystem, overrides_permissions};
 pub use hold::Hold;
+pub use input::{open_file, open_input};
 pub use kind::FileKind;
 pub use label::give_label;
 pub use lock::Lock;

@@ -2,7 +2,7 @@
 //! `layout`.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use crate::bundle::tar::{Extensions, Kind, Paths, Rest, Rules, TarError, walk_seekable};
+use crate::disk::open_file;
+use crate::model::{Location, visible};
 
 /// What an archive of a layout may contain, including what other tools write. Bytes after its end
 /// are ignored. The names of all members are kept, twice: with the longest names some ten
@@ -27,6 +29,9 @@ const RULES: Rules = Rules {
 pub trait Files {
     /// Opens a regular file; also returns its length in bytes.
     fn open(&self, path: &str) -> io::Result<(Box<dyn Read + '_>, u64)>;
+
+    /// What is there instead of a layout, if it is something that people take for one.
+    fn instead(&self) -> Option<String>;
 }
 
 /// The files beneath a directory.
@@ -54,12 +59,26 @@ impl Files for DirectoryFiles {
         }
         Ok((Box::new(file), metadata.len()))
     }
+
+    fn instead(&self) -> Option<String> {
+        if self.open("manifest.json").is_ok() {
+            return Some(
+                "`manifest.json` is that of skopeo's `dir:`: convert it with skopeo copy dir:… oci:…"
+                    .to_owned(),
+            );
+        }
+        let mut folders: Vec<_> = fs::read_dir(&self.0).ok()?.flatten().collect();
+        folders.sort_by_key(fs::DirEntry::file_name);
+        let folder = folders.iter().find(|folder| folder.path().join("oci-layout").is_file())?;
+        let path = Location::Layout(folder.path());
+        Some(format!("there is one below it: {path}"))
+    }
 }
 
 impl ArchiveFiles {
     /// Indexes the archive at `path`.
     pub(super) fn index(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        let file = open_file(path)?;
         let mut entries = BTreeMap::new();
         walk_seekable(&file, &RULES, |member| {
             if member.kind == Kind::File {
@@ -73,9 +92,26 @@ impl ArchiveFiles {
 
 impl Files for ArchiveFiles {
     fn open(&self, path: &str) -> io::Result<(Box<dyn Read + '_>, u64)> {
-        let (offset, length) = *self.entries.get(path).ok_or(io::ErrorKind::NotFound)?;
+        let missing = || io::Error::new(io::ErrorKind::NotFound, "it is not in the archive");
+        let (offset, length) = *self.entries.get(path).ok_or_else(missing)?;
         let end = offset.checked_add(length).ok_or(io::ErrorKind::InvalidData)?;
         Ok((Box::new(Section { file: &self.file, offset, end }), length))
+    }
+
+    fn instead(&self) -> Option<String> {
+        if self.entries.is_empty() {
+            return Some("the archive is empty".to_owned());
+        }
+        if self.entries.contains_key("manifest.json") {
+            return Some(
+                "`manifest.json` is that of docker save before Docker 25: convert it with skopeo \
+                 copy docker-archive:… oci-archive:…"
+                    .to_owned(),
+            );
+        }
+        let folder = self.entries.keys().find_map(|path| path.strip_suffix("/oci-layout"))?;
+        let folder = visible(folder);
+        Some(format!("it is in the folder `{folder}`: pack what is in it, tar -C {folder} -cf … ."))
     }
 }
 
@@ -213,5 +249,34 @@ mod tests {
             assert_eq!(indexed(&bytes).expect_err("refused").to_string(), expected);
         }
         assert_eq!(content(&indexed(&whole).unwrap(), "a"), b"content");
+    }
+
+    #[test]
+    fn says_what_is_there_instead_of_a_layout() {
+        let old: &[(&str, u8, &[u8])] =
+            &[("manifest.json", b'0', b"[]"), ("repositories", b'0', b"{}")];
+        let below: &[(&str, u8, &[u8])] =
+            &[("layout/", b'5', b""), ("layout/oci-layout", b'0', b"{}")];
+        for (entries, expected) in [
+            (old, Some("that of docker save before Docker 25")),
+            (below, Some("it is in the folder `layout`: pack what is in it, tar -C layout")),
+            (&[("a/b/oci-layout", b'0', b"{}")], Some("it is in the folder `a/b`")),
+            (&[], Some("the archive is empty")),
+            (&[("other", b'0', b"")], None),
+        ] {
+            let files = indexed(&archive(entries)).unwrap();
+            let (found, error) = (files.instead(), files.open("oci-layout").err().unwrap());
+            assert_eq!(found.is_some(), expected.is_some(), "{found:?}");
+            assert!(found.unwrap_or_default().contains(expected.unwrap_or("")), "{expected:?}");
+            assert_eq!(error.to_string(), "it is not in the archive");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let files = DirectoryFiles(folder.path().to_owned());
+        assert_eq!(files.instead(), None);
+        std::fs::create_dir(folder.path().join("layout")).unwrap();
+        std::fs::write(folder.path().join("layout/oci-layout"), "{}").unwrap();
+        assert!(files.instead().unwrap().ends_with("/layout"));
+        std::fs::write(folder.path().join("manifest.json"), "{}").unwrap();
+        assert!(files.instead().unwrap().contains("skopeo copy dir:"));
     }
 }

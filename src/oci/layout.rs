@@ -73,8 +73,13 @@ impl Layout<ArchiveFiles> {
 impl<F: Files> Layout<F> {
     fn read(origin: String, files: F, limit: usize) -> Result<Self, OciError> {
         let not = |reason: String| OciError::NotALayout { origin: origin.clone(), reason };
-        let version = read_small(&files, "oci-layout", 4096)
-            .map_err(|error| not(format!("`oci-layout`: {error}")))?;
+        let version = read_small(&files, "oci-layout", 4096).map_err(|error| {
+            let is_missing = error.kind() == io::ErrorKind::NotFound;
+            not(match files.instead().filter(|_| is_missing) {
+                Some(instead) => format!("it has no `oci-layout`; {instead}"),
+                None => format!("`oci-layout`: {error}"),
+            })
+        })?;
         let version: LayoutVersion =
             json::parse_as("`oci-layout`", &version, Limits::typed(4096), image_fields::LAYOUT)
                 .map_err(|error| not(error.to_string()))?;

@@ -219,11 +219,25 @@ fn is_header(block: &[u8; BLOCK]) -> bool {
 pub(super) fn not_tar(block: &[u8; BLOCK]) -> Option<&'static str> {
     match block {
         _ if is_header(block) => None,
-        [0x1f, 0x8b, ..] => Some("it is compressed with gzip"),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("it is compressed with zstd"),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some("it is compressed with xz"),
-        _ => Some("it does not start with a tar header"),
+        _ => other_format(block).or(Some("it does not start with a tar header")),
     }
+}
+
+/// What bytes are that begin like something else, however short they are.
+pub(super) fn other_format(bytes: &[u8]) -> Option<&'static str> {
+    Some(match bytes {
+        [0x1f, 0x8b, ..] => "it is compressed with gzip",
+        [0x1f, 0x9d, ..] => "it is compressed with compress",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "it is compressed with zstd",
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => "it is compressed with xz",
+        [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, ..] => "it is compressed with bzip2",
+        [0x04, 0x22, 0x4d, 0x18, ..] => "it is compressed with lz4",
+        [0x5d, 0, 0, ..] => "it is compressed with lzma",
+        [b'L', b'Z', b'I', b'P', ..] => "it is compressed with lzip",
+        [b'P', b'K', 3, 4, ..] => "it is a zip archive",
+        [b'7', b'z', 0xbc, 0xaf, 0x27, 0x1c, ..] => "it is a 7z archive",
+        _ => return None,
+    })
 }
 
 /// The sum of all bytes, with spaces in the checksum field.

@@ -461,6 +461,15 @@ fn what_ends_an_archive() {
         (&[&b"\x1f\x8b\x08"[..], &[7; 600]].concat(), "it is compressed with gzip"),
         (&[&b"\x28\xb5\x2f\xfd"[..], &[7; 600]].concat(), "it is compressed with zstd"),
         (&[&b"\xfd7zXZ\0"[..], &[7; 600]].concat(), "it is compressed with xz"),
+        (&[&b"BZh91AY&SY"[..], &[7; 600]].concat(), "it is compressed with bzip2"),
+        (&[&b"\x04\x22\x4d\x18"[..], &[7; 600]].concat(), "it is compressed with lz4"),
+        (&[&b"\x5d\0\0\x80\0"[..], &[7; 600]].concat(), "it is compressed with lzma"),
+        (&[&b"\x1f\x9d\x90"[..], &[7; 600]].concat(), "it is compressed with compress"),
+        (&[&b"LZIP\x01"[..], &[7; 600]].concat(), "it is compressed with lzip"),
+        // However short it is.
+        (b"PK\x03\x04 and a little more", "it is a zip archive"),
+        (b"7z\xbc\xaf\x27\x1c", "it is a 7z archive"),
+        (b"\x1f\x8b", "it is compressed with gzip"),
         (b"text", "the archive is cut off at byte 4"),
         (
             &[one, b"text\n".repeat(200)].concat(),

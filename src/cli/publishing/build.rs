@@ -8,6 +8,7 @@ use super::image_output::{ToolArguments, finish, output_directory, parse_output}
 use super::source_date::epoch;
 use crate::bundle::Definition;
 use crate::bundle::definition::ToolChoice;
+use crate::cli::policy::{cannot_read, read_text};
 use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::model::Reference;
 use crate::oci::LayoutWriter;
@@ -37,9 +38,7 @@ pub(in crate::cli) struct Arguments {
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let path = &arguments.definition;
-    let text = crate::cli::policy::read_text(path).map_err(|error| {
-        Failure::could_not(format!("cannot read `{}`: {error}", path.display()))
-    })?;
+    let text = read_text(path).map_err(|error| cannot_read(path, &error))?;
     let definition =
         Definition::parse(&path.display().to_string(), &text).map_err(Failure::request)?;
     let folder = path.parent().unwrap_or(Path::new("."));

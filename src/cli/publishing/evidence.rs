@@ -1,10 +1,14 @@
 //! `evidence`: writes what proves an image to a single file. Whether that suffices is up to a
 //! policy.
 
-use std::path::PathBuf;
-use std::{fmt, fs};
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use serde::Serialize;
 
 use crate::cli::image;
@@ -72,7 +76,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     if text.len() > Evidence::LIMIT {
         return Err(too_long(text.len()));
     }
-    fs::write(&arguments.output, &text).map_err(|error| {
+    write(&arguments.output, &text).map_err(|error| {
         Failure::could_not(format!("cannot write `{}`: {error}", arguments.output.display()))
     })?;
     if evidence.signatures().is_empty() {
@@ -85,6 +89,16 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         signatures: evidence.signatures().len(),
     })?;
     Ok(Exit::Yes)
+}
+
+/// Writes a file. A FIFO without a reader is an error, and not waited for.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).expect("open flags fit an int");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).custom_flags(flags);
+    let mut file = options.open(path)?;
+    fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    file.write_all(bytes)
 }
 
 impl fmt::Display for Report {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::password;
 use super::source_date::source_date;
 use crate::cli::image;
-use crate::cli::policy::read_text;
+use crate::cli::policy::{cannot_read, read_text};
 use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::model::{Digest, Location, Reference, parse_rfc3339, rfc3339};
 use crate::oci::{LayoutWriter, Registry, Sink};
@@ -57,9 +57,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
             ));
         }
     };
-    let pem = read_text(&arguments.key).map_err(|error| {
-        Failure::could_not(format!("cannot read `{}`: {error}", arguments.key.display()))
-    })?;
+    let pem = read_text(&arguments.key).map_err(|error| cannot_read(&arguments.key, &error))?;
     // The same file and password will not work later either.
     let cannot_use = |error: KeyError| {
         Failure::request(format!("cannot use `{}`: {error}", arguments.key.display()))
