@@ -115,13 +115,105 @@ pub(super) fn cannot_read(path: &Path, error: &io::Error) -> Failure {
 pub(super) fn read_text(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     let limit = Policy::LIMIT as u64;
-    open_input(path)?.0.take(limit + 1).read_to_end(&mut bytes)?;
+    let opened = open_input(path).map_err(|error| elsewhere(path).unwrap_or(error))?;
+    opened.0.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
             format!("it is longer than {limit} bytes"),
         ));
     }
+    if let Some(reason) = no_text(&bytes) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+    }
     String::from_utf8(bytes)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+}
+
+/// What bytes are that people take for a text, with the step that makes it one.
+fn no_text(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
+            Some("it is UTF-16, expected UTF-8: iconv -f UTF-16 -t UTF-8 FILE")
+        }
+        // A SEQUENCE of DER (X.690, 8.9), as every key and certificate is.
+        [0x30, 0x20..=0x84, ..] if std::str::from_utf8(bytes).is_err() => Some(
+            "it is DER, expected PEM: openssl pkey -inform DER -in FILE, with -pubin if the key is \
+             public",
+        ),
+        _ if bytes.contains(&0) => Some("it has zero bytes, expected UTF-8 text"),
+        _ => None,
+    }
+}
+
+/// What a path is that is no file, if it says so by itself: a key that cosign finds in a key store,
+/// or an address.
+fn elsewhere(path: &Path) -> Option<io::Error> {
+    let text = path.to_str().filter(|_| !path.exists())?;
+    let (scheme, _) = text.split_once("://").or_else(|| text.split_once(':'))?;
+    // The base name of a path that begins elsewhere: `read_text` is given names beside a policy.
+    let scheme = scheme.rsplit('/').next().unwrap_or(scheme);
+    let reason = match scheme {
+        "awskms" | "gcpkms" | "azurekms" | "hashivault" | "openbao" | "k8s" | "gitlab"
+        | "github" | "env" | "pkcs11" => {
+            "it names a key outside of files, which is not supported: verify with cosign \
+             public-key --key NAME > cosign.pub, and sign with cosign"
+        }
+        "http" | "https" | "file" | "oci" => "it is an address, expected the path of a file",
+        _ => return None,
+    };
+    Some(io::Error::new(io::ErrorKind::InvalidInput, reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_text_says_what_makes_it_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let der = [&[0x30, 0x59, 0x30, 0x13][..], &[0x86; 87]].concat();
+        let utf_16: Vec<u8> = "key".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for (name, bytes, expected) in [
+            ("DER", der, "it is DER, expected PEM: openssl pkey -inform DER"),
+            ("a long DER", [&[0x30, 0x82, 1, 0x22][..], &[0x86; 290]].concat(), "it is DER"),
+            ("UTF-16 LE", [&[0xff, 0xfe][..], &utf_16].concat(), "it is UTF-16, expected UTF-8"),
+            ("UTF-16 BE", vec![0xfe, 0xff, 0, b'k'], "it is UTF-16, expected UTF-8"),
+            ("UTF-16 without a mark", utf_16, "it has zero bytes"),
+            ("Latin-1", b"k\xe9y".to_vec(), "it is not UTF-8 text"),
+        ] {
+            let path = folder.path().join("key");
+            fs::write(&path, bytes).unwrap();
+            let error = read_text(&path).expect_err(name);
+            assert!(error.to_string().starts_with(expected), "{name}: {error}");
+            assert_eq!(error.class(), ErrorClass::Request, "{name}");
+        }
+        let path = folder.path().join("key");
+        fs::write(&path, "0Y0 is text, and \u{feff} too").unwrap();
+        assert!(read_text(&path).is_ok());
+    }
+
+    #[test]
+    fn a_key_in_a_key_store_is_not_a_file_that_is_away() {
+        let store = "it names a key outside of files";
+        for (path, expected) in [
+            ("awskms:///alias/key", Some(store)),
+            ("gcpkms://projects/p/locations/l", Some(store)),
+            ("k8s://namespace/secret", Some(store)),
+            ("env://COSIGN_PUBLIC_KEY", Some(store)),
+            ("pkcs11:token=t;object=o", Some(store)),
+            ("policies/hashivault://key", Some(store)),
+            ("https://example.com/cosign.pub", Some("it is an address")),
+            ("file:///etc/cosign.pub", Some("it is an address")),
+            ("absent:name", None),
+            ("absent", None),
+        ] {
+            let error = read_text(Path::new(path)).expect_err(path);
+            let class = if expected.is_some() { ErrorClass::Request } else { ErrorClass::CouldNot };
+            assert_eq!(error.class(), class, "{path}: {error}");
+            assert!(error.to_string().starts_with(expected.unwrap_or("")), "{path}: {error}");
+        }
+    }
 }
