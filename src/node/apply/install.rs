@@ -271,8 +271,8 @@ impl<'a> Attempt<'a> {
 
     /// The repository of the installed bundle, if the release passes the rules for it as well.
     ///
-    /// A layout or a staged directory has no name of its own. Were the name forgotten then, the next
-    /// release could come from any repository.
+    /// A layout or a staged directory has no name of its own. Were the name forgotten then, the
+    /// next release could come from any repository.
     fn kept_repository(&self, receipt: &Receipt) -> Result<Option<Repository>, NodeError> {
         let Some(from) = &receipt.repository else { return Ok(None) };
         let wanted = Release::of(self.request.bundle.value());
