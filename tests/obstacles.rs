@@ -10,6 +10,8 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
+#[path = "obstacles/answers.rs"]
+mod answers;
 #[path = "obstacles/denied.rs"]
 mod denied;
 #[path = "obstacles/held.rs"]

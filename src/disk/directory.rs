@@ -181,6 +181,24 @@ impl Directory {
         Ok((self.descend(path, resolve)?, created))
     }
 
+    /// Refuses a path at which [`Directory::descend_or_create`] could not create a directory because
+    /// something else is there. It creates nothing.
+    pub fn expect_place(&self, path: &Path, resolve: Resolve) -> Result<(), DiskError> {
+        let (mut reached, mut parent) = (PathBuf::new(), None);
+        for name in path.components() {
+            reached.push(name);
+            match self.descend(&reached, resolve) {
+                Ok(directory) => parent = Some(directory),
+                Err(error) if error.is_not_found() => {
+                    let parent = parent.as_ref().unwrap_or(self);
+                    return parent.refuse_dangling(name.as_os_str(), &self.shown_path(&reached));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses a link that leads to nothing: no directory can be created in its place.
     fn refuse_dangling(&self, name: &OsStr, shown: &str) -> Result<(), DiskError> {
         match self.kind_of(name)? {

@@ -97,6 +97,12 @@ impl Root {
         self.directory.descend_or_create(path.relative(), mode, self.resolve)
     }
 
+    /// Refuses a path at which no directory can be created because something else is there, as
+    /// [`Root::directory_or_create`] does. It creates nothing.
+    pub(crate) fn expect_place(&self, path: &HostPath) -> Result<(), DiskError> {
+        self.directory.expect_place(path.relative(), self.resolve)
+    }
+
     /// Makes the names of a directory and of those that lead to it durable, and the names in it: a
     /// run that was interrupted may have made any of them, and what is there need not be on the
     /// disk.

@@ -9,7 +9,7 @@ use std::process::Command;
 use super::release::Release;
 use super::strace::{Fault, Strace};
 use super::support::{Scene, say_skipped};
-use super::{BIN, installed, is_root};
+use super::{BIN, PLUGINS, installed, is_root};
 
 fn succeeds(program: &str, arguments: &[&str], path: &Path) -> bool {
     let run = Command::new(program).args(arguments).arg(path).output();
@@ -81,6 +81,36 @@ fn a_name_that_cannot_be_replaced_is_refused_before_anything_changes() {
         assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
         assert!(run.stdout.contains("the directory is immutable\n"), "{}", run.stdout);
     }
+}
+
+#[test]
+fn a_policy_that_cannot_be_replaced_is_refused_before_anything_changes() {
+    if !is_root() {
+        return;
+    }
+    let scene = Scene::new();
+    installed(&scene);
+    let install = Release::new(&scene, "b", "1.1.0", &PLUGINS, 0).install_args();
+    let path = scene.write("root/etc/cnister/policy.yaml", "of an earlier installation");
+    for Hold { begin, end, finding, hint } in HOLDS {
+        if !begin(&path) {
+            say_skipped("nothing can be held like this here");
+            continue;
+        }
+        let before = scene.tree("root");
+        let runs = [&format!("{install} --dry-run"), &install].map(|words| scene.run(words));
+        let after = scene.tree("root");
+        assert!(end(&path), "{finding}");
+        for run in runs {
+            let said = format!("{}{}", run.stdout, run.stderr);
+            for line in [finding, hint] {
+                let line = line.replace("/opt/cni/bin/macvlan", "/etc/cnister/policy.yaml");
+                assert!(run.code == 1 && said.contains(&line), "{line}: {said}");
+            }
+        }
+        assert_eq!(before, after, "{finding}");
+    }
+    scene.run_ok(&install);
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn hold(root: &Root, step: &Step) -> Option<Finding> {
     let finding = match bin.hold().ok().flatten() {
         Some(hold) => whole(directory, hold),
         None if *before == Found::Absent => return None,
-        None => single(directory, name, bin_hold(&bin, name)?),
+        None => not_replaceable(&format!("{directory}/{name}"), bin_hold(&bin, name)?),
     };
     Some(if refuses { finding } else { finding.into_warning() })
 }
@@ -34,14 +34,14 @@ fn bin_hold(bin: &Directory, name: &PluginName) -> Option<Hold> {
     bin.hold_of(name.as_str()).ok().flatten()
 }
 
-fn single(directory: &HostPath, name: &PluginName, hold: Hold) -> Finding {
-    let path = format!("{directory}/{name}");
+/// Says that a file cannot be replaced.
+pub(super) fn not_replaceable(path: &str, hold: Hold) -> Finding {
     let message = format!("`{path}` cannot be replaced: it is {hold}");
     match hold {
         Hold::Mounted => {
             Finding::refusal(Code::InTheWay, message).hint(format!("unmount it: umount {path}"))
         }
-        hold => Finding::refusal(Code::NotPermitted, message).hint(unlock(hold, &path)),
+        hold => Finding::refusal(Code::NotPermitted, message).hint(unlock(hold, path)),
     }
 }
 

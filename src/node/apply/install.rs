@@ -253,7 +253,7 @@ impl<'a> Attempt<'a> {
             directory: request.policy_directory,
         };
         let is_policy_new = !kept.is_kept(root)?;
-        let of_policy = obstacle(root, request.policy_directory).filter(|_| is_policy_new);
+        let of_policy = kept.obstacle(root).filter(|_| is_policy_new);
         for finding in obstacles(root, plan.steps()).into_iter().chain(of_policy) {
             if !foreseen.contains(&finding) {
                 foreseen.insert(0, finding);

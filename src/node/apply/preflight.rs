@@ -83,9 +83,13 @@ fn not_to_clean_up(root: &Root, step: &Step) -> Option<Finding> {
     staging_obstacle(directory, &bin).ok().flatten()
 }
 
-/// Why nothing can be written in a directory, or where it would be created.
+/// Why nothing can be written in a directory, or why it cannot be created.
 pub fn obstacle(root: &Root, path: &HostPath) -> Option<Finding> {
-    WriteTarget::find(root, path)?.obstacle(path)
+    match root.expect_place(path) {
+        Ok(()) => WriteTarget::find(root, path)?.obstacle(path),
+        // What cannot be found out is left to the run itself.
+        Err(error) => error.finding(),
+    }
 }
 
 /// Why the steps cannot be carried out: directories that they change and that cannot be written.

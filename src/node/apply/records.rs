@@ -6,8 +6,10 @@
 //! without comparing it with signed digests.
 
 use super::action::{Action, Progress};
-use crate::disk::{Directory, DiskError, Prepared};
-use crate::model::{HostPath, Repository};
+use super::held::not_replaceable;
+use super::preflight::obstacle;
+use crate::disk::{Directory, DiskError, FileKind, Prepared};
+use crate::model::{Finding, HostPath, Repository};
 use crate::node::error::NodeError;
 use crate::node::host::Root;
 use crate::node::state::{
@@ -61,12 +63,24 @@ impl KeptPolicy<'_> {
         directory.map_or(Ok(false), |directory| self.is_in(&directory))
     }
 
+    /// Why it cannot be written: its directory cannot, or its name cannot be replaced.
+    pub(super) fn obstacle(&self, root: &Root) -> Option<Finding> {
+        let of_directory = obstacle(root, self.directory);
+        of_directory.or_else(|| {
+            let directory = root.directory(self.directory).ok()??;
+            let path = format!("{}/{POLICY}", self.directory);
+            match directory.kind_of(POLICY).ok()?? {
+                kind @ FileKind::Directory => DiskError::NotRegular { path, kind }.finding(),
+                _ => Some(not_replaceable(&path, directory.hold_of(POLICY).ok()??)),
+            }
+        })
+    }
+
     fn is_in(&self, directory: &Directory) -> Result<bool, NodeError> {
         match directory.read(POLICY, self.text.len()) {
             Ok(present) => Ok(present == self.text.as_bytes()),
             // Anything else is replaced.
-            Err(DiskError::TooLong { .. } | DiskError::NotRegular { .. }) => Ok(false),
-            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) if error.of_one_file().is_some() => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
