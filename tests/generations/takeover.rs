@@ -1,6 +1,11 @@
 //! A bundle of another name, or from another repository, does not take the installed one's place in
 //! silence.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use cnister::node::{Journal, Receipt};
+
 use super::release::Release;
 use super::support::Scene;
 use super::{assert_refused, node, of_release};
@@ -116,4 +121,105 @@ fn a_rule_says_which_plugins_a_bundle_may_bring() {
         assert!(!run.stdout.contains("a plugin `bridge`"), "{}", run.stdout);
         scene.run_ok(&by_policy(base.install_from_layout_args()));
     }
+}
+
+/// Leaves of an installation what an interruption before its receipt leaves: files and a journal.
+fn interrupt(scene: &Scene) {
+    let state = scene.at("root/var/lib/cnister");
+    let receipt = Receipt::parse(&fs::read(state.join("receipt.json")).unwrap()).unwrap();
+    let journal = scene.write(
+        "root/var/lib/cnister/journal.json",
+        cnister::model::json::readable(&Journal::of(&receipt)),
+    );
+    fs::set_permissions(journal, fs::Permissions::from_mode(0o600)).unwrap();
+    for record in ["receipt.json", "floors.json"] {
+        fs::remove_file(state.join(record)).unwrap();
+    }
+    fs::remove_dir_all(scene.at("root/etc/cnister")).unwrap();
+}
+
+#[test]
+fn an_interrupted_installation_is_taken_over_by_no_other_bundle() {
+    let newer = |scene: &Scene| words(&Release::new(scene, "b", "1.1.0", &PLUGINS, 0));
+    let extra = |scene: &Scene| words(&Release::named(scene, "extra", "b", "9.0.0", &["tuning"]));
+    let moved = |scene: &Scene| newer(scene).replace("acme/cni", "acme/other");
+    let nameless = |scene: &Scene| newer(scene).replace(FROM, "");
+    // What was interrupted, and what is said of the bundle `test` 1.0.0; the last is this itself.
+    type Make<'a> = Option<&'a dyn Fn(&Scene) -> String>;
+    let cases: [(Make<'_>, Option<(&str, &str)>); 5] = [
+        (Some(&extra), Some(("other-bundle", "extra"))),
+        (Some(&moved), Some(("other-origin", "test"))),
+        (Some(&newer), None),
+        (Some(&nameless), None),
+        (None, None),
+    ];
+    for (interrupted, expected) in cases {
+        let scene = Scene::in_memory();
+        let wanted = words(&Release::new(&scene, "a", "1.0.0", &PLUGINS, 0));
+        let interrupted = interrupted.map_or_else(|| wanted.clone(), |make| make(&scene));
+        node::new(&scene);
+        scene.run_ok(&interrupted);
+        interrupt(&scene);
+        let before = scene.tree("root");
+        let Some((code, installed)) = expected else {
+            scene.run_ok(&format!("{wanted} --dry-run"));
+            scene.run_ok(&wanted);
+            scene.run_ok("check --root root");
+            continue;
+        };
+        for more in
+            ["", " --dry-run", " --again", " --prune", " --replace none", " --on-refusal keep"]
+        {
+            let run = scene.run(&format!("{wanted}{more}"));
+            assert_refused(&run, code);
+            assert!(run.stdout.contains(&format!("add --replace {installed}")), "{more}");
+            assert!(run.stdout.contains("was interrupted"), "{more}: {}", run.stdout);
+            // The reason of a refusal is recorded.
+            let mut after = scene.tree("root");
+            after.remove("var/lib/cnister/refusal.json");
+            assert_eq!(before, after, "{more}");
+        }
+        // Its own bundle finishes it.
+        scene.run_ok(&format!("{interrupted} --dry-run"));
+        scene.run_ok(&format!("{wanted} --replace {installed}"));
+        scene.run_ok("check --root root --expect-bundle test");
+    }
+}
+
+#[test]
+fn records_that_outlive_an_installation_keep_no_bundle_away() {
+    for kept in [&["floors.json"][..], &["rolled-back.json"], &["floors.json", "rolled-back.json"]]
+    {
+        let scene = Scene::in_memory();
+        let base = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
+        let newer = Release::new(&scene, "b", "1.1.0", &PLUGINS, 0);
+        let extra = Release::named(&scene, "extra", "c", "9.0.0", &["tuning"]);
+        node::new(&scene);
+        scene.run_ok(&words(&base));
+        scene.run_ok(&words(&newer));
+        scene.run_ok("rollback --root root");
+        for entry in fs::read_dir(scene.at("root/var/lib/cnister")).unwrap() {
+            let path = entry.unwrap().path();
+            if !kept.iter().any(|name| path.ends_with(name)) {
+                drop(fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path)));
+            }
+        }
+        scene.run_ok(&format!("{} --dry-run", words(&extra)));
+        scene.run_ok(&words(&extra));
+        scene.run_ok("check --root root --expect-bundle extra");
+    }
+}
+
+#[test]
+fn a_journal_that_names_no_bundle_is_of_an_earlier_version_and_is_finished() {
+    let scene = Scene::in_memory();
+    let extra = Release::named(&scene, "extra", "b", "9.0.0", &["tuning"]);
+    let base = Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
+    node::new(&scene);
+    scene.run_ok(&words(&extra));
+    interrupt(&scene);
+    let journal = scene.at("root/var/lib/cnister/journal.json");
+    let text = fs::read_to_string(&journal).unwrap();
+    fs::write(&journal, text.replace("  \"bundle\": \"extra\",\n", "")).unwrap();
+    scene.run_ok(&words(&base));
 }

@@ -21,7 +21,9 @@ use crate::node::host::{
 };
 use crate::node::payload::{Layer, Payload, Staged};
 use crate::node::plan::{InstallOptions, Leftovers, Plan, Step, plan};
-use crate::node::state::{Installation, Purpose, Reading, Receipt, Release, RolledBack, State};
+use crate::node::state::{
+    Installation, Journal, Purpose, Reading, Receipt, Release, RolledBack, State,
+};
 use crate::oci::Source;
 use crate::trust::{Bundle, Evidence, Presence, Verified, Verifier};
 
@@ -226,9 +228,9 @@ impl<'a> Attempt<'a> {
         {
             refuse_rolled_back(&record, request.bundle.value(), &observed)?;
         }
-        if let Some(receipt) = &observed.receipt {
+        if let Some(holder) = Holder::of(&observed) {
             let (name, bundle) = (installation.verifier.name, request.bundle.value());
-            refuse_takeover(receipt, bundle, name, request.replace)?;
+            holder.refuse_takeover(bundle, name, request.replace)?;
         }
         let repository = match (installation.verifier.name, &observed.receipt) {
             (None, Some(receipt)) if request.replace != Some(&receipt.bundle) => {
@@ -318,33 +320,62 @@ fn is_news(reading: &Reading, bundle: &Bundle) -> Result<bool, NodeError> {
     Ok(!reading.without_copy(files)?.is_empty())
 }
 
-/// Refuses a bundle of another name than the installed one, and one of this name from another
-/// repository: every signer that the policy allows could take the place of the installed bundle,
-/// its policy and its plugins.
-fn refuse_takeover(
-    receipt: &Receipt,
-    bundle: &Bundle,
-    name: Option<&Repository>,
-    replace: Option<&BundleName>,
-) -> Result<(), Finding> {
-    let installed = &receipt.bundle;
-    if replace == Some(installed) {
-        return Ok(());
-    }
-    let hint = format!("to replace it, add --replace {installed}");
-    let wanted = &bundle.files.name;
-    if wanted != installed {
-        let message = "another bundle is installed, and a node can have only one";
-        let finding = Finding::refusal(Code::OtherBundle, message);
-        return Err(finding.mismatch(installed, wanted).hint(hint));
-    }
-    match (&receipt.repository, name) {
-        (Some(from), Some(name)) if from != name => {
-            let message = format!("bundle `{installed}` was installed from another repository");
-            Err(Finding::refusal(Code::OtherOrigin, message).mismatch(from, name).hint(hint))
+/// The bundle whose place an installation would take: the installed one, or without a receipt the
+/// one whose installation was interrupted, since its plugins may be in use.
+struct Holder<'a> {
+    bundle: &'a BundleName,
+    repository: Option<&'a Repository>,
+    is_installed: bool,
+}
+
+impl<'a> Holder<'a> {
+    /// `None` if there is none, or an earlier version of this program did not name it.
+    fn of(observed: &'a Observed) -> Option<Self> {
+        if let Some(Receipt { bundle, repository, .. }) = &observed.receipt {
+            return Some(Self { bundle, repository: repository.as_ref(), is_installed: true });
         }
-        // A layout or a staged directory has no name of its own.
-        _ => Ok(()),
+        let Journal { bundle, repository, .. } = observed.journal.as_ref()?;
+        let bundle = bundle.as_ref()?;
+        Some(Self { bundle, repository: repository.as_ref(), is_installed: false })
+    }
+
+    /// Refuses a bundle of another name, and one of this name from another repository: every signer
+    /// that the policy allows could take the place of the installed bundle, its policy and its
+    /// plugins.
+    fn refuse_takeover(
+        &self,
+        wanted: &Bundle,
+        name: Option<&Repository>,
+        replace: Option<&BundleName>,
+    ) -> Result<(), Finding> {
+        let Self { bundle, is_installed, .. } = *self;
+        if replace == Some(bundle) {
+            return Ok(());
+        }
+        let hint = format!("to replace it, add --replace {bundle}");
+        if wanted.files.name != *bundle {
+            let message = match is_installed {
+                true => "another bundle is installed, and a node can have only one",
+                false => {
+                    "the installation of another bundle was interrupted, and a node can have only one"
+                }
+            };
+            let finding = Finding::refusal(Code::OtherBundle, message);
+            return Err(finding.mismatch(bundle, &wanted.files.name).hint(hint));
+        }
+        match (self.repository, name) {
+            (Some(from), Some(name)) if from != name => {
+                let message = match is_installed {
+                    true => format!("bundle `{bundle}` was installed from another repository"),
+                    false => format!(
+                        "an installation of bundle `{bundle}` from another repository was interrupted"
+                    ),
+                };
+                Err(Finding::refusal(Code::OtherOrigin, message).mismatch(from, name).hint(hint))
+            }
+            // A layout or a staged directory has no name of its own.
+            _ => Ok(()),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::receipt::{Original, RECORD_LIMIT, Receipt, Schema, repository};
 use super::release::Release;
-use crate::model::{Digest, HostPath, JsonError, PluginName, Repository, json};
+use crate::model::{BundleName, Digest, HostPath, JsonError, PluginName, Repository, json};
 
 /// What is being installed: every file that will be this program's when it is done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,9 @@ pub struct Journal {
     /// do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle_json: Option<Digest>,
+    /// The name of the bundle. Journals of earlier versions of this program do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<BundleName>,
     /// The name that the policy's rule was matched with.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "repository")]
     pub repository: Option<Repository>,
@@ -96,6 +99,7 @@ impl Journal {
             schema_version: Schema,
             index: receipt.index,
             bundle_json: receipt.bundle_json,
+            bundle: Some(receipt.bundle.clone()),
             repository: receipt.repository.clone(),
             evidence: receipt.evidence,
             purpose: Purpose::Install,

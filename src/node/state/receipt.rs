@@ -357,6 +357,15 @@ mod tests {
     }
 
     #[test]
+    fn reads_journals_that_do_not_name_what_they_install() {
+        let old = JOURNAL.replacen("  \"bundle\": \"debian\",\n", "", 1);
+        assert_ne!(old, JOURNAL);
+        let expected = Journal { bundle: None, ..Journal::of(&receipt()) };
+        assert_eq!(Journal::parse(old.as_bytes()).unwrap(), expected);
+        assert_eq!(json::readable(&expected), old);
+    }
+
+    #[test]
     fn reads_what_it_writes() {
         type Change = fn(&mut Receipt);
         let adopt =
