@@ -78,6 +78,7 @@ const IMPURE: [&str; 104] = [
     "node/state/generation.rs",
     "node/state/kept.rs",
     "node/state/lock.rs",
+    "node/state/names.rs",
     "node/state/store.rs",
     "check/explain/look.rs",
     "check/explain/mod.rs",

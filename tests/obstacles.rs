@@ -21,6 +21,8 @@ mod places;
 #[path = "obstacles/replaced.rs"]
 mod replaced;
 mod support;
+#[path = "obstacles/verbs.rs"]
+mod verbs;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

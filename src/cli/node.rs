@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
-use super::policy::{classify, load_policy};
+use super::policy::classify;
 use super::stop::Stop;
 use super::terminal::Failure;
 use crate::check::{Occasion, Question};
-use crate::disk::DiskError;
-use crate::model::{Code, Finding, HostPath, Platform};
+use crate::disk::{Directory, DiskError, FileKind};
+use crate::model::{Code, Finding, HostPath, Platform, visible};
 use crate::node::{
     Attachments, CacheDirectories, Installation, NodeError, Root, Sandbox, attachments,
     known_directories,
@@ -121,17 +121,17 @@ impl NodeArguments {
     /// The policy that the last installation left: `policy.yaml` in the policy directory. Under
     /// another root it is read inside that root; on the host itself links lead where the host says.
     pub(super) fn kept_policy(&self) -> Result<Policy, Stop> {
-        let path = self.kept_policy_path();
-        let is_host = self.open_root()?.is_host();
-        let policy = match is_host {
-            true => path.exists().then(|| load_policy(&path)).transpose()?,
-            false => self.read_kept_policy()?,
+        let root = self.open_root()?;
+        root.expect_place(&self.policy_dir)?;
+        let policy = match root.directory(&self.policy_dir)? {
+            Some(directory) => self.read_kept_policy(&root, &directory)?,
+            None => None,
         };
         // Every installation leaves its policy there; without one, nothing was installed.
         policy.ok_or_else(|| {
             let message = format!(
                 "`{}` does not exist, although every installation writes it",
-                path.display()
+                self.kept_policy_path().display()
             );
             let hint =
                 "install a bundle first, or give the policy with --policy FILE or --key COSIGN.PUB";
@@ -139,22 +139,42 @@ impl NodeArguments {
         })
     }
 
-    fn read_kept_policy(&self) -> Result<Option<Policy>, Stop> {
-        let root = Root::open(&self.root)?;
-        let Some(directory) = root.directory(&self.policy_dir)? else { return Ok(None) };
+    fn read_kept_policy(&self, root: &Root, directory: &Directory) -> Result<Option<Policy>, Stop> {
         let shown = format!("{}/{POLICY}", directory.shown());
-        let bytes = match directory.read(POLICY, Policy::LIMIT) {
+        let read = |name: &str| match root.is_host() {
+            true => read_of_host(root, &self.policy_dir, name),
+            false => directory.read_below(Path::new(name), Policy::LIMIT),
+        };
+        let bytes = match read(POLICY) {
             Err(error) if error.is_not_found() => return Ok(None),
+            // As certain as other content that is no policy.
+            Err(error @ DiskError::TooLong { .. }) => return Err(Failure::request(error).into()),
             read => read?,
         };
         let text = String::from_utf8(bytes)
             .map_err(|_| Failure::request(format!("`{shown}` is not UTF-8 text")))?;
-        let mut read = |name: &str| {
-            let bytes = directory
-                .read_below(Path::new(name), Policy::LIMIT)
-                .map_err(std::io::Error::other)?;
+        let mut read_key = |name: &str| {
+            let bytes = read(name).map_err(std::io::Error::other)?;
             String::from_utf8(bytes).map_err(std::io::Error::other)
         };
-        Ok(Some(Policy::parse(&shown, &text, &mut read).map_err(classify)?))
+        Ok(Some(Policy::parse(&shown, &text, &mut read_key).map_err(classify)?))
+    }
+}
+
+/// Reads a file of the host in a directory or named from there. Nothing but a regular file is
+/// opened: a FIFO would be waited for.
+fn read_of_host(root: &Root, directory: &HostPath, name: &str) -> Result<Vec<u8>, DiskError> {
+    let path = Path::new(directory.as_str()).join(name);
+    let shown = || visible(&path.to_string_lossy()).into_owned();
+    let leads_nowhere = || DiskError::NotRegular { path: shown(), kind: FileKind::SymbolicLink };
+    match root.look_up(&path) {
+        Ok(Some(looked)) if looked.target.is_some() => looked.read(Policy::LIMIT),
+        Err(error) if error.is_endless() => Err(leads_nowhere()),
+        Err(error) => Err(error),
+        Ok(_) if root.is_link(directory, name) => Err(leads_nowhere()),
+        Ok(_) => {
+            let source = std::io::ErrorKind::NotFound.into();
+            Err(DiskError::Io { action: "open".to_owned(), path: shown(), source })
+        }
     }
 }

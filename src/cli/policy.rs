@@ -76,7 +76,8 @@ impl PolicyArguments {
             return Vec::new();
         };
         let mut files = vec![first.clone()];
-        if self.key.is_none() {
+        // A FIFO was read before, and nothing would come out of it again.
+        if self.key.is_none() && first.is_file() {
             let beside = first.parent().unwrap_or(Path::new("."));
             let mut read = |name: &str| {
                 files.push(beside.join(name));

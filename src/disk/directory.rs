@@ -181,7 +181,7 @@ impl Directory {
         Ok((self.descend(path, resolve)?, created))
     }
 
-    /// Refuses a path at which [`Directory::descend_or_create`] could not create a directory because
+    /// Refuses a path at which [`Directory::descend_or_create`] could not create a directory, since
     /// something else is there. It creates nothing.
     pub fn expect_place(&self, path: &Path, resolve: Resolve) -> Result<(), DiskError> {
         let (mut reached, mut parent) = (PathBuf::new(), None);

@@ -116,8 +116,12 @@ impl Sandbox {
     /// made, or made again, after the process confined itself, or was removed and is still mounted
     /// here. The kernel is asked, with a file that never gets a name.
     ///
-    /// What cannot be written for another reason is another matter: starting again would not help.
+    /// What cannot be written for another reason is another matter, as something else in its place
+    /// is: starting again would not help.
     pub fn lacks(root: &Root, path: &HostPath) -> bool {
+        if root.expect_place(path).is_err() {
+            return false;
+        }
         // Owner, mode and capabilities are one question and Landlock is another, which `access`
         // does not ask.
         root.nearest_directory(path).is_some_and(|directory| {

@@ -4,6 +4,7 @@
 //! hangs or is killed does not leave the node ready forever. Whether an answer is good is the
 //! observer's decision.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -45,8 +46,9 @@ impl ReadyFile {
     pub fn remove(&self) -> Result<(), DiskError> {
         match Directory::open(&self.directory) {
             Ok(directory) => directory.remove(&self.name),
-            // If nothing was installed yet, there is no ready file.
-            Err(error) if error.is_not_found() => Ok(()),
+            // If nothing was installed yet, or something else has the place of the directory, there
+            // is no ready file.
+            Err(error) if error.is_not_found() || is_no_directory(&error) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -56,10 +58,16 @@ impl ReadyFile {
         match Directory::open(&self.directory).and_then(|directory| directory.read(&self.name, 32))
         {
             Ok(text) => Ok(is_valid(&text, now)),
-            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) if error.is_not_found() || is_no_directory(&error) => Ok(false),
+            // No watch wrote that.
+            Err(DiskError::NotRegular { .. } | DiskError::TooLong { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
+}
+
+fn is_no_directory(error: &DiskError) -> bool {
+    matches!(error, DiskError::Io { source, .. } if source.kind() == ErrorKind::NotADirectory)
 }
 
 /// The longest time between two checks.
@@ -97,6 +105,32 @@ mod tests {
             .write(SystemTime::now(), Duration::from_secs(1))
             .expect_err("there is no directory");
         assert!(error.is_not_found(), "{error}");
+    }
+
+    #[test]
+    fn what_no_watch_wrote_is_not_an_answer() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (path, now) = (temporary.path().join("ready"), SystemTime::now());
+        let ready = |path: &Path| ReadyFile::new(path).unwrap().is_ready(now);
+        type Make = fn(&Path);
+        let makes: [Make; 4] = [
+            |path| std::fs::create_dir(path).unwrap(),
+            |path| std::os::unix::fs::symlink("nowhere", path).unwrap(),
+            |path| {
+                let kind = rustix::fs::FileType::Fifo;
+                let mode = rustix::fs::Mode::RWXU;
+                rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).unwrap();
+            },
+            |path| std::fs::File::create(path).unwrap().set_len(1 << 30).unwrap(),
+        ];
+        for make in makes {
+            make(&path);
+            assert!(!ready(&path).unwrap());
+            drop(std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path)));
+        }
+        std::fs::write(&path, "a file").unwrap();
+        assert!(!ready(&path.join("ready")).unwrap());
+        ReadyFile::new(&path.join("ready")).unwrap().remove().unwrap();
     }
 
     #[test]

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use super::lock::{FLOORS, RECORD_MODE, Reading, Writing};
+use super::lock::{RECORD_MODE, Reading, Writing};
+use super::names::FLOORS;
 use super::receipt::{RECORD_LIMIT, Receipt, Schema};
 use super::release::{Release, Releases};
 use crate::disk::Prepared;

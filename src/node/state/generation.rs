@@ -7,9 +7,8 @@
 
 use std::collections::BTreeSet;
 
-use super::lock::{
-    GENERATIONS, RECORD_MODE, ROLLED_BACK, Reading, Writing, existing, read_record, remove_others,
-};
+use super::lock::{RECORD_MODE, Reading, Writing, existing, read_record, remove_others};
+use super::names::{GENERATIONS, ROLLED_BACK};
 use super::receipt::Receipt;
 use super::refusal::RolledBack;
 use super::release::Release;
@@ -46,9 +45,15 @@ impl History {
         };
         let kept: Vec<_> = self.receipts.iter().map(|past| past.generation.to_string()).collect();
         found.ok_or_else(|| {
-            let message = match number {
-                Some(number) => format!("generation {number} is not kept"),
-                None => "no earlier generation is kept".to_owned(),
+            let damaged = self.damaged.iter().find(|name| {
+                number.is_none_or(|number| **name == record_name(number))
+            });
+            let message = match (number, damaged) {
+                (Some(number), None) => format!("generation {number} is not kept"),
+                (None, None) => "no earlier generation is kept".to_owned(),
+                (_, Some(name)) => format!(
+                    "there is no generation to go back to: `{GENERATIONS}/{name}` in the state directory is damaged"
+                ),
             };
             let finding = Finding::refusal(Code::NoGeneration, message).hint(
                 "`cnister status` shows which are kept; `install --generations N` keeps more",

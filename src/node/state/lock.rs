@@ -10,6 +10,10 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use super::journal::Journal;
+use super::names::{
+    EVIDENCE, GENERATIONS, JOURNAL, LOCK, ORIGINALS, READY, RECEIPT, REFUSAL, STORE,
+    refuse_other_kinds,
+};
 use super::receipt::{RECORD_LIMIT, Receipt};
 use super::refusal::Refusal;
 use crate::disk::{
@@ -20,22 +24,6 @@ use crate::node::error::NodeError;
 use crate::node::host::Root;
 use crate::trust::Evidence;
 
-const LOCK: &str = "lock";
-const RECEIPT: &str = "receipt.json";
-const JOURNAL: &str = "journal.json";
-const REFUSAL: &str = "refusal.json";
-pub(super) const FLOORS: &str = "floors.json";
-pub(super) const ROLLED_BACK: &str = "rolled-back.json";
-/// The ready file of a watch; it expires.
-const READY: &str = "ready";
-/// The records that an installation writes, replaces or removes.
-pub const RECORDS: [&str; 3] = [RECEIPT, JOURNAL, REFUSAL];
-const EVIDENCE: &str = "evidence";
-const ORIGINALS: &str = "originals";
-/// The receipts of earlier generations.
-pub(crate) const GENERATIONS: &str = "generations";
-/// Copies of installed files, by digest.
-pub(crate) const STORE: &str = "store";
 pub(crate) const RECORD_MODE: u32 = 0o600;
 
 /// The state directory of a node, not yet locked.
@@ -66,7 +54,12 @@ impl State {
     /// # Errors
     /// Refused if other users may write it.
     pub fn open(root: &Root, path: &HostPath) -> Result<Option<Self>, NodeError> {
-        root.directory(path)?.map(|directory| Self::check(directory, path)).transpose()
+        let Some(directory) = root.directory(path)? else {
+            // A link to nothing is no missing directory: none can be created there.
+            root.expect_place(path)?;
+            return Ok(None);
+        };
+        Self::check(directory, path).map(Some)
     }
 
     /// Opens the state directory, and creates it for its owner alone if there is none.
@@ -149,30 +142,6 @@ fn private(ownership: Ownership, user: u32, path: &HostPath) -> Option<Finding> 
         .mismatch("mode 0700", format_args!("mode {mode:04o}"))
         .hint(format!("find out what wrote to it, then run: chmod 0700 {path}"))
     })
-}
-
-/// Refuses something else in the place of a record, the lock or a directory of ours, for every verb
-/// alike: most would find it only in the middle of their work, when it is replaced or removed.
-fn refuse_other_kinds(directory: &Directory) -> Result<(), NodeError> {
-    let files = [LOCK, RECEIPT, JOURNAL, REFUSAL, ROLLED_BACK, FLOORS];
-    let directories = [EVIDENCE, ORIGINALS, GENERATIONS, STORE];
-    let expected = files
-        .map(|name| (name, FileKind::Regular))
-        .into_iter()
-        .chain(directories.map(|name| (name, FileKind::Directory)));
-    for (name, expected) in expected {
-        let Some(found) = directory.kind_of(name)?.filter(|found| *found != expected) else {
-            continue;
-        };
-        let path = format!("{}/{name}", directory.shown());
-        let finding = Finding::refusal(
-            Code::StateDamaged,
-            format!("`{path}` is {found}, expected {expected}"),
-        );
-        let hint = format!("find out what put it there, remove it, and install again: {path}");
-        return Err(finding.hint(hint).into());
-    }
-    Ok(())
 }
 
 impl Reading {
@@ -306,7 +275,13 @@ impl Writing {
     pub fn write_evidence(&self, bytes: &[u8]) -> Result<Digest, NodeError> {
         let digest = Digest::of(bytes);
         let directory = self.subdirectory(EVIDENCE)?;
-        if self.evidence(&digest)?.is_none_or(|kept| kept != bytes) {
+        let is_kept = match self.evidence(&digest) {
+            Ok(kept) => kept.is_some_and(|kept| kept == bytes),
+            // Whatever has its name is replaced.
+            Err(NodeError::Disk(error)) if error.of_one_file().is_some() => false,
+            Err(error) => return Err(error),
+        };
+        if !is_kept {
             directory.write_atomic(evidence_name(&digest), bytes, 0o600)?;
         } else {
             // A run that was interrupted may have given it its name, and no more.

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use super::lock::{Reading, STORE, Writing, existing, remove_others};
+use super::lock::{Reading, Writing, existing, remove_others};
+use super::names::STORE;
 use crate::bundle::{FileManifest, PluginFile};
 use crate::disk::{Directory, DiskError};
 use crate::model::{Code, Digest, Finding, PluginName};
