@@ -19,6 +19,7 @@ mod lock;
 mod lookup;
 mod root;
 mod sandbox;
+mod stamp;
 mod write;
 
 pub use attributes::Attributes;
@@ -34,4 +35,5 @@ pub use lock::Lock;
 pub use lookup::{Looked, Passed, Target};
 pub use root::Root;
 pub use sandbox::Sandbox;
+pub use stamp::Stamp;
 pub use write::{Prepared, Unfinished, start_writing};

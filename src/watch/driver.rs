@@ -13,12 +13,13 @@ use super::event_loop::{self, Job, LoopEvent, Next};
 use super::health::Health;
 use super::installers::{Trace, installer_of};
 use super::lookout::Lookout;
+use super::memory::Stamps;
 use super::node_condition::ConditionStatus;
 use super::observer::{Effect, Ending, Event, Message, Now, Observer};
 use super::ready::ReadyFile;
 use super::upkeep::Upkeep;
-use crate::check::NodeCheck;
-use crate::disk::DiskError;
+use crate::check::{NodeCheck, PluginReport};
+use crate::disk::{DiskError, Stamp};
 use crate::model::{HostPath, Platform, PluginPath};
 use crate::node::{Root, Sandbox, bring_back};
 
@@ -47,6 +48,7 @@ impl Watch<'_> {
     /// If signals cannot be listened for, or a thread cannot be started.
     pub fn run(self, tell: &mut dyn FnMut(Message)) -> io::Result<Ending> {
         let upkeep = self.repair.then(Upkeep::default);
+        let mut known = BTreeSet::new();
         let mut driver = Driver {
             observer: Observer::new(self.node.state.clone(), upkeep),
             watch: &self,
@@ -57,23 +59,46 @@ impl Watch<'_> {
         let node = Arc::clone(&self.node);
         event_loop::watch(
             self.interval,
-            move |job| work(&node, job),
+            move |job| work(&node, &mut known, job),
             |event, lookout| driver.react(event, lookout),
         )?;
         Ok(driver.ending.unwrap_or(Ending::Signal))
     }
 }
 
-/// Does a job, on the worker thread.
-fn work(node: &NodeCheck, job: Job) -> Event {
+/// What came of a job.
+struct Done {
+    /// What the known files were before a check. Taken before it: what changes while they are read
+    /// is another file at the next one.
+    stamps: Option<Stamps>,
+    event: Event,
+}
+
+/// Does a job, on the worker thread; `known` are the files of the last answer.
+fn work(node: &NodeCheck, known: &mut BTreeSet<PluginPath>, job: Job) -> Done {
     match job {
-        Job::Check => Event::Checked(Box::new(node.check())),
+        Job::Check => {
+            let stamps =
+                known.iter().filter_map(|path| Some((path.clone(), stamp(&node.root, path)?)));
+            let stamps = Some(stamps.collect());
+            let answer = node.check();
+            if let Ok(report) = &answer {
+                *known = report.plugins.iter().map(PluginReport::path).collect();
+            }
+            Done { stamps, event: Event::Checked(Box::new(answer)) }
+        }
         Job::Repair(targets) => {
             let platform = Platform::host();
             let installation = node.installation(&platform);
-            Event::Repaired(bring_back(&node.root, &installation, &targets))
+            let event = Event::Repaired(bring_back(&node.root, &installation, &targets));
+            Done { stamps: None, event }
         }
     }
+}
+
+/// What cannot be inspected is the check's to say.
+fn stamp(root: &Root, path: &PluginPath) -> Option<Stamp> {
+    root.directory(&path.directory).ok()??.stamp_of(path.name.as_str()).ok()?
 }
 
 struct Driver<'a> {
@@ -86,9 +111,14 @@ struct Driver<'a> {
 }
 
 impl Driver<'_> {
-    fn react(&mut self, event: LoopEvent<Event>, lookout: &mut Lookout) -> Next {
+    fn react(&mut self, event: LoopEvent<Done>, lookout: &mut Lookout) -> Next {
         let event = match event {
-            LoopEvent::Answer(event) => event,
+            LoopEvent::Answer(Done { stamps, event }) => {
+                if let Some(stamps) = stamps {
+                    self.follow(Event::Stamped(stamps, lookout.take_reported()), lookout);
+                }
+                event
+            }
             LoopEvent::Signal => Event::Signal,
         };
         self.follow(event, lookout);

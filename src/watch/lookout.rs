@@ -19,6 +19,10 @@ pub(crate) type Names = BTreeMap<HostPath, BTreeSet<OsString>>;
 pub(crate) struct Lookout {
     changes: Option<Changes>,
     known: BTreeMap<Mark, BTreeSet<OsString>>,
+    /// The directories behind the marks.
+    places: BTreeMap<Mark, BTreeSet<HostPath>>,
+    /// What may have changed since the last call that asked.
+    reported: Names,
     has_new: bool,
 }
 
@@ -37,7 +41,7 @@ impl Lookout {
     }
 
     fn forget(&mut self) {
-        (self.changes, self.known) = (None, BTreeMap::new());
+        (self.changes, self.known, self.places) = (None, BTreeMap::new(), BTreeMap::new());
     }
 
     fn update(&mut self, root: &Root, names: &Names) -> Result<(), DiskError> {
@@ -46,16 +50,25 @@ impl Lookout {
             None => Changes::new()?,
         };
         let mut known: BTreeMap<Mark, BTreeSet<OsString>> = BTreeMap::new();
+        let mut places: BTreeMap<Mark, BTreeSet<HostPath>> = BTreeMap::new();
         for (path, names) in names {
             let Some(directory) = root.directory(path)? else { continue };
             let mark = changes.add(&directory)?;
-            self.has_new |= self.known.get(&mark).is_none_or(|before| !before.is_superset(names));
+            let before = self.known.get(&mark);
+            let new = names.iter().filter(|name| before.is_none_or(|it| !it.contains(*name)));
+            let new: BTreeSet<_> = new.cloned().collect();
+            if !new.is_empty() {
+                self.has_new = true;
+                // Of a change before, no report comes.
+                self.reported.entry(path.clone()).or_default().extend(new);
+            }
+            places.entry(mark).or_default().insert(path.clone());
             known.entry(mark).or_default().extend(names.iter().cloned());
         }
         for mark in self.known.keys().filter(|mark| !known.contains_key(mark)) {
             changes.remove(*mark);
         }
-        (self.changes, self.known) = (Some(changes), known);
+        (self.changes, self.known, self.places) = (Some(changes), known, places);
         Ok(())
     }
 
@@ -63,6 +76,12 @@ impl Lookout {
     /// just before.
     pub(crate) fn take_new(&mut self) -> bool {
         std::mem::take(&mut self.has_new)
+    }
+
+    /// Returns the watched names of which a change was reported since the last call, and those that
+    /// are watched since then.
+    pub(crate) fn take_reported(&mut self) -> Names {
+        std::mem::take(&mut self.reported)
     }
 
     /// Takes the reported changes, and returns whether one may concern a watched name.
@@ -75,17 +94,26 @@ impl Lookout {
             return true;
         };
         for change in taken {
-            matters |= match change {
-                Change::Lost => true,
+            let (mark, names) = match change {
+                Change::Lost => {
+                    matters = true;
+                    continue;
+                }
                 Change::Name(mark, name) => {
-                    self.known.get(&mark).is_some_and(|names| names.contains(&name))
+                    let is_ours = self.known.get(&mark).is_some_and(|names| names.contains(&name));
+                    (mark, is_ours.then(|| BTreeSet::from([name])))
                 }
                 Change::Gone(mark) => {
                     // The kernel would still report changes of a directory that was moved away.
                     changes.remove(mark);
-                    self.known.remove(&mark).is_some()
+                    (mark, self.known.remove(&mark))
                 }
             };
+            let Some(names) = names else { continue };
+            matters = true;
+            for path in self.places.get(&mark).into_iter().flatten() {
+                self.reported.entry(path.clone()).or_default().extend(names.iter().cloned());
+            }
         }
         matters
     }
@@ -131,6 +159,35 @@ mod tests {
         lookout.watch(&root, &Names::new()).unwrap();
         fs::remove_file(bin.join("bridge")).unwrap();
         assert!(!lookout.take_new() && !lookout.take(), "no directory");
+    }
+
+    #[test]
+    fn says_of_which_names_a_change_was_reported() {
+        let temporary = tempfile::tempdir().unwrap();
+        let bin = temporary.path().join("opt/cni/bin");
+        fs::create_dir_all(&bin).unwrap();
+        let root = Root::open(temporary.path()).unwrap();
+        let mut lookout = Lookout::default();
+        let reported = |lookout: &mut Lookout, expected: &[&str]| {
+            lookout.take();
+            let expected = if expected.is_empty() { Names::new() } else { names(expected) };
+            assert_eq!(lookout.take_reported(), expected);
+        };
+        lookout.watch(&root, &names(&["bridge"])).unwrap();
+        reported(&mut lookout, &["bridge"]);
+        reported(&mut lookout, &[]);
+        fs::write(bin.join("other"), "").unwrap();
+        reported(&mut lookout, &[]);
+        fs::write(bin.join("bridge"), "").unwrap();
+        reported(&mut lookout, &["bridge"]);
+        // Before it was watched, it may have changed.
+        lookout.watch(&root, &names(&["bridge", "vlan"])).unwrap();
+        reported(&mut lookout, &["vlan"]);
+        fs::remove_dir_all(&bin).unwrap();
+        reported(&mut lookout, &["bridge", "vlan"]);
+        fs::create_dir(&bin).unwrap();
+        lookout.watch(&root, &names(&["bridge", "vlan"])).unwrap();
+        reported(&mut lookout, &["bridge", "vlan"]);
     }
 
     #[test]

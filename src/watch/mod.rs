@@ -8,6 +8,7 @@ mod event_loop;
 mod health;
 mod installers;
 mod lookout;
+mod memory;
 mod metrics;
 mod node_condition;
 mod observer;

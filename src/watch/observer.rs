@@ -14,6 +14,7 @@ use std::time::{Instant, SystemTime};
 
 use super::installers::Trace;
 use super::lookout::Names;
+use super::memory::{Memory, Stamps};
 use super::metrics::Metrics;
 use super::node_condition::ConditionStatus;
 use super::repairs::Held;
@@ -33,6 +34,9 @@ pub(crate) struct Now {
 /// What happened.
 #[derive(Debug)]
 pub(crate) enum Event {
+    /// What the files of the last answer were before the check that has ended, and the names of
+    /// which the kernel reported a change since the one before; [`Event::Checked`] follows.
+    Stamped(Stamps, Names),
     /// A check ended.
     Checked(Box<Result<Report, NodeError>>),
     /// A repair ended; a check follows.
@@ -122,6 +126,8 @@ pub(crate) struct Observer {
     /// How many times a file was found so.
     drift: u64,
     names: Names,
+    /// What the files were when they were judged.
+    memory: Memory,
     /// Why the kernel does not report changes.
     watch_error: Option<String>,
     /// Why the ready file is not up to date.
@@ -151,6 +157,7 @@ impl Observer {
             altered: BTreeSet::new(),
             drift: 0,
             names: Names::new(),
+            memory: Memory::default(),
             watch_error: None,
             ready_error: None,
             ending: None,
@@ -160,6 +167,10 @@ impl Observer {
     /// Decides what follows from an event.
     pub(crate) fn observe(&mut self, event: Event, now: Now) -> Vec<Effect> {
         match event {
+            Event::Stamped(stamps, reported) => {
+                let unreported = self.memory.judge(stamps, &reported, &self.names);
+                unreported.iter().map(unheard).collect()
+            }
             Event::Checked(answer) => self.decide(*answer, now),
             Event::Repaired(outcome) => {
                 if let Some(upkeep) = &mut self.upkeep {
@@ -337,6 +348,15 @@ impl Observer {
             None => vec![Effect::Repair(repair)],
         }
     }
+}
+
+/// Says why a change was not found sooner; what is wrong with the file, if anything, says the
+/// answer.
+fn unheard(path: &PluginPath) -> Effect {
+    remark(format!(
+        "note: `{path}` was changed, and the kernel did not report it (as through a memory mapping or by another \
+         name of the file); it was judged again"
+    ))
 }
 
 fn remark(text: String) -> Effect {

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -13,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::node;
 use super::release::Release;
-use super::support::Scene;
+use super::support::{Scene, peer, say_skipped};
 
 pub(super) const YES: &str = "yes: every installed file is the one that was signed";
 pub(super) const PLUGINS: [&str; 3] = ["bridge", "host-local", "macvlan"];
@@ -237,6 +238,84 @@ fn another_installer_is_named_by_what_it_leaves() {
         watch.stop(),
         "note: `bridge.old` beside `/opt/cni/bin/bridge` is typical of dropgz (Azure)\n"
     );
+}
+
+/// Changes a file as the kernel does not report it; `None` if that cannot be done here. A process
+/// that writes through a mapping still has the file open: closing it would be reported.
+fn change_unheard(scene: &Scene, how: &str, path: &Path) -> Option<Option<Child>> {
+    let mapped = "import mmap, sys
+file = open(sys.argv[1], 'r+b')
+view = mmap.mmap(file.fileno(), 0)
+view[0:4] = b'ELF?'
+view.flush()
+print('written', flush=True)
+sys.stdin.read()";
+    if how == "mapped" {
+        let mut command = scene.command(peer("python3")?);
+        command.args(["-c", mapped]).arg(path).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "written\n");
+        return Some(Some(child));
+    }
+    // By another name, in a directory that nobody watches.
+    fs::hard_link(path, scene.at("other")).ok()?;
+    if how == "another name" {
+        fs::write(scene.at("other"), "altered").unwrap();
+    }
+    Some(None)
+}
+
+#[test]
+fn a_change_that_the_kernel_does_not_report_is_noted_once() {
+    for (how, expected) in [
+        ("mapped", "no: digest-drift: `/opt/cni/bin/bridge` was altered"),
+        ("another name", "no: digest-drift: `/opt/cni/bin/bridge` was altered"),
+        ("a second name", ""),
+    ] {
+        let scene = Scene::new();
+        node_with_a_release(&scene);
+        let path = scene.at(node::BIN).join("bridge");
+        let changed = || {
+            let metadata = fs::metadata(&path).unwrap();
+            (metadata.ctime(), metadata.ctime_nsec())
+        };
+        let program = Path::new(env!("CARGO_BIN_EXE_cnister"));
+        let mut watch = Watch::start_program(&scene, program, "1s", &["--listen", "127.0.0.1:0"]);
+        let address = watch.address();
+        watch.wait_for(YES);
+        // From the third check on, it has something to compare with.
+        let checked = || get(&address, "/metrics").1;
+        let wait = || {
+            let before = checked();
+            eventually(|| checked() != before);
+        };
+        (0..3).for_each(|_| wait());
+        let before = changed();
+        let Some(holder) = change_unheard(&scene, how, &path) else { continue };
+        if changed() == before {
+            // Only a mapping can be written without that.
+            say_skipped("this file system does not say when a mapping was written");
+            drop(holder.map(|mut holder| holder.kill()));
+            continue;
+        }
+        if expected.is_empty() {
+            (0..3).for_each(|_| wait());
+            assert_eq!(watch.answers(), [""; 0], "{how}: the answer is the same");
+        } else {
+            watch.wait_for(expected);
+            (0..2).for_each(|_| wait());
+        }
+        let note = "note: `/opt/cni/bin/bridge` was changed, and the kernel did not report it ";
+        let said = watch.stop();
+        if let Some(mut holder) = holder {
+            drop(holder.stdin.take());
+            holder.wait().unwrap();
+        }
+        assert_eq!(said.matches(note).count(), 1, "{how}: {said}");
+        assert_eq!(said.lines().count(), 1, "{how}: {said}");
+    }
 }
 
 #[test]
