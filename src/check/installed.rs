@@ -17,7 +17,7 @@ use crate::node::boot::{self, outdated};
 use crate::node::{
     Claim, Earlier, Fact, Floors, Found, Installation, InstalledDirectory, InstalledFile, Journal,
     JournalEntry, NodeError, PLUGIN_MODE, PlacedPlugin, PlacedPlugins, Receipt, Refusal, Root,
-    Sizes, State, exposed_file, look_around, observe_directory, severity, without_receipt,
+    Sizes, State, look_around, observe_directory, severity, without_receipt,
 };
 use crate::trust::{Bundle, Rejection, RejectionKind, Strength, Verified};
 
@@ -76,9 +76,7 @@ fn look(root: &Root, question: &Question<'_>) -> Result<Report, NodeError> {
         examine(root, &memory, &verdict, question.directories, question.occasion, question.prober)?;
     report.interrupted = journal.as_ref().map(|journal| journal.index);
     report.findings.extend(around(root, question, &receipt, verdict.as_ref().ok()));
-    for path in boot::files(root) {
-        report.findings.extend(exposed_file(root, path.as_str(), question.occasion.into()));
-    }
+    report.findings.extend(boot::exposed(root, question.occasion.into()));
     if severity(Fact::BootOutdated, question.occasion).is_some() {
         let outdated = outdated(root, &receipt);
         report.findings.extend(

@@ -75,6 +75,9 @@ pub(crate) enum Fact {
     /// The check at boot pins something else than what is installed, so the next boot would be
     /// held up. Told in time, before that boot.
     BootOutdated,
+    /// A drop-in of the unit changes what the boot executes, or whether. Its owner may want that:
+    /// it is told, and refuses nothing.
+    BootOverridden,
     /// A configuration in a usual directory lacks a plugin. At boot it holds up the pods that use
     /// the network, not the node.
     UsualNetworkUnmet,
@@ -111,6 +114,7 @@ pub(crate) fn severity(fact: Fact, moment: impl Into<Moment>) -> Option<Severity
         Fact::WrittenNotExecutable => (NO, NEVER, NEVER),
         Fact::OthersMayWrite => (WARN, NO, WARN),
         Fact::BootOutdated => (WARN, WARN, NEVER),
+        Fact::BootOverridden => (WARN, WARN, WARN),
         Fact::UsualNetworkUnmet => (NEVER, NO, WARN),
         Fact::NamedNetworkUnmet => (NEVER, NO, NO),
     };
@@ -166,6 +170,7 @@ mod tests {
             WrittenNotExecutable,
             OthersMayWrite,
             BootOutdated,
+            BootOverridden,
             UsualNetworkUnmet,
             NamedNetworkUnmet,
         ];
@@ -174,8 +179,11 @@ mod tests {
             all.into_iter().filter(|fact| severity(*fact, moment) == wanted).collect()
         };
         assert_eq!(with(Install, NO), [WrittenNotExecutable]);
-        assert_eq!(with(Install, WARN), [Shadowed, NotExecutable, OthersMayWrite, BootOutdated]);
-        assert_eq!(with(Running, WARN), [Unproven, BootOutdated]);
+        assert_eq!(
+            with(Install, WARN),
+            [Shadowed, NotExecutable, OthersMayWrite, BootOutdated, BootOverridden]
+        );
+        assert_eq!(with(Running, WARN), [Unproven, BootOutdated, BootOverridden]);
         assert_eq!(with(Running, NEVER), [WrittenNotExecutable]);
         assert_eq!(
             with(Boot, NO),

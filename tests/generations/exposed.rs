@@ -106,6 +106,38 @@ fn capabilities_and_lists_that_give_write_are_refused_and_repaired() {
 }
 
 #[test]
+fn a_record_with_a_list_that_gives_write_is_refused_with_what_removes_the_list() {
+    let scene = Scene::in_memory();
+    upgraded(&scene);
+    scene.run_ok("rollback --root root");
+    for (name, verb) in [
+        ("receipt.json", "check --no-probe"),
+        ("floors.json", "check --no-probe"),
+        ("journal.json", "check --at-boot"),
+        ("rolled-back.json", "status"),
+    ] {
+        node::keep_as(&scene, "kept");
+        let path = scene.at("root/var/lib/cnister").join(name);
+        if name == "journal.json" {
+            fs::copy(scene.at("root/var/lib/cnister/receipt.json"), &path).unwrap();
+        }
+        for (value, refused) in [(list(1000, 6), true), (list(1000, 7), true), (list(0, 4), false)]
+        {
+            chmod(&path, 0o600);
+            if !set(&path, "system.posix_acl_access", &value) {
+                return;
+            }
+            let run = scene.run(&format!("{verb} --root root"));
+            let hint = format!("setfacl -b root/var/lib/cnister/{name}\n");
+            let said = run.stdout.contains("no: state-not-private: ") && run.stdout.contains(&hint);
+            assert_eq!(said, refused, "{name}: {}", run.stdout);
+        }
+        node::bring_back(&scene, "kept");
+    }
+    scene.run_ok("check --root root");
+}
+
+#[test]
 fn capabilities_of_an_adopted_file_are_dropped_with_a_note() {
     let scene = Scene::in_memory();
     let release = Release::new(&scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);

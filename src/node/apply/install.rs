@@ -146,10 +146,9 @@ pub fn install(
     installed.about_node.extend(warnings);
     installed.about_node.extend(boot::outdated(root, &receipt));
     let policy = request.policy_directory.as_str();
-    let files = boot::files(root).into_iter().map(|path| path.to_string());
-    for path in files.chain([format!("{policy}/{POLICY}")]) {
-        installed.about_node.extend(exposed_file(root, path, Moment::Install));
-    }
+    installed.about_node.extend(boot::exposed(root, Moment::Install));
+    let path = format!("{policy}/{POLICY}");
+    installed.about_node.extend(exposed_file(root, path, Moment::Install));
     Ok(installed)
 }
 

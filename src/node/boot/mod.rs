@@ -3,6 +3,7 @@
 //! The steps are data, made before anything is changed. There is no systemd to talk to from
 //! a Job, so the links are made here that `systemctl enable` would make.
 
+mod drop_in;
 pub mod unit;
 
 use std::collections::BTreeSet;
@@ -15,8 +16,10 @@ use super::error::NodeError;
 use crate::binary::{Elf, Linkage};
 use crate::disk::{DiskError, FileKind};
 use crate::model::{Code, Digest, Finding, HostPath};
-use crate::node::host::{Root, hash};
+use crate::node::fact::{Fact, Moment};
+use crate::node::host::{Root, exposed_directory, exposed_file, hash};
 use crate::node::state::Receipt;
+use drop_in::DropIns;
 use unit::{OnFailure, RUNTIMES, Recorded, UNIT, UNITS, Unit, UnitError, WANTED_BY, recorded};
 
 /// The largest program, in bytes; a static one has some seven million.
@@ -241,13 +244,41 @@ pub fn left_over(root: &Root) -> Option<Finding> {
 }
 
 /// The files that a boot relies on, if the check is enabled or its unit was changed by hand.
-pub fn files(root: &Root) -> Vec<HostPath> {
+fn files(root: &Root) -> Vec<HostPath> {
     let unit = host_path(&format!("{UNITS}/{UNIT}"));
     match Enabled::look(root) {
         Ok(Enabled { recorded: Some(recorded), .. }) => vec![unit, recorded.tool],
         Ok(_) => Vec::new(),
         Err(_) => vec![unit],
     }
+}
+
+/// Who else may change what a boot relies on, drop-ins of the unit included, and which of those
+/// change what the check is: with them, the unit no longer says what a boot does.
+pub(crate) fn exposed(root: &Root, moment: Moment) -> Vec<Finding> {
+    let own = files(root);
+    if own.is_empty() {
+        return Vec::new();
+    }
+    let DropIns { directories, files } = DropIns::find(root);
+    let of_files = own.iter().chain(files.keys());
+    let mut findings: Vec<_> =
+        of_files.flat_map(|path| exposed_file(root, path.as_str(), moment)).collect();
+    findings.extend(directories.iter().flat_map(|path| exposed_directory(root, path, moment)));
+    for (path, setting) in files {
+        let Some(setting) = setting else { continue };
+        let message = format!(
+            "`{path}` changes the check at boot, which then does not do what its unit says"
+        );
+        let finding = Fact::BootOverridden.finding(moment, Code::BootAltered, message);
+        let hint = format!("look at it, and remove it unless it has to be so: {path}");
+        findings.extend(finding.map(|it| {
+            it.mismatch("no setting of what is executed", format_args!("{setting}=")).hint(hint)
+        }));
+    }
+    let mut seen = BTreeSet::new();
+    findings.retain(|finding| seen.insert(finding.message.clone()));
+    findings
 }
 
 /// Does what was planned; the caller holds the lock of the state directory.

@@ -351,3 +351,48 @@ fn a_unit_that_pins_something_else_is_reported_until_it_is_enabled_again() {
     fs::write(node.at(UNIT_FILE), "[Service]\n").unwrap();
     assert_eq!((outdated(&node.root, &same), left_over(&node.root)), (None, None));
 }
+
+#[test]
+fn a_drop_in_is_judged_like_the_unit_and_one_that_changes_the_check_is_told() {
+    let told = |node: &Node| {
+        let findings = exposed(&node.root, Moment::Running);
+        let lines = findings.iter().map(|finding| (finding.code, finding.is_refusal()));
+        lines.collect::<Vec<_>>()
+    };
+    let altered = (Code::BootAltered, false);
+    let writable = (Code::WritableByOthers, true);
+    let own = "etc/systemd/system/cnister-verify.service.d";
+    for (path, text, file_mode, directory_mode, expected) in [
+        (own, "[Service]\nTimeoutStartSec=300\n", 0o644, 0o755, &[][..]),
+        (own, "[Service]\nExecStart=\nExecStart=/bin/true\n", 0o644, 0o755, &[altered]),
+        (
+            "usr/lib/systemd/system/cnister-verify.service.d",
+            "ExecCondition=x",
+            0o644,
+            0o755,
+            &[altered],
+        ),
+        ("run/systemd/system/cnister-.service.d", "ConditionHost=x", 0o644, 0o755, &[altered]),
+        (own, "", 0o666, 0o755, &[writable]),
+        ("run/systemd/system/cnister-verify.service.d", "", 0o620, 0o755, &[]),
+        ("usr/lib/systemd/system/service.d", "", 0o662, 0o755, &[writable]),
+        (own, "ExecStart=/bin/true", 0o666, 0o755, &[writable, altered]),
+        // Whoever may add a file there: once for the one that is there, once for itself.
+        (own, "", 0o644, 0o777, &[writable, writable]),
+        ("etc/systemd/system/cnister-other.service.d", "ExecStart=/bin/true", 0o666, 0o777, &[]),
+    ] {
+        let node = Node::new();
+        let file = node.at(path).join("more.conf");
+        fs::create_dir_all(node.at(path)).unwrap();
+        fs::write(&file, text).unwrap();
+        let chmod =
+            |path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        chmod(file, file_mode);
+        chmod(node.at(path), directory_mode);
+        assert_eq!(told(&node), [], "{path}: nothing is enabled");
+        node.enabled(b"program", TOOL, OnFailure::Start);
+        assert_eq!(told(&node), expected, "{path} {text:?} {file_mode:o} {directory_mode:o}");
+        // Nobody else's file holds up a boot.
+        assert!(!exposed(&node.root, Moment::Boot).iter().any(Finding::is_refusal), "{path}");
+    }
+}

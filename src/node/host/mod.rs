@@ -21,5 +21,5 @@ pub use observe::{ForeignFiles, Observed, ObservedDirectory, check_apart, observ
 pub(crate) use observe::{STAGING, observe_directory};
 pub use overlap::{Overlap, check_overlap};
 pub(crate) use runtime::{PlacedPlugin, PlacedPlugins};
-pub(crate) use surroundings::{exposed_file, look_around, not_executable};
+pub(crate) use surroundings::{exposed_directory, exposed_file, look_around, not_executable};
 pub(crate) use transfer::{Expected, TransferError, altered_finding, copy, copy_exactly, hash};

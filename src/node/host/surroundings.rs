@@ -148,6 +148,14 @@ pub(crate) fn exposed_file(root: &Root, path: impl AsRef<Path>, moment: Moment) 
     own.into_iter().chain(on_the_way).collect()
 }
 
+/// Who may change the entries of a directory whose files decide something, or put another in its
+/// place.
+pub(crate) fn exposed_directory(root: &Root, path: &HostPath, moment: Moment) -> Vec<Finding> {
+    let Some(looked) = look(root, path) else { return Vec::new() };
+    let own = looked.directory().ok();
+    changeable(root, path, &looked, own.as_ref(), moment, &mut BTreeSet::new())
+}
+
 /// Who besides root and this user may change the entries of a directory.
 fn others(ownership: Ownership, is_itself: bool, user: u32) -> Option<String> {
     let Ownership { uid, gid, mode } = ownership;

@@ -349,7 +349,17 @@ pub(crate) fn read_record<T>(
         }
         opened => existing(opened)?,
     };
-    let Some(RegularFile { file, uid, mode, shown: path, .. }) = opened else { return Ok(None) };
+    let Some(opened) = opened else { return Ok(None) };
+    let is_listed = opened.attributes()?.writers;
+    let RegularFile { file, uid, mode, shown: path, .. } = opened;
+    // The mode of such a file shows the mask of its list as the rights of the group.
+    if is_listed {
+        let message = format!("other users may write the state file `{path}`");
+        let finding = Finding::refusal(Code::StateNotPrivate, message)
+            .mismatch("no access control list", "an access control list that lets others write")
+            .hint(format!("find out what wrote to it, then run: setfacl -b {path}"));
+        return Err(finding.into());
+    }
     let user = rustix::process::geteuid().as_raw();
     if (uid != 0 && uid != user) || mode & 0o022 != 0 {
         let message = format!("other users can write to the state file `{path}`");
