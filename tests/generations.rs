@@ -38,6 +38,8 @@ mod support;
 mod takeover;
 #[path = "generations/unproven.rs"]
 mod unproven;
+#[path = "generations/unreadable.rs"]
+mod unreadable;
 #[path = "generations/unwanted.rs"]
 mod unwanted;
 #[path = "generations/verdicts.rs"]

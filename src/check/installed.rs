@@ -15,9 +15,10 @@ use super::report::{FileState, Installed, Occasion, PluginReport, Report};
 use crate::model::{BundleName, Code, Digest, Finding, HostPath, PluginName, visible};
 use crate::node::boot::{self, outdated};
 use crate::node::{
-    Claim, Earlier, Fact, Floors, Found, Installation, InstalledDirectory, InstalledFile, Journal,
-    JournalEntry, NodeError, PLUGIN_MODE, PlacedPlugin, PlacedPlugins, Receipt, Refusal, Root,
-    Sizes, State, look_around, observe_directory, severity, without_receipt,
+    Claim, Earlier, EarlierBundles, Fact, Floors, Found, Installation, InstalledDirectory,
+    InstalledFile, Journal, JournalEntry, NodeError, PLUGIN_MODE, PlacedPlugin, PlacedPlugins,
+    Receipt, Refusal, Root, Sizes, State, look_around, observe_directory, severity,
+    without_receipt,
 };
 use crate::trust::{Bundle, Rejection, RejectionKind, Strength, Verified};
 
@@ -173,7 +174,7 @@ struct Memory<'a> {
     refusal: Option<&'a Refusal>,
     floors: Option<&'a Floors>,
     /// What proves plugins of earlier bundles.
-    earlier: &'a [Earlier],
+    earlier: &'a EarlierBundles,
 }
 
 /// Compares every installed file with what was signed.
@@ -195,6 +196,7 @@ fn examine(
     );
     findings.extend(pending(memory.journal, memory.refusal, occasion));
     findings.extend(receipt.foreign());
+    findings.extend(memory.earlier.unknown.iter().cloned());
     for path in directories.iter().filter(|path| !receipt.directories.contains_key(*path)) {
         findings.push(Finding::refusal(
             Code::NotInstalled,
@@ -223,7 +225,7 @@ fn examine(
             findings.extend(judged.1);
         }
         for (name, file) in &directory.leftovers {
-            let Some(bundle) = Earlier::of(memory.earlier, path, name) else { continue };
+            let Some(bundle) = Earlier::of(&memory.earlier.proven, path, name) else { continue };
             let found = observed.found(name);
             let judged = judge(path, name, file, found, Some(bundle), memory, occasion);
             let (state, finding) = of_earlier(path, name, judged);

@@ -7,7 +7,7 @@
 use super::report::FileState;
 use crate::bundle::PluginFile;
 use crate::model::{Code, Finding, HostPath, PluginName};
-use crate::node::{Earlier, Found, InstalledDirectory, ObservedDirectory};
+use crate::node::{Earlier, EarlierBundles, Found, InstalledDirectory, ObservedDirectory};
 use crate::trust::{Bundle, Verified};
 
 /// Judges plugins of an earlier bundle, and files that were left alone.
@@ -18,7 +18,7 @@ pub(crate) fn judge_others<'a>(
     directory: &'a InstalledDirectory,
     observed: &'a ObservedDirectory,
     verified: Option<&'a Verified<Bundle>>,
-    earlier: &'a [Earlier],
+    earlier: &'a EarlierBundles,
 ) -> impl Iterator<Item = (&'a PluginName, FileState, Finding)> {
     let path = &observed.path;
     // An installation that does not update leaves plugins of an earlier bundle, even those that
@@ -29,15 +29,22 @@ pub(crate) fn judge_others<'a>(
     let leftovers = directory
         .leftovers
         .iter()
-        .filter(move |(name, _)| Earlier::of(earlier, path, name).is_none());
+        .filter(move |(name, _)| Earlier::of(&earlier.proven, path, name).is_none());
     let leftovers = leftovers.filter_map(move |(name, file)| match observed.found(name) {
-        Found::Absent => is_of_bundle(name).then(|| {
+        Found::Absent if is_of_bundle(name) => {
             let message = format!("`{path}/{name}` is gone");
-            (
-                name,
-                FileState::Missing,
-                Finding::refusal(Code::PluginMissing, message).hint(hint(name)),
-            )
+            let finding = Finding::refusal(Code::PluginMissing, message).hint(hint(name));
+            Some((name, FileState::Missing, finding))
+        }
+        // Its generation may be the one that cannot be asked. If none has it, its owner let it go.
+        Found::Absent => (!earlier.unknown.is_empty()).then(|| {
+            let message = format!(
+                "`{path}/{name}` is from an earlier bundle and is gone, and it is unknown which kept \
+                 generation proves it"
+            );
+            let hint = "install its bundle again; or remove it: run the install again with --prune";
+            let finding = Finding::refusal(Code::PluginMissing, message).hint(hint);
+            (name, FileState::Missing, finding)
         }),
         found @ Found::Regular { digest, .. } if digest == file.digest => {
             if let Some(finding) = exposed(path, name, &found, hint(name)) {

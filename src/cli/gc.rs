@@ -10,7 +10,9 @@ use super::report::{self, bytes};
 use super::stop::Stop;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{Code, Finding};
-use crate::node::{MAX_GENERATIONS, NodeError, Root, Sandbox, State, obstacle};
+use crate::node::{
+    Collected, MAX_GENERATIONS, NodeError, Root, Sandbox, State, Unreadable, obstacle,
+};
 
 /// Removes files from the state directory that no kept generation needs; every installation does so
 /// as well.
@@ -39,7 +41,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     sandbox.move_files();
     let unconfined = sandbox.confine();
     let mut report = match collect(arguments, &root) {
-        Ok(freed) => Report { freed_bytes: Some(freed), findings: Vec::new() },
+        Ok(Collected { freed, told }) => Report { freed_bytes: Some(freed), findings: told },
         Err(error) => Report { freed_bytes: None, findings: Stop::from(error).refusal()? },
     };
     report.findings.extend(unconfined);
@@ -47,9 +49,10 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     Ok(if report.freed_bytes.is_some() { Exit::Yes } else { Exit::No })
 }
 
-fn collect(arguments: &Arguments, root: &Root) -> Result<u64, NodeError> {
+fn collect(arguments: &Arguments, root: &Root) -> Result<Collected, NodeError> {
+    let nothing = Collected { freed: 0, told: Vec::new() };
     let state = State::open(root, &arguments.node.state_dir).map_err(NodeError::before_changes)?;
-    let Some(state) = state else { return Ok(0) };
+    let Some(state) = state else { return Ok(nothing) };
     if let Some(finding) = obstacle(root, &arguments.node.state_dir) {
         return Err(finding.into());
     }
@@ -61,11 +64,17 @@ fn collect(arguments: &Arguments, root: &Root) -> Result<u64, NodeError> {
         );
         return Err(finding.hint("run the same install again first").into());
     }
+    // What they need is unknown, and nothing can be removed.
+    let unreadable = writing.history()?.unreadable;
+    if !unreadable.is_empty() {
+        let refusals = unreadable.iter().map(Unreadable::finding).map(Finding::into_refusal);
+        return Err(refusals.collect::<Vec<_>>().into());
+    }
     match writing.receipt()? {
         Some(receipt) => {
             writing.collect(&receipt, arguments.generations.unwrap_or(MAX_GENERATIONS))
         }
-        None => Ok(0),
+        None => Ok(nothing),
     }
 }
 

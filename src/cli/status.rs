@@ -90,15 +90,20 @@ fn look(arguments: &Arguments) -> Result<Report, NodeError> {
     let present = reading.receipt()?;
     let is_present =
         |release: &Release| present.as_ref().is_some_and(|present| present.release().is(release));
-    let others = history.receipts.iter().filter(|past| !is_present(&past.release()));
+    let others = history.generations.iter().filter(|past| !is_present(&past.release));
+    // One by one: together, they may be long.
+    let others = others.filter_map(|past| match reading.generation(past.number) {
+        Ok(receipt) => receipt.as_ref().map(&generation),
+        Err(error) => Some(Err(error)),
+    });
     let rolled_back = reading.rolled_back()?.unwrap_or_default().releases;
-    let mut findings: Vec<_> = history.damaged.iter().map(|name| damaged(name)).collect();
+    let mut findings: Vec<_> = history.findings().collect();
     findings.extend(match &present {
         Some(receipt) => receipt.foreign(),
         None => lost(without_receipt(&root, Some(&reading), &arguments.node.policy_dir)?),
     });
     Ok(Report {
-        past: others.map(generation).collect::<Result<_, _>>()?,
+        past: others.collect::<Result<_, _>>()?,
         rolled_back: rolled_back
             .iter()
             .filter(|release| !is_present(release))
@@ -114,13 +119,6 @@ fn look(arguments: &Arguments) -> Result<Report, NodeError> {
 /// The text says already that nothing is installed.
 fn lost(finding: Finding) -> Option<Finding> {
     Some(finding).filter(|finding| finding.code == Code::RecordsLost)
-}
-
-fn damaged(name: &str) -> Finding {
-    let message = format!(
-        "`generations/{name}` in the state directory is damaged; no rollback to it is possible"
-    );
-    Finding::warning(Code::StateDamaged, message)
 }
 
 impl fmt::Display for Report {

@@ -91,6 +91,12 @@ impl Finding {
         Self { severity: Severity::Warning, ..self }
     }
 
+    /// The same as a refusal.
+    #[must_use]
+    pub fn into_refusal(self) -> Self {
+        Self { severity: Severity::Refusal, ..self }
+    }
+
     /// Whether it makes the answer a no.
     pub fn is_refusal(&self) -> bool {
         self.severity == Severity::Refusal
@@ -181,7 +187,7 @@ codes! {
     StateDamaged "state-damaged" "Something in the state directory is not of the right kind or cannot be parsed."
     NotInstalled "not-installed" "Nothing is installed here, or the record of it was deleted."
     RecordsLost "records-lost" "A bundle was installed here, but its records are gone."
-    Unreadable "unreadable" "A plugin, or what is to be installed, cannot be read, so its content is unknown."
+    Unreadable "unreadable" "A plugin, a record, or what is to be installed, cannot be read, so its content is unknown."
     DigestDrift "digest-drift" "The content, mode or capabilities of an installed plugin were changed, or other users can change it."
     PluginMissing "plugin-missing" "An installed plugin is missing."
     NoLongerTrusted "no-longer-trusted" "The policy does not accept, or no longer accepts, the evidence of the installed bundle."

@@ -31,7 +31,7 @@ pub fn without_receipt(
     if let Some(state) = state {
         let had = |floors: &Floors| !floors.bundles.is_empty();
         signs.extend(floors.is_some_and(|floors| had(&floors)).then_some("its newest version"));
-        signs.extend((!state.history()?.receipts.is_empty()).then_some("an earlier generation"));
+        signs.extend((!state.history()?.is_empty()).then_some("an earlier generation"));
     }
     let directory = root.directory(policy).ok().flatten();
     let kept = directory.and_then(|directory| directory.kind_of(POLICY).ok().flatten());

@@ -42,9 +42,10 @@ pub use plan::{
     Change, ExistingFiles, Force, ForeignRule, InstallOptions, Leftovers, ParseForeignRuleError,
     Plan, Step, Uninstallation, plan,
 };
-pub(crate) use state::{Claim, Earlier, strength};
+pub(crate) use state::{Claim, Earlier, EarlierBundles, strength};
 pub use state::{
-    Floor, Floors, History, Installation, InstalledDirectory, InstalledFile, Journal, JournalEntry,
-    KeptReleases, MAX_GENERATIONS, Original, Owner, Purpose, RECORDS, Reading, Reason, Receipt,
-    Refusal, Release, Releases, RolledBack, Schema, State, Stored, Writing, known_directories,
+    Collected, Floor, Floors, Generation, History, Installation, InstalledDirectory, InstalledFile,
+    Journal, JournalEntry, KeptReleases, MAX_GENERATIONS, Original, Owner, Purpose, RECORDS,
+    Reading, Reason, Receipt, Refusal, Release, Releases, RolledBack, Schema, State, Stored,
+    Unreadable, Writing, known_directories,
 };

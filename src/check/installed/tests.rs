@@ -103,7 +103,7 @@ impl Node {
             refusal,
             policy_is_the_same: self.policy_is_the_same,
             floors: None,
-            earlier: &[],
+            earlier: &EarlierBundles::default(),
         };
         examine(&root, &memory, verdict, &[], occasion, prober).unwrap()
     }
@@ -543,7 +543,7 @@ fn a_directory_that_nothing_was_installed_in_is_reported() {
         refusal: None,
         policy_is_the_same: false,
         floors: None,
-        earlier: &[],
+        earlier: &EarlierBundles::default(),
     };
     let directories = [BIN, "/usr/lib/cni"].map(|path| path.parse().unwrap());
     let report =

@@ -25,13 +25,14 @@ use crate::node::error::NodeError;
 use crate::node::host::{Found, Root};
 use crate::node::payload::Payload;
 use crate::node::plan::{PLUGIN_MODE, Plan};
-use crate::node::state::{InstalledFile, Owner, Purpose, Receipt, Writing};
+use crate::node::state::{Collected, InstalledFile, Owner, Purpose, Receipt, Writing};
 
 /// What came of a plan.
 pub struct Applied {
     /// The receipt of the new set, as it was stored.
     pub receipt: Receipt,
-    /// What could not be removed, and stays as a plugin of an earlier bundle.
+    /// What could not be removed and stays as a plugin of an earlier bundle, and what is said of the
+    /// removal of files that no generation needs.
     pub warnings: Vec<Finding>,
 }
 
@@ -72,7 +73,8 @@ pub fn apply(
     })?;
     let (removed, warnings) = recorded.remove_rest(state, &mut receipt)?;
     let done = removed.clean_up()?;
-    done.forget_journal(state, &receipt, is_another_release, record)?;
+    let mut warnings = warnings;
+    warnings.extend(done.forget_journal(state, &receipt, is_another_release, record)?);
     Ok(Applied { receipt, warnings })
 }
 
@@ -363,18 +365,19 @@ impl<'a> Removed<'a> {
 }
 
 impl Done<'_> {
-    /// Ends an installation, a repair or a rollback. The journal goes last: while it exists, the
-    /// next run knows that this one was not finished.
+    /// Ends an installation, a repair or a rollback, and returns what is said of the removal of
+    /// unneeded files. The journal goes last: while it exists, the next run knows that this one was
+    /// not finished.
     fn forget_journal(
         self,
         state: &Writing,
         receipt: &Receipt,
         is_another_release: bool,
         record: &Record<'_>,
-    ) -> Result<(), NodeError> {
+    ) -> Result<Vec<Finding>, NodeError> {
         let progress = self.0.progress;
         progress.announce(Action::Collect)?;
-        state.collect(receipt, record.generations)?;
+        let Collected { told, .. } = state.collect(receipt, record.generations)?;
         progress.announce(Action::Forget)?;
         if record.purpose != Purpose::Repair {
             state.remove_refusal()?;
@@ -383,7 +386,8 @@ impl Done<'_> {
             state.forget_rolled_back(&receipt.release(), is_another_release)?;
         }
         state.remove_journal()?;
-        progress.announce(Action::Done)
+        progress.announce(Action::Done)?;
+        Ok(told)
     }
 
     /// Ends an uninstallation. No run comes back to `directories` once the receipt is gone, and

@@ -65,7 +65,7 @@ pub fn repair(
     };
     let (paths, wanted) = (directories(&[&receipt]), &bundle.value().files.plugins);
     let observed = observe(root, Some(&writing), &paths, wanted, options.foreign_files())?;
-    let earlier = writing.earlier(&receipt, &installation.verifier)?;
+    let earlier = writing.earlier(&receipt, &installation.verifier)?.proven;
     for one in &earlier {
         require_copies(&writing, &plan_of_earlier(one, only, &observed, &receipt)?)?;
     }
@@ -285,8 +285,9 @@ impl RollbackTarget {
                 if journal.purpose == Purpose::Rollback
                     && journal.release().is(&present.release()) =>
             {
-                let before =
-                    history.target(&present, None).cloned().unwrap_or_else(|_| present.clone());
+                let before = history.target(&present, None).ok();
+                let before = before.map(|past| reading.generation(past.number)).transpose()?;
+                let before = before.flatten().unwrap_or_else(|| present.clone());
                 let bad = before.release();
                 (before, present.clone(), bad)
             }
@@ -298,7 +299,8 @@ impl RollbackTarget {
                 (present.clone(), present.clone(), journal.release())
             }
             _ => {
-                let target = history.target(&present, options.number)?.clone();
+                let number = history.target(&present, options.number)?.number;
+                let target = reading.generation(number)?.ok_or_else(|| gone(number))?;
                 (present.clone(), target, present.release())
             }
         };
@@ -328,6 +330,11 @@ impl RollbackTarget {
     fn plan(&self) -> Result<Plan<'_>, NodeError> {
         plan_of(&self.bundle, &self.observed, &self.options)
     }
+}
+
+fn gone(number: u64) -> Finding {
+    Finding::refusal(Code::NoGeneration, format!("generation {number} is gone"))
+        .hint("run it again")
 }
 
 /// Opens the state directory of a node that is to be changed.

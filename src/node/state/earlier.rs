@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::claim::Claim;
 use super::lock::Reading;
 use super::receipt::Receipt;
-use crate::model::{HostPath, PluginName};
+use crate::model::{Code, Finding, HostPath, PluginName};
 use crate::node::error::NodeError;
 use crate::trust::{Bundle, Verified, Verifier};
 
@@ -34,32 +34,43 @@ impl Earlier {
     }
 }
 
+/// What the generations of a node prove of earlier bundles.
+#[derive(Debug, Default)]
+pub(crate) struct EarlierBundles {
+    /// The generations that prove something, the youngest first.
+    pub(crate) proven: Vec<Earlier>,
+    /// Why a generation could not be asked: its receipt or its evidence cannot be read.
+    pub(crate) unknown: Vec<Finding>,
+}
+
 impl Reading {
-    /// The kept generations that prove what the receipt lists of an earlier bundle, the newest
-    /// first; each plugin counts to one of them.
+    /// The kept generations that prove what the receipt lists of an earlier bundle; each plugin
+    /// counts to one of them.
     pub(crate) fn earlier(
         &self,
         receipt: &Receipt,
         verifier: &Verifier<'_>,
-    ) -> Result<Vec<Earlier>, NodeError> {
+    ) -> Result<EarlierBundles, NodeError> {
         let mut left: BTreeMap<_, _> = receipt
             .directories
             .iter()
             .map(|(path, directory)| (path, directory.leftovers.clone()))
             .collect();
-        let mut found = Vec::new();
+        let past = self.history()?;
+        let mut found = EarlierBundles { proven: Vec::new(), unknown: past.findings().collect() };
         if left.values().all(BTreeMap::is_empty) {
             return Ok(found);
         }
-        for past in self.history()?.receipts {
+        for number in past.generations.iter().map(|past| past.number) {
+            // One that was read a moment ago.
+            let Some(past) = self.generation(number)? else { continue };
             let mut plugins = BTreeMap::<HostPath, BTreeSet<PluginName>>::new();
             for (path, files) in &left {
-                let had = past.directories.get(*path).map(|directory| &directory.files);
-                let is_of = |(name, file): &(&PluginName, &super::InstalledFile)| {
-                    had.and_then(|had| had.get(*name)).is_some_and(|had| had.digest == file.digest)
-                };
-                let names: BTreeSet<_> =
-                    files.iter().filter(is_of).map(|(name, _)| name.clone()).collect();
+                let names: BTreeSet<_> = files
+                    .iter()
+                    .filter(|(name, file)| past.has(path, name, file))
+                    .map(|(name, _)| name.clone())
+                    .collect();
                 if !names.is_empty() {
                     plugins.insert((*path).clone(), names);
                 }
@@ -67,7 +78,20 @@ impl Reading {
             if plugins.is_empty() {
                 continue;
             }
-            let Ok(bundle) = Claim::of(&past).verdict(self, verifier)? else { continue };
+            let bundle = match Claim::of(&past).verdict(self, verifier) {
+                Ok(Ok(bundle)) => bundle,
+                Ok(Err(_)) => continue,
+                Err(NodeError::Disk(error)) => {
+                    let reason = error.of_one_file().ok_or(error)?;
+                    let message =
+                        format!("the evidence of generation {number} cannot be read: {reason}");
+                    let finding = Finding::warning(Code::Unreadable, message);
+                    let hint = "end what keeps it from being read, and run this again";
+                    found.unknown.push(finding.hint(hint));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             for (path, names) in &mut plugins {
                 let Some(files) = left.get_mut(path) else { continue };
                 // What the receipts say is not what was signed.
@@ -78,7 +102,7 @@ impl Reading {
                 });
                 files.retain(|name, _| !names.contains(name));
             }
-            found.push(Earlier { bundle, plugins });
+            found.proven.push(Earlier { bundle, plugins });
         }
         Ok(found)
     }

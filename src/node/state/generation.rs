@@ -19,31 +19,80 @@ use crate::node::error::NodeError;
 /// The most generations that a node may keep: all their receipts are read at each installation.
 pub const MAX_GENERATIONS: u8 = 32;
 
-/// What a node keeps of earlier generations.
+/// What a node keeps of earlier generations. Their receipts are read one by one, and none stays in
+/// memory: a node may keep many long ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
-    /// Their receipts, the newest first.
-    pub receipts: Vec<Receipt>,
+    /// The generations that can be read, the newest first.
+    pub generations: Vec<Generation>,
     /// The names of damaged receipts.
     pub damaged: Vec<String>,
+    /// The generations whose receipt cannot be read now.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// An earlier generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generation {
+    /// Its number.
+    pub number: u64,
+    /// What was installed.
+    pub release: Release,
+}
+
+/// A generation whose receipt is there and cannot be read now. It may be intact, so it is neither
+/// skipped nor removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its number.
+    pub number: u64,
+    /// Why.
+    pub reason: String,
+}
+
+impl Unreadable {
+    /// What is said of it.
+    pub fn finding(&self) -> Finding {
+        let Self { number, reason } = self;
+        let message = format!("`generations/{number}.json` cannot be read: {reason}");
+        let hint = "end what keeps it from being read, and run this again";
+        Finding::warning(Code::Unreadable, message).hint(hint)
+    }
 }
 
 impl History {
+    /// Whether no generation is kept, and none may be that cannot be read.
+    pub fn is_empty(&self) -> bool {
+        self.generations.is_empty() && self.unreadable.is_empty()
+    }
+
     /// The number of the next generation.
     pub fn next(&self, present: Option<&Receipt>) -> u64 {
-        let known = self.receipts.iter().chain(present).map(|receipt| receipt.generation);
+        let read = self.generations.iter().map(|generation| generation.number);
+        let unreadable = self.unreadable.iter().map(|generation| generation.number);
+        let known = read.chain(unreadable).chain(present.map(|receipt| receipt.generation));
         known.max().map_or(1, |highest| highest.saturating_add(1))
     }
 
     /// The generation to go back to: the newest that is not the present one, or the one with this
     /// number.
-    pub fn target(&self, present: &Receipt, number: Option<u64>) -> Result<&Receipt, Finding> {
+    pub fn target(&self, present: &Receipt, number: Option<u64>) -> Result<Generation, Finding> {
         let mut others = self.others(present);
         let found = match number {
-            Some(number) => others.find(|past| past.generation == number),
+            Some(number) => others.find(|past| past.number == number),
             None => others.next(),
         };
-        let kept: Vec<_> = self.receipts.iter().map(|past| past.generation.to_string()).collect();
+        // It is unknown whether one that cannot be read is the one to go back to.
+        let first = found.map_or(0, |found| found.number);
+        let mut unreadable = self.unreadable.iter();
+        let hidden = unreadable.find(|hidden| match number {
+            Some(number) => hidden.number == number,
+            None => hidden.number > first,
+        });
+        if let Some(hidden) = hidden {
+            return Err(hidden.finding().into_refusal());
+        }
+        let kept: Vec<_> = self.generations.iter().map(|past| past.number.to_string()).collect();
         found.ok_or_else(|| {
             let damaged = self.damaged.iter().find(|name| {
                 number.is_none_or(|number| **name == record_name(number))
@@ -66,14 +115,25 @@ impl History {
         })
     }
 
-    /// The receipts of other releases, the newest first.
-    fn others(&self, present: &Receipt) -> impl Iterator<Item = &Receipt> {
-        let present = present.release();
-        self.receipts.iter().filter(move |past| !past.release().is(&present))
+    /// What is wrong with the receipts of generations.
+    pub fn findings(&self) -> impl Iterator<Item = Finding> {
+        let damaged = self.damaged.iter().map(|name| {
+            let message = format!(
+                "`generations/{name}` in the state directory is damaged; no rollback to it is possible"
+            );
+            Finding::warning(Code::StateDamaged, message)
+        });
+        damaged.chain(self.unreadable.iter().map(Unreadable::finding))
     }
 
-    /// The receipts that are still kept beside `present` when `generations` are, it included.
-    fn retained(&self, present: &Receipt, generations: u8) -> impl Iterator<Item = &Receipt> {
+    /// The generations of other releases, the youngest first.
+    fn others(&self, present: &Receipt) -> impl Iterator<Item = Generation> {
+        let present = present.release();
+        self.generations.iter().filter(move |past| !past.release.is(&present)).copied()
+    }
+
+    /// The generations that are still kept beside `present` when `generations` are, it included.
+    fn retained(&self, present: &Receipt, generations: u8) -> impl Iterator<Item = Generation> {
         self.others(present).take(usize::from(generations.saturating_sub(1)))
     }
 }
@@ -81,22 +141,41 @@ impl History {
 impl Reading {
     /// What is kept of earlier generations.
     pub fn history(&self) -> Result<History, NodeError> {
+        self.history_seen(|_| {})
+    }
+
+    /// The same; `see` is called with the receipt of each generation that can be read, the
+    /// newest first.
+    pub(crate) fn history_seen(&self, mut see: impl FnMut(&Receipt)) -> Result<History, NodeError> {
         let mut history = History::default();
         let Some(directory) = existing(self.directory.child(GENERATIONS))? else {
             return Ok(history);
         };
-        for name in names(&directory)? {
-            match read_record(&directory, &name, Receipt::parse) {
-                Ok(Some(receipt)) if name == record_name(receipt.generation) => {
-                    history.receipts.push(receipt)
+        let Names { numbers, others } = Names::read(&directory)?;
+        history.damaged = others;
+        for number in numbers.into_iter().rev() {
+            match read_generation(&directory, number) {
+                Ok(Some(receipt)) => {
+                    see(&receipt);
+                    history.generations.push(Generation { number, release: receipt.release() });
                 }
                 Ok(None) => {}
+                Err(NodeError::Disk(error)) => {
+                    let reason = error.of_one_file().ok_or(error)?;
+                    history.unreadable.push(Unreadable { number, reason });
+                }
                 // A damaged one is not a target for a rollback; the others still are.
-                Ok(Some(_)) | Err(_) => history.damaged.push(name),
+                Err(_) => history.damaged.push(record_name(number)),
             }
         }
-        history.receipts.sort_by_key(|receipt| std::cmp::Reverse(receipt.generation));
+        history.damaged.sort();
         Ok(history)
+    }
+
+    /// The receipt of an earlier generation; `None` if it is not kept.
+    pub fn generation(&self, number: u64) -> Result<Option<Receipt>, NodeError> {
+        let Some(directory) = existing(self.directory.child(GENERATIONS))? else { return Ok(None) };
+        read_generation(&directory, number)
     }
 
     /// The releases that were rolled back on this node.
@@ -145,30 +224,46 @@ impl Writing {
     }
 
     /// Removes what neither `present` nor any of the `generations` that are kept, it included,
-    /// needs; returns how many bytes that freed.
-    pub fn collect(&self, present: &Receipt, generations: u8) -> Result<u64, NodeError> {
-        let history = self.history()?;
-        let retained: Vec<_> = history.retained(present, generations).collect();
-        let mut freed = 0;
-        if let Some(directory) = existing(self.directory.child(GENERATIONS))? {
-            freed += remove_others(
-                &directory,
-                &retained.iter().map(|past| record_name(past.generation)).collect(),
-            )?;
+    /// needs. While a generation cannot be read, it is unknown what it needs, and nothing is
+    /// removed.
+    pub fn collect(&self, present: &Receipt, generations: u8) -> Result<Collected, NodeError> {
+        let past = self.history()?;
+        let mut collected =
+            Collected { freed: 0, told: past.unreadable.iter().map(Unreadable::finding).collect() };
+        if !collected.told.is_empty() {
+            return Ok(collected);
         }
-        let receipts = || retained.iter().copied().chain([present]);
-        let files = |receipt: &Receipt| -> BTreeSet<Digest> {
-            let files = receipt.directories.values().flat_map(|directory| directory.files.values());
-            files.map(|file| file.digest).collect()
-        };
-        freed += self.keep_only_copies(&receipts().flat_map(files).collect())?;
-        freed += self.keep_only_evidence(&receipts().map(|receipt| receipt.evidence).collect())?;
+        let mut needed = Needed::default();
+        needed.add(present);
+        for number in past.retained(present, generations).map(|past| past.number) {
+            match self.generation(number) {
+                Ok(Some(receipt)) => needed.add(&receipt),
+                Ok(None) => {}
+                // It could be read a moment ago.
+                Err(NodeError::Disk(error)) => {
+                    let reason = error.of_one_file().ok_or(error)?;
+                    collected.told.push(Unreadable { number, reason }.finding());
+                    return Ok(collected);
+                }
+                Err(error) => return Err(error),
+            }
+            needed.records.insert(record_name(number));
+        }
+        collected.told.extend(past.damaged.iter().map(|name| {
+            let message = format!("`generations/{name}` was damaged and was removed");
+            Finding::warning(Code::StateDamaged, message)
+        }));
+        if let Some(directory) = existing(self.directory.child(GENERATIONS))? {
+            collected.freed += remove_others(&directory, &needed.records)?;
+        }
+        collected.freed += self.keep_only_copies(&needed.copies)?;
+        collected.freed += self.keep_only_evidence(&needed.evidence)?;
         let originals = present.directories.values().flat_map(|directory| {
             let files = directory.files.values().chain(directory.leftovers.values());
             files.filter_map(|file| file.owner.original().map(|original| original.digest))
         });
-        freed += self.keep_only_originals(&originals.collect())?;
-        Ok(freed)
+        collected.freed += self.keep_only_originals(&originals.collect())?;
+        Ok(collected)
     }
 
     /// Removes the receipts of all earlier generations.
@@ -177,6 +272,31 @@ impl Writing {
             Some(directory) => remove_others(&directory, &BTreeSet::new()).map(drop),
             None => Ok(()),
         }
+    }
+}
+
+/// What a removal of unneeded files did.
+#[derive(Debug)]
+pub struct Collected {
+    /// In bytes.
+    pub freed: u64,
+    /// What was removed although it was not known to be unneeded, or what kept everything.
+    pub told: Vec<Finding>,
+}
+
+/// What the receipts of a node need.
+#[derive(Default)]
+struct Needed {
+    records: BTreeSet<String>,
+    copies: BTreeSet<Digest>,
+    evidence: BTreeSet<Digest>,
+}
+
+impl Needed {
+    fn add(&mut self, receipt: &Receipt) {
+        let files = receipt.directories.values().flat_map(|directory| directory.files.values());
+        self.copies.extend(files.map(|file| file.digest));
+        self.evidence.insert(receipt.evidence);
     }
 }
 
@@ -198,13 +318,45 @@ fn record_name(generation: u64) -> String {
     format!("{generation}.json")
 }
 
-/// The names in the directory, up to twice the limit of generations.
-fn names(directory: &Directory) -> Result<Vec<String>, NodeError> {
-    let mut names = Vec::new();
-    for entry in directory.entries()?.take(2 * usize::from(MAX_GENERATIONS)) {
-        // A name that is not valid UTF-8 is not one of ours.
-        names.extend(entry?.name.into_string().ok().filter(|name| !name.starts_with('.')));
+/// Reads the receipt of a generation, which has to say that it is the one.
+fn read_generation(directory: &Directory, number: u64) -> Result<Option<Receipt>, NodeError> {
+    let name = record_name(number);
+    let receipt = read_record(directory, &name, Receipt::parse)?;
+    if let Some(receipt) = receipt.as_ref().filter(|receipt| receipt.generation != number) {
+        let message = format!("`{}/{name}` is of another generation", directory.shown());
+        let finding = Finding::refusal(Code::StateDamaged, message);
+        return Err(finding.mismatch(number, receipt.generation).into());
     }
-    names.sort();
-    Ok(names)
+    Ok(receipt)
+}
+
+/// The names in the directory of generations, each list up to twice the limit of generations.
+#[derive(Default)]
+struct Names {
+    /// The numbers of those that an installation gives. Of too many, the highest.
+    numbers: BTreeSet<u64>,
+    /// All others but hidden ones.
+    others: Vec<String>,
+}
+
+impl Names {
+    const MOST: usize = 2 * MAX_GENERATIONS as usize;
+
+    fn read(directory: &Directory) -> Result<Self, NodeError> {
+        let mut names = Self::default();
+        for entry in directory.entries()? {
+            // A name that is not valid UTF-8 is not one of ours.
+            let Ok(name) = entry?.name.into_string() else { continue };
+            let number = name.strip_suffix(".json").and_then(|number| number.parse().ok());
+            if let Some(number) = number.filter(|number| record_name(*number) == name) {
+                names.numbers.insert(number);
+                if names.numbers.len() > Self::MOST {
+                    names.numbers.pop_first();
+                }
+            } else if names.others.len() < Self::MOST && !name.starts_with('.') {
+                names.others.push(name);
+            }
+        }
+        Ok(names)
+    }
 }

@@ -33,13 +33,15 @@ impl KeptReleases {
     fn try_read(root: &Root, state: &HostPath, patience: Duration) -> Result<Self, NodeError> {
         let Some(state) = State::open(root, state)? else { return Ok(Self::default()) };
         let reading = state.read(patience)?;
-        let (present, history) = (reading.receipt()?, reading.history()?);
+        let present = reading.receipt()?;
         let release = present.as_ref().map(Receipt::release);
         let mut kept = Self { present: release, evidence: Vec::new() };
-        for receipt in present.iter().chain(&history.receipts) {
+        let mut add = |receipt: &Receipt| {
             let bytes = reading.evidence(&receipt.evidence).ok().flatten();
             kept.evidence.extend(bytes.and_then(|bytes| Evidence::parse(&bytes).ok()));
-        }
+        };
+        present.iter().for_each(&mut add);
+        reading.history_seen(add)?;
         Ok(kept)
     }
 

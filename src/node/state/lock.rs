@@ -374,7 +374,9 @@ pub(crate) fn read_record<T>(
     let mut bytes = Vec::new();
     // One byte past the limit: the parser says how long is too long.
     let read = file.take(RECORD_LIMIT as u64 + 1).read_to_end(&mut bytes);
-    read.map_err(|source| NodeError::Transfer { action: format!("read `{path}`"), source })?;
+    if let Err(source) = read {
+        return Err(DiskError::Io { action: "read".to_owned(), path, source }.into());
+    }
     parse(&bytes).map(Some).map_err(|source| NodeError::Record { path, source })
 }
 
@@ -418,10 +420,11 @@ pub fn known_directories(root: &Root, state: &HostPath, patience: Duration) -> B
     let Some(reading) = opened.and_then(|state| state.read(patience).ok()) else {
         return BTreeSet::new();
     };
-    let (receipt, history) =
-        (reading.receipt().ok().flatten(), reading.history().unwrap_or_default());
-    let receipts = receipt.iter().chain(&history.receipts);
-    receipts.flat_map(|receipt| receipt.directories.keys()).cloned().collect()
+    let mut known = BTreeSet::new();
+    let mut add = |receipt: &Receipt| known.extend(receipt.directories.keys().cloned());
+    let _ = reading.history_seen(&mut add);
+    reading.receipt().ok().flatten().iter().for_each(add);
+    known
 }
 
 /// The answer of a node that has no receipt.

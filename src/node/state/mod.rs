@@ -19,10 +19,10 @@ mod store;
 
 pub(crate) use claim::Claim;
 pub use claim::Installation;
-pub(crate) use earlier::Earlier;
+pub(crate) use earlier::{Earlier, EarlierBundles};
 pub use floor::{Floor, Floors};
 pub(crate) use generation::PreparedGeneration;
-pub use generation::{History, MAX_GENERATIONS};
+pub use generation::{Collected, Generation, History, MAX_GENERATIONS, Unreadable};
 pub use journal::{Journal, JournalEntry, Purpose};
 pub use kept::KeptReleases;
 pub(crate) use lock::not_installed;

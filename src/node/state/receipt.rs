@@ -166,7 +166,13 @@ impl Owner {
 }
 
 impl Receipt {
-    /// Parses `receipt.json`, of at most 1 MiB.
+    /// Whether it lists this file as one of its bundle.
+    pub(crate) fn has(&self, path: &HostPath, name: &PluginName, file: &InstalledFile) -> bool {
+        let listed = self.directories.get(path).and_then(|directory| directory.files.get(name));
+        listed.is_some_and(|listed| listed.digest == file.digest)
+    }
+
+    /// Parses a receipt.
     pub fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
         json::parse("receipt", bytes, RECORD_LIMIT)
     }
