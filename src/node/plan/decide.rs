@@ -8,13 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
+use super::carry::carry;
 use super::owner::{known_owner, owner_by_name, recorded_as_ours};
-use super::removal::{Removal, removal};
 use super::{Change, PLUGIN_MODE, Plan, Step};
 use crate::bundle::PluginFile;
-use crate::model::{
-    Code, Digest, Finding, HostPath, ParsePluginNameError, PluginName, Severity, visible,
-};
+use crate::model::{Code, Digest, Finding, HostPath, ParsePluginNameError, PluginName, visible};
 use crate::node::host::{ForeignFiles, Found, Observed, ObservedDirectory};
 use crate::node::state::{InstalledFile, JournalEntry, Original, Owner, Release};
 use crate::trust::{Bundle, Strength, Verified};
@@ -244,7 +242,7 @@ fn named(options: &InstallOptions) -> impl Iterator<Item = &PluginName> {
 
 /// Whether this plugin is to be brought to a directory. A plugin of this program that is left as it
 /// is counts as one of an earlier bundle.
-fn wants(
+pub(super) fn wants(
     options: &InstallOptions,
     directory: &ObservedDirectory,
     file: &PluginFile,
@@ -465,121 +463,6 @@ fn remembered<'o>(
 
 fn is_spared_loopback(file: &PluginFile, options: &InstallOptions) -> bool {
     file.name.as_str() == LOOPBACK && !named(options).any(|name| name.as_str() == LOOPBACK)
-}
-
-/// Takes over what earlier installations left and this one does not touch, or removes it.
-fn carry(plan: &mut Plan<'_>, observed: &Observed, options: &InstallOptions) {
-    let files = &plan.bundle.value().files;
-    let untouched = |path: &HostPath, name: &PluginName| {
-        let directory = observed.directories.iter().find(|observed| observed.path == *path);
-        let wanted = |directory| {
-            files.plugin(name).is_some_and(|file| wants(options, directory, file, observed))
-        };
-        !directory.is_some_and(wanted)
-    };
-    let mut take = |directory: &HostPath, name: &PluginName, file: InstalledFile| {
-        if files.plugin(name).is_some_and(|plugin| plugin.digest == file.digest) {
-            plan.carried.entry(directory.clone()).or_default().files.insert(name.clone(), file);
-        } else if file.owner.is_ours() {
-            match leave(observed, options, directory, name, &file) {
-                Leave::Gone => {}
-                Leave::Remove(step) => plan.steps.push(step),
-                Leave::Stay(note) => {
-                    plan.notes.push(note);
-                    plan.carried
-                        .entry(directory.clone())
-                        .or_default()
-                        .leftovers
-                        .insert(name.clone(), file);
-                }
-            }
-        }
-    };
-    let mut known = BTreeSet::new();
-    for directory in &observed.directories {
-        let entries =
-            observed.journal.iter().flat_map(|journal| journal.entries_of(&directory.path));
-        for entry in entries.filter(|entry| untouched(&directory.path, &entry.name)) {
-            let found = directory.found(&entry.name);
-            // One that cannot be read now is not forgotten.
-            let ours = match found {
-                Found::Regular { digest, .. } => digest == entry.digest,
-                Found::Unreadable(_) => true,
-                _ => false,
-            };
-            if ours && known.insert((directory.path.clone(), entry.name.clone())) {
-                let owner = Owner::of(entry.original.clone());
-                take(
-                    &directory.path,
-                    &entry.name,
-                    InstalledFile { digest: entry.digest, size: entry.size, owner },
-                );
-            }
-        }
-    }
-    for (path, directory) in observed.receipt.iter().flat_map(|receipt| &receipt.directories) {
-        for (name, file) in directory.files.iter().chain(&directory.leftovers) {
-            if untouched(path, name) && known.insert((path.clone(), name.clone())) {
-                take(path, name, file.clone());
-            }
-        }
-    }
-    if options.foreign == ForeignRule::Stay {
-        for (path, directory) in observed.receipt.iter().flat_map(|receipt| &receipt.directories) {
-            plan.carried
-                .entry(path.clone())
-                .or_default()
-                .kept
-                .extend(directory.kept.iter().cloned());
-        }
-    }
-}
-
-/// What becomes of a plugin of an earlier bundle.
-enum Leave {
-    /// It does not exist any more, and no record of it is needed.
-    Gone,
-    /// The file is removed, by this step.
-    Remove(Step),
-    /// It stays, and the note says why.
-    Stay(Finding),
-}
-
-fn leave(
-    observed: &Observed,
-    options: &InstallOptions,
-    directory: &HostPath,
-    name: &PluginName,
-    file: &InstalledFile,
-) -> Leave {
-    let stay = |why: &str| {
-        let message = format!("`{directory}/{name}` is from an earlier bundle and {why}");
-        Leave::Stay(Finding::note(Code::Mixed, message))
-    };
-    let seen = observed.directories.iter().find(|observed| observed.path == *directory);
-    let goes = match options.leftovers {
-        Leftovers::Keep => false,
-        Leftovers::Prune => true,
-        Leftovers::Undo => {
-            observed.receipt.as_ref().is_none_or(|receipt| receipt.file(directory, name).is_none())
-        }
-    };
-    let Some(seen) = seen.filter(|_| goes) else {
-        let absent = seen.is_some_and(|seen| seen.entries.get(name) == Some(&Found::Absent));
-        // A repair forgets nothing, and what was there before can still come back.
-        let forgotten =
-            absent && file.owner.original().is_none() && options.foreign != ForeignRule::Stay;
-        return if forgotten { Leave::Gone } else { stay("was left as it is") };
-    };
-    match removal(directory, name, file, seen.found(name)) {
-        Removal::Gone | Removal::Back => Leave::Gone,
-        Removal::Theirs => stay("was changed by another installer and stays"),
-        Removal::Unknown(reason) => stay(&format!("cannot be read, and stays: {reason}")),
-        Removal::Step(step) => match observed.in_use.against(&step) {
-            Some(finding) => Leave::Stay(Finding { severity: Severity::Warning, ..finding }),
-            None => Leave::Remove(step),
-        },
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! Plain data, for printing, comparing and interrupting. It borrows the verified bundle: the plan
 //! of another bundle, or of an unverified one, cannot be applied. How it is made is in `decide`.
 
+mod carry;
 mod decide;
 mod in_use;
 mod leftovers;
