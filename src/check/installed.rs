@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::others::{exposed, judge_others, judge_unlisted, of_earlier, unlisted};
+use super::others::{exposed, forgotten, judge_others, judge_unlisted, of_earlier, unlisted};
 use super::probe::{ProbeResult, Prober};
 use super::report::{FileState, Installed, Occasion, PluginReport, Report};
 use crate::model::{BundleName, Code, Digest, Finding, HostPath, PluginName, visible};
@@ -232,6 +232,7 @@ fn examine(
             plugins.push(report(path, name, state));
             findings.extend(finding);
         }
+        findings.extend(forgotten(directory, &observed, verdict.as_ref().ok(), memory.earlier));
         let others = judge_others(directory, &observed, verdict.as_ref().ok(), memory.earlier);
         for (name, state, finding) in others {
             plugins.push(report(path, name, state));

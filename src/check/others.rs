@@ -36,7 +36,7 @@ pub(crate) fn judge_others<'a>(
             let finding = Finding::refusal(Code::PluginMissing, message).hint(hint(name));
             Some((name, FileState::Missing, finding))
         }
-        // Its generation may be the one that cannot be asked. If none has it, its owner let it go.
+        // Its generation may be the one that cannot be asked.
         Found::Absent => (!earlier.unknown.is_empty()).then(|| {
             let message = format!(
                 "`{path}/{name}` is from an earlier bundle and is gone, and it is unknown which kept \
@@ -81,6 +81,31 @@ pub(crate) fn judge_others<'a>(
         (name, FileState::Kept, Finding::note(Code::ForeignKept, message))
     });
     leftovers.chain(kept)
+}
+
+/// Notes the plugins of an earlier bundle that are gone and that nothing proves any more: they are
+/// not missed, and the next installation forgets them.
+pub(crate) fn forgotten<'a>(
+    directory: &'a InstalledDirectory,
+    observed: &'a ObservedDirectory,
+    verified: Option<&'a Verified<Bundle>>,
+    earlier: &'a EarlierBundles,
+) -> impl Iterator<Item = Finding> {
+    let is_of_bundle =
+        move |name| verified.is_some_and(|verified| verified.value().files.plugin(name).is_some());
+    let path = &observed.path;
+    let names = directory.leftovers.keys().filter(move |name| {
+        observed.found(name) == Found::Absent
+            && !is_of_bundle(name)
+            && earlier.unknown.is_empty()
+            && Earlier::of(&earlier.proven, path, name).is_none()
+    });
+    names.map(move |name| {
+        let message = format!(
+            "`{path}/{name}` is from an earlier bundle and is gone, and no kept generation proves it"
+        );
+        Finding::note(Code::Mixed, message)
+    })
 }
 
 /// What is said of a plugin of an earlier bundle that was judged as one of the bundle.

@@ -102,3 +102,83 @@ fn what_no_kept_and_accepted_generation_proves_is_not_brought_back() {
     fs::remove_file(&left).unwrap();
     scene.run_ok("check --root root");
 }
+
+#[test]
+fn a_plugin_of_an_earlier_bundle_that_is_gone_is_forgotten_only_when_nothing_can_bring_it_back() {
+    let scene = Scene::in_memory();
+    let (first, second) = upgraded(&scene);
+    let left = scene.at(node::BIN).join("host-local");
+    let good = scene.tree("root");
+    // An init container that starts again, whatever it is told.
+    let (again, staged) = (second.install_from_layout_args(), second.install_args());
+    for words in [
+        again.clone(),
+        staged,
+        format!("{again} --generations 5"),
+        format!("{again} --no-update"),
+        format!("{again} --foreign keep"),
+        format!("{again} --skip macvlan"),
+    ] {
+        fs::remove_file(&left).unwrap();
+        let run = scene.run_ok(&words);
+        let told = "warning: plugin-missing: `/opt/cni/bin/host-local` is from an earlier bundle and is gone\n";
+        assert!(run.stdout.contains(told), "{words}: {}", run.stdout);
+        for occasion in ["--no-probe", "--at-boot"] {
+            assert_refused(&scene.run(&format!("check --root root {occasion}")), "plugin-missing");
+        }
+        scene.run_ok("check --root root --repair");
+        node::assert_same(&good, &scene.tree("root"), &words);
+    }
+    // Its owner may let it go.
+    fs::remove_file(&left).unwrap();
+    scene.run_ok(&format!("{again} --prune"));
+    assert!(!scene.run_ok("check --root root").stdout.contains("host-local"));
+
+    // It was gone already when its bundle became an earlier one.
+    scene.run_ok("rollback --root root");
+    assert_eq!(of_release(&scene, &first).len(), 3);
+    fs::remove_file(&left).unwrap();
+    assert!(scene.run_ok(&format!("{again} --again")).stdout.contains("host-local` is from an"));
+    assert_refused(&scene.run("check --root root"), "plugin-missing");
+    scene.run_ok("check --root root --repair");
+    assert_eq!(fs::read(&left).unwrap(), first.files["host-local"]);
+
+    // No generation has it any more: it is missed by nobody, and that is said.
+    scene.run_ok("gc --root root --generations 1");
+    fs::remove_file(&left).unwrap();
+    let gone = "note: mixed: `/opt/cni/bin/host-local` is from an earlier bundle and is gone, and no kept generation";
+    for words in ["check --root root", &again] {
+        let run = scene.run_ok(words);
+        assert!(run.stdout.contains(gone), "{words}: {}", run.stdout);
+    }
+    assert!(!scene.run_ok("check --root root").stdout.contains("host-local"));
+}
+
+#[test]
+fn a_plugin_is_missed_while_it_is_unknown_which_generation_proves_it() {
+    let scene = Scene::in_memory();
+    upgraded(&scene);
+    let left = scene.at(node::BIN).join("host-local");
+    let record = scene.at(STATE).join("generations/1.json");
+    let good = fs::read_to_string(&record).unwrap();
+    for text in ["", "{}", &good.replace("\"generation\": 1", "\"generation\": 7"), &good[1..]] {
+        fs::write(&record, text).unwrap();
+        // That the record is damaged is told, as by `status`.
+        let damaged = "warning: state-damaged: `generations/1.json`";
+        assert!(scene.run_ok("check --root root").stdout.contains(damaged));
+        let bytes = fs::read(&left).unwrap();
+        fs::remove_file(&left).unwrap();
+        for words in ["--no-probe", "--at-boot", "--repair", "--at-boot --repair"] {
+            let run = scene.run(&format!("check --root root {words}"));
+            assert_refused(&run, "plugin-missing");
+            assert!(run.stdout.contains(damaged), "{}", run.stdout);
+        }
+        fs::write(&left, bytes).unwrap();
+        fs::set_permissions(&left, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    // With its record it comes back.
+    fs::write(&record, &good).unwrap();
+    fs::remove_file(&left).unwrap();
+    scene.run_ok("check --root root --repair");
+    assert!(left.exists());
+}

@@ -25,7 +25,7 @@ use crate::node::error::NodeError;
 use crate::node::host::{Found, Root};
 use crate::node::payload::Payload;
 use crate::node::plan::{PLUGIN_MODE, Plan};
-use crate::node::state::{Collected, InstalledFile, Owner, Purpose, Receipt, Writing};
+use crate::node::state::{InstalledFile, Owner, Purpose, Receipt, Writing};
 
 /// What came of a plan.
 pub struct Applied {
@@ -377,7 +377,12 @@ impl Done<'_> {
     ) -> Result<Vec<Finding>, NodeError> {
         let progress = self.0.progress;
         progress.announce(Action::Collect)?;
-        let Collected { told, .. } = state.collect(receipt, record.generations)?;
+        // A repair forgets nothing: a damaged record is the last sign of what its generation had.
+        let forgets = record.purpose != Purpose::Repair || state.history()?.damaged.is_empty();
+        let told = match forgets {
+            true => state.collect(receipt, record.generations)?.told,
+            false => Vec::new(),
+        };
         progress.announce(Action::Forget)?;
         if record.purpose != Purpose::Repair {
             state.remove_refusal()?;

@@ -29,6 +29,9 @@ pub struct Observed {
     pub journal: Option<Journal>,
     /// The earlier generations that are kept.
     pub history: History,
+    /// The plugins of earlier bundles in the receipt that a kept generation has, by plugin
+    /// directory. Whether it still proves them is not asked.
+    pub restorable: BTreeMap<HostPath, BTreeSet<PluginName>>,
     /// What the node accepted so far.
     pub floors: Floors,
     /// The originals that are kept.
@@ -75,7 +78,20 @@ pub fn observe(
 ) -> Result<Observed, NodeError> {
     let receipt = state.map(Reading::receipt).transpose()?.flatten();
     let journal = state.map(Reading::journal).transpose()?.flatten();
-    let history = state.map(Reading::history).transpose()?.unwrap_or_default();
+    let mut restorable = BTreeMap::<HostPath, BTreeSet<PluginName>>::new();
+    let history = state.map(|state| {
+        state.history_seen(|past| {
+            for (path, directory) in receipt.iter().flat_map(|receipt| &receipt.directories) {
+                let left = directory.leftovers.iter();
+                let had = left.filter(|(name, file)| past.has(path, name, file));
+                restorable
+                    .entry(path.clone())
+                    .or_default()
+                    .extend(had.map(|(name, _)| name.clone()));
+            }
+        })
+    });
+    let history = history.transpose()?.unwrap_or_default();
     let mut directories = Vec::new();
     for path in paths.iter().collect::<BTreeSet<_>>() {
         let mut names = BTreeMap::<PluginName, Sizes>::new();
@@ -112,6 +128,7 @@ pub fn observe(
         receipt,
         journal,
         history,
+        restorable,
         floors,
         originals,
         in_use: Attachments::default(),

@@ -9,7 +9,7 @@ use super::removal::{Removal, removal};
 use super::{Plan, Step};
 use crate::model::{Code, Finding, HostPath, PluginName, Severity};
 use crate::node::host::{Found, Observed};
-use crate::node::state::{InstalledFile, Owner};
+use crate::node::state::{History, InstalledFile, Owner, Release};
 
 /// Takes over what earlier installations left and this one does not touch, or removes it.
 pub(super) fn carry(plan: &mut Plan<'_>, observed: &Observed, options: &InstallOptions) {
@@ -21,12 +21,14 @@ pub(super) fn carry(plan: &mut Plan<'_>, observed: &Observed, options: &InstallO
         };
         !directory.is_some_and(wanted)
     };
+    let release = Release::of(plan.bundle.value());
     let mut take = |directory: &HostPath, name: &PluginName, file: InstalledFile| {
         if files.plugin(name).is_some_and(|plugin| plugin.digest == file.digest) {
             plan.carried.entry(directory.clone()).or_default().files.insert(name.clone(), file);
         } else if file.owner.is_ours() {
-            match leave(observed, options, directory, name, &file) {
+            match leave(observed, options, &release, directory, name, &file) {
                 Leave::Gone => {}
+                Leave::Forgotten(note) => plan.notes.push(note),
                 Leave::Remove(step) => plan.steps.push(step),
                 Leave::Stay(note) => {
                     plan.notes.push(note);
@@ -83,6 +85,8 @@ pub(super) fn carry(plan: &mut Plan<'_>, observed: &Observed, options: &InstallO
 enum Leave {
     /// It does not exist any more, and no record of it is needed.
     Gone,
+    /// The same, and the note says so.
+    Forgotten(Finding),
     /// The file is removed, by this step.
     Remove(Step),
     /// It stays, and the note says why.
@@ -92,6 +96,7 @@ enum Leave {
 fn leave(
     observed: &Observed,
     options: &InstallOptions,
+    release: &Release,
     directory: &HostPath,
     name: &PluginName,
     file: &InstalledFile,
@@ -110,10 +115,11 @@ fn leave(
     };
     let Some(seen) = seen.filter(|_| goes) else {
         let absent = seen.is_some_and(|seen| seen.entries.get(name) == Some(&Found::Absent));
-        // A repair forgets nothing, and what was there before can still come back.
-        let forgotten =
-            absent && file.owner.original().is_none() && options.foreign != ForeignRule::Stay;
-        return if forgotten { Leave::Gone } else { stay("was left as it is") };
+        // A repair forgets nothing, and says itself what is missing.
+        if !absent || options.foreign == ForeignRule::Stay {
+            return stay("was left as it is");
+        }
+        return gone(observed, release, directory, name, file);
     };
     match removal(directory, name, file, seen.found(name)) {
         Removal::Gone | Removal::Back => Leave::Gone,
@@ -124,4 +130,44 @@ fn leave(
             None => Leave::Remove(step),
         },
     }
+}
+
+/// What becomes of a plugin of an earlier bundle that is gone and was not to go. It stays recorded
+/// as long as it can be brought back, or what was there before it: else a check would find nothing
+/// missing, whoever removed it.
+fn gone(
+    observed: &Observed,
+    release: &Release,
+    directory: &HostPath,
+    name: &PluginName,
+    file: &InstalledFile,
+) -> Leave {
+    let message = format!("`{directory}/{name}` is from an earlier bundle and is gone");
+    if is_kept(observed, release, directory, name, file) || file.owner.original().is_some() {
+        let hint = "restore it while its generation is kept: run `check --repair`; or remove it: run the install again \
+                    with --prune";
+        return Leave::Stay(Finding::warning(Code::PluginMissing, message).hint(hint));
+    }
+    let message = format!("{message}, and no kept generation has it: it is forgotten");
+    Leave::Forgotten(Finding::note(Code::Mixed, message))
+}
+
+/// Whether a generation that is kept has this file, or one that cannot be asked may have it. The
+/// installed release is one if `release` takes its place.
+fn is_kept(
+    observed: &Observed,
+    release: &Release,
+    directory: &HostPath,
+    name: &PluginName,
+    file: &InstalledFile,
+) -> bool {
+    let History { damaged, unreadable, .. } = &observed.history;
+    let becomes_earlier = observed.receipt.as_ref().is_some_and(|present| {
+        !present.release().is(release) && present.has(directory, name, file)
+    });
+    let had = observed.restorable.get(directory);
+    had.is_some_and(|names| names.contains(name))
+        || becomes_earlier
+        || !damaged.is_empty()
+        || !unreadable.is_empty()
 }

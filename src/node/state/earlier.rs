@@ -57,7 +57,7 @@ impl Reading {
             .map(|(path, directory)| (path, directory.leftovers.clone()))
             .collect();
         let past = self.history()?;
-        let mut found = EarlierBundles { proven: Vec::new(), unknown: past.findings().collect() };
+        let mut found = EarlierBundles { proven: Vec::new(), unknown: past.unknown().collect() };
         if left.values().all(BTreeMap::is_empty) {
             return Ok(found);
         }

@@ -25,8 +25,10 @@ pub const MAX_GENERATIONS: u8 = 32;
 pub struct History {
     /// The generations that can be read, the newest first.
     pub generations: Vec<Generation>,
-    /// The names of damaged receipts.
-    pub damaged: Vec<String>,
+    /// The numbers of those whose receipt is damaged.
+    pub damaged: Vec<u64>,
+    /// Other names beside them, which no installation gives.
+    pub strange: Vec<String>,
     /// The generations whose receipt cannot be read now.
     pub unreadable: Vec<Unreadable>,
 }
@@ -94,14 +96,13 @@ impl History {
         }
         let kept: Vec<_> = self.generations.iter().map(|past| past.number.to_string()).collect();
         found.ok_or_else(|| {
-            let damaged = self.damaged.iter().find(|name| {
-                number.is_none_or(|number| **name == record_name(number))
-            });
+            let mut damaged = self.damaged.iter();
+            let damaged = damaged.find(|past| number.is_none_or(|number| **past == number));
             let message = match (number, damaged) {
                 (Some(number), None) => format!("generation {number} is not kept"),
                 (None, None) => "no earlier generation is kept".to_owned(),
-                (_, Some(name)) => format!(
-                    "there is no generation to go back to: `{GENERATIONS}/{name}` in the state directory is damaged"
+                (_, Some(past)) => format!(
+                    "there is no generation to go back to: `{GENERATIONS}/{past}.json` in the state directory is damaged"
                 ),
             };
             let finding = Finding::refusal(Code::NoGeneration, message).hint(
@@ -115,18 +116,18 @@ impl History {
         })
     }
 
-    /// What is wrong with the receipts of generations.
-    pub fn findings(&self) -> impl Iterator<Item = Finding> {
-        let damaged = self.damaged.iter().map(|name| {
-            let message = format!(
-                "`generations/{name}` in the state directory is damaged; no rollback to it is possible"
-            );
-            Finding::warning(Code::StateDamaged, message)
-        });
+    /// What is wrong with the receipts of generations: it is unknown what these had.
+    pub fn unknown(&self) -> impl Iterator<Item = Finding> {
+        let damaged = self.damaged.iter().map(|number| damaged(&record_name(*number)));
         damaged.chain(self.unreadable.iter().map(Unreadable::finding))
     }
 
-    /// The generations of other releases, the youngest first.
+    /// The same, and every name that is not one of a receipt.
+    pub fn findings(&self) -> impl Iterator<Item = Finding> {
+        self.unknown().chain(self.strange.iter().map(|name| damaged(name)))
+    }
+
+    /// The generations of other releases, the newest first.
     fn others(&self, present: &Receipt) -> impl Iterator<Item = Generation> {
         let present = present.release();
         self.generations.iter().filter(move |past| !past.release.is(&present)).copied()
@@ -152,7 +153,7 @@ impl Reading {
             return Ok(history);
         };
         let Names { numbers, others } = Names::read(&directory)?;
-        history.damaged = others;
+        history.strange = others;
         for number in numbers.into_iter().rev() {
             match read_generation(&directory, number) {
                 Ok(Some(receipt)) => {
@@ -165,10 +166,9 @@ impl Reading {
                     history.unreadable.push(Unreadable { number, reason });
                 }
                 // A damaged one is not a target for a rollback; the others still are.
-                Err(_) => history.damaged.push(record_name(number)),
+                Err(_) => history.damaged.push(number),
             }
         }
-        history.damaged.sort();
         Ok(history)
     }
 
@@ -249,12 +249,15 @@ impl Writing {
             }
             needed.records.insert(record_name(number));
         }
-        collected.told.extend(past.damaged.iter().map(|name| {
-            let message = format!("`generations/{name}` was damaged and was removed");
-            Finding::warning(Code::StateDamaged, message)
-        }));
         if let Some(directory) = existing(self.directory.child(GENERATIONS))? {
             collected.freed += remove_others(&directory, &needed.records)?;
+            for name in past.damaged.iter().map(|number| record_name(*number)) {
+                // A directory in its place is not this program's and stays.
+                if directory.kind_of(&name)?.is_none() {
+                    let message = format!("`generations/{name}` was damaged and was removed");
+                    collected.told.push(Finding::warning(Code::StateDamaged, message));
+                }
+            }
         }
         collected.freed += self.keep_only_copies(&needed.copies)?;
         collected.freed += self.keep_only_evidence(&needed.evidence)?;
@@ -314,6 +317,13 @@ impl PreparedGeneration {
     }
 }
 
+fn damaged(name: &str) -> Finding {
+    let message = format!(
+        "`generations/{name}` in the state directory is damaged; no rollback to it is possible"
+    );
+    Finding::warning(Code::StateDamaged, message)
+}
+
 fn record_name(generation: u64) -> String {
     format!("{generation}.json")
 }
@@ -330,7 +340,7 @@ fn read_generation(directory: &Directory, number: u64) -> Result<Option<Receipt>
     Ok(receipt)
 }
 
-/// The names in the directory of generations, each list up to twice the limit of generations.
+/// The names in the directory of generations, of each kind up to twice the limit of generations.
 #[derive(Default)]
 struct Names {
     /// The numbers of those that an installation gives. Of too many, the highest.
@@ -357,6 +367,7 @@ impl Names {
                 names.others.push(name);
             }
         }
+        names.others.sort();
         Ok(names)
     }
 }
