@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use cnister::model::Digest;
+
 use super::release::Release;
 use super::support::{Run, Scene, peer};
 use super::{assert_refused, node, of_release, upgraded};
@@ -97,4 +99,71 @@ fn other_names_beside_the_generations_hide_none_of_them() {
     scene.run_ok("rollback --root root");
     assert_eq!(of_release(&scene, &first).len(), 3);
     assert_eq!(node::unsound(&scene, &[&first, &second]), None);
+}
+
+#[test]
+fn a_copy_that_cannot_be_read_keeps_no_other_file_from_being_repaired() {
+    let scene = Scene::new();
+    let (first, second) = upgraded(&scene);
+    let bin = scene.at(node::BIN);
+    node::keep_as(&scene, "good");
+    let good = scene.tree("root");
+    for fault in FAULTS {
+        for (name, bytes) in
+            [("bridge", &second.files["bridge"]), ("host-local", &first.files["host-local"])]
+        {
+            let copy = Digest::of(bytes).hex();
+            let run = |words: &str| failing(&scene, "store", &copy, fault, words);
+            for occasion in ["--no-probe", "--at-boot"] {
+                for name in [name, "macvlan"] {
+                    fs::write(bin.join(name), "altered").unwrap();
+                }
+                let words = format!("check --root root --repair {occasion}");
+                let Some(repaired) = run(&words) else { return };
+                let said = format!("{fault}, {name}, {words}: {repaired:?}");
+                assert_eq!(repaired.code, 1, "{said}");
+                assert!(repaired.stdout.contains("no-copy: "), "{said}");
+                assert_eq!(fs::read(bin.join("macvlan")).unwrap(), second.files["macvlan"]);
+                assert_eq!(fs::read(bin.join(name)).unwrap(), b"altered", "{said}");
+            }
+            let status = run("status --root root").unwrap();
+            assert_eq!(status.code, 0, "{status:?}");
+            let counted = status.stdout.contains("     1 of them without a copy");
+            assert_eq!(counted, !fault.starts_with("read"), "{fault}: {status:?}");
+            let again = run(&second.install_from_layout_args()).unwrap();
+            assert_eq!(again.code, 0, "{fault}, {name}: {again:?}");
+            scene.run_ok("check --root root --repair");
+            node::assert_same(&good, &scene.tree("root"), name);
+        }
+        // A rollback brings all or nothing.
+        let copy = Digest::of(&first.files["bridge"]).hex();
+        let words = "rollback --root root";
+        assert_refused(&failing(&scene, "store", &copy, fault, words).unwrap(), "no-copy");
+        assert_eq!(of_release(&scene, &second).len(), 3, "{fault}");
+        node::bring_back(&scene, "good");
+    }
+}
+
+#[test]
+fn evidence_of_an_earlier_generation_that_cannot_be_read_stops_no_check() {
+    let scene = Scene::new();
+    let (first, second) = upgraded(&scene);
+    let record = fs::read(scene.at(STATE).join("generations/1.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    let name = format!("{}.json", &record["evidence"].as_str().unwrap()["sha256:".len()..]);
+    let bin = scene.at(node::BIN);
+    for fault in FAULTS {
+        let run = |words: &str| failing(&scene, "evidence", &name, fault, words);
+        fs::write(bin.join("vlan"), "altered").unwrap();
+        fs::remove_file(bin.join("host-local")).unwrap();
+        let Some(checked) = run("check --root root --repair --no-probe") else { return };
+        assert_eq!(checked.code, 1, "{fault}: {checked:?}");
+        let told = "warning: unreadable: the evidence of generation 1 cannot be read: ";
+        for line in [told, "no: plugin-missing: `/opt/cni/bin/host-local`"] {
+            assert!(checked.stdout.contains(line), "{fault}, {line}: {}", checked.stdout);
+        }
+        assert_eq!(fs::read(bin.join("vlan")).unwrap(), second.files["vlan"], "{fault}");
+        scene.run_ok("check --root root --repair");
+        assert_eq!(of_release(&scene, &first), ["host-local"], "{fault}");
+    }
 }

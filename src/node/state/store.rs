@@ -5,11 +5,13 @@
 //! compared with the signed digest again whenever it is used.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
 
 use super::lock::{Reading, Writing, existing, remove_others};
 use super::names::STORE;
 use crate::bundle::{FileManifest, PluginFile};
-use crate::disk::{Directory, DiskError};
+use crate::disk::{Directory, DiskError, RegularFile};
 use crate::model::{Code, Digest, Finding, PluginName};
 use crate::node::error::NodeError;
 use crate::node::host::hash;
@@ -32,8 +34,8 @@ impl Reading {
         let store = self.store()?;
         let mut missing = BTreeSet::new();
         for (digest, size, name) in files {
-            let copy = store.as_ref().map(|store| open_copy(store, &digest)).transpose()?.flatten();
-            if copy.is_none_or(|copy| copy.size != size) {
+            let copy = store.as_ref().map(|store| Copy::open(store, &digest)).transpose()?;
+            if !matches!(copy, Some(Copy::Open(copy)) if copy.size == size) {
                 missing.insert(name);
             }
         }
@@ -71,7 +73,8 @@ impl Stored {
         Ok(Self { store: state.store()? })
     }
 
-    /// Which of the wanted files the store has, with the bytes that were signed.
+    /// Which of the wanted files the store has, with the bytes that were signed. A copy that cannot
+    /// be read is none: the others still are.
     pub(crate) fn holds(
         &self,
         files: &FileManifest,
@@ -80,16 +83,18 @@ impl Stored {
         let mut held = BTreeSet::new();
         let Some(store) = &self.store else { return Ok(held) };
         for file in listed(files, wanted) {
-            let Some(mut copy) = open_copy(store, &file.digest)? else { continue };
+            let Copy::Open(mut copy) = Copy::open(store, &file.digest)? else { continue };
             if copy.size != file.size {
                 continue;
             }
-            let found = hash(&mut copy.file).map_err(|source| {
-                let action = format!("read the copy of `{}` in `{}`", file.name, store.shown());
-                NodeError::Transfer { action, source }
-            })?;
-            if found == (file.digest, file.size) {
-                held.insert(file.name.clone());
+            match hash(&mut copy.file) {
+                Ok(found) if found == (file.digest, file.size) => {
+                    held.insert(file.name.clone());
+                }
+                Ok(_) => {}
+                Err(source) => {
+                    unreadable(&copy.shown, source)?;
+                }
             }
         }
         Ok(held)
@@ -104,20 +109,19 @@ impl Payload for Stored {
         take: &mut Take<'_>,
     ) -> Result<(), NodeError> {
         for file in listed(files, wanted) {
-            let copy = self
-                .store
-                .as_ref()
-                .map(|store| open_copy(store, &file.digest))
-                .transpose()?
-                .flatten();
-            let Some(mut copy) = copy else {
-                let message =
-                    format!("the local store has no copy of `{}` ({})", file.name, file.digest);
-                return Err(Finding::refusal(Code::NoCopy, message)
-                    .hint("install it again")
-                    .into());
+            let store = self.store.as_ref();
+            let copy = store.map(|store| Copy::open(store, &file.digest)).transpose()?;
+            let copy = match copy.unwrap_or(Copy::Missing) {
+                Copy::Open(copy) => copy,
+                Copy::Missing => return Err(no_copy(file, None).into()),
+                Copy::Unusable(reason) => return Err(no_copy(file, Some(&reason)).into()),
             };
-            take(file, "the local store", &mut copy.file)?;
+            let mut source = Source { file: copy.file, failure: None };
+            let taken = take(file, "the local store", &mut source);
+            if let Some(failure) = source.failure {
+                return Err(no_copy(file, Some(&unreadable(&copy.shown, failure)?)).into());
+            }
+            taken?;
         }
         Ok(())
     }
@@ -130,13 +134,65 @@ fn listed<'a>(
     files.plugins.iter().filter(|file| wanted.contains(&file.name))
 }
 
-/// Opens a copy; a file that is not regular is not a copy.
-fn open_copy(
-    store: &Directory,
-    digest: &Digest,
-) -> Result<Option<crate::disk::RegularFile>, DiskError> {
-    match store.open_file(digest.hex()) {
-        Err(DiskError::NotRegular { .. }) => Ok(None),
-        opened => existing(opened),
+fn no_copy(file: &PluginFile, reason: Option<&str>) -> Finding {
+    let message = format!("the local store has no copy of `{}` ({})", file.name, file.digest);
+    let (message, hint) = match reason {
+        None => (message, "install it again"),
+        Some(reason) => {
+            (format!("{message} that can be read: {reason}"), "end that, or install it again")
+        }
+    };
+    Finding::refusal(Code::NoCopy, message).hint(hint)
+}
+
+/// The copy of one file.
+enum Copy {
+    Open(RegularFile),
+    Missing,
+    /// Something has its name that cannot be read, for this reason.
+    Unusable(String),
+}
+
+impl Copy {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// If no file could be read now.
+    fn open(store: &Directory, digest: &Digest) -> Result<Self, DiskError> {
+        match store.open_file(digest.hex()) {
+            Ok(copy) => Ok(Self::Open(copy)),
+            Err(error) if error.is_not_found() => Ok(Self::Missing),
+            Err(error) => error.of_one_file().map(Self::Unusable).ok_or(error),
+        }
+    }
+}
+
+/// Why a copy cannot be read further.
+///
+/// # Errors
+/// If no file could be read now.
+fn unreadable(shown: &str, source: io::Error) -> Result<String, DiskError> {
+    let error = DiskError::Io { action: "read".to_owned(), path: shown.to_owned(), source };
+    error.of_one_file().ok_or(error)
+}
+
+/// A copy that is read, and why that failed: whoever takes the bytes does not tell it from a failure
+/// of where they go.
+struct Source {
+    file: File,
+    failure: Option<io::Error>,
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer);
+        read.map_err(|error| {
+            if error.kind() == io::ErrorKind::Interrupted {
+                return error;
+            }
+            let told = io::Error::from(error.kind());
+            self.failure = Some(error);
+            told
+        })
     }
 }
