@@ -28,7 +28,8 @@ pub(super) fn of_image(
     kept: &KeptReleases,
 ) -> Result<Proven, Stop> {
     let image = image::open(reference)?;
-    let source = Remembered::new(image.source.as_ref(), kept.evidence());
+    let known = |digest: &Digest| kept.blob(digest);
+    let source = Remembered::new(image.source.as_ref(), &known);
     let platforms = Platforms::requested(Some(verifier.platform));
     let evidence = collect(&source, &image.root, platforms, &verifier.policy.needs())?;
     let bundle = kept.verify(verifier, &evidence)?;
@@ -52,7 +53,7 @@ pub(super) fn of_directory(
     // What cannot be read is evidence of something else.
     let given = load_all(evidence)?.into_iter().chain(inside);
     let given = given.filter_map(|bytes| Evidence::parse(&bytes).ok());
-    for evidence in given.chain(kept.evidence().iter().cloned()) {
+    for evidence in given.chain(kept.evidence()) {
         if evidence.document(&wanted).is_none() {
             continue;
         }

@@ -3,28 +3,28 @@
 //! The evidence on a node names its blobs by digest, as an image does. Which manifests and
 //! signatures exist today is still requested: a new signature is a blob that is not known yet.
 
-use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Cursor, Read};
 
 use oci_spec::image::Descriptor;
 
 use super::{OciError, Source};
 use crate::model::document::sha256;
 use crate::model::{Digest, Document, Selector};
-use crate::trust::Evidence;
+
+/// Finds a blob by the digest of its bytes.
+type Known<'a> = &'a dyn Fn(&Digest) -> Option<Vec<u8>>;
 
 /// A source, with blobs that are already known.
 pub struct Remembered<'a> {
     source: &'a dyn Source,
-    blobs: BTreeMap<Digest, &'a [u8]>,
+    known: Known<'a>,
 }
 
 impl<'a> Remembered<'a> {
-    /// Adds the blobs of `evidence`, each under the digest of its bytes.
-    pub fn new(source: &'a dyn Source, evidence: &'a [Evidence]) -> Self {
-        let blobs =
-            evidence.iter().flat_map(Evidence::blobs).map(|bytes| (Digest::of(bytes), bytes));
-        Self { source, blobs: blobs.collect() }
+    /// Adds the blobs that `known` finds. It is asked for each of them, so that not all have to be
+    /// in memory.
+    pub fn new(source: &'a dyn Source, known: Known<'a>) -> Self {
+        Self { source, known }
     }
 }
 
@@ -38,9 +38,9 @@ impl Source for Remembered<'_> {
     }
 
     fn blob(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + '_>, OciError> {
-        let known = sha256(descriptor).and_then(|digest| self.blobs.get(&digest));
+        let known = sha256(descriptor).and_then(|digest| (self.known)(&digest));
         match known.filter(|bytes| bytes.len() as u64 == descriptor.size()) {
-            Some(bytes) => Ok(Box::new(*bytes)),
+            Some(bytes) => Ok(Box::new(Cursor::new(bytes))),
             None => self.source.blob(descriptor),
         }
     }
@@ -54,7 +54,6 @@ impl Source for Remembered<'_> {
 mod tests {
     use super::*;
     use crate::model::document::descriptor;
-    use crate::trust::{EvidenceBuilder, SignatureDocument};
 
     /// A source that is empty and says so.
     struct Nothing;
@@ -76,16 +75,10 @@ mod tests {
 
     #[test]
     fn returns_known_blobs_by_digest_and_size_and_fetches_the_rest() {
-        let mut builder = EvidenceBuilder::default();
-        let document = Document::new("application/json", b"{}".to_vec());
-        let root = document.digest;
-        builder.document(document);
-        builder.signature(SignatureDocument {
-            media_type: "text/plain".to_owned(),
-            bytes: b"signature".to_vec(),
-        });
-        let evidence = [builder.finish(root).unwrap()];
-        let source = Remembered::new(&Nothing, &evidence);
+        let blobs = [b"{}".to_vec(), b"signature".to_vec()];
+        let known =
+            |digest: &Digest| blobs.iter().find(|bytes| Digest::of(bytes) == *digest).cloned();
+        let source = Remembered::new(&Nothing, &known);
         let read = |bytes: &[u8], size: u64| {
             let mut found = Vec::new();
             let blob = source.blob(&descriptor("text/plain", Digest::of(bytes), size));

@@ -7,21 +7,35 @@
 //! owner, is for that. Stored evidence saves a download and proves nothing by being here: it is
 //! verified on every use.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::lock::State;
+use super::lock::{State, read_evidence};
 use super::receipt::Receipt;
 use super::release::Release;
-use crate::model::HostPath;
+use crate::disk::Directory;
+use crate::model::{Digest, HostPath};
 use crate::node::error::NodeError;
 use crate::node::host::Root;
 use crate::trust::{Bundle, Evidence, Presence, Rejection, Verified, Verifier};
 
-/// The releases that a node keeps.
+/// The releases that a node keeps. Their evidence is read when it is asked for, one file at a time: a
+/// node may keep many long ones.
 #[derive(Debug, Default)]
 pub struct KeptReleases {
     present: Option<Release>,
-    evidence: Vec<Evidence>,
+    /// The directory of the evidence files.
+    directory: Option<Directory>,
+    /// In the order of the releases, the installed one first.
+    files: Vec<EvidenceFile>,
+}
+
+/// An evidence file, and what it holds.
+#[derive(Debug)]
+struct EvidenceFile {
+    digest: Digest,
+    root: Digest,
+    blobs: BTreeSet<Digest>,
 }
 
 impl KeptReleases {
@@ -34,20 +48,34 @@ impl KeptReleases {
         let Some(state) = State::open(root, state)? else { return Ok(Self::default()) };
         let reading = state.read(patience)?;
         let present = reading.receipt()?;
+        let mut evidence: Vec<_> = present.iter().map(|receipt| receipt.evidence).collect();
+        reading.history_seen(|past| evidence.push(past.evidence))?;
         let release = present.as_ref().map(Receipt::release);
-        let mut kept = Self { present: release, evidence: Vec::new() };
-        let mut add = |receipt: &Receipt| {
-            let bytes = reading.evidence(&receipt.evidence).ok().flatten();
-            kept.evidence.extend(bytes.and_then(|bytes| Evidence::parse(&bytes).ok()));
-        };
-        present.iter().for_each(&mut add);
-        reading.history_seen(add)?;
+        let directory = reading.evidence_directory()?;
+        let mut kept = Self { present: release, directory, files: Vec::new() };
+        for digest in evidence {
+            let Some(evidence) = kept.load(&digest) else { continue };
+            let blobs = evidence.blobs().map(Digest::of).collect();
+            kept.files.push(EvidenceFile { digest, root: evidence.root(), blobs });
+        }
         Ok(kept)
     }
 
+    fn load(&self, digest: &Digest) -> Option<Evidence> {
+        let bytes = read_evidence(self.directory.as_ref()?, digest).ok().flatten()?;
+        Evidence::parse(&bytes).ok()
+    }
+
     /// What proves them, not yet verified; that of the installed release comes first.
-    pub fn evidence(&self) -> &[Evidence] {
-        &self.evidence
+    pub fn evidence(&self) -> impl Iterator<Item = Evidence> {
+        self.files.iter().filter_map(|file| self.load(&file.digest))
+    }
+
+    /// A document or signature of any of them, by the digest of its bytes.
+    pub fn blob(&self, digest: &Digest) -> Option<Vec<u8>> {
+        let file = self.files.iter().find(|file| file.blobs.contains(digest))?;
+        let evidence = self.load(&file.digest)?;
+        evidence.blobs().find(|bytes| Digest::of(bytes) == *digest).map(<[u8]>::to_vec)
     }
 
     fn is_present(&self, bundle: &Bundle) -> bool {
@@ -63,9 +91,10 @@ impl KeptReleases {
         bundle: &Verified<Bundle>,
     ) -> Option<(Verified<Bundle>, Evidence)> {
         let present = self.present.filter(|_| self.is_present(bundle.value()))?;
-        let evidence = self.evidence.iter().find(|known| known.root() == present.index)?;
-        let installed = verifier.verify(evidence, Presence::New).ok()?;
-        (present.is(&Release::of(installed.value()))).then(|| (installed, evidence.clone()))
+        let file = self.files.iter().find(|file| file.root == present.index)?;
+        let evidence = self.load(&file.digest)?;
+        let installed = verifier.verify(&evidence, Presence::New).ok()?;
+        (present.is(&Release::of(installed.value()))).then_some((installed, evidence))
     }
 
     /// Verifies a release that will be installed: as a new one, or, if it is the installed one, as

@@ -162,8 +162,13 @@ impl Reading {
 
     /// The bytes of a stored evidence file. Its name proves nothing.
     pub fn evidence(&self, digest: &Digest) -> Result<Option<Vec<u8>>, NodeError> {
-        let Some(directory) = existing(self.directory.child(EVIDENCE))? else { return Ok(None) };
-        existing(directory.read(evidence_name(digest), Evidence::LIMIT)).map_err(Into::into)
+        let Some(directory) = self.evidence_directory()? else { return Ok(None) };
+        read_evidence(&directory, digest)
+    }
+
+    /// The directory of the evidence files; `None` if there is none.
+    pub(super) fn evidence_directory(&self) -> Result<Option<Directory>, NodeError> {
+        existing(self.directory.child(EVIDENCE)).map_err(Into::into)
     }
 
     /// Whether evidence of any installation is kept.
@@ -327,6 +332,14 @@ impl Writing {
         }
         Ok(())
     }
+}
+
+/// The bytes of an evidence file.
+pub(super) fn read_evidence(
+    directory: &Directory,
+    digest: &Digest,
+) -> Result<Option<Vec<u8>>, NodeError> {
+    existing(directory.read(evidence_name(digest), Evidence::LIMIT)).map_err(Into::into)
 }
 
 fn evidence_name(digest: &Digest) -> String {
