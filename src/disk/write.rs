@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::directory::{component, io_error};
-use super::{Directory, DiskError, FileKind};
+use super::{Directory, DirectoryEntry, DiskError, FileKind};
 
 /// Prefix of the names of unfinished files. An interrupted run leaves them behind, and the next one
 /// removes them.
@@ -189,16 +189,44 @@ impl Directory {
 
     /// Removes the temporary files that an interrupted run left behind.
     pub fn remove_temporaries(&self) -> Result<(), DiskError> {
-        let mut leftovers = Vec::new();
-        for entry in self.entries()? {
-            let entry = entry?;
+        let is_temporary = |entry: &DirectoryEntry| {
             // A directory is never a temporary file.
-            let is_file = entry.kind != FileKind::Directory;
-            if is_file && entry.name.as_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
-                leftovers.push(entry.name);
+            entry.kind != FileKind::Directory
+                && entry.name.as_bytes().starts_with(TEMPORARY_PREFIX.as_bytes())
+        };
+        self.remove_each(is_temporary, |_| {})
+    }
+
+    /// Removes each of these entries, none of which may be a directory; `before` is told its name
+    /// before.
+    ///
+    /// They are taken some hundred at a time: others may have filled the directory with more names
+    /// than fit into memory.
+    pub fn remove_each(
+        &self,
+        mut is_one: impl FnMut(&DirectoryEntry) -> bool,
+        mut before: impl FnMut(&OsStr),
+    ) -> Result<(), DiskError> {
+        const AT_ONCE: usize = 512;
+        loop {
+            let mut names = Vec::new();
+            for entry in self.entries()? {
+                let entry = entry?;
+                if is_one(&entry) {
+                    names.push(entry.name);
+                }
+                if names.len() == AT_ONCE {
+                    break;
+                }
+            }
+            for name in &names {
+                before(name);
+                self.remove(name)?;
+            }
+            if names.len() < AT_ONCE {
+                return Ok(());
             }
         }
-        leftovers.iter().try_for_each(|name| self.remove(name))
     }
 
     /// Makes the names in the directory durable.
@@ -299,6 +327,19 @@ mod tests {
         directory.remove("file").unwrap();
         directory.remove("file").unwrap();
         assert_eq!(names(&directory), [".other"]);
+    }
+
+    #[test]
+    fn removes_more_entries_than_it_holds_at_once_and_no_other() {
+        let (temporary, directory) = held();
+        for number in 0..1500 {
+            std::fs::write(temporary.path().join(format!("stale-{number}")), b"").unwrap();
+        }
+        std::fs::write(temporary.path().join("file"), b"").unwrap();
+        let mut told = 0;
+        let is_stale = |entry: &DirectoryEntry| entry.name.as_bytes().starts_with(b"stale-");
+        directory.remove_each(is_stale, |_| told += 1).unwrap();
+        assert_eq!((names(&directory), told), (vec!["file".to_owned()], 1500));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use cnister::model::Digest;
 use serde_json::{Value, json};
 
 use super::forge::Forge;
@@ -49,7 +50,7 @@ const IMAGE: &[&str] = &[
     "install --key cosign.pub --root root --on-refusal keep oci:layout-a",
 ];
 
-const CASES: [Case; 12] = [
+const CASES: [Case; 17] = [
     (
         "an index.json with many entries",
         |scene, forge| {
@@ -153,6 +154,46 @@ const CASES: [Case; 12] = [
         &["check --root root", "status --root root", "rollback --root root", "gc --root root"],
     ),
     (
+        "receipts of many generations at their limit",
+        |scene, _| generations(scene, |_, receipt| fill_receipt(receipt)),
+        GENERATIONS,
+    ),
+    (
+        "evidence of many generations at its limit",
+        |scene, _| {
+            generations(scene, |number, receipt| {
+                let digest = receipt["evidence"].as_str().unwrap().strip_prefix("sha256:").unwrap();
+                let folder = scene.at(STATE).join("evidence");
+                let text = fs::read(folder.join(format!("{digest}.json"))).unwrap();
+                let mut evidence: Value = serde_json::from_slice(&text).unwrap();
+                let content = format!("{number}{}", "x".repeat(MIB - 128 * 1024));
+                let document = json!({"digest": Digest::of(content.as_bytes()),
+                    "mediaType": "text/plain", "content": content});
+                evidence["documents"].as_array_mut().unwrap().push(document);
+                let text = evidence.to_string();
+                let digest = Digest::of(text.as_bytes());
+                fs::write(folder.join(format!("{}.json", digest.hex())), text).unwrap();
+                receipt["evidence"] = digest.to_string().into();
+            });
+        },
+        GENERATIONS,
+    ),
+    (
+        "a hundred thousand names of an interrupted run",
+        |scene, _| names(scene, "root/opt/cni/bin/.cnister", "f"),
+        &["install --key cosign.pub --root root oci:layout-a"],
+    ),
+    (
+        "a hundred thousand temporary names of records",
+        |scene, _| names(scene, STATE, ".cnister-"),
+        &["gc --root root"],
+    ),
+    (
+        "a hundred thousand names beside the copies",
+        |scene, _| names(scene, &format!("{STATE}/store"), "f"),
+        &["gc --root root"],
+    ),
+    (
         "a policy of many rules",
         |scene, _| {
             let rule = "  - name: a\n    images: [a]\n    deny: true\n";
@@ -162,6 +203,58 @@ const CASES: [Case; 12] = [
         &["verify --policy policy.yaml oci:layout-a", "check --root root --policy policy.yaml"],
     ),
 ];
+
+const STATE: &str = "root/var/lib/cnister";
+
+const GENERATIONS: &[&str] = &[
+    "check --root root",
+    "check --root root --at-boot",
+    "check --root root --repair",
+    "status --root root",
+    "install --key cosign.pub --root root --generations 32 --dry-run oci:layout-a",
+    "install --key cosign.pub --root root --generations 32 --from staged-a",
+    "install --key cosign.pub --root root --generations 32 oci:layout-a",
+    "rollback --root root --dry-run",
+    "gc --root root",
+    "rollback --root root",
+    "uninstall --root root",
+];
+
+/// Keeps as many earlier generations as a node may, each with the receipt that `change` makes.
+fn generations(scene: &Scene, change: impl Fn(u64, &mut Value)) {
+    let path = scene.at(STATE).join("receipt.json");
+    let mut present: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    for number in 1..32 {
+        let mut receipt = present.clone();
+        let release = Digest::of(number.to_string().as_bytes()).to_string();
+        (receipt["generation"], receipt["index"]) = (number.into(), release.clone().into());
+        receipt["bundleJson"] = release.into();
+        change(number, &mut receipt);
+        scene.write(&format!("{STATE}/generations/{number}.json"), receipt.to_string());
+    }
+    present["generation"] = 40.into();
+    fs::write(path, present.to_string()).unwrap();
+}
+
+/// Adds files until the receipt is nearly as long as one may be, each of other content.
+fn fill_receipt(receipt: &mut Value) {
+    let generation = receipt["generation"].to_string();
+    for number in 0..3800 {
+        let digest = Digest::of(format!("{generation} {number}").as_bytes()).to_string();
+        let file = json!({"digest": digest, "size": 1, "owner": "ours"});
+        let directory = format!("/opt/cni/bin{}", number / 100);
+        let files = &mut receipt["directories"][directory]["files"];
+        files[format!("p-{number:060}")] = file;
+    }
+}
+
+/// Fills a directory with empty files.
+fn names(scene: &Scene, folder: &str, prefix: &str) {
+    fs::create_dir_all(scene.at(folder)).unwrap();
+    for number in 0..100_000 {
+        fs::File::create(scene.at(folder).join(format!("{prefix}{number:0200}"))).unwrap();
+    }
+}
 
 #[test]
 fn no_verb_of_a_node_needs_more_than_its_container_has_whatever_it_reads() {

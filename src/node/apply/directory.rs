@@ -119,9 +119,7 @@ pub(super) fn remove_staging(path: &HostPath, bin: &Directory) -> Result<(), Nod
         return Err(finding.into());
     }
     let staging = bin.child(STAGING)?;
-    let names: Vec<_> =
-        staging.entries()?.map(|entry| entry.map(|entry| entry.name)).collect::<Result<_, _>>()?;
-    names.iter().try_for_each(|name| staging.remove(name))?;
+    staging.remove_each(|_| true, |_| {})?;
     bin.remove_directory(STAGING)?;
     Ok(())
 }

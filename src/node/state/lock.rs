@@ -5,6 +5,7 @@
 //! count as installed, or as foreign.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io::{ErrorKind, Read};
 use std::ops::Deref;
 use std::time::Duration;
@@ -298,13 +299,16 @@ impl Writing {
     /// Removes every evidence file but these; returns how many bytes that freed.
     pub fn keep_only_evidence(&self, digests: &BTreeSet<Digest>) -> Result<u64, NodeError> {
         let Some(directory) = existing(self.directory.child(EVIDENCE))? else { return Ok(0) };
-        remove_others(&directory, &digests.iter().map(evidence_name).collect())
+        remove_others(&directory, |name| {
+            let hex = name.strip_suffix(".json").unwrap_or_default();
+            Digest::from_hex(hex).is_ok_and(|digest| digests.contains(&digest))
+        })
     }
 
     /// Removes every original but these; returns how many bytes that freed.
     pub fn keep_only_originals(&self, digests: &BTreeSet<Digest>) -> Result<u64, NodeError> {
         let Some(directory) = existing(self.directory.child(ORIGINALS))? else { return Ok(0) };
-        remove_others(&directory, &digests.iter().map(|digest| digest.hex().to_owned()).collect())
+        remove_others(&directory, |name| is_digest_of(name, digests))
     }
 
     /// The directory of the files that were replaced, each under the digits of its digest.
@@ -393,25 +397,24 @@ pub(crate) fn read_record<T>(
     parse(&bytes).map(Some).map_err(|source| NodeError::Record { path, source })
 }
 
+/// Whether a name is the digits of one of these digests.
+pub(super) fn is_digest_of(name: &str, digests: &BTreeSet<Digest>) -> bool {
+    Digest::from_hex(name).is_ok_and(|digest| digests.contains(&digest))
+}
+
 /// Removes every entry of a directory but these names and but directories, which this program does
 /// not make there; returns how many bytes that freed.
 pub(crate) fn remove_others(
     directory: &Directory,
-    names: &BTreeSet<String>,
+    is_kept: impl Fn(&str) -> bool,
 ) -> Result<u64, NodeError> {
-    let mut stale = Vec::new();
-    for entry in directory.entries()? {
-        let DirectoryEntry { name, kind } = entry?;
-        if kind != FileKind::Directory && !name.to_str().is_some_and(|name| names.contains(name)) {
-            stale.push(name);
-        }
-    }
     let mut freed = 0;
-    for name in stale {
-        // Anything but a file is foreign, and is reported when its name is needed.
-        freed += directory.open_file(&name).map_or(0, |file| file.size);
-        directory.remove(&name)?;
-    }
+    let is_stale = |DirectoryEntry { name, kind }: &DirectoryEntry| {
+        *kind != FileKind::Directory && !name.to_str().is_some_and(&is_kept)
+    };
+    // Anything but a file is foreign, and is reported when its name is needed.
+    let count = |name: &OsStr| freed += directory.open_file(name).map_or(0, |file| file.size);
+    directory.remove_each(is_stale, count)?;
     Ok(freed)
 }
 

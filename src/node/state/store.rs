@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 
-use super::lock::{Reading, Writing, existing, remove_others};
+use super::lock::{Reading, Writing, existing, is_digest_of, remove_others};
 use super::names::STORE;
 use crate::bundle::{FileManifest, PluginFile};
 use crate::disk::{Directory, DiskError, RegularFile};
@@ -52,10 +52,7 @@ impl Writing {
     /// Removes every copy but these; returns how many bytes that freed.
     pub(crate) fn keep_only_copies(&self, digests: &BTreeSet<Digest>) -> Result<u64, NodeError> {
         match self.store()? {
-            Some(store) => remove_others(
-                &store,
-                &digests.iter().map(|digest| digest.hex().to_owned()).collect(),
-            ),
+            Some(store) => remove_others(&store, |name| is_digest_of(name, digests)),
             None => Ok(0),
         }
     }
