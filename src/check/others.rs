@@ -114,7 +114,15 @@ pub(crate) fn of_earlier(
     name: &PluginName,
     judged: (FileState, Option<Finding>),
 ) -> (FileState, Option<Finding>) {
-    let hint = "restore it: run `check --repair`; or remove it: run the install again with --prune";
+    // What has its name now may be another installer's, and --prune leaves that.
+    let hint = match judged.0 {
+        FileState::Missing => {
+            "restore it: run `check --repair`; or remove it: run the install again with --prune"
+        }
+        _ => {
+            "restore it: run `check --repair`; or remove it: move it away, and run the install again with --prune"
+        }
+    };
     match judged {
         (FileState::Proven | FileState::Unproven, None) => {
             (FileState::Mixed, Some(mixed(path, name)))

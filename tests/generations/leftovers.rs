@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 
 use super::release::Release;
 use super::support::Scene;
@@ -181,4 +182,65 @@ fn a_plugin_is_missed_while_it_is_unknown_which_generation_proves_it() {
     fs::remove_file(&left).unwrap();
     scene.run_ok("check --root root --repair");
     assert!(left.exists());
+}
+
+#[test]
+fn what_is_said_about_an_altered_plugin_of_an_earlier_bundle_leads_to_a_yes() {
+    let scene = Scene::in_memory();
+    let (first, second) = upgraded(&scene);
+    let left = scene.at(node::BIN).join("host-local");
+    let prune = format!("{} --prune", second.install_from_layout_args());
+    let copy = cnister::model::Digest::of(&first.files["host-local"]);
+    let copy = scene.at(STATE).join("store").join(copy.hex());
+    node::keep_as(&scene, "good");
+    type Alter = fn(&Path);
+    let alterations: [Alter; 4] = [
+        |path| fs::write(path, "altered").unwrap(),
+        |path| {
+            fs::remove_file(path).unwrap();
+            symlink("bridge", path).unwrap();
+        },
+        |path| {
+            fs::remove_file(path).unwrap();
+            fs::create_dir_all(path.join("full")).unwrap();
+        },
+        |path| fs::set_permissions(path, fs::Permissions::from_mode(0o4755)).unwrap(),
+    ];
+    for (number, alter) in alterations.into_iter().enumerate() {
+        // It is removed: what has its name is moved away, with its copy or without.
+        for has_copy in [true, false] {
+            alter(&left);
+            if !has_copy {
+                fs::remove_file(&copy).unwrap();
+                let run = scene.run("check --root root --repair");
+                assert_eq!(run.code, 1, "{number}: {}", run.stdout);
+            }
+            let run = scene.run("check --root root");
+            assert_eq!(run.code, 1, "{number}: {}", run.stdout);
+            let hint = "or remove it: move it away, and run the install again with --prune\n";
+            assert!(run.stdout.contains(hint), "{number}: {}", run.stdout);
+            fs::rename(&left, scene.at("away")).unwrap();
+            scene.run_ok(&prune);
+            assert!(!scene.run_ok("check --root root").stdout.contains("host-local"), "{number}");
+            node::bring_back(&scene, "good");
+            drop(fs::remove_dir_all(scene.at("away")));
+            drop(fs::remove_file(scene.at("away")));
+        }
+        // As it is, it stays, and is judged; or it is restored and then removed.
+        alter(&left);
+        let run = scene.run_ok(&prune);
+        if number < 3 {
+            let hint =
+                "hint: restore it with `check --repair`, or move it away, and run this again: ";
+            assert!(run.stdout.contains(hint), "{number}: {}", run.stdout);
+            assert_eq!(scene.run("check --root root").code, 1, "{number}");
+        }
+        if number < 2 {
+            scene.run_ok("check --root root --repair");
+            scene.run_ok(&prune);
+            assert!(!left.exists(), "{number}");
+            scene.run_ok("check --root root");
+        }
+        node::bring_back(&scene, "good");
+    }
 }

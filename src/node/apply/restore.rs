@@ -109,7 +109,8 @@ fn require_copies(state: &Writing, plan: &Plan<'_>) -> Result<(), NodeError> {
     let held = Stored::open(state)?.holds(&plan.bundle().files, &written)?;
     let missing = written.difference(&held).map(|name| {
         let message = format!("the local store has no copy of `{name}` of an earlier bundle");
-        let hint = "remove it with `cnister install --prune`, or install its bundle again";
+        let hint = "remove it (move away what has its name now, and run `cnister install --prune`), or install its \
+                    bundle again";
         Finding::refusal(Code::NoCopy, message).hint(hint)
     });
     match missing.collect::<Vec<_>>() {

@@ -123,13 +123,25 @@ fn leave(
     };
     match removal(directory, name, file, seen.found(name)) {
         Removal::Gone | Removal::Back => Leave::Gone,
-        Removal::Theirs => stay("was changed by another installer and stays"),
+        Removal::Theirs => theirs(directory, name),
         Removal::Unknown(reason) => stay(&format!("cannot be read, and stays: {reason}")),
         Removal::Step(step) => match observed.in_use.against(&step) {
             Some(finding) => Leave::Stay(Finding { severity: Severity::Warning, ..finding }),
             None => Leave::Remove(step),
         },
     }
+}
+
+/// A file that is not the installed one any more is not removed, and stays recorded: otherwise, a
+/// check would not judge it.
+fn theirs(directory: &HostPath, name: &PluginName) -> Leave {
+    let message = format!(
+        "`{directory}/{name}` is from an earlier bundle and was changed by another installer and stays"
+    );
+    let hint = format!(
+        "restore it with `check --repair`, or move it away, and run this again: {directory}/{name}"
+    );
+    Leave::Stay(Finding::note(Code::Mixed, message).hint(hint))
 }
 
 /// What becomes of a plugin of an earlier bundle that is gone and was not to go. It stays recorded
