@@ -137,6 +137,9 @@ fn decide(
     let mut observed = observe(root, Some(state), &paths, &[], ForeignFiles::Leave)?;
     observed.in_use = NodeArguments::in_use(root)?;
     let force = if arguments.force { Force::Yes } else { Force::No };
+    if force == Force::Yes {
+        observed.examine_originals(state)?;
+    }
     decided(root, &observed, force).map(Some)
 }
 

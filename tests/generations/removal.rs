@@ -326,3 +326,58 @@ fn what_a_killed_first_installation_began_can_be_taken_away() {
     );
     assert_eq!(of_release(&scene, &release).len(), 2);
 }
+
+#[test]
+fn a_lost_original_is_told_and_what_is_said_about_it_can_be_done() {
+    type Lose = fn(&std::path::Path);
+    let ways: [Lose; 4] = [
+        |path| fs::remove_file(path).unwrap(),
+        |path| fs::write(path, "altered").unwrap(),
+        |path| fs::write(path, "").unwrap(),
+        |path| {
+            fs::remove_file(path).unwrap();
+            std::os::unix::fs::symlink("/etc/passwd", path).unwrap();
+        },
+    ];
+    let scene = Scene::in_memory();
+    let first = Release::new(&scene, "a", "1.0.0", &["bridge", "host-local", "macvlan"], 0);
+    let second = Release::new(&scene, "b", "1.1.0", &["bridge", "macvlan", "vlan"], 0);
+    node::new(&scene);
+    let left = scene.write(&format!("{}/host-local", node::BIN), "theirs");
+    scene.run_ok(&format!("{} --foreign adopt", first.install_args()));
+    scene.run_ok(&second.install_from_layout_args());
+    node::keep_as(&scene, "good");
+    let name = cnister::model::Digest::of(b"theirs").hex();
+    let original = scene.at("root/var/lib/cnister/originals").join(name);
+    let prune = format!("{} --prune", second.install_from_layout_args());
+    for lose in ways {
+        lose(&original);
+        let installed = scene.tree("root");
+        let refused = scene.run("uninstall --root root");
+        assert_refused(&refused, "original-lost");
+        assert!(refused.stdout.contains("--force\n"), "{}", refused.stdout);
+        node::assert_same(&installed, &scene.tree("root"), "refused");
+        // It stays where it is removed on request, as the dry run says.
+        for words in [format!("{prune} --dry-run"), prune.clone()] {
+            let told =
+                "warning: original-lost: the file that `/opt/cni/bin/host-local` replaced is lost";
+            let run = scene.run_ok(&words);
+            assert!(run.stdout.contains(told), "{words}: {}", run.stdout);
+            assert!(run.stdout.contains("hint: to remove it anyway: rm /opt/cni/bin/host-local"));
+            assert_eq!(fs::read(&left).unwrap(), first.files["host-local"]);
+        }
+        fs::remove_file(&left).unwrap();
+        scene.run_ok(&prune);
+        assert!(!scene.run_ok("check --root root").stdout.contains("host-local"));
+        node::bring_back(&scene, "good");
+        // The hint of the uninstallation works as well.
+        lose(&original);
+        scene.run_ok("uninstall --root root --force --dry-run");
+        scene.run_ok("uninstall --root root --force");
+        assert!(!left.exists());
+        node::bring_back(&scene, "good");
+    }
+    // The twin: with its copy, the original is restored.
+    scene.run_ok(&prune);
+    assert_eq!(fs::read(&left).unwrap(), b"theirs");
+}

@@ -221,6 +221,7 @@ impl<'a> Attempt<'a> {
         check_apart(root, installation.state, request.directories, recorded)?;
         if request.options.leftovers == Leftovers::Prune {
             observed.in_use = attachments(root, &CacheDirectories::default())?;
+            state.map_or(Ok(()), |state| observed.examine_originals(state))?;
         }
         let rolled_back = state.map(Reading::rolled_back).transpose()?.flatten();
         if let Some(record) = rolled_back.filter(|_| request.rolled_back == RolledBackRule::Refuse)

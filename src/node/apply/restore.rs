@@ -318,6 +318,9 @@ impl RollbackTarget {
         let wanted = &bundle.value().files.plugins;
         let mut observed = observe(root, Some(reading), &paths, wanted, install.foreign_files())?;
         observed.in_use = options.in_use.clone();
+        if options.leftovers == Leftovers::Prune {
+            observed.examine_originals(reading)?;
+        }
         // A rollback overrides a rule that forbids downgrades.
         observed.floors.count(&present);
         observed.floors.except(&bundle, &present);

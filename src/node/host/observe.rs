@@ -34,10 +34,26 @@ pub struct Observed {
     pub restorable: BTreeMap<HostPath, BTreeSet<PluginName>>,
     /// What the node accepted so far.
     pub floors: Floors,
-    /// The originals that are kept.
+    /// The originals that are kept, according to their names.
     pub originals: BTreeSet<Digest>,
     /// The attachments that need plugins: a plugin in use is not removed.
     pub in_use: Attachments,
+}
+
+impl Observed {
+    /// Reads the originals that may be put back, and takes those for lost that were altered.
+    pub fn examine_originals(&mut self, state: &Reading) -> Result<(), NodeError> {
+        let recorded = self.receipt.iter().flat_map(|receipt| receipt.directories.values());
+        let files = recorded.flat_map(|known| known.files.values().chain(known.leftovers.values()));
+        let recorded = files.filter_map(|file| file.owner.original());
+        let journal = self.journal.iter().flat_map(|journal| &journal.entries);
+        let journaled = journal.filter_map(|entry| entry.original.as_ref());
+        let named = recorded.chain(journaled).map(|original| original.digest);
+        let named = named.filter(|digest| self.originals.contains(digest)).collect();
+        let altered = state.originals_altered(&named)?;
+        self.originals.retain(|digest| !altered.contains(digest));
+        Ok(())
+    }
 }
 
 /// One plugin directory.

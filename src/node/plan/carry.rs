@@ -125,11 +125,30 @@ fn leave(
         Removal::Gone | Removal::Back => Leave::Gone,
         Removal::Theirs => theirs(directory, name),
         Removal::Unknown(reason) => stay(&format!("cannot be read, and stays: {reason}")),
+        Removal::Step(Step::Remove { before, original: Some(original), .. })
+            if options.leftovers == Leftovers::Prune
+                && !observed.originals.contains(&original.digest) =>
+        {
+            original_lost(directory, name, &before)
+        }
         Removal::Step(step) => match observed.in_use.against(&step) {
             Some(finding) => Leave::Stay(Finding { severity: Severity::Warning, ..finding }),
             None => Leave::Remove(step),
         },
     }
+}
+
+/// A plugin is not removed while the file that it replaced cannot be put back: it may be what
+/// others rely on. Once it is gone, there is nothing to put back.
+fn original_lost(directory: &HostPath, name: &PluginName, before: &Found) -> Leave {
+    let message =
+        format!("the file that `{directory}/{name}` replaced is lost: its copy is gone or altered");
+    let finding = |message| Finding::warning(Code::OriginalLost, message);
+    if *before == Found::Absent {
+        return Leave::Forgotten(finding(format!("{message}; `{name}` is gone and is forgotten")));
+    }
+    let hint = format!("to remove it anyway: rm {directory}/{name}, and run this again");
+    Leave::Stay(finding(format!("{message}; `{name}` stays")).hint(hint))
 }
 
 /// A file that is not the installed one any more is not removed, and stays recorded: otherwise, a

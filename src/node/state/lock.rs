@@ -22,7 +22,7 @@ use crate::disk::{
 };
 use crate::model::{Code, Digest, Finding, HostPath, JsonError, json};
 use crate::node::error::NodeError;
-use crate::node::host::Root;
+use crate::node::host::{Root, hash};
 use crate::trust::Evidence;
 
 pub(crate) const RECORD_MODE: u32 = 0o600;
@@ -188,6 +188,28 @@ impl Reading {
             kept.extend(entry?.name.to_str().and_then(|name| Digest::from_hex(name).ok()));
         }
         Ok(kept)
+    }
+
+    /// Which of these originals are lost although something has their names: it is not a file, or
+    /// it has other bytes. One that cannot be read now may be intact.
+    pub(crate) fn originals_altered(
+        &self,
+        names: &BTreeSet<Digest>,
+    ) -> Result<BTreeSet<Digest>, NodeError> {
+        let mut altered = BTreeSet::new();
+        let Some(directory) = existing(self.directory.child(ORIGINALS))? else {
+            return Ok(altered);
+        };
+        for digest in names {
+            let is_altered = match directory.open_file(digest.hex()) {
+                Ok(mut kept) => hash(&mut kept.file).is_ok_and(|(found, _)| found != *digest),
+                Err(error) => matches!(error, DiskError::NotRegular { .. }),
+            };
+            if is_altered {
+                altered.insert(*digest);
+            }
+        }
+        Ok(altered)
     }
 
     pub(crate) fn record<T>(
