@@ -12,8 +12,8 @@ use crate::check::{Occasion, Question};
 use crate::disk::{Directory, DiskError, FileKind};
 use crate::model::{Code, Finding, HostPath, Platform, visible};
 use crate::node::{
-    Attachments, CacheDirectories, Installation, NodeError, Root, Sandbox, attachments,
-    known_directories,
+    Attachments, CacheDirectories, Installation, NodeError, Reading, Root, Sandbox, State,
+    attachments, known_directories, without_receipt,
 };
 use crate::trust::{Policy, Verifier};
 
@@ -39,6 +39,19 @@ pub(super) struct NodeArguments {
 }
 
 impl NodeArguments {
+    /// What a node without a receipt is told instead of "not installed", if it had one: the records
+    /// of it are gone.
+    pub(super) fn lost_records(&self, root: &Root) -> Result<Option<Finding>, NodeError> {
+        let reading = State::open(root, &self.state_dir)?
+            .map(|state| state.read(self.patience()))
+            .transpose()?;
+        if reading.as_ref().map(Reading::receipt).transpose()?.flatten().is_some() {
+            return Ok(None);
+        }
+        let finding = without_receipt(root, reading.as_ref(), &self.policy_dir)?;
+        Ok(Some(finding).filter(|finding| finding.code == Code::RecordsLost))
+    }
+
     /// How long to wait for the lock of the state directory.
     pub(super) fn patience(&self) -> Duration {
         Duration::from_secs(self.lock_timeout)

@@ -10,7 +10,7 @@ use super::policy::PolicyArguments;
 use super::report;
 use super::stop::Stop;
 use super::terminal::{Exit, Failure, Terminal};
-use crate::model::{BundleName, Digest, Finding, Platform};
+use crate::model::{BundleName, Code, Digest, Finding, Platform};
 use crate::node::{
     Leftovers, MAX_GENERATIONS, Progress, Receipt, Restored, RollbackOptions, Run, Step, boot,
     roll_back,
@@ -84,12 +84,23 @@ impl From<&Receipt> for Release {
 
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
-    let report = match attempt(arguments) {
+    let mut report = match attempt(arguments) {
         Ok(report) => report,
         Err(stop) => Report::refused(stop.refusal()?),
     };
+    let missing = report.findings.iter().position(|finding| finding.code == Code::NotInstalled);
+    if let Some(number) = missing
+        && let Some(lost) = lost_records(arguments)?
+    {
+        report.findings.splice(number..=number, [lost]);
+    }
     terminal.answer(&report)?;
     Ok(if report.outcome == Outcome::Refused { Exit::No } else { Exit::Yes })
+}
+
+fn lost_records(arguments: &Arguments) -> Result<Option<Finding>, Failure> {
+    let root = arguments.node.open_root()?;
+    Ok(arguments.node.lost_records(&root)?)
 }
 
 fn attempt(arguments: &Arguments) -> Result<Report, Stop> {

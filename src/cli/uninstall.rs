@@ -57,7 +57,11 @@ enum Outcome {
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let root = arguments.node.open_root()?;
     let unconfined = arguments.sandbox(&root).confine();
-    let mut report = match attempt(arguments, &root) {
+    let attempted = attempt(arguments, &root).and_then(|report| match report.outcome {
+        Outcome::NothingInstalled => unless_lost(arguments, &root, report),
+        _ => Ok(report),
+    });
+    let mut report = match attempted {
         Ok(report) => report,
         Err(error) => Report {
             outcome: Outcome::Refused,
@@ -109,9 +113,14 @@ fn attempt(arguments: &Arguments, root: &Root) -> Result<Report, NodeError> {
     Ok(Report::of(Outcome::Uninstalled, &uninstallation))
 }
 
+/// Refuses where something was installed and nothing says what.
+fn unless_lost(arguments: &Arguments, root: &Root, report: Report) -> Result<Report, NodeError> {
+    arguments.node.lost_records(root)?.map_or(Ok(report), |lost| Err(lost.into()))
+}
+
 fn without_receipt() -> Finding {
     let message = "there is no receipt, but the state directory contains evidence of an installation: was the receipt deleted?";
-    let hint = "the plugin directories stay as they are; install again with --foreign adopt, then uninstall";
+    let hint = "the plugin directories stay as they are; install again, then uninstall";
     Finding::warning(Code::NotInstalled, message).hint(hint)
 }
 

@@ -86,6 +86,14 @@ fn a_node_that_lost_its_records_is_not_mistaken_for_one_where_nothing_was_instal
         let status = scene.run("status --root root");
         assert_eq!(status.code, 1);
         assert!(status.stdout.contains("no: records-lost: "), "{}", status.stdout);
+        // Without its receipt, nothing is taken back, and a node that had one is not an empty one.
+        for words in ["rollback", "rollback --dry-run", "uninstall", "uninstall --dry-run"] {
+            let before = scene.tree("root");
+            let run = scene.run(&format!("{words} --root root"));
+            assert_refused(&run, "records-lost");
+            assert!(run.stdout.contains(&format!("found:    {sign}\n")), "{words}: {}", run.stdout);
+            node::assert_same(&before, &scene.tree("root"), words);
+        }
         // Nothing proves what is there.
         let words = unsigned.install_from_layout_args();
         let run = scene.run(&format!("{words} --on-refusal keep"));
