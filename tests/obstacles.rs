@@ -25,6 +25,8 @@ mod support;
 mod verbs;
 
 use std::fs;
+#[path = "obstacles/two_places.rs"]
+mod two_places;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;

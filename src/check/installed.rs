@@ -210,7 +210,15 @@ fn examine(
         let entries: Vec<_> =
             journal.flat_map(|journal| journal.entries_of(path)).cloned().collect();
         let names = sizes(directory, &entries, verdict.as_ref().ok());
-        let observed = observe_directory(root, path, names)?;
+        let observed = match observe_directory(root, path, names) {
+            Ok(observed) => observed,
+            Err(error) => {
+                let (state, told) = not_observed(path, error, occasion)?;
+                plugins.extend(directory.files.keys().map(|name| report(path, name, state)));
+                findings.extend(told);
+                continue;
+            }
+        };
         for (name, file) in &directory.files {
             let judged = judge(
                 path,
@@ -261,6 +269,26 @@ fn examine(
     };
     let refused = codes(memory.refusal);
     Ok(Report { installed: Some(installed), plugins, findings, refused, ..Report::default() })
+}
+
+/// Judges a plugin directory that cannot be looked into: what has its place, or why it cannot be
+/// read. The others are judged like on any node.
+fn not_observed(
+    path: &HostPath,
+    error: NodeError,
+    occasion: Occasion,
+) -> Result<(FileState, Vec<Finding>), NodeError> {
+    let findings = match error {
+        NodeError::Disk(error) if error.finding().is_none() => {
+            let Some(reason) = error.of_one_file() else { return Err(error.into()) };
+            let message = format!("`{path}` cannot be read: {reason}");
+            let finding = Fact::FileUnreadable.finding(occasion, Code::Unreadable, message);
+            return Ok((FileState::Unreadable, finding.into_iter().collect()));
+        }
+        error => error.into_findings()?,
+    };
+    let weigh = |finding| Fact::FileInTheWay.weigh(occasion, finding);
+    Ok((FileState::InTheWay, findings.into_iter().filter_map(weigh).collect()))
 }
 
 fn codes(refusal: Option<&Refusal>) -> Vec<String> {

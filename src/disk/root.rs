@@ -113,7 +113,8 @@ impl Root {
             reached.push(component);
             match self.directory.descend(&reached, self.resolve) {
                 Ok(directory) => directory.sync()?,
-                Err(error) if error.is_not_found() => break,
+                // What is not there, or no directory, has no names.
+                Err(error) if error.is_not_found() || error.finding().is_some() => break,
                 Err(error) => return Err(error),
             }
         }

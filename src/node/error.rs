@@ -101,6 +101,11 @@ impl NodeError {
 }
 
 impl NodeError {
+    /// The same as a refusal, if it is an answer.
+    pub(crate) fn answered(self) -> Self {
+        self.into_findings().map_or_else(|error| error, Self::Refused)
+    }
+
     /// Turns what the system denies into a refusal. Only for what comes before the first change: an
     /// error after it leaves a node that is not as it was.
     pub fn before_changes(self) -> Self {

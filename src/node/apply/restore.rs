@@ -63,8 +63,17 @@ pub fn repair(
         purpose: Purpose::Repair,
         rollback: None,
     };
-    let (paths, wanted) = (directories(&[&receipt]), &bundle.value().files.plugins);
-    let observed = observe(root, Some(&writing), &paths, wanted, options.foreign_files())?;
+    let mut paths = directories(&[&receipt]);
+    if let Some(only) = only {
+        // What has the place of another directory keeps no file of this one from being repaired.
+        // The journal would be forgotten with entries of a directory that was not seen.
+        let is_finished = writing.journal()?.is_none();
+        let is_meant = |path: &HostPath| only.iter().any(|target| target.directory == *path);
+        paths.retain(|path| !is_finished || is_meant(path) || root.directory(path).is_ok());
+    }
+    let wanted = &bundle.value().files.plugins;
+    let observed = observe(root, Some(&writing), &paths, wanted, options.foreign_files())
+        .map_err(NodeError::answered)?;
     let earlier = writing.earlier(&receipt, &installation.verifier)?.proven;
     for one in &earlier {
         require_copies(&writing, &plan_of_earlier(one, only, &observed, &receipt)?)?;
@@ -168,6 +177,7 @@ fn concerns_single_files(error: &NodeError) -> bool {
                 | Code::FileAltered
                 | Code::ForeignFile
                 | Code::InTheWay
+                | Code::PathEscapes
                 | Code::NotPermitted
                 | Code::Unreadable
         )
@@ -176,6 +186,8 @@ fn concerns_single_files(error: &NodeError) -> bool {
         NodeError::Refused(findings) => findings.iter().all(of_one),
         // One name did not get its file.
         NodeError::InTheMiddle(_) => true,
+        // One directory could not be read.
+        NodeError::Disk(error) => error.denial().is_none() && error.of_one_file().is_some(),
         _ => false,
     }
 }
