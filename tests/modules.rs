@@ -78,6 +78,7 @@ const IMPURE: [&str; 107] = [
     "node/state/earlier.rs",
     "node/state/floor.rs",
     "node/state/generation.rs",
+    "node/state/held.rs",
     "node/state/kept.rs",
     "node/state/lock.rs",
     "node/state/names.rs",

@@ -14,6 +14,8 @@
 mod answers;
 #[path = "obstacles/denied.rs"]
 mod denied;
+#[path = "obstacles/foreseen.rs"]
+mod foreseen;
 #[path = "obstacles/held.rs"]
 mod held;
 #[path = "obstacles/places.rs"]
@@ -21,12 +23,12 @@ mod places;
 #[path = "obstacles/replaced.rs"]
 mod replaced;
 mod support;
+#[path = "obstacles/two_places.rs"]
+mod two_places;
 #[path = "obstacles/verbs.rs"]
 mod verbs;
 
 use std::fs;
-#[path = "obstacles/two_places.rs"]
-mod two_places;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;

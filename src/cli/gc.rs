@@ -11,7 +11,7 @@ use super::stop::Stop;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{Code, Finding};
 use crate::node::{
-    Collected, MAX_GENERATIONS, NodeError, Root, Sandbox, State, Unreadable, obstacle,
+    Collected, MAX_GENERATIONS, NodeError, Root, Sandbox, State, Unreadable, state_obstacle,
 };
 
 /// Removes files from the state directory that no kept generation needs; every installation does so
@@ -53,7 +53,7 @@ fn collect(arguments: &Arguments, root: &Root) -> Result<Collected, NodeError> {
     let nothing = Collected { freed: 0, told: Vec::new() };
     let state = State::open(root, &arguments.node.state_dir).map_err(NodeError::before_changes)?;
     let Some(state) = state else { return Ok(nothing) };
-    if let Some(finding) = obstacle(root, &arguments.node.state_dir) {
+    if let Some(finding) = state_obstacle(root, &arguments.node.state_dir) {
         return Err(finding.into());
     }
     let writing = state.write(arguments.node.patience()).map_err(NodeError::before_changes)?;

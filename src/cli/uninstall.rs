@@ -11,8 +11,8 @@ use super::stop::Stop;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::model::{Code, Finding, HostPath};
 use crate::node::{
-    Force, ForeignFiles, NodeError, Observed, Progress, Reading, Root, Sandbox, State, Step,
-    Uninstallation, boot, observe, obstacle, obstacles, uninstall,
+    Force, ForeignFiles, NodeError, Progress, Reading, Root, Sandbox, State, Step, Uninstallation,
+    boot, foresee_uninstallation, observe, state_obstacle, uninstall,
 };
 
 /// Removes everything that was installed and restores adopted files.
@@ -88,26 +88,28 @@ impl Arguments {
 }
 
 fn attempt(arguments: &Arguments, root: &Root) -> Result<Report, NodeError> {
-    let nothing =
-        Report { outcome: Outcome::NothingInstalled, steps: Vec::new(), findings: Vec::new() };
     let state = State::open(root, &arguments.node.state_dir).map_err(NodeError::before_changes)?;
-    let Some(state) = state else { return Ok(nothing) };
-    if let Some(finding) = obstacle(root, &arguments.node.state_dir) {
+    let Some(state) = state else {
+        let (steps, findings) = (Vec::new(), Vec::new());
+        return Ok(Report { outcome: Outcome::NothingInstalled, steps, findings });
+    };
+    if let Some(finding) = state_obstacle(root, &arguments.node.state_dir) {
         return Err(finding.into());
     }
     if arguments.dry_run {
-        let decided = decide(arguments, root, &state.read(arguments.node.patience())?)?;
-        return Ok(
-            decided.map_or(nothing, |uninstallation| Report::of(Outcome::Planned, &uninstallation))
-        );
+        let reading = state.read(arguments.node.patience()).map_err(NodeError::before_changes)?;
+        let Some(uninstallation) = decide(arguments, root, &reading)? else {
+            return nothing_installed(&reading);
+        };
+        foresee_uninstallation(root, &reading, &uninstallation)?;
+        return Ok(Report::of(Outcome::Planned, &uninstallation));
     }
     let writing = state.write(arguments.node.patience()).map_err(NodeError::before_changes)?;
     let Some(uninstallation) = decide(arguments, root, &writing)? else {
         // What removed the receipt may have been stopped before that was durable, and this says
         // that it is gone.
         writing.settle()?;
-        let findings = writing.has_evidence()?.then(without_receipt);
-        return Ok(Report { findings: findings.into_iter().collect(), ..nothing });
+        return nothing_installed(&writing);
     };
     uninstall(root, &writing, &uninstallation, Progress::silent())?;
     Ok(Report::of(Outcome::Uninstalled, &uninstallation))
@@ -116,6 +118,11 @@ fn attempt(arguments: &Arguments, root: &Root) -> Result<Report, NodeError> {
 /// Refuses where something was installed and nothing says what.
 fn unless_lost(arguments: &Arguments, root: &Root, report: Report) -> Result<Report, NodeError> {
     arguments.node.lost_records(root)?.map_or(Ok(report), |lost| Err(lost.into()))
+}
+
+fn nothing_installed(state: &Reading) -> Result<Report, NodeError> {
+    let findings = state.has_evidence()?.then(without_receipt).into_iter().collect();
+    Ok(Report { outcome: Outcome::NothingInstalled, steps: Vec::new(), findings })
 }
 
 fn without_receipt() -> Finding {
@@ -138,7 +145,7 @@ fn decide(
         if !observed.directories.iter().any(|directory| directory.unfinished) {
             return Ok(None);
         }
-        return decided(root, &observed, Force::No).map(Some);
+        return Ok(Some(Uninstallation::decide(&observed, Force::No)?));
     }
     let mut paths: Vec<HostPath> =
         receipt.iter().flat_map(|receipt| receipt.directories.keys()).cloned().collect();
@@ -149,14 +156,7 @@ fn decide(
     if force == Force::Yes {
         observed.examine_originals(state)?;
     }
-    decided(root, &observed, force).map(Some)
-}
-
-/// Decides it, and that it can be carried out.
-fn decided(root: &Root, observed: &Observed, force: Force) -> Result<Uninstallation, NodeError> {
-    let uninstallation = Uninstallation::decide(observed, force)?;
-    let findings = obstacles(root, uninstallation.steps());
-    if findings.is_empty() { Ok(uninstallation) } else { Err(findings.into()) }
+    Ok(Some(Uninstallation::decide(&observed, force)?))
 }
 
 impl Report {

@@ -109,6 +109,14 @@ impl DiskError {
         }
     }
 
+    /// Returns whether the reason is an attribute of the file, or a mount on it: trying again does
+    /// not help.
+    pub fn is_held(&self) -> bool {
+        let Self::Io { source, .. } = self else { return false };
+        let errno = source.raw_os_error().map(Errno::from_raw_os_error);
+        matches!(errno, Some(Errno::PERM | Errno::BUSY))
+    }
+
     /// Renders it with its cause, for messages that have no chain of causes.
     pub fn with_cause(&self) -> String {
         match self {

@@ -8,7 +8,8 @@ use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
 use rustix::io::Errno;
 
 use super::directory::{component, io_error};
-use super::{Directory, DiskError};
+use super::{Directory, DirectoryEntry, DiskError};
+use crate::model::visible;
 
 /// What keeps a name from being replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,28 @@ impl Directory {
     pub fn hold(&self) -> Result<Option<Hold>, DiskError> {
         let hold = self.hold_at(OsStr::new(""), AtFlags::EMPTY_PATH)?;
         Ok(hold.filter(|hold| *hold != Hold::Mounted))
+    }
+
+    /// The first of the chosen entries that cannot be removed, and why: its own hold, or that of
+    /// the directory. The name is escaped, and empty if it is the directory.
+    pub fn first_held(
+        &self,
+        is_chosen: impl Fn(&DirectoryEntry) -> bool,
+    ) -> Result<Option<(String, Hold)>, DiskError> {
+        let whole = self.hold()?;
+        for entry in self.entries()? {
+            let entry = entry?;
+            if !is_chosen(&entry) {
+                continue;
+            }
+            if let Some(hold) = whole {
+                return Ok(Some((String::new(), hold)));
+            }
+            if let Some(hold) = self.hold_of(&entry.name)? {
+                return Ok(Some((visible(&entry.name.to_string_lossy()).into_owned(), hold)));
+            }
+        }
+        Ok(None)
     }
 
     fn hold_at(&self, name: &OsStr, flags: AtFlags) -> Result<Option<Hold>, DiskError> {

@@ -120,6 +120,12 @@ impl Directory {
         Ok(Unfinished { temporary, file })
     }
 
+    /// Removes a file that will not be finished, as far as possible; the next run removes what is
+    /// left of it.
+    pub(crate) fn discard(&self, unfinished: &Unfinished) {
+        let _ = self.remove(&unfinished.temporary);
+    }
+
     /// Sets the mode of a written file, makes it durable and closes it; removes it if that fails.
     pub fn complete(&self, unfinished: Unfinished, mode: u32) -> Result<Prepared, DiskError> {
         let Unfinished { temporary, file } = unfinished;
@@ -189,12 +195,7 @@ impl Directory {
 
     /// Removes the temporary files that an interrupted run left behind.
     pub fn remove_temporaries(&self) -> Result<(), DiskError> {
-        let is_temporary = |entry: &DirectoryEntry| {
-            // A directory is never a temporary file.
-            entry.kind != FileKind::Directory
-                && entry.name.as_bytes().starts_with(TEMPORARY_PREFIX.as_bytes())
-        };
-        self.remove_each(is_temporary, |_| {})
+        self.remove_each(DirectoryEntry::is_temporary, |_| {})
     }
 
     /// Removes each of these entries, none of which may be a directory; `before` is told its name
@@ -232,6 +233,14 @@ impl Directory {
     /// Makes the names in the directory durable.
     pub fn sync(&self) -> Result<(), DiskError> {
         fs::fsync(&self.handle).map_err(|errno| io_error("sync", self.shown(), errno))
+    }
+}
+
+impl DirectoryEntry {
+    /// Whether it is a file that an interrupted run left unfinished. A directory never is.
+    pub(crate) fn is_temporary(&self) -> bool {
+        self.kind != FileKind::Directory
+            && self.name.as_bytes().starts_with(TEMPORARY_PREFIX.as_bytes())
     }
 }
 

@@ -163,6 +163,10 @@ impl<F: Files> Source for Layout<F> {
         self.origin.clone()
     }
 
+    fn is_local(&self) -> bool {
+        true
+    }
+
     fn manifest(&self, selector: &Selector) -> Result<Document, OciError> {
         if let Some(digest) = selector.digest {
             let listed = self.index.manifests().iter().find(|entry| sha256(entry) == Some(digest));

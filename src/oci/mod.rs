@@ -46,6 +46,11 @@ pub trait Source {
     /// Returns the place's name for errors and reports.
     fn origin(&self) -> String;
 
+    /// Whether its bytes are on this machine, so that reading them costs no network.
+    fn is_local(&self) -> bool {
+        false
+    }
+
     /// Fetches the manifest or index that `selector` names; verifies its digest if the selector has
     /// one.
     fn manifest(&self, selector: &Selector) -> Result<Document, OciError>;

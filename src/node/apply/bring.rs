@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::action::Progress;
+use super::directory::check_originals;
 use super::engine::{Applied, apply};
-use super::held::held;
-use super::preflight::refuse_obstacles;
+use super::preflight::{Records, obstacles, preflight};
 use super::records::{Record, RollbackRecord};
+use super::stage::compare;
 use crate::model::{Code, Finding, HostPath, PluginName};
 use crate::node::error::NodeError;
 use crate::node::host::{Observed, Root};
 use crate::node::plan::{InstallOptions, Plan, Step, plan};
-use crate::node::state::{Purpose, Receipt, Stored, Writing, not_installed};
+use crate::node::state::{Purpose, Reading, Receipt, Stored, Writing, not_installed};
 use crate::trust::{Bundle, Verified};
 
 /// What a repair or a rollback did.
@@ -56,30 +57,85 @@ pub(super) fn carry_out(
     plan: &Plan<'_>,
     progress: Progress<'_>,
 ) -> Result<Restored, NodeError> {
-    refuse_obstacles(root, plan.steps())?;
     let before = observed.receipt.clone().ok_or_else(not_installed)?;
     let (steps, mut notes) = (plan.steps().to_vec(), notes_of(plan, observed));
-    let held = held(root, &steps);
-    if held.iter().any(Finding::is_refusal) {
-        return Err(held.into());
-    }
-    notes.extend(held);
-    let bytes = writing.evidence(&goal.receipt.evidence)?.ok_or_else(|| {
-        Finding::refusal(Code::NoEvidence, "the evidence of the bundle is gone")
-            .hint("install it again")
-    })?;
-    let record = Record {
-        evidence: &bytes,
-        policy: None,
-        generations: goal.generations,
-        repository: goal.receipt.repository.as_ref(),
-        purpose: goal.purpose,
-        rollback: goal.rollback,
-    };
+    let evidence = goal.evidence(writing)?;
+    notes.extend(goal.foresee(root, writing, plan, &evidence)?);
+    let mut payload = Stored::open(writing)?;
+    let record = goal.record(&evidence);
     let Applied { receipt: after, warnings } =
-        apply(root, writing, plan, &mut Stored::open(writing)?, &record, progress)?;
+        apply(root, writing, plan, &mut payload, &record, progress)?;
     notes.extend(warnings);
     Ok(Restored { before, after, steps, notes })
+}
+
+/// What [`carry_out`] would end in, and everything that it would be refused for; changes nothing.
+pub(super) fn rehearse(
+    root: &Root,
+    state: &Reading,
+    goal: &Goal<'_>,
+    observed: &Observed,
+    plan: &Plan<'_>,
+) -> Result<Restored, NodeError> {
+    let before = observed.receipt.clone().ok_or_else(not_installed)?;
+    let (steps, mut notes) = (plan.steps().to_vec(), notes_of(plan, observed));
+    let evidence = goal.evidence(state)?;
+    notes.extend(goal.foresee(root, state, plan, &evidence)?);
+    let after = plan.receipt(goal.receipt.evidence, goal.receipt.repository.as_ref());
+    Ok(Restored { before, after, steps, notes })
+}
+
+impl<'a> Goal<'a> {
+    fn evidence(&self, state: &Reading) -> Result<Vec<u8>, NodeError> {
+        state.evidence(&self.receipt.evidence)?.ok_or_else(|| {
+            Finding::refusal(Code::NoEvidence, "the evidence of the bundle is gone")
+                .hint("install it again")
+                .into()
+        })
+    }
+
+    fn record(&self, evidence: &'a [u8]) -> Record<'a> {
+        Record {
+            evidence,
+            policy: None,
+            generations: self.generations,
+            repository: self.receipt.repository.as_ref(),
+            purpose: self.purpose,
+            rollback: self.rollback,
+        }
+    }
+
+    /// Looks for what would keep a plan from its end; returns warnings. A repair is made wherever
+    /// it can be: it writes bytes that the node has accepted before, and is not held up by what a
+    /// node lacks to run them, or by an estimate of room.
+    fn foresee(
+        &self,
+        root: &Root,
+        state: &Reading,
+        plan: &Plan<'_>,
+        evidence: &[u8],
+    ) -> Result<Vec<Finding>, NodeError> {
+        let records = Records { directory: &state.path, documents: 0, spool: 0 };
+        let mut foreseen = match self.purpose {
+            Purpose::Repair => obstacles(root, plan.steps()),
+            Purpose::Install | Purpose::Rollback => preflight(root, plan, Some(state), &records),
+        };
+        foreseen.extend(self.record(evidence).obstacles(state, plan)?);
+        let foreseen = refuse(foreseen)?;
+        check_originals(state, plan.steps())?;
+        if self.purpose == Purpose::Rollback {
+            compare(Some(state), plan, Some(&mut Stored::open(state)?))?;
+        }
+        Ok(foreseen)
+    }
+}
+
+/// The warnings, if none of these refuses.
+pub(super) fn refuse(findings: Vec<Finding>) -> Result<Vec<Finding>, NodeError> {
+    match findings.iter().any(Finding::is_refusal) {
+        true => Err(findings.into()),
+        false => Ok(findings),
+    }
 }
 
 /// The notes of a plan, and what the records of attachments add to them.

@@ -4,12 +4,16 @@
 //! a directory. A file gets its final name from there, by one rename. Which files change is decided
 //! elsewhere; a file that is no longer the one that was observed is refused and stays.
 
+use std::io::{self, Write};
+
 use super::changes::{ChangeKind, FileChange};
-use crate::disk::{Directory, DiskError, FileKind};
+use super::held::not_replaceable;
+use crate::disk::{Directory, DiskError, FileKind, RegularFile};
 use crate::model::{Code, Finding, HostPath, PluginName, visible};
 use crate::node::error::NodeError;
 use crate::node::host::{Expected, Found, Obstacle, STAGING, Sizes, copy_exactly, find};
-use crate::node::state::{Original, SET_ID, Writing};
+use crate::node::plan::Step;
+use crate::node::state::{Original, Reading, SET_ID, Writing};
 
 /// A plugin directory, its empty staging directory, and what changes in it.
 pub(super) struct PluginDirectory<'a> {
@@ -42,25 +46,9 @@ impl<'a> PluginDirectory<'a> {
         name: &PluginName,
         original: &Original,
     ) -> Result<(), NodeError> {
-        let mut kept = match state.originals()?.open_file(original.digest.hex()) {
-            Ok(kept) => kept,
-            Err(error @ DiskError::NotRegular { .. }) => {
-                return Err(original_lost(name, &error.to_string()));
-            }
-            Err(error) if error.is_not_found() => {
-                return Err(original_lost(name, "its copy is gone"));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let expected = Expected { name, digest: original.digest, size: kept.size };
+        let kept = open_original(state, name, original)?;
         let mut file = self.staging.create_file(name.as_str())?;
-        let origin = "the originals";
-        copy_exactly(expected, origin, &mut kept.file, &mut file).map_err(|error| {
-            match error.into_error(expected, origin, "staging") {
-                NodeError::Refused(_) => original_lost(name, "its copy was altered"),
-                error => error,
-            }
-        })?;
+        copy_original(kept, name, original, &mut file)?;
         Ok(self.staging.finish(name.as_str(), file, original.mode & !SET_ID)?)
     }
 
@@ -100,6 +88,48 @@ impl<'a> PluginDirectory<'a> {
     }
 }
 
+/// Refuses steps that restore an original whose copy is gone or altered; writes nothing.
+pub(super) fn check_originals(state: &Reading, steps: &[Step]) -> Result<(), NodeError> {
+    for step in steps {
+        if let Step::Remove { name, original: Some(original), .. } = step {
+            let kept = open_original(state, name, original)?;
+            copy_original(kept, name, original, &mut io::sink())?;
+        }
+    }
+    Ok(())
+}
+
+fn open_original(
+    state: &Reading,
+    name: &PluginName,
+    original: &Original,
+) -> Result<RegularFile, NodeError> {
+    let opened = state.kept_originals()?.map(|kept| kept.open_file(original.digest.hex()));
+    match opened.transpose() {
+        Ok(Some(kept)) => Ok(kept),
+        Ok(None) => Err(original_lost(name, "its copy is gone")),
+        Err(error @ DiskError::NotRegular { .. }) => Err(original_lost(name, &error.to_string())),
+        Err(error) if error.is_not_found() => Err(original_lost(name, "its copy is gone")),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn copy_original(
+    mut kept: RegularFile,
+    name: &PluginName,
+    original: &Original,
+    target: &mut dyn Write,
+) -> Result<(), NodeError> {
+    let expected = Expected { name, digest: original.digest, size: kept.size };
+    let origin = "the originals";
+    copy_exactly(expected, origin, &mut kept.file, target).map_err(|error| {
+        match error.into_error(expected, origin, "staging") {
+            NodeError::Refused(_) => original_lost(name, "its copy was altered"),
+            error => error,
+        }
+    })
+}
+
 fn original_lost(name: &PluginName, reason: &str) -> NodeError {
     let message = format!("the file that `{name}` replaced cannot be put back: {reason}");
     let hint =
@@ -124,25 +154,32 @@ pub(super) fn remove_staging(path: &HostPath, bin: &Directory) -> Result<(), Nod
     Ok(())
 }
 
-/// Why the staging directory of an earlier run cannot be removed: there is a directory in it, which
-/// no run makes.
+/// Why what has the name of the staging directory cannot be removed: it is held, or a file in it
+/// is, or there is a directory in it, which no run makes.
 pub(super) fn staging_obstacle(
     path: &HostPath,
     bin: &Directory,
 ) -> Result<Option<Finding>, DiskError> {
-    if bin.kind_of(STAGING)? != Some(FileKind::Directory) {
+    let Some(kind) = bin.kind_of(STAGING)? else { return Ok(None) };
+    if let Some(hold) = bin.hold_of(STAGING)? {
+        return Ok(Some(not_replaceable(&format!("{path}/{STAGING}"), hold)));
+    }
+    if kind != FileKind::Directory {
         return Ok(None);
     }
     let staging = bin.child(STAGING)?;
     for entry in staging.entries()? {
         let entry = entry?;
+        let name = visible(&entry.name.to_string_lossy()).into_owned();
         if entry.kind == FileKind::Directory {
-            let name = visible(&entry.name.to_string_lossy()).into_owned();
             let message = format!("`{path}/{STAGING}/{name}` is a directory");
             let finding = Finding::refusal(Code::InTheWay, message)
                 .mismatch("files of an interrupted installation", FileKind::Directory)
                 .hint(format!("cnister did not create it: move `{path}/{STAGING}` away"));
             return Ok(Some(finding));
+        }
+        if let Some(hold) = staging.hold_of(&entry.name)? {
+            return Ok(Some(not_replaceable(&format!("{path}/{STAGING}/{name}"), hold)));
         }
     }
     Ok(None)

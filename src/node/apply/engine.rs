@@ -71,9 +71,8 @@ pub fn apply(
             false => in_the_middle(error),
         }
     })?;
-    let (removed, warnings) = recorded.remove_rest(state, &mut receipt)?;
+    let (removed, mut warnings) = recorded.remove_rest(state, &mut receipt)?;
     let done = removed.clean_up()?;
-    let mut warnings = warnings;
     warnings.extend(done.forget_journal(state, &receipt, is_another_release, record)?);
     Ok(Applied { receipt, warnings })
 }
@@ -343,6 +342,11 @@ fn not_removed(directory: &HostPath, change: &FileChange<'_>, error: &DiskError)
     Finding::warning(Code::Mixed, message).hint("fix the cause, then install again with --prune")
 }
 
+fn not_collected(error: &DiskError) -> Finding {
+    let message = format!("a file that no generation needs stays: {}", error.with_cause());
+    Finding::warning(Code::NotPermitted, message).hint("remove its cause, and run: cnister gc")
+}
+
 /// Names a file that stays in the receipt.
 fn leave_over(receipt: &mut Receipt, directory: &HostPath, change: &FileChange<'_>) {
     let Found::Regular { digest, size, .. } = *change.before else { return };
@@ -379,9 +383,15 @@ impl Done<'_> {
         progress.announce(Action::Collect)?;
         // A repair forgets nothing: a damaged record is the last sign of what its generation had.
         let forgets = record.purpose != Purpose::Repair || state.history()?.damaged.is_empty();
-        let told = match forgets {
-            true => state.collect(receipt, record.generations)?.told,
-            false => Vec::new(),
+        let collected = match forgets {
+            true => state.collect(receipt, record.generations).map(|collected| collected.told),
+            false => Ok(Vec::new()),
+        };
+        let told = match collected {
+            Ok(told) => told,
+            // Nothing needs what stays, and the next run would not get further.
+            Err(NodeError::Disk(error)) if error.is_held() => vec![not_collected(&error)],
+            Err(error) => return Err(error),
         };
         progress.announce(Action::Forget)?;
         if record.purpose != Purpose::Repair {

@@ -4,8 +4,8 @@
 //! A rename that fails in the middle leaves a mixed set until `undo` has restored it. What can be
 //! known in advance is refused instead.
 
-use crate::disk::{Directory, Hold};
-use crate::model::{Code, Finding, HostPath, PluginName};
+use crate::disk::Hold;
+use crate::model::{Code, Finding, HostPath};
 use crate::node::host::{Found, Root};
 use crate::node::plan::Step;
 
@@ -21,17 +21,13 @@ fn hold(root: &Root, step: &Step) -> Option<Finding> {
         Step::Remove { directory, name, before, .. } => (directory, name, before, false),
         _ => return None,
     };
+    if *before == Found::Absent {
+        return None;
+    }
     let bin = root.directory(directory).ok().flatten()?;
-    let finding = match bin.hold().ok().flatten() {
-        Some(hold) => whole(directory, hold),
-        None if *before == Found::Absent => return None,
-        None => not_replaceable(&format!("{directory}/{name}"), bin_hold(&bin, name)?),
-    };
+    let hold = bin.hold_of(name.as_str()).ok().flatten()?;
+    let finding = not_replaceable(&format!("{directory}/{name}"), hold);
     Some(if refuses { finding } else { finding.into_warning() })
-}
-
-fn bin_hold(bin: &Directory, name: &PluginName) -> Option<Hold> {
-    bin.hold_of(name.as_str()).ok().flatten()
 }
 
 /// Says that a file cannot be replaced.
@@ -45,9 +41,14 @@ pub(super) fn not_replaceable(path: &str, hold: Hold) -> Finding {
     }
 }
 
-fn whole(directory: &HostPath, hold: Hold) -> Finding {
-    let message = format!("no file in `{directory}` can be replaced: the directory is {hold}");
-    Finding::refusal(Code::NotPermitted, message).hint(unlock(hold, directory.as_str()))
+/// Says that nothing can be changed in a directory, because `place` is held: the directory itself,
+/// or the nearest one above it that is there.
+pub(super) fn not_changeable(directory: &HostPath, place: &str, hold: Hold) -> Finding {
+    let message = match directory.as_str() == place {
+        true => format!("no file in `{directory}` can be replaced: the directory is {hold}"),
+        false => format!("`{directory}` cannot be created: `{place}` is {hold}"),
+    };
+    Finding::refusal(Code::NotPermitted, message).hint(unlock(hold, place))
 }
 
 fn unlock(hold: Hold, path: &str) -> String {

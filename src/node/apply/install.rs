@@ -7,10 +7,13 @@
 use oci_spec::image::Descriptor;
 
 use super::action::Progress;
+use super::bring::refuse;
+use super::directory::check_originals;
 use super::engine::{Applied, apply};
-use super::preflight::{Records, obstacle, obstacles, preflight, surroundings};
+use super::preflight::{Records, preflight, state_obstacle, surroundings};
 use super::records::{KeptPolicy, POLICY, Record};
 use super::restore::Run;
+use super::stage::compare;
 use super::undo::go_back;
 use crate::model::{BundleName, Code, Finding, HostPath, Repository};
 use crate::node::boot;
@@ -19,7 +22,7 @@ use crate::node::fact::Moment;
 use crate::node::host::{
     CacheDirectories, Observed, Root, attachments, check_apart, exposed_file, observe,
 };
-use crate::node::payload::{Layer, Payload, Staged};
+use crate::node::payload::{EncodedLayer, Layer, Payload, Staged};
 use crate::node::plan::{InstallOptions, Leftovers, Plan, Step, plan};
 use crate::node::state::{
     Installation, Journal, Purpose, Reading, Receipt, Release, RolledBack, State,
@@ -108,9 +111,9 @@ pub fn install(
         .map_err(NodeError::before_changes)?;
     let attempt = Attempt { root, installation, request, spool: request.spool(&files) };
     // Where no record can be written, it ends like a run that is only planned.
-    let obstacle = obstacle(root, installation.state);
+    let obstacle = state_obstacle(root, installation.state);
     if run == Run::Plan || obstacle.is_some() {
-        let prepared = attempt.plan().map_err(NodeError::before_changes)?;
+        let prepared = attempt.plan(files).map_err(NodeError::before_changes)?;
         return match obstacle {
             Some(finding) => Err(finding.into()),
             None => Ok(attempt.finish(prepared)),
@@ -129,15 +132,7 @@ pub fn install(
     let writing = writing.map_err(NodeError::before_changes)?;
     let prepared = attempt.prepare(Some(&writing)).map_err(NodeError::before_changes)?;
     // 4.
-    let policy = installation.verifier.policy;
-    let record = Record {
-        evidence: request.evidence,
-        policy: Some(KeptPolicy { text: policy.text(), directory: request.policy_directory }),
-        generations: request.generations,
-        repository: prepared.repository.as_ref(),
-        purpose: Purpose::Install,
-        rollback: None,
-    };
+    let record = attempt.record(prepared.repository.as_ref());
     let applied = apply(root, &writing, &prepared.plan, payload.as_mut(), &record, progress);
     let Applied { receipt, warnings } = applied.map_err(|error| {
         go_back(root, &writing, &installation.verifier, request.directories, error)
@@ -187,10 +182,42 @@ impl<'a> Attempt<'a> {
     }
 
     /// Prepares it without creating anything.
-    fn plan(&self) -> Result<Prepared<'a>, NodeError> {
+    fn plan(&self, files: Files) -> Result<Prepared<'a>, NodeError> {
         let state = State::open(self.root, self.installation.state)?;
         let reading = state.map(|state| state.read(self.installation.patience)).transpose()?;
-        self.prepare(reading.as_ref())
+        let prepared = self.prepare(reading.as_ref())?;
+        let (state, plan) = (reading.as_ref(), &prepared.plan);
+        match files {
+            Files::Staged(mut staged) => compare(state, plan, Some(&mut staged))?,
+            Files::Image(source, layer) if source.is_local() => {
+                let bundle = self.request.bundle.value();
+                let mut layer = EncodedLayer::new(source.as_ref(), &layer);
+                // As in `layer`: it is read as a whole if the node lacks some of its plugins.
+                if state.map_or(Ok(true), |state| is_news(state, bundle))? {
+                    layer.check(&bundle.files)?;
+                    compare(state, plan, None)?;
+                } else {
+                    compare(state, plan, Some(&mut layer))?;
+                }
+            }
+            // What a registry has is not known without the download.
+            Files::Image(..) => compare(state, plan, None)?,
+        }
+        Ok(prepared)
+    }
+
+    /// What the node keeps of it.
+    fn record<'r>(&'r self, repository: Option<&'r Repository>) -> Record<'r> {
+        let Self { installation, request, .. } = *self;
+        let text = installation.verifier.policy.text();
+        Record {
+            evidence: request.evidence,
+            policy: Some(KeptPolicy { text, directory: request.policy_directory }),
+            generations: request.generations,
+            repository,
+            purpose: Purpose::Install,
+            rollback: None,
+        }
     }
 
     /// The plugin layer, fetched if the node does not have its plugins.
@@ -256,13 +283,14 @@ impl<'a> Attempt<'a> {
         };
         let is_policy_new = !kept.is_kept(root)?;
         let of_policy = kept.obstacle(root).filter(|_| is_policy_new);
-        for finding in obstacles(root, plan.steps()).into_iter().chain(of_policy) {
-            if !foreseen.contains(&finding) {
-                foreseen.insert(0, finding);
-            }
+        let of_policy = of_policy.or_else(|| kept.unfinished(root));
+        foreseen.splice(0..0, of_policy);
+        if let Some(state) = state {
+            foreseen.extend(self.record(repository.as_ref()).obstacles(state, &plan)?);
         }
-        if foreseen.iter().any(Finding::is_refusal) {
-            return Err(foreseen.into());
+        let mut foreseen = refuse(foreseen)?;
+        if let Some(state) = state {
+            check_originals(state, plan.steps())?;
         }
         foreseen.extend(observed.in_use.about(plan.notes()));
         let wanted = Release::of(request.bundle.value());

@@ -8,16 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::directory::staging_obstacle;
-use super::held::held;
+use super::held::{held, not_changeable, not_replaceable};
 use crate::binary::Linkage;
 use crate::bundle::PluginFile;
-use crate::disk::{Directory, FileSystem, Looked, overrides_permissions};
+use crate::disk::{Directory, FileSystem, Hold, Looked, overrides_permissions};
 use crate::model::{Code, Finding, HostPath, PluginName, visible};
 use crate::node::error::NodeError;
 use crate::node::fact::{Fact, Moment};
 use crate::node::host::{Found, PlacedPlugin, PlacedPlugins, Root, look_around, not_executable};
 use crate::node::plan::{Change, Plan, Step};
-use crate::node::state::Reading;
+use crate::node::state::{Reading, State};
 
 /// What else an installation writes on a file system, in bytes: the staging directory, and
 /// directory entries.
@@ -46,14 +46,11 @@ pub fn preflight(
     records: &Records<'_>,
 ) -> Vec<Finding> {
     let writes = writes(plan);
-    let mut findings: Vec<_> =
-        plan.steps().iter().filter_map(|step| not_to_clean_up(root, step)).collect();
-    findings.extend(held(root, plan.steps()));
-    let mut needs = SpaceNeeds::default();
+    let mut findings = obstacles(root, plan.steps());
+    let mut needs = SpaceNeeds::beside(SLACK);
     for (path, writes) in &writes {
         findings.extend(writes.iter().filter_map(|write| write.setuid(path)));
         let Some(target) = WriteTarget::find(root, path) else { continue };
-        findings.extend(target.obstacle(path));
         if target.system.no_execute {
             findings.extend(not_executable(Fact::WrittenNotExecutable, Moment::Install, path));
         }
@@ -76,11 +73,21 @@ pub fn preflight(
     findings
 }
 
-/// Why what has the name of the staging directory cannot be removed.
-fn not_to_clean_up(root: &Root, step: &Step) -> Option<Finding> {
-    let Step::CleanUp { directory } = step else { return None };
-    let bin = root.directory(directory).ok().flatten()?;
-    staging_obstacle(directory, &bin).ok().flatten()
+/// Why there is no room for what an uninstallation writes before it removes anything: the originals
+/// that come back, and a record in the state directory.
+pub(super) fn no_room(root: &Root, steps: &[Step], state: &HostPath) -> Vec<Finding> {
+    let mut needs = SpaceNeeds::beside(0);
+    for step in steps {
+        if let Step::Remove { directory, original: Some(original), .. } = step
+            && let Some(target) = WriteTarget::find(root, directory)
+        {
+            needs.add(directory, &target, original.size);
+        }
+    }
+    if let Some(target) = WriteTarget::find(root, state) {
+        needs.add(state, &target, [RECORD]);
+    }
+    needs.findings().collect()
 }
 
 /// Why nothing can be written in a directory, or why it cannot be created.
@@ -92,8 +99,20 @@ pub fn obstacle(root: &Root, path: &HostPath) -> Option<Finding> {
     }
 }
 
-/// Why the steps cannot be carried out: directories that they change and that cannot be written.
-pub fn obstacles(root: &Root, steps: &[Step]) -> Vec<Finding> {
+/// Why no run can change anything: the state directory cannot be written, or something in it that
+/// every run needs or removes is held.
+pub fn state_obstacle(root: &Root, path: &HostPath) -> Option<Finding> {
+    obstacle(root, path).or_else(|| {
+        // What else is wrong with it is said where it is opened.
+        let (held, hold) = State::open(root, path).ok()??.held().ok()??;
+        Some(not_replaceable(&held, hold))
+    })
+}
+
+/// Why the steps cannot be carried out: directories that they change and that cannot be written,
+/// what has the place of a staging directory and cannot be removed, and names that cannot be
+/// replaced. That a plugin cannot be removed is a warning: it stays, as one of an earlier bundle.
+pub(super) fn obstacles(root: &Root, steps: &[Step]) -> Vec<Finding> {
     let changed = steps.iter().filter_map(|step| match step {
         Step::CreateDirectory { directory }
         | Step::CleanUp { directory }
@@ -102,13 +121,19 @@ pub fn obstacles(root: &Root, steps: &[Step]) -> Vec<Finding> {
         Step::Keep { .. } | Step::Satisfied { .. } => None,
     });
     let changed: BTreeSet<_> = changed.collect();
-    changed.into_iter().filter_map(|path| obstacle(root, path)).collect()
+    let of_places = changed
+        .into_iter()
+        .filter_map(|path| obstacle(root, path).or_else(|| not_to_clean_up(root, path)));
+    of_places.chain(held(root, steps)).collect()
 }
 
-/// Refuses steps that cannot be carried out.
-pub(super) fn refuse_obstacles(root: &Root, steps: &[Step]) -> Result<(), NodeError> {
-    let findings = obstacles(root, steps);
-    if findings.is_empty() { Ok(()) } else { Err(findings.into()) }
+/// Why what has the name of the staging directory cannot be removed.
+fn not_to_clean_up(root: &Root, path: &HostPath) -> Option<Finding> {
+    let bin = root.directory(path).ok().flatten()?;
+    match staging_obstacle(path, &bin) {
+        Ok(finding) => finding,
+        Err(error) => NodeError::from(error).before_changes().into_findings().ok()?.pop(),
+    }
 }
 
 /// Warnings and notes about the directories where a plan installs, or has installed.
@@ -223,6 +248,12 @@ impl WriteTarget {
             let hint = "mount it writable, choose another directory, or put the same plugins into the node's image";
             return Some(Finding::refusal(Code::ReadOnly, message).hint(hint));
         }
+        match self.directory.hold().ok().flatten() {
+            // Names can be added to it, and that is all that is needed there.
+            Some(Hold::AppendOnly) if *here != path.as_str() => {}
+            Some(hold) => return Some(not_changeable(path, here, hold)),
+            None => {}
+        }
         if self.directory.is_writable().unwrap_or(true) {
             return None;
         }
@@ -244,8 +275,9 @@ impl WriteTarget {
 }
 
 /// What each file system has to take.
-#[derive(Default)]
 struct SpaceNeeds {
+    /// What is written there besides files and records, in bytes.
+    slack: u64,
     systems: BTreeMap<u64, SpaceNeed>,
 }
 
@@ -258,11 +290,15 @@ struct SpaceNeed {
 }
 
 impl SpaceNeeds {
+    fn beside(slack: u64) -> Self {
+        Self { slack, systems: BTreeMap::new() }
+    }
+
     fn add(&mut self, path: &HostPath, target: &WriteTarget, sizes: impl IntoIterator<Item = u64>) {
         // What is overwritten stays until all is written, so nothing is taken off.
         let need = self.systems.entry(target.system.device).or_insert_with(|| SpaceNeed {
             system: target.system,
-            bytes: SLACK,
+            bytes: self.slack,
             names: 8,
             paths: Vec::new(),
         });

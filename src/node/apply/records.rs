@@ -5,15 +5,19 @@
 //! full disk is noticed in time, and published after the last one. None of them is believed later
 //! without comparing it with signed digests.
 
+use std::time::Duration;
+
 use super::action::{Action, Progress};
-use super::held::not_replaceable;
-use super::preflight::obstacle;
-use crate::disk::{Directory, DiskError, FileKind, Prepared};
-use crate::model::{Finding, HostPath, Repository};
+use super::held::{not_changeable, not_replaceable};
+use super::preflight::{obstacle, state_obstacle};
+use crate::disk::{Directory, DirectoryEntry, DiskError, FileKind, Prepared};
+use crate::model::{Digest, Finding, HostPath, Repository};
 use crate::node::error::NodeError;
 use crate::node::host::Root;
+use crate::node::plan::Plan;
 use crate::node::state::{
-    Floors, Journal, PreparedGeneration, Purpose, Receipt, Release, RolledBack, Writing,
+    Collections, Floors, Journal, PreparedGeneration, Purpose, Reading, Receipt, Release,
+    Rewritten, RolledBack, State, Writing,
 };
 use crate::trust::{Bundle, Verified};
 
@@ -36,6 +40,70 @@ pub struct Record<'a> {
     pub purpose: Purpose,
     /// What a rollback says about other releases.
     pub rollback: Option<RollbackRecord<'a>>,
+}
+
+impl Record<'_> {
+    /// Why records could not get their names after the plugins had theirs, or not be removed at the
+    /// end of a plan.
+    pub(super) fn obstacles(
+        &self,
+        state: &Reading,
+        plan: &Plan<'_>,
+    ) -> Result<Vec<Finding>, NodeError> {
+        let receipt = plan.receipt(Digest::of(self.evidence), self.repository);
+        let is_install = self.purpose == Purpose::Install;
+        let is_another_release = is_another_release(state, &receipt.release())?;
+        let is_receipt_new = state.receipt()?.as_ref() != Some(&receipt);
+        let is_floor_new = next_floors(state, plan.bundle, self)?.is_some();
+        let was_rolled_back =
+            |record: RolledBack| is_another_release || record.releases.contains(&receipt.release());
+        let is_rolled_back_new = match self.rollback {
+            Some(_) => true,
+            None => is_install && state.rolled_back()?.is_some_and(was_rolled_back),
+        };
+        let changes = is_receipt_new || !plan.changes_nothing();
+        let rewritten = Rewritten {
+            receipt: is_receipt_new,
+            journal: true,
+            refusal: self.purpose != Purpose::Repair,
+            floors: is_floor_new,
+            rolled_back: is_rolled_back_new,
+            // Where nothing changes, there is nothing to remove as a rule, and what cannot be
+            // removed is told.
+            collections: match self.purpose {
+                Purpose::Install | Purpose::Rollback if changes => Collections::Change,
+                _ => Collections::Stay,
+            },
+        };
+        not_rewritten(state, &rewritten)
+    }
+}
+
+/// Why it cannot be recorded that a release was wanted and refused.
+///
+/// # Errors
+/// If the state directory cannot be read.
+pub fn refusal_obstacle(
+    root: &Root,
+    state: &HostPath,
+    patience: Duration,
+) -> Result<Option<Finding>, NodeError> {
+    if let Some(finding) = state_obstacle(root, state) {
+        return Ok(Some(finding));
+    }
+    let Some(state) = State::open(root, state)? else { return Ok(None) };
+    let reading = state.read(patience)?;
+    let rewritten = Rewritten { refusal: true, ..Rewritten::default() };
+    Ok(not_rewritten(&reading, &rewritten)?.pop())
+}
+
+/// Why these records cannot be replaced or removed.
+pub(super) fn not_rewritten(
+    state: &Reading,
+    rewritten: &Rewritten,
+) -> Result<Vec<Finding>, NodeError> {
+    let held = state.held(rewritten)?;
+    Ok(held.iter().map(|(path, hold)| not_replaceable(path, *hold)).collect())
 }
 
 /// What a rollback says about other releases than its target. It counts as soon as the target does.
@@ -74,6 +142,17 @@ impl KeptPolicy<'_> {
                 _ => Some(not_replaceable(&path, directory.hold_of(POLICY).ok()??)),
             }
         })
+    }
+
+    /// Why a file that an interrupted run left unfinished beside it cannot be removed.
+    pub(super) fn unfinished(&self, root: &Root) -> Option<Finding> {
+        let directory = root.directory(self.directory).ok()??;
+        match directory.first_held(DirectoryEntry::is_temporary).ok()?? {
+            (name, hold) if name.is_empty() => {
+                Some(not_changeable(self.directory, self.directory.as_str(), hold))
+            }
+            (name, hold) => Some(not_replaceable(&format!("{}/{name}", self.directory), hold)),
+        }
     }
 
     fn is_in(&self, directory: &Directory) -> Result<bool, NodeError> {
@@ -136,16 +215,10 @@ impl PreparedRecords {
         let rollback = record.rollback;
         let unwanted =
             rollback.map(|rollback| state.prepare_rolled_back(rollback.unwanted)).transpose()?;
-        let mut floors = match rollback {
-            Some(rollback) => rollback.floors.clone(),
-            None => state.floors()?.unwrap_or_default(),
-        };
-        let floors_first = rollback.is_some() || !floors.bundles.contains_key(&receipt.bundle);
-        let was_uninstalled = std::mem::take(&mut floors.uninstalled);
-        // A rollback has its exceptions already, that of the release which it leaves included.
-        let raised = record.purpose == Purpose::Install && floors.raise(bundle);
-        let floors = (raised || was_uninstalled || rollback.is_some())
-            .then(|| state.prepare_floors(&floors))
+        let known = state.floors()?.unwrap_or_default().bundles.contains_key(&receipt.bundle);
+        let floors_first = rollback.is_some() || !known;
+        let floors = next_floors(state, bundle, record)?
+            .map(|floors| state.prepare_floors(&floors))
             .transpose()?;
         let prepared_receipt = state.prepare_receipt(receipt)?;
         let policy = match (policy, record.policy) {
@@ -201,6 +274,22 @@ impl PreparedRecords {
     }
 }
 
+/// The floors at the end; `None` if they stay as they are.
+fn next_floors(
+    state: &Reading,
+    bundle: &Verified<Bundle>,
+    record: &Record<'_>,
+) -> Result<Option<Floors>, NodeError> {
+    if let Some(rollback) = record.rollback {
+        // It has its exceptions already, that of the release which it leaves included.
+        return Ok(Some(Floors { uninstalled: false, ..rollback.floors.clone() }));
+    }
+    let mut floors = state.floors()?.unwrap_or_default();
+    let was_uninstalled = std::mem::take(&mut floors.uninstalled);
+    let raised = record.purpose == Purpose::Install && floors.raise(bundle);
+    Ok((raised || was_uninstalled).then_some(floors))
+}
+
 fn publish_floors(
     state: &Writing,
     prepared: Option<Prepared>,
@@ -212,7 +301,7 @@ fn publish_floors(
 }
 
 /// Whether another release is installed, or an installation of this one was not finished.
-fn is_another_release(state: &Writing, release: &Release) -> Result<bool, NodeError> {
+fn is_another_release(state: &Reading, release: &Release) -> Result<bool, NodeError> {
     let is_unfinished =
         |journal: Journal| journal.release().is(release) && journal.purpose == Purpose::Install;
     let is_present = state.receipt()?.is_some_and(|receipt| receipt.release().is(release));

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::action::Progress;
 use super::bring::{
-    Goal, Restored, adopted, bring, carry_out, directories, notes_of, plan_of, recorded,
+    Goal, Restored, adopted, bring, carry_out, directories, plan_of, recorded, rehearse,
 };
-use super::preflight::{obstacle, refuse_obstacles};
+use super::preflight::state_obstacle;
 use super::records::RollbackRecord;
 use super::undo::go_back;
 use crate::model::{Code, Finding, HostPath, PluginName, PluginPath};
@@ -245,24 +245,16 @@ pub fn roll_back(
 ) -> Result<Restored, NodeError> {
     let state = open_state(root, installation)?;
     if run == Run::Plan {
-        let reading = state.read(installation.patience)?;
+        let reading = state.read(installation.patience).map_err(NodeError::before_changes)?;
         let target = RollbackTarget::of(root, &reading, installation, options)?;
-        let plan = target.plan()?;
-        refuse_obstacles(root, plan.steps())?;
-        let after = plan.receipt(target.receipt.evidence, target.receipt.repository.as_ref());
-        let (steps, notes) = (plan.steps().to_vec(), notes_of(&plan, &target.observed));
-        return Ok(Restored { before: target.before, after, steps, notes });
+        let goal = target.goal(options);
+        let restored = rehearse(root, &reading, &goal, &target.observed, &target.plan()?)?;
+        return Ok(Restored { before: target.before, ..restored });
     }
     let writing = state.write(installation.patience).map_err(NodeError::before_changes)?;
     let target = RollbackTarget::of(root, &writing, installation, options)?;
-    let goal = Goal {
-        receipt: &target.receipt,
-        bundle: &target.bundle,
-        generations: options.generations,
-        purpose: Purpose::Rollback,
-        rollback: Some(RollbackRecord { unwanted: &target.unwanted, floors: &target.floors }),
-    };
-    let restored = bring(root, &writing, &goal, &target.observed, &target.options, progress)
+    let (goal, plan) = (target.goal(options), target.plan()?);
+    let restored = carry_out(root, &writing, &goal, &target.observed, &plan, progress)
         .map_err(|error| go_back(root, &writing, &installation.verifier, &[], error))?;
     Ok(Restored { before: target.before, ..restored })
 }
@@ -343,6 +335,16 @@ impl RollbackTarget {
         Ok(Self { before, receipt, bundle, observed, options: install, unwanted, floors })
     }
 
+    fn goal(&self, options: &RollbackOptions<'_>) -> Goal<'_> {
+        Goal {
+            receipt: &self.receipt,
+            bundle: &self.bundle,
+            generations: options.generations,
+            purpose: Purpose::Rollback,
+            rollback: Some(RollbackRecord { unwanted: &self.unwanted, floors: &self.floors }),
+        }
+    }
+
     fn plan(&self) -> Result<Plan<'_>, NodeError> {
         plan_of(&self.bundle, &self.observed, &self.options)
     }
@@ -357,7 +359,7 @@ fn gone(number: u64) -> Finding {
 fn open_state(root: &Root, installation: &Installation<'_>) -> Result<State, NodeError> {
     let state = State::open(root, installation.state).map_err(NodeError::before_changes)?;
     let state = state.ok_or_else(not_installed)?;
-    obstacle(root, installation.state).map_or(Ok(state), |finding| Err(finding.into()))
+    state_obstacle(root, installation.state).map_or(Ok(state), |finding| Err(finding.into()))
 }
 
 fn open(root: &Root, installation: &Installation<'_>) -> Result<(Writing, Receipt), NodeError> {

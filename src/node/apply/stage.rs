@@ -18,8 +18,8 @@ use crate::model::{Code, Finding, Platform, PluginName};
 use crate::node::error::NodeError;
 use crate::node::host::copy_exactly;
 use crate::node::payload::Payload;
-use crate::node::plan::PLUGIN_MODE;
-use crate::node::state::{COPY_MODE, Stored, Writing};
+use crate::node::plan::{PLUGIN_MODE, Plan, Step};
+use crate::node::state::{COPY_MODE, Reading, Stored, Writing};
 use crate::trust::Bundle;
 
 /// How many bytes of a file may wait in memory to be written: they count against the memory limit
@@ -72,6 +72,35 @@ pub(super) fn stage(
     }
 }
 
+/// Reads what [`stage`] would write, as far as it is at hand, and refuses what that would be
+/// refused for. It writes nothing. Without a payload, only the node's own copies are read.
+pub(super) fn compare(
+    state: Option<&Reading>,
+    plan: &Plan<'_>,
+    payload: Option<&mut dyn Payload>,
+) -> Result<(), NodeError> {
+    let mut stored = state.map(Stored::open).transpose()?.unwrap_or_default();
+    let written = plan.steps().iter().filter_map(|step| match step {
+        Step::Write { name, .. } => Some(name.clone()),
+        _ => None,
+    });
+    let wanted: BTreeSet<_> = written.collect();
+    let bundle = plan.bundle();
+    let held = stored.holds(&bundle.files, &wanted)?;
+    let others: BTreeSet<_> = wanted.difference(&held).cloned().collect();
+    let mut take = |file: &PluginFile, origin: &str, source: &mut dyn Read| {
+        let mut copies = Copies::of(Vec::new());
+        copy_exactly(file.into(), origin, source, &mut copies)
+            .map_err(|error| error.into_error(file.into(), origin, ""))?;
+        check_machine(&file.name, &bundle.platform, &copies.start)
+    };
+    stored.deliver(&bundle.files, &held, &mut take)?;
+    if let Some(payload) = payload.filter(|_| !others.is_empty()) {
+        payload.deliver(&bundle.files, &others, &mut take)?;
+    }
+    Ok(())
+}
+
 struct Staging<'a> {
     directories: &'a [PluginDirectory<'a>],
     platform: &'a Platform,
@@ -101,12 +130,17 @@ impl Staging<'_> {
                 source,
             },
         )?);
-        let mut copies = Copies { files, written: 0, started: 0, synced: 0, start: Vec::new() };
+        let mut copies = Copies::of(files);
         let path = directories.first().map_or("", |directory| directory.path.as_str());
-        copy_exactly(file.into(), origin, source, &mut copies)
-            .map_err(|error| error.into_error(file.into(), origin, path))?;
+        let copied = copy_exactly(file.into(), origin, source, &mut copies)
+            .map_err(|error| error.into_error(file.into(), origin, path));
         copies.start_writing();
-        check_machine(&file.name, self.platform, &copies.start)?;
+        let checked = copied.and_then(|()| check_machine(&file.name, self.platform, &copies.start));
+        if let Err(error) = checked {
+            // The staging directories are removed as a whole.
+            store.zip(copy).iter().for_each(|(store, copy)| store.discard(copy));
+            return Err(error);
+        }
         for (directory, copy) in directories.iter().zip(copies.files) {
             if let Some(label) = directory.bin.label() {
                 give_label(&copy, &label);
@@ -149,6 +183,10 @@ struct Copies {
 }
 
 impl Copies {
+    fn of(files: Vec<File>) -> Self {
+        Self { files, written: 0, started: 0, synced: 0, start: Vec::new() }
+    }
+
     fn start_writing(&mut self) {
         self.files.iter().for_each(|file| start_writing(file, self.started, self.written));
         self.started = self.written;

@@ -5,30 +5,57 @@
 
 use super::action::Progress;
 use super::changes::ChangeList;
+use super::directory::check_originals;
 use super::engine::Opened;
-use super::held::held;
+use super::preflight::{no_room, obstacles};
+use super::records::not_rewritten;
 use crate::model::{Finding, Severity};
 use crate::node::error::NodeError;
 use crate::node::host::Root;
 use crate::node::plan::Uninstallation;
-use crate::node::state::Writing;
+use crate::node::state::{Collections, Reading, Rewritten, Writing};
+
+/// Looks for what would keep an uninstallation from its end; changes nothing.
+///
+/// # Errors
+/// Refused if a directory, a plugin or a record cannot be changed, if there is no room, or if an
+/// original is lost.
+pub fn foresee_uninstallation(
+    root: &Root,
+    state: &Reading,
+    uninstallation: &Uninstallation,
+) -> Result<(), NodeError> {
+    let steps = &uninstallation.steps;
+    let mut findings: Vec<_> = obstacles(root, steps).into_iter().map(into_refusal).collect();
+    let rewritten = Rewritten {
+        receipt: true,
+        journal: true,
+        refusal: true,
+        floors: true,
+        rolled_back: true,
+        collections: Collections::Go,
+    };
+    findings.extend(not_rewritten(state, &rewritten)?);
+    findings.extend(no_room(root, steps, &state.path));
+    if !findings.is_empty() {
+        return Err(findings.into());
+    }
+    check_originals(state, steps)
+}
 
 /// Carries out an uninstallation: originals are staged first, then everything goes, and the receipt
 /// last.
 ///
 /// # Errors
-/// Refused if a file changed since it was observed, or if an original is lost; nothing is changed
-/// then.
+/// Refused as [`foresee_uninstallation`] does, and if a file changed since it was observed; nothing
+/// is changed then.
 pub fn uninstall(
     root: &Root,
     state: &Writing,
     uninstallation: &Uninstallation,
     progress: Progress<'_>,
 ) -> Result<(), NodeError> {
-    let held: Vec<_> = held(root, &uninstallation.steps).into_iter().map(into_refusal).collect();
-    if !held.is_empty() {
-        return Err(held.into());
-    }
+    foresee_uninstallation(root, state, uninstallation)?;
     let changes = ChangeList::of_uninstallation(&uninstallation.steps);
     let opened = Opened::open(root, progress, changes, Vec::new())?;
     let (staged, ()) = opened.stage(|opened| {

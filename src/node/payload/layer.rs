@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufReader, Seek, SeekFrom};
+use std::io::{self, BufReader, Seek, SeekFrom, Write};
 
 use oci_spec::image::Descriptor;
 
@@ -45,42 +45,90 @@ impl<'a> Layer<'a> {
 
     /// Copies the compressed layer to an unnamed file and checks it.
     fn spool(&self, limit: u64) -> Result<File, NodeError> {
-        let size = self.descriptor.size();
-        if size > limit {
-            let message = "the plugin layer is larger than the files that bundle.json lists";
-            let finding = Finding::refusal(Code::DiffIdMismatch, message);
-            return Err(finding
-                .mismatch(format_args!("at most {limit} bytes"), format_args!("{size} bytes"))
-                .into());
-        }
-        if sha256(self.descriptor).is_none() {
-            let message = format!(
-                "the plugin layer has digest `{}`, expected a sha256 digest",
-                visible(self.descriptor.digest().as_ref())
-            );
-            return Err(Finding::refusal(Code::BrokenChain, message).into());
-        }
+        accept(self.descriptor, limit)?;
         let mut file = self.spool.create_unnamed()?;
-        // The source compares size and digest. Were it wrong, a decoder would see what no one
-        // signed, and nothing more: what is decoded is compared with what was signed, as a whole
-        // and file by file.
-        let mut blob = self.source.blob(self.descriptor)?;
-        copy(&mut blob, &mut file).map_err(|error| match error {
-            TransferError::Altered(finding) => finding.into(),
-            // Bytes that are not the promised ones are an answer, and anything else is not.
-            TransferError::Read(error) | TransferError::Write(error) => match error
-                .downcast::<OciError>()
-            {
-                Ok(error) => NodeError::Oci(error),
-                Err(source) => {
-                    let action = format!("fetch the plugin layer from {}", self.source.origin());
-                    NodeError::Transfer { action, source }
-                }
-            },
-        })?;
+        fetch(self.source, self.descriptor, &mut file)?;
         file.seek(SeekFrom::Start(0)).map_err(spool_error)?;
         Ok(file)
     }
+}
+
+/// A plugin layer that is compared with its descriptor and not decoded: nothing is written for it,
+/// and a decoder sees no bytes that may still change.
+pub(crate) struct EncodedLayer<'a> {
+    source: &'a dyn Source,
+    descriptor: &'a Descriptor,
+}
+
+impl<'a> EncodedLayer<'a> {
+    pub(crate) fn new(source: &'a dyn Source, descriptor: &'a Descriptor) -> Self {
+        Self { source, descriptor }
+    }
+
+    /// Refuses it for everything that [`Layer`] does before it decodes.
+    pub(crate) fn check(&self, files: &FileManifest) -> Result<(), NodeError> {
+        accept(self.descriptor, archive::longest(files))?;
+        fetch(self.source, self.descriptor, &mut io::sink())?;
+        compression_of(self.descriptor)?;
+        Ok(())
+    }
+}
+
+/// It hands over nothing.
+impl Payload for EncodedLayer<'_> {
+    fn deliver(
+        &mut self,
+        files: &FileManifest,
+        _: &BTreeSet<PluginName>,
+        _: &mut Take<'_>,
+    ) -> Result<(), NodeError> {
+        self.check(files)
+    }
+}
+
+/// Refuses a descriptor of a layer that could not be the signed one.
+fn accept(descriptor: &Descriptor, limit: u64) -> Result<(), Finding> {
+    let size = descriptor.size();
+    if size > limit {
+        let message = "the plugin layer is larger than the files that bundle.json lists";
+        let finding = Finding::refusal(Code::DiffIdMismatch, message);
+        return Err(
+            finding.mismatch(format_args!("at most {limit} bytes"), format_args!("{size} bytes"))
+        );
+    }
+    if sha256(descriptor).is_none() {
+        let message = format!(
+            "the plugin layer has digest `{}`, expected a sha256 digest",
+            visible(descriptor.digest().as_ref())
+        );
+        return Err(Finding::refusal(Code::BrokenChain, message));
+    }
+    Ok(())
+}
+
+/// Copies a compressed layer.
+fn fetch(
+    source: &dyn Source,
+    descriptor: &Descriptor,
+    target: &mut dyn Write,
+) -> Result<(), NodeError> {
+    // The source compares size and digest. Were it wrong, a decoder would see what no one signed,
+    // and nothing more: what is decoded is compared with what was signed, as a whole and file by
+    // file.
+    let mut blob = source.blob(descriptor)?;
+    copy(&mut blob, target).map_err(|error| match error {
+        TransferError::Altered(finding) => finding.into(),
+        // Bytes that are not the promised ones are an answer, and anything else is not.
+        TransferError::Read(error) | TransferError::Write(error) => {
+            match error.downcast::<OciError>() {
+                Ok(error) => NodeError::Oci(error),
+                Err(error) => {
+                    let action = format!("fetch the plugin layer from {}", source.origin());
+                    NodeError::Transfer { action, source: error }
+                }
+            }
+        }
+    })
 }
 
 impl Payload for Layer<'_> {
@@ -165,7 +213,7 @@ impl From<ArchiveError> for NodeError {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
+    use std::io::Read;
 
     use tar::EntryType;
 

@@ -7,6 +7,7 @@ mod layer;
 mod stage;
 mod staged;
 
+pub(crate) use layer::EncodedLayer;
 pub use layer::Layer;
 pub use stage::{StageReport, stage};
 pub use staged::Staged;

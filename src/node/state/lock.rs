@@ -106,6 +106,11 @@ impl State {
         &self.directory
     }
 
+    /// Where it is on the node.
+    pub(crate) fn path(&self) -> &HostPath {
+        &self.path
+    }
+
     /// Waits for the lock, shared with other readers.
     pub fn read(self, timeout: Duration) -> Result<Reading, NodeError> {
         let lock = Lock::shared(&self.directory, LOCK, timeout)?;
@@ -178,11 +183,15 @@ impl Reading {
         Ok(directory.entries()?.next().transpose()?.is_some())
     }
 
+    /// The directory of the files that were replaced, each under the digits of its digest; `None`
+    /// if there is none.
+    pub(crate) fn kept_originals(&self) -> Result<Option<Directory>, NodeError> {
+        existing(self.directory.child(ORIGINALS)).map_err(Into::into)
+    }
+
     /// The digests of the originals that are kept, in the words of their names.
     pub(crate) fn originals_kept(&self) -> Result<BTreeSet<Digest>, NodeError> {
-        let Some(directory) = existing(self.directory.child(ORIGINALS))? else {
-            return Ok(BTreeSet::new());
-        };
+        let Some(directory) = self.kept_originals()? else { return Ok(BTreeSet::new()) };
         let mut kept = BTreeSet::new();
         for entry in directory.entries()? {
             kept.extend(entry?.name.to_str().and_then(|name| Digest::from_hex(name).ok()));

@@ -24,7 +24,7 @@ pub(crate) const GENERATIONS: &str = "generations";
 pub(crate) const STORE: &str = "store";
 
 const FILES: [&str; 7] = [LOCK, RECEIPT, JOURNAL, REFUSAL, ROLLED_BACK, FLOORS, READY];
-const DIRECTORIES: [&str; 4] = [EVIDENCE, ORIGINALS, GENERATIONS, STORE];
+pub(super) const DIRECTORIES: [&str; 4] = [EVIDENCE, ORIGINALS, GENERATIONS, STORE];
 
 /// Refuses something else in the place of a record, the lock or a directory of ours, and a
 /// directory in the place of a file in one, for every verb alike: most would find it only in the

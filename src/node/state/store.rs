@@ -59,7 +59,7 @@ impl Writing {
 }
 
 /// The store as a payload.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Stored {
     store: Option<Directory>,
 }

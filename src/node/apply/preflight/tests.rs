@@ -123,7 +123,7 @@ fn what_has_the_name_of_the_staging_directory_is_looked_into() {
     let staging = temporary.path().join("opt/cni/bin/.cnister");
     let message = || {
         let step = Step::CleanUp { directory: HostPath::default_bin_directory() };
-        not_to_clean_up(&root, &step).map(|finding| finding.to_string())
+        obstacles(&root, &[step.clone()]).pop().map(|finding| finding.to_string())
     };
     let expected = "in-the-way: `/opt/cni/bin/.cnister/inner` is a directory\n  expected: files of an interrupted \
                     installation\n  found:    a directory\n  hint: cnister did not create it: move `/opt/cni/bin/.cnister` away";
@@ -156,7 +156,7 @@ fn room_is_counted_for_each_file_system() {
     };
     let (bin, state) = (HostPath::default_bin_directory(), HostPath::default_state_directory());
     let findings = |systems: [FileSystem; 2]| {
-        let mut needs = SpaceNeeds::default();
+        let mut needs = SpaceNeeds::beside(SLACK);
         // A file takes whole blocks.
         needs.add(&bin, &target(systems[0]), [1, 4096, 4097]);
         needs.add(&state, &target(systems[1]), [1]);
