@@ -22,7 +22,7 @@ use crate::model::{
 use crate::node::{
     ExistingFiles, ForeignRule, InstallOptions, InstallOutcome, InstallRequest, KeptReleases,
     Leftovers, MAX_GENERATIONS, Moment, NodeError, Progress, Refusal, RolledBackRule, Root, Run,
-    Sandbox, State, Step, check_overlap, exposed_file, install,
+    Sandbox, State, Step, check_overlap, exposed_file, install, refusal_obstacle,
 };
 use crate::trust::{self, Bundle, Policy, Proof, Verified};
 
@@ -121,6 +121,9 @@ struct Report {
     is_policy_new: bool,
     #[serde(skip)]
     is_finished: bool,
+    /// Whether a refusal would keep the installed set, and nothing was recorded.
+    #[serde(skip)]
+    is_planned: bool,
 }
 
 /// The outcome of an installation.
@@ -165,7 +168,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     report.findings.extend(unconfined);
     report.findings.extend(exposed_policy(&arguments.policy)?);
     terminal.answer(&report)?;
-    if report.outcome == Outcome::Kept {
+    if report.outcome == Outcome::Kept && !report.is_planned {
         say_loudly(arguments, &report, terminal);
     }
     Ok(if report.outcome == Outcome::Refused { Exit::No } else { Exit::Yes })
@@ -206,7 +209,7 @@ impl Arguments {
             matches!(reference.location, Location::Layout(_) | Location::Archive(_))
         });
         stop.refusal().or_else(|failure| match self.on_refusal {
-            OnRefusal::Keep if !self.dry_run => {
+            OnRefusal::Keep => {
                 failure.payload_fault(is_local).map(|finding| vec![finding]).ok_or(failure)
             }
             _ => Err(failure),
@@ -331,11 +334,12 @@ fn refuse(
     policy: &Policy,
     mut findings: Vec<Finding>,
 ) -> Result<Report, Failure> {
-    if arguments.on_refusal == OnRefusal::Fail || arguments.dry_run {
+    if arguments.on_refusal == OnRefusal::Fail {
         return Ok(Report::refused(findings));
     }
+    let is_planned = arguments.dry_run;
     match keep_installed(arguments, policy, &findings) {
-        Ok(()) => Ok(Report { outcome: Outcome::Kept, ..Report::refused(findings) }),
+        Ok(()) => Ok(Report { outcome: Outcome::Kept, is_planned, ..Report::refused(findings) }),
         Err(stop) => {
             findings.extend(stop.refusal()?);
             Ok(Report::refused(findings))
@@ -344,14 +348,14 @@ fn refuse(
 }
 
 /// Keeps the installed set if it verifies under this policy, and records that something else was
-/// wanted.
+/// wanted; a dry run only finds out whether that can be recorded.
 fn keep_installed(
     arguments: &Arguments,
     policy: &Policy,
     findings: &[Finding],
 ) -> Result<(), Stop> {
     let root = arguments.node.open_root()?;
-    let platform = Platform::host();
+    let (platform, patience) = (Platform::host(), arguments.node.patience());
     // By its own name: what is installed may have come under another one than what is wanted now.
     let question =
         Question { directories: &arguments.bin_dir, ..arguments.node.question(policy, &platform) };
@@ -359,8 +363,14 @@ fn keep_installed(
     if !against.is_empty() {
         return Err(against.into());
     }
+    if let Some(finding) = refusal_obstacle(&root, &arguments.node.state_dir, patience)? {
+        return Err(finding.into());
+    }
+    if arguments.dry_run {
+        return Ok(());
+    }
     let state = State::open_or_create(&root, &arguments.node.state_dir);
-    let writing = state.and_then(|state| state.write(arguments.node.patience()));
+    let writing = state.and_then(|state| state.write(patience));
     let refusal = Refusal::of(&arguments.wanted(), findings);
     let written = writing.and_then(|writing| writing.write_refusal(&refusal));
     Ok(written.map_err(NodeError::before_changes)?)
@@ -399,6 +409,7 @@ impl Report {
             is_another_release: installed.is_another_release,
             is_policy_new: installed.is_policy_new,
             is_finished: installed.is_finished,
+            is_planned: outcome == Outcome::Planned,
         }
     }
 
@@ -415,6 +426,7 @@ impl Report {
             is_another_release: false,
             is_policy_new: false,
             is_finished: false,
+            is_planned: false,
         }
     }
 
@@ -455,6 +467,9 @@ impl fmt::Display for Report {
             Outcome::Installed => writeln!(f, "{}", self.done()),
             Outcome::Planned => writeln!(f, "planned; nothing was done"),
             Outcome::Refused => writeln!(f, "refused; nothing was changed"),
+            Outcome::Kept if self.is_planned => {
+                writeln!(f, "refused; the installed plugins would be kept")
+            }
             Outcome::Kept => writeln!(f, "refused; the installed plugins were kept"),
         }
     }

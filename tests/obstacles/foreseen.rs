@@ -450,7 +450,7 @@ fn what_is_wrong_with_the_files_is_told_by_the_dry_run_as_by_the_run() {
         drop(fs::remove_file(node.scene.at("second")));
         change(&node);
         let number = VERBS.iter().position(|known| known == &verb).unwrap();
-        for keep in [""] {
+        for keep in ["", " --on-refusal keep"] {
             let words = format!("{}{keep}", node.verbs[number]);
             let before = node.scene.tree("root");
             let dry = within_bound(&node.scene, &format!("{words} --dry-run"));
@@ -461,6 +461,48 @@ fn what_is_wrong_with_the_files_is_told_by_the_dry_run_as_by_the_run() {
             // Whatever the files are, a proven set is kept.
             assert_eq!(real.code, if keep.is_empty() { expected } else { 0 }, "{both}");
             node.reset(|_| {});
+        }
+    }
+}
+
+#[test]
+fn a_refusal_keeps_the_installed_set_in_the_dry_run_as_in_the_run() {
+    if !is_root() {
+        return;
+    }
+    let node = Node::new(Scene::new());
+    let words = format!("{} --on-refusal keep", node.verbs[1]);
+    fs::write(layer(&node), "x").unwrap();
+    for place in ["", "refusal.json", "lock", ".cnister-0123"] {
+        for is_altered in [false, true] {
+            let path = node.scene.at(STATE).join(place);
+            node.reset(|_| {});
+            match place {
+                "" => {}
+                // A record of an earlier refusal.
+                "refusal.json" => drop(node.scene.run_ok(&words)),
+                place => make(&path, place),
+            }
+            if is_altered {
+                fs::write(node.at("opt/cni/bin/bridge"), "altered").unwrap();
+            }
+            if !place.is_empty() && !(IMMUTABLE.1)(&path) {
+                return say_skipped("no file can be made immutable here");
+            }
+            let before = node.scene.tree("root");
+            let dry = node.scene.run(&format!("{words} --dry-run"));
+            let is_unchanged = node.scene.tree("root") == before;
+            let real = node.scene.run(&words);
+            assert!(place.is_empty() || (IMMUTABLE.2)(&path));
+            let what = format!("{place:?}, {is_altered}");
+            assert!(is_unchanged, "{what}: a dry run");
+            let code = compare(&dry, &real, &what);
+            assert_eq!(code == 0, place.is_empty() && !is_altered, "{what}: {}", said(&real));
+            if code == 0 {
+                let ends = "refused; the installed plugins would be kept\n";
+                assert!(dry.stdout.ends_with(ends) && dry.stderr.is_empty(), "{}", said(&dry));
+                assert!(real.stdout.ends_with("refused; the installed plugins were kept\n"));
+            }
         }
     }
 }
