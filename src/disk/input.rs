@@ -25,9 +25,9 @@ pub fn open_file(path: &Path) -> io::Result<File> {
 }
 
 /// Opens the file at `path` to be read from its beginning to its end: a regular file, or a pipe
-/// that somebody writes into, such as `/dev/stdin` or the shell's `<(…)`. Also returns its length in
-/// bytes, which is 0 for a pipe. Anything else is an error of the kind `InvalidInput`: reading it
-/// might never end, and opening a device may do anything.
+/// that somebody writes into, such as `/dev/stdin` or the shell's `<(…)`. Also returns its length
+/// in bytes, which is 0 for a pipe. Anything else is an error of the kind `InvalidInput`: reading
+/// it might never end, and opening a device may do anything.
 pub fn open_input(path: &Path) -> io::Result<(Box<dyn Read>, u64)> {
     let (file, kind) = open(path)?;
     match kind {

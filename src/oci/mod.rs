@@ -263,7 +263,8 @@ impl OciError {
         }
     }
 
-    /// Whether the registry forbids what was asked, as some do with what is not there (cosign#2973).
+    /// Whether the registry forbids what was asked, as some do with what is not there
+    /// (cosign#2973).
     fn is_forbidden(&self) -> bool {
         matches!(self, Self::Http { source: HttpError::Status { status: 403, .. } })
     }

@@ -31,8 +31,8 @@ use crate::node::state::{InstalledFile, Owner, Purpose, Receipt, Writing};
 pub struct Applied {
     /// The receipt of the new set, as it was stored.
     pub receipt: Receipt,
-    /// What could not be removed and stays as a plugin of an earlier bundle, and what is said of the
-    /// removal of files that no generation needs.
+    /// What could not be removed and stays as a plugin of an earlier bundle, and what is said of
+    /// the removal of files that no generation needs.
     pub warnings: Vec<Finding>,
 }
 

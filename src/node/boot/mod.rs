@@ -3,7 +3,6 @@
 //! The steps are data, made before anything is changed. There is no systemd to talk to from
 //! a Job, so the links are made here that `systemctl enable` would make.
 
-mod drop_in;
 pub mod unit;
 
 use std::collections::BTreeSet;
@@ -14,12 +13,11 @@ use serde::Serialize;
 
 use super::error::NodeError;
 use crate::binary::{Elf, Linkage};
-use crate::disk::{DiskError, FileKind};
+use crate::disk::{DiskError, DropIns, FileKind};
 use crate::model::{Code, Digest, Finding, HostPath};
 use crate::node::fact::{Fact, Moment};
 use crate::node::host::{Root, exposed_directory, exposed_file, hash};
 use crate::node::state::Receipt;
-use drop_in::DropIns;
 use unit::{OnFailure, RUNTIMES, Recorded, UNIT, UNITS, Unit, UnitError, WANTED_BY, recorded};
 
 /// The largest program, in bytes; a static one has some seven million.
@@ -260,7 +258,7 @@ pub(crate) fn exposed(root: &Root, moment: Moment) -> Vec<Finding> {
     if own.is_empty() {
         return Vec::new();
     }
-    let DropIns { directories, files } = DropIns::find(root);
+    let DropIns { directories, files } = DropIns::find(root, UNIT);
     let of_files = own.iter().chain(files.keys());
     let mut findings: Vec<_> =
         of_files.flat_map(|path| exposed_file(root, path.as_str(), moment)).collect();

@@ -7,19 +7,17 @@
 mod attachments;
 mod file;
 mod observe;
-mod overlap;
 pub mod runtime;
 mod sandboxes;
 mod surroundings;
 mod transfer;
 
-pub use crate::disk::{Root, Sandbox};
+pub use crate::disk::{Overlap, Root, Sandbox, check_overlap};
 pub use attachments::{Attachment, Attachments, CacheDirectories, attachments};
 pub use file::{Found, Obstacle};
 pub(crate) use file::{Sizes, find, hash_plugin};
 pub use observe::{ForeignFiles, Observed, ObservedDirectory, check_apart, observe};
 pub(crate) use observe::{STAGING, observe_directory};
-pub use overlap::{Overlap, check_overlap};
 pub(crate) use runtime::{PlacedPlugin, PlacedPlugins};
 pub(crate) use surroundings::{exposed_directory, exposed_file, look_around, not_executable};
 pub(crate) use transfer::{Expected, TransferError, altered_finding, copy, copy_exactly, hash};

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::decide::{ForeignRule, InstallOptions, Leftovers, wants};
+use super::options::{ForeignRule, InstallOptions, Leftovers, wants};
 use super::removal::{Removal, removal};
 use super::{Plan, Step};
 use crate::model::{Code, Finding, HostPath, PluginName, Severity};

@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::decide::{Decision, ForeignRule, InstallOptions, decide};
+use super::decide::{Decision, decide};
+use super::options::{ForeignRule, InstallOptions};
 use super::{Plan, Step};
 use crate::model::{Finding, HostPath, PluginName};
 use crate::node::host::Observed;

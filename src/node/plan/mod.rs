@@ -8,14 +8,14 @@ mod carry;
 mod decide;
 mod in_use;
 mod leftovers;
+mod options;
 mod owner;
 mod removal;
 mod uninstall;
 
-pub use decide::{
-    ExistingFiles, ForeignRule, InstallOptions, Leftovers, ParseForeignRuleError, plan,
-};
+pub use decide::plan;
 pub(crate) use leftovers::plan_leftovers;
+pub use options::{ExistingFiles, ForeignRule, InstallOptions, Leftovers, ParseForeignRuleError};
 pub use uninstall::{Force, Uninstallation};
 
 use std::collections::BTreeMap;

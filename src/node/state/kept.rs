@@ -19,8 +19,8 @@ use crate::node::error::NodeError;
 use crate::node::host::Root;
 use crate::trust::{Bundle, Evidence, Presence, Rejection, Verified, Verifier};
 
-/// The releases that a node keeps. Their evidence is read when it is asked for, one file at a time: a
-/// node may keep many long ones.
+/// The releases that a node keeps. Their evidence is read when it is asked for, one file at a time:
+/// a node may keep many long ones.
 #[derive(Debug, Default)]
 pub struct KeptReleases {
     present: Option<Release>,

@@ -173,8 +173,8 @@ fn unreadable(shown: &str, source: io::Error) -> Result<String, DiskError> {
     error.of_one_file().ok_or(error)
 }
 
-/// A copy that is read, and why that failed: whoever takes the bytes does not tell it from a failure
-/// of where they go.
+/// A copy that is read, and why that failed: whoever takes the bytes does not tell it from a
+/// failure of where they go.
 struct Source {
     file: File,
     failure: Option<io::Error>,

@@ -170,8 +170,8 @@ impl Registry {
     /// Returns the list under the tag, unchanged; `None` if there is none yet.
     fn editable_list(&self, subject: &Digest, known: bool) -> Result<Option<Value>, OciError> {
         let tagged = match self.fetch_tagged(subject, known) {
-            // Artifactory forbids reading a tag that does not exist. If all are forbidden, so is the
-            // write that follows.
+            // Artifactory forbids reading a tag that does not exist. If all are forbidden, so is
+            // the write that follows.
             Err(error) if error.is_forbidden() && !known => Tagged::Nothing,
             tagged => tagged?,
         };

@@ -123,7 +123,7 @@ fn what_has_the_name_of_the_staging_directory_is_looked_into() {
     let staging = temporary.path().join("opt/cni/bin/.cnister");
     let message = || {
         let step = Step::CleanUp { directory: HostPath::default_bin_directory() };
-        obstacles(&root, &[step.clone()]).pop().map(|finding| finding.to_string())
+        obstacles(&root, std::slice::from_ref(&step)).pop().map(|finding| finding.to_string())
     };
     let expected = "in-the-way: `/opt/cni/bin/.cnister/inner` is a directory\n  expected: files of an interrupted \
                     installation\n  found:    a directory\n  hint: cnister did not create it: move `/opt/cni/bin/.cnister` away";

@@ -2,10 +2,13 @@
 
 mod takeover_tests;
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::disk::{Attributes, FileKind};
 use crate::model::json;
 use crate::node::host::Obstacle;
+use crate::node::plan::Leftovers;
 use crate::node::state::{InstalledDirectory, Journal, Receipt};
 use crate::node::test_support::bundle;
 

@@ -1,29 +1,26 @@
-//! What changes the unit of the boot without changing its file: drop-ins (systemd.unit(5)).
+//! What changes a service of systemd without changing the file of its unit: drop-ins
+//! (systemd.unit(5)).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::unit::{UNIT, UNITS};
+use super::Root;
 use crate::model::HostPath;
-use crate::node::host::Root;
 
 /// Where systemd looks for units, the strongest first (systemd.unit(5), "Unit File Load Path").
 /// Generators make theirs at each boot.
 const PLACES: [&str; 6] = [
     "/etc/systemd/system.control",
     "/run/systemd/system.control",
-    UNITS,
+    "/etc/systemd/system",
     "/run/systemd/system",
     "/usr/local/lib/systemd/system",
     "/usr/lib/systemd/system",
 ];
-/// The directories of a place whose files count for the unit: its own, those of its name cut at
-/// each dash, and those of all services.
-const DIRECTORIES: [&str; 2] = ["cnister-.service.d", "service.d"];
 /// The most files that are read, and the longest of them, in bytes.
 const MOST: usize = 256;
 const LIMIT: usize = 64 * 1024;
-/// What decides whether the check is executed, and which program is (systemd.service(5),
+/// What decides whether the program is executed, and which one (systemd.service(5),
 /// systemd.exec(5)).
 const DECIDING: [&str; 10] = [
     "ExecStart",
@@ -38,24 +35,24 @@ const DECIDING: [&str; 10] = [
     "SuccessExitStatus",
 ];
 
-/// The drop-ins of the unit.
+/// The drop-ins of a service.
 #[derive(Debug, Default)]
 pub(crate) struct DropIns {
     /// Their directories.
     pub(crate) directories: Vec<HostPath>,
-    /// The files, each with the first setting in it that decides what the check is.
+    /// The files, each with the first setting in it that decides what is executed.
     pub(crate) files: BTreeMap<HostPath, Option<String>>,
 }
 
 impl DropIns {
-    /// Finds them. What cannot be read is left out, and so is a file with the name of a stronger
-    /// one, as systemd does.
-    pub(crate) fn find(root: &Root) -> Self {
-        let own = format!("{UNIT}.d");
+    /// Finds those of a unit, such as `NAME.service`. What cannot be read is left out, and so is a
+    /// file with the name of a stronger one, as systemd does.
+    pub(crate) fn find(root: &Root, unit: &str) -> Self {
+        let names = directories(unit);
         let mut found = Self::default();
         let mut seen = BTreeSet::new();
         for place in PLACES {
-            for name in [own.as_str()].into_iter().chain(DIRECTORIES) {
+            for name in &names {
                 let Ok(path) = format!("{place}/{name}").parse::<HostPath>() else { continue };
                 let Ok(Some(directory)) = root.directory(&path) else { continue };
                 let entries = directory.entries().into_iter().flatten().take(MOST);
@@ -74,12 +71,21 @@ impl DropIns {
     }
 }
 
+/// The directories of a place whose files count for a unit: its own, those of its name cut at each
+/// dash, and those of all services.
+fn directories(unit: &str) -> Vec<String> {
+    let stem = unit.strip_suffix(".service").unwrap_or(unit);
+    let cut = stem.match_indices('-').filter_map(|(dash, _)| stem.get(..=dash));
+    let own = std::iter::once(stem).chain(cut).map(|name| format!("{name}.service.d"));
+    own.chain(["service.d".to_owned()]).collect()
+}
+
 fn read(root: &Root, path: &str) -> Option<String> {
     let looked = root.look_up(Path::new(path)).ok()??;
     Some(String::from_utf8_lossy(&looked.read(LIMIT).ok()?).into_owned())
 }
 
-/// The first setting that decides what the check is (systemd.syntax(7)).
+/// The first setting that decides what is executed (systemd.syntax(7)).
 fn deciding(text: &str) -> Option<&str> {
     let mut continues = false;
     text.lines().find_map(|line| {
@@ -103,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_what_decides_what_the_check_is() {
+    fn finds_what_decides_what_is_executed() {
         for (text, expected) in [
             ("[Service]\nExecStart=\nExecStart=/bin/true\n", Some("ExecStart")),
             ("[Service]\n  ExecStart = /bin/true", Some("ExecStart")),
@@ -126,7 +132,7 @@ mod tests {
     fn finds_drop_ins_where_systemd_does() {
         let temporary = tempfile::tempdir().unwrap();
         let root = Root::open(temporary.path()).unwrap();
-        assert!(DropIns::find(&root).files.is_empty());
+        assert!(DropIns::find(&root, "cnister-verify.service").files.is_empty());
         let ours = [
             "etc/systemd/system/cnister-verify.service.d/a.conf",
             "run/systemd/system/cnister-verify.service.d/b.conf",
@@ -144,7 +150,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "[Service]\nExecStart=/bin/true\n").unwrap();
         }
-        let found = DropIns::find(&root);
+        let found = DropIns::find(&root, "cnister-verify.service");
         let mut expected: Vec<_> = ours.iter().map(|path| format!("/{path}")).collect();
         expected.sort();
         let paths: Vec<_> = found.files.keys().map(ToString::to_string).collect();
