@@ -7,11 +7,11 @@ use cnister_fuzz::check_words;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    for form in [Form::List, Form::Single, Form::Either] {
+    for form in [Form::List, Form::Single, Form::Plugin, Form::Either] {
         match parse_config("it", bytes, form) {
             Ok(network) => {
                 assert!(
-                    network.needs.len() + network.problems.len() <= 1024 + 4,
+                    network.needs.len() + network.problems.len() <= 1024 + 16,
                     "a list without end"
                 );
                 for need in network.needs {

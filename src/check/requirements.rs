@@ -261,7 +261,7 @@ impl Wanted {
                 continue;
             }
             let shown = format!("{below}/{}", visible(&file.to_string_lossy()));
-            let mut network = match self.read_file(root, &below, file, &shown, Form::Single) {
+            let mut network = match self.read_file(root, &below, file, &shown, Form::Plugin) {
                 Read::Network(network) => network,
                 Read::Unusable(finding) => {
                     self.push(finding);

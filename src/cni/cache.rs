@@ -50,7 +50,7 @@ pub fn parse_result_cache(what: &str, bytes: &[u8]) -> Result<CacheEntry, Config
     }
     let config =
         decode(object, "config").ok_or_else(|| shape("has no valid base64 in `config`"))?;
-    let needs = parse_config(&format!("the configuration in {what}"), &config, Form::Either)?;
+    let needs = recorded(&format!("the configuration in {what}"), &config)?;
     let named = |name| short_text(object, name);
     Ok(CacheEntry {
         container: named("containerId").ok_or_else(|| shape("has no `containerId`"))?,
@@ -80,7 +80,7 @@ pub fn parse_multus_cache(
             .ok_or_else(|| shape("has a delegate that is not a JSON object"))?;
         let config = decode(object, "Bytes")
             .ok_or_else(|| shape("has a delegate without valid base64 in `Bytes`"))?;
-        let needs = parse_config(&format!("a delegate in {what}"), &config, Form::Either)?;
+        let needs = recorded(&format!("a delegate in {what}"), &config)?;
         count += needs.needs.len() + needs.problems.len();
         if count > DELEGATE_LIMIT {
             return Err(shape("names more than 4096 plugins"));
@@ -96,6 +96,14 @@ pub fn parse_multus_cache(
         });
     }
     Ok(found)
+}
+
+/// Parses the configuration of an attachment that was made: whatever its name is, it hides no
+/// plugin.
+fn recorded(what: &str, config: &[u8]) -> Result<Network, ConfigError> {
+    let mut network = parse_config(what, config, Form::Either)?;
+    network.problems.retain(|problem| !problem.is_about_name());
+    Ok(network)
 }
 
 /// The pod that a kubelet's runtime names in the arguments of the attachment

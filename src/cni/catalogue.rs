@@ -37,6 +37,9 @@ const OWN_IPAM: [(&str, &str); 1] = [
 const WITHOUT_IPAM: [&str; 7] =
     ["bandwidth", "firewall", "loopback", "portmap", "sbr", "tuning", "vrf"];
 
+/// The plugins of Multus, which call others.
+pub(super) const MULTUS: [&str; 2] = ["multus", "multus-shim"];
+
 /// Every known plugin, sorted by name.
 const KNOWN: &[(&str, Upstream)] = &[
     ("accelerated-bridge", Upstream::Project("k8snetworkplumbingwg/accelerated-bridge-cni")),

@@ -1,6 +1,10 @@
 //! Network configurations (CNI specification 1.1.0, section 1; libcni's `conf.go`) and the plugins
 //! they need. Fields that belong to a plugin are not interpreted.
 
+mod kinds;
+mod lookup;
+mod version;
+
 use serde::Serialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
@@ -9,28 +13,31 @@ use super::catalogue;
 use super::fields;
 use crate::model::json::{Limits, Outline};
 use crate::model::{HostPath, JsonError, ParsePluginNameError, PluginName, json, visible};
+use kinds::wrong_kinds;
+use lookup::truth;
+pub(crate) use lookup::{field, text};
+pub use version::is_older;
+use version::{overriding_version, version_of_list, version_of_plugin};
 
 /// The longest configuration that is read, in bytes; real ones have a few hundred.
 pub const CONFIG_LIMIT: usize = 1024 * 1024;
 /// The most plugins that one configuration may name. Multus with twenty delegates names about
 /// forty.
 const PLUGIN_LIMIT: usize = 1024;
-/// The newest CNI version that a runtime chooses from a list of versions.
-const NEWEST: [u64; 3] = [1, 1, 0];
-/// The version of a configuration whose `cniVersion` is missing or empty (libcni, `validatePlugin`;
-/// the plugins' `ConfigDecoder`).
-const OLDEST: &str = "0.1.0";
+
+/// What a message calls the configuration as a whole.
+const WHOLE: &str = "it";
 
 /// A parsed network configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
-    /// Its `name`, if it has one.
+    /// Its `name`, if it has one that is not empty.
     pub name: Option<String>,
     /// The CNI version of the configuration itself; 0.1.0 if it has none.
     pub version: String,
     /// The plugins it needs, in order of appearance; a plugin may occur twice.
     pub needs: Vec<Need>,
-    /// Places where a plugin should be named, but is not.
+    /// Why libcni or a runtime refuses it, and places where a plugin should be named, but is not.
     pub problems: Vec<Problem>,
     /// The key that appears more than once, in the parser's words; of its values the last one
     /// counts, as for Go's reader.
@@ -38,6 +45,17 @@ pub struct Network {
     /// Whether libcni also loads plugins from the directory with the network's name (CNI 1.1.0,
     /// `loadOnlyInlinedPlugins`).
     pub loads_more: bool,
+    /// Where Multus looks, if this is its configuration.
+    pub multus: Option<MultusDirectories>,
+}
+
+/// The directories that a configuration of Multus names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MultusDirectories {
+    /// `confDir`: where it looks for the networks that definitions only name.
+    pub configurations: Option<HostPath>,
+    /// `binDir`: where it looks for plugins besides the runtime's directories.
+    pub plugins: Option<HostPath>,
 }
 
 /// A plugin that a configuration needs.
@@ -67,9 +85,28 @@ pub enum Role {
     Delegate,
 }
 
-/// What is wrong where a plugin should be named.
+/// What is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
+    /// No `name`, or an empty one (libcni, `NetworkConfFromBytes` and `ValidateNetworkName`).
+    #[error("{place} has no `name`")]
+    NoName {
+        /// Where, such as `` `delegates[0]` ``.
+        place: String,
+        /// Whether libcni loads it and refuses it only when a pod starts: a list needs the key.
+        is_loaded: bool,
+    },
+    /// A `name` that libcni refuses when a pod starts (`ValidateNetworkName`).
+    #[error(
+        "{place} has the `name` `{name}`, which is not made of letters, digits, `.`, `_` and `-`, with a \
+         letter or digit first"
+    )]
+    BadName {
+        /// Where, such as `` `delegates[0]` ``.
+        place: String,
+        /// The name, or its beginning.
+        name: String,
+    },
     /// A `type` that is not a file name, such as `../../bin/sh` (CVE-2021-20206).
     #[error("invalid `type`: {0}")]
     Type(#[from] ParsePluginNameError),
@@ -92,6 +129,32 @@ pub enum Problem {
     /// More plugins than any network has.
     #[error("it names more than {PLUGIN_LIMIT} plugins")]
     TooMany,
+}
+
+impl Problem {
+    /// Whether it is a network's name.
+    pub fn is_about_name(&self) -> bool {
+        matches!(self, Self::NoName { .. } | Self::BadName { .. })
+    }
+
+    /// Whether libcni loads the configuration anyway, and a pod that starts finds out.
+    pub fn is_found_late(&self) -> bool {
+        matches!(self, Self::NoName { is_loaded: true, .. } | Self::BadName { .. } | Self::Type(_))
+    }
+}
+
+impl Network {
+    /// Gives a network without a name that of its file, as CRI-O does (ocicni, `loadNetworks`).
+    pub fn name_after(&mut self, file: &str) {
+        let is_nameless = |problem: &Problem| match problem {
+            Problem::NoName { place, is_loaded } => *is_loaded && place == WHOLE,
+            _ => false,
+        };
+        if self.name.is_none() && is_network_name(file) {
+            self.problems.retain(|problem| !is_nameless(problem));
+            self.name = Some(file.to_owned());
+        }
+    }
 }
 
 /// Why bytes are not a configuration.
@@ -121,8 +184,10 @@ pub enum ConfigError {
 pub enum Form {
     /// A list of plugins: `*.conflist`.
     List,
-    /// A single plugin: `*.conf` and `*.json`.
+    /// A network of a single plugin: `*.conf` and `*.json`.
     Single,
+    /// A plugin of a list; it has neither a name nor a version of its own.
+    Plugin,
     /// Either; an object with a `type` is a single plugin, as in Multus.
     Either,
 }
@@ -167,19 +232,20 @@ fn network(what: &str, value: &Value, form: Form) -> Result<Network, ConfigError
         return Err(ConfigError::Shape { what: what.to_owned(), reason: "is not a JSON object" });
     };
     let is_list = form.is_list(object);
-    let loads_more = is_list && !truth(field(object, "loadOnlyInlinedPlugins"));
-    let name = text(field(object, "name")).map(str::to_owned);
+    // In a list, libcni reads these by their exact names (`NetworkConfFromBytes`).
+    let (name, version) = match is_list {
+        true => (object.get("name"), version_of_list(object)),
+        false => (field(object, "name"), version_of_plugin(object)),
+    };
     let mut found = Network {
-        name,
-        version: version(object),
+        name: text(name).filter(|name| !name.is_empty()).map(str::to_owned),
+        version,
         needs: Vec::new(),
         problems: Vec::new(),
         repeated: None,
-        loads_more,
+        loads_more: is_list && !truth(object.get("loadOnlyInlinedPlugins")),
+        multus: None,
     };
-    if field(object, "cniVersion").is_some_and(|value| !value.is_string() && !value.is_null()) {
-        found.problems.push(shape("`cniVersion`", "is not a string"));
-    }
     found.walk(Pending {
         value,
         place: String::new(),
@@ -195,7 +261,7 @@ impl Form {
     fn is_list(self, object: &Map<String, Value>) -> bool {
         match self {
             Self::List => true,
-            Self::Single => false,
+            Self::Single | Self::Plugin => false,
             Self::Either => text(field(object, "type")).is_none_or(str::is_empty),
         }
     }
@@ -217,7 +283,7 @@ impl Pending<'_> {
     /// What a message calls this place, or the one at `key` beneath it.
     fn shown(&self, key: &str) -> String {
         match (self.place.as_str(), key) {
-            ("", "") => "it".to_owned(),
+            ("", "") => WHOLE.to_owned(),
             ("", key) => format!("`{key}`"),
             (place, "") => format!("`{place}`"),
             (place, key) => format!("`{place}.{key}`"),
@@ -244,12 +310,43 @@ impl Network {
                 continue;
             };
             let mut found = Vec::new();
-            match next.form.is_list(object) {
+            let is_list = next.form.is_list(object);
+            let wrong = wrong_kinds(object, is_list).into_iter();
+            self.problems.extend(wrong.map(|(key, reason)| shape(&next.shown(&key), reason)));
+            self.check_name(&next, object, is_list);
+            match is_list {
                 true => self.list(object, &next, &mut found),
                 false => self.plugin(object, &next, &mut found),
             }
             // Last in, first out: the order of the document.
             pending.extend(found.into_iter().rev());
+        }
+    }
+
+    /// Checks the name that the runtime adds the network with.
+    fn check_name(&mut self, network: &Pending<'_>, object: &Map<String, Value>, is_list: bool) {
+        let name = if is_list { object.get("name") } else { field(object, "name") };
+        let is_null = name.is_some_and(Value::is_null);
+        let is_required = match network.form {
+            Form::List | Form::Single => true,
+            Form::Plugin => return,
+            // Multus gives a definition without a name its own, and a delegate none.
+            Form::Either => network.role == Role::Delegate,
+        };
+        let place = network.shown("");
+        match name.map_or(Some(""), Value::as_str) {
+            None if is_null && !is_list => {
+                self.problems.push(Problem::NoName { place, is_loaded: true });
+            }
+            Some("") if is_required => {
+                let is_loaded = !is_list || name.is_some();
+                self.problems.push(Problem::NoName { place, is_loaded });
+            }
+            Some(name) if !name.is_empty() && !is_network_name(name) => {
+                let name = visible(&name.chars().take(64).collect::<String>()).into_owned();
+                self.problems.push(Problem::BadName { place, name });
+            }
+            _ => {}
         }
     }
 
@@ -259,17 +356,22 @@ impl Network {
         list: &Pending<'a>,
         found: &mut Vec<Pending<'a>>,
     ) {
-        let plugins = match field(object, "plugins") {
+        let plugins = match object.get("plugins") {
             Some(Value::Array(plugins)) if !plugins.is_empty() => plugins,
             // libcni takes them from the directory with the network's name.
-            None if list.form == Form::List => return,
+            None if list.form == Form::List && !truth(object.get("loadOnlyInlinedPlugins")) => {
+                return;
+            }
+            None if list.form == Form::List => {
+                return self.problems.push(shape(&list.shown("plugins"), "is missing"));
+            }
             None => return self.problems.push(no_type(list.shown(""), object)),
             Some(_) => {
                 let problem = shape(&list.shown("plugins"), "must be a non-empty list");
                 return self.problems.push(problem);
             }
         };
-        let version = version(object);
+        let version = version_of_list(object);
         // One past the limit is enough to pass it.
         for (index, value) in plugins.iter().enumerate().take(PLUGIN_LIMIT + 1) {
             let role = if index == 0 { list.role } else { Role::Chained };
@@ -277,7 +379,7 @@ impl Network {
             found.push(Pending {
                 value,
                 place: list.element("plugins", index),
-                form: Form::Single,
+                form: Form::Plugin,
                 role,
                 version: Some(version.clone()),
                 looks_first_in,
@@ -291,7 +393,10 @@ impl Network {
         plugin: &Pending<'a>,
         found: &mut Vec<Pending<'a>>,
     ) {
-        let version = plugin.version.clone().unwrap_or_else(|| version(object));
+        let version = match &plugin.version {
+            Some(of_list) => overriding_version(object).unwrap_or_else(|| of_list.clone()),
+            None => version_of_plugin(object),
+        };
         let mut need = |missing: Problem, name: Option<&str>, role| {
             let Some(name) = name.filter(|name| !name.is_empty()) else {
                 return self.problems.push(missing);
@@ -308,9 +413,11 @@ impl Network {
         let name = text(field(object, "type"));
         need(no_type(plugin.shown(""), object), name, plugin.role);
         let ipam = field(object, "ipam").and_then(Value::as_object);
-        let kind = ipam.and_then(|ipam| field(ipam, "type"));
+        let kind = ipam.and_then(|ipam| field(ipam, "type")).filter(|kind| !kind.is_null());
         let unnamed = || no_type(plugin.shown("ipam"), ipam.unwrap_or(object));
-        if name == Some("flannel") {
+        if kind.is_some_and(|kind| !kind.is_string()) {
+            need(unnamed(), None, Role::Ipam);
+        } else if name == Some("flannel") {
             // The plugin that flannel calls by default (flannel-io/cni-plugin, `doCmdAdd`).
             let delegate = field(object, "delegate").and_then(Value::as_object);
             let delegate =
@@ -322,11 +429,16 @@ impl Network {
         {
             need(unnamed(), text(Some(kind)), Role::Ipam);
         }
+        let directory = |key| text(field(object, key)).and_then(|path| path.parse().ok());
+        let is_multus = catalogue::MULTUS.contains(&name.unwrap_or_default());
+        if is_multus {
+            let (configurations, plugins) = (directory("confDir"), directory("binDir"));
+            self.multus = Some(MultusDirectories { configurations, plugins });
+        }
         match field(object, "delegates") {
             None | Some(Value::Null) => {}
             Some(Value::Array(delegates)) => {
-                let own = text(field(object, "binDir")).and_then(|path| path.parse().ok());
-                let looks_first_in = own.or_else(|| plugin.looks_first_in.clone());
+                let looks_first_in = directory("binDir").or_else(|| plugin.looks_first_in.clone());
                 let delegates = delegates.iter().enumerate().take(PLUGIN_LIMIT + 1);
                 found.extend(delegates.map(|(index, value)| Pending {
                     value,
@@ -355,57 +467,10 @@ fn no_type(place: String, object: &Map<String, Value>) -> Problem {
     Problem::NoType { place, near: near.map(|key| visible(key).into_owned()) }
 }
 
-/// Returns the version that libcni calls the plugins of a configuration with: the newest supported
-/// one of those listed.
-fn version(object: &Map<String, Value>) -> String {
-    let listed = field(object, "cniVersions").and_then(Value::as_array).into_iter().flatten();
-    let single = text(field(object, "cniVersion")).filter(|text| !text.is_empty());
-    let numbered = |text: &str| Some((numbers(text)?, text.to_owned()));
-    let known = listed.filter_map(Value::as_str).chain(single).filter_map(numbered);
-    let newest = known.filter(|(version, _)| *version <= NEWEST).max().map(|(_, text)| text);
-    // A version that is still unknown is passed to the plugins if it is the only one.
-    newest
-        .or_else(|| {
-            single.map(|text| visible(&text.chars().take(32).collect::<String>()).into_owned())
-        })
-        .unwrap_or_else(|| OLDEST.to_owned())
-}
-
-/// Parses a version such as `0.3.1`, or `1.0` as libcni reads it.
-fn numbers(text: &str) -> Option<[u64; 3]> {
-    // Leading zeros could make a version a megabyte long, and each plugin of a list would get a
-    // copy.
-    if text.len() > 32 {
-        return None;
-    }
-    let mut parts = text.split('.');
-    let mut number = |missing: Option<u64>| parts.next().map_or(missing, |part| part.parse().ok());
-    let version = [number(None)?, number(Some(0))?, number(Some(0))?];
-    parts.next().is_none().then_some(version)
-}
-
-/// Whether a CNI version comes before another; no version that is not a number does.
-pub fn is_older(version: &str, other: &str) -> bool {
-    numbers(version).zip(numbers(other)).is_some_and(|(version, other)| version < other)
-}
-
-/// Looks up a field as Go does: by its exact name, or else ignoring case.
-pub(crate) fn field<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    object.get(name).or_else(|| {
-        object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-    })
-}
-
-pub(crate) fn text(value: Option<&Value>) -> Option<&str> {
-    value.and_then(Value::as_str)
-}
-
-fn truth(value: Option<&Value>) -> bool {
-    match value {
-        Some(Value::Bool(truth)) => *truth,
-        Some(Value::String(text)) => text.eq_ignore_ascii_case("true"),
-        _ => false,
-    }
+/// Whether libcni adds a network of this name (`ValidateNetworkName`).
+fn is_network_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ static CONFIGURATION: Fields = go(&[
     ("prevResult", Any),
     // Multus and flannel.
     ("binDir", Any),
+    ("confDir", Any),
     ("delegate", Outline::Fields(&CONFIGURATION)),
     ("delegates", List(&Outline::Fields(&CONFIGURATION))),
 ]);

@@ -20,5 +20,6 @@ pub use attachment_definition::{
 pub use cache::{CACHE_LIMIT, CacheEntry, parse_multus_cache, parse_result_cache};
 pub use catalogue::{IPAM, Upstream, advice, upstream};
 pub use config::{
-    CONFIG_LIMIT, ConfigError, Form, Need, Network, Problem, Role, is_older, parse_config,
+    CONFIG_LIMIT, ConfigError, Form, MultusDirectories, Need, Network, Problem, Role, is_older,
+    parse_config,
 };

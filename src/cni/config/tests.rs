@@ -1,6 +1,7 @@
 use super::*;
 
-/// Renders the needs of a configuration as `role plugin version`, and its problems.
+/// Renders the needs of a configuration as `role plugin version`, and its problems other than a
+/// missing name, which most texts here do without.
 fn described(text: &str, form: Form) -> Result<(Vec<String>, Vec<String>), String> {
     let network = parse_config("it", text.as_bytes(), form).map_err(|error| error.to_string())?;
     let need = |need: &Need| {
@@ -8,7 +9,8 @@ fn described(text: &str, form: Form) -> Result<(Vec<String>, Vec<String>), Strin
             need.looks_first_in.as_ref().map_or_else(String::new, |path| format!(" in {path}"));
         format!("{:?} {} {}{first}", need.role, need.plugin, need.version)
     };
-    let problems = network.problems.iter().map(ToString::to_string).collect();
+    let other = |problem: &&Problem| !matches!(problem, Problem::NoName { .. });
+    let problems = network.problems.iter().filter(other).map(ToString::to_string).collect();
     Ok((network.needs.iter().map(need).collect(), problems))
 }
 
@@ -294,8 +296,9 @@ fn hostile_input_is_refused_or_bounded() {
     assert_eq!(described(&nested(10_000), Form::Single), deep);
     assert_eq!(described(&"[".repeat(CONFIG_LIMIT), Form::Either), deep);
 
-    let plugins =
-        |count: usize| format!(r#"{{"plugins":[{}]}}"#, vec![r#"{"type":"a"}"#; count].join(","));
+    let plugins = |count: usize| {
+        format!(r#"{{"name":"n","plugins":[{}]}}"#, vec![r#"{"type":"a"}"#; count].join(","))
+    };
     assert_eq!(described(&plugins(1023), Form::List).unwrap().0.len(), 1023);
     let (needs, problems) = described(&plugins(1_500), Form::List).unwrap();
     assert_eq!((needs.len(), problems), (1024, vec!["it names more than 1024 plugins".to_owned()]));
@@ -307,4 +310,234 @@ fn hostile_input_is_refused_or_bounded() {
     assert_eq!(error, "it is 1048577 bytes long, the limit is 1048576");
     assert_eq!(described("[]", Form::Either), Err("it is not a JSON object".to_owned()));
     assert!(described("", Form::Either).expect_err("nothing").starts_with("it is not valid: EOF"));
+}
+
+/// The problems of a configuration; as libcni 1.3 refuses each.
+fn problems(text: &str, form: Form) -> Vec<String> {
+    let network = parse_config("it", text.as_bytes(), form).unwrap();
+    network.problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn what_libcni_refuses_in_a_list_is_a_problem() {
+    let cases = [
+        ("", r#""name":3"#, "`name` is not a string"),
+        ("", r#""name":null"#, "`name` is not a string"),
+        ("", "", "it has no `name`"),
+        ("", r#""Name":"n""#, "it has no `name`"),
+        ("", r#""name":"""#, "it has no `name`"),
+        (
+            "",
+            r#""name":"my net""#,
+            "it has the `name` `my net`, which is not made of letters, digits, `.`, `_` and `-`, with a letter or digit first",
+        ),
+        (r#""cniVersion":null,"#, "", "`cniVersion` is not a string"),
+        (r#""cniVersion":1.0,"#, "", "`cniVersion` is not a string"),
+        (r#""cniVersions":"1.0.0","#, "", "`cniVersions` is not a list"),
+        (r#""cniVersions":null,"#, "", "`cniVersions` is not a list"),
+        (r#""cniVersions":["x"],"#, "", "`cniVersions` has an entry that is not a version"),
+        (r#""cniVersions":[1],"#, "", "`cniVersions` has an entry that is not a version"),
+        (r#""cniVersions":["1.0.0.0"],"#, "", "`cniVersions` has an entry that is not a version"),
+        (r#""disableCheck":"maybe","#, "", "`disableCheck` is neither true nor false"),
+        (r#""disableCheck":1,"#, "", "`disableCheck` is neither true nor false"),
+        (r#""disableCheck":null,"#, "", "`disableCheck` is neither true nor false"),
+        (r#""disableGC":"x","#, "", "`disableGC` is neither true nor false"),
+        (
+            r#""loadOnlyInlinedPlugins":"","#,
+            "",
+            "`loadOnlyInlinedPlugins` is neither true nor false",
+        ),
+    ];
+    for (fields, name, expected) in cases {
+        let name = match (name, expected) {
+            ("", "it has no `name`") => String::new(),
+            ("", _) => r#""name":"n","#.to_owned(),
+            (name, _) => format!("{name},"),
+        };
+        let text = format!(r#"{{{fields}{name}"plugins":[{{"type":"a"}}]}}"#);
+        assert_eq!(problems(&text, Form::List), [expected], "{text}");
+    }
+    // Their twins.
+    for fields in [
+        "",
+        r#""cniVersion":"","#,
+        r#""cniVersions":[],"#,
+        r#""cniVersions":["","1","1.0","1.0.0","9.9.9"],"#,
+        r#""disableCheck":"TRUE","#,
+        r#""DisableCheck":"x","#,
+        r#""disableGC":false,"loadOnlyInlinedPlugins":"False","#,
+        r#""dns":3,"ipam":[],"#,
+    ] {
+        let text = format!(r#"{{{fields}"name":"n.1-a_B","plugins":[{{"type":"a"}}]}}"#);
+        assert_eq!(problems(&text, Form::List), [""; 0], "{text}");
+    }
+    let none = r#"{"name":"n","loadOnlyInlinedPlugins":true}"#;
+    assert_eq!(problems(none, Form::List), ["`plugins` is missing"]);
+}
+
+#[test]
+fn what_libcni_refuses_in_a_plugin_is_a_problem_wherever_the_plugin_is() {
+    let cases = [
+        (r#""ipam":"x""#, "ipam", "is not a JSON object"),
+        (r#""IPAM":[]"#, "ipam", "is not a JSON object"),
+        (r#""dns":"x""#, "dns", "is not a JSON object"),
+        (r#""dn\u017f":3"#, "dns", "is not a JSON object"),
+        (r#""dns":{"domain":1}"#, "dns.domain", "is not a string"),
+        (r#""dns":{"search":"x"}"#, "dns.search", "is not a list"),
+        (r#""dns":{"Search":["a",null,1]}"#, "dns.search[2]", "is not a string"),
+        (r#""capabilities":["x"]"#, "capabilities", "is not a JSON object"),
+        (
+            r#""capabilities":{"a":"true"}"#,
+            "capabilities",
+            "has a value that is neither true nor false",
+        ),
+        (r#""cniVersion":4"#, "cniVersion", "is not a string"),
+        (r#""prevResult":[]"#, "prevResult", "is not a JSON object"),
+        (r#""cni.dev/valid-attachments":{}"#, "cni.dev/valid-attachments", "is not a list"),
+        (
+            r#""cni.dev/valid-attachments":[{"ifname":1}]"#,
+            "cni.dev/valid-attachments[0].ifname",
+            "is not a string",
+        ),
+    ];
+    for (field, place, reason) in cases {
+        let plugin = format!(r#"{{"type":"tuning",{field}}}"#);
+        let single = plugin.replacen('{', r#"{"name":"n","#, 1);
+        for (text, form, above) in [
+            (&single, Form::Single, ""),
+            (&plugin, Form::Plugin, ""),
+            // A definition, and what Multus calls.
+            (&plugin, Form::Either, ""),
+            (&format!(r#"{{"name":"n","plugins":[{plugin}]}}"#), Form::List, "plugins[0]."),
+            (&format!(r#"{{"plugins":[{{"type":"a"}},{plugin}]}}"#), Form::Either, "plugins[1]."),
+            (
+                &format!(r#"{{"name":"m","type":"multus","delegates":[{single}]}}"#),
+                Form::Single,
+                "delegates[0].",
+            ),
+        ] {
+            assert_eq!(problems(text, form), [format!("`{above}{place}` {reason}")], "{text}");
+        }
+    }
+    let name = r#"{"name":"n","plugins":[{"type":"a","name":4}]}"#;
+    assert_eq!(problems(name, Form::List), ["`plugins[0].name` is not a string"]);
+    // `tuning` never calls it, and libcni refuses it anyway.
+    let ipam = r#"{"name":"n","type":"tuning","ipam":{"type":3}}"#;
+    assert_eq!(problems(ipam, Form::Single), ["`ipam` has no `type`"]);
+    // Null is as good as none.
+    for field in ["ipam", "dns", "capabilities", "cniVersion", "prevResult"] {
+        let text = format!(r#"{{"name":"n","type":"a","{field}":null}}"#);
+        assert_eq!(problems(&text, Form::Single), [""; 0], "{text}");
+    }
+    let text = r#"{"name":"n","type":"a","ipam":{"type":null},"dns":{"search":[null]},"capabilities":{"a":null,"b":true}}"#;
+    assert_eq!(problems(text, Form::Single), [""; 0]);
+}
+
+#[test]
+fn a_network_has_a_name_unless_multus_gives_it_one() {
+    let loaded = |text: &str, form| {
+        let network = parse_config("it", text.as_bytes(), form).unwrap();
+        network
+            .problems
+            .iter()
+            .map(|problem| match problem {
+                Problem::NoName { is_loaded, .. } => Some(*is_loaded),
+                _ => None,
+            })
+            .collect::<Vec<_>>()
+    };
+    for (text, form, expected) in [
+        // libcni does not load a list without the key.
+        (r#"{"plugins":[{"type":"a"}]}"#, Form::List, vec![Some(false)]),
+        (r#"{"name":"","plugins":[{"type":"a"}]}"#, Form::List, vec![Some(true)]),
+        (r#"{"type":"a"}"#, Form::Single, vec![Some(true)]),
+        (r#"{"type":"a","name":""}"#, Form::Single, vec![Some(true)]),
+        (r#"{"type":"a","name":null}"#, Form::Single, vec![Some(true)]),
+        (r#"{"type":"a","NAME":"n"}"#, Form::Single, vec![]),
+        (r#"{"type":"a"}"#, Form::Plugin, vec![]),
+        (r#"{"type":"a"}"#, Form::Either, vec![]),
+        (r#"{"plugins":[{"type":"a"}]}"#, Form::Either, vec![]),
+        (r#"{"type":"a","name":""}"#, Form::Either, vec![]),
+        (r#"{"type":"a","name":null}"#, Form::Either, vec![Some(true)]),
+        (r#"{"type":"a","name":"my net"}"#, Form::Either, vec![None]),
+        (r#"{"type":"a","name":"-n"}"#, Form::Single, vec![None]),
+        (
+            r#"{"type":"multus","name":"m","delegates":[{"type":"a"}]}"#,
+            Form::Single,
+            vec![Some(true)],
+        ),
+    ] {
+        assert_eq!(loaded(text, form), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_key_counts_under_the_names_that_libcni_reads() {
+    let cases = [
+        // A list is read by exact names.
+        (Form::List, r#"{"CNIVersion":"0.4.0","plugins":[{"type":"firewall"}]}"#, "firewall 0.1.0"),
+        (Form::Either, r#"{"CNIVersion":"0.4.0","plugins":[{"type":"a"}]}"#, "a 0.1.0"),
+        (
+            Form::List,
+            r#"{"cniVersion":"0.4.0","CNIVersions":["1.0.0"],"plugins":[{"type":"a"}]}"#,
+            "a 0.4.0",
+        ),
+        // A single plugin in any case, and without `cniVersions`.
+        (Form::Single, r#"{"cniversion":"0.4.0","type":"a"}"#, "a 0.4.0"),
+        (
+            Form::Single,
+            r#"{"cniVersion":"0.3.1","cniVersions":["0.4.0"],"type":"firewall"}"#,
+            "firewall 0.3.1",
+        ),
+        (
+            Form::Single,
+            r#"{"cniVersion":"0.3.1","cniVersions":["1.1.0"],"type":"macvlan"}"#,
+            "macvlan 0.3.1",
+        ),
+        (Form::Single, r#"{"cniVersions":["0.4.0"],"type":"a"}"#, "a 0.1.0"),
+        (Form::Either, r#"{"cniVersion":"0.3.1","cniVersions":["0.4.0"],"type":"a"}"#, "a 0.3.1"),
+        // The list's version is written before this key and read after it, or the other way round.
+        (
+            Form::List,
+            r#"{"cniVersion":"0.4.0","plugins":[{"type":"a","cniversion":"0.1.0"}]}"#,
+            "a 0.1.0",
+        ),
+        (
+            Form::List,
+            r#"{"cniVersion":"0.4.0","plugins":[{"type":"a","cniversion":""}]}"#,
+            "a 0.1.0",
+        ),
+        (
+            Form::List,
+            r#"{"cniVersion":"0.4.0","plugins":[{"type":"a","cniversion":null}]}"#,
+            "a 0.4.0",
+        ),
+        (
+            Form::List,
+            r#"{"cniVersion":"0.4.0","plugins":[{"type":"a","CNIVersion":"0.1.0"}]}"#,
+            "a 0.4.0",
+        ),
+        (
+            Form::List,
+            r#"{"cniVersion":"0.4.0","plugins":[{"Type":"a","cniVersion":"0.1.0"}]}"#,
+            "a 0.4.0",
+        ),
+    ];
+    for (form, text, expected) in cases {
+        assert_eq!(described(text, form), Ok((vec![format!("Main {expected}")], vec![])), "{text}");
+    }
+    for (form, text, expected) in [
+        (Form::List, r#"{"name":"n","Plugins":[{"type":"a"}]}"#, vec![]),
+        (Form::Either, r#"{"name":"n","Plugins":[{"type":"a"}]}"#, vec!["it has no `type`"]),
+        (
+            Form::List,
+            r#"{"name":"n","Plugins":[{"type":"a"}],"loadOnlyInlinedPlugins":true}"#,
+            vec!["`plugins` is missing"],
+        ),
+    ] {
+        let expected = expected.into_iter().map(str::to_owned).collect();
+        assert_eq!(described(text, form), Ok((vec![], expected)), "{text}");
+    }
+    let network = parse_config("it", br#"{"Name":"n","plugins":[{"type":"a"}]}"#, Form::List);
+    assert_eq!(network.unwrap().name, None);
 }
