@@ -3,6 +3,7 @@
 
 mod kinds;
 mod lookup;
+mod text;
 mod version;
 
 use serde::Serialize;
@@ -16,6 +17,7 @@ use crate::model::{HostPath, JsonError, ParsePluginNameError, PluginName, json, 
 use kinds::wrong_kinds;
 use lookup::truth;
 pub(crate) use lookup::{field, text};
+use text::replace_invalid;
 pub use version::is_older;
 use version::{overriding_version, version_of_list, version_of_plugin};
 
@@ -193,9 +195,11 @@ pub enum Form {
 }
 
 /// Parses a configuration; `what` names it in errors. Of a repeated key the last value counts, as
-/// for libcni, and [`Network::repeated`] tells of it.
+/// for libcni, and [`Network::repeated`] tells of it; what is no Unicode text is replaced as there.
 pub fn parse_config(what: &str, bytes: &[u8], form: Form) -> Result<Network, ConfigError> {
-    let (value, repeated) = parse_json(what, bytes, CONFIG_LIMIT, fields::CONFIG)?;
+    // Before the length is checked, nothing of that length is made.
+    let replaced = if bytes.len() <= CONFIG_LIMIT { replace_invalid(bytes) } else { bytes.into() };
+    let (value, repeated) = parse_json(what, &replaced, CONFIG_LIMIT, fields::CONFIG)?;
     Ok(Network { repeated, ..network(what, &value, form)? })
 }
 

@@ -541,3 +541,32 @@ fn a_key_counts_under_the_names_that_libcni_reads() {
     let network = parse_config("it", br#"{"Name":"n","plugins":[{"type":"a"}]}"#, Form::List);
     assert_eq!(network.unwrap().name, None);
 }
+
+#[test]
+fn text_that_is_not_unicode_is_read_as_go_reads_it() {
+    for note in [
+        &b"\xff"[..],
+        b"M\xfcller",
+        b"\xed\xa0\x80",
+        br"\ud800",
+        br"\udc00 and \uD83D",
+        br"\ud83d\ude00",
+        b"\xf0\x9f",
+    ] {
+        let mut text = br#"{"cniVersion":"0.4.0","name":"n","note":""#.to_vec();
+        text.extend(note);
+        text.extend(br#"","plugins":[{"type":"a"}]}"#);
+        let network = parse_config("it", &text, Form::List).unwrap();
+        assert_eq!((network.needs.len(), network.problems.len()), (1, 0), "{note:?}");
+    }
+    // Outside of texts it is no JSON, and a plugin's name has no such character.
+    for text in [&b"{\"name\":\"n\",\"type\":\xff}"[..], b"\xff{}", br#"{"type":\ud800}"#] {
+        assert!(parse_config("it", text, Form::Single).is_err());
+    }
+    let network = parse_config("it", b"{\"name\":\"n\",\"type\":\"a\xff\"}", Form::Single);
+    let Ok(Network { problems, .. }) = network else { panic!("{network:?}") };
+    assert!(matches!(problems.as_slice(), [Problem::Type(_)]), "{problems:?}");
+    // Replaced, it would be longer than any configuration.
+    let long = [&br#"{"type":"a","x":""#[..], &[0xff; CONFIG_LIMIT / 2], b"\"}"].concat();
+    assert!(parse_config("it", &long, Form::Single).is_err());
+}
