@@ -2,7 +2,7 @@
 //! before.
 #![no_main]
 
-use cnister::cni::runtime::{Containerd, Crio};
+use cnister::cni::runtime::{Containerd, Crio, data_dir};
 use cnister_fuzz::check_words;
 use libfuzzer_sys::fuzz_target;
 
@@ -28,5 +28,8 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(merged, file);
         }
         Err(error) => check_words(&error),
+    }
+    if let Some(path) = data_dir(bytes) {
+        assert!(!path.is_empty() && !path.contains('\n'));
     }
 });

@@ -264,6 +264,9 @@ pub(crate) fn runtime_files(size: usize) -> Vec<(String, String)> {
         lines("tables in a line", |n| format!("k{n:x}={{a={{a={{a=0}}}}}}\n")),
         lines("texts", |n| format!("k{n:x}=\"\\u0041{}\"\n", "a".repeat(200))),
         lines("comments", |_| "#.=[{,\n".to_owned()),
+        lines("short comments", |_| "#\n".to_owned()),
+        lines("empty lines", |_| "\n".to_owned()),
+        lines("words", |_| "k\n".to_owned()),
     ]
     .concat()
 }

@@ -60,9 +60,10 @@ impl Containerd {
         let Some(cni) = plugins.descend(&[section, "cni"])? else { return Ok(()) };
         let section = Self {
             bin_dirs: cni.texts("bin_dirs")?.filter(|paths| !paths.is_empty()),
-            bin_dir: cni.text("bin_dir")?,
-            conf_dir: cni.text("conf_dir")?,
-            max_conf_num: cni.number("max_conf_num")?,
+            // Empty is as good as not there.
+            bin_dir: cni.text("bin_dir")?.filter(|path| !path.is_empty()),
+            conf_dir: cni.text("conf_dir")?.filter(|path| !path.is_empty()),
+            max_conf_num: cni.count("max_conf_num")?,
             ..Self::default()
         };
         self.merge(section);
@@ -159,6 +160,33 @@ mod tests {
     }
 
     #[test]
+    fn a_negative_number_of_networks_is_all_of_them() {
+        for (number, expected) in [("-1", 0), ("-1_0", 0), ("0", 0), ("2", 2), ("+3", 3)] {
+            let text = format!("[plugins.cri.cni]\nmax_conf_num = {number}\nconf_dir = '/c'");
+            let file = Containerd::parse(text.as_bytes()).expect(&text);
+            assert_eq!(
+                (file.max_conf_num, file.conf_dir.as_deref()),
+                (Some(expected), Some("/c")),
+                "{number}"
+            );
+        }
+    }
+
+    #[test]
+    fn comments_hold_no_values() {
+        let config = "[plugins.cri.cni]\nconf_dir = '/c'\n";
+        for comment in ["# a. b, c= d.\n", "  #[a.b]\n", "\t# {},{},\r\n"] {
+            let text = format!("{}{config}{}", comment.repeat(800), comment.repeat(800));
+            assert_eq!(Containerd::parse(text.as_bytes()).unwrap().conf_dir.as_deref(), Some("/c"));
+        }
+        // The line that ends a long text is none.
+        for quotes in ["\"\"\"", "'''"] {
+            let text = format!("a = [{quotes}\n#{quotes}{}]", ", {}".repeat(1600));
+            assert_eq!(Containerd::parse(text.as_bytes()), Err(RuntimeConfigError::Long));
+        }
+    }
+
+    #[test]
     fn knows_when_it_is_there_for_docker_alone() {
         for (text, expected) in [
             ("disabled_plugins = [\"cri\"]", true),
@@ -213,6 +241,8 @@ mod tests {
             ("version = -2".to_owned(), "`version` is integer, expected a small number"),
             ("plugins = 1".to_owned(), "`plugins` is integer, expected a table"),
             ("version = 2\nversion = 3".to_owned(), "line 2: duplicate key"),
+            ("# a\n\n  # b\nversion = 2\n\nversion = 3".to_owned(), "line 6: duplicate key"),
+            ("# a\n\nversion = '".to_owned(), "line 3: invalid literal string, expected `'`"),
             ("[a.b]\n".repeat(3000), "it has more than 1600 keys, tables and entries"),
             (deep, "line 1: cannot recurse further; max recursion depth met"),
         ];

@@ -3,17 +3,16 @@
 
 use super::document::{RuntimeConfigError, parse};
 
-/// What CRI-O's files say about CNI (`crio.conf(5)`, "CRIO.NETWORK TABLE").
+/// What CRI-O's files say about CNI (`crio.conf(5)`, "CRIO.NETWORK TABLE"). An empty text takes
+/// back what an earlier file said: each file is decoded over those before it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Crio {
     /// Where it looks for plugins, in order.
     pub plugin_dirs: Option<Vec<String>>,
     /// One more directory, after the others; long deprecated.
     pub plugin_dir: Option<String>,
-    /// Where it looks for network configurations.
-    pub network_dir: Option<String>,
-    /// The name of the network that pods get; the first one if there is none.
-    pub cni_default_network: Option<String>,
+    network_dir: Option<String>,
+    cni_default_network: Option<String>,
 }
 
 impl Crio {
@@ -41,12 +40,22 @@ impl Crio {
             later.cni_default_network.or_else(|| self.cni_default_network.take());
     }
 
+    /// Where it looks for network configurations, if the configuration says so.
+    pub fn network_dir(&self) -> Option<&str> {
+        self.network_dir.as_deref().filter(|path| !path.is_empty())
+    }
+
+    /// The name of the network that pods get; the first one if there is none.
+    pub fn default_network(&self) -> Option<&str> {
+        self.cni_default_network.as_deref().filter(|name| !name.is_empty())
+    }
+
     /// Where it looks for plugins; `default` is used if the configuration does not say.
     pub fn directories<'a>(&'a self, default: &'a str) -> Vec<&'a str> {
         let listed =
             self.plugin_dirs.as_ref().map(|paths| paths.iter().map(String::as_str).collect());
         let mut directories: Vec<_> = listed.unwrap_or_else(|| vec![default]);
-        directories.extend(self.plugin_dir.as_deref());
+        directories.extend(self.plugin_dir.as_deref().filter(|path| !path.is_empty()));
         directories
     }
 }
@@ -72,7 +81,7 @@ mod tests {
         for (text, expected, network_dir) in cases {
             let file = Crio::parse(text.as_bytes()).unwrap();
             assert_eq!(file.directories("/opt/cni/bin"), expected, "{text}");
-            assert_eq!(file.network_dir.as_deref(), network_dir, "{text}");
+            assert_eq!(file.network_dir(), network_dir, "{text}");
         }
         let error = Crio::parse(b"[crio]\nnetwork = 3").expect_err("no table").to_string();
         assert_eq!(error, "`crio.network` is integer, expected a table");
@@ -85,6 +94,15 @@ mod tests {
         merged.merge(Crio::parse(b"[crio.runtime]\n").unwrap());
         merged.merge(Crio::parse(b"[crio.network]\nplugin_dirs = ['/b']").unwrap());
         assert_eq!(merged.directories("/d"), ["/b"]);
-        assert_eq!(merged.network_dir.as_deref(), Some("/c"));
+        assert_eq!(merged.network_dir(), Some("/c"));
+        // An empty text is said, too.
+        let text = b"[crio.network]\ncni_default_network = 'n'\nplugin_dir = '/p'";
+        merged.merge(Crio::parse(text).unwrap());
+        assert_eq!((merged.default_network(), merged.directories("/d").len()), (Some("n"), 2));
+        let text = b"[crio.network]\ncni_default_network = ''\nplugin_dir = ''";
+        merged.merge(Crio::parse(text).unwrap());
+        assert_eq!((merged.default_network(), merged.directories("/d").len()), (None, 1));
+        merged.merge(Crio::parse(b"[crio.network]\nnetwork_dir = ''").unwrap());
+        assert_eq!(merged.network_dir(), None);
     }
 }

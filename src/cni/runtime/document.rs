@@ -1,6 +1,8 @@
 //! One TOML file of a runtime's configuration, and the few values that are needed. The others are
 //! parsed and ignored.
 
+use std::borrow::Cow;
+
 use toml::de::{DeTable, DeValue};
 
 use crate::model::visible;
@@ -44,17 +46,64 @@ pub(crate) fn parse<T>(
     read: impl FnOnce(&Table<'_>) -> Result<T, RuntimeConfigError>,
 ) -> Result<T, RuntimeConfigError> {
     let text = std::str::from_utf8(bytes).map_err(|_| RuntimeConfigError::Text)?;
-    if text.bytes().filter(|byte| b"=[{,.".contains(byte)).count() > MARKS {
+    let lines = Lines::of(text);
+    if lines.marks(text) > MARKS {
         return Err(RuntimeConfigError::Long);
     }
-    let table = DeTable::parse(text).map_err(|error| {
-        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let kept = lines.kept(text);
+    let table = DeTable::parse(&kept).map_err(|error| {
+        let before = error.span().and_then(|span| kept.get(..span.start)).unwrap_or_default();
         RuntimeConfigError::Toml {
-            line: before.matches('\n').count() + 1,
+            line: lines.number(text, before.matches('\n').count()),
             message: visible(error.message()).into_owned(),
         }
     })?;
     read(&Table { table: table.get_ref(), path: String::new() })
+}
+
+/// Which lines of a file the parser gets. It would keep something of every line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lines {
+    /// All of them: a text of several lines may end in one that looks like a comment.
+    All,
+    /// Those that are neither empty nor a comment.
+    Said,
+}
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        let has_long_texts = text.contains("\"\"\"") || text.contains("'''");
+        if has_long_texts { Self::All } else { Self::Said }
+    }
+
+    fn has(self, line: &str) -> bool {
+        let line = line.trim_start();
+        self == Self::All || !(line.is_empty() || line.starts_with('#'))
+    }
+
+    /// Counts what can become a value, at least one for each line.
+    fn marks(self, text: &str) -> usize {
+        let marks = |line: &str| line.bytes().filter(|byte| b"=[{,.".contains(byte)).count();
+        text.lines().filter(|line| self.has(line)).map(|line| marks(line).max(1)).sum()
+    }
+
+    fn kept(self, text: &str) -> Cow<'_, str> {
+        if text.lines().all(|line| self.has(line)) {
+            return Cow::Borrowed(text);
+        }
+        let mut kept = String::with_capacity(text.len());
+        for line in text.lines().filter(|line| self.has(line)) {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+        Cow::Owned(kept)
+    }
+
+    /// The number, in the file, of the line with this index among those that are kept.
+    fn number(self, text: &str, index: usize) -> usize {
+        let kept = text.lines().enumerate().filter(|(_, line)| self.has(line));
+        kept.map(|(number, _)| number + 1).nth(index).unwrap_or_else(|| text.lines().count())
+    }
 }
 
 /// A table, and the path that led to it.
@@ -100,13 +149,11 @@ impl<'a> Table<'a> {
         Ok(Some(reached))
     }
 
-    /// The text of this name; an empty one says as little as none.
+    /// The text of this name, which may be empty.
     pub(crate) fn text(&self, key: &str) -> Result<Option<String>, RuntimeConfigError> {
         match self.get(key) {
             None => Ok(None),
-            Some(DeValue::String(text)) => {
-                Ok(Some(text.to_string()).filter(|text| !text.is_empty()))
-            }
+            Some(DeValue::String(text)) => Ok(Some(text.to_string())),
             Some(other) => Err(self.wrong(key, other, "a string")),
         }
     }
@@ -123,6 +170,14 @@ impl<'a> Table<'a> {
             other => Err(self.wrong(key, other, "a string")),
         };
         values.iter().map(|value| text(value.get_ref())).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// The count of this name; a negative one is as good as 0.
+    pub(crate) fn count(&self, key: &str) -> Result<Option<u32>, RuntimeConfigError> {
+        match self.get(key) {
+            Some(DeValue::Integer(number)) if number.as_str().starts_with('-') => Ok(Some(0)),
+            _ => self.number(key),
+        }
     }
 
     /// The number of this name.

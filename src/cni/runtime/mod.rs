@@ -4,7 +4,9 @@
 mod containerd;
 mod crio;
 mod document;
+mod rancher;
 
 pub use containerd::Containerd;
 pub use crio::Crio;
 pub use document::RuntimeConfigError;
+pub use rancher::data_dir;

@@ -4,6 +4,7 @@
 //! files are the owner's and advice only: what cannot be read is a warning, never a failure.
 
 mod compare;
+mod pattern;
 mod read;
 
 pub(crate) use compare::{PlacedPlugin, PlacedPlugins, compare};

@@ -4,10 +4,11 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
+use super::pattern::matches;
 use super::{
     DEFAULT_BIN, DEFAULT_CONFIGURATION, FILE_LIMIT, MAX_FILES, Networks, Runtime, Runtimes,
 };
-use crate::cni::runtime::{Containerd, Crio, RuntimeConfigError};
+use crate::cni::runtime::{Containerd, Crio, RuntimeConfigError, data_dir};
 use crate::disk::DiskError;
 use crate::disk::Root;
 use crate::model::{Code, Finding, HostPath, visible};
@@ -21,6 +22,8 @@ const CONTAINERD: [(&str, &str); 5] = [
     // Made from `containerd-template.toml` beside it, with the paths of the snap.
     ("MicroK8s", "/var/snap/microk8s/current/args/containerd.toml"),
 ];
+/// Where k3s and RKE2 write containerd's configuration in the directory of their data.
+const BELOW_DATA: &str = "agent/etc/containerd/config.toml";
 /// The most names of a directory that are read.
 const MAX_NAMES: usize = 4096;
 const CRIO: &str = "/etc/crio/crio.conf";
@@ -32,7 +35,10 @@ pub fn runtimes(root: &Root) -> Runtimes {
     let mut reader = Reader { root, findings: Vec::new() };
     let mut found: Vec<_> = CONTAINERD
         .into_iter()
-        .filter_map(|(name, path)| reader.containerd(name, Path::new(path)))
+        .filter_map(|(name, path)| {
+            let moved = reader.data_dir(name).map(|data| data.join(BELOW_DATA));
+            reader.containerd(name, moved.as_deref().unwrap_or(Path::new(path)))
+        })
         .collect();
     found.extend(reader.crio());
     Runtimes { found, findings: reader.findings }
@@ -99,6 +105,31 @@ impl Reader<'_> {
         self.runtime(name, path, &bin_dirs, config.conf_dir.as_deref(), networks)
     }
 
+    /// Where k3s or RKE2 is told to keep its data (`data-dir`): a drop-in counts more than the
+    /// file, and a later one more.
+    fn data_dir(&mut self, name: &str) -> Option<PathBuf> {
+        if !matches!(name, "k3s" | "rke2") {
+            return None;
+        }
+        let folder = Path::new("/etc/rancher").join(name);
+        let drop_ins = folder.join("config.yaml.d");
+        let names = self.names(&drop_ins).into_iter().take(MAX_FILES);
+        let names = names.filter(|name| name.ends_with(".yaml") || name.ends_with(".yml"));
+        let mut data = None;
+        for path in
+            std::iter::once(folder.join("config.yaml")).chain(names.map(|name| drop_ins.join(name)))
+        {
+            match self.read(&path) {
+                Ok(bytes) => {
+                    let found = bytes.as_deref().and_then(data_dir).map(PathBuf::from);
+                    data = found.filter(|path| path.is_absolute()).or(data);
+                }
+                Err(error) => self.cannot(&path, &error),
+            }
+        }
+        data
+    }
+
     fn crio(&mut self) -> Option<Runtime> {
         let drop_ins = self.below(Path::new(CRIO_DIRECTORY));
         let mut first = None;
@@ -114,9 +145,9 @@ impl Reader<'_> {
             }
             first.get_or_insert(path);
         }
-        let networks = Networks::Usable(config.cni_default_network.clone());
+        let networks = Networks::Usable(config.default_network().map(str::to_owned));
         let bin_dirs = config.directories(DEFAULT_BIN);
-        self.runtime("CRI-O", &first?, &bin_dirs, config.network_dir.as_deref(), networks)
+        self.runtime("CRI-O", &first?, &bin_dirs, config.network_dir(), networks)
     }
 
     fn runtime(
@@ -138,8 +169,13 @@ impl Reader<'_> {
         Some(Runtime { name, config, bin_dirs, conf_dir, networks })
     }
 
+    /// A path as a runtime reads it: `.`, `..` and several slashes are no mistake.
     fn path(&mut self, config: &Path, text: &str) -> Option<HostPath> {
-        match text.parse() {
+        let cleaned = match text.starts_with('/') {
+            true => clean(Path::new(text)).to_string_lossy().into_owned(),
+            false => text.to_owned(),
+        };
+        match cleaned.parse() {
             Ok(path) => Some(path),
             Err(error) => {
                 let error: crate::model::ParseHostPathError = error;
@@ -162,28 +198,44 @@ impl Reader<'_> {
         }
     }
 
-    /// The files that an import names. As containerd does it, only `*` makes a pattern.
+    /// The files that an import names. As in containerd, only one with a `*` is a pattern.
     fn expand(&mut self, path: &Path) -> Vec<PathBuf> {
         let path = clean(path);
         let text = path.to_string_lossy().into_owned();
         if !text.contains('*') {
             return vec![path];
         }
-        let (Some(directory), Some(pattern)) =
-            (path.parent(), path.file_name().and_then(|name| name.to_str()))
-        else {
-            return Vec::new();
-        };
-        if directory.to_string_lossy().contains('*') || pattern.contains(['[', '\\']) {
-            self.cannot(&path, "only `*` and `?` in the last part of an import are supported");
-            return Vec::new();
+        // Each part of the path is matched with the names of a directory (`filepath.Glob`).
+        let mut found = vec![PathBuf::from("/")];
+        for part in path.components().skip(1) {
+            let part = part.as_os_str().to_string_lossy().into_owned();
+            if !part.contains(['*', '?', '[', '\\']) {
+                found.iter_mut().for_each(|directory| directory.push(&part));
+                continue;
+            }
+            let mut below = Vec::new();
+            for directory in found {
+                let names = self.names(&directory).into_iter();
+                let names = names.filter(|name| matches(&part, name));
+                below.extend(names.map(|name| directory.join(name)));
+            }
+            if below.len() > MAX_NAMES {
+                self.cannot(&path, &format!("it matches more than {MAX_NAMES} names"));
+                return Vec::new();
+            }
+            found = below;
         }
-        let matching = |name: &String| matches(pattern.as_bytes(), name.as_bytes());
-        self.names(directory)
-            .into_iter()
-            .filter(matching)
-            .map(|name| directory.join(name))
-            .collect()
+        found.retain(|path| self.is_there(path));
+        found
+    }
+
+    /// Whether a path leads to something, or is a link that should.
+    fn is_there(&self, path: &Path) -> bool {
+        match self.root.look_up(path) {
+            Ok(looked) => looked.is_some_and(|looked| looked.target.is_some() || looked.linked),
+            // What it is, reading it tells.
+            Err(_) => true,
+        }
     }
 
     /// Every file below a directory, in the order of their names; links to directories are not
@@ -260,32 +312,6 @@ fn clean(path: &Path) -> PathBuf {
         }
     }
     cleaned
-}
-
-/// Whether a name matches a pattern of `*` and `?`. Each `*` is tried again at most once a byte.
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    let (mut at, mut seen) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    while seen < name.len() {
-        match pattern.get(at) {
-            Some(b'*') => {
-                retry = Some((at + 1, seen));
-                at += 1;
-            }
-            Some(byte) if *byte == b'?' || Some(byte) == name.get(seen) => {
-                at += 1;
-                seen += 1;
-            }
-            _ => match retry {
-                Some((after, from)) => {
-                    retry = Some((after, from + 1));
-                    (at, seen) = (after, from + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern.iter().skip(at).all(|byte| *byte == b'*')
 }
 
 #[cfg(test)]
@@ -397,6 +423,92 @@ mod tests {
     }
 
     #[test]
+    fn the_data_of_k3s_may_be_elsewhere() {
+        let config = |conf_dir: &str| format!("{V2}conf_dir = '{conf_dir}'\n");
+        let usual = "var/lib/rancher/k3s/agent/etc/containerd/config.toml";
+        for (files, expected) in [
+            (
+                vec![],
+                "k3s /var/lib/rancher/k3s/agent/etc/containerd/config.toml /opt/cni/bin /usual",
+            ),
+            (
+                vec![("etc/rancher/k3s/config.yaml", "data-dir: /data/a\n")],
+                "k3s /data/a/agent/etc/containerd/config.toml /opt/cni/bin /a",
+            ),
+            (
+                vec![
+                    ("etc/rancher/k3s/config.yaml", "data-dir: /data/a\n"),
+                    ("etc/rancher/k3s/config.yaml.d/1.yaml", "data-dir: \"/data/b\"\n"),
+                    ("etc/rancher/k3s/config.yaml.d/2.yaml", "token: x\n"),
+                    ("etc/rancher/k3s/config.yaml.d/3.off", "data-dir: /data/c\n"),
+                ],
+                "k3s /data/b/agent/etc/containerd/config.toml /opt/cni/bin /b",
+            ),
+            (
+                vec![("etc/rancher/rke2/config.yaml", "data-dir: /data/a\n")],
+                "k3s /var/lib/rancher/k3s/agent/etc/containerd/config.toml /opt/cni/bin /usual",
+            ),
+        ] {
+            let (one, two, three) = (config("/usual"), config("/a"), config("/b"));
+            let mut all = files;
+            all.push((usual, &one));
+            all.push(("data/a/agent/etc/containerd/config.toml", &two));
+            all.push(("data/b/agent/etc/containerd/config.toml", &three));
+            let (found, findings) = look(&node(&all));
+            assert_eq!((found[0].as_str(), findings), (expected, vec![]));
+        }
+    }
+
+    #[test]
+    fn paths_are_cleaned_as_the_runtime_cleans_them() {
+        for (conf_dir, expected) in [
+            ("/etc/./x//", "/etc/x"),
+            ("/etc/cni/../x", "/etc/x"),
+            ("//etc/x/.", "/etc/x"),
+            ("/../etc/x/y/..", "/etc/x"),
+        ] {
+            let text = format!("{V2}conf_dir = '{conf_dir}'\nbin_dir = '/a/../b/'\n");
+            let expected = format!("containerd /etc/containerd/config.toml /b {expected}");
+            assert_eq!(look(&node(&[(CONFIG, &text)])), (vec![expected], vec![]), "{conf_dir}");
+            let text = format!("[crio.network]\nnetwork_dir = '{conf_dir}'\n");
+            let (found, findings) = look(&node(&[("etc/crio/crio.conf", &text)]));
+            assert!(found[0].ends_with(" /etc/x") && findings.is_empty(), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn an_import_may_be_a_pattern_in_every_part() {
+        for (import, expected) in [
+            ("/etc/containerd/conf.d/[0-9]*.toml", "/b /c"),
+            ("/etc/*/conf.d/2*.toml", "/b /etc/cni/net.d"),
+            ("/e[st]c/conta?nerd/*.d/[^2-9x]*.toml", "/a /c"),
+            ("conf.*/*.toml", "/x /c"),
+            ("conf.d/[0-9].toml", "/opt/cni/bin /etc/cni/net.d"),
+            ("/etc/*/none/*.toml", "/opt/cni/bin /etc/cni/net.d"),
+            ("/etc/*/conf.d/10-a.toml", "/a /c"),
+            ("/etc/*/conf.d/11-a.toml", "/opt/cni/bin /etc/cni/net.d"),
+        ] {
+            let main = format!("version = 2\nimports = ['{import}']\n");
+            let node = node(&[
+                (CONFIG, &main),
+                (
+                    "etc/containerd/conf.d/10-a.toml",
+                    &format!("{V2}bin_dir = '/a'\nconf_dir = '/c'\n"),
+                ),
+                ("etc/containerd/conf.d/20-b.toml", &format!("{V2}bin_dir = '/b'\n")),
+                ("etc/containerd/conf.d/x.toml", &format!("{V2}bin_dir = '/x'\n")),
+                ("etc/other/readme", ""),
+            ]);
+            // A file without the name `[0-9].toml` is missing: that is no pattern without a `*`.
+            let (found, findings) = look(&node);
+            let is_literal = import == "conf.d/[0-9].toml";
+            assert_eq!(findings.len(), usize::from(is_literal), "{import}: {findings:?}");
+            let expected = format!("containerd /etc/containerd/config.toml {expected}");
+            assert_eq!(found, [expected], "{import}");
+        }
+    }
+
+    #[test]
     fn follows_the_links_of_the_node_and_none_that_leaves_it() {
         let node = node(&[("etc/static/config.toml", &format!("{V2}bin_dir = '/inside'\n"))]);
         std::fs::create_dir(node.path().join("etc/containerd")).unwrap();
@@ -427,13 +539,7 @@ mod tests {
                 "/a",
                 "`/etc/containerd/gone.toml`: `/etc/containerd/config.toml` imports it, but it does not exist",
             ),
-            (
-                format!("imports = ['/etc/*/x.toml']\n{}", v2("bin_dir = '/a'")),
-                "/a",
-                "`/etc/*/x.toml`: only `*` and `?` in the last part",
-            ),
             (v2("bin_dir = 'relative'"), "", "`relative` is not a valid path on the node"),
-            (v2("bin_dir = '/a/../b'"), "", "`/a/../b` is not a valid path on the node"),
             ("#".repeat(FILE_LIMIT + 1), "/opt/cni/bin", "is longer than 262144 bytes"),
         ];
         for (text, bin, expected) in cases {
@@ -456,23 +562,5 @@ mod tests {
         assert_eq!(findings.len(), 2, "{findings:?}");
         assert!(findings[0].contains("imports more than 64 files"), "{findings:?}");
         assert!(findings[1].contains("contains more than 64 files"), "{findings:?}");
-    }
-
-    #[test]
-    fn patterns_are_those_of_a_shell() {
-        for (pattern, name, expected) in [
-            ("*.toml", "a.toml", true),
-            ("*.toml", ".toml", true),
-            ("*.toml", "a.toml.off", false),
-            ("*", "anything", true),
-            ("1?-*.toml", "10-a.toml", true),
-            ("1?-*.toml", "1-a.toml", false),
-            ("a*b*c", "axxbxxbxc", true),
-            ("a*b*c", "axxbxx", false),
-            ("", "", true),
-        ] {
-            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
-        }
-        assert!(!matches("*a".repeat(500).as_bytes(), "a".repeat(499).as_bytes()));
     }
 }
