@@ -8,20 +8,23 @@
 //! findings.
 
 mod directories;
+mod plugins;
+mod searches;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fmt;
 use std::path::Path;
 
-use self::directories::{Directory, usual};
+use self::directories::{Directory, File, Reader, is_read, usual};
+use self::searches::{Searches, unsupported};
 use super::report::{NeedReport, Occasion, Report};
 use crate::cni::{
-    self, AttachmentDefinition, CONFIG_LIMIT, ConfigError, Form, Need, Network, Problem, Role,
+    self, AttachmentDefinition, CONFIG_LIMIT, ConfigError, Form, MultusDirectories, Need, Network,
+    Problem, Role,
 };
 use crate::disk::{DiskError, FileKind};
-use crate::model::{Code, Finding, HostPath, PluginName, Severity, and_others, visible};
-use crate::node::runtime::runtimes;
+use crate::model::{Code, Finding, HostPath, Severity, visible};
+use crate::node::runtime::{Runtime, runtimes};
 use crate::node::{Fact, Root, severity};
 
 /// The most configuration files that are read of one directory.
@@ -44,8 +47,8 @@ pub struct Configurations {
     pub usual: bool,
     /// NetworkAttachmentDefinitions: a name for messages, and the bytes.
     pub definitions: Vec<(String, Vec<u8>)>,
-    /// Where a runtime searches for plugins, in order; if empty, the directories that plugins were
-    /// installed in.
+    /// Where every runtime searches for plugins, in order; if empty, the directories that each is
+    /// configured with, or those that plugins were installed in if nothing on the node tells.
     pub search: Vec<HostPath>,
 }
 
@@ -64,48 +67,143 @@ pub fn check_requirements(
         !(configurations.directories.is_empty() && configurations.definitions.is_empty());
     let fact = if explicit { Fact::NamedNetworkUnmet } else { Fact::UsualNetworkUnmet };
     let Some(severity) = severity(fact, occasion) else { return };
+    // What of their configuration cannot be read, the check says where it compares directories.
+    let runtimes = runtimes(root).found;
+    let installed = installed(report);
+    let search = if configurations.search.is_empty() { &installed } else { &configurations.search };
+    let mut searches = Searches::default();
     let mut wanted = Wanted {
         severity,
         decides: true,
         budget: BYTES_LIMIT,
         needs: Vec::new(),
-        names: BTreeSet::new(),
+        networks: BTreeMap::new(),
+        multus: Vec::new(),
+        lists: vec![searches.list(search)],
         findings: Vec::new(),
         counts: BTreeMap::new(),
     };
+    let mut reading = Reading {
+        root,
+        report,
+        searches: &mut searches,
+        runtimes: &runtimes,
+        search,
+        is_told: !configurations.search.is_empty(),
+    };
     if configurations.usual {
-        // What of their configuration cannot be read, the check says where it compares directories.
-        for directory in usual(&runtimes(root).found) {
-            wanted.read_directory(root, &directory);
+        for directory in usual(&runtimes) {
+            wanted.read_directory(&mut reading, &directory);
+        }
+        for path in
+            wanted.multus.iter().filter_map(|it| it.configurations.clone()).collect::<BTreeSet<_>>()
+        {
+            if !wanted.networks.contains_key(&path) {
+                wanted.read_directory(&mut reading, &Directory::whole(path));
+            }
         }
     }
     for path in &configurations.directories {
-        let directory = Directory { path: path.clone(), readers: None };
-        if !wanted.read_directory(root, &directory) {
+        let readers = runtimes.iter().filter(|runtime| runtime.conf_dir == *path);
+        let readers = readers.map(Reader::of).collect();
+        let directory = Directory { path: path.clone(), readers, is_whole: true };
+        if !wanted.read_directory(&mut reading, &directory) {
             wanted.find(Code::ConfigUnreadable, format!("there is no directory `{path}`"));
         }
     }
+    wanted.lists = vec![reading.list_of_multus(&wanted.multus)];
+    let named = wanted.named_networks(configurations, &runtimes);
     for (name, bytes) in &configurations.definitions {
-        wanted.read_definitions(name, bytes);
+        wanted.read_definitions(name, bytes, &named);
     }
-    wanted.look_for_plugins(root, &search(configurations, report), report);
+    let elsewhere = searches.list(&installed);
+    wanted.look_for_plugins(root, &mut searches, elsewhere, report);
     wanted.finish();
     report.findings.append(&mut wanted.findings);
     report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     report.needs = wanted.needs.into_iter().map(|asked| asked.need).collect();
 }
 
-/// Where a runtime searches: as the owner says, or where plugins were installed.
-pub(crate) fn search(configurations: &Configurations, report: &Report) -> Vec<HostPath> {
-    if !configurations.search.is_empty() {
-        return configurations.search.clone();
-    }
+/// The directories that plugins were installed in.
+fn installed(report: &Report) -> Vec<HostPath> {
     let installed: BTreeSet<_> =
         report.plugins.iter().map(|plugin| plugin.directory.clone()).collect();
     if installed.is_empty() {
         vec![HostPath::default_bin_directory()]
     } else {
         installed.into_iter().collect()
+    }
+}
+
+/// What reading a directory of configuration needs to know of the node.
+struct Reading<'a> {
+    root: &'a Root,
+    report: &'a Report,
+    searches: &'a mut Searches,
+    runtimes: &'a [Runtime],
+    /// Where plugins are searched for if nothing on the node tells, or the owner does.
+    search: &'a [HostPath],
+    /// Whether the owner told.
+    is_told: bool,
+}
+
+impl Reading<'_> {
+    /// The list of directories that a runtime searches.
+    fn list_of(&mut self, reader: &Reader) -> usize {
+        match self.is_told || reader.bin_dirs.is_empty() {
+            true => self.searches.list(self.search),
+            false => self.searches.list(&reader.bin_dirs),
+        }
+    }
+
+    /// The list of directories that Multus searches: what its configuration says, and those of the
+    /// runtime that called it (multus-cni, `binDir` and `CNI_PATH`).
+    fn list_of_multus(&mut self, multus: &[MultusDirectories]) -> usize {
+        if self.is_told {
+            return self.searches.list(self.search);
+        }
+        let own = multus.iter().filter_map(|multus| multus.plugins.clone());
+        let default = multus.iter().all(|multus| multus.plugins.is_none());
+        let runtimes = self.runtimes.iter().flat_map(|runtime| runtime.bin_dirs.clone());
+        let unknown = if self.runtimes.is_empty() { self.search } else { &[] };
+        let mut list: Vec<HostPath> = Vec::new();
+        for path in own
+            .chain(runtimes)
+            .chain(unknown.iter().cloned())
+            .chain(default.then(HostPath::default_bin_directory))
+        {
+            if !list.contains(&path) {
+                list.push(path);
+            }
+        }
+        self.searches.list(&list)
+    }
+
+    /// Whether CRI-O validates a network: its plugins are there, can be executed and speak the
+    /// version.
+    fn is_valid(&mut self, network: &Network, list: usize) -> bool {
+        let called = network.needs.iter().filter(|need| {
+            matches!(need.role, Role::Main | Role::Chained) && need.looks_first_in.is_none()
+        });
+        called.into_iter().all(|need| {
+            let place = self.searches.place(self.root, None, list, &need.plugin);
+            let report = need_report(need, String::new());
+            place.unusable.is_none()
+                && place
+                    .directory
+                    .as_ref()
+                    .is_some_and(|directory| unsupported(&report, directory, self.report).is_none())
+        })
+    }
+}
+
+fn need_report(need: &Need, configuration: String) -> NeedReport {
+    NeedReport {
+        plugin: need.plugin.clone(),
+        role: need.role,
+        configuration,
+        cni_version: Some(need.version.clone()),
+        found_in: None,
     }
 }
 
@@ -118,8 +216,12 @@ struct Wanted {
     /// How many bytes may still be read: many lists can refer to one large directory.
     budget: usize,
     needs: Vec<WantedPlugin>,
-    /// The names of the networks that the node itself has.
-    names: BTreeSet<String>,
+    /// The names of the networks in each directory that was read.
+    networks: BTreeMap<HostPath, BTreeSet<String>>,
+    /// What each configuration of Multus says.
+    multus: Vec<MultusDirectories>,
+    /// The lists of directories that the plugins of what is being read are searched for in.
+    lists: Vec<usize>,
     findings: Vec<Finding>,
     counts: BTreeMap<(Code, Severity), usize>,
 }
@@ -129,15 +231,9 @@ struct WantedPlugin {
     need: NeedReport,
     /// The directory that is searched first.
     first: Option<HostPath>,
+    /// The lists of directories that are searched, of each runtime that calls it.
+    lists: Vec<usize>,
     decides: bool,
-}
-
-/// The configurations that something is wrong for.
-#[derive(Default)]
-struct Users {
-    /// Those that decide come first.
-    names: Vec<String>,
-    decide: bool,
 }
 
 /// What a configuration file is.
@@ -165,16 +261,6 @@ impl Wanted {
         }
     }
 
-    /// Adds a finding about what these configurations need.
-    fn push_for(&mut self, users: &Users, finding: Finding) {
-        self.decides = users.decide;
-        let message = match users.decide {
-            true => finding.message.clone(),
-            false => format!("{}; no runtime on this node uses that file", finding.message),
-        };
-        self.push(Finding { message, ..finding });
-    }
-
     /// Reports how many findings were left out.
     fn finish(&mut self) {
         for ((code, severity), count) in &self.counts {
@@ -187,9 +273,9 @@ impl Wanted {
     }
 
     /// Reads the files of a directory that libcni reads; returns whether the directory exists.
-    fn read_directory(&mut self, root: &Root, directory: &Directory) -> bool {
-        let path = &directory.path;
-        self.decides = directory.readers.as_ref().is_none_or(|readers| !readers.is_empty());
+    fn read_directory(&mut self, reading: &mut Reading<'_>, directory: &Directory) -> bool {
+        let (root, path) = (reading.root, &directory.path);
+        self.decides = directory.is_whole || !directory.readers.is_empty();
         let names = match list(root, path) {
             Ok(Some(names)) => names,
             Ok(None) => return false,
@@ -211,26 +297,33 @@ impl Wanted {
             };
             let shown = format!("{path}/{}", visible(&text));
             match self.read_file(root, path, name, &shown, form) {
-                Read::Network(network) => files.push((shown, Ok(network))),
-                Read::Unusable(finding) => files.push((shown, Err(finding))),
+                Read::Network(network) => files.push((text, shown, Ok(network))),
+                Read::Unusable(finding) => files.push((text, shown, Err(finding))),
                 Read::Nothing => {}
             }
         }
-        let usable: Vec<_> = files
-            .iter()
-            .map(|(_, read)| read.as_ref().ok().filter(|network| network.problems.is_empty()))
-            .collect();
-        let deciding = directory.deciding(&usable);
-        for ((shown, read), decides) in files.into_iter().zip(deciding) {
-            self.decides = decides;
+        let takers = takers(reading, directory, &files);
+        let known = self.networks.entry(path.clone()).or_default();
+        let names = files.iter().filter_map(|(_, _, read)| read.as_ref().ok()?.name.clone());
+        // A definition's name has at most 253 bytes (Kubernetes, "DNS Subdomain Names").
+        known.extend(names.filter(|name| name.len() <= 253));
+        for ((name, shown, read), takers) in files.into_iter().zip(takers) {
+            self.decides = directory.is_whole || !takers.is_empty();
+            let readers =
+                if takers.is_empty() { directory.readers.iter().collect() } else { takers };
+            self.lists = readers.iter().map(|reader| reading.list_of(reader)).collect();
+            if readers.is_empty() {
+                self.lists = vec![reading.list_of_multus(&self.multus)];
+            }
             match read {
-                Ok(network) => {
+                Ok(mut network) => {
                     if network.loads_more {
                         self.read_more(root, path, &network, &shown);
                     }
-                    // A definition's name has at most 253 bytes (Kubernetes, "DNS Subdomain
-                    // Names").
-                    self.names.extend(network.name.clone().filter(|name| name.len() <= 253));
+                    if !readers.is_empty() && readers.iter().all(|it| it.names_after_files()) {
+                        network.name_after(&name);
+                    }
+                    self.multus.extend(network.multus.clone());
                     self.add(&shown, network);
                 }
                 Err(finding) => self.push(finding),
@@ -319,22 +412,43 @@ impl Wanted {
         }
     }
 
-    fn read_definitions(&mut self, name: &str, bytes: &[u8]) {
-        if let Err(error) = cni::each_definition(name, bytes, |found| self.take_definition(found)) {
+    /// The names of the networks that Multus finds: those in the directories of its configuration
+    /// (`confDir`), and those in directories that the owner names and no runtime reads.
+    fn named_networks(
+        &self,
+        configurations: &Configurations,
+        runtimes: &[Runtime],
+    ) -> BTreeSet<String> {
+        let given = configurations.directories.iter().filter(|path| !is_read(path, runtimes));
+        let mut searched: BTreeSet<_> = given.cloned().collect();
+        searched.extend(self.multus.iter().filter_map(|multus| multus.configurations.clone()));
+        if self.multus.iter().all(|multus| multus.configurations.is_none()) {
+            searched.extend(directories::multus());
+        }
+        let found = self.networks.iter().filter(|(path, _)| searched.contains(path));
+        found.flat_map(|(_, names)| names.clone()).collect()
+    }
+
+    fn read_definitions(&mut self, name: &str, bytes: &[u8], named: &BTreeSet<String>) {
+        let take = |found| self.take_definition(found, named);
+        if let Err(error) = cni::each_definition(name, bytes, take) {
             self.push(unparsable(&error));
         }
     }
 
-    fn take_definition(&mut self, definition: AttachmentDefinition) {
+    fn take_definition(&mut self, definition: AttachmentDefinition, named: &BTreeSet<String>) {
         match definition.network {
             Ok(Some(network)) => self.add(&definition.shown, network),
-            Ok(None) if self.names.contains(&definition.name) => {}
+            Ok(None) if named.contains(&definition.name) => {}
             Ok(None) => {
                 let message = format!(
                     "`{}` refers to a CNI configuration on the node, but there is none with that name",
                     definition.shown
                 );
-                self.find(Code::ConfigMissing, message);
+                self.push(Finding::refusal(Code::ConfigMissing, message).hint(
+                    "Multus looks for it in its `confDir`, /etc/cni/multus/net.d by default: put \
+                     the configuration there, or into the definition",
+                ));
             }
             Err(error) => self.push(unparsable(&error)),
         }
@@ -360,7 +474,7 @@ impl Wanted {
                 }
             }
         }
-        for Need { plugin, role, version, looks_first_in } in network.needs {
+        for need in network.needs {
             if self.needs.len() == NEED_LIMIT {
                 let limit = format!("the configurations name more than {NEED_LIMIT} plugins");
                 if self.findings.last().is_none_or(|last| last.message != limit) {
@@ -368,114 +482,41 @@ impl Wanted {
                 }
                 return;
             }
-            let configuration = shown.to_owned();
-            let cni_version = Some(version);
-            let need = NeedReport { plugin, role, configuration, cni_version, found_in: None };
-            self.needs.push(WantedPlugin { need, first: looks_first_in, decides: self.decides });
-        }
-    }
-
-    fn look_for_plugins(&mut self, root: &Root, search: &[HostPath], report: &Report) {
-        // Each plugin is searched for once per place, however many configurations need it.
-        let mut results: BTreeMap<(Option<HostPath>, PluginName), SearchResult> = BTreeMap::new();
-        let mut missing: BTreeMap<PluginName, (Users, Vec<String>)> = BTreeMap::new();
-        let mut unusable: BTreeMap<String, (PluginName, Users)> = BTreeMap::new();
-        let mut strangers: BTreeMap<(PluginName, String, Vec<String>), Users> = BTreeMap::new();
-        for WantedPlugin { need, first, decides } in &mut self.needs {
-            let key = (first.clone(), need.plugin.clone());
-            let result = match results.get(&key) {
-                Some(result) => result,
-                None => {
-                    let result = locate(root, first.iter().chain(search), &need.plugin);
-                    results.entry(key).or_insert(result)
-                }
-            };
-            let Some(directory) = &result.directory else {
-                let entry = missing.entry(need.plugin.clone()).or_default();
-                entry.0.add(need, *decides);
-                entry.1.clone_from(&result.obstacles);
-                continue;
-            };
-            need.found_in = Some(directory.clone());
-            if let Some(reason) = &result.unusable {
-                unusable
-                    .entry(reason.clone())
-                    .or_insert_with(|| (need.plugin.clone(), Users::default()))
-                    .1
-                    .add(need, *decides);
-            }
-            let installed = report
-                .plugins
-                .iter()
-                .find(|plugin| plugin.name == need.plugin && plugin.directory == *directory);
-            if let (Some(version), Some(versions)) =
-                (&need.cni_version, installed.and_then(|plugin| plugin.versions.as_ref()))
-                && !versions.supported.contains(version)
-            {
-                let key = (need.plugin.clone(), version.clone(), versions.supported.clone());
-                strangers.entry(key).or_default().add(need, *decides);
-            }
-        }
-        let searched = shown_list(search.iter().map(HostPath::as_str));
-        for (plugin, (users, obstacles)) in missing {
-            let beside = if obstacles.is_empty() {
-                String::new()
-            } else {
-                format!(": {}", obstacles.join(", "))
-            };
-            let message =
-                format!("`{plugin}` is needed by {users}, but is not in {searched}{beside}");
-            let finding = Finding::refusal(Code::PluginNeeded, message).hint(cni::advice(&plugin));
-            self.push_for(&users, finding);
-        }
-        for (reason, (plugin, users)) in unusable {
-            let message =
-                format!("`{plugin}` is needed by {users}, but cannot be executed: {reason}");
-            self.push_for(&users, Finding::refusal(Code::PluginUnusable, message));
-        }
-        for ((plugin, version, supported), users) in strangers {
-            let message = format!(
-                "`{plugin}` is called by {users} with a CNI version that it does not support"
-            );
-            let is_older = supported.iter().all(|other| cni::is_older(&version, other));
-            let hint = match is_older {
-                true => {
-                    "raise `cniVersion` in the configuration; one that is missing or empty means 0.1.0"
-                }
-                false => "install a newer plugin, or lower `cniVersion` in the configuration",
-            };
-            let finding = Finding::refusal(Code::IncompatibleVersion, message)
-                .mismatch(
-                    format_args!("CNI {version}"),
-                    format_args!("CNI {}", supported.join(", ")),
-                )
-                .hint(hint);
-            self.push_for(&users, finding);
-        }
-        self.decides = true;
-    }
-}
-
-impl Users {
-    fn add(&mut self, need: &NeedReport, decides: bool) {
-        if decides && !self.decide {
-            self.decide = true;
-            self.names.insert(0, need.configuration.clone());
-        } else {
-            self.names.push(need.configuration.clone());
+            self.needs.push(WantedPlugin {
+                need: need_report(&need, shown.to_owned()),
+                first: need.looks_first_in,
+                lists: self.lists.clone(),
+                decides: self.decides,
+            });
         }
     }
 }
 
-/// The first of them, and the number of the others.
-impl fmt::Display for Users {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let distinct: BTreeSet<_> = self.names.iter().collect();
-        match self.names.first() {
-            Some(first) => write!(f, "`{first}`{}", and_others(distinct.len() - 1)),
-            None => f.write_str("nothing"),
+/// Which runtimes take each file of a directory.
+fn takers<'a, N: AsRef<str>>(
+    reading: &mut Reading<'_>,
+    directory: &'a Directory,
+    files: &[(N, String, Result<Network, Finding>)],
+) -> Vec<Vec<&'a Reader>> {
+    let mut takers = vec![Vec::new(); files.len()];
+    for reader in &directory.readers {
+        let list = reading.list_of(reader);
+        let mut seen = Vec::new();
+        for (name, _, read) in files {
+            let is_loaded =
+                |network: &&Network| network.problems.iter().all(Problem::is_found_late);
+            let network = read.as_ref().ok().filter(is_loaded);
+            let is_valid = network.is_some_and(|network| {
+                network.problems.iter().all(Problem::is_about_name)
+                    && reading.is_valid(network, list)
+            });
+            seen.push(File { network, name: name.as_ref(), is_valid });
+        }
+        for (takers, takes) in takers.iter_mut().zip(reader.takes(&seen)) {
+            takers.extend(takes.then_some(reader));
         }
     }
+    takers
 }
 
 fn unparsable(error: &ConfigError) -> Finding {
@@ -499,67 +540,17 @@ fn absent(root: &Root, path: &HostPath, name: &OsString, shown: &str) -> Read {
 /// The names in a directory, in libcni's order, up to one past the limit; `None` if it does not
 /// exist.
 fn list(root: &Root, path: &HostPath) -> Result<Option<Vec<OsString>>, DiskError> {
-    let Some(directory) = root.directory(path)? else { return Ok(None) };
+    // A runtime follows the links of its node, absolute ones too.
+    let Some(looked) = root.look_up(path)?.filter(|looked| looked.target.is_some()) else {
+        return Ok(None);
+    };
+    let directory = looked.directory()?;
     let mut names = Vec::new();
     for entry in directory.entries()?.take(FILE_LIMIT + 1) {
         names.push(entry?.name);
     }
     names.sort();
     Ok(Some(names))
-}
-
-/// What the search of a runtime for a plugin leads to.
-#[derive(Debug, Default)]
-pub(crate) struct SearchResult {
-    /// The directory; `None` if no directory has it.
-    pub(crate) directory: Option<HostPath>,
-    /// What it skips on the way.
-    obstacles: Vec<String>,
-    /// Why it cannot execute the file that it finds.
-    unusable: Option<String>,
-}
-
-/// Searches for a plugin as libcni does (`FindInPath`).
-pub(crate) fn locate<'a>(
-    root: &Root,
-    search: impl Iterator<Item = &'a HostPath>,
-    plugin: &PluginName,
-) -> SearchResult {
-    let mut result = SearchResult::default();
-    for directory in search {
-        let path = directory.join(plugin);
-        let found = match root.look_up(&path).map(|looked| looked.and_then(|looked| looked.target))
-        {
-            Ok(Some(found)) => found,
-            Ok(None) => {
-                // A runtime does not mention the link, only that there is no plugin.
-                if root.is_link(directory, plugin.as_str()) {
-                    result.obstacles.push(format!("`{path}` is a dangling symbolic link"));
-                }
-                continue;
-            }
-            Err(error) => {
-                result.obstacles.push(error.with_cause());
-                continue;
-            }
-        };
-        if found.kind != FileKind::Regular {
-            result.obstacles.push(format!("`{path}` is {}", found.kind));
-            continue;
-        }
-        result.unusable = match (found.mode & 0o111, found.size) {
-            (0, _) => Some(format!("`{path}` has mode {:04o} (\"permission denied\")", found.mode)),
-            (_, 0) => Some(format!("`{path}` is empty (\"exec format error\")")),
-            _ => None,
-        };
-        result.directory = Some(directory.clone());
-        break;
-    }
-    result
-}
-
-fn shown_list<'a>(paths: impl Iterator<Item = &'a str>) -> String {
-    paths.map(|path| format!("`{path}`")).collect::<Vec<_>>().join(" or ")
 }
 
 #[cfg(test)]

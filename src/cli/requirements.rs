@@ -26,7 +26,8 @@ pub(super) struct RequirementsArguments {
     #[arg(long, value_name = "FILE")]
     nad: Vec<PathBuf>,
     /// A directory that the runtime searches for plugins, in its order; may be repeated [default:
-    /// where plugins were installed].
+    /// those that the runtimes of this node are configured with, or else where plugins were
+    /// installed].
     #[arg(long, value_name = "DIR")]
     cni_path: Vec<HostPath>,
     /// Does not check what CNI configuration needs.

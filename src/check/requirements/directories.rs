@@ -22,34 +22,68 @@ const MULTUS: [&str; 2] = ["/etc/cni/multus/net.d", "/run/multus/cni/net.d"];
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Directory {
     pub(super) path: HostPath,
-    /// How each runtime that reads it chooses among the files; `None` if every file decides.
-    pub(super) readers: Option<Vec<Networks>>,
+    /// The runtimes that read it.
+    pub(super) readers: Vec<Reader>,
+    /// Whether every file decides, and not only those that the readers take.
+    pub(super) is_whole: bool,
+}
+
+/// A runtime that reads a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reader {
+    /// How it chooses among the files.
+    pub(super) networks: Networks,
+    /// Where it searches for plugins; nothing on the node tells if it is empty.
+    pub(super) bin_dirs: Vec<HostPath>,
+}
+
+/// A file of a directory, in the order of the names.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct File<'a> {
+    /// What libcni loads of it; `None` if it refuses the file.
+    pub(super) network: Option<&'a Network>,
+    /// The file's name.
+    pub(super) name: &'a str,
+    /// Whether the plugins are found and speak the version: CRI-O takes no other file (libcni,
+    /// `ValidateNetworkList`).
+    pub(super) is_valid: bool,
 }
 
 /// The directories that these runtimes of a node and Multus read. `/etc/cni/net.d` is among them
 /// even if none of them reads it, and then none of its files decides.
 pub(super) fn usual(runtimes: &[Runtime]) -> Vec<Directory> {
     let mut found: Vec<Directory> = Vec::new();
-    let mut add = |path: &HostPath, reader: Option<Networks>| {
-        let known = found.iter_mut().find(|known| known.path == *path);
-        match known.and_then(|known| known.readers.as_mut()) {
-            Some(readers) => readers.extend(reader),
-            None => found.push(Directory {
-                path: path.clone(),
-                readers: Some(reader.into_iter().collect()),
-            }),
-        }
+    let mut add = |path: &HostPath, readers: Vec<Reader>| match found
+        .iter_mut()
+        .find(|known| known.path == *path)
+    {
+        Some(known) => known.readers.extend(readers),
+        None => found.push(Directory { path: path.clone(), readers, is_whole: false }),
     };
     for runtime in runtimes {
-        add(&runtime.conf_dir, Some(runtime.networks.clone()));
+        add(&runtime.conf_dir, vec![Reader::of(runtime)]);
     }
+    let unknown = || Reader { networks: Networks::First(1), bin_dirs: Vec::new() };
     let defaults = parsed(&DEFAULTS);
     match runtimes.is_empty() {
-        true => defaults.for_each(|path| add(&path, Some(Networks::First(1)))),
-        false => defaults.take(1).for_each(|path| add(&path, None)),
+        true => defaults.for_each(|path| add(&path, vec![unknown()])),
+        false => defaults.take(1).for_each(|path| add(&path, Vec::new())),
     }
-    found.extend(parsed(&MULTUS).map(|path| Directory { path, readers: None }));
+    found.extend(parsed(&MULTUS).map(Directory::whole));
     found
+}
+
+/// Whether a runtime of the node reads this directory.
+pub(super) fn is_read(path: &HostPath, runtimes: &[Runtime]) -> bool {
+    match runtimes.is_empty() {
+        true => parsed(&DEFAULTS).any(|default| default == *path),
+        false => runtimes.iter().any(|runtime| runtime.conf_dir == *path),
+    }
+}
+
+/// Where Multus looks for networks, if its configuration does not say.
+pub(super) fn multus() -> impl Iterator<Item = HostPath> {
+    parsed(&MULTUS)
 }
 
 fn parsed<'a>(paths: &'a [&str]) -> impl Iterator<Item = HostPath> + 'a {
@@ -57,37 +91,74 @@ fn parsed<'a>(paths: &'a [&str]) -> impl Iterator<Item = HostPath> + 'a {
 }
 
 impl Directory {
-    /// Which files decide, of all files in the order of their names; `None` is one that cannot be
-    /// used.
-    pub(super) fn deciding(&self, files: &[Option<&Network>]) -> Vec<bool> {
-        let Some(readers) = &self.readers else { return vec![true; files.len()] };
-        let mut deciding = vec![false; files.len()];
-        for reader in readers {
-            let mut left = match reader {
-                Networks::First(most) => *most,
-                Networks::Usable(_) => 1,
-            };
-            for (file, decides) in files.iter().zip(&mut deciding) {
-                let taken = match (reader, file) {
-                    // It stops at a file that it cannot use, and has no network then.
-                    (Networks::First(_), _) => left > 0,
-                    (Networks::Usable(_), None) => false,
-                    (Networks::Usable(None), Some(_)) => left > 0,
-                    (Networks::Usable(Some(name)), Some(network)) => {
-                        left > 0 && network.name.as_ref() == Some(name)
-                    }
-                };
-                *decides |= taken;
-                match file {
-                    None if taken => left = 0,
-                    // It hands pods over to the network of another file.
-                    Some(network) if taken && !delegates(network) => left -= 1,
-                    _ => {}
-                }
+    /// A directory that no runtime reads, all of whose files decide.
+    pub(super) fn whole(path: HostPath) -> Self {
+        Self { path, readers: Vec::new(), is_whole: true }
+    }
+}
+
+impl Reader {
+    pub(super) fn of(runtime: &Runtime) -> Self {
+        Self { networks: runtime.networks.clone(), bin_dirs: runtime.bin_dirs.clone() }
+    }
+
+    /// Whether it is CRI-O, which names a network without a name after its file.
+    pub(super) fn names_after_files(&self) -> bool {
+        matches!(self.networks, Networks::Usable(_))
+    }
+
+    /// Which files it takes, of all files in the order of their names.
+    pub(super) fn takes(&self, files: &[File<'_>]) -> Vec<bool> {
+        match &self.networks {
+            Networks::First(most) => first(*most, files),
+            Networks::Usable(name) => usable(name.as_deref(), files),
+        }
+    }
+}
+
+/// containerd stops at a file that it cannot load, and has no network then.
+fn first(most: usize, files: &[File<'_>]) -> Vec<bool> {
+    let mut left = most;
+    let mut taken = Vec::new();
+    for file in files {
+        taken.push(left > 0);
+        match file.network {
+            None => left = 0,
+            // It hands pods over to the network of another file.
+            Some(network) if !delegates(network) => left = left.saturating_sub(1),
+            Some(_) => {}
+        }
+    }
+    taken
+}
+
+/// CRI-O goes on to the next file that it can use and that has the name.
+fn usable(name: Option<&str>, files: &[File<'_>]) -> Vec<bool> {
+    let is_meant = |file: &File<'_>, network: &Network| {
+        let found = network.name.as_deref().unwrap_or(file.name);
+        name.is_none_or(|name| name == found)
+    };
+    let mut taken = vec![false; files.len()];
+    let mut is_handed_over = false;
+    for (file, taken_here) in files.iter().zip(&mut taken) {
+        let Some(network) = file.network.filter(|network| is_meant(file, network)) else {
+            continue;
+        };
+        // Multus' daemon validates nothing.
+        if file.is_valid || is_handed_over {
+            *taken_here = true;
+            is_handed_over = delegates(network);
+            if !is_handed_over {
+                return taken;
             }
         }
-        deciding
     }
+    if is_handed_over {
+        return taken;
+    }
+    // It has no network, and each of these is a reason.
+    let is_reason = |file: &File<'_>| file.network.is_none_or(|network| is_meant(file, network));
+    files.iter().map(is_reason).collect()
 }
 
 /// Whether a network is Multus' without delegates of its own: its daemon takes the first file
@@ -110,32 +181,64 @@ mod tests {
         let (a, b) = (network(r#"{"name":"a","type":"x"}"#), network(r#"{"name":"b","type":"x"}"#));
         let multus = network(r#"{"name":"m","type":"multus-shim"}"#);
         let thin = network(r#"{"name":"m","type":"multus","delegates":[{"type":"x"}]}"#);
+        let nameless = network(r#"{"type":"x"}"#);
         let named = |name: &str| Networks::Usable(Some(name.to_owned()));
         let (one, any) = (Networks::First(1), Networks::Usable(None));
-        type Case<'a> = (Vec<Networks>, Vec<Option<&'a Network>>, &'a [usize]);
-        let cases: [Case<'_>; 12] = [
-            (vec![one.clone()], vec![Some(&a), Some(&b)], &[0]),
-            (vec![Networks::First(2)], vec![Some(&a), Some(&b), Some(&b)], &[0, 1]),
-            (vec![Networks::First(usize::MAX)], vec![Some(&a), Some(&b)], &[0, 1]),
+        type Case<'a> = (Networks, Vec<Option<&'a Network>>, &'a [usize]);
+        let cases: [Case<'_>; 14] = [
+            (one.clone(), vec![Some(&a), Some(&b)], &[0]),
+            (Networks::First(2), vec![Some(&a), Some(&b), Some(&b)], &[0, 1]),
+            (Networks::First(usize::MAX), vec![Some(&a), Some(&b)], &[0, 1]),
             // containerd stops where it cannot read one, CRI-O goes on.
-            (vec![one.clone()], vec![None, Some(&b)], &[0]),
-            (vec![any.clone()], vec![None, Some(&b)], &[1]),
-            (vec![any.clone()], vec![Some(&a), Some(&b)], &[0]),
-            (vec![named("b")], vec![Some(&a), Some(&b), Some(&b)], &[1]),
-            (vec![named("b"), one.clone()], vec![Some(&a), Some(&b)], &[0, 1]),
+            (one.clone(), vec![None, Some(&b)], &[0]),
+            (any.clone(), vec![None, Some(&b)], &[1]),
+            (any.clone(), vec![Some(&a), Some(&b)], &[0]),
+            (named("b"), vec![Some(&a), Some(&b), Some(&b)], &[1]),
             // Multus calls another one, unless it has it inside.
-            (vec![one.clone()], vec![Some(&multus), Some(&a), Some(&b)], &[0, 1]),
-            (vec![any], vec![Some(&multus), None, Some(&b)], &[0, 2]),
-            (vec![one], vec![Some(&thin), Some(&a)], &[0]),
-            (vec![], vec![Some(&a)], &[]),
+            (one.clone(), vec![Some(&multus), Some(&a), Some(&b)], &[0, 1]),
+            (any.clone(), vec![Some(&multus), None, Some(&b)], &[0, 2]),
+            (one, vec![Some(&thin), Some(&a)], &[0]),
+            // CRI-O without a network: any of these would be one.
+            (any, vec![None, None], &[0, 1]),
+            (named("b"), vec![None, Some(&a)], &[0]),
+            (named("b"), vec![Some(&a), Some(&a)], &[]),
+            // One without a name has its file's.
+            (named("2.conf"), vec![Some(&a), Some(&b), Some(&nameless), Some(&nameless)], &[2]),
         ];
-        for (readers, files, expected) in cases {
-            let shown = format!("{readers:?} {files:?}");
-            let path = "/etc/cni/net.d".parse().unwrap();
-            let deciding = Directory { path, readers: Some(readers) }.deciding(&files);
+        for (networks, files, expected) in cases {
+            let shown = format!("{networks:?} {files:?}");
+            let names: Vec<_> = (0..files.len()).map(|index| format!("{index}.conf")).collect();
+            let file = |(network, name)| File { network, name, is_valid: true };
+            let files: Vec<_> =
+                files.into_iter().zip(names.iter().map(String::as_str)).map(file).collect();
+            let taken = Reader { networks, bin_dirs: vec![] }.takes(&files);
             let found: Vec<_> =
-                deciding.iter().enumerate().filter(|it| *it.1).map(|it| it.0).collect();
+                taken.iter().enumerate().filter(|it| *it.1).map(|it| it.0).collect();
             assert_eq!(found, expected, "{shown}");
+        }
+    }
+
+    #[test]
+    fn cri_o_takes_the_first_file_that_is_valid() {
+        let network = |text: &str| parse_config("it", text.as_bytes(), Form::Either).unwrap();
+        let (a, b) = (network(r#"{"name":"a","type":"x"}"#), network(r#"{"name":"b","type":"x"}"#));
+        let multus = network(r#"{"name":"m","type":"multus-shim"}"#);
+        let (any, named) = (Networks::Usable(None), Networks::Usable(Some("b".to_owned())));
+        for (networks, files, expected) in [
+            (&any, [(&a, false), (&b, true), (&b, true)], [false, true, false]),
+            (&any, [(&a, false), (&b, false), (&a, false)], [true, true, true]),
+            (&named, [(&b, false), (&a, true), (&b, true)], [false, false, true]),
+            (&named, [(&b, false), (&a, true), (&a, false)], [true, false, false]),
+            // Multus' daemon does not ask whether the plugins are there.
+            (&any, [(&multus, true), (&a, false), (&b, true)], [true, true, false]),
+            (&any, [(&multus, false), (&a, true), (&b, true)], [false, true, false]),
+            // containerd neither.
+            (&Networks::First(1), [(&a, false), (&b, true), (&b, true)], [true, false, false]),
+        ] {
+            let file =
+                |(network, is_valid)| File { network: Some(network), name: "x.conf", is_valid };
+            let reader = Reader { networks: networks.clone(), bin_dirs: vec![] };
+            assert_eq!(reader.takes(&files.map(file)), expected, "{networks:?}");
         }
     }
 
@@ -150,9 +253,12 @@ mod tests {
             }
             let root = crate::node::Root::open(node.path()).unwrap();
             let found = usual(&crate::node::runtime::runtimes(&root).found);
-            let line = |it: Directory| match it.readers {
-                None => format!("{} every", it.path),
-                Some(readers) => format!("{} {readers:?}", it.path),
+            let line = |it: Directory| match it.is_whole {
+                true => format!("{} every", it.path),
+                false => {
+                    let readers: Vec<_> = it.readers.into_iter().map(|it| it.networks).collect();
+                    format!("{} {readers:?}", it.path)
+                }
             };
             let mut found: Vec<_> = found.into_iter().map(line).collect();
             let multus = found.split_off(found.len() - 2);

@@ -386,10 +386,7 @@ fn nothing_outside_the_root_is_opened_and_nothing_in_the_way_stops_it() {
     std::fs::remove_dir_all(node.temporary.path().join("etc/cni/net.d")).unwrap();
     node.link(outside.path().to_str().unwrap(), "/etc/cni/net.d");
     let report = node.check_requirements();
-    assert_eq!(
-        (needs(&report), node.messages(&report)),
-        (vec![], vec!["path-escapes: `etc/cni/net.d` leads out of `ROOT`".to_owned()])
-    );
+    assert_eq!((needs(&report), node.messages(&report)), (vec![], vec![]));
 }
 
 #[test]
@@ -427,3 +424,5 @@ fn lists_that_share_a_large_directory_are_bounded() {
     let limit = "config-unreadable: the configurations are more than 67108864 bytes; `/etc/cni/net.d/a/1.conf` and later ones were not read";
     assert_eq!(messages, [limit]);
 }
+
+mod runtimes;
