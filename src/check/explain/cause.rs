@@ -56,8 +56,10 @@ causes! {
     NotAPlugin "not-a-plugin" "A script has the plugin's name and prints no answer."
     IncompatibleVersions "incompatible-versions" "The plugin does not support the configuration's cniVersion."
     DriverMissing "driver-missing" "The kernel has no driver for this kind of interface."
-    LinkNotFound "link-not-found" "The network interface that the configuration names is not on the node."
+    LinkNotFound "link-not-found" "A network interface that the plugin looked for is not on the node, or not in the pod."
     NoConfiguration "no-configuration" "The runtime has no network configuration that it can use."
+    ConfigurationInvalid "configuration-invalid" "The runtime cannot load a network configuration."
+    LibraryMissing "library-missing" "The plugin needs a library, or a version of it, that this system lacks."
     NoLongerSo "no-longer-so" "The node does not show what the error says: it was fixed since, or the error comes from a process that sees other files."
 }
 

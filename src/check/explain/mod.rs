@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use super::report::Installed;
 use crate::check::report::Report;
-use crate::cni::IPAM;
+use crate::cni::{IPAM, upstream};
 use crate::model::{HostPath, PluginName};
 use crate::node::Root;
 
@@ -54,9 +54,14 @@ fn is_zero(number: &usize) -> bool {
 pub fn explain(
     root: &Root,
     directories: &[HostPath],
-    symptoms: Symptoms,
+    mut symptoms: Symptoms,
     check: impl FnOnce() -> Option<Report>,
 ) -> Explanation {
+    let (about_plugins, others) =
+        symptoms.known.into_iter().partition(|symptom| is_about_plugin(symptom, directories));
+    symptoms.known = about_plugins;
+    let others: Vec<Symptom> = others;
+    symptoms.unknown.extend(others.into_iter().filter_map(|symptom| symptom.blamed));
     let names = symptoms.known.iter().filter_map(name);
     let checked = if names.count() > 0 { check() } else { None };
     let explained =
@@ -69,6 +74,25 @@ pub fn explain(
         unknown: symptoms.unknown.into_iter().collect(),
         installed,
     }
+}
+
+/// Where systems have their own programs, some of which have the name of a plugin (`bridge`).
+const PROGRAMS: [&str; 6] =
+    ["/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
+
+/// Whether a program that was not started is a plugin, and not one that a plugin runs, such as
+/// `iptables`. Its directory tells, or its name.
+fn is_about_plugin(symptom: &Symptom, directories: &[HostPath]) -> bool {
+    let Complaint::NotStarted { path, .. } = &symptom.complaint else { return true };
+    // Without a directory it is nothing that a runtime or a plugin starts.
+    let Some((directory, name)) = path.rsplit_once('/') else { return true };
+    let is_for_plugins = directories.iter().any(|path| path.as_str() == directory)
+        || directory.ends_with("/cni")
+        || directory.ends_with("/cni/bin");
+    let is_known = || name.parse().is_ok_and(|name| upstream(&name).is_some());
+    is_for_plugins
+        || symptom.blamed.as_deref() == Some(name)
+        || (!PROGRAMS.contains(&directory) && is_known())
 }
 
 /// The plugin that a symptom is about, if its name is valid.

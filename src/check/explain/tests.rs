@@ -260,7 +260,7 @@ fn a_name_that_is_none_is_never_looked_for() {
         assert_eq!(explained.on_node, []);
         assert!(!explained.message.contains('\u{1b}'));
     }
-    for path in ["/opt/cni/bin/../secret", "/opt/cni/bin/..", "/opt/cni/bin/", "secret", ""] {
+    for path in ["/opt/cni/bin/../macvlan", "/opt/cni/bin/..", "/opt/cni/bin/", "secret", ""] {
         let text = DENIED.replace("/opt/cni/bin/macvlan", path);
         assert_eq!(scene.explain(&text).cause, Cause::PermissionDenied, "{path}");
     }
@@ -283,4 +283,48 @@ fn there_is_always_something_to_do() {
     ] {
         assert_ne!(Scene::new().explain(text).actions, Vec::<String>::new(), "{text}");
     }
+}
+
+#[test]
+fn a_program_that_a_plugin_runs_is_no_plugin() {
+    let explained = |text: &str| {
+        let scene = Scene::new();
+        let root = Root::open(scene.folder.path()).unwrap();
+        let directories = [BIN.parse().unwrap(), "/srv/plugins".parse().unwrap()];
+        let explanation = explain(&root, &directories, Symptoms::read(text.as_bytes()), || None);
+        let plugins: Vec<_> = explanation.causes.into_iter().map(|cause| cause.plugin).collect();
+        (plugins, explanation.unknown)
+    };
+    let failed = |path: &str| {
+        explained(&format!(
+            r#"plugin type="portmap" failed (add): fork/exec {path}: permission denied"#
+        ))
+    };
+    for path in [
+        "/usr/sbin/iptables",
+        "/sbin/iptables",
+        "/usr/bin/nsenter",
+        "/usr/sbin/ip",
+        "/app/run",
+        // iproute2's.
+        "/usr/sbin/bridge",
+        "/sbin/bridge",
+        "/opt/cni/bin/../secret",
+    ] {
+        assert_eq!(failed(path), (vec![], vec!["portmap".to_owned()]), "{path}");
+    }
+    for (path, name) in [
+        ("/usr/sbin/portmap", "portmap"),
+        ("/opt/cni/bin/own", "own"),
+        ("/srv/plugins/own", "own"),
+        ("/usr/libexec/cni/own", "own"),
+        ("/host/opt/cni/bin/own", "own"),
+        ("/var/lib/rancher/k3s/data/0a/bin/host-local", "host-local"),
+    ] {
+        assert_eq!(failed(path), (vec![Some(name.to_owned())], vec![]), "{path}");
+    }
+    // Nobody is blamed, and nothing is known.
+    let text =
+        r#"failed to setup network for sandbox "a": fork/exec /usr/bin/x: permission denied"#;
+    assert_eq!(explained(text), (vec![], vec![]));
 }
