@@ -24,7 +24,7 @@ const ORDER: [&str; 16] = [
 
 /// The files that touch the world: the node, the network, the clock, processes, the terminal. Every
 /// other file is pure, including new ones until they are listed here.
-const IMPURE: [&str; 109] = [
+const IMPURE: [&str; 110] = [
     "disk/attributes.rs",
     "disk/changes.rs",
     "disk/directory.rs",

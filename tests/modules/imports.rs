@@ -62,7 +62,11 @@ impl<'a> Imports<'a> {
                 || self.modules.contains_key(&child)
         });
         let mut found = BTreeSet::new();
-        for path in imported.chain(inline(&source.code)) {
+        // `super` alone is the beginning of a group, and the group was read.
+        let inline = inline(&source.code).into_iter().filter(|path| {
+            path.iter().any(|part| !["crate", "self", "super"].contains(&part.as_str()))
+        });
+        for path in imported.chain(inline) {
             found.extend(self.definition(&absolute(&path, &source.module), 0));
         }
         let code = without_uses(&source.code);
