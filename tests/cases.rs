@@ -218,7 +218,7 @@ fn images_and_keys_are_taken_as_other_tools_leave_them() {
     };
     let named = |name: &str| {
         let mut image = image.clone();
-        image["annotations"]["org.opencontainers.image.ref.name"] = name.into();
+        image["annotations"] = serde_json::json!({"org.opencontainers.image.ref.name": name});
         image
     };
 
