@@ -422,6 +422,7 @@ fn what_is_not_of_the_bundle_is_reported() {
             (Code::DigestDrift, Severity::Refusal),
             (Code::ForeignUnproven, Severity::Warning),
             (Code::Mixed, Severity::Note),
+            (Code::Mixed, Severity::Note),
             (Code::ForeignKept, Severity::Note)
         ]
     );

@@ -363,8 +363,11 @@ fn the_receipt_keeps_what_the_plan_does_not_touch() {
 fn forgets_a_leftover_that_is_gone_and_need_not_be_restored() {
     let original = Original { digest: Digest::of(THEIRS), size: Some(11), mode: 0o755 };
     let (ours, adopted) = (installed(OLD, Owner::Ours), installed(OLD, Owner::Adopted(original)));
+    // Of a generation that is kept.
+    let of_kept = installed(THEIRS, Owner::Ours);
     let cases = [
         (&ours, Some(Found::Absent), ForeignRule::Refuse, false),
+        (&of_kept, Some(Found::Absent), ForeignRule::Refuse, true),
         (&ours, Some(regular(OLD, 0o755)), ForeignRule::Refuse, true),
         (&ours, Some(regular(THEIRS, 0o755)), ForeignRule::Refuse, true),
         // It was not observed.
@@ -380,11 +383,15 @@ fn forgets_a_leftover_that_is_gone_and_need_not_be_restored() {
             Some(found) => drop(seen.entries.insert("gone".parse().unwrap(), found.clone())),
             None => seen.path = "/usr/lib/cni".parse().unwrap(),
         }
-        let observed = Observed {
-            directories: vec![seen],
-            receipt: Some(receipt(&[("gone", file.clone())])),
-            ..Observed::default()
-        };
+        let mut present = receipt(&[]);
+        let known = present.directories.entry(BIN.parse().unwrap()).or_default();
+        known.leftovers.insert("gone".parse().unwrap(), file.clone());
+        let mut observed =
+            Observed { directories: vec![seen], receipt: Some(present), ..Observed::default() };
+        if *file == of_kept {
+            let names = ["gone".parse().unwrap()].into();
+            observed.restorable.insert(BIN.parse().unwrap(), names);
+        }
         let verified = bundle(&[("bridge", NEW)]);
         let plan = plan(
             &verified,
@@ -393,7 +400,8 @@ fn forgets_a_leftover_that_is_gone_and_need_not_be_restored() {
         )
         .unwrap();
         let what = format!("{file:?} {found:?} {foreign:?}");
-        assert_eq!(plan.notes().len(), usize::from(stays), "{what}");
+        // Either is told.
+        assert_eq!(plan.notes().len(), 1, "{what}");
         let receipt = plan.receipt(Digest::of(b""), None);
         let left =
             receipt.directories.get(&BIN.parse().unwrap()).map_or(0, |known| known.leftovers.len());
@@ -545,6 +553,7 @@ fn prunes_what_is_ours_and_unaltered_and_free() {
                 ("gone", file.clone()),
             ])),
             in_use,
+            originals: [Digest::of(THEIRS)].into(),
             ..Observed::default()
         };
         let verified = bundle(&[("bridge", NEW)]);
