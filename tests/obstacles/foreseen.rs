@@ -253,19 +253,19 @@ const BREAKS: [Break; 14] = [
     (
         "an original is gone",
         |node| fs::remove_file(node.only("originals")).unwrap(),
-        &["uninstall --root root", "{c} --prune"],
+        &["uninstall --root root"],
     ),
     (
         "an original has other bytes",
         |node| fs::write(node.only("originals"), "other").unwrap(),
-        &["uninstall --root root", "{c} --prune"],
+        &["uninstall --root root"],
     ),
     (
         "the originals are gone",
         |node| {
             fs::remove_dir_all(node.scene.at(STATE).join("originals")).unwrap();
         },
-        &["uninstall --root root", "{c} --prune"],
+        &["uninstall --root root"],
     ),
     (
         "an original is a link",
@@ -274,7 +274,7 @@ const BREAKS: [Break; 14] = [
             fs::remove_file(&path).unwrap();
             symlink("nowhere", path).unwrap();
         },
-        &["uninstall --root root", "{c} --prune"],
+        &["uninstall --root root"],
     ),
     (
         "a directory is in the staging directory",
