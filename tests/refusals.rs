@@ -440,7 +440,7 @@ fn the_kept_policy_is_read_inside_the_root() {
 }
 
 #[test]
-fn a_layout_that_lists_one_manifest_six_thousand_times_reads_it_once() {
+fn a_layout_that_lists_one_manifest_1500_times_reads_it_once() {
     let scene = Scene::new();
     if image::signed(&scene, &NAMES).is_none() {
         return;
@@ -458,7 +458,7 @@ fn a_layout_that_lists_one_manifest_six_thousand_times_reads_it_once() {
     });
     let mut index: Value =
         serde_json::from_slice(&fs::read(scene.at("layout/index.json")).unwrap()).unwrap();
-    index["manifests"].as_array_mut().unwrap().extend(std::iter::repeat_n(entry, 6_000));
+    index["manifests"].as_array_mut().unwrap().extend(std::iter::repeat_n(entry, 1_500));
     scene.write("layout/index.json", index.to_string());
     let start = Instant::now();
     scene.run_ok("verify --key cosign.pub oci:layout:1.0.0");
