@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(Symptoms::read(text.replace('"', "\\\"").as_bytes()), symptoms);
     }
     // No directory: nothing of this machine decides.
-    let explanation = explain(&ROOT, &[], symptoms, || None);
+    let explanation = explain(&ROOT, &[], bytes, || None);
     for explained in &explanation.causes {
         assert!(!explained.actions.is_empty());
         let words =

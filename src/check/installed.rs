@@ -9,10 +9,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::others::{exposed, forgotten, judge_others, judge_unlisted, of_earlier, unlisted};
+use super::others::{exposed, judge_others, judge_unlisted, of_earlier, unlisted};
 use super::probe::{ProbeResult, Prober};
 use super::report::{FileState, Installed, Occasion, PluginReport, Report};
-use crate::model::{BundleName, Code, Digest, Finding, HostPath, PluginName, visible};
+use crate::model::{BundleName, Code, Digest, Finding, HostPath, PluginName, and_others, visible};
 use crate::node::boot::{self, outdated};
 use crate::node::{
     Claim, Earlier, EarlierBundles, Fact, Floors, Found, Installation, InstalledDirectory,
@@ -240,10 +240,9 @@ fn examine(
             plugins.push(report(path, name, state));
             findings.extend(finding);
         }
-        findings.extend(forgotten(directory, &observed, verdict.as_ref().ok(), memory.earlier));
         let others = judge_others(directory, &observed, verdict.as_ref().ok(), memory.earlier);
         for (name, state, finding) in others {
-            plugins.push(report(path, name, state));
+            plugins.extend(state.map(|state| report(path, name, state)));
             findings.push(finding);
         }
         for (name, finding) in judge_unlisted(&unlisted, &observed) {
@@ -271,8 +270,8 @@ fn examine(
     Ok(Report { installed: Some(installed), plugins, findings, refused, ..Report::default() })
 }
 
-/// Judges a plugin directory that cannot be looked into: what has its place, or why it cannot be
-/// read. The others are judged like on any node.
+/// Judges a plugin directory that cannot be read: something else has its name, or reading it
+/// failed. Other directories are judged as usual.
 fn not_observed(
     path: &HostPath,
     error: NodeError,
@@ -283,6 +282,8 @@ fn not_observed(
             let Some(reason) = error.of_one_file() else { return Err(error.into()) };
             let message = format!("`{path}` cannot be read: {reason}");
             let finding = Fact::FileUnreadable.finding(occasion, Code::Unreadable, message);
+            let hint = "find out why it cannot be read, then check again";
+            let finding = finding.map(|finding| finding.hint(hint));
             return Ok((FileState::Unreadable, finding.into_iter().collect()));
         }
         error => error.into_findings()?,
@@ -520,8 +521,7 @@ fn ask_all(
     findings.extend(skipped.into_iter().map(|(reason, paths)| {
         let message = match paths.as_slice() {
             [path] => format!("`{path}` {reason}"),
-            [first, _] => format!("`{first}` and 1 other: each {reason}"),
-            [first, others @ ..] => format!("`{first}` and {} others: each {reason}", others.len()),
+            [first, others @ ..] => format!("`{first}`{}: each {reason}", and_others(others.len())),
             [] => reason,
         };
         Finding::note(Code::ProbeSkipped, message)

@@ -13,13 +13,14 @@ use crate::trust::{Bundle, Verified};
 /// Judges plugins of an earlier bundle, and files that were left alone.
 ///
 /// A plugin of an earlier bundle that a kept generation proves is judged as one of the bundle, and
-/// not here.
+/// not here. One that is gone and that nothing proves anymore has no state: it is not missed, and
+/// the next installation forgets it.
 pub(crate) fn judge_others<'a>(
     directory: &'a InstalledDirectory,
     observed: &'a ObservedDirectory,
     verified: Option<&'a Verified<Bundle>>,
     earlier: &'a EarlierBundles,
-) -> impl Iterator<Item = (&'a PluginName, FileState, Finding)> {
+) -> impl Iterator<Item = (&'a PluginName, Option<FileState>, Finding)> {
     let path = &observed.path;
     // An installation that does not update leaves plugins of an earlier bundle, even those that
     // this bundle also has.
@@ -30,41 +31,47 @@ pub(crate) fn judge_others<'a>(
         .leftovers
         .iter()
         .filter(move |(name, _)| Earlier::of(&earlier.proven, path, name).is_none());
-    let leftovers = leftovers.filter_map(move |(name, file)| match observed.found(name) {
+    let leftovers = leftovers.map(move |(name, file)| match observed.found(name) {
         Found::Absent if is_of_bundle(name) => {
             let message = format!("`{path}/{name}` is gone");
             let finding = Finding::refusal(Code::PluginMissing, message).hint(hint(name));
-            Some((name, FileState::Missing, finding))
+            (name, Some(FileState::Missing), finding)
         }
-        // Its generation may be the one that cannot be asked.
-        Found::Absent => (!earlier.unknown.is_empty()).then(|| {
+        Found::Absent if earlier.unknown.is_empty() => {
             let message = format!(
-                "`{path}/{name}` is from an earlier bundle and is gone, and it is unknown which kept \
-                 generation proves it"
+                "`{path}/{name}` is from an earlier bundle and is gone, and no kept generation proves it"
             );
-            let hint = "install its bundle again; or remove it: run the install again with --prune";
+            (name, None, Finding::note(Code::Mixed, message))
+        }
+        // Its generation may be the one that cannot be read.
+        Found::Absent => {
+            let message = format!(
+                "`{path}/{name}` is from an earlier bundle and is gone, and a kept generation that may \
+                 prove it cannot be read"
+            );
+            let hint = "install its bundle again; or forget it: run the install again with --prune";
             let finding = Finding::refusal(Code::PluginMissing, message).hint(hint);
-            (name, FileState::Missing, finding)
-        }),
+            (name, Some(FileState::Missing), finding)
+        }
         found @ Found::Regular { digest, .. } if digest == file.digest => {
             if let Some(finding) = exposed(path, name, &found, hint(name)) {
-                return Some((name, FileState::Altered, finding));
+                return (name, Some(FileState::Altered), finding);
             }
-            Some((name, FileState::Mixed, mixed(path, name)))
+            (name, Some(FileState::Mixed), mixed(path, name))
         }
         Found::Unreadable(reason) => {
             let message =
                 format!("`{path}/{name}` is from an earlier bundle and cannot be read: {reason}");
             let finding = Finding::refusal(Code::Unreadable, message).hint(hint(name));
-            Some((name, FileState::Unreadable, finding))
+            (name, Some(FileState::Unreadable), finding)
         }
         _ => {
             let message = format!("`{path}/{name}` is from an earlier bundle and was altered");
-            Some((
+            (
                 name,
-                FileState::Altered,
+                Some(FileState::Altered),
                 Finding::refusal(Code::DigestDrift, message).hint(hint(name)),
-            ))
+            )
         }
     });
     let kept = directory.kept.iter().map(move |name| {
@@ -73,39 +80,14 @@ pub(crate) fn judge_others<'a>(
             let finding = Finding::refusal(Code::PluginMissing, message);
             return (
                 name,
-                FileState::Missing,
+                Some(FileState::Missing),
                 finding.hint("run that installer again, or install it again"),
             );
         }
         let message = format!("`{path}/{name}` belongs to another installer and was left alone");
-        (name, FileState::Kept, Finding::note(Code::ForeignKept, message))
+        (name, Some(FileState::Kept), Finding::note(Code::ForeignKept, message))
     });
     leftovers.chain(kept)
-}
-
-/// Notes the plugins of an earlier bundle that are gone and that nothing proves any more: they are
-/// not missed, and the next installation forgets them.
-pub(crate) fn forgotten<'a>(
-    directory: &'a InstalledDirectory,
-    observed: &'a ObservedDirectory,
-    verified: Option<&'a Verified<Bundle>>,
-    earlier: &'a EarlierBundles,
-) -> impl Iterator<Item = Finding> {
-    let is_of_bundle =
-        move |name| verified.is_some_and(|verified| verified.value().files.plugin(name).is_some());
-    let path = &observed.path;
-    let names = directory.leftovers.keys().filter(move |name| {
-        observed.found(name) == Found::Absent
-            && !is_of_bundle(name)
-            && earlier.unknown.is_empty()
-            && Earlier::of(&earlier.proven, path, name).is_none()
-    });
-    names.map(move |name| {
-        let message = format!(
-            "`{path}/{name}` is from an earlier bundle and is gone, and no kept generation proves it"
-        );
-        Finding::note(Code::Mixed, message)
-    })
 }
 
 /// What is said of a plugin of an earlier bundle that was judged as one of the bundle.
@@ -117,10 +99,10 @@ pub(crate) fn of_earlier(
     // What has its name now may be another installer's, and --prune leaves that.
     let hint = match judged.0 {
         FileState::Missing => {
-            "restore it: run `check --repair`; or remove it: run the install again with --prune"
+            "restore it: run `cnister check --repair`; or forget it: run the install again with --prune"
         }
         _ => {
-            "restore it: run `check --repair`; or remove it: move it away, and run the install again with --prune"
+            "restore it: run `cnister check --repair`; or remove it: move it away, and run the install again with --prune"
         }
     };
     match judged {

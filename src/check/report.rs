@@ -247,8 +247,7 @@ pub struct NeedReport {
     /// The file, or namespace and name of the definition, that needs it.
     pub configuration: String,
     /// The CNI version that it is called with: 0.1.0 if the configuration has none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cni_version: Option<String>,
+    pub cni_version: String,
     /// The directory in which a runtime finds it; `None` if it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found_in: Option<HostPath>,

@@ -37,6 +37,8 @@ const PAGE: usize = 4096;
 const NEED_LIMIT: usize = 16 * 1024;
 /// The most findings per code; the rest is counted.
 const FINDING_LIMIT: usize = 64;
+/// The most configurations of Multus whose directories count.
+const MULTUS_LIMIT: usize = 16;
 
 /// Which configurations are read, and where their plugins are searched for.
 #[derive(Debug, Clone, Default)]
@@ -79,7 +81,7 @@ pub fn check_requirements(
         needs: Vec::new(),
         networks: BTreeMap::new(),
         multus: Vec::new(),
-        lists: vec![searches.list(search)],
+        lists: Vec::new(),
         findings: Vec::new(),
         counts: BTreeMap::new(),
     };
@@ -163,7 +165,7 @@ impl Reading<'_> {
             return self.searches.list(self.search);
         }
         let own = multus.iter().filter_map(|multus| multus.plugins.clone());
-        let default = multus.iter().all(|multus| multus.plugins.is_none());
+        let default = multus.is_empty() || multus.iter().any(|multus| multus.plugins.is_none());
         let runtimes = self.runtimes.iter().flat_map(|runtime| runtime.bin_dirs.clone());
         let unknown = if self.runtimes.is_empty() { self.search } else { &[] };
         let mut list: Vec<HostPath> = Vec::new();
@@ -187,12 +189,10 @@ impl Reading<'_> {
         });
         called.into_iter().all(|need| {
             let place = self.searches.place(self.root, None, list, &need.plugin);
-            let report = need_report(need, String::new());
             place.unusable.is_none()
-                && place
-                    .directory
-                    .as_ref()
-                    .is_some_and(|directory| unsupported(&report, directory, self.report).is_none())
+                && place.directory.as_ref().is_some_and(|directory| {
+                    unsupported(&need.plugin, &need.version, directory, self.report).is_none()
+                })
         })
     }
 }
@@ -202,7 +202,7 @@ fn need_report(need: &Need, configuration: String) -> NeedReport {
         plugin: need.plugin.clone(),
         role: need.role,
         configuration,
-        cni_version: Some(need.version.clone()),
+        cni_version: need.version.clone(),
         found_in: None,
     }
 }
@@ -296,13 +296,16 @@ impl Wanted {
                 _ => continue,
             };
             let shown = format!("{path}/{}", visible(&text));
-            match self.read_file(root, path, name, &shown, form) {
+            let parse = |what: &str, bytes: &[u8]| cni::parse_config(what, bytes, form);
+            match self.read_file(root, path, name, &shown, parse) {
                 Read::Network(network) => files.push((text, shown, Ok(network))),
                 Read::Unusable(finding) => files.push((text, shown, Err(finding))),
                 Read::Nothing => {}
             }
         }
         let takers = takers(reading, directory, &files);
+        // What no runtime reads is Multus': its files are in the same list, whatever they say.
+        let of_multus = reading.list_of_multus(&self.multus);
         let known = self.networks.entry(path.clone()).or_default();
         let names = files.iter().filter_map(|(_, _, read)| read.as_ref().ok()?.name.clone());
         // A definition's name has at most 253 bytes (Kubernetes, "DNS Subdomain Names").
@@ -313,7 +316,7 @@ impl Wanted {
                 if takers.is_empty() { directory.readers.iter().collect() } else { takers };
             self.lists = readers.iter().map(|reader| reading.list_of(reader)).collect();
             if readers.is_empty() {
-                self.lists = vec![reading.list_of_multus(&self.multus)];
+                self.lists = vec![of_multus];
             }
             match read {
                 Ok(mut network) => {
@@ -323,7 +326,7 @@ impl Wanted {
                     if !readers.is_empty() && readers.iter().all(|it| it.names_after_files()) {
                         network.name_after(&name);
                     }
-                    self.multus.extend(network.multus.clone());
+                    self.note_multus(network.multus.take());
                     self.add(&shown, network);
                 }
                 Err(finding) => self.push(finding),
@@ -331,6 +334,19 @@ impl Wanted {
         }
         self.decides = true;
         true
+    }
+
+    /// Remembers the directories of a Multus that a runtime takes.
+    fn note_multus(&mut self, found: Option<MultusDirectories>) {
+        let Some(found) = found.filter(|found| self.decides && !self.multus.contains(found)) else {
+            return;
+        };
+        if self.multus.len() < MULTUS_LIMIT {
+            self.multus.push(found);
+        } else {
+            let message = format!("more than {MULTUS_LIMIT} configurations of Multus differ");
+            self.find(Code::ConfigUnreadable, message);
+        }
     }
 
     /// Reads the plugins that a list keeps in the directory with its name (libcni 1.3,
@@ -349,12 +365,18 @@ impl Wanted {
             self.push(unreadable(&error));
             None
         });
-        for file in files.unwrap_or_default().iter().take(FILE_LIMIT) {
+        let files = files.unwrap_or_default();
+        if files.len() > FILE_LIMIT {
+            let message = format!("`{below}` has more than {FILE_LIMIT} files");
+            self.find(Code::ConfigUnreadable, message);
+        }
+        for file in files.iter().take(FILE_LIMIT) {
             if !file.to_string_lossy().ends_with(".conf") {
                 continue;
             }
             let shown = format!("{below}/{}", visible(&file.to_string_lossy()));
-            let mut network = match self.read_file(root, &below, file, &shown, Form::Plugin) {
+            let parse = |what: &str, bytes: &[u8]| cni::parse_plugin(what, bytes, &list_of.version);
+            let mut network = match self.read_file(root, &below, file, &shown, parse) {
                 Read::Network(network) => network,
                 Read::Unusable(finding) => {
                     self.push(finding);
@@ -363,7 +385,6 @@ impl Wanted {
                 Read::Nothing => continue,
             };
             for need in &mut network.needs {
-                need.version.clone_from(&list_of.version);
                 if need.role == Role::Main && (found || !list_of.needs.is_empty()) {
                     need.role = Role::Chained;
                 }
@@ -385,7 +406,7 @@ impl Wanted {
         path: &HostPath,
         name: &OsString,
         shown: &str,
-        form: Form,
+        parse: impl FnOnce(&str, &[u8]) -> Result<Network, ConfigError>,
     ) -> Read {
         if self.budget == 0 {
             return Read::Nothing;
@@ -401,7 +422,7 @@ impl Wanted {
             }
             Ok(Some(bytes)) => {
                 self.budget -= bytes.len() + PAGE;
-                cni::parse_config(&format!("`{shown}`"), &bytes, form)
+                parse(&format!("`{shown}`"), &bytes)
                     .map_or_else(|error| Read::Unusable(unparsable(&error)), Read::Network)
             }
             Ok(None) => absent(root, path, name, shown),
@@ -422,7 +443,8 @@ impl Wanted {
         let given = configurations.directories.iter().filter(|path| !is_read(path, runtimes));
         let mut searched: BTreeSet<_> = given.cloned().collect();
         searched.extend(self.multus.iter().filter_map(|multus| multus.configurations.clone()));
-        if self.multus.iter().all(|multus| multus.configurations.is_none()) {
+        let is_default = |multus: &MultusDirectories| multus.configurations.is_none();
+        if self.multus.is_empty() || self.multus.iter().any(is_default) {
             searched.extend(directories::multus());
         }
         let found = self.networks.iter().filter(|(path, _)| searched.contains(path));
@@ -447,7 +469,8 @@ impl Wanted {
                 );
                 self.push(Finding::refusal(Code::ConfigMissing, message).hint(
                     "Multus looks for it in its `confDir`, /etc/cni/multus/net.d by default: put \
-                     the configuration there, or into the definition",
+                     the configuration there, or into the definition; with --conf-dir, name that \
+                     directory as well",
                 ));
             }
             Err(error) => self.push(unparsable(&error)),

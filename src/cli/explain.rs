@@ -12,7 +12,7 @@ use clap::Args;
 use super::document;
 use super::node::NodeArguments;
 use super::terminal::{Exit, Failure, Terminal};
-use crate::check::explain::{Explanation, Phase, Symptoms, TEXT_LIMIT, explain};
+use crate::check::explain::{Explanation, Phase, TEXT_LIMIT, explain};
 use crate::check::{Report, check};
 use crate::model::{HostPath, Platform};
 use crate::node::{Root, Sandbox};
@@ -45,17 +45,16 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     if let Some(unconfined) = Sandbox::default().confine() {
         terminal.remark(&unconfined.to_string());
     }
-    let symptoms = Symptoms::read(&arguments.read()?);
+    let text = arguments.read()?;
     let root = arguments.node.open_root()?;
-    let explanation =
-        explain(&root, &arguments.bin_dir, symptoms, || match arguments.check(&root) {
-            Ok(report) => report,
-            // The cause can be named without it.
-            Err(failure) => {
-                terminal.failure(&failure);
-                None
-            }
-        });
+    let explanation = explain(&root, &arguments.bin_dir, &text, || match arguments.check(&root) {
+        Ok(report) => report,
+        // The cause can be named without it.
+        Err(failure) => {
+            terminal.failure(&failure);
+            None
+        }
+    });
     terminal.answer(&explanation)?;
     Ok(if explanation.causes.is_empty() { Exit::No } else { Exit::Yes })
 }

@@ -37,8 +37,13 @@ const OWN_IPAM: [(&str, &str); 1] = [
 const WITHOUT_IPAM: [&str; 7] =
     ["bandwidth", "firewall", "loopback", "portmap", "sbr", "tuning", "vrf"];
 
-/// The plugins of Multus, which call others.
-pub(super) const MULTUS: [&str; 2] = ["multus", "multus-shim"];
+/// Where Multus looks for the networks that definitions name, on OpenShift for the default network.
+pub const MULTUS_DIRECTORIES: [&str; 2] = ["/etc/cni/multus/net.d", "/run/multus/cni/net.d"];
+
+/// Whether a plugin is one of Multus, which calls others.
+pub fn is_multus(plugin: &str) -> bool {
+    matches!(plugin, "multus" | "multus-shim")
+}
 
 /// Every known plugin, sorted by name.
 const KNOWN: &[(&str, Upstream)] = &[

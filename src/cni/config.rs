@@ -18,7 +18,7 @@ use kinds::wrong_kinds;
 use lookup::truth;
 pub(crate) use lookup::{field, text};
 use text::replace_invalid;
-pub use version::is_older;
+pub use version::{OLDEST, is_older};
 use version::{overriding_version, version_of_list, version_of_plugin};
 
 /// The longest configuration that is read, in bytes; real ones have a few hundred.
@@ -100,8 +100,8 @@ pub enum Problem {
     },
     /// A `name` that libcni refuses when a pod starts (`ValidateNetworkName`).
     #[error(
-        "{place} has the `name` `{name}`, which is not made of letters, digits, `.`, `_` and `-`, with a \
-         letter or digit first"
+        "{place} has the `name` `{name}`, which is not a valid network name: expected letters, digits, `.`, \
+         `_` and `-`, starting with a letter or digit"
     )]
     BadName {
         /// Where, such as `` `delegates[0]` ``.
@@ -195,12 +195,27 @@ pub enum Form {
 }
 
 /// Parses a configuration; `what` names it in errors. Of a repeated key the last value counts, as
-/// for libcni, and [`Network::repeated`] tells of it; what is no Unicode text is replaced as there.
+/// for libcni, and [`Network::repeated`] tells of it; invalid UTF-8 and lone surrogates are replaced, as in Go.
 pub fn parse_config(what: &str, bytes: &[u8], form: Form) -> Result<Network, ConfigError> {
+    parse(what, bytes, form, None)
+}
+
+/// Parses a plugin that a list keeps in a file of its own; `version` is that of the list, which
+/// libcni calls the plugin with. The rest is as in [`parse_config`].
+pub fn parse_plugin(what: &str, bytes: &[u8], version: &str) -> Result<Network, ConfigError> {
+    parse(what, bytes, Form::Plugin, Some(version.to_owned()))
+}
+
+fn parse(
+    what: &str,
+    bytes: &[u8],
+    form: Form,
+    version: Option<String>,
+) -> Result<Network, ConfigError> {
     // Before the length is checked, nothing of that length is made.
     let replaced = if bytes.len() <= CONFIG_LIMIT { replace_invalid(bytes) } else { bytes.into() };
     let (value, repeated) = parse_json(what, &replaced, CONFIG_LIMIT, fields::CONFIG)?;
-    Ok(Network { repeated, ..network(what, &value, form)? })
+    Ok(Network { repeated, ..network(what, &value, form, version)? })
 }
 
 /// Parses untrusted JSON that Go programs read into a tree; also returns which key appears twice.
@@ -231,7 +246,12 @@ fn config_error(what: &str, error: JsonError) -> ConfigError {
     }
 }
 
-fn network(what: &str, value: &Value, form: Form) -> Result<Network, ConfigError> {
+fn network(
+    what: &str,
+    value: &Value,
+    form: Form,
+    outer_version: Option<String>,
+) -> Result<Network, ConfigError> {
     let Some(object) = value.as_object() else {
         return Err(ConfigError::Shape { what: what.to_owned(), reason: "is not a JSON object" });
     };
@@ -255,7 +275,7 @@ fn network(what: &str, value: &Value, form: Form) -> Result<Network, ConfigError
         place: String::new(),
         form,
         role: Role::Main,
-        version: None,
+        version: outer_version,
         looks_first_in: None,
     });
     Ok(found)
@@ -434,10 +454,10 @@ impl Network {
             need(unnamed(), text(Some(kind)), Role::Ipam);
         }
         let directory = |key| text(field(object, key)).and_then(|path| path.parse().ok());
-        let is_multus = catalogue::MULTUS.contains(&name.unwrap_or_default());
-        if is_multus {
+        if catalogue::is_multus(name.unwrap_or_default()) {
             let (configurations, plugins) = (directory("confDir"), directory("binDir"));
-            self.multus = Some(MultusDirectories { configurations, plugins });
+            // The outer one searches, also for a Multus among its delegates.
+            self.multus.get_or_insert(MultusDirectories { configurations, plugins });
         }
         match field(object, "delegates") {
             None | Some(Value::Null) => {}
@@ -462,8 +482,8 @@ fn shape(place: &str, reason: &'static str) -> Problem {
     Problem::Shape { place: place.to_owned(), reason }
 }
 
-/// The problem of an object without `type`. A key such as `type:` or ` type` is a slip of the pen
-/// that is hard to see.
+/// The problem of an object without `type`. A key such as `type:` or ` type` is a typo that
+/// is hard to see.
 fn no_type(place: String, object: &Map<String, Value>) -> Problem {
     let letters = |key: &str| key.trim_matches(|c: char| !c.is_alphanumeric()).to_owned();
     let near = object.keys().filter(|key| key.len() < 16 && !key.eq_ignore_ascii_case("type"));

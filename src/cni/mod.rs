@@ -18,8 +18,8 @@ pub use attachment_definition::{
     AttachmentDefinition, DEFINITIONS_LIMIT, each_definition, parse_definitions,
 };
 pub use cache::{CACHE_LIMIT, CacheEntry, parse_multus_cache, parse_result_cache};
-pub use catalogue::{IPAM, Upstream, advice, upstream};
+pub use catalogue::{IPAM, MULTUS_DIRECTORIES, Upstream, advice, is_multus, upstream};
 pub use config::{
-    CONFIG_LIMIT, ConfigError, Form, MultusDirectories, Need, Network, Problem, Role, is_older,
-    parse_config,
+    CONFIG_LIMIT, ConfigError, Form, MultusDirectories, Need, Network, OLDEST, Problem, Role,
+    is_older, parse_config, parse_plugin,
 };

@@ -329,15 +329,31 @@ mod tests {
         }
     }
 
+    /// A statement of this type about anything, whose predicate has this many characters.
+    fn statement(kind: &str, filler: usize) -> Vec<u8> {
+        let payload = serde_json::json!({
+            "_type": "https://in-toto.io/Statement/v1", "predicateType": kind,
+            "subject": [{"digest": {"sha256": Digest::of(b"").hex()}}], "predicate": "x".repeat(filler),
+        });
+        crate::trust::write_bundle(payload.to_string().as_bytes(), b"signature", "hint")
+    }
+
+    /// An image for one platform, with its index and its manifest.
+    fn image() -> (Memory, Descriptor, Descriptor) {
+        let mut image = Memory::default();
+        let config = image.add(media_type::CONFIG, "{}");
+        let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": []});
+        let mut manifest = image.add(media_type::MANIFEST, manifest.to_string());
+        manifest.set_platform(
+            serde_json::from_str(r#"{"os": "linux", "architecture": "amd64"}"#).unwrap(),
+        );
+        let index = serde_json::json!({"schemaVersion": 2, "manifests": [manifest]});
+        let index = image.add(media_type::INDEX, index.to_string());
+        (image, index, manifest)
+    }
+
     #[test]
     fn attachments_of_others_take_no_room_from_needed_statements() {
-        let statement = |kind: &str, filler: usize| {
-            let payload = serde_json::json!({
-                "_type": "https://in-toto.io/Statement/v1", "predicateType": kind,
-                "subject": [{"digest": {"sha256": Digest::of(b"").hex()}}], "predicate": "x".repeat(filler),
-            });
-            crate::trust::write_bundle(payload.to_string().as_bytes(), b"signature", "hint")
-        };
         let needs = Needs { predicate_types: [COSIGN_SIGN.to_owned()].into() };
         // Half a megabyte of base64 each: one of them fits, two do not.
         for (index_has, manifest_has, expected) in [
@@ -345,15 +361,7 @@ mod tests {
             (vec![("other", 700_000)], vec![(COSIGN_SIGN, 500_000)], 1),
             (vec![("other", 500_000), ("another", 500_000)], vec![(COSIGN_SIGN, 0)], 2),
         ] {
-            let mut image = Memory::default();
-            let config = image.add(media_type::CONFIG, "{}");
-            let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": []});
-            let mut manifest = image.add(media_type::MANIFEST, manifest.to_string());
-            manifest.set_platform(
-                serde_json::from_str(r#"{"os": "linux", "architecture": "amd64"}"#).unwrap(),
-            );
-            let index = serde_json::json!({"schemaVersion": 2, "manifests": [manifest]});
-            let index = image.add(media_type::INDEX, index.to_string());
+            let (mut image, index, manifest) = image();
             for (subject, statements) in [(index, index_has), (manifest, manifest_has)] {
                 statements
                     .iter()
@@ -394,23 +402,8 @@ mod tests {
 
     #[test]
     fn a_forbidden_list_is_no_signature_missed_if_another_subject_is_signed() {
-        let statement = |kind: &str| {
-            let payload = serde_json::json!({
-                "_type": "https://in-toto.io/Statement/v1", "predicateType": kind,
-                "subject": [{"digest": {"sha256": Digest::of(b"").hex()}}], "predicate": "",
-            });
-            crate::trust::write_bundle(payload.to_string().as_bytes(), b"signature", "hint")
-        };
         let needs = Needs { predicate_types: [COSIGN_SIGN.to_owned()].into() };
-        let mut image = Memory::default();
-        let config = image.add(media_type::CONFIG, "{}");
-        let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": []});
-        let mut manifest = image.add(media_type::MANIFEST, manifest.to_string());
-        manifest.set_platform(
-            serde_json::from_str(r#"{"os": "linux", "architecture": "amd64"}"#).unwrap(),
-        );
-        let index = serde_json::json!({"schemaVersion": 2, "manifests": [manifest]});
-        let index = image.add(media_type::INDEX, index.to_string());
+        let (mut image, index, manifest) = image();
         let [of_index, of_manifest] = [&index, &manifest].map(|it| sha256(it).unwrap());
         let root = image.0[2].clone();
         let collected = |image: &Memory, forbidden: &[Digest]| {
@@ -419,15 +412,16 @@ mod tests {
                 .map_err(|error| error.to_string())
         };
         assert_eq!(collected(&image, &[]), Ok(0));
-        image.refer(&index, statement("other"));
+        image.refer(&index, statement("other", 0));
         for forbidden in [&[of_manifest][..], &[of_index], &[of_index, of_manifest]] {
             let error = collected(&image, forbidden).expect_err("it is not known");
             assert!(error.contains("403"), "{error}");
         }
-        image.refer(&index, statement(COSIGN_SIGN));
+        image.refer(&index, statement(COSIGN_SIGN, 0));
         assert_eq!(collected(&image, &[of_manifest]), Ok(2));
-        assert!(collected(&image, &[of_index]).is_err());
-        image.refer(&manifest, statement(COSIGN_SIGN));
+        let error = collected(&image, &[of_index]).expect_err("the signed subject");
+        assert!(error.contains("403"), "{error}");
+        image.refer(&manifest, statement(COSIGN_SIGN, 0));
         assert_eq!(collected(&image, &[of_index]), Ok(1));
         assert_eq!(collected(&image, &[]), Ok(2));
     }

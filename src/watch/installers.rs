@@ -4,6 +4,8 @@
 //! interrupted runs. Such a name is a hint for people and proves nothing: no decision depends on
 //! it. Reading the directory is the driver's job.
 
+use crate::cni::is_multus;
+
 /// A name that a known installer leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Trace {
@@ -45,9 +47,7 @@ fn installer(plugin: &str, name: &str) -> Option<(u8, &'static str)> {
     }
     // os.CreateTemp appends digits.
     let temporary = name.strip_prefix(plugin).and_then(|rest| rest.strip_prefix(".temp"));
-    if matches!(plugin, "multus" | "multus-shim")
-        && temporary.is_some_and(|rest| rest.bytes().all(is_digit))
-    {
+    if is_multus(plugin) && temporary.is_some_and(|rest| rest.bytes().all(is_digit)) {
         return Some((0, "install_multus (Multus)"));
     }
     let uuid = name.strip_prefix("upgrade_").is_some_and(is_uuid);

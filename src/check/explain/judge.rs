@@ -11,7 +11,7 @@ use super::look::{Content, FileFacts, NamedEntry, Seen};
 use super::symptom::{Complaint, Phase, Refused, Symptom};
 use crate::check::report::FileState;
 use crate::check::report::Report;
-use crate::cni::{IPAM, advice, upstream};
+use crate::cni::{IPAM, OLDEST, advice, upstream};
 use crate::disk::FileKind;
 use crate::model::HostPath;
 use crate::model::PluginName;
@@ -83,9 +83,6 @@ fn blame(plugin: &str, caller: &str, guessed: bool) -> String {
     let role = if IPAM.contains(&plugin) { "its IPAM plugin" } else { "a plugin that it calls" };
     format!("; the error names `{caller}`, which will work once `{plugin}`, {role}, does")
 }
-
-/// What a configuration without a version means (libcni, `validatePlugin`).
-const OLDEST: &str = "0.1.0";
 
 struct Verdict {
     cause: Cause,
@@ -170,7 +167,7 @@ impl Node<'_> {
             Complaint::NoLink { name } => {
                 let message = match name {
                     Some(name) => format!(
-                        "the interface `{name}` is not on the node, or with `linkInContainer` not in the pod"
+                        "the interface `{name}` does not exist on the node (or in the pod, if `linkInContainer` is set)"
                     ),
                     None => "an interface that the plugin looked for is not on the node, or not in the pod"
                         .to_owned(),

@@ -54,14 +54,12 @@ fn is_zero(number: &usize) -> bool {
 pub fn explain(
     root: &Root,
     directories: &[HostPath],
-    mut symptoms: Symptoms,
+    text: &[u8],
     check: impl FnOnce() -> Option<Report>,
 ) -> Explanation {
-    let (about_plugins, others) =
-        symptoms.known.into_iter().partition(|symptom| is_about_plugin(symptom, directories));
-    symptoms.known = about_plugins;
-    let others: Vec<Symptom> = others;
-    symptoms.unknown.extend(others.into_iter().filter_map(|symptom| symptom.blamed));
+    let is_about =
+        |complaint: &_, blamed: Option<&_>| is_about_plugin(complaint, blamed, directories);
+    let symptoms = Symptoms::read_some(text, &is_about);
     let names = symptoms.known.iter().filter_map(name);
     let checked = if names.count() > 0 { check() } else { None };
     let explained =
@@ -82,17 +80,15 @@ const PROGRAMS: [&str; 6] =
 
 /// Whether a program that was not started is a plugin, and not one that a plugin runs, such as
 /// `iptables`. Its directory tells, or its name.
-fn is_about_plugin(symptom: &Symptom, directories: &[HostPath]) -> bool {
-    let Complaint::NotStarted { path, .. } = &symptom.complaint else { return true };
-    // Without a directory it is nothing that a runtime or a plugin starts.
+fn is_about_plugin(complaint: &Complaint, blamed: Option<&str>, directories: &[HostPath]) -> bool {
+    let Complaint::NotStarted { path, .. } = complaint else { return true };
+    // Without a directory, nothing tells which program it is: the error is still explained.
     let Some((directory, name)) = path.rsplit_once('/') else { return true };
     let is_for_plugins = directories.iter().any(|path| path.as_str() == directory)
         || directory.ends_with("/cni")
         || directory.ends_with("/cni/bin");
     let is_known = || name.parse().is_ok_and(|name| upstream(&name).is_some());
-    is_for_plugins
-        || symptom.blamed.as_deref() == Some(name)
-        || (!PROGRAMS.contains(&directory) && is_known())
+    is_for_plugins || blamed == Some(name) || (!PROGRAMS.contains(&directory) && is_known())
 }
 
 /// The plugin that a symptom is about, if its name is valid.

@@ -52,12 +52,27 @@ impl Symptoms {
     /// Reads a text: events, log lines, `kubectl describe` output. Bytes that are neither UTF-8 nor
     /// UTF-16 are replaced.
     pub fn read(text: &[u8]) -> Self {
-        let text = plain(&decode(text));
-        let mut symptoms = Self::default();
-        text.split('\n').for_each(|line| symptoms.read_line(line));
-        symptoms
+        Self::read_some(text, &|_, _| true)
     }
 
+    /// Reads a text, and keeps the errors that are about a plugin by their complaint and by what
+    /// the message blames. What is blamed for another error failed for an unknown reason.
+    pub(super) fn read_some(text: &[u8], is_about_plugin: IsAboutPlugin<'_>) -> Self {
+        let text = plain(&decode(text));
+        let mut reader = Reader { found: Self::default(), is_about_plugin };
+        text.split('\n').for_each(|line| reader.read_line(line));
+        reader.found
+    }
+}
+
+type IsAboutPlugin<'a> = &'a dyn Fn(&Complaint, Option<&str>) -> bool;
+
+struct Reader<'a> {
+    found: Symptoms,
+    is_about_plugin: IsAboutPlugin<'a>,
+}
+
+impl Reader<'_> {
     fn read_line(&mut self, line: &str) {
         let mut context = Context::default();
         for (at, mark) in marks(line) {
@@ -81,7 +96,8 @@ impl Symptoms {
     }
 
     fn not_understood(&mut self, plugin: Option<String>) {
-        self.unknown.extend(plugin.filter(|_| self.unknown.len() < MOST_SYMPTOMS));
+        let unknown = &mut self.found.unknown;
+        unknown.extend(plugin.filter(|_| unknown.len() < MOST_SYMPTOMS));
     }
 
     fn add(&mut self, complaint: Complaint, context: Context) {
@@ -90,11 +106,15 @@ impl Symptoms {
             Complaint::NoConfiguration { .. } | Complaint::BrokenConfiguration { .. } => None,
             _ => context.blamed,
         };
-        let known = self
-            .known
+        // Before the limit, so that others take no place from a plugin's.
+        if !(self.is_about_plugin)(&complaint, blamed.as_deref()) {
+            return self.not_understood(blamed);
+        }
+        let Symptoms { known, more, .. } = &mut self.found;
+        let same = known
             .iter_mut()
             .find(|known| known.blamed == blamed && known.complaint.is_same(&complaint));
-        if let Some(known) = known {
+        if let Some(known) = same {
             known.times += 1;
             known.phases.extend(context.phase);
             known.networks.extend(context.network.filter(|_| known.networks.len() < MOST_WORDS));
@@ -105,12 +125,12 @@ impl Symptoms {
             {
                 directory.get_or_insert(said);
             }
-        } else if self.known.len() < MOST_SYMPTOMS {
+        } else if known.len() < MOST_SYMPTOMS {
             let (phases, networks) =
                 (context.phase.into_iter().collect(), context.network.into_iter().collect());
-            self.known.push(Symptom { complaint, blamed, phases, networks, times: 1 });
+            known.push(Symptom { complaint, blamed, phases, networks, times: 1 });
         } else {
-            self.more += 1;
+            *more += 1;
         }
     }
 }

@@ -61,8 +61,7 @@ impl Scene {
     fn explain(&self, text: &str) -> Explained {
         let root = Root::open(self.folder.path()).unwrap();
         let directories = [BIN.parse().unwrap(), "/usr/lib/cni".parse().unwrap()];
-        let explanation =
-            explain(&root, &directories, Symptoms::read(text.as_bytes()), || self.checked.clone());
+        let explanation = explain(&root, &directories, text.as_bytes(), || self.checked.clone());
         let [explained] = explanation.causes.as_slice() else { panic!("{text}: {explanation:?}") };
         explained.clone()
     }
@@ -286,12 +285,12 @@ fn there_is_always_something_to_do() {
 }
 
 #[test]
-fn a_program_that_a_plugin_runs_is_no_plugin() {
+fn a_program_that_a_plugin_runs_is_not_a_plugin() {
     let explained = |text: &str| {
         let scene = Scene::new();
         let root = Root::open(scene.folder.path()).unwrap();
         let directories = [BIN.parse().unwrap(), "/srv/plugins".parse().unwrap()];
-        let explanation = explain(&root, &directories, Symptoms::read(text.as_bytes()), || None);
+        let explanation = explain(&root, &directories, text.as_bytes(), || None);
         let plugins: Vec<_> = explanation.causes.into_iter().map(|cause| cause.plugin).collect();
         (plugins, explanation.unknown)
     };
@@ -323,8 +322,13 @@ fn a_program_that_a_plugin_runs_is_no_plugin() {
     ] {
         assert_eq!(failed(path), (vec![Some(name.to_owned())], vec![]), "{path}");
     }
-    // Nobody is blamed, and nothing is known.
+    // No plugin is blamed, and nothing is known.
     let text =
         r#"failed to setup network for sandbox "a": fork/exec /usr/bin/x: permission denied"#;
     assert_eq!(explained(text), (vec![], vec![]));
+    // However many there are, they take no place from an error that is about a plugin.
+    let programs =
+        (0..2 * MOST_SYMPTOMS).map(|n| format!("fork/exec /app/{n}: permission denied\n"));
+    let text = programs.collect::<String>() + NOT_FOUND;
+    assert_eq!(explained(&text), (vec![Some("macvlan".to_owned())], vec![]));
 }

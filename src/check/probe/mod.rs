@@ -144,9 +144,7 @@ impl Prober {
         let mut child = match self.start(copy) {
             Ok(child) => child,
             Err(error) => {
-                return Ok(ProbeResult::Skipped(format!(
-                    "cannot be started without /proc: {error}"
-                )));
+                return Ok(ProbeResult::Skipped(format!("cannot be started: {error}")));
             }
         };
         let deadline = Instant::now() + self.patience;

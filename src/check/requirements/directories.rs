@@ -3,7 +3,7 @@
 //! A runtime reads one directory in the order of the file names, and uses only the first file or
 //! the first few. What the later files need is reported as a warning.
 
-use crate::cni::{Network, Role};
+use crate::cni::{MULTUS_DIRECTORIES, Network, Role, is_multus};
 use crate::model::HostPath;
 use crate::node::runtime::{Networks, Runtime};
 
@@ -15,8 +15,6 @@ const DEFAULTS: [&str; 4] = [
     "/var/lib/rancher/k3s/agent/etc/cni/net.d",
     "/var/snap/microk8s/current/args/cni-network",
 ];
-/// Where Multus looks for the networks that definitions name, on OpenShift for the default network.
-const MULTUS: [&str; 2] = ["/etc/cni/multus/net.d", "/run/multus/cni/net.d"];
 
 /// A directory with configuration.
 #[derive(Debug, PartialEq, Eq)]
@@ -69,7 +67,7 @@ pub(super) fn usual(runtimes: &[Runtime]) -> Vec<Directory> {
         true => defaults.for_each(|path| add(&path, vec![unknown()])),
         false => defaults.take(1).for_each(|path| add(&path, Vec::new())),
     }
-    found.extend(parsed(&MULTUS).map(Directory::whole));
+    found.extend(parsed(&MULTUS_DIRECTORIES).map(Directory::whole));
     found
 }
 
@@ -83,7 +81,7 @@ pub(super) fn is_read(path: &HostPath, runtimes: &[Runtime]) -> bool {
 
 /// Where Multus looks for networks, if its configuration does not say.
 pub(super) fn multus() -> impl Iterator<Item = HostPath> {
-    parsed(&MULTUS)
+    parsed(&MULTUS_DIRECTORIES)
 }
 
 fn parsed<'a>(paths: &'a [&str]) -> impl Iterator<Item = HostPath> + 'a {
@@ -164,7 +162,6 @@ fn usable(name: Option<&str>, files: &[File<'_>]) -> Vec<bool> {
 /// Whether a network is Multus' without delegates of its own: its daemon takes the first file
 /// besides Multus' own (multus-cni, `multusMasterCNI`).
 fn delegates(network: &Network) -> bool {
-    let is_multus = |name: &str| matches!(name, "multus" | "multus-shim");
     let first = network.needs.first();
     first.is_some_and(|need| is_multus(need.plugin.as_str()))
         && !network.needs.iter().any(|need| need.role == Role::Delegate)

@@ -126,8 +126,9 @@ impl Wrong {
             let new = || (need.plugin.clone(), Users::default());
             self.unusable.entry(reason.clone()).or_insert_with(new).1.add(need, *decides);
         }
-        if let Some((version, supported)) = unsupported(need, &directory, report) {
-            let key = (need.plugin.clone(), version, supported);
+        let version = &need.cni_version;
+        if let Some(supported) = unsupported(&need.plugin, version, &directory, report) {
+            let key = (need.plugin.clone(), version.clone(), supported);
             self.strangers.entry(key).or_default().add(need, *decides);
         }
         Some(directory)
@@ -143,8 +144,11 @@ fn incompatible(
     let message =
         format!("`{plugin}` is called by {users} with a CNI version that it does not support");
     let hint = match supported.iter().all(|other| cni::is_older(version, other)) {
-        true => "raise `cniVersion` in the configuration; one that is missing or empty means 0.1.0",
-        false => "install a newer plugin, or lower `cniVersion` in the configuration",
+        true => format!(
+            "raise `cniVersion` in the configuration; one that is missing or empty means {}",
+            cni::OLDEST
+        ),
+        false => "install a newer plugin, or lower `cniVersion` in the configuration".to_owned(),
     };
     Finding::refusal(Code::IncompatibleVersion, message)
         .mismatch(format_args!("CNI {version}"), format_args!("CNI {}", supported.join(", ")))

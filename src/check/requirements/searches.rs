@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::check::report::{NeedReport, Report};
+use crate::check::report::Report;
 use crate::disk::FileKind;
 use crate::model::{HostPath, PluginName};
 use crate::node::Root;
@@ -97,16 +97,15 @@ fn locate<'a>(
     place
 }
 
-/// The version that a plugin is called with and the versions that it supports, if that is not one
-/// of them.
+/// The versions that a plugin supports, if the one that it is called with is not one of them.
 pub(super) fn unsupported(
-    need: &NeedReport,
+    plugin: &PluginName,
+    version: &str,
     directory: &HostPath,
     report: &Report,
-) -> Option<(String, Vec<String>)> {
-    let is_it = |name: &PluginName, place: &HostPath| *name == need.plugin && place == directory;
+) -> Option<Vec<String>> {
+    let is_it = |name: &PluginName, place: &HostPath| name == plugin && place == directory;
     let installed = report.plugins.iter().find(|plugin| is_it(&plugin.name, &plugin.directory))?;
-    let (version, versions) = (need.cni_version.as_ref()?, installed.versions.as_ref()?);
-    let is_supported = versions.supported.contains(version);
-    (!is_supported).then(|| (version.clone(), versions.supported.clone()))
+    let supported = &installed.versions.as_ref()?.supported;
+    (!supported.iter().any(|known| known == version)).then(|| supported.clone())
 }

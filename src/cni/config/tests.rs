@@ -329,7 +329,7 @@ fn what_libcni_refuses_in_a_list_is_a_problem() {
         (
             "",
             r#""name":"my net""#,
-            "it has the `name` `my net`, which is not made of letters, digits, `.`, `_` and `-`, with a letter or digit first",
+            "it has the `name` `my net`, which is not a valid network name: expected letters, digits, `.`, `_` and `-`, starting with a letter or digit",
         ),
         (r#""cniVersion":null,"#, "", "`cniVersion` is not a string"),
         (r#""cniVersion":1.0,"#, "", "`cniVersion` is not a string"),

@@ -7,7 +7,7 @@ const REPLACEMENT: &[u8] = b"\\ufffd";
 /// The length of `\u0000`.
 const ESCAPE: usize = 6;
 
-/// Replaces what is no text; JSON that needs no replacement is returned as it is.
+/// Replaces invalid UTF-8 and lone surrogates; JSON that needs no replacement is returned as it is.
 pub(super) fn replace_invalid(json: &[u8]) -> Cow<'_, [u8]> {
     let mut replaced = match String::from_utf8_lossy(json) {
         Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),

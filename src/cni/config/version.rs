@@ -9,7 +9,7 @@ use crate::model::visible;
 const NEWEST: [u64; 3] = [1, 1, 0];
 /// The version of a configuration whose `cniVersion` is missing or empty (libcni, `validatePlugin`;
 /// the plugins' `ConfigDecoder`).
-const OLDEST: &str = "0.1.0";
+pub const OLDEST: &str = "0.1.0";
 
 /// Returns the version that libcni calls the plugins of a list with: the newest supported one of
 /// those listed. Both keys count only under their exact names (`NetworkConfFromBytes`).

@@ -18,9 +18,9 @@ const SECTIONS: [(&str, u32, u32); 3] = [
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Containerd {
     /// Where it looks for plugins, in order.
-    pub bin_dirs: Option<Vec<String>>,
+    bin_dirs: Option<Vec<String>>,
     /// The same as one directory, the only form before containerd 2.1.
-    pub bin_dir: Option<String>,
+    bin_dir: Option<String>,
     /// Where it looks for network configurations.
     pub conf_dir: Option<String>,
     /// How many network configurations it takes; 0 is all of them.
@@ -60,7 +60,7 @@ impl Containerd {
         let Some(cni) = plugins.descend(&[section, "cni"])? else { return Ok(()) };
         let section = Self {
             bin_dirs: cni.texts("bin_dirs")?.filter(|paths| !paths.is_empty()),
-            // Empty is as good as not there.
+            // Empty means not set.
             bin_dir: cni.text("bin_dir")?.filter(|path| !path.is_empty()),
             conf_dir: cni.text("conf_dir")?.filter(|path| !path.is_empty()),
             max_conf_num: cni.count("max_conf_num")?,
@@ -141,7 +141,7 @@ mod tests {
             ),
             // A file that is imported may have none.
             ("[plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = '/a'", None, vec!["/a"]),
-            // Empty is as good as not there.
+            // Empty means not set.
             (
                 "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dir = ''\nbin_dirs = ['/a']",
                 None,
@@ -179,7 +179,7 @@ mod tests {
             let text = format!("{}{config}{}", comment.repeat(800), comment.repeat(800));
             assert_eq!(Containerd::parse(text.as_bytes()).unwrap().conf_dir.as_deref(), Some("/c"));
         }
-        // The line that ends a long text is none.
+        // The line that ends a long text is not a comment.
         for quotes in ["\"\"\"", "'''"] {
             let text = format!("a = [{quotes}\n#{quotes}{}]", ", {}".repeat(1600));
             assert_eq!(Containerd::parse(text.as_bytes()), Err(RuntimeConfigError::Long));

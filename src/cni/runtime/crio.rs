@@ -3,14 +3,14 @@
 
 use super::document::{RuntimeConfigError, parse};
 
-/// What CRI-O's files say about CNI (`crio.conf(5)`, "CRIO.NETWORK TABLE"). An empty text takes
-/// back what an earlier file said: each file is decoded over those before it.
+/// What CRI-O's files say about CNI (`crio.conf(5)`, "CRIO.NETWORK TABLE"). An empty
+/// string resets what an earlier file set: each file is decoded over those before it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Crio {
     /// Where it looks for plugins, in order.
-    pub plugin_dirs: Option<Vec<String>>,
+    plugin_dirs: Option<Vec<String>>,
     /// One more directory, after the others; long deprecated.
-    pub plugin_dir: Option<String>,
+    plugin_dir: Option<String>,
     network_dir: Option<String>,
     cni_default_network: Option<String>,
 }
@@ -95,7 +95,7 @@ mod tests {
         merged.merge(Crio::parse(b"[crio.network]\nplugin_dirs = ['/b']").unwrap());
         assert_eq!(merged.directories("/d"), ["/b"]);
         assert_eq!(merged.network_dir(), Some("/c"));
-        // An empty text is said, too.
+        // An empty string also counts.
         let text = b"[crio.network]\ncni_default_network = 'n'\nplugin_dir = '/p'";
         merged.merge(Crio::parse(text).unwrap());
         assert_eq!((merged.default_network(), merged.directories("/d").len()), (Some("n"), 2));

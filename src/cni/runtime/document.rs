@@ -67,13 +67,13 @@ enum Lines {
     /// All of them: a text of several lines may end in one that looks like a comment.
     All,
     /// Those that are neither empty nor a comment.
-    Said,
+    WithContent,
 }
 
 impl Lines {
     fn of(text: &str) -> Self {
         let has_long_texts = text.contains("\"\"\"") || text.contains("'''");
-        if has_long_texts { Self::All } else { Self::Said }
+        if has_long_texts { Self::All } else { Self::WithContent }
     }
 
     fn has(self, line: &str) -> bool {

@@ -57,16 +57,14 @@ pub(super) fn carry_out(
     plan: &Plan<'_>,
     progress: Progress<'_>,
 ) -> Result<Restored, NodeError> {
-    let before = observed.receipt.clone().ok_or_else(not_installed)?;
-    let (steps, mut notes) = (plan.steps().to_vec(), notes_of(plan, observed));
-    let evidence = goal.evidence(writing)?;
-    notes.extend(goal.foresee(root, writing, plan, &evidence)?);
+    let (mut restored, evidence) = look_ahead(root, writing, goal, observed, plan)?;
     let mut payload = Stored::open(writing)?;
     let record = goal.record(&evidence);
-    let Applied { receipt: after, warnings } =
+    let Applied { receipt, warnings } =
         apply(root, writing, plan, &mut payload, &record, progress)?;
-    notes.extend(warnings);
-    Ok(Restored { before, after, steps, notes })
+    restored.after = receipt;
+    restored.notes.extend(warnings);
+    Ok(restored)
 }
 
 /// What [`carry_out`] would end in, and everything that it would be refused for; changes nothing.
@@ -77,12 +75,23 @@ pub(super) fn rehearse(
     observed: &Observed,
     plan: &Plan<'_>,
 ) -> Result<Restored, NodeError> {
+    look_ahead(root, state, goal, observed, plan).map(|(restored, _)| restored)
+}
+
+/// What a plan would end in, and the evidence that its record needs.
+fn look_ahead(
+    root: &Root,
+    state: &Reading,
+    goal: &Goal<'_>,
+    observed: &Observed,
+    plan: &Plan<'_>,
+) -> Result<(Restored, Vec<u8>), NodeError> {
     let before = observed.receipt.clone().ok_or_else(not_installed)?;
     let (steps, mut notes) = (plan.steps().to_vec(), notes_of(plan, observed));
     let evidence = goal.evidence(state)?;
     notes.extend(goal.foresee(root, state, plan, &evidence)?);
     let after = plan.receipt(goal.receipt.evidence, goal.receipt.repository.as_ref());
-    Ok(Restored { before, after, steps, notes })
+    Ok((Restored { before, after, steps, notes }, evidence))
 }
 
 impl<'a> Goal<'a> {

@@ -4,6 +4,7 @@ use super::super::cause::Cause;
 use super::super::look::Seen;
 use super::super::symptom::{Complaint, Symptom};
 use super::{Node, Verdict, names};
+use crate::cni::MULTUS_DIRECTORIES;
 use crate::model::HostPath;
 
 impl Verdict {
@@ -118,9 +119,7 @@ impl Verdict {
                 "compare the configuration's `master` (or `device`) with what `ip link` shows on this node",
             ),
             // Where Multus looks for a network that a definition only names.
-            Cause::NoConfiguration
-                if searched.iter().any(|path| path.ends_with("multus/net.d")) =>
-            {
+            Cause::NoConfiguration if searched.iter().any(|path| is_of_multus(path.as_str())) => {
                 one(
                     "a NetworkAttachmentDefinition without `spec.config` names a configuration there: write it into the definition, or put the file on this node",
                 )
@@ -133,6 +132,11 @@ impl Verdict {
             ),
         }
     }
+}
+
+/// Whether a directory of configuration is one of Multus, whose `confDir` may be elsewhere.
+fn is_of_multus(path: &str) -> bool {
+    MULTUS_DIRECTORIES.contains(&path) || path.ends_with("multus/net.d")
 }
 
 /// Whether a path of the text may be part of a command that a reader copies into a shell.

@@ -1,6 +1,7 @@
 //! What is known while a message is read.
 
 use super::complaint::Phase;
+use crate::cni::is_multus;
 
 /// What a message said before its actual error.
 #[derive(Debug, Clone, Default)]
@@ -34,21 +35,16 @@ impl Context {
                 let before = self.blamed.replace(plugin);
                 self.phase = phase.or(self.phase);
                 return before
-                    .filter(|before| !is_wrapper(before) && self.blamed.as_ref() != Some(before));
+                    .filter(|before| !is_multus(before) && self.blamed.as_ref() != Some(before));
             }
             Change::Phase(phase) => self.phase = Some(phase),
             Change::Network(network) => {
                 self.network = Some(network);
                 // What follows is about one of the delegates.
-                self.blamed = self.blamed.take().filter(|blamed| !is_wrapper(blamed));
+                self.blamed = self.blamed.take().filter(|blamed| !is_multus(blamed));
             }
             Change::Failed => self.failed = true,
         }
         None
     }
-}
-
-/// Whether a plugin only calls others.
-fn is_wrapper(plugin: &str) -> bool {
-    matches!(plugin, "multus" | "multus-shim")
 }

@@ -137,7 +137,7 @@ fn unescape(line: &str, plain: &mut String) {
     }
 }
 
-/// Whether a character does not only stand for itself.
+/// Whether a character needs more than copying.
 fn is_special(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\\' | '"' | '{' | '&')
 }

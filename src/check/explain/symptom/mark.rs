@@ -45,7 +45,7 @@ pub(super) enum Mark {
 }
 
 pub(super) const MARKS: &[(&str, Mark)] = &[
-    // What the kubelet says of other errors, when several stand on one line.
+    // What the kubelet says of other errors, when several are on one line.
     ("probe failed", Mark::Another),
     ("probe errored", Mark::Another),
     ("ostStartHook", Mark::Another),

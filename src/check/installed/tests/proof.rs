@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use super::*;
+use crate::disk::DiskError;
 use crate::node::test_support::stage_files;
 use crate::node::{
     ForeignFiles, InstallOptions, KeptPolicy, Progress, Purpose, Record, Staged, apply, observe,
@@ -184,4 +185,27 @@ fn at_boot_no_clock_decides() {
 
 fn denying(image: &Image) -> String {
     format!("deny: [\"{}\"]\n", image.index_digest())
+}
+
+#[test]
+fn a_directory_that_cannot_be_read_is_a_finding_and_not_the_end() {
+    let path: HostPath = BIN.parse().unwrap();
+    let judged = |errno: rustix::io::Errno| {
+        let (action, path_text) = ("read directory".to_owned(), BIN.to_owned());
+        let error = DiskError::Io { action, path: path_text, source: errno.into() };
+        not_observed(&path, error.into(), Occasion::Running)
+    };
+    for errno in [rustix::io::Errno::IO, rustix::io::Errno::ACCESS, rustix::io::Errno::STALE] {
+        let (state, findings) = judged(errno).unwrap();
+        let said: Vec<_> = findings.iter().map(|it| (it.code, it.severity)).collect();
+        assert_eq!(
+            (state, said),
+            (FileState::Unreadable, vec![(Code::Unreadable, Severity::Refusal)])
+        );
+        assert!(findings[0].hint.is_some(), "{findings:?}");
+    }
+    // The reason is this process, and no other directory could be read either.
+    for errno in [rustix::io::Errno::MFILE, rustix::io::Errno::NOMEM] {
+        assert!(judged(errno).is_err());
+    }
 }

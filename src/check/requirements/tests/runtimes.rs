@@ -184,7 +184,7 @@ fn a_later_file_of_cri_o_takes_back_what_an_earlier_one_said() {
 }
 
 #[test]
-fn a_definition_refers_to_a_network_of_multus_and_of_nobody_else() {
+fn a_definition_refers_to_a_network_of_multus_only() {
     let item = serde_json::json!({"kind": "NetworkAttachmentDefinition", "metadata": {"name": "n"}, "spec": {}});
     let told = |file: &str, multus: &str, directories: &[&str]| {
         let node = Node::new(&["bridge", "multus"]);

@@ -11,7 +11,7 @@ fn escaped(text: &str) -> String {
 }
 
 #[test]
-fn several_events_on_one_line_stand_each_for_itself() {
+fn several_events_on_one_line_are_read_separately() {
     let crash = "Liveness probe errored: rpc error: signal: segmentation fault";
     let hook = "PostStartHook failed: fork/exec /bin/sh: permission denied";
     let task = "Error: failed to create containerd task: fork/exec /app/run: permission denied";
