@@ -2,7 +2,6 @@
 //! reads: what strangers may attach to an image, or write where cnister looks.
 
 use std::fs;
-use std::path::Path;
 
 use cnister::model::Digest;
 use serde_json::{Value, json};
@@ -41,8 +40,8 @@ fn annotations(size: usize) -> Value {
     Value::Object(entries.collect())
 }
 
-/// What is done to a layout or a node, and what is run then.
-type Case = (&'static str, fn(&Scene, &Forge), &'static [&'static str]);
+/// What is done to a layout or a node, what is run then, and with which exit codes.
+type Case = (&'static str, fn(&Scene, &Forge), &'static [&'static str], &'static [i32]);
 
 const IMAGE: &[&str] = &[
     "verify --key cosign.pub oci:layout-a",
@@ -50,18 +49,18 @@ const IMAGE: &[&str] = &[
     "install --key cosign.pub --root root --on-refusal keep oci:layout-a",
 ];
 
-const CASES: [Case; 17] = [
+const CASES: [Case; 18] = [
     (
         "an index.json with many entries",
-        |scene, forge| {
+        |scene, _| {
             let path = scene.at("layout-a/index.json");
             let mut index: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
             let more = many(&descriptor(), 4 * MIB);
             index["manifests"].as_array_mut().unwrap().extend(more.as_array().unwrap().clone());
             fs::write(path, index.to_string()).unwrap();
-            let _ = forge;
         },
         IMAGE,
+        &[3, 3, 0],
     ),
     (
         "an index with many entries",
@@ -71,26 +70,31 @@ const CASES: [Case; 17] = [
             });
         },
         IMAGE,
+        &[0, 0, 0],
     ),
     (
         "a manifest with many layers",
         |_, forge| drop(forge.manifest(|it| it["layers"] = many(&descriptor(), MIB - 4096))),
         IMAGE,
+        &[1, 1, 0],
     ),
     (
         "a manifest with many annotations",
         |_, forge| drop(forge.manifest(|it| it["annotations"] = annotations(MIB - 65536))),
         IMAGE,
+        &[1, 1, 0],
     ),
     (
         "a configuration that is nested everywhere",
         |_, forge| drop(forge.config(|it| it["x"] = nested(MIB - 4096))),
         IMAGE,
+        &[1, 1, 0],
     ),
     (
         "a manifest of four megabytes",
         |_, forge| drop(forge.manifest(|it| it["x"] = flat(4 * MIB))),
         IMAGE,
+        &[3, 3, 0],
     ),
     (
         "evidence with many values",
@@ -103,6 +107,7 @@ const CASES: [Case; 17] = [
             "install --key cosign.pub --root root --from staged-a --evidence hostile.json",
             "install --key cosign.pub --root root --from staged-a --evidence hostile.json --on-refusal keep",
         ],
+        &[0, 0],
     ),
     (
         "sixteen megabytes of definitions",
@@ -116,6 +121,7 @@ const CASES: [Case; 17] = [
             scene.write("values.json", values.to_string());
         },
         &["check --root root --nad nads.json", "check --root root --nad values.json"],
+        &[0, 1],
     ),
     (
         "configurations at their limit",
@@ -127,7 +133,8 @@ const CASES: [Case; 17] = [
                 scene.write(&path, text.to_string());
             }
         },
-        &["check --root root", "check --root root --at-boot", "explain --root root text"],
+        &["check --root root", "check --root root --at-boot", "explain --root root --file text"],
+        &[1, 0, 0],
     ),
     (
         "records of attachments at their limit",
@@ -142,6 +149,7 @@ const CASES: [Case; 17] = [
             "uninstall --root root --dry-run",
             "install --key cosign.pub --root root --prune oci:layout-a",
         ],
+        &[1, 0],
     ),
     (
         "records of the state at their limit",
@@ -152,11 +160,13 @@ const CASES: [Case; 17] = [
             }
         },
         &["check --root root", "status --root root", "rollback --root root", "gc --root root"],
+        &[1, 1, 1, 1],
     ),
     (
         "receipts of many generations at their limit",
         |scene, _| generations(scene, |_, receipt| fill_receipt(receipt)),
         GENERATIONS,
+        GENERATIONS_CODES,
     ),
     (
         "evidence of many generations at its limit",
@@ -177,34 +187,55 @@ const CASES: [Case; 17] = [
             });
         },
         GENERATIONS,
+        GENERATIONS_CODES,
     ),
     (
         "a hundred thousand names of an interrupted run",
         |scene, _| names(scene, "root/opt/cni/bin/.cnister", "f"),
         &["install --key cosign.pub --root root oci:layout-a"],
+        &[0],
     ),
     (
         "a hundred thousand temporary names of records",
         |scene, _| names(scene, STATE, ".cnister-"),
         &["gc --root root"],
+        &[0],
     ),
     (
         "a hundred thousand names beside the copies",
         |scene, _| names(scene, &format!("{STATE}/store"), "f"),
         &["gc --root root"],
+        &[0],
     ),
     (
-        "a policy of many rules",
+        "a policy of too many rules",
         |scene, _| {
+            // As long as a policy may be, and more values than one may have.
             let rule = "  - name: a\n    images: [a]\n    deny: true\n";
-            let head = "apiVersion: cnister.dev/v1\nkind: Policy\nrules:\n";
-            scene.write("policy.yaml", format!("{head}{}", rule.repeat(MIB / rule.len())));
+            let count = (MIB - POLICY.len()) / rule.len();
+            scene.write("policy.yaml", format!("{POLICY}{}", rule.repeat(count)));
         },
         &["verify --policy policy.yaml oci:layout-a", "check --root root --policy policy.yaml"],
+        &[2, 2],
+    ),
+    (
+        "a policy of as many rules as one may have",
+        |scene, _| {
+            let rules: String = (0..1249)
+                .map(|number| {
+                    format!("  - name: r{number:0780}\n    images: [r.example/a]\n    deny: true\n")
+                })
+                .collect();
+            scene.write("policy.yaml", format!("{POLICY}{rules}"));
+        },
+        &["verify --policy policy.yaml oci:layout-a", "check --root root --policy policy.yaml"],
+        &[1, 1],
     ),
 ];
 
 const STATE: &str = "root/var/lib/cnister";
+
+const POLICY: &str = "apiVersion: cnister.dev/v1\nkind: Policy\nrules:\n";
 
 const GENERATIONS: &[&str] = &[
     "check --root root",
@@ -219,6 +250,9 @@ const GENERATIONS: &[&str] = &[
     "rollback --root root",
     "uninstall --root root",
 ];
+
+/// The evidence that is kept is for the present one.
+const GENERATIONS_CODES: &[i32] = &[0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0];
 
 /// Keeps as many earlier generations as a node may, each with the receipt that `change` makes.
 fn generations(scene: &Scene, change: impl Fn(u64, &mut Value)) {
@@ -260,34 +294,28 @@ fn names(scene: &Scene, folder: &str, prefix: &str) {
 #[test]
 fn no_verb_of_a_node_needs_more_than_its_container_has_whatever_it_reads() {
     let Some(program) = node_binary() else { return };
-    let Some(cgroup) = Cgroup::new("verbs") else { return };
     let scene = Scene::new();
-    let release = Release::new(&scene, "a", "1.0.0", &["bridge", "macvlan"], 0);
+    Release::new(&scene, "a", "1.0.0", &["bridge", "macvlan"], 0);
     node::new(&scene);
     scene.run_ok(&format!("{INSTALL} --from staged-a --evidence evidence-a.json"));
     for name in ["root", "layout-a"] {
-        copy(&scene, name, &format!("good-{name}"));
+        node::copy(&scene, name, &format!("good-{name}"));
     }
     scene.write("text", "failed to find plugin \"macvlan\" in path [/opt/cni/bin]\n".repeat(8192));
-    for (what, change, verbs) in CASES {
+    for (what, change, verbs, codes) in CASES {
         change(&scene, &Forge::new(scene.at("layout-a")));
-        for words in verbs {
+        assert_eq!(verbs.len(), codes.len(), "{what}");
+        for (words, code) in verbs.iter().zip(codes) {
+            // Its peak is that of one run.
+            let Some(cgroup) = Cgroup::new("verbs") else { return };
             let run = cgroup.run(&scene, &program, words);
-            let said = format!("{}{}", run.stdout, run.stderr);
-            assert!((0..=3).contains(&run.code), "{what}, {words}: {} {said}", run.code);
-            eprintln!("{what}, {words}: exit code {}, {} bytes", run.code, cgroup.peak());
-            assert!(cgroup.peak() <= MOST, "{what}, {words}: {} bytes", cgroup.peak());
+            let peak = cgroup.peak();
+            assert_eq!(run.code, *code, "{what}, {words}: {}{}", run.stdout, run.stderr);
+            eprintln!("{what}, {words}: exit code {code}, {peak} bytes");
+            assert!(peak <= MOST, "{what}, {words}: {peak} bytes");
         }
         for name in ["root", "layout-a"] {
-            fs::remove_dir_all(scene.at(name)).unwrap();
-            copy(&scene, &format!("good-{name}"), name);
+            node::copy(&scene, &format!("good-{name}"), name);
         }
     }
-    assert_eq!(release.files.len(), 2);
-}
-
-fn copy(scene: &Scene, from: &str, to: &str) {
-    let mut command = scene.command("cp");
-    let run = scene.run_command(command.arg("-a").args([Path::new(from), Path::new(to)]));
-    assert_eq!(run.code, 0, "{}", run.stderr);
 }

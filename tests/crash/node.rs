@@ -47,7 +47,8 @@ pub(super) fn bring_back(scene: &Scene, name: &str) {
     copy(scene, name, "root");
 }
 
-fn copy(scene: &Scene, from: &str, to: &str) {
+/// Copies a directory of the scene, in the place of what was there.
+pub(super) fn copy(scene: &Scene, from: &str, to: &str) {
     drop(fs::remove_dir_all(scene.at(to)));
     let copied =
         Command::new("cp").arg("-a").arg(scene.at(from)).arg(scene.at(to)).status().unwrap();
