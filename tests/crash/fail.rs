@@ -1,7 +1,10 @@
-//! An installation on a disk that is full, fails or became read-only, at every system call.
+//! An installation on a disk that is full, fails or became read-only, at every system call, and one
+//! of whose files something else makes immutable meanwhile.
 
 use super::matrix::Change;
-use super::strace::Fault;
+use super::node;
+use super::strace::{Fault, Held};
+use super::support::say_skipped;
 
 /// One test per change and error, so that they run in parallel.
 macro_rules! failing {
@@ -47,4 +50,38 @@ failing! {
     a_repair_of_replaced_plugins_says_that_the_disk_is_full_and_is_finished_later: replaced_obstacles, "ENOSPC";
     a_repair_of_replaced_plugins_says_that_the_disk_breaks_and_is_finished_later: replaced_obstacles, "EIO";
     a_repair_of_replaced_plugins_says_that_the_disk_is_read_only_and_is_finished_later: replaced_obstacles, "EROFS";
+}
+
+/// What an upgrade and a rollback replace or remove: a plugin, and records of every kind.
+const HELD: [&str; 5] = [
+    "root/opt/cni/bin/macvlan",
+    "root/opt/cni/bin/host-local",
+    "root/var/lib/cnister/receipt.json",
+    "root/var/lib/cnister/journal.json",
+    "root/var/lib/cnister/floors.json",
+];
+
+fn hold_everywhere(change: &Change) {
+    node::bring_back(&change.scene, "before");
+    if Held::new(change.scene.at(HELD[0])).is_none() {
+        return say_skipped("no file can be made immutable here");
+    }
+    for file in HELD {
+        change.stop_everywhere(Fault::Immutable(file));
+    }
+}
+
+#[test]
+fn an_upgrade_with_a_file_that_becomes_immutable_leaves_the_set_that_it_tells() {
+    hold_everywhere(&Change::upgrade());
+}
+
+#[test]
+fn a_pruning_with_a_file_that_becomes_immutable_leaves_the_set_that_it_tells() {
+    hold_everywhere(&Change::pruning());
+}
+
+#[test]
+fn a_rollback_with_a_file_that_becomes_immutable_leaves_the_set_that_it_tells() {
+    hold_everywhere(&Change::rollback());
 }

@@ -106,6 +106,8 @@ pub(super) enum Wrong {
     Missing,
     /// A run that could not write or ran out of space changed plugins nevertheless.
     Early,
+    /// The plugins are neither the old set nor the new one, or not the one that the run tells.
+    Mixed,
     /// The next run fails.
     Stuck,
     /// The third run still finds something to do.
@@ -132,11 +134,13 @@ impl Change {
     pub(super) fn stop_everywhere(&self, fault: Fault) {
         let Some(strace) = Strace::new(&self.scene, program()) else { return };
         let undisturbed = self.undisturbed();
-        // A failing disk leaves the same state as a full one, with other messages.
-        let step = if everything() || [Fault::Kill, Fault::Error("ENOSPC")].contains(&fault) {
-            1
-        } else {
-            4
+        let step = match fault {
+            _ if everything() => 1,
+            Fault::Kill | Fault::Error("ENOSPC") => 1,
+            // A failing disk leaves the same state as a full one, with other messages.
+            Fault::Error(_) => 4,
+            // Each of several files.
+            Fault::Immutable(_) => 12,
         };
         let points = at_every_point(
             &self.scene,
@@ -175,13 +179,52 @@ impl Change {
             return Err((Wrong::Missing, format!("{what}: `{missing}` is missing")));
         }
         // Everything that takes space or writes comes before the first plugin gets its name.
-        let takes_room = ["openat", "write", "mkdirat", "fchmod"].contains(&point.call.as_str());
+        let takes_room = matches!(fault, Fault::Error(_))
+            && ["openat", "write", "mkdirat", "fchmod"].contains(&point.call.as_str());
         // Unless the repair went on file by file, past the fault.
         let went_on = self.ends == Ends::Repaired && output.status.success();
-        if fault != Fault::Kill && takes_room && !went_on && before != found {
+        // And a refusal comes before any change.
+        let is_refused = self.ends != Ends::Repaired && output.status.code() == Some(1);
+        let changes_nothing = is_refused || (takes_room && !went_on);
+        if fault != Fault::Kill && changes_nothing && before != found {
             return Err((Wrong::Early, format!("{what}:\n{}", node::difference(&before, &found))));
         }
+        if let Fault::Immutable(_) = fault {
+            self.is_whole(undisturbed, output, &what)?;
+        }
+        // A repair that says yes left nothing out.
+        if went_on {
+            self.is_proven("\nyes", &what)?;
+        }
         self.recovers(undisturbed, everything() && fault == Fault::Kill, &what)
+    }
+
+    /// A run leaves the old set with the old receipt, or the new one with the new one, and says
+    /// which. What goes from the new one may still be there if the run fails or says so.
+    fn is_whole(&self, undisturbed: &Undisturbed, output: &Output, what: &str) -> Judgement {
+        let said = [&output.stdout[..], &output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        let found = without_staging(node::plugins(&self.scene));
+        let before = without_staging(undisturbed.before.clone());
+        let after = |name: &str| undisturbed.after.get(&format!("opt/cni/bin/{name}"));
+        let stays = |name: &str| {
+            let told = format!("`/opt/cni/bin/{name}` could not be removed and stays: ");
+            let may_stay = output.status.code() == Some(3) || said.contains(&told);
+            self.removes.contains(&name) && may_stay && found.get(name) == before.get(name)
+        };
+        let is_old = found == before;
+        let is_new = found.keys().all(|name| found.get(name) == after(name) || stays(name));
+        let receipt = "var/lib/cnister/receipt.json";
+        let is_recorded = self.scene.tree("root").get(receipt) == undisturbed.after.get(receipt);
+        let is_told = match output.status.code() {
+            Some(0) => is_new,
+            Some(3) if is_recorded => is_new && !said.contains("; all changes were undone"),
+            _ => is_old,
+        };
+        match is_told {
+            true => Ok(()),
+            false => Err((Wrong::Mixed, format!("{what}: {}: {said}\n{found:#?}", output.status))),
+        }
     }
 
     /// Judges what the next runs make of the node: the same again, and every alternative or one of
@@ -348,11 +391,18 @@ impl Change {
     /// An error contains the kernel's message and has the exit code for failures. A check answers
     /// that the node is not as it should be; that it could not be repaired is one of its lines.
     fn names_the_fault(&self, fault: Fault, output: &Output, what: &str) -> Judgement {
-        let Fault::Error(name) = fault else { return Ok(()) };
-        let text = match name {
-            "ENOSPC" => ": No space left on device",
-            "EIO" => ": Input/output error",
-            "EROFS" => ": Read-only file system",
+        let name = match fault {
+            Fault::Kill => return Ok(()),
+            // It may be that nothing had to be changed any more.
+            Fault::Immutable(_) if output.status.success() => return Ok(()),
+            Fault::Immutable(_) => "EPERM",
+            Fault::Error(name) => name,
+        };
+        let (text, refusal) = match name {
+            "ENOSPC" => (": No space left on device", Some("no: no-space: ")),
+            "EIO" => (": Input/output error", None),
+            "EPERM" => (": Operation not permitted", Some("no: not-permitted: ")),
+            "EROFS" => (": Read-only file system", Some("no: read-only: ")),
             _ => panic!("{name}"),
         };
         let (code, before, stream) = match self.ends {
@@ -366,10 +416,8 @@ impl Change {
             return Ok(());
         }
         // What the system denies before any change is a refusal; a repair tries file by file.
-        let refusals =
-            ["no-space", "read-only", "not-permitted"].map(|code| format!("no: {code}: "));
         let is_refusal = output.status.code() == Some(1)
-            && (answer.contains(text) || refusals.iter().any(|refusal| answer.contains(refusal)));
+            && (answer.contains(text) || refusal.is_some_and(|refusal| answer.contains(refusal)));
         let is_repaired = self.ends == Ends::Repaired && output.status.code() == Some(0);
         if is_refusal || is_repaired {
             return Ok(());
@@ -456,7 +504,11 @@ pub(super) fn at_every_point(
         }
         assert!(hit.contains(point), "no run was stopped at {point:?}, only at {hit:?}");
     }
-    let kind = if let Fault::Error(name) = fault { name } else { "SIGKILL" };
+    let kind = match fault {
+        Fault::Kill => "SIGKILL",
+        Fault::Error(name) => name,
+        Fault::Immutable(file) => file,
+    };
     let part =
         if step == 1 { String::new() } else { format!(", of {}: one in {step}", points.len()) };
     eprintln!(

@@ -6,8 +6,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::process::Output;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Scene, peer, say_skipped};
 
@@ -36,6 +39,8 @@ pub enum Fault {
     Kill,
     /// The call fails with this error.
     Error(&'static str),
+    /// After the call, this file of the scene cannot be changed, until the run has ended.
+    Immutable(&'static str),
 }
 
 /// strace, for the program and the scene of a test.
@@ -122,6 +127,7 @@ impl<'a> Strace<'a> {
                     "--seccomp-bpf".to_owned(),
                 ]);
             }
+            Fault::Immutable(file) => return self.hold(words, call, when, file),
         }
         let output = self.run(words, call, &filter);
         let trace = self.trace();
@@ -133,11 +139,41 @@ impl<'a> Strace<'a> {
                 assert_eq!(killed, seen, "{words}: {}\n{trace}", output.status);
                 killed.then(|| self.calls().0.pop()).flatten()
             }
-            Fault::Error(_) => {
+            Fault::Error(_) | Fault::Immutable(_) => {
                 let line = trace.lines().position(|line| line.ends_with("(INJECTED)"));
                 line.and_then(|line| parse(trace.lines().take(line + 1)).0.pop())
             }
         };
+        (output, hit)
+    }
+
+    /// Stops a run after a call, makes a file immutable, and goes on; returns as `inject` does.
+    fn hold(&self, words: &str, call: &str, when: usize, file: &str) -> (Output, Option<Point>) {
+        let filter = [format!("--inject={call}:signal=STOP:when={when}")];
+        drop(fs::remove_file(self.scene.at("trace")));
+        let mut command = self.command(words, call, &filter);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let stopped = loop {
+            let is_running = child.try_wait().expect("a process").is_none();
+            let trace = fs::read_to_string(self.scene.at("trace")).unwrap_or_default();
+            let stop = trace.lines().position(|line| line.ends_with("--- stopped by SIGSTOP ---"));
+            if stop.is_some() || !is_running {
+                break stop.map(|line| (trace, line));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        let held = stopped.as_ref().and_then(|(trace, _)| {
+            let held = Held::new(self.scene.at(file));
+            // The number of the first thread is that of the process.
+            let number = trace.split(' ').next().and_then(|number| number.parse().ok());
+            let pid = number.and_then(Pid::from_raw).expect("a process");
+            kill_process(pid, Signal::CONT).expect("a stopped process");
+            held
+        });
+        let output = child.wait_with_output().expect("its output");
+        drop(held);
+        let hit = stopped.and_then(|(trace, line)| parse(trace.lines().take(line)).0.pop());
         (output, hit)
     }
 
@@ -157,6 +193,11 @@ impl<'a> Strace<'a> {
     }
 
     fn run(&self, words: &str, calls: &str, filter: &[String]) -> Output {
+        let mut command = self.command(words, calls, filter);
+        command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    }
+
+    fn command(&self, words: &str, calls: &str, filter: &[String]) -> Command {
         let mut command = self.scene.command(&self.strace);
         // -qq: only calls; -y: descriptors with their paths; no contents, which would need quoting.
         command.args(["-f", "-qq", "-y", "--string-limit=0", "-o", "trace"]).args(filter);
@@ -169,8 +210,8 @@ impl<'a> Strace<'a> {
                 .arg(format!("--inject={}", skip.replacen(call, &format!("{call}:retval=0"), 1)));
         }
         command.arg(format!("--trace={traced}"));
-        let output = command.arg(&self.program).args(words.split_whitespace()).output();
-        output.unwrap_or_else(|error| panic!("{command:?}: {error}"))
+        command.arg(&self.program).args(words.split_whitespace());
+        command
     }
 
     fn trace(&self) -> String {
@@ -181,6 +222,27 @@ impl<'a> Strace<'a> {
     fn calls(&self) -> (Vec<Point>, Vec<Point>) {
         parse(self.trace().lines())
     }
+}
+
+/// A file that nothing can change until this is dropped: otherwise it would outlive the test.
+pub struct Held(PathBuf);
+
+impl Held {
+    /// Makes a file immutable; `None` if it is not there, or if nothing can be made so here.
+    pub fn new(path: PathBuf) -> Option<Self> {
+        change_attribute("+i", &path).then_some(Self(path))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        change_attribute("-i", &self.0);
+    }
+}
+
+fn change_attribute(change: &str, path: &Path) -> bool {
+    let run = Command::new("chattr").arg(change).arg(path).output();
+    run.is_ok_and(|run| run.status.success())
 }
 
 /// Parses a trace: `PID CALL(ARGUMENTS) = RESULT`, or `PID CALL(ARGUMENTS <unfinished ...>` and the
