@@ -147,19 +147,16 @@ static BY_FIRST_BYTE: LazyLock<Vec<Vec<(&str, Mark)>>> = LazyLock::new(|| {
     (0..=u8::MAX).map(|byte| starting_with(byte).collect()).collect()
 });
 
-/// Every phrase of a line, in order.
-pub(super) fn marks(line: &str) -> Vec<(usize, Mark)> {
-    let mut marks = Vec::new();
-    for (at, byte) in line.bytes().enumerate() {
+/// Every phrase of a line, in order. They are not collected: one is longer than its words may be.
+pub(super) fn marks(line: &str) -> impl Iterator<Item = (usize, Mark)> {
+    line.bytes().enumerate().flat_map(move |(at, byte)| {
         let phrases = BY_FIRST_BYTE.get(usize::from(byte)).map_or(&[][..], Vec::as_slice);
-        if phrases.is_empty() {
-            continue;
-        }
         let rest = line.as_bytes().get(at..).unwrap_or_default();
-        let here = phrases.iter().filter(|(words, _)| rest.starts_with(words.as_bytes()));
-        marks.extend(here.map(|(_, mark)| (at, *mark)));
-    }
-    marks
+        phrases
+            .iter()
+            .filter(move |(words, _)| rest.starts_with(words.as_bytes()))
+            .map(move |(_, mark)| (at, *mark))
+    })
 }
 
 pub(super) enum Read {
