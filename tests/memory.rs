@@ -14,21 +14,24 @@
 mod memory {
     pub(crate) mod allocator;
     pub(crate) mod hostile;
+    pub(crate) mod server;
 }
 
 use std::io::ErrorKind;
 
 use cnister::binary::{Elf, GoBuild};
 use cnister::bundle::FileManifest;
+use cnister::bundle::tar::{Extensions, Kind, Paths, Rest, Rules, TarError, walk};
 use cnister::check::explain::Symptoms;
-use cnister::cni::runtime::{Containerd, Crio};
+use cnister::check::probe::Versions;
+use cnister::cni::runtime::{Containerd, Crio, data_dir};
 use cnister::cni::{Form, parse_config, parse_definitions, parse_multus_cache, parse_result_cache};
 use cnister::model::json::{self, Limits};
 use cnister::model::{Digest, Document, image_fields, media_type};
 use cnister::node::{Floors, Journal, Receipt, Refusal, RolledBack};
 use cnister::trust::{Evidence, Key, Policy, SigstoreBundle};
 use memory::allocator::peak;
-use memory::hostile;
+use memory::{hostile, server};
 use oci_spec::image::ImageConfiguration;
 use serde_json::Value;
 
@@ -165,6 +168,9 @@ fn what_others_configure() {
     });
     documents("result cache", MIB, &cached, |bytes| parse_result_cache("it", bytes).is_ok());
     let delegates = hostile::records(|config| serde_json::json!([{"Name": "n", "Bytes": config}]));
+    documents("configuration of Multus", MIB, &hostile::multus(), |bytes| {
+        parse_config("it", bytes, Form::Either).is_ok()
+    });
     documents("cache of Multus", MIB, &delegates, |bytes| {
         parse_multus_cache("it", "c", bytes).is_ok()
     });
@@ -173,11 +179,14 @@ fn what_others_configure() {
     });
     let mut containerd = Row::new("containerd", |bytes| Containerd::parse(bytes).is_ok());
     let mut crio = Row::new("CRI-O", |bytes| Crio::parse(bytes).is_ok());
+    let mut rancher = Row::new("k3s and RKE2", |bytes| data_dir(bytes).is_some());
     for (label, text) in hostile::runtime_files(256 * 1024) {
-        containerd.take(&label, text.as_bytes());
-        crio.take(&label, text.as_bytes());
+        for row in [&mut containerd, &mut crio, &mut rancher] {
+            row.take(&label, text.as_bytes());
+        }
     }
-    for row in [containerd, crio] {
+    rancher.take("directories", "data-dir: /a\n".repeat(MIB / 13).as_bytes());
+    for row in [containerd, crio, rancher] {
         row.end();
     }
 }
@@ -192,8 +201,98 @@ fn programs_and_messages() {
     let mut symptoms =
         Row::new("text of `explain`", |bytes| !Symptoms::read(bytes).known.is_empty());
     let known = "failed to find plugin \"macvlan\" in path [/opt/cni/bin]\n";
-    for piece in [known, "\\\"", "\\\\\\\\", "a\n", "\n", "{\"", "failed to find plugin \""] {
-        symptoms.take(piece, piece.repeat(MIB / piece.len()).as_bytes());
+    for piece in [
+        known,
+        "\\\"",
+        "\\\\\\\\",
+        "a\n",
+        "\n",
+        "{\"",
+        "failed to find plugin \"",
+        "Link ",
+        "panic: ",
+        "signal: ",
+        "fork/exec /x: permission denied ",
+    ] {
+        let text = piece.repeat(MIB / piece.len());
+        symptoms.take(piece, text.as_bytes());
+        let units = text.encode_utf16().take(MIB / 2);
+        let utf_16: Vec<u8> = units.flat_map(u16::to_le_bytes).collect();
+        symptoms.take(&format!("{piece} in UTF-16"), &utf_16);
     }
+    // Three bytes for each two.
+    let wide: Vec<u8> =
+        std::iter::repeat_n('\u{800}' as u16, MIB / 2).flat_map(u16::to_le_bytes).collect();
+    symptoms.take("wide UTF-16", &[b"\xff\xfe", wide.as_slice()].concat());
     symptoms.end();
+}
+
+#[test]
+fn answers_of_plugins_and_servers() {
+    let answers = [
+        serde_json::json!({"cniVersion": "1.0.0", "supportedVersions": ["1.0.0"], "extra": {"": ""}}),
+    ];
+    documents("answer to VERSION", 64 * 1024, &answers, |bytes| Versions::parse(bytes).is_ok());
+    server::start();
+    let errors = [
+        serde_json::json!({"errors": [{"code": "DENIED", "message": "no", "detail": [""]}, {}]}),
+        serde_json::json!({"kind": "Status", "message": "no", "details": {"causes": [{"": ""}]}}),
+    ];
+    for size in [16 * 1024, MIB] {
+        documents("body of an error", size, &errors, server::explains);
+    }
+}
+
+#[test]
+fn archives() {
+    const LAYER: Rules = Rules {
+        members: 1024,
+        bytes: 1 << 30,
+        kinds: &[Kind::File, Kind::Directory],
+        extensions: Extensions::Refused,
+        paths: Paths::Plain,
+        rest: Rest::Zeros,
+    };
+    const LAYOUT: Rules = Rules {
+        members: 16 * 1024,
+        bytes: u64::MAX,
+        extensions: Extensions::OfOneMember,
+        paths: Paths::Relative,
+        rest: Rest::Anything,
+        ..LAYER
+    };
+    const SOURCE: Rules = Rules { extensions: Extensions::All, ..LAYOUT };
+    let parsers: [(_, Parser); 3] = [
+        ("archive of a layer", |bytes| walk(bytes, &LAYER, |_| Ok::<_, TarError>(())).is_ok()),
+        ("archive of a layout", |bytes| walk(bytes, &LAYOUT, |_| Ok::<_, TarError>(())).is_ok()),
+        ("archive of a source", |bytes| walk(bytes, &SOURCE, |_| Ok::<_, TarError>(())).is_ok()),
+    ];
+    for (name, parser) in parsers {
+        let mut row = Row::new(name, parser);
+        hostile::archives(|label, bytes| row.take(label, bytes));
+        row.end();
+    }
+}
+
+#[cfg(feature = "publish")]
+#[test]
+fn what_a_publisher_reads() {
+    use cnister::bundle::Definition;
+    use cnister::publish::keys::KeyFile;
+    documents("definition of a bundle", MIB, &hostile::bundle_definitions(), |bytes| {
+        Definition::parse("it", text(bytes)).is_ok()
+    });
+    let mut key = Row::new("private key", |bytes| KeyFile::parse(bytes).is_ok());
+    hostile::documents(&hostile::keys(), 48 * 1024 - 128, |label, bytes| {
+        key.take(label, hostile::pem(bytes).as_bytes());
+    });
+    let pem = hostile::pem(hostile::keys()[0].to_string().as_bytes());
+    for size in [60 * 1024, MIB] {
+        for piece in ["A", "\n", " "] {
+            let longer = pem.replace("\n-----END", &format!("{}\n-----END", piece.repeat(size)));
+            key.take(&format!("{size} of {piece:?}"), longer.as_bytes());
+            key.take("a long label", pem.replace("ENCRYPTED", &piece.repeat(size)).as_bytes());
+        }
+    }
+    key.end();
 }

@@ -213,6 +213,15 @@ pub(crate) fn cni() -> Vec<Value> {
     ]
 }
 
+/// A configuration of Multus, with its lists of networks.
+pub(crate) fn multus() -> Vec<Value> {
+    vec![json!({
+        "cniVersion": "0.3.1", "name": "multus-cni-network", "type": "multus", "confDir": "/a", "binDir": "/b",
+        "clusterNetwork": "a", "defaultNetworks": [""], "systemNamespaces": [""],
+        "delegates": [{"type": "a", "ipam": {"type": "b"}}, {"name": "c", "plugins": [{"type": "c"}]}],
+    })]
+}
+
 /// Records of attachments with one of those configurations, in base64.
 pub(crate) fn records(record: fn(&str) -> Value) -> Vec<Value> {
     use base64::Engine as _;
@@ -240,6 +249,94 @@ pub(crate) fn definitions() -> Vec<Value> {
 pub(crate) fn policies() -> Vec<Value> {
     let rule = json!({"name": "a", "images": ["**"], "mode": "warn"});
     vec![json!({"apiVersion": "cnister.dev/v1", "kind": "Policy", "rules": [rule]})]
+}
+
+#[cfg(feature = "publish")]
+pub(crate) fn bundle_definitions() -> Vec<Value> {
+    let sources = json!([{"name": "a", "directory": "/a"},
+        {"name": "b", "url": "https://b.example/b.tgz", "sha256": "0".repeat(64)}]);
+    let head = json!({"apiVersion": "cnister.dev/v1", "kind": "Bundle", "name": "a", "version": "1.0.0",
+        "platforms": ["linux/amd64"], "sources": sources, "plugins": ["a", {"name": "b", "source": "b"}]});
+    let mut least = head.clone();
+    least["sources"] = json!([sources[0]]);
+    least["plugins"] = json!(["a"]);
+    vec![least, head]
+}
+
+/// What a private key file of cosign contains.
+#[cfg(feature = "publish")]
+pub(crate) fn keys() -> Vec<Value> {
+    use base64::Engine as _;
+    let base64 = |size: usize| base64::engine::general_purpose::STANDARD.encode(vec![0; size]);
+    vec![json!({
+        "kdf": {"name": "scrypt", "params": {"N": 65536, "r": 8, "p": 1}, "salt": base64(32)},
+        "cipher": {"name": "nacl/secretbox", "nonce": base64(24)}, "ciphertext": base64(64),
+    })]
+}
+
+/// Puts it into a key file.
+#[cfg(feature = "publish")]
+pub(crate) fn pem(content: &[u8]) -> String {
+    use base64::Engine as _;
+    const LABEL: &str = "ENCRYPTED COSIGN PRIVATE KEY-----";
+    let body = base64::engine::general_purpose::STANDARD.encode(content);
+    format!("-----BEGIN {LABEL}\n{body}\n-----END {LABEL}\n")
+}
+
+/// Calls `take` with archives of as many, as long and as many different names as there is room for.
+pub(crate) fn archives(mut take: impl FnMut(&str, &[u8])) {
+    let short: Vec<_> = (0..8000).map(|number| format!("{number:x}")).collect();
+    let long: Vec<_> =
+        (0..300).map(|number| format!("{number:04}{}", "d/a".repeat(1000))).collect();
+    let longest: Vec<_> =
+        (0..20).map(|number| format!("{number:04}{}", "a".repeat(60_000))).collect();
+    for (label, names) in [("names", short), ("long names", long), ("the longest names", longest)] {
+        for count in [1, 10, 1000, usize::MAX] {
+            let names = &names[..names.len().min(count)];
+            let gnu = archive(names, |builder, name, header| {
+                builder.append_data(header, name, &[][..]).unwrap();
+            });
+            take(&format!("{} {label} of GNU", names.len()), &gnu);
+            let pax = archive(names, |builder, name, header| {
+                builder.append_pax_extensions([("path", name.as_bytes())]).unwrap();
+                header.set_path("short").unwrap();
+                header.set_cksum();
+                builder.append(header, &[][..]).unwrap();
+            });
+            take(&format!("{} {label} of pax", names.len()), &pax);
+            take(&format!("{} {label}, cut off", names.len()), &gnu[..gnu.len() - 1536]);
+        }
+    }
+    let records: Vec<_> = (0..1000).map(|number| format!("SCHILY.x{number}")).collect();
+    let many = archive(&["a".to_owned()], |builder, name, header| {
+        let records = records.iter().map(|key| (key.as_str(), &b"x"[..]));
+        builder.append_pax_extensions(records).unwrap();
+        builder.append_data(header, name, &[][..]).unwrap();
+    });
+    take("many records", &many);
+    take("zeros", &vec![0; 1024 * 1024]);
+    take("text", &vec![b'a'; 1024 * 1024]);
+    let content = vec![b'a'; 4 * 1024 * 1024];
+    let large = archive(&["a".to_owned()], |builder, name, header| {
+        header.set_size(content.len() as u64);
+        builder.append_data(header, name, &content[..]).unwrap();
+    });
+    take("a large file", &large);
+}
+
+/// An archive with an entry for each name.
+fn archive(
+    names: &[String],
+    append: impl Fn(&mut tar::Builder<Vec<u8>>, &str, &mut tar::Header),
+) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for name in names {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        header.set_mode(0o755);
+        append(&mut builder, name, &mut header);
+    }
+    builder.into_inner().unwrap()
 }
 
 /// Files of a container runtime: tables with keys of several parts, lists and texts.

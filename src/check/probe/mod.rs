@@ -206,7 +206,7 @@ impl Prober {
                 status.code().unwrap_or_default()
             ));
         }
-        parse_answer(&answer).map_or_else(ProbeResult::Failed, ProbeResult::Answer)
+        Versions::parse(&answer).map_or_else(ProbeResult::Failed, ProbeResult::Answer)
     }
 }
 
@@ -280,16 +280,22 @@ fn finish(child: &mut Child, deadline: Option<Instant>) -> io::Result<ExitStatus
     child.wait()
 }
 
-/// Parses the answer to VERSION (CNI specification 1.1.0, section 5, "Version").
-fn parse_answer(answer: &[u8]) -> Result<Versions, String> {
-    let limits = Limits::typed(ANSWER_LIMIT);
-    let versions: Versions = json::parse_as("its answer", answer, limits, VERSION_ANSWER)
-        .map_err(|error| format!("does not answer like a CNI plugin: {error}"))?;
-    let supported = &versions.supported;
-    if !(1..=64).contains(&supported.len()) || !supported.iter().all(|text| is_version(text)) {
-        return Err("does not answer with a list of versions".to_owned());
+impl Versions {
+    /// Parses the answer to VERSION (CNI specification 1.1.0, section 5, "Version"): between 1 and
+    /// 64 versions, each of at most 32 letters, digits, `.`, `-` and `+`.
+    ///
+    /// # Errors
+    /// Why it is none; the reason continues "it".
+    pub fn parse(answer: &[u8]) -> Result<Self, String> {
+        let limits = Limits::typed(ANSWER_LIMIT);
+        let versions: Self = json::parse_as("its answer", answer, limits, VERSION_ANSWER)
+            .map_err(|error| format!("does not answer like a CNI plugin: {error}"))?;
+        let supported = &versions.supported;
+        if !(1..=64).contains(&supported.len()) || !supported.iter().all(|text| is_version(text)) {
+            return Err("does not answer with a list of versions".to_owned());
+        }
+        Ok(versions)
     }
-    Ok(versions)
 }
 
 fn is_version(text: &str) -> bool {
@@ -305,9 +311,9 @@ mod tests {
     fn reads_what_plugins_answer() {
         let answer = br#"{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}"#;
         let supported = vec!["0.4.0".to_owned(), "1.0.0".to_owned()];
-        assert_eq!(parse_answer(answer), Ok(Versions { supported }));
+        assert_eq!(Versions::parse(answer), Ok(Versions { supported }));
         let newer = br#"{"cniVersion":"1.1.0","supportedVersions":["1.1.0"],"extra":1}"#;
-        assert!(parse_answer(newer).is_ok());
+        assert!(Versions::parse(newer).is_ok());
         for (text, expected) in [
             ("", "does not answer like a CNI plugin"),
             ("bridge v1.1.1", "does not answer like a CNI plugin"),
@@ -316,7 +322,7 @@ mod tests {
             (r#"{"supportedVersions":["\u001b[2J"]}"#, "does not answer with a list of versions"),
             (r#"{"supportedVersions":[""]}"#, "does not answer with a list of versions"),
         ] {
-            let error = parse_answer(text.as_bytes()).expect_err(text);
+            let error = Versions::parse(text.as_bytes()).expect_err(text);
             assert!(error.starts_with(expected), "{text}: {error}");
         }
     }
