@@ -40,7 +40,7 @@ impl Node {
         let scene = Scene::new();
         let release = Release::new(&scene, "a", "1.0.0", &NAMES, 0);
         fs::create_dir_all(scene.at("root/etc/systemd/system")).unwrap();
-        // A node has had attachments, or a removal would not know of any.
+        // Without this directory, a removal is refused, since no attachment can be seen.
         fs::create_dir_all(scene.at("root/var/lib/cni")).unwrap();
         scene.run_ok(&release.install_args());
         Some(Self { scene, program })
