@@ -170,15 +170,15 @@ fn what_is_held_is_refused_by_the_dry_run_as_by_the_run_and_nothing_changes() {
         return;
     }
     let node = Node::new(Scene::new());
-    for (how, begin, end) in [IMMUTABLE, APPEND_ONLY, MOUNTED] {
+    'ways: for (how, begin, end) in [IMMUTABLE, APPEND_ONLY, MOUNTED] {
         let mut refused = 0;
         for place in PLACES {
             for words in [0, 2, 4, 6].map(|number| &node.verbs[number]) {
                 let path = node.at(place.trim_end_matches('/'));
                 node.reset(|_| make(&path, place));
                 if !begin(&path) {
-                    say_skipped("nothing can be held like this here");
-                    return;
+                    say_skipped(&format!("nothing can be {how} here"));
+                    continue 'ways;
                 }
                 let before = node.scene.tree("root");
                 let dry = node.scene.run(&format!("{words} --dry-run"));
