@@ -195,7 +195,8 @@ pub enum Form {
 }
 
 /// Parses a configuration; `what` names it in errors. Of a repeated key the last value counts, as
-/// for libcni, and [`Network::repeated`] tells of it; invalid UTF-8 and lone surrogates are replaced, as in Go.
+/// for libcni, and [`Network::repeated`] tells of it; invalid UTF-8 and lone surrogates are
+/// replaced, as in Go.
 pub fn parse_config(what: &str, bytes: &[u8], form: Form) -> Result<Network, ConfigError> {
     parse(what, bytes, form, None)
 }
