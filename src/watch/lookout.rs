@@ -41,7 +41,17 @@ impl Lookout {
     }
 
     fn forget(&mut self) {
+        self.report_all();
         (self.changes, self.known, self.places) = (None, BTreeMap::new(), BTreeMap::new());
+    }
+
+    /// Of anything that is watched, a change may have been lost.
+    fn report_all(&mut self) {
+        for (mark, names) in &self.known {
+            for path in self.places.get(mark).into_iter().flatten() {
+                self.reported.entry(path.clone()).or_default().extend(names.iter().cloned());
+            }
+        }
     }
 
     fn update(&mut self, root: &Root, names: &Names) -> Result<(), DiskError> {
@@ -86,7 +96,7 @@ impl Lookout {
 
     /// Takes the reported changes, and returns whether one may concern a watched name.
     pub(crate) fn take(&mut self) -> bool {
-        let mut matters = false;
+        let (mut matters, mut is_lost) = (false, false);
         let Some(changes) = &self.changes else { return false };
         let Ok(taken) = changes.take() else {
             // The next check watches everything again.
@@ -96,7 +106,7 @@ impl Lookout {
         for change in taken {
             let (mark, names) = match change {
                 Change::Lost => {
-                    matters = true;
+                    is_lost = true;
                     continue;
                 }
                 Change::Name(mark, name) => {
@@ -115,7 +125,10 @@ impl Lookout {
                 self.reported.entry(path.clone()).or_default().extend(names.iter().cloned());
             }
         }
-        matters
+        if is_lost {
+            self.report_all();
+        }
+        matters || is_lost
     }
 
     /// A handle that becomes readable when something happens.
@@ -188,6 +201,33 @@ mod tests {
         fs::create_dir(&bin).unwrap();
         lookout.watch(&root, &names(&["bridge", "vlan"])).unwrap();
         reported(&mut lookout, &["bridge", "vlan"]);
+        // As after an error: what was watched may have changed since the last report.
+        lookout.forget();
+        reported(&mut lookout, &["bridge", "vlan"]);
+    }
+
+    #[test]
+    fn all_may_have_changed_if_the_kernel_lost_a_report() {
+        let queue = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+        let queue: usize = queue.trim().parse().unwrap();
+        if queue > 1 << 16 {
+            return eprintln!("skipped: the kernel keeps {queue} reports");
+        }
+        let temporary = tempfile::tempdir().unwrap();
+        let bin = temporary.path().join("opt/cni/bin");
+        fs::create_dir_all(&bin).unwrap();
+        let root = Root::open(temporary.path()).unwrap();
+        let mut lookout = Lookout::default();
+        let ours = names(&["bridge", "vlan"]);
+        lookout.watch(&root, &ours).unwrap();
+        lookout.take_reported();
+        // At least one report of each; two of the same in a row would be one.
+        for name in ["a", "b"].iter().cycle().take(queue + 1) {
+            fs::write(bin.join(name), "").unwrap();
+        }
+        assert!(lookout.take());
+        assert_eq!(lookout.take_reported(), ours);
+        assert!(!lookout.take());
     }
 
     #[test]

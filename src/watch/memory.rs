@@ -1,5 +1,5 @@
-//! What the watch remembers of the files that it judged, so that a change which the kernel did not
-//! report is told. Pure: stamps and reports come in.
+//! What the watch remembers of the files that it judged, to report changes that the kernel did not.
+//! Pure: stamps and reports come in.
 //!
 //! The kernel reports no write through a memory mapping, and none by a name in another directory.
 //! Every check reads every file, so this decides nothing: it says why a change was not found
@@ -19,11 +19,15 @@ pub(crate) type Stamps = BTreeMap<PluginPath, Stamp>;
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     judged: Stamps,
+    /// What was reported until the check before: also a change that came after its stamps, which
+    /// only those of the next one show.
+    heard: Names,
 }
 
 impl Memory {
     /// Remembers what files were just before a check, and returns those that changed since the one
-    /// before although no change was `reported`. Only of `watched` names would one have been.
+    /// before although no change was reported, neither since then nor during it. Only of `watched`
+    /// names would one have been.
     pub(crate) fn judge(
         &mut self,
         stamps: Stamps,
@@ -32,10 +36,14 @@ impl Memory {
     ) -> BTreeSet<PluginPath> {
         let before = std::mem::take(&mut self.judged);
         self.judged = stamps.into_iter().filter(|(path, _)| has(watched, path)).collect();
-        let differs = |path: &PluginPath| {
-            before.get(path).is_some_and(|it| self.judged.get(path) != Some(it))
-        };
-        let unreported = self.judged.keys().filter(|path| differs(path) && !has(reported, path));
+        let heard = std::mem::replace(&mut self.heard, reported.clone());
+        let differing = self
+            .judged
+            .iter()
+            .filter(|(path, stamp)| before.get(path).is_some_and(|before| before != *stamp));
+        let unreported = differing
+            .map(|(path, _)| path)
+            .filter(|path| !has(reported, path) && !has(&heard, path));
         unreported.cloned().collect()
     }
 }
@@ -76,7 +84,7 @@ mod tests {
         let (both, none) = (["bridge", "vlan"], [""; 0]);
         // What they are, what was reported, what is watched, and what is told.
         type Step<'a> = (Stamps, &'a [&'a str], &'a [&'a str], &'a [&'a str]);
-        let steps: [Step<'_>; 9] = [
+        let steps: [Step<'_>; 14] = [
             (stamps(old, Some(old)), &none, &both, &none),
             (stamps(old, Some(old)), &none, &both, &none),
             (stamps(new, Some(old)), &none, &both, &["bridge"]),
@@ -88,6 +96,13 @@ mod tests {
             // One that is left alone is not watched.
             (stamps(old, Some(new)), &none, &["bridge"], &none),
             (stamps(old, Some(old)), &none, &both, &none),
+            // One that changed while a check ran was reported with that one, and differs at the
+            // next.
+            (stamps(old, Some(old)), &["bridge"], &both, &none),
+            (stamps(new, Some(old)), &none, &both, &none),
+            (stamps(old, Some(old)), &none, &both, &["bridge"]),
+            (stamps(new, Some(old)), &["bridge"], &both, &none),
+            (stamps(new, Some(new)), &none, &both, &["vlan"]),
         ];
         let mut memory = Memory::default();
         for (step, (stamps, reported, watched, expected)) in steps.into_iter().enumerate() {

@@ -168,7 +168,10 @@ impl Observer {
     pub(crate) fn observe(&mut self, event: Event, now: Now) -> Vec<Effect> {
         match event {
             Event::Stamped(stamps, reported) => {
-                let unreported = self.memory.judge(stamps, &reported, &self.names);
+                // What could not be watched was warned of.
+                let nothing = Names::new();
+                let watched = if self.watch_error.is_some() { &nothing } else { &self.names };
+                let unreported = self.memory.judge(stamps, &reported, watched);
                 unreported.iter().map(unheard).collect()
             }
             Event::Checked(answer) => self.decide(*answer, now),
@@ -354,8 +357,8 @@ impl Observer {
 /// answer.
 fn unheard(path: &PluginPath) -> Effect {
     remark(format!(
-        "note: `{path}` was changed, and the kernel did not report it (as through a memory mapping or by another \
-         name of the file); it was judged again"
+        "note: `{path}` was changed, and the kernel did not report it (for example a write through a \
+         memory mapping or a hard link); it was checked again"
     ))
 }
 

@@ -380,6 +380,32 @@ fn what_fails_besides_the_check_is_warned_of_once() {
 }
 
 #[test]
+fn a_change_is_not_the_kernels_to_report_while_nothing_is_watched() {
+    let temporary = tempfile::tempdir().unwrap();
+    let directory = crate::disk::Directory::open(temporary.path()).unwrap();
+    let stamped = |content: &str| {
+        std::fs::write(temporary.path().join("bridge"), content).unwrap();
+        let stamp = directory.stamp_of("bridge").unwrap().unwrap();
+        Event::Stamped([(target("bridge"), stamp)].into(), Names::new())
+    };
+    let note = "remark note: `/opt/cni/bin/bridge` was changed, and the kernel did not report it \
+                (for example a write through a memory mapping or a hard link); it was checked again";
+    for (is_watched, expected) in [(true, &[note][..]), (false, &[])] {
+        let mut scene = Scene::new(None);
+        scene.settle(good());
+        if !is_watched {
+            scene.observe(Event::Watched(Err(full("open"))));
+        }
+        scene.expect(stamped(""), &[]);
+        scene.expect(stamped("1"), expected);
+        // What was not watched is not compared with what is.
+        scene.observe(Event::Watched(Ok(())));
+        scene.expect(stamped("12"), expected);
+        scene.expect(stamped("123"), &[note]);
+    }
+}
+
+#[test]
 fn a_check_that_fails_is_reported_once_and_what_was_watched_stays_watched() {
     let mut scene = Scene::new(None);
     scene.settle(good());
