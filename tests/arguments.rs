@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -112,8 +113,7 @@ fn no_verb_waits_for_what_is_no_file() {
     scene.run_ok("install --key cosign.pub --root root oci:layout");
     fs::create_dir(scene.at("directory")).unwrap();
     let _listener = UnixListener::bind(scene.at("socket")).unwrap();
-    let made = Command::new("mkfifo").arg(scene.at("fifo")).status().unwrap();
-    assert!(made.success());
+    make_fifo(&scene.at("fifo"));
     let policy = "policy.yaml";
     scene.write(policy, POLICY);
     scene.write("beside.yaml", POLICY.replace("cosign.pub", "fifo"));
@@ -127,10 +127,10 @@ fn no_verb_waits_for_what_is_no_file() {
         ("install --policy FILE --root root --dry-run oci:layout", 2),
         ("check --root root --no-probe --nad FILE", 2),
         ("explain --root root --file FILE", 2),
-        ("verify --key cosign.pub oci-archive:FILE", 3),
-        ("inspect oci-archive:FILE", 3),
-        ("install --key cosign.pub --root root --dry-run oci-archive:FILE", 3),
-        ("push oci-archive:FILE 127.0.0.1:1/a:1", 3),
+        ("verify --key cosign.pub oci-archive:FILE", 2),
+        ("inspect oci-archive:FILE", 2),
+        ("install --key cosign.pub --root root --dry-run oci-archive:FILE", 2),
+        ("push oci-archive:FILE 127.0.0.1:1/a:1", 2),
     ];
     for (words, code) in verbs {
         for (file, what) in [
@@ -146,6 +146,14 @@ fn no_verb_waits_for_what_is_no_file() {
             assert!(said.contains(&format!("it is {what}")), "{said}");
         }
     }
+    // A directory of evidence is one.
+    scene.write("staged/usr/share/cnister/bundle.json", "{}");
+    for (file, what) in [("fifo", "a FIFO"), ("socket", "a socket"), ("/dev/null", "a device")] {
+        let line = format!(
+            "install --key cosign.pub --root root --dry-run --evidence {file} --from staged"
+        );
+        expect(&ends(&scene, &line), 2, &[&format!("evidence `{file}`"), &format!("it is {what}")]);
+    }
     expect(&ends(&scene, "verify --policy beside.yaml oci:layout"), 2, &["`fifo`", "it is a FIFO"]);
     expect(&ends(&scene, "evidence oci:layout -o fifo"), 3, &["cannot write `fifo`"]);
     scene.run_ok("verify --policy policy.yaml oci:layout");
@@ -159,6 +167,55 @@ rules:
     images: [\"**\"]
     authorities: [{ name: key, key: { file: cosign.pub } }]
 ";
+
+#[test]
+fn a_file_that_is_too_long_or_no_text_is_an_invalid_request() {
+    let scene = scene();
+    scene.run_ok("sign --key cosign.key oci:layout");
+    fs::create_dir(scene.at("root")).unwrap();
+    scene.run_ok("install --key cosign.pub --root root oci:layout");
+    scene.write("policy.yaml", POLICY.replace("cosign.pub", "key"));
+    scene.write("root/etc/cnister/policy.yaml", POLICY.replace("cosign.pub", "key"));
+    // Each as a key, a key of a policy, and a key of the policy that the node keeps.
+    let long = "it is longer than 1048576 bytes";
+    let kept_long = "is longer than 1048576 bytes";
+    let ways: [(&str, fn(&Path), i32, [&str; 2]); 6] = [
+        ("absent", |_| {}, 3, ["No such file"; 2]),
+        (
+            "too long",
+            |path| fs::write(path, vec![b'#'; (1 << 20) + 1]).unwrap(),
+            2,
+            [long, kept_long],
+        ),
+        ("Latin-1", |path| fs::write(path, b"k\xe9y").unwrap(), 2, ["it is not UTF-8 text"; 2]),
+        ("UTF-16", |path| fs::write(path, b"\xff\xfek\0").unwrap(), 2, ["it is UTF-16"; 2]),
+        ("a FIFO", make_fifo, 2, ["is a FIFO"; 2]),
+        ("a directory", |path| fs::create_dir(path).unwrap(), 2, ["is a directory"; 2]),
+    ];
+    for (what, make, code, [words, kept_words]) in ways {
+        for (key, line, words) in [
+            ("key", "verify --key key oci:layout", words),
+            ("key", "verify --policy policy.yaml oci:layout", words),
+            ("root/etc/cnister/key", "check --root root --no-probe", kept_words),
+        ] {
+            let path = scene.at(key);
+            if !path.exists() {
+                make(&path);
+            }
+            let run = ends(&scene, line);
+            assert_eq!(run.code, code, "{what}: {line}: {}{}", run.stdout, run.stderr);
+            expect(&run, code, &[words]);
+        }
+        for key in ["key", "root/etc/cnister/key"] {
+            let path = scene.at(key);
+            drop(fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)));
+        }
+    }
+}
+
+fn make_fifo(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
 
 #[test]
 fn a_pipe_that_somebody_writes_into_is_read() {

@@ -1,5 +1,6 @@
 //! The node that a verb works on.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -9,8 +10,8 @@ use super::policy::classify;
 use super::stop::Stop;
 use super::terminal::Failure;
 use crate::check::{Occasion, Question};
-use crate::disk::{Directory, DiskError, FileKind};
-use crate::model::{Code, Finding, HostPath, Platform, visible};
+use crate::disk::{Directory, DiskError};
+use crate::model::{Code, Finding, HostPath, Platform, text_of};
 use crate::node::{
     Attachments, CacheDirectories, Installation, NodeError, Reading, Root, Sandbox, State,
     attachments, known_directories, without_receipt,
@@ -39,8 +40,7 @@ pub(super) struct NodeArguments {
 }
 
 impl NodeArguments {
-    /// What a node without a receipt is told instead of "not installed", if it had one: the records
-    /// of it are gone.
+    /// The finding for a node whose records are gone; `None` if it has a receipt or never had one.
     pub(super) fn lost_records(&self, root: &Root) -> Result<Option<Finding>, NodeError> {
         let reading = State::open(root, &self.state_dir)?
             .map(|state| state.read(self.patience()))
@@ -155,7 +155,7 @@ impl NodeArguments {
     fn read_kept_policy(&self, root: &Root, directory: &Directory) -> Result<Option<Policy>, Stop> {
         let shown = format!("{}/{POLICY}", directory.shown());
         let read = |name: &str| match root.is_host() {
-            true => read_of_host(root, &self.policy_dir, name),
+            true => root.read(&self.policy_dir, name, Policy::LIMIT),
             false => directory.read_below(Path::new(name), Policy::LIMIT),
         };
         let bytes = match read(POLICY) {
@@ -164,30 +164,12 @@ impl NodeArguments {
             Err(error @ DiskError::TooLong { .. }) => return Err(Failure::request(error).into()),
             read => read?,
         };
-        let text = String::from_utf8(bytes)
-            .map_err(|_| Failure::request(format!("`{shown}` is not UTF-8 text")))?;
+        let text = text_of(bytes)
+            .map_err(|reason| Failure::request(format!("cannot read `{shown}`: {reason}")))?;
         let mut read_key = |name: &str| {
-            let bytes = read(name).map_err(std::io::Error::other)?;
-            String::from_utf8(bytes).map_err(std::io::Error::other)
+            text_of(read(name)?)
+                .map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))
         };
         Ok(Some(Policy::parse(&shown, &text, &mut read_key).map_err(classify)?))
-    }
-}
-
-/// Reads a file of the host in a directory or named from there. Nothing but a regular file is
-/// opened: a FIFO would be waited for.
-fn read_of_host(root: &Root, directory: &HostPath, name: &str) -> Result<Vec<u8>, DiskError> {
-    let path = Path::new(directory.as_str()).join(name);
-    let shown = || visible(&path.to_string_lossy()).into_owned();
-    let leads_nowhere = || DiskError::NotRegular { path: shown(), kind: FileKind::SymbolicLink };
-    match root.look_up(&path) {
-        Ok(Some(looked)) if looked.target.is_some() => looked.read(Policy::LIMIT),
-        Err(error) if error.is_endless() => Err(leads_nowhere()),
-        Err(error) => Err(error),
-        Ok(_) if root.is_link(directory, name) => Err(leads_nowhere()),
-        Ok(_) => {
-            let source = std::io::ErrorKind::NotFound.into();
-            Err(DiskError::Io { action: "open".to_owned(), path: shown(), source })
-        }
     }
 }

@@ -11,7 +11,7 @@ use clap::Args;
 use super::stop::Stop;
 use super::terminal::Failure;
 use crate::disk::open_input;
-use crate::model::{Classed, Code, Digest, ErrorClass, Finding};
+use crate::model::{Classed, Code, Digest, ErrorClass, Finding, text_of};
 use crate::trust::{Policy, PolicyError};
 
 /// Which policy applies.
@@ -124,31 +124,11 @@ pub(super) fn read_text(path: &Path) -> io::Result<String> {
             format!("it is longer than {limit} bytes"),
         ));
     }
-    if let Some(reason) = no_text(&bytes) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
-    }
-    String::from_utf8(bytes)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+    text_of(bytes).map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))
 }
 
-/// What bytes are that people take for a text, with the step that makes it one.
-fn no_text(bytes: &[u8]) -> Option<&'static str> {
-    match bytes {
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
-            Some("it is UTF-16, expected UTF-8: iconv -f UTF-16 -t UTF-8 FILE")
-        }
-        // A SEQUENCE of DER (X.690, 8.9), as every key and certificate is.
-        [0x30, 0x20..=0x84, ..] if std::str::from_utf8(bytes).is_err() => Some(
-            "it is DER, expected PEM: openssl pkey -inform DER -in FILE, with -pubin if the key is \
-             public",
-        ),
-        _ if bytes.contains(&0) => Some("it has zero bytes, expected UTF-8 text"),
-        _ => None,
-    }
-}
-
-/// What a path is that is no file, if it says so by itself: a key that cosign finds in a key store,
-/// or an address.
+/// What a path names if its scheme shows that it is not a file: a key that cosign finds in a key
+/// store, or an address.
 fn elsewhere(path: &Path) -> Option<io::Error> {
     let text = path.to_str().filter(|_| !path.exists())?;
     let (scheme, _) = text.split_once("://").or_else(|| text.split_once(':'))?;
@@ -173,27 +153,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_text_says_what_makes_it_one() {
+    fn what_is_no_text_of_a_policy_will_not_be_one_later() {
         let folder = tempfile::tempdir().unwrap();
-        let der = [&[0x30, 0x59, 0x30, 0x13][..], &[0x86; 87]].concat();
-        let utf_16: Vec<u8> = "key".encode_utf16().flat_map(u16::to_le_bytes).collect();
-        for (name, bytes, expected) in [
-            ("DER", der, "it is DER, expected PEM: openssl pkey -inform DER"),
-            ("a long DER", [&[0x30, 0x82, 1, 0x22][..], &[0x86; 290]].concat(), "it is DER"),
-            ("UTF-16 LE", [&[0xff, 0xfe][..], &utf_16].concat(), "it is UTF-16, expected UTF-8"),
-            ("UTF-16 BE", vec![0xfe, 0xff, 0, b'k'], "it is UTF-16, expected UTF-8"),
-            ("UTF-16 without a mark", utf_16, "it has zero bytes"),
-            ("Latin-1", b"k\xe9y".to_vec(), "it is not UTF-8 text"),
-        ] {
-            let path = folder.path().join("key");
-            fs::write(&path, bytes).unwrap();
-            let error = read_text(&path).expect_err(name);
-            assert!(error.to_string().starts_with(expected), "{name}: {error}");
-            assert_eq!(error.class(), ErrorClass::Request, "{name}");
-        }
         let path = folder.path().join("key");
-        fs::write(&path, "0Y0 is text, and \u{feff} too").unwrap();
-        assert!(read_text(&path).is_ok());
+        for (bytes, expected) in [
+            (vec![0xff, 0xfe, b'k', 0], Err("it is UTF-16, expected UTF-8")),
+            (b"k\xe9y".to_vec(), Err("it is not UTF-8 text")),
+            (vec![b'#'; Policy::LIMIT + 1], Err("it is longer than 1048576 bytes")),
+            (vec![b'#'; Policy::LIMIT], Ok(())),
+        ] {
+            fs::write(&path, bytes).unwrap();
+            match (read_text(&path), expected) {
+                (Ok(_), Ok(())) => {}
+                (Err(error), Err(expected)) => {
+                    assert!(error.to_string().starts_with(expected), "{error}");
+                    assert_eq!(error.class(), ErrorClass::Request, "{error}");
+                }
+                (read, expected) => panic!("{:?}, expected {expected:?}", read.map(|_| ())),
+            }
+        }
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Failure {
         }
     }
 
-    /// Creates the failure to read `what`. That it is no file of text will not be otherwise later.
+    /// Creates the failure to read `what`. If it is not a text file, reading it again will not help.
     pub(super) fn of_reading(what: &str, error: &io::Error) -> Self {
         let message = format!("cannot read {what}: {error}");
         match error.class() {
@@ -87,13 +87,9 @@ impl Failure {
     /// an image on a disk (`is_local`) that is everything; a registry may only be away.
     pub(super) fn payload_fault(&self, is_local: bool) -> Option<Finding> {
         let error = self.error.as_ref();
-        let node = error.downcast_ref::<NodeError>();
-        let is_of_image = error.is::<OciError>()
-            || matches!(error.downcast_ref(), Some(CollectError::Oci(_)))
-            || matches!(node, Some(NodeError::Oci(_)));
-        match is_local && is_of_image {
+        match is_local && oci_error(error).is_some() {
             true => Some(Finding::refusal(Code::Unreadable, with_causes(error))),
-            false => node.and_then(NodeError::payload_fault),
+            false => error.downcast_ref().and_then(NodeError::payload_fault),
         }
     }
 
@@ -105,9 +101,13 @@ impl Failure {
     }
 }
 
+/// An error of an image has its own class; any other is a failure.
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::could_not(error)
+        match oci_error(&error).map(OciError::class) {
+            Some(ErrorClass::Request) => Self::request(error),
+            _ => Self::could_not(error),
+        }
     }
 }
 
@@ -162,15 +162,18 @@ impl Terminal {
 
 /// Returns the hint of the error itself, wherever it is in the chain of causes.
 fn known_hint(error: &(dyn Error + 'static)) -> Option<String> {
-    let oci = match error.downcast_ref::<CollectError>() {
-        Some(CollectError::Oci(error)) => Some(error),
-        Some(_) => None,
-        None => match error.downcast_ref::<NodeError>() {
-            Some(NodeError::Oci(error)) => Some(error),
-            _ => error.downcast_ref::<OciError>(),
-        },
-    };
-    oci.and_then(OciError::hint).map(str::to_owned)
+    oci_error(error).and_then(OciError::hint).map(str::to_owned)
+}
+
+/// The error of an image that an error of a verb is.
+fn oci_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a OciError> {
+    if let Some(CollectError::Oci(error)) = error.downcast_ref() {
+        return Some(error);
+    }
+    if let Some(NodeError::Oci(error)) = error.downcast_ref() {
+        return Some(error);
+    }
+    error.downcast_ref()
 }
 
 /// Escapes what would move the cursor in each line, and ends the text with a line feed.

@@ -5,7 +5,7 @@ use std::io;
 use rustix::io::Errno;
 
 use super::FileKind;
-use crate::model::{Code, Finding};
+use crate::model::{Classed, Code, ErrorClass, Finding};
 
 /// Why a file or directory could not be read or changed. Paths are already escaped for a terminal.
 #[derive(Debug, thiserror::Error)]
@@ -138,9 +138,56 @@ impl DiskError {
     }
 }
 
+impl Classed for DiskError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Io { source, .. } => source.class(),
+            Self::Locked { .. } => ErrorClass::CouldNot,
+            Self::Escapes { .. }
+            | Self::NotRegular { .. }
+            | Self::NotDirectory { .. }
+            | Self::TooLong { .. }
+            | Self::Name { .. } => ErrorClass::Request,
+        }
+    }
+}
+
+/// For callers that report I/O errors: one of the same class.
+impl From<DiskError> for io::Error {
+    fn from(error: DiskError) -> Self {
+        match error.class() {
+            ErrorClass::Request => Self::new(io::ErrorKind::InvalidData, error),
+            ErrorClass::CouldNot => Self::other(error),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_io_error_is_of_the_class_of_the_error_in_it() {
+        let io = |errno: Errno| DiskError::Io {
+            action: "open".to_owned(),
+            path: "f".to_owned(),
+            source: errno.into(),
+        };
+        let kind = FileKind::Fifo;
+        for (error, expected) in [
+            (io(Errno::NOENT), ErrorClass::CouldNot),
+            (io(Errno::ACCESS), ErrorClass::CouldNot),
+            (io(Errno::LOOP), ErrorClass::Request),
+            (DiskError::Locked { path: "f".to_owned(), seconds: 1 }, ErrorClass::CouldNot),
+            (DiskError::NotRegular { path: "f".to_owned(), kind }, ErrorClass::Request),
+            (DiskError::TooLong { path: "f".to_owned(), limit: 1 }, ErrorClass::Request),
+            (DiskError::Name { name: "..".to_owned() }, ErrorClass::Request),
+        ] {
+            let text = error.to_string();
+            let error = io::Error::from(error);
+            assert_eq!((error.class(), error.to_string()), (expected, text));
+        }
+    }
 
     #[test]
     fn says_whether_another_file_could_still_be_read() {

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::{Directory, DiskError, FileKind, Looked, Resolve};
-use crate::model::HostPath;
+use crate::model::{HostPath, visible};
 
 /// Where a complete node has its libraries. A root with none of them is only part of a node.
 const LIBRARIES: [&str; 3] = ["/lib", "/lib64", "/usr/lib"];
@@ -72,6 +72,31 @@ impl Root {
         let kind =
             self.directory(directory).ok().flatten().map(|directory| directory.kind_of(name));
         matches!(kind, Some(Ok(Some(FileKind::SymbolicLink))))
+    }
+
+    /// Reads a small file as a whole, by its name in a directory of the node or its path from there;
+    /// links lead where the node says. Nothing but a regular file is opened: a FIFO would be waited
+    /// for.
+    pub fn read(
+        &self,
+        directory: &HostPath,
+        name: &str,
+        limit: usize,
+    ) -> Result<Vec<u8>, DiskError> {
+        let path = Path::new(directory.as_str()).join(name);
+        let shown = || visible(&path.to_string_lossy()).into_owned();
+        let leads_nowhere =
+            || DiskError::NotRegular { path: shown(), kind: FileKind::SymbolicLink };
+        match self.look_up(&path) {
+            Ok(Some(looked)) if looked.target.is_some() => looked.read(limit),
+            Err(error) if error.is_endless() => Err(leads_nowhere()),
+            Err(error) => Err(error),
+            Ok(_) if self.is_link(directory, name) => Err(leads_nowhere()),
+            Ok(_) => {
+                let source = std::io::ErrorKind::NotFound.into();
+                Err(DiskError::Io { action: "open".to_owned(), path: shown(), source })
+            }
+        }
     }
 
     /// Opens a directory of the node, or the nearest one above it that is there; the last is the

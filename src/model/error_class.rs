@@ -21,12 +21,14 @@ pub trait Classed {
     fn class(&self) -> ErrorClass;
 }
 
-/// A file that is not there, or not readable, may be so later. One of another kind or content, and
-/// links in a circle, are what somebody made.
+/// A file that is not there, or not readable, may be so later. A file of the wrong kind or content,
+/// or a loop of links, will not change by itself.
 impl Classed for io::Error {
     fn class(&self) -> ErrorClass {
         match self.kind() {
-            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => ErrorClass::Request,
+            io::ErrorKind::InvalidInput
+            | io::ErrorKind::InvalidData
+            | io::ErrorKind::FileTooLarge => ErrorClass::Request,
             _ if self.raw_os_error() == Some(ELOOP) => ErrorClass::Request,
             _ => ErrorClass::CouldNot,
         }

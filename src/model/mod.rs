@@ -32,6 +32,8 @@ pub(crate) use reference::{HTTPS, other_names, parse_port};
 pub use reference::{
     Location, ParseReferenceError, Reference, RegistryReference, Repository, Selector,
 };
-pub use text::{BundleName, ParseBundleNameError, and_others, excerpt, visible, with_causes};
+pub use text::{
+    BundleName, ParseBundleNameError, and_others, excerpt, text_of, visible, with_causes,
+};
 pub use time::{parse_rfc3339, rfc3339};
 pub use yaml::YamlError;

@@ -58,6 +58,30 @@ pub fn excerpt(text: &str) -> String {
     }
 }
 
+/// The text that the bytes of a file are, or why they are not UTF-8 text.
+pub fn text_of(bytes: Vec<u8>) -> Result<String, &'static str> {
+    match no_text(&bytes) {
+        Some(reason) => Err(reason),
+        None => String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text"),
+    }
+}
+
+/// What is in a file that is not UTF-8 text, and how to convert it.
+fn no_text(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
+            Some("it is UTF-16, expected UTF-8: iconv -f UTF-16 -t UTF-8 FILE")
+        }
+        // A SEQUENCE of DER (X.690, 8.9), as every key and certificate is.
+        [0x30, 0x20..=0x84, ..] if std::str::from_utf8(bytes).is_err() => Some(
+            "it is DER, expected PEM: openssl pkey -inform DER -in FILE, with -pubin if the key is \
+             public",
+        ),
+        _ if bytes.contains(&0) => Some("it has zero bytes, expected UTF-8 text"),
+        _ => None,
+    }
+}
+
 /// An error and its causes on one line; a line feed in a file's name cannot begin another.
 pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -170,6 +194,25 @@ mod tests {
             let shown = format!("a\\u{{{:x}}}b", u32::from(c));
             assert_eq!(visible(&format!("a{c}b")), shown);
         }
+    }
+
+    #[test]
+    fn what_is_no_text_says_what_makes_it_one() {
+        let der = [&[0x30, 0x59, 0x30, 0x13][..], &[0x86; 87]].concat();
+        let utf_16: Vec<u8> = "key".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for (name, bytes, expected) in [
+            ("DER", der, "it is DER, expected PEM: openssl pkey -inform DER"),
+            ("a long DER", [&[0x30, 0x82, 1, 0x22][..], &[0x86; 290]].concat(), "it is DER"),
+            ("UTF-16 LE", [&[0xff, 0xfe][..], &utf_16].concat(), "it is UTF-16, expected UTF-8"),
+            ("UTF-16 BE", vec![0xfe, 0xff, 0, b'k'], "it is UTF-16, expected UTF-8"),
+            ("UTF-16 without a mark", utf_16, "it has zero bytes"),
+            ("Latin-1", b"k\xe9y".to_vec(), "it is not UTF-8 text"),
+        ] {
+            let reason = text_of(bytes).expect_err(name);
+            assert!(reason.starts_with(expected), "{name}: {reason}");
+        }
+        let text = "0Y0 is text, and \u{feff} too";
+        assert_eq!(text_of(text.as_bytes().to_vec()).as_deref(), Ok(text));
     }
 
     #[test]

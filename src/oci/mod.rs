@@ -38,7 +38,7 @@ pub use registry::Registry;
 pub use remembered::Remembered;
 pub use verify_reader::VerifyReader;
 
-use crate::model::{Code, Digest, Document, DocumentError, Finding, Selector};
+use crate::model::{Classed, Code, Digest, Document, DocumentError, ErrorClass, Finding, Selector};
 use crate::net::HttpError;
 
 /// A place that images are read from.
@@ -280,6 +280,18 @@ impl OciError {
                 Some("try again when no one else is attaching to the same image")
             }
             _ => None,
+        }
+    }
+}
+
+/// A file of the wrong kind in the place of an archive will not change by itself; most of the rest
+/// may be otherwise later.
+impl Classed for OciError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            // Of this machine: what a registry's client could not read is `Http`.
+            Self::Io { source, .. } => source.class(),
+            _ => ErrorClass::CouldNot,
         }
     }
 }
