@@ -2,8 +2,7 @@
 //! before.
 //!
 //! ```text
-//! index ── lists ──> manifest ── names ──> config ── label ──> bundle.json ──> digest of every
-//! file
+//! index ── lists ──> manifest ── names ──> config ── label ──> bundle.json ──> files' digests
 //! ```
 //!
 //! Walking it proves that the documents belong together: no one can exchange one of them, or
@@ -70,8 +69,6 @@ pub(super) fn walk(evidence: &Evidence, platform: &Platform) -> Result<Bundle, F
             .mismatch("2 layers", format_args!("{} layers", manifest.layers().len())));
     };
 
-    compression_of(plugin_layer)?;
-
     let config_digest = digest(manifest.config())?;
     let config_document = document(evidence, config_digest, Some(manifest.config().size()))?;
     let what = format!("config {config_digest}");
@@ -103,7 +100,7 @@ pub(super) fn walk(evidence: &Evidence, platform: &Platform) -> Result<Bundle, F
         .map_err(|error| Finding::refusal(Code::BrokenChain, error.to_string()))?;
     check_platform("bundle.json", platform, Some(&files.platform), &files.platform.to_string())?;
 
-    check_size(plugin_layer, &files)?;
+    check_layer(plugin_layer, &files)?;
     let diff_ids = config.rootfs().diff_ids();
     if diff_ids.len() != manifest.layers().len() {
         let message = format!("{what} does not list one diff_id per layer");
@@ -128,27 +125,39 @@ pub(super) fn walk(evidence: &Evidence, platform: &Platform) -> Result<Bundle, F
     })
 }
 
-/// How a plugin layer is compressed. One that no node could unpack is refused before anything is
-/// fetched.
-pub fn compression_of(plugin_layer: &Descriptor) -> Result<Compression, Finding> {
+/// Refuses a descriptor of a plugin layer that cannot be the files of `bundle.json` alone, before
+/// anything is fetched: an unsupported media type, another size, no sha256 digest. Returns how it
+/// is compressed.
+pub fn check_layer(
+    plugin_layer: &Descriptor,
+    files: &FileManifest,
+) -> Result<Compression, Finding> {
     let found = plugin_layer.media_type().as_ref();
-    Compression::of_media_type(found).ok_or_else(|| {
+    let Some(compression) = Compression::of_media_type(found) else {
         let message = "the plugin layer has an unsupported media type";
         let expected = format_args!("{} with +zstd, +gzip or nothing", media_type::LAYER);
-        Finding::refusal(Code::WrongLayers, message).mismatch(expected, visible(found))
-    })
+        return Err(Finding::refusal(Code::WrongLayers, message).mismatch(expected, visible(found)));
+    };
+    let (size, limit) = (plugin_layer.size(), longest_layer(files, compression));
+    if size > limit {
+        let message = "the plugin layer is larger than the files that bundle.json lists";
+        let finding = Finding::refusal(Code::DiffIdMismatch, message);
+        return Err(
+            finding.mismatch(format_args!("at most {limit} bytes"), format_args!("{size} bytes"))
+        );
+    }
+    digest(plugin_layer)?;
+    Ok(compression)
 }
 
-/// Refuses a plugin layer that cannot be the files of `bundle.json` alone: no compression makes
-/// them longer than they are in an archive.
-fn check_size(plugin_layer: &Descriptor, files: &FileManifest) -> Result<(), Finding> {
-    let (size, limit) = (plugin_layer.size(), archive::longest(files));
-    if size <= limit {
-        return Ok(());
+/// The most bytes of a plugin layer. What does not compress becomes longer: it is stored in blocks
+/// with a header each (RFC 1951, 3.2.4; RFC 8878, 3.1.1.2), which take up less than a 256th.
+fn longest_layer(files: &FileManifest, compression: Compression) -> u64 {
+    let longest = archive::longest(files);
+    match compression {
+        Compression::None => longest,
+        Compression::Gzip | Compression::Zstd => longest.saturating_add(longest / 256),
     }
-    let message = "the plugin layer is larger than the files that bundle.json lists";
-    let finding = Finding::refusal(Code::DiffIdMismatch, message);
-    Err(finding.mismatch(format_args!("at most {limit} bytes"), format_args!("{size} bytes")))
 }
 
 /// The one entry of an index for a platform.

@@ -24,7 +24,7 @@ mod statement;
 pub(crate) mod test_support;
 mod verifier;
 
-pub use chain::{Bundle, compression_of};
+pub use chain::{Bundle, check_layer};
 #[cfg(test)]
 pub(crate) use evaluate::is_signed;
 pub use evaluate::{Proof, Strength, Verified, compare_with_pin, evidence_to_store};

@@ -15,12 +15,11 @@ use super::staged::BIN;
 use super::{Payload, Take};
 use crate::bundle::{ArchiveEntry, ArchiveError, FileManifest, archive};
 use crate::disk::Directory;
-use crate::model::document::sha256;
 use crate::model::{Code, Finding, PluginName, visible};
 use crate::node::error::NodeError;
 use crate::node::host::{TransferError, copy};
 use crate::oci::{OciError, Source};
-use crate::trust::compression_of;
+use crate::trust::check_layer;
 
 /// The plugin layer of an image in a registry, a layout or an archive.
 pub struct Layer<'a> {
@@ -39,13 +38,13 @@ impl<'a> Layer<'a> {
 
     /// Fetches the compressed layer now rather than when it is read.
     pub fn fetch(&mut self, files: &FileManifest) -> Result<(), NodeError> {
-        self.fetched = Some(self.spool(archive::longest(files))?);
+        check_layer(self.descriptor, files)?;
+        self.fetched = Some(self.spool()?);
         Ok(())
     }
 
     /// Copies the compressed layer to an unnamed file and checks it.
-    fn spool(&self, limit: u64) -> Result<File, NodeError> {
-        accept(self.descriptor, limit)?;
+    fn spool(&self) -> Result<File, NodeError> {
         let mut file = self.spool.create_unnamed()?;
         fetch(self.source, self.descriptor, &mut file)?;
         file.seek(SeekFrom::Start(0)).map_err(spool_error)?;
@@ -67,10 +66,8 @@ impl<'a> EncodedLayer<'a> {
 
     /// Refuses it for everything that [`Layer`] does before it decodes.
     pub(crate) fn check(&self, files: &FileManifest) -> Result<(), NodeError> {
-        accept(self.descriptor, archive::longest(files))?;
-        fetch(self.source, self.descriptor, &mut io::sink())?;
-        compression_of(self.descriptor)?;
-        Ok(())
+        check_layer(self.descriptor, files)?;
+        fetch(self.source, self.descriptor, &mut io::sink())
     }
 }
 
@@ -84,26 +81,6 @@ impl Payload for EncodedLayer<'_> {
     ) -> Result<(), NodeError> {
         self.check(files)
     }
-}
-
-/// Refuses a descriptor of a layer that could not be the signed one.
-fn accept(descriptor: &Descriptor, limit: u64) -> Result<(), Finding> {
-    let size = descriptor.size();
-    if size > limit {
-        let message = "the plugin layer is larger than the files that bundle.json lists";
-        let finding = Finding::refusal(Code::DiffIdMismatch, message);
-        return Err(
-            finding.mismatch(format_args!("at most {limit} bytes"), format_args!("{size} bytes"))
-        );
-    }
-    if sha256(descriptor).is_none() {
-        let message = format!(
-            "the plugin layer has digest `{}`, expected a sha256 digest",
-            visible(descriptor.digest().as_ref())
-        );
-        return Err(Finding::refusal(Code::BrokenChain, message));
-    }
-    Ok(())
 }
 
 /// Copies a compressed layer.
@@ -138,22 +115,24 @@ impl Payload for Layer<'_> {
         wanted: &BTreeSet<PluginName>,
         take: &mut Take<'_>,
     ) -> Result<(), NodeError> {
-        let compression = compression_of(self.descriptor)?;
-        let limit = archive::longest(files);
-        let fetched = self.fetched.take().map_or_else(|| self.spool(limit), Ok)?;
+        let compression = check_layer(self.descriptor, files)?;
+        let fetched = self.fetched.take().map_or_else(|| self.spool(), Ok)?;
         let spooled = BufReader::with_capacity(64 * 1024, fetched);
         let origin = format!("the plugin layer from {}", self.source.origin());
         let mut seen = BTreeSet::new();
-        archive::read(compression, spooled, limit, files.diff_id, |entry| match entry {
-            ArchiveEntry::Directory { path } if is_parent(path) => Ok(()),
-            ArchiveEntry::Directory { path } => Err(extra(path, &origin)),
-            ArchiveEntry::File { path, content } => {
-                let name = path.strip_prefix(BIN).and_then(|name| name.strip_prefix('/'));
-                let listed = name
-                    .and_then(|name| files.plugins.iter().find(|file| file.name.as_str() == name));
-                let file = listed.ok_or_else(|| extra(path, &origin))?;
-                seen.insert(&file.name);
-                if wanted.contains(&file.name) { take(file, &origin, content) } else { Ok(()) }
+        archive::read(compression, spooled, archive::longest(files), files.diff_id, |entry| {
+            match entry {
+                ArchiveEntry::Directory { path } if is_parent(path) => Ok(()),
+                ArchiveEntry::Directory { path } => Err(extra(path, &origin)),
+                ArchiveEntry::File { path, content } => {
+                    let name = path.strip_prefix(BIN).and_then(|name| name.strip_prefix('/'));
+                    let listed = name.and_then(|name| {
+                        files.plugins.iter().find(|file| file.name.as_str() == name)
+                    });
+                    let file = listed.ok_or_else(|| extra(path, &origin))?;
+                    seen.insert(&file.name);
+                    if wanted.contains(&file.name) { take(file, &origin, content) } else { Ok(()) }
+                }
             }
         })?;
         match files.plugins.iter().find(|file| !seen.contains(&file.name)) {
@@ -218,7 +197,7 @@ mod tests {
     use tar::EntryType;
 
     use super::*;
-    use crate::model::document::descriptor;
+    use crate::model::document::{descriptor, sha256};
     use crate::model::{Digest, Document, Selector, media_type};
     use crate::node::test_support::manifest;
     use crate::oci::VerifyReader;
@@ -338,6 +317,39 @@ mod tests {
         assert_eq!(deliver(&reversed, "").unwrap().len(), 2, "the order does not matter");
         let alone: Vec<_> = members().into_iter().skip(3).collect();
         assert_eq!(deliver(&alone, "").unwrap(), expected, "the parents may be left out");
+    }
+
+    #[test]
+    fn a_layer_that_compression_made_longer_is_read() {
+        let mut archive = archive(&members());
+        let files = manifest(&FILES);
+        // As other writers do: zeros to the end of a record.
+        archive.resize(usize::try_from(archive::longest(&files)).unwrap(), 0);
+        let files = FileManifest { diff_id: Digest::of(&archive), ..files };
+        let mut stored = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+        stored.write_all(&archive).unwrap();
+        let stored = stored.finish().unwrap();
+        assert!(stored.len() > archive.len());
+        let lengths = [archive.len() as u64, stored.len() as u64];
+        for (blob, how, size, expected) in [
+            (archive.clone(), "", lengths[0], Ok(2)),
+            (stored.clone(), "+gzip", lengths[1], Ok(2)),
+            (archive, "", 14_337, Err("at most 14336 bytes")),
+            (stored.clone(), "+gzip", 14_393, Err("at most 14392 bytes")),
+            (stored, "+zstd", 14_393, Err("at most 14392 bytes")),
+        ] {
+            let digest = Digest::of(&blob);
+            let kind = format!("{}{how}", media_type::LAYER);
+            let result = deliver_blob(blob, &descriptor(&kind, digest, size), &files);
+            match expected {
+                Ok(count) => assert_eq!(result.unwrap().len(), count, "{how}"),
+                Err(limit) => {
+                    let found = finding(result);
+                    assert_eq!(found.code, Code::DiffIdMismatch);
+                    assert_eq!(found.expected.as_deref(), Some(limit), "{how}");
+                }
+            }
+        }
     }
 
     #[test]
