@@ -38,6 +38,11 @@ impl Root {
         self.directory.shown()
     }
 
+    /// The root itself.
+    pub(crate) fn top(&self) -> &Directory {
+        &self.directory
+    }
+
     /// Opens a directory of the node that has to be there.
     pub fn directory_of(&self, path: &HostPath) -> Result<Directory, DiskError> {
         self.directory.descend(path.relative(), self.resolve)

@@ -21,6 +21,8 @@ pub(crate) struct Lookout {
     known: BTreeMap<Mark, BTreeSet<OsString>>,
     /// The directories behind the marks.
     places: BTreeMap<Mark, BTreeSet<HostPath>>,
+    /// What the paths of these directories are made of: an exchanged parent leads elsewhere.
+    parents: BTreeMap<Mark, BTreeSet<OsString>>,
     /// What may have changed since the last call that asked.
     reported: Names,
     has_new: bool,
@@ -42,7 +44,11 @@ impl Lookout {
 
     fn forget(&mut self) {
         self.report_all();
-        (self.changes, self.known, self.places) = (None, BTreeMap::new(), BTreeMap::new());
+        *self = Self {
+            reported: std::mem::take(&mut self.reported),
+            has_new: self.has_new,
+            ..Self::default()
+        };
     }
 
     /// Of anything that is watched, a change may have been lost.
@@ -75,10 +81,12 @@ impl Lookout {
             places.entry(mark).or_default().insert(path.clone());
             known.entry(mark).or_default().extend(names.iter().cloned());
         }
-        for mark in self.known.keys().filter(|mark| !known.contains_key(mark)) {
+        let parents = add_parents(root, names.keys(), &changes)?;
+        let before = self.known.keys().chain(self.parents.keys());
+        for mark in before.filter(|mark| !known.contains_key(mark) && !parents.contains_key(mark)) {
             changes.remove(*mark);
         }
-        (self.changes, self.known, self.places) = (Some(changes), known, places);
+        *self = Self { changes: Some(changes), known, places, parents, ..std::mem::take(self) };
         Ok(())
     }
 
@@ -109,6 +117,12 @@ impl Lookout {
                     is_lost = true;
                     continue;
                 }
+                Change::Name(mark, name)
+                    if self.parents.get(&mark).is_some_and(|names| names.contains(&name)) =>
+                {
+                    is_lost = true;
+                    (mark, None)
+                }
                 Change::Name(mark, name) => {
                     let is_ours = self.known.get(&mark).is_some_and(|names| names.contains(&name));
                     (mark, is_ours.then(|| BTreeSet::from([name])))
@@ -116,6 +130,7 @@ impl Lookout {
                 Change::Gone(mark) => {
                     // The kernel would still report changes of a directory that was moved away.
                     changes.remove(mark);
+                    is_lost |= self.parents.remove(&mark).is_some();
                     (mark, self.known.remove(&mark))
                 }
             };
@@ -135,6 +150,31 @@ impl Lookout {
     pub(crate) fn handle(&self) -> Option<BorrowedFd<'_>> {
         self.changes.as_ref().map(AsFd::as_fd)
     }
+}
+
+/// Watches the parents of these directories for the names that lead to them. Of a link among them,
+/// the link itself is watched, and not what leads to its target.
+fn add_parents<'a>(
+    root: &Root,
+    paths: impl Iterator<Item = &'a HostPath>,
+    changes: &Changes,
+) -> Result<BTreeMap<Mark, BTreeSet<OsString>>, DiskError> {
+    let mut parents: BTreeMap<Mark, BTreeSet<OsString>> = BTreeMap::new();
+    for path in paths {
+        let mut path = Some(path.clone());
+        while let Some(child) = path.take() {
+            path = child.parent();
+            let mark = match &path {
+                None => Some(changes.add(root.top())?),
+                Some(parent) => {
+                    root.directory(parent)?.map(|parent| changes.add(&parent)).transpose()?
+                }
+            };
+            let name = child.relative().file_name().map(ToOwned::to_owned);
+            mark.into_iter().for_each(|mark| parents.entry(mark).or_default().extend(name.clone()));
+        }
+    }
+    Ok(parents)
 }
 
 #[cfg(test)]
@@ -256,14 +296,22 @@ mod tests {
         fs::remove_dir_all(&cni).unwrap();
         assert!(lookout.take(), "it was removed");
         assert!(!lookout.take());
-        // Only the parent is exchanged: the path now leads to another directory than the known
-        // one.
-        fs::create_dir_all(cni.join("bin")).unwrap();
-        lookout.watch(&root, &ours).unwrap();
-        assert!(lookout.take_new());
-        fs::rename(&cni, temporary.path().join("old")).unwrap();
-        fs::create_dir_all(cni.join("bin")).unwrap();
-        lookout.watch(&root, &ours).unwrap();
-        assert!(lookout.take_new(), "found at the next check");
+        // Only a parent is exchanged: the path now leads to another directory than the known one.
+        for parent in ["opt/cni", "opt"] {
+            let parent = temporary.path().join(parent);
+            fs::create_dir_all(cni.join("bin")).unwrap();
+            lookout.watch(&root, &ours).unwrap();
+            lookout.take();
+            lookout.take_reported();
+            fs::create_dir_all(temporary.path().join("opt/other")).unwrap();
+            assert!(!lookout.take(), "another name beside it");
+            fs::rename(&parent, temporary.path().join("old")).unwrap();
+            assert!(lookout.take(), "{parent:?}");
+            assert_eq!(lookout.take_reported(), ours);
+            fs::create_dir_all(cni.join("bin")).unwrap();
+            lookout.watch(&root, &ours).unwrap();
+            assert!(lookout.take_new());
+            fs::remove_dir_all(temporary.path().join("old")).unwrap();
+        }
     }
 }
