@@ -97,7 +97,7 @@ fuzz_target!(|bytes: &[u8]| {
         let text = serde_json::to_string(&description).expect("a report is JSON");
         assert!(!text.contains(char::is_control));
     }
-    let Ok(evidence) = collect(&source, &root, Platforms::All, &POLICY.needs()) else { return };
+    let Ok(evidence) = collect(&source, &root, Platforms::All, &POLICY.needs(None)) else { return };
     let kept = keep(&POLICY, evidence.clone()).expect("it is short");
     assert_eq!(Evidence::parse(&kept).expect("it was written").to_bytes(), kept);
     let platform = "linux/amd64".parse().expect("a platform");

@@ -20,7 +20,7 @@ fuzz_target!(|text: &str| {
             let again = again.expect("it holds its keys itself");
             assert!(again.is_standalone());
             assert_eq!((again.text(), again.digest()), (policy.text(), policy.digest()));
-            assert_eq!(again.needs(), policy.needs());
+            assert_eq!(again.needs(None), policy.needs(None));
             assert!(again.rules().eq(policy.rules()));
         }
         Err(error) => check_words(&error),

@@ -31,7 +31,8 @@ pub(super) fn of_image(
     let known = |digest: &Digest| kept.blob(digest);
     let source = Remembered::new(image.source.as_ref(), &known);
     let platforms = Platforms::requested(Some(verifier.platform));
-    let evidence = collect(&source, &image.root, platforms, &verifier.policy.needs())?;
+    let needs = verifier.policy.needs(verifier.name);
+    let evidence = collect(&source, &image.root, platforms, &needs)?;
     let bundle = kept.verify(verifier, &evidence)?;
     let layer = bundle.value().plugin_layer.clone();
     Ok((bundle, evidence, Files::Image(image.source, Box::new(layer))))

@@ -92,8 +92,9 @@ fn decide(arguments: &Arguments, policy: &Policy, report: &mut Report) -> Result
     let opened = image::open(&arguments.reference)?;
     report.digest = Some(opened.root.digest);
     let wanted = Platforms::requested(arguments.platform.as_ref());
-    let evidence = collect(opened.source.as_ref(), &opened.root, wanted, &policy.needs())?;
     let name = arguments.owner.name(Some(&arguments.reference));
+    let needs = policy.needs(name.as_ref());
+    let evidence = collect(opened.source.as_ref(), &opened.root, wanted, &needs)?;
     let mut platforms = match &arguments.platform {
         Some(platform) => vec![platform.clone()],
         None => image::platforms(&opened.root),

@@ -1,6 +1,7 @@
 //! Collects evidence from wherever an image is stored. What is collected is not verified here;
 //! `trust` does that.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 
 use oci_spec::image::{Descriptor, ImageManifest};
@@ -91,7 +92,7 @@ pub fn collect(
     } else {
         documents_below(source, root, &mut builder)?;
     }
-    if let Some(error) = attached.forbidden.filter(|_| !attached.has_needed) {
+    if let Some(error) = attached.forbidden.filter(|_| !needs.required.is_subset(&attached.found)) {
         return Err(error.into());
     }
     // Last, so that statements anyone may attach to an image take no room from those that are
@@ -132,12 +133,13 @@ pub(super) fn carried_bundle_json(manifest: &ImageManifest) -> Option<&String> {
 /// What was found beside an image so far.
 #[derive(Default)]
 struct Attached {
-    /// Whether a needed statement is among the evidence.
-    has_needed: bool,
+    /// The predicate types of the needed statements that are among the evidence.
+    found: BTreeSet<String>,
     /// Statements that are not needed, for later.
     others: Vec<SignatureDocument>,
     /// Why one subject's referrers were not listed. Some registries forbid what is not there: if
-    /// another subject is signed, none are missed, and if none is, it is not known.
+    /// each statement that is required claims to be about another subject, none is missed, and if
+    /// one is not there, it is not known.
     forbidden: Option<OciError>,
 }
 
@@ -162,10 +164,11 @@ fn signatures(
         // The list's description of an entry is not trusted: only its manifest says what it holds.
         let Some(signature) = signature_document(source, &manifest)? else { continue };
         let claim = SigstoreBundle::claim_of(&signature.bytes);
-        let needed =
-            claim.is_some_and(|claim| needs.predicate_types.contains(&claim.predicate_type));
+        let needed = claim
+            .map(|claim| claim.predicate_type)
+            .filter(|predicate_type| needs.predicate_types.contains(predicate_type));
         let length = signature.bytes.len();
-        if needed {
+        if let Some(predicate_type) = needed {
             if length > builder.room() {
                 return Err(EvidenceError::TooLong {
                     found: Evidence::LIMIT - builder.room() + length,
@@ -173,7 +176,7 @@ fn signatures(
                 .into());
             }
             builder.signature(signature);
-            attached.has_needed = true;
+            attached.found.insert(predicate_type);
         } else if others.iter().fold(length, |sum, other| sum + other.bytes.len()) <= builder.room()
         {
             others.push(signature);
@@ -302,7 +305,7 @@ mod tests {
             // If a fixture is about image B, its layout has a second tag.
             let tag = Selector { tag: Some("v1".to_owned()), digest: None };
             let root = layout.manifest(&tag).unwrap();
-            let needs = Needs { predicate_types: [COSIGN_SIGN.to_owned()].into() };
+            let needs = Needs::signatures();
             let evidence = collect(&layout, &root, Platforms::All, &needs).unwrap();
             let subject = match what {
                 "index" => root.digest,
@@ -354,7 +357,7 @@ mod tests {
 
     #[test]
     fn attachments_of_others_take_no_room_from_needed_statements() {
-        let needs = Needs { predicate_types: [COSIGN_SIGN.to_owned()].into() };
+        let needs = Needs::signatures();
         // Half a megabyte of base64 each: one of them fits, two do not.
         for (index_has, manifest_has, expected) in [
             (vec![("other", 500_000)], vec![(COSIGN_SIGN, 0)], 2),
@@ -402,15 +405,18 @@ mod tests {
 
     #[test]
     fn a_forbidden_list_is_no_signature_missed_if_another_subject_is_signed() {
-        let needs = Needs { predicate_types: [COSIGN_SIGN.to_owned()].into() };
+        let mut needs = Needs::signatures();
         let (mut image, index, manifest) = image();
         let [of_index, of_manifest] = [&index, &manifest].map(|it| sha256(it).unwrap());
         let root = image.0[2].clone();
-        let collected = |image: &Memory, forbidden: &[Digest]| {
-            collect(&Forbidding(image, forbidden), &root, Platforms::All, &needs)
+        let collected_for = |needs: &Needs, image: &Memory, forbidden: &[Digest]| {
+            collect(&Forbidding(image, forbidden), &root, Platforms::All, needs)
                 .map(|evidence| evidence.signatures().len())
                 .map_err(|error| error.to_string())
         };
+        let signatures = needs.clone();
+        let collected =
+            |image: &Memory, forbidden: &[Digest]| collected_for(&signatures, image, forbidden);
         assert_eq!(collected(&image, &[]), Ok(0));
         image.refer(&index, statement("other", 0));
         for forbidden in [&[of_manifest][..], &[of_index], &[of_index, of_manifest]] {
@@ -424,5 +430,18 @@ mod tests {
         image.refer(&manifest, statement(COSIGN_SIGN, 0));
         assert_eq!(collected(&image, &[of_index]), Ok(1));
         assert_eq!(collected(&image, &[]), Ok(2));
+        // Of two that the rule requires, one may be in the list that is forbidden; what only
+        // another rule requires does not matter.
+        needs.predicate_types.insert("sbom".to_owned());
+        assert_eq!(collected_for(&needs, &image, &[of_manifest]), Ok(2));
+        needs.required.insert("sbom".to_owned());
+        for forbidden in [of_index, of_manifest] {
+            let error = collected_for(&needs, &image, &[forbidden]).expect_err("it is not known");
+            assert!(error.contains("403"), "{error}");
+        }
+        assert_eq!(collected_for(&needs, &image, &[]), Ok(2));
+        image.refer(&index, statement("sbom", 0));
+        assert_eq!(collected_for(&needs, &image, &[of_manifest]), Ok(3));
+        assert!(collected_for(&needs, &image, &[of_index]).is_err());
     }
 }

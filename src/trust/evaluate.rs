@@ -233,7 +233,7 @@ pub(crate) fn is_signed(
 /// Anyone who may write beside an image can attach what looks like a signature, and a file that is
 /// too long to be read again would make every later check fail.
 pub fn evidence_to_store(policy: &Policy, evidence: Evidence) -> Result<Vec<u8>, EvidenceError> {
-    let needed = evidence.needed(&policy.needs());
+    let needed = evidence.needed(&policy.needs(None));
     let bytes = needed.to_bytes();
     if bytes.len() <= Evidence::LIMIT {
         return Ok(bytes);

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::signature::SigstoreBundle;
+use super::statement::COSIGN_SIGN;
 use crate::model::{Digest, Document, JsonError, json, media_type, visible};
 
 /// The documents and signatures of one image.
@@ -35,6 +36,16 @@ pub struct SignatureDocument {
 pub struct Needs {
     /// The predicate types of the statements that some rule requires.
     pub predicate_types: BTreeSet<String>,
+    /// Those without which the rule for this image says no.
+    pub required: BTreeSet<String>,
+}
+
+impl Needs {
+    /// The signatures alone.
+    pub fn signatures() -> Self {
+        let signature = BTreeSet::from([COSIGN_SIGN.to_owned()]);
+        Self { predicate_types: signature.clone(), required: signature }
+    }
 }
 
 /// Why bytes are not evidence.

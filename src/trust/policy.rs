@@ -25,7 +25,6 @@ pub use rule::{Mode, Rollback, Rule};
 
 use super::evidence::Needs;
 use super::signature::{Key, KeyError};
-use super::statement::COSIGN_SIGN;
 use crate::model::yaml::YamlError;
 use crate::model::{Digest, Repository};
 
@@ -122,11 +121,15 @@ impl Policy {
         self.rules.iter().flat_map(|rule| &rule.authorities).map(|authority| &authority.key)
     }
 
-    /// What has to be collected so that any of the rules can decide.
-    pub fn needs(&self) -> Needs {
-        let attestations = self.rules.iter().flat_map(|rule| &rule.attestations);
-        let types = attestations.map(|attestation| attestation.predicate_type.clone());
-        Needs { predicate_types: types.chain([COSIGN_SIGN.to_owned()]).collect() }
+    /// What has to be collected about an image of this name, so that any of the rules can decide.
+    pub fn needs(&self, name: Option<&Repository>) -> Needs {
+        let types = |rule: &Rule| -> Vec<_> {
+            rule.attestations.iter().map(|attestation| attestation.predicate_type.clone()).collect()
+        };
+        let mut needs = Needs::signatures();
+        needs.predicate_types.extend(self.rules.iter().flat_map(types));
+        needs.required.extend(self.rule(name).into_iter().flat_map(types));
+        needs
     }
 
     /// The names of the rules, in order.
@@ -169,6 +172,7 @@ fn indented(text: &str, by: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trust::COSIGN_SIGN;
 
     fn parse(text: &str) -> Result<Policy, PolicyError> {
         let mut read = |name: &str| match name {
@@ -259,11 +263,16 @@ mod tests {
     #[test]
     fn says_what_has_to_be_collected() {
         let text = with_rule(KEYED) + "    attestations: [{name: sbom, predicateType: spdxjson}]\n";
-        let needs = parse(&text).unwrap().needs();
-        assert_eq!(
-            needs.predicate_types,
-            BTreeSet::from([COSIGN_SIGN.to_owned(), "https://spdx.dev/Document".to_owned()])
-        );
+        let policy = parse(&text).unwrap();
+        let signature = BTreeSet::from([COSIGN_SIGN.to_owned()]);
+        let both = BTreeSet::from([COSIGN_SIGN.to_owned(), "https://spdx.dev/Document".to_owned()]);
+        for (name, required) in
+            [(Some("ghcr.io/acme/cni"), &both), (Some("quay.io/b"), &signature), (None, &signature)]
+        {
+            let name = name.map(|name| name.parse().unwrap());
+            let needs = policy.needs(name.as_ref());
+            assert_eq!((&needs.predicate_types, &needs.required), (&both, required), "{name:?}");
+        }
     }
 
     #[test]

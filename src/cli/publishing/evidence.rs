@@ -17,7 +17,7 @@ use crate::cli::report::{bytes, count};
 use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::model::{Digest, Platform, Reference, visible};
 use crate::oci::{CollectError, Platforms, collect};
-use crate::trust::{COSIGN_SIGN, Evidence, EvidenceError, Needs};
+use crate::trust::{Evidence, EvidenceError, Needs};
 
 /// Writes what proves an image to a single file: its signatures, and all documents down to the
 /// digests of the plugin files.
@@ -53,8 +53,8 @@ struct Report {
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let needs = match &arguments.policy {
-        Some(path) => load_policy(path)?.needs(),
-        None => Needs { predicate_types: [COSIGN_SIGN.to_owned()].into() },
+        Some(path) => load_policy(path)?.needs(arguments.reference.repository()),
+        None => Needs::signatures(),
     };
     let opened = image::open_published(&arguments.reference)?;
     let platforms = Platforms::requested(arguments.platform.as_ref());

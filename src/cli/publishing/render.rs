@@ -170,8 +170,8 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
                 [] => Platforms::All,
                 some => Platforms::Only(some),
             };
-            let evidence =
-                collect(opened.source.as_ref(), &opened.root, platforms, &policy.needs())?;
+            let needs = policy.needs(arguments.owner.name(Some(&arguments.reference)).as_ref());
+            let evidence = collect(opened.source.as_ref(), &opened.root, platforms, &needs)?;
             let bundles = verify(arguments, &policy, &opened, &evidence, &mut report.platforms);
             let findings = report.platforms.iter().flat_map(|platform| &platform.findings);
             report.verified = !findings.clone().any(Finding::is_refusal);
@@ -180,7 +180,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
                 for finding in findings {
                     terminal.remark(&format!("warning: {finding}"));
                 }
-                let evidence = evidence.needed(&policy.needs());
+                let evidence = evidence.needed(&needs);
                 report.manifest = Some(manifest(arguments, &policy, pulled, &evidence, &bundles)?);
             }
         }
