@@ -121,9 +121,14 @@ struct Report {
     is_policy_new: bool,
     #[serde(skip)]
     is_finished: bool,
-    /// Whether a refusal would keep the installed set, and nothing was recorded.
-    #[serde(skip)]
+    /// Whether this is what would be done, and nothing was.
+    #[serde(skip_serializing_if = "is_false")]
     is_planned: bool,
+}
+
+/// For a field that is only written where it says something.
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// The outcome of an installation.
@@ -409,7 +414,7 @@ impl Report {
             is_another_release: installed.is_another_release,
             is_policy_new: installed.is_policy_new,
             is_finished: installed.is_finished,
-            is_planned: outcome == Outcome::Planned,
+            is_planned: false,
         }
     }
 

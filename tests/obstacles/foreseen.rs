@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::fs::FileType;
+use serde_json::{Value, json};
 
 use super::support::{Run, Scene, forge::Forge, say_skipped};
 use super::{BIN, Release, is_root, node_of, with_own_mounts, within_bound};
@@ -502,6 +503,15 @@ fn a_refusal_keeps_the_installed_set_in_the_dry_run_as_in_the_run() {
                 let ends = "refused; the installed plugins would be kept\n";
                 assert!(dry.stdout.ends_with(ends) && dry.stderr.is_empty(), "{}", said(&dry));
                 assert!(real.stdout.ends_with("refused; the installed plugins were kept\n"));
+                // The same in JSON, of which the outcome is that of the run.
+                for (option, is_planned) in [(" --dry-run", json!(true)), ("", json!(null))] {
+                    let run = node.scene.run(&format!("{words}{option} --format json"));
+                    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+                    assert_eq!(
+                        (&report["outcome"], &report["isPlanned"]),
+                        (&json!("kept"), &is_planned)
+                    );
+                }
             }
         }
     }
