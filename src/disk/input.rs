@@ -1,5 +1,4 @@
-//! Files that somebody names on a command line or in a policy: opened without waiting for what is
-//! no file.
+//! Files that a command line or a policy names, opened without waiting for what is not a file.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -11,8 +10,7 @@ use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl};
 
 use super::FileKind;
 
-/// How long somebody may take to begin writing into a FIFO: a writer that waits for its reader
-/// needs a moment.
+/// How long a FIFO may be without a writer: a writer that waits for its reader needs a moment.
 const PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// Opens the regular file at `path`, or the one that it links to. Anything else is an error of the
@@ -59,7 +57,7 @@ fn unexpected(kind: FileKind) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, format!("it is {kind}, expected a regular file"))
 }
 
-/// Waits for somebody to write into an open FIFO; from then on, reading waits as for any pipe.
+/// Waits for a writer of an open FIFO; from then on, reading waits as for any pipe.
 fn pipe(mut fifo: File) -> io::Result<Box<dyn Read>> {
     poll(&mut [PollFd::new(&fifo, PollFlags::IN)], Some(&PATIENCE))?;
     let mut start = vec![0; 4096];
@@ -122,7 +120,7 @@ mod tests {
         assert_eq!((text.as_str(), length), ("text", 4));
         assert!(open_file(&at("file")).is_ok());
         assert_eq!(open_file(&at("absent")).expect_err("absent").kind(), io::ErrorKind::NotFound);
-        // Somebody who writes: at once, and in parts.
+        // A writer: at once, and in parts.
         fifo("written");
         let path = at("written");
         let writer = std::thread::spawn(move || {

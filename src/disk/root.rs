@@ -79,9 +79,9 @@ impl Root {
         matches!(kind, Some(Ok(Some(FileKind::SymbolicLink))))
     }
 
-    /// Reads a small file as a whole, by its name in a directory of the node or its path from there;
-    /// links lead where the node says. Nothing but a regular file is opened: a FIFO would be waited
-    /// for.
+    /// Reads a small file as a whole, by its name in a directory of the node or its path from
+    /// there; links lead where the node says. Nothing but a regular file is opened: a FIFO would be
+    /// waited for.
     pub fn read(
         &self,
         directory: &HostPath,

@@ -75,9 +75,9 @@ pub(crate) enum Fact {
     /// The check at boot pins something else than what is installed, so the next boot would be
     /// held up. Told in time, before that boot.
     BootOutdated,
-    /// A drop-in of the unit changes what the boot executes, or whether. Its owner may want that:
-    /// it is told, and refuses nothing.
-    BootOverridden,
+    /// The unit of the boot, a link to it or its program is altered or gone, or a drop-in changes
+    /// what the boot executes, or whether. It may be intended, so it is only a warning.
+    BootAltered,
     /// A configuration in a usual directory lacks a plugin. At boot it holds up the pods that use
     /// the network, not the node.
     UsualNetworkUnmet,
@@ -114,7 +114,7 @@ pub(crate) fn severity(fact: Fact, moment: impl Into<Moment>) -> Option<Severity
         Fact::WrittenNotExecutable => (NO, NEVER, NEVER),
         Fact::OthersMayWrite => (WARN, NO, WARN),
         Fact::BootOutdated => (WARN, WARN, NEVER),
-        Fact::BootOverridden => (WARN, WARN, WARN),
+        Fact::BootAltered => (WARN, WARN, WARN),
         Fact::UsualNetworkUnmet => (NEVER, NO, WARN),
         Fact::NamedNetworkUnmet => (NEVER, NO, NO),
     };
@@ -170,7 +170,7 @@ mod tests {
             WrittenNotExecutable,
             OthersMayWrite,
             BootOutdated,
-            BootOverridden,
+            BootAltered,
             UsualNetworkUnmet,
             NamedNetworkUnmet,
         ];
@@ -181,9 +181,9 @@ mod tests {
         assert_eq!(with(Install, NO), [WrittenNotExecutable]);
         assert_eq!(
             with(Install, WARN),
-            [Shadowed, NotExecutable, OthersMayWrite, BootOutdated, BootOverridden]
+            [Shadowed, NotExecutable, OthersMayWrite, BootOutdated, BootAltered]
         );
-        assert_eq!(with(Running, WARN), [Unproven, BootOutdated, BootOverridden]);
+        assert_eq!(with(Running, WARN), [Unproven, BootOutdated, BootAltered]);
         assert_eq!(with(Running, NEVER), [WrittenNotExecutable]);
         assert_eq!(
             with(Boot, NO),

@@ -230,8 +230,7 @@ fn what_is_said_about_an_altered_plugin_of_an_earlier_bundle_leads_to_a_yes() {
         alter(&left);
         let run = scene.run_ok(&prune);
         if number < 3 {
-            let hint =
-                "hint: restore it with `check --repair`, or move it away, and run this again: ";
+            let hint = "hint: restore it with `cnister check --repair`, or move it away, and run this again: ";
             assert!(run.stdout.contains(hint), "{number}: {}", run.stdout);
             assert_eq!(scene.run("check --root root").code, 1, "{number}");
         }

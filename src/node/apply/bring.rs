@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::action::Progress;
 use super::directory::check_originals;
 use super::engine::{Applied, apply};
-use super::preflight::{Records, obstacles, preflight};
+use super::preflight::{FREE_SPACE, Records, obstacles, preflight};
 use super::records::{Record, RollbackRecord};
 use super::stage::compare;
 use crate::model::{Code, Finding, HostPath, PluginName};
@@ -129,6 +129,10 @@ impl<'a> Goal<'a> {
             Purpose::Repair => obstacles(root, plan.steps()),
             Purpose::Install | Purpose::Rollback => preflight(root, plan, Some(state), &records),
         };
+        // `install` has options for other directories.
+        for finding in foreseen.iter_mut().filter(|finding| finding.code == Code::NoSpace) {
+            finding.hint = Some(FREE_SPACE.to_owned());
+        }
         foreseen.extend(self.record(evidence).obstacles(state, plan)?);
         let foreseen = refuse(foreseen)?;
         check_originals(state, plan.steps())?;

@@ -50,6 +50,9 @@ pub fn apply(
     record: &Record<'_>,
     progress: Progress<'_>,
 ) -> Result<Applied, NodeError> {
+    // Without a receipt, an interrupted run may have brought plugins that pods use by now: there is
+    // no whole set to go back to, and the next run goes forward.
+    let goes_back = !plan.interrupted || state.receipt()?.is_some();
     // A failure here comes before any change.
     let policy = open_policy(root, record.policy)?;
     let prepared_in = [&state.directory].into_iter().chain(&policy).collect();
@@ -59,9 +62,6 @@ pub fn apply(
         .stage(|opened| opened.stage_release(state, plan, payload, record, policy.as_ref()))?;
     let is_another_release = records.is_another_release;
 
-    // Without a receipt, an interrupted run may have brought plugins that pods use by now: there is
-    // no whole set to go back to, and the next run goes forward.
-    let goes_back = !plan.interrupted || state.receipt()?.is_some();
     let in_the_middle = |error| if goes_back { in_the_middle(error) } else { error };
     let published = staged.publish().map_err(in_the_middle)?;
     let recorded = published.record(records, state, policy.as_ref()).map_err(|error| {
@@ -344,7 +344,7 @@ fn not_removed(directory: &HostPath, change: &FileChange<'_>, error: &DiskError)
 
 fn not_collected(error: &DiskError) -> Finding {
     let message = format!("a file that no generation needs stays: {}", error.with_cause());
-    Finding::warning(Code::NotPermitted, message).hint("remove its cause, and run: cnister gc")
+    Finding::warning(Code::NotPermitted, message).hint("fix the cause, then run: cnister gc")
 }
 
 /// Names a file that stays in the receipt.

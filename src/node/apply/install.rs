@@ -321,10 +321,10 @@ impl<'a> Attempt<'a> {
             "bundle `{installed}` was installed from a repository whose rule refuses this release"
         );
         let hint = format!(
-            "`cnister verify --as {from}` says why; to replace it, add --replace {installed}"
+            "to see why, run `cnister verify --as {from}` with the same image and policy; to replace the installed bundle, add --replace {installed}"
         );
         let finding = Finding::refusal(Code::OtherOrigin, message);
-        Err(finding.mismatch(from, "no name of a repository").hint(hint).into())
+        Err(finding.mismatch(from, "no repository name").hint(hint).into())
     }
 
     fn finish(&self, prepared: Prepared<'_>) -> InstallOutcome {

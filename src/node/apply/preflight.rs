@@ -22,8 +22,13 @@ use crate::node::state::{Reading, State};
 /// What else an installation writes on a file system, in bytes: the staging directory, and
 /// directory entries.
 const SLACK: u64 = 32 * 1024;
+/// The same in names: the staging directory, directories of the state, and records.
+const NAMES: u64 = 8;
 /// How much receipt and journal say about one plugin, in bytes.
 const RECORD: u64 = 512;
+
+/// What to do about a full disk where the directories are those of the installation.
+pub(super) const FREE_SPACE: &str = "free some space there";
 
 /// What is written to the state directory.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +52,7 @@ pub fn preflight(
 ) -> Vec<Finding> {
     let writes = writes(plan);
     let mut findings = obstacles(root, plan.steps());
-    let mut needs = SpaceNeeds::beside(SLACK);
+    let mut needs = SpaceNeeds::beside(SLACK, NAMES);
     for (path, writes) in &writes {
         findings.extend(writes.iter().filter_map(|write| write.setuid(path)));
         let Some(target) = WriteTarget::find(root, path) else { continue };
@@ -67,16 +72,18 @@ pub fn preflight(
         let documents = [records.documents, entries.sum(), spool];
         needs.add(records.directory, &target, originals.chain(documents).chain(copies));
     }
-    findings.extend(needs.findings());
+    let elsewhere = "free some space there, or choose directories on another file system with --bin-dir and --state-dir";
+    findings.extend(needs.findings(elsewhere));
     findings.extend(interpreters(root, plan, &writes));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
 }
 
 /// Why there is no room for what an uninstallation writes before it removes anything: the originals
-/// that come back, and a record in the state directory.
-pub(super) fn no_room(root: &Root, steps: &[Step], state: &HostPath) -> Vec<Finding> {
-    let mut needs = SpaceNeeds::beside(0);
+/// that come back, and a record in the state directory `record`, if it writes one.
+pub(super) fn no_room(root: &Root, steps: &[Step], record: Option<&HostPath>) -> Vec<Finding> {
+    // Originals come back through the staging directory.
+    let mut needs = SpaceNeeds::beside(0, 1);
     for step in steps {
         if let Step::Remove { directory, original: Some(original), .. } = step
             && let Some(target) = WriteTarget::find(root, directory)
@@ -84,10 +91,12 @@ pub(super) fn no_room(root: &Root, steps: &[Step], state: &HostPath) -> Vec<Find
             needs.add(directory, &target, original.size);
         }
     }
-    if let Some(target) = WriteTarget::find(root, state) {
-        needs.add(state, &target, [RECORD]);
+    if let Some(path) = record
+        && let Some(target) = WriteTarget::find(root, path)
+    {
+        needs.add(path, &target, [RECORD]);
     }
-    needs.findings().collect()
+    needs.findings(FREE_SPACE).collect()
 }
 
 /// Why nothing can be written in a directory, or why it cannot be created.
@@ -276,8 +285,9 @@ impl WriteTarget {
 
 /// What each file system has to take.
 struct SpaceNeeds {
-    /// What is written there besides files and records, in bytes.
+    /// What is written there besides files and records, in bytes and in names.
     slack: u64,
+    names: u64,
     systems: BTreeMap<u64, SpaceNeed>,
 }
 
@@ -290,8 +300,8 @@ struct SpaceNeed {
 }
 
 impl SpaceNeeds {
-    fn beside(slack: u64) -> Self {
-        Self { slack, systems: BTreeMap::new() }
+    fn beside(slack: u64, names: u64) -> Self {
+        Self { slack, names, systems: BTreeMap::new() }
     }
 
     fn add(&mut self, path: &HostPath, target: &WriteTarget, sizes: impl IntoIterator<Item = u64>) {
@@ -299,7 +309,7 @@ impl SpaceNeeds {
         let need = self.systems.entry(target.system.device).or_insert_with(|| SpaceNeed {
             system: target.system,
             bytes: self.slack,
-            names: 8,
+            names: self.names,
             paths: Vec::new(),
         });
         let shown = format!("`{path}`");
@@ -313,8 +323,8 @@ impl SpaceNeeds {
         }
     }
 
-    fn findings(&self) -> impl Iterator<Item = Finding> {
-        self.systems.values().filter_map(|need| {
+    fn findings(&self, hint: &str) -> impl Iterator<Item = Finding> {
+        self.systems.values().filter_map(move |need| {
             // A read-only file system is reported as such, and normally has no free space.
             if need.system.read_only {
                 return None;
@@ -325,10 +335,14 @@ impl SpaceNeeds {
                 _ => return None,
             };
             let paths = need.paths.join(" and ");
-            let message = format!("not enough space for {needed} {what} on the file system of {paths}");
+            let message =
+                format!("not enough space for {needed} {what} on the file system of {paths}");
             let finding = Finding::refusal(Code::NoSpace, message);
-            let hint = "free some space there, or choose directories on another file system with --bin-dir and --state-dir";
-            Some(finding.mismatch(format_args!("{needed} {what}"), format_args!("{room} {what}")).hint(hint))
+            Some(
+                finding
+                    .mismatch(format_args!("{needed} {what}"), format_args!("{room} {what}"))
+                    .hint(hint),
+            )
         })
     }
 }

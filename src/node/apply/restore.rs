@@ -118,8 +118,7 @@ fn require_copies(state: &Writing, plan: &Plan<'_>) -> Result<(), NodeError> {
     let held = Stored::open(state)?.holds(&plan.bundle().files, &written)?;
     let missing = written.difference(&held).map(|name| {
         let message = format!("the local store has no copy of `{name}` of an earlier bundle");
-        let hint = "remove it (move away what has its name now, and run `cnister install --prune`), or install its \
-                    bundle again";
+        let hint = "move away what has its name and install again with --prune, or install its bundle again";
         Finding::refusal(Code::NoCopy, message).hint(hint)
     });
     match missing.collect::<Vec<_>>() {
@@ -352,7 +351,7 @@ impl RollbackTarget {
 
 fn gone(number: u64) -> Finding {
     Finding::refusal(Code::NoGeneration, format!("generation {number} is gone"))
-        .hint("run it again")
+        .hint("run this again")
 }
 
 /// Opens the state directory of a node that is to be changed.

@@ -7,7 +7,7 @@
 
 use super::action::Progress;
 use super::bring::{Goal, bring, directories, recorded};
-use super::uninstall::uninstall;
+use super::uninstall::take_back;
 use crate::model::HostPath;
 use crate::node::error::NodeError;
 use crate::node::host::{ForeignFiles, Root, observe};
@@ -69,5 +69,5 @@ fn uninstall_unfinished(
 ) -> Result<(), NodeError> {
     let observed = observe(root, Some(state), directories, &[], ForeignFiles::Leave)?;
     let uninstallation = Uninstallation::decide(&observed, Force::No)?;
-    uninstall(root, state, &uninstallation, Progress::silent())
+    take_back(root, state, &uninstallation)
 }

@@ -4,6 +4,7 @@
 //! run after an interruption continues where the first one stopped.
 
 use super::action::Progress;
+use super::bring::refuse;
 use super::changes::ChangeList;
 use super::directory::check_originals;
 use super::engine::Opened;
@@ -12,7 +13,7 @@ use super::records::not_rewritten;
 use crate::model::{Finding, Severity};
 use crate::node::error::NodeError;
 use crate::node::host::Root;
-use crate::node::plan::Uninstallation;
+use crate::node::plan::{Step, Uninstallation};
 use crate::node::state::{Collections, Reading, Rewritten, Writing};
 
 /// Looks for what would keep an uninstallation from its end; changes nothing.
@@ -26,7 +27,20 @@ pub fn foresee_uninstallation(
     uninstallation: &Uninstallation,
 ) -> Result<(), NodeError> {
     let steps = &uninstallation.steps;
-    let mut findings: Vec<_> = obstacles(root, steps).into_iter().map(into_refusal).collect();
+    let mut findings = in_the_way(root, state, uninstallation)?;
+    findings.extend(no_room_for(root, state, steps)?);
+    refuse(findings)?;
+    check_originals(state, steps)
+}
+
+/// Why an uninstallation cannot be carried out, wherever there is room.
+fn in_the_way(
+    root: &Root,
+    state: &Reading,
+    uninstallation: &Uninstallation,
+) -> Result<Vec<Finding>, NodeError> {
+    let obstacles = obstacles(root, &uninstallation.steps);
+    let mut findings: Vec<_> = obstacles.into_iter().map(into_refusal).collect();
     let rewritten = Rewritten {
         receipt: true,
         journal: true,
@@ -36,11 +50,12 @@ pub fn foresee_uninstallation(
         collections: Collections::Go,
     };
     findings.extend(not_rewritten(state, &rewritten)?);
-    findings.extend(no_room(root, steps, &state.path));
-    if !findings.is_empty() {
-        return Err(findings.into());
-    }
-    check_originals(state, steps)
+    Ok(findings)
+}
+
+fn no_room_for(root: &Root, state: &Reading, steps: &[Step]) -> Result<Vec<Finding>, NodeError> {
+    let record = state.records_uninstallation()?.then_some(&state.path);
+    Ok(no_room(root, steps, record))
 }
 
 /// Carries out an uninstallation: originals are staged first, then everything goes, and the receipt
@@ -55,7 +70,29 @@ pub fn uninstall(
     uninstallation: &Uninstallation,
     progress: Progress<'_>,
 ) -> Result<(), NodeError> {
-    foresee_uninstallation(root, state, uninstallation)?;
+    let mut findings = in_the_way(root, state, uninstallation)?;
+    findings.extend(no_room_for(root, state, &uninstallation.steps)?);
+    refuse(findings)?;
+    remove(root, state, uninstallation, progress)
+}
+
+/// Takes back the files of a first installation that failed in the middle. What it staged still
+/// takes the disk, so what is free says nothing about the room.
+pub(super) fn take_back(
+    root: &Root,
+    state: &Writing,
+    uninstallation: &Uninstallation,
+) -> Result<(), NodeError> {
+    refuse(in_the_way(root, state, uninstallation)?)?;
+    remove(root, state, uninstallation, Progress::silent())
+}
+
+fn remove(
+    root: &Root,
+    state: &Writing,
+    uninstallation: &Uninstallation,
+    progress: Progress<'_>,
+) -> Result<(), NodeError> {
     let changes = ChangeList::of_uninstallation(&uninstallation.steps);
     let opened = Opened::open(root, progress, changes, Vec::new())?;
     let (staged, ()) = opened.stage(|opened| {

@@ -3,6 +3,7 @@
 //! The steps are data, made before anything is changed. There is no systemd to talk to from
 //! a Job, so the links are made here that `systemctl enable` would make.
 
+mod intact;
 pub mod unit;
 
 use std::collections::BTreeSet;
@@ -13,11 +14,11 @@ use serde::Serialize;
 
 use super::error::NodeError;
 use crate::binary::{Elf, Linkage};
-use crate::disk::{DiskError, DropIns, FileKind};
+use crate::disk::{Directory, DiskError, FileKind};
 use crate::model::{Code, Digest, Finding, HostPath};
-use crate::node::fact::{Fact, Moment};
-use crate::node::host::{Root, exposed_directory, exposed_file, hash};
+use crate::node::host::{Root, hash};
 use crate::node::state::Receipt;
+pub(crate) use intact::exposed;
 use unit::{OnFailure, RUNTIMES, Recorded, UNIT, UNITS, Unit, UnitError, WANTED_BY, recorded};
 
 /// The largest program, in bytes; a static one has some seven million.
@@ -201,8 +202,8 @@ pub fn disable(root: &Root) -> Result<Vec<BootStep>, NodeError> {
 }
 
 /// Says that the next boot would say no although nothing is altered: the unit pins what was
-/// installed when it was enabled. `None` if there is no unit, or if it was changed by hand:
-/// that one is theirs.
+/// installed when it was enabled. `None` if there is no unit, or if it was changed by hand, which
+/// [`exposed`] says.
 pub fn outdated(root: &Root, receipt: &Receipt) -> Option<Finding> {
     let pinned = Enabled::look(root).ok()?.recorded?;
     let policy = receipt.policy.hex();
@@ -239,44 +240,6 @@ pub fn left_over(root: &Root) -> Option<Finding> {
         "the check at boot is still enabled, but has nothing to check",
     );
     Some(finding.hint("run `cnister boot disable`"))
-}
-
-/// The files that a boot relies on, if the check is enabled or its unit was changed by hand.
-fn files(root: &Root) -> Vec<HostPath> {
-    let unit = host_path(&format!("{UNITS}/{UNIT}"));
-    match Enabled::look(root) {
-        Ok(Enabled { recorded: Some(recorded), .. }) => vec![unit, recorded.tool],
-        Ok(_) => Vec::new(),
-        Err(_) => vec![unit],
-    }
-}
-
-/// Who else may change what a boot relies on, drop-ins of the unit included, and which of those
-/// change what the check is: with them, the unit no longer says what a boot does.
-pub(crate) fn exposed(root: &Root, moment: Moment) -> Vec<Finding> {
-    let own = files(root);
-    if own.is_empty() {
-        return Vec::new();
-    }
-    let DropIns { directories, files } = DropIns::find(root, UNIT);
-    let of_files = own.iter().chain(files.keys());
-    let mut findings: Vec<_> =
-        of_files.flat_map(|path| exposed_file(root, path.as_str(), moment)).collect();
-    findings.extend(directories.iter().flat_map(|path| exposed_directory(root, path, moment)));
-    for (path, setting) in files {
-        let Some(setting) = setting else { continue };
-        let message = format!(
-            "`{path}` changes the check at boot, which then does not do what its unit says"
-        );
-        let finding = Fact::BootOverridden.finding(moment, Code::BootAltered, message);
-        let hint = format!("look at it, and remove it unless it has to be so: {path}");
-        findings.extend(finding.map(|it| {
-            it.mismatch("no setting of what is executed", format_args!("{setting}=")).hint(hint)
-        }));
-    }
-    let mut seen = BTreeSet::new();
-    findings.retain(|finding| seen.insert(finding.message.clone()));
-    findings
 }
 
 /// Does what was planned; the caller holds the lock of the state directory.
@@ -336,46 +299,58 @@ impl Enabled {
                 .hint("start `cnister check --at-boot` in the way that this node starts services")
                 .into());
         };
-        let changed = |found: &str| {
-            let finding = Finding::refusal(
-                Code::BootAltered,
-                format!("`{unit}` is not what `boot enable` wrote"),
-            );
-            finding
-                .mismatch("the text with its digest in the last line", found)
-                .hint("inspect it, then remove it by hand")
-        };
-        let text = match directory.read(UNIT, UNIT_LIMIT) {
-            Ok(bytes) => {
-                Some(String::from_utf8(bytes).map_err(|_| changed("something that is not text"))?)
-            }
-            Err(error) if error.is_not_found() => None,
-            Err(DiskError::NotRegular { kind, .. }) => {
-                return Err(changed(&kind.to_string()).into());
-            }
-            Err(DiskError::TooLong { .. }) => return Err(changed("a longer text").into()),
-            Err(error) => return Err(error.into()),
-        };
-        let recorded = text
-            .as_deref()
-            .map(|text| recorded(text).ok_or_else(|| changed("another text")))
-            .transpose()?;
+        let text = read_unit(&directory, &unit)?;
+        let (text, recorded) = text.unzip();
         let mut links = Vec::new();
         for path in possible_links() {
-            let (parent, name) = place(&path);
-            let Some(directory) = root.directory(&parent)? else { continue };
-            match directory.link_target(name)? {
-                Some(target) if target == LINK || target == unit.as_str() => links.push(path),
-                None if directory.kind_of(name)?.is_none() => {}
-                _ => {
-                    let message = format!("`{path}` is not a link to `{unit}`");
-                    return Err(Finding::refusal(Code::BootAltered, message)
-                        .hint("remove it by hand")
-                        .into());
-                }
+            if is_linked(root, &path, &unit)? {
+                links.push(path);
             }
         }
         Ok(Self { unit, text, recorded, links })
+    }
+}
+
+/// Reads the unit, and what it records; `None` if there is none.
+///
+/// # Errors
+/// Refused if it is not what [`enable`] wrote.
+fn read_unit(
+    directory: &Directory,
+    unit: &HostPath,
+) -> Result<Option<(String, Recorded)>, NodeError> {
+    let changed = |found: &str| {
+        let message = format!("`{unit}` is not what `boot enable` wrote");
+        Finding::refusal(Code::BootAltered, message)
+            .mismatch("the text with its digest in the last line", found)
+            .hint("inspect it, then remove it by hand")
+    };
+    let bytes = match directory.read(UNIT, UNIT_LIMIT) {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(DiskError::NotRegular { kind, .. }) => return Err(changed(&kind.to_string()).into()),
+        Err(DiskError::TooLong { .. }) => return Err(changed("a longer text").into()),
+        Err(error) => return Err(error.into()),
+    };
+    let text = String::from_utf8(bytes).map_err(|_| changed("something that is not text"))?;
+    let recorded = recorded(&text).ok_or_else(|| changed("another text"))?;
+    Ok(Some((text, recorded)))
+}
+
+/// Whether there is a link to the unit.
+///
+/// # Errors
+/// Refused if something else has its name.
+fn is_linked(root: &Root, path: &HostPath, unit: &HostPath) -> Result<bool, NodeError> {
+    let (parent, name) = place(path);
+    let Some(directory) = root.directory(&parent)? else { return Ok(false) };
+    match directory.link_target(name)? {
+        Some(target) if target == LINK || target == unit.as_str() => Ok(true),
+        None if directory.kind_of(name)?.is_none() => Ok(false),
+        _ => {
+            let message = format!("`{path}` is not a link to `{unit}`");
+            Err(Finding::refusal(Code::BootAltered, message).hint("remove it by hand").into())
+        }
     }
 }
 

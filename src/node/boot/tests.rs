@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
 use super::*;
+use crate::node::fact::Moment;
 use crate::node::state::{InstalledDirectory, Schema};
 use crate::trust::Strength;
 
@@ -392,7 +393,155 @@ fn a_drop_in_is_judged_like_the_unit_and_one_that_changes_the_check_is_told() {
         assert_eq!(told(&node), [], "{path}: nothing is enabled");
         node.enabled(b"program", TOOL, OnFailure::Start);
         assert_eq!(told(&node), expected, "{path} {text:?} {file_mode:o} {directory_mode:o}");
-        // Nobody else's file holds up a boot.
+        // No other user's file holds up a boot.
         assert!(!exposed(&node.root, Moment::Boot).iter().any(Finding::is_refusal), "{path}");
+    }
+}
+
+/// What is done to a node, what is said of it then, and how many findings say so.
+type Silenced<'a> = (&'a str, &'a dyn Fn(&Node), &'a str, usize);
+
+#[test]
+fn a_check_at_boot_that_was_switched_off_is_told_until_the_hint_is_followed() {
+    let remove = |node: &Node, path: &str| fs::remove_file(node.at(path)).unwrap();
+    let link = |node: &Node, path: &str, target: &str| {
+        remove(node, path);
+        symlink(target, node.at(path)).unwrap();
+    };
+    let wanted = format!("{WANTS}/{UNIT}");
+    let required = "etc/systemd/system/kubelet.service.requires/cnister-verify.service";
+    let unit_altered = format!("`/{UNIT_FILE}` is not what `boot enable` wrote");
+    let program = format!("the program of the check at boot, `{TOOL}`, is not what");
+    let link_missing = format!("`/{wanted}` is missing: the check at boot is not started");
+    let not_a_link = format!("`/{wanted}` is not a link to `/{UNIT_FILE}`");
+    let gone = "the check at boot was enabled, and its unit is gone";
+    let changes: &[Silenced<'_>] = &[
+        ("a masked unit", &|node| link(node, UNIT_FILE, "/dev/null"), &unit_altered, 1),
+        ("an empty unit", &|node| fs::write(node.at(UNIT_FILE), "").unwrap(), &unit_altered, 1),
+        ("a dangling unit", &|node| link(node, UNIT_FILE, "none"), &unit_altered, 1),
+        (
+            "a unit that is no text",
+            &|node| fs::write(node.at(UNIT_FILE), b"\xff").unwrap(),
+            &unit_altered,
+            1,
+        ),
+        (
+            "another command",
+            &|node| {
+                let text = fs::read_to_string(node.at(UNIT_FILE)).unwrap();
+                fs::write(node.at(UNIT_FILE), text.replace("--at-boot", "--help")).unwrap();
+            },
+            &unit_altered,
+            1,
+        ),
+        ("no unit", &|node| remove(node, UNIT_FILE), gone, 1),
+        ("no link", &|node| remove(node, &wanted), &link_missing, 1),
+        (
+            "no directory of links",
+            &|node| fs::remove_dir_all(node.at(WANTS)).unwrap(),
+            &link_missing,
+            1,
+        ),
+        ("a link to nothing", &|node| link(node, &wanted, "../none.service"), &not_a_link, 1),
+        ("a link to a mask", &|node| link(node, &wanted, "/dev/null"), &not_a_link, 1),
+        (
+            "a file for a link",
+            &|node| {
+                remove(node, &wanted);
+                fs::write(node.at(&wanted), "").unwrap();
+            },
+            &not_a_link,
+            1,
+        ),
+        (
+            "a held runtime is not held",
+            &|node| remove(node, required),
+            "kubelet.service.requires",
+            1,
+        ),
+        ("no program", &|node| remove(node, TOOL), &program, 1),
+        ("another program", &|node| fs::write(node.at(TOOL), "other").unwrap(), &program, 1),
+        ("an empty program", &|node| fs::write(node.at(TOOL), "").unwrap(), &program, 1),
+        ("a program that is a link", &|node| link(node, TOOL, "/bin/true"), &program, 1),
+        (
+            "a program that does not run",
+            &|node| fs::set_permissions(node.at(TOOL), fs::Permissions::from_mode(0o644)).unwrap(),
+            &program,
+            1,
+        ),
+        (
+            "neither link nor program",
+            &|node| {
+                remove(node, &wanted);
+                remove(node, TOOL);
+            },
+            &link_missing,
+            2,
+        ),
+        (
+            "nothing: the link that `systemctl enable` makes",
+            &|node| link(node, &wanted, &format!("/{UNIT_FILE}")),
+            "",
+            0,
+        ),
+    ];
+    for (what, change, expected, count) in changes {
+        let node = Node::new();
+        node.enabled(b"program", TOOL, OnFailure::Hold);
+        assert_eq!(exposed(&node.root, Moment::Running), [], "{what}");
+        change(&node);
+        let told = exposed(&node.root, Moment::Running);
+        assert_eq!(told.len(), *count, "{what}: {told:?}");
+        for moment in [Moment::Install, Moment::Boot] {
+            assert_eq!(exposed(&node.root, moment), told, "{what}");
+        }
+        for finding in &told {
+            assert!(
+                finding.code == Code::BootAltered && !finding.is_refusal(),
+                "{what}: {finding:?}"
+            );
+            let hint = finding.hint.as_deref().unwrap();
+            if let Some((_, command)) = hint.split_once("rm ") {
+                remove(&node, command.split_once(" && cnister boot enable").unwrap().0);
+            } else {
+                assert_eq!(hint, "run `cnister boot enable` again", "{what}");
+            }
+        }
+        assert!(told.first().is_none_or(|it| it.message.contains(expected)), "{what}: {told:?}");
+        carry_out(&node.root, &node.plan(b"program", TOOL, OnFailure::Hold).unwrap()).unwrap();
+        assert_eq!(exposed(&node.root, Moment::Running), [], "{what}");
+        // What was never enabled, or was disabled, is not missed.
+        node.disabled();
+        assert_eq!(exposed(&node.root, Moment::Running), [], "{what}");
+    }
+}
+
+#[test]
+fn directories_in_which_others_can_switch_the_check_off_are_told() {
+    for (path, mode, count) in [
+        ("etc/systemd/system", 0o777, 1),
+        ("etc/systemd/system", 0o1777, 1),
+        (WANTS, 0o777, 1),
+        (WANTS, 0o1777, 1),
+        ("etc/systemd/system/kubelet.service.requires", 0o777, 1),
+        ("etc/systemd/system/other.target.wants", 0o777, 0),
+        (WANTS, 0o755, 0),
+    ] {
+        let node = Node::new();
+        node.enabled(b"program", TOOL, OnFailure::Hold);
+        fs::create_dir_all(node.at(path)).unwrap();
+        fs::set_permissions(node.at(path), fs::Permissions::from_mode(mode)).unwrap();
+        let told = exposed(&node.root, Moment::Running);
+        assert_eq!(told.len(), count, "{path} {mode:o}: {told:?}");
+        let is_one = |it: &Finding| {
+            it.code == Code::WritableByOthers
+                && it
+                    .hint
+                    .as_deref()
+                    .is_some_and(|hint| hint.ends_with(&format!("chmod go-w /{path}")))
+        };
+        assert!(told.iter().all(|it| it.is_refusal() && is_one(it)), "{path} {mode:o}: {told:?}");
+        carry_out(&node.root, &disable(&node.root).unwrap()).unwrap();
+        assert_eq!(exposed(&node.root, Moment::Running), [], "{path} {mode:o}");
     }
 }

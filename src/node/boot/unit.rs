@@ -97,6 +97,8 @@ pub(crate) struct Recorded {
     pub(crate) bundle: String,
     /// and the plugin directories.
     pub(crate) directories: BTreeSet<String>,
+    /// What a "no" means, and so which links lead to the unit.
+    pub(crate) on_failure: OnFailure,
 }
 
 impl Unit<'_> {
@@ -236,6 +238,10 @@ pub(crate) fn recorded(text: &str) -> Option<Recorded> {
         policy: values("--policy-sha256").next()?,
         bundle: values("--expect-bundle").next()?,
         directories: values("--bin-dir").collect(),
+        on_failure: match field("RequiredBy=") {
+            Some(_) => OnFailure::Hold,
+            None => OnFailure::Start,
+        },
     })
 }
 
@@ -314,8 +320,11 @@ mod tests {
             policy: Digest::of(b"policy").hex(),
             bundle: "test".to_owned(),
             directories: ["/opt/cni/bin".to_owned()].into(),
+            on_failure: OnFailure::Start,
         };
         assert_eq!(recorded(&text), Some(expected));
+        let held = super::tests::text(TOOL, "/opt/cni/bin", OnFailure::Hold).unwrap();
+        assert_eq!(recorded(&held).map(|found| found.on_failure), Some(OnFailure::Hold));
         for changed in [
             text.replace("--at-boot", "--no-probe"),
             text.replace("MemoryMax=64M", "MemoryMax=65M"),

@@ -155,10 +155,10 @@ fn original_lost(directory: &HostPath, name: &PluginName, before: &Found) -> Lea
 /// check would not judge it.
 fn theirs(directory: &HostPath, name: &PluginName) -> Leave {
     let message = format!(
-        "`{directory}/{name}` is from an earlier bundle and was changed by another installer and stays"
+        "`{directory}/{name}` is from an earlier bundle, was changed by another installer, and stays"
     );
     let hint = format!(
-        "restore it with `check --repair`, or move it away, and run this again: {directory}/{name}"
+        "restore it with `cnister check --repair`, or move it away, and run this again: {directory}/{name}"
     );
     Leave::Stay(Finding::note(Code::Mixed, message).hint(hint))
 }
@@ -175,8 +175,8 @@ fn gone(
 ) -> Leave {
     let message = format!("`{directory}/{name}` is from an earlier bundle and is gone");
     if is_kept(observed, release, directory, name, file) || file.owner.original().is_some() {
-        let hint = "restore it while its generation is kept: run `check --repair`; or remove it: run the install again \
-                    with --prune";
+        let hint = "restore it while its generation is kept: run `cnister check --repair`; or remove it: run the \
+                    install again with --prune";
         return Leave::Stay(Finding::warning(Code::PluginMissing, message).hint(hint));
     }
     let message = format!("{message}, and no kept generation has it: it is forgotten");

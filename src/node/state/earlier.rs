@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::claim::Claim;
+use super::generation::FIND_OUT;
 use super::lock::Reading;
 use super::receipt::Receipt;
 use crate::model::{Code, Finding, HostPath, PluginName};
@@ -86,8 +87,7 @@ impl Reading {
                     let message =
                         format!("the evidence of generation {number} cannot be read: {reason}");
                     let finding = Finding::warning(Code::Unreadable, message);
-                    let hint = "end what keeps it from being read, and run this again";
-                    found.unknown.push(finding.hint(hint));
+                    found.unknown.push(finding.hint(FIND_OUT));
                     continue;
                 }
                 Err(error) => return Err(error),

@@ -178,6 +178,14 @@ impl Reading {
     pub fn floors(&self) -> Result<Option<Floors>, NodeError> {
         self.record(FLOORS, Floors::parse)
     }
+
+    /// Whether an uninstallation has to record that it took place: something was installed, and no
+    /// uninstallation since said so.
+    pub(crate) fn records_uninstallation(&self) -> Result<bool, NodeError> {
+        let floors = self.floors()?.unwrap_or_default();
+        let had_any = !floors.bundles.is_empty() || self.receipt()?.is_some();
+        Ok(had_any && !floors.uninstalled)
+    }
 }
 
 impl Writing {
@@ -188,11 +196,10 @@ impl Writing {
 
     /// Says that what was installed was uninstalled: its other records are about to go.
     pub(crate) fn record_uninstallation(&self) -> Result<(), NodeError> {
-        let mut floors = self.floors()?.unwrap_or_default();
-        let had_any = !floors.bundles.is_empty() || self.receipt()?.is_some();
-        if !had_any || floors.uninstalled {
+        if !self.records_uninstallation()? {
             return Ok(());
         }
+        let mut floors = self.floors()?.unwrap_or_default();
         floors.uninstalled = true;
         self.write_record(FLOORS, json::readable(&floors))
     }

@@ -19,6 +19,9 @@ use crate::node::error::NodeError;
 /// The most generations that a node may keep: all their receipts are read at each installation.
 pub const MAX_GENERATIONS: u8 = 32;
 
+/// What to do about a generation that cannot be read.
+pub(super) const FIND_OUT: &str = "find out why it cannot be read, then run this again";
+
 /// What a node keeps of earlier generations. Their receipts are read one by one, and none stays in
 /// memory: a node may keep many long ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,8 +60,7 @@ impl Unreadable {
     pub fn finding(&self) -> Finding {
         let Self { number, reason } = self;
         let message = format!("`generations/{number}.json` cannot be read: {reason}");
-        let hint = "end what keeps it from being read, and run this again";
-        Finding::warning(Code::Unreadable, message).hint(hint)
+        Finding::warning(Code::Unreadable, message).hint(FIND_OUT)
     }
 }
 

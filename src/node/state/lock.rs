@@ -402,7 +402,7 @@ pub(crate) fn read_record<T>(
     let RegularFile { file, uid, mode, shown: path, .. } = opened;
     // The mode of such a file shows the mask of its list as the rights of the group.
     if is_listed {
-        let message = format!("other users may write the state file `{path}`");
+        let message = format!("other users can write to the state file `{path}`");
         let finding = Finding::refusal(Code::StateNotPrivate, message)
             .mismatch("no access control list", "an access control list that lets others write")
             .hint(format!("find out what wrote to it, then run: setfacl -b {path}"));

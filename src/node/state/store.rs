@@ -136,7 +136,7 @@ fn no_copy(file: &PluginFile, reason: Option<&str>) -> Finding {
     let (message, hint) = match reason {
         None => (message, "install it again"),
         Some(reason) => {
-            (format!("{message} that can be read: {reason}"), "end that, or install it again")
+            (format!("{message} that can be read: {reason}"), "fix that, or install it again")
         }
     };
     Finding::refusal(Code::NoCopy, message).hint(hint)

@@ -156,11 +156,11 @@ fn room_is_counted_for_each_file_system() {
     };
     let (bin, state) = (HostPath::default_bin_directory(), HostPath::default_state_directory());
     let findings = |systems: [FileSystem; 2]| {
-        let mut needs = SpaceNeeds::beside(SLACK);
+        let mut needs = SpaceNeeds::beside(SLACK, NAMES);
         // A file takes whole blocks.
         needs.add(&bin, &target(systems[0]), [1, 4096, 4097]);
         needs.add(&state, &target(systems[1]), [1]);
-        needs.findings().map(|it| (it.message, it.found.unwrap())).collect::<Vec<_>>()
+        needs.findings("").map(|it| (it.message, it.found.unwrap())).collect::<Vec<_>>()
     };
     let no = |what: &str, paths: &str, found: &str| {
         let message = format!("not enough space for {what} on the file system of {paths}");

@@ -9,18 +9,18 @@ use super::{
     DEFAULT_BIN, DEFAULT_CONFIGURATION, FILE_LIMIT, MAX_FILES, Networks, Runtime, Runtimes,
 };
 use crate::cni::runtime::{Containerd, Crio, RuntimeConfigError, data_dir};
-use crate::disk::DiskError;
-use crate::disk::Root;
+use crate::disk::{DiskError, Looked, Root};
 use crate::model::{Code, Finding, HostPath, visible};
 
-/// Where containerd has its configuration, by who brings it.
-const CONTAINERD: [(&str, &str); 5] = [
-    ("containerd", "/etc/containerd/config.toml"),
-    ("k3s", "/var/lib/rancher/k3s/agent/etc/containerd/config.toml"),
-    ("rke2", "/var/lib/rancher/rke2/agent/etc/containerd/config.toml"),
-    ("k0s", "/etc/k0s/containerd.toml"),
+/// Where containerd has its configuration, by who brings it, and where its own configuration may
+/// name another directory for its data.
+const CONTAINERD: [(&str, &str, Option<&str>); 5] = [
+    ("containerd", "/etc/containerd/config.toml", None),
+    ("k3s", "/var/lib/rancher/k3s/agent/etc/containerd/config.toml", Some("/etc/rancher/k3s")),
+    ("rke2", "/var/lib/rancher/rke2/agent/etc/containerd/config.toml", Some("/etc/rancher/rke2")),
+    ("k0s", "/etc/k0s/containerd.toml", None),
     // Made from `containerd-template.toml` beside it, with the paths of the snap.
-    ("MicroK8s", "/var/snap/microk8s/current/args/containerd.toml"),
+    ("MicroK8s", "/var/snap/microk8s/current/args/containerd.toml", None),
 ];
 /// Where k3s and RKE2 write containerd's configuration in the directory of their data.
 const BELOW_DATA: &str = "agent/etc/containerd/config.toml";
@@ -35,8 +35,9 @@ pub fn runtimes(root: &Root) -> Runtimes {
     let mut reader = Reader { root, findings: Vec::new() };
     let mut found: Vec<_> = CONTAINERD
         .into_iter()
-        .filter_map(|(name, path)| {
-            let moved = reader.data_dir(name).map(|data| data.join(BELOW_DATA));
+        .filter_map(|(name, path, settings)| {
+            let data = settings.and_then(|folder| reader.data_dir(Path::new(folder)));
+            let moved = data.map(|data| data.join(BELOW_DATA));
             reader.containerd(name, moved.as_deref().unwrap_or(Path::new(path)))
         })
         .collect();
@@ -84,6 +85,11 @@ impl Reader<'_> {
                     let directory = next.parent().unwrap_or(Path::new("/"));
                     for import in std::mem::take(&mut file.imports) {
                         pending.extend(self.expand(&directory.join(import)));
+                        if pending.len() > MAX_NAMES {
+                            self.cannot(path, &format!("it imports more than {MAX_NAMES} files"));
+                            pending.truncate(MAX_NAMES);
+                            break;
+                        }
                     }
                     config.merge(file);
                 }
@@ -105,19 +111,19 @@ impl Reader<'_> {
         self.runtime(name, path, &bin_dirs, config.conf_dir.as_deref(), networks)
     }
 
-    /// Where k3s or RKE2 is told to keep its data (`data-dir`): a drop-in counts more than the
-    /// file, and a later one more.
-    fn data_dir(&mut self, name: &str) -> Option<PathBuf> {
-        if !matches!(name, "k3s" | "rke2") {
-            return None;
-        }
-        let folder = Path::new("/etc/rancher").join(name);
+    /// Where k3s or RKE2 is told to keep its data (`data-dir`) by the settings in a folder: a
+    /// drop-in counts more than the file, and a later one more.
+    fn data_dir(&mut self, folder: &Path) -> Option<PathBuf> {
         let drop_ins = folder.join("config.yaml.d");
-        let names = self.names(&drop_ins).into_iter().take(MAX_FILES);
-        let names = names.filter(|name| name.ends_with(".yaml") || name.ends_with(".yml"));
+        let mut names = self.names(&drop_ins);
+        names.retain(|name| name.ends_with(".yaml") || name.ends_with(".yml"));
+        if names.len() > MAX_FILES {
+            self.cannot(&drop_ins, &format!("it contains more than {MAX_FILES} files"));
+            names.truncate(MAX_FILES);
+        }
         let mut data = None;
-        for path in
-            std::iter::once(folder.join("config.yaml")).chain(names.map(|name| drop_ins.join(name)))
+        for path in std::iter::once(folder.join("config.yaml"))
+            .chain(names.iter().map(|name| drop_ins.join(name)))
         {
             match self.read(&path) {
                 Ok(bytes) => {
@@ -218,10 +224,10 @@ impl Reader<'_> {
                 let names = self.names(&directory).into_iter();
                 let names = names.filter(|name| matches(&part, name));
                 below.extend(names.map(|name| directory.join(name)));
-            }
-            if below.len() > MAX_NAMES {
-                self.cannot(&path, &format!("it matches more than {MAX_NAMES} names"));
-                return Vec::new();
+                if below.len() > MAX_NAMES {
+                    self.cannot(&path, &format!("it matches more than {MAX_NAMES} names"));
+                    return Vec::new();
+                }
             }
             found = below;
         }
@@ -267,24 +273,33 @@ impl Reader<'_> {
         found
     }
 
-    /// The names in a directory, in order; none if it does not exist.
+    /// The names in a directory, in order; none if it does not exist. Of more than are read, which
+    /// come first is unknown.
     fn names(&mut self, path: &Path) -> Vec<String> {
-        let list = || -> Result<Vec<String>, DiskError> {
-            let looked = self.root.look_up(path)?.filter(crate::disk::Looked::is_directory);
-            let Some(looked) = looked else { return Ok(Vec::new()) };
-            let directory = looked.directory()?;
-            let mut names = Vec::new();
-            // Which of them come first is known when all are read; the runtime would read as many.
-            for entry in directory.entries()?.take(MAX_NAMES) {
-                names.extend(entry?.name.into_string());
-            }
-            names.sort();
-            Ok(names)
-        };
-        list().unwrap_or_else(|error| {
+        let (mut names, is_all) = self.list(path).unwrap_or_else(|error| {
             self.cannot(path, &error.with_cause());
-            Vec::new()
-        })
+            (Vec::new(), true)
+        });
+        if !is_all {
+            self.cannot(path, &format!("it contains more than {MAX_NAMES} names"));
+        }
+        names.sort();
+        names
+    }
+
+    /// The first names that a directory lists, and whether these are all.
+    fn list(&self, path: &Path) -> Result<(Vec<String>, bool), DiskError> {
+        let looked = self.root.look_up(path)?.filter(Looked::is_directory);
+        let Some(looked) = looked else { return Ok((Vec::new(), true)) };
+        let directory = looked.directory()?;
+        let mut names = Vec::new();
+        for (number, entry) in directory.entries()?.enumerate() {
+            if number == MAX_NAMES {
+                return Ok((names, false));
+            }
+            names.extend(entry?.name.into_string());
+        }
+        Ok((names, true))
     }
 
     fn cannot(&mut self, path: &Path, reason: &str) {
@@ -548,6 +563,56 @@ mod tests {
             let [finding] = findings.as_slice() else { panic!("{expected}: {findings:?}") };
             assert!(finding.starts_with(sure) && finding.contains(expected), "{finding}");
         }
+    }
+
+    #[test]
+    fn no_name_and_no_import_is_left_out_in_silence() {
+        let many = |folder: &str, count: usize| {
+            let node = node(&[("etc/crio/crio.conf", "[crio]")]);
+            std::fs::create_dir_all(node.path().join(folder)).unwrap();
+            for number in 0..count {
+                let path = node.path().join(format!("{folder}/{number:04}.yaml"));
+                std::fs::write(path, "").unwrap();
+            }
+            look(&node).1
+        };
+        let drop_ins = "etc/rancher/k3s/config.yaml.d";
+        assert_eq!(many(drop_ins, MAX_FILES), [""; 0]);
+        let [told] = &many(drop_ins, MAX_FILES + 1)[..] else { panic!("not one") };
+        assert!(told.ends_with("/config.yaml.d`: it contains more than 64 files"), "{told}");
+        let [names, files] = &many(drop_ins, MAX_NAMES + 1)[..] else { panic!("not two") };
+        assert!(names.ends_with("/config.yaml.d`: it contains more than 4096 names"), "{names}");
+        assert!(files.ends_with("it contains more than 64 files"), "{files}");
+        let node = node(&[(CONFIG, "version = 2\nimports = ['/many/*', '/more/*']\n")]);
+        for folder in ["many", "more"] {
+            std::fs::create_dir(node.path().join(folder)).unwrap();
+            for number in 0..=MAX_NAMES / 2 {
+                let path = node.path().join(format!("{folder}/{number}"));
+                std::fs::write(path, "version = 2\n").unwrap();
+            }
+        }
+        let (_, findings) = look(&node);
+        let is_told = |what: &str| findings.iter().any(|told| told.contains(what));
+        assert!(
+            is_told("it imports more than 4096 files") && is_told("more than 64 files"),
+            "{findings:?}"
+        );
+        assert!(findings.len() <= MAX_FILES + 2, "{}", findings.len());
+    }
+
+    #[test]
+    fn two_wildcards_match_no_more_names_than_one() {
+        let node = node(&[(CONFIG, "version = 2\nimports = ['/many/*/*']\n")]);
+        for folder in ["a", "b", "c"] {
+            std::fs::create_dir_all(node.path().join("many").join(folder)).unwrap();
+            for number in 0..MAX_NAMES / 2 {
+                let path = node.path().join(format!("many/{folder}/{number}"));
+                std::fs::write(path, "").unwrap();
+            }
+        }
+        let (_, findings) = look(&node);
+        let [told] = &findings[..] else { panic!("{findings:?}") };
+        assert!(told.ends_with("`/many/*/*`: it matches more than 4096 names"), "{told}");
     }
 
     #[test]
