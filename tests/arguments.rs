@@ -179,7 +179,8 @@ fn a_file_that_is_too_long_or_no_text_is_an_invalid_request() {
     // Each as a key, a key of a policy, and a key of the policy that the node keeps.
     let long = "it is longer than 1048576 bytes";
     let kept_long = "is longer than 1048576 bytes";
-    let ways: [(&str, fn(&Path), i32, [&str; 2]); 6] = [
+    type Way = (&'static str, fn(&Path), i32, [&'static str; 2]);
+    let ways: [Way; 6] = [
         ("absent", |_| {}, 3, ["No such file"; 2]),
         (
             "too long",

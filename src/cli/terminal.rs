@@ -74,7 +74,8 @@ impl Failure {
         }
     }
 
-    /// Creates the failure to read `what`. If it is not a text file, reading it again will not help.
+    /// Creates the failure to read `what`. If it is not a text file, reading it again will not
+    /// help.
     pub(super) fn of_reading(what: &str, error: &io::Error) -> Self {
         let message = format!("cannot read {what}: {error}");
         match error.class() {

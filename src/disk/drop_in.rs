@@ -253,7 +253,8 @@ mod tests {
         let own = "etc/systemd/system/cnister-verify.service.d";
         let unreadable =
             |path: &str, reason: &str| vec![(format!("/{own}/{path}"), reason.to_owned())];
-        let cases: [(&dyn Fn(&Path), Vec<(String, String)>); 8] = [
+        type Case<'a> = (&'a dyn Fn(&Path), Vec<(String, String)>);
+        let cases: [Case<'_>; 8] = [
             (&|own| std::fs::write(own.join("a.conf"), vec![b'#'; LIMIT]).unwrap(), vec![]),
             (
                 &|own| std::fs::write(own.join("a.conf"), vec![b'#'; LIMIT + 1]).unwrap(),
