@@ -14,7 +14,7 @@ use cnister::bundle::FileManifest;
 use cnister::model::document::{descriptor, sha256};
 use cnister::model::{Digest, Document, Selector, media_type};
 use cnister::oci::{OciError, Platforms, Source, collect, describe};
-use cnister::trust::{Evidence, Policy, Presence, Strength, Verifier, keep};
+use cnister::trust::{Evidence, Policy, Presence, Strength, Verifier, evidence_to_store};
 use cnister_fuzz::check_words;
 use libfuzzer_sys::fuzz_target;
 use oci_spec::image::Descriptor;
@@ -98,7 +98,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(!text.contains(char::is_control));
     }
     let Ok(evidence) = collect(&source, &root, Platforms::All, &POLICY.needs(None)) else { return };
-    let kept = keep(&POLICY, evidence.clone()).expect("it is short");
+    let kept = evidence_to_store(&POLICY, evidence.clone()).expect("it is short");
     assert_eq!(Evidence::parse(&kept).expect("it was written").to_bytes(), kept);
     let platform = "linux/amd64".parse().expect("a platform");
     let now = SystemTime::UNIX_EPOCH;

@@ -186,10 +186,7 @@ impl FromStr for Repository {
         let shown = || visible(text).into_owned();
         let (host, path) =
             text.split_once('/').ok_or_else(|| ParseReferenceError::NoHost(shown()))?;
-        // Docker's rule: a first component without dot or port is a path, unless it is `localhost`.
-        if !(host.contains(['.', ':']) || host.eq_ignore_ascii_case("localhost"))
-            || host.starts_with('.')
-        {
+        if !is_registry(&host.to_ascii_lowercase()) || host.starts_with('.') {
             return Err(ParseReferenceError::NoHost(shown()));
         }
         let host = normal_host(host)
@@ -223,10 +220,13 @@ const LIBRARY: &str = "library/";
 pub(crate) const HTTPS: u16 = 443;
 
 /// The other names of a repository, given in its one form: those with the aliases of Docker Hub,
-/// and without `library/`.
-pub(crate) fn other_names(host: &str, path: &str) -> Vec<(&'static str, String)> {
+/// and without `library/`; and of a host of a single label without its port 443.
+pub(crate) fn other_names<'a>(host: &'a str, path: &str) -> Vec<(&'a str, String)> {
     if host != DOCKER_HUB {
-        return Vec::new();
+        let label = host.split_once(':').filter(|(name, port)| {
+            *port == HTTPS.to_string() && !is_registry(name) && !is_loopback(name)
+        });
+        return label.map(|(name, _)| (name, path.to_owned())).into_iter().collect();
     }
     let paths: Vec<_> = std::iter::once(path).chain(path.strip_prefix(LIBRARY)).collect();
     let hosts = std::iter::once(DOCKER_HUB).chain(DOCKER_HUB_ALIASES);
@@ -256,8 +256,16 @@ fn normal_host(text: &str) -> Option<String> {
     // A registry on this machine is asked by plain HTTP, whatever its port.
     Some(match port.filter(|port| *port != HTTPS || is_loopback(&name)) {
         Some(port) => format!("{name}:{port}"),
-        None => name,
+        None if is_registry(&name) => name,
+        // A single label, given with this port or a dot at the end.
+        None => format!("{name}:{HTTPS}"),
     })
+}
+
+/// Docker's rule: a first component without dot or port is part of a path, unless it is
+/// `localhost`.
+fn is_registry(host: &str) -> bool {
+    host.contains(['.', ':']) || host == "localhost"
 }
 
 pub(crate) fn parse_port(text: &str) -> Option<u16> {
@@ -402,6 +410,11 @@ mod tests {
             ("index.docker.io/library/cni", "docker.io/library/cni"),
             ("LOCALHOST/a", "localhost/a"),
             ("127.0.0.1:443/a", "127.0.0.1:443/a"),
+            // Without port or dot, it would be part of a path.
+            ("registry:443/a", "registry:443/a"),
+            ("registry./a", "registry:443/a"),
+            ("Registry.:0443/a", "registry:443/a"),
+            ("registry:5000/a", "registry:5000/a"),
             ("[0:0::0001]:5000/a", "[::1]:5000/a"),
             ("[::ffff:7f00:1]/a", "127.0.0.1/a"),
             ("[::ffff:10.0.0.1]:5000/a", "10.0.0.1:5000/a"),

@@ -18,6 +18,9 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 # shellcheck disable=SC2012 # the names are ours
 targets=${FUZZ_TARGETS:-$(ls fuzz_targets | sed 's/\.rs$//')}
 
+# The parsers are built with the crates of the program; only what fuzzing adds is resolved here.
+cp ../Cargo.lock Cargo.lock
+
 # With an explicit --target the flags do not reach build scripts, which have no libFuzzer to report coverage to.
 coverage='-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4'
 for kind in inline-8bit-counters pc-table trace-compares; do
@@ -25,7 +28,7 @@ for kind in inline-8bit-counters pc-table trace-compares; do
 done
 # shellcheck disable=SC2046 # one word for each argument
 RUSTFLAGS="--cfg fuzzing $coverage -Cdebug-assertions -Cdebuginfo=line-tables-only" \
-    cargo build --locked --release --target "$host" --target-dir "$build" $(printf ' --bin %s' $targets)
+    cargo build --release --target "$host" --target-dir "$build" $(printf ' --bin %s' $targets)
 
 out=$build/runs
 mkdir -p "$out"
