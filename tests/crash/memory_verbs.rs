@@ -94,7 +94,8 @@ const CASES: [Case; 18] = [
         "a manifest of four megabytes",
         |_, forge| drop(forge.manifest(|it| it["x"] = flat(4 * MIB))),
         IMAGE,
-        &[3, 3, 0],
+        // A file of this machine that is too long will not become shorter.
+        &[2, 2, 0],
     ),
     (
         "evidence with many values",
