@@ -47,7 +47,7 @@ fn what_happens_to_a_plugin_of_an_earlier_bundle_is_found_and_repaired() {
             alter();
             let run = scene.run(&format!("check --root root {occasion}"));
             assert_refused(&run, code);
-            assert!(run.stdout.contains("`check --repair`; or remove it"), "{}", run.stdout);
+            assert!(run.stdout.contains("run `cnister check --repair`; or "), "{}", run.stdout);
             let run = scene.run_ok(&format!("check --root root --repair {occasion}"));
             assert!(run.stdout.contains("/opt/cni/bin/host-local ("), "{}", run.stdout);
             assert!(run.stdout.contains("  mixed       /opt/cni/bin/host-local\n"));
