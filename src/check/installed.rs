@@ -359,7 +359,7 @@ fn pending(
 }
 
 /// What its owner can do about a plugin that the node has a copy of.
-const RESTORE: &str = "restore it: run `check --repair`, or the same install again";
+const RESTORE: &str = "restore it: run `cnister check --repair`, or the same install again";
 
 /// Judges one file of the bundle.
 fn judge(

@@ -553,7 +553,7 @@ fn unreadable(error: &DiskError) -> Finding {
 
 /// A dangling link; anything else was removed meanwhile.
 fn absent(root: &Root, path: &HostPath, name: &OsString, shown: &str) -> Read {
-    if !root.is_link(path, name) {
+    if !root.is_link(Path::new(path.as_str()).join(name)) {
         return Read::Nothing;
     }
     let message = format!("`{shown}` is a dangling symbolic link");

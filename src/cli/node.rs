@@ -155,7 +155,7 @@ impl NodeArguments {
     fn read_kept_policy(&self, root: &Root, directory: &Directory) -> Result<Option<Policy>, Stop> {
         let shown = format!("{}/{POLICY}", directory.shown());
         let read = |name: &str| match root.is_host() {
-            true => root.read(&self.policy_dir, name, Policy::LIMIT),
+            true => root.read(&Path::new(self.policy_dir.as_str()).join(name), Policy::LIMIT),
             false => directory.read_below(Path::new(name), Policy::LIMIT),
         };
         let bytes = match read(POLICY) {

@@ -4,7 +4,6 @@
 //! Every path of a node is opened beneath it, so that a link on the node cannot lead out of the
 //! mount and into the container's own file system.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::{Directory, DiskError, FileKind, Looked, Resolve};
@@ -71,32 +70,32 @@ impl Root {
         })
     }
 
-    /// Whether a name in a directory of the node is a link, wherever it leads: what a program that
-    /// finds nothing behind it does not say.
-    pub(crate) fn is_link(&self, directory: &HostPath, name: impl AsRef<OsStr>) -> bool {
-        let kind =
-            self.directory(directory).ok().flatten().map(|directory| directory.kind_of(name));
+    /// Whether a path is that of a link, wherever it leads: what a program that finds nothing
+    /// behind it does not say.
+    pub(crate) fn is_link(&self, path: impl AsRef<Path>) -> bool {
+        let (Some(parent), Some(name)) = (path.as_ref().parent(), path.as_ref().file_name()) else {
+            return false;
+        };
+        let parent = self.look_up(parent).ok().flatten();
+        let directory = parent.and_then(|parent| parent.directory().ok());
+        let kind = directory.map(|directory| directory.kind_of(name));
         matches!(kind, Some(Ok(Some(FileKind::SymbolicLink))))
     }
 
-    /// Reads a small file as a whole, by its name in a directory of the node or its path from
-    /// there; links lead where the node says. Nothing but a regular file is opened: a FIFO would be
-    /// waited for.
-    pub fn read(
-        &self,
-        directory: &HostPath,
-        name: &str,
-        limit: usize,
-    ) -> Result<Vec<u8>, DiskError> {
-        let path = Path::new(directory.as_str()).join(name);
+    /// Reads a small file as a whole; links lead where the node says. Nothing but a regular file is
+    /// opened: a FIFO would be waited for.
+    ///
+    /// # Errors
+    /// If it is longer than `limit` bytes, a link to nothing, or [`DiskError::is_not_found`].
+    pub fn read(&self, path: &Path, limit: usize) -> Result<Vec<u8>, DiskError> {
         let shown = || visible(&path.to_string_lossy()).into_owned();
         let leads_nowhere =
             || DiskError::NotRegular { path: shown(), kind: FileKind::SymbolicLink };
-        match self.look_up(&path) {
+        match self.look_up(path) {
             Ok(Some(looked)) if looked.target.is_some() => looked.read(limit),
             Err(error) if error.is_endless() => Err(leads_nowhere()),
             Err(error) => Err(error),
-            Ok(_) if self.is_link(directory, name) => Err(leads_nowhere()),
+            Ok(_) if self.is_link(path) => Err(leads_nowhere()),
             Ok(_) => {
                 let source = std::io::ErrorKind::NotFound.into();
                 Err(DiskError::Io { action: "open".to_owned(), path: shown(), source })
@@ -191,11 +190,11 @@ mod tests {
             let link = temporary.path().join("opt/cni/link");
             std::os::unix::fs::symlink(target, &link).unwrap();
             assert_eq!(kind(&root, "/opt/cni/link"), expected, "{target}");
-            assert!(root.is_link(&"/opt/cni".parse().unwrap(), "link"));
+            assert!(root.is_link("/opt/cni/link"));
             std::fs::remove_file(link).unwrap();
         }
         assert_eq!(kind(&root, "/opt/cni/none"), None);
-        assert!(!root.is_link(&"/opt/cni".parse().unwrap(), "none"));
+        assert!(!root.is_link("/opt/cni/none") && !root.is_link("/none/link"));
         let host = Root::open(Path::new("/")).unwrap();
         assert_eq!(kind(&host, "/etc/passwd"), Some(FileKind::Regular));
         assert_eq!(kind(&host, "/etc/passwd/x"), None);

@@ -231,7 +231,7 @@ codes! {
     OtherLabel "other-label" "An installed plugin's SELinux label differs from the label of its directory."
     ToolNotStatic "tool-not-static" "This program is dynamically linked, so it cannot be the one that runs at boot."
     ToolPlace "tool-place" "The program or a directory of the boot check cannot be placed where it is needed: read-only, noexec, taken, or hidden from the unit."
-    BootAltered "boot-altered" "The unit of the boot check, its program or a link to it is not what `boot enable` wrote, or a drop-in changes what the unit does."
+    BootAltered "boot-altered" "The unit of the boot check, its program or a link to it is not what `boot enable` wrote, or a drop-in changes what the unit does, or cannot be read."
     BootOutdated "boot-outdated" "The boot check was enabled for something other than what is installed now, so it would fail at the next boot."
     NoSystemd "no-systemd" "The node has no directory for systemd units."
     NotInBundle "not-in-bundle" "A plugin was requested by name, and the bundle does not contain it."

@@ -66,11 +66,6 @@ impl Platform {
         Some(Self { architecture: (*architecture).to_owned() })
     }
 
-    /// The platform that an index or a configuration names in two fields.
-    pub fn from_parts(os: &str, architecture: &str) -> Result<Self, ParsePlatformError> {
-        format!("{os}/{architecture}").parse()
-    }
-
     /// The platform that others mean by these fields of an index or a configuration: other names
     /// of the same, as container runtimes read them (containerd/platforms, `Normalize`).
     pub fn normalized(
@@ -148,10 +143,6 @@ mod tests {
             let text = format!("linux/{architecture}");
             let platform: Platform = text.parse().unwrap();
             assert_eq!(platform.to_string(), text);
-            assert_eq!(
-                Platform::from_parts(platform.os(), platform.architecture()),
-                Ok(platform.clone())
-            );
             assert_eq!(Platform::of_elf_machine(machine), Some(platform.clone()));
             if let Some(variant) = platform.variant() {
                 assert_eq!(format!("{text}/{variant}").parse(), Ok(platform.clone()));

@@ -22,8 +22,8 @@ pub(crate) mod test_support;
 pub use apply::{
     Action, Applied, Files, InstallOutcome, InstallRequest, KeptPolicy, Progress, Record, Records,
     RepairOutcome, Restored, RollbackOptions, RollbackRecord, RolledBackRule, Run, apply,
-    bring_back, foresee_uninstallation, install, obstacle, preflight, refusal_obstacle, repair,
-    roll_back, state_obstacle, surroundings, uninstall,
+    bring_back, foresee_uninstallation, install, obstacle, refusal_obstacle, repair, roll_back,
+    state_obstacle, surroundings, uninstall,
 };
 pub use error::NodeError;
 pub(crate) use fact::{Fact, Moment, severity};

@@ -442,6 +442,7 @@ mod tests {
         assert_eq!(collected_for(&needs, &image, &[]), Ok(2));
         image.refer(&index, statement("sbom", 0));
         assert_eq!(collected_for(&needs, &image, &[of_manifest]), Ok(3));
-        assert!(collected_for(&needs, &image, &[of_index]).is_err());
+        let error = collected_for(&needs, &image, &[of_index]).expect_err("both are there");
+        assert!(error.contains("403"), "{error}");
     }
 }

@@ -63,7 +63,7 @@ impl Files for DirectoryFiles {
     fn instead(&self) -> Option<String> {
         if self.open("manifest.json").is_ok() {
             return Some(
-                "`manifest.json` is that of skopeo's `dir:`: convert it with skopeo copy dir:… oci:…"
+                "`manifest.json` is that of skopeo's `dir:`: convert it with skopeo copy dir:DIR oci:DIR"
                     .to_owned(),
             );
         }
@@ -105,13 +105,15 @@ impl Files for ArchiveFiles {
         if self.entries.contains_key("manifest.json") {
             return Some(
                 "`manifest.json` is that of docker save before Docker 25: convert it with skopeo \
-                 copy docker-archive:… oci-archive:…"
+                 copy docker-archive:FILE oci-archive:FILE"
                     .to_owned(),
             );
         }
         let folder = self.entries.keys().find_map(|path| path.strip_suffix("/oci-layout"))?;
         let folder = visible(folder);
-        Some(format!("it is in the folder `{folder}`: pack what is in it, tar -C {folder} -cf … ."))
+        Some(format!(
+            "it is in the folder `{folder}`: unpack the archive, then tar -C {folder} -cf FILE ."
+        ))
     }
 }
 
@@ -259,7 +261,7 @@ mod tests {
             &[("layout/", b'5', b""), ("layout/oci-layout", b'0', b"{}")];
         for (entries, expected) in [
             (old, Some("that of docker save before Docker 25")),
-            (below, Some("it is in the folder `layout`: pack what is in it, tar -C layout")),
+            (below, Some("it is in the folder `layout`: unpack the archive, then tar -C layout")),
             (&[("a/b/oci-layout", b'0', b"{}")], Some("it is in the folder `a/b`")),
             (&[], Some("the archive is empty")),
             (&[("other", b'0', b"")], None),

@@ -150,6 +150,14 @@ impl<F: Files> Layout<F> {
         Ok(Document { media_type, digest, bytes })
     }
 
+    /// The error of an entry whose blob is not there.
+    fn missing(&self, entry: &Descriptor) -> Option<OciError> {
+        let digest = sha256(entry)?;
+        let error = self.files.open(&blob_path(&digest)).err()?;
+        let is_missing = error.kind() == io::ErrorKind::NotFound;
+        is_missing.then(|| self.io(&format!("manifest {digest}"), error))
+    }
+
     fn io(&self, what: &str, source: io::Error) -> OciError {
         if source.kind() == io::ErrorKind::NotFound {
             return OciError::NotFound { origin: self.origin.clone(), what: what.to_owned() };
@@ -194,11 +202,17 @@ impl<F: Files> Source for Layout<F> {
             ([], None) => {
                 Err(OciError::NotFound { origin: self.origin.clone(), what: "image".to_owned() })
             }
-            (several, _) => Err(OciError::Ambiguous {
-                origin: self.origin.clone(),
-                count: several.len(),
-                choices: choices(several, &images),
-            }),
+            (several, _) => {
+                let missing: Option<Vec<_>> =
+                    several.iter().map(|entry| self.missing(entry)).collect();
+                // A copy without its blobs: no choice would help.
+                let missing = missing.and_then(|missing| missing.into_iter().next());
+                Err(missing.unwrap_or_else(|| OciError::Ambiguous {
+                    origin: self.origin.clone(),
+                    count: several.len(),
+                    choices: choices(several, &images),
+                }))
+            }
         }
     }
 
@@ -456,6 +470,22 @@ mod tests {
                 (found, expected) => panic!("{tag:?}: {found:?}, expected {expected:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_layout_without_its_blobs_proposes_no_choice() {
+        let folder = layout_with_whole_names(&[(Some("1"), None, "a"), (Some("2"), None, "b")]);
+        let asked = || {
+            let layout = Layout::open(folder.path(), media_type::MANIFEST_LIMIT).unwrap();
+            layout.manifest(&Selector::default()).expect_err("two images").to_string()
+        };
+        let blobs = folder.path().join("blobs/sha256");
+        let mut blobs: Vec<_> =
+            std::fs::read_dir(blobs).unwrap().map(|blob| blob.unwrap().path()).collect();
+        std::fs::remove_file(blobs.pop().unwrap()).unwrap();
+        assert!(asked().ends_with("contains 2 images; choose one of: :1, :2"), "one is there");
+        std::fs::remove_file(blobs.pop().unwrap()).unwrap();
+        assert!(asked().contains("manifest sha256:"), "{}", asked());
     }
 
     #[test]

@@ -361,9 +361,11 @@ mod tests {
     fn opening_a_layout_creates_none() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["absent", "layout:localhost/debian", "deep/absent"] {
-            assert!(LayoutWriter::open(&folder.path().join(name)).is_err(), "{name}");
+            let error = LayoutWriter::open(&folder.path().join(name)).expect_err(name).to_string();
+            assert!(error.contains("is not an OCI layout: "), "{name}: {error}");
         }
-        assert!(LayoutWriter::open(folder.path()).is_err(), "an empty directory");
+        let error = LayoutWriter::open(folder.path()).expect_err("an empty directory").to_string();
+        assert!(error.contains("is not an OCI layout: `oci-layout`: "), "{error}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         LayoutWriter::create(&folder.path().join("layout")).unwrap();
         assert!(LayoutWriter::open(&folder.path().join("layout")).is_ok());

@@ -62,7 +62,7 @@ fn normal(text: &str) -> Result<String, String> {
     let in_a_path = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "*._-".contains(c);
     if path.split('/').any(|part| part.is_empty() || !part.chars().all(in_a_path)) {
         return Err(format!(
-            "`{path}` is no path of a repository; it has lower-case letters, digits, `.`, `_` and `-`"
+            "`{path}` is not a valid repository path: expected lower-case letters, digits, `.`, `_` and `-`"
         ));
     }
     let host = match host {
@@ -90,7 +90,9 @@ fn normal_host_pattern(host: &str) -> Result<String, String> {
     let name = without_dot(name);
     // What a wildcard at the end takes may be a port.
     if port.is_none() && name != host && name.ends_with('*') {
-        return Err(format!("a name has no port 443 and no dot after its host; write `{name}`"));
+        return Err(format!(
+            "a name has no port 443 and no dot after its host; write the host as `{name}`"
+        ));
     }
     Ok(port.map_or_else(|| name.to_owned(), |port| format!("{name}:{port}")))
 }
@@ -211,12 +213,12 @@ mod tests {
             ("ghcr.*", "write `ghcr.*/**`"),
             ("acme/cni-*", "`acme` is not a registry"),
             ("acme/cni", "does not name a registry"),
-            ("ghcr.io/Acme/*", "`Acme/*` is no path"),
-            ("ghcr.io/acme//*", "is no path"),
-            ("ghcr.io/*/", "is no path"),
-            ("ghcr.io/*:5000", "is no path"),
-            ("ghcr.*:443/**", "write `ghcr.*`"),
-            ("*.:443/**", "write `*`"),
+            ("ghcr.io/Acme/*", "`Acme/*` is not a valid repository path"),
+            ("ghcr.io/acme//*", "is not a valid repository path"),
+            ("ghcr.io/*/", "is not a valid repository path"),
+            ("ghcr.io/*:5000", "is not a valid repository path"),
+            ("ghcr.*:443/**", "write the host as `ghcr.*`"),
+            ("*.:443/**", "write the host as `*`"),
             ("*.gcr.io:99999/**", "`99999` is not a port"),
             ("127.1/**", "`127.1` is not a registry"),
         ] {

@@ -172,16 +172,19 @@ fn explain_unverified(authority: &Authority) -> Finding {
     let (name, key) = (visible(&authority.name), authority.key.fingerprint());
     let ways = authority.key.ways();
     let found = match ways.is_empty() {
-        true => "a signature that names this key and is not valid: altered, or another key's",
+        true => "an invalid signature that names this key: altered, or made with another key",
         false => {
-            "a signature that names this key and is not valid: made with another hash or in \
-             another form, altered, or another key's"
+            "an invalid signature that names this key: made with another hash or format, altered, \
+             or made with another key"
         }
     };
     let message = format!("no signature that names `{name}` is valid");
     Finding::refusal(Code::SignerNotAllowed, message)
         .mismatch(format_args!("a signature{ways} by {name} ({key})"), found)
-        .hint("sign again with this key: cnister sign --key, or cosign sign --key")
+        .hint(
+            "sign again with this key: cosign sign --key FILE REF (for P-256 also cnister sign \
+             --key FILE REF)",
+        )
 }
 
 /// One finding for all signatures that no key of the rule made: anyone can attach hundreds.

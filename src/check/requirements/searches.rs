@@ -72,7 +72,7 @@ fn locate<'a>(
             Ok(Some(found)) => found,
             Ok(None) => {
                 // A runtime does not mention the link, only that there is no plugin.
-                if root.is_link(directory, plugin.as_str()) {
+                if root.is_link(&path) {
                     place.obstacles.push(format!("`{path}` is a dangling symbolic link"));
                 }
                 continue;

@@ -75,7 +75,13 @@ pub(super) fn rehearse(
     observed: &Observed,
     plan: &Plan<'_>,
 ) -> Result<Restored, NodeError> {
-    look_ahead(root, state, goal, observed, plan).map(|(restored, _)| restored)
+    let (restored, _) = look_ahead(root, state, goal, observed, plan)?;
+    // A run reads these when it stages them, before it changes anything.
+    check_originals(state, plan.steps())?;
+    if goal.purpose == Purpose::Rollback {
+        compare(Some(state), plan, Some(&mut Stored::open(state)?))?;
+    }
+    Ok(restored)
 }
 
 /// What a plan would end in, and the evidence that its record needs.
@@ -127,19 +133,12 @@ impl<'a> Goal<'a> {
         let records = Records { directory: &state.path, documents: 0, spool: 0 };
         let mut foreseen = match self.purpose {
             Purpose::Repair => obstacles(root, plan.steps()),
-            Purpose::Install | Purpose::Rollback => preflight(root, plan, Some(state), &records),
+            Purpose::Install | Purpose::Rollback => {
+                preflight(root, plan, Some(state), &records, FREE_SPACE)
+            }
         };
-        // `install` has options for other directories.
-        for finding in foreseen.iter_mut().filter(|finding| finding.code == Code::NoSpace) {
-            finding.hint = Some(FREE_SPACE.to_owned());
-        }
         foreseen.extend(self.record(evidence).obstacles(state, plan)?);
-        let foreseen = refuse(foreseen)?;
-        check_originals(state, plan.steps())?;
-        if self.purpose == Purpose::Rollback {
-            compare(Some(state), plan, Some(&mut Stored::open(state)?))?;
-        }
-        Ok(foreseen)
+        refuse(foreseen)
     }
 }
 

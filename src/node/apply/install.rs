@@ -10,7 +10,7 @@ use super::action::Progress;
 use super::bring::refuse;
 use super::directory::check_originals;
 use super::engine::{Applied, apply};
-use super::preflight::{Records, preflight, state_obstacle, surroundings};
+use super::preflight::{OTHER_DIRECTORIES, Records, preflight, state_obstacle, surroundings};
 use super::records::{KeptPolicy, POLICY, Record};
 use super::restore::Run;
 use super::stage::compare;
@@ -276,7 +276,7 @@ impl<'a> Attempt<'a> {
             documents: (request.evidence.len() + installation.verifier.policy.text().len()) as u64,
             spool: self.spool,
         };
-        let mut foreseen = preflight(root, &plan, state, &records);
+        let mut foreseen = preflight(root, &plan, state, &records, OTHER_DIRECTORIES);
         let kept = KeptPolicy {
             text: installation.verifier.policy.text(),
             directory: request.policy_directory,

@@ -22,7 +22,7 @@ pub use action::{Action, Progress};
 pub use bring::Restored;
 pub use engine::{Applied, apply};
 pub use install::{Files, InstallOutcome, InstallRequest, RolledBackRule, install};
-pub use preflight::{Records, obstacle, preflight, state_obstacle, surroundings};
+pub use preflight::{Records, obstacle, state_obstacle, surroundings};
 pub use records::{KeptPolicy, Record, RollbackRecord, refusal_obstacle};
 pub use restore::{RepairOutcome, RollbackOptions, Run, bring_back, repair, roll_back};
 pub use uninstall::{foresee_uninstallation, uninstall};

@@ -29,6 +29,8 @@ const RECORD: u64 = 512;
 
 /// What to do about a full disk where the directories are those of the installation.
 pub(super) const FREE_SPACE: &str = "free some space there";
+/// The same where the directories can be chosen.
+pub(super) const OTHER_DIRECTORIES: &str = "free some space there, or choose directories on another file system with --bin-dir and --state-dir";
 
 /// What is written to the state directory.
 #[derive(Debug, Clone, Copy)]
@@ -42,13 +44,15 @@ pub struct Records<'a> {
     pub spool: u64,
 }
 
-/// Inspects what a plan would write to; `state` is `None` if there is no state directory yet. The
-/// findings that refuse it come first; without one, the plan can be carried out.
-pub fn preflight(
+/// Inspects what a plan would write to; `state` is `None` if there is no state directory yet, and
+/// `full` is what to do about a full disk. The findings that refuse it come first; without one, the
+/// plan can be carried out.
+pub(super) fn preflight(
     root: &Root,
     plan: &Plan<'_>,
     state: Option<&Reading>,
     records: &Records<'_>,
+    full: &str,
 ) -> Vec<Finding> {
     let writes = writes(plan);
     let mut findings = obstacles(root, plan.steps());
@@ -72,8 +76,7 @@ pub fn preflight(
         let documents = [records.documents, entries.sum(), spool];
         needs.add(records.directory, &target, originals.chain(documents).chain(copies));
     }
-    let elsewhere = "free some space there, or choose directories on another file system with --bin-dir and --state-dir";
-    findings.extend(needs.findings(elsewhere));
+    findings.extend(needs.findings(full));
     findings.extend(interpreters(root, plan, &writes));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings

@@ -13,7 +13,7 @@ use super::records::not_rewritten;
 use crate::model::{Finding, Severity};
 use crate::node::error::NodeError;
 use crate::node::host::Root;
-use crate::node::plan::{Step, Uninstallation};
+use crate::node::plan::Uninstallation;
 use crate::node::state::{Collections, Reading, Rewritten, Writing};
 
 /// Looks for what would keep an uninstallation from its end; changes nothing.
@@ -26,11 +26,20 @@ pub fn foresee_uninstallation(
     state: &Reading,
     uninstallation: &Uninstallation,
 ) -> Result<(), NodeError> {
-    let steps = &uninstallation.steps;
+    look_ahead(root, state, uninstallation)?;
+    // A run reads them when it stages them, before it changes anything.
+    check_originals(state, &uninstallation.steps)
+}
+
+fn look_ahead(
+    root: &Root,
+    state: &Reading,
+    uninstallation: &Uninstallation,
+) -> Result<(), NodeError> {
     let mut findings = in_the_way(root, state, uninstallation)?;
-    findings.extend(no_room_for(root, state, steps)?);
-    refuse(findings)?;
-    check_originals(state, steps)
+    let record = state.records_uninstallation()?.then_some(&state.path);
+    findings.extend(no_room(root, &uninstallation.steps, record));
+    refuse(findings).map(drop)
 }
 
 /// Why an uninstallation cannot be carried out, wherever there is room.
@@ -53,11 +62,6 @@ fn in_the_way(
     Ok(findings)
 }
 
-fn no_room_for(root: &Root, state: &Reading, steps: &[Step]) -> Result<Vec<Finding>, NodeError> {
-    let record = state.records_uninstallation()?.then_some(&state.path);
-    Ok(no_room(root, steps, record))
-}
-
 /// Carries out an uninstallation: originals are staged first, then everything goes, and the receipt
 /// last.
 ///
@@ -70,9 +74,7 @@ pub fn uninstall(
     uninstallation: &Uninstallation,
     progress: Progress<'_>,
 ) -> Result<(), NodeError> {
-    let mut findings = in_the_way(root, state, uninstallation)?;
-    findings.extend(no_room_for(root, state, &uninstallation.steps)?);
-    refuse(findings)?;
+    look_ahead(root, state, uninstallation)?;
     remove(root, state, uninstallation, progress)
 }
 

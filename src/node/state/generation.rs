@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::lock::{RECORD_MODE, Reading, Writing, existing, read_record, remove_others};
-use super::names::{GENERATIONS, ROLLED_BACK};
+use super::names::{GENERATIONS, ROLLED_BACK, generation_number, record_name};
 use super::receipt::Receipt;
 use super::refusal::RolledBack;
 use super::release::Release;
@@ -326,10 +326,6 @@ fn damaged(name: &str) -> Finding {
     Finding::warning(Code::StateDamaged, message)
 }
 
-fn record_name(generation: u64) -> String {
-    format!("{generation}.json")
-}
-
 /// Reads the receipt of a generation, which has to say that it is the one.
 fn read_generation(directory: &Directory, number: u64) -> Result<Option<Receipt>, NodeError> {
     let name = record_name(number);
@@ -359,8 +355,7 @@ impl Names {
         for entry in directory.entries()? {
             // A name that is not valid UTF-8 is not one of ours.
             let Ok(name) = entry?.name.into_string() else { continue };
-            let number = name.strip_suffix(".json").and_then(|number| number.parse().ok());
-            if let Some(number) = number.filter(|number| record_name(*number) == name) {
+            if let Some(number) = generation_number(&name) {
                 names.numbers.insert(number);
                 if names.numbers.len() > Self::MOST {
                     names.numbers.pop_first();

@@ -57,9 +57,20 @@ pub(super) fn refuse_other_kinds(state: &Directory) -> Result<(), NodeError> {
 /// The name, if it is one for a file of ours: a digest or a number.
 fn file_name(name: &OsStr) -> Option<&str> {
     let name = name.to_str()?;
-    let of_document = name.strip_suffix(".json");
-    let is_numbered = of_document.is_some_and(|stem| stem.parse::<u64>().is_ok());
-    (is_numbered || Digest::from_hex(of_document.unwrap_or(name)).is_ok()).then_some(name)
+    let digest = name.strip_suffix(".json").unwrap_or(name);
+    (generation_number(name).is_some() || Digest::from_hex(digest).is_ok()).then_some(name)
+}
+
+/// The name of the record of a generation.
+pub(super) fn record_name(number: u64) -> String {
+    format!("{number}.json")
+}
+
+/// The number of the generation whose record has this name.
+pub(super) fn generation_number(name: &str) -> Option<u64> {
+    let number = name.strip_suffix(".json")?.parse().ok()?;
+    // `+7` and `007` are numbers as well.
+    (record_name(number) == name).then_some(number)
 }
 
 fn of_other_kind(
@@ -72,4 +83,19 @@ fn of_other_kind(
     let finding =
         Finding::refusal(Code::StateDamaged, format!("`{path}` is {found}, expected {expected}"));
     finding.hint(format!("find out what put it there, remove it, and install again: {path}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_has_one_name() {
+        for number in [0, 7, 10, u64::MAX] {
+            assert_eq!(generation_number(&record_name(number)), Some(number));
+        }
+        for name in ["+7.json", "007.json", "-1.json", "7", "7.json.json", ".json", "7 .json"] {
+            assert_eq!(generation_number(name), None, "{name}");
+        }
+    }
 }

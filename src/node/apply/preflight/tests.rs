@@ -52,7 +52,7 @@ fn said_by(root: &Root, entries: &[(&str, Found)], foreign: ForeignRule) -> Vec<
     let plan = plan(&bundle, &observed, &options).unwrap();
     let records =
         Records { directory: &HostPath::default_state_directory(), documents: 1000, spool: 0 };
-    preflight(root, &plan, None, &records)
+    preflight(root, &plan, None, &records, FREE_SPACE)
         .iter()
         .map(|it| format!("{:?} {}: {}", it.severity, it.code, it.message))
         .collect()

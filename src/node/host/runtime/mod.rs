@@ -1,9 +1,11 @@
 //! Which container runtimes a node has, and where their configuration makes them look for plugins.
 //!
-//! The formats are parsed by `cni::runtime`; `read` finds the files under the node's root. The
-//! files are the owner's and advice only: what cannot be read is a warning, never a failure.
+//! The formats are parsed by `cni::runtime`; `read` knows which files there are, and `files` reads
+//! them under the node's root. They are the owner's and advice only: what cannot be read is a
+//! warning, never a failure.
 
 mod compare;
+mod files;
 mod pattern;
 mod read;
 

@@ -4,13 +4,11 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
-use super::pattern::matches;
-use super::{
-    DEFAULT_BIN, DEFAULT_CONFIGURATION, FILE_LIMIT, MAX_FILES, Networks, Runtime, Runtimes,
-};
-use crate::cni::runtime::{Containerd, Crio, RuntimeConfigError, data_dir};
-use crate::disk::{DiskError, Looked, Root};
-use crate::model::{Code, Finding, HostPath, visible};
+use super::files::{MAX_NAMES, Reader, clean};
+use super::{DEFAULT_BIN, DEFAULT_CONFIGURATION, MAX_FILES, Networks, Runtime, Runtimes};
+use crate::cni::runtime::{Containerd, Crio, data_dir};
+use crate::disk::Root;
+use crate::model::HostPath;
 
 /// Where containerd has its configuration, by who brings it, and where its own configuration may
 /// name another directory for its data.
@@ -24,8 +22,6 @@ const CONTAINERD: [(&str, &str, Option<&str>); 5] = [
 ];
 /// Where k3s and RKE2 write containerd's configuration in the directory of their data.
 const BELOW_DATA: &str = "agent/etc/containerd/config.toml";
-/// The most names of a directory that are read.
-const MAX_NAMES: usize = 4096;
 const CRIO: &str = "/etc/crio/crio.conf";
 const CRIO_DIRECTORY: &str = "/etc/crio/crio.conf.d";
 
@@ -43,11 +39,6 @@ pub fn runtimes(root: &Root) -> Runtimes {
         .collect();
     found.extend(reader.crio());
     Runtimes { found, findings: reader.findings }
-}
-
-struct Reader<'a> {
-    root: &'a Root,
-    findings: Vec<Finding>,
 }
 
 impl Reader<'_> {
@@ -190,149 +181,13 @@ impl Reader<'_> {
             }
         }
     }
-
-    /// Reads one file; `None` if it does not exist.
-    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, String> {
-        let read = || {
-            let looked = self.root.look_up(path)?;
-            looked.map(|looked| looked.read(FILE_LIMIT)).transpose()
-        };
-        match read() {
-            Ok(bytes) => Ok(bytes),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error.with_cause()),
-        }
-    }
-
-    /// The files that an import names. As in containerd, only one with a `*` is a pattern.
-    fn expand(&mut self, path: &Path) -> Vec<PathBuf> {
-        let path = clean(path);
-        let text = path.to_string_lossy().into_owned();
-        if !text.contains('*') {
-            return vec![path];
-        }
-        // Each part of the path is matched with the names of a directory (`filepath.Glob`).
-        let mut found = vec![PathBuf::from("/")];
-        for part in path.components().skip(1) {
-            let part = part.as_os_str().to_string_lossy().into_owned();
-            if !part.contains(['*', '?', '[', '\\']) {
-                found.iter_mut().for_each(|directory| directory.push(&part));
-                continue;
-            }
-            let mut below = Vec::new();
-            for directory in found {
-                let names = self.names(&directory).into_iter();
-                let names = names.filter(|name| matches(&part, name));
-                below.extend(names.map(|name| directory.join(name)));
-                if below.len() > MAX_NAMES {
-                    self.cannot(&path, &format!("it matches more than {MAX_NAMES} names"));
-                    return Vec::new();
-                }
-            }
-            found = below;
-        }
-        found.retain(|path| self.is_there(path));
-        found
-    }
-
-    /// Whether a path leads to something, or is a link that should.
-    fn is_there(&self, path: &Path) -> bool {
-        match self.root.look_up(path) {
-            Ok(looked) => looked.is_some_and(|looked| looked.target.is_some() || looked.linked),
-            // What it is, reading it tells.
-            Err(_) => true,
-        }
-    }
-
-    /// Every file below a directory, in the order of their names; links to directories are not
-    /// followed.
-    fn below(&mut self, directory: &Path) -> Vec<PathBuf> {
-        let (mut found, mut looked_at) = (Vec::new(), 0);
-        let mut pending = vec![directory.to_owned()];
-        while let Some(path) = pending.pop() {
-            looked_at += 1;
-            if found.len() == MAX_FILES || looked_at > MAX_NAMES {
-                self.cannot(directory, &format!("it contains more than {MAX_FILES} files"));
-                break;
-            }
-            let is_directory = path == directory
-                || self
-                    .root
-                    .look_up(&path)
-                    .ok()
-                    .flatten()
-                    .is_some_and(|at| at.is_directory() && !at.linked);
-            if is_directory {
-                let inside: Vec<_> =
-                    self.names(&path).into_iter().map(|name| path.join(name)).collect();
-                pending.extend(inside.into_iter().rev());
-            } else {
-                found.push(path);
-            }
-        }
-        found
-    }
-
-    /// The names in a directory, in order; none if it does not exist. Of more than are read, which
-    /// come first is unknown.
-    fn names(&mut self, path: &Path) -> Vec<String> {
-        let (mut names, is_all) = self.list(path).unwrap_or_else(|error| {
-            self.cannot(path, &error.with_cause());
-            (Vec::new(), true)
-        });
-        if !is_all {
-            self.cannot(path, &format!("it contains more than {MAX_NAMES} names"));
-        }
-        names.sort();
-        names
-    }
-
-    /// The first names that a directory lists, and whether these are all.
-    fn list(&self, path: &Path) -> Result<(Vec<String>, bool), DiskError> {
-        let looked = self.root.look_up(path)?.filter(Looked::is_directory);
-        let Some(looked) = looked else { return Ok((Vec::new(), true)) };
-        let directory = looked.directory()?;
-        let mut names = Vec::new();
-        for (number, entry) in directory.entries()?.enumerate() {
-            if number == MAX_NAMES {
-                return Ok((names, false));
-            }
-            names.extend(entry?.name.into_string());
-        }
-        Ok((names, true))
-    }
-
-    fn cannot(&mut self, path: &Path, reason: &str) {
-        let path = path.to_string_lossy();
-        let message = format!(
-            "cannot determine where a runtime searches for plugins: `{}`: {reason}",
-            visible(&path)
-        );
-        self.findings.push(Finding::warning(Code::RuntimeConfigUnreadable, message));
-    }
-
-    fn not_understood(&mut self, path: &Path, error: &RuntimeConfigError) {
-        self.cannot(path, &error.to_string());
-    }
-}
-
-/// A path without `.`, and with each `..` taken back by name, as Go's `filepath.Clean` does it.
-fn clean(path: &Path) -> PathBuf {
-    let mut cleaned = PathBuf::from("/");
-    for component in path.components() {
-        match component {
-            std::path::Component::Normal(name) => cleaned.push(name),
-            std::path::Component::ParentDir => drop(cleaned.pop()),
-            _ => {}
-        }
-    }
-    cleaned
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use super::super::FILE_LIMIT;
     use super::*;
 
     /// A node with these files.
@@ -562,6 +417,23 @@ mod tests {
             assert_eq!(found, default(bin), "{expected}");
             let [finding] = findings.as_slice() else { panic!("{expected}: {findings:?}") };
             assert!(finding.starts_with(sure) && finding.contains(expected), "{finding}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_that_is_a_link_to_nothing_is_reported() {
+        let of_crio = "etc/crio/crio.conf.d/a.conf";
+        for (path, target) in
+            [(CONFIG, "/nowhere/config.toml"), (CONFIG, "config.toml"), (of_crio, "b.conf")]
+        {
+            let node = node(&[]);
+            let link = node.path().join(path);
+            std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+            symlink(target, link).unwrap();
+            let (_, findings) = look(&node);
+            let [told] = &findings[..] else { panic!("{path}: {findings:?}") };
+            let expected = format!("`/{path}` is a symbolic link, expected a regular file");
+            assert!(told.ends_with(&expected), "{told}");
         }
     }
 
