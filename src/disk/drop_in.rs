@@ -9,7 +9,7 @@ use crate::model::{HostPath, visible};
 
 /// Where systemd looks for units, the strongest first (systemd.unit(5), "Unit File Load Path").
 /// Generators make theirs at each boot.
-const PLACES: [&str; 6] = [
+pub(crate) const UNIT_PLACES: [&str; 6] = [
     "/etc/systemd/system.control",
     "/run/systemd/system.control",
     "/etc/systemd/system",
@@ -68,10 +68,11 @@ impl DropIns {
         let mut found = Self::default();
         let mut seen = BTreeSet::new();
         let own = own_directories(unit);
-        let own =
-            PLACES.iter().flat_map(|place| own.iter().map(move |name| format!("{place}/{name}")));
+        let own = UNIT_PLACES
+            .iter()
+            .flat_map(|place| own.iter().map(move |name| format!("{place}/{name}")));
         // Wherever it is, a file for one service is stronger than one for all.
-        let of_all = PLACES.iter().map(|place| format!("{place}/service.d"));
+        let of_all = UNIT_PLACES.iter().map(|place| format!("{place}/service.d"));
         for path in own.chain(of_all) {
             let Ok(path) = path.parse::<HostPath>() else { continue };
             match root.directory(&path) {

@@ -27,7 +27,7 @@ mod write;
 pub use attributes::Attributes;
 pub use changes::{Change, Changes, Mark};
 pub use directory::{Directory, DirectoryEntry, Ownership, RegularFile, Resolve, component};
-pub(crate) use drop_in::{DropIn, DropIns};
+pub(crate) use drop_in::{DropIn, DropIns, UNIT_PLACES};
 pub use error::DiskError;
 pub use filesystem::{FileSystem, overrides_permissions};
 pub use hold::Hold;

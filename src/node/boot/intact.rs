@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::unit::{OnFailure, Recorded, UNIT, UNITS};
 use super::{Tool, host_path, is_linked, look_at_tool, possible_links, read_unit, wanted_links};
-use crate::disk::{DropIn, DropIns};
+use crate::disk::{DropIn, DropIns, UNIT_PLACES};
 use crate::model::{Code, Finding, HostPath, and_others, with_causes};
 use crate::node::error::NodeError;
 use crate::node::fact::{Fact, Moment};
@@ -34,11 +34,29 @@ pub(crate) fn exposed(root: &Root, moment: Moment) -> Vec<Finding> {
             findings.push(finding);
         }
     }
-    let altered = altered.into_iter().chain(overriding(&drop_ins));
+    let altered = altered.into_iter().chain(replaced(root)).chain(overriding(&drop_ins));
     findings.extend(altered.filter_map(|finding| Fact::BootAltered.weigh(moment, finding)));
     let mut seen = BTreeSet::new();
     findings.retain(|finding| seen.insert(finding.message.clone()));
     findings
+}
+
+/// The units of this name that systemd finds before the one that was enabled.
+fn replaced(root: &Root) -> Vec<Finding> {
+    let stronger = UNIT_PLACES.into_iter().take_while(|place| *place != UNITS).map(host_path);
+    let is_there = |place: &HostPath| {
+        let directory = root.directory(place).ok().flatten();
+        directory.is_some_and(|directory| !matches!(directory.kind_of(UNIT), Ok(None)))
+    };
+    let replaced = stronger.filter(is_there).map(|place| {
+        let path = format!("{place}/{UNIT}");
+        let message = format!(
+            "unit `{path}` takes the place of `{UNITS}/{UNIT}`: the check at boot does not do what that one says"
+        );
+        let hint = format!("inspect it; if it is not wanted, run: rm {path} && systemctl daemon-reload");
+        Finding::warning(Code::BootAltered, message).hint(hint)
+    });
+    replaced.collect()
 }
 
 /// The drop-ins that override the check, and those that may.

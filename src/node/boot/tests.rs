@@ -459,6 +459,16 @@ fn a_check_at_boot_that_was_switched_off_is_told_until_the_hint_is_followed() {
             "kubelet.service.requires",
             1,
         ),
+        (
+            "a mask in a stronger place",
+            &|node| {
+                fs::create_dir_all(node.at("etc/systemd/system.control")).unwrap();
+                let mask = node.at("etc/systemd/system.control/cnister-verify.service");
+                symlink("/dev/null", mask).unwrap();
+            },
+            "unit `/etc/systemd/system.control/cnister-verify.service` takes the place of",
+            1,
+        ),
         ("no program", &|node| remove(node, TOOL), &program, 1),
         ("another program", &|node| fs::write(node.at(TOOL), "other").unwrap(), &program, 1),
         ("an empty program", &|node| fs::write(node.at(TOOL), "").unwrap(), &program, 1),
@@ -502,7 +512,7 @@ fn a_check_at_boot_that_was_switched_off_is_told_until_the_hint_is_followed() {
             );
             let hint = finding.hint.as_deref().unwrap();
             if let Some((_, command)) = hint.split_once("rm ") {
-                remove(&node, command.split_once(" && cnister boot enable").unwrap().0);
+                remove(&node, command.split_once(" && ").unwrap().0);
             } else {
                 assert_eq!(hint, "run `cnister boot enable` again", "{what}");
             }
