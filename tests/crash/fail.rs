@@ -3,7 +3,8 @@
 
 use super::matrix::Change;
 use super::node;
-use super::strace::{Fault, Held};
+use super::strace::Fault;
+use super::support::hold::Hold;
 use super::support::say_skipped;
 
 /// One test per change and error, so that they run in parallel.
@@ -63,7 +64,7 @@ const HELD: [&str; 5] = [
 
 fn hold_everywhere(change: &Change) {
     node::bring_back(&change.scene, "before");
-    if Held::new(change.scene.at(HELD[0])).is_none() {
+    if Hold::Immutable.begin(&change.scene.at(HELD[0])).is_none() {
         return say_skipped("no file can be made immutable here");
     }
     for file in HELD {

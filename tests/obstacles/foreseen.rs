@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use rustix::fs::FileType;
 use serde_json::{Value, json};
 
-use super::support::{Run, Scene, forge::Forge, say_skipped};
+use super::support::{Run, Scene, forge::Forge, hold::Hold, say_skipped};
 use super::{BIN, Release, is_root, node_of, with_own_mounts, within_bound};
 
 const STATE: &str = "root/var/lib/cnister";
@@ -103,30 +102,6 @@ fn assert_same(before: &BTreeMap<String, String>, after: &BTreeMap<String, Strin
     assert!(differing.is_empty(), "{what}: {differing:?}");
 }
 
-fn succeeds(program: &str, arguments: &[&str], path: &Path) -> bool {
-    let run = Command::new(program).args(arguments).arg(path).output();
-    run.is_ok_and(|run| run.status.success())
-}
-
-/// A way to keep a name from being replaced, and how it ends.
-type Hold = (&'static str, fn(&Path) -> bool, fn(&Path) -> bool);
-
-const IMMUTABLE: Hold = (
-    "immutable",
-    |path| succeeds("chattr", &["+i"], path),
-    |path| succeeds("chattr", &["-i"], path),
-);
-const APPEND_ONLY: Hold = (
-    "append-only",
-    |path| succeeds("chattr", &["+a"], path),
-    |path| succeeds("chattr", &["-a"], path),
-);
-const MOUNTED: Hold = (
-    "mounted",
-    |path| succeeds("mount", &["--bind", path.to_str().unwrap()], path),
-    |path| succeeds("umount", &[], path),
-);
-
 /// What is held; a name that is not there is created: a directory if it ends in a slash.
 const PLACES: [&str; 24] = [
     "opt/cni/bin",
@@ -171,24 +146,23 @@ fn what_is_held_is_refused_by_the_dry_run_as_by_the_run_and_nothing_changes() {
         return;
     }
     let node = Node::new(Scene::new());
-    'ways: for (how, begin, end) in [IMMUTABLE, APPEND_ONLY, MOUNTED] {
+    'ways: for hold in Hold::ALL {
         let mut refused = 0;
         for place in PLACES {
             for words in [0, 2, 4, 6].map(|number| &node.verbs[number]) {
                 let path = node.at(place.trim_end_matches('/'));
                 node.reset(|_| make(&path, place));
-                if !begin(&path) {
-                    say_skipped(&format!("nothing can be {how} here"));
+                let Some(held) = hold.begin(&path) else {
+                    say_skipped(&format!("nothing can be held like this here: {hold:?}"));
                     continue 'ways;
-                }
+                };
                 let before = node.scene.tree("root");
                 let dry = node.scene.run(&format!("{words} --dry-run"));
                 let is_unchanged = node.scene.tree("root") == before;
                 let real = node.scene.run(words);
                 let after = node.scene.tree("root");
-                // Before anything can fail: an immutable file would outlive the test.
-                assert!(end(&path), "{place}, {how}");
-                let what = format!("{place}, {how}, {words}");
+                drop(held);
+                let what = format!("{place}, {hold:?}, {words}");
                 assert!(is_unchanged, "{what}: a dry run");
                 if compare(&dry, &real, &what) == 1 {
                     assert_same(&before, &after, &what);
@@ -202,7 +176,7 @@ fn what_is_held_is_refused_by_the_dry_run_as_by_the_run_and_nothing_changes() {
                 }
             }
         }
-        assert!(refused > 15, "{how}: {refused} were refused");
+        assert!(refused > 15, "{hold:?}: {refused} were refused");
     }
 }
 
@@ -487,14 +461,16 @@ fn a_refusal_keeps_the_installed_set_in_the_dry_run_as_in_the_run() {
             if is_altered {
                 fs::write(node.at("opt/cni/bin/bridge"), "altered").unwrap();
             }
-            if !place.is_empty() && !(IMMUTABLE.1)(&path) {
+            let held =
+                Some(&path).filter(|_| !place.is_empty()).map(|it| Hold::Immutable.begin(it));
+            if matches!(held, Some(None)) {
                 return say_skipped("no file can be made immutable here");
             }
             let before = node.scene.tree("root");
             let dry = node.scene.run(&format!("{words} --dry-run"));
             let is_unchanged = node.scene.tree("root") == before;
             let real = node.scene.run(&words);
-            assert!(place.is_empty() || (IMMUTABLE.2)(&path));
+            drop(held);
             let what = format!("{place:?}, {is_altered}");
             assert!(is_unchanged, "{what}: a dry run");
             let code = compare(&dry, &real, &what);

@@ -3,46 +3,31 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use super::release::Release;
 use super::strace::{Fault, Strace};
+use super::support::hold::Hold;
 use super::support::{Scene, say_skipped};
 use super::{BIN, PLUGINS, installed, is_root};
 
-fn succeeds(program: &str, arguments: &[&str], path: &Path) -> bool {
-    let run = Command::new(program).args(arguments).arg(path).output();
-    run.is_ok_and(|run| run.status.success())
-}
-
-/// A change to a plugin that keeps it from being replaced, how it ends, and what is said.
-struct Hold {
-    begin: fn(&Path) -> bool,
-    end: fn(&Path) -> bool,
-    finding: &'static str,
-    hint: &'static str,
-}
-
-const HOLDS: [Hold; 3] = [
-    Hold {
-        begin: |path| succeeds("chattr", &["+i"], path),
-        end: |path| succeeds("chattr", &["-i"], path),
-        finding: "no: not-permitted: `/opt/cni/bin/macvlan` cannot be replaced: it is immutable\n",
-        hint: "chattr -i /opt/cni/bin/macvlan\n",
-    },
-    Hold {
-        begin: |path| succeeds("chattr", &["+a"], path),
-        end: |path| succeeds("chattr", &["-a"], path),
-        finding: "no: not-permitted: `/opt/cni/bin/macvlan` cannot be replaced: it is append-only\n",
-        hint: "chattr -a /opt/cni/bin/macvlan\n",
-    },
-    Hold {
-        begin: |path| succeeds("mount", &["--bind", path.to_str().unwrap()], path),
-        end: |path| succeeds("umount", &[], path),
-        finding: "no: in-the-way: `/opt/cni/bin/macvlan` cannot be replaced: it is a mount point\n",
-        hint: "umount /opt/cni/bin/macvlan\n",
-    },
+/// How a plugin is held, and what is said.
+const HOLDS: [(Hold, &str, &str); 3] = [
+    (
+        Hold::Immutable,
+        "no: not-permitted: `/opt/cni/bin/macvlan` cannot be replaced: it is immutable\n",
+        "chattr -i /opt/cni/bin/macvlan\n",
+    ),
+    (
+        Hold::AppendOnly,
+        "no: not-permitted: `/opt/cni/bin/macvlan` cannot be replaced: it is append-only\n",
+        "chattr -a /opt/cni/bin/macvlan\n",
+    ),
+    (
+        Hold::Mounted,
+        "no: in-the-way: `/opt/cni/bin/macvlan` cannot be replaced: it is a mount point\n",
+        "umount /opt/cni/bin/macvlan\n",
+    ),
 ];
 
 #[test]
@@ -54,17 +39,16 @@ fn a_name_that_cannot_be_replaced_is_refused_before_anything_changes() {
     let first = installed(&scene);
     let second = Release::new(&scene, "b", "1.1.0", &["bridge", "macvlan", "vlan"], 0);
     let (install, path) = (second.install_args(), scene.at(BIN).join("macvlan"));
-    for Hold { begin, end, finding, hint } in HOLDS {
-        if !begin(&path) {
+    for (hold, finding, hint) in HOLDS {
+        let Some(held) = hold.begin(&path) else {
             say_skipped("nothing can be held like this here");
             continue;
-        }
+        };
         let before = scene.tree("root");
         let runs = [&format!("{install} --dry-run"), &install, "uninstall --root root"]
             .map(|words| (words.to_owned(), scene.run(words)));
         let after = scene.tree("root");
-        // Before anything can fail: an immutable file would outlive the test.
-        assert!(end(&path), "{finding}");
+        drop(held);
         for (words, run) in runs {
             let said = format!("{}{}", run.stdout, run.stderr);
             assert_eq!(run.code, 1, "{words}: {said}");
@@ -75,9 +59,9 @@ fn a_name_that_cannot_be_replaced_is_refused_before_anything_changes() {
     scene.run_ok(&install);
     assert_eq!(fs::read(&path).unwrap(), second.files["macvlan"]);
     // A directory is held as a whole.
-    if succeeds("chattr", &["+i"], &scene.at(BIN)) {
+    if let Some(held) = Hold::Immutable.begin(&scene.at(BIN)) {
         let run = scene.run(&format!("{} --again", first.install_args()));
-        assert!(succeeds("chattr", &["-i"], &scene.at(BIN)));
+        drop(held);
         assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
         assert!(run.stdout.contains("the directory is immutable\n"), "{}", run.stdout);
     }
@@ -92,15 +76,15 @@ fn a_policy_that_cannot_be_replaced_is_refused_before_anything_changes() {
     installed(&scene);
     let install = Release::new(&scene, "b", "1.1.0", &PLUGINS, 0).install_args();
     let path = scene.write("root/etc/cnister/policy.yaml", "of an earlier installation");
-    for Hold { begin, end, finding, hint } in HOLDS {
-        if !begin(&path) {
+    for (hold, finding, hint) in HOLDS {
+        let Some(held) = hold.begin(&path) else {
             say_skipped("nothing can be held like this here");
             continue;
-        }
+        };
         let before = scene.tree("root");
         let runs = [&format!("{install} --dry-run"), &install].map(|words| scene.run(words));
         let after = scene.tree("root");
-        assert!(end(&path), "{finding}");
+        drop(held);
         for run in runs {
             let said = format!("{}{}", run.stdout, run.stderr);
             for line in [finding, hint] {
@@ -123,11 +107,11 @@ fn one_held_plugin_keeps_no_other_from_being_repaired() {
     let path = scene.at(BIN).join("macvlan");
     fs::write(scene.at(BIN).join("bridge"), "altered").unwrap();
     fs::write(&path, "altered").unwrap();
-    if !succeeds("chattr", &["+i"], &path) {
+    let Some(held) = Hold::Immutable.begin(&path) else {
         return say_skipped("no file can be made immutable here");
-    }
+    };
     let run = scene.run("check --root root --repair");
-    assert!(succeeds("chattr", &["-i"], &path));
+    drop(held);
     assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
     assert!(run.stdout.contains("it is immutable\n"), "{}", run.stdout);
     assert_eq!(fs::read(scene.at(BIN).join("bridge")).unwrap(), release.files["bridge"]);
@@ -144,12 +128,12 @@ fn a_plugin_that_cannot_be_removed_stays_and_is_reported() {
     installed(&scene);
     let second = Release::new(&scene, "b", "1.1.0", &["bridge", "macvlan"], 0);
     let path = scene.at(BIN).join("host-local");
-    if !succeeds("chattr", &["+i"], &path) {
+    let Some(held) = Hold::Immutable.begin(&path) else {
         return say_skipped("no file can be made immutable here");
-    }
+    };
     let words = format!("{} --prune", second.install_args());
     let (run, again) = (scene.run(&words), scene.run(&words));
-    assert!(succeeds("chattr", &["-i"], &path));
+    drop(held);
     assert_eq!((run.code, again.code), (0, 0), "{}{}", run.stdout, run.stderr);
     let told = "warning: mixed: `/opt/cni/bin/host-local` could not be removed and stays: ";
     assert!(run.stdout.contains(told) && again.stdout.contains(told), "{}", run.stdout);

@@ -12,6 +12,7 @@
 )]
 
 pub mod forge;
+pub mod hold;
 pub mod image;
 pub mod plugin;
 pub mod registries;

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::hold::Hold;
 use super::{Scene, peer, say_skipped};
 
 /// The system calls that change files, on any architecture. Those that exist only on older
@@ -164,7 +165,7 @@ impl<'a> Strace<'a> {
             std::thread::sleep(Duration::from_millis(1));
         };
         let held = stopped.as_ref().and_then(|(trace, _)| {
-            let held = Held::new(self.scene.at(file));
+            let held = Hold::Immutable.begin(&self.scene.at(file));
             // The number of the first thread is that of the process.
             let number = trace.split(' ').next().and_then(|number| number.parse().ok());
             let pid = number.and_then(Pid::from_raw).expect("a process");
@@ -222,27 +223,6 @@ impl<'a> Strace<'a> {
     fn calls(&self) -> (Vec<Point>, Vec<Point>) {
         parse(self.trace().lines())
     }
-}
-
-/// A file that nothing can change until this is dropped: otherwise it would outlive the test.
-pub struct Held(PathBuf);
-
-impl Held {
-    /// Makes a file immutable; `None` if it is not there, or if nothing can be made so here.
-    pub fn new(path: PathBuf) -> Option<Self> {
-        change_attribute("+i", &path).then_some(Self(path))
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        change_attribute("-i", &self.0);
-    }
-}
-
-fn change_attribute(change: &str, path: &Path) -> bool {
-    let run = Command::new("chattr").arg(change).arg(path).output();
-    run.is_ok_and(|run| run.status.success())
 }
 
 /// Parses a trace: `PID CALL(ARGUMENTS) = RESULT`, or `PID CALL(ARGUMENTS <unfinished ...>` and the
