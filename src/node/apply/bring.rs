@@ -75,13 +75,7 @@ pub(super) fn rehearse(
     observed: &Observed,
     plan: &Plan<'_>,
 ) -> Result<Restored, NodeError> {
-    let (restored, _) = look_ahead(root, state, goal, observed, plan)?;
-    // A run reads these when it stages them, before it changes anything.
-    check_originals(state, plan.steps())?;
-    if goal.purpose == Purpose::Rollback {
-        compare(Some(state), plan, Some(&mut Stored::open(state)?))?;
-    }
-    Ok(restored)
+    look_ahead(root, state, goal, observed, plan).map(|(restored, _)| restored)
 }
 
 /// What a plan would end in, and the evidence that its record needs.
@@ -138,7 +132,13 @@ impl<'a> Goal<'a> {
             }
         };
         foreseen.extend(self.record(evidence).obstacles(state, plan)?);
-        refuse(foreseen)
+        let foreseen = refuse(foreseen)?;
+        // Staging hashes them as well, but creates directories before.
+        check_originals(state, plan.steps())?;
+        if self.purpose == Purpose::Rollback {
+            compare(Some(state), plan, Some(&mut Stored::open(state)?))?;
+        }
+        Ok(foreseen)
     }
 }
 
