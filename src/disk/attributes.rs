@@ -106,7 +106,7 @@ const MASK: u16 = 0x10;
 
 /// Whether a list in the kernel's form (`linux/posix_acl_xattr.h`) lets any user but the owner
 /// and root write. A list that cannot be parsed is assumed to do so.
-fn gives_write(acl: &[u8]) -> bool {
+pub fn gives_write(acl: &[u8]) -> bool {
     let Some(entries) = acl.strip_prefix(&VERSION) else { return true };
     let (entries, rest) = entries.as_chunks::<8>();
     if !rest.is_empty() {

@@ -162,8 +162,8 @@ impl DropIn {
     }
 }
 
-/// The first setting that decides what is executed (systemd.syntax(7)).
-fn deciding(text: &str) -> Option<&str> {
+/// The first setting of a drop-in that decides what is executed (systemd.syntax(7)).
+pub fn deciding(text: &str) -> Option<&str> {
     let mut continues = false;
     text.lines().find_map(|line| {
         let line = line.trim();

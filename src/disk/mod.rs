@@ -24,9 +24,10 @@ mod sandbox;
 mod stamp;
 mod write;
 
-pub use attributes::Attributes;
+pub use attributes::{Attributes, gives_write};
 pub use changes::{Change, Changes, Mark};
 pub use directory::{Directory, DirectoryEntry, Ownership, RegularFile, Resolve, component};
+pub use drop_in::deciding;
 pub(crate) use drop_in::{DropIn, DropIns, UNIT_PLACES};
 pub use error::DiskError;
 pub use filesystem::{FileSystem, overrides_permissions};

@@ -62,6 +62,12 @@ pub enum NodeError {
         /// Why it was not undone.
         reason: Box<NodeError>,
     },
+    /// It failed after the receipt named the new files: the next run goes forward.
+    #[error(
+        "{}; the plugins and their receipt are in place: once the cause is fixed, run this again to finish",
+        with_causes(.0.as_ref())
+    )]
+    AfterReceipt(Box<NodeError>),
     /// The caller stopped it between two steps.
     #[error("stopped; the next run finishes it")]
     Stopped,

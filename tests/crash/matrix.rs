@@ -218,7 +218,9 @@ impl Change {
         let is_recorded = self.scene.tree("root").get(receipt) == undisturbed.after.get(receipt);
         let is_told = match output.status.code() {
             Some(0) => is_new,
-            Some(3) if is_recorded => is_new && !said.contains("; all changes were undone"),
+            Some(3) if is_recorded => {
+                is_new && said.contains("; the plugins and their receipt are in place: ")
+            }
             _ => is_old,
         };
         match is_told {

@@ -42,6 +42,7 @@ pub struct Applied {
 /// Refused if the payload is not what was signed, or if a file changed since it was observed. Then
 /// the plugin directories are as they were. [`NodeError::InTheMiddle`] if some names have their
 /// new files, and the receipt does not list them: the caller decides whether that is undone.
+/// [`NodeError::AfterReceipt`] if only the end is missing.
 pub fn apply(
     root: &Root,
     state: &Writing,
@@ -64,16 +65,20 @@ pub fn apply(
 
     let in_the_middle = |error| if goes_back { in_the_middle(error) } else { error };
     let published = staged.publish().map_err(in_the_middle)?;
-    let recorded = published.record(records, state, policy.as_ref()).map_err(|error| {
-        // Once the receipt names the new set, the next run goes forward.
-        match state.receipt().is_ok_and(|present| present.as_ref() == Some(&receipt)) {
-            true => error,
-            false => in_the_middle(error),
-        }
-    })?;
-    let (removed, mut warnings) = recorded.remove_rest(state, &mut receipt)?;
-    let done = removed.clean_up()?;
-    warnings.extend(done.forget_journal(state, &receipt, is_another_release, record)?);
+    let recorded =
+        published.record(records, state, policy.as_ref()).map_err(|error| {
+            match state.receipt().is_ok_and(|present| present.as_ref() == Some(&receipt)) {
+                true => after_receipt(error),
+                false => in_the_middle(error),
+            }
+        })?;
+    let finish = || {
+        let (removed, mut warnings) = recorded.remove_rest(state, &mut receipt)?;
+        let done = removed.clean_up()?;
+        warnings.extend(done.forget_journal(state, &receipt, is_another_release, record)?);
+        Ok(warnings)
+    };
+    let warnings = finish().map_err(after_receipt)?;
     Ok(Applied { receipt, warnings })
 }
 
@@ -82,6 +87,14 @@ fn in_the_middle(error: NodeError) -> NodeError {
     match error {
         NodeError::Stopped => error,
         error => NodeError::InTheMiddle(Box::new(error)),
+    }
+}
+
+/// What failed once the receipt names the new set, from where the next run goes forward.
+fn after_receipt(error: NodeError) -> NodeError {
+    match error {
+        NodeError::Stopped => error,
+        error => NodeError::AfterReceipt(Box::new(error)),
     }
 }
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::error::NodeError;
 use crate::binary::{Elf, Linkage};
 use crate::disk::{Directory, DiskError, FileKind};
-use crate::model::{Code, Digest, Finding, HostPath};
+use crate::model::{Code, Digest, Finding, HostPath, with_causes};
 use crate::node::host::{Root, hash};
 use crate::node::state::Receipt;
 pub(crate) use intact::exposed;
@@ -232,14 +232,28 @@ pub(crate) fn is_enabled(root: &Root) -> bool {
     Enabled::look(root).is_ok_and(|enabled| enabled.recorded.is_some())
 }
 
-/// Says that the check at boot is still enabled on a node where nothing is installed any more.
+/// Says that the check at boot is still enabled on a node where nothing is installed any more, or
+/// that this is not known.
 pub fn left_over(root: &Root) -> Option<Finding> {
-    Enabled::look(root).ok()?.recorded?;
-    let finding = Finding::warning(
-        Code::BootOutdated,
-        "the check at boot is still enabled, but has nothing to check",
-    );
-    Some(finding.hint("run `cnister boot disable`"))
+    let (message, hint) = match Enabled::look(root) {
+        Ok(enabled) => {
+            enabled.recorded?;
+            let message = "the check at boot is still enabled, but has nothing to check".to_owned();
+            (message, "run `cnister boot disable`")
+        }
+        Err(NodeError::Refused(reasons))
+            if reasons.iter().any(|reason| reason.code == Code::NoSystemd) =>
+        {
+            return None;
+        }
+        Err(error) => {
+            let reason = with_causes(&error);
+            let message =
+                format!("whether the check at boot is still enabled is unknown: {reason}");
+            (message, "look at it, and remove what is left of it by hand")
+        }
+    };
+    Some(Finding::warning(Code::BootOutdated, message).hint(hint))
 }
 
 /// Does what was planned; the caller holds the lock of the state directory.
