@@ -8,21 +8,18 @@ use std::fmt;
 use std::io::{self, BufRead, Read};
 
 use flate2::bufread::MultiGzDecoder;
-use serde::{Deserialize, Serialize};
 
 use crate::model::media_type;
 
 /// The compression of a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
     /// zstd with long-distance matching: half the bytes of gzip, since Go programs share their
     /// runtime.
-    #[default]
     Zstd,
-    /// gzip, for runtimes older than containerd 1.5.
+    /// gzip, RFC 1952.
     Gzip,
-    /// No compression: a digest that depends on no encoder.
+    /// None.
     None,
 }
 

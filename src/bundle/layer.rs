@@ -1,18 +1,21 @@
 //! Layers: the same files make the same bytes.
 //!
-//! The archive is a plain ustar one: sorted by the bytes of the paths, each parent directory once,
+//! The archive is a plain ustar one: each parent directory once, sorted by the bytes of the paths,
+//! then the files by size, since programs of one kind have much in common and are about as long;
 //! owner 0, one time for everything, two zero blocks at the end, and nothing that some unpackers do
 //! not know (long names, links, pax records). Content streams through; its digest is checked on the
 //! way, so a file that changes between being described and being packed is an error and not a
 //! surprise on a node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::panic::resume_unwind;
+use std::sync::mpsc::{self, SyncSender};
 
 use oci_spec::image::Descriptor;
 
-use super::Compression;
+use super::Encoding;
 use super::tar::check_path;
 use crate::model::{Digest, Hasher, document, media_type};
 
@@ -27,7 +30,7 @@ pub struct Entry<'a> {
     /// The size that its content must have.
     pub size: u64,
     /// Its content.
-    pub content: Box<dyn Read + 'a>,
+    pub content: Box<dyn Read + Send + 'a>,
 }
 
 /// What a file of a layer is.
@@ -50,7 +53,7 @@ pub struct Layer {
     pub diff_id: Digest,
     /// The media type of the compressed layer.
     pub media_type: String,
-    /// What made the compressed bytes, as [`Compression::encoder_id`] says it.
+    /// What made the compressed bytes, as [`Encoding::encoder_id`] says it.
     pub encoder: String,
 }
 
@@ -108,38 +111,90 @@ pub enum LayerError {
 /// The latest time of a tar header: eleven octal digits.
 const LATEST: u64 = 0o777_7777_7777;
 const BLOCK: usize = 512;
+/// How many bytes of an archive are handed to the encoder at a time.
+const PORTION: usize = 64 * 1024;
+/// How many portions may wait for it: 1 MiB.
+const AHEAD: usize = 16;
 
 /// Writes a layer of these files, all of the time `epoch` (seconds since 1970).
 pub fn write(
     entries: Vec<Entry<'_>>,
-    compression: Compression,
+    encoding: Encoding,
     epoch: u64,
     output: impl Write,
 ) -> Result<Layer, LayerError> {
     check_time(epoch)?;
-    let members = members(entries)?;
-    let encoder = compression.encoder(Hasher::new(output)).map_err(LayerError::Write)?;
-    let mut archive = Hasher::new(encoder);
-    for (path, entry) in members {
-        match entry {
-            None => {
-                let header = header(&path, tar::EntryType::Directory, 0o755, 0, epoch)?;
-                archive.write_all(header.as_bytes()).map_err(LayerError::Write)?;
-            }
-            Some(entry) => write_file(entry, epoch, &mut archive)?,
-        }
-    }
-    archive.write_all(&[0; 2 * BLOCK]).map_err(LayerError::Write)?;
-    let (diff_id, _, encoder) = archive.finish();
+    let (directories, files) = members(entries)?;
+    let mut encoder = encoding.encoder(Hasher::new(output)).map_err(LayerError::Write)?;
+    let (sender, portions) = mpsc::sync_channel(AHEAD);
+    let diff_id = std::thread::scope(|scope| {
+        let archive =
+            scope.spawn(|| write_archive(&directories, files, epoch, Portions::new(sender)));
+        let encoded = portions.iter().try_for_each(|portion| encoder.write_all(&portion));
+        // Whoever fails, the other one stops: nobody takes portions, or none come any more.
+        drop(portions);
+        let archived = archive.join().unwrap_or_else(|panic| resume_unwind(panic));
+        encoded.map_err(LayerError::Write).and(archived)
+    })?;
     let (digest, size, mut output) = encoder.finish().map_err(LayerError::Write)?.finish();
     output.flush().map_err(LayerError::Write)?;
     Ok(Layer {
         digest,
         size,
         diff_id,
-        media_type: compression.media_type(),
-        encoder: compression.encoder_id(),
+        media_type: encoding.compression().media_type(),
+        encoder: encoding.encoder_id(),
     })
+}
+
+/// Writes the archive and returns its digest. It is written ahead of the encoder, in a thread of
+/// its own: reading and hashing take about as long as the fast encoder.
+fn write_archive(
+    directories: &BTreeSet<String>,
+    files: Vec<Entry<'_>>,
+    epoch: u64,
+    output: Portions,
+) -> Result<Digest, LayerError> {
+    let mut archive = Hasher::new(output);
+    for path in directories {
+        let header = header(path, tar::EntryType::Directory, 0o755, 0, epoch)?;
+        archive.write_all(header.as_bytes()).map_err(LayerError::Write)?;
+    }
+    for file in files {
+        write_file(file, epoch, &mut archive)?;
+    }
+    archive.write_all(&[0; 2 * BLOCK]).map_err(LayerError::Write)?;
+    archive.flush().map_err(LayerError::Write)?;
+    Ok(archive.finish().0)
+}
+
+/// Hands over what is written to it in portions.
+struct Portions {
+    portion: Vec<u8>,
+    sender: SyncSender<Vec<u8>>,
+}
+
+impl Portions {
+    fn new(sender: SyncSender<Vec<u8>>) -> Self {
+        Self { portion: Vec::with_capacity(PORTION), sender }
+    }
+}
+
+impl Write for Portions {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = PORTION.saturating_sub(self.portion.len());
+        let (now, _) = bytes.split_at_checked(room).unwrap_or((bytes, &[]));
+        self.portion.extend_from_slice(now);
+        if self.portion.len() == PORTION {
+            self.flush()?;
+        }
+        Ok(now.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let portion = std::mem::replace(&mut self.portion, Vec::with_capacity(PORTION));
+        self.sender.send(portion).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
 }
 
 /// Refuses a time that no header of a layer can hold.
@@ -147,9 +202,10 @@ pub fn check_time(epoch: u64) -> Result<(), LayerError> {
     if epoch > LATEST { Err(LayerError::Time(epoch)) } else { Ok(()) }
 }
 
-/// The files and their parent directories (which end with a slash) in the order of their bytes.
-fn members(entries: Vec<Entry<'_>>) -> Result<BTreeMap<String, Option<Entry<'_>>>, LayerError> {
-    let mut members = BTreeMap::new();
+/// The parent directories (which end with a slash) in the order of their bytes, and the files by
+/// size and path.
+fn members(entries: Vec<Entry<'_>>) -> Result<(BTreeSet<String>, Vec<Entry<'_>>), LayerError> {
+    let (mut directories, mut files) = (BTreeSet::new(), BTreeMap::new());
     for entry in entries {
         let error = |reason| LayerError::Path {
             path: crate::model::visible(&entry.path).into_owned(),
@@ -157,21 +213,23 @@ fn members(entries: Vec<Entry<'_>>) -> Result<BTreeMap<String, Option<Entry<'_>>
         };
         check_path(&entry.path).map_err(error)?;
         for (index, _) in entry.path.match_indices('/') {
-            members.entry(entry.path.get(..=index).unwrap_or_default().to_owned()).or_insert(None);
+            directories.insert(entry.path.get(..=index).unwrap_or_default().to_owned());
         }
-        let path = entry.path.clone();
-        if members.contains_key(&path) {
+        if files.contains_key(&entry.path) {
             return Err(error("two files have this path"));
         }
-        members.insert(path, Some(entry));
+        files.insert(entry.path.clone(), entry);
     }
-    if let Some(path) = members.keys().find(|path| members.contains_key(&format!("{path}/"))) {
+    if let Some(path) = files.keys().find(|path| directories.contains(&format!("{path}/"))) {
         return Err(LayerError::Path {
             path: path.clone(),
             reason: "it is a file and a directory",
         });
     }
-    Ok(members)
+    let mut files: Vec<_> = files.into_values().collect();
+    // A stable sort: files of one size stay in the order of their paths.
+    files.sort_by_key(|file| file.size);
+    Ok((directories, files))
 }
 
 fn header(
@@ -270,8 +328,6 @@ impl fmt::Debug for Entry<'_> {
 mod tests {
     use super::*;
 
-    const ALL: [Compression; 3] = [Compression::Zstd, Compression::Gzip, Compression::None];
-
     /// Bytes that compress, with matches nearer and farther than 64 KiB.
     fn sample(seed: u64, length: usize) -> Vec<u8> {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -293,15 +349,15 @@ mod tests {
         bytes
     }
 
-    fn written(entries: Vec<Entry<'_>>, compression: Compression) -> (Layer, Vec<u8>) {
+    fn written(entries: Vec<Entry<'_>>, encoding: Encoding) -> (Layer, Vec<u8>) {
         let mut bytes = Vec::new();
-        let layer = write(entries, compression, 0, &mut bytes).unwrap();
+        let layer = write(entries, encoding, 0, &mut bytes).unwrap();
         assert_eq!((layer.digest, layer.size), (Digest::of(&bytes), bytes.len() as u64));
         (layer, bytes)
     }
 
     fn error(entries: Vec<Entry<'_>>) -> String {
-        write(entries, Compression::None, 0, io::sink()).expect_err("refused").to_string()
+        write(entries, Encoding::None, 0, io::sink()).expect_err("refused").to_string()
     }
 
     fn program<'a>(path: &str, bytes: &'a [u8]) -> Entry<'a> {
@@ -314,32 +370,31 @@ mod tests {
         // of the crate, and say so in the changelog.
         let (bridge, macvlan) = (sample(1, 300_000), sample(2, 200_001));
         let golden = [
-            ("sha256:3a571a1ee306c9e22b14ba387fc0b02240dff78efb052838b0e8efa216df762a", "zstd"),
-            ("sha256:9cc64313ff38e28106bdaef34e4a8320e7f03db0a1b97e6ef84e740aae97d0bb", "gzip"),
-            ("sha256:ec0643adf283e0965450f852dee1f062926a879a902319ef10f8d31fea7e5d56", "none"),
+            "sha256:44d929bf5c19360cf54ffb83d7ff6b53d7a4731d826a19906d0ac10f9fb8dc6d",
+            "sha256:bdd074e69b735cb14ddd62f982c51751a18a68d045729ff32fa5b6871caf6a64",
+            "sha256:1ff71af8de068aba2ea18b2e9dc8d320aecb6bcb383a08d6ec0e5ed225398b72",
+            "sha256:cc34c43e7551d7d80905fcf518903aa0c0b88e5b95aff99e88e0e2d35b039409",
         ];
-        for (compression, (digest, name)) in ALL.into_iter().zip(golden) {
+        for (encoding, digest) in Encoding::ALL.into_iter().zip(golden) {
             let entries = vec![
                 program("opt/cni/bin/macvlan", &macvlan),
                 program("opt/cni/bin/bridge", &bridge),
             ];
-            let (layer, _) = written(entries, compression);
-            assert_eq!(
-                (layer.digest.to_string().as_str(), compression.to_string().as_str()),
-                (digest, name)
-            );
-            assert_eq!(layer.diff_id.to_string(), golden[2].0);
+            let (layer, _) = written(entries, encoding);
+            assert_eq!(layer.digest.to_string(), digest, "{encoding:?}");
+            assert_eq!(layer.diff_id.to_string(), golden[3]);
         }
     }
 
     #[test]
-    fn holds_sorted_files_with_their_parents_and_nothing_else() {
+    fn holds_parents_and_files_by_size_and_nothing_else() {
         let entries = vec![
-            Entry::of_bytes("usr/share/cnister/bundle.json", EntryKind::Document, b"{}"),
             program("usr/bin/cnister", b"tool"),
+            program("usr/bin/another", b"more"),
+            Entry::of_bytes("usr/share/cnister/bundle.json", EntryKind::Document, b"{}"),
         ];
         let mut bytes = Vec::new();
-        write(entries, Compression::None, 1_700_000_000, &mut bytes).unwrap();
+        write(entries, Encoding::None, 1_700_000_000, &mut bytes).unwrap();
         let mut archive = tar::Archive::new(bytes.as_slice());
         let found: Vec<_> = archive
             .entries()
@@ -358,29 +413,35 @@ mod tests {
         let expected = [
             ("usr/", 0o755, ""),
             ("usr/bin/", 0o755, ""),
-            ("usr/bin/cnister", 0o755, "tool"),
             ("usr/share/", 0o755, ""),
             ("usr/share/cnister/", 0o755, ""),
             ("usr/share/cnister/bundle.json", 0o644, "{}"),
+            ("usr/bin/another", 0o755, "more"),
+            ("usr/bin/cnister", 0o755, "tool"),
         ];
         assert_eq!(
             found,
             expected.map(|(path, mode, text)| (path.to_owned(), mode, text.to_owned()))
         );
-        // Six headers, two contents, two zero blocks.
-        assert_eq!(bytes.len(), (6 + 2 + 2) * BLOCK);
+        // Seven headers, three contents, two zero blocks.
+        assert_eq!(bytes.len(), (7 + 3 + 2) * BLOCK);
     }
 
     #[test]
     fn what_was_compressed_comes_back() {
         let content = sample(3, 500_000);
-        let (plain, archive) = written(vec![program("a", &content)], Compression::None);
-        for compression in ALL {
-            let (layer, bytes) = written(vec![program("a", &content)], compression);
+        let (plain, archive) = written(vec![program("a", &content)], Encoding::None);
+        for encoding in Encoding::ALL {
+            let (layer, bytes) = written(vec![program("a", &content)], encoding);
             assert_eq!(layer.diff_id, plain.diff_id);
             let mut unpacked = Vec::new();
-            compression.decoder(bytes.as_slice()).unwrap().read_to_end(&mut unpacked).unwrap();
-            assert!(unpacked == archive, "{compression}");
+            encoding
+                .compression()
+                .decoder(bytes.as_slice())
+                .unwrap()
+                .read_to_end(&mut unpacked)
+                .unwrap();
+            assert!(unpacked == archive, "{encoding:?}");
         }
     }
 
@@ -405,13 +466,13 @@ mod tests {
     #[test]
     fn the_size_of_reads_does_not_change_the_bytes() {
         let content = sample(4, 400_000);
-        for compression in ALL {
-            let (whole, _) = written(vec![program("a", &content), program("b", b"b")], compression);
+        for encoding in Encoding::ALL {
+            let (whole, _) = written(vec![program("a", &content), program("b", b"b")], encoding);
             for portion in [1, 511, 513, 8191, 65_535, 65_537, 400_000] {
                 let slow = Slow { rest: &content, portion, interrupted: false };
                 let entry = Entry { content: Box::new(slow), ..program("a", &content) };
-                let (layer, _) = written(vec![entry, program("b", b"b")], compression);
-                assert_eq!(layer, whole, "{compression} {portion}");
+                let (layer, _) = written(vec![entry, program("b", b"b")], encoding);
+                assert_eq!(layer, whole, "{encoding:?} {portion}");
             }
         }
     }
@@ -441,7 +502,7 @@ mod tests {
         for (content, expected) in cases {
             assert_eq!(error(changed(content)), expected);
         }
-        assert!(write(changed(b"abc"), Compression::None, 0, io::sink()).is_ok());
+        assert!(write(changed(b"abc"), Encoding::None, 0, io::sink()).is_ok());
     }
 
     #[test]
@@ -463,14 +524,13 @@ mod tests {
         assert_eq!(error(twice), "cannot pack `a`: two files have this path");
         let both = vec![program("a/b", b"1"), program("a", b"2")];
         assert_eq!(error(both), "cannot pack `a`: it is a file and a directory");
-        written(vec![program(&long[..99], b"")], Compression::None);
+        written(vec![program(&long[..99], b"")], Encoding::None);
     }
 
     #[test]
     fn refuses_a_time_that_no_header_holds() {
         let time = |epoch| {
-            write(Vec::new(), Compression::None, epoch, io::sink())
-                .map_err(|error| error.to_string())
+            write(Vec::new(), Encoding::None, epoch, io::sink()).map_err(|error| error.to_string())
         };
         assert!(time(LATEST).is_ok());
         let expected = "cannot pack files with the time 8589934592: the largest is 8589934591, in the year 2242";
@@ -479,7 +539,7 @@ mod tests {
 
     #[test]
     fn records_its_encoder() {
-        let (layer, _) = written(vec![program("a", b"a")], Compression::Gzip);
+        let (layer, _) = written(vec![program("a", b"a")], Encoding::Gzip);
         let descriptor = layer.descriptor();
         assert_eq!(
             descriptor.media_type().to_string(),

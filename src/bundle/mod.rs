@@ -25,6 +25,7 @@ pub use compose::Image;
 pub use compression::Compression;
 #[cfg(any(feature = "publish", test))]
 pub use definition::Definition;
+pub use encoder::Encoding;
 #[cfg(any(feature = "publish", test))]
 pub use layer::{Entry, EntryKind, Layer, LayerError};
 pub use manifest::{FileManifest, ManifestError, PluginFile, ToolFile};

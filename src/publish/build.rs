@@ -12,7 +12,7 @@ use semver::Version;
 use super::error::BuildError;
 use super::inputs::{Inputs, PlatformInputs, tool_of};
 use super::source::Tool;
-use crate::bundle::{Compression, Entry, EntryKind, FileManifest, Image, Layer, compose, layer};
+use crate::bundle::{Encoding, Entry, EntryKind, FileManifest, Image, Layer, compose, layer};
 use crate::model::{Digest, Document, Platform};
 use crate::oci::OciError;
 
@@ -52,7 +52,7 @@ pub fn build(inputs: &Inputs<'_>, store: &mut dyn BlobStore) -> Result<Built, Bu
 pub fn build_tool(
     version: &Version,
     tools: &[Tool],
-    compression: Compression,
+    encoding: Encoding,
     epoch: u64,
     store: &mut dyn BlobStore,
 ) -> Result<Built, BuildError> {
@@ -63,7 +63,7 @@ pub fn build_tool(
             store,
             &tool.platform,
             vec![tool.entry(compose::TOOL_PATH)],
-            compression,
+            encoding,
             epoch,
         )?;
         let image = Image::tool(version, &tool.platform, &layer, epoch);
@@ -78,16 +78,16 @@ fn build_platform(
     inputs: &PlatformInputs<'_>,
     store: &mut dyn BlobStore,
 ) -> Result<(Image, FileManifest), BuildError> {
-    let (platform, compression) = (inputs.platform, definition.compression);
+    let (platform, encoding) = (inputs.platform, definition.compression);
     let entries = inputs.plugins.iter().map(|plugin| plugin.entry(compose::PLUGIN_DIRECTORY));
-    let plugin_layer = store_layer(store, platform, entries.collect(), compression, *epoch)?;
+    let plugin_layer = store_layer(store, platform, entries.collect(), encoding, *epoch)?;
 
     let files = inputs.file_manifest(definition, plugin_layer.diff_id);
     let bytes = files.to_bytes();
     let mut entries =
         vec![Entry::of_bytes(compose::FILE_MANIFEST_PATH, EntryKind::Document, &bytes)];
     entries.extend(inputs.tool.map(|tool| tool.entry(compose::TOOL_PATH)));
-    let tool_layer = store_layer(store, platform, entries, compression, *epoch)?;
+    let tool_layer = store_layer(store, platform, entries, encoding, *epoch)?;
 
     let image = Image::bundle(&files, &plugin_layer, &tool_layer, *epoch);
     store_bytes(store, &image.config.bytes)?;
@@ -98,7 +98,7 @@ fn store_layer(
     store: &mut dyn BlobStore,
     platform: &Platform,
     entries: Vec<Entry<'_>>,
-    compression: Compression,
+    encoding: Encoding,
     epoch: u64,
 ) -> Result<Layer, BuildError> {
     let mut entries = Some(entries);
@@ -106,7 +106,7 @@ fn store_layer(
     let stored = store.store(&mut |output| {
         let entries =
             entries.take().ok_or_else(|| io::Error::other("the layer was written already"))?;
-        let written = layer::write(entries, compression, epoch, output);
+        let written = layer::write(entries, encoding, epoch, output);
         let result =
             written.as_ref().map(|_| ()).map_err(|error| io::Error::other(error.to_string()));
         outcome = Some(written);
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use crate::binary::sample::Sample;
     use crate::bundle::definition::ToolChoice;
-    use crate::bundle::{Definition, LayerError, Linkage};
+    use crate::bundle::{Compression, Definition, LayerError, Linkage};
     use crate::model::{document, media_type};
     use crate::publish::source::tests::definition;
     use crate::publish::{DirectoryOverride, Sources};
@@ -404,7 +404,7 @@ mod tests {
         let (folder, tools) = folder();
         let mut store = Memory::default();
         let built =
-            build_tool(&Version::new(0, 1, 0), &tools, Compression::Gzip, 0, &mut store).unwrap();
+            build_tool(&Version::new(0, 1, 0), &tools, Encoding::Gzip, 0, &mut store).unwrap();
         assert_eq!((built.images.len(), built.files.len()), (2, 0));
         for (image, tool) in built.images.iter().zip(&tools) {
             let manifest = image.manifest.manifest().unwrap();
@@ -421,7 +421,7 @@ mod tests {
         let twice = build_tool(
             &Version::new(0, 1, 0),
             &[tools, super::tests::tools(folder.path())].into_iter().flatten().collect::<Vec<_>>(),
-            Compression::Gzip,
+            Encoding::Gzip,
             0,
             &mut store,
         );

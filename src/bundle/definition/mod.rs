@@ -23,7 +23,7 @@ pub mod source;
 use semver::Version;
 use serde::Deserialize;
 
-use super::Compression;
+use super::Encoding;
 use crate::model::{BundleName, Platform};
 
 pub use plugin::Plugin;
@@ -43,8 +43,8 @@ pub struct Definition {
     pub sources: Vec<Source>,
     /// The plugins, in the order of the file, each from one of the sources.
     pub plugins: Vec<Plugin>,
-    /// How the layers are compressed.
-    pub compression: Compression,
+    /// How the layers are written.
+    pub compression: Encoding,
     /// Whether the image carries the tool.
     pub tool: ToolChoice,
 }
@@ -96,7 +96,7 @@ plugins: [bridge, host-local]
                 kind: SourceKind::Directory("/usr/lib/cni".parse().unwrap()),
             }],
             plugins: vec![plugin("bridge"), plugin("host-local")],
-            compression: Compression::Zstd,
+            compression: Encoding::Balanced,
             tool: ToolChoice::Required,
         }
     }
@@ -112,7 +112,7 @@ plugins: [bridge, host-local]
             + "compression: gzip\ntool: none\n";
         assert_eq!(
             parse(&text),
-            Ok(Definition { compression: Compression::Gzip, tool: ToolChoice::None, ..small() })
+            Ok(Definition { compression: Encoding::Gzip, tool: ToolChoice::None, ..small() })
         );
     }
 
@@ -230,7 +230,7 @@ plugins: [bridge, host-local]
             (
                 "plugins:",
                 "compression: xz\nplugins:",
-                "9:14: unknown value `xz`, expected `zstd`, `gzip` or `none`",
+                "9:14: unknown value `xz`, expected `balanced`, `zstd`, `best`, `gzip` or `none`",
             ),
             ("plugins: [bridge, host-local]", "", "6:1: field `plugins` is missing"),
         ];

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, de};
 use super::plugin::RawPlugin;
 use super::source::{PLACEHOLDER, RawSource};
 use super::{Definition, Plugin, Source, ToolChoice};
-use crate::bundle::{Compression, FileManifest};
+use crate::bundle::{Encoding, FileManifest};
 use crate::model::yaml::{self, Spanned};
 use crate::model::{BundleName, Platform, YamlError, visible};
 
@@ -40,7 +40,7 @@ struct Raw {
     sources: Spanned<Vec<Spanned<RawSource>>>,
     plugins: Spanned<Vec<Spanned<RawPlugin>>>,
     #[serde(default)]
-    compression: Compression,
+    compression: Encoding,
     #[serde(default)]
     tool: ToolChoice,
 }

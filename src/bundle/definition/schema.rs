@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::source::KINDS;
-use crate::bundle::{Compression, FileManifest};
+use crate::bundle::{Encoding, FileManifest};
 use crate::model::{Platform, json};
 
 /// Three numbers, and what semver allows behind them.
@@ -61,11 +61,12 @@ pub fn schema() -> String {
             "plugins": plugins(),
             "compression": {
                 "description":
-                    "How layers are compressed: zstd (the default) halves the bytes of gzip, gzip \
-                     is for runtimes older than containerd 1.5, none has a digest that depends on \
-                     no encoder.",
-                "enum": [Compression::Zstd, Compression::Gzip, Compression::None],
-                "default": Compression::default(),
+                    "How layers are compressed: balanced (the default, also called zstd) and best \
+                     are zstd, half the bytes of gzip; best takes longer for fewer bytes; gzip is \
+                     for runtimes older than containerd 1.5; none has a digest that depends on no \
+                     encoder.",
+                "enum": Encoding::NAMES,
+                "default": Encoding::default(),
             },
             "tool": {
                 "description":

@@ -5,7 +5,7 @@ use std::io::Cursor;
 
 use super::header::LARGEST_OCTAL;
 use super::*;
-use crate::bundle::{Compression, EntryKind, layer};
+use crate::bundle::{Encoding, EntryKind, layer};
 
 /// Everything that any caller may accept.
 const ANY: Rules = Rules {
@@ -565,7 +565,7 @@ fn reads_back_what_the_layer_writer_writes() {
         layer::Entry::of_bytes(format!("opt/{number}/file"), EntryKind::Program, content)
     });
     let mut bytes = Vec::new();
-    layer::write(entries.collect(), Compression::None, LARGEST_OCTAL, &mut bytes).unwrap();
+    layer::write(entries.collect(), Encoding::None, LARGEST_OCTAL, &mut bytes).unwrap();
     for rules in [LAYER, FILES, ANY] {
         let found = walked(&bytes, &rules).unwrap();
         let (files, directories): (Vec<_>, Vec<_>) =

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::image_output::{ToolArguments, finish, output_directory, parse_output};
 use super::source_date::epoch;
-use crate::bundle::Compression;
+use crate::bundle::Encoding;
 use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::model::Reference;
 use crate::oci::LayoutWriter;
@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let output = output_directory(&arguments.output)?;
     let (tools, epoch) = (arguments.tools.open()?, epoch()?);
     let mut layout = LayoutWriter::create(output)?.named("localhost/cnister".to_owned());
-    let built = build_tool(&version, &tools, Compression::Zstd, epoch, &mut layout)?;
+    let built = build_tool(&version, &tools, Encoding::Best, epoch, &mut layout)?;
     terminal.answer(&finish(layout, &arguments.output, &built, &version)?)?;
     Ok(Exit::Yes)
 }

@@ -354,19 +354,18 @@ mod tests {
 
     #[test]
     fn reads_what_the_composer_writes() {
-        use crate::bundle::{Compression, Entry, EntryKind, layer};
-        for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+        use crate::bundle::{Encoding, Entry, EntryKind, layer};
+        for encoding in Encoding::ALL {
             let entries = FILES.map(|(name, bytes)| {
                 Entry::of_bytes(format!("{BIN}/{name}"), EntryKind::Program, bytes)
             });
             let mut blob = Vec::new();
-            let written =
-                layer::write(entries.into(), compression, 1_700_000_000, &mut blob).unwrap();
+            let written = layer::write(entries.into(), encoding, 1_700_000_000, &mut blob).unwrap();
             let files = FileManifest { diff_id: written.diff_id, ..manifest(&FILES) };
             assert_eq!(
                 deliver_blob(blob, &written.descriptor(), &files).unwrap().len(),
                 2,
-                "{compression}"
+                "{encoding:?}"
             );
         }
     }
