@@ -177,16 +177,22 @@ def image_rows(folder):
     with open(f"{folder}/Containerfile", "w", encoding="ascii") as file:
         file.write("FROM scratch\nCOPY . /opt/cni/bin/\n")
     buildah = f"buildah --root {folder}/buildah --runroot {folder}/buildah-run --storage-driver vfs"
-    yield Row(
-        "compose the 18 upstream plugins into a layout",
-        {
-            "cnister": f"{BUILD} out",
-            "umoci insert": f"umoci init --layout out; umoci new --image out:v1; umoci insert --image out:v1 {PLUGINS} /opt/cni/bin",
-            "buildah bud": f"{buildah} bud -q --isolation chroot --layers=false -f Containerfile -t v1 {PLUGINS}; {buildah} push -q v1 oci:out:v1",
-        },
-        ready="rm -rf out buildah buildah-run",
-        result="out",
-    )
+    peers = {
+        "umoci insert": f"umoci init --layout out; umoci new --image out:v1; umoci insert --image out:v1 {PLUGINS} /opt/cni/bin",
+        "buildah bud": f"{buildah} bud -q --isolation chroot --layers=false -f Containerfile -t v1 {PLUGINS}; {buildah} push -q v1 oci:out:v1",
+    }
+    with open(f"{HERE}/upstream.yaml", encoding="utf-8") as file:
+        definition = file.read()
+    for encoding in ("balanced", "best"):
+        with open(f"{folder}/{encoding}.yaml", "w", encoding="utf-8") as file:
+            file.write(f"{definition}compression: {encoding}\ntool: none\n")
+        ours = f"{CNISTER} build {encoding}.yaml --directory upstream={PLUGINS} -o out"
+        yield Row(
+            f"compose the 18 upstream plugins into a layout, {encoding}, without the tool",
+            {"cnister": ours, **peers},
+            ready="rm -rf out buildah buildah-run",
+            result="out",
+        )
     image = "$REGISTRY/cni/upstream:1.9.1"
     yield Row(
         "verify an image in a registry, layers read",
