@@ -74,6 +74,9 @@ pub enum ParseReferenceError {
     /// A host with a character that hosts cannot have.
     #[error("`{0}` is not a valid host name with an optional port")]
     Host(String),
+    /// A host whose name, with a port, is the prefix of a layout or an archive.
+    #[error("`{0}` cannot be the name of a registry: with a port, it would be read as a layout")]
+    Prefix(String),
     /// A repository path that registries refuse (distribution-spec, "Pulling manifests").
     #[error(
         "`{0}` is not a valid repository path: expected lower-case letters, digits, and single `.`, `_`, `-` or `/` between them"
@@ -121,7 +124,7 @@ impl FromStr for Reference {
             Some((name, digest)) => (name, Some(digest.parse()?)),
             None => (text, None),
         };
-        let (layout, archive) = (name.strip_prefix("oci:"), name.strip_prefix("oci-archive:"));
+        let (layout, archive) = (name.strip_prefix(LAYOUT), name.strip_prefix(ARCHIVE));
         if let Some(rest) = layout.or(archive) {
             let (path, tag) = split_tag(rest);
             if path.is_empty() {
@@ -191,6 +194,9 @@ impl FromStr for Repository {
         }
         let host = normal_host(host)
             .ok_or_else(|| ParseReferenceError::Host(visible(host).into_owned()))?;
+        if [LAYOUT, ARCHIVE].iter().any(|prefix| host.starts_with(prefix)) {
+            return Err(ParseReferenceError::Prefix(host));
+        }
         let component = |part: &str| {
             let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
             part.chars().all(|c| alphanumeric(c) || matches!(c, '.' | '_' | '-'))
@@ -210,6 +216,10 @@ impl FromStr for Repository {
     }
 }
 
+/// What a reference to a layout starts with.
+const LAYOUT: &str = "oci:";
+/// What a reference to an archive starts with.
+const ARCHIVE: &str = "oci-archive:";
 /// The name of Docker Hub in references, and other names of the same registry.
 const DOCKER_HUB: &str = "docker.io";
 const DOCKER_HUB_ALIASES: [&str; 3] =
@@ -299,8 +309,8 @@ impl fmt::Display for Repository {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Layout(path) => write!(f, "oci:{}", visible(&path.to_string_lossy())),
-            Self::Archive(path) => write!(f, "oci-archive:{}", visible(&path.to_string_lossy())),
+            Self::Layout(path) => write!(f, "{LAYOUT}{}", visible(&path.to_string_lossy())),
+            Self::Archive(path) => write!(f, "{ARCHIVE}{}", visible(&path.to_string_lossy())),
             Self::Registry(repository) => write!(f, "{repository}"),
         }
     }
@@ -388,6 +398,9 @@ mod tests {
             ("ghcr.io/../b", E::Path("../b".into())),
             ("ghcr.io/a:b c", E::Tag("b c".into())),
             ("gh cr.io/a", E::Host("gh cr.io".into())),
+            ("oci./a", E::Prefix("oci:443".into())),
+            ("OCI:5000/a", E::Prefix("oci:5000".into())),
+            ("oci-archive.:5000/a", E::Prefix("oci-archive:5000".into())),
         ];
         for (text, expected) in cases {
             assert_eq!(text.parse::<Reference>(), Err(expected), "{text}");
