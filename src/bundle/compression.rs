@@ -48,16 +48,35 @@ impl Compression {
         }
     }
 
+    /// The compression of bytes that start with these, whatever their name says.
+    pub fn of_magic(start: &[u8]) -> Self {
+        match start {
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            _ => Self::None,
+        }
+    }
+
     /// Reads the uncompressed bytes of `input`. The digest of `input` must have been checked
     /// before: a decoder is not the first to see unsigned bytes.
     pub fn decoder<'a>(
         self,
         input: impl BufRead + Send + 'a,
     ) -> io::Result<Box<dyn Read + Send + 'a>> {
+        self.decoder_up_to(ZSTD_WINDOW_LOG, input)
+    }
+
+    /// As [`Compression::decoder`], for a zstd frame that may refer back further: what a machine
+    /// that composes a bundle can afford and a node cannot.
+    pub fn decoder_up_to<'a>(
+        self,
+        window_log: u32,
+        input: impl BufRead + Send + 'a,
+    ) -> io::Result<Box<dyn Read + Send + 'a>> {
         Ok(match self {
             Self::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+                decoder.window_log_max(window_log)?;
                 Box::new(decoder)
             }
             // Every member, as other tools read it: one that stops after the first reads another

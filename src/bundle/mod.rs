@@ -3,6 +3,10 @@
 
 pub mod archive;
 #[cfg(any(feature = "publish", test))]
+mod artefact;
+#[cfg(any(feature = "publish", test))]
+mod checksum;
+#[cfg(any(feature = "publish", test))]
 pub mod compose;
 mod compression;
 #[cfg(any(feature = "publish", test))]
@@ -15,19 +19,28 @@ mod gzip;
 pub mod layer;
 mod manifest;
 #[cfg(any(feature = "publish", test))]
+mod members;
+#[cfg(any(feature = "publish", test))]
 mod origin;
 pub mod tar;
 
 pub use crate::binary::{GoBuild, Linkage};
 pub use archive::{ArchiveEntry, ArchiveError};
 #[cfg(any(feature = "publish", test))]
+pub use artefact::{Artefact, Checksum};
+#[cfg(any(feature = "publish", test))]
+pub use checksum::{ChecksumError, ChecksumFile, ChecksumKind, Sum};
+#[cfg(any(feature = "publish", test))]
 pub use compose::Image;
 pub use compression::Compression;
 #[cfg(any(feature = "publish", test))]
 pub use definition::Definition;
+#[cfg(any(feature = "publish", test))]
 pub use encoder::Encoding;
 #[cfg(any(feature = "publish", test))]
 pub use layer::{Entry, EntryKind, Layer, LayerError};
 pub use manifest::{FileManifest, ManifestError, PluginFile, ToolFile};
+#[cfg(any(feature = "publish", test))]
+pub use members::{MemberError, Members, read_members};
 #[cfg(any(feature = "publish", test))]
 pub use origin::Origin;

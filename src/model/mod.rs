@@ -16,6 +16,7 @@ pub mod media_type;
 mod platform;
 mod plugin_name;
 mod reference;
+mod sha512;
 mod text;
 mod time;
 pub mod yaml;
@@ -32,6 +33,7 @@ pub(crate) use reference::{HTTPS, other_names, parse_port};
 pub use reference::{
     Location, ParseReferenceError, Reference, RegistryReference, Repository, Selector,
 };
+pub use sha512::{ParseSha512Error, Sha512, Sha512Hasher};
 pub use text::{
     BundleName, ParseBundleNameError, and_others, excerpt, text_of, visible, with_causes,
 };

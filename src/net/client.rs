@@ -78,12 +78,13 @@ pub struct Request {
     headers: Vec<(&'static str, String)>,
     authorization: Option<String>,
     body: Option<Body>,
+    plain: bool,
 }
 
 impl Request {
     /// Creates a request without headers or body.
     pub fn new(method: Method, url: Url) -> Self {
-        Self { method, url, headers: Vec::new(), authorization: None, body: None }
+        Self { method, url, headers: Vec::new(), authorization: None, body: None, plain: false }
     }
 
     /// Adds a header, which is also sent to the target of a redirect.
@@ -97,6 +98,14 @@ impl Request {
     #[must_use]
     pub fn authorization(mut self, value: impl Into<String>) -> Self {
         self.authorization = Some(value.into());
+        self
+    }
+
+    /// Lets it go over plain HTTP to another machine: only for content whose digest the caller
+    /// knows and checks.
+    #[must_use]
+    pub fn allow_plain(mut self) -> Self {
+        self.plain = true;
         self
     }
 
@@ -129,7 +138,7 @@ struct Inner {
 /// The transport to a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Transport {
-    /// Plain HTTP, only to this machine.
+    /// Plain HTTP: to this machine, or for content whose digest is known.
     Plain,
     /// HTTPS, with the system's certificates.
     Tls,
@@ -198,6 +207,12 @@ impl Client {
         self.follow(request)?.fetch(limit)
     }
 
+    /// Sends the request once; the body can then be read once.
+    #[cfg(any(feature = "publish", test))]
+    pub(super) fn once(&self, request: &Request) -> Result<Response, HttpError> {
+        self.follow(request)
+    }
+
     /// Repeats an exchange of several requests while its last response is one that may change.
     pub fn converse(
         &self,
@@ -211,7 +226,7 @@ impl Client {
         self.wait(retry::between(least, most, retry::random()));
     }
 
-    fn wait(&self, duration: Duration) {
+    pub(super) fn wait(&self, duration: Duration) {
         (self.0.settings.pause)(duration);
         self.1.spend(duration, 0);
     }
@@ -269,7 +284,7 @@ impl Client {
 
     fn send(&self, request: &Request, url: &Url) -> Result<Response, HttpError> {
         self.check_time(url)?;
-        let client = self.client(url)?;
+        let client = self.client(url, request.plain)?;
         let mut builder = client.request(request.method.clone(), url.clone());
         for (name, value) in &request.headers {
             builder = builder.header(*name, value);
@@ -303,8 +318,8 @@ impl Client {
 
     /// Returns the client for a URL, created on first use: a machine without CA certificates can
     /// still use a registry of its own.
-    fn client(&self, url: &Url) -> Result<blocking::Client, HttpError> {
-        let transport = transport(url)?;
+    fn client(&self, url: &Url, plain: bool) -> Result<blocking::Client, HttpError> {
+        let transport = transport(url, plain)?;
         let slot = match transport {
             Transport::Plain => &self.0.plain,
             Transport::Tls => &self.0.tls,
@@ -339,11 +354,11 @@ impl Client {
     }
 }
 
-/// Decides which transport a URL's host is reached by.
-fn transport(url: &Url) -> Result<Transport, HttpError> {
+/// Decides which transport a URL's host is reached by; `plain` is [`Request::allow_plain`].
+fn transport(url: &Url, plain: bool) -> Result<Transport, HttpError> {
     match url.scheme() {
         "https" => Ok(Transport::Tls),
-        "http" if is_loopback(url) => Ok(Transport::Plain),
+        "http" if plain || is_loopback(url) => Ok(Transport::Plain),
         "http" => Err(HttpError::Insecure { url: shown(url) }),
         _ => Err(HttpError::Url(shown(url))),
     }

@@ -339,9 +339,14 @@ fn uses_plain_http_only_on_this_machine() {
         ("ftp://127.0.0.1/", Err("`ftp://127.0.0.1/` is not an http or https URL")),
     ];
     for (url, expected) in cases {
-        let result = transport(&url.parse().unwrap()).map_err(|error| error.to_string());
+        let result = transport(&url.parse().unwrap(), false).map_err(|error| error.to_string());
         assert_eq!(result, expected.map_err(str::to_owned), "{url}");
     }
+    // Content whose digest is known.
+    let transport = |url: &str| transport(&url.parse().unwrap(), true).ok();
+    assert_eq!(transport("http://10.0.0.1/"), Some(Transport::Plain));
+    assert_eq!(transport("https://localhost/"), Some(Transport::Tls));
+    assert_eq!(transport("ftp://127.0.0.1/"), None);
 }
 
 /// Reads the environment of a process of its own: without CA certificates, servers on this machine

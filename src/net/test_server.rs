@@ -42,6 +42,13 @@ pub(crate) enum Reply {
     CutOff {
         body: Vec<u8>,
     },
+    /// Announces the whole body and closes after some bytes of it.
+    Cut {
+        status: u16,
+        headers: Vec<(String, String)>,
+        body: Vec<u8>,
+        sent: usize,
+    },
     /// Closes without a response.
     HangUp,
     /// Keeps the connection open and sends nothing.
@@ -56,7 +63,7 @@ impl Reply {
     }
 
     pub(crate) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
-        if let Self::Full { headers, .. } = &mut self {
+        if let Self::Full { headers, .. } | Self::Cut { headers, .. } = &mut self {
             headers.push((name.to_owned(), value.into()));
         }
         self
@@ -144,19 +151,17 @@ impl Shared {
         // A client that went away is ignored.
         let _ = match reply {
             Reply::Full { status, headers, body } => {
-                let mut head = format!("HTTP/1.1 {status} Test\r\nConnection: close\r\n");
-                if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length")) {
-                    head += &format!("Content-Length: {}\r\n", body.len());
-                }
-                for (name, value) in headers {
-                    head += &format!("{name}: {value}\r\n");
-                }
+                let head = head_of(status, &headers, body.len());
                 let body = if head_only { &[] } else { body.as_slice() };
                 stream.write_all(&[head.as_bytes(), b"\r\n", body].concat())
             }
             Reply::CutOff { body } => {
                 let head = format!("HTTP/1.1 200 Test\r\nContent-Length: {}\r\n\r\n", body.len());
                 stream.write_all(&[head.as_bytes(), &body[..body.len() / 2]].concat())
+            }
+            Reply::Cut { status, headers, body, sent } => {
+                let head = head_of(status, &headers, body.len());
+                stream.write_all(&[head.as_bytes(), b"\r\n", &body[..sent]].concat())
             }
             Reply::HangUp => Ok(()),
             Reply::Drip(pause) => drip(stream, pause),
@@ -166,6 +171,19 @@ impl Shared {
             }
         };
     }
+}
+
+/// The head of a response without its empty line.
+fn head_of(status: u16, headers: &[(String, String)], length: usize) -> String {
+    let mut head = format!("HTTP/1.1 {status} Test\r\nConnection: close\r\n");
+    let framing = ["content-length", "transfer-encoding"];
+    if !headers.iter().any(|(name, _)| framing.iter().any(|it| name.eq_ignore_ascii_case(it))) {
+        head += &format!("Content-Length: {length}\r\n");
+    }
+    for (name, value) in headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    head
 }
 
 /// Ends when the client goes away.

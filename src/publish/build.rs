@@ -146,7 +146,7 @@ mod tests {
     use crate::bundle::definition::ToolChoice;
     use crate::bundle::{Compression, Definition, LayerError, Linkage};
     use crate::model::{document, media_type};
-    use crate::publish::source::tests::definition;
+    use crate::publish::source::tests::{definition, no_fetch};
     use crate::publish::{DirectoryOverride, Sources};
 
     /// A store in memory.
@@ -224,7 +224,8 @@ mod tests {
         tools: &[Tool],
     ) -> Result<(Built, Memory), BuildError> {
         let mut store = Memory::default();
-        let sources = Sources::new(definition, folder, &[]).unwrap();
+        let fetch = no_fetch();
+        let sources = Sources::new(definition, folder, &[], &fetch).unwrap();
         let built = build(&Inputs::resolve(&sources, tools, 0)?, &mut store)?;
         Ok((built, store))
     }
@@ -368,7 +369,8 @@ mod tests {
         }
         let (folder, tools) = folder();
         let definition = definition("linux/amd64", "bridge");
-        let sources = Sources::new(&definition, folder.path(), &[]).unwrap();
+        let fetch = no_fetch();
+        let sources = Sources::new(&definition, folder.path(), &[], &fetch).unwrap();
         let inputs = Inputs::resolve(&sources, &tools, 0).unwrap();
         let error = |store: &mut dyn BlobStore| build(&inputs, store).expect_err("refused");
         let full = error(&mut Full);
@@ -384,7 +386,8 @@ mod tests {
     fn a_file_that_changes_during_the_build_is_an_error() {
         let (folder, tools) = folder();
         let definition = definition("linux/amd64", "bridge");
-        let sources = Sources::new(&definition, folder.path(), &[]).unwrap();
+        let fetch = no_fetch();
+        let sources = Sources::new(&definition, folder.path(), &[], &fetch).unwrap();
         let inputs = Inputs::resolve(&sources, &tools, 0).unwrap();
         let path = folder.path().join("cni-amd64/bridge");
         let mut content = fs::read(&path).unwrap();
@@ -439,7 +442,8 @@ mod tests {
         let definition = Definition::parse("debian.yaml", &text).unwrap();
         let directory: DirectoryOverride =
             format!("debian={}", plugins.to_str().unwrap()).parse().unwrap();
-        let sources = Sources::new(&definition, &bundles, &[directory]).unwrap();
+        let fetch = no_fetch();
+        let sources = Sources::new(&definition, &bundles, &[directory], &fetch).unwrap();
         let (_folder, tools) = folder();
         let mut store = Memory::default();
         let built = build(&Inputs::resolve(&sources, &tools, 0).unwrap(), &mut store).unwrap();

@@ -13,6 +13,6 @@ pub use build::{BlobStore, Built, build, build_tool};
 pub use error::BuildError;
 pub use inputs::Inputs;
 pub use source::{
-    DirectoryOverride, ParseOverrideError, Plugin, PluginSource, SourceError, Sources, Taken, Tool,
-    Wanted,
+    Asked, AssetError, Cache, CacheError, DirectoryOverride, Evidence, Fetch, ParseOverrideError,
+    Plugin, PluginSource, SourceError, Sources, Taken, Tool, Wanted,
 };

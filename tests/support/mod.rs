@@ -18,6 +18,7 @@ pub mod plugin;
 pub mod registries;
 pub mod release;
 pub mod strace;
+pub mod web;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

@@ -187,12 +187,12 @@ plugins: [bridge, host-local]
             (
                 "directory: /usr",
                 "path: /usr",
-                "8:5: unknown field `path`, expected `name` or `directory`",
+                "8:5: unknown field `path`, expected `name`, `directory`, `archive` or `file`",
             ),
             (
                 "    directory: /usr/lib/cni\n",
                 "",
-                "7:5: a source must have exactly one of `directory`; found none",
+                "7:5: a source must have exactly one of `directory`, `archive` or `file`; found none",
             ),
             ("/usr/lib/cni", "", "8:14: the value is missing, expected text"),
             (

@@ -11,11 +11,11 @@ use semver::Version;
 use serde::{Deserialize, Deserializer, de};
 
 use super::plugin::RawPlugin;
-use super::source::{PLACEHOLDER, RawSource};
+use super::source::{ARCHITECTURE, RawSource};
 use super::{Definition, Plugin, Source, ToolChoice};
 use crate::bundle::{Encoding, FileManifest};
 use crate::model::yaml::{self, Spanned};
-use crate::model::{BundleName, Platform, YamlError, visible};
+use crate::model::{BundleName, Platform, PluginName, YamlError, visible};
 
 impl Definition {
     /// Parses the text of a definition; `file` is what errors call it.
@@ -73,23 +73,27 @@ impl Raw {
             .iter()
             .map(|plugin| self.plugin(file, plugin))
             .collect::<Result<Vec<_>, _>>()?;
+        let platforms: Vec<Platform> =
+            self.platforms.value.iter().map(|platform| platform.value.clone()).collect();
         let mut sources = Vec::new();
         for source in &self.sources.value {
             let at = |message: String| YamlError::at(file, source, message);
             let Source { name, kind } = source.value.check().map_err(at)?;
-            if !plugins.iter().any(|plugin| plugin.source == name) {
+            let of_source = plugins.iter().filter(|plugin| plugin.source == name);
+            let of_source: Vec<&PluginName> = of_source.map(|plugin| &plugin.name).collect();
+            if of_source.is_empty() {
                 return Err(at(format!("no plugin uses the source `{name}`")));
             }
-            if self.platforms.value.len() > 1 && !kind.differs_by_platform() {
+            if platforms.len() > 1 && !kind.differs_by_platform() {
                 let (key, article) = kind.words();
                 return Err(at(format!(
-                    "several platforms need {article} each: write `{PLACEHOLDER}` into `{key}`"
+                    "several platforms need {article} each: write `{ARCHITECTURE}` into `{key}`"
                 )));
             }
+            kind.check(&platforms, &of_source).map_err(at)?;
             sources.push(Source { name, kind });
         }
-        let Raw { name, version, platforms, compression, tool, .. } = self;
-        let platforms = platforms.value.into_iter().map(|platform| platform.value).collect();
+        let Raw { name, version, compression, tool, .. } = self;
         Ok(Definition { name, version, platforms, sources, plugins, compression, tool })
     }
 

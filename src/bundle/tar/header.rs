@@ -90,7 +90,7 @@ impl Kind {
     }
 
     /// Returns its name with an article, for a message.
-    pub(super) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::File => "a file",
             Self::HardLink => "a hard link",

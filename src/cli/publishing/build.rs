@@ -12,7 +12,7 @@ use crate::cli::policy::{cannot_read, read_text};
 use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::model::Reference;
 use crate::oci::LayoutWriter;
-use crate::publish::{DirectoryOverride, Inputs, Sources, build};
+use crate::publish::{Cache, DirectoryOverride, Fetch, Inputs, Sources, build};
 
 /// Composes a bundle from its definition and writes it into a layout: no daemon, no root, no
 /// registry.
@@ -43,8 +43,12 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         Definition::parse(&path.display().to_string(), &text).map_err(Failure::request)?;
     let folder = path.parent().unwrap_or(Path::new("."));
     let output = output_directory(&arguments.output)?;
-    let sources =
-        Sources::new(&definition, folder, &arguments.directory).map_err(Failure::classed)?;
+    let user = |name| std::env::var_os(name);
+    let mut fetch = Fetch::new(Cache::of_user(user("XDG_CACHE_HOME"), user("HOME")));
+    let terminal = *terminal;
+    fetch.announce = Box::new(move |line| terminal.remark(line));
+    let sources = Sources::new(&definition, folder, &arguments.directory, &fetch)
+        .map_err(Failure::classed)?;
     let tools = match definition.tool {
         ToolChoice::Required => arguments.tools.open()?,
         ToolChoice::None => Vec::new(),

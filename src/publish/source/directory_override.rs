@@ -72,7 +72,7 @@ mod tests {
 
     use super::*;
     use crate::publish::source::Sources;
-    use crate::publish::source::tests::definition;
+    use crate::publish::source::tests::{definition, no_fetch};
 
     #[test]
     fn a_directory_can_be_given_on_the_command_line() {
@@ -80,7 +80,8 @@ mod tests {
         // Neither directory is there, so that the error says where plugins were looked for.
         let first = |overrides: &[&str]| {
             let overrides: Vec<_> = overrides.iter().map(|text| text.parse().unwrap()).collect();
-            let sources = Sources::new(&definition, Path::new("bundles"), &overrides);
+            let fetch = no_fetch();
+            let sources = Sources::new(&definition, Path::new("bundles"), &overrides, &fetch);
             let error = sources.and_then(|sources| sources.take()).expect_err("nothing is there");
             error.to_string()
         };

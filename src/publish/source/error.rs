@@ -8,6 +8,8 @@ use std::io;
 use std::path::PathBuf;
 
 use super::Wanted;
+use super::asked::Asked;
+use super::asset_error::AssetError;
 use crate::binary::ElfError;
 use crate::bundle::definition::SourceName;
 use crate::bundle::{FileManifest, Origin};
@@ -103,6 +105,17 @@ pub enum SourceError {
         /// The error of the system.
         source: io::Error,
     },
+    /// An archive or bare file that cannot be used.
+    #[error("cannot take {asked} from `{location}`")]
+    Asset {
+        /// What was asked for.
+        asked: Asked,
+        /// The path, or the URL without its query.
+        location: String,
+        /// What is wrong.
+        #[source]
+        problem: Box<AssetError>,
+    },
     /// A kind of source that does not do what [`PluginSource`](super::PluginSource) says.
     #[error("the source `{name}` is broken: `{}` for {} {fault}", .wanted.name, .wanted.platform)]
     Broken {
@@ -120,6 +133,7 @@ impl Classed for SourceError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Directory { source, .. } | Self::Read { source, .. } => source.class(),
+            Self::Asset { problem, .. } => problem.class(),
             Self::Broken { .. } => ErrorClass::CouldNot,
             Self::NoSource { .. }
             | Self::OneDirectory(_)

@@ -4,9 +4,18 @@
 //! file is, in the same way for all kinds, and the definition says which plugins are wanted. No
 //! file is held in memory.
 
+mod archive;
+mod asked;
+mod asset;
+mod asset_error;
+mod cache;
+mod checksums;
 mod directory;
 mod directory_override;
 mod error;
+mod fetch;
+mod file;
+mod from_start;
 mod plugin;
 mod plugin_source;
 mod taken;
@@ -16,13 +25,19 @@ mod wanted;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use self::archive::ArchiveSource;
 use self::directory::DirectorySource;
+use self::file::FileSource;
 use crate::bundle::Definition;
 use crate::bundle::definition::{Source, SourceKind, SourceName};
 use crate::model::Platform;
 
+pub use asked::Asked;
+pub use asset_error::AssetError;
+pub use cache::{Cache, CacheError};
 pub use directory_override::{DirectoryOverride, ParseOverrideError};
 pub use error::SourceError;
+pub use fetch::{Evidence, Fetch};
 pub use plugin::Plugin;
 pub use plugin_source::PluginSource;
 pub use taken::Taken;
@@ -32,22 +47,24 @@ pub use wanted::Wanted;
 /// The sources of a definition as they are on this machine.
 pub struct Sources<'a> {
     definition: &'a Definition,
-    sources: Vec<(&'a SourceName, Box<dyn PluginSource>)>,
+    sources: Vec<(&'a SourceName, Box<dyn PluginSource + 'a>)>,
 }
 
 impl<'a> Sources<'a> {
-    /// The sources of `definition`, a file in `folder`. Nothing is looked for yet.
+    /// The sources of `definition`, a file in `folder`, which fetch with `fetch`. Nothing is looked
+    /// for yet.
     pub fn new(
         definition: &'a Definition,
-        folder: &Path,
+        folder: &'a Path,
         overrides: &[DirectoryOverride],
+        fetch: &'a Fetch,
     ) -> Result<Self, SourceError> {
         overrides.iter().try_for_each(|said| said.check(definition))?;
         let sources = definition.sources.iter().map(|Source { name, kind }| {
-            let source: Box<dyn PluginSource> =
+            let source: Box<dyn PluginSource + 'a> =
                 match overrides.iter().rev().find(|said| said.name == *name) {
                     Some(said) => Box::new(DirectorySource::new(name, "", &said.directory)),
-                    None => open(name, kind, folder),
+                    None => open(name, kind, folder, fetch),
                 };
             (name, source)
         });
@@ -83,9 +100,16 @@ impl<'a> Sources<'a> {
 }
 
 /// The source of this kind. Relative paths of a definition are relative to its folder.
-fn open(name: &SourceName, kind: &SourceKind, folder: &Path) -> Box<dyn PluginSource> {
+fn open<'a>(
+    name: &'a SourceName,
+    kind: &'a SourceKind,
+    folder: &'a Path,
+    fetch: &'a Fetch,
+) -> Box<dyn PluginSource + 'a> {
     match kind {
         SourceKind::Directory(pattern) => Box::new(DirectorySource::new(name, folder, pattern)),
+        SourceKind::Archive(archive) => Box::new(ArchiveSource { name, folder, archive, fetch }),
+        SourceKind::File(file) => Box::new(FileSource { name, folder, file, fetch }),
     }
 }
 
@@ -122,7 +146,7 @@ pub(super) mod tests {
     use super::*;
     use crate::binary::sample::Sample;
     use crate::bundle::Origin;
-    use crate::model::{Classed, ErrorClass};
+    use crate::model::{Classed, ErrorClass, with_causes};
 
     /// A definition of these plugins from the directory `cni` beside it.
     pub(in crate::publish) fn definition(platforms: &str, plugins: &str) -> Definition {
@@ -133,15 +157,41 @@ pub(super) mod tests {
         Definition::parse("sample.yaml", &text).unwrap()
     }
 
+    /// For sources that fetch nothing.
+    pub(in crate::publish) fn no_fetch() -> Fetch {
+        Fetch::new(Cache::of_user(None, None))
+    }
+
     pub(super) fn write(path: &Path, content: &[u8]) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     }
 
+    /// The definition of a bundle of these plugins from one source with this key and value.
+    pub(super) fn defined(source: &str, platforms: &str, plugins: &str) -> Definition {
+        let text = format!(
+            "apiVersion: cnister.dev/v1\nkind: Bundle\nname: sample\nversion: 1.2.3\nplatforms: [{platforms}]\n\
+             sources:\n  - {{name: upstream, {source}}}\nplugins: [{plugins}]\n"
+        );
+        Definition::parse("sample.yaml", &text).unwrap()
+    }
+
+    /// What a definition takes in, or the words of the refusal with all causes, and its class.
+    pub(super) fn taken(
+        definition: &Definition,
+        folder: &Path,
+        fetch: &Fetch,
+    ) -> Result<Vec<Plugin>, (String, ErrorClass)> {
+        let sources = Sources::new(definition, folder, &[], fetch).unwrap();
+        let taken = sources.take().map_err(|error| (with_causes(&error), error.class()))?;
+        Ok(taken.into_values().flatten().collect())
+    }
+
     /// The plugin of this name for linux/amd64, or the words of the refusal.
     pub(super) fn open(folder: &Path, name: &str) -> Result<Plugin, String> {
         let definition = definition("linux/amd64", name);
-        let sources = Sources::new(&definition, folder, &[]).unwrap();
+        let fetch = no_fetch();
+        let sources = Sources::new(&definition, folder, &[], &fetch).unwrap();
         let taken = sources.take().map_err(|error| error.to_string())?;
         Ok(taken.into_values().flatten().next().expect("one plugin"))
     }
@@ -196,7 +246,8 @@ pub(super) mod tests {
         let folder = tempfile::tempdir().unwrap();
         let definition = definition("linux/amd64", "bridge");
         let class = || {
-            let sources = Sources::new(&definition, folder.path(), &[]).unwrap();
+            let fetch = no_fetch();
+            let sources = Sources::new(&definition, folder.path(), &[], &fetch).unwrap();
             sources.take().expect_err("refused").class()
         };
         assert_eq!(class(), ErrorClass::CouldNot, "no directory");

@@ -32,6 +32,11 @@ impl Plugin {
         Ok(Self { facts, file })
     }
 
+    /// The file that the facts were read from, and what is known of its origin.
+    pub fn taken(&self) -> &Taken {
+        &self.file
+    }
+
     /// Its entry in a layer, in `directory`.
     pub fn entry(&self, directory: &str) -> Entry<'_> {
         self.file.entry(format!("{directory}/{}", self.facts.name))

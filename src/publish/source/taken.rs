@@ -10,9 +10,10 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::SourceError;
+use super::from_start::FromStart;
 use crate::binary::{Elf, ReadAt, ReadElfError};
-use crate::bundle::{Entry, EntryKind, FileManifest, Origin};
-use crate::model::{Digest, Hasher};
+use crate::bundle::{Artefact, Checksum, Entry, EntryKind, FileManifest, Origin};
+use crate::model::{Digest, Hasher, Sha512, Sha512Hasher};
 
 /// An open file, hashed while it was read or written.
 #[derive(Debug)]
@@ -20,7 +21,10 @@ pub struct Taken {
     pub(super) file: File,
     pub(super) origin: Origin,
     pub(super) digest: Digest,
+    pub(super) sha512: Sha512,
     pub(super) size: u64,
+    pub(super) artefact: Option<Artefact>,
+    pub(super) checksum: Option<Checksum>,
 }
 
 /// How much is read at a time.
@@ -36,17 +40,50 @@ impl Taken {
             let found = if kind.is_dir() { "a directory" } else { "a device, FIFO or socket" };
             return Err(SourceError::NotAFile { origin, found });
         }
-        let file = File::open(path).map_err(unreadable)?;
+        Self::of(File::open(path).map_err(unreadable)?, origin)
+    }
+
+    /// Hashes an open file.
+    pub(super) fn of(file: File, origin: Origin) -> Result<Self, SourceError> {
+        let unreadable = |source| SourceError::Read { origin: origin.clone(), source };
         let limit = FileManifest::MAX_PLUGIN_SIZE;
         // One byte past the limit, so that "exactly at the limit" and "cut short by us" differ.
-        let mut content = BufReader::with_capacity(BUFFER, (&file).take(limit.saturating_add(1)));
-        let mut hasher = Hasher::new(io::sink());
+        let content = FromStart::of(&file).take(limit.saturating_add(1));
+        let mut content = BufReader::with_capacity(BUFFER, content);
+        let mut hasher = Hasher::new(Sha512Hasher::new(io::sink()));
         io::copy(&mut content, &mut hasher).map_err(unreadable)?;
-        let (digest, size, _) = hasher.finish();
+        let (digest, size, inner) = hasher.finish();
         if size > limit {
             return Err(SourceError::TooLarge { origin });
         }
-        Ok(Self { file, origin, digest, size })
+        let (sha512, _) = inner.finish();
+        Ok(Self { file, origin, digest, sha512, size, artefact: None, checksum: None })
+    }
+
+    /// The same file once more, for a second plugin.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        let (origin, checksum) = (self.origin.clone(), self.checksum.clone());
+        Ok(Self { file: self.file.try_clone()?, origin, checksum, ..*self })
+    }
+
+    /// Where it came from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The SHA-512 of its bytes; its SHA-256 is in the facts of the plugin.
+    pub fn sha512(&self) -> Sha512 {
+        self.sha512
+    }
+
+    /// The archive or bare file that it was taken from; `None` for a file of a directory.
+    pub fn artefact(&self) -> Option<Artefact> {
+        self.artefact
+    }
+
+    /// The checksum file that named the artefact, if one was looked for and found.
+    pub fn checksum(&self) -> Option<&Checksum> {
+        self.checksum.as_ref()
     }
 
     /// The program that it is.
@@ -65,7 +102,7 @@ impl Taken {
 
     /// Its entry in a layer, read from the file that was hashed.
     pub(super) fn entry(&self, path: String) -> Entry<'_> {
-        let content = Box::new(FromStart { file: &self.file, at: 0 });
+        let content = Box::new(FromStart::of(&self.file));
         Entry { path, kind: EntryKind::Program, digest: self.digest, size: self.size, content }
     }
 }
@@ -77,19 +114,5 @@ impl ReadAt for &Taken {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(buffer, offset)
-    }
-}
-
-/// Reads a file from its start, without the position that all users of a handle share.
-struct FromStart<'a> {
-    file: &'a File,
-    at: u64,
-}
-
-impl Read for FromStart<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.file.read_at(buffer, self.at)?;
-        self.at = self.at.saturating_add(length as u64);
-        Ok(length)
     }
 }

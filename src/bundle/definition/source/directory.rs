@@ -8,7 +8,8 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::model::{Platform, visible};
+use super::pattern::ARCHITECTURE;
+use crate::model::{Platform, PluginName, visible};
 
 /// A directory; `{architecture}` in it stands for the architecture of each platform in Go's words
 /// (`amd64`).
@@ -30,24 +31,27 @@ pub enum ParseDirectoryError {
     Control(String),
 }
 
-pub(in crate::bundle::definition) const PLACEHOLDER: &str = "{architecture}";
-
 impl DirectoryPattern {
     /// The directory of one platform.
     pub fn of(&self, platform: &Platform) -> String {
-        self.0.replace(PLACEHOLDER, platform.architecture())
+        self.0.replace(ARCHITECTURE, platform.architecture())
     }
 
     /// Whether it is another directory for another platform.
     pub fn differs_by_platform(&self) -> bool {
-        self.0.contains(PLACEHOLDER)
+        self.0.contains(ARCHITECTURE)
+    }
+
+    /// Whatever the platforms and plugins are, a directory may have them.
+    pub(super) fn check(&self, _: &[Platform], _: &[&PluginName]) -> Result<(), String> {
+        Ok(())
     }
 
     pub(super) fn schema() -> Value {
         json!({
             "description": format!(
                 "The directory with the plugins. A relative one is relative to this file. \
-                 `{PLACEHOLDER}` stands for the architecture of each platform (amd64) and is required if there are several platforms."
+                 `{ARCHITECTURE}` stands for the architecture of each platform (amd64) and is required if there are several platforms."
             ),
             "type": "string",
             "minLength": 1,
@@ -65,7 +69,7 @@ impl FromStr for DirectoryPattern {
         if visible(text) != text {
             return Err(ParseDirectoryError::Control(visible(text).into_owned()));
         }
-        if text.replace(PLACEHOLDER, "").contains(['{', '}']) {
+        if text.replace(ARCHITECTURE, "").contains(['{', '}']) {
             return Err(ParseDirectoryError::Placeholder(text.to_owned()));
         }
         Ok(Self(text.to_owned()))

@@ -4,17 +4,32 @@
 //! its messages and the schema are derived from it. Whether the files exist is for
 //! `publish::source` to find out.
 
+mod archive;
+mod asset;
 mod directory;
+mod file;
+mod given;
 mod name;
+mod pattern;
+mod pins;
+mod request;
 
-use serde::{Deserialize, Deserializer};
+use given::given;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::model::yaml::alternatives;
+use crate::model::{Platform, PluginName};
 
-pub(super) use directory::PLACEHOLDER;
+pub use archive::Archive;
+pub use asset::Asset;
 pub use directory::{DirectoryPattern, ParseDirectoryError};
+pub use file::BareFile;
 pub use name::{ParseSourceNameError, SourceName};
+pub(super) use pattern::ARCHITECTURE;
+pub use pattern::{LocationPattern, MemberPattern, ParsePatternError, UpstreamVersion, is_url};
+pub use pins::Pins;
+pub use request::Request;
 
 /// A place that plugins come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +42,8 @@ pub struct Source {
 
 /// Makes everything that lists the kinds of sources. A row is a variant with the type of its value,
 /// the key that chooses it, and how a sentence names one. The type is parsed by `Deserialize`, and
-/// has `differs_by_platform(&self) -> bool` and `schema() -> Value`.
+/// has `differs_by_platform(&self) -> bool`, `check(&self, &[Platform], &[&PluginName])` and
+/// `schema() -> Value`.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident($value:ty) $key:ident $article:literal)+) => {
         /// What a source is.
@@ -62,6 +78,15 @@ macro_rules! kinds {
                 match self { $(Self::$variant(value) => value.differs_by_platform(),)+ }
             }
 
+            /// Refuses what does not fit together: `plugins` are those of the source.
+            pub(super) fn check(
+                &self,
+                platforms: &[Platform],
+                plugins: &[&PluginName],
+            ) -> Result<(), String> {
+                match self { $(Self::$variant(value) => value.check(platforms, plugins),)+ }
+            }
+
             /// The key that chooses it, and how a sentence names one.
             pub(super) fn words(&self) -> (&'static str, &'static str) {
                 match self { $(Self::$variant(_) => (stringify!($key), $article),)+ }
@@ -73,6 +98,35 @@ macro_rules! kinds {
 kinds! {
     /// A directory of this machine.
     Directory(DirectoryPattern) directory "a directory"
+    /// A tar archive.
+    Archive(Archive) archive "an archive"
+    /// A program that is published as it is.
+    File(BareFile) file "a file"
+}
+
+impl SourceKind {
+    /// What is asked for one plugin on one platform.
+    pub fn request(&self, platform: &Platform, plugin: &PluginName) -> Request {
+        let (key, _) = self.words();
+        let (location, member) = match self {
+            Self::Directory(pattern) => (pattern.of(platform), None),
+            Self::Archive(archive) => {
+                (archive.asset.location(platform, plugin), archive.member(platform, plugin))
+            }
+            Self::File(file) => (file.asset.location(platform, plugin), None),
+        };
+        let version = self.asset().and_then(Asset::version);
+        Request { kind: key.to_owned(), location, member, version }
+    }
+
+    /// The asset that it is or is in; `None` for what is on this machine already.
+    pub fn asset(&self) -> Option<&Asset> {
+        match self {
+            Self::Directory(_) => None,
+            Self::Archive(archive) => Some(&archive.asset),
+            Self::File(file) => Some(&file.asset),
+        }
+    }
 }
 
 /// A row of the table: what messages and the schema say of a kind.
@@ -105,32 +159,5 @@ fn not_one(all: &[&str], found: &[&str]) -> String {
     format!("a source must have exactly one of {}; found {found}", alternatives(all))
 }
 
-/// A key without a value is a mistake, and not the same as no key.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn says_which_keys_there_are_and_which_were_found() {
-        for (all, found, expected) in [
-            (
-                &["directory"][..],
-                &[][..],
-                "a source must have exactly one of `directory`; found none",
-            ),
-            (
-                &["directory", "archive", "image"],
-                &["directory", "image"],
-                "a source must have exactly one of `directory`, `archive` or `image`; found `directory` and `image`",
-            ),
-        ] {
-            assert_eq!(not_one(all, found), expected);
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,34 @@
+//! What is known of an asset that a plugin was taken from, beyond the plugin itself.
+//!
+//! It says what was read, not how far it is to be trusted: levels are computed from it by the lock.
+
+use serde::{Deserialize, Serialize};
+
+use super::checksum::Sum;
+use crate::model::Digest;
+
+/// An asset as it was read: the archive, or the bare file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Artefact {
+    /// The digest of the asset.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// The checksum file that named an asset with the digest that it has. What names another digest is
+/// an error and makes none of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checksum {
+    /// The URL or path of the checksum file.
+    pub location: String,
+    /// The name by which it lists the asset, which is the last part of the asset's location.
+    pub name: String,
+    /// What it says.
+    pub sum: Sum,
+    /// Whether it is on another host than the asset: who can replace one cannot replace both.
+    pub independent: bool,
+    /// The file itself, which a lock keeps: `ChecksumFile::parse` reads it again, offline.
+    pub content: Vec<u8>,
+}

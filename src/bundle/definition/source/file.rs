@@ -1,0 +1,80 @@
+//! A bare asset, as a definition writes it: `file: URL`, or with its fields.
+//!
+//! One asset is one plugin, so that a source of several plugins has `{plugin}` in its location.
+
+use serde::{Deserialize, Deserializer, de};
+use serde_json::Value;
+
+use super::asset::Asset;
+use super::given::{Written, given, text_or_fields};
+use super::pattern::{LocationPattern, PLUGIN, UpstreamVersion};
+use super::pins::Pins;
+use crate::model::{Platform, PluginName};
+
+/// A program that is published as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BareFile {
+    /// Where it is.
+    pub asset: Asset,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    from: LocationPattern,
+    #[serde(default, deserialize_with = "given")]
+    version: Option<UpstreamVersion>,
+    #[serde(default, deserialize_with = "given")]
+    sha256: Option<Pins>,
+    #[serde(default, deserialize_with = "given")]
+    checksums: Option<LocationPattern>,
+}
+
+impl BareFile {
+    /// Whether it is another file for another platform.
+    pub fn differs_by_platform(&self) -> bool {
+        self.asset.differs_by_platform()
+    }
+
+    pub(super) fn check(
+        &self,
+        platforms: &[Platform],
+        plugins: &[&PluginName],
+    ) -> Result<(), String> {
+        if let [first, second, ..] = plugins {
+            if !self.asset.from.has(PLUGIN) {
+                return Err(format!(
+                    "`file` is one asset and cannot be both `{first}` and `{second}`: write \
+                     `{PLUGIN}` into it"
+                ));
+            }
+            if self.asset.sha256.is_some() {
+                return Err(format!("`{PLUGIN}` makes several assets, and `sha256` is for one"));
+            }
+        }
+        self.asset.check(platforms, false)
+    }
+
+    pub(super) fn schema() -> Value {
+        let description = "The URL or path of a program that is a plugin, or the same with more \
+                           fields.";
+        Asset::schema_of_value(description.to_owned(), &Asset::schema("program"))
+    }
+}
+
+impl<'de> Deserialize<'de> for BareFile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const EXPECTED: &str = "a URL or path, or `from` with other fields";
+        let fields = match text_or_fields::<D, Fields>(deserializer, EXPECTED)? {
+            Written::Text(text) => Fields {
+                from: text.parse().map_err(de::Error::custom)?,
+                version: None,
+                sha256: None,
+                checksums: None,
+            },
+            Written::Fields(fields) => fields,
+        };
+        let Fields { from, version, sha256, checksums } = fields;
+        Ok(Self { asset: Asset { from, version, sha256, checksums } })
+    }
+}

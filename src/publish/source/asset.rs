@@ -1,0 +1,153 @@
+//! Opening an asset: from a path, from the cache, or from its URL.
+//!
+//! What is pinned is compared with the pin before anything reads it, and only what fits its pin is
+//! kept. An asset without a pin is downloaded each time: nothing says that it is still the same.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::asset_error::AssetError;
+use super::from_start::{FromStart, hash};
+use super::{Evidence, Fetch, Wanted};
+use crate::bundle::definition::source::{Asset, is_url};
+use crate::bundle::{Artefact, Checksum};
+use crate::model::{Digest, visible};
+use crate::net::{Content, Download, HttpError, Url, download};
+
+/// The most bytes of an asset.
+const LIMIT: u64 = 1 << 30;
+
+/// An asset that is to be opened, as the definition asks for it.
+#[derive(Debug)]
+pub(super) struct WantedAsset<'a> {
+    /// What the definition says about it.
+    pub(super) asset: &'a Asset,
+    /// The folder of the definition.
+    pub(super) folder: &'a Path,
+    /// Its location, with the placeholders filled in.
+    pub(super) location: &'a str,
+    /// What is to be taken from it; never empty.
+    pub(super) wanted: &'a [&'a Wanted],
+}
+
+/// An asset, open and hashed.
+#[derive(Debug)]
+pub(super) struct OpenAsset {
+    pub(super) file: File,
+    pub(super) artefact: Artefact,
+    pub(super) checksum: Option<Checksum>,
+}
+
+/// Where something is.
+#[derive(Debug)]
+pub(super) enum Place {
+    Url(Url),
+    Path(PathBuf),
+}
+
+impl Place {
+    /// The place of a location in a definition in `folder`.
+    pub(super) fn of(location: &str, folder: &Path) -> Result<Self, HttpError> {
+        if !is_url(location) {
+            return Ok(Self::Path(folder.join(location)));
+        }
+        let url = location.parse().map_err(|_| HttpError::Url(visible(location).into_owned()))?;
+        Ok(Self::Url(url))
+    }
+}
+
+/// A location for messages and origins: a path as it is opened, a URL without its query, which may
+/// carry a credential.
+pub(super) fn shown(location: &str, folder: &Path) -> String {
+    match is_url(location) {
+        true => location.split(['?', '#']).next().unwrap_or_default().to_owned(),
+        false => folder.join(location).display().to_string(),
+    }
+}
+
+impl WantedAsset<'_> {
+    /// The digest that the definition and the lock fix.
+    fn pin(&self, fetch: &Fetch) -> Result<Option<Digest>, AssetError> {
+        let of_definition = self.wanted.iter().filter_map(|it| self.asset.pin(&it.platform));
+        let of_lock = self.wanted.iter().filter_map(|it| fetch.pins.get(it).copied());
+        let mut pins: BTreeSet<Digest> = of_definition.chain(of_lock).collect();
+        match (pins.pop_first(), pins.pop_first()) {
+            (Some(one), Some(other)) => Err(AssetError::TwoPins(one, other)),
+            (pin, _) => Ok(pin),
+        }
+    }
+}
+
+impl Fetch {
+    /// Opens an asset, and looks for the checksum file that names it if that is asked for.
+    pub(super) fn open(&self, wanted: &WantedAsset<'_>) -> Result<OpenAsset, AssetError> {
+        let pin = wanted.pin(self)?;
+        let (file, artefact) = match Place::of(wanted.location, wanted.folder)? {
+            Place::Path(path) => {
+                let file = open_path(&path)?;
+                let artefact = checked(&file, pin)?;
+                (file, artefact)
+            }
+            Place::Url(url) => self.open_url(&url, pin)?,
+        };
+        let checksum = match self.evidence {
+            Evidence::Collect => self.checksum(wanted, &file, artefact)?,
+            Evidence::Skip => None,
+        };
+        Ok(OpenAsset { file, artefact, checksum })
+    }
+
+    fn open_url(&self, url: &Url, pin: Option<Digest>) -> Result<(File, Artefact), AssetError> {
+        if let Some(digest) = pin
+            && let Some(file) = self.cache.find(digest)?
+        {
+            let size = file.metadata().map_err(AssetError::Read)?.len();
+            return Ok((file, Artefact { digest, size }));
+        }
+        (self.announce)(&format!("fetching {}", shown(url.as_str(), Path::new(""))));
+        let mut file = self.cache.spool()?;
+        let content = if pin.is_some() { Content::Pinned } else { Content::Unknown };
+        download(&self.client, &Download { url, limit: LIMIT, content }, &mut file)?;
+        let artefact = checked(&file, pin)?;
+        self.cache.keep(&file, artefact.digest)?;
+        Ok((file, artefact))
+    }
+}
+
+/// Opens a regular file. It is asked for its kind before, since opening a FIFO would wait.
+fn open_path(path: &Path) -> Result<File, AssetError> {
+    let kind = fs::metadata(path).map_err(AssetError::Read)?.file_type();
+    if !kind.is_file() {
+        let found = if kind.is_dir() { "a directory" } else { "a device, FIFO or socket" };
+        return Err(AssetError::NotAFile(found));
+    }
+    File::open(path).map_err(AssetError::Read)
+}
+
+/// Digest and size of a file that fits its pin.
+fn checked(file: &File, pin: Option<Digest>) -> Result<Artefact, AssetError> {
+    if is_page(file).map_err(AssetError::Read)? {
+        return Err(AssetError::Page);
+    }
+    let (digest, size) = hash(file, LIMIT).map_err(AssetError::Read)?;
+    if size > LIMIT {
+        return Err(AssetError::TooLong(LIMIT));
+    }
+    match pin {
+        Some(expected) if expected != digest => Err(AssetError::Digest { expected, found: digest }),
+        _ => Ok(Artefact { digest, size }),
+    }
+}
+
+/// Whether it is a page for browsers. No program and no archive starts with `<`, but for an archive
+/// whose first member does, which has zeros after its name.
+fn is_page(file: &File) -> io::Result<bool> {
+    let mut start = Vec::new();
+    FromStart::of(file).take(512).read_to_end(&mut start)?;
+    Ok(start.trim_ascii_start().starts_with(b"<") && !start.contains(&0))
+}
+
+#[cfg(test)]
+mod tests;

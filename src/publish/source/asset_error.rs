@@ -1,0 +1,95 @@
+//! Why an asset cannot be used: an archive, a bare file, or the checksum file beside it.
+//!
+//! [`SourceError::Asset`](super::SourceError) says which asset it is and for which plugins; this is
+//! what is wrong with it.
+
+use std::io;
+
+use super::cache::CacheError;
+use crate::bundle::tar::TarError;
+use crate::bundle::{ChecksumError, MemberError};
+use crate::disk::DiskError;
+use crate::model::{Classed, Digest, ErrorClass};
+use crate::net::{DownloadError, HttpError};
+
+/// Why an asset cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of a variant says what it is")]
+pub enum AssetError {
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+    #[error("it cannot be read")]
+    Read(#[source] io::Error),
+    #[error("it is {0}, expected a file")]
+    NotAFile(&'static str),
+    #[error("it is longer than {0} bytes, the limit for an asset")]
+    TooLong(u64),
+    /// A page that tells a person to log in, or that there is nothing.
+    #[error("it is an HTML or XML page, not the asset: is it behind a login?")]
+    Page,
+    #[error("it is {found}, and {expected} is pinned")]
+    Digest { expected: Digest, found: Digest },
+    #[error("two digests are pinned for it: {0} and {1}")]
+    TwoPins(Digest, Digest),
+    #[error("it changed while it was read")]
+    Changed,
+    #[error(transparent)]
+    Member(#[from] MemberError),
+    #[error("cannot write what is taken from it")]
+    Spool(#[source] io::Error),
+    #[error("cannot write what is taken from it")]
+    Temporary(#[source] DiskError),
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    #[error("the checksum file `{location}` cannot be fetched")]
+    FetchChecksums { location: String, source: HttpError },
+    #[error("the checksum file `{location}` cannot be read")]
+    ReadChecksums { location: String, source: io::Error },
+    #[error("the checksum file `{location}` does not fit")]
+    Checksums { location: String, source: ChecksumError },
+}
+
+impl From<HttpError> for AssetError {
+    fn from(error: HttpError) -> Self {
+        Self::Download(error.into())
+    }
+}
+
+/// What an asset is decides; that it could not be fetched or read does not.
+impl Classed for AssetError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Download(DownloadError::Http(error))
+            | Self::FetchChecksums { source: error, .. } => of_http(error),
+            Self::Read(error) | Self::ReadChecksums { source: error, .. } => error.class(),
+            // What the decoder says has no number of the system's.
+            Self::Member(MemberError::Tar(TarError::Read(error)))
+                if error.raw_os_error().is_some() =>
+            {
+                ErrorClass::CouldNot
+            }
+            Self::Cache(error) => error.class(),
+            Self::Download(DownloadError::Write(_))
+            | Self::Changed
+            | Self::Spool(_)
+            | Self::Temporary(_) => ErrorClass::CouldNot,
+            Self::NotAFile(_)
+            | Self::TooLong(_)
+            | Self::Page
+            | Self::Digest { .. }
+            | Self::TwoPins(..)
+            | Self::Member(_)
+            | Self::Checksums { .. } => ErrorClass::Request,
+        }
+    }
+}
+
+/// A URL that is never asked for is wrong; any answer of a server may be another one later.
+fn of_http(error: &HttpError) -> ErrorClass {
+    match error {
+        HttpError::Url(_) | HttpError::Insecure { .. } | HttpError::TooLong { .. } => {
+            ErrorClass::Request
+        }
+        _ => ErrorClass::CouldNot,
+    }
+}

@@ -1,0 +1,50 @@
+//! What sources fetch with: the client, the cache, the digests that are fixed already, and whether
+//! checksum files are looked for.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::{Cache, Wanted};
+use crate::model::Digest;
+use crate::net;
+
+/// What sources fetch with.
+pub struct Fetch {
+    /// Downloads assets.
+    pub client: net::Client,
+    /// Keeps what was downloaded, by digest.
+    pub cache: Cache,
+    /// The digests of the assets that a lock fixes, by what is taken from them. An asset with
+    /// another digest is an error, and one that the cache has is not downloaded.
+    pub pins: BTreeMap<Wanted, Digest>,
+    /// Whether checksum files are looked for.
+    pub evidence: Evidence,
+    /// Is told about each download, in a line for people.
+    pub announce: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+/// Whether checksum files are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evidence {
+    /// They are, and an asset that one of them contradicts is an error: for a lock.
+    Collect,
+    /// They are not: what is taken is pinned, or is only looked at.
+    Skip,
+}
+
+impl Fetch {
+    /// Fetches into `cache`, with nothing fixed and no evidence.
+    pub fn new(cache: Cache) -> Self {
+        let (client, pins) = (net::Client::default(), BTreeMap::new());
+        Self { client, cache, pins, evidence: Evidence::Skip, announce: Box::new(|_| ()) }
+    }
+}
+
+impl fmt::Debug for Fetch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { client, cache, pins, evidence, announce: _ } = self;
+        let mut text = f.debug_struct("Fetch");
+        text.field("client", client).field("cache", cache);
+        text.field("pins", pins).field("evidence", evidence).finish_non_exhaustive()
+    }
+}

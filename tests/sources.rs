@@ -1,0 +1,188 @@
+//! Bundles from release archives and bare assets, with the plugins of the system.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and says what it skips"
+)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use support::web::Web;
+use support::{Run, Scene, digest_of, plugin, say_skipped};
+
+const PLUGINS: &str = "/usr/lib/cni";
+const NAMES: [&str; 3] = ["bridge", "host-local", "macvlan"];
+
+/// A definition of these plugins from one source with this key and value.
+fn define(scene: &Scene, source: &str, plugins: &str) {
+    let text = format!(
+        "apiVersion: cnister.dev/v1\nkind: Bundle\nname: test\nversion: 1.0.0\n\
+         platforms: [linux/amd64]\nsources:\n  - {{name: upstream, {source}}}\n\
+         plugins: [{plugins}]\ntool: none\n"
+    );
+    scene.write("bundle.yaml", text);
+}
+
+fn build(scene: &Scene, output: &str) -> Run {
+    scene.run(&format!("build bundle.yaml -o {output}"))
+}
+
+/// An archive of real plugins, as upstream's release script makes one; `None` where there are none.
+fn release(scene: &Scene, name: &str, options: &str) -> Option<Vec<u8>> {
+    if !Path::new(PLUGINS).join("bridge").exists() {
+        say_skipped("there are no plugins in /usr/lib/cni");
+        return None;
+    }
+    let mut command = Command::new("tar");
+    command.arg("-C").arg(PLUGINS).args(options.split(' ')).arg("-cf").arg(scene.at(name));
+    command.args(NAMES.map(|name| format!("./{name}")));
+    assert!(command.status().unwrap().success());
+    Some(fs::read(scene.at(name)).unwrap())
+}
+
+/// Every file below a directory, by its path in it.
+fn files(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        match entry.file_type().unwrap().is_dir() {
+            true => found.extend(files(&entry.path()).iter().map(|it| format!("{name}/{it}"))),
+            false => found.push(name),
+        }
+    }
+    found
+}
+
+#[test]
+fn a_release_is_the_same_bundle_from_a_directory_an_archive_and_a_server() {
+    let scene = Scene::new();
+    let Some(archive) = release(&scene, "cni-amd64-v1.tgz", "-z") else { return };
+    release(&scene, "cni.tar", "--format=gnu").unwrap();
+    let sum = scene
+        .run_command(Command::new("sha256sum").arg("cni-amd64-v1.tgz").current_dir(scene.path()));
+    let hex = sum.stdout.split(' ').next().unwrap().to_owned();
+    let web = Web::serve(&[("/v1/cni-amd64-v1.tgz", archive)], Some(100_000));
+    let url = web.url("/{version}/cni-{architecture}-{version}.tgz");
+    let sources = [
+        format!("directory: {PLUGINS}"),
+        "archive: cni.tar".to_owned(),
+        "archive: {from: \"cni-{architecture}-{version}.tgz\", version: v1}".to_owned(),
+        format!("archive: {{from: \"{url}\", version: v1}}"),
+        format!("archive: {{from: \"{url}\", version: v1, sha256: {hex}}}"),
+        format!("archive: {{from: \"{url}\", version: v1, sha256: {{linux/amd64: {hex}}}}}"),
+    ];
+    let digests = sources.iter().enumerate().map(|(number, source)| {
+        define(&scene, source, &NAMES.join(", "));
+        let run = build(&scene, &format!("layout{number}"));
+        assert_eq!(run.code, 0, "{source}: {}", run.stderr);
+        digest_of(&run)
+    });
+    let digests: Vec<String> = digests.collect();
+    assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
+    // The first response was cut off. What is pinned came from the cache.
+    let path = "/v1/cni-amd64-v1.tgz";
+    assert_eq!(web.requests(), [path.to_owned(), format!("{path} from 100000")]);
+    assert_eq!(files(&scene.at(".cache/cnister")), [format!("sha256/{hex}")]);
+}
+
+#[test]
+fn a_bare_asset_is_a_plugin() {
+    let scene = Scene::new();
+    let program = plugin::answering("whereabouts", 4096);
+    let web = Web::serve(&[("/whereabouts-amd64", program)], None);
+    let source = format!("file: \"{}\"", web.url("/{plugin}-{architecture}"));
+    define(&scene, &source, "whereabouts");
+    let run = build(&scene, "layout");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(run.stderr, format!("fetching {}\n", web.url("/whereabouts-amd64")));
+    define(&scene, &source, "whereabouts, other");
+    let run = build(&scene, "new");
+    assert_eq!((run.code, run.stdout.as_str()), (3, ""));
+    let words = format!(
+        "error: cannot take `other` for linux/amd64 (source `upstream`) from `{0}`: GET `{0}` returned status 404",
+        web.url("/other-amd64")
+    );
+    assert!(run.stderr.contains(&words), "{}", run.stderr);
+    assert!(!scene.at("new").exists());
+}
+
+#[test]
+fn a_build_that_is_killed_leaves_nothing_half() {
+    let scene = Scene::new();
+    let program = plugin::answering("bridge", 1 << 20);
+    for signal in ["INT", "KILL"] {
+        let web = Web::serve(&[("/bridge", program.clone())], Some(500_000));
+        web.hang();
+        define(&scene, &format!("file: \"{}\"", web.url("/bridge")), "bridge");
+        let mut command = scene.command(env!("CARGO_BIN_EXE_cnister"));
+        command.args(["build", "bundle.yaml", "-o", "layout"]).stderr(Stdio::null());
+        let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+        let started = Instant::now();
+        // Until it is in the middle of the download.
+        while web.requests().is_empty() && started.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        if signal == "INT" {
+            let id = child.id().to_string();
+            assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+        } else {
+            child.kill().unwrap();
+        }
+        assert!(!child.wait().unwrap().success());
+        assert_eq!(files(&scene.at(".cache")), Vec::<String>::new(), "{signal}");
+        assert!(!scene.at("layout").exists(), "{signal}");
+        let left: Vec<String> = files(scene.path());
+        assert_eq!(left, ["bundle.yaml"], "{signal}");
+        // Only the first response is cut off.
+        let run = build(&scene, "layout");
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        for folder in ["layout", ".cache"] {
+            fs::remove_dir_all(scene.at(folder)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_refused_archive_leaves_no_layout() {
+    let scene = Scene::new();
+    let Some(archive) = release(&scene, "good.tgz", "-z") else { return };
+    scene.write("cut.tgz", &archive[..archive.len() / 2]);
+    scene.write("page.tgz", "<!DOCTYPE html><html><title>Sign in</title></html>");
+    let mut command = Command::new("tar");
+    command.args(["-C", PLUGINS, "-czf"]).arg(scene.at("hostile.tgz"));
+    command.args(["-P", "--transform=s,^,../,", "bridge"]);
+    assert!(command.status().unwrap().success());
+    for (name, code, words) in [
+        ("cut", 2, "the archive cannot be read"),
+        ("page", 2, "it is an HTML or XML page"),
+        ("hostile", 2, "entry `../bridge`: it is not a relative path of plain names"),
+        ("absent", 3, "it cannot be read: No such file or directory"),
+    ] {
+        define(&scene, &format!("archive: {name}.tgz"), "bridge");
+        let run = build(&scene, "layout");
+        assert_eq!((run.code, run.stdout.as_str()), (code, ""), "{}", run.stderr);
+        let start = format!(
+            "error: cannot take `bridge` for linux/amd64 (source `upstream`) from `{name}.tgz`: {words}"
+        );
+        assert!(run.stderr.starts_with(&start), "{}", run.stderr);
+        assert!(!scene.at("layout").exists(), "{name}");
+    }
+    define(&scene, "archive: good.tgz", "dummy");
+    let run = build(&scene, "layout");
+    assert!(
+        run.stderr.contains("it has no member `dummy`; it has `bridge`, `host-local`, `macvlan`"),
+        "{}",
+        run.stderr
+    );
+    define(&scene, "archive: good.tgz", "bridge");
+    assert_eq!(build(&scene, "layout").code, 0);
+}
