@@ -122,6 +122,41 @@ fn every_command_of_the_page_about_nodes_works_in_a_row() {
 }
 
 #[test]
+fn every_command_of_the_page_about_composing_works_in_a_row() {
+    let Some(plugins) = image::plugins() else { return };
+    let scene = Scene::new();
+    fs::create_dir(scene.at("bin")).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_cnister"), scene.at("bin/cnister")).unwrap();
+    let path = format!("{}:{}", scene.at("bin").display(), std::env::var("PATH").unwrap());
+    let blocks = blocks(&page("docs/compose.md"), "sh");
+    assert!(blocks.len() >= 2, "only {} blocks; does the test still read the page?", blocks.len());
+    let script = format!("set -eu\n{}\n", blocks.join("\n"));
+    let mut command = scene.command("sh");
+    command.args(["-c", &script]).env("PATH", path).env("PLUGINS", plugins);
+    let run = scene.run_command(&mut command);
+    assert_eq!(run.code, 0, "{}\n{}", run.stdout, run.stderr);
+    assert!(run.stdout.contains("yes: `plugins.lock.json` pins what"), "{}", run.stdout);
+}
+
+#[test]
+fn the_page_about_composing_has_every_kind_of_source_and_a_definition() {
+    let schema: serde_json::Value =
+        serde_json::from_str(&cnister::bundle::definition::schema()).unwrap();
+    let fields = &schema["properties"]["sources"]["items"]["properties"];
+    let kinds = fields.as_object().unwrap().keys().filter(|key| *key != "name");
+    let listed: BTreeSet<_> = table("docs/compose.md", "## Sources")
+        .into_iter()
+        .map(|cells| cells[0].replace('`', ""))
+        .collect();
+    for kind in kinds {
+        assert!(listed.contains(kind), "{kind}: {listed:?}");
+    }
+    for block in blocks(&page("docs/compose.md"), "yaml") {
+        cnister::bundle::Definition::parse("docs/compose.md", &block).unwrap();
+    }
+}
+
+#[test]
 fn the_list_of_metrics_is_complete() {
     let source = page("src/watch/metrics.rs");
     let families: BTreeSet<_> =

@@ -27,8 +27,6 @@ pub struct Checksum {
     pub name: String,
     /// What it says.
     pub sum: Sum,
-    /// Whether it is on another host than the asset: who can replace one cannot replace both.
-    pub independent: bool,
     /// The file itself, which a lock keeps: `ChecksumFile::parse` reads it again, offline.
     pub content: Vec<u8>,
 }

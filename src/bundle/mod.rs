@@ -17,6 +17,8 @@ mod encoder;
 mod gzip;
 #[cfg(any(feature = "publish", test))]
 pub mod layer;
+#[cfg(any(feature = "publish", test))]
+pub mod lock;
 mod manifest;
 #[cfg(any(feature = "publish", test))]
 mod members;

@@ -226,7 +226,7 @@ mod tests {
         let mut store = Memory::default();
         let fetch = no_fetch();
         let sources = Sources::new(definition, folder, &[], &fetch).unwrap();
-        let built = build(&Inputs::resolve(&sources, tools, 0)?, &mut store)?;
+        let built = build(&Inputs::resolve(&sources, None, tools, 0)?, &mut store)?;
         Ok((built, store))
     }
 
@@ -371,7 +371,7 @@ mod tests {
         let definition = definition("linux/amd64", "bridge");
         let fetch = no_fetch();
         let sources = Sources::new(&definition, folder.path(), &[], &fetch).unwrap();
-        let inputs = Inputs::resolve(&sources, &tools, 0).unwrap();
+        let inputs = Inputs::resolve(&sources, None, &tools, 0).unwrap();
         let error = |store: &mut dyn BlobStore| build(&inputs, store).expect_err("refused");
         let full = error(&mut Full);
         assert_eq!(full.to_string(), "in the layers of linux/amd64");
@@ -388,7 +388,7 @@ mod tests {
         let definition = definition("linux/amd64", "bridge");
         let fetch = no_fetch();
         let sources = Sources::new(&definition, folder.path(), &[], &fetch).unwrap();
-        let inputs = Inputs::resolve(&sources, &tools, 0).unwrap();
+        let inputs = Inputs::resolve(&sources, None, &tools, 0).unwrap();
         let path = folder.path().join("cni-amd64/bridge");
         let mut content = fs::read(&path).unwrap();
         content.push(0);
@@ -446,7 +446,8 @@ mod tests {
         let sources = Sources::new(&definition, &bundles, &[directory], &fetch).unwrap();
         let (_folder, tools) = folder();
         let mut store = Memory::default();
-        let built = build(&Inputs::resolve(&sources, &tools, 0).unwrap(), &mut store).unwrap();
+        let built =
+            build(&Inputs::resolve(&sources, None, &tools, 0).unwrap(), &mut store).unwrap();
         check_chain(&built, &store);
         for plugin in &built.files[0].plugins {
             let interpreter = "/lib64/ld-linux-x86-64.so.2".to_owned();

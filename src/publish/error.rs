@@ -1,6 +1,7 @@
 //! Why nothing was built.
 
 use super::source::SourceError;
+use crate::bundle::lock::LockError;
 use crate::bundle::{LayerError, ManifestError};
 use crate::model::{Classed, Digest, ErrorClass, Platform};
 use crate::oci::OciError;
@@ -11,6 +12,9 @@ pub enum BuildError {
     /// A file that cannot be taken in.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// A lock that does not hold.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Lock(Vec<LockError>),
     /// A layer that cannot be written.
     #[error("in the layers of {platform}")]
     Layer {
@@ -57,7 +61,9 @@ impl Classed for BuildError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Source(error) => error.class(),
-            Self::NoTool { .. } | Self::TwoTools(_) | Self::Manifest { .. } => ErrorClass::Request,
+            Self::Lock(_) | Self::NoTool { .. } | Self::TwoTools(_) | Self::Manifest { .. } => {
+                ErrorClass::Request
+            }
             Self::Layer { .. } | Self::Store(_) | Self::Stored { .. } => ErrorClass::CouldNot,
         }
     }

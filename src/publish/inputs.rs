@@ -7,8 +7,10 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::error::BuildError;
+use super::lock::hold;
 use super::source::{Plugin, Sources, Tool};
 use crate::bundle::definition::ToolChoice;
+use crate::bundle::lock::{BundleLock, KeptEvidence};
 use crate::bundle::{Definition, FileManifest, layer};
 use crate::model::{Digest, Platform, media_type};
 
@@ -32,9 +34,10 @@ pub(super) struct PlatformInputs<'a> {
 impl<'a> Inputs<'a> {
     /// Takes in what the definition of `sources` asks for. `tools` are what there is: the
     /// definition decides whether one is used, and those of other platforms are left alone. `epoch`
-    /// is the time inside the image.
+    /// is the time inside the image. Where there is a lock, nothing is taken that it does not pin.
     pub fn resolve(
         sources: &Sources<'a>,
+        lock: Option<&(BundleLock, KeptEvidence)>,
         tools: &'a [Tool],
         epoch: u64,
     ) -> Result<Self, BuildError> {
@@ -43,10 +46,28 @@ impl<'a> Inputs<'a> {
             ToolChoice::Required => tool_of(platform, tools).map(Some),
             ToolChoice::None => Ok(None),
         });
+        if let Some((lock, kept)) = lock {
+            let mut problems = lock.stale(definition);
+            problems.extend(lock.unsupported(kept));
+            if !problems.is_empty() {
+                return Err(BuildError::Lock(problems));
+            }
+        }
         // Before the plugins, which take a while.
         let tools: Vec<Option<&Tool>> = tools.collect::<Result<_, _>>()?;
         allow_open_files(definition.platforms.len() * definition.plugins.len());
         let mut taken = sources.take()?;
+        if let Some((lock, _)) = lock {
+            let plugins = taken.iter().flat_map(|(platform, plugins)| {
+                plugins.iter().map(move |plugin| (platform, plugin))
+            });
+            let problems: Vec<_> = plugins
+                .filter_map(|(platform, plugin)| hold(lock, platform, plugin).err())
+                .collect();
+            if !problems.is_empty() {
+                return Err(BuildError::Lock(problems));
+            }
+        }
         let mut platforms = Vec::new();
         for (platform, tool) in definition.platforms.iter().zip(tools) {
             let plugins = taken.remove(platform).unwrap_or_default();

@@ -6,12 +6,14 @@ mod build;
 mod error;
 mod inputs;
 pub mod keys;
+mod lock;
 pub mod sign;
 mod source;
 
 pub use build::{BlobStore, Built, build, build_tool};
 pub use error::BuildError;
 pub use inputs::Inputs;
+pub use lock::{LockFile, LockFileError, lock, pins};
 pub use source::{
     Asked, AssetError, Cache, CacheError, DirectoryOverride, Evidence, Fetch, ParseOverrideError,
     Plugin, PluginSource, SourceError, Sources, Taken, Tool, Wanted,

@@ -20,11 +20,13 @@ mod raw;
 mod schema;
 pub mod source;
 
+use std::collections::BTreeMap;
+
 use semver::Version;
 use serde::Deserialize;
 
 use super::Encoding;
-use crate::model::{BundleName, Platform};
+use crate::model::{BundleName, Platform, PluginName};
 
 pub use plugin::Plugin;
 pub use schema::schema;
@@ -65,6 +67,19 @@ impl Definition {
     /// The source of this name.
     pub fn source(&self, name: &SourceName) -> Option<&Source> {
         self.sources.iter().find(|source| source.name == *name)
+    }
+
+    /// What is asked for each plugin on each platform.
+    pub fn requests(&self) -> BTreeMap<(PluginName, Platform), source::Request> {
+        let mut requests = BTreeMap::new();
+        for Plugin { name, source } in &self.plugins {
+            let Some(source) = self.source(source) else { continue };
+            for platform in &self.platforms {
+                let request = source.kind.request(platform, name);
+                requests.insert((name.clone(), platform.clone()), request);
+            }
+        }
+        requests
     }
 }
 

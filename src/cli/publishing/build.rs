@@ -4,15 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::definition_input::{CacheArgument, read_definition};
 use super::image_output::{ToolArguments, finish, output_directory, parse_output};
 use super::source_date::epoch;
-use crate::bundle::Definition;
 use crate::bundle::definition::ToolChoice;
-use crate::cli::policy::{cannot_read, read_text};
 use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::model::Reference;
 use crate::oci::LayoutWriter;
-use crate::publish::{Cache, DirectoryOverride, Fetch, Inputs, Sources, build};
+use crate::publish::{BuildError, DirectoryOverride, Inputs, LockFile, Sources, build, pins};
 
 /// Composes a bundle from its definition and writes it into a layout: no daemon, no root, no
 /// registry.
@@ -33,27 +32,49 @@ pub(in crate::cli) struct Arguments {
     directory: Vec<DirectoryOverride>,
     #[command(flatten)]
     tools: ToolArguments,
+    #[command(flatten)]
+    cache: CacheArgument,
 }
 
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let path = &arguments.definition;
-    let text = read_text(path).map_err(|error| cannot_read(path, &error))?;
-    let definition =
-        Definition::parse(&path.display().to_string(), &text).map_err(Failure::request)?;
+    let definition = read_definition(path)?;
+    let lock_file = LockFile::beside(path);
+    let lock = lock_file.read().map_err(Failure::classed)?;
+    let fetched = definition.sources.iter().find(|source| {
+        let is_given = arguments.directory.iter().any(|given| given.name == source.name);
+        source.kind.asset().is_some() && !is_given
+    });
+    if let Some(source) = fetched.filter(|_| lock.is_none()) {
+        let message = format!(
+            "the source `{}` is not a directory, and there is no `{}` that pins its bytes",
+            source.name,
+            lock_file.path().display()
+        );
+        return Err(
+            Failure::request(message).hint(format!("run `cnister lock {}`", path.display()))
+        );
+    }
     let folder = path.parent().unwrap_or(Path::new("."));
     let output = output_directory(&arguments.output)?;
-    let user = |name| std::env::var_os(name);
-    let mut fetch = Fetch::new(Cache::of_user(user("XDG_CACHE_HOME"), user("HOME")));
-    let terminal = *terminal;
-    fetch.announce = Box::new(move |line| terminal.remark(line));
+    let mut fetch = arguments.cache.fetch(*terminal);
+    fetch.pins = lock.iter().flat_map(|(lock, _)| pins(lock)).collect();
     let sources = Sources::new(&definition, folder, &arguments.directory, &fetch)
         .map_err(Failure::classed)?;
     let tools = match definition.tool {
         ToolChoice::Required => arguments.tools.open()?,
         ToolChoice::None => Vec::new(),
     };
-    let inputs = Inputs::resolve(&sources, &tools, epoch()?).map_err(Failure::classed)?;
+    let inputs = Inputs::resolve(&sources, lock.as_ref(), &tools, epoch()?).map_err(|error| {
+        let is_locked = matches!(error, BuildError::Lock(_));
+        let failure = Failure::classed(error);
+        match is_locked {
+            true => failure
+                .hint(format!("run `cnister lock {}`, and review what it changes", path.display())),
+            false => failure,
+        }
+    })?;
     // From here on there is something to leave behind.
     let mut layout = LayoutWriter::create(output)?.named(format!("localhost/{}", definition.name));
     let built = build(&inputs, &mut layout).map_err(Failure::classed)?;

@@ -2,10 +2,12 @@
 
 mod build;
 mod completions;
+mod definition_input;
 mod evidence;
 mod image_output;
 mod inspect;
 mod keygen;
+mod lock;
 mod password;
 mod pull;
 mod push;
@@ -22,6 +24,7 @@ use super::terminal::{Exit, Failure, Terminal};
 #[derive(Subcommand)]
 pub(super) enum Verb {
     Keygen(keygen::Arguments),
+    Lock(lock::Arguments),
     Build(build::Arguments),
     ToolImage(tool_image::Arguments),
     Sign(sign::Arguments),
@@ -41,6 +44,7 @@ impl Verb {
     pub(super) fn run(self, program: &mut Command, terminal: &Terminal) -> Result<Exit, Failure> {
         match self {
             Self::Keygen(arguments) => keygen::run(&arguments, terminal),
+            Self::Lock(arguments) => lock::run(&arguments, terminal),
             Self::Build(arguments) => build::run(&arguments, terminal),
             Self::ToolImage(arguments) => tool_image::run(&arguments, terminal),
             Self::Sign(arguments) => sign::run(&arguments, terminal),

@@ -103,8 +103,8 @@ impl Fetch {
             ChecksumKind::Sha512 => Sum::Sha512(sha512(file).map_err(AssetError::Read)?),
         };
         sum.check(name, found).map_err(failed)?;
-        let independent = is_independent(location, wanted.location);
-        Ok(Checksum { location: location_shown, name: name.to_owned(), sum, independent, content })
+        let location = location.to_owned();
+        Ok(Checksum { location, name: name.to_owned(), sum, content })
     }
 }
 
@@ -141,19 +141,6 @@ fn base_name(location: &str) -> Option<&str> {
         false => location,
     };
     path.rsplit('/').next().filter(|name| !name.is_empty())
-}
-
-/// Whether two URLs are of different hosts. A path and a URL are not called independent: who wrote
-/// the path's file is not known.
-fn is_independent(location: &str, asset: &str) -> bool {
-    let host = |location: &str| {
-        let url: Url = location.parse().ok().filter(|_| is_url(location))?;
-        url.host_str().map(str::to_owned)
-    };
-    match (host(location), host(asset)) {
-        (Some(one), Some(other)) => one != other,
-        _ => false,
-    }
 }
 
 fn unfetched(location: &str, folder: &Path, source: HttpError) -> AssetError {

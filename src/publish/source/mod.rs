@@ -78,9 +78,20 @@ impl<'a> Sources<'a> {
 
     /// Takes every plugin for every platform: those of each platform, sorted by name.
     pub fn take(&self) -> Result<BTreeMap<Platform, Vec<Plugin>>, SourceError> {
+        self.take_some(&|_| true)
+    }
+
+    /// The same for some of the plugins. A source of which none is wanted is not asked.
+    pub fn take_some(
+        &self,
+        is_wanted: &dyn Fn(&Wanted) -> bool,
+    ) -> Result<BTreeMap<Platform, Vec<Plugin>>, SourceError> {
         let mut taken = BTreeMap::new();
         for (name, source) in &self.sources {
-            take(name, source.as_ref(), &self.wanted(name), &mut taken)?;
+            let wanted: Vec<_> = self.wanted(name).into_iter().filter(is_wanted).collect();
+            if !wanted.is_empty() {
+                take(name, source.as_ref(), &wanted, &mut taken)?;
+            }
         }
         let mut plugins: BTreeMap<Platform, Vec<Plugin>> = BTreeMap::new();
         for (Wanted { platform, .. }, plugin) in taken {

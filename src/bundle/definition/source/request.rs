@@ -4,6 +4,8 @@
 //! a network. Gates, comments and the compression of the bundle are not part of it. The digests
 //! that a definition fixes are not either: they are compared with the result.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// A plugin of a source, as the definition asks for it.
@@ -20,4 +22,19 @@ pub struct Request {
     /// The upstream version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+}
+
+/// As a sentence names it: "archive `plugins.tgz`, version `v1.9.1`, member `bridge`".
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, location, member, version } = self;
+        write!(f, "{kind} `{location}`")?;
+        if let Some(version) = version {
+            write!(f, ", version `{version}`")?;
+        }
+        match member {
+            Some(member) => write!(f, ", member `{member}`"),
+            None => Ok(()),
+        }
+    }
 }

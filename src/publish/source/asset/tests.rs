@@ -213,7 +213,7 @@ fn a_checksum_file_beside_an_asset_is_found_and_has_to_be_right() {
                 assert_eq!(found.as_ref().map(|it| it.sum), expected, "{file:?}");
                 if let (Some(found), Some((path, content))) = (found, file) {
                     assert_eq!(found.location, server.url(path).as_str());
-                    assert_eq!((found.content, found.independent), (content, false));
+                    assert_eq!(found.content, content);
                     assert_eq!(found.name, "bridge-amd64");
                 }
             }
@@ -242,14 +242,17 @@ fn a_checksum_file_that_is_named_has_to_be_there_and_may_be_elsewhere() {
     scene.fetch.evidence = Evidence::Collect;
     let named = |url: &str| file_at(&server, &format!(", checksums: \"{url}\""));
     let pattern = format!("http://{}/sums/{{architecture}}", server.host());
+    let amd64 = server.url("/sums/amd64").to_string();
     let plugin = scene.take(&named(&pattern)).unwrap();
     let found = plugin.taken().checksum().unwrap();
-    assert_eq!((found.sum.kind(), found.independent), (ChecksumKind::Sha256, false));
+    assert_eq!((found.sum.kind(), &found.location), (ChecksumKind::Sha256, &amd64));
     // The same server by another name.
     let elsewhere = server.url("/sums/amd64").as_str().replace("127.0.0.1", "localhost");
-    assert!(scene.take(&named(&elsewhere)).unwrap().taken().checksum().unwrap().independent);
+    let plugin = scene.take(&named(&elsewhere)).unwrap();
+    assert_eq!(plugin.taken().checksum().unwrap().location, elsewhere);
     fs::write(scene.folder.path().join("sums"), &line).unwrap();
-    assert!(!scene.take(&named("sums")).unwrap().taken().checksum().unwrap().independent);
+    // As the definition writes it, wherever the definition is.
+    assert_eq!(scene.take(&named("sums")).unwrap().taken().checksum().unwrap().location, "sums");
     for (missing, words) in [
         (server.url("/sums/none").to_string(), "cannot be fetched: GET"),
         ("none".to_owned(), "cannot be read: No such file"),

@@ -1,0 +1,276 @@
+//! The lock of a definition: which bytes each plugin is, and where they came from.
+//!
+//! A lock stands beside its definition and is reviewed like code. An entry has what was asked for
+//! ([`Request`]) and what came of it; a build takes nothing that it does not pin. Whether an entry
+//! still answers the definition is found without a network, by comparing requests. What upstream
+//! says of an asset is kept beside the lock, and levels are computed from it: the level in an entry
+//! is for readers, and one that its evidence does not support is refused. Reading and writing files
+//! is the caller's business, and so is fetching.
+
+mod change;
+mod error;
+mod level;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::checksum::{ChecksumFile, Sum};
+use super::definition::source::Request;
+use super::{Artefact, Definition, GoBuild, Linkage, PluginFile};
+use crate::model::json::{self, Limits, Outline};
+use crate::model::{BundleName, Digest, JsonError, Platform, PluginName, Sha512};
+
+pub use change::{ChangeKind, LockChange};
+pub use error::LockError;
+pub use level::Level;
+
+/// The parsed `STEM.lock.json` of the definition `STEM.yaml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BundleLock {
+    /// Always `cnister.dev/v1`.
+    pub api_version: ApiVersion,
+    /// Always `BundleLock`.
+    pub kind: Kind,
+    /// The name of the definition's bundle.
+    pub name: BundleName,
+    /// Every plugin of every platform, sorted by name and platform.
+    pub plugins: Vec<LockedPlugin>,
+}
+
+/// The version of the format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ApiVersion {
+    /// The only one.
+    #[serde(rename = "cnister.dev/v1")]
+    V1,
+}
+
+/// The kind of document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// The only one.
+    BundleLock,
+}
+
+/// A plugin for one platform.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LockedPlugin {
+    /// The name of its file in the bundle.
+    pub name: PluginName,
+    /// The platform that it runs on.
+    pub platform: Platform,
+    /// What was asked of its source.
+    pub request: Request,
+    /// The archive or file that was fetched; none for a file of a directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artefact: Option<Artefact>,
+    /// The path inside of the archive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
+    /// The digest of the plugin's bytes.
+    pub digest: Digest,
+    /// The SHA-512 of the same bytes.
+    pub sha512: Sha512,
+    /// Their number.
+    pub size: u64,
+    /// How the program is linked.
+    pub linkage: Linkage,
+    /// What Go's linker recorded in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub go: Option<GoBuild>,
+    /// How far its origin was verified.
+    pub level: Level,
+    /// The checksum file that names the artefact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<LockedChecksum>,
+}
+
+/// A checksum file that was found beside an asset, and is kept beside the lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LockedChecksum {
+    /// Where it was.
+    pub location: String,
+    /// The name by which it lists the asset.
+    pub name: String,
+    /// The digest of the checksum file, which is its name in the directory of evidence.
+    pub digest: Digest,
+    /// The SHA-512 of the asset, if that is what the checksum file lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha512: Option<Sha512>,
+}
+
+/// The evidence that is kept beside a lock: files by their digest.
+pub type KeptEvidence = BTreeMap<Digest, Vec<u8>>;
+
+impl BundleLock {
+    /// The longest lock: the largest bundle for six platforms.
+    pub const LIMIT: usize = 8 << 20;
+    const LIMITS: Limits = Limits { bytes: Self::LIMIT, values: 128 * 1024 };
+
+    /// A lock of these entries, in their order.
+    pub fn new(name: BundleName, mut plugins: Vec<LockedPlugin>) -> Self {
+        plugins.sort_by(|a, b| a.key().cmp(&b.key()));
+        Self { api_version: ApiVersion::V1, kind: Kind::BundleLock, name, plugins }
+    }
+
+    /// Parses the text of a lock; `file` is what errors call it.
+    ///
+    /// # Errors
+    /// If it is not one, or lists a plugin twice for one platform.
+    pub fn parse(file: &str, bytes: &[u8]) -> Result<Self, LockError> {
+        let lock: Self = json::parse_as(&format!("`{file}`"), bytes, Self::LIMITS, Outline::Any)?;
+        let mut seen = BTreeSet::new();
+        match lock.plugins.iter().find(|entry| !seen.insert(entry.key())) {
+            Some(entry) => Err(LockError::Repeated {
+                name: entry.name.clone(),
+                platform: entry.platform.clone(),
+            }),
+            None => Ok(lock),
+        }
+    }
+
+    /// The text that is written: sorted keys, one line for each value.
+    pub fn to_text(&self) -> String {
+        json::readable(self)
+    }
+
+    /// The entry of a plugin.
+    pub fn entry(&self, platform: &Platform, name: &PluginName) -> Option<&LockedPlugin> {
+        self.plugins.iter().find(|entry| entry.key() == (name, platform))
+    }
+
+    /// The digests of the evidence that it keeps.
+    pub fn evidence(&self) -> BTreeSet<Digest> {
+        self.plugins.iter().filter_map(|it| it.checksum.as_ref()).map(|it| it.digest).collect()
+    }
+
+    /// What keeps the lock from answering the definition: entries that are missing, were locked for
+    /// another request, or are of plugins that the definition does not have. Empty if it holds.
+    ///
+    /// Only requests are compared, so that a change of a comment or of the compression makes
+    /// nothing stale.
+    pub fn stale(&self, definition: &Definition) -> Vec<LockError> {
+        if self.name != definition.name {
+            let (expected, found) = (definition.name.clone(), self.name.clone());
+            return vec![LockError::OtherBundle { expected, found }];
+        }
+        let mut problems = Vec::new();
+        let wanted = definition.requests();
+        for ((name, platform), request) in &wanted {
+            let (name, platform) = (name.clone(), platform.clone());
+            match self.entry(&platform, &name) {
+                None => problems.push(LockError::Missing { name, platform }),
+                Some(entry) if entry.request != *request => {
+                    let requests = Box::new((request.clone(), entry.request.clone()));
+                    problems.push(LockError::Stale { name, platform, requests });
+                }
+                Some(_) => {}
+            }
+        }
+        let unknown = self
+            .plugins
+            .iter()
+            .filter(|entry| !wanted.contains_key(&(entry.name.clone(), entry.platform.clone())));
+        problems.extend(unknown.map(|entry| LockError::Unknown {
+            name: entry.name.clone(),
+            platform: entry.platform.clone(),
+        }));
+        problems
+    }
+
+    /// What is wrong with the levels, given the evidence that is kept.
+    pub fn unsupported(&self, kept: &KeptEvidence) -> Vec<LockError> {
+        let problems = self.plugins.iter().filter_map(|entry| match entry.computed_level(kept) {
+            Ok(level) if level == entry.level => None,
+            Ok(computed) => Some(LockError::Level {
+                name: entry.name.clone(),
+                platform: entry.platform.clone(),
+                said: entry.level,
+                computed,
+            }),
+            Err(reason) => Some(LockError::Evidence {
+                name: entry.name.clone(),
+                platform: entry.platform.clone(),
+                reason,
+            }),
+        });
+        problems.collect()
+    }
+}
+
+impl LockedPlugin {
+    fn key(&self) -> (&PluginName, &Platform) {
+        (&self.name, &self.platform)
+    }
+
+    /// The same with the level that the evidence gives; the least if it contradicts the entry.
+    #[must_use]
+    pub fn with_level(mut self, kept: &KeptEvidence) -> Self {
+        self.level = self.computed_level(kept).unwrap_or(Level::None);
+        self
+    }
+
+    /// How far the origin is verified by what is kept, or why what is kept contradicts the entry.
+    ///
+    /// A checksum file proves that who publishes the asset meant these bytes, and not more: it
+    /// comes from the same place, unless the definition names another one.
+    fn computed_level(&self, kept: &KeptEvidence) -> Result<Level, String> {
+        let Some(artefact) = &self.artefact else { return Ok(Level::None) };
+        let Some(checksum) = &self.checksum else { return Ok(Level::Tofu) };
+        let content = kept
+            .get(&checksum.digest)
+            .ok_or_else(|| format!("the checksum file {} is not kept", checksum.digest))?;
+        let listed = ChecksumFile::parse(content)
+            .and_then(|file| file.sum_of(&checksum.name))
+            .map_err(|error| format!("`{}`: {error}", checksum.location))?;
+        let recorded = match listed {
+            Sum::Sha256(_) => Some(Sum::Sha256(artefact.digest)),
+            Sum::Sha512(_) => checksum.sha512.map(Sum::Sha512),
+        };
+        if recorded != Some(listed) {
+            let recorded = recorded.map_or_else(|| "none".to_owned(), |sum| sum.to_string());
+            let LockedChecksum { location, name, .. } = checksum;
+            return Err(format!("`{location}` says {listed} of `{name}`, the lock {recorded}"));
+        }
+        Ok(level::of_checksum(&self.request.location, &checksum.location))
+    }
+
+    /// What of a plugin is not what is locked, as "WHAT is X, expected Y".
+    pub fn differs(&self, facts: &PluginFile, sha512: &Sha512) -> Option<String> {
+        let differs = |what: &str, expected: String, found: String| {
+            (expected != found).then(|| format!("its {what} is {found}, the lock says {expected}"))
+        };
+        let go = |go: &Option<GoBuild>| match go {
+            Some(GoBuild { go, path, version }) => {
+                format!("{go} {path} {}", version.as_deref().unwrap_or("of no version"))
+            }
+            None => "none".to_owned(),
+        };
+        differs("digest", self.digest.to_string(), facts.digest.to_string())
+            .or_else(|| differs("SHA-512", self.sha512.to_string(), sha512.to_string()))
+            .or_else(|| differs("size", self.size.to_string(), facts.size.to_string()))
+            .or_else(|| differs("linkage", linkage(&self.linkage), linkage(&facts.linkage)))
+            .or_else(|| differs("Go build information", go(&self.go), go(&facts.go)))
+    }
+}
+
+/// How a program is linked, in words.
+fn linkage(linkage: &Linkage) -> String {
+    match linkage {
+        Linkage::Static => "static".to_owned(),
+        Linkage::Dynamic { interpreter } => format!("dynamic ({interpreter})"),
+    }
+}
+
+impl From<JsonError> for LockError {
+    fn from(error: JsonError) -> Self {
+        Self::Json(error)
+    }
+}
+
+#[cfg(test)]
+mod tests;

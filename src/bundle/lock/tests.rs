@@ -1,0 +1,303 @@
+//! A lock that holds, and every way in which one does not.
+
+use super::*;
+use crate::model::Sha512;
+
+type Damage<'a> = &'a dyn Fn(&mut LockedPlugin, &mut KeptEvidence);
+type Edit<'a> = &'a dyn Fn(&mut LockedPlugin);
+
+const DEFINITION: &str = "\
+apiVersion: cnister.dev/v1
+kind: Bundle
+name: sample
+version: 1.2.3
+platforms: [linux/amd64, linux/arm64]
+sources:
+  - name: upstream
+    archive: {from: \"https://example.com/cni-{architecture}-{version}.tgz\", version: v1.9.1}
+plugins: [bridge, macvlan]
+";
+
+fn definition() -> Definition {
+    Definition::parse("sample.yaml", DEFINITION).unwrap()
+}
+
+/// A lock with one checksum file for every archive.
+fn locked(definition: &Definition) -> (BundleLock, KeptEvidence) {
+    let mut kept = KeptEvidence::new();
+    let plugins = definition.requests().into_iter().map(|((name, platform), request)| {
+        let asset = Digest::of(request.location.as_bytes());
+        let file = request.location.rsplit('/').next().unwrap().to_owned();
+        let sums = format!("{}  {file}\n", asset.hex()).into_bytes();
+        let digest = Digest::of(&sums);
+        kept.insert(digest, sums);
+        let bytes = format!("{name} {platform}");
+        LockedPlugin {
+            artefact: Some(Artefact { digest: asset, size: 7 }),
+            member: Some(name.to_string()),
+            digest: Digest::of(bytes.as_bytes()),
+            sha512: Sha512::of(bytes.as_bytes()),
+            size: bytes.len() as u64,
+            linkage: Linkage::Static,
+            go: None,
+            level: Level::ChecksumSameOrigin,
+            checksum: Some(LockedChecksum {
+                location: format!("{}.sha256", request.location),
+                name: file,
+                digest,
+                sha512: None,
+            }),
+            name,
+            platform,
+            request,
+        }
+    });
+    (BundleLock::new(definition.name.clone(), plugins.collect()), kept)
+}
+
+fn words(problems: &[LockError]) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn is_read_as_it_was_written() {
+    let (lock, _) = locked(&definition());
+    let text = lock.to_text();
+    assert_eq!(BundleLock::parse("sample.lock.json", text.as_bytes()).unwrap(), lock);
+    assert_eq!(text, lock.to_text());
+    let keys: Vec<_> =
+        lock.plugins.iter().map(|it| format!("{} {}", it.name, it.platform)).collect();
+    assert_eq!(
+        keys,
+        ["bridge linux/amd64", "bridge linux/arm64", "macvlan linux/amd64", "macvlan linux/arm64"]
+    );
+}
+
+#[test]
+fn what_is_no_lock_is_refused() {
+    let (lock, _) = locked(&definition());
+    let text = lock.to_text();
+    let error =
+        |text: &str| BundleLock::parse("it.lock.json", text.as_bytes()).unwrap_err().to_string();
+    for (changed, expected) in [
+        (text.replace("\"BundleLock\"", "\"Bundle\""), "unknown variant `Bundle`"),
+        (text.replace("dev/v1\"", "dev/v2\""), "unknown variant `cnister.dev/v2`"),
+        (text.replacen("\"size\"", "\"bytes\"", 1), "unknown field `bytes`"),
+        (text.replacen("sha512:", "sha256:", 1), "is not a SHA-512"),
+        (text.replacen("checksum-same-origin", "signed", 1), "unknown variant `signed`"),
+        (text.replacen("linux/arm64", "linux/amd64", 1), "two entries for `bridge` on linux/amd64"),
+        (text.replacen("\"name\"", "\"kind\"", 1), "the key `kind` appears twice"),
+        (String::new(), "`it.lock.json` is not valid"),
+    ] {
+        assert!(changed != text, "{expected}");
+        assert!(error(&changed).contains(expected), "{expected}: {}", error(&changed));
+    }
+    let long = " ".repeat(BundleLock::LIMIT + 1);
+    assert!(error(&long).contains("the limit is"), "{}", error(&long));
+}
+
+#[test]
+fn holds_as_long_as_the_requests_are_the_same() {
+    let (lock, kept) = locked(&definition());
+    for (from, to, expected) in [
+        ("", "", &[][..]),
+        ("plugins: [bridge, macvlan]", "plugins: [macvlan, bridge] # a comment", &[]),
+        ("version: 1.2.3", "version: 2.0.0\ncompression: best\ntool: none", &[]),
+        ("name: upstream", "name: other", &[]),
+        (
+            "name: sample",
+            "name: another",
+            &["the lock is of the bundle `sample`, the definition is of `another`"],
+        ),
+        (
+            "[bridge, macvlan]",
+            "[bridge, macvlan, tap]",
+            &[
+                "the lock has no entry for `tap` on linux/amd64",
+                "the lock has no entry for `tap` on linux/arm64",
+            ],
+        ),
+        (
+            ", linux/arm64",
+            "",
+            &[
+                "the lock has an entry for `bridge` on linux/arm64, the definition does not",
+                "the lock has an entry for `macvlan` on linux/arm64, the definition does not",
+            ],
+        ),
+        (
+            "version: v1.9.1}",
+            "version: v1.9.1, members: {bridge: bin/bridge}}",
+            &[
+                "`bridge` on linux/amd64 was locked for archive `https://example.com/cni-amd64-v1.9.1.tgz`, version `v1.9.1`, the definition asks for archive `https://example.com/cni-amd64-v1.9.1.tgz`, version `v1.9.1`, member `bin/bridge`",
+                "`bridge` on linux/arm64 was locked for archive `https://example.com/cni-arm64-v1.9.1.tgz`, version `v1.9.1`, the definition asks for archive `https://example.com/cni-arm64-v1.9.1.tgz`, version `v1.9.1`, member `bin/bridge`",
+            ],
+        ),
+    ] {
+        let text = DEFINITION.replacen(from, to, 1);
+        let definition = Definition::parse("sample.yaml", &text).unwrap();
+        assert_eq!(words(&lock.stale(&definition)), expected, "{to}");
+    }
+    assert_eq!(words(&lock.unsupported(&kept)), [""; 0]);
+}
+
+#[test]
+fn a_level_is_what_the_kept_evidence_gives() {
+    let (lock, kept) = locked(&definition());
+    let problems = |change: &dyn Fn(&mut LockedPlugin, &mut KeptEvidence)| {
+        let (mut lock, mut kept) = (lock.clone(), kept.clone());
+        change(&mut lock.plugins[0], &mut kept);
+        words(&lock.unsupported(&kept))
+    };
+    let says = |said: &str, computed: &str| {
+        vec![format!(
+            "the lock says `{said}` of `bridge` on linux/amd64, the kept evidence gives `{computed}`"
+        )]
+    };
+    assert_eq!(problems(&|_, _| {}), [""; 0]);
+    assert_eq!(
+        problems(&|entry, _| entry.level = Level::ChecksumIndependent),
+        says("checksum-independent", "checksum-same-origin")
+    );
+    assert_eq!(problems(&|entry, _| entry.checksum = None), says("checksum-same-origin", "tofu"));
+    assert_eq!(
+        problems(&|entry, _| (entry.artefact, entry.checksum) = (None, None)),
+        says("checksum-same-origin", "none")
+    );
+    // Another host in the lock alone raises nothing: the level has to be said as well.
+    let elsewhere = "https://other.example.org/sums";
+    assert_eq!(
+        problems(&|entry, _| entry.checksum.as_mut().unwrap().location = elsewhere.to_owned()),
+        says("checksum-same-origin", "checksum-independent")
+    );
+    let cases: [(Damage<'_>, &str); 4] = [
+        (&|_, kept| kept.clear(), "the checksum file sha256:"),
+        (
+            &|entry, _| entry.artefact = Some(Artefact { digest: Digest::of(b"other"), size: 7 }),
+            "says sha256:",
+        ),
+        (&|entry, _| entry.checksum.as_mut().unwrap().name = "other.tgz".to_owned(), "other.tgz"),
+        (
+            &|entry, kept| {
+                let sums = format!("{}  cni-amd64-v1.9.1.tgz\n", Sha512::of(b"asset").hex());
+                let digest = Digest::of(sums.as_bytes());
+                kept.insert(digest, sums.into_bytes());
+                entry.checksum.as_mut().unwrap().digest = digest;
+            },
+            "says sha512:",
+        ),
+    ];
+    for (change, expected) in cases {
+        let found = problems(change);
+        let start = "the evidence of `bridge` on linux/amd64 does not hold: ";
+        assert!(!found.is_empty() && found[0].starts_with(start), "{found:?}");
+        assert!(found[0].contains(expected), "{expected}: {found:?}");
+    }
+    let sha512 = problems(&|entry, kept| {
+        let sums = format!("{}  cni-amd64-v1.9.1.tgz\n", Sha512::of(b"asset").hex());
+        let digest = Digest::of(sums.as_bytes());
+        kept.insert(digest, sums.into_bytes());
+        let checksum = entry.checksum.as_mut().unwrap();
+        (checksum.digest, checksum.sha512) = (digest, Some(Sha512::of(b"asset")));
+    });
+    assert_eq!(sha512, [""; 0]);
+}
+
+#[test]
+fn says_what_of_a_plugin_is_not_what_is_locked() {
+    let (lock, _) = locked(&definition());
+    let entry = &lock.plugins[0];
+    let facts = PluginFile {
+        name: entry.name.clone(),
+        digest: entry.digest,
+        size: entry.size,
+        linkage: Linkage::Static,
+        go: None,
+    };
+    assert_eq!(entry.differs(&facts, &entry.sha512), None);
+    let other = Digest::of(b"other");
+    let go = GoBuild { go: "go1.26.3".to_owned(), path: "a/b".to_owned(), version: None };
+    let interpreter = "/lib/ld.so".to_owned();
+    for (facts, expected) in [
+        (
+            PluginFile { digest: other, ..facts.clone() },
+            format!("its digest is {other}, the lock says {}", entry.digest),
+        ),
+        (PluginFile { size: 1, ..facts.clone() }, "its size is 1, the lock says 18".to_owned()),
+        (
+            PluginFile { linkage: Linkage::Dynamic { interpreter }, ..facts.clone() },
+            "its linkage is dynamic (/lib/ld.so), the lock says static".to_owned(),
+        ),
+        (
+            PluginFile { go: Some(go), ..facts.clone() },
+            "its Go build information is go1.26.3 a/b of no version, the lock says none".to_owned(),
+        ),
+    ] {
+        assert_eq!(entry.differs(&facts, &entry.sha512), Some(expected));
+    }
+    let sha512 = entry.differs(&facts, &Sha512::of(b"other")).unwrap();
+    assert!(sha512.starts_with("its SHA-512 is "), "{sha512}");
+}
+
+#[test]
+fn a_change_of_bytes_under_one_version_and_a_level_that_falls_need_consent() {
+    let (old, _) = locked(&definition());
+    let change = |change: &dyn Fn(&mut LockedPlugin)| {
+        let mut new = old.clone();
+        change(&mut new.plugins[0]);
+        let changes = LockChange::between(Some(&old), &new);
+        changes.iter().map(|it| (it.to_string(), it.refusal())).collect::<Vec<_>>()
+    };
+    let other = Digest::of(b"other");
+    assert_eq!(change(&|_| {}), []);
+    let cases: [(Edit<'_>, Option<&str>); 6] = [
+        (&|it| it.digest = other, Some("upstream's bytes changed under the same version `v1.9.1`")),
+        (
+            &|it| it.artefact = Some(Artefact { digest: other, size: 7 }),
+            Some(
+                "upstream's bytes changed under the same version `v1.9.1`, those of the plugin did not",
+            ),
+        ),
+        (&|it| it.level = Level::Tofu, Some("its level falls from checksum-same-origin to tofu")),
+        (&|it| it.level = Level::ChecksumIndependent, None),
+        (&|it| (it.request.version, it.digest) = (Some("v1.9.2".to_owned()), other), None),
+        (
+            &|it| {
+                (it.request.version, it.level) = (Some("v1.9.2".to_owned()), Level::None);
+            },
+            Some("its level falls from checksum-same-origin to none"),
+        ),
+    ];
+    for (what, expected) in cases {
+        let changes = change(what);
+        assert_eq!(changes.len(), 1, "{changes:?}");
+        let expected = expected.map(|reason| format!("`bridge` on linux/amd64: {reason}"));
+        assert_eq!(changes[0].1, expected);
+    }
+    let text = &change(&|it| it.size = 1)[0].0;
+    assert_eq!(text, "  ~ bridge linux/amd64: size 18 -> 1");
+    // The user's own files are what they are.
+    let mut directory = old.clone();
+    for entry in &mut directory.plugins {
+        (entry.artefact, entry.checksum, entry.level) = (None, None, Level::None);
+    }
+    let mut after = directory.clone();
+    after.plugins[0].digest = other;
+    assert_eq!(LockChange::between(Some(&directory), &after)[0].refusal(), None);
+}
+
+#[test]
+fn plugins_that_come_and_go_are_named() {
+    let (all, _) = locked(&definition());
+    let some = BundleLock { plugins: all.plugins[1..].to_vec(), ..all.clone() };
+    let lines = |old: Option<&BundleLock>, new: &BundleLock| -> Vec<String> {
+        LockChange::between(old, new).iter().map(ToString::to_string).collect()
+    };
+    let added = format!(
+        "  + bridge linux/amd64: version v1.9.1, digest {}, toolchain unknown, level checksum-same-origin",
+        &all.plugins[0].digest.hex()[..12]
+    );
+    assert_eq!(lines(Some(&some), &all), [added]);
+    assert_eq!(lines(Some(&all), &some), ["  - bridge linux/amd64"]);
+    assert_eq!(lines(None, &all).len(), 4);
+}

@@ -1,0 +1,37 @@
+//! A definition as a verb gets it, and what its sources fetch with. `build` and `lock` share it.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::bundle::Definition;
+use crate::cli::policy::{cannot_read, read_text};
+use crate::cli::terminal::{Failure, Terminal};
+use crate::publish::{Cache, Fetch};
+
+/// Reads and parses the definition at this path.
+pub(super) fn read_definition(path: &Path) -> Result<Definition, Failure> {
+    let text = read_text(path).map_err(|error| cannot_read(path, &error))?;
+    Definition::parse(&path.display().to_string(), &text).map_err(Failure::request)
+}
+
+/// Where downloads are kept.
+#[derive(Args)]
+pub(super) struct CacheArgument {
+    /// The directory that keeps downloads, by digest [default: cnister in XDG_CACHE_HOME].
+    #[arg(long, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+}
+
+impl CacheArgument {
+    /// What sources fetch with.
+    pub(super) fn fetch(&self, terminal: Terminal) -> Fetch {
+        let user = |name| std::env::var_os(name);
+        let mut fetch = Fetch::new(match &self.cache_dir {
+            Some(directory) => Cache::at(directory),
+            None => Cache::of_user(user("XDG_CACHE_HOME"), user("HOME")),
+        });
+        fetch.announce = Box::new(move |line| terminal.remark(line));
+        fetch
+    }
+}

@@ -1,0 +1,137 @@
+//! `lock`: what a definition asks for becomes a list of exact bytes, and is compared with it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::definition_input::{CacheArgument, read_definition};
+use crate::bundle::Definition;
+use crate::bundle::lock::{BundleLock, KeptEvidence, LockChange};
+use crate::cli::report::count;
+use crate::cli::terminal::{Exit, Failure, Terminal};
+use crate::model::{PluginName, visible};
+use crate::publish::{DirectoryOverride, Evidence, LockFile, Sources, lock};
+
+/// Fetches every plugin of a definition and writes down what it is: STEM.lock.json beside the
+/// definition. `build` takes nothing that the lock does not pin.
+///
+/// The origin is always asked. Bytes that change under one version, and a level of verification
+/// that falls, need --accept; until then nothing is written, and the exit code is 1.
+#[derive(Args)]
+pub(in crate::cli) struct Arguments {
+    /// The definition of the bundle.
+    #[arg(value_name = "BUNDLE.yaml")]
+    definition: PathBuf,
+    /// Only compare the lock with the definition, without a network: the exit code is 1 if the lock
+    /// is missing or does not answer the definition.
+    #[arg(long, conflicts_with_all = ["update", "accept", "directory", "cache_dir"])]
+    check: bool,
+    /// Fetch this plugin again and leave the others as they are; may be repeated. Without a name,
+    /// all are fetched, as without this option.
+    #[arg(long, value_name = "PLUGIN", num_args = 0..=1)]
+    update: Vec<PluginName>,
+    /// Accept that the bytes of this plugin changed under the same version, or that its level of
+    /// verification falls; may be repeated.
+    #[arg(long, value_name = "PLUGIN")]
+    accept: Vec<PluginName>,
+    /// The directory of a source, instead of the one in the definition; at most once per source.
+    #[arg(long, value_name = "SOURCE=DIR")]
+    directory: Vec<DirectoryOverride>,
+    #[command(flatten)]
+    cache: CacheArgument,
+}
+
+/// What was found, and whether it was written.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    lock: String,
+    definition: String,
+    plugins: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    written: Option<bool>,
+    changes: Vec<LockChange>,
+    problems: Vec<String>,
+}
+
+/// Runs the verb.
+pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
+    let definition = read_definition(&arguments.definition)?;
+    let file = LockFile::beside(&arguments.definition);
+    let old = file.read().map_err(Failure::classed)?;
+    let mut report = Report {
+        lock: visible(&file.path().to_string_lossy()).into_owned(),
+        definition: visible(&arguments.definition.to_string_lossy()).into_owned(),
+        plugins: 0,
+        written: None,
+        changes: Vec::new(),
+        problems: Vec::new(),
+    };
+    if arguments.check {
+        report.problems = problems(&definition, old.as_ref(), &report.lock);
+        report.plugins = old.map_or(0, |(lock, _)| lock.plugins.len());
+    } else {
+        let names = arguments.update.iter().chain(&arguments.accept);
+        for name in names {
+            if !definition.plugins.iter().any(|plugin| plugin.name == *name) {
+                return Err(Failure::request(format!("the definition has no plugin `{name}`")));
+            }
+        }
+        let mut fetch = arguments.cache.fetch(*terminal);
+        fetch.evidence = Evidence::Collect;
+        let folder = arguments.definition.parent().unwrap_or(Path::new("."));
+        let sources = Sources::new(&definition, folder, &arguments.directory, &fetch)
+            .map_err(Failure::classed)?;
+        let only: BTreeSet<_> = arguments.update.iter().cloned().collect();
+        let (new, kept) = lock(&sources, old.as_ref(), &only).map_err(Failure::classed)?;
+        let changes = LockChange::between(old.as_ref().map(|(lock, _)| lock), &new);
+        let refused = changes.iter().filter(|it| !arguments.accept.contains(&it.name));
+        report.problems = refused.filter_map(LockChange::refusal).collect();
+        report.written = Some(report.problems.is_empty());
+        if report.problems.is_empty() {
+            file.write(&new, &kept).map_err(Failure::could_not)?;
+        }
+        report.changes = changes;
+        report.plugins = new.plugins.len();
+    }
+    let exit = if report.problems.is_empty() { Exit::Yes } else { Exit::No };
+    terminal.answer(&report)?;
+    Ok(exit)
+}
+
+/// What keeps the lock from answering the definition.
+fn problems(
+    definition: &Definition,
+    lock: Option<&(BundleLock, KeptEvidence)>,
+    path: &str,
+) -> Vec<String> {
+    let Some((lock, kept)) = lock else { return vec![format!("there is no `{path}`")] };
+    let problems = lock.stale(definition).into_iter().chain(lock.unsupported(kept));
+    problems.map(|problem| problem.to_string()).collect()
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lock, definition, plugins, written, changes, problems } = self;
+        for change in changes {
+            writeln!(f, "{change}")?;
+        }
+        for problem in problems {
+            writeln!(f, "no: {problem}")?;
+        }
+        let entries = count(*plugins, "pinned file");
+        match (written, problems.is_empty()) {
+            (None, true) => write!(f, "yes: `{lock}` pins what the definition asks for, {entries}"),
+            (None, false) => write!(f, "hint: run `cnister lock {definition}`"),
+            (Some(_), false) => write!(
+                f,
+                "`{lock}` was not changed\nhint: find out why, then add --accept PLUGIN for each"
+            ),
+            (Some(_), true) if changes.is_empty() => write!(f, "`{lock}` is as it was, {entries}"),
+            (Some(_), true) => write!(f, "wrote `{lock}`, {entries}"),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Locks: made from what sources hand over, held against what a build takes, and the files that
+//! they stand in.
+//!
+//! The lock of `STEM.yaml` is `STEM.lock.json` beside it, and what it keeps of upstream's words is
+//! in `STEM.lock.evidence/`, each file under its digest. What a lock means is decided in
+//! [`crate::bundle::lock`].
+
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::source::{Plugin, SourceError, Sources, Wanted};
+use crate::bundle::definition::source::Request;
+use crate::bundle::lock::{
+    BundleLock, KeptEvidence, Level, LockError, LockedChecksum, LockedPlugin,
+};
+use crate::bundle::{ChecksumFile, Sum};
+use crate::disk::{Directory, DiskError, open_file};
+use crate::model::{Classed, Digest, ErrorClass, Platform, PluginName};
+
+/// The lock of a definition, as files.
+#[derive(Debug, Clone)]
+pub struct LockFile {
+    folder: PathBuf,
+    stem: String,
+}
+
+/// Why the files of a lock cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LockFileError {
+    /// The lock is not valid.
+    #[error("`{}`", .path.display())]
+    Lock {
+        /// The path of the lock.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: LockError,
+    },
+    /// A file that cannot be read.
+    #[error("cannot read `{}`", .path.display())]
+    Read {
+        /// Its path.
+        path: PathBuf,
+        /// The error of the system.
+        source: io::Error,
+    },
+}
+
+impl Classed for LockFileError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Lock { .. } => ErrorClass::Request,
+            Self::Read { source, .. } => source.class(),
+        }
+    }
+}
+
+impl LockFile {
+    /// The lock of the definition at this path.
+    pub fn beside(definition: &Path) -> Self {
+        let folder = definition.parent().unwrap_or(Path::new(""));
+        let stem = definition.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Self { folder: folder.to_owned(), stem }
+    }
+
+    /// The path of the lock.
+    pub fn path(&self) -> PathBuf {
+        self.folder.join(self.name())
+    }
+
+    fn name(&self) -> String {
+        format!("{}.lock.json", self.stem)
+    }
+
+    fn evidence(&self) -> PathBuf {
+        self.folder.join(format!("{}.lock.evidence", self.stem))
+    }
+
+    /// The lock and the evidence that it keeps; `None` if there is no lock.
+    pub fn read(&self) -> Result<Option<(BundleLock, KeptEvidence)>, LockFileError> {
+        let path = self.path();
+        let bytes = match read(&path, BundleLock::LIMIT as u64) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            result => {
+                result.map_err(|source| LockFileError::Read { path: path.clone(), source })?
+            }
+        };
+        let lock = BundleLock::parse(&self.name(), &bytes)
+            .map_err(|source| LockFileError::Lock { path, source })?;
+        let mut kept = KeptEvidence::new();
+        for digest in lock.evidence() {
+            let path = self.evidence().join(digest.hex());
+            match read(&path, ChecksumFile::LIMIT) {
+                // What is not kept under its digest is as good as gone, and the lock says so.
+                Ok(content) => drop(kept.insert(Digest::of(&content), content)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(LockFileError::Read { path, source }),
+            }
+        }
+        Ok(Some((lock, kept)))
+    }
+
+    /// Writes a lock: first what it keeps, then the lock in one step. What only the lock before it
+    /// kept is removed last.
+    pub fn write(&self, lock: &BundleLock, kept: &KeptEvidence) -> Result<(), DiskError> {
+        let folder = match self.folder.as_os_str().is_empty() {
+            true => Directory::open(Path::new("."))?,
+            false => Directory::open(&self.folder)?,
+        };
+        let named = lock.evidence();
+        let directory = self.evidence();
+        if !named.is_empty() {
+            std::fs::create_dir_all(&directory).map_err(|source| io_error(&directory, source))?;
+            let directory = Directory::open(&directory)?;
+            for (digest, content) in kept.iter().filter(|(digest, _)| named.contains(*digest)) {
+                directory.write_atomic(digest.hex(), content, 0o644)?;
+            }
+        }
+        folder.write_atomic(self.name(), lock.to_text().as_bytes(), 0o644)?;
+        if directory.exists() {
+            let old = Directory::open(&directory)?;
+            for entry in old.entries()? {
+                let name = entry?.name;
+                let digest = name.to_str().and_then(|hex| format!("sha256:{hex}").parse().ok());
+                if digest.is_some_and(|digest: Digest| !named.contains(&digest)) {
+                    old.remove(&name)?;
+                }
+            }
+            if named.is_empty() {
+                // It stays if something else is in it.
+                drop(std::fs::remove_dir(&directory));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn io_error(path: &Path, source: io::Error) -> DiskError {
+    DiskError::Io { action: "create".to_owned(), path: path.display().to_string(), source }
+}
+
+/// Reads a whole file, and one byte past the limit of what is in it.
+fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_file(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Takes the plugins of the sources, and writes down what each is. If `only` names some, the
+/// others stay as they are in `old`, where that answers the definition.
+pub fn lock(
+    sources: &Sources<'_>,
+    old: Option<&(BundleLock, KeptEvidence)>,
+    only: &BTreeSet<PluginName>,
+) -> Result<(BundleLock, KeptEvidence), SourceError> {
+    let definition = sources.definition();
+    let requests = definition.requests();
+    let stays = |name: &PluginName, platform: &Platform| -> Option<LockedPlugin> {
+        let (old, _) = old.filter(|_| !only.is_empty() && !only.contains(name))?;
+        let request = requests.get(&(name.clone(), platform.clone()))?;
+        old.entry(platform, name).filter(|entry| entry.request == *request).cloned()
+    };
+    let mut kept = old.map(|(_, kept)| kept.clone()).unwrap_or_default();
+    let mut plugins: Vec<LockedPlugin> =
+        requests.keys().filter_map(|(name, platform)| stays(name, platform)).collect();
+    let wanted = |wanted: &Wanted| stays(&wanted.name, &wanted.platform).is_none();
+    for (platform, taken) in sources.take_some(&wanted)? {
+        for plugin in taken {
+            let key = (plugin.facts.name.clone(), platform.clone());
+            let Some(request) = requests.get(&key) else { continue };
+            if let Some(checksum) = plugin.taken().checksum() {
+                kept.insert(Digest::of(&checksum.content), checksum.content.clone());
+            }
+            plugins.push(entry(&platform, request.clone(), &plugin, &kept));
+        }
+    }
+    Ok((BundleLock::new(definition.name.clone(), plugins), kept))
+}
+
+fn entry(
+    platform: &Platform,
+    request: Request,
+    plugin: &Plugin,
+    kept: &KeptEvidence,
+) -> LockedPlugin {
+    let (facts, taken) = (&plugin.facts, plugin.taken());
+    let checksum = taken.checksum().map(|checksum| LockedChecksum {
+        location: checksum.location.clone(),
+        name: checksum.name.clone(),
+        digest: Digest::of(&checksum.content),
+        sha512: match checksum.sum {
+            Sum::Sha256(_) => None,
+            Sum::Sha512(sum) => Some(sum),
+        },
+    });
+    LockedPlugin {
+        name: facts.name.clone(),
+        platform: platform.clone(),
+        request,
+        artefact: taken.artefact(),
+        member: taken.artefact().and(taken.origin().member.clone()),
+        digest: facts.digest,
+        sha512: taken.sha512(),
+        size: facts.size,
+        linkage: facts.linkage.clone(),
+        go: facts.go.clone(),
+        level: Level::None,
+        checksum,
+    }
+    .with_level(kept)
+}
+
+/// Refuses a plugin that is not the one that is locked.
+pub(super) fn hold(
+    lock: &BundleLock,
+    platform: &Platform,
+    plugin: &Plugin,
+) -> Result<(), LockError> {
+    let name = || plugin.facts.name.clone();
+    let Some(entry) = lock.entry(platform, &plugin.facts.name) else {
+        return Err(LockError::Missing { name: name(), platform: platform.clone() });
+    };
+    match entry.differs(&plugin.facts, &plugin.taken().sha512()) {
+        Some(what) => Err(LockError::Differs { name: name(), platform: platform.clone(), what }),
+        None => Ok(()),
+    }
+}
+
+/// The digests of the assets that a lock fixes.
+pub fn pins(lock: &BundleLock) -> impl Iterator<Item = (Wanted, Digest)> {
+    lock.plugins.iter().filter_map(|entry| {
+        let wanted = Wanted { platform: entry.platform.clone(), name: entry.name.clone() };
+        Some((wanted, entry.artefact.as_ref()?.digest))
+    })
+}
