@@ -19,7 +19,7 @@ mod memory {
 
 use std::io::ErrorKind;
 
-use cnister::binary::{Elf, GoBuild};
+use cnister::binary::{BuildInfo, Elf, GoBuild};
 use cnister::bundle::FileManifest;
 use cnister::bundle::tar::{Extensions, Kind, Paths, Rest, Rules, TarError, walk};
 use cnister::check::explain::Symptoms;
@@ -82,6 +82,18 @@ fn documents(name: &'static str, size: usize, samples: &[Value], parser: Parser)
     let mut row = Row::new(name, parser);
     hostile::documents(samples, size, |label, bytes| row.take(label, bytes));
     row.end();
+}
+
+/// What Go's linker writes: a header, and two texts with their lengths.
+fn go_build_info(modinfo: &str) -> Vec<u8> {
+    let mut bytes = b"\xff Go buildinf:\x08\x02".to_vec();
+    bytes.resize(32, 0);
+    for text in ["go1.26".to_owned(), format!("{0}{modinfo}{0}", "-".repeat(16))] {
+        let groups = [0, 7, 14].map(|shift| u8::try_from((text.len() >> shift) & 0x7f).unwrap());
+        bytes.extend([groups[0] | 0x80, groups[1] | 0x80, groups[2]]);
+        bytes.extend_from_slice(text.as_bytes());
+    }
+    bytes
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -198,6 +210,17 @@ fn programs_and_messages() {
     program.take("this test", &std::fs::read(std::env::current_exe().unwrap()).unwrap());
     program.take("zeros", &vec![0; 8 * MIB]);
     program.end();
+    let mut info = Row::new("build information", |bytes| BuildInfo::parse(bytes).is_some());
+    for (label, line, most) in [
+        ("modules", "dep\tm\tv\n", 4096),
+        ("replaced modules", "dep\tm\tv\n=>\tn\tv\tw\n", 4096),
+        ("one module too many", "dep\tm\tv\n", 4097),
+        ("unknown lines", "x\n", MIB / 2 - 32),
+        ("hidden characters", &format!("build\ta={}\n", "\u{80}".repeat(16 * 1024 - 1)), 1),
+    ] {
+        info.take(label, &go_build_info(&format!("path\tp\n{}", line.repeat(most))));
+    }
+    info.end();
     let mut symptoms =
         Row::new("text of `explain`", |bytes| !Symptoms::read(bytes).known.is_empty());
     let known = "failed to find plugin \"macvlan\" in path [/opt/cni/bin]\n";

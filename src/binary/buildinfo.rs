@@ -48,36 +48,72 @@ impl GoBuild {
     /// Reads what the linker recorded, or `None` if it recorded nothing that can be read in
     /// full.
     pub fn of<F: ReadAt>(elf: &Elf<F>) -> io::Result<Option<Self>> {
-        // The name of the section survives `strip`; a packer may have dropped the table of
-        // sections.
-        let data = elf.section(".go.buildinfo")?.or_else(|| elf.data());
-        data.map_or(Ok(None), |data| Self::find(elf.file(), data))
-    }
-
-    fn find(file: &dyn ReadAt, data: Range) -> io::Result<Option<Self>> {
-        let mut places = 0;
-        for (start, piece) in data.pieces() {
-            // A Go tool that reads build information has the magic among its own strings, but not
-            // on a multiple of 16.
-            for (index, chunk) in (0_u64..).zip(piece.read(file, Range::PIECE)?.chunks(16)) {
-                if !chunk.starts_with(MAGIC) {
-                    continue;
-                }
-                let bytes = data.after(start + 16 * index).read(file, LONGEST)?;
-                if let Some(found) = Self::parse(&bytes) {
-                    return Ok(Some(found));
-                }
-                places += 1;
-                if places == MOST_PLACES {
-                    return Ok(None);
-                }
-            }
-        }
-        Ok(None)
+        find(elf, Self::parse)
     }
 
     /// Parses the bytes from the magic on.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let recorded = Recorded::parse(bytes)?;
+        let (mut path, mut version) = (None, None);
+        for line in recorded.modinfo.lines() {
+            let mut fields = line.split('\t');
+            match fields.next() {
+                Some("path") => path = Some(text(fields.next()?.as_bytes())?),
+                Some("mod") => version = Some(text(fields.nth(1)?.as_bytes())?),
+                _ => {}
+            }
+        }
+        let version = version.filter(|version| is_version(version));
+        Some(Self { go: recorded.go, path: path.filter(|path| !path.is_empty())?, version })
+    }
+}
+
+/// Whether the version of a module says which one it is.
+pub(super) fn is_version(text: &str) -> bool {
+    !text.is_empty() && text != "(devel)"
+}
+
+/// Finds the first place with the magic where `parse` finds something.
+pub(super) fn find<F: ReadAt, T>(
+    elf: &Elf<F>,
+    parse: impl Fn(&[u8]) -> Option<T>,
+) -> io::Result<Option<T>> {
+    // The name of the section survives `strip`; a packer may have dropped the table of sections.
+    let data: Option<Range> = elf.section(".go.buildinfo")?.or_else(|| elf.data());
+    let Some(data) = data else { return Ok(None) };
+    let file: &dyn ReadAt = elf.file();
+    let mut places = 0;
+    for (start, piece) in data.pieces() {
+        // A Go tool that reads build information has the magic among its own strings, but not on a
+        // multiple of 16.
+        for (index, chunk) in (0_u64..).zip(piece.read(file, Range::PIECE)?.chunks(16)) {
+            if !chunk.starts_with(MAGIC) {
+                continue;
+            }
+            let bytes = data.after(start + 16 * index).read(file, LONGEST)?;
+            if let Some(found) = parse(&bytes) {
+                return Ok(Some(found));
+            }
+            places += 1;
+            if places == MOST_PLACES {
+                return Ok(None);
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The two texts that the linker writes behind the magic.
+pub(super) struct Recorded<'a> {
+    /// The Go release.
+    pub(super) go: String,
+    /// Lines of fields that are separated by tabs.
+    pub(super) modinfo: &'a str,
+}
+
+impl<'a> Recorded<'a> {
+    /// Parses the bytes from the magic on.
+    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let header = bytes.get(..HEADER).filter(|header| header.starts_with(MAGIC))?;
         if header.get(15)? & INLINE == 0 {
             return None;
@@ -90,18 +126,7 @@ impl GoBuild {
         let framed =
             modinfo.len() >= 33 && modinfo.get(modinfo.len().checked_sub(17)?) == Some(&b'\n');
         let modinfo = framed.then(|| modinfo.get(16..modinfo.len().checked_sub(16)?)).flatten()?;
-
-        let (mut path, mut version) = (None, None);
-        for line in std::str::from_utf8(modinfo).ok()?.lines() {
-            let mut fields = line.split('\t');
-            match fields.next() {
-                Some("path") => path = Some(text(fields.next()?.as_bytes())?),
-                Some("mod") => version = Some(text(fields.nth(1)?.as_bytes())?),
-                _ => {}
-            }
-        }
-        let version = version.filter(|version| !version.is_empty() && version != "(devel)");
-        Some(Self { go, path: path.filter(|path| !path.is_empty())?, version })
+        Some(Self { go, modinfo: std::str::from_utf8(modinfo).ok()? })
     }
 }
 
@@ -119,7 +144,7 @@ fn string(bytes: &[u8], longest: usize) -> Option<(&[u8], &[u8])> {
 }
 
 /// A text that may be printed and signed.
-fn text(bytes: &[u8]) -> Option<String> {
+pub(super) fn text(bytes: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok()?;
     (text.len() <= LONGEST_TEXT && visible(text) == text).then(|| text.to_owned())
 }

@@ -8,13 +8,16 @@ mod buildinfo;
 mod elf;
 mod error;
 mod header;
+mod modules;
 mod read_at;
 #[cfg(test)]
 pub(crate) mod sample;
+mod settings;
 #[cfg(test)]
 mod watched;
 
 pub use buildinfo::GoBuild;
 pub use elf::{Elf, Linkage};
 pub use error::{ElfError, ReadElfError};
+pub use modules::{BuildInfo, GoModule, Replacement, Vcs};
 pub use read_at::ReadAt;
