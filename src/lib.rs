@@ -10,6 +10,9 @@ pub mod binary;
 
 pub mod bundle;
 
+#[cfg(feature = "publish")]
+pub mod attest;
+
 pub mod cni;
 
 pub mod trust;

@@ -1,0 +1,33 @@
+//! What is said about a bundle for auditors: software bills of materials.
+//!
+//! One [`Inventory`] of one platform's plugins, and three writers of it: [`cyclonedx`] (1.6),
+//! [`spdx23`] and [`spdx3`] (3.0.1). All of it is pure: the time is a value, the identifiers of a
+//! document follow from its content, and equal inventories have equal bytes. What is not known is
+//! said to be unknown in the words of each format; nothing is looked up or guessed.
+//!
+//! An inventory repeats what programs say of themselves. Collecting it, signing a document and
+//! attaching it to an image are the jobs of `publish` and `oci`.
+
+mod component;
+mod copyright;
+mod cyclonedx;
+mod inventory;
+mod licence;
+mod module_path;
+mod party;
+mod purl;
+#[cfg(test)]
+mod sample;
+mod spdx23;
+mod spdx3;
+mod uri;
+
+pub use copyright::Copyright;
+pub use cyclonedx::cyclonedx;
+pub use inventory::{
+    Description, Download, Inventory, ModuleDescription, Plugin, Production, Subject,
+};
+pub use licence::{Licence, Licences, ParseLicenceError};
+pub use party::{Party, PartyError};
+pub use spdx3::spdx3;
+pub use spdx23::spdx23;
