@@ -4,7 +4,7 @@
 # fuzz    runs each fuzz target for ten minutes with the stable compiler; FUZZ_SECONDS and FUZZ_TARGETS say otherwise
 # bench   compares each row with its peers in the same run; writes target/bench.json
 # lint    checks formatting and scripts, and runs clippy with and without the publishing verbs
-# peers   builds the programs that tests and benchmarks compare with, once, into a cache outside the tree
+# peers   builds and installs the programs that tests and benchmarks compare with, once, into a cache outside the tree
 # static  builds the static program, target/bin/cnister
 # node    builds the static program for nodes (no publishing verbs), target/bin/cnister-node
 SHELL := /bin/bash
@@ -36,6 +36,7 @@ system:
 
 peers:
 	@tests/peers/build.sh
+	@tests/peers/python.sh
 
 test: system peers node static unit
 

@@ -9,7 +9,7 @@ set -eu
 
 # What builds it; what the tests drive; what they compare with.
 packages='
-    python3
+    python3 python3-venv
     time
     zstd
     ca-certificates gcc git libc6-dev libssl-dev make pkg-config zlib1g-dev

@@ -1,0 +1,319 @@
+//! SBOMs of real plugins, judged by the checkers of the field, and what is read from their
+//! binaries, compared with what Go itself reads.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and says what it skips"
+)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use cnister::attest::{
+    Copyright, Description, Download, Inventory, Licences, ModuleDescription, Party, Plugin,
+    Production, Subject, cyclonedx, spdx3, spdx23,
+};
+use cnister::binary::{BuildInfo, Elf};
+use cnister::model::{Digest, Sha512};
+use support::{Run, Scene, peer, peers_folder, peers_required, say_skipped};
+
+/// The licences of what upstream's plugins link, and the first notice in each, as the modules' own
+/// files have them.
+const LICENCES: [(&str, &str, &str); 10] = [
+    ("github.com/alexflint/go-filemutex", "MIT", "Copyright (c) 2010-2017 Alex Flint."),
+    (
+        "github.com/cyphar/filepath-securejoin",
+        "BSD-3-Clause AND MPL-2.0",
+        "Copyright (C) 2014-2015 Docker Inc & Go Authors. All rights reserved.",
+    ),
+    ("github.com/godbus/dbus", "BSD-2-Clause", "Copyright (c) 2013, Georg Reinke"),
+    ("github.com/insomniacslk/dhcp", "BSD-3-Clause", "Copyright (c) 2018, Andrea Barberio"),
+    ("github.com/josharian/native", "MIT", "Copyright 2020 Josh Bleecher Snyder"),
+    ("github.com/mattn/go-shellwords", "MIT", "Copyright (c) 2017 Yasuhiro Matsumoto"),
+    ("github.com/mdlayher/", "MIT", "Copyright (C) 2022 Matt Layher"),
+    ("github.com/pierrec/lz4", "BSD-3-Clause", "Copyright (c) 2015, Pierre Curto"),
+    ("github.com/pkg/errors", "BSD-2-Clause", "Copyright (c) 2015, Dave Cheney"),
+    ("golang.org/x/", "BSD-3-Clause", "Copyright 2009 The Go Authors."),
+];
+
+fn described(path: &str) -> Description {
+    let known = LICENCES.iter().find(|(start, ..)| path.starts_with(start));
+    let (licence, copyright) = match known {
+        Some((_, licence, notice)) => (*licence, Copyright::Notice((*notice).to_owned())),
+        None if path.starts_with("github.com/u-root/") => ("BSD-3-Clause", Copyright::NoNotice),
+        None => ("Apache-2.0", Copyright::NoNotice),
+    };
+    Description { licences: Licences::both(licence.parse().unwrap()), copyright, supplier: None }
+}
+
+/// The programs of a folder, by name.
+fn programs(folder: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.retain(|path| path.is_file());
+    paths
+}
+
+fn build_info(bytes: &[u8]) -> Option<BuildInfo> {
+    BuildInfo::of(&Elf::parse(bytes).ok()?).unwrap()
+}
+
+fn plugin(path: &Path) -> Plugin {
+    let bytes = fs::read(path).unwrap();
+    Plugin {
+        name: path.file_name().unwrap().to_str().unwrap().parse().unwrap(),
+        version: None,
+        digest: Digest::of(&bytes),
+        sha512: Sha512::of(&bytes),
+        size: bytes.len() as u64,
+        go: build_info(&bytes),
+        description: Description::default(),
+        source: None,
+        download: None,
+        verification: None,
+        production: Production::Taken,
+    }
+}
+
+/// An inventory of what programs say of themselves, which is all that is known.
+fn inventory(folder: &Path) -> Option<Inventory> {
+    let plugins: Vec<Plugin> = programs(folder).iter().map(|path| plugin(path)).collect();
+    if plugins.is_empty() {
+        assert!(!peers_required(), "{} has no plugins", folder.display());
+        say_skipped(&format!("{} has no plugins", folder.display()));
+        return None;
+    }
+    Some(Inventory {
+        name: "test".parse().unwrap(),
+        version: "1.0.0".parse().unwrap(),
+        platform: "linux/amd64".parse().unwrap(),
+        subject: Subject::of(b"{}"),
+        created: 1_770_000_000,
+        author: Party::new("Acme Networks", Some("https://acme.example"), None).ok(),
+        source: None,
+        location: None,
+        plugins,
+        modules: Vec::new(),
+    })
+}
+
+/// Upstream's plugins, with what is known of their sources.
+fn upstream() -> Option<Inventory> {
+    let mut inventory = inventory(&peers_folder().join("plugins"))?;
+    inventory.source = Some("https://acme.example/bundles.git".to_owned());
+    inventory.location = Some("oci://registry.acme.example/cni/test".to_owned());
+    let mut modules = BTreeSet::new();
+    for plugin in &mut inventory.plugins {
+        plugin.description = described("github.com/containernetworking/plugins");
+        plugin.download = Some(Download {
+            location: "https://acme.example/releases/cni-plugins.tgz".to_owned(),
+            member: Some(format!("./{}", plugin.name)),
+            sha256: Some(Digest::of(b"archive")),
+            sha512: Some(Sha512::of(b"archive")),
+        });
+        plugin.verification = Some("checksum-independent".to_owned());
+        let linked = plugin.go.iter().flat_map(|go| &go.modules);
+        modules.extend(linked.map(|module| (module.path.clone(), module.version.clone().unwrap())));
+    }
+    inventory.modules = modules
+        .into_iter()
+        .map(|(path, version)| {
+            let description = described(&path);
+            ModuleDescription { path, version, description }
+        })
+        .collect();
+    Some(inventory)
+}
+
+fn run(scene: &Scene, program: &Path, arguments: &[&str]) -> Run {
+    let mut command = scene.command(program);
+    scene.run_command(command.args(arguments))
+}
+
+/// Has SPDX 3.0.1 judged by one of the standards.
+fn conformance(scene: &Scene, standard: &str) -> Option<Run> {
+    let checker = peer("ntia-checker")?;
+    Some(run(scene, &checker, &["-s", "spdx3", "-c", standard, "-v", "spdx3.json"]))
+}
+
+fn write_all(scene: &Scene, inventory: &Inventory) {
+    for (name, bytes) in [
+        ("cyclonedx.json", cyclonedx(inventory)),
+        ("spdx23.json", spdx23(inventory)),
+        ("spdx3.json", spdx3(inventory)),
+    ] {
+        fs::write(scene.at(name), bytes).unwrap();
+    }
+}
+
+#[test]
+fn upstream_plugins_pass_every_checker() {
+    let Some(inventory) = upstream() else { return };
+    let scene = Scene::new();
+    write_all(&scene, &inventory);
+    for standard in ["ntia", "fsct3-min", "bsi"] {
+        let Some(run) = conformance(&scene, standard) else { return };
+        assert_eq!(run.code, 0, "{standard}: {}{}", run.stdout, run.stderr);
+        // What the guideline leaves open is not said: effective licences and the like.
+        let missing = run.stdout.lines().filter(|line| line.ends_with("False"));
+        let missing: Vec<&str> = missing.filter(|line| !line.contains("(Optional)")).collect();
+        assert_eq!(missing, Vec::<&str>::new(), "{standard}");
+    }
+    let Some(checker) = peer("ntia-checker") else { return };
+    let run = run(&scene, &checker, &["-s", "spdx2", "-c", "ntia", "spdx23.json"]);
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    valid_cyclonedx(&scene);
+    valid_spdx23(&scene);
+}
+
+#[test]
+fn plugins_that_say_little_are_described_validly() {
+    let Some(inventory) = inventory(Path::new("/usr/lib/cni")) else { return };
+    let scene = Scene::new();
+    write_all(&scene, &inventory);
+    valid_cyclonedx(&scene);
+    valid_spdx23(&scene);
+    // The same checkers see what is unknown.
+    for standard in ["ntia", "fsct3-min", "bsi"] {
+        let Some(run) = conformance(&scene, standard) else { return };
+        assert_eq!(run.code, 1, "{standard}: {}{}", run.stdout, run.stderr);
+    }
+}
+
+/// Texts that are more than text somewhere: on a terminal, on a page, in an address.
+const HOSTILE: [&str; 6] = [
+    "</script><script>alert(1)</script>",
+    "a\u{1b}[2J\u{202e}b\r\nc",
+    "https://acme.example/a b\"><img src=x>",
+    "NOASSERTION",
+    "\",\"bomFormat\":\"",
+    "%zz#?&@:/../..//",
+];
+
+#[test]
+fn hostile_texts_stay_texts() {
+    let Some(mut inventory) = upstream() else { return };
+    for (number, plugin) in inventory.plugins.iter_mut().enumerate() {
+        let text = HOSTILE[number % HOSTILE.len()];
+        plugin.version = Some(text.to_owned());
+        plugin.verification = Some(text.to_owned());
+        plugin.source = Some(format!("https://acme.example/{text}"));
+        plugin.description.copyright = Copyright::Notice(text.to_owned());
+        plugin.download = Some(Download {
+            location: text.to_owned(),
+            member: Some(text.to_owned()),
+            sha256: None,
+            sha512: None,
+        });
+        if let Some(go) = &mut plugin.go {
+            for module in &mut go.modules {
+                module.version = Some(cnister::model::visible(text).into_owned());
+                module.path += &cnister::model::visible(text);
+            }
+        }
+    }
+    let scene = Scene::new();
+    write_all(&scene, &inventory);
+    valid_cyclonedx(&scene);
+    valid_spdx23(&scene);
+    let Some(_) = conformance(&scene, "ntia") else { return };
+    for name in ["cyclonedx.json", "spdx23.json", "spdx3.json"] {
+        let text = fs::read_to_string(scene.at(name)).unwrap();
+        assert!(!text.contains(['\u{1b}', '\u{202e}', '\n']), "{name}");
+        assert!(!text.contains("\\u001b"), "{name}");
+    }
+}
+
+fn valid_cyclonedx(scene: &Scene) {
+    let Some(python) = peer("sbom-python") else { return };
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sbom/strict.py");
+    let found = run(scene, &python, &[script, "cyclonedx.json"]);
+    assert_eq!((found.code, found.stdout.as_str()), (0, "valid\n"), "{}", found.stderr);
+    let text = fs::read_to_string(scene.at("cyclonedx.json")).unwrap();
+    scene.write("altered.json", text.replacen("\"bom-ref\"", "\"bomRef\"", 1));
+    let found = run(scene, &python, &[script, "altered.json"]);
+    assert_eq!(found.code, 1, "{}{}", found.stdout, found.stderr);
+}
+
+fn valid_spdx23(scene: &Scene) {
+    let Some(checker) = peer("pyspdxtools") else { return };
+    let found = run(scene, &checker, &["-i", "spdx23.json"]);
+    assert_eq!(found.code, 0, "{}{}", found.stdout, found.stderr);
+    let text = fs::read_to_string(scene.at("spdx23.json")).unwrap();
+    scene.write("altered.spdx.json", text.replacen("SPDXRef-bundle", "SPDXRef-b u", 1));
+    let found = run(scene, &checker, &["-i", "altered.spdx.json"]);
+    assert_eq!(found.code, 1, "{}{}", found.stdout, found.stderr);
+}
+
+#[test]
+fn a_bundle_has_one_sbom_however_often_it_is_described() {
+    let Some(inventory) = upstream() else { return };
+    let mut turned = inventory.clone();
+    turned.plugins.reverse();
+    for write in [cyclonedx, spdx23, spdx3] {
+        let bytes = write(&inventory);
+        assert_eq!(write(&turned), bytes);
+        // Eighteen plugins with twenty-three modules.
+        assert!(bytes.len() < 150_000, "{}", bytes.len());
+    }
+}
+
+/// A program as `go version -m` describes it, but for its settings.
+fn as_go_prints(info: &BuildInfo) -> String {
+    let mut lines = vec![format!("\tpath\t{}", info.path)];
+    let main = info.main.iter().map(|module| ("mod", module));
+    for (kind, module) in main.chain(info.modules.iter().map(|module| ("dep", module))) {
+        lines.push(line(kind, &module.path, module.version.as_ref(), module.sum.as_ref()));
+        if let Some(other) = module.replacement.as_deref() {
+            lines.push(line("=>", &other.path, other.version.as_ref(), other.sum.as_ref()));
+        }
+    }
+    lines.join("\n")
+}
+
+fn line(kind: &str, path: &str, version: Option<&String>, sum: Option<&String>) -> String {
+    let version = version.map_or("", String::as_str);
+    format!("\t{kind}\t{path}\t{version}\t{}", sum.map_or("", String::as_str))
+}
+
+#[test]
+fn go_reads_the_same_from_every_program() {
+    let Some(go) = peer("go") else { return };
+    let folders = ["bin", "plugins"].map(|name| peers_folder().join(name));
+    let mut compared = 0;
+    for path in folders
+        .iter()
+        .flat_map(|folder| programs(folder))
+        .chain(programs(Path::new("/usr/lib/cni")))
+    {
+        let Some(info) = build_info(&fs::read(&path).unwrap()) else { continue };
+        let output = Command::new(&go).args(["version", "-m"]).arg(&path).output().unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let (first, rest) = printed.split_once('\n').unwrap();
+        assert_eq!(first, format!("{}: {}", path.display(), info.go));
+        let lines =
+            rest.lines().filter(|line| !line.starts_with("\tbuild\t") && !line.trim().is_empty());
+        let modules: Vec<&str> = lines.map(str::trim_end).collect();
+        let ours = as_go_prints(&info).replace("\t(devel)", "");
+        let ours: Vec<&str> = ours.lines().map(str::trim_end).collect();
+        let modules: Vec<String> =
+            modules.into_iter().map(|line| line.replace("\t(devel)", "")).collect();
+        assert_eq!(ours, modules, "{}", path.display());
+        let settings = rest.lines().filter_map(|line| line.strip_prefix("\tbuild\t"));
+        let settings: BTreeSet<&str> = settings.filter(|line| !line.contains(['"', '`'])).collect();
+        for line in settings {
+            let (key, value) = line.split_once('=').unwrap();
+            assert_eq!(info.setting(key), Some(value), "{} {key}", path.display());
+        }
+        compared += 1;
+    }
+    assert!(compared > 0 || !peers_required(), "no program was compared");
+}
