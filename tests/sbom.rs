@@ -22,7 +22,7 @@ use cnister::attest::{
 };
 use cnister::binary::{BuildInfo, Elf};
 use cnister::model::{Digest, Sha512};
-use support::{Run, Scene, peer, peers_folder, peers_required, say_skipped};
+use support::{Run, Scene, digest_of, image, peer, peers_folder, peers_required, say_skipped};
 
 /// The licences of what upstream's plugins link, and the first notice in each, as the modules' own
 /// files have them.
@@ -316,4 +316,57 @@ fn go_reads_the_same_from_every_program() {
         compared += 1;
     }
     assert!(compared > 0 || !peers_required(), "no program was compared");
+}
+
+/// What a build attaches is printed, described by the checkers, and travels with the image; the
+/// digest of the image does not depend on it.
+#[test]
+fn what_a_build_attaches_is_printed_and_travels_with_the_image() {
+    let Some(plugins) = image::plugins() else { return };
+    let scene = Scene::new();
+    scene.write(
+        "bundle.yaml",
+        format!(
+            "apiVersion: cnister.dev/v1\nkind: Bundle\nname: test\nversion: 1.0.0\nplatforms: [linux/amd64]\n\
+             sources: [{{name: debian, directory: {}}}]\nplugins: [bridge, macvlan]\ntool: none\n",
+            plugins.display()
+        ),
+    );
+    let plain = scene.run_ok("build bundle.yaml -o plain");
+    let with = |layout: &str| {
+        let formats = "--sbom cyclonedx,spdx-2.3,spdx-3.0.1";
+        scene.run_ok(&format!("build bundle.yaml -o {layout} {formats}"))
+    };
+    assert_eq!(digest_of(&with("layout")), digest_of(&plain));
+    with("again");
+    assert_eq!(scene.tree("again"), scene.tree("layout"));
+    // A second build into a layout adds nothing.
+    with("again");
+    assert_eq!(scene.tree("again"), scene.tree("layout"));
+    for place in ["oci:layout", "oci-archive:archive.tar"] {
+        if place.contains("archive") {
+            scene.run_ok("pull oci:layout -o oci-archive:archive.tar");
+        }
+        for (format, file) in [
+            ("cyclonedx", "cyclonedx.json"),
+            ("spdx-2.3", "spdx23.json"),
+            ("spdx-3.0.1", "spdx3.json"),
+        ] {
+            let printed = scene.run_ok(&format!("inspect {place} --sbom {format}")).stdout;
+            assert!(printed.contains("github.com/containernetworking/plugins"), "{printed}");
+            assert!(printed.contains("macvlan") && !printed.contains("host-local"), "{printed}");
+            scene.write(file, printed);
+        }
+    }
+    valid_cyclonedx(&scene);
+    valid_spdx23(&scene);
+    for (words, code, expected) in [
+        ("inspect oci:plain --sbom cyclonedx", 2, "no cyclonedx document is attached to sha256:"),
+        ("inspect oci:layout --sbom cyclonedx --platform linux/arm64", 2, "only linux/amd64"),
+        ("inspect oci:layout --sbom swid", 2, "expected `cyclonedx`, `spdx-2.3` or `spdx-3.0.1`"),
+    ] {
+        let run = scene.run(words);
+        assert_eq!(run.code, code, "{}", run.stdout);
+        assert!(run.stderr.contains(expected), "{}", run.stderr);
+    }
 }

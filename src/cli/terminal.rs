@@ -135,14 +135,15 @@ impl Terminal {
             Format::Human => printable(&report.to_string()),
             Format::Json => json::readable(report),
         };
-        let mut out = io::stdout().lock();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            // The reader of a pipe, as in `cnister … | head`, has seen enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            result => result.map_err(|error| {
-                Failure::could_not(format!("cannot write to standard output: {error}"))
-            }),
-        }
+        write_out(text.as_bytes())
+    }
+
+    /// Prints a document as it is. What could move a terminal's cursor in it is escaped: JSON has
+    /// no such characters outside of its texts, where they have another spelling.
+    #[cfg(feature = "publish")]
+    pub(super) fn document(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let text = String::from_utf8_lossy(bytes);
+        write_out(printable(&text).as_bytes())
     }
 
     /// Prints a remark to standard error.
@@ -175,6 +176,17 @@ fn oci_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a OciError> {
         return Some(error);
     }
     error.downcast_ref()
+}
+
+fn write_out(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        // The reader of a pipe, as in `cnister … | head`, has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(|error| {
+            Failure::could_not(format!("cannot write to standard output: {error}"))
+        }),
+    }
 }
 
 /// Escapes what would move the cursor in each line, and ends the text with a line feed.

@@ -1,5 +1,7 @@
 //! Describes what an image contains, for people. Nothing here is verified; `trust` does that.
 
+use std::io::Read;
+
 use oci_spec::image::ImageManifest;
 use serde::Serialize;
 
@@ -109,6 +111,31 @@ pub fn describe(source: &dyn Source, root: &Document) -> Result<Description, Col
         platforms,
         referrers: described,
     })
+}
+
+/// The content of the referrers of a subject that have this `artifactType` and a single layer of at
+/// most `limit` bytes.
+pub fn attached(
+    source: &dyn Source,
+    subject: &Digest,
+    artifact_type: &str,
+    limit: usize,
+) -> Result<Vec<Vec<u8>>, CollectError> {
+    let mut found = Vec::new();
+    for entry in referrers(source, subject)? {
+        let Some(manifest) = referrer(source, &entry, subject)? else { continue };
+        let is_wanted =
+            manifest.artifact_type().as_ref().is_some_and(|it| it.to_string() == artifact_type);
+        let [layer] = manifest.layers().as_slice() else { continue };
+        if !is_wanted || layer.size() > limit as u64 {
+            continue;
+        }
+        let mut bytes = Vec::new();
+        let read = source.blob(layer)?.read_to_end(&mut bytes);
+        read.map_err(|error| OciError::from_io(error, &source.origin(), "read a blob"))?;
+        found.push(bytes);
+    }
+    Ok(found)
 }
 
 fn describe_platform(

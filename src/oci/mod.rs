@@ -30,7 +30,7 @@ pub use collect::{CollectError, Platforms, collect};
 #[cfg(feature = "publish")]
 pub use copy::{Copied, copy};
 #[cfg(feature = "publish")]
-pub use describe::{Description, PlatformDescription, ReferrerDescription, describe};
+pub use describe::{Description, PlatformDescription, ReferrerDescription, attached, describe};
 pub use layout::Layout;
 #[cfg(feature = "publish")]
 pub use layout_writer::{LayoutWriter, write_archive};

@@ -7,6 +7,7 @@ mod error;
 mod inputs;
 pub mod keys;
 mod lock;
+mod sbom;
 pub mod sign;
 mod source;
 
@@ -14,6 +15,7 @@ pub use build::{BlobStore, Built, build, build_tool};
 pub use error::BuildError;
 pub use inputs::Inputs;
 pub use lock::{LockFile, LockFileError, lock, pins};
+pub use sbom::{ParseSbomFormatError, SBOM_LIMIT, Sbom, SbomFormat, sboms};
 pub use source::{
     Asked, AssetError, Cache, CacheError, DirectoryOverride, Evidence, Fetch, ParseOverrideError,
     Plugin, PluginSource, SourceError, Sources, Taken, Tool, Wanted,

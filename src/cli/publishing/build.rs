@@ -11,7 +11,9 @@ use crate::bundle::definition::ToolChoice;
 use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::model::Reference;
 use crate::oci::LayoutWriter;
-use crate::publish::{BuildError, DirectoryOverride, Inputs, LockFile, Sources, build, pins};
+use crate::publish::{
+    BuildError, DirectoryOverride, Inputs, LockFile, SbomFormat, Sources, build, pins, sboms,
+};
 
 /// Composes a bundle from its definition and writes it into a layout: no daemon, no root, no
 /// registry.
@@ -30,6 +32,10 @@ pub(in crate::cli) struct Arguments {
     /// The directory of a source, instead of the one in the definition; at most once per source.
     #[arg(long, value_name = "SOURCE=DIR")]
     directory: Vec<DirectoryOverride>,
+    /// Describe every platform's plugins and the modules that they link, in these formats:
+    /// cyclonedx (1.6), spdx-2.3, spdx-3.0.1. The documents are stored as referrers, unsigned.
+    #[arg(long, value_name = "FORMAT", value_delimiter = ',')]
+    sbom: Vec<SbomFormat>,
     #[command(flatten)]
     tools: ToolArguments,
     #[command(flatten)]
@@ -78,6 +84,10 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     // From here on there is something to leave behind.
     let mut layout = LayoutWriter::create(output)?.named(format!("localhost/{}", definition.name));
     let built = build(&inputs, &mut layout).map_err(Failure::classed)?;
+    let locked = lock.as_ref().map(|(lock, _)| lock);
+    for sbom in sboms(&inputs, locked, &built.images, &arguments.sbom).map_err(Failure::classed)? {
+        sbom.attach(&mut layout)?;
+    }
     let report = finish(layout, &arguments.output, &built, &definition.version)?;
     terminal.answer(&report)?;
     Ok(Exit::Yes)

@@ -9,8 +9,9 @@ use crate::bundle::{Linkage, PluginFile};
 use crate::cli::image;
 use crate::cli::report::{bytes, count};
 use crate::cli::terminal::{Exit, Failure, Terminal};
-use crate::model::Reference;
-use crate::oci::{Description, describe};
+use crate::model::{Platform, Reference};
+use crate::oci::{Description, PlatformDescription, Source, attached, describe};
+use crate::publish::{SBOM_LIMIT, SbomFormat};
 
 /// Shows what an image contains: platforms, plugins, versions, digests, signatures, referrers.
 ///
@@ -20,6 +21,13 @@ pub(in crate::cli) struct Arguments {
     /// The image.
     #[arg(value_name = "REF")]
     reference: Reference,
+    /// Print the software bill of materials that is attached in this format: cyclonedx, spdx-2.3 or
+    /// spdx-3.0.1.
+    #[arg(long, value_name = "FORMAT")]
+    sbom: Option<SbomFormat>,
+    /// The platform whose bill is printed [default: the only one].
+    #[arg(long, value_name = "PLATFORM", requires = "sbom")]
+    platform: Option<Platform>,
 }
 
 #[derive(Serialize)]
@@ -34,8 +42,41 @@ struct Report {
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let opened = image::open_published(&arguments.reference)?;
     let image = describe(opened.source.as_ref(), &opened.root)?;
+    if let Some(format) = arguments.sbom {
+        let document = sbom(arguments, format, &image, opened.source.as_ref())?;
+        terminal.document(&document)?;
+        return Ok(Exit::Yes);
+    }
     terminal.answer(&Report { reference: arguments.reference.to_string(), image })?;
     Ok(Exit::Yes)
+}
+
+/// The document that is attached to one platform's manifest in this format.
+fn sbom(
+    arguments: &Arguments,
+    format: SbomFormat,
+    image: &Description,
+    source: &dyn Source,
+) -> Result<Vec<u8>, Failure> {
+    let named = |it: &&PlatformDescription| match &arguments.platform {
+        Some(platform) => it.platform.as_ref() == Some(platform),
+        None => true,
+    };
+    let choices: Vec<_> = image.platforms.iter().filter(named).collect();
+    let [chosen] = choices.as_slice() else {
+        let all = image.platforms.iter().filter_map(|it| it.platform.as_ref());
+        let all = all.map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let message = match &arguments.platform {
+            Some(platform) => format!("the image has no platform {platform}, only {all}"),
+            None => format!("the image has several platforms: {all}"),
+        };
+        return Err(Failure::request(message).hint("choose one with --platform"));
+    };
+    let attached = attached(source, &chosen.digest, format.media_type(), SBOM_LIMIT)?;
+    attached.into_iter().find(|bytes| SbomFormat::of(bytes) == Some(format)).ok_or_else(|| {
+        let message = format!("no {format} document is attached to {}", chosen.digest);
+        Failure::request(message).hint(format!("compose the bundle with `--sbom {format}`"))
+    })
 }
 
 impl fmt::Display for Report {

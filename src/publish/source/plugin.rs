@@ -5,7 +5,7 @@
 //! bytes are compared with them again while they are packed.
 
 use super::{SourceError, Taken, Wanted};
-use crate::binary::GoBuild;
+use crate::binary::{BuildInfo, GoBuild};
 use crate::bundle::{Entry, PluginFile};
 
 /// A program for the wanted platform, whatever kind of source it came from.
@@ -35,6 +35,12 @@ impl Plugin {
     /// The file that the facts were read from, and what is known of its origin.
     pub fn taken(&self) -> &Taken {
         &self.file
+    }
+
+    /// What Go's linker recorded in it: every module that is linked, and how it was built.
+    pub fn build_info(&self) -> Result<Option<BuildInfo>, SourceError> {
+        let elf = self.file.program()?;
+        BuildInfo::of(&elf).map_err(|source| self.file.unreadable(source))
     }
 
     /// Its entry in a layer, in `directory`.

@@ -1,0 +1,223 @@
+//! Software bills of materials of what a build made: one document for each platform and format,
+//! stored as an unsigned referrer of the platform's manifest.
+//!
+//! What a document says is decided in [`crate::attest`]; here an inventory is filled from the
+//! plugins that were packed, the definition and the lock. A referrer that is not signed proves
+//! nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use oci_spec::image::Descriptor;
+use serde_json::{Value, json};
+
+use super::inputs::{Inputs, PlatformInputs};
+use super::source::{Plugin, SourceError};
+use crate::attest::{self, Description, Download, Inventory, Production, Subject};
+use crate::bundle::Image;
+use crate::bundle::definition::source::Request;
+use crate::bundle::lock::BundleLock;
+use crate::model::document::descriptor;
+use crate::model::{Digest, Document, json as canonical, media_type, rfc3339};
+use crate::oci::{OciError, Sink};
+
+/// A format of software bills of materials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SbomFormat {
+    /// CycloneDX 1.6.
+    CycloneDx,
+    /// SPDX 2.3.
+    Spdx23,
+    /// SPDX 3.0.1.
+    Spdx3,
+}
+
+/// A text that names no format.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected `cyclonedx`, `spdx-2.3` or `spdx-3.0.1`")]
+pub struct ParseSbomFormatError;
+
+/// The longest document that is read, in bytes.
+pub const SBOM_LIMIT: usize = 4 << 20;
+
+impl SbomFormat {
+    const ALL: [Self; 3] = [Self::CycloneDx, Self::Spdx23, Self::Spdx3];
+
+    /// The media type of a document, which is the `artifactType` of its referrer.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::CycloneDx => "application/vnd.cyclonedx+json",
+            Self::Spdx23 | Self::Spdx3 => "application/spdx+json",
+        }
+    }
+
+    /// The name that tools give the file when they fetch it.
+    fn title(self) -> &'static str {
+        match self {
+            Self::CycloneDx => "sbom.cdx.json",
+            Self::Spdx23 => "sbom.spdx.json",
+            Self::Spdx3 => "sbom.spdx3.json",
+        }
+    }
+
+    /// The format of a document, if it is one of these.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        let document: Value = canonical::parse("SBOM", bytes, SBOM_LIMIT).ok()?;
+        let text = |key: &str| document.get(key).and_then(Value::as_str).unwrap_or_default();
+        if text("bomFormat") == "CycloneDX" {
+            return Some(Self::CycloneDx);
+        }
+        if text("spdxVersion") == "SPDX-2.3" {
+            return Some(Self::Spdx23);
+        }
+        text("@context").contains("/3.0.1/").then_some(Self::Spdx3)
+    }
+
+    fn write(self, inventory: &Inventory) -> Vec<u8> {
+        match self {
+            Self::CycloneDx => attest::cyclonedx(inventory),
+            Self::Spdx23 => attest::spdx23(inventory),
+            Self::Spdx3 => attest::spdx3(inventory),
+        }
+    }
+}
+
+impl fmt::Display for SbomFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CycloneDx => "cyclonedx",
+            Self::Spdx23 => "spdx-2.3",
+            Self::Spdx3 => "spdx-3.0.1",
+        })
+    }
+}
+
+impl FromStr for SbomFormat {
+    type Err = ParseSbomFormatError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let named = |format: &Self| format.to_string() == text;
+        Self::ALL.into_iter().find(named).ok_or(ParseSbomFormatError)
+    }
+}
+
+/// A document about one image.
+#[derive(Debug)]
+pub struct Sbom {
+    subject: Descriptor,
+    format: SbomFormat,
+    created: u64,
+    /// The document.
+    pub bytes: Vec<u8>,
+}
+
+/// Describes every image of a build, in each of these formats.
+pub fn sboms(
+    inputs: &Inputs<'_>,
+    lock: Option<&BundleLock>,
+    images: &[Image],
+    formats: &[SbomFormat],
+) -> Result<Vec<Sbom>, SourceError> {
+    let mut sboms = Vec::new();
+    if formats.is_empty() {
+        return Ok(sboms);
+    }
+    for (platform, image) in inputs.platforms.iter().zip(images) {
+        let inventory = inventory(inputs, platform, lock, &image.manifest)?;
+        let documents = formats.iter().map(|format| Sbom {
+            subject: image.manifest.descriptor(),
+            format: *format,
+            created: inputs.epoch,
+            bytes: format.write(&inventory),
+        });
+        sboms.extend(documents);
+    }
+    Ok(sboms)
+}
+
+fn inventory(
+    inputs: &Inputs<'_>,
+    platform: &PlatformInputs<'_>,
+    lock: Option<&BundleLock>,
+    manifest: &Document,
+) -> Result<Inventory, SourceError> {
+    let definition = inputs.definition;
+    let requests = definition.requests();
+    let plugins = platform.plugins.iter().map(|plugin| {
+        let key = (plugin.facts.name.clone(), platform.platform.clone());
+        let level = lock.and_then(|lock| lock.entry(platform.platform, &plugin.facts.name));
+        describe(plugin, requests.get(&key), level.map(|entry| entry.level.to_string()))
+    });
+    Ok(Inventory {
+        name: definition.name.clone(),
+        version: definition.version.clone(),
+        platform: platform.platform.clone(),
+        subject: Subject::of(&manifest.bytes),
+        created: inputs.epoch,
+        author: None,
+        source: None,
+        location: None,
+        plugins: plugins.collect::<Result<_, _>>()?,
+        modules: Vec::new(),
+    })
+}
+
+fn describe(
+    plugin: &Plugin,
+    request: Option<&Request>,
+    verification: Option<String>,
+) -> Result<attest::Plugin, SourceError> {
+    let (facts, taken) = (&plugin.facts, plugin.taken());
+    let download = taken.artefact().zip(request).map(|(artefact, request)| Download {
+        location: request.location.clone(),
+        member: taken.origin().member.clone(),
+        sha256: Some(artefact.digest),
+        sha512: None,
+    });
+    Ok(attest::Plugin {
+        name: facts.name.clone(),
+        version: request.and_then(|request| request.version.clone()),
+        digest: facts.digest,
+        sha512: taken.sha512(),
+        size: facts.size,
+        go: plugin.build_info()?,
+        description: Description::default(),
+        source: None,
+        download,
+        verification,
+        production: Production::Taken,
+    })
+}
+
+impl Sbom {
+    /// Stores it as a referrer of its subject.
+    pub fn attach(&self, sink: &mut dyn Sink) -> Result<Digest, OciError> {
+        let empty = descriptor(media_type::EMPTY, Digest::of(b"{}"), 2);
+        let size = self.bytes.len() as u64;
+        let mut layer = descriptor(self.format.media_type(), Digest::of(&self.bytes), size);
+        let title = ("org.opencontainers.image.title".to_owned(), self.format.title().to_owned());
+        layer.set_annotations(Some([title].into()));
+        for (descriptor, bytes) in [(&empty, b"{}".as_slice()), (&layer, &self.bytes)] {
+            if !sink.has_blob(descriptor)? {
+                sink.put_blob(descriptor, &mut &*bytes)?;
+            }
+        }
+        let created = rfc3339(self.created);
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": media_type::MANIFEST,
+            "artifactType": self.format.media_type(),
+            "config": empty,
+            "layers": [layer],
+            "subject": self.subject,
+            "annotations": BTreeMap::from([("org.opencontainers.image.created", created)]),
+        });
+        let referrer = Document::new(media_type::MANIFEST, canonical::canonical(&manifest));
+        let subject = crate::model::document::sha256(&self.subject);
+        if let Some(subject) = subject {
+            sink.put_referrers(&subject, std::slice::from_ref(&referrer))?;
+        }
+        Ok(referrer.digest)
+    }
+}
