@@ -77,6 +77,9 @@ pub enum ParseReferenceError {
     /// A host whose name, with a port, is the prefix of a layout or an archive.
     #[error("`{0}` cannot be the name of a registry: with a port, it would be read as a layout")]
     Prefix(String),
+    /// A repository with a longer name than registries accept.
+    #[error("`{0}` is too long for a repository: host and path are at most {LONGEST} bytes")]
+    TooLong(String),
     /// A repository path that registries refuse (distribution-spec, "Pulling manifests").
     #[error(
         "`{0}` is not a valid repository path: expected lower-case letters, digits, and single `.`, `_`, `-` or `/` between them"
@@ -204,7 +207,7 @@ impl FromStr for Repository {
                 && part.ends_with(alphanumeric)
                 && !part.contains("..")
         };
-        if text.len() > 255 || !path.split('/').all(component) {
+        if !path.split('/').all(component) {
             return Err(ParseReferenceError::Path(visible(path).into_owned()));
         }
         // Docker Hub's own images have no organization in their name.
@@ -212,10 +215,16 @@ impl FromStr for Repository {
             true => format!("{LIBRARY}{path}"),
             false => path.to_owned(),
         };
+        // Of its one form, which may be longer than the text: it has to be read again.
+        if host.len() + 1 + path.len() > LONGEST {
+            return Err(ParseReferenceError::TooLong(visible(text).into_owned()));
+        }
         Ok(Self { host, path })
     }
 }
 
+/// The longest name of a repository, with its host, in bytes: what other registry clients accept.
+const LONGEST: usize = 255;
 /// What a reference to a layout starts with.
 const LAYOUT: &str = "oci:";
 /// What a reference to an archive starts with.
@@ -406,6 +415,17 @@ mod tests {
             assert_eq!(text.parse::<Reference>(), Err(expected), "{text}");
         }
         assert!(matches!("ghcr.io/a@sha256:12".parse::<Reference>(), Err(E::Digest(_))));
+        // The one form counts: `registry./a` is `registry:443/a`.
+        for (host, more, is_short) in
+            [("ghcr.io", 247, true), ("ghcr.io", 248, false), ("r.", 249, true), ("r.", 250, false)]
+        {
+            let text = format!("{host}/{}", "a".repeat(more));
+            let found = text.parse::<Repository>();
+            assert_eq!(found.is_ok(), is_short, "{host} {more}");
+            assert!(is_short || matches!(found, Err(E::TooLong(_))), "{host} {more}");
+        }
+        let longest = format!("docker.io/{}", "a".repeat(245));
+        assert!(matches!(longest.parse::<Repository>(), Err(E::TooLong(_))), "`library/` counts");
     }
 
     #[test]
