@@ -31,8 +31,15 @@ fn define(scene: &Scene, source: &str, plugins: &str) {
     scene.write("bundle.yaml", text);
 }
 
+/// Locks the definition anew and builds it; what both say on standard error.
 fn build(scene: &Scene, output: &str) -> Run {
-    scene.run(&format!("build bundle.yaml -o {output}"))
+    drop(fs::remove_file(scene.at("bundle.lock.json")));
+    let locked = scene.run("lock bundle.yaml");
+    if locked.code != 0 {
+        return locked;
+    }
+    let run = scene.run(&format!("build bundle.yaml -o {output}"));
+    Run { stderr: locked.stderr + &run.stderr, ..run }
 }
 
 /// An archive of real plugins, as upstream's release script makes one; `None` where there are none.
@@ -89,7 +96,9 @@ fn a_release_is_the_same_bundle_from_a_directory_an_archive_and_a_server() {
     assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
     // The first response was cut off. What is pinned came from the cache.
     let path = "/v1/cni-amd64-v1.tgz";
-    assert_eq!(web.requests(), [path.to_owned(), format!("{path} from 100000")]);
+    let (asset, rest) = (path.to_owned(), format!("{path} from 100000"));
+    let requests = web.requests().into_iter().filter(|it| *it == asset || *it == rest);
+    assert_eq!(requests.collect::<Vec<_>>(), [asset.clone(), rest.clone()]);
     assert_eq!(files(&scene.at(".cache/cnister")), [format!("sha256/{hex}")]);
 }
 
@@ -115,7 +124,7 @@ fn a_bare_asset_is_a_plugin() {
 }
 
 #[test]
-fn a_build_that_is_killed_leaves_nothing_half() {
+fn a_lock_that_is_killed_leaves_nothing_half() {
     let scene = Scene::new();
     let program = plugin::answering("bridge", 1 << 20);
     for signal in ["INT", "KILL"] {
@@ -123,7 +132,7 @@ fn a_build_that_is_killed_leaves_nothing_half() {
         web.hang();
         define(&scene, &format!("file: \"{}\"", web.url("/bridge")), "bridge");
         let mut command = scene.command(env!("CARGO_BIN_EXE_cnister"));
-        command.args(["build", "bundle.yaml", "-o", "layout"]).stderr(Stdio::null());
+        command.args(["lock", "bundle.yaml"]).stderr(Stdio::null());
         let mut child = command.stdout(Stdio::null()).spawn().unwrap();
         let started = Instant::now();
         // Until it is in the middle of the download.
@@ -148,6 +157,7 @@ fn a_build_that_is_killed_leaves_nothing_half() {
         for folder in ["layout", ".cache"] {
             fs::remove_dir_all(scene.at(folder)).unwrap();
         }
+        fs::remove_file(scene.at("bundle.lock.json")).unwrap();
     }
 }
 
@@ -185,4 +195,54 @@ fn a_refused_archive_leaves_no_layout() {
     );
     define(&scene, "archive: good.tgz", "bridge");
     assert_eq!(build(&scene, "layout").code, 0);
+}
+
+/// The definition as it is shipped, but for the server and the digests of what that has.
+#[test]
+fn the_shipped_definition_of_upstreams_release_is_locked_and_built_twice_the_same() {
+    let scene = Scene::new();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/bundles/multus-base.yaml");
+    let mut text = fs::read_to_string(path).unwrap();
+    let definition = cnister::bundle::Definition::parse(path, &text).unwrap();
+    assert_eq!(definition.plugins.len(), 18);
+    let mut served = Vec::new();
+    // `e_machine` of each architecture.
+    for (architecture, machine) in [("amd64", 62), ("arm64", 183)] {
+        for wanted in &definition.plugins {
+            let mut program = plugin::answering(wanted.name.as_str(), 4096);
+            program[18] = machine;
+            scene.write(&format!("{architecture}/{}", wanted.name), program);
+        }
+        for more in ["LICENSE", "README.md"] {
+            scene.write(&format!("{architecture}/{more}"), more);
+        }
+        let name = format!("cni-plugins-linux-{architecture}-v1.9.1.tgz");
+        let mut tar = Command::new("tar");
+        tar.args(["-C", architecture, "-czf", &name, "."]).current_dir(scene.path());
+        assert!(tar.status().unwrap().success());
+        let archive = fs::read(scene.at(&name)).unwrap();
+        let pinned = format!("linux/{architecture}: ");
+        let old = text.split(&pinned).nth(1).unwrap()[..64].to_owned();
+        text = text.replace(&old, &cnister::model::Digest::of(&archive).hex());
+        served.push((format!("/v1.9.1/{name}"), archive));
+    }
+    let served: Vec<_> =
+        served.iter().map(|(path, bytes)| (path.as_str(), bytes.clone())).collect();
+    let web = Web::serve(&served, None);
+    let upstream = "https://github.com/containernetworking/plugins/releases/download";
+    assert!(text.contains(upstream));
+    scene.write("bundle.yaml", text.replace(upstream, &web.url("")) + "tool: none\n");
+    let first = build(&scene, "first");
+    assert_eq!(first.code, 0, "{}", first.stderr);
+    assert_eq!(digest_of(&build(&scene, "second")), digest_of(&first));
+    assert_eq!(scene.tree("second"), scene.tree("first"));
+    // What upstream would exchange is refused: the definition fixes it.
+    let web =
+        Web::serve(&[(served[0].0, b"other".to_vec()), (served[1].0, served[1].1.clone())], None);
+    let definition = fs::read_to_string(path).unwrap();
+    scene.write("bundle.yaml", definition.replace(upstream, &web.url("")) + "tool: none\n");
+    let refused = build(&scene, "third");
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    assert!(refused.stderr.contains("b98f74a0f8522f0a"), "{}", refused.stderr);
+    assert!(!scene.at("third").exists());
 }
