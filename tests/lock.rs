@@ -179,7 +179,7 @@ fn an_update_changes_only_the_plugin_that_it_names() {
     // All of them: macvlan is asked for as well.
     expect(&lock(&scene, "--update"), 1, &["`macvlan` on linux/amd64: upstream's bytes changed"]);
     assert_eq!(text(&scene, "bundle.lock.json"), after);
-    // What the definition asks for anew is fetched, whatever is named.
+    // A plugin that the definition did not have before is fetched, whatever is named.
     publish(&scene, "v1", " rebuilt", &["bridge", "macvlan", "tap"]);
     scene.write("bundle.yaml", DEFINITION.replace("bridge, macvlan", "bridge, macvlan, tap"));
     expect(&lock(&scene, "--update tap"), 0, &["+ tap linux/arm64"]);

@@ -31,7 +31,7 @@ fn define(scene: &Scene, source: &str, plugins: &str) {
     scene.write("bundle.yaml", text);
 }
 
-/// Locks the definition anew and builds it; what both say on standard error.
+/// Locks the definition again and builds it; what both say on standard error.
 fn build(scene: &Scene, output: &str) -> Run {
     drop(fs::remove_file(scene.at("bundle.lock.json")));
     let locked = scene.run("lock bundle.yaml");
@@ -42,7 +42,7 @@ fn build(scene: &Scene, output: &str) -> Run {
     Run { stderr: locked.stderr + &run.stderr, ..run }
 }
 
-/// An archive of real plugins, as upstream's release script makes one; `None` where there are none.
+/// An archive of real plugins, as upstream's release script makes one; `None` if there are none.
 fn release(scene: &Scene, name: &str, options: &str) -> Option<Vec<u8>> {
     if !Path::new(PLUGINS).join("bridge").exists() {
         say_skipped("there are no plugins in /usr/lib/cni");

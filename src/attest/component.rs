@@ -184,7 +184,7 @@ impl Tool {
 }
 
 impl Component {
-    /// The fields that an auditor looks for and nobody could fill.
+    /// The fields that an auditor looks for and that could not be filled.
     pub(super) fn unknown(&self) -> Vec<&'static str> {
         let fields = [
             ("version", self.version.is_none()),
@@ -358,7 +358,7 @@ fn link(module: &GoModule, plugin: usize, linked: &mut BTreeMap<Key, Linked>) {
         Some(other) if other.version.is_some() => {
             ((other.path.clone(), other.version.clone()), other.sum.clone(), Some(imported))
         }
-        // A directory of whoever built it: of what was linked, only the name is known.
+        // A directory of the machine that built it: of what was linked, only the name is known.
         Some(_) => {
             ((module.path.clone(), None), None, Some(format!("{imported} by a local directory")))
         }

@@ -1,4 +1,4 @@
-//! Copyright notices, of which "there is none" and "nobody looked" are different answers.
+//! Copyright notices, of which "there is none" and "not inspected" are different answers.
 
 use serde::{Serialize, Serializer};
 

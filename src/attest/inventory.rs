@@ -1,8 +1,8 @@
 //! What is known of one platform's bundle, as plain values that a caller fills in.
 //!
 //! Everything that may be unknown is optional. The bytes of the programs say which modules they
-//! link; what programs cannot say (licences, copyright notices) is given here by whoever read the
-//! source. The writers take nothing else.
+//! link; what programs cannot say (licences, copyright notices) is given here by a caller who read
+//! the source. The writers take nothing else.
 
 use semver::Version;
 

@@ -20,7 +20,7 @@ pub struct Licence(String);
 pub struct Licences {
     /// What its authors say.
     pub declared: Option<Licence>,
-    /// What whoever looked at its files found.
+    /// What was found in its files.
     pub concluded: Option<Licence>,
 }
 
@@ -65,7 +65,7 @@ impl Licence {
         }
     }
 
-    /// As it stands between `AND`s, which bind closer than `OR`.
+    /// As it is written between `AND`s, which bind closer than `OR`.
     fn as_operand(&self) -> String {
         if self.0.contains(" OR ") { format!("({self})") } else { self.0.clone() }
     }

@@ -2,7 +2,7 @@
 //!
 //! A path is an address by Go's rules ("Go Modules Reference, Mapping module paths to version
 //! control systems"): who controls the host, or the account on a host that many share, publishes
-//! the module. Nothing is asked over the network, and a path that is no address says nothing.
+//! the module. Nothing is asked over the network, and a path that is not an address says nothing.
 
 use super::party::Party;
 

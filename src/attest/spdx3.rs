@@ -143,7 +143,7 @@ struct Hash {
 
 /// The blank node that every element names.
 const CREATION: &str = "_:made";
-/// The individual that stands for a licence of which nothing is known.
+/// The individual that represents a licence of which nothing is known.
 const NO_ASSERTION: &str = "https://spdx.org/rdf/3.0.1/terms/ExpandedLicensing/NoAssertionLicense";
 
 /// The elements that were written, and the prefix of their names.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::ops::Range;
 
-/// Encodes what may not stand in a URI (RFC 3986, 2): a schema refuses a document for one space in
+/// Encodes what a URI cannot contain (RFC 3986, 2): a schema refuses a document for one space in
 /// an address, and a page may show what hides in one.
 pub(super) fn encoded(text: &str) -> String {
     let mut uri = String::with_capacity(text.len());

@@ -1,7 +1,7 @@
 //! Checksum files as projects publish them beside their releases: `.sha256`, `.sha512` and
 //! `checksums.txt`.
 //!
-//! A file is read as a whole and strictly: a line that is no checksum, or a second line for one
+//! A file is read as a whole and strictly: a line that is not a checksum, or a second line for one
 //! name, is an error, since two programs would read two different digests. Whether a bare digest is
 //! of the asset cannot be known, so that a file with one may have nothing else. Nothing is fetched
 //! or hashed here, and a checksum proves nothing about who wrote it: that is for the lock to weigh.

@@ -1,5 +1,5 @@
-//! Locks: made from what sources hand over, held against what a build takes, and the files that
-//! they stand in.
+//! Locks: made from what sources hand over, compared with what a build takes, and the files that
+//! they are stored in.
 //!
 //! The lock of `STEM.yaml` is `STEM.lock.json` beside it, and what it keeps of upstream's words is
 //! in `STEM.lock.evidence/`, each file under its digest. What a lock means is decided in

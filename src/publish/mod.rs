@@ -17,6 +17,6 @@ pub use inputs::Inputs;
 pub use lock::{LockFile, LockFileError, lock, pins};
 pub use sbom::{ParseSbomFormatError, SBOM_LIMIT, Sbom, SbomFormat, sboms};
 pub use source::{
-    Asked, AssetError, Cache, CacheError, DirectoryOverride, Evidence, Fetch, ParseOverrideError,
-    Plugin, PluginSource, SourceError, Sources, Taken, Tool, Wanted,
+    AssetError, Cache, CacheError, DirectoryOverride, Evidence, Fetch, ParseOverrideError, Plugin,
+    PluginSource, RequestedPlugins, SourceError, Sources, Taken, Tool, Wanted,
 };

@@ -276,7 +276,7 @@ plugins: [bridge, host-local]
             }
         }
         found.sort();
-        assert_eq!(found, ["debian.yaml"]);
+        assert_eq!(found, ["debian.yaml", "multus-base.yaml"]);
     }
 
     #[test]

@@ -67,8 +67,8 @@ impl LockChange {
     }
 }
 
-/// Why a change is more than an update: bytes that change under one request were exchanged by
-/// whoever publishes them, and a level that falls may be an attack on the origin. The files of a
+/// Why a change is more than an update: bytes that change under one request were replaced by
+/// their publisher, and a level that falls may be an attack on the origin. The files of a
 /// directory are the user's own.
 fn consent(old: &LockedPlugin, new: &LockedPlugin) -> Option<String> {
     let bytes = |entry: &LockedPlugin| Some((entry.artefact?.digest, entry.digest));

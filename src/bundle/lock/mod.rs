@@ -1,11 +1,11 @@
 //! The lock of a definition: which bytes each plugin is, and where they came from.
 //!
-//! A lock stands beside its definition and is reviewed like code. An entry has what was asked for
-//! ([`Request`]) and what came of it; a build takes nothing that it does not pin. Whether an entry
-//! still answers the definition is found without a network, by comparing requests. What upstream
-//! says of an asset is kept beside the lock, and levels are computed from it: the level in an entry
-//! is for readers, and one that its evidence does not support is refused. Reading and writing files
-//! is the caller's business, and so is fetching.
+//! A lock is stored beside its definition and is reviewed like code. An entry has what was asked
+//! for ([`Request`]) and what came of it; a build takes nothing that it does not pin. Whether an
+//! entry still answers the definition is found without a network, by comparing requests. What
+//! upstream says of an asset is kept beside the lock, and levels are computed from it: the level in
+//! an entry is for readers, and one that its evidence does not support is refused. Reading and
+//! writing files is the caller's business, and so is fetching.
 
 mod change;
 mod error;

@@ -10,10 +10,10 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 
-use super::asked::Asked;
 use super::asset::{OpenAsset, WantedAsset, shown};
 use super::asset_error::AssetError;
 use super::from_start::Hashing;
+use super::requested::RequestedPlugins;
 use super::{Fetch, PluginSource, SourceError, Taken, Wanted};
 use crate::bundle::definition::SourceName;
 use crate::bundle::definition::source::Archive;
@@ -47,7 +47,7 @@ impl PluginSource for ArchiveSource<'_> {
         for (location, wanted) in &archives {
             let files = self.take_from(location, wanted).map_err(|problem| {
                 let location = shown(location, self.folder);
-                let (asked, problem) = (Asked::of(self.name, wanted), Box::new(problem));
+                let (asked, problem) = (RequestedPlugins::of(self.name, wanted), Box::new(problem));
                 SourceError::Asset { asked, location, problem }
             })?;
             for (wanted, file) in wanted.iter().zip(files) {

@@ -42,12 +42,12 @@ pub(super) struct OpenAsset {
 
 /// Where something is.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum AssetLocation {
     Url(Url),
     Path(PathBuf),
 }
 
-impl Place {
+impl AssetLocation {
     /// The place of a location in a definition in `folder`.
     pub(super) fn of(location: &str, folder: &Path) -> Result<Self, HttpError> {
         if !is_url(location) {
@@ -84,13 +84,13 @@ impl Fetch {
     /// Opens an asset, and looks for the checksum file that names it if that is asked for.
     pub(super) fn open(&self, wanted: &WantedAsset<'_>) -> Result<OpenAsset, AssetError> {
         let pin = wanted.pin(self)?;
-        let (file, artefact) = match Place::of(wanted.location, wanted.folder)? {
-            Place::Path(path) => {
+        let (file, artefact) = match AssetLocation::of(wanted.location, wanted.folder)? {
+            AssetLocation::Path(path) => {
                 let file = open_path(&path)?;
                 let artefact = checked(&file, pin)?;
                 (file, artefact)
             }
-            Place::Url(url) => self.open_url(&url, pin)?,
+            AssetLocation::Url(url) => self.open_url(&url, pin)?,
         };
         let checksum = match self.evidence {
             Evidence::Collect => self.checksum(wanted, &file, artefact)?,

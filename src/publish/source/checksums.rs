@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::Fetch;
-use super::asset::{Place, WantedAsset, shown};
+use super::asset::{AssetLocation, WantedAsset, shown};
 use super::asset_error::AssetError;
 use super::from_start::FromStart;
 use crate::bundle::definition::source::is_url;
@@ -54,8 +54,8 @@ impl Fetch {
         folder: &Path,
         guess: Guess,
     ) -> Result<Option<Vec<u8>>, AssetError> {
-        match Place::of(location, folder)? {
-            Place::Url(url) => match self.fetch_checksums(&url) {
+        match AssetLocation::of(location, folder)? {
+            AssetLocation::Url(url) => match self.fetch_checksums(&url) {
                 Ok(fetched) if (200..300).contains(&fetched.head.status()) => {
                     Ok(Some(fetched.body))
                 }
@@ -68,7 +68,7 @@ impl Fetch {
                 Ok(fetched) => Err(unfetched(location, folder, fetched.refusal())),
                 Err(error) => Err(unfetched(location, folder, error)),
             },
-            Place::Path(path) => match read_start(&path) {
+            AssetLocation::Path(path) => match read_start(&path) {
                 Ok(content) => Ok(Some(content)),
                 Err(error) if guess != Guess::No && error.kind() == io::ErrorKind::NotFound => {
                     Ok(None)

@@ -8,8 +8,8 @@ use std::io;
 use std::path::PathBuf;
 
 use super::Wanted;
-use super::asked::Asked;
 use super::asset_error::AssetError;
+use super::requested::RequestedPlugins;
 use crate::binary::ElfError;
 use crate::bundle::definition::SourceName;
 use crate::bundle::{FileManifest, Origin};
@@ -109,7 +109,7 @@ pub enum SourceError {
     #[error("cannot take {asked} from `{location}`")]
     Asset {
         /// What was asked for.
-        asked: Asked,
+        asked: RequestedPlugins,
         /// The path, or the URL without its query.
         location: String,
         /// What is wrong.

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::asked::Asked;
 use super::asset::{WantedAsset, shown};
+use super::requested::RequestedPlugins;
 use super::{Fetch, PluginSource, SourceError, Taken, Wanted};
 use crate::bundle::Origin;
 use crate::bundle::definition::SourceName;
@@ -24,7 +24,7 @@ impl FileSource<'_> {
         let place = shown(&location, folder);
         let asked = WantedAsset { asset, folder, location: &location, wanted: &[wanted] };
         let open = self.fetch.open(&asked).map_err(|problem| SourceError::Asset {
-            asked: Asked::of(self.name, &[wanted]),
+            asked: RequestedPlugins::of(self.name, &[wanted]),
             location: place.clone(),
             problem: Box::new(problem),
         })?;

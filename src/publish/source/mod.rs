@@ -5,7 +5,6 @@
 //! file is held in memory.
 
 mod archive;
-mod asked;
 mod asset;
 mod asset_error;
 mod cache;
@@ -18,6 +17,7 @@ mod file;
 mod from_start;
 mod plugin;
 mod plugin_source;
+mod requested;
 mod taken;
 mod tool;
 mod wanted;
@@ -32,7 +32,6 @@ use crate::bundle::Definition;
 use crate::bundle::definition::{Source, SourceKind, SourceName};
 use crate::model::Platform;
 
-pub use asked::Asked;
 pub use asset_error::AssetError;
 pub use cache::{Cache, CacheError};
 pub use directory_override::{DirectoryOverride, ParseOverrideError};
@@ -40,6 +39,7 @@ pub use error::SourceError;
 pub use fetch::{Evidence, Fetch};
 pub use plugin::Plugin;
 pub use plugin_source::PluginSource;
+pub use requested::RequestedPlugins;
 pub use taken::Taken;
 pub use tool::Tool;
 pub use wanted::Wanted;

@@ -34,7 +34,7 @@ impl Taken {
     /// Opens and hashes the regular file at `path`.
     pub(super) fn open(path: &Path, origin: Origin) -> Result<Self, SourceError> {
         let unreadable = |source| SourceError::Read { origin: origin.clone(), source };
-        // Asked before it is opened: opening a FIFO would wait for a writer.
+        // RequestedPlugins before it is opened: opening a FIFO would wait for a writer.
         let kind = fs::metadata(path).map_err(unreadable)?.file_type();
         if !kind.is_file() {
             let found = if kind.is_dir() { "a directory" } else { "a device, FIFO or socket" };

@@ -9,13 +9,13 @@ use crate::model::{Platform, PluginName, and_others};
 
 /// Plugins of one source that are in one asset.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct RequestedPlugins {
     source: SourceName,
     plugins: Vec<PluginName>,
     platforms: Vec<Platform>,
 }
 
-impl Asked {
+impl RequestedPlugins {
     pub(super) fn of(source: &SourceName, wanted: &[&Wanted]) -> Self {
         let plugins: BTreeSet<&PluginName> = wanted.iter().map(|wanted| &wanted.name).collect();
         let platforms: BTreeSet<&Platform> = wanted.iter().map(|wanted| &wanted.platform).collect();
@@ -28,7 +28,7 @@ impl Asked {
 }
 
 /// "`bridge`, `macvlan` and 3 others for linux/amd64 (source `upstream`)".
-impl fmt::Display for Asked {
+impl fmt::Display for RequestedPlugins {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 3;
         let shown = self.plugins.iter().take(SHOWN);
