@@ -300,11 +300,29 @@ fn archives() {
 #[cfg(feature = "publish")]
 #[test]
 fn what_a_publisher_reads() {
-    use cnister::bundle::Definition;
+    use cnister::bundle::lock::BundleLock;
+    use cnister::bundle::{ChecksumFile, Definition};
     use cnister::publish::keys::KeyFile;
     documents("definition of a bundle", MIB, &hostile::bundle_definitions(), |bytes| {
         Definition::parse("it", text(bytes)).is_ok()
     });
+    let lock = include_bytes!("../fuzz/corpus/lock/seed-archive");
+    let lock = vec![serde_json::from_slice(lock).unwrap()];
+    documents("lock", MIB, &lock, |bytes| BundleLock::parse("it", bytes).is_ok());
+    let mut sums = Row::new("checksum file", |bytes| ChecksumFile::parse(bytes).is_ok());
+    let line = |number: usize| format!("{number:064x}  name-{number}\n");
+    let digest = Digest::of(b"").hex();
+    for (label, content) in [
+        ("lines", (0..9000).map(line).collect::<String>()),
+        ("too many lines", (0..12_000).map(line).collect()),
+        ("one digest", digest.clone()),
+        ("empty lines", "\n".repeat(MIB)),
+        ("a long name", format!("{digest}  {}", "n".repeat(MIB - 128))),
+        ("short lines", "a\n".repeat(MIB / 2)),
+    ] {
+        sums.take(label, content.as_bytes());
+    }
+    sums.end();
     let mut key = Row::new("private key", |bytes| KeyFile::parse(bytes).is_ok());
     hostile::documents(&hostile::keys(), 48 * 1024 - 128, |label, bytes| {
         key.take(label, hostile::pem(bytes).as_bytes());
