@@ -172,18 +172,57 @@ fn an_update_changes_only_the_plugin_that_it_names() {
     let scene = scene();
     expect(&lock(&scene, ""), 0, &[]);
     publish(&scene, "v1", " rebuilt", &["bridge", "macvlan"]);
-    expect(&lock(&scene, "--update bridge --accept bridge"), 0, &["~ bridge linux/amd64"]);
-    let after = text(&scene, "bundle.lock.json");
-    assert_eq!(scene.tree("bundle.lock.evidence").len(), 4, "old and new archives are kept");
-    expect(&scene.run("lock --check bundle.yaml"), 0, &[]);
-    // All of them: macvlan is asked for as well.
+    // Both are in the same archive, which has one digest.
+    let before = text(&scene, "bundle.lock.json");
+    expect(&lock(&scene, "--update bridge --accept bridge"), 1, &["`macvlan` on linux/amd64: "]);
     expect(&lock(&scene, "--update"), 1, &["`macvlan` on linux/amd64: upstream's bytes changed"]);
-    assert_eq!(text(&scene, "bundle.lock.json"), after);
+    assert_eq!(text(&scene, "bundle.lock.json"), before);
+    let accepted = "--update bridge --accept bridge --accept macvlan";
+    expect(&lock(&scene, accepted), 0, &["~ bridge linux/amd64", "~ macvlan linux/amd64"]);
+    expect(&scene.run("lock --check bundle.yaml"), 0, &[]);
     // A plugin that the definition did not have before is fetched, whatever is named.
     publish(&scene, "v1", " rebuilt", &["bridge", "macvlan", "tap"]);
     scene.write("bundle.yaml", DEFINITION.replace("bridge, macvlan", "bridge, macvlan, tap"));
-    expect(&lock(&scene, "--update tap"), 0, &["+ tap linux/arm64"]);
+    expect(
+        &lock(&scene, "--update tap --accept bridge --accept macvlan"),
+        0,
+        &["+ tap linux/arm64"],
+    );
     expect(&scene.run("lock --check bundle.yaml"), 0, &["6 pinned files"]);
+    // A plugin of another source is left alone, and its source is not asked.
+    let scene = self::scene();
+    let two = "  - {name: own, directory: own}\n  - name: upstream";
+    let plugins = "plugins: [{name: bridge, source: upstream}, {name: macvlan, source: own}]";
+    let definition = DEFINITION.replace("  - name: upstream", two).replace(", linux/arm64", "");
+    let definition = definition.replace("plugins: [bridge, macvlan]", plugins);
+    scene.write("bundle.yaml", definition);
+    scene.write("own/macvlan", program("macvlan", 62, ""));
+    expect(&lock(&scene, ""), 0, &[]);
+    fs::remove_dir_all(scene.at("own")).unwrap();
+    expect(&lock(&scene, "--update bridge"), 0, &["`bundle.lock.json` is as it was"]);
+    expect(&lock(&scene, "--update"), 3, &["cannot read the directory `own`"]);
+}
+
+#[test]
+fn evidence_is_kept_in_a_directory_of_its_own_and_nothing_else_is_removed() {
+    let scene = scene();
+    scene.write("precious/a", "kept");
+    let name = "sha256:".len();
+    let digest = cnister::model::Digest::of(b"kept").to_string();
+    scene.write(&format!("precious/{}", &digest[name..]), "kept");
+    let before = scene.tree("precious");
+    std::os::unix::fs::symlink("precious", scene.at("bundle.lock.evidence")).unwrap();
+    expect(&lock(&scene, ""), 3, &["bundle.lock.evidence`: it is not a directory"]);
+    assert!(!scene.at("bundle.lock.json").exists());
+    assert_eq!(scene.tree("precious"), before);
+    fs::remove_file(scene.at("bundle.lock.evidence")).unwrap();
+    fs::rename(scene.at("precious"), scene.at("bundle.lock.evidence")).unwrap();
+    expect(&lock(&scene, ""), 0, &[]);
+    let kept = scene.tree("bundle.lock.evidence");
+    assert!(before.keys().all(|name| kept.contains_key(name)), "{kept:?}");
+    // The lock of another bundle is not replaced in passing.
+    scene.write("bundle.yaml", DEFINITION.replace("name: test", "name: other"));
+    expect(&lock(&scene, ""), 2, &["`bundle.lock.json` is the lock of the bundle `test`"]);
 }
 
 #[test]

@@ -361,7 +361,11 @@ fn what_a_build_attaches_is_printed_and_travels_with_the_image() {
     valid_cyclonedx(&scene);
     valid_spdx23(&scene);
     for (words, code, expected) in [
-        ("inspect oci:plain --sbom cyclonedx", 2, "no cyclonedx document is attached to sha256:"),
+        (
+            "inspect oci:plain --sbom cyclonedx",
+            2,
+            "no cyclonedx document of at most 4194304 bytes is attached to sha256:",
+        ),
         ("inspect oci:layout --sbom cyclonedx --platform linux/arm64", 2, "only linux/amd64"),
         ("inspect oci:layout --sbom swid", 2, "expected `cyclonedx`, `spdx-2.3` or `spdx-3.0.1`"),
     ] {

@@ -113,15 +113,16 @@ pub fn describe(source: &dyn Source, root: &Document) -> Result<Description, Col
     })
 }
 
-/// The content of the referrers of a subject that have this `artifactType` and a single layer of at
-/// most `limit` bytes.
+/// The last listed referrer of a subject with this `artifactType` and a single layer that is
+/// accepted, and how many there are. One is read at a time: a registry may list many long ones.
 pub fn attached(
     source: &dyn Source,
     subject: &Digest,
     artifact_type: &str,
     limit: usize,
-) -> Result<Vec<Vec<u8>>, CollectError> {
-    let mut found = Vec::new();
+    is_accepted: &dyn Fn(&[u8]) -> bool,
+) -> Result<Option<(Vec<u8>, usize)>, CollectError> {
+    let mut found: Option<(Vec<u8>, usize)> = None;
     for entry in referrers(source, subject)? {
         let Some(manifest) = referrer(source, &entry, subject)? else { continue };
         let is_wanted =
@@ -133,7 +134,9 @@ pub fn attached(
         let mut bytes = Vec::new();
         let read = source.blob(layer)?.read_to_end(&mut bytes);
         read.map_err(|error| OciError::from_io(error, &source.origin(), "read a blob"))?;
-        found.push(bytes);
+        if is_accepted(&bytes) {
+            found = Some((bytes, found.map_or(0, |(_, count)| count) + 1));
+        }
     }
     Ok(found)
 }

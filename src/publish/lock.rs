@@ -16,7 +16,7 @@ use crate::bundle::lock::{
 };
 use crate::bundle::{ChecksumFile, Sum};
 use crate::disk::{Directory, DiskError, open_file};
-use crate::model::{Classed, Digest, ErrorClass, Platform, PluginName};
+use crate::model::{Classed, Digest, ErrorClass, Platform, PluginName, Sha512};
 
 /// The lock of a definition, as files.
 #[derive(Debug, Clone)]
@@ -102,41 +102,57 @@ impl LockFile {
 
     /// Writes a lock: first what it keeps, then the lock in one step. What only the lock before it
     /// kept is removed last.
-    pub fn write(&self, lock: &BundleLock, kept: &KeptEvidence) -> Result<(), DiskError> {
+    pub fn write(
+        &self,
+        old: Option<&BundleLock>,
+        lock: &BundleLock,
+        kept: &KeptEvidence,
+    ) -> Result<(), DiskError> {
         let folder = match self.folder.as_os_str().is_empty() {
             true => Directory::open(Path::new("."))?,
             false => Directory::open(&self.folder)?,
         };
         let named = lock.evidence();
-        let directory = self.evidence();
-        if !named.is_empty() {
-            std::fs::create_dir_all(&directory).map_err(|source| io_error(&directory, source))?;
-            let directory = Directory::open(&directory)?;
-            for (digest, content) in kept.iter().filter(|(digest, _)| named.contains(*digest)) {
-                directory.write_atomic(digest.hex(), content, 0o644)?;
-            }
+        let path = self.evidence();
+        // A link could lead to files that are not of this lock.
+        let kind = match std::fs::symlink_metadata(&path) {
+            Ok(found) => Some(found.is_dir()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(source) => return Err(io_error("read", &path, source)),
+        };
+        if kind == Some(false) {
+            let found = io::Error::new(io::ErrorKind::NotADirectory, "it is not a directory");
+            return Err(io_error("keep evidence in", &path, found));
+        }
+        if kind.is_none() && !named.is_empty() {
+            std::fs::create_dir(&path).map_err(|source| io_error("create", &path, source))?;
+        }
+        let evidence = match kind.is_some() || !named.is_empty() {
+            true => Some(Directory::open(&path)?),
+            false => None,
+        };
+        for (digest, content) in kept.iter().filter(|(digest, _)| named.contains(*digest)) {
+            let Some(evidence) = &evidence else { break };
+            evidence.write_atomic(digest.hex(), content, 0o644)?;
         }
         folder.write_atomic(self.name(), lock.to_text().as_bytes(), 0o644)?;
-        if directory.exists() {
-            let old = Directory::open(&directory)?;
-            for entry in old.entries()? {
-                let name = entry?.name;
-                let digest = name.to_str().and_then(|hex| format!("sha256:{hex}").parse().ok());
-                if digest.is_some_and(|digest: Digest| !named.contains(&digest)) {
-                    old.remove(&name)?;
-                }
+        let Some(evidence) = evidence else { return Ok(()) };
+        for digest in old.map(BundleLock::evidence).unwrap_or_default().difference(&named) {
+            match evidence.remove(digest.hex()) {
+                Err(error) if !error.is_not_found() => return Err(error),
+                _ => {}
             }
-            if named.is_empty() {
-                // It stays if something else is in it.
-                drop(std::fs::remove_dir(&directory));
-            }
+        }
+        if named.is_empty() {
+            // It stays if something else is in it.
+            drop(std::fs::remove_dir(&path));
         }
         Ok(())
     }
 }
 
-fn io_error(path: &Path, source: io::Error) -> DiskError {
-    DiskError::Io { action: "create".to_owned(), path: path.display().to_string(), source }
+fn io_error(action: &str, path: &Path, source: io::Error) -> DiskError {
+    DiskError::Io { action: action.to_owned(), path: path.display().to_string(), source }
 }
 
 /// Reads a whole file, and one byte past the limit of what is in it.
@@ -155,9 +171,18 @@ pub fn lock(
 ) -> Result<(BundleLock, KeptEvidence), SourceError> {
     let definition = sources.definition();
     let requests = definition.requests();
+    // Plugins of one asset are fetched together: it has one digest.
+    let assets: BTreeSet<&String> = requests
+        .iter()
+        .filter(|((name, _), _)| only.contains(name))
+        .map(|(_, request)| &request.location)
+        .collect();
     let stays = |name: &PluginName, platform: &Platform| -> Option<LockedPlugin> {
         let (old, _) = old.filter(|_| !only.is_empty() && !only.contains(name))?;
         let request = requests.get(&(name.clone(), platform.clone()))?;
+        if request.kind != "directory" && assets.contains(&request.location) {
+            return None;
+        }
         old.entry(platform, name).filter(|entry| entry.request == *request).cloned()
     };
     let mut kept = old.map(|(_, kept)| kept.clone()).unwrap_or_default();
@@ -231,5 +256,13 @@ pub fn pins(lock: &BundleLock) -> impl Iterator<Item = (Wanted, Digest)> {
     lock.plugins.iter().filter_map(|entry| {
         let wanted = Wanted { platform: entry.platform.clone(), name: entry.name.clone() };
         Some((wanted, entry.artefact.as_ref()?.digest))
+    })
+}
+
+/// The SHA-512 of the assets whose evidence in a lock lists that.
+pub fn sums(lock: &BundleLock) -> impl Iterator<Item = (Wanted, Sha512)> {
+    lock.plugins.iter().filter_map(|entry| {
+        let wanted = Wanted { platform: entry.platform.clone(), name: entry.name.clone() };
+        Some((wanted, entry.checksum.as_ref()?.sha512?))
     })
 }

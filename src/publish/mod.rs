@@ -14,7 +14,7 @@ mod source;
 pub use build::{BlobStore, Built, build, build_tool};
 pub use error::BuildError;
 pub use inputs::Inputs;
-pub use lock::{LockFile, LockFileError, lock, pins};
+pub use lock::{LockFile, LockFileError, lock, pins, sums};
 pub use sbom::{ParseSbomFormatError, SBOM_LIMIT, Sbom, SbomFormat, sboms};
 pub use source::{
     AssetError, Cache, CacheError, DirectoryOverride, Evidence, Fetch, ParseOverrideError, Plugin,

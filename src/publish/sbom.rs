@@ -16,9 +16,10 @@ use super::inputs::{Inputs, PlatformInputs};
 use super::source::{Plugin, SourceError};
 use crate::attest::{self, Description, Download, Inventory, Production, Subject};
 use crate::bundle::Image;
-use crate::bundle::definition::source::Request;
+use crate::bundle::definition::source::{Request, base_name, without_query};
 use crate::bundle::lock::BundleLock;
 use crate::model::document::descriptor;
+use crate::model::json::{Limits, Outline};
 use crate::model::{Digest, Document, json as canonical, media_type, rfc3339};
 use crate::oci::{OciError, Sink};
 
@@ -63,7 +64,9 @@ impl SbomFormat {
 
     /// The format of a document, if it is one of these.
     pub fn of(bytes: &[u8]) -> Option<Self> {
-        let document: Value = canonical::parse("SBOM", bytes, SBOM_LIMIT).ok()?;
+        // As many values as the longest document can have.
+        let limits = Limits { bytes: SBOM_LIMIT, values: SBOM_LIMIT / 8 };
+        let document: Value = canonical::parse_as("SBOM", bytes, limits, Outline::Any).ok()?;
         let text = |key: &str| document.get(key).and_then(Value::as_str).unwrap_or_default();
         if text("bomFormat") == "CycloneDX" {
             return Some(Self::CycloneDx);
@@ -170,7 +173,7 @@ fn describe(
 ) -> Result<attest::Plugin, SourceError> {
     let (facts, taken) = (&plugin.facts, plugin.taken());
     let download = taken.artefact().zip(request).map(|(artefact, request)| Download {
-        location: request.location.clone(),
+        location: published(&request.location),
         member: taken.origin().member.clone(),
         sha256: Some(artefact.digest),
         sha512: None,
@@ -188,6 +191,15 @@ fn describe(
         verification,
         production: Production::Taken,
     })
+}
+
+/// A location as others may see it: without the query of a URL, which may carry a credential, and
+/// without the directories of this machine.
+fn published(location: &str) -> String {
+    match location.starts_with('/') {
+        true => base_name(location).unwrap_or_default().to_owned(),
+        false => without_query(location).to_owned(),
+    }
 }
 
 impl Sbom {

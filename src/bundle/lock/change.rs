@@ -6,7 +6,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{BundleLock, LockedPlugin};
-use crate::model::{Digest, Platform, PluginName};
+use crate::bundle::definition::source::without_query;
+use crate::model::{Digest, Platform, PluginName, visible};
 
 /// What becomes of one entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -71,19 +72,23 @@ impl LockChange {
 /// their publisher, and a level that falls may be an attack on the origin. The files of a
 /// directory are the user's own.
 fn consent(old: &LockedPlugin, new: &LockedPlugin) -> Option<String> {
+    let mut reasons = Vec::new();
     let bytes = |entry: &LockedPlugin| Some((entry.artefact?.digest, entry.digest));
     if let (Some(before), Some(after)) = (bytes(old), bytes(new))
         && old.request == new.request
         && before != after
     {
         let same = match &new.request.version {
-            Some(version) => format!("under the same version `{version}`"),
+            Some(version) => format!("under the same version `{}`", visible(version)),
             None => "under the same location".to_owned(),
         };
         let but = if before.1 == after.1 { ", those of the plugin did not" } else { "" };
-        return Some(format!("upstream's bytes changed {same}{but}"));
+        reasons.push(format!("upstream's bytes changed {same}{but}"));
     }
-    (new.level < old.level).then(|| format!("its level falls from {} to {}", old.level, new.level))
+    if new.level < old.level {
+        reasons.push(format!("its level falls from {} to {}", old.level, new.level));
+    }
+    (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
 /// The values of an entry, those that differ from `old`.
@@ -95,7 +100,7 @@ fn values(old: Option<&LockedPlugin>, new: &LockedPlugin) -> Vec<String> {
         let artefact = entry.artefact.as_ref().map(|it| short(&it.digest));
         vec![
             ("version", entry.request.version.clone().unwrap_or_else(|| "none".to_owned())),
-            ("from", entry.request.location.clone()),
+            ("from", without_query(&entry.request.location).to_owned()),
             ("artefact", artefact.unwrap_or_else(|| "none".to_owned())),
             ("member", entry.member.clone().unwrap_or_else(|| "none".to_owned())),
             ("digest", short(&entry.digest)),
@@ -113,10 +118,13 @@ fn values(old: Option<&LockedPlugin>, new: &LockedPlugin) -> Vec<String> {
         let is_shown =
             |what: &str, value: &str| shown.contains(&what) && (value != "none" || what == "level");
         let shown = new.into_iter().filter(|(what, value)| is_shown(what, value));
-        return shown.map(|(what, value)| format!("{what} {value}")).collect();
+        return shown.map(|(what, value)| format!("{what} {}", visible(&value))).collect();
     };
     let pairs = all(old).into_iter().zip(new).filter(|(old, new)| old != new);
-    pairs.map(|((what, old), (_, new))| format!("{what} {old} -> {new}")).collect()
+    let shown = |(what, old): (&str, String), (_, new): (&str, String)| {
+        format!("{what} {} -> {}", visible(&old), visible(&new))
+    };
+    pairs.map(|(old, new)| shown(old, new)).collect()
 }
 
 /// As much of a digest as a reader compares.

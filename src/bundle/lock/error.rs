@@ -2,7 +2,7 @@
 
 use super::Level;
 use crate::bundle::definition::source::Request;
-use crate::model::{BundleName, JsonError, Platform, PluginName};
+use crate::model::{BundleName, Digest, JsonError, Platform, PluginName};
 
 /// Why a lock does not hold. Each names the plugin and the platform.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +54,32 @@ pub enum LockError {
         platform: Platform,
         /// The request of the definition, and the one of the lock.
         requests: Box<(Request, Request)>,
+    },
+    /// An asset with another digest than the definition fixes.
+    #[error(
+        "the definition pins {} for the asset of `{name}` on {platform}, the lock has {}",
+        .digests.0, .digests.1
+    )]
+    Pinned {
+        /// The plugin.
+        name: PluginName,
+        /// Its platform.
+        platform: Platform,
+        /// The digest in the definition, and the one in the lock.
+        digests: Box<(Digest, Digest)>,
+    },
+    /// One asset with two digests.
+    #[error(
+        "the lock has the asset of `{}` and `{}` on {platform} with two digests, {} and {}",
+        .names.0, .names.1, .digests.0, .digests.1
+    )]
+    TwoDigests {
+        /// The two plugins.
+        names: (PluginName, PluginName),
+        /// The platform of the second.
+        platform: Platform,
+        /// The digest of each.
+        digests: Box<(Digest, Digest)>,
     },
     /// A level that the kept evidence does not give.
     #[error(

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::checksum::{ChecksumFile, Sum};
-use super::definition::source::Request;
+use super::definition::source::{Request, base_name, checksums_beside};
 use super::{Artefact, Definition, GoBuild, Linkage, PluginFile};
 use crate::model::json::{self, Limits, Outline};
 use crate::model::{BundleName, Digest, JsonError, Platform, PluginName, Sha512};
@@ -168,9 +168,10 @@ impl BundleLock {
                     let requests = Box::new((request.clone(), entry.request.clone()));
                     problems.push(LockError::Stale { name, platform, requests });
                 }
-                Some(_) => {}
+                Some(entry) => problems.extend(entry.pinned_elsewhere(definition)),
             }
         }
+        problems.extend(self.two_digests());
         let unknown = self
             .plugins
             .iter()
@@ -180,6 +181,22 @@ impl BundleLock {
             platform: entry.platform.clone(),
         }));
         problems
+    }
+
+    /// Two entries for one asset that have it with different digests: no build could take both.
+    fn two_digests(&self) -> Option<LockError> {
+        let mut seen = BTreeMap::new();
+        self.plugins.iter().find_map(|entry| {
+            let artefact = entry.artefact?;
+            let first: &LockedPlugin = seen.entry(&entry.request.location).or_insert(entry);
+            let other = first.artefact.filter(|other| other.digest != artefact.digest)?;
+            let digests = Box::new((other.digest, artefact.digest));
+            Some(LockError::TwoDigests {
+                names: (first.name.clone(), entry.name.clone()),
+                platform: entry.platform.clone(),
+                digests,
+            })
+        })
     }
 
     /// What is wrong with the levels, given the evidence that is kept.
@@ -207,6 +224,18 @@ impl LockedPlugin {
         (&self.name, &self.platform)
     }
 
+    /// The digest that the definition fixes, if it is not the one of the entry.
+    fn pinned_elsewhere(&self, definition: &Definition) -> Option<LockError> {
+        let artefact = self.artefact?;
+        let plugin = definition.plugins.iter().find(|plugin| plugin.name == self.name)?;
+        let pin = definition.source(&plugin.source)?.kind.asset()?.pin(&self.platform)?;
+        (pin != artefact.digest).then(|| LockError::Pinned {
+            name: self.name.clone(),
+            platform: self.platform.clone(),
+            digests: Box::new((pin, artefact.digest)),
+        })
+    }
+
     /// The same with the level that the evidence gives; the least if it contradicts the entry.
     #[must_use]
     pub fn with_level(mut self, kept: &KeptEvidence) -> Self {
@@ -219,8 +248,27 @@ impl LockedPlugin {
     /// A checksum file proves that who publishes the asset meant these bytes, and not more: it
     /// comes from the same place, unless the definition names another one.
     fn computed_level(&self, kept: &KeptEvidence) -> Result<Level, String> {
-        let Some(artefact) = &self.artefact else { return Ok(Level::None) };
+        if self.request.kind == "directory" && self.artefact.is_some() {
+            return Err("a file of a directory is not taken from an asset".to_owned());
+        }
+        let Some(artefact) = &self.artefact else {
+            return match self.checksum {
+                Some(_) => Err("there is no asset that the checksum file could name".to_owned()),
+                None => Ok(Level::None),
+            };
+        };
         let Some(checksum) = &self.checksum else { return Ok(Level::Tofu) };
+        let asset = &self.request.location;
+        let is_expected = match &self.request.checksums {
+            Some(named) => *named == checksum.location,
+            None => checksums_beside(asset).iter().any(|(place, _)| *place == checksum.location),
+        };
+        if !is_expected || base_name(asset) != Some(checksum.name.as_str()) {
+            let LockedChecksum { location, name, .. } = checksum;
+            return Err(format!(
+                "`{name}` in `{location}` is not what the definition means by the checksum of `{asset}`"
+            ));
+        }
         let content = kept
             .get(&checksum.digest)
             .ok_or_else(|| format!("the checksum file {} is not kept", checksum.digest))?;

@@ -164,19 +164,31 @@ fn a_level_is_what_the_kept_evidence_gives() {
         problems(&|entry, _| (entry.artefact, entry.checksum) = (None, None)),
         says("checksum-same-origin", "none")
     );
-    // Another host in the lock alone raises nothing: the level has to be said as well.
+    // Another host counts if the definition names it.
     let elsewhere = "https://other.example.org/sums";
     assert_eq!(
-        problems(&|entry, _| entry.checksum.as_mut().unwrap().location = elsewhere.to_owned()),
+        problems(&|entry, _| {
+            entry.request.checksums = Some(elsewhere.to_owned());
+            entry.checksum.as_mut().unwrap().location = elsewhere.to_owned();
+        }),
         says("checksum-same-origin", "checksum-independent")
     );
-    let cases: [(Damage<'_>, &str); 4] = [
+    let cases: [(Damage<'_>, &str); 7] = [
         (&|_, kept| kept.clear(), "the checksum file sha256:"),
         (
             &|entry, _| entry.artefact = Some(Artefact { digest: Digest::of(b"other"), size: 7 }),
             "says sha256:",
         ),
         (&|entry, _| entry.checksum.as_mut().unwrap().name = "other.tgz".to_owned(), "other.tgz"),
+        (
+            &|entry, _| {
+                entry.level = Level::ChecksumIndependent;
+                entry.checksum.as_mut().unwrap().location = elsewhere.to_owned();
+            },
+            "is not what the definition means by the checksum of",
+        ),
+        (&|entry, _| entry.request.kind = "directory".to_owned(), "is not taken from an asset"),
+        (&|entry, _| entry.artefact = None, "there is no asset that the checksum file could name"),
         (
             &|entry, kept| {
                 let sums = format!("{}  cni-amd64-v1.9.1.tgz\n", Sha512::of(b"asset").hex());
@@ -300,4 +312,44 @@ fn plugins_that_come_and_go_are_named() {
     assert_eq!(lines(Some(&some), &all), [added]);
     assert_eq!(lines(Some(&all), &some), ["  - bridge linux/amd64"]);
     assert_eq!(lines(None, &all).len(), 4);
+}
+
+#[test]
+fn one_asset_has_one_digest_and_the_one_that_the_definition_fixes() {
+    let (mut lock, _) = locked(&definition());
+    let locked_digest = lock.plugins[0].artefact.unwrap().digest;
+    let other = Digest::of(b"other");
+    let pinned = format!(
+        "version: v1.9.1, sha256: {{linux/amd64: {}, linux/arm64: {}}}}}",
+        other.hex(),
+        lock.plugins[1].artefact.unwrap().digest.hex()
+    );
+    let text = DEFINITION.replacen("version: v1.9.1}", &pinned, 1);
+    let definition = Definition::parse("sample.yaml", &text).unwrap();
+    let said = |name: &str| {
+        format!(
+            "the definition pins {other} for the asset of `{name}` on linux/amd64, the lock has {locked_digest}"
+        )
+    };
+    assert_eq!(words(&lock.stale(&definition)), [said("bridge"), said("macvlan")]);
+    lock.plugins[2].artefact = Some(Artefact { digest: other, size: 7 });
+    assert_eq!(
+        words(&lock.stale(&self::definition())),
+        [format!(
+            "the lock has the asset of `bridge` and `macvlan` on linux/amd64 with two digests, {locked_digest} and {other}"
+        )]
+    );
+}
+
+#[test]
+fn no_value_from_outside_makes_a_line_of_its_own_or_shows_a_credential() {
+    let (old, _) = locked(&definition());
+    let mut new = old.clone();
+    let entry = &mut new.plugins[0];
+    entry.member = Some("x\nyes: reviewed\u{202e}".to_owned());
+    entry.request.location = "https://example.com/a.tgz?token=secret".to_owned();
+    let text = LockChange::between(Some(&old), &new)[0].to_string();
+    assert!(!text.contains(['\n', '\u{202e}']) && !text.contains("secret"), "{text}");
+    let said = new.plugins[0].request.to_string();
+    assert!(!said.contains("secret"), "{said}");
 }

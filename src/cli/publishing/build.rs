@@ -12,7 +12,7 @@ use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::model::Reference;
 use crate::oci::LayoutWriter;
 use crate::publish::{
-    BuildError, DirectoryOverride, Inputs, LockFile, SbomFormat, Sources, build, pins, sboms,
+    BuildError, DirectoryOverride, Inputs, LockFile, SbomFormat, Sources, build, pins, sboms, sums,
 };
 
 /// Composes a bundle from its definition and writes it into a layout: no daemon, no root, no
@@ -66,6 +66,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let output = output_directory(&arguments.output)?;
     let mut fetch = arguments.cache.fetch(*terminal);
     fetch.pins = lock.iter().flat_map(|(lock, _)| pins(lock)).collect();
+    fetch.sums = lock.iter().flat_map(|(lock, _)| sums(lock)).collect();
     let sources = Sources::new(&definition, folder, &arguments.directory, &fetch)
         .map_err(Failure::classed)?;
     let tools = match definition.tool {

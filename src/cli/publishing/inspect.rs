@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let opened = image::open_published(&arguments.reference)?;
     let image = describe(opened.source.as_ref(), &opened.root)?;
     if let Some(format) = arguments.sbom {
-        let document = sbom(arguments, format, &image, opened.source.as_ref())?;
+        let document = sbom(arguments, format, &image, opened.source.as_ref(), terminal)?;
         terminal.document(&document)?;
         return Ok(Exit::Yes);
     }
@@ -57,6 +57,7 @@ fn sbom(
     format: SbomFormat,
     image: &Description,
     source: &dyn Source,
+    terminal: &Terminal,
 ) -> Result<Vec<u8>, Failure> {
     let named = |it: &&PlatformDescription| match &arguments.platform {
         Some(platform) => it.platform.as_ref() == Some(platform),
@@ -72,11 +73,23 @@ fn sbom(
         };
         return Err(Failure::request(message).hint("choose one with --platform"));
     };
-    let attached = attached(source, &chosen.digest, format.media_type(), SBOM_LIMIT)?;
-    attached.into_iter().find(|bytes| SbomFormat::of(bytes) == Some(format)).ok_or_else(|| {
-        let message = format!("no {format} document is attached to {}", chosen.digest);
-        Failure::request(message).hint(format!("compose the bundle with `--sbom {format}`"))
-    })
+    let is_format = |bytes: &[u8]| SbomFormat::of(bytes) == Some(format);
+    let media_type = format.media_type();
+    match attached(source, &chosen.digest, media_type, SBOM_LIMIT, &is_format)? {
+        Some((document, 1)) => Ok(document),
+        Some((document, count)) => {
+            terminal.remark(&format!("{count} {format} documents are attached; this is the last"));
+            Ok(document)
+        }
+        None => {
+            let digest = chosen.digest;
+            let message = format!(
+                "no {format} document of at most {SBOM_LIMIT} bytes is attached to {digest}"
+            );
+            let hint = format!("compose the bundle with `--sbom {format}`");
+            Err(Failure::request(message).hint(hint))
+        }
+    }
 }
 
 impl fmt::Display for Report {

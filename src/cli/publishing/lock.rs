@@ -80,6 +80,11 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
                 return Err(Failure::request(format!("the definition has no plugin `{name}`")));
             }
         }
+        if let Some((old, _)) = old.as_ref().filter(|(old, _)| old.name != definition.name) {
+            let message = format!("`{}` is the lock of the bundle `{}`", report.lock, old.name);
+            return Err(Failure::request(message)
+                .hint("remove it, or give the definition a file name of its own"));
+        }
         let mut fetch = arguments.cache.fetch(*terminal);
         fetch.evidence = Evidence::Collect;
         let folder = arguments.definition.parent().unwrap_or(Path::new("."));
@@ -92,7 +97,8 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         report.problems = refused.filter_map(LockChange::refusal).collect();
         report.written = Some(report.problems.is_empty());
         if report.problems.is_empty() {
-            file.write(&new, &kept).map_err(Failure::could_not)?;
+            let old = old.as_ref().map(|(lock, _)| lock);
+            file.write(old, &new, &kept).map_err(Failure::could_not)?;
         }
         report.changes = changes;
         report.plugins = new.plugins.len();
@@ -110,7 +116,7 @@ fn problems(
 ) -> Vec<String> {
     let Some((lock, kept)) = lock else { return vec![format!("there is no `{path}`")] };
     let problems = lock.stale(definition).into_iter().chain(lock.unsupported(kept));
-    problems.map(|problem| problem.to_string()).collect()
+    problems.map(|problem| visible(&problem.to_string()).into_owned()).collect()
 }
 
 impl fmt::Display for Report {

@@ -9,9 +9,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::asset_error::AssetError;
-use super::from_start::{FromStart, hash};
+use super::from_start::{FromStart, hash, sha512};
 use super::{Evidence, Fetch, Wanted};
-use crate::bundle::definition::source::{Asset, is_url};
+use crate::bundle::definition::source::{Asset, is_url, without_query};
 use crate::bundle::{Artefact, Checksum};
 use crate::model::{Digest, visible};
 use crate::net::{Content, Download, HttpError, Url, download};
@@ -62,7 +62,7 @@ impl AssetLocation {
 /// carry a credential.
 pub(super) fn shown(location: &str, folder: &Path) -> String {
     match is_url(location) {
-        true => location.split(['?', '#']).next().unwrap_or_default().to_owned(),
+        true => without_query(location).to_owned(),
         false => folder.join(location).display().to_string(),
     }
 }
@@ -92,6 +92,13 @@ impl Fetch {
             }
             AssetLocation::Url(url) => self.open_url(&url, pin)?,
         };
+        for expected in wanted.wanted.iter().filter_map(|it| self.sums.get(it)) {
+            let found = sha512(&file).map_err(AssetError::Read)?;
+            if found != *expected {
+                let expected = Box::new(*expected);
+                return Err(AssetError::Sha512 { expected, found: Box::new(found) });
+            }
+        }
         let checksum = match self.evidence {
             Evidence::Collect => self.checksum(wanted, &file, artefact)?,
             Evidence::Skip => None,
@@ -100,7 +107,8 @@ impl Fetch {
     }
 
     fn open_url(&self, url: &Url, pin: Option<Digest>) -> Result<(File, Artefact), AssetError> {
-        if let Some(digest) = pin
+        // A lock asks the origin, whatever is known already.
+        if let Some(digest) = pin.filter(|_| self.evidence == Evidence::Skip)
             && let Some(file) = self.cache.find(digest)?
         {
             let size = file.metadata().map_err(AssetError::Read)?.len();

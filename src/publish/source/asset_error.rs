@@ -9,7 +9,7 @@ use super::cache::CacheError;
 use crate::bundle::tar::TarError;
 use crate::bundle::{ChecksumError, MemberError};
 use crate::disk::DiskError;
-use crate::model::{Classed, Digest, ErrorClass};
+use crate::model::{Classed, Digest, ErrorClass, Sha512};
 use crate::net::{DownloadError, HttpError};
 
 /// Why an asset cannot be used.
@@ -29,6 +29,8 @@ pub enum AssetError {
     Page,
     #[error("it is {found}, and {expected} is pinned")]
     Digest { expected: Digest, found: Digest },
+    #[error("it is {found}, and the lock has {expected}, which its checksum file lists")]
+    Sha512 { expected: Box<Sha512>, found: Box<Sha512> },
     #[error("two digests are pinned for it: {0} and {1}")]
     TwoPins(Digest, Digest),
     #[error("it changed while it was read")]
@@ -77,6 +79,7 @@ impl Classed for AssetError {
             | Self::TooLong(_)
             | Self::Page
             | Self::Digest { .. }
+            | Self::Sha512 { .. }
             | Self::TwoPins(..)
             | Self::Member(_)
             | Self::Checksums { .. } => ErrorClass::Request,

@@ -6,15 +6,15 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::path::Path;
 
 use super::Fetch;
 use super::asset::{AssetLocation, WantedAsset, shown};
 use super::asset_error::AssetError;
-use super::from_start::FromStart;
-use crate::bundle::definition::source::is_url;
+use super::from_start::sha512;
+use crate::bundle::definition::source::{Guess, base_name, checksums_beside};
 use crate::bundle::{Artefact, Checksum, ChecksumError, ChecksumFile, ChecksumKind, Sum};
-use crate::model::{Sha512, Sha512Hasher};
 use crate::net::{Fetched, HttpError, Method, Request, Url};
 
 impl Fetch {
@@ -32,7 +32,9 @@ impl Fetch {
             let content = found.unwrap_or_default();
             return self.check(&location, wanted, name, content, file, artefact).map(Some);
         }
-        for (location, guess) in beside(wanted.location) {
+        // All of them: one that contradicts another is an error.
+        let mut first = None;
+        for (location, guess) in checksums_beside(wanted.location) {
             let Some(content) = self.read_checksums(&location, wanted.folder, guess)? else {
                 continue;
             };
@@ -41,10 +43,13 @@ impl Fetch {
                 Err(AssetError::Checksums { source: ChecksumError::Html, .. }) => {}
                 Err(AssetError::Checksums { source: ChecksumError::Other { .. }, .. })
                     if guess == Guess::List => {}
-                result => return result.map(Some),
+                result => {
+                    let checksum = result?;
+                    first.get_or_insert(checksum);
+                }
             }
         }
-        Ok(None)
+        Ok(first)
     }
 
     /// Reads a checksum file; `None` if it was only a guess and is not there.
@@ -55,6 +60,8 @@ impl Fetch {
         guess: Guess,
     ) -> Result<Option<Vec<u8>>, AssetError> {
         match AssetLocation::of(location, folder)? {
+            // Only what is pinned comes over plain HTTP from another machine.
+            AssetLocation::Url(url) if guess != Guess::No && is_plain(&url) => Ok(None),
             AssetLocation::Url(url) => match self.fetch_checksums(&url) {
                 Ok(fetched) if (200..300).contains(&fetched.head.status()) => {
                     Ok(Some(fetched.body))
@@ -108,39 +115,13 @@ impl Fetch {
     }
 }
 
-/// Whether the definition does not name a checksum file, and what it is then expected to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Guess {
-    /// The definition names it.
-    No,
-    /// Of this asset alone.
-    Single,
-    /// Of all assets of a release.
-    List,
-}
-
-/// Where checksum files of an asset usually are.
-fn beside(location: &str) -> Vec<(String, Guess)> {
-    if is_url(location) && location.contains(['?', '#']) {
-        return Vec::new();
-    }
-    let mut places: Vec<_> = [".sha256", ".sha512"]
-        .iter()
-        .map(|ending| (format!("{location}{ending}"), Guess::Single))
-        .collect();
-    let folder =
-        location.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
-    places.push((format!("{folder}checksums.txt"), Guess::List));
-    places
-}
-
-/// The last part of a location: what a checksum file calls an asset.
-fn base_name(location: &str) -> Option<&str> {
-    let path = match is_url(location) {
-        true => location.split(['?', '#']).next().unwrap_or_default(),
-        false => location,
+/// Whether a URL is asked without TLS on another machine.
+fn is_plain(url: &Url) -> bool {
+    let is_here = |host: &str| {
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || address.parse::<IpAddr>().is_ok_and(|it| it.is_loopback())
     };
-    path.rsplit('/').next().filter(|name| !name.is_empty())
+    url.scheme() == "http" && !url.host_str().is_some_and(is_here)
 }
 
 fn unfetched(location: &str, folder: &Path, source: HttpError) -> AssetError {
@@ -155,10 +136,4 @@ fn read_start(path: &Path) -> io::Result<Vec<u8>> {
         return Ok(content);
     }
     Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
-}
-
-fn sha512(file: &File) -> io::Result<Sha512> {
-    let mut hasher = Sha512Hasher::new(io::sink());
-    io::copy(&mut FromStart::of(file), &mut hasher)?;
-    Ok(hasher.finish().0)
 }

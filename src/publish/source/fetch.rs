@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{Cache, Wanted};
-use crate::model::Digest;
+use crate::model::{Digest, Sha512};
 use crate::net;
 
 /// What sources fetch with.
@@ -17,6 +17,8 @@ pub struct Fetch {
     /// The digests of the assets that a lock fixes, by what is taken from them. An asset with
     /// another digest is an error, and one that the cache has is not downloaded.
     pub pins: BTreeMap<Wanted, Digest>,
+    /// The SHA-512 of the assets whose evidence in the lock lists that.
+    pub sums: BTreeMap<Wanted, Sha512>,
     /// Whether checksum files are looked for.
     pub evidence: Evidence,
     /// Is told about each download, in a line for people.
@@ -36,15 +38,19 @@ impl Fetch {
     /// Fetches into `cache`, with nothing fixed and no evidence.
     pub fn new(cache: Cache) -> Self {
         let (client, pins) = (net::Client::default(), BTreeMap::new());
-        Self { client, cache, pins, evidence: Evidence::Skip, announce: Box::new(|_| ()) }
+        let (sums, evidence) = (BTreeMap::new(), Evidence::Skip);
+        Self { client, cache, pins, sums, evidence, announce: Box::new(|_| ()) }
     }
 }
 
 impl fmt::Debug for Fetch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { client, cache, pins, evidence, announce: _ } = self;
+        let Self { client, cache, pins, sums, evidence, announce: _ } = self;
         let mut text = f.debug_struct("Fetch");
         text.field("client", client).field("cache", cache);
-        text.field("pins", pins).field("evidence", evidence).finish_non_exhaustive()
+        text.field("pins", pins)
+            .field("sums", sums)
+            .field("evidence", evidence)
+            .finish_non_exhaustive()
     }
 }

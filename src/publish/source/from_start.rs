@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
-use crate::model::{Digest, Hasher};
+use crate::model::{Digest, Hasher, Sha512, Sha512Hasher};
 
 /// Reads a file from its start.
 #[derive(Debug)]
@@ -64,4 +64,11 @@ impl Read for Hashing<'_> {
         io::Write::write_all(&mut self.hasher, buffer.get(..length).unwrap_or_default())?;
         Ok(length)
     }
+}
+
+/// The SHA-512 of a whole file.
+pub(super) fn sha512(file: &File) -> io::Result<Sha512> {
+    let mut hasher = Sha512Hasher::new(io::sink());
+    io::copy(&mut FromStart::of(file), &mut hasher)?;
+    Ok(hasher.finish().0)
 }

@@ -6,6 +6,7 @@
 
 mod archive;
 mod asset;
+mod beside;
 mod directory;
 mod file;
 mod given;
@@ -23,6 +24,7 @@ use crate::model::{Platform, PluginName};
 
 pub use archive::Archive;
 pub use asset::Asset;
+pub use beside::{Guess, base_name, checksums_beside, without_query};
 pub use directory::{DirectoryPattern, ParseDirectoryError};
 pub use file::BareFile;
 pub use name::{ParseSourceNameError, SourceName};
@@ -116,7 +118,8 @@ impl SourceKind {
             Self::File(file) => (file.asset.location(platform, plugin), None),
         };
         let version = self.asset().and_then(Asset::version);
-        Request { kind: key.to_owned(), location, member, version }
+        let checksums = self.asset().and_then(|asset| asset.checksums(platform, plugin));
+        Request { kind: key.to_owned(), location, member, version, checksums }
     }
 
     /// The asset that it is or is in; `None` for what is on this machine already.

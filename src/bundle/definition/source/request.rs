@@ -8,6 +8,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::beside::without_query;
+use crate::model::visible;
+
 /// A plugin of a source, as the definition asks for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -22,18 +25,24 @@ pub struct Request {
     /// The upstream version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// The URL or path of the checksum file, if the definition names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksums: Option<String>,
 }
 
 /// As a sentence names it: "archive `plugins.tgz`, version `v1.9.1`, member `bridge`".
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, location, member, version } = self;
-        write!(f, "{kind} `{location}`")?;
+        let Self { kind, location, member, version, checksums } = self;
+        write!(f, "{kind} `{}`", visible(without_query(location)))?;
         if let Some(version) = version {
-            write!(f, ", version `{version}`")?;
+            write!(f, ", version `{}`", visible(version))?;
         }
-        match member {
-            Some(member) => write!(f, ", member `{member}`"),
+        if let Some(member) = member {
+            write!(f, ", member `{}`", visible(member))?;
+        }
+        match checksums {
+            Some(checksums) => write!(f, ", checksums `{}`", visible(without_query(checksums))),
             None => Ok(()),
         }
     }

@@ -44,6 +44,7 @@ fn expected(kind: &str, location: &str, member: Option<&str>, version: Option<&s
         location: location.to_owned(),
         member: member.map(str::to_owned),
         version: version.map(str::to_owned),
+        checksums: None,
     }
 }
 
