@@ -164,7 +164,7 @@ def node_rows(registry):
     yield Row(
         "the same, nothing changed",
         install,
-        ready=f"mkdir -p node; {install['cnister']}; sync -f .",
+        ready=f"rm -rf node; mkdir node; {install['cnister']}; sync -f .",
         registry=registry,
     )
     sums = "sha256sum root/opt/cni/bin/*"
