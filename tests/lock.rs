@@ -123,7 +123,7 @@ fn a_build_takes_what_the_lock_pins_and_nothing_else() {
     // Other bytes at the origin are not what is locked either.
     publish(&scene, "v1", " rebuilt", &["bridge", "macvlan"]);
     let refused = build("-o third");
-    assert_ne!(refused.code, 0, "{}", refused.stdout);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
     assert!(refused.stderr.contains("plugins-amd64-v1.tgz"), "{}", refused.stderr);
     assert!(!scene.at("third").exists());
 }

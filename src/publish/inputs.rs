@@ -47,8 +47,7 @@ impl<'a> Inputs<'a> {
             ToolChoice::None => Ok(None),
         });
         if let Some((lock, kept)) = lock {
-            let mut problems = lock.stale(definition);
-            problems.extend(lock.unsupported(kept));
+            let problems = lock.problems(definition, kept);
             if !problems.is_empty() {
                 return Err(BuildError::Lock(problems));
             }

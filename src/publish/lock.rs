@@ -180,7 +180,7 @@ pub fn lock(
     let stays = |name: &PluginName, platform: &Platform| -> Option<LockedPlugin> {
         let (old, _) = old.filter(|_| !only.is_empty() && !only.contains(name))?;
         let request = requests.get(&(name.clone(), platform.clone()))?;
-        if request.kind != "directory" && assets.contains(&request.location) {
+        if request.has_asset() && assets.contains(&request.location) {
             return None;
         }
         old.entry(platform, name).filter(|entry| entry.request == *request).cloned()

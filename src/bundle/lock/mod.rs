@@ -148,6 +148,13 @@ impl BundleLock {
         self.plugins.iter().filter_map(|it| it.checksum.as_ref()).map(|it| it.digest).collect()
     }
 
+    /// Everything that keeps a build from using the lock for the definition; empty if it holds.
+    pub fn problems(&self, definition: &Definition, kept: &KeptEvidence) -> Vec<LockError> {
+        let mut problems = self.stale(definition);
+        problems.extend(self.unsupported(kept));
+        problems
+    }
+
     /// What keeps the lock from answering the definition: entries that are missing, were locked for
     /// another request, or are of plugins that the definition does not have. Empty if it holds.
     ///
@@ -248,7 +255,7 @@ impl LockedPlugin {
     /// A checksum file proves that who publishes the asset meant these bytes, and not more: it
     /// comes from the same place, unless the definition names another one.
     fn computed_level(&self, kept: &KeptEvidence) -> Result<Level, String> {
-        if self.request.kind == "directory" && self.artefact.is_some() {
+        if !self.request.has_asset() && self.artefact.is_some() {
             return Err("a file of a directory is not taken from an asset".to_owned());
         }
         let Some(artefact) = &self.artefact else {

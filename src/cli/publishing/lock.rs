@@ -115,8 +115,8 @@ fn problems(
     path: &str,
 ) -> Vec<String> {
     let Some((lock, kept)) = lock else { return vec![format!("there is no `{path}`")] };
-    let problems = lock.stale(definition).into_iter().chain(lock.unsupported(kept));
-    problems.map(|problem| visible(&problem.to_string()).into_owned()).collect()
+    let problems = lock.problems(definition, kept);
+    problems.iter().map(|problem| visible(&problem.to_string()).into_owned()).collect()
 }
 
 impl fmt::Display for Report {

@@ -6,7 +6,6 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::IpAddr;
 use std::path::Path;
 
 use super::Fetch;
@@ -60,8 +59,6 @@ impl Fetch {
         guess: Guess,
     ) -> Result<Option<Vec<u8>>, AssetError> {
         match AssetLocation::of(location, folder)? {
-            // Only what is pinned comes over plain HTTP from another machine.
-            AssetLocation::Url(url) if guess != Guess::No && is_plain(&url) => Ok(None),
             AssetLocation::Url(url) => match self.fetch_checksums(&url) {
                 Ok(fetched) if (200..300).contains(&fetched.head.status()) => {
                     Ok(Some(fetched.body))
@@ -72,6 +69,8 @@ impl Fetch {
                 {
                     Ok(None)
                 }
+                // Beside a pinned asset that comes over plain HTTP.
+                Err(HttpError::Insecure { .. }) if guess != Guess::No => Ok(None),
                 Ok(fetched) => Err(unfetched(location, folder, fetched.refusal())),
                 Err(error) => Err(unfetched(location, folder, error)),
             },
@@ -113,15 +112,6 @@ impl Fetch {
         let location = location.to_owned();
         Ok(Checksum { location, name: name.to_owned(), sum, content })
     }
-}
-
-/// Whether a URL is asked without TLS on another machine.
-fn is_plain(url: &Url) -> bool {
-    let is_here = |host: &str| {
-        let address = host.trim_start_matches('[').trim_end_matches(']');
-        host == "localhost" || address.parse::<IpAddr>().is_ok_and(|it| it.is_loopback())
-    };
-    url.scheme() == "http" && !url.host_str().is_some_and(is_here)
 }
 
 fn unfetched(location: &str, folder: &Path, source: HttpError) -> AssetError {

@@ -30,6 +30,13 @@ pub struct Request {
     pub checksums: Option<String>,
 }
 
+impl Request {
+    /// Whether it is for an asset that is fetched, and not for a file of a directory.
+    pub fn has_asset(&self) -> bool {
+        self.kind != "directory"
+    }
+}
+
 /// As a sentence names it: "archive `plugins.tgz`, version `v1.9.1`, member `bridge`".
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
