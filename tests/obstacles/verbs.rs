@@ -9,7 +9,7 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use rustix::fs::FileType;
+use rustix::fs::{CWD, FileType, RenameFlags, renameat_with};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::support::Scene;
@@ -59,6 +59,20 @@ const THINGS: [Thing; 10] = [
 fn put(path: &Path, make: fn(&Path)) {
     drop(fs::remove_file(path).or_else(|_| fs::remove_dir_all(path)));
     make(path);
+}
+
+/// Puts it there in one step, so that a watch at no moment finds nothing.
+fn exchange(scene: &Scene, place: &str, make: fn(&Path)) {
+    let path = scene.at("root").join(place);
+    let aside = scene.at("aside").join(path.file_name().unwrap());
+    fs::create_dir_all(scene.at("aside")).unwrap();
+    put(&aside, make);
+    let flags = if fs::symlink_metadata(&path).is_ok() {
+        RenameFlags::EXCHANGE
+    } else {
+        RenameFlags::empty()
+    };
+    renameat_with(CWD, &aside, CWD, &path, flags).unwrap();
 }
 
 fn copy(scene: &Scene, from: &str, to: &str) {
@@ -261,7 +275,7 @@ fn a_watch_outlives_what_has_the_name_of_a_file_or_a_directory() {
             copy(&scene, "kept", "root");
             let watch = Watch::start(&scene, more);
             watch.wait_for(YES, &what);
-            put(&scene.at("root").join(place), make);
+            exchange(&scene, place, make);
             if expected != YES || is_repaired && !place.ends_with(".cnister") {
                 watch.wait_for(expected, &what);
             } else {
