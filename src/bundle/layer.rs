@@ -370,7 +370,7 @@ mod tests {
         // of the crate, and say so in the changelog.
         let (bridge, macvlan) = (sample(1, 300_000), sample(2, 200_001));
         let golden = [
-            "sha256:44d929bf5c19360cf54ffb83d7ff6b53d7a4731d826a19906d0ac10f9fb8dc6d",
+            "sha256:5e0f6b798839305e6e9243d0e1ec679469d814bfac5f9184733335fd2fb3f7d8",
             "sha256:bdd074e69b735cb14ddd62f982c51751a18a68d045729ff32fa5b6871caf6a64",
             "sha256:1ff71af8de068aba2ea18b2e9dc8d320aecb6bcb383a08d6ec0e5ed225398b72",
             "sha256:cc34c43e7551d7d80905fcf518903aa0c0b88e5b95aff99e88e0e2d35b039409",
