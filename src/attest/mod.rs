@@ -1,4 +1,5 @@
-//! What is said about a bundle for auditors: software bills of materials.
+//! What is said about a bundle for auditors and reviewers: software bills of materials, and what
+//! differs between two bundles ([`Difference`]).
 //!
 //! One [`Inventory`] of one platform's plugins, and three writers of it: [`cyclonedx`] (1.6),
 //! [`spdx23`] and [`spdx3`] (3.0.1). All of it is pure: the time is a value, the identifiers of a
@@ -9,8 +10,10 @@
 //! attaching it to an image are the jobs of `publish` and `oci`.
 
 mod component;
+mod contents;
 mod copyright;
 mod cyclonedx;
+mod difference;
 mod inventory;
 mod licence;
 mod module_path;
@@ -22,8 +25,12 @@ mod spdx23;
 mod spdx3;
 mod uri;
 
+pub use contents::{ContainedPlugin, Contents, Side};
 pub use copyright::Copyright;
 pub use cyclonedx::cyclonedx;
+pub use difference::{
+    Difference, DifferenceKind, ModuleDifference, PluginDifference, ValueDifference,
+};
 pub use inventory::{
     Description, Download, Inventory, ModuleDescription, Plugin, Production, Subject,
 };

@@ -92,6 +92,11 @@ pub fn main() -> ExitCode {
         }
     };
     let terminal = Terminal::new(cli.format);
+    #[cfg(feature = "publish")]
+    if cli.format == Format::Markdown && !cli.verb.has_markdown() {
+        let failure = Failure::request("only `diff` has a report in Markdown");
+        return terminal.failure(&failure.hint("use `--format human` or `--format json`")).into();
+    }
     match cli.verb.run(&terminal) {
         Ok(exit) => exit.into(),
         Err(failure) => terminal.failure(&failure).into(),
@@ -99,6 +104,11 @@ pub fn main() -> ExitCode {
 }
 
 impl Verb {
+    #[cfg(feature = "publish")]
+    fn has_markdown(&self) -> bool {
+        matches!(self, Self::Publishing(publishing::Verb::Diff(_)))
+    }
+
     fn run(self, terminal: &Terminal) -> Result<Exit, Failure> {
         match self {
             #[cfg(feature = "publish")]

@@ -21,6 +21,9 @@ pub(super) enum Format {
     Human,
     /// Exactly one JSON document.
     Json,
+    /// Markdown, of `diff`.
+    #[cfg(feature = "publish")]
+    Markdown,
 }
 
 /// The exit codes.
@@ -132,10 +135,23 @@ impl Terminal {
     /// Prints the answer.
     pub(super) fn answer<R: Serialize + Display>(&self, report: &R) -> Result<(), Failure> {
         let text = match self.format {
-            Format::Human => printable(&report.to_string()),
             Format::Json => json::readable(report),
+            _ => printable(&report.to_string()),
         };
         write_out(text.as_bytes())
+    }
+
+    /// Prints the answer, which can be Markdown as well.
+    #[cfg(feature = "publish")]
+    pub(super) fn answer_or_markdown<R: Serialize + Display>(
+        &self,
+        report: &R,
+        markdown: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        match self.format {
+            Format::Markdown => write_out(printable(&markdown()).as_bytes()),
+            _ => self.answer(report),
+        }
     }
 
     /// Prints a document as it is. What could move a terminal's cursor in it is escaped: JSON has

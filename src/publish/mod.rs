@@ -3,6 +3,7 @@
 //! It reads files and writes to a store; what the files become is decided in [`crate::bundle`].
 
 mod build;
+mod contents;
 mod error;
 mod inputs;
 pub mod keys;
@@ -12,6 +13,7 @@ pub mod sign;
 mod source;
 
 pub use build::{BlobStore, Built, build, build_tool};
+pub use contents::{ContainedImage, ContentsError};
 pub use error::BuildError;
 pub use inputs::Inputs;
 pub use lock::{LockFile, LockFileError, lock, pins, sums};

@@ -3,6 +3,7 @@
 mod build;
 mod completions;
 mod definition_input;
+mod diff;
 mod evidence;
 mod image_output;
 mod inspect;
@@ -31,6 +32,8 @@ pub(super) enum Verb {
     Push(push::Arguments),
     Pull(pull::Arguments),
     Inspect(inspect::Arguments),
+    #[command(display_order = 7)]
+    Diff(diff::Arguments),
     #[command(display_order = 8)]
     Evidence(evidence::Arguments),
     #[command(display_order = 9)]
@@ -51,6 +54,7 @@ impl Verb {
             Self::Push(arguments) => push::run(&arguments, terminal),
             Self::Pull(arguments) => pull::run(&arguments, terminal),
             Self::Inspect(arguments) => inspect::run(&arguments, terminal),
+            Self::Diff(arguments) => diff::run(&arguments, terminal),
             Self::Evidence(arguments) => evidence::run(&arguments, terminal),
             Self::Render(arguments) => render::run(&arguments, terminal),
             Self::Completions(arguments) => completions::run(&arguments, program),

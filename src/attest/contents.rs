@@ -1,0 +1,120 @@
+//! What a bundle contains, plugin by plugin and platform by platform, so that two can be compared.
+//! Pure.
+//!
+//! It is filled from a `bundle.json`, which describes an image, or from a lock, which describes
+//! what an image will be. Neither is judged here: whether a signature covers it is for `trust`.
+//! Modules are in neither; a caller who has the bytes of a plugin gives them.
+
+use std::collections::BTreeMap;
+
+use semver::Version;
+use serde::Serialize;
+
+use crate::binary::{BuildInfo, GoBuild, Linkage};
+use crate::bundle::FileManifest;
+use crate::bundle::lock::BundleLock;
+use crate::model::{BundleName, Digest, Platform, PluginName};
+
+/// The contents of one bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contents {
+    /// What it is and what it was read from.
+    pub side: Side,
+    /// Its plugins.
+    pub plugins: BTreeMap<(PluginName, Platform), ContainedPlugin>,
+}
+
+/// One of two bundles that are compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Side {
+    /// The reference or file, as the user wrote it.
+    pub from: String,
+    /// The name of the bundle.
+    pub name: BundleName,
+    /// The version of the bundle; a lock has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+    /// The digest of the image; a lock has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}
+
+/// One plugin for one platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainedPlugin {
+    /// The digest of the file.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// How it is linked.
+    pub linkage: Linkage,
+    /// What Go's linker recorded of the main package.
+    pub go: Option<GoBuild>,
+    /// The upstream version that the definition names, if that is known.
+    pub release: Option<String>,
+    /// The linked modules and their versions, the standard library among them; `None` if nobody
+    /// read the program.
+    pub modules: Option<BTreeMap<String, String>>,
+}
+
+impl Contents {
+    /// Nothing yet.
+    pub fn new(side: Side) -> Self {
+        Self { side, plugins: BTreeMap::new() }
+    }
+
+    /// Adds the plugins of one platform of an image.
+    pub fn add(&mut self, files: &FileManifest) {
+        for file in &files.plugins {
+            let plugin = ContainedPlugin {
+                digest: file.digest,
+                size: file.size,
+                linkage: file.linkage.clone(),
+                go: file.go.clone(),
+                release: None,
+                modules: None,
+            };
+            self.plugins.insert((file.name.clone(), files.platform.clone()), plugin);
+        }
+    }
+
+    /// What a lock pins; `from` is what the user calls it.
+    pub fn of_lock(from: String, lock: &BundleLock) -> Self {
+        let side = Side { from, name: lock.name.clone(), version: None, digest: None };
+        let plugins = lock.plugins.iter().map(|entry| {
+            let plugin = ContainedPlugin {
+                digest: entry.digest,
+                size: entry.size,
+                linkage: entry.linkage.clone(),
+                go: entry.go.clone(),
+                release: entry.request.version.clone(),
+                modules: None,
+            };
+            ((entry.name.clone(), entry.platform.clone()), plugin)
+        });
+        Self { side, plugins: plugins.collect() }
+    }
+}
+
+impl ContainedPlugin {
+    /// Adds what the program links.
+    pub fn set_modules(&mut self, info: Option<&BuildInfo>) {
+        let Some(info) = info else { return };
+        let modules = info.modules.iter().map(|module| {
+            let version =
+                |version: &Option<String>| version.as_deref().unwrap_or("of no version").to_owned();
+            let replaced = module.replacement.as_ref().map(|it| {
+                format!(
+                    "{}, replaced by {} {}",
+                    version(&module.version),
+                    it.path,
+                    version(&it.version)
+                )
+            });
+            (module.path.clone(), replaced.unwrap_or_else(|| version(&module.version)))
+        });
+        let library = info.go_version().map(|version| ("stdlib".to_owned(), version.to_owned()));
+        self.modules = Some(modules.chain(library).collect());
+    }
+}
