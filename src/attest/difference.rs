@@ -58,8 +58,8 @@ pub enum DifferenceKind {
 /// A value that differs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ValueDifference {
-    /// `version` (what the program says), `release` (what the definition says), `toolchain`, `package`,
-    /// `linkage`, `size` in bytes, or `digest`.
+    /// `version` (what the program says), `release` (what the definition says), `toolchain`,
+    /// `package`, `linkage`, `size` in bytes, or `digest`.
     pub what: &'static str,
     /// Before; `None` for a plugin that was added, or if the program does not say it.
     pub old: Option<String>,
