@@ -62,7 +62,7 @@ enum Verb {
     #[cfg(feature = "publish")]
     #[command(flatten)]
     Publishing(publishing::Verb),
-    #[command(display_order = 7)]
+    #[command(display_order = 8)]
     Verify(verify::Arguments),
     Stage(stage::Arguments),
     Install(install::Arguments),

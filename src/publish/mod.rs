@@ -5,6 +5,7 @@
 mod build;
 mod contents;
 mod error;
+mod first;
 mod inputs;
 pub mod keys;
 mod lock;
@@ -15,6 +16,7 @@ mod source;
 pub use build::{BlobStore, Built, build, build_tool};
 pub use contents::{ContainedImage, ContentsError};
 pub use error::BuildError;
+pub use first::{FirstFiles, FirstSource};
 pub use inputs::Inputs;
 pub use lock::{LockFile, LockFileError, lock, pins, sums};
 pub use sbom::{ParseSbomFormatError, SBOM_LIMIT, Sbom, SbomFormat, sboms};

@@ -6,6 +6,7 @@ mod definition_input;
 mod diff;
 mod evidence;
 mod image_output;
+mod init;
 mod inspect;
 mod keygen;
 mod lock;
@@ -21,22 +22,33 @@ use clap::{Command, Subcommand};
 
 use super::terminal::{Exit, Failure, Terminal};
 
-/// The numbers put `verify`, which nodes have as well, before what is done with a verified image.
+/// The numbers put `verify`, which nodes have as well, before what is done with a verified image:
+/// it has number 8.
 #[derive(Subcommand)]
 pub(super) enum Verb {
+    #[command(display_order = 0)]
+    Init(init::Arguments),
+    #[command(display_order = 1)]
     Keygen(keygen::Arguments),
+    #[command(display_order = 2)]
     Lock(lock::Arguments),
+    #[command(display_order = 3)]
     Build(build::Arguments),
+    #[command(display_order = 4)]
     ToolImage(tool_image::Arguments),
+    #[command(display_order = 5)]
     Sign(sign::Arguments),
+    #[command(display_order = 6)]
     Push(push::Arguments),
-    Pull(pull::Arguments),
-    Inspect(inspect::Arguments),
     #[command(display_order = 7)]
-    Diff(diff::Arguments),
-    #[command(display_order = 8)]
-    Evidence(evidence::Arguments),
+    Pull(pull::Arguments),
     #[command(display_order = 9)]
+    Inspect(inspect::Arguments),
+    #[command(display_order = 10)]
+    Diff(diff::Arguments),
+    #[command(display_order = 11)]
+    Evidence(evidence::Arguments),
+    #[command(display_order = 12)]
     Render(Box<render::Arguments>),
     #[command(display_order = 100)]
     Completions(completions::Arguments),
@@ -46,6 +58,7 @@ impl Verb {
     /// Runs the verb; `program` is the whole command line, for completions.
     pub(super) fn run(self, program: &mut Command, terminal: &Terminal) -> Result<Exit, Failure> {
         match self {
+            Self::Init(arguments) => init::run(&arguments, terminal),
             Self::Keygen(arguments) => keygen::run(&arguments, terminal),
             Self::Lock(arguments) => lock::run(&arguments, terminal),
             Self::Build(arguments) => build::run(&arguments, terminal),
