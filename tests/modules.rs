@@ -24,7 +24,7 @@ const ORDER: [&str; 16] = [
 
 /// The files that touch the world: the node, the network, the clock, processes, the terminal. Every
 /// other file is pure, including new ones until they are listed here.
-const IMPURE: [&str; 124] = [
+const IMPURE: [&str; 125] = [
     "disk/attributes.rs",
     "disk/changes.rs",
     "disk/directory.rs",
@@ -138,6 +138,7 @@ const IMPURE: [&str; 124] = [
     "cli/publishing/pull.rs",
     "cli/publishing/push.rs",
     "cli/publishing/render.rs",
+    "cli/publishing/report.rs",
     "cli/publishing/sign.rs",
     "cli/publishing/source_date.rs",
     "cli/publishing/tool_image.rs",

@@ -76,6 +76,11 @@ impl<'a> ContainedImage<'a> {
         Ok(Self { source, description, contents })
     }
 
+    /// Its platforms and what is attached to it.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
     /// Reads which modules these plugins link. `temporary` is a directory for files without a name.
     pub fn read_modules(
         &mut self,

@@ -1,4 +1,4 @@
-//! Renders manifests for nodes from verified bundles.
+//! Renders manifests for nodes from verified bundles, and a page about an image for auditors.
 //!
 //! Pure: verified bundles, evidence and a policy in, text out. No registry or cluster is contacted.
 //! The text is complete, so a review of it is a review of what nodes will do; nodes verify the
@@ -9,6 +9,7 @@ mod container;
 mod daemonset;
 mod deployment;
 mod error;
+mod html;
 mod namespace;
 mod pinned;
 mod watching;
@@ -17,6 +18,7 @@ mod yaml;
 pub use daemonset::DaemonSet;
 pub use deployment::{Deployment, Sight};
 pub use error::RenderError;
+pub use html::{AttachedDocument, Audit, Judgement, html};
 pub use namespace::{Namespace, ParseNamespaceError};
 pub use pinned::{ParsePinnedError, PinnedImage};
 pub use watching::{Repair, Watching};

@@ -13,7 +13,7 @@ packages='
     time
     zstd
     ca-certificates gcc git libc6-dev libssl-dev make pkg-config zlib1g-dev
-    busybox-static iproute2 strace
+    busybox-static chromium iproute2 strace
     buildah containerd containernetworking-plugins docker-registry runc skopeo
 '
 services='containerd docker-registry'

@@ -14,6 +14,7 @@ mod password;
 mod pull;
 mod push;
 mod render;
+mod report;
 mod sign;
 mod source_date;
 mod tool_image;
@@ -47,8 +48,10 @@ pub(super) enum Verb {
     #[command(display_order = 10)]
     Diff(diff::Arguments),
     #[command(display_order = 11)]
-    Evidence(evidence::Arguments),
+    Report(Box<report::Arguments>),
     #[command(display_order = 12)]
+    Evidence(evidence::Arguments),
+    #[command(display_order = 13)]
     Render(Box<render::Arguments>),
     #[command(display_order = 100)]
     Completions(completions::Arguments),
@@ -68,6 +71,7 @@ impl Verb {
             Self::Pull(arguments) => pull::run(&arguments, terminal),
             Self::Inspect(arguments) => inspect::run(&arguments, terminal),
             Self::Diff(arguments) => diff::run(&arguments, terminal),
+            Self::Report(arguments) => report::run(&arguments, terminal),
             Self::Evidence(arguments) => evidence::run(&arguments, terminal),
             Self::Render(arguments) => render::run(&arguments, terminal),
             Self::Completions(arguments) => completions::run(&arguments, program),
