@@ -7,8 +7,11 @@
 mod buildinfo;
 mod elf;
 mod error;
+mod go_release;
 mod header;
+mod linker_flags;
 mod modules;
+mod packer;
 mod read_at;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -19,5 +22,8 @@ mod watched;
 pub use buildinfo::GoBuild;
 pub use elf::{Elf, Linkage};
 pub use error::{ElfError, ReadElfError};
+pub use go_release::{GoRelease, ParseGoReleaseError};
+pub use linker_flags::linked_variables;
 pub use modules::{BuildInfo, GoModule, Replacement, Vcs};
+pub use packer::Packer;
 pub use read_at::ReadAt;
