@@ -43,6 +43,7 @@ fn listed(bytes: &[u8]) -> PluginFile {
         size: bytes.len() as u64,
         linkage: Linkage::Static,
         go: None,
+        facts: cnister::bundle::Facts::default(),
     }
 }
 

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use support::forge::Forge;
 use support::web::Web;
 use support::{Run, Scene, digest_of, plugin, say_skipped};
 
@@ -69,7 +70,7 @@ fn files(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_release_is_the_same_bundle_from_a_directory_an_archive_and_a_server() {
+fn a_release_has_the_same_plugins_from_a_directory_an_archive_and_a_server() {
     let scene = Scene::new();
     let Some(archive) = release(&scene, "cni-amd64-v1.tgz", "-z") else { return };
     release(&scene, "cni.tar", "--format=gnu").unwrap();
@@ -86,14 +87,21 @@ fn a_release_is_the_same_bundle_from_a_directory_an_archive_and_a_server() {
         format!("archive: {{from: \"{url}\", version: v1, sha256: {hex}}}"),
         format!("archive: {{from: \"{url}\", version: v1, sha256: {{linux/amd64: {hex}}}}}"),
     ];
-    let digests = sources.iter().enumerate().map(|(number, source)| {
+    let built = sources.iter().enumerate().map(|(number, source)| {
         define(&scene, source, &NAMES.join(", "));
         let run = build(&scene, &format!("layout{number}"));
         assert_eq!(run.code, 0, "{source}: {}", run.stderr);
-        digest_of(&run)
+        let forge = Forge::new(scene.at(&format!("layout{number}")));
+        let index = forge.read(&forge.tagged());
+        let manifest = forge.read(index["manifests"][0]["digest"].as_str().unwrap());
+        (digest_of(&run), manifest["layers"][0].to_string())
     });
-    let digests: Vec<String> = digests.collect();
-    assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
+    let (digests, layers): (Vec<String>, Vec<String>) = built.unzip();
+    assert!(layers.iter().all(|layer| *layer == layers[0]), "{layers:?}");
+    // `bundle.json` names the origin, which a digest in the definition is not part of.
+    assert!(digests[3..].iter().all(|digest| *digest == digests[3]), "{digests:?}");
+    let different: std::collections::BTreeSet<_> = digests.iter().collect();
+    assert_eq!(different.len(), 4, "{digests:?}");
     // The first response was cut off. Each lock asks the origin, and each build the cache.
     let path = "/v1/cni-amd64-v1.tgz";
     let (asset, rest) = (path.to_owned(), format!("{path} from 100000"));
@@ -212,8 +220,14 @@ fn the_shipped_definition_of_upstreams_release_is_locked_and_built_twice_the_sam
     // `e_machine` of each architecture.
     for (architecture, machine) in [("amd64", 62), ("arm64", 183)] {
         for wanted in &definition.plugins {
-            let mut program = plugin::answering(wanted.name.as_str(), 4096);
-            program[18] = machine;
+            let module = "github.com/containernetworking/plugins";
+            let version = format!("-X {module}/pkg/utils/buildversion.BuildVersion=v1.9.1");
+            let lines = format!(
+                "path\t{module}/plugins/main/{}\nmod\t{module}\t(devel)\t\n\
+                 build\t-ldflags=\"{version}\"\n",
+                wanted.name
+            );
+            let program = plugin::by_go(machine, "go1.24.3", &lines);
             scene.write(&format!("{architecture}/{}", wanted.name), program);
         }
         for more in ["LICENSE", "README.md"] {
@@ -227,7 +241,9 @@ fn the_shipped_definition_of_upstreams_release_is_locked_and_built_twice_the_sam
         let pinned = format!("linux/{architecture}: ");
         let old = text.split(&pinned).nth(1).unwrap()[..64].to_owned();
         text = text.replace(&old, &cnister::model::Digest::of(&archive).hex());
+        let sums = format!("{}  {name}\n", cnister::model::Digest::of(&archive).hex());
         served.push((format!("/v1.9.1/{name}"), archive));
+        served.push((format!("/v1.9.1/{name}.sha256"), sums.into_bytes()));
     }
     let served: Vec<_> =
         served.iter().map(|(path, bytes)| (path.as_str(), bytes.clone())).collect();
@@ -241,7 +257,7 @@ fn the_shipped_definition_of_upstreams_release_is_locked_and_built_twice_the_sam
     assert_eq!(scene.tree("second"), scene.tree("first"));
     // What upstream would exchange is refused: the definition fixes it.
     let web =
-        Web::serve(&[(served[0].0, b"other".to_vec()), (served[1].0, served[1].1.clone())], None);
+        Web::serve(&[(served[0].0, b"other".to_vec()), (served[2].0, served[2].1.clone())], None);
     let definition = fs::read_to_string(path).unwrap();
     scene.write("bundle.yaml", definition.replace(upstream, &web.url("")) + "tool: none\n");
     let refused = build(&scene, "third");

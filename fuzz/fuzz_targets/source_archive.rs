@@ -30,8 +30,9 @@ fuzz_target!(|bytes: &[u8]| {
         (plugin("flannel"), Some("./flannel-amd64".to_owned())),
     ]);
     let mut found = [None, None];
-    let result = read_members(bytes, members, |numbers, content| {
+    let result = read_members(bytes, members, |numbers, found_member| {
         let mut bytes = Vec::new();
+        let content = found_member.content;
         content.take(LONGEST).read_to_end(&mut bytes).map_err(|_| Stop::Content)?;
         for number in numbers {
             assert!(found[*number].replace(bytes.clone()).is_none());

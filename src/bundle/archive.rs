@@ -484,6 +484,7 @@ mod tests {
             size,
             linkage: Linkage::Static,
             go: None,
+            facts: crate::bundle::Facts::default(),
         };
         let files = |plugins| FileManifest {
             media_type: String::new(),

@@ -199,6 +199,7 @@ mod tests {
                 size: 6,
                 linkage: Linkage::Static,
                 go: None,
+                facts: crate::bundle::Facts::default(),
             }],
             tool: Some(ToolFile { digest: Digest::of(b"tool"), size: 4 }),
         }

@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
+use super::facts::Facts;
 use crate::binary::{GoBuild, Linkage};
+use crate::model::json::{Fields, Limits, Outline, Spelling};
 use crate::model::{BundleName, Digest, JsonError, Platform, PluginName, json, media_type};
 
 /// The parsed `bundle.json` of one platform.
@@ -48,6 +50,9 @@ pub struct PluginFile {
     /// What the Go linker recorded in it; `None` if nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub go: Option<GoBuild>,
+    /// What is said about it and decides nothing; fields of later releases are ignored.
+    #[serde(default, skip_serializing_if = "Facts::is_empty")]
+    pub facts: Facts,
 }
 
 /// The static `cnister` of the tool layer.
@@ -79,7 +84,7 @@ pub enum ManifestError {
     #[error("bundle.json lists `{0}` twice")]
     Repeated(PluginName),
     /// A text that would write over a terminal.
-    #[error("bundle.json has a control character in the build information of `{0}`")]
+    #[error("bundle.json has a control character in what it says about `{0}`")]
     Unprintable(PluginName),
     /// A file larger than any plugin.
     #[error("bundle.json says `{name}` is {size} bytes, the limit is {limit}", limit = FileManifest::MAX_PLUGIN_SIZE)]
@@ -91,6 +96,18 @@ pub enum ManifestError {
     },
 }
 
+/// Only in the facts of a plugin is there anything that is not kept.
+const OUTLINE: Outline = Outline::Fields(&Fields {
+    known: &[("plugins", Outline::List(&PLUGIN))],
+    others: Outline::Any,
+    spelling: Spelling::Refused,
+});
+const PLUGIN: Outline = Outline::Fields(&Fields {
+    known: &[("facts", Facts::OUTLINE)],
+    others: Outline::Any,
+    spelling: Spelling::Refused,
+});
+
 impl FileManifest {
     /// The most plugins in one bundle; upstream has 18.
     pub const MAX_PLUGINS: usize = 256;
@@ -100,7 +117,8 @@ impl FileManifest {
 
     /// Parses the bytes of a `bundle.json`.
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
-        let manifest: Self = json::parse("bundle.json", bytes, media_type::DOCUMENT_LIMIT)?;
+        let limits = Limits::typed(media_type::DOCUMENT_LIMIT);
+        let manifest: Self = json::parse_as("bundle.json", bytes, limits, OUTLINE)?;
         if manifest.media_type != media_type::BUNDLE {
             return Err(ManifestError::MediaType(
                 crate::model::visible(&manifest.media_type).into_owned(),
@@ -155,13 +173,14 @@ impl PluginFile {
             Linkage::Static => None,
             Linkage::Dynamic { interpreter } => Some(interpreter.as_str()),
         };
-        go.chain([interpreter]).flatten()
+        go.chain([interpreter]).flatten().chain(self.facts.texts())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bundle::facts::{PluginOrigin, Revision};
 
     fn sample() -> FileManifest {
         FileManifest {
@@ -180,17 +199,85 @@ mod tests {
                     path: "p/main/bridge".to_owned(),
                     version: None,
                 }),
+                facts: Facts::default(),
             }],
             tool: Some(ToolFile { digest: Digest::of(b"tool"), size: 4 }),
+        }
+    }
+
+    fn facts() -> Facts {
+        Facts {
+            origin: Some(PluginOrigin {
+                kind: "archive".to_owned(),
+                source: Some("upstream".to_owned()),
+                location: Some("https://example.com/cni.tgz".to_owned()),
+                member: Some("./bridge".to_owned()),
+                version: Some("v1.9.1".to_owned()),
+                level: "tofu".to_owned(),
+            }),
+            cni_versions: vec!["0.4.0".to_owned(), "1.0.0".to_owned()],
+            vcs: Some(Revision {
+                system: "git".to_owned(),
+                revision: Some("0123".to_owned()),
+                time: Some("2026-02-19T00:00:00Z".to_owned()),
+                modified: Some(false),
+            }),
+        }
+    }
+
+    /// Facts are all that a later release may add to: an older reader knows the rest, or refuses.
+    #[test]
+    fn facts_of_a_later_release_are_passed_over() {
+        let mut manifest = sample();
+        manifest.plugins[0].facts = facts();
+        let text = String::from_utf8(manifest.to_bytes()).unwrap();
+        let long = format!("\"kind\":\"archive\",\"later\":[{}0]", "0,".repeat(20_000));
+        for (from, to) in [
+            ("\"cniVersions\":", "\"later\":{\"a\":[1,null]},\"cniVersions\":"),
+            ("\"kind\":\"archive\"", long.as_str()),
+            ("\"system\":\"git\"", "\"system\":\"git\",\"tag\":\"v1\""),
+        ] {
+            let changed = text.replace(from, to);
+            assert_ne!(changed, text);
+            assert_eq!(FileManifest::parse(changed.as_bytes()).unwrap(), manifest, "{to:.40}");
+        }
+        let later = text.replace("\"tofu\"", "\"beyond-doubt\"");
+        let origin = FileManifest::parse(later.as_bytes()).unwrap().plugins[0].facts.origin.clone();
+        assert_eq!(origin.unwrap().level, "beyond-doubt");
+        let before = sample();
+        let text = String::from_utf8(before.to_bytes()).unwrap();
+        assert!(!text.contains("facts"), "{text}");
+        assert_eq!(FileManifest::parse(text.as_bytes()).unwrap(), before);
+    }
+
+    #[test]
+    fn facts_are_as_strict_in_what_they_know() {
+        let mut manifest = sample();
+        manifest.plugins[0].facts = facts();
+        let text = String::from_utf8(manifest.to_bytes()).unwrap();
+        for (from, to, expected) in [
+            ("\"level\":\"tofu\",", "", "missing field `level`"),
+            ("\"level\":\"tofu\"", "\"level\":7", "invalid type: integer"),
+            ("\"level\":", "\"Level\":\"none\",\"level\":", "another spelling of `level`"),
+            ("\"kind\":", "\"later\":1,\"later\":2,\"kind\":", "the key `later` appears twice"),
+            ("upstream", "a\\u001b[2J", "a control character"),
+            ("0123", "\\n", "a control character"),
+            ("\"0.4.0\"", "\"\\u0007\"", "a control character"),
+        ] {
+            let changed = text.replace(from, to);
+            assert_ne!(changed, text, "{from}");
+            let error = FileManifest::parse(changed.as_bytes()).expect_err(expected).to_string();
+            assert!(error.contains(expected), "{error}");
         }
     }
 
     #[test]
     fn reads_what_it_writes() {
         type Change = fn(&mut FileManifest);
-        let changes: [Change; 6] = [
+        let changes: [Change; 7] = [
             |_| {},
             |m| m.tool = None,
+            |m| m.plugins[0].facts = facts(),
             |m| m.plugins[0].linkage = Linkage::Static,
             |m| m.plugins[0].go = None,
             |m| {

@@ -9,10 +9,11 @@
 //! the project means is not ours to guess. A link or a device is never taken: where it leads is not
 //! what the archive was reviewed for.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, Read};
 
 use crate::bundle::tar::{Extensions, Kind, Paths, Rest, Rules, TarError, walk};
-use crate::bundle::{Compression, FileManifest};
+use crate::bundle::{Compression, FileManifest, Privilege};
 use crate::model::{PluginName, and_others, excerpt};
 
 /// The wanted members of an archive, and what was found of them.
@@ -21,6 +22,14 @@ pub struct Members {
     wanted: Vec<WantedMember>,
     /// Files that were seen, for messages.
     seen: Vec<String>,
+}
+
+/// A member that is wanted.
+pub struct FoundMember<'a> {
+    /// What its file would give.
+    pub privileges: BTreeSet<Privilege>,
+    /// All of it.
+    pub content: &'a mut dyn Read,
 }
 
 #[derive(Debug)]
@@ -83,8 +92,8 @@ const SEEN: usize = 24;
 /// The most members that are remembered for one plugin.
 const FOUND: usize = 8;
 
-/// Walks an archive, plain or compressed with gzip or zstd, to its end. `visit` gets the content of
-/// each wanted member, with the numbers of those it is; it must read all of it. Returns the path of
+/// Walks an archive, plain or compressed with gzip or zstd, to its end. `visit` gets each wanted
+/// member, with the numbers of those it is; it must read all of its content. Returns the path of
 /// each wanted member.
 ///
 /// Only when this returns is it known that no other member could be meant: what was visited before
@@ -92,7 +101,7 @@ const FOUND: usize = 8;
 pub fn read_members<E: From<MemberError>>(
     mut input: impl BufRead + Send,
     mut members: Members,
-    mut visit: impl FnMut(&[usize], &mut dyn Read) -> Result<(), E>,
+    mut visit: impl FnMut(&[usize], FoundMember<'_>) -> Result<(), E>,
 ) -> Result<Vec<String>, E> {
     let unreadable = |error| MemberError::from(TarError::Read(error));
     let compression = Compression::of_magic(input.fill_buf().map_err(unreadable)?);
@@ -106,7 +115,9 @@ pub fn read_members<E: From<MemberError>>(
             let path = member.path.to_owned();
             return Err(Stop::Visitor(MemberError::TooLarge(path).into()));
         }
-        visit(&numbers, member.content).map_err(Stop::Visitor)
+        let privileges = Privilege::of(member.mode, member.capabilities);
+        let found = FoundMember { privileges, content: member.content };
+        visit(&numbers, found).map_err(Stop::Visitor)
     });
     match walked {
         Ok(()) => Ok(members.finish()?),

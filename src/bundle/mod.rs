@@ -13,6 +13,7 @@ mod compression;
 pub mod definition;
 #[cfg(any(feature = "publish", test))]
 mod encoder;
+mod facts;
 #[cfg(any(feature = "publish", test))]
 mod gzip;
 #[cfg(any(feature = "publish", test))]
@@ -24,6 +25,8 @@ mod manifest;
 mod members;
 #[cfg(any(feature = "publish", test))]
 mod origin;
+#[cfg(any(feature = "publish", test))]
+mod privileges;
 pub mod tar;
 
 pub use crate::binary::{GoBuild, Linkage};
@@ -39,10 +42,13 @@ pub use compression::Compression;
 pub use definition::Definition;
 #[cfg(any(feature = "publish", test))]
 pub use encoder::Encoding;
+pub use facts::{Facts, PluginOrigin, Revision};
 #[cfg(any(feature = "publish", test))]
 pub use layer::{Entry, EntryKind, Layer, LayerError};
 pub use manifest::{FileManifest, ManifestError, PluginFile, ToolFile};
 #[cfg(any(feature = "publish", test))]
-pub use members::{MemberError, Members, read_members};
+pub use members::{FoundMember, MemberError, Members, read_members};
 #[cfg(any(feature = "publish", test))]
 pub use origin::Origin;
+#[cfg(any(feature = "publish", test))]
+pub use privileges::Privilege;

@@ -3,8 +3,8 @@
 //! [`walk`] and [`walk_seekable`] call `visit` with each member: path, kind, size, content, and the
 //! offset of the content, so that an archive of a layout is indexed without reading its blobs. What
 //! the caller's [`Rules`] do not accept is an error. Nothing is unpacked or written; owners,
-//! permissions and times are not reported, since the installer decides them. Targets of links are
-//! reported as they are written: whether to follow one is the caller's decision.
+//! times are not reported, and permissions decide nothing: the installer has its own. Targets of
+//! links are reported as they are written: whether to follow one is the caller's decision.
 //!
 //! It stops parser differentials: an archive that two programs read as different files, so that one
 //! checks the harmless files and the other installs the rest (CVE-2025-62518). Headers are read raw
@@ -80,6 +80,10 @@ pub struct Member<'a> {
     pub kind: Kind,
     /// The target of a link, as it is written.
     pub target: Option<&'a str>,
+    /// The permission bits of its header, set-ID bits included.
+    pub mode: u32,
+    /// Whether a pax record gives it file capabilities.
+    pub capabilities: bool,
     /// The length of the content in bytes.
     pub size: u64,
     /// The offset of the content in the archive.
@@ -364,8 +368,19 @@ impl<'a, R: Read> Walk<'a, R> {
         };
         let offset = self.position;
         let mut content = Content { input: &mut self.input, left: size };
-        let target = target.as_deref();
-        visit(Member { path: &path, kind, target, size, offset, content: &mut content })?;
+        let (path, target) = (path.as_str(), target.as_deref());
+        let (mode, capabilities) = (header.mode, overrides.capabilities);
+        let content_of = &mut content;
+        visit(Member {
+            path,
+            kind,
+            target,
+            mode,
+            capabilities,
+            size,
+            offset,
+            content: content_of,
+        })?;
         let left = content.left;
         self.position += size - left;
         Ok(self.pass(left + padding(size))?)

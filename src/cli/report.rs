@@ -1,14 +1,32 @@
 //! Rendering that several reports share: findings and sizes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::model::Finding;
+use crate::bundle::PluginOrigin;
+use crate::model::{Finding, PluginName};
 use crate::node::Step;
 
 /// Writes one finding per line.
 pub(super) fn findings(f: &mut fmt::Formatter<'_>, findings: &[Finding]) -> fmt::Result {
     for finding in findings {
         writeln!(f, "{}: {finding}", finding.severity.label())?;
+    }
+    Ok(())
+}
+
+/// Writes where plugins came from, one line for those with the same origin.
+pub(super) fn origins<'a>(
+    f: &mut fmt::Formatter<'_>,
+    indent: &str,
+    origins: impl Iterator<Item = (&'a PluginName, &'a PluginOrigin)>,
+) -> fmt::Result {
+    let mut lines = BTreeMap::<String, Vec<&str>>::new();
+    for (name, origin) in origins {
+        lines.entry(origin.to_string()).or_default().push(name.as_str());
+    }
+    for (origin, names) in lines {
+        writeln!(f, "{indent}from {origin}: {}", names.join(", "))?;
     }
     Ok(())
 }

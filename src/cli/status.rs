@@ -9,8 +9,10 @@ use super::node::NodeArguments;
 use super::report;
 use super::stop::Stop;
 use super::terminal::{Exit, Failure, Terminal};
-use crate::model::{BundleName, Code, Digest, Finding};
-use crate::node::{NodeError, Receipt, Release, Sandbox, State, without_receipt};
+use crate::bundle::{FileManifest, PluginOrigin};
+use crate::model::{BundleName, Code, Digest, Finding, PluginName};
+use crate::node::{NodeError, Reading, Receipt, Release, Sandbox, State, without_receipt};
+use crate::trust::Evidence;
 
 /// Shows this node's records: the installed release, earlier ones, and what was refused.
 ///
@@ -51,6 +53,16 @@ struct Generation {
     directories: Vec<String>,
     /// How many of its plugins have no copy in the local store.
     without_copy: usize,
+    /// Where its plugins came from, as its signed `bundle.json` says; of the present one alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    origins: Vec<Origin>,
+}
+
+#[derive(Serialize)]
+struct Origin {
+    name: PluginName,
+    #[serde(flatten)]
+    origin: PluginOrigin,
 }
 
 /// Runs the verb.
@@ -84,10 +96,14 @@ fn look(arguments: &Arguments) -> Result<Report, NodeError> {
             plugins: files().count(),
             directories: receipt.directories.keys().map(ToString::to_string).collect(),
             without_copy: missing.len(),
+            origins: Vec::new(),
         })
     };
     let history = reading.history()?;
     let present = reading.receipt()?;
+    let with_origins = |receipt: &Receipt| -> Result<Generation, NodeError> {
+        Ok(Generation { origins: origins(&reading, receipt), ..generation(receipt)? })
+    };
     let is_present =
         |release: &Release| present.as_ref().is_some_and(|present| present.release().is(release));
     let others = history.generations.iter().filter(|past| !is_present(&past.release));
@@ -111,9 +127,25 @@ fn look(arguments: &Arguments) -> Result<Report, NodeError> {
             .collect(),
         interrupted: reading.journal()?.map(|journal| journal.index),
         refused: reading.refusal()?.map(|refusal| refusal.wanted),
-        present: present.as_ref().map(generation).transpose()?,
+        present: present.as_ref().map(with_origins).transpose()?,
         findings,
     })
+}
+
+/// What the kept evidence says of where the plugins came from: nothing, if the document that the
+/// receipt names is not there. What is wrong with evidence is for `check` to say.
+fn origins(reading: &Reading, receipt: &Receipt) -> Vec<Origin> {
+    let files = || {
+        let evidence = Evidence::parse(&reading.evidence(&receipt.evidence).ok()??).ok()?;
+        let document = evidence.document(receipt.bundle_json.as_ref()?)?;
+        FileManifest::parse(&document.bytes).ok()
+    };
+    let plugins = files().into_iter().flat_map(|files| files.plugins);
+    let origins = plugins.filter_map(|plugin| {
+        let origin = plugin.facts.origin?;
+        Some(Origin { name: plugin.name, origin })
+    });
+    origins.collect()
 }
 
 /// The text says already that nothing is installed.
@@ -144,13 +176,13 @@ impl fmt::Display for Report {
 }
 
 fn write(f: &mut fmt::Formatter<'_>, sign: &str, generation: &Generation) -> fmt::Result {
-    let Generation { number, bundle, version, index, plugins, directories, without_copy } =
-        generation;
+    let Generation { number, bundle, version, index, plugins, directories, .. } = generation;
+    let Generation { without_copy, origins, .. } = generation;
     let plugins = report::count(*plugins, "plugin");
     writeln!(f, "{sign} {number}  {bundle} {version}  {plugins} in {}", directories.join(", "))?;
     writeln!(f, "     {index}")?;
     if *without_copy > 0 {
         writeln!(f, "     {without_copy} of them without a copy in the local store")?;
     }
-    Ok(())
+    report::origins(f, "     ", origins.iter().map(|it| (&it.name, &it.origin)))
 }

@@ -12,6 +12,8 @@ use super::{Directory, DiskError, RegularFile};
 
 /// File capabilities: who executes the file gets them (capabilities(7), "File capabilities").
 const CAPABILITIES: &str = "security.capability";
+/// More than what is in it (`struct vfs_ns_cap_data`, 24 bytes).
+const LONGEST_CAPABILITIES: usize = 64;
 /// The access control list of the file itself (acl(5)).
 const ACL: &str = "system.posix_acl_access";
 /// The access control list that files created in a directory get.
@@ -55,7 +57,7 @@ impl RegularFile {
         let attribute = |name, limit| attribute(&self.file, &self.shown, name, limit);
         let acl = attribute(ACL, LONGEST_ACL)?;
         Ok(Attributes {
-            capabilities: attribute(CAPABILITIES, 64)?.is_some(),
+            capabilities: attribute(CAPABILITIES, LONGEST_CAPABILITIES)?.is_some(),
             writers: acl.is_some_and(|acl| gives_write(&acl)),
         })
     }
@@ -73,6 +75,20 @@ impl Directory {
             Ok(list.is_some_and(|list| gives_write(&list)))
         };
         Ok(gives(ACL)? || gives(INHERITED)?)
+    }
+}
+
+/// Whether who executes a file gets capabilities.
+///
+/// # Errors
+/// If that cannot be read.
+#[cfg(feature = "publish")]
+pub fn has_capabilities(file: impl AsFd) -> std::io::Result<bool> {
+    let mut buffer = [0; LONGEST_CAPABILITIES];
+    match fgetxattr(file, CAPABILITIES, buffer.as_mut_slice()) {
+        Ok(_) | Err(Errno::RANGE | Errno::TOOBIG | Errno::OVERFLOW) => Ok(true),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
+        Err(errno) => Err(errno.into()),
     }
 }
 

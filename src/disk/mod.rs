@@ -24,6 +24,8 @@ mod sandbox;
 mod stamp;
 mod write;
 
+#[cfg(feature = "publish")]
+pub use attributes::has_capabilities;
 pub use attributes::{Attributes, gives_write};
 pub use changes::{Change, Changes, Mark};
 pub use directory::{Directory, DirectoryEntry, Ownership, RegularFile, Resolve, component};

@@ -14,6 +14,7 @@ pub(crate) fn plugin(name: &str, bytes: &[u8]) -> PluginFile {
         size: bytes.len() as u64,
         linkage: Linkage::Static,
         go: None,
+        facts: crate::bundle::Facts::default(),
     }
 }
 

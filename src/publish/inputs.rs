@@ -4,13 +4,15 @@
 //! [`build`](super::build()) starts from the result. This module writes nothing itself; [`Plugin`]
 //! determines what a file is.
 
+use std::collections::BTreeMap;
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::error::BuildError;
-use super::lock::hold;
-use super::source::{Plugin, Sources, Tool};
+use super::lock::{entry, unlocked};
+use super::source::{Plugin, SourceError, Sources, Tool};
 use crate::bundle::definition::ToolChoice;
-use crate::bundle::lock::{BundleLock, KeptEvidence};
+use crate::bundle::lock::{BundleLock, KeptEvidence, LockError, LockedPlugin};
 use crate::bundle::{Definition, FileManifest, layer};
 use crate::model::{Digest, Platform, media_type};
 
@@ -56,17 +58,17 @@ impl<'a> Inputs<'a> {
         let tools: Vec<Option<&Tool>> = tools.collect::<Result<_, _>>()?;
         allow_open_files(definition.platforms.len() * definition.plugins.len());
         let mut taken = sources.take()?;
-        if let Some((lock, _)) = lock {
-            let plugins = taken.iter().flat_map(|(platform, plugins)| {
-                plugins.iter().map(move |plugin| (platform, plugin))
-            });
-            let problems: Vec<_> = plugins
-                .filter_map(|(platform, plugin)| hold(lock, platform, plugin).err())
-                .collect();
-            if !problems.is_empty() {
-                return Err(BuildError::Lock(problems));
+        let entries = match lock {
+            Some((lock, _)) => {
+                let problems = unlocked_plugins(lock, &taken)?;
+                if !problems.is_empty() {
+                    return Err(BuildError::Lock(problems));
+                }
+                lock.clone()
             }
-        }
+            None => unlocked_entries(definition, &taken)?,
+        };
+        state_facts(definition, &entries, &mut taken);
         let mut platforms = Vec::new();
         for (platform, tool) in definition.platforms.iter().zip(tools) {
             let plugins = taken.remove(platform).unwrap_or_default();
@@ -75,6 +77,57 @@ impl<'a> Inputs<'a> {
             platforms.push(inputs);
         }
         Ok(Self { definition, platforms, epoch })
+    }
+}
+
+/// The plugins of each platform.
+type TakenPlugins = BTreeMap<Platform, Vec<Plugin>>;
+
+fn each(taken: &TakenPlugins) -> impl Iterator<Item = (&Platform, &Plugin)> {
+    taken
+        .iter()
+        .flat_map(|(platform, plugins)| plugins.iter().map(move |plugin| (platform, plugin)))
+}
+
+/// Everything that is not what the lock says.
+fn unlocked_plugins(
+    lock: &BundleLock,
+    taken: &TakenPlugins,
+) -> Result<Vec<LockError>, SourceError> {
+    let found = each(taken).map(|(platform, plugin)| unlocked(lock, platform, plugin));
+    found.filter_map(Result::transpose).collect()
+}
+
+/// What a lock would say of plugins that are all from directories of this machine. Whatever the
+/// definition says of them, nothing is known of their origin.
+fn unlocked_entries(
+    definition: &Definition,
+    taken: &TakenPlugins,
+) -> Result<BundleLock, SourceError> {
+    let requests = definition.requests();
+    let entries = each(taken).filter_map(|(platform, plugin)| {
+        let request = requests.get(&(plugin.facts.name.clone(), platform.clone()))?.clone();
+        Some(entry(platform, request, plugin, &KeptEvidence::new()))
+    });
+    let of_directory = |mut entry: LockedPlugin| {
+        entry.request.make_directory();
+        entry
+    };
+    let entries = entries.map(|entry| entry.map(of_directory)).collect::<Result<_, _>>()?;
+    Ok(BundleLock::new(definition.name.clone(), entries))
+}
+
+/// Writes into the facts of each plugin what is known of its origin.
+fn state_facts(definition: &Definition, entries: &BundleLock, taken: &mut TakenPlugins) {
+    for (platform, plugins) in taken {
+        for plugin in plugins {
+            let name = &plugin.facts.name;
+            let source = definition.plugins.iter().find(|wanted| wanted.name == *name);
+            let entry = entries.entry(platform, name);
+            if let (Some(source), Some(entry)) = (source, entry) {
+                plugin.facts.facts = entry.published(&source.source);
+            }
+        }
     }
 }
 

@@ -196,18 +196,19 @@ pub fn lock(
             if let Some(checksum) = plugin.taken().checksum() {
                 kept.insert(Digest::of(&checksum.content), checksum.content.clone());
             }
-            plugins.push(entry(&platform, request.clone(), &plugin, &kept));
+            plugins.push(entry(&platform, request.clone(), &plugin, &kept)?);
         }
     }
     Ok((BundleLock::new(definition.name.clone(), plugins), kept))
 }
 
-fn entry(
+/// What a lock says of a plugin.
+pub(super) fn entry(
     platform: &Platform,
     request: Request,
     plugin: &Plugin,
     kept: &KeptEvidence,
-) -> LockedPlugin {
+) -> Result<LockedPlugin, SourceError> {
     let (facts, taken) = (&plugin.facts, plugin.taken());
     let checksum = taken.checksum().map(|checksum| LockedChecksum {
         location: checksum.location.clone(),
@@ -218,7 +219,7 @@ fn entry(
             Sum::Sha512(sum) => Some(sum),
         },
     });
-    LockedPlugin {
+    let entry = LockedPlugin {
         name: facts.name.clone(),
         platform: platform.clone(),
         request,
@@ -229,26 +230,26 @@ fn entry(
         size: facts.size,
         linkage: facts.linkage.clone(),
         go: facts.go.clone(),
+        facts: plugin.program()?,
+        cni_versions: None,
         level: Level::None,
         checksum,
-    }
-    .with_level(kept)
+    };
+    Ok(entry.with_level(kept))
 }
 
-/// Refuses a plugin that is not the one that is locked.
-pub(super) fn hold(
+/// Why a plugin is not the one that is locked; `None` if it is.
+pub(super) fn unlocked(
     lock: &BundleLock,
     platform: &Platform,
     plugin: &Plugin,
-) -> Result<(), LockError> {
-    let name = || plugin.facts.name.clone();
-    let Some(entry) = lock.entry(platform, &plugin.facts.name) else {
-        return Err(LockError::Missing { name: name(), platform: platform.clone() });
+) -> Result<Option<LockError>, SourceError> {
+    let (name, platform) = (plugin.facts.name.clone(), platform.clone());
+    let Some(entry) = lock.entry(&platform, &name) else {
+        return Ok(Some(LockError::Missing { name, platform }));
     };
-    match entry.differs(&plugin.facts, &plugin.taken().sha512()) {
-        Some(what) => Err(LockError::Differs { name: name(), platform: platform.clone(), what }),
-        None => Ok(()),
-    }
+    let differs = entry.differs(&plugin.facts, &plugin.program()?, &plugin.taken().sha512());
+    Ok(differs.map(|what| LockError::Differs { name, platform, what }))
 }
 
 /// The digests of the assets that a lock fixes.

@@ -16,7 +16,7 @@ use super::inputs::{Inputs, PlatformInputs};
 use super::source::{Plugin, SourceError};
 use crate::attest::{self, Description, Download, Inventory, Production, Subject};
 use crate::bundle::Image;
-use crate::bundle::definition::source::{Request, base_name, without_query};
+use crate::bundle::definition::source::{Request, published};
 use crate::bundle::lock::BundleLock;
 use crate::model::document::descriptor;
 use crate::model::json::{Limits, Outline};
@@ -173,7 +173,7 @@ fn describe(
 ) -> Result<attest::Plugin, SourceError> {
     let (facts, taken) = (&plugin.facts, plugin.taken());
     let download = taken.artefact().zip(request).map(|(artefact, request)| Download {
-        location: published(&request.location),
+        location: published(&request.location).to_owned(),
         member: taken.origin().member.clone(),
         sha256: Some(artefact.digest),
         sha512: None,
@@ -191,15 +191,6 @@ fn describe(
         verification,
         production: Production::Taken,
     })
-}
-
-/// A location as others may see it: without the query of a URL, which may carry a credential, and
-/// without the directories of this machine.
-fn published(location: &str) -> String {
-    match location.starts_with('/') {
-        true => base_name(location).unwrap_or_default().to_owned(),
-        false => without_query(location).to_owned(),
-    }
 }
 
 impl Sbom {

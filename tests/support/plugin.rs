@@ -6,7 +6,7 @@ mod sample;
 
 use std::path::Path;
 
-use sample::Sample;
+use sample::{Sample, go_build_info};
 
 /// The answer of the plugins.
 const ANSWER: &[u8] = br#"{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}"#;
@@ -37,6 +37,12 @@ fn saying(answer: &[u8], text: &str, size: usize) -> Vec<u8> {
     let code =
         [b"\xb8\x01\0\0\0\xbf\x01\0\0\0\x48\x8d\x35", &distance(&after)[..], &after].concat();
     program(&code, answer, text, size)
+}
+
+/// Creates a static program for this `e_machine` that says of itself what Go's linker records.
+pub fn by_go(machine: u16, release: &str, lines: &str) -> Vec<u8> {
+    let go = Some(go_build_info(release, lines));
+    Sample { machine, go, ..Sample::default() }.bytes()
 }
 
 /// Creates a program of at least `size` bytes that creates an empty file at `path`.

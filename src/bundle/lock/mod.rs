@@ -7,9 +7,12 @@
 //! an entry is for readers, and one that its evidence does not support is refused. Reading and
 //! writing files is the caller's business, and so is fetching.
 
+mod answer;
 mod change;
 mod error;
 mod level;
+mod program;
+mod published;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,9 +24,11 @@ use super::{Artefact, Definition, GoBuild, Linkage, PluginFile};
 use crate::model::json::{self, Limits, Outline};
 use crate::model::{BundleName, Digest, JsonError, Platform, PluginName, Sha512};
 
+pub use answer::{Asked, CniAnswer};
 pub use change::{ChangeKind, LockChange};
 pub use error::LockError;
 pub use level::Level;
+pub use program::ProgramFacts;
 
 /// The parsed `STEM.lock.json` of the definition `STEM.yaml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +86,12 @@ pub struct LockedPlugin {
     /// What Go's linker recorded in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub go: Option<GoBuild>,
+    /// What else is known of the program.
+    #[serde(default, skip_serializing_if = "ProgramFacts::is_empty")]
+    pub facts: ProgramFacts,
+    /// The CNI versions that it answered with; none if it was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cni_versions: Option<CniAnswer>,
     /// How far its origin was verified.
     pub level: Level,
     /// The checksum file that names the artefact.
@@ -295,7 +306,12 @@ impl LockedPlugin {
     }
 
     /// What of a plugin is not what is locked, as "WHAT is X, expected Y".
-    pub fn differs(&self, facts: &PluginFile, sha512: &Sha512) -> Option<String> {
+    pub fn differs(
+        &self,
+        facts: &PluginFile,
+        program: &ProgramFacts,
+        sha512: &Sha512,
+    ) -> Option<String> {
         let differs = |what: &str, expected: String, found: String| {
             (expected != found).then(|| format!("its {what} is {found}, the lock says {expected}"))
         };
@@ -310,6 +326,10 @@ impl LockedPlugin {
             .or_else(|| differs("size", self.size.to_string(), facts.size.to_string()))
             .or_else(|| differs("linkage", linkage(&self.linkage), linkage(&facts.linkage)))
             .or_else(|| differs("Go build information", go(&self.go), go(&facts.go)))
+            .or_else(|| {
+                let (what, expected, found) = self.facts.difference(program)?;
+                differs(&what, expected, found)
+            })
     }
 }
 

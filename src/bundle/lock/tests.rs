@@ -40,6 +40,8 @@ fn locked(definition: &Definition) -> (BundleLock, KeptEvidence) {
             size: bytes.len() as u64,
             linkage: Linkage::Static,
             go: None,
+            facts: ProgramFacts::default(),
+            cni_versions: None,
             level: Level::ChecksumSameOrigin,
             checksum: Some(LockedChecksum {
                 location: format!("{}.sha256", request.location),
@@ -225,8 +227,11 @@ fn says_what_of_a_plugin_is_not_what_is_locked() {
         size: entry.size,
         linkage: Linkage::Static,
         go: None,
+        facts: crate::bundle::Facts::default(),
     };
-    assert_eq!(entry.differs(&facts, &entry.sha512), None);
+    let program = ProgramFacts::default();
+    let differs = |facts: &PluginFile| entry.differs(facts, &program, &entry.sha512);
+    assert_eq!(differs(&facts), None);
     let other = Digest::of(b"other");
     let go = GoBuild { go: "go1.26.3".to_owned(), path: "a/b".to_owned(), version: None };
     let interpreter = "/lib/ld.so".to_owned();
@@ -245,10 +250,15 @@ fn says_what_of_a_plugin_is_not_what_is_locked() {
             "its Go build information is go1.26.3 a/b of no version, the lock says none".to_owned(),
         ),
     ] {
-        assert_eq!(entry.differs(&facts, &entry.sha512), Some(expected));
+        assert_eq!(differs(&facts), Some(expected));
     }
-    let sha512 = entry.differs(&facts, &Sha512::of(b"other")).unwrap();
+    let sha512 = entry.differs(&facts, &program, &Sha512::of(b"other")).unwrap();
     assert!(sha512.starts_with("its SHA-512 is "), "{sha512}");
+    let program = ProgramFacts { module: Some("example.com/a".to_owned()), ..program };
+    assert_eq!(
+        entry.differs(&facts, &program, &entry.sha512),
+        Some("its main module is example.com/a, the lock says none".to_owned())
+    );
 }
 
 #[test]

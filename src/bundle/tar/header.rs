@@ -136,6 +136,8 @@ pub(super) struct Header {
     pub(super) kind: Kind,
     /// `None` if the field is blank, which is valid if a pax record has the size.
     pub(super) size: Option<u64>,
+    /// The permission bits (`mode`), 0 if the field is blank.
+    pub(super) mode: u32,
     /// The link target; usually empty for other kinds.
     pub(super) link: Vec<u8>,
     /// Whether it is a directory as tar wrote them before POSIX: type 0, and a name that ends with
@@ -151,6 +153,7 @@ impl Header {
         }
         let kind = Kind::of(field::<1>(block, 156)[0]);
         let size = number(field::<12>(block, 124))?;
+        let mode = mode(field::<8>(block, 100));
         let format = Format::of(block)?;
         check_numbers(block)?;
         if format == Format::Old && kind.is_extension() {
@@ -164,7 +167,7 @@ impl Header {
         let path = if prefix.is_empty() { name.to_vec() } else { [prefix, b"/", name].concat() };
         let is_old_directory = field::<1>(block, 156) == &[0] && path.ends_with(b"/");
         let link = text(field::<100>(block, 157)).to_vec();
-        Ok(Self { path, kind, size, link, is_old_directory })
+        Ok(Self { path, kind, size, mode, link, is_old_directory })
     }
 }
 
@@ -193,6 +196,19 @@ impl Format {
         }
         Ok(format)
     }
+}
+
+/// The permission bits, without the type of the file that some writers put above them.
+fn mode(field: &[u8; 8]) -> u32 {
+    // What is not a number is refused by `check_numbers`, but for GNU's base-256, of which the last
+    // bytes are the lowest ones.
+    let [.., high, low] = *field;
+    let binary = || (u64::from(high) << 8) | u64::from(low);
+    let number = match field.first() {
+        Some(0x80 | 0xff) => binary(),
+        _ => number(field).ok().flatten().unwrap_or_default(),
+    };
+    u32::try_from(number & 0o7777).unwrap_or_default()
 }
 
 /// Checks the numeric fields that are not used: Python's `tarfile` treats a header with an invalid

@@ -1,7 +1,8 @@
 //! Parses the content of extension entries: GNU long names and pax extended headers (POSIX.1-2017,
 //! pax, "pax Extended Header").
 //!
-//! Of the records it uses `path`, `linkpath` and `size`, and ignores times, owners and attributes.
+//! Of the records it uses `path`, `linkpath` and `size`, reports that there are file capabilities,
+//! and ignores times, owners and other attributes.
 //! It reads no input and enforces no limit; that is the walk's job. It refuses what readers
 //! understand differently: two names or sizes for one member, a size that contradicts the header
 //! (CVE-2025-62518), a size before another extension (RUSTSEC-2026-0112), line breaks in a value,
@@ -15,6 +16,8 @@ pub(super) struct Overrides {
     pub(super) path: Option<Vec<u8>>,
     pub(super) link: Option<Vec<u8>>,
     size: Option<u64>,
+    /// Whether the member has file capabilities.
+    pub(super) capabilities: bool,
     /// The kinds of the extensions that were read.
     read: Vec<Kind>,
 }
@@ -46,6 +49,10 @@ impl Overrides {
                     self.size = Some(decimal(value).ok_or("has a size that is not a number")?);
                     Ok(())
                 }
+                _ if CAPABILITIES.contains(&key) => {
+                    self.capabilities = true;
+                    Ok(())
+                }
                 _ => check_encoding(key),
             })?,
         }
@@ -66,6 +73,10 @@ impl Overrides {
         }
     }
 }
+
+/// The keys of file capabilities: those of star and GNU tar, and those of libarchive.
+const CAPABILITIES: [&[u8]; 2] =
+    [b"SCHILY.xattr.security.capability", b"LIBARCHIVE.xattr.security.capability"];
 
 /// Sets a name once: which of two names counts depends on the reader.
 fn set(slot: &mut Option<Vec<u8>>, name: &[u8]) -> Result<(), &'static str> {
@@ -120,10 +131,11 @@ fn split_record(content: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((record.get(space + 1..)?.strip_suffix(b"\n")?, rest))
 }
 
-/// Refuses global records that name or measure members.
+/// Refuses global records that name, measure or empower members.
 fn check_global(key: &[u8], _: &[u8]) -> Result<(), &'static str> {
     match key {
         b"path" | b"linkpath" | b"size" => Err("sets a name or a size for all members"),
+        key if CAPABILITIES.contains(&key) => Err("gives capabilities to all members"),
         _ => check_encoding(key),
     }
 }

@@ -6,9 +6,9 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::bundle::{Linkage, PluginFile};
-use crate::cli::image;
 use crate::cli::report::{bytes, count};
 use crate::cli::terminal::{Exit, Failure, Terminal};
+use crate::cli::{image, report};
 use crate::model::{Platform, Reference};
 use crate::oci::{Description, PlatformDescription, Source, attached, describe};
 use crate::publish::{SBOM_LIMIT, SbomFormat};
@@ -127,6 +127,9 @@ impl fmt::Display for Report {
                     how_built(plugin)
                 )?;
             }
+            let origins = bundle.plugins.iter();
+            let origins = origins.filter_map(|it| Some((&it.name, it.facts.origin.as_ref()?)));
+            report::origins(f, "  ", origins)?;
         }
         for referrer in &self.image.referrers {
             let kind = match &referrer.predicate_type {

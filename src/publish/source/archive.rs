@@ -5,7 +5,7 @@
 //! its end, and was the one that was hashed before. Which members are accepted is decided in
 //! [`crate::bundle::read_members`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
@@ -18,7 +18,7 @@ use super::{Fetch, PluginSource, SourceError, Taken, Wanted};
 use crate::bundle::definition::SourceName;
 use crate::bundle::definition::source::Archive;
 use crate::bundle::tar::TarError;
-use crate::bundle::{MemberError, Members, Origin, read_members};
+use crate::bundle::{FoundMember, MemberError, Members, Origin, read_members};
 use crate::disk::Directory;
 use crate::model::{Hasher, Sha512Hasher};
 
@@ -70,10 +70,11 @@ impl ArchiveSource<'_> {
         let temporary = &self.fetch.client.settings().temporary;
         let temporary = Directory::open(temporary).map_err(AssetError::Temporary)?;
         let mut spooled: Vec<Option<Taken>> = wanted.iter().map(|_| None).collect();
-        let paths = unpack(&open, members, |numbers, content| {
+        let paths = unpack(&open, members, |numbers, FoundMember { privileges, content }| {
             let file = temporary.create_unnamed().map_err(AssetError::Temporary)?;
             let mut taken = spool(file, content)?;
             taken.artefact = Some(open.artefact);
+            taken.privileges = privileges;
             taken.checksum.clone_from(&open.checksum);
             for number in numbers {
                 if let Some(place) = spooled.get_mut(*number) {
@@ -95,7 +96,7 @@ impl ArchiveSource<'_> {
 fn unpack(
     open: &OpenAsset,
     members: Members,
-    visit: impl FnMut(&[usize], &mut dyn Read) -> Result<(), AssetError>,
+    visit: impl FnMut(&[usize], FoundMember<'_>) -> Result<(), AssetError>,
 ) -> Result<Vec<String>, AssetError> {
     let mut input = Hashing::of(&open.file);
     let paths = read_members(BufReader::with_capacity(BUFFER, &mut input), members, visit)?;
@@ -124,7 +125,8 @@ fn spool(file: File, content: &mut dyn Read) -> Result<Taken, AssetError> {
     let (digest, size, inner) = hasher.finish();
     let (sha512, file) = inner.finish();
     let origin = Origin::file("");
-    Ok(Taken { file, origin, digest, sha512, size, artefact: None, checksum: None })
+    let privileges = BTreeSet::new();
+    Ok(Taken { file, origin, digest, sha512, size, privileges, artefact: None, checksum: None })
 }
 
 #[cfg(test)]

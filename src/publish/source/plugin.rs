@@ -5,8 +5,9 @@
 //! bytes are compared with them again while they are packed.
 
 use super::{SourceError, Taken, Wanted};
-use crate::binary::{BuildInfo, GoBuild};
-use crate::bundle::{Entry, PluginFile};
+use crate::binary::{BuildInfo, GoBuild, Packer};
+use crate::bundle::lock::ProgramFacts;
+use crate::bundle::{Entry, Facts, PluginFile};
 
 /// A program for the wanted platform, whatever kind of source it came from.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ impl Plugin {
             size: file.size,
             linkage: elf.linkage().clone(),
             go: GoBuild::of(&elf).map_err(|source| file.unreadable(source))?,
+            facts: Facts::default(),
         };
         Ok(Self { facts, file })
     }
@@ -35,6 +37,14 @@ impl Plugin {
     /// The file that the facts were read from, and what is known of its origin.
     pub fn taken(&self) -> &Taken {
         &self.file
+    }
+
+    /// What a lock keeps of the program besides these facts.
+    pub fn program(&self) -> Result<ProgramFacts, SourceError> {
+        let packer = Packer::of(&self.file.program()?);
+        let packer = packer.map_err(|source| self.file.unreadable(source))?;
+        let privileges = self.file.privileges().clone();
+        Ok(ProgramFacts::of(self.build_info()?.as_ref(), packer, privileges))
     }
 
     /// What Go's linker recorded in it: every module that is linked, and how it was built.
@@ -76,6 +86,7 @@ mod tests {
                 path: "example.com/cni/bridge".to_owned(),
                 version: Some("v1.2.3".to_owned()),
             }),
+            facts: Facts::default(),
         };
         assert_eq!(plugin.facts, expected);
         for _ in 0..2 {

@@ -4,15 +4,17 @@
 //! from it again and compared with the digest. Putting another file under its name therefore has no
 //! effect, and a change of its content is detected.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
 use super::SourceError;
 use super::from_start::FromStart;
 use crate::binary::{Elf, ReadAt, ReadElfError};
-use crate::bundle::{Artefact, Checksum, Entry, EntryKind, FileManifest, Origin};
+use crate::bundle::{Artefact, Checksum, Entry, EntryKind, FileManifest, Origin, Privilege};
+use crate::disk::has_capabilities;
 use crate::model::{Digest, Hasher, Sha512, Sha512Hasher};
 
 /// An open file, hashed while it was read or written.
@@ -23,6 +25,7 @@ pub struct Taken {
     pub(super) digest: Digest,
     pub(super) sha512: Sha512,
     pub(super) size: u64,
+    pub(super) privileges: BTreeSet<Privilege>,
     pub(super) artefact: Option<Artefact>,
     pub(super) checksum: Option<Checksum>,
 }
@@ -57,18 +60,27 @@ impl Taken {
             return Err(SourceError::TooLarge { origin });
         }
         let (sha512, _) = inner.finish();
-        Ok(Self { file, origin, digest, sha512, size, artefact: None, checksum: None })
+        let mode = file.metadata().map_err(unreadable)?.permissions().mode();
+        let privileges = Privilege::of(mode, has_capabilities(&file).map_err(unreadable)?);
+        let (artefact, checksum) = (None, None);
+        Ok(Self { file, origin, digest, sha512, size, privileges, artefact, checksum })
     }
 
     /// The same file once more, for a second plugin.
     pub(super) fn try_clone(&self) -> io::Result<Self> {
         let (origin, checksum) = (self.origin.clone(), self.checksum.clone());
-        Ok(Self { file: self.file.try_clone()?, origin, checksum, ..*self })
+        let privileges = self.privileges.clone();
+        Ok(Self { file: self.file.try_clone()?, origin, checksum, privileges, ..*self })
     }
 
     /// Where it came from.
     pub fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// What its file gives in the source to who executes it.
+    pub fn privileges(&self) -> &BTreeSet<Privilege> {
+        &self.privileges
     }
 
     /// The SHA-512 of its bytes; its SHA-256 is in the facts of the plugin.

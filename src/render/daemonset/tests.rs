@@ -71,6 +71,7 @@ impl Given {
                         size,
                         linkage: Linkage::Static,
                         go: None,
+                        facts: crate::bundle::Facts::default(),
                     }],
                     tool: None,
                 },

@@ -36,6 +36,15 @@ pub fn base_name(location: &str) -> Option<&str> {
     without_query(location).rsplit('/').next().filter(|name| !name.is_empty())
 }
 
+/// A location as others may see it: without the query of a URL, which may carry a credential, and
+/// without the directories of this machine.
+pub fn published(location: &str) -> &str {
+    match location.starts_with('/') {
+        true => base_name(location).unwrap_or_default(),
+        false => without_query(location),
+    }
+}
+
 /// A location without the query of a URL, which may carry a credential.
 pub fn without_query(location: &str) -> &str {
     match is_url(location) {

@@ -24,7 +24,7 @@ use crate::model::{Platform, PluginName};
 
 pub use archive::Archive;
 pub use asset::Asset;
-pub use beside::{Guess, base_name, checksums_beside, without_query};
+pub use beside::{Guess, base_name, checksums_beside, published, without_query};
 pub use directory::{DirectoryPattern, ParseDirectoryError};
 pub use file::BareFile;
 pub use name::{ParseSourceNameError, SourceName};
@@ -32,6 +32,9 @@ pub(super) use pattern::ARCHITECTURE;
 pub use pattern::{LocationPattern, MemberPattern, ParsePatternError, UpstreamVersion, is_url};
 pub use pins::Pins;
 pub use request::Request;
+
+/// The key of a source that is a directory.
+const DIRECTORY: &str = "directory";
 
 /// A place that plugins come from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -31,9 +31,15 @@ pub struct Request {
 }
 
 impl Request {
+    /// Makes it one for a directory of this machine, which was given in place of the source.
+    pub fn make_directory(&mut self) {
+        let Self { kind, member, checksums, .. } = self;
+        (*kind, *member, *checksums) = (super::DIRECTORY.to_owned(), None, None);
+    }
+
     /// Whether it is for an asset that is fetched, and not for a file of a directory.
     pub fn has_asset(&self) -> bool {
-        self.kind != "directory"
+        self.kind != super::DIRECTORY
     }
 }
 

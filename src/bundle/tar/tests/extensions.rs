@@ -25,7 +25,7 @@ fn extensions_name_the_next_member() {
     let x = |records: &[u8]| extension(b'x', records);
     let g = |key| extension(b'g', &record(key, "1"));
     let malformed = "is not made of pax records";
-    let bad: [(Parts, &str); 30] = [
+    let bad: [(Parts, &str); 32] = [
         (vec![long_name("b"), long_name("c")], "is the second of its kind for one member"),
         (vec![pax("path", "b"), pax("path", "c")], "is the second of its kind for one member"),
         (vec![pax("path", "b"), long_name("c")], "has a second name for one member"),
@@ -57,6 +57,8 @@ fn extensions_name_the_next_member() {
         (vec![x(b"3 \n")], "has a record without a key"),
         (vec![x(b"6 abc\n")], "has a record without a key"),
         (vec![x(b"6 =bc\n")], "has a record without a key"),
+        (vec![g("SCHILY.xattr.security.capability")], "gives capabilities to all members"),
+        (vec![g("LIBARCHIVE.xattr.security.capability")], "gives capabilities to all members"),
         (vec![pax("comment", "b\n9 path=c")], "has a record with a line break in it"),
         (vec![pax("GNU.sparse.major", "1")], "describes content that is stored in another form"),
         (vec![pax("SCHILY.realsize", "1")], "describes content that is stored in another form"),

@@ -1,0 +1,70 @@
+//! What a plugin's file gives to who executes it, beyond the right to do so.
+//!
+//! A bundle never carries it: permissions of a file are decided by the installer. Where a source
+//! has it, the plugin was meant to be used in another way than as a child of a root runtime, which
+//! a gate can refuse.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What a file gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Privilege {
+    /// The rights of its owner: the set-user-ID bit.
+    SetUserId,
+    /// The rights of its group: the set-group-ID bit.
+    SetGroupId,
+    /// Capabilities (capabilities(7), "File capabilities").
+    FileCapabilities,
+}
+
+impl Privilege {
+    const SET_USER_ID: u32 = 0o4000;
+    const SET_GROUP_ID: u32 = 0o2000;
+
+    /// What a file with this mode gives, which has file capabilities or not.
+    pub fn of(mode: u32, capabilities: bool) -> BTreeSet<Self> {
+        let all = [
+            (mode & Self::SET_USER_ID != 0, Self::SetUserId),
+            (mode & Self::SET_GROUP_ID != 0, Self::SetGroupId),
+            (capabilities, Self::FileCapabilities),
+        ];
+        all.into_iter().filter_map(|(is_there, it)| is_there.then_some(it)).collect()
+    }
+
+    /// "the set-user-ID bit, file capabilities"
+    pub fn words(privileges: &BTreeSet<Self>) -> String {
+        privileges.iter().map(Self::to_string).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl fmt::Display for Privilege {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SetUserId => "the set-user-ID bit",
+            Self::SetGroupId => "the set-group-ID bit",
+            Self::FileCapabilities => "file capabilities",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bits_of_a_mode_are_told_apart() {
+        for (mode, capabilities, expected) in [
+            (0o755, false, &[][..]),
+            (0o1755, false, &[]),
+            (0o4755, false, &[Privilege::SetUserId]),
+            (0o102_755, true, &[Privilege::SetGroupId, Privilege::FileCapabilities]),
+        ] {
+            let found: Vec<_> = Privilege::of(mode, capabilities).into_iter().collect();
+            assert_eq!(found, expected, "{mode:o}");
+        }
+    }
+}
