@@ -15,6 +15,8 @@ pub mod definition;
 mod encoder;
 mod facts;
 #[cfg(any(feature = "publish", test))]
+pub mod gate;
+#[cfg(any(feature = "publish", test))]
 mod gzip;
 #[cfg(any(feature = "publish", test))]
 pub mod layer;

@@ -54,18 +54,20 @@ impl From<Exit> for ExitCode {
 pub(super) struct Failure {
     exit: Exit,
     error: Box<dyn Error + Send + Sync>,
+    /// Each on a line of its own.
+    details: Vec<String>,
     hint: Option<String>,
 }
 
 impl Failure {
     /// Creates a failure with exit code 2: the request is invalid.
     pub(super) fn request(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { exit: Exit::Request, error: error.into(), hint: None }
+        Self { exit: Exit::Request, error: error.into(), details: Vec::new(), hint: None }
     }
 
     /// Creates a failure with exit code 3: the request failed or its answer is unknown.
     pub(super) fn could_not(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { exit: Exit::CouldNot, error: error.into(), hint: None }
+        Self { exit: Exit::CouldNot, error: error.into(), details: Vec::new(), hint: None }
     }
 
     /// Creates a failure with the exit code of the error's own class.
@@ -95,6 +97,14 @@ impl Failure {
             true => Some(Finding::refusal(Code::Unreadable, with_causes(error))),
             false => error.downcast_ref().and_then(NodeError::payload_fault),
         }
+    }
+
+    /// Adds what the error is made of, if that is a list.
+    #[cfg(feature = "publish")]
+    #[must_use]
+    pub(super) fn details(mut self, details: Vec<String>) -> Self {
+        self.details = details;
+        self
     }
 
     /// Adds what the user can do about it.
@@ -170,6 +180,9 @@ impl Terminal {
     /// Prints why there is no answer, with all causes and a hint.
     pub(super) fn failure(&self, failure: &Failure) -> Exit {
         let mut text = format!("error: {}", with_causes(failure.error.as_ref()));
+        for detail in &failure.details {
+            text.push_str(&format!("\n  {}", visible(detail)));
+        }
         if let Some(hint) = failure.hint.clone().or_else(|| known_hint(failure.error.as_ref())) {
             text.push_str(&format!("\nhint: {hint}"));
         }

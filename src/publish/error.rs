@@ -1,6 +1,7 @@
 //! Why nothing was built.
 
 use super::source::SourceError;
+use crate::bundle::gate::GateRefusal;
 use crate::bundle::lock::LockError;
 use crate::bundle::{LayerError, ManifestError};
 use crate::model::{Classed, Digest, ErrorClass, Platform};
@@ -15,6 +16,9 @@ pub enum BuildError {
     /// A lock that does not hold.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Lock(Vec<LockError>),
+    /// Plugins that the definition's gates refuse.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Gates(Vec<GateRefusal>),
     /// A layer that cannot be written.
     #[error("in the layers of {platform}")]
     Layer {
@@ -61,9 +65,11 @@ impl Classed for BuildError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Source(error) => error.class(),
-            Self::Lock(_) | Self::NoTool { .. } | Self::TwoTools(_) | Self::Manifest { .. } => {
-                ErrorClass::Request
-            }
+            Self::Lock(_)
+            | Self::Gates(_)
+            | Self::NoTool { .. }
+            | Self::TwoTools(_)
+            | Self::Manifest { .. } => ErrorClass::Request,
             Self::Layer { .. } | Self::Store(_) | Self::Stored { .. } => ErrorClass::CouldNot,
         }
     }

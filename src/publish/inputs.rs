@@ -12,6 +12,7 @@ use super::error::BuildError;
 use super::lock::{entry, unlocked};
 use super::source::{Plugin, SourceError, Sources, Tool};
 use crate::bundle::definition::ToolChoice;
+use crate::bundle::gate::judge;
 use crate::bundle::lock::{BundleLock, KeptEvidence, LockError, LockedPlugin};
 use crate::bundle::{Definition, FileManifest, layer};
 use crate::model::{Digest, Platform, media_type};
@@ -68,6 +69,10 @@ impl<'a> Inputs<'a> {
             }
             None => unlocked_entries(definition, &taken)?,
         };
+        let refusals = judge(&definition.gates, &entries.plugins.iter().collect::<Vec<_>>());
+        if !refusals.is_empty() {
+            return Err(BuildError::Gates(refusals));
+        }
         state_facts(definition, &entries, &mut taken);
         let mut platforms = Vec::new();
         for (platform, tool) in definition.platforms.iter().zip(tools) {

@@ -15,6 +15,7 @@
 //! Parsing has three stages: the text, `Raw` with the place of everything, and [`Definition`],
 //! which is sound in itself. Whether the plugins exist is for `publish` to find out.
 
+mod gates;
 mod plugin;
 mod raw;
 mod schema;
@@ -28,6 +29,7 @@ use serde::Deserialize;
 use super::Encoding;
 use crate::model::{BundleName, Platform, PluginName};
 
+pub use gates::Gate;
 pub use plugin::Plugin;
 pub use schema::schema;
 pub use source::{Source, SourceKind, SourceName};
@@ -49,6 +51,8 @@ pub struct Definition {
     pub compression: Encoding,
     /// Whether the image carries the tool.
     pub tool: ToolChoice,
+    /// What every plugin must be.
+    pub gates: Vec<Gate>,
 }
 
 /// Whether a bundle's image carries the tool, and can therefore hand its own files out.
@@ -113,6 +117,7 @@ plugins: [bridge, host-local]
             plugins: vec![plugin("bridge"), plugin("host-local")],
             compression: Encoding::Balanced,
             tool: ToolChoice::Required,
+            gates: Vec::new(),
         }
     }
 
@@ -129,6 +134,49 @@ plugins: [bridge, host-local]
             parse(&text),
             Ok(Definition { compression: Encoding::Gzip, tool: ToolChoice::None, ..small() })
         );
+    }
+
+    #[test]
+    fn gates_are_on_or_off() {
+        let gates = |text: &str| {
+            let text = SMALL.replace("plugins:", &format!("gates: {text}\nplugins:"));
+            parse(&text).unwrap().gates
+        };
+        assert_eq!(gates("{}"), []);
+        assert_eq!(gates("{static: false, mainPackage: false, noPacker: false}"), []);
+        let all = "{static: true, minGo: 1.20, oneToolchain: true, versionMatches: true, \
+                   mainPackage: {bridge: a/b}, noDevel: true, noPacker: true, \
+                   allowSetId: [bridge], cniVersion: 1.0.0, kubernetes: \">=1.28, <1.35\", \
+                   minLevel: tofu}";
+        let bridge: crate::model::PluginName = "bridge".parse().unwrap();
+        let expected = [
+            Gate::Static,
+            // Not 1.2, which a number would be.
+            Gate::MinGo("1.20".parse().unwrap()),
+            Gate::OneToolchain,
+            Gate::VersionMatches,
+            Gate::MainPackage([(bridge.clone(), "a/b".to_owned())].into()),
+            Gate::NoDevel,
+            Gate::NoPacker,
+            Gate::AllowSetId([bridge].into()),
+            Gate::CniVersion(Version::new(1, 0, 0)),
+            Gate::Kubernetes(">=1.28, <1.35".parse().unwrap()),
+            Gate::MinLevel(crate::bundle::lock::Level::Tofu),
+        ];
+        assert_eq!(gates(all), expected);
+        let keys: Vec<_> = expected.iter().map(Gate::key).collect();
+        assert!(keys.iter().all(|key| all.contains(&format!("{key}: "))), "{keys:?}");
+        assert_eq!(gates("{mainPackage: true}"), [Gate::MainPackage([].into())]);
+        assert_eq!(gates("{allowSetId: []}"), [Gate::AllowSetId([].into())]);
+        for (text, expected) in [
+            ("{mainPackage: yes}", "expected true, false, or the main package of each plugin"),
+            ("{static: 1}", "9:17: "),
+            ("[static]", "9:8: "),
+        ] {
+            let text = SMALL.replace("plugins:", &format!("gates: {text}\nplugins:"));
+            let error = parse(&text).expect_err(expected);
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]
@@ -248,6 +296,31 @@ plugins: [bridge, host-local]
                 "9:14: unknown value `xz`, expected `balanced`, `zstd`, `best`, `gzip` or `none`",
             ),
             ("plugins: [bridge, host-local]", "", "6:1: field `plugins` is missing"),
+            (
+                "plugins:",
+                "gates: {minGo: go1.24}\nplugins:",
+                "9:16: `go1.24` is not a Go release: expected `1.24`, `1.24.3` or `1.24rc1`",
+            ),
+            (
+                "plugins:",
+                "gates: {cniVersion: v1}\nplugins:",
+                "9:21: `v1` is not a CNI version: expected one such as `1.0.0`",
+            ),
+            (
+                "plugins:",
+                "gates: {kubernetes: new}\nplugins:",
+                "9:21: `new` is not a range of versions, such as `>=1.28, <1.35`: unexpected character 'n' while parsing major version number",
+            ),
+            (
+                "plugins:",
+                "gates: {allowSetId: [bridge, tap]}\nplugins:",
+                "9:8: `allowSetId` names `tap`, which is not in `plugins`",
+            ),
+            (
+                "plugins:",
+                "gates: {mainPackage: {tap: a/b}}\nplugins:",
+                "9:8: `mainPackage` names `tap`, which is not in `plugins`",
+            ),
         ];
         for (from, to, expected) in cases {
             assert_eq!(parse(&SMALL.replace(from, to)), Err(format!("it.yaml:{expected}")));
@@ -325,6 +398,14 @@ plugins: [bridge, host-local]
         assert_eq!(
             values(&properties["compression"]),
             in_error("plugins:", "compression: unknown\nplugins:")
+        );
+        assert_eq!(
+            fields(&properties["gates"]),
+            in_error("plugins:", "gates: {unknown: a}\nplugins:")
+        );
+        assert_eq!(
+            values(&properties["gates"]["properties"]["minLevel"]),
+            in_error("plugins:", "gates: {minLevel: unknown}\nplugins:")
         );
         assert_eq!(values(&properties["tool"]), in_error("plugins:", "tool: unknown\nplugins:"));
         for platform in values(&properties["platforms"]["items"]) {

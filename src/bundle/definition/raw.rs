@@ -10,6 +10,7 @@ use std::fmt;
 use semver::Version;
 use serde::{Deserialize, Deserializer, de};
 
+use super::gates::RawGates;
 use super::plugin::RawPlugin;
 use super::source::{ARCHITECTURE, RawSource};
 use super::{Definition, Plugin, Source, ToolChoice};
@@ -43,6 +44,7 @@ struct Raw {
     compression: Encoding,
     #[serde(default)]
     tool: ToolChoice,
+    gates: Option<Spanned<RawGates>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -93,8 +95,15 @@ impl Raw {
             kind.check(&platforms, &of_source).map_err(at)?;
             sources.push(Source { name, kind });
         }
+        let names = plugins.iter().map(|plugin| &plugin.name).collect();
+        let gates = match &self.gates {
+            Some(gates) => {
+                gates.value.check(&names).map_err(|message| YamlError::at(file, gates, message))?
+            }
+            None => Vec::new(),
+        };
         let Raw { name, version, compression, tool, .. } = self;
-        Ok(Definition { name, version, platforms, sources, plugins, compression, tool })
+        Ok(Definition { name, version, platforms, sources, plugins, compression, tool, gates })
     }
 
     fn plugin(&self, file: &str, plugin: &Spanned<RawPlugin>) -> Result<Plugin, YamlError> {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::gates;
 use super::source::KINDS;
 use crate::bundle::{Encoding, FileManifest};
 use crate::model::{Platform, json};
@@ -73,6 +74,7 @@ pub fn schema() -> String {
                     "none: the image does not contain cnister and cannot stage its own files. By default, it does.",
                 "enum": ["none"],
             },
+            "gates": gates::schema(),
         },
         "definitions": {
             "plugin": {

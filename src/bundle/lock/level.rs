@@ -18,6 +18,12 @@ pub enum Level {
     ChecksumIndependent,
 }
 
+impl Level {
+    /// Every level, in their order.
+    pub const ALL: [Self; 4] =
+        [Self::None, Self::Tofu, Self::ChecksumSameOrigin, Self::ChecksumIndependent];
+}
+
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -75,9 +81,8 @@ mod tests {
 
     #[test]
     fn levels_are_in_their_order() {
-        let all = [Level::None, Level::Tofu, Level::ChecksumSameOrigin, Level::ChecksumIndependent];
-        assert!(all.is_sorted());
-        for level in all {
+        assert!(Level::ALL.is_sorted());
+        for level in Level::ALL {
             assert_eq!(serde_json::to_value(level).unwrap(), level.to_string());
         }
     }

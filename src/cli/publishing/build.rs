@@ -73,15 +73,8 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         ToolChoice::Required => arguments.tools.open()?,
         ToolChoice::None => Vec::new(),
     };
-    let inputs = Inputs::resolve(&sources, lock.as_ref(), &tools, epoch()?).map_err(|error| {
-        let is_locked = matches!(error, BuildError::Lock(_));
-        let failure = Failure::classed(error);
-        match is_locked {
-            true => failure
-                .hint(format!("run `cnister lock {}`, and review what it changes", path.display())),
-            false => failure,
-        }
-    })?;
+    let inputs = Inputs::resolve(&sources, lock.as_ref(), &tools, epoch()?)
+        .map_err(|error| refusal(error, path))?;
     // From here on there is something to leave behind.
     let mut layout = LayoutWriter::create(output)?.named(format!("localhost/{}", definition.name));
     let built = build(&inputs, &mut layout).map_err(Failure::classed)?;
@@ -92,4 +85,20 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let report = finish(layout, &arguments.output, &built, &definition.version)?;
     terminal.answer(&report)?;
     Ok(Exit::Yes)
+}
+
+/// Why no inputs were accepted, with what to do about it.
+fn refusal(error: BuildError, path: &Path) -> Failure {
+    match error {
+        BuildError::Gates(refusals) => {
+            let details = refusals.iter().map(ToString::to_string).collect();
+            let message = format!("the gates of `{}` refuse plugins:", path.display());
+            Failure::request(message).details(details)
+        }
+        BuildError::Lock(_) => {
+            let hint = format!("run `cnister lock {}`, and review what it changes", path.display());
+            Failure::classed(error).hint(hint)
+        }
+        error => Failure::classed(error),
+    }
 }

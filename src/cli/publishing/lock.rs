@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::definition_input::{CacheArgument, read_definition};
 use crate::bundle::Definition;
+use crate::bundle::gate::judge;
 use crate::bundle::lock::{BundleLock, KeptEvidence, LockChange};
 use crate::cli::report::count;
 use crate::cli::terminal::{Exit, Failure, Terminal};
@@ -19,14 +20,15 @@ use crate::publish::{DirectoryOverride, Evidence, LockFile, Sources, lock};
 /// definition. `build` takes nothing that the lock does not pin.
 ///
 /// The origin is always asked. Bytes that change under one version, and a level of verification
-/// that falls, need --accept; until then nothing is written, and the exit code is 1.
+/// that falls, need --accept; what the gates of the definition refuse cannot be accepted. Until
+/// then nothing is written, and the exit code is 1.
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
     /// The definition of the bundle.
     #[arg(value_name = "BUNDLE.yaml")]
     definition: PathBuf,
-    /// Only compare the lock with the definition, without a network: the exit code is 1 if the lock
-    /// is missing or does not answer the definition.
+    /// Only compare the lock with the definition and its gates, without a network: the exit code is
+    /// 1 if the lock is missing, does not answer the definition or is refused by a gate.
     #[arg(long, conflicts_with_all = ["update", "accept", "directory", "cache_dir"])]
     check: bool,
     /// Fetch this plugin again and leave the others as they are; may be repeated. Without a name,
@@ -55,6 +57,8 @@ struct Report {
     written: Option<bool>,
     changes: Vec<LockChange>,
     problems: Vec<String>,
+    /// What gates refuse.
+    refusals: Vec<String>,
 }
 
 /// Runs the verb.
@@ -69,8 +73,10 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         written: None,
         changes: Vec::new(),
         problems: Vec::new(),
+        refusals: Vec::new(),
     };
     if arguments.check {
+        report.refusals = old.iter().flat_map(|(lock, _)| refusals(&definition, lock)).collect();
         report.problems = problems(&definition, old.as_ref(), &report.lock);
         report.plugins = old.map_or(0, |(lock, _)| lock.plugins.len());
     } else {
@@ -95,17 +101,30 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         let changes = LockChange::between(old.as_ref().map(|(lock, _)| lock), &new);
         let refused = changes.iter().filter(|it| !arguments.accept.contains(&it.name));
         report.problems = refused.filter_map(LockChange::refusal).collect();
-        report.written = Some(report.problems.is_empty());
-        if report.problems.is_empty() {
+        report.refusals = refusals(&definition, &new);
+        report.written = Some(report.is_good());
+        if report.is_good() {
             let old = old.as_ref().map(|(lock, _)| lock);
             file.write(old, &new, &kept).map_err(Failure::could_not)?;
         }
         report.changes = changes;
         report.plugins = new.plugins.len();
     }
-    let exit = if report.problems.is_empty() { Exit::Yes } else { Exit::No };
+    let exit = if report.is_good() { Exit::Yes } else { Exit::No };
     terminal.answer(&report)?;
     Ok(exit)
+}
+
+/// What the gates of the definition refuse of a lock's plugins.
+fn refusals(definition: &Definition, lock: &BundleLock) -> Vec<String> {
+    let refusals = judge(&definition.gates, &lock.plugins.iter().collect::<Vec<_>>());
+    refusals.iter().map(ToString::to_string).collect()
+}
+
+impl Report {
+    fn is_good(&self) -> bool {
+        self.problems.is_empty() && self.refusals.is_empty()
+    }
 }
 
 /// What keeps the lock from answering the definition.
@@ -121,15 +140,17 @@ fn problems(
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { lock, definition, plugins, written, changes, problems } = self;
+        let Self { lock, definition, plugins, written, changes, problems, refusals } = self;
         for change in changes {
             writeln!(f, "{change}")?;
         }
-        for problem in problems {
+        for problem in problems.iter().chain(refusals) {
             writeln!(f, "no: {problem}")?;
         }
         let entries = count(*plugins, "pinned file");
         match (written, problems.is_empty()) {
+            (None, true) if !refusals.is_empty() => Ok(()),
+            (Some(_), true) if !refusals.is_empty() => write!(f, "`{lock}` was not changed"),
             (None, true) => write!(f, "yes: `{lock}` pins what the definition asks for, {entries}"),
             (None, false) => write!(f, "hint: run `cnister lock {definition}`"),
             (Some(_), false) => write!(

@@ -1,0 +1,222 @@
+//! One gate and one plugin: yes, or what was found and what to do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use semver::{Version, VersionReq};
+
+use crate::binary::{GoBuild, GoRelease, Linkage};
+use crate::bundle::Privilege;
+use crate::bundle::definition::Gate;
+use crate::bundle::lock::{Level, LockedPlugin};
+use crate::model::PluginName;
+
+/// Why a gate refuses a plugin: two phrases without a subject.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct No {
+    pub(super) found: String,
+    pub(super) action: String,
+}
+
+fn no(found: impl Into<String>, action: impl Into<String>) -> No {
+    No { found: found.into(), action: action.into() }
+}
+
+/// Whether a plugin may pass; `usual` is the toolchain of most plugins of the bundle.
+pub(super) fn decide(gate: &Gate, entry: &LockedPlugin, usual: Option<&str>) -> Result<(), No> {
+    match gate {
+        Gate::Static => is_static(&entry.linkage),
+        Gate::MinGo(oldest) => is_new_enough(go(entry)?, *oldest),
+        Gate::OneToolchain => is_usual(go(entry)?, usual),
+        Gate::VersionMatches => matches_label(entry),
+        Gate::MainPackage(paths) => is_the_package(&entry.name, go(entry)?, paths),
+        Gate::NoDevel => has_version(go(entry)?),
+        Gate::NoPacker => is_not_packed(entry),
+        Gate::AllowSetId(allowed) => gives_nothing(entry, allowed),
+        Gate::CniVersion(version) => speaks(entry, version),
+        Gate::Kubernetes(range) => is_client_of(entry, range),
+        Gate::MinLevel(least) => is_verified(entry.level, *least),
+    }
+}
+
+/// What Go's linker recorded; a gate that needs it refuses a program without it.
+fn go(entry: &LockedPlugin) -> Result<&GoBuild, No> {
+    entry.go.as_ref().ok_or_else(|| {
+        let found = match entry.facts.packer {
+            Some(packer) => {
+                format!("no Go build information that can be read: packed with {packer}")
+            }
+            None => "no Go build information that can be read".to_owned(),
+        };
+        no(found, "take a build by Go 1.18 or later, or turn the gate off")
+    })
+}
+
+fn is_static(linkage: &Linkage) -> Result<(), No> {
+    match linkage {
+        Linkage::Static => Ok(()),
+        Linkage::Dynamic { interpreter } => Err(no(
+            format!("linked dynamically, needs `{interpreter}`"),
+            "take a build with CGO_ENABLED=0",
+        )),
+    }
+}
+
+fn is_new_enough(go: &GoBuild, oldest: GoRelease) -> Result<(), No> {
+    let action = format!("take a build by Go {oldest} or later");
+    match GoRelease::of_toolchain(&go.go) {
+        Some(release) if release >= oldest => Ok(()),
+        Some(_) => Err(no(format!("built by {}", go.go), action)),
+        None => Err(no(format!("built by `{}`, which is not a release of Go", go.go), action)),
+    }
+}
+
+fn is_usual(go: &GoBuild, usual: Option<&str>) -> Result<(), No> {
+    match usual {
+        Some(usual) if usual != go.go => Err(no(
+            format!("built by {}, most others by {usual}", go.go),
+            "take builds by one release of Go",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn matches_label(entry: &LockedPlugin) -> Result<(), No> {
+    let Some(label) = &entry.request.version else {
+        return Err(no(
+            "its source has no version to compare with",
+            "give the source a `version`, or turn the gate off",
+        ));
+    };
+    let module = entry.go.iter().filter_map(|go| go.version.as_ref());
+    let found: BTreeSet<&String> = module.chain(entry.facts.linked_versions.values()).collect();
+    if found.iter().any(|version| plain(version) == plain(label)) {
+        return Ok(());
+    }
+    if found.is_empty() {
+        let found = format!("says no version of itself, expected {label}");
+        return Err(no(found, "take a release build, or turn the gate off"));
+    }
+    let found: Vec<&str> = found.into_iter().map(String::as_str).collect();
+    Err(no(
+        format!("says {} of itself, expected {label}", found.join(", ")),
+        "find out which release the source has",
+    ))
+}
+
+/// A version without what only Go or only a tag adds to it.
+fn plain(version: &str) -> &str {
+    let version = version.strip_suffix("+incompatible").unwrap_or(version);
+    version.strip_prefix('v').unwrap_or(version)
+}
+
+fn is_the_package(
+    name: &PluginName,
+    go: &GoBuild,
+    paths: &BTreeMap<PluginName, String>,
+) -> Result<(), No> {
+    let is_it = match paths.get(name) {
+        Some(path) => *path == go.path,
+        None => last_part(&go.path) == name.as_str(),
+    };
+    if is_it {
+        return Ok(());
+    }
+    let found = match paths.get(name) {
+        Some(path) => format!("its main package is `{}`, expected `{path}`", go.path),
+        None => format!("its main package is `{}`", go.path),
+    };
+    let action = format!("if it is the right one, write `mainPackage: {{{name}: {}}}`", go.path);
+    Err(no(found, action))
+}
+
+/// The last part of a package's path, before the major version of its module (`a/b/v2`).
+fn last_part(path: &str) -> &str {
+    let is_major = |part: &str| {
+        let number = part.strip_prefix('v').unwrap_or_default();
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let mut parts = path.rsplit('/');
+    let last = parts.next().unwrap_or_default();
+    match is_major(last) {
+        true => parts.next().unwrap_or(last),
+        false => last,
+    }
+}
+
+fn has_version(go: &GoBuild) -> Result<(), No> {
+    match &go.version {
+        Some(_) => Ok(()),
+        None => Err(no(
+            "its main module has no version, or `(devel)`",
+            "take a build of a released version",
+        )),
+    }
+}
+
+fn is_not_packed(entry: &LockedPlugin) -> Result<(), No> {
+    match entry.facts.packer {
+        None => Ok(()),
+        Some(packer) => {
+            let action = "take the program that was packed: nothing inside of this one is known";
+            Err(no(format!("packed with {packer}"), action))
+        }
+    }
+}
+
+fn gives_nothing(entry: &LockedPlugin, allowed: &BTreeSet<PluginName>) -> Result<(), No> {
+    let privileges = &entry.facts.privileges;
+    if privileges.is_empty() || allowed.contains(&entry.name) {
+        return Ok(());
+    }
+    Err(no(
+        format!("its file has {} in the source", Privilege::words(privileges)),
+        "find out why; if that is expected, name the plugin in `allowSetId`",
+    ))
+}
+
+fn speaks(entry: &LockedPlugin, version: &Version) -> Result<(), No> {
+    let version = version.to_string();
+    match &entry.cni_versions {
+        Some(answer) if answer.supported.contains(&version) => Ok(()),
+        Some(answer) => Err(no(
+            format!("speaks CNI {}", answer.supported.join(", ")),
+            format!("take a version that speaks CNI {version}"),
+        )),
+        None => Err(no(
+            "its CNI versions are unknown: it was not asked",
+            "run `cnister lock` where it can be executed: on its architecture, or with qemu-user",
+        )),
+    }
+}
+
+fn is_client_of(entry: &LockedPlugin, range: &VersionReq) -> Result<(), No> {
+    let action = format!("take a version for Kubernetes {range}");
+    if entry.facts.module.is_none() {
+        return Err(no("the modules that it links are unknown", action));
+    }
+    let Some(client) = &entry.facts.kubernetes_client else { return Ok(()) };
+    match release_of(client) {
+        Some(release) if range.matches(&release) => Ok(()),
+        Some(release) => Err(no(format!("has the client of Kubernetes {release}"), action)),
+        None => Err(no(format!("has a Kubernetes client of the version `{client}`"), action)),
+    }
+}
+
+/// The release of Kubernetes that a version of client-go belongs to: v0.30.2 is of 1.30.2.
+fn release_of(client: &str) -> Option<Version> {
+    let version: Version = client.strip_prefix('v')?.parse().ok()?;
+    let is_release = version.major == 0 && version.minor > 0 && version.pre.is_empty();
+    is_release.then(|| Version::new(1, version.minor, version.patch))
+}
+
+fn is_verified(level: Level, least: Level) -> Result<(), No> {
+    if level >= least {
+        return Ok(());
+    }
+    let action = match least {
+        Level::None | Level::Tofu => "take it from where it is published, and lock it",
+        Level::ChecksumSameOrigin => "name the publisher's checksum file with `checksums`",
+        _ => "name a checksum file on another host with `checksums`",
+    };
+    Err(no(format!("its origin is verified as `{level}`, expected `{least}`"), action))
+}
