@@ -15,6 +15,7 @@ pub mod json;
 pub mod media_type;
 mod platform;
 mod plugin_name;
+pub mod predicate_type;
 mod reference;
 mod sha512;
 mod text;

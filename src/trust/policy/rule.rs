@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::error::PolicyError;
 use super::keys::{Authority, KeyFiles, RawAuthority};
-use crate::model::{BundleName, PluginName};
+use crate::model::{BundleName, PluginName, predicate_type};
 use crate::trust::age::MaxAge;
 use crate::trust::glob::Glob;
 
@@ -91,17 +91,6 @@ struct RawAttestation {
     predicate_type: String,
 }
 
-/// The short names of predicate types, as cosign's `--type` has them.
-const PREDICATE_TYPES: [(&str, &str); 7] = [
-    ("spdxjson", "https://spdx.dev/Document"),
-    ("spdx", "https://spdx.dev/Document"),
-    ("cyclonedx", "https://cyclonedx.org/bom"),
-    ("slsaprovenance1", "https://slsa.dev/provenance/v1"),
-    ("slsaprovenance", "https://slsa.dev/provenance/v0.2"),
-    ("vuln", "https://cosign.sigstore.dev/attestation/vuln/v1"),
-    ("openvex", "https://openvex.dev/ns"),
-];
-
 impl Rule {
     /// The name that reports use for the rule.
     pub fn name(&self) -> &str {
@@ -163,8 +152,8 @@ impl RawRule {
 
 impl RawAttestation {
     fn parse(self) -> Attestation {
-        let known = PREDICATE_TYPES.iter().find(|(word, _)| *word == self.predicate_type);
-        let predicate_type = known.map_or(self.predicate_type, |(_, uri)| (*uri).to_owned());
+        let known = predicate_type::named(&self.predicate_type);
+        let predicate_type = known.map_or(self.predicate_type, str::to_owned);
         Attestation { name: self.name, predicate_type }
     }
 }
