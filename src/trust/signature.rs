@@ -295,6 +295,21 @@ impl SigstoreBundle {
     pub fn claim_of(bytes: &[u8]) -> Option<Statement> {
         Self::parse(bytes).ok().map(|bundle| bundle.statement)
     }
+
+    /// Whether `key` signed the bundle in `bytes`.
+    #[cfg(any(test, feature = "publish"))]
+    pub fn is_signed_by(bytes: &[u8], key: &Key) -> bool {
+        Self::parse(bytes).is_ok_and(|bundle| bundle.verify(key).is_some())
+    }
+
+    /// The statement in the bundle in `bytes`, byte for byte, if it is one about `subject`: to show
+    /// it, never for a decision.
+    #[cfg(any(test, feature = "publish"))]
+    pub fn statement_about(bytes: &[u8], subject: &Digest) -> Option<Vec<u8>> {
+        let bundle = Self::parse(bytes).ok()?;
+        bundle.statement.subject(subject)?;
+        Some(bundle.envelope.payload.as_bytes().to_vec())
+    }
 }
 
 /// Writes a bundle in cosign v3's shape for a key without log or timestamp (Sigstore

@@ -121,6 +121,18 @@ impl Statement {
     /// `name` is the repository, or empty. cosign writes no name, but sigstore-python requires one;
     /// it also requires `predicate`.
     pub fn image_signature(name: &str, digest: &Digest, signed_at: Option<u64>) -> Vec<u8> {
+        Self::attestation(name, digest, signed_at, COSIGN_SIGN, &json!({}))
+    }
+
+    /// The payload with a predicate about an image. cosign reads it as it reads its own, which are
+    /// of version 0.1.
+    pub fn attestation(
+        name: &str,
+        digest: &Digest,
+        signed_at: Option<u64>,
+        predicate_type: &str,
+        predicate: &Value,
+    ) -> Vec<u8> {
         let mut subject =
             BTreeMap::from([("name", json!(name)), ("digest", json!({ "sha256": digest.hex() }))]);
         if let Some(seconds) = signed_at {
@@ -129,8 +141,8 @@ impl Statement {
         json::canonical(&json!({
             "_type": "https://in-toto.io/Statement/v1",
             "subject": [subject],
-            "predicateType": COSIGN_SIGN,
-            "predicate": {},
+            "predicateType": predicate_type,
+            "predicate": predicate,
         }))
     }
 }
