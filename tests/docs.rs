@@ -121,21 +121,40 @@ fn every_command_of_the_page_about_nodes_works_in_a_row() {
     assert!(!scene.at("node/opt/cni/bin/bridge").exists(), "uninstalled at the end");
 }
 
-#[test]
-fn every_command_of_the_page_about_composing_works_in_a_row() {
-    let Some(plugins) = image::plugins() else { return };
+/// Runs the commands of a page in a row, and returns what they print.
+fn session(name: &str, at_least: usize) -> Option<String> {
+    let plugins = image::plugins()?;
     let scene = Scene::new();
     fs::create_dir(scene.at("bin")).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_cnister"), scene.at("bin/cnister")).unwrap();
     let path = format!("{}:{}", scene.at("bin").display(), std::env::var("PATH").unwrap());
-    let blocks = blocks(&page("docs/compose.md"), "sh");
-    assert!(blocks.len() >= 2, "only {} blocks; does the test still read the page?", blocks.len());
+    let blocks = blocks(&page(name), "sh");
+    assert!(blocks.len() >= at_least, "{} blocks: does the test still read it?", blocks.len());
     let script = format!("set -eu\n{}\n", blocks.join("\n"));
     let mut command = scene.command("sh");
     command.args(["-c", &script]).env("PATH", path).env("PLUGINS", plugins);
     let run = scene.run_command(&mut command);
     assert_eq!(run.code, 0, "{}\n{}", run.stdout, run.stderr);
-    assert!(run.stdout.contains("yes: `plugins.lock.json` pins what"), "{}", run.stdout);
+    Some(run.stdout)
+}
+
+#[test]
+fn every_command_of_the_page_about_composing_works_in_a_row() {
+    let Some(said) = session("docs/compose.md", 2) else { return };
+    assert!(said.contains("yes: `plugins.lock.json` pins what"), "{said}");
+}
+
+#[test]
+fn every_command_of_the_page_about_attestations_works_in_a_row() {
+    let Some(said) = session("docs/attest.md", 4) else { return };
+    for word in [
+        "attested https://slsa.dev/provenance/v1 of sha256:",
+        "\"buildType\":\"https://cnister.dev/compose/v1\"",
+        "\"bomFormat\":\"CycloneDX\"",
+        "attested https://example.com/review/v1 of sha256:",
+    ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
 }
 
 #[test]
@@ -365,6 +384,7 @@ fn help_and_version_are_answers() {
         "build",
         "tool-image",
         "sign",
+        "attest",
         "push",
         "pull",
         "inspect",

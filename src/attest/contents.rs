@@ -11,8 +11,8 @@ use semver::Version;
 use serde::Serialize;
 
 use crate::binary::{BuildInfo, GoBuild, Linkage};
-use crate::bundle::FileManifest;
 use crate::bundle::lock::BundleLock;
+use crate::bundle::{Facts, FileManifest};
 use crate::model::{BundleName, Digest, Platform, PluginName};
 
 /// The contents of one bundle.
@@ -51,8 +51,8 @@ pub struct ContainedPlugin {
     pub linkage: Linkage,
     /// What Go's linker recorded of the main package.
     pub go: Option<GoBuild>,
-    /// The upstream version that the definition names, if that is known.
-    pub release: Option<String>,
+    /// Where it came from and what it was built from, as far as that is known.
+    pub facts: Facts,
     /// The linked modules and their versions, the standard library among them; `None` if nobody
     /// read the program.
     pub modules: Option<BTreeMap<String, String>>,
@@ -72,7 +72,7 @@ impl Contents {
                 size: file.size,
                 linkage: file.linkage.clone(),
                 go: file.go.clone(),
-                release: None,
+                facts: file.facts.clone(),
                 modules: None,
             };
             self.plugins.insert((file.name.clone(), files.platform.clone()), plugin);
@@ -88,7 +88,7 @@ impl Contents {
                 size: entry.size,
                 linkage: entry.linkage.clone(),
                 go: entry.go.clone(),
-                release: entry.request.version.clone(),
+                facts: entry.published(None),
                 modules: None,
             };
             ((entry.name.clone(), entry.platform.clone()), plugin)
@@ -116,5 +116,10 @@ impl ContainedPlugin {
         });
         let library = info.go_version().map(|version| ("stdlib".to_owned(), version.to_owned()));
         self.modules = Some(modules.chain(library).collect());
+    }
+
+    /// The upstream version that the definition names.
+    pub fn release(&self) -> Option<&str> {
+        self.facts.origin.as_ref()?.version.as_deref()
     }
 }

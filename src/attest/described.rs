@@ -414,7 +414,7 @@ mod tests {
     use crate::attest::sample::{inventory, large};
     use crate::attest::{BuildInputs, InputFile, Inventory, cyclonedx, provenance, spdx3, spdx23};
     use crate::binary::Linkage;
-    use crate::bundle::{PluginFile, ToolFile};
+    use crate::bundle::{Facts, PluginFile, ToolFile};
     use crate::model::media_type;
 
     /// What an image of these plugins has.
@@ -425,6 +425,7 @@ mod tests {
             size: plugin.size,
             linkage: Linkage::Static,
             go: None,
+            facts: Facts::default(),
         });
         FileManifest {
             media_type: media_type::BUNDLE.to_owned(),

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::contents::{ContainedPlugin, Contents, Side};
 use crate::binary::Linkage;
+use crate::bundle::PluginOrigin;
 use crate::model::{Platform, PluginName, visible};
 
 /// What differs between two bundles.
@@ -58,8 +59,9 @@ pub enum DifferenceKind {
 /// A value that differs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ValueDifference {
-    /// `version` (what the program says), `release` (what the definition says), `toolchain`,
-    /// `package`, `linkage`, `size` in bytes, or `digest`.
+    /// `version` (what the program says), `release` (what the definition says), `origin`, `level`,
+    /// `revision`, `CNI` (the versions of its specification), `toolchain`, `package`, `linkage`,
+    /// `size` in bytes, or `digest`.
     pub what: &'static str,
     /// Before; `None` for a plugin that was added, or if the program does not say it.
     pub old: Option<String>,
@@ -249,9 +251,16 @@ fn values(old: Option<&ContainedPlugin>, new: Option<&ContainedPlugin>) -> Vec<V
     type Read = fn(&ContainedPlugin) -> Option<String>;
     /// Whether an absent value is one that nobody knows, instead of none.
     const UNKNOWN: bool = true;
-    let reads: [(&'static str, bool, Read); 7] = [
+    let reads: [(&'static str, bool, Read); 11] = [
         ("version", !UNKNOWN, |it| it.go.as_ref().and_then(|go| go.version.clone())),
-        ("release", UNKNOWN, |it| it.release.clone()),
+        ("release", UNKNOWN, |it| it.release().map(str::to_owned)),
+        ("origin", UNKNOWN, |it| it.facts.origin.as_ref().map(origin)),
+        ("level", UNKNOWN, |it| it.facts.origin.as_ref().map(|it| it.level.clone())),
+        ("revision", UNKNOWN, |it| it.facts.vcs.as_ref()?.revision.clone()),
+        ("CNI", UNKNOWN, |it| {
+            let versions = &it.facts.cni_versions;
+            (!versions.is_empty()).then(|| versions.join(", "))
+        }),
         ("toolchain", !UNKNOWN, |it| it.go.as_ref().map(|go| go.go.clone())),
         ("package", !UNKNOWN, |it| it.go.as_ref().map(|go| go.path.clone())),
         ("linkage", !UNKNOWN, |it| match &it.linkage {
@@ -271,6 +280,15 @@ fn values(old: Option<&ContainedPlugin>, new: Option<&ContainedPlugin>) -> Vec<V
         (is_known && value.old != value.new).then_some(value)
     });
     both.collect()
+}
+
+/// Where a plugin came from. Its version is a value of its own.
+fn origin(origin: &PluginOrigin) -> String {
+    let location = origin.location.as_deref().unwrap_or(&origin.kind);
+    match &origin.member {
+        Some(member) => format!("{location} ({member})"),
+        None => location.to_owned(),
+    }
 }
 
 impl DifferenceKind {

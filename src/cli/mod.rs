@@ -62,7 +62,7 @@ enum Verb {
     #[cfg(feature = "publish")]
     #[command(flatten)]
     Publishing(publishing::Verb),
-    #[command(display_order = 8)]
+    #[command(display_order = 9)]
     Verify(verify::Arguments),
     Stage(stage::Arguments),
     Install(install::Arguments),

@@ -243,7 +243,7 @@ pub(super) fn signature_document(
 }
 
 /// Returns a blob of at most `limit` bytes; `None` if its descriptor says more.
-fn small_blob(
+pub(super) fn small_blob(
     source: &dyn Source,
     descriptor: &Descriptor,
     limit: usize,

@@ -1,7 +1,5 @@
 //! Describes what an image contains, for people. Nothing here is verified; `trust` does that.
 
-use std::io::Read;
-
 use oci_spec::image::ImageManifest;
 use serde::Serialize;
 
@@ -111,34 +109,6 @@ pub fn describe(source: &dyn Source, root: &Document) -> Result<Description, Col
         platforms,
         referrers: described,
     })
-}
-
-/// The last listed referrer of a subject with this `artifactType` and a single layer that is
-/// accepted, and how many there are. One is read at a time: a registry may list many long ones.
-pub fn attached(
-    source: &dyn Source,
-    subject: &Digest,
-    artifact_type: &str,
-    limit: usize,
-    is_accepted: &dyn Fn(&[u8]) -> bool,
-) -> Result<Option<(Vec<u8>, usize)>, CollectError> {
-    let mut found: Option<(Vec<u8>, usize)> = None;
-    for entry in referrers(source, subject)? {
-        let Some(manifest) = referrer(source, &entry, subject)? else { continue };
-        let is_wanted =
-            manifest.artifact_type().as_ref().is_some_and(|it| it.to_string() == artifact_type);
-        let [layer] = manifest.layers().as_slice() else { continue };
-        if !is_wanted || layer.size() > limit as u64 {
-            continue;
-        }
-        let mut bytes = Vec::new();
-        let read = source.blob(layer)?.read_to_end(&mut bytes);
-        read.map_err(|error| OciError::from_io(error, &source.origin(), "read a blob"))?;
-        if is_accepted(&bytes) {
-            found = Some((bytes, found.map_or(0, |(_, count)| count) + 1));
-        }
-    }
-    Ok(found)
 }
 
 fn describe_platform(

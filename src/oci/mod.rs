@@ -4,8 +4,12 @@
 //! or a disk cannot substitute content. A [`Sink`] is written in an order that never shows a tag
 //! whose image or signatures are missing. Who may sign an image is not decided here but in `trust`.
 
+#[cfg(feature = "publish")]
+mod attached;
 mod blobs;
 mod collect;
+#[cfg(feature = "publish")]
+mod contents;
 #[cfg(feature = "publish")]
 mod copy;
 #[cfg(feature = "publish")]
@@ -25,12 +29,16 @@ use std::io::{self, Read};
 
 use oci_spec::image::Descriptor;
 
+#[cfg(feature = "publish")]
+pub use attached::{Attached, visit_attached};
 pub use blobs::read_layers;
 pub use collect::{CollectError, Platforms, collect};
 #[cfg(feature = "publish")]
+pub use contents::files_of;
+#[cfg(feature = "publish")]
 pub use copy::{Copied, copy};
 #[cfg(feature = "publish")]
-pub use describe::{Description, PlatformDescription, ReferrerDescription, attached, describe};
+pub use describe::{Description, PlatformDescription, ReferrerDescription, describe};
 pub use layout::Layout;
 #[cfg(feature = "publish")]
 pub use layout_writer::{LayoutWriter, write_archive};

@@ -130,7 +130,7 @@ fn state_facts(definition: &Definition, entries: &BundleLock, taken: &mut TakenP
             let source = definition.plugins.iter().find(|wanted| wanted.name == *name);
             let entry = entries.entry(platform, name);
             if let (Some(source), Some(entry)) = (source, entry) {
-                plugin.facts.facts = entry.published(&source.source);
+                plugin.facts.facts = entry.published(Some(&source.source));
             }
         }
     }

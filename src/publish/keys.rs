@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::model::json::{Fields, Limits, Outline};
 use crate::model::{JsonError, json, visible};
+use crate::trust::Key;
 
 /// The longest key file that is read, in bytes; cosign's has 653.
 pub const LIMIT: usize = 64 * 1024;
@@ -231,6 +232,11 @@ impl SigningKey {
     /// The public half as a PEM file (SubjectPublicKeyInfo, RFC 5280, 4.1).
     pub fn public_pem(&self) -> Result<String, KeyError> {
         Ok(encode_pem("PUBLIC KEY", &self.public_der()?))
+    }
+
+    /// The public half, as a verifier reads it.
+    pub(super) fn verifier(&self) -> Option<Key> {
+        Key::parse(&self.public_pem().ok()?).ok()
     }
 
     /// How a Sigstore bundle names the key: base64 of the SHA-256 of the public half.

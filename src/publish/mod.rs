@@ -1,25 +1,39 @@
-//! Making images: the sources of a bundle, the build, keys.
+//! Making images: the sources of a bundle, the build, keys, what is attached and signed.
 //!
 //! It reads files and writes to a store; what the files become is decided in [`crate::bundle`].
 
+mod attached_document;
+mod attachment;
 mod build;
 mod contents;
 mod error;
+mod evidence_size;
 mod first;
 mod inputs;
 pub mod keys;
 mod lock;
+mod predicate_type;
+mod predicates;
+mod provenance;
 mod sbom;
 pub mod sign;
+mod signer;
 mod source;
 
+pub use attached_document::{AttachedDocument, DocumentKind};
+pub use attachment::Attachment;
 pub use build::{BlobStore, Built, build, build_tool};
 pub use contents::{ContainedImage, ContentsError};
 pub use error::BuildError;
+pub use evidence_size::EvidenceSizeError;
 pub use first::{FirstFiles, FirstSource};
 pub use inputs::Inputs;
 pub use lock::{LockFile, LockFileError, lock, pins, sums};
-pub use sbom::{ParseSbomFormatError, SBOM_LIMIT, Sbom, SbomFormat, sboms};
+pub use predicate_type::{ParsePredicateTypeError, PredicateFormError, PredicateType};
+pub use predicates::PredicateError;
+pub use provenance::{ProvenanceContext, provenances};
+pub use sbom::{ParseSbomFormatError, SBOM_LIMIT, SbomFormat, sboms};
+pub use signer::Signer;
 pub use source::{
     AssetError, Cache, CacheError, DirectoryOverride, Evidence, Fetch, ParseOverrideError, Plugin,
     PluginSource, RequestedPlugins, SourceError, Sources, Taken, Tool, Wanted,

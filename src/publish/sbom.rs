@@ -2,26 +2,22 @@
 //! stored as an unsigned referrer of the platform's manifest.
 //!
 //! What a document says is decided in [`crate::attest`]; here an inventory is filled from the
-//! plugins that were packed, the definition and the lock. A referrer that is not signed proves
-//! nothing.
+//! plugins that were packed, the definition and the lock.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use oci_spec::image::Descriptor;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::attachment::Attachment;
 use super::inputs::{Inputs, PlatformInputs};
 use super::source::{Plugin, SourceError};
 use crate::attest::{self, Description, Download, Inventory, Production, Subject};
 use crate::bundle::Image;
 use crate::bundle::definition::source::{Request, published};
 use crate::bundle::lock::BundleLock;
-use crate::model::document::descriptor;
 use crate::model::json::{Limits, Outline};
-use crate::model::{Digest, Document, json as canonical, media_type, rfc3339};
-use crate::oci::{OciError, Sink};
+use crate::model::{Document, json as canonical, predicate_type};
 
 /// A format of software bills of materials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +46,15 @@ impl SbomFormat {
         match self {
             Self::CycloneDx => "application/vnd.cyclonedx+json",
             Self::Spdx23 | Self::Spdx3 => "application/spdx+json",
+        }
+    }
+
+    /// What a statement with such a document claims.
+    pub(super) fn predicate_type(self) -> &'static str {
+        match self {
+            Self::CycloneDx => predicate_type::CYCLONEDX,
+            Self::Spdx23 => predicate_type::SPDX,
+            Self::Spdx3 => predicate_type::SPDX3,
         }
     }
 
@@ -105,32 +110,24 @@ impl FromStr for SbomFormat {
     }
 }
 
-/// A document about one image.
-#[derive(Debug)]
-pub struct Sbom {
-    subject: Descriptor,
-    format: SbomFormat,
-    created: u64,
-    /// The document.
-    pub bytes: Vec<u8>,
-}
-
 /// Describes every image of a build, in each of these formats.
 pub fn sboms(
     inputs: &Inputs<'_>,
     lock: Option<&BundleLock>,
     images: &[Image],
     formats: &[SbomFormat],
-) -> Result<Vec<Sbom>, SourceError> {
+) -> Result<Vec<Attachment>, SourceError> {
     let mut sboms = Vec::new();
     if formats.is_empty() {
         return Ok(sboms);
     }
     for (platform, image) in inputs.platforms.iter().zip(images) {
         let inventory = inventory(inputs, platform, lock, &image.manifest)?;
-        let documents = formats.iter().map(|format| Sbom {
+        let documents = formats.iter().map(|format| Attachment {
             subject: image.manifest.descriptor(),
-            format: *format,
+            artifact_type: format.media_type(),
+            title: format.title(),
+            predicate_type: None,
             created: inputs.epoch,
             bytes: format.write(&inventory),
         });
@@ -139,7 +136,7 @@ pub fn sboms(
     Ok(sboms)
 }
 
-fn inventory(
+pub(super) fn inventory(
     inputs: &Inputs<'_>,
     platform: &PlatformInputs<'_>,
     lock: Option<&BundleLock>,
@@ -191,36 +188,4 @@ fn describe(
         verification,
         production: Production::Taken,
     })
-}
-
-impl Sbom {
-    /// Stores it as a referrer of its subject.
-    pub fn attach(&self, sink: &mut dyn Sink) -> Result<Digest, OciError> {
-        let empty = descriptor(media_type::EMPTY, Digest::of(b"{}"), 2);
-        let size = self.bytes.len() as u64;
-        let mut layer = descriptor(self.format.media_type(), Digest::of(&self.bytes), size);
-        let title = ("org.opencontainers.image.title".to_owned(), self.format.title().to_owned());
-        layer.set_annotations(Some([title].into()));
-        for (descriptor, bytes) in [(&empty, b"{}".as_slice()), (&layer, &self.bytes)] {
-            if !sink.has_blob(descriptor)? {
-                sink.put_blob(descriptor, &mut &*bytes)?;
-            }
-        }
-        let created = rfc3339(self.created);
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": media_type::MANIFEST,
-            "artifactType": self.format.media_type(),
-            "config": empty,
-            "layers": [layer],
-            "subject": self.subject,
-            "annotations": BTreeMap::from([("org.opencontainers.image.created", created)]),
-        });
-        let referrer = Document::new(media_type::MANIFEST, canonical::canonical(&manifest));
-        let subject = crate::model::document::sha256(&self.subject);
-        if let Some(subject) = subject {
-            sink.put_referrers(&subject, std::slice::from_ref(&referrer))?;
-        }
-        Ok(referrer.digest)
-    }
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::attest::contents::Contents;
 use crate::binary::GoBuild;
+use crate::bundle::Facts;
 use crate::model::Digest;
 
 fn side(version: &str) -> Side {
@@ -23,7 +24,7 @@ fn plugin(content: &str, version: &str, modules: &[(&str, &str)]) -> ContainedPl
             path: "example.com/cni/bridge".to_owned(),
             version: Some(version.to_owned()),
         }),
-        release: None,
+        facts: Facts::default(),
         modules: Some(modules.collect()),
     }
 }
@@ -53,7 +54,16 @@ fn what_is_unknown_on_one_side_is_not_compared() {
     for (release, modules) in
         [(Some("v1".to_owned()), None), (None, Some(BTreeMap::from([("m".into(), "v1".into())])))]
     {
-        let new = ContainedPlugin { release, modules, ..old.clone() };
+        let origin = release.map(|version| PluginOrigin {
+            kind: "archive".to_owned(),
+            source: None,
+            location: None,
+            member: None,
+            version: Some(version),
+            level: "tofu".to_owned(),
+        });
+        let facts = Facts { origin, ..Facts::default() };
+        let new = ContainedPlugin { facts, modules, ..old.clone() };
         let (old, new) = ([("bridge", AMD64, old.clone())], [("bridge", AMD64, new)]);
         let difference = Difference::between(&contents("1.0.0", &old), &contents("1.0.0", &new));
         assert!(difference.is_empty(), "{difference:?}");

@@ -7,16 +7,16 @@ use crate::bundle::{Facts, PluginOrigin};
 use crate::model::visible;
 
 impl LockedPlugin {
-    /// The facts of a plugin from this source. Nothing in them is of the machine that builds the
-    /// bundle: a directory is named by its source alone.
-    pub fn published(&self, source: &SourceName) -> Facts {
+    /// The facts of a plugin from this source, which a lock does not name. Nothing in them is of the
+    /// machine that builds the bundle: a directory is named by its source alone.
+    pub fn published(&self, source: Option<&SourceName>) -> Facts {
         let request = &self.request;
         let is_published = request.has_asset();
         let shown = |text: &String| visible(text).into_owned();
         let location = visible(published(&request.location)).into_owned();
         let origin = PluginOrigin {
             kind: request.kind.clone(),
-            source: Some(source.to_string()),
+            source: source.map(ToString::to_string),
             location: is_published.then_some(location),
             member: self.member.as_ref().map(shown),
             version: request.version.as_ref().filter(|_| is_published).map(shown),

@@ -7,12 +7,14 @@ use clap::Args;
 use super::definition_input::{CacheArgument, read_definition};
 use super::image_output::{ToolArguments, finish, output_directory, parse_output};
 use super::source_date::epoch;
+use crate::attest::environment;
 use crate::bundle::definition::ToolChoice;
 use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::model::Reference;
 use crate::oci::LayoutWriter;
 use crate::publish::{
-    BuildError, DirectoryOverride, Inputs, LockFile, SbomFormat, Sources, build, pins, sboms, sums,
+    BuildError, DirectoryOverride, Inputs, LockFile, ProvenanceContext, SbomFormat, Sources, build,
+    pins, provenances, sboms, sums,
 };
 
 /// Composes a bundle from its definition and writes it into a layout: no daemon, no root, no
@@ -36,6 +38,11 @@ pub(in crate::cli) struct Arguments {
     /// cyclonedx (1.6), spdx-2.3, spdx-3.0.1. The documents are stored as referrers, unsigned.
     #[arg(long, value_name = "FORMAT", value_delimiter = ',')]
     sbom: Vec<SbomFormat>,
+    /// State where every file of each platform came from (SLSA provenance v1). The statements are
+    /// stored as referrers, unsigned, and repeat what GitHub's, GitLab's or Jenkins' variables say
+    /// of the job.
+    #[arg(long)]
+    provenance: bool,
     #[command(flatten)]
     tools: ToolArguments,
     #[command(flatten)]
@@ -45,7 +52,7 @@ pub(in crate::cli) struct Arguments {
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let path = &arguments.definition;
-    let definition = read_definition(path)?;
+    let (definition, definition_digest) = read_definition(path)?;
     let lock_file = LockFile::beside(path);
     let lock = lock_file.read().map_err(Failure::classed)?;
     let fetched = definition.sources.iter().find(|source| {
@@ -80,7 +87,20 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let built = build(&inputs, &mut layout).map_err(Failure::classed)?;
     let locked = lock.as_ref().map(|(lock, _)| lock);
     for sbom in sboms(&inputs, locked, &built.images, &arguments.sbom).map_err(Failure::classed)? {
-        sbom.attach(&mut layout)?;
+        sbom.store(&mut layout)?;
+    }
+    if arguments.provenance {
+        let lock_path = lock_file.path().display().to_string();
+        let context = ProvenanceContext {
+            definition_name: &path.display().to_string(),
+            definition: definition_digest,
+            lock: locked.map(|lock| (lock_path.as_str(), lock)),
+            environment: environment(|name| std::env::var(name).ok()),
+        };
+        let statements = provenances(&inputs, &built.images, &context);
+        for statement in statements.map_err(Failure::classed)? {
+            statement.store(&mut layout)?;
+        }
     }
     let report = finish(layout, &arguments.output, &built, &definition.version)?;
     terminal.answer(&report)?;

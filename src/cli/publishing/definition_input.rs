@@ -7,12 +7,15 @@ use clap::Args;
 use crate::bundle::Definition;
 use crate::cli::policy::{cannot_read, read_text};
 use crate::cli::terminal::{Failure, Terminal};
+use crate::model::Digest;
 use crate::publish::{Cache, Fetch};
 
-/// Reads and parses the definition at this path.
-pub(super) fn read_definition(path: &Path) -> Result<Definition, Failure> {
+/// Reads and parses the definition at this path; also returns the digest of its text.
+pub(super) fn read_definition(path: &Path) -> Result<(Definition, Digest), Failure> {
     let text = read_text(path).map_err(|error| cannot_read(path, &error))?;
-    Definition::parse(&path.display().to_string(), &text).map_err(Failure::request)
+    let definition =
+        Definition::parse(&path.display().to_string(), &text).map_err(Failure::request)?;
+    Ok((definition, Digest::of(text.as_bytes())))
 }
 
 /// Where downloads are kept.

@@ -112,7 +112,7 @@ fn locked(text: &str, terminal: &Terminal) -> Result<Contents, Failure> {
         let message = format!("there is no `{}`", file.path().display());
         return Err(Failure::request(message).hint("`cnister lock BUNDLE.yaml` writes it"));
     };
-    if definition == path && !lock.problems(&read_definition(path)?, &kept).is_empty() {
+    if definition == path && !lock.problems(&read_definition(path)?.0, &kept).is_empty() {
         terminal.remark(&format!(
             "`{}` does not answer the definition (`cnister lock --check` says why)",
             file.path().display()

@@ -10,8 +10,8 @@ use crate::cli::report::{bytes, count};
 use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::cli::{image, report};
 use crate::model::{Platform, Reference};
-use crate::oci::{Description, PlatformDescription, Source, attached, describe};
-use crate::publish::{SBOM_LIMIT, SbomFormat};
+use crate::oci::{Description, PlatformDescription, Source, describe};
+use crate::publish::{AttachedDocument, DocumentKind, SBOM_LIMIT, SbomFormat};
 
 /// Shows what an image contains: platforms, plugins, versions, digests, signatures, referrers.
 ///
@@ -23,10 +23,13 @@ pub(in crate::cli) struct Arguments {
     reference: Reference,
     /// Print the software bill of materials that is attached in this format: cyclonedx, spdx-2.3 or
     /// spdx-3.0.1.
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, value_name = "FORMAT", group = "document")]
     sbom: Option<SbomFormat>,
-    /// The platform whose bill is printed [default: the only one].
-    #[arg(long, value_name = "PLATFORM", requires = "sbom")]
+    /// Print the SLSA provenance that is attached.
+    #[arg(long, group = "document")]
+    provenance: bool,
+    /// The platform whose document is printed [default: the only one].
+    #[arg(long, value_name = "PLATFORM", requires = "document")]
     platform: Option<Platform>,
 }
 
@@ -42,8 +45,10 @@ struct Report {
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let opened = image::open_published(&arguments.reference)?;
     let image = describe(opened.source.as_ref(), &opened.root)?;
-    if let Some(format) = arguments.sbom {
-        let document = sbom(arguments, format, &image, opened.source.as_ref(), terminal)?;
+    let kind = arguments.sbom.map(DocumentKind::Sbom);
+    let kind = kind.or(arguments.provenance.then_some(DocumentKind::Provenance));
+    if let Some(kind) = kind {
+        let document = document(arguments, kind, &image, opened.source.as_ref(), terminal)?;
         terminal.document(&document)?;
         return Ok(Exit::Yes);
     }
@@ -51,10 +56,10 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     Ok(Exit::Yes)
 }
 
-/// The document that is attached to one platform's manifest in this format.
-fn sbom(
+/// The document of this kind that is attached to one platform's manifest.
+fn document(
     arguments: &Arguments,
-    format: SbomFormat,
+    kind: DocumentKind,
     image: &Description,
     source: &dyn Source,
     terminal: &Terminal,
@@ -73,23 +78,24 @@ fn sbom(
         };
         return Err(Failure::request(message).hint("choose one with --platform"));
     };
-    let is_format = |bytes: &[u8]| SbomFormat::of(bytes) == Some(format);
-    let media_type = format.media_type();
-    match attached(source, &chosen.digest, media_type, SBOM_LIMIT, &is_format)? {
-        Some((document, 1)) => Ok(document),
-        Some((document, count)) => {
-            terminal.remark(&format!("{count} {format} documents are attached; this is the last"));
-            Ok(document)
-        }
-        None => {
-            let digest = chosen.digest;
-            let message = format!(
-                "no {format} document of at most {SBOM_LIMIT} bytes is attached to {digest}"
-            );
-            let hint = format!("compose the bundle with `--sbom {format}`");
-            Err(Failure::request(message).hint(hint))
-        }
+    let (what, option) = match kind {
+        DocumentKind::Sbom(format) => (format!("{format} document"), format!("--sbom {format}")),
+        DocumentKind::Provenance => ("provenance document".to_owned(), "--provenance".to_owned()),
+    };
+    let Some(AttachedDocument { bytes, is_signed, count }) = kind.find(source, &chosen.digest)?
+    else {
+        let digest = chosen.digest;
+        let message = format!("no {what} of at most {SBOM_LIMIT} bytes is attached to {digest}");
+        return Err(Failure::request(message).hint(format!("build the bundle with `{option}`")));
+    };
+    if count > 1 {
+        terminal.remark(&format!("{count} {what}s are attached; this is the last"));
     }
+    terminal.remark(match is_signed {
+        true => "the document is in a signed statement; who signed it was not verified",
+        false => "the document is not signed",
+    });
+    Ok(bytes)
 }
 
 impl fmt::Display for Report {

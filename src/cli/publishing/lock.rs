@@ -63,7 +63,7 @@ struct Report {
 
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
-    let definition = read_definition(&arguments.definition)?;
+    let (definition, _) = read_definition(&arguments.definition)?;
     let file = LockFile::beside(&arguments.definition);
     let old = file.read().map_err(Failure::classed)?;
     let mut report = Report {

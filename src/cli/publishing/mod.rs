@@ -1,5 +1,6 @@
 //! The verbs that make, sign and hand on images. A node's build has none of them.
 
+mod attest;
 mod build;
 mod completions;
 mod definition_input;
@@ -16,6 +17,7 @@ mod push;
 mod render;
 mod report;
 mod sign;
+mod signer;
 mod source_date;
 mod tool_image;
 
@@ -24,7 +26,7 @@ use clap::{Command, Subcommand};
 use super::terminal::{Exit, Failure, Terminal};
 
 /// The numbers put `verify`, which nodes have as well, before what is done with a verified image:
-/// it has number 8.
+/// it has number 9.
 #[derive(Subcommand)]
 pub(super) enum Verb {
     #[command(display_order = 0)]
@@ -40,18 +42,20 @@ pub(super) enum Verb {
     #[command(display_order = 5)]
     Sign(sign::Arguments),
     #[command(display_order = 6)]
-    Push(push::Arguments),
+    Attest(attest::Arguments),
     #[command(display_order = 7)]
+    Push(push::Arguments),
+    #[command(display_order = 8)]
     Pull(pull::Arguments),
-    #[command(display_order = 9)]
-    Inspect(inspect::Arguments),
     #[command(display_order = 10)]
-    Diff(diff::Arguments),
+    Inspect(inspect::Arguments),
     #[command(display_order = 11)]
-    Report(Box<report::Arguments>),
+    Diff(diff::Arguments),
     #[command(display_order = 12)]
-    Evidence(evidence::Arguments),
+    Report(Box<report::Arguments>),
     #[command(display_order = 13)]
+    Evidence(evidence::Arguments),
+    #[command(display_order = 14)]
     Render(Box<render::Arguments>),
     #[command(display_order = 100)]
     Completions(completions::Arguments),
@@ -67,6 +71,7 @@ impl Verb {
             Self::Build(arguments) => build::run(&arguments, terminal),
             Self::ToolImage(arguments) => tool_image::run(&arguments, terminal),
             Self::Sign(arguments) => sign::run(&arguments, terminal),
+            Self::Attest(arguments) => attest::run(&arguments, terminal),
             Self::Push(arguments) => push::run(&arguments, terminal),
             Self::Pull(arguments) => pull::run(&arguments, terminal),
             Self::Inspect(arguments) => inspect::run(&arguments, terminal),

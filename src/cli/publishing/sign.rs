@@ -1,21 +1,17 @@
 //! `sign`: signs an image and stores the signatures beside it.
 
 use std::fmt;
-use std::path::PathBuf;
-use std::time::SystemTime;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::password;
-use super::source_date::source_date;
+use super::signer::{SignerArguments, open_sink, signed_at};
 use crate::cli::image;
-use crate::cli::policy::{cannot_read, read_text};
+use crate::cli::report::count;
 use crate::cli::terminal::{Exit, Failure, Terminal};
-use crate::model::{Digest, Location, Reference, parse_rfc3339, rfc3339};
-use crate::oci::{LayoutWriter, Registry, Sink};
-use crate::publish::keys::{KeyError, KeyFile};
-use crate::publish::sign::{Signed, sign};
+use crate::model::{Digest, Reference, rfc3339, visible};
+use crate::publish::Signer;
+use crate::publish::sign::{Scope, SignError, SignOutcome, Signed, sign};
 
 /// Signs an image with a key: its index and every platform's manifest.
 ///
@@ -28,12 +24,13 @@ pub(in crate::cli) struct Arguments {
     /// The image, in a layout or a registry.
     #[arg(value_name = "REF")]
     reference: Reference,
-    /// The private key file, as written by `keygen` or cosign.
-    #[arg(long, value_name = "COSIGN.KEY")]
-    key: PathBuf,
-    /// The repository named in the signed statement, for an image in a layout.
-    #[arg(long = "as", value_name = "REPO")]
-    name: Option<crate::model::Repository>,
+    #[command(flatten)]
+    signer: SignerArguments,
+    /// Also sign the SBOMs and the provenance that `build` stored beside the image, as
+    /// attestations. One that is about another image, or about other files, is refused, and nothing
+    /// is signed.
+    #[arg(long)]
+    attest: bool,
 }
 
 #[derive(Serialize)]
@@ -42,75 +39,65 @@ struct Report {
     digest: Digest,
     signed_at: String,
     signatures: Vec<Signed>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    attestations: Vec<Signed>,
+    /// Attestations of this key that were there before.
+    #[serde(rename = "knownAttestations", skip_serializing_if = "is_zero")]
+    known: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
-    let reference = &arguments.reference;
-    let opened = image::open_published(reference)?;
-    let mut sink: Box<dyn Sink> = match &opened.location {
-        Location::Layout(path) => Box::new(LayoutWriter::open(path)?),
-        Location::Registry(repository) => Box::new(Registry::new(repository.clone())?),
-        Location::Archive(_) => {
-            return Err(Failure::request("signatures cannot be added to an archive").hint(
-                "pull it into a layout, sign the layout, and pull that into an archive again",
-            ));
-        }
+    let opened = image::open_published(&arguments.reference)?;
+    let mut sink = open_sink(&opened)?;
+    let signer = Signer {
+        key: &arguments.signer.open_key()?,
+        name: &arguments.signer.repository(&arguments.reference),
+        signed_at: signed_at(terminal)?,
     };
-    let pem = read_text(&arguments.key).map_err(|error| cannot_read(&arguments.key, &error))?;
-    // The same file and password will not work later either.
-    let cannot_use = |error: KeyError| {
-        Failure::request(format!("cannot use `{}`: {error}", arguments.key.display()))
-    };
-    let key = match KeyFile::parse(pem.as_bytes()).map_err(cannot_use)? {
-        KeyFile::Plain(key) => key,
-        KeyFile::Encrypted(file) => file
-            .decrypt(password::ask("Enter password for private key: ")?.as_bytes())
-            .map_err(cannot_use)?,
-    };
-    let name = arguments
-        .name
-        .as_ref()
-        .or(reference.repository())
-        .map_or_else(|| "localhost/layout".to_owned(), ToString::to_string);
-    let seconds = signed_at(terminal)?;
-    let signatures =
-        sign(&key, opened.source.as_ref(), sink.as_mut(), &opened.root, &name, seconds)?;
+    let scope = if arguments.attest { Scope::WithPredicates } else { Scope::Image };
+    let SignOutcome { signed, known } =
+        sign(&signer, opened.source.as_ref(), sink.as_mut(), &opened.root, scope).map_err(
+            |error| {
+                let nothing = matches!(error, SignError::NothingAttached(_));
+                let failure = Failure::classed(error);
+                match nothing {
+                    true => failure.hint("build the bundle with --sbom FORMAT and --provenance"),
+                    false => failure,
+                }
+            },
+        )?;
+    let (signatures, attestations) =
+        signed.into_iter().partition(|signed| signed.predicate_type.is_none());
     terminal.answer(&Report {
         digest: opened.root.digest,
-        signed_at: rfc3339(seconds),
+        signed_at: rfc3339(signer.signed_at),
         signatures,
+        attestations,
+        known,
     })?;
     Ok(Exit::Yes)
-}
-
-/// Returns the time of the signatures, in seconds since 1970.
-fn signed_at(terminal: &Terminal) -> Result<u64, Failure> {
-    let Some(seconds) = source_date()? else {
-        // A clock before 1970 needs no case of its own: every policy with an age limit also refuses
-        // 1970.
-        return Ok(SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs()));
-    };
-    let text = rfc3339(seconds);
-    if parse_rfc3339(&text).is_none() {
-        return Err(Failure::request(format!(
-            "SOURCE_DATE_EPOCH is `{seconds}`, after the year 9999"
-        )));
-    }
-    terminal.remark(&format!(
-        "signature time from SOURCE_DATE_EPOCH: {text}; unset it to use the current time"
-    ));
-    Ok(seconds)
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.digest)?;
-        for signed in &self.signatures {
-            let what = if signed.subject == self.digest { "index" } else { "manifest" };
-            writeln!(f, "signed {what} {}, signature {}", signed.subject, signed.referrer.short())?;
+        for Signed { subject, referrer, .. } in &self.signatures {
+            let what = if *subject == self.digest { "index" } else { "manifest" };
+            writeln!(f, "signed {what} {subject}, signature {}", referrer.short())?;
+        }
+        for Signed { subject, referrer, predicate_type } in &self.attestations {
+            let kind = visible(predicate_type.as_deref().unwrap_or_default());
+            writeln!(f, "attested {kind} of {subject}, attestation {}", referrer.short())?;
+        }
+        if self.known > 0 {
+            let known = count(self.known, "attestation");
+            writeln!(f, "{known} by this key there already")?;
         }
         Ok(())
     }

@@ -71,7 +71,16 @@ fn verdict(page: &mut Page, audit: &Audit) {
 /// Every file.
 pub(super) fn plugins(page: &mut Page, contents: &Contents) {
     page.section("Plugins");
-    page.table(&["plugin", "platform", "version", "toolchain", "linked", "size", "SHA-256"]);
+    page.table(&[
+        "plugin",
+        "platform",
+        "version",
+        "from",
+        "toolchain",
+        "linked",
+        "size",
+        "SHA-256",
+    ]);
     for ((name, platform), plugin) in &contents.plugins {
         let go = plugin.go.as_ref();
         page.element("<tr><td><strong>", name, "</strong>");
@@ -80,6 +89,7 @@ pub(super) fn plugins(page: &mut Page, contents: &Contents) {
         }
         page.element("</td><td>", platform, "</td>");
         page.element("<td>", version(plugin), "</td>");
+        from(page, plugin);
         page.element("<td>", go.map_or("not known", |go| go.go.as_str()), "</td>");
         match &plugin.linkage {
             Linkage::Static => page.raw("<td>static</td>"),
@@ -96,6 +106,24 @@ pub(super) fn plugins(page: &mut Page, contents: &Contents) {
     }
     page.end_table();
     page.raw("</section>\n");
+}
+
+/// Where a plugin came from, how well that was verified, and the CNI versions that it speaks.
+fn from(page: &mut Page, plugin: &ContainedPlugin) {
+    page.raw("<td>");
+    match &plugin.facts.origin {
+        Some(origin) => {
+            let location = origin.location.as_ref().unwrap_or(&origin.kind);
+            page.element("<span class=\"code\">", location, "</span>");
+            page.element("<br><span class=\"soft\">verified: ", &origin.level, "</span>");
+        }
+        None => page.raw("not known"),
+    }
+    let versions = &plugin.facts.cni_versions;
+    if !versions.is_empty() {
+        page.element("<br><span class=\"soft\">CNI ", versions.join(", "), "</span>");
+    }
+    page.raw("</td>");
 }
 
 /// A bar for each plugin: the largest of its files.
@@ -227,7 +255,7 @@ pub(super) fn evidence(page: &mut Page, audit: &Audit) {
 
 fn version(plugin: &ContainedPlugin) -> &str {
     let own = plugin.go.as_ref().and_then(|go| go.version.as_deref());
-    own.or(plugin.release.as_deref()).unwrap_or("not known")
+    own.or(plugin.release()).unwrap_or("not known")
 }
 
 /// Names in a row; of many, their number.

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::attest::{ContainedPlugin, Contents, Side};
 use crate::binary::{GoBuild, Linkage};
+use crate::bundle::{Facts, PluginOrigin};
 use crate::model::Digest;
 
 /// What a program, a registry or a certificate could say.
@@ -35,7 +36,18 @@ fn audit(text: &str, judgement: Option<Judgement>) -> Audit {
             size,
             linkage: Linkage::Dynamic { interpreter: text.to_owned() },
             go: Some(GoBuild { go: text.into(), path: text.into(), version: Some(text.into()) }),
-            release: Some(text.to_owned()),
+            facts: Facts {
+                origin: Some(PluginOrigin {
+                    kind: text.to_owned(),
+                    source: Some(text.to_owned()),
+                    location: Some(text.to_owned()),
+                    member: Some(text.to_owned()),
+                    version: Some(text.to_owned()),
+                    level: text.to_owned(),
+                }),
+                cni_versions: vec![text.to_owned()],
+                vcs: None,
+            },
             modules: Some(BTreeMap::from([(text.to_owned(), text.to_owned())])),
         };
         let key = (name.parse().unwrap(), "linux/amd64".parse().unwrap());
