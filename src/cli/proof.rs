@@ -51,10 +51,10 @@ pub(super) fn of_directory(
     let wanted = Digest::of(&staged.bundle_json()?);
     let inside = staged.evidence()?;
     let mut refusals = Vec::new();
-    // What cannot be read is evidence of something else.
-    let given = load_all(evidence)?.into_iter().chain(inside);
-    let given = given.filter_map(|bytes| Evidence::parse(&bytes).ok());
-    for evidence in given.chain(kept.evidence()) {
+    // What cannot be read is evidence of something else. Only what the owner names is decompressed.
+    let given = load_all(evidence)?.into_iter().map(|bytes| Evidence::read(&bytes));
+    let inside = inside.iter().map(|bytes| Evidence::parse(bytes));
+    for evidence in given.chain(inside).flatten().chain(kept.evidence()) {
         if evidence.document(&wanted).is_none() {
             continue;
         }

@@ -5,7 +5,7 @@
 //! any privileges, and copies its files to a volume of the pod. `install` runs the tool image and
 //! copies from there only what the policy allows.
 
-use super::config_map::config_map;
+use super::config_map::{compressed_config_map, config_map};
 use super::container::{Container, Mount};
 use super::deployment::{Deployment, Paths, Sight};
 use super::{NAME, RenderError, yaml};
@@ -54,12 +54,7 @@ impl DaemonSet<'_> {
         let expected = self.0.image.digest();
         let mut documents = vec![
             config_map(self.0.namespace, "policy", POLICY_KEY, self.0.policy.text())?,
-            config_map(
-                self.0.namespace,
-                "evidence",
-                &format!("{}.json", expected.short()),
-                &self.0.evidence_text(),
-            )?,
+            self.evidence(&format!("{}.json", expected.short()))?,
         ];
         documents.extend(self.0.watching.documents(self.0.namespace));
         documents.push(self.daemon_set());
@@ -67,6 +62,15 @@ impl DaemonSet<'_> {
             documents.insert(0, self.namespace_object());
         }
         Ok(format!("{}{}", self.heading(first), documents.join("---\n")))
+    }
+
+    /// As text, which can be reviewed, if that is not too long.
+    fn evidence(&self, key: &str) -> Result<String, RenderError> {
+        let (namespace, kind, text) = (self.0.namespace, "evidence", self.0.evidence_text());
+        match config_map(namespace, kind, key, &text) {
+            Err(RenderError::TooLong { .. }) => compressed_config_map(namespace, kind, key, &text),
+            rendered => rendered,
+        }
     }
 
     fn heading(&self, first: &Verified<Bundle>) -> String {

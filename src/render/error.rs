@@ -19,6 +19,14 @@ pub enum RenderError {
     /// The bundle image as its own verifier.
     #[error("the tool image is the bundle image: a bundle that checks itself proves nothing")]
     SelfCheck,
+    /// The encoder fails.
+    #[error("the {what} cannot be compressed: {reason}")]
+    Compression {
+        /// Which text.
+        what: &'static str,
+        /// What the encoder says.
+        reason: String,
+    },
     /// Too long for Kubernetes.
     #[error("the {what} takes {found} bytes as `kubectl apply` stores it, the limit is {limit}")]
     TooLong {

@@ -7,11 +7,13 @@
 //! what strangers attach to an image cannot exhaust a node.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 
 use serde::{Deserialize, Serialize};
 
 use super::signature::SigstoreBundle;
 use super::statement::COSIGN_SIGN;
+use crate::bundle::Compression;
 use crate::model::{Digest, Document, JsonError, json, media_type, visible};
 
 /// The documents and signatures of one image.
@@ -84,6 +86,9 @@ pub enum EvidenceError {
         /// The most that is accepted.
         limit: usize,
     },
+    /// Compressed bytes that are altered or cut short.
+    #[error("the evidence cannot be decompressed: {0}")]
+    Compressed(String),
     /// A document that is not text cannot be JSON.
     #[error("document {0} is not UTF-8 text")]
     NotText(Digest),
@@ -116,6 +121,8 @@ struct WireSignature {
 impl Evidence {
     /// The longest evidence file, in bytes: what a Kubernetes ConfigMap holds.
     pub const LIMIT: usize = 1024 * 1024;
+    /// What a compressed file may refer back to, as a power of two: all of the longest file.
+    pub const WINDOW_LOG: u32 = 20;
     /// The most documents: an index, and three per platform for more platforms than Linux has.
     const MAX_DOCUMENTS: usize = 128;
     /// The most signatures; each costs one public-key operation per trusted key.
@@ -145,6 +152,20 @@ impl Evidence {
             });
         }
         builder.finish(wire.root)
+    }
+
+    /// Parses an evidence file that may be compressed with zstd, as a rendered manifest has a long
+    /// one. The decoder sees bytes that no one signed: only files that the owner names are read so.
+    pub fn read(bytes: &[u8]) -> Result<Self, EvidenceError> {
+        if Compression::of_magic(bytes) != Compression::Zstd {
+            return Self::parse(bytes);
+        }
+        let mut text = Vec::new();
+        Compression::Zstd
+            .decoder_up_to(Self::WINDOW_LOG, bytes)
+            .and_then(|decoder| decoder.take(Self::LIMIT as u64 + 1).read_to_end(&mut text))
+            .map_err(|error| EvidenceError::Compressed(visible(&error.to_string()).into_owned()))?;
+        Self::parse(&text)
     }
 
     /// Writes the file: sorted, so that equal evidence is equal bytes.
@@ -284,6 +305,29 @@ mod tests {
         assert_eq!(Evidence::parse(&bytes).unwrap(), sample());
         assert_eq!(Evidence::parse(&bytes).unwrap().to_bytes(), bytes);
         assert_eq!(sample().signatures().len(), 1, "duplicates are kept once");
+    }
+
+    #[test]
+    fn reads_a_compressed_file_and_no_more_than_the_limit() {
+        let bytes = sample().to_bytes();
+        let compressed = zstd::bulk::compress(&bytes, 3).unwrap();
+        assert_eq!(Evidence::read(&bytes).unwrap(), sample());
+        assert_eq!(Evidence::read(&compressed).unwrap(), sample());
+        let error = |bytes: &[u8]| Evidence::read(bytes).expect_err("refused").to_string();
+        let cut = error(&compressed[..compressed.len() - 1]);
+        assert!(cut.starts_with("the evidence cannot be decompressed: "), "{cut}");
+        let long = zstd::bulk::compress(&vec![b' '; 16 << 20], 3).unwrap();
+        assert!(long.len() < 10_000);
+        // A frame that may refer back further than the limit is refused unread.
+        assert!(
+            error(&long).starts_with("the evidence cannot be decompressed: "),
+            "{}",
+            error(&long)
+        );
+        let long = zstd::bulk::compress(&vec![b' '; Evidence::LIMIT + 1], 3).unwrap();
+        let expected = "evidence is 1048577 bytes long, the limit is 1048576";
+        let found = error(&long);
+        assert!(found == expected || found.starts_with("the evidence cannot be"), "{found}");
     }
 
     #[test]

@@ -289,6 +289,7 @@ fn manifest(
              --namespace",
         ),
         RenderError::NoPlatform | RenderError::OtherRelease { .. } => Failure::request(error),
+        RenderError::Compression { .. } => Failure::could_not(error),
     })
 }
 
