@@ -13,12 +13,12 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use cnister::model::{Digest, Document, document, media_type};
-use cnister::oci::{LayoutWriter, Sink};
+use cnister::model::Digest;
 use release::Release;
 use serde_json::{Value, json};
+use support::attachment::store;
 use support::forge::Forge;
-use support::{Run, Scene, digest_of, peer, registries, release};
+use support::{Run, Scene, digest_of, peer, plugin, registries, release};
 
 const ALL: &str = "--sbom cyclonedx,spdx-2.3,spdx-3.0.1 --provenance";
 const FORMATS: [&str; 3] = ["--sbom cyclonedx", "--sbom spdx-2.3", "--sbom spdx-3.0.1"];
@@ -284,28 +284,6 @@ fn what_is_attested_once_is_not_attested_again() {
     assert_eq!(shown.stderr, remarks);
 }
 
-/// Stores a document as a build does, as a referrer of a manifest.
-fn store(scene: &Scene, layout: &str, subject: &str, artifact_type: &str, document: &[u8]) {
-    let path = scene.at(layout);
-    let size = |digest: &str| fs::read(Forge::new(path.clone()).blob(digest)).unwrap().len();
-    let mut writer = LayoutWriter::open(&path).unwrap();
-    let mut blob = |media_type: &str, bytes: &[u8]| {
-        let length = bytes.len() as u64;
-        let descriptor = document::descriptor(media_type, Digest::of(bytes), length);
-        writer.put_blob(&descriptor, &mut &*bytes).unwrap();
-        descriptor
-    };
-    let config = blob(media_type::EMPTY, b"{}");
-    let layer = blob(artifact_type, document);
-    let referrer = json!({
-        "schemaVersion": 2, "mediaType": media_type::MANIFEST, "artifactType": artifact_type,
-        "config": config, "layers": [layer],
-        "subject": { "mediaType": media_type::MANIFEST, "digest": subject, "size": size(subject) },
-    });
-    let referrer = Document::new(media_type::MANIFEST, referrer.to_string().into_bytes());
-    writer.put_referrers(&subject.parse().unwrap(), &[referrer]).unwrap();
-}
-
 #[test]
 fn a_document_about_another_image_or_file_is_not_signed() {
     let scene = scene();
@@ -378,4 +356,168 @@ fn a_document_about_another_image_or_file_is_not_signed() {
     let nothing = scene.run("sign --key cosign.key --attest oci:plain");
     refused(&nothing, 2, "no SBOM and no provenance is stored beside sha256:");
     refused(&nothing, 2, "hint: build the bundle with --sbom FORMAT and --provenance");
+}
+
+/// The definition of a bundle of the plugins in a directory.
+fn define(scene: &Scene, name: &str, plugins: &[String]) {
+    scene.write(
+        &format!("{name}.yaml"),
+        format!(
+            "apiVersion: cnister.dev/v1\nkind: Bundle\nname: test\nversion: 1.0.0\n\
+             platforms: [linux/amd64]\nsources: [{{name: here, directory: {name}}}]\n\
+             plugins: [{}]\ntool: none\n",
+            plugins.join(", ")
+        ),
+    );
+}
+
+/// Writes so many plugins, each of which links `linked` of `all` modules.
+fn write_plugins(scene: &Scene, name: &str, count: usize, linked: usize, all: usize) {
+    let module = |number: usize| format!("github.com/organisation-{}/module-{number}", number % 7);
+    let names: Vec<String> = (0..count).map(|number| format!("plugin-{number}")).collect();
+    for (number, plugin) in names.iter().enumerate() {
+        let modules: Vec<String> =
+            (0..linked).map(|step| module((number * 5 + step * 3) % all)).collect();
+        scene.write(&format!("{name}/{plugin}"), plugin::linking(plugin, &modules));
+    }
+    define(scene, name, &names);
+}
+
+/// A policy that requires provenance and an SBOM of this type.
+fn attested_policy(sbom: &str) -> String {
+    format!(
+        "apiVersion: cnister.dev/v1\nkind: Policy\nrules:\n  - name: attested\n    images: [\"**\"]\n    \
+         authorities: [{{name: key, key: {{file: cosign.pub}}}}]\n    attestations:\n      \
+         - {{name: sbom, predicateType: \"{sbom}\"}}\n      \
+         - {{name: provenance, predicateType: slsaprovenance1}}\n"
+    )
+}
+
+#[test]
+fn thirty_two_plugins_with_sbom_and_provenance_fit_into_evidence_and_a_config_map() {
+    use base64::Engine as _;
+    let scene = Scene::new();
+    scene.run_ok("keygen");
+    write_plugins(&scene, "large", 32, 18, 60);
+    scene.run_ok(&format!("build large.yaml -o layout {ALL}"));
+    scene.run_ok("sign --key cosign.key --attest oci:layout");
+    scene.write("image/opt/cni/bin/none", "");
+    for (number, sbom) in
+        ["cyclonedx", "spdxjson", "https://spdx.dev/Document/v3"].into_iter().enumerate()
+    {
+        scene.write("policy.yaml", attested_policy(sbom));
+        scene.run_ok("evidence --policy policy.yaml oci:layout -o evidence.json");
+        let evidence = fs::read(scene.at("evidence.json")).unwrap();
+        assert!(evidence.len() < 512 * 1024, "{sbom}: {}", evidence.len());
+        let tool = format!("ghcr.io/acme/cnister:1@sha256:{}", "0".repeat(64));
+        let rendered = scene
+            .run_ok(&format!(
+                "render --policy policy.yaml --as ghcr.io/acme/cni --tool-image {tool} oci:layout:1.0.0"
+            ))
+            .stdout;
+        // What fits is text, and the rest is compressed.
+        let compressed = rendered.split_once("\nbinaryData:\n  ");
+        assert_eq!(compressed.is_some(), number > 0, "{sbom}: {}", evidence.len());
+        let Some((_, rest)) = compressed else { continue };
+        let (key, content) = rest.lines().next().unwrap().split_once(": ").unwrap();
+        assert!(key.ends_with(".json.zst\""), "{key}");
+        assert!(content.len() < 100 * 1024, "{}", content.len());
+        let content = base64::engine::general_purpose::STANDARD.decode(content).unwrap();
+        assert_eq!(zstd::bulk::decompress(&content, evidence.len()).unwrap(), evidence);
+        scene.write("config-map/evidence.json.zst", content);
+    }
+    // A node reads it as it reads text.
+    let forge = Forge::new(scene.at("layout"));
+    let manifest = forge.read(&manifest_of(&scene, "layout"));
+    let text = manifest["layers"][1]["annotations"]["dev.cnister.bundle.json"].as_str().unwrap();
+    scene.write("image/usr/share/cnister/bundle.json", text);
+    fs::remove_dir_all(scene.at("image/opt")).unwrap();
+    for number in 0..32 {
+        let name = format!("plugin-{number}");
+        let bytes = fs::read(scene.at(&format!("large/{name}"))).unwrap();
+        scene.write(&format!("image/opt/cni/bin/{name}"), bytes);
+    }
+    fs::create_dir(scene.at("staged")).unwrap();
+    fs::create_dir(scene.at("root")).unwrap();
+    scene.run_ok("stage --image image staged");
+    let install = "install --policy policy.yaml --root root --from staged --evidence";
+    scene.run_ok(&format!("{install} config-map"));
+    let mut cut = fs::read(scene.at("config-map/evidence.json.zst")).unwrap();
+    cut.truncate(cut.len() - 9);
+    scene.write("cut.json.zst", cut);
+    fs::create_dir(scene.at("other")).unwrap();
+    let other = install.replace("--root root", "--root other");
+    refused(&scene.run(&format!("{other} cut.json.zst")), 1, "no evidence covers the staged");
+}
+
+#[test]
+fn what_does_not_fit_into_evidence_is_refused_when_it_is_built() {
+    let scene = Scene::new();
+    // Modules that are not shared.
+    write_plugins(&scene, "huge", 40, 120, 4801);
+    let build = |options: &str| scene.run(&format!("build huge.yaml -o layout {options}"));
+    assert_eq!(build("").code, 0);
+    let before = scene.tree("layout");
+    let run = build("--sbom cyclonedx,spdx-3.0.1 --provenance");
+    refused(&run, 2, "bytes of evidence, the limit is 1048576: documents ");
+    refused(&run, 2, "https://spdx.dev/Document/v3 ");
+    refused(&run, 2, "hint: no node could verify them; put the plugins into several bundles");
+    assert_eq!(scene.tree("layout"), before, "nothing was attached");
+    assert_eq!(build("--provenance").code, 0);
+}
+
+#[test]
+fn a_bundle_of_an_archive_and_a_directory_is_attested_pushed_verified_and_installed() {
+    let scene = Scene::new();
+    Release::unsigned(&scene, "a", "1.0.0", &["bridge", "macvlan", "static"], 0);
+    let script = "tar --sort=name --owner=0 --group=0 --mtime=@0 -C plugins-a -czf p-v1.tgz \
+                  ./bridge ./macvlan && sha256sum p-v1.tgz > p-v1.tgz.sha256 && rm plugins-a/bridge";
+    let run = scene.run_command(scene.command("sh").args(["-ec", script]));
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    scene.write(
+        "bundle.yaml",
+        "apiVersion: cnister.dev/v1\nkind: Bundle\nname: test\nversion: 1.0.0\n\
+         platforms: [linux/amd64]\nsources:\n  - {name: own, directory: plugins-a}\n  - name: upstream\n    \
+         archive: {from: \"p-{version}.tgz\", version: v1}\nplugins:\n  - {name: static, source: own}\n  \
+         - {name: bridge, source: upstream}\n  - {name: macvlan, source: upstream}\ntool: none\n",
+    );
+    scene.run_ok("keygen");
+    scene.run_ok("lock bundle.yaml --cache-dir cache");
+    let build = "build bundle.yaml --cache-dir cache -o layout --sbom cyclonedx --provenance";
+    scene.run_ok(build);
+    scene.run_ok("sign --key cosign.key --attest --as ghcr.io/acme/cni oci:layout");
+    scene.write("policy.yaml", attested_policy("cyclonedx"));
+    for server in registries::both(scene.path()) {
+        let image = format!("{}/cni/test:v1", server.host);
+        scene.run_ok(&format!("push oci:layout {image}"));
+        scene.run_ok(&format!("verify --policy policy.yaml {image}"));
+        let root = format!("root-{}", server.name);
+        fs::create_dir(scene.at(&root)).unwrap();
+        scene.run_ok(&format!("install --policy policy.yaml --root {root} {image}"));
+        for name in ["bridge", "macvlan", "static"] {
+            assert!(scene.at(&format!("{root}/opt/cni/bin/{name}")).exists(), "{name}");
+        }
+        // The registry is gone; what the node kept proves it again, attestations included.
+        drop(server);
+        scene.run_ok(&format!("check --policy policy.yaml --root {root} --no-probe"));
+        scene.write(
+            "stricter.yaml",
+            attested_policy("cyclonedx").replace("provenance1", "provenance"),
+        );
+        let stricter = format!("check --policy stricter.yaml --root {root} --no-probe");
+        refused(&scene.run(&stricter), 1, "no-longer-trusted");
+        let status = scene.run_ok(&format!("status --root {root}"));
+        assert!(status.stdout.contains("test 1.0.0"), "{}", status.stdout);
+    }
+    // Each plugin's origin, from the image.
+    let provenance = printed(&scene.run_ok("inspect --provenance oci:layout"));
+    let inputs = provenance["buildDefinition"]["resolvedDependencies"].as_array().unwrap();
+    let level = |name: &str| {
+        let input = inputs.iter().find(|input| input["name"] == name).unwrap();
+        input["annotations"]["dev.cnister.level"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(
+        ["bridge", "macvlan", "static"].map(level),
+        ["checksum-same-origin", "checksum-same-origin", "none",]
+    );
 }

@@ -14,7 +14,9 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use release::Release;
-use support::{Run, Scene, release};
+use serde_json::Value;
+use support::forge::Forge;
+use support::{Run, Scene, attachment, release};
 
 const NAMES: [&str; 2] = ["bridge", "macvlan"];
 const ROOT: &str = "--root root --as ghcr.io/acme/cni";
@@ -51,7 +53,7 @@ fn every_policy_is_one_of_those_that_are_tested() {
         .collect();
     found.sort();
     // The schema is compared with the parser next to it.
-    assert_eq!(found, ["demo.yaml", "policy.schema.json", "release.yaml"]);
+    assert_eq!(found, ["attested.yaml", "demo.yaml", "policy.schema.json", "release.yaml"]);
 }
 
 #[test]
@@ -146,4 +148,108 @@ fn what_a_node_has_is_kept_with_a_warning() {
         1,
         "version-below-floor",
     );
+}
+
+/// Replaces the statement of the attestation of this type that is stored beside an image by what
+/// `change` makes of it; the signature stays what it was.
+fn edit_attestation(scene: &Scene, layout: &str, kind: &str, change: impl Fn(&mut Value)) {
+    use base64::Engine as _;
+    let base64 = base64::engine::general_purpose::STANDARD;
+    let forge = Forge::new(scene.at(layout));
+    let report = scene.run_ok(&format!("inspect --format json oci:{layout}"));
+    let report: Value = serde_json::from_str(&report.stdout).unwrap();
+    let referrers = report["referrers"].as_array().unwrap();
+    let attestation = referrers.iter().find(|it| it["predicateType"] == kind).unwrap();
+    let referrer = forge.read(attestation["digest"].as_str().unwrap());
+    let mut bundle = forge.read(referrer["layers"][0]["digest"].as_str().unwrap());
+    let payload = base64.decode(bundle["dsseEnvelope"]["payload"].as_str().unwrap()).unwrap();
+    let mut statement: Value = serde_json::from_slice(&payload).unwrap();
+    change(&mut statement);
+    bundle["dsseEnvelope"]["payload"] = base64.encode(statement.to_string()).into();
+    // Only the edited one is left.
+    for entry in referrers.iter().filter(|it| it["predicateType"] == kind) {
+        fs::remove_file(forge.blob(entry["digest"].as_str().unwrap())).unwrap();
+    }
+    let subject = attestation["subject"].as_str().unwrap();
+    let artifact_type = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    attachment::store(scene, layout, subject, artifact_type, bundle.to_string().as_bytes());
+}
+
+#[test]
+fn an_attested_release_has_an_sbom_and_provenance_by_the_key() {
+    let scene = Scene::new();
+    scene.write("attested.yaml", policy("attested.yaml"));
+    scene.run_ok("keygen");
+    scene.run_ok("keygen --output-key-prefix other");
+    Release::unsigned(&scene, "a", "1.0.0", &NAMES, 0);
+    let build = |layout: &str, options: &str| {
+        scene.run_ok(&format!("build bundle-a.yaml -o {layout} {options}"));
+    };
+    let both = "--sbom cyclonedx --provenance";
+    let (sbom, provenance) = ("https://cyclonedx.org/bom", "https://slsa.dev/provenance/v1");
+    let missing = |kind: &str| format!("expected: {kind}\n  found:    none");
+    let sign = |layout: &str, key: &str, attest: &str| {
+        scene.run_ok(&format!("sign --key {key}.key {attest} oci:{layout}"));
+    };
+    for layout in ["good", "moved", "edited-sbom", "edited-subject", "signature-only"] {
+        build(layout, both);
+    }
+    build("no-provenance", "--sbom cyclonedx");
+    build("other-type", "--sbom spdx-2.3 --provenance");
+    build("other-key", both);
+    for layout in ["good", "moved", "edited-sbom", "edited-subject", "no-provenance", "other-type"]
+    {
+        sign(layout, "cosign", "--attest");
+    }
+    sign("signature-only", "cosign", "");
+    sign("other-key", "cosign", "");
+    sign("other-key", "other", "--attest");
+    edit_attestation(&scene, "edited-sbom", sbom, |statement| {
+        statement["predicate"]["components"][0]["version"] = "9.9.9".into();
+    });
+    // One that the key made, about another image.
+    let elsewhere = cnister::model::Digest::of(b"another image").hex();
+    edit_attestation(&scene, "edited-subject", provenance, |statement| {
+        statement["subject"][0]["digest"]["sha256"] = elsewhere.clone().into();
+    });
+    Release::unsigned(&scene, "b", "1.0.0", &NAMES, 0);
+    scene.run_ok(&format!("build bundle-b.yaml -o another {both}"));
+    sign("another", "cosign", "--attest");
+    attachment::exchange(&scene, "another", "moved", provenance);
+
+    for (layout, refusal) in [
+        ("good", None),
+        ("signature-only", Some(missing(sbom))),
+        ("no-provenance", Some(missing(provenance))),
+        ("other-type", Some(missing(sbom))),
+        ("other-key", Some(missing(sbom))),
+        ("edited-sbom", Some(missing(sbom))),
+        ("edited-subject", Some(missing(provenance))),
+        ("moved", Some(missing(provenance))),
+    ] {
+        let code = i32::from(refusal.is_some());
+        let policy = "--policy attested.yaml";
+        let verified =
+            scene.run(&format!("verify {policy} --as ghcr.io/acme/cni oci:{layout}:1.0.0"));
+        // A node decides the same from a file, without the image.
+        scene.run_ok(&format!("evidence {policy} oci:{layout}:1.0.0 -o {layout}.json"));
+        fs::create_dir(scene.at(&format!("root-{layout}"))).unwrap();
+        let installed = scene.run(&format!(
+            "install {policy} --root root-{layout} --as ghcr.io/acme/cni --from staged-a \
+             --evidence {layout}.json"
+        ));
+        let words = refusal.unwrap_or_else(|| "bridge".to_owned());
+        for run in [&verified, &installed] {
+            assert_eq!(run.code, code, "{layout}: {}{}", run.stdout, run.stderr);
+        }
+        assert!(verified.stdout.contains(&words) || code == 0, "{layout}: {}", verified.stdout);
+        assert!(installed.stdout.contains(&words), "{layout}: {}", installed.stdout);
+        let is_there = scene.at(&format!("root-{layout}/opt/cni/bin/bridge")).exists();
+        assert_eq!(is_there, code == 0, "{layout}");
+        // What is installed stays good without a registry.
+        if code == 0 {
+            let check = format!("check {policy} --root root-{layout} --no-probe");
+            scene.run_ok(&check);
+        }
+    }
 }

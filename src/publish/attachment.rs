@@ -18,8 +18,8 @@ pub struct Attachment {
     pub(super) artifact_type: &'static str,
     /// The name that tools give the file when they fetch it.
     pub(super) title: &'static str,
-    /// What kind of predicate it is, in BuildKit's annotation, for a document that is a statement.
-    pub(super) predicate_type: Option<&'static str>,
+    /// What a signed statement about it claims.
+    pub(super) predicate_type: &'static str,
     /// Seconds since 1970.
     pub(super) created: u64,
     /// The document.
@@ -33,7 +33,9 @@ impl Attachment {
         let size = self.bytes.len() as u64;
         let mut layer = descriptor(self.artifact_type, Digest::of(&self.bytes), size);
         let title = ("org.opencontainers.image.title", self.title);
-        let kind = self.predicate_type.map(|kind| ("in-toto.io/predicate-type", kind));
+        // A statement says of what kind it is, as those of BuildKit do.
+        let is_statement = self.artifact_type == media_type::IN_TOTO;
+        let kind = is_statement.then_some(("in-toto.io/predicate-type", self.predicate_type));
         let annotations = [title].into_iter().chain(kind);
         let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned()));
         layer.set_annotations(Some(annotations.collect()));

@@ -9,9 +9,14 @@ use std::io::Read;
 
 use oci_spec::image::Descriptor;
 
-use crate::model::{Digest, Document, Platform, Selector, media_type, predicate_type};
+use super::attachment::Attachment;
+use super::build::Built;
+use crate::model::document::sha256;
+use crate::model::{
+    Classed, Digest, Document, ErrorClass, Platform, Selector, media_type, predicate_type,
+};
 use crate::oci::{CollectError, OciError, Platforms, Source, collect};
-use crate::trust::{Evidence, Needs};
+use crate::trust::{COSIGN_SIGN, Evidence, EvidenceBuilder, Needs, Statement, write_bundle};
 
 /// More than fits into evidence.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +31,12 @@ pub struct EvidenceSizeError {
     pub found: usize,
     /// What it consists of, with the length of each.
     pub parts: String,
+}
+
+impl Classed for EvidenceSizeError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Request
+    }
 }
 
 /// The lengths of statements about a platform, each with its predicate type.
@@ -73,6 +84,49 @@ pub(super) fn check_evidence_size(
     let of_kinds = lengths.iter().map(|(kind, length)| format!("{kind} {length}"));
     let parts: Vec<_> = [format!("documents {documents}")].into_iter().chain(of_kinds).collect();
     Err(EvidenceSizeError { subject, found, parts: parts.join(", ") })
+}
+
+/// Refuses documents of a build that would not fit once they are signed, by one key and under the
+/// longest name of a repository.
+pub fn check_attachments(
+    built: &Built,
+    attachments: &[Attachment],
+) -> Result<(), EvidenceSizeError> {
+    for (image, files) in built.images.iter().zip(&built.files) {
+        let digest = image.manifest.digest;
+        let mut builder = EvidenceBuilder::default();
+        let files = Document::new(media_type::BUNDLE, files.to_bytes());
+        for document in [&built.index, &image.manifest, &image.config, &files] {
+            builder.document(document.clone());
+        }
+        let documents = match builder.finish(built.index.digest) {
+            Ok(evidence) => evidence.to_bytes().len(),
+            // The documents alone are too long.
+            Err(_) => Evidence::LIMIT + 1,
+        };
+        let signature =
+            signed_length(&Statement::image_signature(&"x".repeat(LONGEST_NAME), &digest, Some(0)));
+        let of_image = attachments.iter().filter(|it| sha256(&it.subject) == Some(digest));
+        let of_image = of_image.map(|it| {
+            let statement = it.bytes.len() + AROUND_PREDICATE + LONGEST_NAME;
+            (it.predicate_type, signed_length(&vec![b'x'; statement]))
+        });
+        let signatures = [(COSIGN_SIGN, signature); 2];
+        check_evidence_size(digest, documents, &mut signatures.into_iter().chain(of_image))?;
+    }
+    Ok(())
+}
+
+/// The longest name of a repository (distribution-spec, "Pulling manifests"), in bytes.
+const LONGEST_NAME: usize = 255;
+/// What a statement has around its predicate, in bytes.
+const AROUND_PREDICATE: usize = 320;
+
+/// The length of a statement in evidence, once a P-256 key has signed it.
+fn signed_length(statement: &[u8]) -> usize {
+    let longest_signature = [0; 72];
+    let hint = "x".repeat(44);
+    length_in_evidence(&write_bundle(statement, &longest_signature, &hint))
 }
 
 /// An image without what is attached to it.

@@ -25,7 +25,7 @@ pub use attachment::Attachment;
 pub use build::{BlobStore, Built, build, build_tool};
 pub use contents::{ContainedImage, ContentsError};
 pub use error::BuildError;
-pub use evidence_size::EvidenceSizeError;
+pub use evidence_size::{EvidenceSizeError, check_attachments};
 pub use first::{FirstFiles, FirstSource};
 pub use inputs::Inputs;
 pub use lock::{LockFile, LockFileError, lock, pins, sums};

@@ -63,7 +63,7 @@ pub fn provenances(
             subject: image.manifest.descriptor(),
             artifact_type: media_type::IN_TOTO,
             title: "provenance.intoto.json",
-            predicate_type: Some(predicate_type::PROVENANCE),
+            predicate_type: predicate_type::PROVENANCE,
             created: inputs.epoch,
             bytes: Statement::attestation(
                 inputs.definition.name.as_str(),

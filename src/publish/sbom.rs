@@ -127,7 +127,7 @@ pub fn sboms(
             subject: image.manifest.descriptor(),
             artifact_type: format.media_type(),
             title: format.title(),
-            predicate_type: None,
+            predicate_type: format.predicate_type(),
             created: inputs.epoch,
             bytes: format.write(&inventory),
         });

@@ -11,6 +11,7 @@
     reason = "each test program uses its own part, and fails by panicking"
 )]
 
+pub mod attachment;
 pub mod forge;
 pub mod hold;
 pub mod image;

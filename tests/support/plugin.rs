@@ -29,6 +29,22 @@ pub fn claiming(version: &str, size: usize) -> Vec<u8> {
     )
 }
 
+/// Creates a program that links these modules, as what Go's linker recorded says.
+pub fn linking(name: &str, modules: &[String]) -> Vec<u8> {
+    let module = "github.com/containernetworking/plugins";
+    let sum = format!("h1:{}=", "8".repeat(43));
+    let mut lines = format!("path\t{module}/plugins/main/{name}\nmod\t{module}\tv1.9.1\t{sum}\n");
+    for path in modules {
+        lines += &format!("dep\t{path}\tv1.2.3\t{sum}\n");
+    }
+    for setting in ["-buildmode=exe", "-trimpath=true", "CGO_ENABLED=0", "GOOS=linux"] {
+        lines += &format!("build\t{setting}\n");
+    }
+    lines += &format!("build\tvcs.revision={}\n", "0".repeat(40));
+    let go = Some(go_build_info("go1.26.8", &lines));
+    Sample { go, code: name.as_bytes().to_vec(), ..Sample::default() }.bytes()
+}
+
 fn saying(answer: &[u8], text: &str, size: usize) -> Vec<u8> {
     // write(1, answer, its length): `mov eax, 1; mov edi, 1; lea rsi, [rip + …]; mov edx, …;
     // syscall`.

@@ -14,7 +14,7 @@ use crate::model::Reference;
 use crate::oci::LayoutWriter;
 use crate::publish::{
     BuildError, DirectoryOverride, Inputs, LockFile, ProvenanceContext, SbomFormat, Sources, build,
-    pins, provenances, sboms, sums,
+    check_attachments, pins, provenances, sboms, sums,
 };
 
 /// Composes a bundle from its definition and writes it into a layout: no daemon, no root, no
@@ -86,9 +86,8 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let mut layout = LayoutWriter::create(output)?.named(format!("localhost/{}", definition.name));
     let built = build(&inputs, &mut layout).map_err(Failure::classed)?;
     let locked = lock.as_ref().map(|(lock, _)| lock);
-    for sbom in sboms(&inputs, locked, &built.images, &arguments.sbom).map_err(Failure::classed)? {
-        sbom.store(&mut layout)?;
-    }
+    let mut attachments =
+        sboms(&inputs, locked, &built.images, &arguments.sbom).map_err(Failure::classed)?;
     if arguments.provenance {
         let lock_path = lock_file.path().display().to_string();
         let context = ProvenanceContext {
@@ -98,9 +97,14 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
             environment: environment(|name| std::env::var(name).ok()),
         };
         let statements = provenances(&inputs, &built.images, &context);
-        for statement in statements.map_err(Failure::classed)? {
-            statement.store(&mut layout)?;
-        }
+        attachments.extend(statements.map_err(Failure::classed)?);
+    }
+    check_attachments(&built, &attachments).map_err(|error| {
+        Failure::classed(error)
+            .hint("no node could verify them; put the plugins into several bundles")
+    })?;
+    for attachment in attachments {
+        attachment.store(&mut layout)?;
     }
     let report = finish(layout, &arguments.output, &built, &definition.version)?;
     terminal.answer(&report)?;
