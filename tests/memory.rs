@@ -300,6 +300,7 @@ fn archives() {
 #[cfg(feature = "publish")]
 #[test]
 fn what_a_publisher_reads() {
+    use cnister::attest::Described;
     use cnister::bundle::lock::BundleLock;
     use cnister::bundle::{ChecksumFile, Definition};
     use cnister::publish::keys::KeyFile;
@@ -309,6 +310,8 @@ fn what_a_publisher_reads() {
     let lock = include_bytes!("../fuzz/corpus/lock/seed-archive");
     let lock = vec![serde_json::from_slice(lock).unwrap()];
     documents("lock", MIB, &lock, |bytes| BundleLock::parse("it", bytes).is_ok());
+    let described = |bytes: &[u8]| Described::parse(bytes).is_ok();
+    documents("attached document", MIB, &hostile::attached_documents(), described);
     let mut sums = Row::new("checksum file", |bytes| ChecksumFile::parse(bytes).is_ok());
     let line = |number: usize| format!("{number:064x}  name-{number}\n");
     let digest = Digest::of(b"").hex();

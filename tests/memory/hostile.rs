@@ -263,6 +263,30 @@ pub(crate) fn bundle_definitions() -> Vec<Value> {
     vec![least, head]
 }
 
+/// What a build attaches to an image, in each format.
+#[cfg(feature = "publish")]
+pub(crate) fn attached_documents() -> Vec<Value> {
+    let hex = "0".repeat(64);
+    let component = json!({"name": "a", "hashes": [{"alg": "SHA-256", "content": hex}]});
+    let package = |purpose: &str| {
+        json!({"packageFileName": "a", "primaryPackagePurpose": purpose,
+            "checksums": [{"algorithm": "SHA256", "checksumValue": hex}]})
+    };
+    let file = |purpose: &str| {
+        json!({"name": "a", "software_primaryPurpose": purpose,
+            "verifiedUsing": [{"algorithm": "sha256", "hashValue": hex}]})
+    };
+    let input = json!({"digest": {"sha256": hex}, "annotations": {"dev.cnister.path": "a"}});
+    vec![
+        json!({"bomFormat": "CycloneDX", "metadata": {"component": component}, "components": [component]}),
+        json!({"spdxVersion": "SPDX-2.3", "packages": [package("CONTAINER"), package("")]}),
+        json!({"@context": "https://spdx.org/rdf/3.0.1/spdx-context.jsonld",
+            "@graph": [file("archive"), file("executable")]}),
+        json!({"predicateType": "https://slsa.dev/provenance/v1", "subject": [{"digest": {"sha256": hex}}],
+            "predicate": {"buildDefinition": {"resolvedDependencies": [input]}}}),
+    ]
+}
+
 /// What a private key file of cosign contains.
 #[cfg(feature = "publish")]
 pub(crate) fn keys() -> Vec<Value> {
