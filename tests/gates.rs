@@ -207,15 +207,30 @@ fn a_bundle_of_two_toolchains_names_those_that_differ() {
 
 /// Builds a program of this main package with Go, without any other module.
 fn go_build(scene: &Scene, go: &Path, package: &str, name: &str, flags: &[&str]) {
+    go_build_of(scene, go, "amd64", package, name, flags, "func main() { os.Exit(0) }");
+}
+
+/// The same with this content, for an architecture.
+fn go_build_of(
+    scene: &Scene,
+    go: &Path,
+    architecture: &str,
+    package: &str,
+    name: &str,
+    flags: &[&str],
+    body: &str,
+) {
     let folder = format!("source-{name}");
     scene.write(&format!("{folder}/go.mod"), format!("module {package}\n\ngo 1.21\n"));
-    scene.write(&format!("{folder}/main.go"), "package main\n\nfunc main() {}\n");
+    let source = format!("package main\n\nimport \"os\"\n\n{body}\n");
+    scene.write(&format!("{folder}/main.go"), source);
     let cache = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache/go-build"));
     let mut command = scene.command(go);
     command.current_dir(scene.at(&folder)).args(["build", "-o"]);
     command.arg(scene.at("built").join(name)).args(flags).arg(".");
     command.env("GOCACHE", cache.unwrap_or_else(|| scene.at("go-cache")));
     command.envs([("GOFLAGS", ""), ("GOPROXY", "off"), ("GOTOOLCHAIN", "local")]);
+    command.envs([("GOARCH", architecture), ("GOOS", "linux")]);
     command.envs([("CGO_ENABLED", "0"), ("GOENV", "off"), ("GOWORK", "off")]);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -292,6 +307,114 @@ fn set_id_bits_and_capabilities_are_refused_unless_they_are_named() {
     judge("archive: own.tgz", refusal);
     // The bundle has neither, whatever the source has.
     define(&scene, "directory: own", "macvlan", "{allowSetId: [macvlan]}");
+    accepted(&build(&scene));
+}
+
+/// A plugin in Go that answers VERSION with these versions.
+fn answering(scene: &Scene, go: &Path, architecture: &str, versions: &str) {
+    let answer =
+        format!("{{\\\"cniVersion\\\":\\\"1.0.0\\\",\\\"supportedVersions\\\":[{versions}]}}");
+    let body = format!("func main() {{ println(\"asked\"); os.Stdout.WriteString(\"{answer}\") }}");
+    go_build_of(scene, go, architecture, "example.com/cni/asked", "asked", &[], &body);
+}
+
+#[test]
+fn a_lock_asks_once_and_a_build_repeats_the_answer() {
+    let Some(folder) = upstream() else { return };
+    let scene = Scene::new();
+    scene.put_program(&folder.join("macvlan"), "own/macvlan");
+    define(&scene, "directory: own", "macvlan", "{cniVersion: 1.1.0}");
+    let run = lock(&scene, "");
+    accepted(&run);
+    let locked = fs::read_to_string(scene.at("bundle.lock.json")).unwrap();
+    assert!(locked.contains("\"asked\": \"native\""), "{locked}");
+    let facts = || {
+        scene.run_ok("build bundle.yaml -o layout");
+        let inspected = scene.run_ok("inspect oci:layout --format json").stdout;
+        fs::remove_dir_all(scene.at("layout")).unwrap();
+        let inspected: serde_json::Value = serde_json::from_str(&inspected).unwrap();
+        inspected["platforms"][0]["bundle"]["plugins"][0]["facts"]["cniVersions"].clone()
+    };
+    let versions = facts();
+    assert!(versions.as_array().unwrap().contains(&"1.1.0".into()), "{versions}");
+    // The next lock and a build believe what is locked: neither asks again.
+    scene.write("bundle.lock.json", locked.replace("\"1.1.0\"", "\"1.1.7\""));
+    define(&scene, "directory: own", "macvlan", "{cniVersion: 1.1.7}");
+    accepted(&lock(&scene, "--update"));
+    assert!(fs::read_to_string(scene.at("bundle.lock.json")).unwrap().contains("1.1.7"));
+    accepted(&scene.run("lock --check bundle.yaml"));
+    assert!(facts().as_array().unwrap().contains(&"1.1.7".into()));
+    let line = "gate `cniVersion` refuses `macvlan` on linux/amd64: speaks CNI 0.1.0, 0.2.0, ";
+    define(&scene, "directory: own", "macvlan", "{cniVersion: 1.1.0}");
+    refused(&build(&scene), 2, &[line]);
+    // Without a lock, and where nothing may be executed, they are unknown.
+    fs::remove_file(scene.at("bundle.lock.json")).unwrap();
+    let line = "gate `cniVersion` refuses `macvlan` on linux/amd64: its CNI versions are unknown: it \
+                was not asked; run `cnister lock` where it can be executed";
+    refused(&build(&scene), 2, &[line]);
+    refused(&lock(&scene, "--no-probe"), 1, &[line]);
+    define(&scene, "directory: own", "macvlan", "{}");
+    accepted(&lock(&scene, "--no-probe"));
+    assert_eq!(facts(), serde_json::Value::Null);
+    let run = lock(&scene, "");
+    accepted(&run);
+    assert!(run.stdout.contains("CNI versions unknown -> 0.1.0, 0.2.0"), "{}", run.stdout);
+}
+
+#[test]
+fn what_is_refused_otherwise_is_not_executed() {
+    let Some(folder) = upstream() else { return };
+    let scene = Scene::new();
+    scene.put_program(&folder.join("macvlan"), "own/macvlan");
+    define(&scene, "directory: own", "macvlan", "{cniVersion: 9.9.9, minLevel: tofu}");
+    // Only the level is said: to know the versions, it would have to be executed.
+    let line = "gate `minLevel` refuses `macvlan` on linux/amd64: its origin is verified as `none`";
+    refused(&lock(&scene, ""), 1, &[line]);
+    define(&scene, "directory: own", "macvlan", "{cniVersion: 9.9.9}");
+    let line = "gate `cniVersion` refuses `macvlan` on linux/amd64: speaks CNI 0.1.0, 0.2.0, ";
+    refused(&lock(&scene, ""), 1, &[line]);
+}
+
+#[test]
+fn a_plugin_that_gives_no_answer_stays_unknown() {
+    let Some(go) = peer("go") else { return };
+    let scene = Scene::new();
+    for (versions, reason) in [
+        ("", "it does not answer with a list of versions"),
+        ("7", "it does not answer like a CNI plugin"),
+    ] {
+        answering(&scene, &go, "amd64", versions);
+        define(&scene, "directory: built", "asked", "{}");
+        let run = lock(&scene, "");
+        accepted(&run);
+        let note = format!("note: CNI versions of `asked` on linux/amd64 are unknown: {reason}");
+        assert!(run.stdout.contains(&note), "{}", run.stdout);
+    }
+}
+
+#[test]
+fn a_plugin_for_another_processor_is_asked_by_an_emulator() {
+    let (Some(go), Some(qemu)) = (peer("go"), peer("qemu-aarch64-static")) else { return };
+    let scene = Scene::new();
+    answering(&scene, &go, "arm64", "\\\"0.4.0\\\",\\\"1.0.0\\\"");
+    define(&scene, "directory: built", "asked", "{cniVersion: 1.0.0}");
+    let text = fs::read_to_string(scene.at("bundle.yaml")).unwrap();
+    scene.write("bundle.yaml", text.replace("linux/amd64", "linux/arm64"));
+    let with_path = |path: &Path| {
+        let mut command = scene.command(env!("CARGO_BIN_EXE_cnister"));
+        scene.run_command(command.args(["lock", "bundle.yaml"]).env("PATH", path))
+    };
+    let run = with_path(Path::new("/nowhere"));
+    let line = "gate `cniVersion` refuses `asked` on linux/arm64: its CNI versions are unknown: ";
+    refused(&run, 1, &[line]);
+    let note = "note: CNI versions of `asked` on linux/arm64 are unknown: it cannot be executed \
+                here: there is no `qemu-aarch64`";
+    assert!(run.stdout.contains(note), "{}", run.stdout);
+    accepted(&with_path(qemu.parent().unwrap()));
+    let locked = fs::read_to_string(scene.at("bundle.lock.json")).unwrap();
+    assert!(locked.contains("\"asked\": \"qemu\""), "{locked}");
+    // What was answered once is known where there is no emulator.
+    accepted(&with_path(Path::new("/nowhere")));
     accepted(&build(&scene));
 }
 

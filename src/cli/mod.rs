@@ -80,7 +80,7 @@ enum Verb {
 pub fn main() -> ExitCode {
     // Comes first: this process is about to become a plugin and needs nothing of what follows.
     if std::env::args_os().nth(1).is_some_and(|verb| verb == probe::COMMAND) {
-        return probe::run_confined();
+        return probe::run_confined(std::env::args_os().nth(2));
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -5,7 +5,7 @@
 //! in `STEM.lock.evidence/`, each file under its digest. What a lock means is decided in
 //! [`crate::bundle::lock`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -162,13 +162,24 @@ fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// A lock that was made and is not written yet.
+#[derive(Debug)]
+pub struct NewLock {
+    /// The lock.
+    pub lock: BundleLock,
+    /// What it keeps of upstream's words.
+    pub kept: KeptEvidence,
+    /// The plugins that were taken for it, still open.
+    pub taken: BTreeMap<Platform, Vec<Plugin>>,
+}
+
 /// Takes the plugins of the sources, and writes down what each is. If `only` names some, the
 /// others stay as they are in `old`, where that answers the definition.
 pub fn lock(
     sources: &Sources<'_>,
     old: Option<&(BundleLock, KeptEvidence)>,
     only: &BTreeSet<PluginName>,
-) -> Result<(BundleLock, KeptEvidence), SourceError> {
+) -> Result<NewLock, SourceError> {
     let definition = sources.definition();
     let requests = definition.requests();
     // Plugins of one asset are fetched together: it has one digest.
@@ -189,17 +200,18 @@ pub fn lock(
     let mut plugins: Vec<LockedPlugin> =
         requests.keys().filter_map(|(name, platform)| stays(name, platform)).collect();
     let wanted = |wanted: &Wanted| stays(&wanted.name, &wanted.platform).is_none();
-    for (platform, taken) in sources.take_some(&wanted)? {
-        for plugin in taken {
+    let taken = sources.take_some(&wanted)?;
+    for (platform, of_platform) in &taken {
+        for plugin in of_platform {
             let key = (plugin.facts.name.clone(), platform.clone());
             let Some(request) = requests.get(&key) else { continue };
             if let Some(checksum) = plugin.taken().checksum() {
                 kept.insert(Digest::of(&checksum.content), checksum.content.clone());
             }
-            plugins.push(entry(&platform, request.clone(), &plugin, &kept)?);
+            plugins.push(entry(platform, request.clone(), plugin, &kept)?);
         }
     }
-    Ok((BundleLock::new(definition.name.clone(), plugins), kept))
+    Ok(NewLock { lock: BundleLock::new(definition.name.clone(), plugins), kept, taken })
 }
 
 /// What a lock says of a plugin.

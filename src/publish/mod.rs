@@ -2,6 +2,7 @@
 //!
 //! It reads files and writes to a store; what the files become is decided in [`crate::bundle`].
 
+mod ask;
 mod attached_document;
 mod attachment;
 mod build;
@@ -20,6 +21,7 @@ pub mod sign;
 mod signer;
 mod source;
 
+pub use ask::{Asker, Unasked, ask_all};
 pub use attached_document::{AttachedDocument, DocumentKind};
 pub use attachment::Attachment;
 pub use build::{BlobStore, Built, build, build_tool};
@@ -28,7 +30,7 @@ pub use error::BuildError;
 pub use evidence_size::{EvidenceSizeError, check_attachments};
 pub use first::{FirstFiles, FirstSource};
 pub use inputs::Inputs;
-pub use lock::{LockFile, LockFileError, lock, pins, sums};
+pub use lock::{LockFile, LockFileError, NewLock, lock, pins, sums};
 pub use predicate_type::{ParsePredicateTypeError, PredicateFormError, PredicateType};
 pub use predicates::PredicateError;
 pub use provenance::{ProvenanceContext, provenances};

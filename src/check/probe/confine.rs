@@ -6,12 +6,13 @@
 //! node. What the answer means is decided by the parent.
 
 use std::convert::Infallible;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use rustix::io::fcntl_dupfd_cloexec;
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::process::{Gid, Resource, Rlimit, Signal, Uid, getrlimit, setrlimit};
 use rustix::stdio::{dup2_stdin, stdin};
 use rustix::thread;
@@ -43,20 +44,31 @@ impl Obstacle {
     }
 }
 
-/// Confines this process and becomes the plugin that its standard input is.
-pub fn run_confined() -> ExitCode {
-    match confine_and_execute() {
+/// Confines this process and becomes the plugin that its standard input is, or the emulator that
+/// executes it.
+pub fn run_confined(emulator: Option<OsString>) -> ExitCode {
+    match confine_and_execute(emulator) {
         Ok(never) => match never {},
         Err(obstacle) => ExitCode::from(obstacle as u8),
     }
 }
 
-fn confine_and_execute() -> Result<Infallible, Obstacle> {
+fn confine_and_execute(emulator: Option<OsString>) -> Result<Infallible, Obstacle> {
     let plugin = prepare_input().map_err(|_| Obstacle::Confine)?;
     confine().map_err(|_| Obstacle::Confine)?;
     // Closed on exec: if the kernel started an interpreter instead, it could not read the file.
     let path = format!("/proc/self/fd/{}", plugin.as_raw_fd());
-    let error = Command::new(path).env_clear().env("CNI_COMMAND", "VERSION").exec();
+    let mut command = match emulator {
+        None => Command::new(path),
+        Some(emulator) => {
+            // It opens the file itself, by the path of the descriptor.
+            fcntl_setfd(&plugin, FdFlags::empty()).map_err(|_| Obstacle::Confine)?;
+            let mut command = Command::new(emulator);
+            command.arg(path);
+            command
+        }
+    };
+    let error = command.env_clear().env("CNI_COMMAND", "VERSION").exec();
     Err(if error.kind() == io::ErrorKind::NotFound {
         Obstacle::Interpreter
     } else {

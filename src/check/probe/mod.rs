@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -117,6 +118,17 @@ impl Prober {
         origin: &str,
         source: &mut dyn Read,
     ) -> Result<ProbeResult, NodeError> {
+        self.ask_with(None, file, origin, source)
+    }
+
+    /// The same for a plugin that this emulator executes: it is for another machine.
+    pub fn ask_with(
+        &self,
+        emulator: Option<&Path>,
+        file: &PluginFile,
+        origin: &str,
+        source: &mut dyn Read,
+    ) -> Result<ProbeResult, NodeError> {
         if file.size > SIZE_LIMIT {
             return Ok(ProbeResult::Skipped(format!("is larger than {SIZE_LIMIT} bytes")));
         }
@@ -133,7 +145,7 @@ impl Prober {
         }
         // The C library would run what the kernel does not recognise as a program in a shell
         // (POSIX.1-2017, execvp).
-        if !is_program_of_this_machine(&copy) {
+        if emulator.is_none() && !is_program_of_this_machine(&copy) {
             return Ok(ProbeResult::Failed("is not a program for this machine".to_owned()));
         }
         // From here on no process can change it, not even this one.
@@ -141,7 +153,7 @@ impl Prober {
         if let Err(errno) = fcntl_add_seals(&copy, seals) {
             return Ok(ProbeResult::Skipped(format!("cannot be sealed in memory: {errno}")));
         }
-        let mut child = match self.start(copy) {
+        let mut child = match self.start(emulator, copy) {
             Ok(child) => child,
             Err(error) => {
                 return Ok(ProbeResult::Skipped(format!("cannot be started: {error}")));
@@ -158,9 +170,10 @@ impl Prober {
 
     /// Starts the confining process. The plugin is its standard input, so that no other process
     /// that is started at the same moment can inherit it.
-    fn start(&self, plugin: File) -> io::Result<Child> {
+    fn start(&self, emulator: Option<&Path>, plugin: File) -> io::Result<Child> {
         Command::new(&self.program)
             .arg(COMMAND)
+            .args(emulator)
             .env_clear()
             .stdin(plugin)
             .stdout(Stdio::piped())

@@ -9,15 +9,17 @@ use serde::Serialize;
 
 use super::definition_input::{CacheArgument, read_definition};
 use crate::bundle::Definition;
+use crate::bundle::definition::Gate;
 use crate::bundle::gate::judge;
 use crate::bundle::lock::{BundleLock, KeptEvidence, LockChange};
 use crate::cli::report::count;
 use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::model::{PluginName, visible};
-use crate::publish::{DirectoryOverride, Evidence, LockFile, Sources, lock};
+use crate::publish::{Asker, DirectoryOverride, Evidence, LockFile, Sources, ask_all, lock};
 
 /// Fetches every plugin of a definition and writes down what it is: STEM.lock.json beside the
-/// definition. `build` takes nothing that the lock does not pin.
+/// definition. `build` takes nothing that the lock does not pin. Each plugin is asked once for the
+/// CNI versions that it speaks, confined; one for another processor by qemu-user, if installed.
 ///
 /// The origin is always asked. Bytes that change under one version, and a level of verification
 /// that falls, need --accept; what the gates of the definition refuse cannot be accepted. Until
@@ -39,6 +41,9 @@ pub(in crate::cli) struct Arguments {
     /// verification falls; may be repeated.
     #[arg(long, value_name = "PLUGIN")]
     accept: Vec<PluginName>,
+    /// Do not execute any plugin: CNI versions that are not locked yet stay unknown.
+    #[arg(long, conflicts_with = "check")]
+    no_probe: bool,
     /// The directory of a source, instead of the one in the definition; at most once per source.
     #[arg(long, value_name = "SOURCE=DIR")]
     directory: Vec<DirectoryOverride>,
@@ -59,6 +64,8 @@ struct Report {
     problems: Vec<String>,
     /// What gates refuse.
     refusals: Vec<String>,
+    /// What stays unknown.
+    notes: Vec<String>,
 }
 
 /// Runs the verb.
@@ -74,9 +81,11 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         changes: Vec::new(),
         problems: Vec::new(),
         refusals: Vec::new(),
+        notes: Vec::new(),
     };
     if arguments.check {
-        report.refusals = old.iter().flat_map(|(lock, _)| refusals(&definition, lock)).collect();
+        let judged = |lock| refusals(&definition.gates, lock);
+        report.refusals = old.iter().flat_map(|(lock, _)| judged(lock)).collect();
         report.problems = problems(&definition, old.as_ref(), &report.lock);
         report.plugins = old.map_or(0, |(lock, _)| lock.plugins.len());
     } else {
@@ -97,27 +106,42 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         let sources = Sources::new(&definition, folder, &arguments.directory, &fetch)
             .map_err(Failure::classed)?;
         let only: BTreeSet<_> = arguments.update.iter().cloned().collect();
-        let (new, kept) = lock(&sources, old.as_ref(), &only).map_err(Failure::classed)?;
-        let changes = LockChange::between(old.as_ref().map(|(lock, _)| lock), &new);
+        let mut new = lock(&sources, old.as_ref(), &only).map_err(Failure::classed)?;
+        let old = old.as_ref().map(|(lock, _)| lock);
+        let changes = LockChange::between(old, &new.lock);
         let refused = changes.iter().filter(|it| !arguments.accept.contains(&it.name));
         report.problems = refused.filter_map(LockChange::refusal).collect();
-        report.refusals = refusals(&definition, &new);
+        // What is not going to be locked is not executed.
+        let is_about_answers = |gate: &&Gate| matches!(gate, Gate::CniVersion(_));
+        let others = definition.gates.iter().filter(|gate| !is_about_answers(gate));
+        report.refusals = refusals(&others.cloned().collect::<Vec<_>>(), &new.lock);
+        if report.is_good() {
+            let asker = (!arguments.no_probe).then(|| Asker::this_program(executable_folders()));
+            let unasked = ask_all(asker.as_ref(), &definition, &mut new, old);
+            report.notes = unasked.iter().map(ToString::to_string).collect();
+            report.refusals = refusals(&definition.gates, &new.lock);
+        }
         report.written = Some(report.is_good());
         if report.is_good() {
-            let old = old.as_ref().map(|(lock, _)| lock);
-            file.write(old, &new, &kept).map_err(Failure::could_not)?;
+            file.write(old, &new.lock, &new.kept).map_err(Failure::could_not)?;
         }
-        report.changes = changes;
-        report.plugins = new.plugins.len();
+        report.changes = LockChange::between(old, &new.lock);
+        report.plugins = new.lock.plugins.len();
     }
     let exit = if report.is_good() { Exit::Yes } else { Exit::No };
     terminal.answer(&report)?;
     Ok(exit)
 }
 
-/// What the gates of the definition refuse of a lock's plugins.
-fn refusals(definition: &Definition, lock: &BundleLock) -> Vec<String> {
-    let refusals = judge(&definition.gates, &lock.plugins.iter().collect::<Vec<_>>());
+/// Where programs are looked for: emulators of other processors.
+fn executable_folders() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).collect()
+}
+
+/// What gates refuse of a lock's plugins.
+fn refusals(gates: &[Gate], lock: &BundleLock) -> Vec<String> {
+    let refusals = judge(gates, &lock.plugins.iter().collect::<Vec<_>>());
     refusals.iter().map(ToString::to_string).collect()
 }
 
@@ -140,12 +164,15 @@ fn problems(
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { lock, definition, plugins, written, changes, problems, refusals } = self;
+        let Self { lock, definition, plugins, written, changes, problems, refusals, notes } = self;
         for change in changes {
             writeln!(f, "{change}")?;
         }
         for problem in problems.iter().chain(refusals) {
             writeln!(f, "no: {problem}")?;
+        }
+        for note in notes {
+            writeln!(f, "note: {note}")?;
         }
         let entries = count(*plugins, "pinned file");
         match (written, problems.is_empty()) {
