@@ -88,9 +88,38 @@ impl Document {
         self.media_type == media_type::INDEX
     }
 
-    /// Parses it as an image index.
+    /// Parses it as an image index, OCI's and no other.
     pub fn index(&self) -> Result<ImageIndex, DocumentError> {
         self.check_shape(media_type::INDEX)?;
+        self.parse_index()
+    }
+
+    /// Parses it as an image manifest.
+    pub fn manifest(&self) -> Result<ImageManifest, DocumentError> {
+        self.check_shape(media_type::MANIFEST)?;
+        self.parse_manifest()
+    }
+
+    /// Parses it as the index of an image that another project built: OCI's, or Docker's list,
+    /// which has the same fields (Image Manifest Version 2, Schema 2).
+    pub fn upstream_index(&self) -> Result<ImageIndex, DocumentError> {
+        match self.media_type == media_type::DOCKER_INDEX {
+            true => self.check_shape(media_type::DOCKER_INDEX)?,
+            false => self.check_shape(media_type::INDEX)?,
+        }
+        self.parse_index()
+    }
+
+    /// Parses it as the manifest of such an image.
+    pub fn upstream_manifest(&self) -> Result<ImageManifest, DocumentError> {
+        match self.media_type == media_type::DOCKER_MANIFEST {
+            true => self.check_shape(media_type::DOCKER_MANIFEST)?,
+            false => self.check_shape(media_type::MANIFEST)?,
+        }
+        self.parse_manifest()
+    }
+
+    fn parse_index(&self) -> Result<ImageIndex, DocumentError> {
         let index: ImageIndex = self.parse("index")?;
         for entry in index.manifests() {
             self.digest_of(entry)?;
@@ -98,9 +127,7 @@ impl Document {
         Ok(index)
     }
 
-    /// Parses it as an image manifest.
-    pub fn manifest(&self) -> Result<ImageManifest, DocumentError> {
-        self.check_shape(media_type::MANIFEST)?;
+    fn parse_manifest(&self) -> Result<ImageManifest, DocumentError> {
         let manifest: ImageManifest = self.parse("manifest")?;
         for entry in manifest.layers().iter().chain([manifest.config()]) {
             self.digest_of(entry)?;
@@ -140,7 +167,9 @@ impl Document {
         }
         match shape.media_type {
             Some(inner) if inner != expected => Err(kind(&inner)),
-            None if index != (expected == media_type::INDEX) => Err(kind("none")),
+            None if index != [media_type::INDEX, media_type::DOCKER_INDEX].contains(&expected) => {
+                Err(kind("none"))
+            }
             _ => Ok(()),
         }
     }
@@ -195,6 +224,32 @@ mod tests {
         let index =
             Document::new(media_type::INDEX, br#"{"schemaVersion":2,"manifests":[]}"#.to_vec());
         assert_eq!(index.index().unwrap().manifests().len(), 0);
+    }
+
+    #[test]
+    fn reads_what_docker_builds_only_as_an_image_of_another_project() {
+        let list = br#"{"schemaVersion":2,"manifests":[]}"#.to_vec();
+        let list = Document::new(media_type::DOCKER_INDEX, list);
+        assert_eq!(list.upstream_index().unwrap().manifests().len(), 0);
+        assert!(matches!(list.index(), Err(DocumentError::Kind { .. })));
+        assert!(matches!(list.upstream_manifest(), Err(DocumentError::Kind { .. })));
+        let docker = Document::new(media_type::DOCKER_MANIFEST, manifest("").bytes);
+        assert_eq!(docker.upstream_manifest().unwrap().layers().len(), 0);
+        assert!(matches!(docker.manifest(), Err(DocumentError::Kind { .. })));
+        assert!(matches!(docker.upstream_index(), Err(DocumentError::Kind { .. })));
+        assert_eq!(manifest("").upstream_manifest().unwrap().layers().len(), 0);
+        let inner = format!(r#","mediaType":"{}""#, media_type::MANIFEST);
+        let mixed = Document::new(media_type::DOCKER_MANIFEST, manifest(&inner).bytes);
+        assert!(matches!(mixed.upstream_manifest(), Err(DocumentError::Kind { .. })));
+        let both = manifest(r#","manifests":[]"#).bytes;
+        for media_type in [media_type::DOCKER_INDEX, media_type::DOCKER_MANIFEST] {
+            let both = Document::new(media_type, both.clone());
+            assert!(matches!(
+                both.upstream_index(),
+                Err(DocumentError::Ambiguous { .. } | DocumentError::Kind { .. })
+            ));
+            assert!(both.upstream_manifest().is_err());
+        }
     }
 
     #[test]

@@ -9,11 +9,15 @@ pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// The two bytes `{}` (image-spec, manifest.md, "Guidance for an Empty Descriptor").
 pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+/// Docker's image configuration.
+pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+/// Docker's uncompressed layer; `.gzip` and `.zstd` follow it.
+pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 /// An uncompressed layer; `+gzip` and `+zstd` follow it.
 pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
-/// Docker's index, read only to name it in an error.
+/// Docker's index: of an image that a plugin is taken from, else only named in an error.
 pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-/// Docker's manifest, read only to name it in an error.
+/// Docker's manifest, likewise.
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
 /// The `artifactType` of a bundle's platform manifests, and the media type of `bundle.json`.
