@@ -14,7 +14,7 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use cnister::bundle::tar::{Extensions, Kind, Paths, Rest, Rules, TarError, walk};
+use cnister::bundle::tar::{Extensions, Kind, MAX_EXTENSIONS, Paths, Rest, Rules, TarError, walk};
 use support::release::Release;
 use support::{Scene, image, peer, registries};
 
@@ -102,6 +102,7 @@ fn archives_of_gnu_tar_are_read_as_the_tar_crate_reads_them() {
             extensions: Extensions::OfOneMember,
             paths: Paths::Relative,
             rest: Rest::Zeros,
+            extension_bytes: MAX_EXTENSIONS,
         };
         let mut found = Vec::new();
         walk(bytes.as_slice(), &rules, |member| {

@@ -21,7 +21,7 @@ use std::io::ErrorKind;
 
 use cnister::binary::{BuildInfo, Elf, GoBuild};
 use cnister::bundle::FileManifest;
-use cnister::bundle::tar::{Extensions, Kind, Paths, Rest, Rules, TarError, walk};
+use cnister::bundle::tar::{Extensions, Kind, MAX_EXTENSIONS, Paths, Rest, Rules, TarError, walk};
 use cnister::check::explain::Symptoms;
 use cnister::check::probe::Versions;
 use cnister::cni::runtime::{Containerd, Crio, data_dir};
@@ -275,6 +275,7 @@ fn archives() {
         extensions: Extensions::Refused,
         paths: Paths::Plain,
         rest: Rest::Zeros,
+        extension_bytes: MAX_EXTENSIONS,
     };
     const LAYOUT: Rules = Rules {
         members: 16 * 1024,

@@ -5,7 +5,7 @@
 use std::io::{Cursor, Read};
 
 use cnister::bundle::tar::{
-    Extensions, Kind, Member, Paths, Rest, Rules, TarError, walk, walk_seekable,
+    Extensions, Kind, MAX_EXTENSIONS, Member, Paths, Rest, Rules, TarError, walk, walk_seekable,
 };
 use cnister_fuzz::check_words;
 use libfuzzer_sys::fuzz_target;
@@ -26,6 +26,7 @@ const ANY: Rules = Rules {
     extensions: Extensions::All,
     paths: Paths::Relative,
     rest: Rest::Anything,
+    extension_bytes: MAX_EXTENSIONS,
 };
 const FILES: &[Kind] = &[Kind::File, Kind::Directory];
 

@@ -13,7 +13,7 @@ use std::io::{self, BufRead, Read};
 
 use ahead::Ahead;
 
-use super::tar::{Extensions, Kind, Member, Paths, Rest, Rules, TarError, walk};
+use super::tar::{Extensions, Kind, MAX_EXTENSIONS, Member, Paths, Rest, Rules, TarError, walk};
 use super::{Compression, FileManifest};
 use crate::model::Digest;
 
@@ -97,6 +97,7 @@ fn rules(limit: u64) -> Rules {
         extensions: Extensions::Refused,
         paths: Paths::Plain,
         rest: Rest::Zeros,
+        extension_bytes: MAX_EXTENSIONS,
     }
 }
 /// One block of a tar archive (POSIX.1-2017, pax, "ustar Interchange Format").

@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, Read};
 
-use crate::bundle::tar::{Extensions, Kind, Paths, Rest, Rules, TarError, walk};
+use crate::bundle::tar::{Extensions, Kind, MAX_EXTENSIONS, Paths, Rest, Rules, TarError, walk};
 use crate::bundle::{Compression, FileManifest, Privilege};
 use crate::model::{PluginName, and_others, excerpt};
 
@@ -82,6 +82,7 @@ const RULES: Rules = Rules {
     extensions: Extensions::All,
     paths: Paths::Relative,
     rest: Rest::Zeros,
+    extension_bytes: MAX_EXTENSIONS,
 };
 /// What a zstd frame may refer back to, as a power of two: 128 MiB, the most that `zstd` reads
 /// without being asked to. It is what the frame makes us keep in memory.

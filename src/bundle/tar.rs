@@ -41,6 +41,8 @@ pub struct Rules {
     pub paths: Paths,
     /// What may follow the end of the archive.
     pub rest: Rest,
+    /// The most bytes of all extensions together.
+    pub extension_bytes: u64,
 }
 
 /// Which extensions are read. None can be skipped, since other readers do not skip them.
@@ -61,6 +63,9 @@ pub enum Paths {
     Plain,
     /// Relative paths in UTF-8. A leading `./` is removed; a directory may be repeated.
     Relative,
+    /// The same in the layers of an image, which are relative to its root also with a slash at the
+    /// start (`/ko-app/x`).
+    Rooted,
 }
 
 /// What may follow the end of the archive.
@@ -138,8 +143,9 @@ pub enum TarError {
 
 /// The most bytes of one extension. Linux has no path longer than 4 KiB.
 const MAX_EXTENSION: u64 = 64 * 1024;
-/// The most bytes of all extensions of an archive: names are kept in memory to find repeated ones.
-const MAX_EXTENSIONS: u64 = 1024 * 1024;
+/// The most bytes of all extensions of an archive, for most callers: names are kept in memory to
+/// find repeated ones.
+pub const MAX_EXTENSIONS: u64 = 1024 * 1024;
 /// The longest path that every tar reader finds in one place.
 const LONGEST_PATH: usize = 99;
 
@@ -310,7 +316,7 @@ impl<'a, R: Read> Walk<'a, R> {
         let size = header.size.ok_or("has no size").map_err(error)?;
         self.check_length(size)?;
         let all = self.extensions.saturating_add(size);
-        for (size, limit) in [(size, MAX_EXTENSION), (all, MAX_EXTENSIONS)] {
+        for (size, limit) in [(size, MAX_EXTENSION), (all, self.rules.extension_bytes)] {
             if size > limit {
                 return Err(TarError::Extension { offset, size, limit });
             }
@@ -347,10 +353,11 @@ impl<'a, R: Read> Walk<'a, R> {
         let path = match self.rules.paths {
             Paths::Plain => plain_path(&raw, kind),
             Paths::Relative => relative_path(&raw, kind),
+            Paths::Rooted => relative_path(raw.strip_prefix(b"/").unwrap_or(&raw), kind),
         };
         let path = path.map_err(|reason| TarError::Path { path: shown(&raw), reason })?;
         let before = self.seen.insert(path.clone(), kind);
-        let again = self.rules.paths == Paths::Relative && kind == Kind::Directory;
+        let again = self.rules.paths != Paths::Plain && kind == Kind::Directory;
         if before.is_some_and(|before| !again || before != kind) {
             return Err(TarError::Repeated(visible(&path).into_owned()).into());
         }
@@ -453,7 +460,7 @@ fn plain_path(raw: &[u8], kind: Kind) -> Result<String, &'static str> {
     Ok(plain.to_owned())
 }
 
-/// The path under [`Paths::Relative`], or the reason against it.
+/// The path under [`Paths::Relative`] and [`Paths::Rooted`], or the reason against it.
 fn relative_path(raw: &[u8], kind: Kind) -> Result<String, &'static str> {
     let path = std::str::from_utf8(raw).map_err(|_| "it is not UTF-8")?;
     let path = path.trim_start_matches("./");

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use crate::bundle::tar::{Extensions, Kind, Paths, Rest, Rules, TarError, walk_seekable};
+use crate::bundle::tar::{
+    Extensions, Kind, MAX_EXTENSIONS, Paths, Rest, Rules, TarError, walk_seekable,
+};
 use crate::disk::open_file;
 use crate::model::{Location, visible};
 
@@ -23,6 +25,7 @@ const RULES: Rules = Rules {
     extensions: Extensions::OfOneMember,
     paths: Paths::Relative,
     rest: Rest::Anything,
+    extension_bytes: MAX_EXTENSIONS,
 };
 
 /// Named files, read only.

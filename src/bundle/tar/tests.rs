@@ -24,6 +24,7 @@ const ANY: Rules = Rules {
     extensions: Extensions::All,
     paths: Paths::Relative,
     rest: Rest::Anything,
+    extension_bytes: MAX_EXTENSIONS,
 };
 /// Archives of layouts, as `oci/files.rs` reads them.
 const FILES: Rules =
@@ -34,6 +35,7 @@ const LAYER: Rules = Rules {
     extensions: Extensions::Refused,
     paths: Paths::Plain,
     rest: Rest::Zeros,
+    extension_bytes: MAX_EXTENSIONS,
     ..ANY
 };
 
