@@ -352,7 +352,7 @@ pub(super) fn read_small(files: &dyn Files, path: &str, limit: usize) -> io::Res
 }
 
 /// Returns the type that a document declares: its media type, or else what its fields show.
-pub(super) fn sniff(bytes: &[u8]) -> Result<String, crate::model::JsonError> {
+pub fn sniff(bytes: &[u8]) -> Result<String, crate::model::JsonError> {
     let limits = Limits::typed(media_type::MANIFEST_LIMIT);
     let shape: Shape = json::parse_as("manifest", bytes, limits, image_fields::DOCUMENT)?;
     let by_shape = if shape.manifests.is_some() { media_type::INDEX } else { media_type::MANIFEST };

@@ -20,6 +20,7 @@ mod layout;
 mod layout_writer;
 #[cfg(test)]
 mod memory;
+mod names;
 mod referrers;
 mod registry;
 mod remembered;
@@ -39,9 +40,10 @@ pub use contents::files_of;
 pub use copy::{Copied, copy};
 #[cfg(feature = "publish")]
 pub use describe::{Description, PlatformDescription, ReferrerDescription, describe};
-pub use layout::Layout;
+pub use layout::{Layout, sniff};
 #[cfg(feature = "publish")]
 pub use layout_writer::{LayoutWriter, write_archive};
+pub use names::by_its_names;
 pub use registry::Registry;
 pub use remembered::Remembered;
 pub use verify_reader::VerifyReader;

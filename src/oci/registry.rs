@@ -5,6 +5,8 @@
 //! meaning of responses in `answer`.
 
 mod answer;
+#[cfg(feature = "publish")]
+mod download;
 #[cfg(test)]
 mod fault_registry;
 #[cfg(feature = "publish")]

@@ -8,11 +8,10 @@ use std::str::FromStr;
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::image::by_its_names;
 use crate::cli::report::{bytes, count};
 use crate::cli::terminal::Failure;
 use crate::model::{Digest, Document, Location, Platform, Reference, Selector};
-use crate::oci::{LayoutWriter, OciError, Sink};
+use crate::oci::{LayoutWriter, OciError, Sink, by_its_names};
 use crate::publish::{BlobStore, Built, Tool};
 
 /// The programs that go into an image.
