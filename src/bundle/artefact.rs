@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::checksum::Sum;
 use crate::model::Digest;
 
-/// An asset as it was read: the archive, or the bare file.
+/// An asset as it was read: the archive, the bare file, or the manifest of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Artefact {
@@ -15,6 +15,17 @@ pub struct Artefact {
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
+}
+
+/// Where in an image a plugin was, whose manifest is the artefact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InImage {
+    /// The digest of the index that lists the manifest, if the reference named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<Digest>,
+    /// The digest of the layer that has the file.
+    pub layer: Digest,
 }
 
 /// The checksum file that named an asset with the digest that it has. What names another digest is

@@ -29,12 +29,13 @@ mod members;
 mod origin;
 #[cfg(any(feature = "publish", test))]
 mod privileges;
+pub mod rootfs;
 pub mod tar;
 
 pub use crate::binary::{GoBuild, Linkage};
 pub use archive::{ArchiveEntry, ArchiveError};
 #[cfg(any(feature = "publish", test))]
-pub use artefact::{Artefact, Checksum};
+pub use artefact::{Artefact, Checksum, InImage};
 #[cfg(any(feature = "publish", test))]
 pub use checksum::{ChecksumError, ChecksumFile, ChecksumKind, Sum};
 #[cfg(any(feature = "publish", test))]

@@ -1,0 +1,156 @@
+//! Reading the layers of an image: what they list, and then the files that are wanted.
+//!
+//! Each layer is decompressed by what its first bytes say and walked twice, so that no content is
+//! kept: first for its names, then for the members that turned out to be the files. The digest of
+//! a layer must have been checked before. All bytes of an image, decompressed, are limited
+//! together: a bomb costs seconds and no memory.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, Read};
+
+use super::{Rootfs, RootfsEntry, RootfsError};
+use crate::bundle::Compression;
+use crate::bundle::tar::{Extensions, Kind, Member, Paths, Rest, Rules, TarError, walk};
+
+/// The most layers of an image: as many as overlayfs can put on top of each other in containerd.
+pub const MAX_LAYERS: usize = 127;
+/// The most bytes of all layers of an image, decompressed. Images of plugins have at most two GB.
+const MAX_BYTES: u64 = 8 << 30;
+/// What a zstd frame may refer back to, as a power of two: 128 MiB, the most that `zstd` reads
+/// without being asked to. It is what the frame makes us keep in memory.
+const WINDOW_LOG: u32 = 27;
+
+/// Why a layer cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of a variant says what it is")]
+pub enum LayerError {
+    #[error("it cannot be read")]
+    Tar(#[source] TarError),
+    #[error(transparent)]
+    Rootfs(#[from] RootfsError),
+    #[error("its layers are longer than {MAX_BYTES} bytes together")]
+    TooLong,
+    #[error("a layer changed while it was read")]
+    Changed,
+}
+
+/// The files that are wanted of one layer, by the number of the member.
+pub type LayerFiles<T> = BTreeMap<usize, T>;
+
+/// What a layer may have: whatever can be in a file system. Names that lead out, and what two
+/// readers of tar read differently, make the whole image untrustworthy.
+fn rules(bytes: u64) -> Rules {
+    Rules {
+        members: super::MAX_ENTRIES,
+        bytes,
+        kinds: &[
+            Kind::File,
+            Kind::HardLink,
+            Kind::SymbolicLink,
+            Kind::CharacterDevice,
+            Kind::BlockDevice,
+            Kind::Directory,
+            Kind::Fifo,
+        ],
+        extensions: Extensions::All,
+        paths: Paths::Rooted,
+        rest: Rest::Zeros,
+        // Some builders write the times of every file as pax records.
+        extension_bytes: 32 << 20,
+    }
+}
+
+/// Adds what a layer lists to a file system, as its next layer. `read` is how many bytes the layers
+/// below had.
+pub fn list_layer(
+    input: impl BufRead + Send,
+    rootfs: &mut Rootfs,
+    read: &mut u64,
+) -> Result<(), LayerError> {
+    let mut number = 0;
+    walk_layer(input, read, |member| {
+        let entry = match (member.kind, member.target) {
+            (Kind::File, _) => RootfsEntry::File(number, member.size),
+            (Kind::Directory, _) => RootfsEntry::Directory,
+            (Kind::SymbolicLink, target) => RootfsEntry::SymbolicLink(target.unwrap_or_default()),
+            (Kind::HardLink, target) => RootfsEntry::HardLink(target.unwrap_or_default()),
+            (kind, _) => RootfsEntry::Other(kind),
+        };
+        number += 1;
+        rootfs.add(member.path, entry).map_err(LayerError::from)
+    })?;
+    rootfs.end_layer();
+    Ok(())
+}
+
+/// Calls `visit` with the content of each wanted member of a layer, which must read all of it.
+pub fn take_files<T, E: From<LayerError>>(
+    input: impl BufRead + Send,
+    mut wanted: LayerFiles<T>,
+    mut visit: impl FnMut(T, &mut dyn Read) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut number = 0;
+    walk_layer(input, &mut 0, |member| {
+        let visitor = wanted.remove(&number);
+        number += 1;
+        visitor.map_or(Ok(()), |it| visit(it, member.content))
+    })?;
+    match wanted.is_empty() {
+        true => Ok(()),
+        false => Err(LayerError::Changed.into()),
+    }
+}
+
+/// What ended a walk.
+enum Stop<E> {
+    Tar(TarError),
+    Visitor(E),
+}
+
+impl<E> From<TarError> for Stop<E> {
+    fn from(error: TarError) -> Self {
+        Self::Tar(error)
+    }
+}
+
+impl From<TarError> for LayerError {
+    fn from(error: TarError) -> Self {
+        match error {
+            TarError::TooLong(_) => Self::TooLong,
+            error => Self::Tar(error),
+        }
+    }
+}
+
+/// Walks a layer, plain or compressed with gzip or zstd, to its end; adds its length to `read`.
+fn walk_layer<E: From<LayerError>>(
+    mut input: impl BufRead + Send,
+    read: &mut u64,
+    mut visit: impl FnMut(Member<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let unreadable = |error| LayerError::from(TarError::Read(error));
+    let compression = Compression::of_magic(input.fill_buf().map_err(unreadable)?);
+    let decoder = compression.decoder_up_to(WINDOW_LOG, input).map_err(unreadable)?;
+    let mut counted = Counted { input: decoder, count: 0 };
+    let rules = rules(MAX_BYTES.saturating_sub(*read));
+    let walked = walk(&mut counted, &rules, |member| visit(member).map_err(Stop::Visitor));
+    *read = read.saturating_add(counted.count);
+    walked.map_err(|stop| match stop {
+        Stop::Tar(error) => LayerError::from(error).into(),
+        Stop::Visitor(error) => error,
+    })
+}
+
+/// Counts what is read.
+struct Counted<R> {
+    input: R,
+    count: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.input.read(buffer)?;
+        self.count = self.count.saturating_add(length as u64);
+        Ok(length)
+    }
+}
