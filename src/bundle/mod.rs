@@ -29,6 +29,7 @@ mod members;
 mod origin;
 #[cfg(any(feature = "publish", test))]
 mod privileges;
+#[cfg(any(feature = "publish", test))]
 pub mod rootfs;
 pub mod tar;
 

@@ -237,6 +237,7 @@ pub(super) fn entry(
         request,
         artefact: taken.artefact(),
         member: taken.artefact().and(taken.origin().member.clone()),
+        image: taken.image(),
         digest: facts.digest,
         sha512: taken.sha512(),
         size: facts.size,
@@ -260,7 +261,10 @@ pub(super) fn unlocked(
     let Some(entry) = lock.entry(&platform, &name) else {
         return Ok(Some(LockError::Missing { name, platform }));
     };
-    let differs = entry.differs(&plugin.facts, &plugin.program()?, &plugin.taken().sha512());
+    let taken = plugin.taken();
+    let member = taken.artefact().and(taken.origin().member.as_deref());
+    let (program, sha512) = (plugin.program()?, taken.sha512());
+    let differs = entry.differs(&plugin.facts, &program, &sha512, member, taken.image());
     Ok(differs.map(|what| LockError::Differs { name, platform, what }))
 }
 
@@ -269,6 +273,14 @@ pub fn pins(lock: &BundleLock) -> impl Iterator<Item = (Wanted, Digest)> {
     lock.plugins.iter().filter_map(|entry| {
         let wanted = Wanted { platform: entry.platform.clone(), name: entry.name.clone() };
         Some((wanted, entry.artefact.as_ref()?.digest))
+    })
+}
+
+/// What the references of images named when they were locked.
+pub fn roots(lock: &BundleLock) -> impl Iterator<Item = (Wanted, Digest)> {
+    lock.plugins.iter().filter_map(|entry| {
+        let wanted = Wanted { platform: entry.platform.clone(), name: entry.name.clone() };
+        Some((wanted, entry.root()?))
     })
 }
 

@@ -30,13 +30,14 @@ pub use error::BuildError;
 pub use evidence_size::{EvidenceSizeError, check_attachments};
 pub use first::{FirstFiles, FirstSource};
 pub use inputs::Inputs;
-pub use lock::{LockFile, LockFileError, NewLock, lock, pins, sums};
+pub use lock::{LockFile, LockFileError, NewLock, lock, pins, roots, sums};
 pub use predicate_type::{ParsePredicateTypeError, PredicateFormError, PredicateType};
 pub use predicates::PredicateError;
 pub use provenance::{ProvenanceContext, provenances};
 pub use sbom::{ParseSbomFormatError, SBOM_LIMIT, SbomFormat, sboms};
 pub use signer::Signer;
 pub use source::{
-    AssetError, Cache, CacheError, DirectoryOverride, Evidence, Fetch, ParseOverrideError, Plugin,
-    PluginSource, RequestedPlugins, SourceError, Sources, Taken, Tool, Wanted,
+    AssetError, Cache, CacheError, DirectoryOverride, Evidence, Fetch, ImageError,
+    ParseOverrideError, Plugin, PluginSource, RequestedPlugins, SourceError, Sources, Taken, Tool,
+    Wanted,
 };

@@ -19,6 +19,7 @@ pub mod plugin;
 pub mod registries;
 pub mod release;
 pub mod strace;
+pub mod upstream;
 pub mod web;
 
 use std::collections::BTreeMap;

@@ -37,6 +37,7 @@ fn good() -> LockedPlugin {
         request,
         artefact: Some(Artefact { digest: Digest::of(b"asset"), size: 7 }),
         member: Some("./macvlan".to_owned()),
+        image: None,
         digest: Digest::of(b"macvlan"),
         sha512: Sha512::of(b"macvlan"),
         size: 7,

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{BundleLock, LockedPlugin};
+use crate::bundle::InImage;
 use crate::bundle::definition::source::without_query;
 use crate::model::{Digest, Platform, PluginName, visible};
 
@@ -99,10 +100,16 @@ fn values(old: Option<&LockedPlugin>, new: &LockedPlugin) -> Vec<String> {
         };
         let cni = entry.cni_versions.as_ref().map(ToString::to_string);
         let artefact = entry.artefact.as_ref().map(|it| short(&it.digest));
+        let image = |digest: fn(InImage) -> Option<Digest>| {
+            let digest = entry.image.and_then(digest);
+            digest.map_or_else(|| "none".to_owned(), |digest| short(&digest))
+        };
         vec![
             ("version", entry.request.version.clone().unwrap_or_else(|| "none".to_owned())),
             ("from", without_query(&entry.request.location).to_owned()),
             ("artefact", artefact.unwrap_or_else(|| "none".to_owned())),
+            ("index", image(|image| image.index)),
+            ("layer", image(|image| Some(image.layer))),
             ("member", entry.member.clone().unwrap_or_else(|| "none".to_owned())),
             ("digest", short(&entry.digest)),
             ("size", entry.size.to_string()),

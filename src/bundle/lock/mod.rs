@@ -20,9 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use super::checksum::{ChecksumFile, Sum};
 use super::definition::source::{Request, base_name, checksums_beside};
-use super::{Artefact, Definition, GoBuild, Linkage, PluginFile};
+use super::{Artefact, Definition, GoBuild, InImage, Linkage, PluginFile};
 use crate::model::json::{self, Limits, Outline};
-use crate::model::{BundleName, Digest, JsonError, Platform, PluginName, Sha512};
+use crate::model::{BundleName, Digest, JsonError, Platform, PluginName, Reference, Sha512};
 
 pub use answer::{Asked, CniAnswer};
 pub use change::{ChangeKind, LockChange};
@@ -69,12 +69,16 @@ pub struct LockedPlugin {
     pub platform: Platform,
     /// What was asked of its source.
     pub request: Request,
-    /// The archive or file that was fetched; none for a file of a directory.
+    /// The archive or file that was fetched, or the manifest of the image; none for a file of a
+    /// directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artefact: Option<Artefact>,
-    /// The path inside of the archive.
+    /// The path inside of the archive or image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<String>,
+    /// Where in the image it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<InImage>,
     /// The digest of the plugin's bytes.
     pub digest: Digest,
     /// The SHA-512 of the same bytes.
@@ -206,7 +210,10 @@ impl BundleLock {
         let mut seen = BTreeMap::new();
         self.plugins.iter().find_map(|entry| {
             let artefact = entry.artefact?;
-            let first: &LockedPlugin = seen.entry(&entry.request.location).or_insert(entry);
+            // An image has a manifest for each platform.
+            let platform = entry.image.map(|_| &entry.platform);
+            let first: &LockedPlugin =
+                seen.entry((&entry.request.location, platform)).or_insert(entry);
             let other = first.artefact.filter(|other| other.digest != artefact.digest)?;
             let digests = Box::new((other.digest, artefact.digest));
             Some(LockError::TwoDigests {
@@ -242,15 +249,27 @@ impl LockedPlugin {
         (&self.name, &self.platform)
     }
 
+    /// What the reference of an image named when it was locked: an index, or the manifest itself.
+    pub fn root(&self) -> Option<Digest> {
+        Some(self.image?.index.unwrap_or(self.artefact?.digest))
+    }
+
     /// The digest that the definition fixes, if it is not the one of the entry.
     fn pinned_elsewhere(&self, definition: &Definition) -> Option<LockError> {
         let artefact = self.artefact?;
         let plugin = definition.plugins.iter().find(|plugin| plugin.name == self.name)?;
-        let pin = definition.source(&plugin.source)?.kind.asset()?.pin(&self.platform)?;
-        (pin != artefact.digest).then(|| LockError::Pinned {
+        let asset = definition.source(&plugin.source)?.kind.asset()?;
+        let by_reference = self.root().and_then(|root| {
+            let reference: Reference = self.request.location.parse().ok()?;
+            Some((reference.selector.digest?, root))
+        });
+        let by_digest = asset.pin(&self.platform).map(|pin| (pin, artefact.digest));
+        let differing = |(pin, found): &(Digest, Digest)| pin != found;
+        let digests = by_reference.into_iter().chain(by_digest).find(differing)?;
+        Some(LockError::Pinned {
             name: self.name.clone(),
             platform: self.platform.clone(),
-            digests: Box::new((pin, artefact.digest)),
+            digests: Box::new(digests),
         })
     }
 
@@ -268,6 +287,12 @@ impl LockedPlugin {
     fn computed_level(&self, kept: &KeptEvidence) -> Result<Level, String> {
         if !self.request.has_asset() && self.artefact.is_some() {
             return Err("a file of a directory is not taken from an asset".to_owned());
+        }
+        if self.request.is_image() && self.checksum.is_some() {
+            return Err("there is no checksum file of an image".to_owned());
+        }
+        if self.image.is_some() != (self.request.is_image() && self.artefact.is_some()) {
+            return Err("what is taken from an image, and nothing else, is in a layer".to_owned());
         }
         let Some(artefact) = &self.artefact else {
             return match self.checksum {
@@ -305,16 +330,20 @@ impl LockedPlugin {
         Ok(level::of_checksum(&self.request.location, &checksum.location))
     }
 
-    /// What of a plugin is not what is locked, as "WHAT is X, expected Y".
+    /// What of a plugin is not what is locked, as "WHAT is X, expected Y". `member` and `image` are
+    /// those of an asset that it was taken from.
     pub fn differs(
         &self,
         facts: &PluginFile,
         program: &ProgramFacts,
         sha512: &Sha512,
+        member: Option<&str>,
+        image: Option<InImage>,
     ) -> Option<String> {
         let differs = |what: &str, expected: String, found: String| {
             (expected != found).then(|| format!("its {what} is {found}, the lock says {expected}"))
         };
+        let layer = |image: InImage| image.layer.to_string();
         let go = |go: &Option<GoBuild>| match go {
             Some(GoBuild { go, path, version }) => {
                 format!("{go} {path} {}", version.as_deref().unwrap_or("of no version"))
@@ -330,6 +359,8 @@ impl LockedPlugin {
                 let (what, expected, found) = self.facts.difference(program)?;
                 differs(&what, expected, found)
             })
+            .or_else(|| differs("layer", layer(self.image?), layer(image?)))
+            .or_else(|| differs("member", self.member.clone()?, member?.to_owned()))
     }
 }
 

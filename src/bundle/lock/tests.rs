@@ -1,5 +1,7 @@
 //! A lock that holds, and every way in which one does not.
 
+mod image;
+
 use super::*;
 use crate::model::Sha512;
 
@@ -35,6 +37,7 @@ fn locked(definition: &Definition) -> (BundleLock, KeptEvidence) {
         LockedPlugin {
             artefact: Some(Artefact { digest: asset, size: 7 }),
             member: Some(name.to_string()),
+            image: None,
             digest: Digest::of(bytes.as_bytes()),
             sha512: Sha512::of(bytes.as_bytes()),
             size: bytes.len() as u64,
@@ -230,8 +233,10 @@ fn says_what_of_a_plugin_is_not_what_is_locked() {
         facts: crate::bundle::Facts::default(),
     };
     let program = ProgramFacts::default();
-    let differs = |facts: &PluginFile| entry.differs(facts, &program, &entry.sha512);
+    let differs = |facts: &PluginFile| entry.differs(facts, &program, &entry.sha512, None, None);
+    let of_member = |member| entry.differs(&facts, &program, &entry.sha512, Some(member), None);
     assert_eq!(differs(&facts), None);
+    assert_eq!(of_member("bridge"), None);
     let other = Digest::of(b"other");
     let go = GoBuild { go: "go1.26.3".to_owned(), path: "a/b".to_owned(), version: None };
     let interpreter = "/lib/ld.so".to_owned();
@@ -252,11 +257,13 @@ fn says_what_of_a_plugin_is_not_what_is_locked() {
     ] {
         assert_eq!(differs(&facts), Some(expected));
     }
-    let sha512 = entry.differs(&facts, &program, &Sha512::of(b"other")).unwrap();
+    let expected = "its member is bin/bridge, the lock says bridge".to_owned();
+    assert_eq!(of_member("bin/bridge"), Some(expected));
+    let sha512 = entry.differs(&facts, &program, &Sha512::of(b"other"), None, None).unwrap();
     assert!(sha512.starts_with("its SHA-512 is "), "{sha512}");
     let program = ProgramFacts { module: Some("example.com/a".to_owned()), ..program };
     assert_eq!(
-        entry.differs(&facts, &program, &entry.sha512),
+        entry.differs(&facts, &program, &entry.sha512, None, None),
         Some("its main module is example.com/a, the lock says none".to_owned())
     );
 }

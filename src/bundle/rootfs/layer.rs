@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read};
 
 use super::{Rootfs, RootfsEntry, RootfsError};
-use crate::bundle::Compression;
 use crate::bundle::tar::{Extensions, Kind, Member, Paths, Rest, Rules, TarError, walk};
+use crate::bundle::{Compression, FoundMember, Privilege};
 
 /// The most layers of an image: as many as overlayfs can put on top of each other in containerd.
 pub const MAX_LAYERS: usize = 127;
@@ -83,17 +83,19 @@ pub fn list_layer(
     Ok(())
 }
 
-/// Calls `visit` with the content of each wanted member of a layer, which must read all of it.
+/// Calls `visit` with each wanted member of a layer, which must read all of its content.
 pub fn take_files<T, E: From<LayerError>>(
     input: impl BufRead + Send,
     mut wanted: LayerFiles<T>,
-    mut visit: impl FnMut(T, &mut dyn Read) -> Result<(), E>,
+    mut visit: impl FnMut(T, FoundMember<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut number = 0;
     walk_layer(input, &mut 0, |member| {
         let visitor = wanted.remove(&number);
         number += 1;
-        visitor.map_or(Ok(()), |it| visit(it, member.content))
+        let privileges = Privilege::of(member.mode, member.capabilities);
+        let found = FoundMember { privileges, content: member.content };
+        visitor.map_or(Ok(()), |it| visit(it, found))
     })?;
     match wanted.is_empty() {
         true => Ok(()),

@@ -14,7 +14,7 @@ use crate::model::Reference;
 use crate::oci::LayoutWriter;
 use crate::publish::{
     BuildError, DirectoryOverride, Inputs, LockFile, ProvenanceContext, SbomFormat, Sources, build,
-    check_attachments, pins, provenances, sboms, sums,
+    check_attachments, pins, provenances, roots, sboms, sums,
 };
 
 /// Composes a bundle from its definition and writes it into a layout: no daemon, no root, no
@@ -73,6 +73,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let output = output_directory(&arguments.output)?;
     let mut fetch = arguments.cache.fetch(*terminal);
     fetch.pins = lock.iter().flat_map(|(lock, _)| pins(lock)).collect();
+    fetch.roots = lock.iter().flat_map(|(lock, _)| roots(lock)).collect();
     fetch.sums = lock.iter().flat_map(|(lock, _)| sums(lock)).collect();
     let sources = Sources::new(&definition, folder, &arguments.directory, &fetch)
         .map_err(Failure::classed)?;

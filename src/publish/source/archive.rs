@@ -5,22 +5,21 @@
 //! its end, and was the one that was hashed before. Which members are accepted is decided in
 //! [`crate::bundle::read_members`].
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::collections::BTreeMap;
+use std::io::{self, BufReader};
 use std::path::Path;
 
 use super::asset::{OpenAsset, WantedAsset, shown};
 use super::asset_error::AssetError;
 use super::from_start::Hashing;
 use super::requested::RequestedPlugins;
+use super::spool::spool;
 use super::{Fetch, PluginSource, SourceError, Taken, Wanted};
 use crate::bundle::definition::SourceName;
 use crate::bundle::definition::source::Archive;
 use crate::bundle::tar::TarError;
 use crate::bundle::{FoundMember, MemberError, Members, Origin, read_members};
 use crate::disk::Directory;
-use crate::model::{Hasher, Sha512Hasher};
 
 /// How much is read at a time.
 const BUFFER: usize = 256 * 1024;
@@ -72,7 +71,8 @@ impl ArchiveSource<'_> {
         let mut spooled: Vec<Option<Taken>> = wanted.iter().map(|_| None).collect();
         let paths = unpack(&open, members, |numbers, FoundMember { privileges, content }| {
             let file = temporary.create_unnamed().map_err(AssetError::Temporary)?;
-            let mut taken = spool(file, content)?;
+            let mut taken =
+                spool(file, content, |error| MemberError::Tar(TarError::Read(error)).into())?;
             taken.artefact = Some(open.artefact);
             taken.privileges = privileges;
             taken.checksum.clone_from(&open.checksum);
@@ -106,27 +106,6 @@ fn unpack(
         true => Ok(paths),
         false => Err(AssetError::Changed),
     }
-}
-
-/// Copies a member to a file, and hashes it.
-fn spool(file: File, content: &mut dyn Read) -> Result<Taken, AssetError> {
-    let mut hasher = Hasher::new(Sha512Hasher::new(file));
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let length = match content.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(MemberError::Tar(TarError::Read(error)).into()),
-        };
-        let read = buffer.get(..length).unwrap_or_default();
-        hasher.write_all(read).map_err(AssetError::Spool)?;
-    }
-    let (digest, size, inner) = hasher.finish();
-    let (sha512, file) = inner.finish();
-    let origin = Origin::file("");
-    let privileges = BTreeSet::new();
-    Ok(Taken { file, origin, digest, sha512, size, privileges, artefact: None, checksum: None })
 }
 
 #[cfg(test)]

@@ -6,11 +6,13 @@
 use std::io;
 
 use super::cache::CacheError;
+use super::image_error::ImageError;
 use crate::bundle::tar::TarError;
 use crate::bundle::{ChecksumError, MemberError};
 use crate::disk::DiskError;
 use crate::model::{Classed, Digest, ErrorClass, Sha512};
 use crate::net::{DownloadError, HttpError};
+use crate::oci::OciError;
 
 /// Why an asset cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +39,10 @@ pub enum AssetError {
     Changed,
     #[error(transparent)]
     Member(#[from] MemberError),
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    #[error(transparent)]
+    Oci(#[from] OciError),
     #[error("cannot write what is taken from it")]
     Spool(#[source] io::Error),
     #[error("cannot write what is taken from it")]
@@ -71,6 +77,10 @@ impl Classed for AssetError {
                 ErrorClass::CouldNot
             }
             Self::Cache(error) => error.class(),
+            Self::Image(error) => error.class(),
+            // What was read is not what its digest promises, or no document of an image.
+            Self::Oci(error) if error.finding().is_some() => ErrorClass::Request,
+            Self::Oci(error) => error.class(),
             Self::Download(DownloadError::Write(_))
             | Self::Changed
             | Self::Spool(_)

@@ -17,6 +17,8 @@ pub struct Fetch {
     /// The digests of the assets that a lock fixes, by what is taken from them. An asset with
     /// another digest is an error, and one that the cache has is not downloaded.
     pub pins: BTreeMap<Wanted, Digest>,
+    /// What the references of images named when they were locked: an index, or a manifest.
+    pub roots: BTreeMap<Wanted, Digest>,
     /// The SHA-512 of the assets whose evidence in the lock lists that.
     pub sums: BTreeMap<Wanted, Sha512>,
     /// Whether checksum files are looked for.
@@ -38,17 +40,18 @@ impl Fetch {
     /// Fetches into `cache`, with nothing fixed and no evidence.
     pub fn new(cache: Cache) -> Self {
         let (client, pins) = (net::Client::default(), BTreeMap::new());
-        let (sums, evidence) = (BTreeMap::new(), Evidence::Skip);
-        Self { client, cache, pins, sums, evidence, announce: Box::new(|_| ()) }
+        let (roots, sums, evidence) = (BTreeMap::new(), BTreeMap::new(), Evidence::Skip);
+        Self { client, cache, pins, roots, sums, evidence, announce: Box::new(|_| ()) }
     }
 }
 
 impl fmt::Debug for Fetch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { client, cache, pins, sums, evidence, announce: _ } = self;
+        let Self { client, cache, pins, roots, sums, evidence, announce: _ } = self;
         let mut text = f.debug_struct("Fetch");
         text.field("client", client).field("cache", cache);
         text.field("pins", pins)
+            .field("roots", roots)
             .field("sums", sums)
             .field("evidence", evidence)
             .finish_non_exhaustive()

@@ -15,9 +15,13 @@ mod error;
 mod fetch;
 mod file;
 mod from_start;
+mod image;
+mod image_error;
+mod image_manifest;
 mod plugin;
 mod plugin_source;
 mod requested;
+mod spool;
 mod taken;
 mod tool;
 mod wanted;
@@ -28,6 +32,7 @@ use std::path::Path;
 use self::archive::ArchiveSource;
 use self::directory::DirectorySource;
 use self::file::FileSource;
+use self::image::ImageSource;
 use crate::bundle::Definition;
 use crate::bundle::definition::{Source, SourceKind, SourceName};
 use crate::model::Platform;
@@ -37,6 +42,7 @@ pub use cache::{Cache, CacheError};
 pub use directory_override::{DirectoryOverride, ParseOverrideError};
 pub use error::SourceError;
 pub use fetch::{Evidence, Fetch};
+pub use image_error::ImageError;
 pub use plugin::Plugin;
 pub use plugin_source::PluginSource;
 pub use requested::RequestedPlugins;
@@ -121,6 +127,7 @@ fn open<'a>(
         SourceKind::Directory(pattern) => Box::new(DirectorySource::new(name, folder, pattern)),
         SourceKind::Archive(archive) => Box::new(ArchiveSource { name, folder, archive, fetch }),
         SourceKind::File(file) => Box::new(FileSource { name, folder, file, fetch }),
+        SourceKind::Image(image) => Box::new(ImageSource { name, folder, image, fetch }),
     }
 }
 

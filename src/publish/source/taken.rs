@@ -13,7 +13,9 @@ use std::path::Path;
 use super::SourceError;
 use super::from_start::FromStart;
 use crate::binary::{Elf, ReadAt, ReadElfError};
-use crate::bundle::{Artefact, Checksum, Entry, EntryKind, FileManifest, Origin, Privilege};
+use crate::bundle::{
+    Artefact, Checksum, Entry, EntryKind, FileManifest, InImage, Origin, Privilege,
+};
 use crate::disk::has_capabilities;
 use crate::model::{Digest, Hasher, Sha512, Sha512Hasher};
 
@@ -27,6 +29,7 @@ pub struct Taken {
     pub(super) size: u64,
     pub(super) privileges: BTreeSet<Privilege>,
     pub(super) artefact: Option<Artefact>,
+    pub(super) image: Option<InImage>,
     pub(super) checksum: Option<Checksum>,
 }
 
@@ -62,8 +65,8 @@ impl Taken {
         let (sha512, _) = inner.finish();
         let mode = file.metadata().map_err(unreadable)?.permissions().mode();
         let privileges = Privilege::of(mode, has_capabilities(&file).map_err(unreadable)?);
-        let (artefact, checksum) = (None, None);
-        Ok(Self { file, origin, digest, sha512, size, privileges, artefact, checksum })
+        let (artefact, image, checksum) = (None, None, None);
+        Ok(Self { file, origin, digest, sha512, size, privileges, artefact, image, checksum })
     }
 
     /// The same file once more, for a second plugin.
@@ -88,9 +91,15 @@ impl Taken {
         self.sha512
     }
 
-    /// The archive or bare file that it was taken from; `None` for a file of a directory.
+    /// The archive or bare file that it was taken from, or the manifest of the image; `None` for a
+    /// file of a directory.
     pub fn artefact(&self) -> Option<Artefact> {
         self.artefact
+    }
+
+    /// Where in an image it was.
+    pub fn image(&self) -> Option<InImage> {
+        self.image
     }
 
     /// The checksum file that named the artefact, if one was looked for and found.

@@ -1,8 +1,9 @@
-//! An asset of a source: a file from a URL or a path, perhaps another one for each platform.
+//! An asset of a source: a file from a URL or a path, or an image, perhaps another one for each
+//! platform.
 //!
-//! What `archive` and `file` have in common: where the asset is, which upstream version it belongs
-//! to, the digests that the definition fixes, and the checksum file that names it. Whether the
-//! asset is there is for `publish::source` to find out.
+//! What `archive`, `file` and `image` have in common: where the asset is, which upstream version it
+//! belongs to, the digests that the definition fixes, and the checksum file that names it. Whether
+//! the asset is there is for `publish::source` to find out.
 
 use serde_json::{Value, json};
 
@@ -13,7 +14,7 @@ use crate::model::{Digest, Platform, PluginName};
 /// Where an asset is, and what is known of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asset {
-    /// The URL or path.
+    /// The URL or path, or the reference of an image.
     pub from: LocationPattern,
     /// The upstream version, which is put in for `{version}`.
     pub version: Option<UpstreamVersion>,

@@ -39,7 +39,8 @@ pub fn base_name(location: &str) -> Option<&str> {
 /// A location as others may see it: without the query of a URL, which may carry a credential, and
 /// without the directories of this machine.
 pub fn published(location: &str) -> &str {
-    match location.starts_with('/') {
+    let is_layout = ["oci:", "oci-archive:"].iter().any(|form| location.starts_with(form));
+    match is_layout || location.starts_with('/') {
         true => base_name(location).unwrap_or_default(),
         false => without_query(location),
     }

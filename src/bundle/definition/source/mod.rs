@@ -10,6 +10,7 @@ mod beside;
 mod directory;
 mod file;
 mod given;
+mod image;
 mod name;
 mod pattern;
 mod pins;
@@ -27,6 +28,7 @@ pub use asset::Asset;
 pub use beside::{Guess, base_name, checksums_beside, published, without_query};
 pub use directory::{DirectoryPattern, ParseDirectoryError};
 pub use file::BareFile;
+pub use image::UpstreamImage;
 pub use name::{ParseSourceNameError, SourceName};
 pub(super) use pattern::ARCHITECTURE;
 pub use pattern::{LocationPattern, MemberPattern, ParsePatternError, UpstreamVersion, is_url};
@@ -107,6 +109,8 @@ kinds! {
     Archive(Archive) archive "an archive"
     /// A program that is published as it is.
     File(BareFile) file "a file"
+    /// Files of a container image.
+    Image(UpstreamImage) image "an image"
 }
 
 impl SourceKind {
@@ -119,6 +123,9 @@ impl SourceKind {
                 (archive.asset.location(platform, plugin), archive.member(platform, plugin))
             }
             Self::File(file) => (file.asset.location(platform, plugin), None),
+            Self::Image(image) => {
+                (image.asset.location(platform, plugin), image.path(platform, plugin))
+            }
         };
         let version = self.asset().and_then(Asset::version);
         let checksums = self.asset().and_then(|asset| asset.checksums(platform, plugin));
@@ -131,6 +138,7 @@ impl SourceKind {
             Self::Directory(_) => None,
             Self::Archive(archive) => Some(&archive.asset),
             Self::File(file) => Some(&file.asset),
+            Self::Image(image) => Some(&image.asset),
         }
     }
 }

@@ -27,6 +27,11 @@ pub struct LocationPattern(String);
 #[serde(try_from = "String")]
 pub struct MemberPattern(String);
 
+/// The path of a file in a container image, from its root, with placeholders.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ImagePathPattern(String);
+
 /// The version of an upstream release, as its URLs have it (`v1.9.1`).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -50,6 +55,8 @@ pub enum ParsePatternError {
     User,
     #[error("`{0}` is not a path inside an archive: expected a relative path without `..`")]
     Member(String),
+    #[error("`{0}` is not a path in an image: expected an absolute path without `..`")]
+    ImagePath(String),
     #[error(
         "`{0}` is not a valid upstream version: expected up to 128 letters, digits, `.`, `_`, `+` and `-`, starting with a letter or digit"
     )]
@@ -76,6 +83,17 @@ impl LocationPattern {
 }
 
 impl MemberPattern {
+    /// Whether it has this placeholder.
+    pub(super) fn has(&self, placeholder: &str) -> bool {
+        self.0.contains(placeholder)
+    }
+
+    pub(super) fn fill(&self, filling: Filling<'_>) -> String {
+        fill(&self.0, filling)
+    }
+}
+
+impl ImagePathPattern {
     /// Whether it has this placeholder.
     pub(super) fn has(&self, placeholder: &str) -> bool {
         self.0.contains(placeholder)
@@ -151,6 +169,19 @@ impl FromStr for MemberPattern {
     }
 }
 
+impl FromStr for ImagePathPattern {
+    type Err = ParsePatternError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        check(text)?;
+        let is_plain = |path: &str| !path.split('/').any(|part| matches!(part, "" | "." | ".."));
+        match text.strip_prefix('/').is_some_and(is_plain) {
+            true => Ok(Self(text.to_owned())),
+            false => Err(ParsePatternError::ImagePath(text.to_owned())),
+        }
+    }
+}
+
 impl FromStr for UpstreamVersion {
     type Err = ParsePatternError;
 
@@ -172,6 +203,13 @@ impl TryFrom<String> for LocationPattern {
 }
 
 impl TryFrom<String> for MemberPattern {
+    type Error = ParsePatternError;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for ImagePathPattern {
     type Error = ParsePatternError;
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
@@ -234,6 +272,19 @@ mod tests {
                 "`{text}` is not a path inside an archive: expected a relative path without `..`"
             );
             assert_eq!(text.parse::<MemberPattern>().expect_err(text).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_path_in_an_image_starts_at_its_root() {
+        for text in ["/whereabouts", "/usr/bin/{plugin}-{architecture}", "/a.b"] {
+            assert!(text.parse::<ImagePathPattern>().is_ok(), "{text}");
+        }
+        for text in ["whereabouts", "./a", "/", "/a/", "/../a", "//a", "/a/./b"] {
+            let expected = format!(
+                "`{text}` is not a path in an image: expected an absolute path without `..`"
+            );
+            assert_eq!(text.parse::<ImagePathPattern>().expect_err(text).to_string(), expected);
         }
     }
 

@@ -17,7 +17,8 @@ use crate::model::visible;
 pub struct Request {
     /// The kind of the source: the key that chooses it (`archive`).
     pub kind: String,
-    /// The URL or path, as the definition writes it but for the placeholders.
+    /// The URL or path, or the reference of an image, as the definition writes it but for the
+    /// placeholders.
     pub location: String,
     /// The path inside of it, if the definition gives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -35,6 +36,11 @@ impl Request {
     pub fn make_directory(&mut self) {
         let Self { kind, member, checksums, .. } = self;
         (*kind, *member, *checksums) = (super::DIRECTORY.to_owned(), None, None);
+    }
+
+    /// Whether it is for a file of a container image.
+    pub fn is_image(&self) -> bool {
+        self.kind == "image"
     }
 
     /// Whether it is for an asset that is fetched, and not for a file of a directory.

@@ -1,5 +1,7 @@
 //! Sources as people write them, and what is asked of them.
 
+mod image;
+
 use super::*;
 use crate::bundle::Definition;
 use crate::model::Digest;
@@ -163,7 +165,7 @@ fn names_what_does_not_fit_together() {
         ),
         (
             "archive: a, file: b",
-            "exactly one of `directory`, `archive` or `file`; found `archive` and `file`",
+            "exactly one of `directory`, `archive`, `file` or `image`; found `archive` and `file`",
         ),
     ] {
         let error = definition(source, "linux/amd64", BOTH).expect_err(source);

@@ -7,7 +7,6 @@ use std::path::Path;
 use flate2::Compression as Level;
 use flate2::write::GzEncoder;
 
-use super::*;
 use crate::binary::sample::Sample;
 use crate::bundle::FileManifest;
 use crate::model::{Digest, ErrorClass, Sha512};

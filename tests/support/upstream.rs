@@ -1,0 +1,92 @@
+//! Images as other projects publish them: layouts with layers of plain files.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use cnister::model::Digest;
+use serde_json::{Value, json};
+
+/// A layout that images are put into.
+pub struct Upstream {
+    folder: PathBuf,
+}
+
+impl Upstream {
+    pub fn new(folder: PathBuf) -> Self {
+        fs::create_dir_all(folder.join("blobs/sha256")).expect("a folder");
+        fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("a file");
+        Self { folder }
+    }
+
+    /// Stores a blob; its descriptor.
+    pub fn blob(&self, media_type: &str, content: &[u8]) -> Value {
+        let digest = Digest::of(content);
+        fs::write(self.folder.join("blobs/sha256").join(digest.hex()), content).expect("a blob");
+        json!({"mediaType": media_type, "digest": digest, "size": content.len()})
+    }
+
+    /// Stores the image of an architecture, a layer for each list of files; its descriptor.
+    pub fn image(&self, architecture: &str, layers: &[&[(&str, &[u8])]]) -> Value {
+        let layers: Vec<Value> = layers
+            .iter()
+            .map(|files| self.blob("application/vnd.oci.image.layer.v1.tar+gzip", &layer(files)))
+            .collect();
+        let config = json!({"os": "linux", "architecture": architecture, "config": {},
+            "rootfs": {"type": "layers", "diff_ids": []}});
+        let config =
+            self.blob("application/vnd.oci.image.config.v1+json", config.to_string().as_bytes());
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = json!({"schemaVersion": 2, "mediaType": media_type, "config": config,
+            "layers": layers});
+        let mut entry = self.blob(media_type, manifest.to_string().as_bytes());
+        entry["platform"] = json!({"os": "linux", "architecture": architecture});
+        entry
+    }
+
+    /// What BuildKit lists beside an image.
+    pub fn attestation(&self) -> Value {
+        let mut entry = self.image("unknown", &[]);
+        entry["platform"]["os"] = json!("unknown");
+        entry["annotations"] = json!({"vnd.docker.reference.type": "attestation-manifest"});
+        entry
+    }
+
+    /// Makes an index of these images the only image of the layout; its digest.
+    pub fn index(&self, tag: &str, images: &[Value]) -> String {
+        let media_type = "application/vnd.oci.image.index.v1+json";
+        let index = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": images});
+        let mut entry = self.blob(media_type, index.to_string().as_bytes());
+        entry["annotations"] = json!({"org.opencontainers.image.ref.name": tag});
+        let index = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": [entry]});
+        fs::write(self.folder.join("index.json"), index.to_string()).expect("an index");
+        entry["digest"].as_str().expect("a text").to_owned()
+    }
+
+    /// Pushes the layout's only image with skopeo.
+    pub fn push(&self, skopeo: &Path, target: &str) {
+        let from = format!("oci:{}", self.folder.display());
+        let status = Command::new(skopeo)
+            .args(["--insecure-policy", "copy", "--quiet", "--all", "--preserve-digests"])
+            .args(["--dest-tls-verify=false", &from, &format!("docker://{target}")])
+            .stdout(Stdio::null())
+            .status();
+        assert!(status.expect("skopeo starts").success(), "{target}");
+    }
+}
+
+/// A layer of these files, compressed.
+pub fn layer(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, content) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(0o755);
+        header.set_size(content.len() as u64);
+        builder.append_data(&mut header, path, *content).expect("in memory");
+    }
+    let bytes = builder.into_inner().expect("in memory");
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(&bytes).expect("in memory");
+    encoder.finish().expect("in memory")
+}
