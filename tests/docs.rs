@@ -399,6 +399,8 @@ fn help_and_version_are_answers() {
         "boot",
         "boot enable",
         "boot disable",
+        "cache",
+        "cache prune",
         "completions",
     ] {
         let help = scene.run_ok(&format!("{verb} --help"));

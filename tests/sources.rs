@@ -11,6 +11,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -170,6 +171,36 @@ fn a_lock_that_is_killed_leaves_nothing_half() {
         }
         fs::remove_file(scene.at("bundle.lock.json")).unwrap();
     }
+}
+
+#[test]
+fn a_cache_is_emptied_and_one_that_others_write_to_is_refused_with_a_hint() {
+    let scene = Scene::new();
+    let web = Web::serve(&[("/bridge", plugin::answering("bridge", 4096))], None);
+    define(&scene, &format!("file: \"{}\"", web.url("/bridge")), "bridge");
+    let prune = || scene.run("cache prune --cache-dir cache");
+    assert_eq!(prune().stdout, "0 files removed, 0 B freed\n");
+    scene.run_ok("lock bundle.yaml --cache-dir cache");
+    scene.write("cache/sha256/.cnister-0123456789abcdef", "half");
+    let json = scene.run_ok("--format json cache prune --cache-dir cache");
+    assert!(json.stdout.contains("\"removed\": 2"), "{}", json.stdout);
+    assert_eq!(files(&scene.at("cache")), Vec::<String>::new());
+    scene.run_ok("build bundle.yaml --cache-dir cache -o layout");
+    assert_eq!(prune().stdout, "1 file removed, 4.1 kB freed\n");
+    // The default is the one of the user.
+    scene.run_ok("lock bundle.yaml");
+    assert_eq!(scene.run("cache prune").stdout, "1 file removed, 4.1 kB freed\n");
+    fs::set_permissions(scene.at("cache"), fs::Permissions::from_mode(0o777)).unwrap();
+    for line in ["cache prune", "lock bundle.yaml", "build bundle.yaml -o new"] {
+        let run = scene.run(&format!("{line} --cache-dir cache"));
+        assert_eq!((run.code, run.stdout.as_str()), (3, ""), "{line}");
+        let words = "the cache `cache` can be written by others: it belongs to user ";
+        assert!(run.stderr.contains(words), "{}", run.stderr);
+        let hint = "\nhint: chmod go-w cache, or name another directory with --cache-dir\n";
+        assert!(run.stderr.ends_with(hint), "{}", run.stderr);
+    }
+    fs::set_permissions(scene.at("cache"), fs::Permissions::from_mode(0o755)).unwrap();
+    scene.run_ok("build bundle.yaml --cache-dir cache -o new");
 }
 
 #[test]

@@ -13,6 +13,8 @@ use serde::Serialize;
 use crate::model::{Classed, Code, ErrorClass, Finding, json, visible, with_causes};
 use crate::node::NodeError;
 use crate::oci::{CollectError, OciError};
+#[cfg(feature = "publish")]
+use crate::publish::{BuildError, CacheError, SourceError};
 
 /// The form of the answer on standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -193,7 +195,24 @@ impl Terminal {
 
 /// Returns the hint of the error itself, wherever it is in the chain of causes.
 fn known_hint(error: &(dyn Error + 'static)) -> Option<String> {
+    #[cfg(feature = "publish")]
+    if let Some(hint) = source_hint(error) {
+        return Some(hint);
+    }
     oci_error(error).and_then(OciError::hint).map(str::to_owned)
+}
+
+/// Returns the hint of an error of a source or of the cache.
+#[cfg(feature = "publish")]
+fn source_hint(error: &(dyn Error + 'static)) -> Option<String> {
+    if let Some(error) = error.downcast_ref::<CacheError>() {
+        return error.hint();
+    }
+    let source = match error.downcast_ref() {
+        Some(BuildError::Source(error)) => Some(error),
+        _ => error.downcast_ref::<SourceError>(),
+    };
+    source.and_then(SourceError::hint)
 }
 
 /// The error of an image that an error of a verb is.

@@ -54,6 +54,31 @@ impl Lock {
             Err(error) => Err(error),
         }
     }
+
+    /// Locks a directory itself, waiting up to `timeout` for all other holders.
+    pub fn exclusive_directory(
+        directory: &Directory,
+        timeout: Duration,
+    ) -> Result<Self, DiskError> {
+        Self::directory(directory, FlockOperation::NonBlockingLockExclusive, timeout)
+    }
+
+    /// Locks a directory itself, shared with others that do so.
+    pub fn shared_directory(directory: &Directory, timeout: Duration) -> Result<Self, DiskError> {
+        Self::directory(directory, FlockOperation::NonBlockingLockShared, timeout)
+    }
+
+    fn directory(
+        directory: &Directory,
+        operation: FlockOperation,
+        timeout: Duration,
+    ) -> Result<Self, DiskError> {
+        // A handle of its own: the lock belongs to it.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let handle = fs::openat(&directory.handle, ".", flags, Mode::empty())
+            .map_err(|errno| io_error("open", directory.shown(), errno))?;
+        take(handle, operation, directory.shown().to_owned(), timeout)
+    }
 }
 
 fn take(
@@ -107,6 +132,27 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         fs::mknodat(fs::CWD, &path, fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
         refused("a FIFO");
+    }
+
+    #[test]
+    fn a_directory_is_locked_without_a_file_in_it() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Directory::open(temporary.path()).unwrap();
+        let readers = [
+            Lock::shared_directory(&directory, Duration::ZERO).unwrap(),
+            Lock::shared_directory(&directory, Duration::ZERO).unwrap(),
+        ];
+        let error = Lock::exclusive_directory(&directory, Duration::ZERO).expect_err("read");
+        let expected = format!(
+            "another cnister is running: `{}` was still locked after 0 s",
+            directory.shown()
+        );
+        assert_eq!(error.to_string(), expected);
+        drop(readers);
+        let _writer = Lock::exclusive_directory(&directory, Duration::ZERO).unwrap();
+        let error = Lock::shared_directory(&directory, Duration::ZERO).expect_err("written");
+        assert_eq!(error.to_string(), expected);
+        assert!(directory.is_empty().unwrap());
     }
 
     #[test]

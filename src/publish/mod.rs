@@ -38,6 +38,6 @@ pub use sbom::{ParseSbomFormatError, SBOM_LIMIT, SbomFormat, sboms};
 pub use signer::Signer;
 pub use source::{
     AssetError, Cache, CacheError, DirectoryOverride, Evidence, Fetch, ImageError,
-    ParseOverrideError, Plugin, PluginSource, RequestedPlugins, SourceError, Sources, Taken, Tool,
-    Wanted,
+    ParseOverrideError, Plugin, PluginSource, Pruned, RequestedPlugins, SourceError, Sources,
+    Taken, Tool, Wanted,
 };

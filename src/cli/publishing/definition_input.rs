@@ -27,13 +27,18 @@ pub(super) struct CacheArgument {
 }
 
 impl CacheArgument {
-    /// What sources fetch with.
-    pub(super) fn fetch(&self, terminal: Terminal) -> Fetch {
+    /// The cache.
+    pub(super) fn cache(&self) -> Cache {
         let user = |name| std::env::var_os(name);
-        let mut fetch = Fetch::new(match &self.cache_dir {
+        match &self.cache_dir {
             Some(directory) => Cache::at(directory),
             None => Cache::of_user(user("XDG_CACHE_HOME"), user("HOME")),
-        });
+        }
+    }
+
+    /// What sources fetch with.
+    pub(super) fn fetch(&self, terminal: Terminal) -> Fetch {
+        let mut fetch = Fetch::new(self.cache());
         fetch.announce = Box::new(move |line| terminal.remark(line));
         fetch
     }

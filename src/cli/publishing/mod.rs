@@ -2,6 +2,7 @@
 
 mod attest;
 mod build;
+mod cache;
 mod completions;
 mod definition_input;
 mod diff;
@@ -57,6 +58,8 @@ pub(super) enum Verb {
     Evidence(evidence::Arguments),
     #[command(display_order = 14)]
     Render(Box<render::Arguments>),
+    #[command(display_order = 10)]
+    Cache(cache::Arguments),
     #[command(display_order = 100)]
     Completions(completions::Arguments),
 }
@@ -79,6 +82,7 @@ impl Verb {
             Self::Report(arguments) => report::run(&arguments, terminal),
             Self::Evidence(arguments) => evidence::run(&arguments, terminal),
             Self::Render(arguments) => render::run(&arguments, terminal),
+            Self::Cache(arguments) => cache::run(&arguments, terminal),
             Self::Completions(arguments) => completions::run(&arguments, program),
         }
     }

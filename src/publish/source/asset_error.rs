@@ -63,6 +63,25 @@ impl From<HttpError> for AssetError {
     }
 }
 
+impl AssetError {
+    /// What the user can do about it.
+    pub(super) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Cache(error) => error.hint(),
+            // Many registries want a token even for public images.
+            Self::Oci(OciError::Credentials { .. }) => Some(
+                "copy the image to a layout with a tool that logs in, and write `oci:DIR:TAG`: \
+                 skopeo copy --all docker://REFERENCE oci:DIR:TAG"
+                    .to_owned(),
+            ),
+            Self::Oci(error) => error.hint().map(str::to_owned),
+            Self::Download(DownloadError::Http(error))
+            | Self::FetchChecksums { source: error, .. } => error.hint().map(str::to_owned),
+            _ => None,
+        }
+    }
+}
+
 /// What an asset is decides; that it could not be fetched or read does not.
 impl Classed for AssetError {
     fn class(&self) -> ErrorClass {

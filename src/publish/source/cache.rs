@@ -3,19 +3,26 @@
 //! Nothing maps a URL to a digest, so that a lock always asks the origin. A cached file is hashed
 //! each time it is used, and one that is damaged is replaced. The directory is refused if others
 //! may write to it: they could exchange a file after it was hashed. A file gets its name when it is
-//! complete; until then, it has none, and an interrupted download leaves nothing behind.
+//! complete; until then, it has none, and an interrupted download leaves nothing behind. A file
+//! that is open is locked (flock), so that `prune` leaves it; a file system without locks has none.
+
+mod prune;
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::geteuid;
 
 use super::from_start::{FromStart, hash};
-use crate::disk::{Directory, DiskError, Ownership};
+use crate::disk::{Directory, DiskError, Lock, Ownership};
 use crate::model::{Classed, Digest, ErrorClass};
+
+pub use prune::Pruned;
 
 /// The cache in a directory, which is created when something is stored.
 #[derive(Debug, Clone)]
@@ -42,6 +49,24 @@ pub enum CacheError {
     Io(#[source] io::Error),
 }
 
+impl CacheError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        let elsewhere = "name another directory with --cache-dir";
+        match self {
+            Self::NoPlace => Some("name a directory with --cache-dir".to_owned()),
+            Self::Foreign { path, list: true, .. } => {
+                Some(format!("setfacl -b {path}, or {elsewhere}"))
+            }
+            Self::Foreign { path, uid, .. } if is_trusted(*uid) => {
+                Some(format!("chmod go-w {path}, or {elsewhere}"))
+            }
+            Self::Foreign { .. } => Some(elsewhere.to_owned()),
+            _ => None,
+        }
+    }
+}
+
 impl Classed for CacheError {
     fn class(&self) -> ErrorClass {
         ErrorClass::CouldNot
@@ -50,6 +75,8 @@ impl Classed for CacheError {
 
 /// The directory of the files, in the cache.
 const FILES: &str = "sha256";
+/// How long a run waits for one that removes files.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Cache {
     /// The cache in this directory.
@@ -90,6 +117,8 @@ impl Cache {
         if !is_own(file.uid, file.mode) {
             return Ok(None);
         }
+        // Shared, as long as the file is open.
+        let _ = flock(&file.file, FlockOperation::NonBlockingLockShared);
         let (found, _) = hash(&file.file, file.size).map_err(CacheError::Io)?;
         Ok((found == digest).then_some(file.file))
     }
@@ -101,7 +130,13 @@ impl Cache {
 
     /// Stores a file, of which the caller knows the digest.
     pub(super) fn keep(&self, file: &File, digest: Digest) -> Result<(), CacheError> {
-        self.files()?.replace_with(digest.hex(), 0o600, |kept| {
+        let files = self.files()?;
+        // While a file is stored, none is taken for the leftover of a killed run.
+        let _storing = match Lock::shared_directory(&files, PATIENCE) {
+            Err(error @ DiskError::Locked { .. }) => return Err(error.into()),
+            result => result.ok(),
+        };
+        files.replace_with(digest.hex(), 0o600, |kept| {
             io::copy(&mut FromStart::of(file), kept).map_err(CacheError::Io)?;
             Ok(())
         })
@@ -139,7 +174,12 @@ impl Cache {
 
 /// Whether only this user and root can write to it.
 fn is_own(uid: u32, mode: u32) -> bool {
-    (uid == 0 || uid == geteuid().as_raw()) && mode & 0o022 == 0
+    is_trusted(uid) && mode & 0o022 == 0
+}
+
+/// Whether it is this user or root.
+fn is_trusted(uid: u32) -> bool {
+    uid == 0 || uid == geteuid().as_raw()
 }
 
 #[cfg(test)]

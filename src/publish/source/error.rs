@@ -128,6 +128,16 @@ pub enum SourceError {
     },
 }
 
+impl SourceError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Asset { problem, .. } => problem.hint(),
+            _ => None,
+        }
+    }
+}
+
 /// What a file is decides; that it could not be read does not.
 impl Classed for SourceError {
     fn class(&self) -> ErrorClass {

@@ -38,7 +38,7 @@ use crate::bundle::definition::{Source, SourceKind, SourceName};
 use crate::model::Platform;
 
 pub use asset_error::AssetError;
-pub use cache::{Cache, CacheError};
+pub use cache::{Cache, CacheError, Pruned};
 pub use directory_override::{DirectoryOverride, ParseOverrideError};
 pub use error::SourceError;
 pub use fetch::{Evidence, Fetch};

@@ -1,0 +1,55 @@
+//! `cache`: what is done with the downloads that all bundles share.
+
+use std::fmt;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::definition_input::CacheArgument;
+use crate::cli::report::{bytes, count};
+use crate::cli::terminal::{Exit, Failure, Terminal};
+use crate::publish::Pruned;
+
+/// Manages the downloads that `lock` and `build` keep, by digest, for all bundles.
+#[derive(Args)]
+pub(in crate::cli) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    Prune(PruneArguments),
+}
+
+/// Removes all downloads that no running cnister uses, and what interrupted ones left.
+///
+/// A build that misses one fetches it again, and compares it with what its lock pins.
+#[derive(Args)]
+struct PruneArguments {
+    #[command(flatten)]
+    cache: CacheArgument,
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Report(Pruned);
+
+/// Runs the verb.
+pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
+    let Action::Prune(PruneArguments { cache }) = &arguments.action;
+    let pruned = cache.cache().prune().map_err(Failure::classed)?;
+    terminal.answer(&Report(pruned))?;
+    Ok(Exit::Yes)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Pruned { removed, freed_bytes, in_use } = self.0;
+        write!(f, "{} removed, {} freed", count(removed, "file"), bytes(freed_bytes))?;
+        match in_use {
+            0 => Ok(()),
+            _ => write!(f, "; {} in use", count(in_use, "file")),
+        }
+    }
+}
