@@ -10,6 +10,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -248,26 +249,16 @@ fn a_layer_that_breaks_off_is_resumed_and_one_with_other_bytes_is_not_kept() {
         .take(300_000),
     );
     let image = layout.image("amd64", &[&[("whereabouts", &content)]]);
-    let index = layout.index("v1", &[image]);
+    layout.index("v1", &[image]);
     let repository = "/v2/acme/whereabouts";
     let serve = |altered: Option<&str>| {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(scene.at("upstream/blobs/sha256")).unwrap() {
-            let path = entry.unwrap().path();
-            let hex = path.file_name().unwrap().to_str().unwrap().to_owned();
-            let mut bytes = fs::read(&path).unwrap();
-            if altered == Some(hex.as_str()) {
+        let mut files = layout.served("acme/whereabouts", "v1");
+        for (path, bytes) in &mut files {
+            if altered.is_some_and(|hex| path.ends_with(hex)) {
                 *bytes.last_mut().unwrap() ^= 1;
             }
-            if index.ends_with(&hex) {
-                files.push((format!("{repository}/manifests/v1"), bytes.clone()));
-            }
-            files.push((format!("{repository}/manifests/sha256:{hex}"), bytes.clone()));
-            files.push((format!("{repository}/blobs/sha256:{hex}"), bytes));
         }
-        let files: Vec<_> =
-            files.iter().map(|(path, bytes)| (path.as_str(), bytes.clone())).collect();
-        Web::serve(&files, Some(100_000))
+        serve(&files, Some(100_000))
     };
     let top = Digest::of(&layer(&[("whereabouts", &content)]));
     let define = |web: &Web| {
@@ -293,6 +284,92 @@ fn a_layer_that_breaks_off_is_resumed_and_one_with_other_bytes_is_not_kept() {
     );
     assert!(is_whole(&scene) && !cached(&scene).contains(&format!("sha256/{}", top.hex())));
     assert!(!scene.at("bundle.lock.json").exists());
+}
+
+fn serve(files: &[(String, Vec<u8>)], cut: Option<usize>) -> Web {
+    let files: Vec<_> = files.iter().map(|(path, bytes)| (path.as_str(), bytes.clone())).collect();
+    Web::serve(&files, cut)
+}
+
+/// The definition as it is shipped, but for the servers and the digests of what they have.
+#[test]
+fn the_shipped_definition_of_several_projects_is_locked_and_built_twice_the_same() {
+    let scene = Scene::new();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/bundles/third-party.yaml");
+    let mut text = fs::read_to_string(path).unwrap();
+    let definition = cnister::bundle::Definition::parse(path, &text).unwrap();
+    let github = "https://github.com";
+    // What is in each archive and image, by its location, and for which platform.
+    let mut contents = BTreeMap::<_, Vec<_>>::new();
+    for ((name, platform), request) in definition.requests() {
+        let machine = MACHINES.iter().find(|(it, _)| *it == platform.architecture()).unwrap().1;
+        let mut program = plugin::answering(name.as_str(), 4096);
+        program[18] = machine;
+        let member = request.member.clone().unwrap_or_else(|| name.to_string());
+        let key = (request.kind, request.location, platform);
+        contents.entry(key).or_default().push((member, program));
+    }
+    let mut served = Vec::new();
+    let mut images = BTreeMap::<_, Vec<_>>::new();
+    for ((kind, location, platform), files) in &contents {
+        let files: Vec<_> = files
+            .iter()
+            .map(|(path, bytes)| (path.trim_start_matches('/'), bytes.as_slice()))
+            .collect();
+        if kind == "image" {
+            let layout = Upstream::new(scene.at("images").join(location.replace(['/', ':'], "-")));
+            let image = layout.image(platform.architecture(), &[&files]);
+            images.entry(location.clone()).or_default().push(image);
+            continue;
+        }
+        let archive = layer(&files);
+        let path = location.strip_prefix(github).unwrap().to_owned();
+        let (folder, file) = path.rsplit_once('/').unwrap();
+        let sum = format!("{}  {file}\n", Digest::of(&archive).hex());
+        // As these projects publish their sums.
+        if path.contains("/flannel-io/") {
+            served.push((format!("{path}.sha256"), sum.into_bytes()));
+        } else if path.contains("/multus-cni/") {
+            let sums = format!("{folder}/checksums.txt");
+            match served.iter_mut().find(|(path, _)| *path == sums) {
+                Some((_, sums)) => sums.extend_from_slice(sum.as_bytes()),
+                None => served.push((sums, sum.into_bytes())),
+            }
+        } else {
+            let pinned = format!("linux/{}: ", platform.architecture());
+            let old = text.split(&pinned).nth(1).unwrap()[..64].to_owned();
+            text = text.replace(&old, &Digest::of(&archive).hex());
+        }
+        served.push((path, archive));
+    }
+    for (location, images) in &images {
+        let layout = Upstream::new(scene.at("images").join(location.replace(['/', ':'], "-")));
+        let (repository, tag) = location.strip_prefix("ghcr.io/").unwrap().split_once(':').unwrap();
+        layout.index(tag, images);
+        served.extend(layout.served(repository, tag));
+    }
+    let web = serve(&served, None);
+    let host = web.url("").replace("http://", "");
+    let text = text.replace(github, &web.url("")).replace("ghcr.io", &host) + "tool: none\n";
+    scene.write("bundle.yaml", text);
+    expect(&lock(&scene, ""), 0, &["24 pinned files"]);
+    let locked = locked(&scene);
+    for (name, level) in [
+        ("macvlan", "tofu"),
+        ("multus", "checksum-same-origin"),
+        ("flannel", "checksum-same-origin"),
+        ("whereabouts", "tofu"),
+        ("sriov", "tofu"),
+    ] {
+        let entries = locked["plugins"].as_array().unwrap().iter();
+        let levels: Vec<_> =
+            entries.filter(|entry| entry["name"] == name).map(|entry| &entry["level"]).collect();
+        assert_eq!(levels, [level, level], "{name}");
+    }
+    let first = build(&scene, "first");
+    expect(&first, 0, &[]);
+    assert_eq!(digest_of(&build(&scene, "second")), digest_of(&first));
+    assert_eq!(scene.tree("second"), scene.tree("first"));
 }
 
 fn run(scene: &Scene, program: &Path, arguments: &str) {

@@ -64,6 +64,26 @@ impl Upstream {
         entry["digest"].as_str().expect("a text").to_owned()
     }
 
+    /// What a registry serves of it, by path: every blob, also as a manifest, and the tag.
+    pub fn served(&self, repository: &str, tag: &str) -> Vec<(String, Vec<u8>)> {
+        let base = format!("/v2/{repository}");
+        let index = fs::read(self.folder.join("index.json")).expect("an index");
+        let index: Value = serde_json::from_slice(&index).expect("an index");
+        let root = index["manifests"][0]["digest"].as_str().expect("a text").to_owned();
+        let mut served = Vec::new();
+        for entry in fs::read_dir(self.folder.join("blobs/sha256")).expect("blobs") {
+            let path = entry.expect("an entry").path();
+            let hex = path.file_name().and_then(|name| name.to_str()).expect("a digest").to_owned();
+            let bytes = fs::read(&path).expect("a blob");
+            if root.ends_with(&hex) {
+                served.push((format!("{base}/manifests/{tag}"), bytes.clone()));
+            }
+            served.push((format!("{base}/manifests/sha256:{hex}"), bytes.clone()));
+            served.push((format!("{base}/blobs/sha256:{hex}"), bytes));
+        }
+        served
+    }
+
     /// Pushes the layout's only image with skopeo.
     pub fn push(&self, skopeo: &Path, target: &str) {
         let from = format!("oci:{}", self.folder.display());

@@ -349,7 +349,7 @@ plugins: [bridge, host-local]
             }
         }
         found.sort();
-        assert_eq!(found, ["debian.yaml", "multus-base.yaml"]);
+        assert_eq!(found, ["debian.yaml", "multus-base.yaml", "third-party.yaml"]);
     }
 
     #[test]
