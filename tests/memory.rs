@@ -303,6 +303,7 @@ fn archives() {
 fn what_a_publisher_reads() {
     use cnister::attest::Described;
     use cnister::bundle::lock::BundleLock;
+    use cnister::bundle::rootfs::{Rootfs, list_layer};
     use cnister::bundle::{ChecksumFile, Definition};
     use cnister::publish::keys::KeyFile;
     documents("definition of a bundle", MIB, &hostile::bundle_definitions(), |bytes| {
@@ -327,6 +328,12 @@ fn what_a_publisher_reads() {
         sums.take(label, content.as_bytes());
     }
     sums.end();
+    let mut layers = Row::new("layer of an image", |bytes| {
+        list_layer(bytes, &mut Rootfs::default(), &mut 0).is_ok()
+    });
+    hostile::archives(|label, bytes| layers.take(label, bytes));
+    layers.take("names behind links to a long path", &hostile::long_behind_links());
+    layers.end();
     let mut key = Row::new("private key", |bytes| KeyFile::parse(bytes).is_ok());
     hostile::documents(&hostile::keys(), 48 * 1024 - 128, |label, bytes| {
         key.take(label, hostile::pem(bytes).as_bytes());

@@ -348,6 +348,29 @@ pub(crate) fn archives(mut take: impl FnMut(&str, &[u8])) {
     take("a large file", &large);
 }
 
+/// A layer whose short names are behind links to a path of nearly a thousand bytes.
+pub(crate) fn long_behind_links() -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut add = |name: &str, target: Option<String>| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        if let Some(target) = target {
+            header.set_entry_type(tar::EntryType::Symlink);
+            builder.append_link(&mut header, name, target).unwrap();
+        } else {
+            builder.append_data(&mut header, name, &[][..]).unwrap();
+        }
+    };
+    for number in 1..=11 {
+        let next = if number == 1 { String::new() } else { format!("l{}/", number - 1) };
+        add(&format!("l{number}"), Some(next + &"a".repeat(85)));
+    }
+    for number in 0..20_000 {
+        add(&format!("l11/{number}"), None);
+    }
+    builder.into_inner().unwrap()
+}
+
 /// An archive with an entry for each name.
 fn archive(
     names: &[String],
