@@ -26,6 +26,8 @@ mod manifest;
 #[cfg(any(feature = "publish", test))]
 mod members;
 #[cfg(any(feature = "publish", test))]
+mod module_sum;
+#[cfg(any(feature = "publish", test))]
 mod origin;
 #[cfg(any(feature = "publish", test))]
 mod privileges;
@@ -52,6 +54,8 @@ pub use layer::{Entry, EntryKind, Layer, LayerError};
 pub use manifest::{FileManifest, ManifestError, PluginFile, ToolFile};
 #[cfg(any(feature = "publish", test))]
 pub use members::{FoundMember, MemberError, Members, read_members};
+#[cfg(any(feature = "publish", test))]
+pub use module_sum::{ModuleSum, ParseModuleSumError};
 #[cfg(any(feature = "publish", test))]
 pub use origin::Origin;
 #[cfg(any(feature = "publish", test))]

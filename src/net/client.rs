@@ -366,7 +366,7 @@ fn transport(url: &Url, plain: bool) -> Result<Transport, HttpError> {
 
 /// Returns whether the host is this machine, by the rule of
 /// [`Repository::is_loopback`](crate::model::Repository::is_loopback).
-fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())

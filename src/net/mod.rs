@@ -19,6 +19,8 @@ mod server;
 pub(crate) mod test_server;
 
 pub use body::Body;
+#[cfg(any(feature = "publish", test))]
+pub(crate) use client::is_loopback;
 pub use client::{Client, Request, Settings};
 #[cfg(any(feature = "publish", test))]
 pub use download::{Content, Download, DownloadError, download};

@@ -182,7 +182,7 @@ pub fn lock(
 ) -> Result<NewLock, SourceError> {
     let definition = sources.definition();
     let requests = definition.requests();
-    // Plugins of one asset are fetched together: it has one digest.
+    // Plugins of one asset or module are taken together: it has one digest.
     let assets: BTreeSet<&String> = requests
         .iter()
         .filter(|((name, _), _)| only.contains(name))
@@ -191,7 +191,7 @@ pub fn lock(
     let stays = |name: &PluginName, platform: &Platform| -> Option<LockedPlugin> {
         let (old, _) = old.filter(|_| !only.is_empty() && !only.contains(name))?;
         let request = requests.get(&(name.clone(), platform.clone()))?;
-        if request.has_asset() && assets.contains(&request.location) {
+        if request.is_fetched() && assets.contains(&request.location) {
             return None;
         }
         old.entry(platform, name).filter(|entry| entry.request == *request).cloned()
@@ -238,6 +238,7 @@ pub(super) fn entry(
         artefact: taken.artefact(),
         member: taken.artefact().and(taken.origin().member.clone()),
         image: taken.image(),
+        module_sum: taken.module_sum(),
         digest: facts.digest,
         sha512: taken.sha512(),
         size: facts.size,
@@ -264,15 +265,19 @@ pub(super) fn unlocked(
     let taken = plugin.taken();
     let member = taken.artefact().and(taken.origin().member.as_deref());
     let (program, sha512) = (plugin.program()?, taken.sha512());
-    let differs = entry.differs(&plugin.facts, &program, &sha512, member, taken.image());
+    let differs = entry
+        .differs_in_module(taken.module_sum())
+        .or_else(|| entry.differs(&plugin.facts, &program, &sha512, member, taken.image()));
     Ok(differs.map(|what| LockError::Differs { name, platform, what }))
 }
 
-/// The digests of the assets that a lock fixes.
+/// The digests that a lock fixes of what is kept in the cache: of assets, and of programs that are
+/// compiled.
 pub fn pins(lock: &BundleLock) -> impl Iterator<Item = (Wanted, Digest)> {
     lock.plugins.iter().filter_map(|entry| {
         let wanted = Wanted { platform: entry.platform.clone(), name: entry.name.clone() };
-        Some((wanted, entry.artefact.as_ref()?.digest))
+        let compiled = entry.request.build.as_ref().map(|_| entry.digest);
+        Some((wanted, compiled.or(entry.artefact.map(|artefact| artefact.digest))?))
     })
 }
 

@@ -37,7 +37,7 @@ pub use provenance::{ProvenanceContext, provenances};
 pub use sbom::{ParseSbomFormatError, SBOM_LIMIT, SbomFormat, sboms};
 pub use signer::Signer;
 pub use source::{
-    AssetError, Cache, CacheError, DirectoryOverride, Evidence, Fetch, ImageError,
-    ParseOverrideError, Plugin, PluginSource, Pruned, RequestedPlugins, SourceError, Sources,
-    Taken, Tool, Wanted,
+    AssetError, Cache, CacheError, DirectoryOverride, Evidence, Fetch, GoError, GoProxy,
+    GoSettings, ImageError, ParseOverrideError, ParseProxyError, Plugin, PluginSource, Pruned,
+    RequestedPlugins, SourceError, Sources, Taken, Tool, Wanted,
 };

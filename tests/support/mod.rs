@@ -15,6 +15,7 @@ pub mod attachment;
 pub mod forge;
 pub mod hold;
 pub mod image;
+pub mod module_proxy;
 pub mod plugin;
 pub mod registries;
 pub mod release;

@@ -250,12 +250,12 @@ plugins: [bridge, host-local]
             (
                 "directory: /usr",
                 "path: /usr",
-                "8:5: unknown field `path`, expected `name`, `directory`, `archive`, `file` or `image`",
+                "8:5: unknown field `path`, expected `name`, `directory`, `archive`, `file`, `image` or `go`",
             ),
             (
                 "    directory: /usr/lib/cni\n",
                 "",
-                "7:5: a source must have exactly one of `directory`, `archive`, `file` or `image`; found none",
+                "7:5: a source must have exactly one of `directory`, `archive`, `file`, `image` or `go`; found none",
             ),
             ("/usr/lib/cni", "", "8:14: the value is missing, expected text"),
             (

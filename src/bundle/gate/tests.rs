@@ -38,6 +38,7 @@ fn good() -> LockedPlugin {
         artefact: Some(Artefact { digest: Digest::of(b"asset"), size: 7 }),
         member: Some("./macvlan".to_owned()),
         image: None,
+        module_sum: None,
         digest: Digest::of(b"macvlan"),
         sha512: Sha512::of(b"macvlan"),
         size: 7,

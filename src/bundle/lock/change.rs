@@ -70,10 +70,20 @@ impl LockChange {
 }
 
 /// Why a change is more than an update: bytes that change under one request were replaced by
-/// their publisher, and a level that falls may be an attack on the origin. The files of a
-/// directory are the user's own.
+/// their publisher, a compiler that gives other bytes for one request is not the same compiler,
+/// and a level that falls may be an attack on the origin. The files of a directory are the user's
+/// own.
 fn consent(old: &LockedPlugin, new: &LockedPlugin) -> Option<String> {
     let mut reasons = Vec::new();
+    if let (Some(before), Some(after)) = (old.module_sum, new.module_sum)
+        && old.request == new.request
+    {
+        if before != after {
+            reasons.push("its module changed under the same version".to_owned());
+        } else if old.digest != new.digest {
+            reasons.push("the same source was compiled to other bytes".to_owned());
+        }
+    }
     let bytes = |entry: &LockedPlugin| Some((entry.artefact?.digest, entry.digest));
     if let (Some(before), Some(after)) = (bytes(old), bytes(new))
         && old.request == new.request
@@ -104,6 +114,7 @@ fn values(old: Option<&LockedPlugin>, new: &LockedPlugin) -> Vec<String> {
             let digest = entry.image.and_then(digest);
             digest.map_or_else(|| "none".to_owned(), |digest| short(&digest))
         };
+        let sum = entry.module_sum.map(|sum| sum.to_string());
         vec![
             ("version", entry.request.version.clone().unwrap_or_else(|| "none".to_owned())),
             ("from", without_query(&entry.request.location).to_owned()),
@@ -111,6 +122,7 @@ fn values(old: Option<&LockedPlugin>, new: &LockedPlugin) -> Vec<String> {
             ("index", image(|image| image.index)),
             ("layer", image(|image| Some(image.layer))),
             ("member", entry.member.clone().unwrap_or_else(|| "none".to_owned())),
+            ("module sum", sum.unwrap_or_else(|| "none".to_owned())),
             ("digest", short(&entry.digest)),
             ("size", entry.size.to_string()),
             ("linkage", super::linkage(&entry.linkage)),

@@ -1,6 +1,7 @@
 //! Why a lock does not hold.
 
 use super::Level;
+use crate::bundle::ModuleSum;
 use crate::bundle::definition::source::Request;
 use crate::model::{BundleName, Digest, JsonError, Platform, PluginName};
 
@@ -80,6 +81,19 @@ pub enum LockError {
         platform: Platform,
         /// The digest of each.
         digests: Box<(Digest, Digest)>,
+    },
+    /// One version of a module with two sums.
+    #[error(
+        "the lock has the module of `{}` and `{}` on {platform} with two sums, {} and {}",
+        .names.0, .names.1, .sums.0, .sums.1
+    )]
+    TwoSums {
+        /// The two plugins.
+        names: (PluginName, PluginName),
+        /// The platform of the second.
+        platform: Platform,
+        /// The sum of each.
+        sums: Box<(ModuleSum, ModuleSum)>,
     },
     /// A level that the kept evidence does not give.
     #[error(

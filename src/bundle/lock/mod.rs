@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checksum::{ChecksumFile, Sum};
 use super::definition::source::{Request, base_name, checksums_beside};
-use super::{Artefact, Definition, GoBuild, InImage, Linkage, PluginFile};
+use super::{Artefact, Definition, GoBuild, InImage, Linkage, ModuleSum, PluginFile};
 use crate::model::json::{self, Limits, Outline};
 use crate::model::{BundleName, Digest, JsonError, Platform, PluginName, Reference, Sha512};
 
@@ -79,6 +79,9 @@ pub struct LockedPlugin {
     /// Where in the image it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<InImage>,
+    /// The sum of the Go module that it was compiled from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module_sum: Option<ModuleSum>,
     /// The digest of the plugin's bytes.
     pub digest: Digest,
     /// The SHA-512 of the same bytes.
@@ -194,6 +197,7 @@ impl BundleLock {
             }
         }
         problems.extend(self.two_digests());
+        problems.extend(self.two_sums());
         let unknown = self
             .plugins
             .iter()
@@ -220,6 +224,22 @@ impl BundleLock {
                 names: (first.name.clone(), entry.name.clone()),
                 platform: entry.platform.clone(),
                 digests,
+            })
+        })
+    }
+
+    /// Two entries for one version of a module that have it with different sums.
+    fn two_sums(&self) -> Option<LockError> {
+        let mut seen = BTreeMap::new();
+        self.plugins.iter().find_map(|entry| {
+            let sum = entry.module_sum?;
+            let module = (&entry.request.location, &entry.request.version);
+            let first: &LockedPlugin = seen.entry(module).or_insert(entry);
+            let other = first.module_sum.filter(|other| *other != sum)?;
+            Some(LockError::TwoSums {
+                names: (first.name.clone(), entry.name.clone()),
+                platform: entry.platform.clone(),
+                sums: Box::new((other, sum)),
             })
         })
     }
@@ -294,6 +314,12 @@ impl LockedPlugin {
         if self.image.is_some() != (self.request.is_image() && self.artefact.is_some()) {
             return Err("what is taken from an image, and nothing else, is in a layer".to_owned());
         }
+        match (&self.request.build, self.module_sum) {
+            (Some(_), None) => return Err("there is no sum of its module".to_owned()),
+            (None, Some(_)) => return Err("it is not compiled from a module".to_owned()),
+            (Some(_), Some(_)) if self.checksum.is_none() => return Ok(Level::Tofu),
+            _ => {}
+        }
         let Some(artefact) = &self.artefact else {
             return match self.checksum {
                 Some(_) => Err("there is no asset that the checksum file could name".to_owned()),
@@ -328,6 +354,13 @@ impl LockedPlugin {
             return Err(format!("`{location}` says {listed} of `{name}`, the lock {recorded}"));
         }
         Ok(level::of_checksum(&self.request.location, &checksum.location))
+    }
+
+    /// The same for the module that it was compiled from just now, if it was.
+    pub fn differs_in_module(&self, found: Option<ModuleSum>) -> Option<String> {
+        let (expected, found) = (self.module_sum?, found?);
+        (expected != found)
+            .then(|| format!("the sum of its module is {found}, the lock says {expected}"))
     }
 
     /// What of a plugin is not what is locked, as "WHAT is X, expected Y". `member` and `image` are

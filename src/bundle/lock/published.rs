@@ -11,7 +11,7 @@ impl LockedPlugin {
     /// machine that builds the bundle: a directory is named by its source alone.
     pub fn published(&self, source: Option<&SourceName>) -> Facts {
         let request = &self.request;
-        let is_published = request.has_asset();
+        let is_published = request.is_fetched();
         let shown = |text: &String| visible(text).into_owned();
         let location = visible(published(&request.location)).into_owned();
         let origin = PluginOrigin {

@@ -38,6 +38,7 @@ fn locked(definition: &Definition) -> (BundleLock, KeptEvidence) {
             artefact: Some(Artefact { digest: asset, size: 7 }),
             member: Some(name.to_string()),
             image: None,
+            module_sum: None,
             digest: Digest::of(bytes.as_bytes()),
             sha512: Sha512::of(bytes.as_bytes()),
             size: bytes.len() as u64,
@@ -369,4 +370,90 @@ fn no_value_from_outside_makes_a_line_of_its_own_or_shows_a_credential() {
     assert!(!text.contains(['\n', '\u{202e}']) && !text.contains("secret"), "{text}");
     let said = new.plugins[0].request.to_string();
     assert!(!said.contains("secret"), "{said}");
+}
+
+/// A lock of a plugin that is compiled, for two platforms.
+fn compiled() -> (Definition, BundleLock) {
+    let from = DEFINITION.find("    archive:").unwrap();
+    let to = DEFINITION.find("plugins: [").unwrap();
+    let source = "    go: {module: example.com/cni, version: v1.9.1, toolchain: 1.26.8, \
+                  packages: \"./{plugin}\"}\n";
+    let text = DEFINITION.replace(&DEFINITION[from..to], source);
+    let definition = Definition::parse("sample.yaml", &text).unwrap();
+    let (mut lock, _) = locked(&definition);
+    for entry in &mut lock.plugins {
+        (entry.artefact, entry.member, entry.checksum) = (None, None, None);
+        (entry.module_sum, entry.level) = (Some(SUM.parse().unwrap()), Level::Tofu);
+    }
+    (definition, lock)
+}
+
+const SUM: &str = "h1:8oU6WsIsU3bpnNZuvHp74a6cE1MJwbj2P7s4/yTUNlA=";
+const OTHER_SUM: &str = "h1:fj7kS55qg3o/RgS+WGsF3+ZxwIImMPusQZKzBpcSr4c=";
+
+#[test]
+fn what_is_compiled_has_the_sum_of_one_module() {
+    let (definition, lock) = compiled();
+    let problems = |change: &dyn Fn(&mut LockedPlugin)| {
+        let mut lock = lock.clone();
+        change(&mut lock.plugins[3]);
+        words(&lock.problems(&definition, &KeptEvidence::new()))
+    };
+    assert_eq!(problems(&|_| {}), [""; 0]);
+    assert_eq!(
+        BundleLock::parse("it.lock.json", lock.to_text().as_bytes()).unwrap(),
+        lock,
+        "it is read as it was written"
+    );
+    let other = OTHER_SUM.parse().unwrap();
+    assert_eq!(
+        problems(&|it| it.module_sum = Some(other)),
+        [format!(
+            "the lock has the module of `bridge` and `macvlan` on linux/arm64 with two sums, {SUM} and {OTHER_SUM}"
+        )]
+    );
+    assert_eq!(
+        problems(&|it| it.module_sum = None),
+        ["the evidence of `macvlan` on linux/arm64 does not hold: there is no sum of its module"]
+    );
+    let stale = problems(&|it| it.request.build.as_mut().unwrap().without_sumdb = true);
+    assert!(
+        stale[0].contains("compiled by go1.26.8, without checksum database, the definition asks")
+    );
+    let (archives, kept) = locked(&self::definition());
+    let mut edited = archives.clone();
+    edited.plugins[0].module_sum = Some(other);
+    let expected =
+        "the evidence of `bridge` on linux/amd64 does not hold: it is not compiled from a module";
+    assert_eq!(words(&edited.unsupported(&kept)), [expected]);
+    assert_eq!(lock.plugins[0].differs_in_module(None), None);
+    assert_eq!(lock.plugins[0].differs_in_module(Some(SUM.parse().unwrap())), None);
+    assert_eq!(
+        lock.plugins[0].differs_in_module(Some(other)),
+        Some(format!("the sum of its module is {OTHER_SUM}, the lock says {SUM}"))
+    );
+}
+
+#[test]
+fn other_bytes_from_the_same_source_need_consent() {
+    let (_, old) = compiled();
+    let refusal = |change: &dyn Fn(&mut LockedPlugin)| {
+        let mut new = old.clone();
+        change(&mut new.plugins[0]);
+        LockChange::between(Some(&old), &new).first().and_then(LockChange::refusal)
+    };
+    let said = |reason: &str| Some(format!("`bridge` on linux/amd64: {reason}"));
+    let (digest, sum) = (Digest::of(b"other"), OTHER_SUM.parse().unwrap());
+    assert_eq!(
+        refusal(&|it| it.digest = digest),
+        said("the same source was compiled to other bytes")
+    );
+    let changed = said("its module changed under the same version");
+    assert_eq!(refusal(&|it| it.module_sum = Some(sum)), changed);
+    assert_eq!(refusal(&|it| (it.module_sum, it.digest) = (Some(sum), digest)), changed);
+    let toolchain = |it: &mut LockedPlugin| {
+        it.request.build.as_mut().unwrap().toolchain = "go1.26.9".to_owned();
+        it.digest = digest;
+    };
+    assert_eq!(refusal(&toolchain), None);
 }

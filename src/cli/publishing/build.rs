@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::definition_input::{CacheArgument, read_definition};
+use super::definition_input::{FetchArguments, read_definition};
 use super::image_output::{ToolArguments, finish, output_directory, parse_output};
 use super::source_date::epoch;
 use crate::attest::environment;
@@ -46,7 +46,7 @@ pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     tools: ToolArguments,
     #[command(flatten)]
-    cache: CacheArgument,
+    fetch: FetchArguments,
 }
 
 /// Runs the verb.
@@ -57,7 +57,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let lock = lock_file.read().map_err(Failure::classed)?;
     let fetched = definition.sources.iter().find(|source| {
         let is_given = arguments.directory.iter().any(|given| given.name == source.name);
-        source.kind.asset().is_some() && !is_given
+        source.kind.needs_lock() && !is_given
     });
     if let Some(source) = fetched.filter(|_| lock.is_none()) {
         let message = format!(
@@ -71,7 +71,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     }
     let folder = path.parent().unwrap_or(Path::new("."));
     let output = output_directory(&arguments.output)?;
-    let mut fetch = arguments.cache.fetch(*terminal);
+    let mut fetch = arguments.fetch.fetch(*terminal);
     fetch.pins = lock.iter().flat_map(|(lock, _)| pins(lock)).collect();
     fetch.roots = lock.iter().flat_map(|(lock, _)| roots(lock)).collect();
     fetch.sums = lock.iter().flat_map(|(lock, _)| sums(lock)).collect();

@@ -8,7 +8,7 @@ use crate::bundle::Definition;
 use crate::cli::policy::{cannot_read, read_text};
 use crate::cli::terminal::{Failure, Terminal};
 use crate::model::Digest;
-use crate::publish::{Cache, Fetch};
+use crate::publish::{Cache, Fetch, GoProxy, GoSettings};
 
 /// Reads and parses the definition at this path; also returns the digest of its text.
 pub(super) fn read_definition(path: &Path) -> Result<(Definition, Digest), Failure> {
@@ -35,10 +35,24 @@ impl CacheArgument {
             None => Cache::of_user(user("XDG_CACHE_HOME"), user("HOME")),
         }
     }
+}
 
+/// Where downloads are kept, and where Go modules come from.
+#[derive(Args)]
+pub(super) struct FetchArguments {
+    #[command(flatten)]
+    cache: CacheArgument,
+    /// The proxies that Go modules are fetched from, as GOPROXY has them, without `direct`; `off`
+    /// for those that are in the cache alone. The GOPROXY of the environment is not read.
+    #[arg(long, value_name = "URL", default_value_t)]
+    goproxy: GoProxy,
+}
+
+impl FetchArguments {
     /// What sources fetch with.
     pub(super) fn fetch(&self, terminal: Terminal) -> Fetch {
-        let mut fetch = Fetch::new(self.cache());
+        let mut fetch = Fetch::new(self.cache.cache());
+        fetch.go = GoSettings { path: std::env::var_os("PATH"), proxy: self.goproxy.clone() };
         fetch.announce = Box::new(move |line| terminal.remark(line));
         fetch
     }

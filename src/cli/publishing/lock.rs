@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use super::definition_input::{CacheArgument, read_definition};
+use super::definition_input::{FetchArguments, read_definition};
 use crate::bundle::Definition;
 use crate::bundle::definition::Gate;
 use crate::bundle::gate::judge;
@@ -31,7 +31,7 @@ pub(in crate::cli) struct Arguments {
     definition: PathBuf,
     /// Only compare the lock with the definition and its gates, without a network: the exit code is
     /// 1 if the lock is missing, does not answer the definition or is refused by a gate.
-    #[arg(long, conflicts_with_all = ["update", "accept", "directory", "cache_dir"])]
+    #[arg(long, conflicts_with_all = ["update", "accept", "directory", "cache_dir", "goproxy"])]
     check: bool,
     /// Fetch this plugin again and leave the others as they are; may be repeated. Without a name,
     /// all are fetched, as without this option.
@@ -48,7 +48,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "SOURCE=DIR")]
     directory: Vec<DirectoryOverride>,
     #[command(flatten)]
-    cache: CacheArgument,
+    fetch: FetchArguments,
 }
 
 /// What was found, and whether it was written.
@@ -100,7 +100,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
             return Err(Failure::request(message)
                 .hint("remove it, or give the definition a file name of its own"));
         }
-        let mut fetch = arguments.cache.fetch(*terminal);
+        let mut fetch = arguments.fetch.fetch(*terminal);
         fetch.evidence = Evidence::Collect;
         let folder = arguments.definition.parent().unwrap_or(Path::new("."));
         let sources = Sources::new(&definition, folder, &arguments.directory, &fetch)

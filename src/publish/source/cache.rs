@@ -142,10 +142,23 @@ impl Cache {
         })
     }
 
+    /// The path of another directory of the cache, created if it is not there. What is in it is not
+    /// hashed here.
+    pub(super) fn directory(&self, name: &str) -> Result<PathBuf, CacheError> {
+        let place = self.place.as_ref().ok_or(CacheError::NoPlace)?;
+        self.create(name)?;
+        // For programs that are started in another directory.
+        place.join(name).canonicalize().map_err(CacheError::Io)
+    }
+
     /// The directory of the files, created if it is not there.
     fn files(&self) -> Result<Directory, CacheError> {
+        self.create(FILES)
+    }
+
+    fn create(&self, name: &str) -> Result<Directory, CacheError> {
         let place = self.place.as_ref().ok_or(CacheError::NoPlace)?;
-        let path = place.join(FILES);
+        let path = place.join(name);
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use super::Wanted;
 use super::asset_error::AssetError;
+use super::go::GoError;
 use super::requested::RequestedPlugins;
 use crate::binary::ElfError;
 use crate::bundle::definition::SourceName;
@@ -116,6 +117,17 @@ pub enum SourceError {
         #[source]
         problem: Box<AssetError>,
     },
+    /// A module that cannot be compiled.
+    #[error("cannot compile {asked} from `{module}`")]
+    Go {
+        /// What was asked for.
+        asked: RequestedPlugins,
+        /// The path of the module and its version.
+        module: String,
+        /// What is wrong.
+        #[source]
+        problem: Box<GoError>,
+    },
     /// A kind of source that does not do what [`PluginSource`](super::PluginSource) says.
     #[error("the source `{name}` is broken: `{}` for {} {fault}", .wanted.name, .wanted.platform)]
     Broken {
@@ -144,6 +156,7 @@ impl Classed for SourceError {
         match self {
             Self::Directory { source, .. } | Self::Read { source, .. } => source.class(),
             Self::Asset { problem, .. } => problem.class(),
+            Self::Go { problem, .. } => problem.class(),
             Self::Broken { .. } => ErrorClass::CouldNot,
             Self::NoSource { .. }
             | Self::OneDirectory(_)

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Cache, Wanted};
+use super::{Cache, GoSettings, Wanted};
 use crate::model::{Digest, Sha512};
 use crate::net;
 
@@ -14,8 +14,9 @@ pub struct Fetch {
     pub client: net::Client,
     /// Keeps what was downloaded, by digest.
     pub cache: Cache,
-    /// The digests of the assets that a lock fixes, by what is taken from them. An asset with
-    /// another digest is an error, and one that the cache has is not downloaded.
+    /// The digests of the assets that a lock fixes, by what is taken from them, and of what is
+    /// compiled. An asset with another digest is an error. What the cache has is neither downloaded
+    /// nor compiled.
     pub pins: BTreeMap<Wanted, Digest>,
     /// What the references of images named when they were locked: an index, or a manifest.
     pub roots: BTreeMap<Wanted, Digest>,
@@ -23,6 +24,8 @@ pub struct Fetch {
     pub sums: BTreeMap<Wanted, Sha512>,
     /// Whether checksum files are looked for.
     pub evidence: Evidence,
+    /// What Go modules are compiled with.
+    pub go: GoSettings,
     /// Is told about each download, in a line for people.
     pub announce: Box<dyn Fn(&str) + Send + Sync>,
 }
@@ -41,13 +44,22 @@ impl Fetch {
     pub fn new(cache: Cache) -> Self {
         let (client, pins) = (net::Client::default(), BTreeMap::new());
         let (roots, sums, evidence) = (BTreeMap::new(), BTreeMap::new(), Evidence::Skip);
-        Self { client, cache, pins, roots, sums, evidence, announce: Box::new(|_| ()) }
+        Self {
+            client,
+            cache,
+            pins,
+            roots,
+            sums,
+            evidence,
+            go: GoSettings::default(),
+            announce: Box::new(|_| ()),
+        }
     }
 }
 
 impl fmt::Debug for Fetch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { client, cache, pins, roots, sums, evidence, announce: _ } = self;
+        let Self { client, cache, pins, roots, sums, evidence, go: _, announce: _ } = self;
         let mut text = f.debug_struct("Fetch");
         text.field("client", client).field("cache", cache);
         text.field("pins", pins)

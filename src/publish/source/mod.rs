@@ -15,6 +15,7 @@ mod error;
 mod fetch;
 mod file;
 mod from_start;
+mod go;
 mod image;
 mod image_error;
 mod image_manifest;
@@ -32,6 +33,7 @@ use std::path::Path;
 use self::archive::ArchiveSource;
 use self::directory::DirectorySource;
 use self::file::FileSource;
+use self::go::GoSource;
 use self::image::ImageSource;
 use crate::bundle::Definition;
 use crate::bundle::definition::{Source, SourceKind, SourceName};
@@ -42,6 +44,7 @@ pub use cache::{Cache, CacheError, Pruned};
 pub use directory_override::{DirectoryOverride, ParseOverrideError};
 pub use error::SourceError;
 pub use fetch::{Evidence, Fetch};
+pub use go::{GoError, GoProxy, GoSettings, ParseProxyError};
 pub use image_error::ImageError;
 pub use plugin::Plugin;
 pub use plugin_source::PluginSource;
@@ -128,6 +131,7 @@ fn open<'a>(
         SourceKind::Archive(archive) => Box::new(ArchiveSource { name, folder, archive, fetch }),
         SourceKind::File(file) => Box::new(FileSource { name, folder, file, fetch }),
         SourceKind::Image(image) => Box::new(ImageSource { name, folder, image, fetch }),
+        SourceKind::Go(module) => Box::new(GoSource { name, module, fetch }),
     }
 }
 

@@ -34,7 +34,18 @@ pub(super) fn spool(
     let (digest, size, inner) = hasher.finish();
     let (sha512, file) = inner.finish();
     let origin = Origin::file("");
-    let (artefact, image, checksum) = (None, None, None);
+    let (artefact, image, checksum, module_sum) = (None, None, None, None);
     let privileges = BTreeSet::new();
-    Ok(Taken { file, origin, digest, sha512, size, privileges, artefact, image, checksum })
+    Ok(Taken {
+        file,
+        origin,
+        digest,
+        sha512,
+        size,
+        privileges,
+        artefact,
+        image,
+        checksum,
+        module_sum,
+    })
 }

@@ -14,7 +14,7 @@ use super::SourceError;
 use super::from_start::FromStart;
 use crate::binary::{Elf, ReadAt, ReadElfError};
 use crate::bundle::{
-    Artefact, Checksum, Entry, EntryKind, FileManifest, InImage, Origin, Privilege,
+    Artefact, Checksum, Entry, EntryKind, FileManifest, InImage, ModuleSum, Origin, Privilege,
 };
 use crate::disk::has_capabilities;
 use crate::model::{Digest, Hasher, Sha512, Sha512Hasher};
@@ -31,6 +31,7 @@ pub struct Taken {
     pub(super) artefact: Option<Artefact>,
     pub(super) image: Option<InImage>,
     pub(super) checksum: Option<Checksum>,
+    pub(super) module_sum: Option<ModuleSum>,
 }
 
 /// How much is read at a time.
@@ -65,8 +66,19 @@ impl Taken {
         let (sha512, _) = inner.finish();
         let mode = file.metadata().map_err(unreadable)?.permissions().mode();
         let privileges = Privilege::of(mode, has_capabilities(&file).map_err(unreadable)?);
-        let (artefact, image, checksum) = (None, None, None);
-        Ok(Self { file, origin, digest, sha512, size, privileges, artefact, image, checksum })
+        let (artefact, image, checksum, module_sum) = (None, None, None, None);
+        Ok(Self {
+            file,
+            origin,
+            digest,
+            sha512,
+            size,
+            privileges,
+            artefact,
+            image,
+            checksum,
+            module_sum,
+        })
     }
 
     /// The same file once more, for a second plugin.
@@ -105,6 +117,12 @@ impl Taken {
     /// The checksum file that named the artefact, if one was looked for and found.
     pub fn checksum(&self) -> Option<&Checksum> {
         self.checksum.as_ref()
+    }
+
+    /// The sum of the Go module that it was compiled from just now; `None` for a file that was not,
+    /// or that was compiled before and kept.
+    pub fn module_sum(&self) -> Option<ModuleSum> {
+        self.module_sum
     }
 
     /// The program that it is.

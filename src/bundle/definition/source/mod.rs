@@ -10,6 +10,7 @@ mod beside;
 mod directory;
 mod file;
 mod given;
+mod go;
 mod image;
 mod name;
 mod pattern;
@@ -28,6 +29,10 @@ pub use asset::Asset;
 pub use beside::{Guess, base_name, checksums_beside, published, without_query};
 pub use directory::{DirectoryPattern, ParseDirectoryError};
 pub use file::BareFile;
+pub use go::{
+    BuildTag, GoModule, GoRelease, GoRequest, ModulePath, ModuleVersion, PackagePattern, Packages,
+    ParseFlagError, ParseModuleError, VariableName, VariableValue,
+};
 pub use image::UpstreamImage;
 pub use name::{ParseSourceNameError, SourceName};
 pub(super) use pattern::ARCHITECTURE;
@@ -111,6 +116,8 @@ kinds! {
     File(BareFile) file "a file"
     /// Files of a container image.
     Image(UpstreamImage) image "an image"
+    /// A Go module whose packages are compiled.
+    Go(GoModule) go "a Go module"
 }
 
 impl SourceKind {
@@ -126,16 +133,25 @@ impl SourceKind {
             Self::Image(image) => {
                 (image.asset.location(platform, plugin), image.path(platform, plugin))
             }
+            Self::Go(module) => (module.module.to_string(), Some(module.package(plugin))),
         };
-        let version = self.asset().and_then(Asset::version);
+        let (version, build) = match self {
+            Self::Go(module) => (Some(module.version.to_string()), Some(module.request())),
+            _ => (self.asset().and_then(Asset::version), None),
+        };
         let checksums = self.asset().and_then(|asset| asset.checksums(platform, plugin));
-        Request { kind: key.to_owned(), location, member, version, checksums }
+        Request { kind: key.to_owned(), location, member, version, checksums, build }
     }
 
-    /// The asset that it is or is in; `None` for what is on this machine already.
+    /// Whether a build takes from it only what a lock pins: all but the user's own files.
+    pub fn needs_lock(&self) -> bool {
+        !matches!(self, Self::Directory(_))
+    }
+
+    /// The asset that it is or is in; `None` for what is on this machine already or is compiled.
     pub fn asset(&self) -> Option<&Asset> {
         match self {
-            Self::Directory(_) => None,
+            Self::Directory(_) | Self::Go(_) => None,
             Self::Archive(archive) => Some(&archive.asset),
             Self::File(file) => Some(&file.asset),
             Self::Image(image) => Some(&image.asset),

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::beside::without_query;
+use super::go::GoRequest;
 use crate::model::visible;
 
 /// A plugin of a source, as the definition asks for it.
@@ -18,9 +19,9 @@ pub struct Request {
     /// The kind of the source: the key that chooses it (`archive`).
     pub kind: String,
     /// The URL or path, or the reference of an image, as the definition writes it but for the
-    /// placeholders.
+    /// placeholders; the path of a Go module.
     pub location: String,
-    /// The path inside of it, if the definition gives it.
+    /// The path inside of it, if the definition gives it; the import path of a package.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<String>,
     /// The upstream version.
@@ -29,13 +30,17 @@ pub struct Request {
     /// The URL or path of the checksum file, if the definition names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksums: Option<String>,
+    /// How it is compiled, for a package of a Go module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<GoRequest>,
 }
 
 impl Request {
     /// Makes it one for a directory of this machine, which was given in place of the source.
     pub fn make_directory(&mut self) {
-        let Self { kind, member, checksums, .. } = self;
+        let Self { kind, member, checksums, build, .. } = self;
         (*kind, *member, *checksums) = (super::DIRECTORY.to_owned(), None, None);
+        *build = None;
     }
 
     /// Whether it is for a file of a container image.
@@ -43,8 +48,14 @@ impl Request {
         self.kind == "image"
     }
 
-    /// Whether it is for an asset that is fetched, and not for a file of a directory.
+    /// Whether it is for an asset that is fetched: not for a file of a directory, and not for a
+    /// program that is compiled.
     pub fn has_asset(&self) -> bool {
+        self.is_fetched() && self.build.is_none()
+    }
+
+    /// Whether it is for something from elsewhere, and not for a file of a directory.
+    pub fn is_fetched(&self) -> bool {
         self.kind != super::DIRECTORY
     }
 }
@@ -52,7 +63,7 @@ impl Request {
 /// As a sentence names it: "archive `plugins.tgz`, version `v1.9.1`, member `bridge`".
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, location, member, version, checksums } = self;
+        let Self { kind, location, member, version, checksums, build } = self;
         write!(f, "{kind} `{}`", visible(without_query(location)))?;
         if let Some(version) = version {
             write!(f, ", version `{}`", visible(version))?;
@@ -60,8 +71,11 @@ impl fmt::Display for Request {
         if let Some(member) = member {
             write!(f, ", member `{}`", visible(member))?;
         }
-        match checksums {
-            Some(checksums) => write!(f, ", checksums `{}`", visible(without_query(checksums))),
+        if let Some(checksums) = checksums {
+            write!(f, ", checksums `{}`", visible(without_query(checksums)))?;
+        }
+        match build {
+            Some(build) => write!(f, ", compiled by {}", visible(&build.to_string())),
             None => Ok(()),
         }
     }

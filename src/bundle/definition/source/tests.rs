@@ -47,6 +47,7 @@ fn expected(kind: &str, location: &str, member: Option<&str>, version: Option<&s
         member: member.map(str::to_owned),
         version: version.map(str::to_owned),
         checksums: None,
+        build: None,
     }
 }
 
@@ -165,7 +166,7 @@ fn names_what_does_not_fit_together() {
         ),
         (
             "archive: a, file: b",
-            "exactly one of `directory`, `archive`, `file` or `image`; found `archive` and `file`",
+            "exactly one of `directory`, `archive`, `file`, `image` or `go`; found `archive` and `file`",
         ),
     ] {
         let error = definition(source, "linux/amd64", BOTH).expect_err(source);

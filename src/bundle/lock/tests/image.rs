@@ -21,6 +21,7 @@ fn locked(definition: &Definition) -> BundleLock {
             artefact: Some(Artefact { digest: manifest, size: 7 }),
             member: Some(format!("/{name}")),
             image: Some(InImage { index: Some(index()), layer: Digest::of(b"layer") }),
+            module_sum: None,
             digest,
             sha512: Sha512::of(b"content"),
             size: 7,

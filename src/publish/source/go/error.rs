@@ -1,0 +1,67 @@
+//! Why a module cannot be compiled.
+//!
+//! [`SourceError::Go`](crate::publish::SourceError) says which module it is and for which plugins.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::bundle::ParseModuleSumError;
+use crate::model::{Classed, ErrorClass, JsonError};
+use crate::publish::source::CacheError;
+
+/// Why a module cannot be compiled.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of a variant says what it is")]
+pub enum GoError {
+    #[error("there is no `go` command in the directories of PATH, and {wanted} is wanted")]
+    NoProgram { wanted: String },
+    #[error("{wanted} is wanted, and `{}` is {found}", .program.display())]
+    Release { wanted: String, found: String, program: PathBuf },
+    #[error("cannot run `{}`", .program.display())]
+    Run { program: PathBuf, source: io::Error },
+    #[error("cannot use the working directory `{}`", .path.display())]
+    Work { path: PathBuf, source: io::Error },
+    #[error("`go {verb}` failed: {said}")]
+    Failed { verb: String, said: String },
+    #[error("it was interrupted")]
+    Interrupted,
+    #[error("`go {verb}` gave an answer that is not understood")]
+    Answer { verb: String, source: JsonError },
+    #[error("`go mod download` found {0} instead")]
+    OtherModule(String),
+    #[error("`go mod download` gave no sum of the module")]
+    Sum(#[from] ParseModuleSumError),
+    #[error("cannot read `{}`", .path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error(
+        "its go.mod replaces the module `{module}` by the directory `{directory}`, which is not \
+         part of what is published"
+    )]
+    Directory { module: String, directory: String },
+    #[error("the package `{0}` is not a program (`package main`)")]
+    NotAProgram(String),
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+/// What a module is decides. That this machine has no such Go, or that the module was not to be
+/// had, does not: the same request may work elsewhere or later.
+impl Classed for GoError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::OtherModule(_) | Self::Directory { .. } | Self::NotAProgram(_) => {
+                ErrorClass::Request
+            }
+            Self::Cache(error) => error.class(),
+            Self::NoProgram { .. }
+            | Self::Release { .. }
+            | Self::Run { .. }
+            | Self::Work { .. }
+            | Self::Failed { .. }
+            | Self::Interrupted
+            | Self::Answer { .. }
+            | Self::Sum(_)
+            | Self::Read { .. } => ErrorClass::CouldNot,
+        }
+    }
+}

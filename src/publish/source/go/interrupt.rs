@@ -1,0 +1,83 @@
+//! Interruption while a compiler runs: the signals that end a program end its compilers first.
+//!
+//! Without this, a signal to this process alone would leave them behind, with what they write. The
+//! handlers stay when no compiler runs, since there is no way back to none, and do then what the
+//! system does by default.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::low_level::{pipe, unregister};
+use signal_hook::{SigId, flag};
+
+const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
+
+/// How many compilers may run, and whether there is none.
+struct Users {
+    count: Mutex<usize>,
+    is_idle: Arc<AtomicBool>,
+}
+
+/// While it exists, the signals only make [`Interrupt::signal`] readable.
+#[derive(Debug)]
+pub(super) struct Interrupt {
+    signal: UnixStream,
+    handlers: Vec<SigId>,
+}
+
+impl Interrupt {
+    pub(super) fn new() -> io::Result<Self> {
+        let users = users()?;
+        let mut count = users.count.lock().unwrap_or_else(PoisonError::into_inner);
+        let (signal, sender) = UnixStream::pair()?;
+        let mut interrupt = Self { signal, handlers: Vec::new() };
+        for number in SIGNALS {
+            interrupt.handlers.push(pipe::register(number, sender.try_clone()?)?);
+        }
+        *count += 1;
+        users.is_idle.store(false, Ordering::SeqCst);
+        Ok(interrupt)
+    }
+
+    /// Readable as soon as there was a signal.
+    pub(super) fn signal(&self) -> impl AsFd + '_ {
+        &self.signal
+    }
+}
+
+impl Drop for Interrupt {
+    fn drop(&mut self) {
+        if let Ok(users) = users() {
+            let mut count = users.count.lock().unwrap_or_else(PoisonError::into_inner);
+            *count = count.saturating_sub(1);
+            users.is_idle.store(*count == 0, Ordering::SeqCst);
+        }
+        for handler in self.handlers.drain(..) {
+            unregister(handler);
+        }
+    }
+}
+
+/// The users of this process, with the handlers for the time when there are none.
+fn users() -> io::Result<&'static Users> {
+    static USERS: OnceLock<Users> = OnceLock::new();
+    if let Some(users) = USERS.get() {
+        return Ok(users);
+    }
+    let users = Users { count: Mutex::new(0), is_idle: Arc::new(AtomicBool::new(true)) };
+    let mut is_first = false;
+    let users = USERS.get_or_init(|| {
+        is_first = true;
+        users
+    });
+    if is_first {
+        for number in SIGNALS {
+            flag::register_conditional_default(number, Arc::clone(&users.is_idle))?;
+        }
+    }
+    Ok(users)
+}

@@ -1,0 +1,116 @@
+//! What the command line says about compiling: where `go` is looked for, and which proxy modules
+//! come from.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::model::excerpt;
+use crate::net::{Url, is_loopback};
+
+/// What Go sources are compiled with.
+#[derive(Debug, Clone, Default)]
+pub struct GoSettings {
+    /// The directories in which `go` is looked for, as PATH lists them.
+    pub path: Option<OsString>,
+    /// Where modules come from.
+    pub proxy: GoProxy,
+}
+
+/// A list of module proxies, as GOPROXY has it, without `direct`: that would start programs for
+/// version control, with addresses that a module's publisher chooses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GoProxy(String);
+
+/// Why a text is not a [`GoProxy`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of a variant says what it is")]
+pub enum ParseProxyError {
+    #[error("`direct` would fetch modules with version control programs; name a module proxy")]
+    Direct,
+    #[error(
+        "`{0}` is not a module proxy: expected an https URL, a file URL, or `off` for no network"
+    )]
+    Form(String),
+    #[error("`{0}` is not encrypted; plain HTTP is only accepted from this machine")]
+    Plain(String),
+}
+
+impl Default for GoProxy {
+    fn default() -> Self {
+        Self("https://proxy.golang.org".to_owned())
+    }
+}
+
+impl FromStr for GoProxy {
+    type Err = ParseProxyError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        for entry in text.split([',', '|']) {
+            if entry == "off" {
+                continue;
+            }
+            if entry == "direct" {
+                return Err(ParseProxyError::Direct);
+            }
+            let url: Option<Url> = entry.parse().ok();
+            match url.as_ref().map(Url::scheme) {
+                Some("https" | "file") => {}
+                Some("http") if url.as_ref().is_some_and(is_loopback) => {}
+                Some("http") => return Err(ParseProxyError::Plain(excerpt(entry))),
+                _ => return Err(ParseProxyError::Form(excerpt(entry))),
+            }
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for GoProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_never_direct() {
+        for text in [
+            "off",
+            "https://proxy.golang.org",
+            "https://one.example|https://two.example/go,off",
+            "http://127.0.0.1:3000/goproxy",
+            "http://localhost:3000",
+            "file:///var/cache/modules",
+        ] {
+            assert_eq!(text.parse::<GoProxy>().unwrap().to_string(), text);
+        }
+        let direct = "`direct` would fetch modules with version control programs; name a module \
+                      proxy";
+        for (text, expected) in [
+            ("direct", direct),
+            ("https://proxy.golang.org,direct", direct),
+            ("off|direct", direct),
+            (
+                "http://proxy.example",
+                "`http://proxy.example` is not encrypted; plain HTTP is only accepted from this machine",
+            ),
+            (
+                "",
+                "`` is not a module proxy: expected an https URL, a file URL, or `off` for no network",
+            ),
+            (
+                "/tmp",
+                "`/tmp` is not a module proxy: expected an https URL, a file URL, or `off` for no network",
+            ),
+            (
+                "ssh://a.example",
+                "`ssh://a.example` is not a module proxy: expected an https URL, a file URL, or `off` for no network",
+            ),
+        ] {
+            assert_eq!(text.parse::<GoProxy>().expect_err(text).to_string(), expected);
+        }
+    }
+}
