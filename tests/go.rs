@@ -190,6 +190,9 @@ fn a_module_that_changes_under_one_version_is_refused_until_it_is_accepted() {
     assert_eq!(fs::read(scene.at("bundle.lock.json")).unwrap(), first);
     expect(&run(&scene, "lock", "cache2", "--accept own"), 0, &["wrote `bundle.lock.json`"]);
     expect(&run(&scene, "build", "cache2", "-o layout"), 0, &[]);
+    // A lock asks the origin, and no cache may hide that the module was published again.
+    let refused = run(&scene, "lock", "cache", "");
+    expect(&refused, 3, &["it was published again: its sum is h1:", "cache/go/pkg/mod` has h1:"]);
     // A module cache that somebody changed is noticed before anything is compiled.
     let file = scene.at("cache2/go/pkg/mod/example.com/cni@v1.0.0/plugins/own/main.go");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
@@ -413,7 +416,7 @@ fn what_cannot_be_compiled_is_named() {
     for (go_mod, code, words) in [
         (format!("{GO_MOD}\nreplace example.com/x => ../x\n"), 2, "by the directory `../x`"),
         (format!("{GO_MOD}\nreplace example.com/x => /etc\n"), 2, "by the directory `/etc`"),
-        (GO_MOD.replace("1.21", "1.99"), 3, "go.mod requires go >= 1.99"),
+        (GO_MOD.replace("1.21", "1.99"), 3, "example.com/cni@v1.0.0 requires go >= 1.99"),
         ("module example.com/other\n".to_owned(), 3, "example.com/other"),
     ] {
         let files = [("go.mod", go_mod.as_str()), ("plugins/own/main.go", MAIN)];

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::checksum::Sum;
+use super::module_sum::ModuleSum;
 use crate::model::Digest;
 
 /// An asset as it was read: the archive, the bare file, or the manifest of an image.
@@ -40,4 +41,14 @@ pub struct Checksum {
     pub sum: Sum,
     /// The file itself, which a lock keeps: `ChecksumFile::parse` reads it again, offline.
     pub content: Vec<u8>,
+}
+
+/// The module that a program was compiled from just now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompiledModule {
+    /// Its sum.
+    pub sum: ModuleSum,
+    /// The proof that the checksum database has the sum, if it was asked for one: the text of a
+    /// `SumProof`.
+    pub proof: Option<Vec<u8>>,
 }

@@ -33,12 +33,14 @@ mod origin;
 mod privileges;
 #[cfg(any(feature = "publish", test))]
 pub mod rootfs;
+#[cfg(any(feature = "publish", test))]
+mod sumdb;
 pub mod tar;
 
 pub use crate::binary::{GoBuild, Linkage};
 pub use archive::{ArchiveEntry, ArchiveError};
 #[cfg(any(feature = "publish", test))]
-pub use artefact::{Artefact, Checksum, InImage};
+pub use artefact::{Artefact, Checksum, CompiledModule, InImage};
 #[cfg(any(feature = "publish", test))]
 pub use checksum::{ChecksumError, ChecksumFile, ChecksumKind, Sum};
 #[cfg(any(feature = "publish", test))]
@@ -60,3 +62,5 @@ pub use module_sum::{ModuleSum, ParseModuleSumError};
 pub use origin::Origin;
 #[cfg(any(feature = "publish", test))]
 pub use privileges::Privilege;
+#[cfg(any(feature = "publish", test))]
+pub use sumdb::{SumProof, SumProofError};

@@ -112,7 +112,7 @@ fn unlocked_entries(
     let requests = definition.requests();
     let entries = each(taken).filter_map(|(platform, plugin)| {
         let request = requests.get(&(plugin.facts.name.clone(), platform.clone()))?.clone();
-        Some(entry(platform, request, plugin, &KeptEvidence::new()))
+        Some(entry(platform, request, plugin, None, &KeptEvidence::new()))
     });
     let of_directory = |mut entry: LockedPlugin| {
         entry.request.make_directory();

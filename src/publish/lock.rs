@@ -208,7 +208,11 @@ pub fn lock(
             if let Some(checksum) = plugin.taken().checksum() {
                 kept.insert(Digest::of(&checksum.content), checksum.content.clone());
             }
-            plugins.push(entry(platform, request.clone(), plugin, &kept)?);
+            if let Some(proof) = plugin.taken().module().and_then(|module| module.proof.as_ref()) {
+                kept.insert(Digest::of(proof), proof.clone());
+            }
+            let old = old.and_then(|(old, _)| old.entry(&platform, &key.0));
+            plugins.push(entry(platform, request.clone(), plugin, old, &kept)?);
         }
     }
     Ok(NewLock { lock: BundleLock::new(definition.name.clone(), plugins), kept, taken })
@@ -219,6 +223,7 @@ pub(super) fn entry(
     platform: &Platform,
     request: Request,
     plugin: &Plugin,
+    old: Option<&LockedPlugin>,
     kept: &KeptEvidence,
 ) -> Result<LockedPlugin, SourceError> {
     let (facts, taken) = (&plugin.facts, plugin.taken());
@@ -238,7 +243,8 @@ pub(super) fn entry(
         artefact: taken.artefact(),
         member: taken.artefact().and(taken.origin().member.clone()),
         image: taken.image(),
-        module_sum: taken.module_sum(),
+        module_sum: taken.module().map(|module| module.sum),
+        sumdb: taken.module().and_then(|module| module.proof.as_deref()).map(Digest::of),
         digest: facts.digest,
         sha512: taken.sha512(),
         size: facts.size,
@@ -249,7 +255,7 @@ pub(super) fn entry(
         level: Level::None,
         checksum,
     };
-    Ok(entry.with_level(kept))
+    Ok(entry.with_proof_of(old, kept).with_level(kept))
 }
 
 /// Why a plugin is not the one that is locked; `None` if it is.
@@ -266,7 +272,7 @@ pub(super) fn unlocked(
     let member = taken.artefact().and(taken.origin().member.as_deref());
     let (program, sha512) = (plugin.program()?, taken.sha512());
     let differs = entry
-        .differs_in_module(taken.module_sum())
+        .differs_in_module(taken.module().map(|module| module.sum))
         .or_else(|| entry.differs(&plugin.facts, &program, &sha512, member, taken.image()));
     Ok(differs.map(|what| LockError::Differs { name, platform, what }))
 }

@@ -39,6 +39,7 @@ fn good() -> LockedPlugin {
         member: Some("./macvlan".to_owned()),
         image: None,
         module_sum: None,
+        sumdb: None,
         digest: Digest::of(b"macvlan"),
         sha512: Sha512::of(b"macvlan"),
         size: 7,

@@ -16,12 +16,20 @@ pub enum Level {
     ChecksumSameOrigin,
     /// A checksum file from another host names them: who can exchange the asset cannot exchange it.
     ChecksumIndependent,
+    /// The checksum database, a log that everybody sees alike, has the sum of the Go module that it
+    /// was compiled from. The proof is signed by the database.
+    ChecksumDatabase,
 }
 
 impl Level {
     /// Every level, in their order.
-    pub const ALL: [Self; 4] =
-        [Self::None, Self::Tofu, Self::ChecksumSameOrigin, Self::ChecksumIndependent];
+    pub const ALL: [Self; 5] = [
+        Self::None,
+        Self::Tofu,
+        Self::ChecksumSameOrigin,
+        Self::ChecksumIndependent,
+        Self::ChecksumDatabase,
+    ];
 }
 
 impl fmt::Display for Level {
@@ -31,6 +39,7 @@ impl fmt::Display for Level {
             Self::Tofu => "tofu",
             Self::ChecksumSameOrigin => "checksum-same-origin",
             Self::ChecksumIndependent => "checksum-independent",
+            Self::ChecksumDatabase => "checksum-database",
         })
     }
 }

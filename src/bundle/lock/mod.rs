@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checksum::{ChecksumFile, Sum};
 use super::definition::source::{Request, base_name, checksums_beside};
-use super::{Artefact, Definition, GoBuild, InImage, Linkage, ModuleSum, PluginFile};
+use super::{Artefact, Definition, GoBuild, InImage, Linkage, ModuleSum, PluginFile, SumProof};
 use crate::model::json::{self, Limits, Outline};
 use crate::model::{BundleName, Digest, JsonError, Platform, PluginName, Reference, Sha512};
 
@@ -82,6 +82,10 @@ pub struct LockedPlugin {
     /// The sum of the Go module that it was compiled from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module_sum: Option<ModuleSum>,
+    /// The digest of the proof that the checksum database has that sum, which is kept beside the
+    /// lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sumdb: Option<Digest>,
     /// The digest of the plugin's bytes.
     pub digest: Digest,
     /// The SHA-512 of the same bytes.
@@ -163,7 +167,9 @@ impl BundleLock {
 
     /// The digests of the evidence that it keeps.
     pub fn evidence(&self) -> BTreeSet<Digest> {
-        self.plugins.iter().filter_map(|it| it.checksum.as_ref()).map(|it| it.digest).collect()
+        let checksums = self.plugins.iter().filter_map(|it| it.checksum.as_ref());
+        let proofs = self.plugins.iter().filter_map(|it| it.sumdb);
+        checksums.map(|it| it.digest).chain(proofs).collect()
     }
 
     /// Everything that keeps a build from using the lock for the definition; empty if it holds.
@@ -314,11 +320,8 @@ impl LockedPlugin {
         if self.image.is_some() != (self.request.is_image() && self.artefact.is_some()) {
             return Err("what is taken from an image, and nothing else, is in a layer".to_owned());
         }
-        match (&self.request.build, self.module_sum) {
-            (Some(_), None) => return Err("there is no sum of its module".to_owned()),
-            (None, Some(_)) => return Err("it is not compiled from a module".to_owned()),
-            (Some(_), Some(_)) if self.checksum.is_none() => return Ok(Level::Tofu),
-            _ => {}
+        if self.request.build.is_some() || self.module_sum.is_some() || self.sumdb.is_some() {
+            return self.level_of_module(kept);
         }
         let Some(artefact) = &self.artefact else {
             return match self.checksum {
@@ -361,6 +364,42 @@ impl LockedPlugin {
         let (expected, found) = (self.module_sum?, found?);
         (expected != found)
             .then(|| format!("the sum of its module is {found}, the lock says {expected}"))
+    }
+
+    /// The same for what is compiled: the checksum database has the sum of its module, or nothing
+    /// is known of it.
+    fn level_of_module(&self, kept: &KeptEvidence) -> Result<Level, String> {
+        let Some(build) = &self.request.build else {
+            return Err("it is not compiled from a module".to_owned());
+        };
+        let Some(sum) = self.module_sum else {
+            return Err("there is no sum of its module".to_owned());
+        };
+        if self.artefact.is_some() || self.checksum.is_some() {
+            return Err("what is compiled is not taken from an asset".to_owned());
+        }
+        let Some(digest) = self.sumdb else { return Ok(Level::Tofu) };
+        if build.without_sumdb {
+            return Err("the definition does not ask the checksum database".to_owned());
+        }
+        let proof = kept.get(&digest).ok_or_else(|| format!("the proof {digest} is not kept"))?;
+        let version = self.request.version.as_deref().unwrap_or_default();
+        SumProof::parse(proof)
+            .and_then(|proof| proof.verify(&self.request.location, version, sum))
+            .map_err(|error| format!("the proof {digest} of the checksum database: {error}"))?;
+        Ok(Level::ChecksumDatabase)
+    }
+
+    /// The same with the proof of an entry for the same module, if that still proves the level. A
+    /// proof from today has another head of the tree, and would change a lock each time it is made.
+    #[must_use]
+    pub fn with_proof_of(mut self, old: Option<&Self>, kept: &KeptEvidence) -> Self {
+        let before = old.map(|old| Self { sumdb: old.sumdb, ..self.clone() });
+        let proves = |entry: &Self| entry.computed_level(kept) == Ok(Level::ChecksumDatabase);
+        if let Some(before) = before.filter(proves) {
+            self.sumdb = before.sumdb;
+        }
+        self
     }
 
     /// What of a plugin is not what is locked, as "WHAT is X, expected Y". `member` and `image` are

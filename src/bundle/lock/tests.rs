@@ -39,6 +39,7 @@ fn locked(definition: &Definition) -> (BundleLock, KeptEvidence) {
             member: Some(name.to_string()),
             image: None,
             module_sum: None,
+            sumdb: None,
             digest: Digest::of(bytes.as_bytes()),
             sha512: Sha512::of(bytes.as_bytes()),
             size: bytes.len() as u64,
@@ -389,6 +390,8 @@ fn compiled() -> (Definition, BundleLock) {
 }
 
 const SUM: &str = "h1:8oU6WsIsU3bpnNZuvHp74a6cE1MJwbj2P7s4/yTUNlA=";
+/// The proof of the sum.
+const PROOF: &[u8] = include_bytes!("../sumdb/plugins.proof");
 const OTHER_SUM: &str = "h1:fj7kS55qg3o/RgS+WGsF3+ZxwIImMPusQZKzBpcSr4c=";
 
 #[test]
@@ -420,6 +423,32 @@ fn what_is_compiled_has_the_sum_of_one_module() {
     assert!(
         stale[0].contains("compiled by go1.26.8, without checksum database, the definition asks")
     );
+    let levels = |change: &dyn Fn(&mut LockedPlugin, &mut KeptEvidence)| {
+        let (mut lock, mut kept) = (lock.clone(), KeptEvidence::new());
+        let (entry, proof) = (&mut lock.plugins[0], PROOF.to_vec());
+        entry.request.location = "github.com/containernetworking/plugins".to_owned();
+        (entry.sumdb, entry.level) = (Some(Digest::of(&proof)), Level::ChecksumDatabase);
+        kept.insert(Digest::of(&proof), proof);
+        change(entry, &mut kept);
+        words(&lock.unsupported(&kept))
+    };
+    assert_eq!(levels(&|_, _| {}), [""; 0]);
+    let cases: [(Damage<'_>, &str); 7] = [
+        (&|_, kept| kept.clear(), "does not hold: the proof sha256:"),
+        (&|it, _| it.module_sum = Some(other), "its record does not say h1:fj7k"),
+        (&|it, _| it.request.version = Some("v1.9.2".to_owned()), "plugins@v1.9.2"),
+        (&|it, _| it.request.location += "/v2", "its record does not say"),
+        (&|it, _| it.sumdb = None, "the kept evidence gives `tofu`"),
+        (&|it, _| it.level = Level::Tofu, "the kept evidence gives `checksum-database`"),
+        (
+            &|it, _| it.request.build.as_mut().unwrap().without_sumdb = true,
+            "the definition does not ask the checksum database",
+        ),
+    ];
+    for (damage, expected) in cases {
+        let found = levels(damage);
+        assert!(found.len() == 1 && found[0].contains(expected), "{expected}: {found:?}");
+    }
     let (archives, kept) = locked(&self::definition());
     let mut edited = archives.clone();
     edited.plugins[0].module_sum = Some(other);

@@ -59,7 +59,7 @@ impl PluginSource for GoSource<'_> {
                 .cache
                 .keep(&taken.file, taken.digest)
                 .map_err(|problem| self.failed(&[wanted], problem.into()))?;
-            taken.module_sum = Some(build.sum());
+            taken.module = Some(build.module().clone());
             give(wanted, taken)?;
         }
         Ok(())

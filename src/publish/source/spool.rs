@@ -34,18 +34,7 @@ pub(super) fn spool(
     let (digest, size, inner) = hasher.finish();
     let (sha512, file) = inner.finish();
     let origin = Origin::file("");
-    let (artefact, image, checksum, module_sum) = (None, None, None, None);
+    let (artefact, image, checksum, module) = (None, None, None, None);
     let privileges = BTreeSet::new();
-    Ok(Taken {
-        file,
-        origin,
-        digest,
-        sha512,
-        size,
-        privileges,
-        artefact,
-        image,
-        checksum,
-        module_sum,
-    })
+    Ok(Taken { file, origin, digest, sha512, size, privileges, artefact, image, checksum, module })
 }

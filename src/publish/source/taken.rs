@@ -14,7 +14,7 @@ use super::SourceError;
 use super::from_start::FromStart;
 use crate::binary::{Elf, ReadAt, ReadElfError};
 use crate::bundle::{
-    Artefact, Checksum, Entry, EntryKind, FileManifest, InImage, ModuleSum, Origin, Privilege,
+    Artefact, Checksum, CompiledModule, Entry, EntryKind, FileManifest, InImage, Origin, Privilege,
 };
 use crate::disk::has_capabilities;
 use crate::model::{Digest, Hasher, Sha512, Sha512Hasher};
@@ -31,7 +31,7 @@ pub struct Taken {
     pub(super) artefact: Option<Artefact>,
     pub(super) image: Option<InImage>,
     pub(super) checksum: Option<Checksum>,
-    pub(super) module_sum: Option<ModuleSum>,
+    pub(super) module: Option<CompiledModule>,
 }
 
 /// How much is read at a time.
@@ -66,7 +66,7 @@ impl Taken {
         let (sha512, _) = inner.finish();
         let mode = file.metadata().map_err(unreadable)?.permissions().mode();
         let privileges = Privilege::of(mode, has_capabilities(&file).map_err(unreadable)?);
-        let (artefact, image, checksum, module_sum) = (None, None, None, None);
+        let (artefact, image, checksum, module) = (None, None, None, None);
         Ok(Self {
             file,
             origin,
@@ -77,15 +77,15 @@ impl Taken {
             artefact,
             image,
             checksum,
-            module_sum,
+            module,
         })
     }
 
     /// The same file once more, for a second plugin.
     pub(super) fn try_clone(&self) -> io::Result<Self> {
         let (origin, checksum) = (self.origin.clone(), self.checksum.clone());
-        let privileges = self.privileges.clone();
-        Ok(Self { file: self.file.try_clone()?, origin, checksum, privileges, ..*self })
+        let (privileges, module) = (self.privileges.clone(), self.module.clone());
+        Ok(Self { file: self.file.try_clone()?, origin, checksum, privileges, module, ..*self })
     }
 
     /// Where it came from.
@@ -119,10 +119,10 @@ impl Taken {
         self.checksum.as_ref()
     }
 
-    /// The sum of the Go module that it was compiled from just now; `None` for a file that was not,
-    /// or that was compiled before and kept.
-    pub fn module_sum(&self) -> Option<ModuleSum> {
-        self.module_sum
+    /// The Go module that it was compiled from just now; `None` for a file that was not, or that
+    /// was compiled before and kept.
+    pub fn module(&self) -> Option<&CompiledModule> {
+        self.module.as_ref()
     }
 
     /// The program that it is.

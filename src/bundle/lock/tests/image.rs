@@ -22,6 +22,7 @@ fn locked(definition: &Definition) -> BundleLock {
             member: Some(format!("/{name}")),
             image: Some(InImage { index: Some(index()), layer: Digest::of(b"layer") }),
             module_sum: None,
+            sumdb: None,
             digest,
             sha512: Sha512::of(b"content"),
             size: 7,

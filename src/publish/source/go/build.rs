@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::GoError;
-use super::command::{GoCommand, find, shortened};
+use super::command::{GoCommand, MODULES, Run, find, shortened};
 use super::interrupt::Interrupt;
 use super::work::Work;
-use crate::bundle::ModuleSum;
 use crate::bundle::definition::source::{GoModule, GoRequest};
+use crate::bundle::{CompiledModule, ModuleSum, SumProof};
 use crate::model::{Platform, json};
-use crate::publish::source::Fetch;
+use crate::publish::source::{Evidence, Fetch};
 
 /// The main module of every build. Nothing of it is in a program.
 const MAIN: &str = "cnister.invalid/build";
@@ -30,7 +30,7 @@ const LIMIT: u64 = 16 << 20;
 pub(super) struct Build {
     command: GoCommand,
     flags: Vec<String>,
-    sum: ModuleSum,
+    module: CompiledModule,
 }
 
 /// What `go mod download -json` prints.
@@ -73,7 +73,8 @@ impl Build {
     /// Downloads a module and verifies it:
     ///
     /// 1. The release of Go is the wanted one.
-    /// 2. The module is downloaded, and its sum compared with the checksum database.
+    /// 2. The module is downloaded, and its sum compared with the checksum database. A lock asks
+    ///    for both again, whatever the caches have, and keeps the proof.
     /// 3. A main module requires it, with the requirements and the sums of the module itself.
     /// 4. Every module that is in the cache is compared with its sum (`go mod verify`). What is
     ///    downloaded after that is compared by the download.
@@ -81,7 +82,7 @@ impl Build {
         let request = module.request();
         let command = command(module, &request, fetch)?;
         // 1.
-        let found = command.run("env", ["GOVERSION"], None)?;
+        let found = command.run("env", ["GOVERSION"], Run::default())?;
         let found = String::from_utf8_lossy(&found).trim().to_owned();
         if found != request.toolchain {
             let (wanted, program) = (request.toolchain, command.program.clone());
@@ -89,18 +90,25 @@ impl Build {
         }
         // 2.
         (fetch.announce)(&format!("fetching {}@{}", module.module, module.version));
-        let download = download(&command, module)?;
-        let sum = download.sum.parse()?;
+        let is_asked = fetch.evidence == Evidence::Collect && !fetch.go.proxy.is_off();
+        let fresh = is_asked.then(|| download_again(&command, module)).transpose()?;
+        let download = download(&command, module, Run::default())?;
+        let cached: ModuleSum = download.sum.parse()?;
+        let of_module = fresh.unwrap_or(CompiledModule { sum: cached, proof: None });
+        if of_module.sum != cached {
+            let cache = command.go_path(Run::default()).join(MODULES);
+            return Err(GoError::Republished { cached, found: of_module.sum, cache });
+        }
         // 3.
         require(&command, module, &download)?;
         // 4.
-        command.run("mod verify", [], None)?;
-        Ok(Self { command, flags: flags(&request), sum })
+        command.run("mod verify", [], Run::default())?;
+        Ok(Self { command, flags: flags(&request), module: of_module })
     }
 
-    /// The sum of the module.
-    pub(super) fn sum(&self) -> ModuleSum {
-        self.sum
+    /// The module that is compiled.
+    pub(super) fn module(&self) -> &CompiledModule {
+        &self.module
     }
 
     /// Compiles a package for a platform, and opens the program.
@@ -111,7 +119,8 @@ impl Build {
         let output = format!("-o=../{}/", Work::RESULT);
         let flags = self.flags.iter().map(String::as_str);
         let arguments = flags.chain([output.as_str(), "--", package]);
-        self.command.run("build", arguments, Some(platform)).map_err(|error| match error {
+        let run = Run { platform: Some(platform), ..Run::default() };
+        self.command.run("build", arguments, run).map_err(|error| match error {
             GoError::Failed { said, .. } if said.ends_with("no main packages to build") => {
                 GoError::NotAProgram(package.to_owned())
             }
@@ -144,11 +153,63 @@ fn command(module: &GoModule, request: &GoRequest, fetch: &Fetch) -> Result<GoCo
     })
 }
 
-fn download(command: &GoCommand, module: &GoModule) -> Result<Download, GoError> {
+/// Downloads a module without what is known of it, and proves its sum. Without a proof, the level
+/// says so.
+fn download_again(command: &GoCommand, module: &GoModule) -> Result<CompiledModule, GoError> {
+    let run = Run { is_fresh: true, ..Run::default() };
+    let sum = download(command, module, run)?.sum.parse()?;
+    let database = command.go_path(run).join(MODULES).join("cache/download/sumdb/sum.golang.org");
+    let (path, version) = (module.module.to_string(), module.version.to_string());
+    let answer = database.join("lookup").join(format!("{}@{}", escaped(&path), escaped(&version)));
+    let answer = read(&answer).ok().and_then(|answer| String::from_utf8(answer).ok());
+    let proof = answer.filter(|_| module.has_sumdb()).and_then(|answer| {
+        let proof = SumProof::of_lookup(&answer, &|level, number| tile(&database, level, number))?;
+        proof.verify(&path, &version, sum).ok()?;
+        Some(proof.to_text().into_bytes())
+    });
+    Ok(CompiledModule { sum, proof })
+}
+
+/// A path or version as a file name: file systems may not tell letters by their case (Go Modules
+/// Reference, "GOPROXY protocol").
+fn escaped(text: &str) -> String {
+    let escape = |c: char| match c.is_ascii_uppercase() {
+        true => format!("!{}", c.to_ascii_lowercase()),
+        false => c.to_string(),
+    };
+    text.chars().map(escape).collect()
+}
+
+/// A tile of the database that was downloaded, or as much of it as there is
+/// (golang.org/x/mod/sumdb/tlog, `Tile.Path`).
+fn tile(database: &Path, level: u32, number: u64) -> Option<Vec<u8>> {
+    // Groups of three digits, all but the last behind an `x`.
+    let digits = number.to_string();
+    let digits = format!("{}{digits}", "0".repeat((3 - digits.len() % 3) % 3));
+    let mut name = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at % 3 == 0 {
+            name.push_str(if at + 3 < digits.len() { "/x" } else { "/" });
+        }
+        name.push(digit);
+    }
+    let path = database.join(format!("tile/8/{level}{name}"));
+    if path.exists() {
+        return read(&path).ok();
+    }
+    let parts = fs::read_dir(path.with_added_extension("p")).ok()?;
+    let width = |part: &PathBuf| part.file_name()?.to_str()?.parse::<u16>().ok();
+    let widest = parts.flatten().map(|part| part.path()).max_by_key(|part| width(part))?;
+    read(&widest).ok()
+}
+
+fn download(command: &GoCommand, module: &GoModule, run: Run<'_>) -> Result<Download, GoError> {
     let verb = "mod download";
     let wanted = format!("{}@{}", module.module, module.version);
-    let arguments = ["-json", "--", wanted.as_str()];
-    let (status, printed, said) = command.run_unjudged(verb, arguments, None)?;
+    // Directories that cannot be written to could not be removed with the work directory.
+    let writable = run.is_fresh.then_some("-modcacherw");
+    let arguments = writable.into_iter().chain(["-json", "--", wanted.as_str()]);
+    let (status, printed, said) = command.run_unjudged(verb, arguments, run)?;
     let answer = |source| GoError::Answer { verb: verb.to_owned(), source };
     let failed = |said: &str| GoError::Failed { verb: verb.to_owned(), said: shortened(said) };
     let download: Download = match printed.is_empty() {
@@ -178,7 +239,7 @@ fn require(command: &GoCommand, module: &GoModule, download: &Download) -> Resul
     };
     let of_module = read(&download.go_mod)?;
     write("go.mod", &of_module)?;
-    let printed = command.run("mod edit", ["-json"], None)?;
+    let printed = command.run("mod edit", ["-json"], Run::default())?;
     let answer = |source| GoError::Answer { verb: "mod edit".to_owned(), source };
     let described: Mod = json::parse("mod edit", &printed, printed.len()).map_err(answer)?;
     let replacements = described.replace.unwrap_or_default();
@@ -189,7 +250,7 @@ fn require(command: &GoCommand, module: &GoModule, download: &Download) -> Resul
     let (main, wanted) =
         (format!("-module={MAIN}"), format!("{}@{}", module.module, module.version));
     let wanted = format!("-require={wanted}");
-    command.run("mod edit", [main.as_str(), "-toolchain=none", wanted.as_str()], None)?;
+    command.run("mod edit", [main.as_str(), "-toolchain=none", wanted.as_str()], Run::default())?;
     let mut sums = sums_of(&download.dir)?;
     let Download { path, version, sum, go_mod_sum, .. } = download;
     sums.extend(

@@ -24,10 +24,21 @@ use super::settings::GoProxy;
 use super::work::Work;
 use crate::model::{Platform, visible};
 
+/// The module cache in the directory of modules.
+pub(super) const MODULES: &str = "pkg/mod";
 /// How much of what it prints is read.
 const OUTPUT_LIMIT: u64 = 4 << 20;
 /// How much of an error is repeated.
 const ERROR_LIMIT: usize = 2000;
+
+/// What one run is about, besides its arguments.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Run<'a> {
+    /// The platform that is compiled for.
+    pub(super) platform: Option<&'a Platform>,
+    /// Whether it starts without anything that was downloaded before.
+    pub(super) is_fresh: bool,
+}
 
 /// The `go` command of this machine.
 #[derive(Debug)]
@@ -59,9 +70,9 @@ impl GoCommand {
         &self,
         verb: &str,
         arguments: impl IntoIterator<Item = &'a str>,
-        platform: Option<&Platform>,
+        run: Run<'_>,
     ) -> Result<Vec<u8>, GoError> {
-        let (status, printed, said) = self.run_unjudged(verb, arguments, platform)?;
+        let (status, printed, said) = self.run_unjudged(verb, arguments, run)?;
         match status.success() {
             true => Ok(printed),
             false => Err(GoError::Failed { verb: verb.to_owned(), said: said_of(&said, status) }),
@@ -73,26 +84,26 @@ impl GoCommand {
         &self,
         verb: &str,
         arguments: impl IntoIterator<Item = &'a str>,
-        platform: Option<&Platform>,
+        run: Run<'_>,
     ) -> Result<(ExitStatus, Vec<u8>, Vec<u8>), GoError> {
         // To files: nobody has to read while it runs, and whoever inherits them cannot delay it.
         let (printed, said) = (self.work.path("stdout"), self.work.path("stderr"));
         let work = |path: &Path, source| GoError::Work { path: path.to_owned(), source };
         let create = |path: &PathBuf| File::create(path).map_err(|source| work(path, source));
-        let run = |source| GoError::Run { program: self.program.clone(), source };
+        let failed = |source| GoError::Run { program: self.program.clone(), source };
         let child = Command::new(&self.program)
             .args(verb.split(' '))
             .args(arguments)
             .env_clear()
-            .envs(self.environment(platform))
+            .envs(self.environment(run))
             .current_dir(self.work.path(Work::MODULE))
             .stdin(Stdio::null())
             .stdout(create(&printed)?)
             .stderr(create(&said)?)
             .process_group(0)
             .spawn()
-            .map_err(run)?;
-        let status = self.wait(child).map_err(run)?.ok_or(GoError::Interrupted)?;
+            .map_err(failed)?;
+        let status = self.wait(child).map_err(failed)?.ok_or(GoError::Interrupted)?;
         let read = |path: PathBuf| start_of(&path).map_err(|source| work(&path, source));
         Ok((status, read(printed)?, read(said)?))
     }
@@ -127,7 +138,12 @@ impl GoCommand {
         }
     }
 
-    fn environment(&self, platform: Option<&Platform>) -> Vec<(&'static str, OsString)> {
+    /// The directory of modules and of what the checksum database said.
+    pub(super) fn go_path(&self, run: Run<'_>) -> PathBuf {
+        if run.is_fresh { self.work.path(Work::FRESH) } else { self.cache.clone() }
+    }
+
+    fn environment(&self, run: Run<'_>) -> Vec<(&'static str, OsString)> {
         let path = |path: PathBuf| path.into_os_string();
         let mut environment: Vec<(&str, OsString)> = FIXED
             .iter()
@@ -138,13 +154,13 @@ impl GoCommand {
         environment.extend([
             ("GOPROXY", self.proxy.to_string().into()),
             ("GOSUMDB", if self.has_sumdb { "sum.golang.org" } else { "off" }.into()),
-            ("GOPATH", path(self.cache.clone())),
-            ("GOMODCACHE", path(self.cache.join("pkg/mod"))),
+            ("GOPATH", path(self.go_path(run))),
+            ("GOMODCACHE", path(self.go_path(run).join(MODULES))),
             ("GOCACHE", path(self.cache.join("build"))),
             ("GOTMPDIR", path(temporary.clone())),
             ("TMPDIR", path(temporary)),
         ]);
-        if let Some(platform) = platform {
+        if let Some(platform) = run.platform {
             environment.push(("GOOS", platform.os().into()));
             environment.push(("GOARCH", platform.architecture().into()));
         }

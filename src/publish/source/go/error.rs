@@ -5,7 +5,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::bundle::ParseModuleSumError;
+use crate::bundle::{ModuleSum, ParseModuleSumError};
 use crate::model::{Classed, ErrorClass, JsonError};
 use crate::publish::source::CacheError;
 
@@ -31,6 +31,11 @@ pub enum GoError {
     OtherModule(String),
     #[error("`go mod download` gave no sum of the module")]
     Sum(#[from] ParseModuleSumError),
+    #[error(
+        "it was published again: its sum is {found}, and the one that was downloaded before to \
+         `{}` has {cached}; remove that directory to use the new one", .cache.display()
+    )]
+    Republished { cached: ModuleSum, found: ModuleSum, cache: PathBuf },
     #[error("cannot read `{}`", .path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error(
@@ -61,6 +66,7 @@ impl Classed for GoError {
             | Self::Interrupted
             | Self::Answer { .. }
             | Self::Sum(_)
+            | Self::Republished { .. }
             | Self::Read { .. } => ErrorClass::CouldNot,
         }
     }

@@ -36,6 +36,13 @@ pub enum ParseProxyError {
     Plain(String),
 }
 
+impl GoProxy {
+    /// Whether modules are only taken from the cache.
+    pub(super) fn is_off(&self) -> bool {
+        self.0.split([',', '|']).next() == Some("off")
+    }
+}
+
 impl Default for GoProxy {
     fn default() -> Self {
         Self("https://proxy.golang.org".to_owned())

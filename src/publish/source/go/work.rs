@@ -21,6 +21,8 @@ impl Work {
     pub(super) const MODULE: &str = "module";
     /// The directory of a result.
     pub(super) const RESULT: &str = "result";
+    /// The directory of modules that are downloaded again.
+    pub(super) const FRESH: &str = "fresh";
     /// The directory for what the compiler writes meanwhile.
     pub(super) const TEMPORARY: &str = "temporary";
 
