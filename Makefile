@@ -1,5 +1,6 @@
 # demo    shows the main workflow on real plugins: build, sign, verify, install, check, repair; no server, no root
 # test    runs all tests; installs and builds what they need first
+# from-source  compiles all plugins of bundles/from-source.yaml for all platforms and compares them with its lock
 # crash   interrupts installations at every system call that changes something, and by power cuts; prints the numbers
 # fuzz    runs each fuzz target for ten minutes with the stable compiler; FUZZ_SECONDS and FUZZ_TARGETS say otherwise
 # bench   compares each row with its peers in the same run; writes target/bench.json
@@ -15,7 +16,7 @@ BIN := $(TARGET)/bin
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --target $(HOST)
 BUILT := $(TARGET)/$(HOST)/release/cnister
 
-.PHONY: static node demo test unit crash fuzz bench lint peers system
+.PHONY: static node demo test unit from-source crash fuzz bench lint peers system
 
 static:
 	$(STATIC)
@@ -45,6 +46,9 @@ unit:
 	CNISTER_NODE_BINARY=$(BIN)/cnister-node CNISTER_STATIC_BINARY=$(BIN)/cnister cargo test --locked
 	cargo test --locked --no-default-features --lib
 	@tests/peers/summary.sh $(TARGET)/tmp
+
+from-source:
+	CNISTER_FROM_SOURCE=all cargo test --locked --test from_source
 
 crash: system node
 	@CNISTER_NODE_BINARY=$(BIN)/cnister-node tests/crash/run.sh

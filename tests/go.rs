@@ -17,20 +17,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use support::source::go;
 use support::web::Web;
-use support::{Run, Scene, digest_of, module_proxy, peer};
+use support::{Run, Scene, digest_of, module_proxy};
 
 const MODULE: &str = "example.com/cni";
 const GO_MOD: &str = "module example.com/cni\n\ngo 1.21\n";
 const MAIN: &str = "package main\n\nvar version = \"unset\"\n\nfunc main() { println(version) }\n";
-
-/// The release of Go that is installed, and its `go` command; `None` if there is none.
-fn go() -> Option<(PathBuf, String)> {
-    let program = peer("go")?;
-    let printed = Command::new(&program).args(["env", "GOVERSION"]).output().unwrap().stdout;
-    let release = String::from_utf8(printed).unwrap().trim().trim_start_matches("go").to_owned();
-    Some((program, release))
-}
 
 /// A definition of a plugin `own` of the module.
 fn definition(release: &str, platforms: &str, more: &str) -> String {

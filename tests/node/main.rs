@@ -12,6 +12,7 @@
 mod attachments;
 mod daemonset;
 mod explain;
+mod from_source;
 mod image;
 mod namespace;
 mod netns;

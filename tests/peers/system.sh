@@ -14,7 +14,7 @@ packages='
     zstd
     ca-certificates gcc git libc6-dev libssl-dev make pkg-config zlib1g-dev
     busybox-static chromium iproute2 strace
-    buildah containerd containernetworking-plugins docker-registry runc skopeo
+    buildah containerd containernetworking-plugins docker-registry qemu-user-static runc skopeo
 '
 services='containerd docker-registry'
 policy=/usr/sbin/policy-rc.d

@@ -19,6 +19,7 @@ pub mod module_proxy;
 pub mod plugin;
 pub mod registries;
 pub mod release;
+pub mod source;
 pub mod strace;
 pub mod upstream;
 pub mod web;

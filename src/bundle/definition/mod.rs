@@ -349,7 +349,8 @@ plugins: [bridge, host-local]
             }
         }
         found.sort();
-        assert_eq!(found, ["debian.yaml", "multus-base.yaml", "third-party.yaml"]);
+        let all = ["debian.yaml", "from-source.yaml", "multus-base.yaml", "third-party.yaml"];
+        assert_eq!(found, all);
     }
 
     #[test]
