@@ -8,6 +8,9 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
+mod images {
+    mod layers;
+}
 mod support;
 
 use std::collections::BTreeMap;

@@ -181,7 +181,8 @@ pub(super) fn tool_of<'a>(platform: &Platform, tools: &'a [Tool]) -> Result<&'a 
 /// description until it is packed, and 256 plugins for six platforms are more than the usual soft
 /// limit of 1024. Where the system says no, opening one file too many says so.
 fn allow_open_files(count: usize) {
-    const OWN: u64 = 64;
+    // An image has up to 127 layers.
+    const OWN: u64 = 256;
     let wanted = OWN.saturating_add(count as u64);
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_some_and(|current| current < wanted) {

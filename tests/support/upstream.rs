@@ -45,6 +45,26 @@ impl Upstream {
         entry
     }
 
+    /// Stores an image of these layers, which are not compressed; its descriptor.
+    pub fn image_of(&self, layers: &[Vec<u8>]) -> Value {
+        let media_type = "application/vnd.oci.image.layer.v1.tar";
+        let layers: Vec<Value> = layers.iter().map(|layer| self.blob(media_type, layer)).collect();
+        let digests: Vec<&Value> = layers.iter().map(|layer| &layer["digest"]).collect();
+        let history: Vec<Value> = layers.iter().map(|_| json!({"created_by": "a test"})).collect();
+        let config = json!({"os": "linux", "architecture": "amd64", "config": {},
+            "rootfs": {"type": "layers", "diff_ids": digests}, "history": history});
+        let config =
+            self.blob("application/vnd.oci.image.config.v1+json", config.to_string().as_bytes());
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = json!({"schemaVersion": 2, "mediaType": media_type, "config": config,
+            "layers": layers});
+        let mut entry = self.blob(media_type, manifest.to_string().as_bytes());
+        entry["annotations"] = json!({"org.opencontainers.image.ref.name": "v1"});
+        let index = json!({"schemaVersion": 2, "manifests": [entry]});
+        fs::write(self.folder.join("index.json"), index.to_string()).expect("an index");
+        entry
+    }
+
     /// What BuildKit lists beside an image.
     pub fn attestation(&self) -> Value {
         let mut entry = self.image("unknown", &[]);

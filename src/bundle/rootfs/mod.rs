@@ -153,6 +153,11 @@ impl Rootfs {
         }
         let directory = self.directory(parent)?;
         if let Some(hidden) = name.strip_prefix(WHITEOUT) {
+            // A directory stays if nothing is left in it.
+            if !directory.is_empty() && self.is_directory(&directory) {
+                let node = Node { what: What::Directory, layer: self.layer };
+                self.nodes.entry(directory.clone()).or_insert(node);
+            }
             return match hidden {
                 _ if name == OPAQUE => self.hide(&directory),
                 // What AUFS stored for itself.

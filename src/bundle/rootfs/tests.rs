@@ -53,6 +53,8 @@ fn the_upper_layer_counts_and_whiteouts_hide_what_is_below() {
         (&[("usr/bin/.wh..wh..opq", "f")], "/usr/bin/x", "nothing"),
         (&[(".wh..wh..opq", "f")], "/z", "nothing"),
         (&[("usr/.wh..wh..opq", "f")], "/z", "/z 0.3"),
+        (&[("usr/bin/.wh.x", "f"), ("usr/bin/.wh.y", "f")], "/usr/bin", "a directory"),
+        (&[("usr/bin/.wh..wh..opq", "f")], "/usr/bin/../../z", "/z 0.3"),
         // Files of the same layer stay, wherever the whiteout is.
         (&[("usr/bin/x", "f"), ("usr/bin/.wh..wh..opq", "f")], "/usr/bin/x", "/usr/bin/x 1.0"),
         (&[("usr/bin/.wh..wh..opq", "f"), ("usr/bin/x", "f")], "/usr/bin/x", "/usr/bin/x 1.1"),

@@ -7,8 +7,9 @@ use crate::bundle::tar::TarError;
 use crate::model::{Classed, Digest, DocumentError, ErrorClass, JsonError, ParseReferenceError};
 use crate::model::{Platform, excerpt, media_type};
 
-/// The most bytes of a layer, as it is stored.
-pub(super) const LAYER_LIMIT: u64 = 1 << 30;
+/// The most bytes of all layers of an image, as they are stored. Images of plugins have at most a
+/// few hundred MB.
+pub(super) const LAYERS_LIMIT: u64 = 2 << 30;
 /// The longest image configuration that is read, in bytes.
 pub(super) const CONFIG_LIMIT: u64 = media_type::MANIFEST_LIMIT as u64;
 
@@ -36,8 +37,8 @@ pub enum ImageError {
     TooManyLayers,
     #[error("its layer {layer} has media type `{}`, expected a tar archive", excerpt(.found))]
     LayerType { layer: Digest, found: String },
-    #[error("its layer {layer} is {size} bytes, the limit is {LAYER_LIMIT}")]
-    LayerSize { layer: Digest, size: u64 },
+    #[error("its layers are {0} bytes together, the limit is {LAYERS_LIMIT}")]
+    TooLong(u64),
     #[error("its layer {layer}")]
     Layer { layer: Digest, source: LayerError },
     #[error(transparent)]

@@ -4,7 +4,7 @@
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use serde::Deserialize;
 
-use super::image_error::{CONFIG_LIMIT, ImageError, LAYER_LIMIT};
+use super::image_error::{CONFIG_LIMIT, ImageError, LAYERS_LIMIT};
 use crate::bundle::rootfs::MAX_LAYERS;
 use crate::model::document::{platform, platform_text, sha256};
 use crate::model::json::{self, Limits};
@@ -58,16 +58,17 @@ pub(super) fn layers(manifest: &ImageManifest) -> Result<Vec<(Digest, &Descripto
     if manifest.layers().len() > MAX_LAYERS {
         return Err(ImageError::TooManyLayers);
     }
+    let size = manifest.layers().iter().fold(0, |sum: u64, it| sum.saturating_add(it.size()));
+    if size > LAYERS_LIMIT {
+        return Err(ImageError::TooLong(size));
+    }
     let layers = manifest.layers().iter().filter_map(|entry| Some((sha256(entry)?, entry)));
     layers
         .map(|(layer, entry)| {
-            let (found, size) = (entry.media_type().to_string(), entry.size());
-            if !is_layer(&found) {
-                return Err(ImageError::LayerType { layer, found });
-            }
-            match size > LAYER_LIMIT {
-                true => Err(ImageError::LayerSize { layer, size }),
-                false => Ok((layer, entry)),
+            let found = entry.media_type().to_string();
+            match is_layer(&found) {
+                true => Ok((layer, entry)),
+                false => Err(ImageError::LayerType { layer, found }),
             }
         })
         .collect()

@@ -36,12 +36,16 @@ impl Cache {
             Err(error) => return Err(error.into()),
         };
         self.expect_own(&files)?;
-        // Nothing is stored meanwhile, so that an unfinished file is a leftover.
-        let _storing = Lock::exclusive_directory(&files, PATIENCE)?;
+        // Nothing is stored meanwhile, so that an unfinished file is a leftover. Where there are no
+        // locks, it may not be one.
+        let storing = match Lock::exclusive_directory(&files, PATIENCE) {
+            Err(error @ DiskError::Locked { .. }) => return Err(error.into()),
+            result => result.ok(),
+        };
         let mut names = Vec::new();
         for entry in files.entries()? {
             let entry = entry?;
-            if is_ours(&entry) {
+            if is_ours(&entry) && (storing.is_some() || !entry.is_temporary()) {
                 names.push(entry.name);
             }
         }

@@ -444,9 +444,12 @@ fn what_is_not_an_image_is_refused() {
     let found = error(&json!([good, foreign])).expect_err("foreign");
     assert!(found.ends_with(".nondistributable.v1.tar+gzip`, expected a tar archive"), "{found}");
     let mut large = good.clone();
-    large["size"] = json!((1_u64 << 30) + 1);
+    large["size"] = json!((2_u64 << 30) + 1);
     let found = error(&json!([large])).expect_err("large");
-    assert!(found.ends_with(" is 1073741825 bytes, the limit is 1073741824"), "{found}");
+    assert!(
+        found.ends_with("its layers are 2147483649 bytes together, the limit is 2147483648"),
+        "{found}"
+    );
     let found = error(&json!([])).expect_err("empty");
     assert!(found.starts_with("it has no file `bridge` in `/`"), "{found}");
     // An artifact has another configuration.
