@@ -304,13 +304,14 @@ fn what_a_publisher_reads() {
     use cnister::attest::Described;
     use cnister::bundle::lock::BundleLock;
     use cnister::bundle::rootfs::{Rootfs, list_layer};
-    use cnister::bundle::{ChecksumFile, Definition};
+    use cnister::bundle::{ChecksumFile, Definition, SumProof};
     use cnister::publish::keys::KeyFile;
     documents("definition of a bundle", MIB, &hostile::bundle_definitions(), |bytes| {
         Definition::parse("it", text(bytes)).is_ok()
     });
     let lock = include_bytes!("../fuzz/corpus/lock/seed-archive");
-    let lock = vec![serde_json::from_slice(lock).unwrap()];
+    let go = include_bytes!("../fuzz/corpus/lock/seed-go");
+    let lock = [lock.as_slice(), go].map(|lock| serde_json::from_slice(lock).unwrap());
     documents("lock", MIB, &lock, |bytes| BundleLock::parse("it", bytes).is_ok());
     let described = |bytes: &[u8]| Described::parse(bytes).is_ok();
     documents("attached document", MIB, &hostile::attached_documents(), described);
@@ -334,6 +335,20 @@ fn what_a_publisher_reads() {
     hostile::archives(|label, bytes| layers.take(label, bytes));
     layers.take("names behind links to a long path", &hostile::long_behind_links());
     layers.end();
+    let mut proof =
+        Row::new("proof of the checksum database", |bytes| SumProof::parse(bytes).is_ok());
+    let text = include_str!("../fuzz/corpus/sum_proof/seed-plugins");
+    let line = text.lines().nth(3).unwrap();
+    for (label, content) in [
+        ("a proof", text.to_owned()),
+        ("a long path", text.replacen(line, &[line; 1300].join("\n"), 1)),
+        ("a long record", text.replacen("extra ", &format!("extra {}", "A".repeat(60_000)), 1)),
+        ("a long checkpoint", text.to_owned() + &"a".repeat(60_000)),
+        ("too long", "a".repeat(MIB)),
+    ] {
+        proof.take(label, content.as_bytes());
+    }
+    proof.end();
     let mut key = Row::new("private key", |bytes| KeyFile::parse(bytes).is_ok());
     hostile::documents(&hostile::keys(), 48 * 1024 - 128, |label, bytes| {
         key.take(label, hostile::pem(bytes).as_bytes());

@@ -15,7 +15,7 @@ use super::source::{Plugin, SourceError};
 use crate::attest::{self, Description, Download, Inventory, Production, Subject};
 use crate::bundle::Image;
 use crate::bundle::definition::source::{Request, published};
-use crate::bundle::lock::BundleLock;
+use crate::bundle::lock::{BundleLock, LockedPlugin};
 use crate::model::json::{Limits, Outline};
 use crate::model::{Document, json as canonical, predicate_type};
 
@@ -146,8 +146,8 @@ pub(super) fn inventory(
     let requests = definition.requests();
     let plugins = platform.plugins.iter().map(|plugin| {
         let key = (plugin.facts.name.clone(), platform.platform.clone());
-        let level = lock.and_then(|lock| lock.entry(platform.platform, &plugin.facts.name));
-        describe(plugin, requests.get(&key), level.map(|entry| entry.level.to_string()))
+        let entry = lock.and_then(|lock| lock.entry(platform.platform, &plugin.facts.name));
+        describe(plugin, requests.get(&key), entry)
     });
     Ok(Inventory {
         name: definition.name.clone(),
@@ -166,7 +166,7 @@ pub(super) fn inventory(
 fn describe(
     plugin: &Plugin,
     request: Option<&Request>,
-    verification: Option<String>,
+    entry: Option<&LockedPlugin>,
 ) -> Result<attest::Plugin, SourceError> {
     let (facts, taken) = (&plugin.facts, plugin.taken());
     let download = taken.artefact().zip(request).map(|(artefact, request)| Download {
@@ -185,7 +185,10 @@ fn describe(
         description: Description::default(),
         source: None,
         download,
-        verification,
-        production: Production::Taken,
+        verification: entry.map(|entry| entry.level.to_string()),
+        production: match entry.and_then(|entry| entry.module_sum) {
+            Some(_) => Production::Built,
+            None => Production::Taken,
+        },
     })
 }

@@ -311,6 +311,9 @@ impl LockedPlugin {
     /// A checksum file proves that who publishes the asset meant these bytes, and not more: it
     /// comes from the same place, unless the definition names another one.
     fn computed_level(&self, kept: &KeptEvidence) -> Result<Level, String> {
+        if self.request.build.is_some() || self.module_sum.is_some() || self.sumdb.is_some() {
+            return self.level_of_module(kept);
+        }
         if !self.request.has_asset() && self.artefact.is_some() {
             return Err("a file of a directory is not taken from an asset".to_owned());
         }
@@ -319,9 +322,6 @@ impl LockedPlugin {
         }
         if self.image.is_some() != (self.request.is_image() && self.artefact.is_some()) {
             return Err("what is taken from an image, and nothing else, is in a layer".to_owned());
-        }
-        if self.request.build.is_some() || self.module_sum.is_some() || self.sumdb.is_some() {
-            return self.level_of_module(kept);
         }
         let Some(artefact) = &self.artefact else {
             return match self.checksum {
@@ -373,7 +373,11 @@ impl LockedPlugin {
             return Err("it is not compiled from a module".to_owned());
         };
         let Some(sum) = self.module_sum else {
-            return Err("there is no sum of its module".to_owned());
+            // As with any source whose files were taken from a directory instead.
+            return match self.sumdb {
+                Some(_) => Err("there is no sum of its module".to_owned()),
+                None => Ok(Level::None),
+            };
         };
         if self.artefact.is_some() || self.checksum.is_some() {
             return Err("what is compiled is not taken from an asset".to_owned());

@@ -417,7 +417,7 @@ fn what_is_compiled_has_the_sum_of_one_module() {
     );
     assert_eq!(
         problems(&|it| it.module_sum = None),
-        ["the evidence of `macvlan` on linux/arm64 does not hold: there is no sum of its module"]
+        ["the lock says `tofu` of `macvlan` on linux/arm64, the kept evidence gives `none`"]
     );
     let stale = problems(&|it| it.request.build.as_mut().unwrap().without_sumdb = true);
     assert!(
@@ -433,7 +433,12 @@ fn what_is_compiled_has_the_sum_of_one_module() {
         words(&lock.unsupported(&kept))
     };
     assert_eq!(levels(&|_, _| {}), [""; 0]);
-    let cases: [(Damage<'_>, &str); 7] = [
+    let cases: [(Damage<'_>, &str); 9] = [
+        (&|it, _| it.module_sum = None, "does not hold: there is no sum of its module"),
+        (
+            &|it, _| it.artefact = Some(Artefact { digest: Digest::of(b"a"), size: 1 }),
+            "what is compiled is not taken from an asset",
+        ),
         (&|_, kept| kept.clear(), "does not hold: the proof sha256:"),
         (&|it, _| it.module_sum = Some(other), "its record does not say h1:fj7k"),
         (&|it, _| it.request.version = Some("v1.9.2".to_owned()), "plugins@v1.9.2"),

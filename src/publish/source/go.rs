@@ -48,7 +48,7 @@ impl PluginSource for GoSource<'_> {
         }
         let build = Build::prepare(self.module, self.fetch)
             .map_err(|problem| self.failed(&missing, problem))?;
-        for wanted in missing {
+        for &wanted in &missing {
             (self.fetch.announce)(&format!("compiling {} for {}", wanted.name, wanted.platform));
             let package = self.module.package(&wanted.name);
             let file = build
@@ -62,7 +62,7 @@ impl PluginSource for GoSource<'_> {
             taken.module = Some(build.module().clone());
             give(wanted, taken)?;
         }
-        Ok(())
+        build.expect_uninterrupted().map_err(|problem| self.failed(&missing, problem))
     }
 }
 

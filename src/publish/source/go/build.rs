@@ -81,6 +81,7 @@ impl Build {
     pub(super) fn prepare(module: &GoModule, fetch: &Fetch) -> Result<Self, GoError> {
         let request = module.request();
         let command = command(module, &request, fetch)?;
+        start_module(&command)?;
         // 1.
         let found = command.run("env", ["GOVERSION"], Run::default())?;
         let found = String::from_utf8_lossy(&found).trim().to_owned();
@@ -109,6 +110,14 @@ impl Build {
     /// The module that is compiled.
     pub(super) fn module(&self) -> &CompiledModule {
         &self.module
+    }
+
+    /// Whether it may go on: an interruption while nothing ran counts as well.
+    pub(super) fn expect_uninterrupted(&self) -> Result<(), GoError> {
+        match self.command.interrupt.has_signal() {
+            true => Err(GoError::Interrupted),
+            false => Ok(()),
+        }
     }
 
     /// Compiles a package for a platform, and opens the program.
@@ -203,9 +212,18 @@ fn tile(database: &Path, level: u32, number: u64) -> Option<Vec<u8>> {
     read(&widest).ok()
 }
 
+/// Makes the directory of the main module anew. Without a go.mod in it, one of a directory above
+/// would count, which others may be able to write.
+fn start_module(command: &GoCommand) -> Result<(), GoError> {
+    let path = command.work.create(Work::MODULE)?.join("go.mod");
+    fs::write(&path, format!("module {MAIN}\n")).map_err(|source| GoError::Work { path, source })
+}
+
 fn download(command: &GoCommand, module: &GoModule, run: Run<'_>) -> Result<Download, GoError> {
     let verb = "mod download";
     let wanted = format!("{}@{}", module.module, module.version);
+    // What one download writes down of its sum is not what the next one is compared with.
+    start_module(command)?;
     // Directories that cannot be written to could not be removed with the work directory.
     let writable = run.is_fresh.then_some("-modcacherw");
     let arguments = writable.into_iter().chain(["-json", "--", wanted.as_str()]);

@@ -10,6 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::{pipe, unregister};
 use signal_hook::{SigId, flag};
@@ -46,6 +47,12 @@ impl Interrupt {
     /// Readable as soon as there was a signal.
     pub(super) fn signal(&self) -> impl AsFd + '_ {
         &self.signal
+    }
+
+    /// Whether there was a signal.
+    pub(super) fn has_signal(&self) -> bool {
+        let mut polled = [PollFd::new(&self.signal, PollFlags::IN)];
+        poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|count| count > 0)
     }
 }
 
