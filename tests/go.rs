@@ -450,6 +450,10 @@ fn a_module_that_the_checksum_database_does_not_know_is_refused() {
     // The owner of the module says so.
     scene.write("bundle.yaml", definition(&release, "linux/amd64", OWN));
     expect(&scene.run(&line), 0, &["wrote `bundle.lock.json`"]);
+    // What the proxy does not have is not looked for elsewhere.
+    let text = definition(&release, "linux/amd64", OWN).replace("v1.0.0", "v1.0.9");
+    scene.write("bundle.yaml", text);
+    expect(&scene.run(&line), 3, &["example.com/cni@v1.0.9`: `go mod download` failed: ", "404"]);
 }
 
 #[test]
