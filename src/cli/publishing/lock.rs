@@ -18,12 +18,14 @@ use crate::model::{PluginName, visible};
 use crate::publish::{Asker, DirectoryOverride, Evidence, LockFile, Sources, ask_all, lock};
 
 /// Fetches every plugin of a definition and writes down what it is: STEM.lock.json beside the
-/// definition. `build` takes nothing that the lock does not pin. Each plugin is asked once for the
-/// CNI versions that it speaks, confined; one for another processor by qemu-user, if installed.
+/// definition. `build` takes nothing that the lock does not pin.
 ///
 /// The origin is always asked. Bytes that change under one version, and a level of verification
 /// that falls, need --accept; what the gates of the definition refuse cannot be accepted. Until
 /// then nothing is written, and the exit code is 1.
+///
+/// Each plugin is asked once for the CNI versions that it speaks, confined; one for another
+/// processor by qemu-user, if that is installed.
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
     /// The definition of the bundle.
