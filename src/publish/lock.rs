@@ -211,7 +211,7 @@ pub fn lock(
             if let Some(proof) = plugin.taken().module().and_then(|module| module.proof.as_ref()) {
                 kept.insert(Digest::of(proof), proof.clone());
             }
-            let old = old.and_then(|(old, _)| old.entry(&platform, &key.0));
+            let old = old.and_then(|(old, _)| old.entry(platform, &key.0));
             plugins.push(entry(platform, request.clone(), plugin, old, &kept)?);
         }
     }

@@ -90,7 +90,7 @@ fn found(layers: &[Vec<u8>], paths: &[String]) -> Option<Vec<String>> {
         let mut content = String::new();
         let layer = layers[file.layer].as_slice();
         let read = take_files(layer, [(file.member, ())].into(), |(), input| {
-            input.read_to_string(&mut content).unwrap();
+            input.content.read_to_string(&mut content).unwrap();
             Ok::<_, LayerError>(())
         });
         read.unwrap();
