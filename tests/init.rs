@@ -73,6 +73,13 @@ fn what_cannot_be_written_leaves_nothing() {
         (format!("base --upstream latest {IMAGE}"), 2, "latest"),
         ("base --directory x".to_owned(), 2, "--image <REPO>"),
         ("base --directory x --image ghcr.io/acme/cni:1.0".to_owned(), 2, "ghcr.io/acme/cni:1.0"),
+        (
+            format!("base --directory x --platform linux/amd64,linux/arm64 {IMAGE}"),
+            2,
+            "{architecture}",
+        ),
+        (format!("base --directory x --plugin a,a {IMAGE}"), 2, "`a`"),
+        (format!("base --directory x --plugin '' {IMAGE}"), 2, "--plugin"),
         (format!("base --directory x {IMAGE} -o nowhere"), 3, "nowhere/bundle.yaml"),
     ] {
         let run = scene.run(&format!("init {arguments}"));

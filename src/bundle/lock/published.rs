@@ -7,8 +7,8 @@ use crate::bundle::{Facts, PluginOrigin};
 use crate::model::visible;
 
 impl LockedPlugin {
-    /// The facts of a plugin from this source, which a lock does not name. Nothing in them is of the
-    /// machine that builds the bundle: a directory is named by its source alone.
+    /// The facts of a plugin from this source, which a lock does not name. Nothing in them is of
+    /// the machine that builds the bundle: a directory is named by its source alone.
     pub fn published(&self, source: Option<&SourceName>) -> Facts {
         let request = &self.request;
         let is_published = request.is_fetched();

@@ -9,6 +9,7 @@ use clap::Args;
 use semver::Version;
 use serde::Serialize;
 
+use crate::bundle::Definition;
 use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::model::{BundleName, Platform, PluginName, Repository, visible};
 use crate::publish::{FirstFiles, FirstSource};
@@ -84,6 +85,8 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
             return Err(Failure::request(message).hint("choose another directory with --output"));
         }
     }
+    // A directory can have a placeholder that there is not, or lack the one that platforms need.
+    Definition::parse("bundle.yaml", &files.definition()).map_err(Failure::request)?;
     write(&definition, &files.definition())?;
     write(&policy, &files.policy()).inspect_err(|_| drop(fs::remove_file(&definition)))?;
     let needs_lock = arguments.upstream.is_some();
