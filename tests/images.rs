@@ -20,6 +20,7 @@ use std::process::Command;
 
 use cnister::model::Digest;
 use serde_json::Value;
+use support::forge::Forge;
 use support::upstream::{Upstream, layer};
 use support::web::Web;
 use support::{Run, Scene, digest_of, peer, plugin, registries};
@@ -65,11 +66,20 @@ fn expect(run: &Run, code: i32, words: &[&str]) {
 }
 
 fn lock(scene: &Scene, more: &str) -> Run {
-    scene.run(&format!("lock bundle.yaml --cache-dir cache {more}"))
+    scene.run(&format!("lock bundle.yaml --cache-dir cache --no-probe {more}"))
 }
 
 fn build(scene: &Scene, output: &str) -> Run {
     scene.run(&format!("build bundle.yaml --cache-dir cache -o {output}"))
+}
+
+/// The digests of the plugin layers of a layout: what a build took, wherever it is from.
+fn layers(scene: &Scene, layout: &str) -> Vec<Value> {
+    let forge = Forge::new(scene.at(layout));
+    let index = forge.read(&forge.tagged());
+    let manifests = index["manifests"].as_array().unwrap();
+    let manifests = manifests.iter().map(|it| forge.read(it["digest"].as_str().unwrap()));
+    manifests.map(|manifest| manifest["layers"][0]["digest"].clone()).collect()
 }
 
 fn locked(scene: &Scene) -> Value {
@@ -149,11 +159,12 @@ fn an_image_is_locked_by_digest_and_a_tag_that_moves_changes_no_build() {
         define(&scene, &format!("image: \"{target}@{index}\""), "linux/amd64, linux/arm64");
         expect(&build(&scene, "fixed"), 2, &["was locked for image `", "the definition asks for"]);
         expect(&lock(&scene, ""), 0, &["from "]);
-        assert_eq!(digest_of(&build(&scene, "fixed")), digest_of(&built));
+        let fixed = build(&scene, "fixed");
+        assert_eq!(layers(&scene, "fixed"), layers(&scene, "layout"), "{fixed:?}");
         // Without the registry: what is compared is compared, what is cached is there.
         drop(server);
         expect(&scene.run("lock --check bundle.yaml"), 0, &["yes: `bundle.lock.json` pins what"]);
-        assert_eq!(digest_of(&build(&scene, "offline")), digest_of(&built));
+        assert_eq!(digest_of(&build(&scene, "offline")), digest_of(&fixed));
         fs::remove_dir_all(scene.at("cache")).unwrap();
         expect(&build(&scene, "never"), 3, &["cannot take `whereabouts` for linux/amd64"]);
         expect(&lock(&scene, ""), 3, &["cannot take `whereabouts` for linux/amd64"]);
@@ -389,12 +400,14 @@ fn images_of_other_tools_are_read() {
         let scene = Scene::new();
         scene.write("files/whereabouts", &content);
         define(&scene, "directory: files", "linux/amd64");
-        digest_of(&build(&scene, "layout"))
+        expect(&build(&scene, "layout"), 0, &[]);
+        layers(&scene, "layout")
     };
     let built = |scene: &Scene, source: &str| {
         define(scene, source, "linux/amd64");
         expect(&lock(scene, ""), 0, &[]);
-        assert_eq!(digest_of(&build(scene, "layout")), expected, "{source}");
+        expect(&build(scene, "layout"), 0, &[]);
+        assert_eq!(layers(scene, "layout"), expected, "{source}");
     };
     if let Some(umoci) = peer("umoci") {
         let scene = Scene::new();
