@@ -17,7 +17,7 @@ use super::lock::NewLock;
 use super::source::Plugin;
 use crate::bundle::Definition;
 use crate::bundle::definition::Gate;
-use crate::bundle::lock::{Asked, BundleLock, CniAnswer, Level, LockedPlugin};
+use crate::bundle::lock::{BundleLock, CniAnswer, HowAsked, Level, LockedPlugin};
 use crate::check::probe::{ProbeResult, Prober};
 use crate::model::{Platform, PluginName, with_causes};
 
@@ -97,7 +97,7 @@ impl Asker {
         };
         let origin = plugin.taken().origin().to_string();
         let mut content = plugin.entry("").content;
-        let asked = if emulator.is_some() { Asked::Qemu } else { Asked::Native };
+        let asked = if emulator.is_some() { HowAsked::Qemu } else { HowAsked::Native };
         let result =
             self.prober.ask_with(emulator.as_deref(), &plugin.facts, &origin, &mut content);
         match result {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::binary::{GoBuild, Linkage, Packer};
 use crate::bundle::definition::Definition;
-use crate::bundle::lock::{Asked, CniAnswer, Level, ProgramFacts};
+use crate::bundle::lock::{CniAnswer, HowAsked, Level, ProgramFacts};
 use crate::bundle::{Artefact, Privilege};
 use crate::model::{Digest, Sha512};
 
@@ -56,7 +56,7 @@ fn good() -> LockedPlugin {
         },
         cni_versions: Some(CniAnswer {
             supported: vec!["0.4.0".to_owned(), "1.0.0".to_owned()],
-            asked: Asked::Native,
+            asked: HowAsked::Native,
         }),
         level: Level::ChecksumSameOrigin,
         checksum: None,

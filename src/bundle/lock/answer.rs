@@ -12,13 +12,13 @@ pub struct CniAnswer {
     /// The versions of the specification that it speaks.
     pub supported: Vec<String>,
     /// How it was executed.
-    pub asked: Asked,
+    pub asked: HowAsked,
 }
 
 /// How a plugin was executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Asked {
+pub enum HowAsked {
     /// By the processor that it was built for.
     Native,
     /// By an emulator, qemu-user.
@@ -29,8 +29,8 @@ pub enum Asked {
 impl fmt::Display for CniAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let asked = match self.asked {
-            Asked::Native => "native",
-            Asked::Qemu => "qemu",
+            HowAsked::Native => "native",
+            HowAsked::Qemu => "qemu",
         };
         write!(f, "{} ({asked})", self.supported.join(", "))
     }

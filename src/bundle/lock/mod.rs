@@ -24,7 +24,7 @@ use super::{Artefact, Definition, GoBuild, InImage, Linkage, ModuleSum, PluginFi
 use crate::model::json::{self, Limits, Outline};
 use crate::model::{BundleName, Digest, JsonError, Platform, PluginName, Reference, Sha512};
 
-pub use answer::{Asked, CniAnswer};
+pub use answer::{CniAnswer, HowAsked};
 pub use change::{ChangeKind, LockChange};
 pub use error::LockError;
 pub use level::Level;

@@ -45,7 +45,7 @@ pub(super) struct ImageSource<'a> {
 }
 
 /// Where an image is.
-enum Place {
+enum ImageStore {
     Registry(Box<Registry>),
     /// A layout or an archive.
     Local(Box<dyn Source>),
@@ -98,13 +98,13 @@ impl ImageSource<'_> {
         roots: &mut Vec<(Selector, Document)>,
     ) -> Result<Vec<Taken>, AssetError> {
         let reference = location.parse().map_err(ImageError::Reference)?;
-        let (place, selector) = self.open(&reference)?;
-        let image = self.resolve(&place, &selector, platform, wanted, roots)?;
+        let (store, selector) = self.open(&reference)?;
+        let image = self.resolve(&store, &selector, platform, wanted, roots)?;
         let manifest = image.manifest.upstream_manifest().map_err(ImageError::Document)?;
         let layers = layers(&manifest)?;
         let mut files = Vec::new();
         for (digest, descriptor) in &layers {
-            files.push((*digest, self.blob(&place, *digest, descriptor)?));
+            files.push((*digest, self.blob(&store, *digest, descriptor)?));
         }
         let found = self.search(&files, wanted)?;
         let artefact =
@@ -120,7 +120,7 @@ impl ImageSource<'_> {
     }
 
     /// The place of an image. Relative paths are relative to the definition's folder.
-    fn open(&self, reference: &Reference) -> Result<(Place, Selector), AssetError> {
+    fn open(&self, reference: &Reference) -> Result<(ImageStore, Selector), AssetError> {
         let location = match &reference.location {
             Location::Layout(path) => Location::Layout(self.folder.join(path)),
             Location::Archive(path) => Location::Archive(self.folder.join(path)),
@@ -128,23 +128,25 @@ impl ImageSource<'_> {
         };
         let selector = reference.selector.clone();
         let Reference { location, selector } = by_its_names(&Reference { location, selector });
-        let place = match location {
-            Location::Layout(path) => Place::Local(Box::new(Layout::open(&path, MANIFEST_LIMIT)?)),
+        let store = match location {
+            Location::Layout(path) => {
+                ImageStore::Local(Box::new(Layout::open(&path, MANIFEST_LIMIT)?))
+            }
             Location::Archive(path) => {
-                Place::Local(Box::new(Layout::open_archive(&path, MANIFEST_LIMIT)?))
+                ImageStore::Local(Box::new(Layout::open_archive(&path, MANIFEST_LIMIT)?))
             }
             Location::Registry(repository) => {
                 let client = self.fetch.client.clone();
-                Place::Registry(Box::new(Registry::with_client(repository, client)?))
+                ImageStore::Registry(Box::new(Registry::with_client(repository, client)?))
             }
         };
-        Ok((place, selector))
+        Ok((store, selector))
     }
 
     /// Finds the manifest of a platform, and compares it with what is pinned.
     fn resolve(
         &self,
-        place: &Place,
+        store: &ImageStore,
         selector: &Selector,
         platform: &Platform,
         wanted: &[&Wanted],
@@ -162,7 +164,7 @@ impl ImageSource<'_> {
         let root = match known {
             Some((_, document)) => document.clone(),
             None => {
-                let document = self.document(place, &selector)?;
+                let document = self.document(store, &selector)?;
                 roots.push((selector, document.clone()));
                 document
             }
@@ -172,22 +174,22 @@ impl ImageSource<'_> {
             let digest = choose(&index, platform)?;
             let manifest = Selector { tag: None, digest: Some(digest) };
             check(pin, digest)?;
-            let manifest = self.document(place, &manifest)?;
+            let manifest = self.document(store, &manifest)?;
             PlatformImage { index: Some(root.digest), manifest }
         } else {
             check(pin, root.digest)?;
             let manifest = root.upstream_manifest().map_err(ImageError::Document)?;
-            expect_platform(&self.config(place, &manifest)?, platform)?;
+            expect_platform(&self.config(store, &manifest)?, platform)?;
             PlatformImage { index: None, manifest: root }
         };
         Ok(image)
     }
 
     /// A manifest or an index: one of a known digest from the cache, if a build asks.
-    fn document(&self, place: &Place, selector: &Selector) -> Result<Document, AssetError> {
-        let registry = match place {
-            Place::Local(source) => return Ok(source.manifest(selector)?),
-            Place::Registry(registry) => registry,
+    fn document(&self, store: &ImageStore, selector: &Selector) -> Result<Document, AssetError> {
+        let registry = match store {
+            ImageStore::Local(source) => return Ok(source.manifest(selector)?),
+            ImageStore::Registry(registry) => registry,
         };
         let cache = &self.fetch.cache;
         if let Some(digest) = selector.digest
@@ -212,10 +214,10 @@ impl ImageSource<'_> {
     }
 
     /// The configuration of an image.
-    fn config(&self, place: &Place, manifest: &ImageManifest) -> Result<Vec<u8>, AssetError> {
+    fn config(&self, store: &ImageStore, manifest: &ImageManifest) -> Result<Vec<u8>, AssetError> {
         let (digest, descriptor) = config(manifest)?;
         let mut bytes = Vec::new();
-        let file = self.blob(place, digest, descriptor)?;
+        let file = self.blob(store, digest, descriptor)?;
         FromStart::of(&file).read_to_end(&mut bytes).map_err(AssetError::Read)?;
         Ok(bytes)
     }
@@ -223,13 +225,13 @@ impl ImageSource<'_> {
     /// A layer or the configuration, which has the digest that its manifest says.
     fn blob(
         &self,
-        place: &Place,
+        store: &ImageStore,
         digest: Digest,
         descriptor: &Descriptor,
     ) -> Result<File, AssetError> {
-        let registry = match place {
-            Place::Registry(registry) => registry,
-            Place::Local(source) => {
+        let registry = match store {
+            ImageStore::Registry(registry) => registry,
+            ImageStore::Local(source) => {
                 let mut file = self.temporary()?.create_unnamed().map_err(AssetError::Temporary)?;
                 let mut content = source.blob(descriptor)?;
                 let action = format!("read blob {digest}");
