@@ -297,7 +297,7 @@ fn a_mebibyte_of_beginnings_takes_no_time() {
         Symptoms::read(filler.repeat(TEXT_LIMIT / filler.len()).as_bytes());
     }
     // One text per mark and filler; with work that grows with the square each would take hours.
-    assert!(start.elapsed().as_secs() < 120, "{:?}", start.elapsed());
+    assert!(start.elapsed().as_secs() < 1200, "{:?}", start.elapsed());
 }
 
 /// The complaints of a text, each with the plugin that it blames.
