@@ -387,7 +387,7 @@ fn what_cannot_be_compiled_is_named() {
     }
     for (arguments, words) in [
         ("--goproxy direct", "`direct` would fetch modules with version control programs"),
-        ("--goproxy https://proxy.golang.org,direct", "`direct` would fetch"),
+        ("--goproxy https://proxy.example,direct", "`direct` would fetch"),
         ("--goproxy http://proxy.example", "is not encrypted"),
         ("--check --goproxy off", "cannot be used with"),
     ] {

@@ -63,4 +63,4 @@ pub use origin::Origin;
 #[cfg(any(feature = "publish", test))]
 pub use privileges::Privilege;
 #[cfg(any(feature = "publish", test))]
-pub use sumdb::{SumProof, SumProofError};
+pub use sumdb::{SUM_DATABASE, SumProof, SumProofError};

@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 
 use super::ModuleSum;
 
-/// The name of the database in the signatures.
-const NAME: &str = "sum.golang.org";
+/// The name of Go's checksum database, which signs it.
+pub const SUM_DATABASE: &str = "sum.golang.org";
 /// The key of the database, as the `go` command has it: an identifier, and an Ed25519 key behind
 /// the number of its algorithm.
 const KEY: (&str, &str) = ("Az3grg==", "Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8");
@@ -44,7 +44,7 @@ pub struct SumProof {
 pub enum SumProofError {
     #[error("it is not a proof of a transparency log")]
     Form,
-    #[error("its tree is not signed by {NAME}")]
+    #[error("its tree is not signed by {SUM_DATABASE}")]
     Signature,
     #[error("its record is not in the tree")]
     NotInTree,
@@ -143,7 +143,8 @@ fn signed_tree_of(checkpoint: &str) -> Option<(u64, Hash)> {
     let (identifier, key) = (STANDARD.decode(KEY.0).ok()?, STANDARD.decode(KEY.1).ok()?);
     let key = UnparsedPublicKey::new(&ED25519, key.get(1..)?);
     let is_signature = |line: &str| {
-        let signature = line.strip_prefix("\u{2014} ")?.strip_prefix(NAME)?.strip_prefix(' ')?;
+        let signature =
+            line.strip_prefix("\u{2014} ")?.strip_prefix(SUM_DATABASE)?.strip_prefix(' ')?;
         let signature = STANDARD.decode(signature).ok()?;
         let signature = signature.strip_prefix(identifier.as_slice())?;
         key.verify(text.as_bytes(), signature).ok()

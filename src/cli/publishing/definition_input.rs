@@ -43,9 +43,10 @@ pub(super) struct FetchArguments {
     #[command(flatten)]
     cache: CacheArgument,
     /// The proxies that Go modules are fetched from, as GOPROXY has them, without `direct`; `off`
-    /// for those that are in the cache alone. The GOPROXY of the environment is not read.
-    #[arg(long, value_name = "URL", default_value_t)]
-    goproxy: GoProxy,
+    /// for those that are in the cache alone. The GOPROXY of the environment is not read [default:
+    /// that of the release of Go].
+    #[arg(long, value_name = "URL")]
+    goproxy: Option<GoProxy>,
 }
 
 impl FetchArguments {

@@ -14,9 +14,10 @@ use serde::Deserialize;
 use super::GoError;
 use super::command::{GoCommand, MODULES, Run, find, shortened};
 use super::interrupt::Interrupt;
+use super::settings::GoProxy;
 use super::work::Work;
 use crate::bundle::definition::source::{GoModule, GoRequest};
-use crate::bundle::{CompiledModule, ModuleSum, SumProof};
+use crate::bundle::{CompiledModule, ModuleSum, SUM_DATABASE, SumProof};
 use crate::model::{Platform, json};
 use crate::publish::source::{Evidence, Fetch};
 
@@ -80,7 +81,7 @@ impl Build {
     ///    downloaded after that is compared by the download.
     pub(super) fn prepare(module: &GoModule, fetch: &Fetch) -> Result<Self, GoError> {
         let request = module.request();
-        let command = command(module, &request, fetch)?;
+        let mut command = command(module, &request, fetch)?;
         start_module(&command)?;
         // 1.
         let found = command.run("env", ["GOVERSION"], Run::default())?;
@@ -89,9 +90,15 @@ impl Build {
             let (wanted, program) = (request.toolchain, command.program.clone());
             return Err(GoError::Release { wanted, found: shortened(&found), program });
         }
+        if command.proxy.is_none() {
+            let default = command.run("env", ["GOPROXY"], Run::default())?;
+            let default = GoProxy::of_release(&String::from_utf8_lossy(&default));
+            command.proxy = Some(default.ok_or(GoError::NoProxy)?);
+        }
         // 2.
         (fetch.announce)(&format!("fetching {}@{}", module.module, module.version));
-        let is_asked = fetch.evidence == Evidence::Collect && !fetch.go.proxy.is_off();
+        let is_asked = fetch.evidence == Evidence::Collect
+            && !command.proxy.as_ref().is_some_and(GoProxy::is_off);
         let fresh = is_asked.then(|| download_again(&command, module)).transpose()?;
         let download = download(&command, module, Run::default())?;
         let cached: ModuleSum = download.sum.parse()?;
@@ -167,7 +174,8 @@ fn command(module: &GoModule, request: &GoRequest, fetch: &Fetch) -> Result<GoCo
 fn download_again(command: &GoCommand, module: &GoModule) -> Result<CompiledModule, GoError> {
     let run = Run { is_fresh: true, ..Run::default() };
     let sum = download(command, module, run)?.sum.parse()?;
-    let database = command.go_path(run).join(MODULES).join("cache/download/sumdb/sum.golang.org");
+    let databases = command.go_path(run).join(MODULES).join("cache/download/sumdb");
+    let database = databases.join(SUM_DATABASE);
     let (path, version) = (module.module.to_string(), module.version.to_string());
     let answer = database.join("lookup").join(format!("{}@{}", escaped(&path), escaped(&version)));
     let answer = read(&answer).ok().and_then(|answer| String::from_utf8(answer).ok());

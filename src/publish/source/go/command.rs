@@ -22,6 +22,7 @@ use super::GoError;
 use super::interrupt::Interrupt;
 use super::settings::GoProxy;
 use super::work::Work;
+use crate::bundle::SUM_DATABASE;
 use crate::model::{Platform, visible};
 
 /// The module cache in the directory of modules.
@@ -47,7 +48,8 @@ pub(super) struct GoCommand {
     pub(super) work: Work,
     /// The directory of its caches.
     pub(super) cache: PathBuf,
-    pub(super) proxy: GoProxy,
+    /// Where modules come from; `None` until it is known.
+    pub(super) proxy: Option<GoProxy>,
     /// Whether the checksum database is asked.
     pub(super) has_sumdb: bool,
     pub(super) interrupt: Interrupt,
@@ -152,14 +154,16 @@ impl GoCommand {
             .collect();
         let temporary = self.work.path(Work::TEMPORARY);
         environment.extend([
-            ("GOPROXY", self.proxy.to_string().into()),
-            ("GOSUMDB", if self.has_sumdb { "sum.golang.org" } else { "off" }.into()),
+            ("GOSUMDB", if self.has_sumdb { SUM_DATABASE } else { "off" }.into()),
             ("GOPATH", path(self.go_path(run))),
             ("GOMODCACHE", path(self.go_path(run).join(MODULES))),
             ("GOCACHE", path(self.cache.join("build"))),
             ("GOTMPDIR", path(temporary.clone())),
             ("TMPDIR", path(temporary)),
         ]);
+        if let Some(proxy) = &self.proxy {
+            environment.push(("GOPROXY", proxy.to_string().into()));
+        }
         if let Some(platform) = run.platform {
             environment.push(("GOOS", platform.os().into()));
             environment.push(("GOARCH", platform.architecture().into()));

@@ -23,6 +23,8 @@ pub enum GoError {
     Work { path: PathBuf, source: io::Error },
     #[error("`go {verb}` failed: {said}")]
     Failed { verb: String, said: String },
+    #[error("this release of Go has no module proxy as its default; name one with --goproxy")]
+    NoProxy,
     #[error("it was interrupted")]
     Interrupted,
     #[error("`go {verb}` gave an answer that is not understood")]
@@ -63,6 +65,7 @@ impl Classed for GoError {
             | Self::Run { .. }
             | Self::Work { .. }
             | Self::Failed { .. }
+            | Self::NoProxy
             | Self::Interrupted
             | Self::Answer { .. }
             | Self::Sum(_)

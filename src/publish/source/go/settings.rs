@@ -13,8 +13,8 @@ use crate::net::{Url, is_loopback};
 pub struct GoSettings {
     /// The directories in which `go` is looked for, as PATH lists them.
     pub path: Option<OsString>,
-    /// Where modules come from.
-    pub proxy: GoProxy,
+    /// Where modules come from; `None` for what the release of Go itself has as a default.
+    pub proxy: Option<GoProxy>,
 }
 
 /// A list of module proxies, as GOPROXY has it, without `direct`: that would start programs for
@@ -37,15 +37,16 @@ pub enum ParseProxyError {
 }
 
 impl GoProxy {
+    /// The default of a release of Go, as `go env GOPROXY` prints it, without `direct`; `None` if
+    /// nothing is left.
+    pub(super) fn of_release(text: &str) -> Option<Self> {
+        let entries: Vec<_> = text.trim().split([',', '|']).filter(|it| *it != "direct").collect();
+        entries.join(",").parse().ok()
+    }
+
     /// Whether modules are only taken from the cache.
     pub(super) fn is_off(&self) -> bool {
         self.0.split([',', '|']).next() == Some("off")
-    }
-}
-
-impl Default for GoProxy {
-    fn default() -> Self {
-        Self("https://proxy.golang.org".to_owned())
     }
 }
 
@@ -83,10 +84,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_default_of_a_release_is_taken_without_direct() {
+        for (text, expected) in [
+            ("https://proxy.example,direct\n", Some("https://proxy.example")),
+            (
+                "https://one.example|https://two.example",
+                Some("https://one.example,https://two.example"),
+            ),
+            ("off\n", Some("off")),
+            ("direct", None),
+            ("", None),
+        ] {
+            let proxy = GoProxy::of_release(text).map(|proxy| proxy.to_string());
+            assert_eq!(proxy.as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn a_proxy_is_never_direct() {
         for text in [
             "off",
-            "https://proxy.golang.org",
+            "https://proxy.example",
             "https://one.example|https://two.example/go,off",
             "http://127.0.0.1:3000/goproxy",
             "http://localhost:3000",
@@ -98,7 +116,7 @@ mod tests {
                       proxy";
         for (text, expected) in [
             ("direct", direct),
-            ("https://proxy.golang.org,direct", direct),
+            ("https://proxy.example,direct", direct),
             ("off|direct", direct),
             (
                 "http://proxy.example",
