@@ -120,18 +120,23 @@ fn more_plugins_than_files_that_may_be_open() {
     let names: Vec<String> = (0..40).map(|number| format!("plugin{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let scene = scene(&names);
-    let build = |limit: &str| {
-        let mut command = scene.command("sh");
-        let line = format!("{limit}; exec \"$0\" build bundle.yaml -o layout");
-        command.args(["-c", &line, env!("CARGO_BIN_EXE_cnister")]);
-        scene.run_command(&mut command)
-    };
-    let run = build("ulimit -n 32");
-    assert_eq!(run.code, 3, "{}", run.stderr);
-    assert!(run.stderr.contains("Too many open files"), "{}", run.stderr);
-    assert!(!scene.at("layout").exists());
-    let run = build("ulimit -S -n 32");
-    assert_eq!(run.code, 0, "{}", run.stderr);
+    for (verb, result) in [
+        ("build bundle.yaml -o layout", "layout"),
+        ("lock bundle.yaml --no-probe", "bundle.lock.json"),
+    ] {
+        let run = |limit: &str| {
+            let mut command = scene.command("sh");
+            let line = format!("{limit}; exec \"$0\" {verb}");
+            command.args(["-c", &line, env!("CARGO_BIN_EXE_cnister")]);
+            scene.run_command(&mut command)
+        };
+        let refused = run("ulimit -n 32");
+        assert_eq!(refused.code, 3, "{verb}: {}", refused.stderr);
+        assert!(refused.stderr.contains("Too many open files"), "{verb}: {}", refused.stderr);
+        assert!(!scene.at(result).exists(), "{verb}");
+        let done = run("ulimit -S -n 32");
+        assert_eq!(done.code, 0, "{verb}: {}", done.stderr);
+    }
 }
 
 #[test]

@@ -197,6 +197,11 @@ fn a_module_that_changes_under_one_version_is_refused_until_it_is_accepted() {
         &["`go mod verify` failed: ", "example.com/cni v1.0.0: dir has been modified"],
     );
     let second = lock_of(&scene);
+    // The module cache can be removed, as a message says.
+    fs::remove_dir_all(scene.at("cache/go/pkg/mod")).unwrap();
+    expect(&run(&scene, "lock", "cache", ""), 0, &["`bundle.lock.json` is as it was"]);
+    expect(&scene.run("cache prune --cache-dir cache"), 0, &[" files removed, "]);
+    assert!(fs::read_dir(scene.at("cache/go")).unwrap().next().is_none());
     fs::set_permissions(scene.at("cache2/go"), fs::Permissions::from_mode(0o777)).unwrap();
     expect(&run(&scene, "lock", "cache2", ""), 3, &["can be written by others"]);
     assert_eq!(lock_of(&scene), second);

@@ -13,7 +13,9 @@ use std::io::{self, BufRead, Read};
 
 use ahead::Ahead;
 
-use super::tar::{Extensions, Kind, MAX_EXTENSIONS, Member, Paths, Rest, Rules, TarError, walk};
+use super::tar::{
+    Extensions, Kind, MAX_EXTENSIONS, Member, Paths, Rest, Rules, Stop, TarError, walk,
+};
 use super::{Compression, FileManifest};
 use crate::model::Digest;
 
@@ -158,22 +160,7 @@ fn read_entries<E: From<ArchiveError>>(
         })
         .map_err(Stop::Visitor)
     });
-    result.map_err(|stop| match stop {
-        Stop::Tar(error) => ArchiveError::from(error).into(),
-        Stop::Visitor(error) => error,
-    })
-}
-
-/// What ended a walk.
-enum Stop<E> {
-    Tar(TarError),
-    Visitor(E),
-}
-
-impl<E> From<TarError> for Stop<E> {
-    fn from(error: TarError) -> Self {
-        Self::Tar(error)
-    }
+    result.map_err(Stop::into_error::<ArchiveError>)
 }
 
 impl From<TarError> for ArchiveError {

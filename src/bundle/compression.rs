@@ -27,6 +27,10 @@ pub enum Compression {
 /// every decoder to support. A larger window in a frame would let it decide how much memory a node
 /// spends.
 pub(super) const ZSTD_WINDOW_LOG: u32 = 23;
+/// The same for what another project published: 128 MiB, the most that `zstd` reads without being
+/// asked to. It is what the frame makes us keep in memory.
+#[cfg(any(feature = "publish", test))]
+pub(super) const UPSTREAM_WINDOW_LOG: u32 = 27;
 
 impl Compression {
     /// The media type of a layer that is compressed so (image-spec, layer.md).

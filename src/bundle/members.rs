@@ -12,7 +12,10 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, Read};
 
-use crate::bundle::tar::{Extensions, Kind, MAX_EXTENSIONS, Paths, Rest, Rules, TarError, walk};
+use crate::bundle::compression::UPSTREAM_WINDOW_LOG;
+use crate::bundle::tar::{
+    Extensions, Kind, MAX_EXTENSIONS, Paths, Rest, Rules, Stop, TarError, walk,
+};
 use crate::bundle::{Compression, FileManifest, Privilege};
 use crate::model::{PluginName, and_others, excerpt};
 
@@ -70,24 +73,12 @@ const RULES: Rules = Rules {
     members: 20_000,
     // All plugins of a release have 100 MB; with this, a bomb costs seconds and no memory.
     bytes: 4 << 30,
-    kinds: &[
-        Kind::File,
-        Kind::HardLink,
-        Kind::SymbolicLink,
-        Kind::CharacterDevice,
-        Kind::BlockDevice,
-        Kind::Directory,
-        Kind::Fifo,
-    ],
+    kinds: Kind::OF_FILES,
     extensions: Extensions::All,
     paths: Paths::Relative,
     rest: Rest::Zeros,
     extension_bytes: MAX_EXTENSIONS,
 };
-/// What a zstd frame may refer back to, as a power of two: 128 MiB, the most that `zstd` reads
-/// without being asked to. It is what the frame makes us keep in memory.
-const WINDOW_LOG: u32 = 27;
-
 /// The most files that are remembered for messages.
 const SEEN: usize = 24;
 /// The most members that are remembered for one plugin.
@@ -106,7 +97,7 @@ pub fn read_members<E: From<MemberError>>(
 ) -> Result<Vec<String>, E> {
     let unreadable = |error| MemberError::from(TarError::Read(error));
     let compression = Compression::of_magic(input.fill_buf().map_err(unreadable)?);
-    let decoder = compression.decoder_up_to(WINDOW_LOG, input).map_err(unreadable)?;
+    let decoder = compression.decoder_up_to(UPSTREAM_WINDOW_LOG, input).map_err(unreadable)?;
     let walked = walk(decoder, &RULES, |member| {
         let numbers = members.take(member.path, member.kind);
         if numbers.is_empty() {
@@ -120,23 +111,8 @@ pub fn read_members<E: From<MemberError>>(
         let found = FoundMember { privileges, content: member.content };
         visit(&numbers, found).map_err(Stop::Visitor)
     });
-    match walked {
-        Ok(()) => Ok(members.finish()?),
-        Err(Stop::Tar(error)) => Err(MemberError::Tar(error).into()),
-        Err(Stop::Visitor(error)) => Err(error),
-    }
-}
-
-/// What ended a walk.
-enum Stop<E> {
-    Tar(TarError),
-    Visitor(E),
-}
-
-impl<E> From<TarError> for Stop<E> {
-    fn from(error: TarError) -> Self {
-        Self::Tar(error)
-    }
+    walked.map_err(Stop::into_error::<MemberError>)?;
+    Ok(members.finish()?)
 }
 
 impl Members {

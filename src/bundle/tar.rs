@@ -141,6 +141,31 @@ pub enum TarError {
     Trailing,
 }
 
+/// What ended a walk, for callers whose errors do not say what is wrong with an archive.
+#[derive(Debug)]
+pub enum Stop<E> {
+    /// The archive is not accepted.
+    Tar(TarError),
+    /// The caller's function wanted no more.
+    Visitor(E),
+}
+
+impl<E> Stop<E> {
+    /// The error of the caller, with what it makes of one of the archive.
+    pub fn into_error<T: From<TarError> + Into<E>>(self) -> E {
+        match self {
+            Self::Tar(error) => T::from(error).into(),
+            Self::Visitor(error) => error,
+        }
+    }
+}
+
+impl<E> From<TarError> for Stop<E> {
+    fn from(error: TarError) -> Self {
+        Self::Tar(error)
+    }
+}
+
 /// The most bytes of one extension. Linux has no path longer than 4 KiB.
 const MAX_EXTENSION: u64 = 64 * 1024;
 /// The most bytes of all extensions of an archive, for most callers: names are kept in memory to

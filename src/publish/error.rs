@@ -1,6 +1,7 @@
 //! Why nothing was built.
 
 use super::source::SourceError;
+use crate::bundle::definition::SourceName;
 use crate::bundle::gate::GateRefusal;
 use crate::bundle::lock::LockError;
 use crate::bundle::{LayerError, ManifestError};
@@ -13,6 +14,9 @@ pub enum BuildError {
     /// A file that cannot be taken in.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// A source that is not a directory, and no lock.
+    #[error("the source `{0}` is not a directory, and there is no lock that pins its bytes")]
+    NoLock(SourceName),
     /// A lock that does not hold.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Lock(Vec<LockError>),
@@ -65,7 +69,8 @@ impl Classed for BuildError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Source(error) => error.class(),
-            Self::Lock(_)
+            Self::NoLock(_)
+            | Self::Lock(_)
             | Self::Gates(_)
             | Self::NoTool { .. }
             | Self::TwoTools(_)

@@ -6,8 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use super::error::BuildError;
 use super::lock::{entry, unlocked};
 use super::source::{Plugin, SourceError, Sources, Tool};
@@ -37,7 +35,8 @@ pub(super) struct PlatformInputs<'a> {
 impl<'a> Inputs<'a> {
     /// Takes in what the definition of `sources` asks for. `tools` are what there is: the
     /// definition decides whether one is used, and those of other platforms are left alone. `epoch`
-    /// is the time inside the image. Where there is a lock, nothing is taken that it does not pin.
+    /// is the time inside the image. Where there is a lock, nothing is taken that it does not pin;
+    /// without one, only the files of directories are taken.
     pub fn resolve(
         sources: &Sources<'a>,
         lock: Option<&(BundleLock, KeptEvidence)>,
@@ -45,6 +44,9 @@ impl<'a> Inputs<'a> {
         epoch: u64,
     ) -> Result<Self, BuildError> {
         let definition = sources.definition();
+        if let (None, Some(source)) = (lock, sources.to_lock()) {
+            return Err(BuildError::NoLock(source.clone()));
+        }
         let tools = definition.platforms.iter().map(|platform| match definition.tool {
             ToolChoice::Required => tool_of(platform, tools).map(Some),
             ToolChoice::None => Ok(None),
@@ -57,7 +59,6 @@ impl<'a> Inputs<'a> {
         }
         // Before the plugins, which take a while.
         let tools: Vec<Option<&Tool>> = tools.collect::<Result<_, _>>()?;
-        allow_open_files(definition.platforms.len() * definition.plugins.len());
         let mut taken = sources.take()?;
         let entries = match lock {
             Some((lock, _)) => {
@@ -174,19 +175,5 @@ pub(super) fn tool_of<'a>(platform: &Platform, tools: &'a [Tool]) -> Result<&'a 
             let found = if found.is_empty() { "none at all".to_owned() } else { found.join(", ") };
             Err(BuildError::NoTool { platform: platform.clone(), found })
         }
-    }
-}
-
-/// Lets this process have so many files open besides its own. Every plugin stays open from its
-/// description until it is packed, and 256 plugins for six platforms are more than the usual soft
-/// limit of 1024. Where the system says no, opening one file too many says so.
-fn allow_open_files(count: usize) {
-    // An image has up to 127 layers.
-    const OWN: u64 = 256;
-    let wanted = OWN.saturating_add(count as u64);
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_some_and(|current| current < wanted) {
-        let current = Some(maximum.map_or(wanted, |maximum| maximum.min(wanted)));
-        let _ = setrlimit(Resource::Nofile, Rlimit { current, maximum });
     }
 }

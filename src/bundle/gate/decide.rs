@@ -34,7 +34,7 @@ pub(super) fn decide(gate: &Gate, entry: &LockedPlugin, usual: Option<&str>) -> 
         Gate::AllowSetId(allowed) => gives_nothing(entry, allowed),
         Gate::CniVersion(version) => speaks(entry, version),
         Gate::Kubernetes(range) => is_client_of(entry, range),
-        Gate::MinLevel(least) => is_verified(entry.level, *least),
+        Gate::MinLevel(least) => is_verified(entry, *least),
     }
 }
 
@@ -209,14 +209,20 @@ fn release_of(client: &str) -> Option<Version> {
     is_release.then(|| Version::new(1, version.minor, version.patch))
 }
 
-fn is_verified(level: Level, least: Level) -> Result<(), No> {
+fn is_verified(entry: &LockedPlugin, least: Level) -> Result<(), No> {
+    let (level, request) = (entry.level, &entry.request);
     if level >= least {
         return Ok(());
     }
-    let action = match least {
-        Level::None | Level::Tofu => "take it from where it is published, and lock it",
-        Level::ChecksumSameOrigin => "name the publisher's checksum file with `checksums`",
-        _ => "name a checksum file on another host with `checksums`",
+    let action = match (least, &request.build) {
+        _ if level == Level::None => "take it from where it is published, and lock it",
+        (_, Some(build)) if build.without_sumdb => "remove `sumdb: off` from its source",
+        (_, Some(_)) => "run `cnister lock` where the checksum database can be reached",
+        (Level::ChecksumDatabase, None) => "compile it from its Go module",
+        // There is no checksum file of an image.
+        _ if request.is_image() => "take it from an archive or a file that has a checksum file",
+        (Level::ChecksumIndependent, _) => "name a checksum file on another host with `checksums`",
+        _ => "name the publisher's checksum file with `checksums`",
     };
     Err(no(format!("its origin is verified as `{level}`, expected `{least}`"), action))
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::binary::{GoBuild, Linkage, Packer};
 use crate::bundle::definition::Definition;
+use crate::bundle::definition::source::GoRequest;
 use crate::bundle::lock::{CniAnswer, HowAsked, Level, ProgramFacts};
 use crate::bundle::{Artefact, Privilege};
 use crate::model::{Digest, Sha512};
@@ -25,6 +26,17 @@ gates: GATES
 fn gates(text: &str) -> Vec<Gate> {
     let text = DEFINITION.replace("GATES", text);
     Definition::parse("sample.yaml", &text).unwrap().gates
+}
+
+/// How a plugin is compiled, with the checksum database or without it.
+fn compiled(without_sumdb: bool) -> GoRequest {
+    GoRequest {
+        toolchain: "go1.26.8".to_owned(),
+        tags: Vec::new(),
+        variables: [].into(),
+        strip: false,
+        without_sumdb,
+    }
 }
 
 /// A plugin that every gate accepts.
@@ -77,7 +89,7 @@ fn each_gate_accepts_the_good_and_refuses_its_opposite() {
     assert_eq!(judge(&gates(ALL), &[&good]), []);
     assert_eq!(gates(ALL).len(), 11);
     let unknown: Change = |it| it.go = None;
-    let cases: [(&str, Change, &str); 26] = [
+    let cases: [(&str, Change, &str); 32] = [
         (
             "{static: true}",
             |it| it.linkage = Linkage::Dynamic { interpreter: "/lib/ld.so".to_owned() },
@@ -164,6 +176,40 @@ fn each_gate_accepts_the_good_and_refuses_its_opposite() {
             "its origin is verified as `tofu`, expected `checksum-same-origin`; name the publisher",
         ),
         ("{minLevel: tofu}", |it| it.level = Level::None, "its origin is verified as `none`, exp"),
+        (
+            "{minLevel: checksum-independent}",
+            |it| it.level = Level::None,
+            "its origin is verified as `none`, expected `checksum-independent`; take it from where",
+        ),
+        (
+            "{minLevel: checksum-independent}",
+            |it| it.level = Level::ChecksumSameOrigin,
+            "its origin is verified as `checksum-same-origin`, expected `checksum-independent`; \
+             name a checksum file on another host with `checksums`",
+        ),
+        (
+            "{minLevel: checksum-database}",
+            |it| it.level = Level::ChecksumIndependent,
+            "its origin is verified as `checksum-independent`, expected `checksum-database`; compile \
+             it from its Go module",
+        ),
+        (
+            "{minLevel: checksum-same-origin}",
+            |it| (it.level, it.request.kind) = (Level::Tofu, "image".to_owned()),
+            "its origin is verified as `tofu`, expected `checksum-same-origin`; take it from an \
+             archive or a file that has a checksum file",
+        ),
+        (
+            "{minLevel: checksum-database}",
+            |it| (it.level, it.request.build) = (Level::Tofu, Some(compiled(true))),
+            "its origin is verified as `tofu`, expected `checksum-database`; remove `sumdb: off` from",
+        ),
+        (
+            "{minLevel: checksum-same-origin}",
+            |it| (it.level, it.request.build) = (Level::Tofu, Some(compiled(false))),
+            "its origin is verified as `tofu`, expected `checksum-same-origin`; run `cnister lock` \
+             where the checksum database can be reached",
+        ),
     ];
     for (text, change, expected) in cases {
         let mut entry = good.clone();

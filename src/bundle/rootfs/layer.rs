@@ -9,16 +9,14 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read};
 
 use super::{Rootfs, RootfsEntry, RootfsError};
-use crate::bundle::tar::{Extensions, Kind, Member, Paths, Rest, Rules, TarError, walk};
+use crate::bundle::compression::UPSTREAM_WINDOW_LOG;
+use crate::bundle::tar::{Extensions, Kind, Member, Paths, Rest, Rules, Stop, TarError, walk};
 use crate::bundle::{Compression, FoundMember, Privilege};
 
 /// The most layers of an image: as many as overlayfs can put on top of each other in containerd.
 pub const MAX_LAYERS: usize = 127;
 /// The most bytes of all layers of an image, decompressed. Images of plugins have at most two GB.
 const MAX_BYTES: u64 = 8 << 30;
-/// What a zstd frame may refer back to, as a power of two: 128 MiB, the most that `zstd` reads
-/// without being asked to. It is what the frame makes us keep in memory.
-const WINDOW_LOG: u32 = 27;
 
 /// Why a layer cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -43,15 +41,7 @@ fn rules(bytes: u64) -> Rules {
     Rules {
         members: super::MAX_ENTRIES,
         bytes,
-        kinds: &[
-            Kind::File,
-            Kind::HardLink,
-            Kind::SymbolicLink,
-            Kind::CharacterDevice,
-            Kind::BlockDevice,
-            Kind::Directory,
-            Kind::Fifo,
-        ],
+        kinds: Kind::OF_FILES,
         extensions: Extensions::All,
         paths: Paths::Rooted,
         rest: Rest::Zeros,
@@ -103,18 +93,6 @@ pub fn take_files<T, E: From<LayerError>>(
     }
 }
 
-/// What ended a walk.
-enum Stop<E> {
-    Tar(TarError),
-    Visitor(E),
-}
-
-impl<E> From<TarError> for Stop<E> {
-    fn from(error: TarError) -> Self {
-        Self::Tar(error)
-    }
-}
-
 impl From<TarError> for LayerError {
     fn from(error: TarError) -> Self {
         match error {
@@ -132,15 +110,12 @@ fn walk_layer<E: From<LayerError>>(
 ) -> Result<(), E> {
     let unreadable = |error| LayerError::from(TarError::Read(error));
     let compression = Compression::of_magic(input.fill_buf().map_err(unreadable)?);
-    let decoder = compression.decoder_up_to(WINDOW_LOG, input).map_err(unreadable)?;
+    let decoder = compression.decoder_up_to(UPSTREAM_WINDOW_LOG, input).map_err(unreadable)?;
     let mut counted = Counted { input: decoder, count: 0 };
     let rules = rules(MAX_BYTES.saturating_sub(*read));
     let walked = walk(&mut counted, &rules, |member| visit(member).map_err(Stop::Visitor));
     *read = read.saturating_add(counted.count);
-    walked.map_err(|stop| match stop {
-        Stop::Tar(error) => LayerError::from(error).into(),
-        Stop::Visitor(error) => error,
-    })
+    walked.map_err(Stop::into_error::<LayerError>)
 }
 
 /// Counts what is read.

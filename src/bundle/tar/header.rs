@@ -49,6 +49,17 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The kinds of what can be in a file system.
+    pub const OF_FILES: &[Self] = &[
+        Self::File,
+        Self::HardLink,
+        Self::SymbolicLink,
+        Self::CharacterDevice,
+        Self::BlockDevice,
+        Self::Directory,
+        Self::Fifo,
+    ];
+
     fn of(letter: u8) -> Self {
         match letter {
             b'0' | 0 => Self::File,

@@ -55,20 +55,6 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let (definition, definition_digest) = read_definition(path)?;
     let lock_file = LockFile::beside(path);
     let lock = lock_file.read().map_err(Failure::classed)?;
-    let fetched = definition.sources.iter().find(|source| {
-        let is_given = arguments.directory.iter().any(|given| given.name == source.name);
-        source.kind.needs_lock() && !is_given
-    });
-    if let Some(source) = fetched.filter(|_| lock.is_none()) {
-        let message = format!(
-            "the source `{}` is not a directory, and there is no `{}` that pins its bytes",
-            source.name,
-            lock_file.path().display()
-        );
-        return Err(
-            Failure::request(message).hint(format!("run `cnister lock {}`", path.display()))
-        );
-    }
     let folder = path.parent().unwrap_or(Path::new("."));
     let output = output_directory(&arguments.output)?;
     let mut fetch = arguments.fetch.fetch(*terminal);
@@ -119,6 +105,9 @@ fn refusal(error: BuildError, path: &Path) -> Failure {
             let details = refusals.iter().map(ToString::to_string).collect();
             let message = format!("the gates of `{}` refuse plugins:", path.display());
             Failure::request(message).details(details)
+        }
+        BuildError::NoLock(_) => {
+            Failure::classed(error).hint(format!("run `cnister lock {}`", path.display()))
         }
         BuildError::Lock(_) => {
             let hint = format!("run `cnister lock {}`, and review what it changes", path.display());

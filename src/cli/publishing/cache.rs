@@ -1,4 +1,4 @@
-//! `cache`: what is done with the downloads that all bundles share.
+//! `cache`: what is done with the downloads and compiled modules that all bundles share.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::cli::report::{bytes, count};
 use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::publish::Pruned;
 
-/// Manages the downloads that `lock` and `build` keep, by digest, for all bundles.
+/// Manages what `lock` and `build` keep for all bundles: downloads, and compiled Go modules.
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
     #[command(subcommand)]
@@ -22,9 +22,10 @@ enum Action {
     Prune(PruneArguments),
 }
 
-/// Removes all downloads that no running cnister uses, and what interrupted ones left.
+/// Removes all downloads and compiled Go modules that no running cnister uses.
 ///
-/// A build that misses one fetches it again, and compares it with what its lock pins.
+/// What interrupted runs left is also removed. A build that misses a file fetches or compiles it
+/// again, and compares it with what its lock pins.
 #[derive(Args)]
 struct PruneArguments {
     #[command(flatten)]

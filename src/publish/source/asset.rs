@@ -67,23 +67,21 @@ pub(super) fn shown(location: &str, folder: &Path) -> String {
     }
 }
 
-impl WantedAsset<'_> {
-    /// The digest that the definition and the lock fix.
-    fn pin(&self, fetch: &Fetch) -> Result<Option<Digest>, AssetError> {
-        let of_definition = self.wanted.iter().filter_map(|it| self.asset.pin(&it.platform));
-        let of_lock = self.wanted.iter().filter_map(|it| fetch.pins.get(it).copied());
-        let mut pins: BTreeSet<Digest> = of_definition.chain(of_lock).collect();
-        match (pins.pop_first(), pins.pop_first()) {
-            (Some(one), Some(other)) => Err(AssetError::TwoPins(one, other)),
-            (pin, _) => Ok(pin),
-        }
-    }
-}
-
 impl Fetch {
+    /// The digest that the definition and the lock fix for an asset from which these are taken.
+    pub(super) fn pin(
+        &self,
+        asset: &Asset,
+        wanted: &[&Wanted],
+    ) -> Result<Option<Digest>, AssetError> {
+        let of_definition = wanted.iter().filter_map(|it| asset.pin(&it.platform));
+        let of_lock = wanted.iter().filter_map(|it| self.pins.get(it).copied());
+        only(of_definition.chain(of_lock))
+    }
+
     /// Opens an asset, and looks for the checksum file that names it if that is asked for.
     pub(super) fn open(&self, wanted: &WantedAsset<'_>) -> Result<OpenAsset, AssetError> {
-        let pin = wanted.pin(self)?;
+        let pin = self.pin(wanted.asset, wanted.wanted)?;
         let (file, artefact) = match AssetLocation::of(wanted.location, wanted.folder)? {
             AssetLocation::Path(path) => {
                 let file = open_path(&path)?;
@@ -143,9 +141,24 @@ fn checked(file: &File, pin: Option<Digest>) -> Result<Artefact, AssetError> {
     if size > LIMIT {
         return Err(AssetError::TooLong(LIMIT));
     }
+    expect_pinned(pin, digest)?;
+    Ok(Artefact { digest, size })
+}
+
+/// The only digest of these.
+pub(super) fn only(digests: impl Iterator<Item = Digest>) -> Result<Option<Digest>, AssetError> {
+    let mut digests: BTreeSet<Digest> = digests.collect();
+    match (digests.pop_first(), digests.pop_first()) {
+        (Some(one), Some(other)) => Err(AssetError::TwoPins(one, other)),
+        (digest, _) => Ok(digest),
+    }
+}
+
+/// Refuses what is not the pinned asset.
+pub(super) fn expect_pinned(pin: Option<Digest>, found: Digest) -> Result<(), AssetError> {
     match pin {
-        Some(expected) if expected != digest => Err(AssetError::Digest { expected, found: digest }),
-        _ => Ok(Artefact { digest, size }),
+        Some(expected) if expected != found => Err(AssetError::Digest { expected, found }),
+        _ => Ok(()),
     }
 }
 

@@ -30,6 +30,13 @@ pub struct Cache {
     place: Option<PathBuf>,
 }
 
+/// The directory of the `go` command. `prune` leaves it while this exists.
+#[derive(Debug)]
+pub(super) struct GoDirectory {
+    pub(super) path: PathBuf,
+    _lock: Option<Lock>,
+}
+
 /// Why the cache cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message of a variant says what it is")]
@@ -75,6 +82,8 @@ impl Classed for CacheError {
 
 /// The directory of the files, in the cache.
 const FILES: &str = "sha256";
+/// The directory of what the `go` command keeps, in the cache: modules, and what was compiled.
+const GO: &str = "go";
 /// How long a run waits for one that removes files.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -142,13 +151,18 @@ impl Cache {
         })
     }
 
-    /// The path of another directory of the cache, created if it is not there. What is in it is not
-    /// hashed here.
-    pub(super) fn directory(&self, name: &str) -> Result<PathBuf, CacheError> {
+    /// The directory of the `go` command, created if it is not there. What is in it is not hashed
+    /// here.
+    pub(super) fn go(&self) -> Result<GoDirectory, CacheError> {
         let place = self.place.as_ref().ok_or(CacheError::NoPlace)?;
-        self.create(name)?;
+        let directory = self.create(GO)?;
+        let lock = match Lock::shared_directory(&directory, PATIENCE) {
+            Err(error @ DiskError::Locked { .. }) => return Err(error.into()),
+            result => result.ok(),
+        };
         // For programs that are started in another directory.
-        place.join(name).canonicalize().map_err(CacheError::Io)
+        let path = place.join(GO).canonicalize().map_err(CacheError::Io)?;
+        Ok(GoDirectory { path, _lock: lock })
     }
 
     /// The directory of the files, created if it is not there.

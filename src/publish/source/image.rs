@@ -6,7 +6,7 @@
 //! Layers and files go to files without a name, and are never held in memory. Which file of which
 //! layer is a plugin is decided in [`crate::bundle::rootfs`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -14,6 +14,7 @@ use std::path::Path;
 
 use oci_spec::image::{Descriptor, ImageManifest};
 
+use super::asset::{expect_pinned, only};
 use super::asset_error::AssetError;
 use super::from_start::{FromStart, Hashing};
 use super::image_error::ImageError;
@@ -152,9 +153,7 @@ impl ImageSource<'_> {
         wanted: &[&Wanted],
         roots: &mut Vec<(Selector, Document)>,
     ) -> Result<PlatformImage, AssetError> {
-        let of_definition = wanted.iter().filter_map(|it| self.image.asset.pin(&it.platform));
-        let of_lock = wanted.iter().filter_map(|it| self.fetch.pins.get(it).copied());
-        let pin = only(of_definition.chain(of_lock))?;
+        let pin = self.fetch.pin(&self.image.asset, wanted)?;
         let root = only(wanted.iter().filter_map(|it| self.fetch.roots.get(it).copied()))?;
         // A lock asks the origin, whatever is known already.
         let known = root.or(pin).filter(|_| self.fetch.evidence == Evidence::Skip);
@@ -173,11 +172,11 @@ impl ImageSource<'_> {
             let index = root.upstream_index().map_err(ImageError::Document)?;
             let digest = choose(&index, platform)?;
             let manifest = Selector { tag: None, digest: Some(digest) };
-            check(pin, digest)?;
+            expect_pinned(pin, digest)?;
             let manifest = self.document(store, &manifest)?;
             PlatformImage { index: Some(root.digest), manifest }
         } else {
-            check(pin, root.digest)?;
+            expect_pinned(pin, root.digest)?;
             let manifest = root.upstream_manifest().map_err(ImageError::Document)?;
             expect_platform(&self.config(store, &manifest)?, platform)?;
             PlatformImage { index: None, manifest: root }
@@ -336,23 +335,6 @@ impl From<LayerError> for Stop {
 impl From<AssetError> for Stop {
     fn from(error: AssetError) -> Self {
         Self::Asset(error)
-    }
-}
-
-/// The only digest of these.
-fn only(digests: impl Iterator<Item = Digest>) -> Result<Option<Digest>, AssetError> {
-    let mut digests: BTreeSet<Digest> = digests.collect();
-    match (digests.pop_first(), digests.pop_first()) {
-        (Some(one), Some(other)) => Err(AssetError::TwoPins(one, other)),
-        (digest, _) => Ok(digest),
-    }
-}
-
-/// Refuses a manifest that is not the pinned one.
-fn check(pin: Option<Digest>, found: Digest) -> Result<(), AssetError> {
-    match pin {
-        Some(expected) if expected != found => Err(AssetError::Digest { expected, found }),
-        _ => Ok(()),
     }
 }
 

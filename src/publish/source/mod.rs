@@ -30,6 +30,8 @@ mod wanted;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use self::archive::ArchiveSource;
 use self::directory::DirectorySource;
 use self::file::FileSource;
@@ -57,6 +59,8 @@ pub use wanted::Wanted;
 pub struct Sources<'a> {
     definition: &'a Definition,
     sources: Vec<(&'a SourceName, Box<dyn PluginSource + 'a>)>,
+    /// The first source of which a build takes only what a lock pins.
+    to_lock: Option<&'a SourceName>,
 }
 
 impl<'a> Sources<'a> {
@@ -69,20 +73,29 @@ impl<'a> Sources<'a> {
         fetch: &'a Fetch,
     ) -> Result<Self, SourceError> {
         overrides.iter().try_for_each(|said| said.check(definition))?;
-        let sources = definition.sources.iter().map(|Source { name, kind }| {
+        let (mut sources, mut to_lock) = (Vec::new(), None);
+        for Source { name, kind } in &definition.sources {
             let source: Box<dyn PluginSource + 'a> =
                 match overrides.iter().rev().find(|said| said.name == *name) {
                     Some(said) => Box::new(DirectorySource::new(name, "", &said.directory)),
-                    None => open(name, kind, folder, fetch),
+                    None => {
+                        to_lock = to_lock.or(kind.needs_lock().then_some(name));
+                        open(name, kind, folder, fetch)
+                    }
                 };
-            (name, source)
-        });
-        Ok(Self { definition, sources: sources.collect() })
+            sources.push((name, source));
+        }
+        Ok(Self { definition, sources, to_lock })
     }
 
     /// The definition.
     pub fn definition(&self) -> &'a Definition {
         self.definition
+    }
+
+    /// The first source of which a build takes only what a lock pins, if there is one.
+    pub(super) fn to_lock(&self) -> Option<&'a SourceName> {
+        self.to_lock
     }
 
     /// Takes every plugin for every platform: those of each platform, sorted by name.
@@ -95,12 +108,15 @@ impl<'a> Sources<'a> {
         &self,
         is_wanted: &dyn Fn(&Wanted) -> bool,
     ) -> Result<BTreeMap<Platform, Vec<Plugin>>, SourceError> {
-        let mut taken = BTreeMap::new();
-        for (name, source) in &self.sources {
+        let wanted = self.sources.iter().map(|(name, source)| {
             let wanted: Vec<_> = self.wanted(name).into_iter().filter(is_wanted).collect();
-            if !wanted.is_empty() {
-                take(name, source.as_ref(), &wanted, &mut taken)?;
-            }
+            (*name, source, wanted)
+        });
+        let wanted: Vec<_> = wanted.filter(|(_, _, wanted)| !wanted.is_empty()).collect();
+        allow_open_files(wanted.iter().map(|(_, _, wanted)| wanted.len()).sum());
+        let mut taken = BTreeMap::new();
+        for (name, source, wanted) in wanted {
+            take(name, source.as_ref(), &wanted, &mut taken)?;
         }
         let mut plugins: BTreeMap<Platform, Vec<Plugin>> = BTreeMap::new();
         for (Wanted { platform, .. }, plugin) in taken {
@@ -158,6 +174,20 @@ fn take(
     match wanted.iter().find(|wanted| !taken.contains_key(wanted)) {
         Some(missing) => Err(broken(missing, "was not handed over")),
         None => Ok(()),
+    }
+}
+
+/// Lets this process have so many files open besides its own. Every plugin stays open from its
+/// description until it is packed or locked, and 256 plugins for six platforms are more than the
+/// usual soft limit of 1024. Where the system says no, opening one file too many says so.
+fn allow_open_files(count: usize) {
+    // An image has up to 127 layers.
+    const OWN: u64 = 256;
+    let wanted = OWN.saturating_add(count as u64);
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_some_and(|current| current < wanted) {
+        let current = Some(maximum.map_or(wanted, |maximum| maximum.min(wanted)));
+        let _ = setrlimit(Resource::Nofile, Rlimit { current, maximum });
     }
 }
 
@@ -249,7 +279,7 @@ pub(super) mod tests {
             let source = Careless { file: file.clone(), times: times.to_vec() };
             let sources =
                 vec![(&definition.sources[0].name, Box::new(source) as Box<dyn PluginSource>)];
-            Sources { definition: &definition, sources }.take()
+            Sources { definition: &definition, sources, to_lock: None }.take()
         };
         assert_eq!(take([1, 1]).unwrap().into_values().next().unwrap().len(), 2);
         for (times, expected) in [

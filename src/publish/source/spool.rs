@@ -1,6 +1,5 @@
 //! Copying what is taken from an asset to a file of our own, hashed on the way.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 
@@ -33,8 +32,5 @@ pub(super) fn spool(
     }
     let (digest, size, inner) = hasher.finish();
     let (sha512, file) = inner.finish();
-    let origin = Origin::file("");
-    let (artefact, image, checksum, module) = (None, None, None, None);
-    let privileges = BTreeSet::new();
-    Ok(Taken { file, origin, digest, sha512, size, privileges, artefact, image, checksum, module })
+    Ok(Taken::hashed(file, Origin::file(""), digest, sha512, size))
 }

@@ -66,19 +66,29 @@ impl Taken {
         let (sha512, _) = inner.finish();
         let mode = file.metadata().map_err(unreadable)?.permissions().mode();
         let privileges = Privilege::of(mode, has_capabilities(&file).map_err(unreadable)?);
-        let (artefact, image, checksum, module) = (None, None, None, None);
-        Ok(Self {
+        Ok(Self { privileges, ..Self::hashed(file, origin, digest, sha512, size) })
+    }
+
+    /// A file that was hashed while it was written, and of which nothing else is known.
+    pub(super) fn hashed(
+        file: File,
+        origin: Origin,
+        digest: Digest,
+        sha512: Sha512,
+        size: u64,
+    ) -> Self {
+        Self {
             file,
             origin,
             digest,
             sha512,
             size,
-            privileges,
-            artefact,
-            image,
-            checksum,
-            module,
-        })
+            privileges: BTreeSet::new(),
+            artefact: None,
+            image: None,
+            checksum: None,
+            module: None,
+        }
     }
 
     /// The same file once more, for a second plugin.

@@ -80,17 +80,14 @@ impl Archive {
 impl<'de> Deserialize<'de> for Archive {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         const EXPECTED: &str = "a URL or path, or `from` with other fields";
-        let fields = match text_or_fields::<D, Fields>(deserializer, EXPECTED)? {
-            Written::Text(text) => Fields {
-                from: text.parse().map_err(de::Error::custom)?,
-                version: None,
-                sha256: None,
-                members: BTreeMap::new(),
-                checksums: None,
-            },
-            Written::Fields(fields) => fields,
-        };
-        let Fields { from, version, sha256, members, checksums } = fields;
-        Ok(Self { asset: Asset { from, version, sha256, checksums }, members })
+        match text_or_fields(deserializer, EXPECTED)? {
+            Written::Text(text) => {
+                let asset = Asset::at(&text).map_err(de::Error::custom)?;
+                Ok(Self { asset, members: BTreeMap::new() })
+            }
+            Written::Fields(Fields { from, version, sha256, members, checksums }) => {
+                Ok(Self { asset: Asset { from, version, sha256, checksums }, members })
+            }
+        }
     }
 }

@@ -7,7 +7,9 @@
 
 use serde_json::{Value, json};
 
-use super::pattern::{ARCHITECTURE, Filling, LocationPattern, PLUGIN, UpstreamVersion, VERSION};
+use super::pattern::{
+    ARCHITECTURE, Filling, LocationPattern, PLUGIN, ParsePatternError, UpstreamVersion, VERSION,
+};
 use super::pins::Pins;
 use crate::model::{Digest, Platform, PluginName};
 
@@ -25,6 +27,11 @@ pub struct Asset {
 }
 
 impl Asset {
+    /// The asset of which nothing is written but where it is.
+    pub(super) fn at(location: &str) -> Result<Self, ParsePatternError> {
+        Ok(Self { from: location.parse()?, version: None, sha256: None, checksums: None })
+    }
+
     /// Where the asset of a plugin is.
     pub fn location(&self, platform: &Platform, plugin: &PluginName) -> String {
         self.from.fill(self.filling(platform, plugin))

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::given::checked_texts;
 use super::pattern::ARCHITECTURE;
 use crate::model::{Platform, PluginName, visible};
 
@@ -76,12 +77,7 @@ impl FromStr for DirectoryPattern {
     }
 }
 
-impl TryFrom<String> for DirectoryPattern {
-    type Error = ParseDirectoryError;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
+checked_texts! { DirectoryPattern }
 
 #[cfg(test)]
 mod tests {

@@ -65,16 +65,11 @@ impl BareFile {
 impl<'de> Deserialize<'de> for BareFile {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         const EXPECTED: &str = "a URL or path, or `from` with other fields";
-        let fields = match text_or_fields::<D, Fields>(deserializer, EXPECTED)? {
-            Written::Text(text) => Fields {
-                from: text.parse().map_err(de::Error::custom)?,
-                version: None,
-                sha256: None,
-                checksums: None,
-            },
-            Written::Fields(fields) => fields,
-        };
-        let Fields { from, version, sha256, checksums } = fields;
-        Ok(Self { asset: Asset { from, version, sha256, checksums } })
+        match text_or_fields(deserializer, EXPECTED)? {
+            Written::Text(text) => Ok(Self { asset: Asset::at(&text).map_err(de::Error::custom)? }),
+            Written::Fields(Fields { from, version, sha256, checksums }) => {
+                Ok(Self { asset: Asset { from, version, sha256, checksums } })
+            }
+        }
     }
 }

@@ -13,6 +13,19 @@ pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     T::deserialize(deserializer).map(Some)
 }
 
+/// For types that are read with `#[serde(try_from = "String")]`: the text is parsed by `FromStr`.
+macro_rules! checked_texts {
+    ($($text:ident)+) => {
+        $(impl TryFrom<String> for $text {
+            type Error = <Self as FromStr>::Err;
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                text.parse()
+            }
+        })+
+    };
+}
+pub(super) use checked_texts;
+
 /// A value as it was written.
 #[derive(Debug)]
 pub(super) enum Written<F> {

@@ -120,16 +120,14 @@ impl UpstreamImage {
 impl<'de> Deserialize<'de> for UpstreamImage {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         const EXPECTED: &str = "the reference of an image, or `from` with other fields";
-        let fields = match text_or_fields::<D, Fields>(deserializer, EXPECTED)? {
-            Written::Text(text) => Fields {
-                from: text.parse().map_err(de::Error::custom)?,
-                version: None,
-                sha256: None,
-                paths: BTreeMap::new(),
-            },
-            Written::Fields(fields) => fields,
-        };
-        let Fields { from, version, sha256, paths } = fields;
-        Ok(Self { asset: Asset { from, version, sha256, checksums: None }, paths })
+        match text_or_fields(deserializer, EXPECTED)? {
+            Written::Text(text) => {
+                let asset = Asset::at(&text).map_err(de::Error::custom)?;
+                Ok(Self { asset, paths: BTreeMap::new() })
+            }
+            Written::Fields(Fields { from, version, sha256, paths }) => {
+                Ok(Self { asset: Asset { from, version, sha256, checksums: None }, paths })
+            }
+        }
     }
 }

@@ -42,6 +42,8 @@ pub use request::Request;
 
 /// The key of a source that is a directory.
 const DIRECTORY: &str = "directory";
+/// The key of a source that is a container image.
+const IMAGE: &str = "image";
 
 /// A place that plugins come from.
 #[derive(Debug, Clone, PartialEq, Eq)]

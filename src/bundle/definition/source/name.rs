@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use super::given::checked_texts;
 use crate::model::visible;
 
 /// The name of a source: lower-case letters, digits and dashes, 1 to 63 of them.
@@ -31,12 +32,7 @@ impl FromStr for SourceName {
     }
 }
 
-impl TryFrom<String> for SourceName {
-    type Error = ParseSourceNameError;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
+checked_texts! { SourceName }
 
 impl fmt::Display for SourceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use super::given::checked_texts;
 use crate::model::{Platform, PluginName, visible};
 
 /// The placeholder of the architecture, in Go's words (`amd64`).
@@ -71,38 +72,23 @@ pub(super) struct Filling<'a> {
     pub(super) plugin: &'a PluginName,
 }
 
-impl LocationPattern {
-    /// Whether it has this placeholder.
-    pub(super) fn has(&self, placeholder: &str) -> bool {
-        self.0.contains(placeholder)
-    }
+/// What all patterns can do.
+macro_rules! patterns {
+    ($($pattern:ident)+) => {
+        $(impl $pattern {
+            /// Whether it has this placeholder.
+            pub(super) fn has(&self, placeholder: &str) -> bool {
+                self.0.contains(placeholder)
+            }
 
-    pub(super) fn fill(&self, filling: Filling<'_>) -> String {
-        fill(&self.0, filling)
-    }
+            pub(super) fn fill(&self, filling: Filling<'_>) -> String {
+                fill(&self.0, filling)
+            }
+        })+
+    };
 }
 
-impl MemberPattern {
-    /// Whether it has this placeholder.
-    pub(super) fn has(&self, placeholder: &str) -> bool {
-        self.0.contains(placeholder)
-    }
-
-    pub(super) fn fill(&self, filling: Filling<'_>) -> String {
-        fill(&self.0, filling)
-    }
-}
-
-impl ImagePathPattern {
-    /// Whether it has this placeholder.
-    pub(super) fn has(&self, placeholder: &str) -> bool {
-        self.0.contains(placeholder)
-    }
-
-    pub(super) fn fill(&self, filling: Filling<'_>) -> String {
-        fill(&self.0, filling)
-    }
-}
+patterns! { LocationPattern MemberPattern ImagePathPattern }
 
 impl UpstreamVersion {
     /// The version as text.
@@ -195,33 +181,7 @@ impl FromStr for UpstreamVersion {
     }
 }
 
-impl TryFrom<String> for LocationPattern {
-    type Error = ParsePatternError;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl TryFrom<String> for MemberPattern {
-    type Error = ParsePatternError;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl TryFrom<String> for ImagePathPattern {
-    type Error = ParsePatternError;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl TryFrom<String> for UpstreamVersion {
-    type Error = ParsePatternError;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
+checked_texts! { LocationPattern MemberPattern ImagePathPattern UpstreamVersion }
 
 #[cfg(test)]
 mod tests {

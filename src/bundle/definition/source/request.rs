@@ -45,7 +45,7 @@ impl Request {
 
     /// Whether it is for a file of a container image.
     pub fn is_image(&self) -> bool {
-        self.kind == "image"
+        self.kind == super::IMAGE
     }
 
     /// Whether it is for an asset that is fetched: not for a file of a directory, and not for a

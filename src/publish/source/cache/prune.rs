@@ -1,15 +1,20 @@
 //! Emptying the cache: what no running process has open, and what killed ones left behind.
 //!
-//! Nothing in the cache is worth keeping for its own sake: a build that misses a file fetches it
-//! again, and compares it with what its lock pins. Names that are not the cache's stay.
+//! Nothing in the cache is worth keeping for its own sake: a build that misses a file fetches or
+//! compiles it again, and compares it with what its lock pins. The directory of the `go` command is
+//! emptied as a whole, unless one is running. Names that are not the cache's stay.
 
+use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::Serialize;
 
-use super::{Cache, CacheError, FILES, PATIENCE};
+use super::{Cache, CacheError, FILES, GO, PATIENCE};
 use crate::disk::{Directory, DirectoryEntry, DiskError, Lock};
 use crate::model::Digest;
 
@@ -28,47 +33,96 @@ pub struct Pruned {
 impl Cache {
     /// Removes every file that no running process has open, and what interrupted ones left.
     pub fn prune(&self) -> Result<Pruned, CacheError> {
-        let place = self.place.as_ref().ok_or(CacheError::NoPlace)?;
         let mut pruned = Pruned::default();
-        let files = match Directory::open(&place.join(FILES)) {
-            Ok(directory) => directory,
-            Err(error) if error.is_not_found() => return Ok(pruned),
-            Err(error) => return Err(error.into()),
-        };
-        self.expect_own(&files)?;
-        // Nothing is stored meanwhile, so that an unfinished file is a leftover. Where there are no
-        // locks, it may not be one.
-        let storing = match Lock::exclusive_directory(&files, PATIENCE) {
-            Err(error @ DiskError::Locked { .. }) => return Err(error.into()),
-            result => result.ok(),
-        };
-        let mut names = Vec::new();
-        for entry in files.entries()? {
-            let entry = entry?;
-            if is_ours(&entry) && (storing.is_some() || !entry.is_temporary()) {
-                names.push(entry.name);
-            }
+        if let Some((files, _)) = self.existing(FILES)? {
+            prune_files(&files, &mut pruned)?;
         }
-        for name in names {
-            let size = match files.open_file(&name) {
-                Ok(file) => match flock(&file.file, FlockOperation::NonBlockingLockExclusive) {
-                    Err(Errno::WOULDBLOCK) => {
-                        pruned.in_use += 1;
-                        continue;
-                    }
-                    _ => file.size,
-                },
-                Err(DiskError::NotRegular { .. }) => 0,
-                Err(error) if error.is_not_found() => continue,
-                Err(error) => return Err(error.into()),
-            };
-            files.remove(&name)?;
-            pruned.removed += 1;
-            pruned.freed_bytes += size;
+        if let Some((directory, path)) = self.existing(GO)? {
+            prune_go(&directory, &path, &mut pruned)?;
         }
-        files.sync()?;
         Ok(pruned)
     }
+
+    /// A directory of the cache with its path, if it is there.
+    fn existing(&self, name: &str) -> Result<Option<(Directory, PathBuf)>, CacheError> {
+        let path = self.place.as_ref().ok_or(CacheError::NoPlace)?.join(name);
+        let directory = match Directory::open(&path) {
+            Ok(directory) => directory,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        self.expect_own(&directory)?;
+        Ok(Some((directory, path)))
+    }
+}
+
+/// Removes files by their digest.
+fn prune_files(files: &Directory, pruned: &mut Pruned) -> Result<(), CacheError> {
+    // Nothing is stored meanwhile, so that an unfinished file is a leftover. Where there are no
+    // locks, it may not be one.
+    let storing = match Lock::exclusive_directory(files, PATIENCE) {
+        Err(error @ DiskError::Locked { .. }) => return Err(error.into()),
+        result => result.ok(),
+    };
+    let mut names = Vec::new();
+    for entry in files.entries()? {
+        let entry = entry?;
+        if is_ours(&entry) && (storing.is_some() || !entry.is_temporary()) {
+            names.push(entry.name);
+        }
+    }
+    for name in names {
+        let size = match files.open_file(&name) {
+            Ok(file) => match flock(&file.file, FlockOperation::NonBlockingLockExclusive) {
+                Err(Errno::WOULDBLOCK) => {
+                    pruned.in_use += 1;
+                    continue;
+                }
+                _ => file.size,
+            },
+            Err(DiskError::NotRegular { .. }) => 0,
+            Err(error) if error.is_not_found() => continue,
+            Err(error) => return Err(error.into()),
+        };
+        files.remove(&name)?;
+        pruned.removed += 1;
+        pruned.freed_bytes += size;
+    }
+    Ok(files.sync()?)
+}
+
+/// Removes what the `go` command kept, unless one is running. Where there are no locks, one may be.
+fn prune_go(directory: &Directory, path: &Path, pruned: &mut Pruned) -> Result<(), CacheError> {
+    let lock = Lock::exclusive_directory(directory, Duration::ZERO).ok();
+    // The directory itself stays: another process may wait for its lock.
+    for entry in fs::read_dir(path).map_err(CacheError::Io)? {
+        let path = entry.map_err(CacheError::Io)?.path();
+        let (count, bytes) = size_of(&path).map_err(CacheError::Io)?;
+        if lock.is_none() {
+            pruned.in_use += count;
+            continue;
+        }
+        let is_directory = fs::symlink_metadata(&path).map_err(CacheError::Io)?.is_dir();
+        match is_directory {
+            true => fs::remove_dir_all(&path).map_err(CacheError::Io)?,
+            false => fs::remove_file(&path).map_err(CacheError::Io)?,
+        }
+        pruned.removed += count;
+        pruned.freed_bytes += bytes;
+    }
+    Ok(())
+}
+
+/// How many files there are at and below a path, and their size in bytes. No link is followed.
+fn size_of(path: &Path) -> io::Result<(usize, u64)> {
+    let found = fs::symlink_metadata(path)?;
+    if !found.is_dir() {
+        return Ok((1, found.len()));
+    }
+    fs::read_dir(path)?.try_fold((0, 0), |(count, bytes), entry| {
+        let (more, size) = size_of(&entry?.path())?;
+        Ok((count + more, bytes + size))
+    })
 }
 
 /// Whether it is a file of the cache: under a digest, or unfinished.
@@ -80,7 +134,6 @@ fn is_ours(entry: &DirectoryEntry) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::io::Write;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
@@ -119,6 +172,30 @@ mod tests {
         assert_eq!(cache.prune().unwrap(), Pruned::default());
         assert!(cache.find(first).unwrap().is_none());
         stored(&cache, b"first");
+    }
+
+    #[test]
+    fn removes_what_the_go_command_kept_unless_one_is_running() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path().join("cache"));
+        let outside = folder.path().join("outside");
+        fs::write(&outside, b"of the user").unwrap();
+        let running = cache.go().unwrap();
+        fs::create_dir_all(running.path.join("pkg/mod/a@v1")).unwrap();
+        fs::write(running.path.join("pkg/mod/a@v1/go.mod"), b"module a\n").unwrap();
+        fs::write(running.path.join("notes"), b"n").unwrap();
+        symlink(&outside, running.path.join("build")).unwrap();
+        let in_use = Pruned { in_use: 3, ..Pruned::default() };
+        assert_eq!(cache.prune().unwrap(), in_use);
+        assert!(running.path.join("pkg/mod/a@v1/go.mod").exists());
+        let path = running.path.clone();
+        drop(running);
+        let link = fs::symlink_metadata(path.join("build")).unwrap().len();
+        let expected = Pruned { removed: 3, freed_bytes: 10 + link, in_use: 0 };
+        assert_eq!(cache.prune().unwrap(), expected);
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+        assert_eq!(fs::read(&outside).unwrap(), b"of the user");
+        assert_eq!(cache.prune().unwrap(), Pruned::default());
     }
 
     #[test]

@@ -161,7 +161,7 @@ fn command(module: &GoModule, request: &GoRequest, fetch: &Fetch) -> Result<GoCo
     let interrupt = Interrupt::new().map_err(run)?;
     Ok(GoCommand {
         work: Work::new(&fetch.client.settings().temporary)?,
-        cache: fetch.cache.directory("go")?,
+        cache: fetch.cache.go()?,
         proxy: fetch.go.proxy.clone(),
         has_sumdb: module.has_sumdb(),
         interrupt,
@@ -232,9 +232,7 @@ fn download(command: &GoCommand, module: &GoModule, run: Run<'_>) -> Result<Down
     let wanted = format!("{}@{}", module.module, module.version);
     // What one download writes down of its sum is not what the next one is compared with.
     start_module(command)?;
-    // Directories that cannot be written to could not be removed with the work directory.
-    let writable = run.is_fresh.then_some("-modcacherw");
-    let arguments = writable.into_iter().chain(["-json", "--", wanted.as_str()]);
+    let arguments = ["-json", "--", wanted.as_str()];
     let (status, printed, said) = command.run_unjudged(verb, arguments, run)?;
     let answer = |source| GoError::Answer { verb: verb.to_owned(), source };
     let failed = |said: &str| GoError::Failed { verb: verb.to_owned(), said: shortened(said) };

@@ -24,6 +24,7 @@ use super::settings::GoProxy;
 use super::work::Work;
 use crate::bundle::SUM_DATABASE;
 use crate::model::{Platform, visible};
+use crate::publish::source::cache::GoDirectory;
 
 /// The module cache in the directory of modules.
 pub(super) const MODULES: &str = "pkg/mod";
@@ -47,7 +48,7 @@ pub(super) struct GoCommand {
     pub(super) program: PathBuf,
     pub(super) work: Work,
     /// The directory of its caches.
-    pub(super) cache: PathBuf,
+    pub(super) cache: GoDirectory,
     /// Where modules come from; `None` until it is known.
     pub(super) proxy: Option<GoProxy>,
     /// Whether the checksum database is asked.
@@ -142,7 +143,7 @@ impl GoCommand {
 
     /// The directory of modules and of what the checksum database said.
     pub(super) fn go_path(&self, run: Run<'_>) -> PathBuf {
-        if run.is_fresh { self.work.path(Work::FRESH) } else { self.cache.clone() }
+        if run.is_fresh { self.work.path(Work::FRESH) } else { self.cache.path.clone() }
     }
 
     fn environment(&self, run: Run<'_>) -> Vec<(&'static str, OsString)> {
@@ -157,7 +158,7 @@ impl GoCommand {
             ("GOSUMDB", if self.has_sumdb { SUM_DATABASE } else { "off" }.into()),
             ("GOPATH", path(self.go_path(run))),
             ("GOMODCACHE", path(self.go_path(run).join(MODULES))),
-            ("GOCACHE", path(self.cache.join("build"))),
+            ("GOCACHE", path(self.cache.path.join("build"))),
             ("GOTMPDIR", path(temporary.clone())),
             ("TMPDIR", path(temporary)),
         ]);
@@ -176,7 +177,8 @@ impl GoCommand {
 /// keeps a default of the program from being another one.
 const FIXED: &[(&str, &str)] = &[
     ("GOENV", "off"),
-    ("GOFLAGS", ""),
+    // A directory that cannot be written to could not be removed with what is in it.
+    ("GOFLAGS", "-modcacherw"),
     ("GOWORK", "off"),
     ("GOTOOLCHAIN", "local"),
     ("GO111MODULE", "on"),

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use super::super::given::checked_texts;
 use super::super::pattern::VERSION;
 use super::ModuleVersion;
 use crate::model::excerpt;
@@ -108,23 +109,4 @@ impl fmt::Display for VariableName {
     }
 }
 
-impl TryFrom<String> for BuildTag {
-    type Error = ParseFlagError;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl TryFrom<String> for VariableName {
-    type Error = ParseFlagError;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl TryFrom<String> for VariableValue {
-    type Error = ParseFlagError;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
+checked_texts! { BuildTag VariableName VariableValue }

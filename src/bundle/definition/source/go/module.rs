@@ -7,6 +7,7 @@ use std::str::FromStr;
 use semver::{BuildMetadata, Version};
 use serde::Deserialize;
 
+use super::super::given::checked_texts;
 use super::super::pattern::PLUGIN;
 use crate::model::{PluginName, excerpt};
 
@@ -162,30 +163,4 @@ impl fmt::Display for GoRelease {
     }
 }
 
-impl TryFrom<String> for ModulePath {
-    type Error = ParseModuleError;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl TryFrom<String> for ModuleVersion {
-    type Error = ParseModuleError;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl TryFrom<String> for GoRelease {
-    type Error = ParseModuleError;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl TryFrom<String> for PackagePattern {
-    type Error = ParseModuleError;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
+checked_texts! { ModulePath ModuleVersion GoRelease PackagePattern }
