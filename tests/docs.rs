@@ -373,39 +373,38 @@ fn assert_is_a_test(file: &str, name: &str) {
     assert_eq!(attribute, Some(&"#[test]"), "{file}: `{name}` is not a test");
 }
 
+/// The names in the list of commands of a help text.
+fn subcommands(help: &str) -> Vec<String> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names = lines.take_while(|line| !line.is_empty()).filter_map(|line| {
+        let rest = line.strip_prefix("  ").filter(|rest| !rest.starts_with(' '))?;
+        rest.split(' ').next().map(str::to_owned)
+    });
+    names.collect()
+}
+
 #[test]
 fn help_and_version_are_answers() {
     let scene = Scene::new();
     let help = scene.run_ok("--help");
     support::snapshot("help.txt", &help.stdout);
     assert_eq!(help.stderr, "");
-    for verb in [
-        "keygen",
-        "build",
-        "tool-image",
-        "sign",
-        "attest",
-        "push",
-        "pull",
-        "inspect",
-        "verify",
-        "evidence",
-        "render",
-        "stage",
-        "install",
-        "check",
-        "explain",
-        "watch",
-        "boot",
-        "boot enable",
-        "boot disable",
-        "cache",
-        "cache prune",
-        "completions",
-    ] {
+    let mut expected = BTreeSet::from(["help.txt".to_owned()]);
+    let mut verbs = subcommands(&help.stdout);
+    assert!(verbs.len() > 20, "only {verbs:?}; does the test still read the list?");
+    while let Some(verb) = verbs.pop() {
         let help = scene.run_ok(&format!("{verb} --help"));
-        support::snapshot(&format!("help-{}.txt", verb.replace(' ', "-")), &help.stdout);
+        let name = format!("help-{}.txt", verb.replace(' ', "-"));
+        support::snapshot(&name, &help.stdout);
+        expected.insert(name);
+        let below = subcommands(&help.stdout);
+        verbs.extend(below.iter().map(|action| format!("{verb} {action}")));
     }
+    let snapshots = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots");
+    let names = fs::read_dir(snapshots).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = names.map(|name| name.into_string().unwrap());
+    let kept: BTreeSet<_> = names.filter(|name| name.starts_with("help")).collect();
+    assert_eq!(kept, expected, "snapshots of the help of verbs");
     assert_eq!(
         scene.run_ok("generate-key-pair --help").stdout,
         scene.run_ok("keygen --help").stdout

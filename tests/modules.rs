@@ -160,7 +160,7 @@ const IMPURE: [&str; 137] = [
     "cli/terminal.rs",
     "cli/termination.rs",
     "cli/uninstall.rs",
-    "cli/verify.rs",
+    "cli/verdict.rs",
     "cli/watch.rs",
 ];
 

@@ -14,8 +14,11 @@ mod support;
 
 use std::fs;
 
+use cnister::model::Digest;
+use forge::Forge;
 use release::Release;
-use support::{Scene, image, peer, release};
+use serde_json::json;
+use support::{Scene, forge, image, peer, release};
 
 const PLUGINS: [&str; 2] = ["bridge", "macvlan"];
 
@@ -40,10 +43,45 @@ fn a_page_judges_with_a_policy_and_not_without() {
     assert!(page(&scene).contains("<strong>Refused</strong>"));
     assert!(!page(&scene).contains("Allowed"));
     // The same with the digest of another release.
-    let other = cnister::model::Digest::of(b"");
+    let other = Digest::of(b"");
     let arguments = format!("-o page.html --key cosign.pub --expect {other}");
     assert_eq!(scene.run(&format!("report oci:layout-a {arguments}")).code, 1);
     assert!(page(&scene).contains("<strong>Refused</strong>"));
+}
+
+#[test]
+fn what_no_node_would_take_is_not_on_an_allowed_page() {
+    let scene = Scene::new();
+    Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
+    let other = Release::unsigned(&scene, "b", "1.0.0", &PLUGINS, 0);
+    let (signed, unsigned) = (scene.at("layout-a"), scene.at("layout-b"));
+    let entry = {
+        let forge = Forge::new(unsigned.clone());
+        forge.read(&forge.tagged())["manifests"][0].clone()
+    };
+    forge::copy(&unsigned.join("blobs"), &signed.join("blobs"));
+    // An unsigned index with the signed manifest, and beside it one for no platform, or for another
+    // than its files say.
+    for platform in [json!(null), json!({"os": "linux", "architecture": "arm64"})] {
+        let forge = Forge::new(signed.clone());
+        forge.keeping_signatures(|forge| {
+            forge.index(|index| {
+                let entries = index["manifests"].as_array_mut().unwrap();
+                entries.truncate(1);
+                let mut entry = entry.clone();
+                entry["platform"] = platform.clone();
+                entry.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+                entries.push(entry);
+            })
+        });
+        let run = scene.run("report oci:layout-a -o page.html --key cosign.pub --no-modules");
+        assert_eq!(run.code, i32::from(!platform.is_null()), "{platform}: {run:?}");
+        assert_eq!(page(&scene).contains("<strong>Allowed</strong>"), platform.is_null());
+        assert!(page(&scene).contains("manifest signed by &#96;key&#96;"), "{platform}");
+        for bytes in other.files.values() {
+            assert!(!page(&scene).contains(&Digest::of(bytes).hex()), "{platform}");
+        }
+    }
 }
 
 #[test]
@@ -51,11 +89,14 @@ fn what_cannot_be_written_leaves_the_page_of_before() {
     let scene = Scene::new();
     Release::new(&scene, "a", "1.0.0", &PLUGINS, 0);
     scene.write("page.html", "before");
+    let fifo = scene.command("mkfifo").arg(scene.at("fifo")).status().unwrap();
+    assert!(fifo.success());
     let before = scene.tree(".");
     for (arguments, code) in [
         ("oci:nothing -o page.html", 3),
         ("oci:layout-a -o nowhere/page.html", 3),
         ("oci:layout-a -o .", 3),
+        ("oci:layout-a -o fifo", 3),
         ("oci:layout-a -o page.html --key nothing.pub", 3),
         ("oci:layout-a -o page.html --policy-sha256 00", 2),
     ] {

@@ -12,9 +12,8 @@ use std::fmt::{self, Write as _};
 use serde::Serialize;
 
 use super::contents::{ContainedPlugin, Contents, Side};
-use crate::binary::Linkage;
 use crate::bundle::PluginOrigin;
-use crate::model::{Platform, PluginName, visible};
+use crate::model::{Platform, PluginName, size_in_words, visible};
 
 /// What differs between two bundles.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -183,7 +182,7 @@ impl Difference {
                 code(&module.path),
                 version(&module.old),
                 version(&module.new),
-                code(&names(&module.plugins))
+                code(&PluginName::list(module.plugins.iter(), SHOWN))
             )?;
         }
         Ok(())
@@ -243,6 +242,8 @@ fn add(sum: Option<String>, more: Option<String>) -> Option<String> {
     Some(number(&sum?)?.saturating_add(number(&more?)?).to_string())
 }
 
+/// Of how many plugins that link a module the names are shown.
+const SHOWN: usize = 4;
 const SIZE: &str = "size";
 const DIGEST: &str = "digest";
 
@@ -263,10 +264,7 @@ fn values(old: Option<&ContainedPlugin>, new: Option<&ContainedPlugin>) -> Vec<V
         }),
         ("toolchain", !UNKNOWN, |it| it.go.as_ref().map(|go| go.go.clone())),
         ("package", !UNKNOWN, |it| it.go.as_ref().map(|go| go.path.clone())),
-        ("linkage", !UNKNOWN, |it| match &it.linkage {
-            Linkage::Static => Some("static".to_owned()),
-            Linkage::Dynamic { interpreter } => Some(format!("dynamic ({interpreter})")),
-        }),
+        ("linkage", !UNKNOWN, |it| Some(it.linkage.to_string())),
         (SIZE, !UNKNOWN, |it| Some(it.size.to_string())),
         (DIGEST, !UNKNOWN, |it| Some(it.digest.to_string())),
     ];
@@ -320,7 +318,9 @@ impl ValueDifference {
         let shown = |text: &Option<String>| {
             let text = text.as_ref()?;
             Some(match self.what {
-                SIZE => text.parse::<u64>().map_or_else(|_| text.clone(), size),
+                SIZE => {
+                    text.parse::<u64>().map_or_else(|_| text.clone(), |it| size_in_words(it, 2))
+                }
                 DIGEST => text.chars().take("sha256:".len() + 12).collect(),
                 _ => text.clone(),
             })
@@ -329,26 +329,10 @@ impl ValueDifference {
     }
 }
 
-/// A number of bytes for people.
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        _ => format!("{:.2} MB", bytes as f64 / 1e6),
-    }
-}
-
 /// What a side is called.
 fn title(side: &Side) -> String {
     let version = side.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
     format!("{}{version} ({})", side.name, side.from)
-}
-
-/// Names in a row; of many, their number.
-fn names(plugins: &BTreeSet<PluginName>) -> String {
-    if plugins.len() > 4 {
-        return format!("{} plugins", plugins.len());
-    }
-    plugins.iter().map(PluginName::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// A code span, in a table as well. Nothing in it is more than text: a backtick would end the span,
@@ -381,7 +365,7 @@ impl fmt::Display for Difference {
             }
         }
         for module in &self.modules {
-            let plugins = names(&module.plugins);
+            let plugins = PluginName::list(module.plugins.iter(), SHOWN);
             let (sign, version) = match (&module.old, &module.new) {
                 (Some(old), Some(new)) => ('~', format!("{old} -> {new}")),
                 (None, Some(new)) => ('+', new.clone()),

@@ -4,7 +4,7 @@
 //! length is bounded here and not by the file. A file whose segments or sections are past its end
 //! is refused: that is what an interrupted download looks like.
 
-use std::io;
+use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,15 @@ pub enum Linkage {
         /// The path in the ELF header's `PT_INTERP`.
         interpreter: String,
     },
+}
+
+impl fmt::Display for Linkage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Static => f.write_str("static"),
+            Self::Dynamic { interpreter } => write!(f, "dynamic ({interpreter})"),
+        }
+    }
 }
 
 /// A program for one of the platforms that plugins run on.

@@ -9,7 +9,7 @@ use super::node_check::NodeCheckArguments;
 use super::requirements::RequirementsArguments;
 use super::terminal::{Exit, Failure, Terminal};
 use crate::check::{NodeCheck, Occasion, Report, check_requirements, compare_view};
-use crate::disk::Directory;
+use crate::disk::{directory_of, write_atomic};
 use crate::node::{Root, Sandbox, known_directories};
 use crate::watch::{Metrics, check_and_repair};
 
@@ -95,12 +95,7 @@ impl Arguments {
 fn write_textfile(path: &Path, report: Option<&Report>) -> Result<(), Failure> {
     let checked = report.map(|_| SystemTime::now());
     let text = Metrics { report, checked, drift: None, repairs: None }.text();
-    let name = path.file_name().unwrap_or_default();
-    Ok(Directory::open(directory_of(path))?.write_atomic(name, text.as_bytes(), 0o644)?)
-}
-
-fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    Ok(write_atomic(path, text.as_bytes(), 0o644)?)
 }
 
 /// Accepts only names that the collector reads.

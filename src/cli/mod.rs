@@ -29,6 +29,7 @@ mod stop;
 mod terminal;
 mod termination;
 mod uninstall;
+mod verdict;
 mod verify;
 mod watch;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::bundle::PluginOrigin;
-use crate::model::{Finding, PluginName};
+use crate::model::{Finding, PluginName, size_in_words};
 use crate::node::Step;
 
 /// Writes one finding per line.
@@ -54,11 +54,7 @@ pub(super) fn changed(steps: &[Step]) -> Option<String> {
 
 /// Renders a number of bytes for people.
 pub(super) fn bytes(count: u64) -> String {
-    match count {
-        0..1_000 => format!("{count} B"),
-        1_000..1_000_000 => format!("{:.1} kB", count as f64 / 1e3),
-        _ => format!("{:.1} MB", count as f64 / 1e6),
-    }
+    size_in_words(count, 1)
 }
 
 /// Writes a line about what was copied.

@@ -1,7 +1,6 @@
 //! `verify`: checks an image against a policy, and that its layers are unaltered.
 
 use std::fmt;
-use std::time::SystemTime;
 
 use clap::Args;
 use serde::Serialize;
@@ -10,9 +9,10 @@ use super::image::{self, OwnerArguments};
 use super::policy::PolicyArguments;
 use super::report;
 use super::terminal::{Exit, Failure, Terminal};
+use super::verdict::{Verdict, judge};
 use crate::model::{Digest, Finding, Platform, Reference};
-use crate::oci::{CollectError, Platforms, collect, read_layers};
-use crate::trust::{self, Policy, Presence, Proof, Verifier};
+use crate::oci::{CollectError, read_layers};
+use crate::trust::{Policy, Proof};
 
 /// Verifies that a policy allows an image (to check this node, use check).
 ///
@@ -89,92 +89,60 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
 
 /// Verifies every requested platform.
 fn decide(arguments: &Arguments, policy: &Policy, report: &mut Report) -> Result<(), CollectError> {
-    let opened = image::open(&arguments.reference)?;
+    let Arguments { reference, owner, platform, .. } = arguments;
+    let opened = image::open(reference)?;
     report.digest = Some(opened.root.digest);
-    let wanted = Platforms::requested(arguments.platform.as_ref());
-    let name = arguments.owner.name(Some(&arguments.reference));
-    let needs = policy.needs(name.as_ref());
-    let evidence = collect(opened.source.as_ref(), &opened.root, wanted, &needs)?;
-    let mut platforms = match &arguments.platform {
-        Some(platform) => vec![platform.clone()],
-        None => image::platforms(&opened.root),
-    };
-    if platforms.is_empty() {
-        // A single manifest, or an index without known platforms: verification says what is wrong.
-        platforms.push(Platform::host());
-    }
-    for platform in platforms {
-        let verifier =
-            Verifier { policy, name: name.as_ref(), platform: &platform, now: SystemTime::now() };
-        let decided = verifier.verify(&evidence, Presence::New);
-        report.platforms.push(match decided {
-            Ok(bundle) => {
-                let mut findings: Vec<_> = arguments
-                    .owner
-                    .expect
-                    .and_then(|expected| trust::compare_with_pin(&bundle, &expected))
-                    .into_iter()
-                    .collect();
-                findings.extend(bundle.proof().warning());
-                let layer_bytes = match evidence.document(&bundle.value().manifest) {
-                    Some(manifest) if !arguments.no_layers => {
-                        match read_layers(opened.source.as_ref(), manifest) {
-                            Ok(read) => Some(read),
-                            Err(error) => {
-                                findings.push(error.finding().ok_or(error)?);
-                                None
-                            }
-                        }
-                    }
-                    _ => None,
-                };
-                let files = &bundle.value().files;
-                let accepted = Accepted {
-                    bundle: files.name.to_string(),
-                    version: files.version.to_string(),
-                    plugins: files.plugins.len(),
-                    layer_bytes,
-                    proof: bundle.proof().clone(),
-                };
-                let accepted =
-                    findings.iter().all(|finding| !finding.is_refusal()).then_some(accepted);
-                PlatformReport { platform, accepted, findings }
-            }
-            Err(rejection) => {
-                PlatformReport { platform, accepted: None, findings: rejection.findings }
+    let (evidence, verdicts) = judge(&opened, reference, policy, owner, platform.as_ref())?;
+    for mut verdict in verdicts {
+        let bundle = verdict.bundle.as_ref();
+        let manifest = bundle.and_then(|bundle| evidence.document(&bundle.value().manifest));
+        let layer_bytes = match manifest.filter(|_| !arguments.no_layers) {
+            Some(manifest) => match read_layers(opened.source.as_ref(), manifest) {
+                Ok(read) => Some(read),
+                Err(error) => {
+                    verdict.findings.push(error.finding().ok_or(error)?);
+                    None
+                }
+            },
+            None => None,
+        };
+        let accepted = verdict.allowed().map(|bundle| {
+            let files = &bundle.value().files;
+            Accepted {
+                bundle: files.name.to_string(),
+                version: files.version.to_string(),
+                plugins: files.plugins.len(),
+                layer_bytes,
+                proof: bundle.proof().clone(),
             }
         });
+        let Verdict { platform, findings, .. } = verdict;
+        report.platforms.push(PlatformReport { platform, accepted, findings });
     }
     Ok(())
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(digest) = &self.digest {
+        let digest = self.digest.as_ref();
+        if let Some(digest) = digest {
             writeln!(f, "{digest}")?;
         }
         report::findings(f, &self.findings)?;
         for entry in &self.platforms {
             match &entry.accepted {
                 Some(accepted) => {
-                    let signer = match (&accepted.proof.authority, &accepted.proof.signed) {
-                        (Some(authority), Some(signed)) if Some(*signed) == self.digest => {
-                            format!("index signed by `{authority}`")
-                        }
-                        (Some(authority), _) => format!("manifest signed by `{authority}`"),
-                        (None, _) => "unproven".to_owned(),
-                    };
                     let layers = accepted
                         .layer_bytes
                         .map_or_else(String::new, |read| format!(" in {}", report::bytes(read)));
                     writeln!(
                         f,
-                        "yes: {} {} for {}, {}{layers}, {signer}, rule `{}`",
+                        "yes: {} {} for {}, {}{layers}, {}",
                         accepted.bundle,
                         accepted.version,
                         entry.platform,
                         report::count(accepted.plugins, "plugin"),
-                        accepted.proof.rule
+                        accepted.proof.summary(digest)
                     )?;
                 }
                 None => writeln!(f, "refused for {}", entry.platform)?,

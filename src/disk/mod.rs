@@ -43,4 +43,4 @@ pub use overlap::{Overlap, check_overlap};
 pub use root::Root;
 pub use sandbox::Sandbox;
 pub use stamp::Stamp;
-pub use write::{Prepared, Unfinished, start_writing};
+pub use write::{Prepared, Unfinished, directory_of, start_writing, write_atomic};

@@ -21,6 +21,18 @@ const TEMPORARY_PREFIX: &str = ".cnister-";
 const CREATE: OFlags =
     OFlags::RDWR.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::CLOEXEC);
 
+/// Writes the file at a path that the user gave in one step; a link is replaced, and not what it
+/// leads to.
+pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DiskError> {
+    let name = path.file_name().unwrap_or_default();
+    Directory::open(directory_of(path))?.write_atomic(name, bytes, mode)
+}
+
+/// The directory that a path names a file in, which is `.` if it names none.
+pub fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// A file that is being written under a temporary name.
 #[derive(Debug)]
 #[must_use = "it stays under its temporary name until it is finished and published"]

@@ -36,7 +36,8 @@ pub use reference::{
 };
 pub use sha512::{ParseSha512Error, Sha512, Sha512Hasher};
 pub use text::{
-    BundleName, ParseBundleNameError, and_others, excerpt, text_of, visible, with_causes,
+    BundleName, ParseBundleNameError, and_others, excerpt, size_in_words, text_of, visible,
+    with_causes,
 };
 pub use time::{parse_rfc3339, rfc3339};
 pub use yaml::YamlError;

@@ -41,6 +41,14 @@ impl PluginName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Names in a row; of more than `most`, only their number.
+    pub fn list<'a>(names: impl ExactSizeIterator<Item = &'a Self>, most: usize) -> String {
+        match names.len() {
+            many if many > most => format!("{many} plugins"),
+            _ => names.map(Self::as_str).collect::<Vec<_>>().join(", "),
+        }
+    }
 }
 
 impl FromStr for PluginName {

@@ -97,6 +97,15 @@ pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     visible(&text).into_owned()
 }
 
+/// A number of bytes for people, in the units of SI; megabytes with this many decimal places.
+pub fn size_in_words(bytes: u64, decimals: usize) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        _ => format!("{:.decimals$} MB", bytes as f64 / 1e6),
+    }
+}
+
 /// The end of a list that names only the first entry: "", " and 1 other", or " and 5 others".
 pub fn and_others(count: usize) -> String {
     match count {

@@ -61,17 +61,24 @@ impl ReferrerDescription {
     pub fn is_signature(&self) -> bool {
         self.predicate_type.as_deref() == Some(COSIGN_SIGN)
     }
+
+    /// What it claims to be, in words: a signature, an attestation of a type, or its artifact type.
+    pub fn kind(&self) -> String {
+        match &self.predicate_type {
+            Some(_) if self.is_signature() => "signature".to_owned(),
+            Some(predicate_type) => format!("attestation {predicate_type}"),
+            None => self.artifact_type.clone(),
+        }
+    }
 }
 
 /// Describes an image. Manifests that are listed but not present are described only from the index.
 pub fn describe(source: &dyn Source, root: &Document) -> Result<Description, CollectError> {
     let invalid = |error| OciError::Document { origin: source.origin(), source: error };
     let mut platforms = Vec::new();
-    let mut subjects = vec![root.digest];
     if root.is_index() {
         for entry in root.index().map_err(invalid)?.manifests() {
             let Some(digest) = sha256(entry) else { continue };
-            subjects.push(digest);
             let manifest = match source.manifest(&Selector { tag: None, digest: Some(digest) }) {
                 Ok(document) => document.manifest().ok(),
                 Err(OciError::NotFound { .. }) => None,
@@ -85,6 +92,25 @@ pub fn describe(source: &dyn Source, root: &Document) -> Result<Description, Col
             root.digest,
             Some(&root.manifest().map_err(invalid)?),
         ));
+    }
+    Ok(Description {
+        digest: root.digest,
+        media_type: root.media_type.clone(),
+        platforms,
+        referrers: describe_referrers(source, root)?,
+    })
+}
+
+/// Describes everything whose subject is the image or one of the manifests that it lists.
+pub fn describe_referrers(
+    source: &dyn Source,
+    root: &Document,
+) -> Result<Vec<ReferrerDescription>, CollectError> {
+    let mut subjects = vec![root.digest];
+    if root.is_index() {
+        let invalid = |error| OciError::Document { origin: source.origin(), source: error };
+        let index = root.index().map_err(invalid)?;
+        subjects.extend(index.manifests().iter().filter_map(sha256));
     }
     let mut described = Vec::new();
     for subject in subjects {
@@ -103,12 +129,7 @@ pub fn describe(source: &dyn Source, root: &Document) -> Result<Description, Col
             described.push(ReferrerDescription { digest, subject, artifact_type, predicate_type });
         }
     }
-    Ok(Description {
-        digest: root.digest,
-        media_type: root.media_type.clone(),
-        platforms,
-        referrers: described,
-    })
+    Ok(described)
 }
 
 fn describe_platform(

@@ -39,7 +39,9 @@ pub use contents::files_of;
 #[cfg(feature = "publish")]
 pub use copy::{Copied, copy};
 #[cfg(feature = "publish")]
-pub use describe::{Description, PlatformDescription, ReferrerDescription, describe};
+pub use describe::{
+    Description, PlatformDescription, ReferrerDescription, describe, describe_referrers,
+};
 pub use layout::{Layout, sniff};
 #[cfg(feature = "publish")]
 pub use layout_writer::{LayoutWriter, write_archive};

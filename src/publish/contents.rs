@@ -1,32 +1,35 @@
-//! Reads what an image contains, so that it can be compared with another.
+//! Reads what an image contains, so that it can be compared with another or shown.
 //!
-//! `bundle.json` says which files there are. What they link is read out of the programs themselves,
-//! and only where it is asked for: the layer of that platform has to be fetched for it. It is
-//! compared with `bundle.json` as on a node. Signatures are not looked at.
+//! Read is what a node of each platform would take: the `bundle.json` that the configuration of the
+//! platform's manifest names. Anything else that an index lists, such as a manifest for no
+//! platform, is left out, so that a verdict about the platforms is one about all that is shown.
+//! What the files link is read out of the programs themselves, and only where it is asked for: the
+//! layer of that platform has to be fetched for it. It is compared with `bundle.json` as on a node.
+//! Signatures are not looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Read, Seek};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::path::Path;
 
+use oci_spec::image::Descriptor;
+
+use super::source::FileRanges;
 use crate::attest::{Contents, Side};
-use crate::binary::{BuildInfo, Elf, ReadAt, ReadElfError};
+use crate::binary::{BuildInfo, Elf, ReadElfError};
+use crate::bundle::FileManifest;
 use crate::disk::{Directory, DiskError};
+use crate::model::document::{platform as platform_of, sha256};
 use crate::model::{Classed, Digest, Document, ErrorClass, Platform, PluginName, Selector};
 use crate::node::{Layer, NodeError, Payload};
-use crate::oci::{CollectError, Description, OciError, Source, describe};
+use crate::oci::{OciError, Source, files_of};
 
 /// Why the contents of an image cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ContentsError {
-    /// The image cannot be described.
-    #[error(transparent)]
-    Describe(#[from] CollectError),
     /// A document that cannot be fetched.
     #[error(transparent)]
     Oci(#[from] OciError),
-    /// None of its manifests has a `bundle.json`.
+    /// None of its manifests has a `bundle.json` for its platform.
     #[error("{0} is not a bundle: none of its manifests lists plugins")]
     NotABundle(Digest),
     /// A plugin layer that is not what `bundle.json` says, or cannot be fetched.
@@ -45,9 +48,9 @@ pub enum ContentsError {
 impl Classed for ContentsError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Describe(CollectError::Oci(error)) | Self::Oci(error) => error.class(),
+            Self::Oci(error) => error.class(),
             Self::NotABundle(_) => ErrorClass::Request,
-            Self::Describe(_) | Self::Layer { .. } | Self::Temporary(_) => ErrorClass::CouldNot,
+            Self::Layer { .. } | Self::Temporary(_) => ErrorClass::CouldNot,
         }
     }
 }
@@ -55,7 +58,8 @@ impl Classed for ContentsError {
 /// An image whose contents were read.
 pub struct ContainedImage<'a> {
     source: &'a dyn Source,
-    description: Description,
+    /// The files of each platform, and the layer that has them.
+    platforms: Vec<(FileManifest, Descriptor)>,
     /// What it contains; without modules as long as they were not asked for.
     pub contents: Contents,
 }
@@ -67,18 +71,21 @@ impl<'a> ContainedImage<'a> {
         root: &Document,
         from: String,
     ) -> Result<Self, ContentsError> {
-        let description = describe(source, root)?;
-        let bundles = || description.platforms.iter().filter_map(|it| it.bundle.as_ref());
-        let first = bundles().next().ok_or(ContentsError::NotABundle(root.digest))?;
+        let invalid = |error| OciError::Document { origin: source.origin(), source: error };
+        let mut platforms = Vec::new();
+        for (listed, document) in manifests(source, root)? {
+            let Some(files) = files_of(source, &document)? else { continue };
+            let manifest = document.manifest().map_err(invalid)?;
+            let Some(layer) = manifest.layers().first() else { continue };
+            if listed.is_none_or(|platform| platform == files.platform) {
+                platforms.push((files, layer.clone()));
+            }
+        }
+        let (first, _) = platforms.first().ok_or(ContentsError::NotABundle(root.digest))?;
         let (name, version) = (first.name.clone(), Some(first.version.clone()));
         let mut contents = Contents::new(Side { from, name, version, digest: Some(root.digest) });
-        bundles().for_each(|bundle| contents.add(bundle));
-        Ok(Self { source, description, contents })
-    }
-
-    /// Its platforms and what is attached to it.
-    pub fn description(&self) -> &Description {
-        &self.description
+        platforms.iter().for_each(|(files, _)| contents.add(files));
+        Ok(Self { source, platforms, contents })
     }
 
     /// Reads which modules these plugins link. `temporary` is a directory for files without a name.
@@ -92,24 +99,21 @@ impl<'a> ContainedImage<'a> {
             by_platform.entry(platform).or_default().insert(name.clone());
         }
         let temporary = Directory::open(temporary)?;
-        for entry in &self.description.platforms {
-            let Some(bundle) = &entry.bundle else { continue };
-            let Some(names) = by_platform.remove(&bundle.platform) else { continue };
-            let selector = Selector { tag: None, digest: Some(entry.digest) };
-            let document = self.source.manifest(&selector)?;
-            let manifest = document
-                .manifest()
-                .map_err(|source| OciError::Document { origin: self.source.origin(), source })?;
-            let Some(layer) = manifest.layers().first() else { continue };
+        for (files, layer) in &self.platforms {
+            let Some(names) = by_platform.remove(&files.platform) else { continue };
             let plugins = &mut self.contents.plugins;
             let delivered = Layer::new(self.source, layer, &temporary).deliver(
-                bundle,
+                files,
                 &names,
                 &mut |file, _, content| {
-                    let spooled = Spooled::copy(temporary.create_unnamed()?, content)
-                        .map_err(transfer_error)?;
-                    let info = spooled.build_info().map_err(transfer_error)?;
-                    let key = (file.name.clone(), bundle.platform.clone());
+                    let mut program = temporary.create_unnamed()?;
+                    let info = io::copy(content, &mut program)
+                        .and_then(|size| build_info(FileRanges { file: &program, size }));
+                    let info = info.map_err(|source| NodeError::Transfer {
+                        action: "read a plugin of the layer".to_owned(),
+                        source,
+                    })?;
+                    let key = (file.name.clone(), files.platform.clone());
                     if let Some(plugin) = plugins.get_mut(&key) {
                         plugin.set_modules(info.as_ref());
                     }
@@ -117,7 +121,7 @@ impl<'a> ContainedImage<'a> {
                 },
             );
             delivered.map_err(|source| ContentsError::Layer {
-                platform: bundle.platform.clone(),
+                platform: files.platform.clone(),
                 source: Box::new(source),
             })?;
         }
@@ -125,39 +129,33 @@ impl<'a> ContainedImage<'a> {
     }
 }
 
-fn transfer_error(source: io::Error) -> NodeError {
-    NodeError::Transfer { action: "read a plugin of the layer".to_owned(), source }
-}
-
-/// A plugin in a file without a name.
-struct Spooled {
-    file: File,
-    size: u64,
-}
-
-impl Spooled {
-    fn copy(mut file: File, content: &mut dyn Read) -> io::Result<Self> {
-        io::copy(content, &mut file)?;
-        let size = file.stream_position()?;
-        Ok(Self { file, size })
+/// The manifests that an index lists for platforms, as far as they are there, each with its
+/// platform; or the one manifest that there is.
+fn manifests(
+    source: &dyn Source,
+    root: &Document,
+) -> Result<Vec<(Option<Platform>, Document)>, OciError> {
+    if !root.is_index() {
+        return Ok(vec![(None, root.clone())]);
     }
-
-    /// What Go's linker recorded; `None` for what is no program of Go.
-    fn build_info(&self) -> io::Result<Option<BuildInfo>> {
-        match Elf::read(self) {
-            Ok(elf) => BuildInfo::of(&elf),
-            Err(ReadElfError::Elf(_)) => Ok(None),
-            Err(ReadElfError::Read(error)) => Err(error),
+    let invalid = |error| OciError::Document { origin: source.origin(), source: error };
+    let mut manifests = Vec::new();
+    for entry in root.index().map_err(invalid)?.manifests() {
+        let Some(platform) = platform_of(entry) else { continue };
+        match source.manifest(&Selector { tag: None, digest: sha256(entry) }) {
+            Ok(manifest) => manifests.push((Some(platform), manifest)),
+            Err(OciError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
         }
     }
+    Ok(manifests)
 }
 
-impl ReadAt for &Spooled {
-    fn size(&self) -> u64 {
-        self.size
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
+/// What Go's linker recorded; `None` for what is not a program of Go.
+fn build_info(file: FileRanges<'_>) -> io::Result<Option<BuildInfo>> {
+    match Elf::read(file) {
+        Ok(elf) => BuildInfo::of(&elf),
+        Err(ReadElfError::Elf(_)) => Ok(None),
+        Err(ReadElfError::Read(error)) => Err(error),
     }
 }

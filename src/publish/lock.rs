@@ -15,7 +15,7 @@ use crate::bundle::lock::{
     BundleLock, KeptEvidence, Level, LockError, LockedChecksum, LockedPlugin,
 };
 use crate::bundle::{ChecksumFile, Sum};
-use crate::disk::{Directory, DiskError, open_file};
+use crate::disk::{Directory, DiskError, directory_of, open_file};
 use crate::model::{Classed, Digest, ErrorClass, Platform, PluginName, Sha512};
 
 /// The lock of a definition, as files.
@@ -63,6 +63,12 @@ impl LockFile {
         Self { folder: folder.to_owned(), stem }
     }
 
+    /// The lock at this path, if it is one by its name: `STEM.lock.json`.
+    pub fn at(path: &Path) -> Option<Self> {
+        let stem = path.file_name()?.to_str()?.strip_suffix(".lock.json")?.to_owned();
+        Some(Self { folder: path.parent().unwrap_or(Path::new("")).to_owned(), stem })
+    }
+
     /// The path of the lock.
     pub fn path(&self) -> PathBuf {
         self.folder.join(self.name())
@@ -108,10 +114,7 @@ impl LockFile {
         lock: &BundleLock,
         kept: &KeptEvidence,
     ) -> Result<(), DiskError> {
-        let folder = match self.folder.as_os_str().is_empty() {
-            true => Directory::open(Path::new("."))?,
-            false => Directory::open(&self.folder)?,
-        };
+        let folder = Directory::open(directory_of(&self.path()))?;
         let named = lock.evidence();
         let path = self.evidence();
         // A link could lead to files that are not of this lock.

@@ -11,7 +11,7 @@ mod page;
 mod sections;
 mod style;
 
-pub use audit::{AttachedDocument, Audit, Judgement};
+pub use audit::{AttachedReferrer, Audit, Judgement};
 use page::Page;
 
 /// The page, as HTML.

@@ -18,7 +18,7 @@ mod yaml;
 pub use daemonset::DaemonSet;
 pub use deployment::{Deployment, Sight};
 pub use error::RenderError;
-pub use html::{AttachedDocument, Audit, Judgement, html};
+pub use html::{AttachedReferrer, Audit, Judgement, html};
 pub use namespace::{Namespace, ParseNamespaceError};
 pub use pinned::{ParsePinnedError, PinnedImage};
 pub use watching::{Repair, Watching};

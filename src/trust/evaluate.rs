@@ -61,6 +61,19 @@ pub enum Strength {
 }
 
 impl Proof {
+    /// Who signed, and the rule that decided, for people. `root` is the digest of the image.
+    pub fn summary(&self, root: Option<&Digest>) -> String {
+        let signer = match &self.authority {
+            Some(authority) => {
+                let is_root = self.signed.is_some() && self.signed.as_ref() == root;
+                let signed = if is_root { "index" } else { "manifest" };
+                format!("{signed} signed by `{authority}`")
+            }
+            None => "unproven".to_owned(),
+        };
+        format!("{signer}, rule `{}`", self.rule)
+    }
+
     /// The warning that an image was admitted and nothing about it is proven.
     pub fn warning(&self) -> Option<Finding> {
         let rule = &self.rule;

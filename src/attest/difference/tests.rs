@@ -1,6 +1,6 @@
 use super::*;
 use crate::attest::contents::Contents;
-use crate::binary::GoBuild;
+use crate::binary::{GoBuild, Linkage};
 use crate::bundle::Facts;
 use crate::model::Digest;
 

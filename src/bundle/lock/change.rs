@@ -125,7 +125,7 @@ fn values(old: Option<&LockedPlugin>, new: &LockedPlugin) -> Vec<String> {
             ("module sum", sum.unwrap_or_else(|| "none".to_owned())),
             ("digest", short(&entry.digest)),
             ("size", entry.size.to_string()),
-            ("linkage", super::linkage(&entry.linkage)),
+            ("linkage", entry.linkage.to_string()),
             ("toolchain", go(|go| Some(go.go.clone()))),
             ("package", go(|go| Some(go.path.clone()))),
             ("module version", go(|go| go.version.clone())),

@@ -429,7 +429,7 @@ impl LockedPlugin {
         differs("digest", self.digest.to_string(), facts.digest.to_string())
             .or_else(|| differs("SHA-512", self.sha512.to_string(), sha512.to_string()))
             .or_else(|| differs("size", self.size.to_string(), facts.size.to_string()))
-            .or_else(|| differs("linkage", linkage(&self.linkage), linkage(&facts.linkage)))
+            .or_else(|| differs("linkage", self.linkage.to_string(), facts.linkage.to_string()))
             .or_else(|| differs("Go build information", go(&self.go), go(&facts.go)))
             .or_else(|| {
                 let (what, expected, found) = self.facts.difference(program)?;
@@ -437,14 +437,6 @@ impl LockedPlugin {
             })
             .or_else(|| differs("layer", layer(self.image?), layer(image?)))
             .or_else(|| differs("member", self.member.clone()?, member?.to_owned()))
-    }
-}
-
-/// How a program is linked, in words.
-fn linkage(linkage: &Linkage) -> String {
-    match linkage {
-        Linkage::Static => "static".to_owned(),
-        Linkage::Dynamic { interpreter } => format!("dynamic ({interpreter})"),
     }
 }
 

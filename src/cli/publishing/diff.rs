@@ -69,8 +69,8 @@ enum Read<'a> {
 impl<'a> Opened<'a> {
     fn of(text: &'a str) -> Result<Self, Failure> {
         let extension = Path::new(text).extension().and_then(|it| it.to_str());
-        let is_file = !text.contains("oci:") && !text.contains("oci-archive:");
-        if is_file && matches!(extension, Some("yaml" | "yml" | "json")) {
+        let is_layout = text.starts_with("oci:") || text.starts_with("oci-archive:");
+        if !is_layout && matches!(extension, Some("yaml" | "yml" | "json")) {
             return Ok(Self::Lock(text));
         }
         let reference: Reference = text.parse().map_err(Failure::request)?;
@@ -100,19 +100,15 @@ impl Read<'_> {
 /// The contents of a lock, given by its own path or its definition's.
 fn locked(text: &str, terminal: &Terminal) -> Result<Contents, Failure> {
     let path = Path::new(text);
-    let definition = match text.strip_suffix(".lock.json") {
-        Some(stem) => Path::new(stem).with_file_name(format!(
-            "{}.yaml",
-            Path::new(stem).file_name().unwrap_or_default().to_string_lossy()
-        )),
-        None => path.to_owned(),
+    let (file, is_definition) = match LockFile::at(path) {
+        Some(file) => (file, false),
+        None => (LockFile::beside(path), true),
     };
-    let file = LockFile::beside(&definition);
     let Some((lock, kept)) = file.read().map_err(Failure::classed)? else {
         let message = format!("there is no `{}`", file.path().display());
         return Err(Failure::request(message).hint("`cnister lock BUNDLE.yaml` writes it"));
     };
-    if definition == path && !lock.problems(&read_definition(path)?.0, &kept).is_empty() {
+    if is_definition && !lock.problems(&read_definition(path)?.0, &kept).is_empty() {
         terminal.remark(&format!(
             "`{}` does not answer the definition (`cnister lock --check` says why)",
             file.path().display()

@@ -1,14 +1,14 @@
 //! `init`: a first definition and policy. An existing file is never overwritten.
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 
 use clap::Args;
 use semver::Version;
 use serde::Serialize;
 
+use super::new_file::{NewFile, write_new};
 use crate::bundle::Definition;
 use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::model::{BundleName, Platform, PluginName, Repository, visible};
@@ -87,8 +87,10 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     }
     // A directory can have a placeholder that there is not, or lack the one that platforms need.
     Definition::parse("bundle.yaml", &files.definition()).map_err(Failure::request)?;
-    write(&definition, &files.definition())?;
-    write(&policy, &files.policy()).inspect_err(|_| drop(fs::remove_file(&definition)))?;
+    write_new([
+        NewFile { path: &definition, content: &files.definition(), mode: 0o666 },
+        NewFile { path: &policy, content: &files.policy(), mode: 0o666 },
+    ])?;
     let needs_lock = arguments.upstream.is_some();
     terminal.answer(&Report { definition, policy, needs_lock })?;
     Ok(Exit::Yes)
@@ -97,20 +99,6 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
 /// A version, with or without the `v` of a tag.
 fn version(text: &str) -> Result<Version, semver::Error> {
     text.strip_prefix('v').unwrap_or(text).parse()
-}
-
-/// Writes a new file; what could not be written whole is removed.
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-        file.write_all(text.as_bytes())
-            .and_then(|()| file.sync_all())
-            .inspect_err(|_| drop(fs::remove_file(path)))
-    };
-    write().map_err(|error| {
-        let path = path.to_string_lossy();
-        Failure::could_not(format!("cannot write `{}`: {error}", visible(&path)))
-    })
 }
 
 impl fmt::Display for Report {

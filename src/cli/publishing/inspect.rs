@@ -138,12 +138,8 @@ impl fmt::Display for Report {
             report::origins(f, "  ", origins)?;
         }
         for referrer in &self.image.referrers {
-            let kind = match &referrer.predicate_type {
-                Some(_) if referrer.is_signature() => "signature".to_owned(),
-                Some(predicate_type) => format!("attestation {predicate_type}"),
-                None => referrer.artifact_type.clone(),
-            };
-            writeln!(f, "{kind} {} of {}", referrer.digest.short(), referrer.subject)?;
+            let (kind, digest) = (referrer.kind(), referrer.digest.short());
+            writeln!(f, "{kind} {digest} of {}", referrer.subject)?;
         }
         if !self.image.referrers.iter().any(|referrer| referrer.is_signature()) {
             writeln!(f, "no signatures")?;

@@ -1,14 +1,13 @@
 //! `keygen`: a key pair in cosign's format. An existing file is never overwritten.
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
+use super::new_file::{NewFile, write_new};
 use super::password;
 use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::model::visible;
@@ -50,22 +49,13 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let key = SigningKey::generate()?;
     let public_pem = key.public_pem()?;
     let encrypted = key.encrypt(password::ask_new()?.as_bytes())?;
-    write(&private_key, encrypted.as_bytes(), 0o600)?;
-    write(&public_key, public_pem.as_bytes(), 0o644)
-        .inspect_err(|_| drop(fs::remove_file(&private_key)))?;
+    write_new([
+        NewFile { path: &private_key, content: &encrypted, mode: 0o600 },
+        NewFile { path: &public_key, content: &public_pem, mode: 0o644 },
+    ])?;
     let fingerprint = crate::trust::Key::parse(&public_pem)?.fingerprint().to_string();
     terminal.answer(&Report { private_key, public_key, fingerprint })?;
     Ok(Exit::Yes)
-}
-
-fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
-    let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write()
-        .map_err(|error| Failure::could_not(format!("cannot write `{}`: {error}", path.display())))
 }
 
 impl fmt::Display for Report {

@@ -12,6 +12,7 @@ mod init;
 mod inspect;
 mod keygen;
 mod lock;
+mod new_file;
 mod password;
 mod pull;
 mod push;

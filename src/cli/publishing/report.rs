@@ -1,10 +1,8 @@
 //! `report`: one page about an image for an auditor. What it says is written by `render::html`.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use clap::Args;
 use serde::Serialize;
@@ -13,11 +11,13 @@ use crate::cli::image::{self, Image, OwnerArguments};
 use crate::cli::policy::PolicyArguments;
 use crate::cli::report::bytes;
 use crate::cli::terminal::{Exit, Failure, Terminal};
-use crate::model::{Digest, Platform, Reference, visible};
-use crate::oci::{Platforms, collect};
+use crate::cli::verdict::judge;
+use crate::disk::write_atomic;
+use crate::model::{Digest, Reference, visible};
+use crate::oci::{CollectError, describe_referrers};
 use crate::publish::ContainedImage;
-use crate::render::{AttachedDocument, Audit, Judgement, html};
-use crate::trust::{Policy, Presence, Proof, Verifier};
+use crate::render::{AttachedReferrer, Audit, Judgement, html};
+use crate::trust::Policy;
 
 /// Writes one page about an image for an auditor, as HTML: contents, sizes, toolchains, linked
 /// modules, attached documents.
@@ -74,25 +74,19 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         let all = contained.contents.plugins.keys().cloned().collect();
         contained.read_modules(&all, &std::env::temp_dir()).map_err(Failure::classed)?;
     }
-    let attached = contained.description().referrers.iter().map(|referrer| AttachedDocument {
-        kind: match &referrer.predicate_type {
-            Some(_) if referrer.is_signature() => "signature".to_owned(),
-            Some(predicate) => format!("attestation {predicate}"),
-            None => referrer.artifact_type.clone(),
-        },
+    let referrers = describe_referrers(opened.source.as_ref(), &opened.root)?;
+    let attached = referrers.iter().map(|referrer| AttachedReferrer {
+        kind: referrer.kind(),
         digest: referrer.digest,
         subject: referrer.subject,
     });
     let audit = Audit {
         attached: attached.collect(),
-        judgement: policy.map(|policy| judge(arguments, &opened, &policy)).transpose()?,
+        judgement: policy.map(|policy| judged(arguments, &opened, &policy)).transpose()?,
         contents: contained.contents,
     };
     let page = html(&audit);
-    write(&arguments.output, page.as_bytes()).map_err(|error| {
-        let path = arguments.output.to_string_lossy();
-        Failure::could_not(format!("cannot write `{}`: {error}", visible(&path)))
-    })?;
+    write(&arguments.output, &page)?;
     let verified = audit.judgement.as_ref().map(Judgement::is_yes);
     terminal.answer(&Report {
         digest: opened.root.digest,
@@ -104,56 +98,33 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
 }
 
 /// What the policy says of each platform.
-fn judge(arguments: &Arguments, image: &Image, policy: &Policy) -> Result<Judgement, Failure> {
+fn judged(
+    arguments: &Arguments,
+    opened: &Image,
+    policy: &Policy,
+) -> Result<Judgement, CollectError> {
     let PolicyArguments { policy: file, key, .. } = &arguments.policy;
     let by = file.as_ref().or(key.as_ref()).map(|path| path.to_string_lossy().into_owned());
-    let name = arguments.owner.name(Some(&arguments.reference));
-    let needs = policy.needs(name.as_ref());
-    let all = Platforms::requested(None);
-    let evidence = collect(image.source.as_ref(), &image.root, all, &needs)?;
-    let mut platforms = image::platforms(&image.root);
-    if platforms.is_empty() {
-        platforms.push(Platform::host());
-    }
-    let judged = platforms.into_iter().map(|platform| {
-        let now = SystemTime::now();
-        let verifier = Verifier { policy, name: name.as_ref(), platform: &platform, now };
-        let proof = match verifier.verify(&evidence, Presence::New) {
-            Ok(bundle) => match arguments
-                .owner
-                .expect
-                .and_then(|expected| crate::trust::compare_with_pin(&bundle, &expected))
-            {
-                Some(finding) => Err(vec![finding.to_string()]),
-                None => Ok(words(bundle.proof())),
-            },
-            Err(rejection) => Err(rejection.findings.iter().map(ToString::to_string).collect()),
+    let (_, verdicts) = judge(opened, &arguments.reference, policy, &arguments.owner, None)?;
+    let root = Some(&opened.root.digest);
+    let platforms = verdicts.into_iter().map(|verdict| {
+        let proof = match verdict.allowed() {
+            Some(bundle) => Ok(bundle.proof().summary(root)),
+            None => Err(verdict.findings.iter().map(ToString::to_string).collect()),
         };
-        (platform, proof)
+        (verdict.platform, proof)
     });
-    Ok(Judgement { by: by.unwrap_or_default(), platforms: judged.collect() })
+    Ok(Judgement { by: by.unwrap_or_default(), platforms: platforms.collect() })
 }
 
-/// Who signed it, and which rule allows it.
-fn words(proof: &Proof) -> String {
-    match (&proof.authority, &proof.signed) {
-        (Some(authority), Some(signed)) => {
-            format!("{signed} signed by `{authority}`, rule `{}`", proof.rule)
-        }
-        _ => format!("unproven, rule `{}`", proof.rule),
+/// Writes the page in one step, so that there is never half a page. A device, or anything else that
+/// is not a regular file, is not replaced.
+fn write(path: &Path, page: &str) -> Result<(), Failure> {
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        let path = path.to_string_lossy();
+        return Err(Failure::could_not(format!("`{}` is not a regular file", visible(&path))));
     }
-}
-
-/// Writes a file in one step, so that there is never half a page.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
-    let mut aside = name.to_owned();
-    aside.push(format!(".{}", std::process::id()));
-    let aside = path.with_file_name(aside);
-    let written = File::create_new(&aside)
-        .and_then(|mut file| file.write_all(bytes))
-        .and_then(|()| std::fs::rename(&aside, path));
-    written.inspect_err(|_| drop(std::fs::remove_file(&aside)))
+    write_atomic(path, page.as_bytes(), 0o644).map_err(Failure::could_not)
 }
 
 impl fmt::Display for Report {

@@ -7,12 +7,13 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::SourceError;
+use super::file_ranges::FileRanges;
 use super::from_start::FromStart;
-use crate::binary::{Elf, ReadAt, ReadElfError};
+use crate::binary::{Elf, ReadElfError};
 use crate::bundle::{
     Artefact, Checksum, CompiledModule, Entry, EntryKind, FileManifest, InImage, Origin, Privilege,
 };
@@ -41,7 +42,7 @@ impl Taken {
     /// Opens and hashes the regular file at `path`.
     pub(super) fn open(path: &Path, origin: Origin) -> Result<Self, SourceError> {
         let unreadable = |source| SourceError::Read { origin: origin.clone(), source };
-        // RequestedPlugins before it is opened: opening a FIFO would wait for a writer.
+        // Asked before it is opened: opening a FIFO would wait for a writer.
         let kind = fs::metadata(path).map_err(unreadable)?.file_type();
         if !kind.is_file() {
             let found = if kind.is_dir() { "a directory" } else { "a device, FIFO or socket" };
@@ -136,8 +137,8 @@ impl Taken {
     }
 
     /// The program that it is.
-    pub(super) fn program(&self) -> Result<Elf<&Self>, SourceError> {
-        Elf::read(self).map_err(|error| match error {
+    pub(super) fn program(&self) -> Result<Elf<FileRanges<'_>>, SourceError> {
+        Elf::read(FileRanges { file: &self.file, size: self.size }).map_err(|error| match error {
             ReadElfError::Elf(problem) => {
                 SourceError::Program { origin: self.origin.clone(), problem }
             }
@@ -153,15 +154,5 @@ impl Taken {
     pub(super) fn entry(&self, path: String) -> Entry<'_> {
         let content = Box::new(FromStart::of(&self.file));
         Entry { path, kind: EntryKind::Program, digest: self.digest, size: self.size, content }
-    }
-}
-
-impl ReadAt for &Taken {
-    fn size(&self) -> u64 {
-        self.size
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
     }
 }

@@ -9,14 +9,14 @@ pub struct Audit {
     /// The plugins, with modules as far as they were read.
     pub contents: Contents,
     /// What is attached to the image.
-    pub attached: Vec<AttachedDocument>,
+    pub attached: Vec<AttachedReferrer>,
     /// What a policy or a key says; `None` if none was given.
     pub judgement: Option<Judgement>,
 }
 
-/// A document that refers to the image or to one of its manifests.
+/// What refers to the image or to one of its manifests, as it describes itself.
 #[derive(Debug)]
-pub struct AttachedDocument {
+pub struct AttachedReferrer {
     /// What it claims to be: a signature, or the type of its predicate or artefact.
     pub kind: String,
     /// Its digest.

@@ -6,7 +6,7 @@ use super::audit::Audit;
 use super::page::Page;
 use crate::attest::{ContainedPlugin, Contents};
 use crate::binary::Linkage;
-use crate::model::PluginName;
+use crate::model::{PluginName, size_in_words};
 
 /// What it is, the verdict, and the numbers.
 pub(super) fn head(page: &mut Page, audit: &Audit) {
@@ -42,7 +42,7 @@ fn verdict(page: &mut Page, audit: &Audit) {
         page.raw(
             "<div class=\"verdict\"><strong>Not judged</strong>No policy and no key was given, ",
         );
-        page.raw("so nothing is said here about who made this image.</div>\n");
+        page.raw("so this page does not say who made or signed this image.</div>\n");
         return;
     };
     match judgement.is_yes() {
@@ -71,6 +71,7 @@ fn verdict(page: &mut Page, audit: &Audit) {
 /// Every file.
 pub(super) fn plugins(page: &mut Page, contents: &Contents) {
     page.section("Plugins");
+    page.raw("<p class=\"soft\">Origins and their levels are what the image says of itself.</p>\n");
     page.table(&[
         "plugin",
         "platform",
@@ -108,14 +109,14 @@ pub(super) fn plugins(page: &mut Page, contents: &Contents) {
     page.raw("</section>\n");
 }
 
-/// Where a plugin came from, how well that was verified, and the CNI versions that it speaks.
+/// Where a plugin came from, how well that was verified when it was built, and the CNI versions that it speaks.
 fn from(page: &mut Page, plugin: &ContainedPlugin) {
     page.raw("<td>");
     match &plugin.facts.origin {
         Some(origin) => {
             let location = origin.location.as_ref().unwrap_or(&origin.kind);
             page.element("<span class=\"code\">", location, "</span>");
-            page.element("<br><span class=\"soft\">verified: ", &origin.level, "</span>");
+            page.element("<br><span class=\"soft\">level ", &origin.level, "</span>");
         }
         None => page.raw("not known"),
     }
@@ -242,10 +243,10 @@ pub(super) fn evidence(page: &mut Page, audit: &Audit) {
         page.raw("<p class=\"soft\">None.</p>\n</section>\n");
         return;
     }
-    page.raw("<p class=\"soft\">As they claim to be: the verdict above says what counts.</p>\n");
-    page.table(&["kind", "digest", "refers to"]);
+    page.raw("<p class=\"soft\">What each claims to be. Nothing in this list was verified.</p>\n");
+    page.table(&["claims to be", "digest", "refers to"]);
     for document in &audit.attached {
-        page.element("<tr><td>", &document.kind, "</td>");
+        page.element("<tr><td class=\"code\">", &document.kind, "</td>");
         page.element("<td><code>", document.digest, "</code></td>");
         page.element("<td><code>", document.subject, "</code></td></tr>\n");
     }
@@ -258,19 +259,12 @@ fn version(plugin: &ContainedPlugin) -> &str {
     own.or(plugin.release()).unwrap_or("not known")
 }
 
-/// Names in a row; of many, their number.
 fn list(names: &BTreeSet<&PluginName>) -> String {
-    if names.len() > 6 {
-        return format!("{} plugins", names.len());
-    }
-    names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
+    PluginName::list(names.iter().copied(), 6)
 }
 
 fn megabytes(bytes: u64) -> String {
-    match bytes {
-        0..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        _ => format!("{:.2} MB", bytes as f64 / 1e6),
-    }
+    size_in_words(bytes, 2)
 }
 
 #[cfg(test)]

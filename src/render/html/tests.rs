@@ -53,7 +53,7 @@ fn audit(text: &str, judgement: Option<Judgement>) -> Audit {
         let key = (name.parse().unwrap(), "linux/amd64".parse().unwrap());
         contents.plugins.insert(key, plugin);
     }
-    let attached = AttachedDocument {
+    let attached = AttachedReferrer {
         kind: text.to_owned(),
         digest: Digest::of(b"a"),
         subject: Digest::of(b"b"),
@@ -90,11 +90,17 @@ fn who_signed_is_said_only_if_it_was_judged() {
     let page = html(&audit("text", None));
     assert!(page.contains("<strong>Not judged</strong>") && !page.contains("Allowed"), "{page}");
     assert!(!page.to_lowercase().contains("signed by"), "{page}");
+    // What a document claims to be is in the list that says so, and nowhere else.
+    let mut claims = audit("text", None);
+    claims.attached[0].kind = "index signed by `key`".to_owned();
+    let page = html(&claims);
+    let (before, list) = page.split_once("Nothing in this list was verified").unwrap();
+    assert!(!before.contains("signed by") && list.contains("index signed by"), "{page}");
     let page = html(&audit("text", Some(judged("index signed by `key`", true))));
     assert!(page.contains("Allowed") && page.contains("index signed by &#96;key&#96;"), "{page}");
     let page = html(&audit("text", Some(judged("no-signature", false))));
     assert!(page.contains("<strong>Refused</strong>") && page.contains("no-signature"), "{page}");
-    // A judgement about nothing is no yes.
+    // A judgement about nothing allows nothing.
     let nothing = Judgement { by: "policy.yaml".to_owned(), platforms: Vec::new() };
     assert!(html(&audit("text", Some(nothing))).contains("<strong>Refused</strong>"));
 }
