@@ -253,7 +253,7 @@ fn a_predicate_that_cannot_be_signed_is_refused() {
         ("cyclonedx", "list.json", 2, "`list.json` is not signed: it is not a JSON object"),
         ("cyclonedx", "twice.json", 2, "the key `a` appears twice"),
         ("cyclonedx", "absent.json", 3, "cannot read `absent.json`"),
-        ("cyclonedx", "long.json", 2, "signed it has to fit into the 1048576 bytes of evidence"),
+        ("cyclonedx", "long.json", 2, "must fit into the 1048576 bytes of evidence once signed"),
         ("cyclonedx", "large.json", 2, "bytes of evidence, the limit is 1048576: documents "),
     ] {
         refused(&attest(kind, file, "oci:layout"), code, words);
@@ -272,7 +272,7 @@ fn what_is_attested_once_is_not_attested_again() {
     assert_eq!(first.stdout.matches("attested ").count(), 4, "{}", first.stdout);
     let again = scene.run_ok("sign --key cosign.key --attest oci:layout");
     assert_eq!(again.stdout.matches("attested ").count(), 0, "{}", again.stdout);
-    assert!(again.stdout.ends_with("4 attestations by this key there already\n"));
+    assert!(again.stdout.ends_with("4 attestations by this key already present\n"));
     let json = scene.run_ok("sign --key cosign.key --attest --format json oci:layout");
     assert_eq!(printed(&json)["knownAttestations"], 4);
     scene.run_ok("keygen --output-key-prefix other");
@@ -355,7 +355,7 @@ fn a_document_about_another_image_or_file_is_not_signed() {
     scene.run_ok("build bundle-a.yaml -o plain");
     let nothing = scene.run("sign --key cosign.key --attest oci:plain");
     refused(&nothing, 2, "no SBOM and no provenance is stored beside sha256:");
-    refused(&nothing, 2, "hint: build the bundle with --sbom FORMAT and --provenance");
+    refused(&nothing, 2, "hint: build the bundle with --sbom cyclonedx --provenance");
 }
 
 /// The definition of a bundle of the plugins in a directory.
@@ -461,7 +461,7 @@ fn what_does_not_fit_into_evidence_is_refused_when_it_is_built() {
     let run = build("--sbom cyclonedx,spdx-3.0.1 --provenance");
     refused(&run, 2, "bytes of evidence, the limit is 1048576: documents ");
     refused(&run, 2, "https://spdx.dev/Document/v3 ");
-    refused(&run, 2, "hint: no node could verify them; put the plugins into several bundles");
+    refused(&run, 2, "hint: nodes could not verify them; split the plugins into several bundles");
     assert_eq!(scene.tree("layout"), before, "nothing was attached");
     assert_eq!(build("--provenance").code, 0);
 }

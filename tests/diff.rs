@@ -72,12 +72,12 @@ fn locks_are_compared_without_any_image() {
     expect(&scene.run("diff bundle-a.lock.json bundle-b.lock.json"), 0, &lines[1..]);
     // A lock and what was built from it.
     expect(&scene.run("diff --exit-code bundle-a.yaml oci:layout-a"), 0, &["no difference"]);
-    // A definition that its lock does not answer.
+    // A definition that its lock does not match.
     let text = fs::read_to_string(scene.at("bundle-b.yaml")).unwrap();
     scene.write("bundle-b.yaml", text.replace("plugins-b", "plugins-a"));
     let run = scene.run("diff bundle-a.yaml bundle-b.yaml");
     expect(&run, 0, &lines);
-    assert!(run.stderr.contains("does not answer the definition"), "{run:?}");
+    assert!(run.stderr.contains("does not match its definition"), "{run:?}");
 }
 
 #[test]

@@ -144,7 +144,7 @@ fn a_change_of_gates_makes_no_lock_stale_and_is_judged_offline() {
     accepted(&build(&scene));
     define(&scene, source, "macvlan, host-local", "{minLevel: checksum-independent, minGo: 1.99}");
     let lines = [
-        "gate `minGo` refuses `host-local`, `macvlan` on linux/amd64: built by go1.",
+        "gate `minGo` refuses `host-local`, `macvlan` on linux/amd64: built with go1.",
         "gate `minLevel` refuses `host-local`, `macvlan` on linux/amd64: its origin is verified as \
          `checksum-same-origin`, expected `checksum-independent`; name a checksum file on another",
     ];
@@ -169,7 +169,7 @@ fn all_that_debians_plugins_are_not_is_said_at_once() {
     let source = format!("directory: {}", folder.display());
     let lines = [
         "gate `static` refuses `macvlan`, `tuning` on linux/amd64: linked dynamically, needs `/lib",
-        "gate `minGo` refuses `macvlan`, `tuning` on linux/amd64: built by go1.19.8; take a build",
+        "gate `minGo` refuses `macvlan`, `tuning` on linux/amd64: built with go1.19.8; use a build",
         "gate `versionMatches` refuses `macvlan`, `tuning` on linux/amd64: its source has no ver",
         "gate `noDevel` refuses `macvlan`, `tuning` on linux/amd64: its main module has no version",
         "gate `kubernetes` refuses `macvlan`, `tuning` on linux/amd64: the modules that it links",
@@ -199,7 +199,9 @@ fn a_bundle_of_two_toolchains_names_those_that_differ() {
     refused(
         &build(&scene),
         2,
-        &["gate `oneToolchain` refuses `ptp` on linux/amd64: built by go1.19.8, most others by go"],
+        &[
+            "gate `oneToolchain` refuses `ptp` on linux/amd64: built with go1.19.8, most others with go",
+        ],
     );
     define(&scene, "directory: mixed", "macvlan, tap", "{oneToolchain: true}");
     accepted(&build(&scene));
@@ -257,8 +259,8 @@ fn what_go_builds_is_held_to_its_name_and_version() {
     define(&scene, &source("1.2.3"), both, named);
     accepted(&lock(&scene, ""));
     define(&scene, &source("v1.2.4"), both, named);
-    let line = "gate `versionMatches` refuses `bridge`, `macvlan` on linux/amd64: says v1.2.3 of \
-                itself, expected v1.2.4";
+    let line = "gate `versionMatches` refuses `bridge`, `macvlan` on linux/amd64: records \
+                version v1.2.3, expected v1.2.4";
     refused(&lock(&scene, ""), 1, &[line]);
     // A module that is built where it is has no version.
     define(&scene, &source("v1.2.3"), both, "{noDevel: true}");
@@ -344,7 +346,7 @@ fn a_lock_asks_once_and_a_build_repeats_the_answer() {
     assert!(fs::read_to_string(scene.at("bundle.lock.json")).unwrap().contains("1.1.7"));
     accepted(&scene.run("lock --check bundle.yaml"));
     assert!(facts().as_array().unwrap().contains(&"1.1.7".into()));
-    let line = "gate `cniVersion` refuses `macvlan` on linux/amd64: speaks CNI 0.1.0, 0.2.0, ";
+    let line = "gate `cniVersion` refuses `macvlan` on linux/amd64: supports CNI 0.1.0, 0.2.0, ";
     define(&scene, "directory: own", "macvlan", "{cniVersion: 1.1.0}");
     refused(&build(&scene), 2, &[line]);
     // Without a lock, and where nothing may be executed, they are unknown.
@@ -371,7 +373,7 @@ fn what_is_refused_otherwise_is_not_executed() {
     let line = "gate `minLevel` refuses `macvlan` on linux/amd64: its origin is verified as `none`";
     refused(&lock(&scene, ""), 1, &[line]);
     define(&scene, "directory: own", "macvlan", "{cniVersion: 9.9.9}");
-    let line = "gate `cniVersion` refuses `macvlan` on linux/amd64: speaks CNI 0.1.0, 0.2.0, ";
+    let line = "gate `cniVersion` refuses `macvlan` on linux/amd64: supports CNI 0.1.0, 0.2.0, ";
     refused(&lock(&scene, ""), 1, &[line]);
 }
 
@@ -408,7 +410,7 @@ fn a_plugin_for_another_processor_is_asked_by_an_emulator() {
     let line = "gate `cniVersion` refuses `asked` on linux/arm64: its CNI versions are unknown: ";
     refused(&run, 1, &[line]);
     let note = "note: CNI versions of `asked` on linux/arm64 are unknown: it cannot be executed \
-                here: there is no `qemu-aarch64`";
+                here: `qemu-aarch64` is not installed";
     assert!(run.stdout.contains(note), "{}", run.stdout);
     accepted(&with_path(qemu.parent().unwrap()));
     let locked = fs::read_to_string(scene.at("bundle.lock.json")).unwrap();
@@ -430,6 +432,6 @@ fn a_packed_program_is_refused() {
     bytes.extend_from_slice(b"UPX!\x0d\x16\x0e\x0a");
     bytes.resize(bytes.len() + 28, 0);
     fs::write(&path, bytes).unwrap();
-    let line = "gate `noPacker` refuses `macvlan` on linux/amd64: packed with UPX; take the";
+    let line = "gate `noPacker` refuses `macvlan` on linux/amd64: packed with UPX; use the";
     refused(&build(&scene), 2, &[line]);
 }

@@ -132,7 +132,7 @@ fn an_image_is_locked_by_digest_and_a_tag_that_moves_changes_no_build() {
             assert_eq!(entry["image"]["layer"], Digest::of(&top).to_string());
         }
         let before = fs::read(scene.at("bundle.lock.json")).unwrap();
-        expect(&lock(&scene, ""), 0, &["`bundle.lock.json` is as it was"]);
+        expect(&lock(&scene, ""), 0, &["`bundle.lock.json` is unchanged"]);
         let built = build(&scene, "layout");
         expect(&built, 0, &[]);
         assert_eq!(built.stderr, "", "all of it is in the cache");
@@ -203,7 +203,7 @@ fn what_an_image_does_not_have_is_said_with_source_plugin_and_platform() {
         &path("/etc"),
         "linux/amd64",
         2,
-        "`/etc` in it is a directory, expected a regular file",
+        "its path `/etc` is a directory, expected a regular file",
     );
     define(&scene, &path("/etc/os-release"), "linux/amd64");
     expect(&lock(&scene, ""), 2, &["`/etc/os-release` in `oci:upstream:v1` is not an ELF program"]);

@@ -306,6 +306,9 @@ fn what_a_publisher_reads() {
     use cnister::bundle::rootfs::{Rootfs, list_layer};
     use cnister::bundle::{ChecksumFile, Definition, SumProof};
     use cnister::publish::keys::KeyFile;
+    for sample in hostile::bundle_definitions() {
+        Definition::parse("it", &sample.to_string()).unwrap();
+    }
     documents("definition of a bundle", MIB, &hostile::bundle_definitions(), |bytes| {
         Definition::parse("it", text(bytes)).is_ok()
     });

@@ -218,7 +218,7 @@ fn a_refused_archive_leaves_no_layout() {
         ("cut", 2, "the archive cannot be read"),
         ("page", 2, "it is an HTML or XML page"),
         ("hostile", 2, "entry `../bridge`: it is not a relative path of plain names"),
-        ("absent", 3, "it cannot be read: No such file or directory"),
+        ("absent", 3, "cannot read it: No such file or directory"),
     ] {
         define(&scene, &format!("archive: {name}.tgz"), "bridge");
         let run = build(&scene, "layout");

@@ -1,9 +1,8 @@
-//! What a bundle contains, plugin by plugin and platform by platform, so that two can be compared.
-//! Pure.
+//! The contents of a bundle, by plugin and platform, so that two bundles can be compared. Pure.
 //!
-//! It is filled from a `bundle.json`, which describes an image, or from a lock, which describes
-//! what an image will be. Neither is judged here: whether a signature covers it is for `trust`.
-//! Modules are in neither; a caller who has the bytes of a plugin gives them.
+//! They are read from a `bundle.json`, which describes an image, or from a lock, which describes a
+//! future image. Whether a signature covers them is the job of `trust`. Neither document lists
+//! modules; a caller that has the bytes of a plugin adds them.
 
 use std::collections::BTreeMap;
 
@@ -49,11 +48,11 @@ pub struct ContainedPlugin {
     pub size: u64,
     /// How it is linked.
     pub linkage: Linkage,
-    /// What Go's linker recorded of the main package.
+    /// The build information of the main package, from Go's linker.
     pub go: Option<GoBuild>,
-    /// Where it came from and what it was built from, as far as that is known.
+    /// Its origin and the revision it was built from, if known.
     pub facts: Facts,
-    /// The linked modules and their versions, the standard library among them; `None` if nobody
+    /// The linked modules and their versions, the standard library among them; `None` if no one
     /// read the program.
     pub modules: Option<BTreeMap<String, String>>,
 }
@@ -79,7 +78,7 @@ impl Contents {
         }
     }
 
-    /// What a lock pins; `from` is what the user calls it.
+    /// The contents of a lock; `from` is the user's name for it.
     pub fn of_lock(from: String, lock: &BundleLock) -> Self {
         let side = Side { from, name: lock.name.clone(), version: None, digest: None };
         let plugins = lock.plugins.iter().map(|entry| {

@@ -1,9 +1,9 @@
-//! What an attached predicate says it is about: an image, and the files in it.
+//! The subject of an attached predicate: an image, and the files in it.
 //!
-//! Whoever can write beside an image can attach a document about another one, or an edited one. So
-//! that a signature covers no such document, its subject and the digest of every file are compared
-//! with the image first. The formats are those that a build writes; all else in a document is left
-//! to its readers. Reading and signing are the jobs of `oci` and `publish`.
+//! An attacker who can write beside an image can attach an edited document, or one about another
+//! image. So that neither is signed, its subject and the digest of every file are compared with the
+//! image first. The formats are those that a build writes; the rest of a document is not checked.
+//! Reading and signing are the jobs of `oci` and `publish`.
 
 use serde::Deserialize;
 
@@ -26,7 +26,7 @@ pub enum PredicateKind {
     Provenance,
 }
 
-/// What a predicate says it is about.
+/// The subject that a predicate names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Described {
     /// What it is.
@@ -52,7 +52,7 @@ pub enum DescribedError {
     /// A text that is not a digest.
     #[error("it says that `{name}` has the SHA-256 `{found}`, which is not a digest")]
     Digest {
-        /// What should have it.
+        /// The expected digest.
         name: String,
         /// The text.
         found: String,
@@ -70,7 +70,7 @@ pub enum DescribedError {
     File {
         /// The path in the image.
         path: String,
-        /// What the image has there.
+        /// The digest of the file in the image.
         expected: String,
         /// The digest that it names.
         found: Digest,
@@ -81,7 +81,7 @@ pub enum DescribedError {
 }
 
 impl PredicateKind {
-    /// What a statement with such a predicate claims.
+    /// The predicate type of a statement with such a predicate.
     pub fn predicate_type(self) -> &'static str {
         match self {
             Self::CycloneDx => predicate_type::CYCLONEDX,

@@ -1,5 +1,5 @@
-//! What differs between two bundles, for a reviewer: in a terminal, in a pull request, or as JSON.
-//! Pure.
+//! The differences between two bundles, for a reviewer: in a terminal, in a pull request, or as
+//! JSON. Pure.
 //!
 //! What is not known on one side is not compared. Programs that differ in the same way on several
 //! platforms are shown once, and a module that several programs link is shown once. Everything that
@@ -15,7 +15,7 @@ use super::contents::{ContainedPlugin, Contents, Side};
 use crate::bundle::PluginOrigin;
 use crate::model::{Platform, PluginName, size_in_words, visible};
 
-/// What differs between two bundles.
+/// The differences between two bundles.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Difference {
@@ -29,7 +29,7 @@ pub struct Difference {
     pub modules: Vec<ModuleDifference>,
 }
 
-/// What differs in one plugin for one platform.
+/// The differences of one plugin for one platform.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginDifference {
@@ -37,13 +37,13 @@ pub struct PluginDifference {
     pub name: PluginName,
     /// Its platform.
     pub platform: Platform,
-    /// What happened to it.
+    /// Whether it was added, removed or changed.
     pub kind: DifferenceKind,
     /// The values that differ; all values of one that was added or removed.
     pub values: Vec<ValueDifference>,
 }
 
-/// What happened to a plugin.
+/// Whether a plugin was added, removed or changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DifferenceKind {
@@ -82,7 +82,7 @@ pub struct ModuleDifference {
 }
 
 impl Difference {
-    /// What `new` changes.
+    /// The changes from `old` to `new`.
     pub fn between(old: &Contents, new: &Contents) -> Self {
         let keys: BTreeSet<_> = old.plugins.keys().chain(new.plugins.keys()).collect();
         let mut plugins = Vec::new();
@@ -250,7 +250,7 @@ const DIGEST: &str = "digest";
 /// The values that differ.
 fn values(old: Option<&ContainedPlugin>, new: Option<&ContainedPlugin>) -> Vec<ValueDifference> {
     type Read = fn(&ContainedPlugin) -> Option<String>;
-    /// Whether an absent value is one that nobody knows, instead of none.
+    /// Whether an absent value is unknown, instead of none.
     const UNKNOWN: bool = true;
     let reads: [(&'static str, bool, Read); 11] = [
         ("version", !UNKNOWN, |it| it.go.as_ref().and_then(|go| go.version.clone())),
@@ -329,7 +329,7 @@ impl ValueDifference {
     }
 }
 
-/// What a side is called.
+/// The name of a side.
 fn title(side: &Side) -> String {
     let version = side.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
     format!("{}{version} ({})", side.name, side.from)

@@ -1,10 +1,10 @@
 //! SLSA provenance of one platform's bundle (SLSA 1.0, provenance.md): everything that a build took
 //! in, with the digest of each input and how far its origin is verified.
 //!
-//! What a predicate says is as good as its signer, and a build cannot say who that is: `runDetails`
-//! is written when it is signed ([`signed_by`]). What environment variables say is in
-//! `internalParameters`, because any step of a job can set them; their names are a closed list, so
-//! that no token is published. No SLSA level is claimed anywhere: verifiers derive it from the
+//! A predicate is only as trustworthy as its signer, which a build does not know: `runDetails` is
+//! written when it is signed ([`signed_by`]). Environment variables are in `internalParameters`,
+//! because any step of a job can set them; their names are a closed list, so that no token is
+//! published. No SLSA level is claimed anywhere: verifiers derive it from the
 //! signer. The levels here are those of the lock, about where an input came from.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,7 +61,7 @@ const VARIABLES: [&str; 23] = [
 /// The longest value of a variable that is repeated, in bytes.
 const LONGEST_VALUE: usize = 512;
 
-/// What a build took in beside the plugins, which are in the [`Inventory`].
+/// The inputs of a build beside the plugins, which are in the [`Inventory`].
 #[derive(Debug, Clone)]
 pub struct BuildInputs {
     /// The definition.
@@ -72,7 +72,7 @@ pub struct BuildInputs {
     pub checksums: Vec<InputFile>,
     /// The digest of the tool in the image.
     pub tool: Option<Digest>,
-    /// What the environment says of the job, from [`environment`].
+    /// The variables of the job, from [`environment`].
     pub environment: BTreeMap<&'static str, String>,
 }
 
@@ -85,7 +85,7 @@ pub struct InputFile {
     pub digest: Digest,
 }
 
-/// What the environment says of the job, as far as it may be published. A value with what looks
+/// The variables of the job that may be published. A value with what looks
 /// like a credential in a URL, or with characters that no identifier has, is left out.
 pub fn environment(variable: impl Fn(&str) -> Option<String>) -> BTreeMap<&'static str, String> {
     let is_plain = |value: &String| {
@@ -205,7 +205,7 @@ fn level(verification: Option<&String>) -> (&'static str, String) {
     ("dev.cnister.level", level)
 }
 
-/// What was fetched to get a plugin.
+/// An asset that was fetched for a plugin.
 fn asset(plugin: &Plugin) -> Option<Dependency> {
     let download = plugin.download.as_ref()?;
     let file = InputFile { location: download.location.clone(), digest: download.sha256? };

@@ -15,7 +15,7 @@ pub struct GoRelease {
     stage: Stage,
 }
 
-/// What follows the two numbers.
+/// The part after the two numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     Beta(u16),

@@ -1,5 +1,5 @@
-//! The variables that a build set with the linker's `-X` flag: how most projects write their
-//! version into a program.
+//! The variables that a build set with the linker's `-X` flag. Most projects write their version
+//! into a program this way.
 //!
 //! The flags are those that the build recorded; a build with `-trimpath` records none.
 

@@ -1,8 +1,7 @@
 //! Programs that unpack themselves when they are started.
 //!
-//! What such a file says in its headers is about the unpacker: the program inside of it, its build
-//! information and its linkage cannot be read. Only UPX is known, the one packer that CNI plugins
-//! were seen with; one that was changed to hide is not found.
+//! The headers of such a file describe the unpacker: the program inside, its build information and
+//! its linkage cannot be read. Only UPX is recognized; a modified UPX is not.
 
 use std::fmt;
 use std::io;
@@ -20,7 +19,8 @@ pub enum Packer {
     Upx,
 }
 
-/// What UPX writes before what it packed, and behind it (`UPX_MAGIC_LE32` in UPX's `conf.h`).
+/// The mark that UPX writes before and after the packed program (`UPX_MAGIC_LE32` in UPX's
+/// `conf.h`).
 const MAGIC: &[u8] = b"UPX!";
 /// How many bytes at either end of a file are searched: the first mark follows the segments, of
 /// which a packed program has three, and the last one is 36 bytes before the end.

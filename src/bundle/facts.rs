@@ -4,8 +4,8 @@
 //! No decision of a node depends on them: they are signed with the rest and shown. This is the one
 //! object of `bundle.json` in which readers ignore fields that they do not know, so that a later
 //! release can say more and an older tool in an initramfs still reads it. Every value is text here
-//! for the same reason: a level or a kind of source that comes later is shown as it is written.
-//! Where the values come from is the business of `publish`.
+//! for the same reason: a level or a kind of source that is added later is shown as it is written.
+//! `publish` fills in the values.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::json::{Fields, Outline};
 use crate::model::visible;
 
-/// What a bundle says of a plugin beyond its bytes.
+/// Facts about a plugin beyond its bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Facts {

@@ -29,7 +29,7 @@ pub struct Members {
 
 /// A member that is wanted.
 pub struct FoundMember<'a> {
-    /// What its file would give.
+    /// The privileges of its file.
     pub privileges: BTreeSet<Privilege>,
     /// All of it.
     pub content: &'a mut dyn Read,

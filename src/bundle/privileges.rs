@@ -1,15 +1,16 @@
-//! What a plugin's file gives to who executes it, beyond the right to do so.
+//! The privileges that a plugin's file gives to the process that executes it: set-ID bits and file
+//! capabilities.
 //!
-//! A bundle never carries it: permissions of a file are decided by the installer. Where a source
-//! has it, the plugin was meant to be used in another way than as a child of a root runtime, which
-//! a gate can refuse.
+//! A bundle never carries them: the installer decides the permissions of a file. A file that has
+//! them in its source was not meant to be executed by a container runtime as root, and a gate can
+//! refuse it.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a file gives.
+/// A privilege that a file gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Privilege {
@@ -25,7 +26,7 @@ impl Privilege {
     const SET_USER_ID: u32 = 0o4000;
     const SET_GROUP_ID: u32 = 0o2000;
 
-    /// What a file with this mode gives, which has file capabilities or not.
+    /// The privileges of a file with this mode, with or without file capabilities.
     pub fn of(mode: u32, capabilities: bool) -> BTreeSet<Self> {
         let all = [
             (mode & Self::SET_USER_ID != 0, Self::SetUserId),

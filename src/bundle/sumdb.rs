@@ -2,9 +2,9 @@
 //!
 //! The database is a transparency log (RFC 9162, 2.1): a record is in it if hashes lead from the
 //! record to the head of the tree, which the database signs. Such a proof can be verified at any
-//! time without a network. It says that everybody gets this sum for this version, and nothing about
-//! who published it. The text is that of C2SP tlog-proof, with the record as extra data. Fetching
-//! is the business of the `go` command.
+//! time without a network. It shows that all users of the log get this sum for this version, and
+//! nothing about who published it. The format is that of C2SP tlog-proof, with the record as extra
+//! data. The `go` command does the fetching.
 
 use std::fmt::Write;
 

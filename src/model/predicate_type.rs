@@ -1,5 +1,5 @@
-//! The predicate types that have a name: URIs of what a signed statement claims, and the words that
-//! cosign's `--type` has for them. What a predicate of a type means is decided elsewhere.
+//! The predicate types that have a name: the URIs, and the words of cosign's `--type` for them. The
+//! meaning of a predicate is decided elsewhere.
 
 /// An SBOM in CycloneDX.
 pub const CYCLONEDX: &str = "https://cyclonedx.org/bom";

@@ -1,7 +1,7 @@
-//! What a reference to a layout means where its text alone does not tell.
+//! Resolves a reference to a layout whose text alone is ambiguous.
 //!
-//! Names in a layout may have colons and slashes, and so may paths. What is there decides; nothing
-//! is opened.
+//! Names in a layout may contain colons and slashes, and so may paths. The existing files decide;
+//! nothing is opened.
 
 use std::path::{Path, PathBuf};
 

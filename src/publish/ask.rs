@@ -1,11 +1,12 @@
 //! Asking plugins for their CNI versions while a lock is made.
 //!
-//! It is the only time that a plugin is executed here: a build executes none, or the digest of a
-//! bundle would depend on what is installed where it is built. A plugin is asked as a node asks it
-//! ([`crate::check::probe`]), confined and with an empty environment, once: an answer that is
-//! locked for the same bytes is kept. Only bytes that are about to be locked are executed, and only
-//! if their origin is verified as far as the definition demands. What is for another processor
-//! needs qemu-user; what cannot be asked stays unknown, and a gate on it refuses.
+//! This is the only place where composing a bundle executes a plugin: a build executes none, or the
+//! digest of a bundle would depend on the programs of the build machine. A plugin is asked as a
+//! node asks it ([`crate::check::probe`]), confined and with an empty environment, once: an answer
+//! that is locked for the same bytes is kept. Only bytes that are about to be locked are executed,
+//! and only if their origin is verified as far as the definition demands. Plugins for another
+//! processor need qemu-user. The versions of a plugin that cannot be asked stay unknown, and a gate
+//! on them refuses it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -91,7 +92,7 @@ impl Asker {
                 Some(emulator) => Some(emulator),
                 None => {
                     let name = emulator_name(platform);
-                    return Err(format!("cannot be executed here: there is no `{name}`"));
+                    return Err(format!("cannot be executed here: `{name}` is not installed"));
                 }
             },
         };
@@ -146,7 +147,7 @@ fn answer_before(old: &BundleLock, entry: &LockedPlugin) -> Option<CniAnswer> {
     before.cni_versions.clone().filter(|_| before.digest == entry.digest)
 }
 
-/// "`bridge`, `tap` for linux/arm64: cannot be executed here: there is no `qemu-aarch64`"
+/// "`bridge`, `tap` for linux/arm64: cannot be executed here: `qemu-aarch64` is not installed"
 impl fmt::Display for Unasked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<String> = self.plugins.iter().map(|name| format!("`{name}`")).collect();

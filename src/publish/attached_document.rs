@@ -1,5 +1,5 @@
-//! The SBOM or provenance of one image, to be shown: out of a signed statement if there is one,
-//! whoever signed it, and as a build stored it otherwise.
+//! The SBOM or provenance of one image, to be shown: from a signed statement if there is one, by
+//! any signer, or else as a build stored it. No signature is verified.
 
 use serde_json::Value;
 

@@ -1,11 +1,11 @@
 //! Reads what an image contains, so that it can be compared with another or shown.
 //!
-//! Read is what a node of each platform would take: the `bundle.json` that the configuration of the
-//! platform's manifest names. Anything else that an index lists, such as a manifest for no
-//! platform, is left out, so that a verdict about the platforms is one about all that is shown.
-//! What the files link is read out of the programs themselves, and only where it is asked for: the
-//! layer of that platform has to be fetched for it. It is compared with `bundle.json` as on a node.
-//! Signatures are not looked at.
+//! For each platform, the `bundle.json` is read that a node would read: the one that the
+//! configuration of the platform's manifest names. Anything else that an index lists, such as a
+//! manifest without a platform, is ignored, so that a verdict on the platforms covers all that is
+//! shown. The modules that files link are read from the programs themselves, and only on request,
+//! because the layer of the platform has to be fetched for it. The layer is compared with
+//! `bundle.json` as on a node. Signatures are not verified.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -60,7 +60,7 @@ pub struct ContainedImage<'a> {
     source: &'a dyn Source,
     /// The files of each platform, and the layer that has them.
     platforms: Vec<(FileManifest, Descriptor)>,
-    /// What it contains; without modules as long as they were not asked for.
+    /// Its contents, without modules until they are requested.
     pub contents: Contents,
 }
 
@@ -151,7 +151,7 @@ fn manifests(
     Ok(manifests)
 }
 
-/// What Go's linker recorded; `None` for what is not a program of Go.
+/// The build information of Go's linker; `None` if it is not a Go program.
 fn build_info(file: FileRanges<'_>) -> io::Result<Option<BuildInfo>> {
     match Elf::read(file) {
         Ok(elf) => BuildInfo::of(&elf),

@@ -1,8 +1,9 @@
-//! Whether what is signed about an image still fits into evidence: a node reads at most
-//! [`Evidence::LIMIT`] bytes, and has to be told when they are made, not when they are installed.
+//! Checks that everything signed about an image still fits into evidence. A node reads at most
+//! [`Evidence::LIMIT`] bytes; longer evidence is refused when it is made, not on the node.
 //!
-//! Counted is what a policy can ask for at once: the documents of one platform, every signature,
-//! every attestation, and of SBOMs, which say the same in several formats, the longest.
+//! Everything that a policy can require at once counts: the documents of one platform, every
+//! signature, every attestation, and of the SBOMs, which say the same in several formats, only the
+//! longest.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -29,7 +30,7 @@ pub struct EvidenceSizeError {
     pub subject: Digest,
     /// The length of the evidence, in bytes.
     pub found: usize,
-    /// What it consists of, with the length of each.
+    /// Its parts, with the length of each.
     pub parts: String,
 }
 
@@ -119,7 +120,7 @@ pub fn check_attachments(
 
 /// The longest name of a repository (distribution-spec, "Pulling manifests"), in bytes.
 const LONGEST_NAME: usize = 255;
-/// What a statement has around its predicate, in bytes.
+/// The length of a statement without its predicate, in bytes.
 const AROUND_PREDICATE: usize = 320;
 
 /// The length of a statement in evidence, once a P-256 key has signed it.
@@ -173,7 +174,12 @@ mod tests {
         assert_eq!(check(half, &[(cyclonedx, half), (spdx, 9), (provenance, 1)]), Err(expected));
         assert_eq!(check(half, &[(cyclonedx, half - 1), (spdx, 9), (provenance, 1)]), Ok(()));
         // Two of one type are both collected.
-        assert!(check(0, &[(spdx, half), (spdx, half), (spdx, 1)]).is_err());
+        let expected = format!(
+            "{subject} would have {} bytes of evidence, the limit is 1048576: documents 0, {spdx} {}",
+            2 * half + 1,
+            2 * half + 1
+        );
+        assert_eq!(check(0, &[(spdx, half), (spdx, half), (spdx, 1)]), Err(expected));
         assert_eq!(check(0, &[(spdx, half), (spdx, half)]), Ok(()));
     }
 }

@@ -1,12 +1,11 @@
-//! The first definition and policy of somebody who starts: texts with a comment for each choice.
-//! Pure.
+//! A first definition and policy, as texts with a comment for each choice. Pure.
 //!
-//! Every value is one that was parsed before, so that nothing has to be escaped in YAML except the
-//! path of a directory, which is quoted.
+//! Every value was parsed before, so nothing has to be escaped in YAML except the path of a
+//! directory, which is quoted.
 
 use crate::model::{BundleName, Platform, PluginName, Repository};
 
-/// What the files are about.
+/// The values of both files.
 #[derive(Debug, Clone)]
 pub struct FirstFiles {
     /// The name of the bundle.
@@ -52,17 +51,17 @@ impl FirstFiles {
             ),
         };
         format!(
-            "# What is in the image: `cnister build bundle.yaml -o layout`.\n\
+            "# The contents of the image that `cnister build bundle.yaml -o layout` builds.\n\
              apiVersion: cnister.dev/v1\n\
              kind: Bundle\n\
-             # A node has one bundle, and refuses another name unless it is told to replace it.\n\
+             # A node has one bundle, and refuses one with another name unless --replace is given.\n\
              name: {name}\n\
-             # Raise it with each release: policies may refuse to go back.\n\
+             # Increase it with each release: policies may refuse older versions.\n\
              version: {version}\n\
              platforms: [{}]\n\
              sources:\n\
              {source}\
-             # Names of files in /opt/cni/bin: those that your networks name as `type`.\n\
+             # The files in /opt/cni/bin: the plugins that your CNI configurations name as `type`.\n\
              plugins:\n{}",
             joined(platforms),
             plugins.iter().map(|plugin| format!("  - {plugin}\n")).collect::<String>()
@@ -74,15 +73,15 @@ impl FirstFiles {
         let Self { name, plugins, image, .. } = self;
         let version = self.version();
         format!(
-            "# Who may sign what the nodes run. Rules are read from top to bottom, the first whose\n\
-             # `images` match decides, and an image that no rule matches is refused.\n\
+            "# Who may sign the plugins that nodes run. Rules are read from top to bottom: the first one\n\
+             # whose `images` match decides, and an image that no rule matches is refused.\n\
              apiVersion: cnister.dev/v1\n\
              kind: Policy\n\
              rules:\n\
              \x20 - name: {name}\n\
              \x20   # The repository, without a tag.\n\
              \x20   images: [\"{image}\"]\n\
-             \x20   # What a signer of this rule may bring: no other bundle, and no other plugin.\n\
+             \x20   # Signers of this rule may sign only this bundle and these plugins.\n\
              \x20   bundles: [{name}]\n\
              \x20   plugins: [{}]\n\
              \x20   authorities:\n\
@@ -91,7 +90,7 @@ impl FirstFiles {
              \x20       key: {{ file: cosign.pub }}\n\
              \x20   # The oldest version that is accepted.\n\
              \x20   minVersion: {version}\n\
-             \x20   # A node does not go below the newest version that it had, unless its owner rolls back.\n\
+             \x20   # A node does not install an older version than it had, unless its owner rolls back.\n\
              \x20   rollback: monotonic\n",
             joined(plugins)
         )

@@ -1,6 +1,6 @@
-//! What a document is that is going to be signed: a predicate type, and how a file becomes a
-//! predicate of it, as `cosign attest` does it. A predicate is an object: SPDX in its tag-value
-//! form would be a text, which cosign signs and does not verify.
+//! The type of a document to sign, and how a file becomes a predicate of that type, as `cosign
+//! attest` does it. A predicate is an object: SPDX in its tag-value form would be a text, which
+//! cosign signs but does not verify.
 
 use std::str::FromStr;
 
@@ -25,7 +25,7 @@ enum Form {
     Custom,
 }
 
-/// A text that is no predicate type.
+/// A text that is not a predicate type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "expected a URI, such as `https://example.com/review/v1`, or one of {}",
@@ -38,7 +38,7 @@ pub struct ParsePredicateTypeError;
 pub enum PredicateFormError {
     /// Longer than any evidence.
     #[error(
-        "it has {found} bytes, and signed it has to fit into the {} bytes of evidence",
+        "it is {found} bytes long, and must fit into the {} bytes of evidence once signed",
         Evidence::LIMIT
     )]
     TooLong {
@@ -145,11 +145,7 @@ mod tests {
                 "the document is not valid: the key `a` appears twice",
             ),
             ("custom", b"\xff", "it is not UTF-8 text"),
-            (
-                "spdx",
-                &[b'x'; PredicateType::LIMIT + 1],
-                "it has 786433 bytes, and signed it has to",
-            ),
+            ("spdx", &[b'x'; PredicateType::LIMIT + 1], "it is 786433 bytes long, and must fit"),
         ] {
             let error = predicate(kind, bytes).expect_err(expected);
             assert!(error.starts_with(expected), "{error}");

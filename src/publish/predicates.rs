@@ -1,5 +1,5 @@
-//! The unsigned predicates that are stored beside an image, read and compared with it: what may be
-//! signed without reading it again.
+//! Reads the unsigned predicates that are stored beside an image and compares them with it, so that
+//! they can be signed.
 
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ const TYPES: [&str; 3] =
 /// of this program.
 const MAX_DOCUMENTS: usize = 16;
 
-/// What is going to be signed.
+/// The predicates to sign.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Predicate {
     pub(super) kind: PredicateKind,
@@ -138,7 +138,7 @@ pub(super) fn of_statement(mut statement: Value) -> Value {
 /// The signed statements beside an image.
 #[derive(Debug, Default)]
 pub(super) struct Statements {
-    /// The predicate type of each, whoever signed it, and its length in evidence.
+    /// The predicate type of each, by any signer, and its length in evidence.
     pub(super) lengths: Vec<(String, usize)>,
     /// The predicates that the signer's own key signed.
     signed: Vec<(String, Value)>,

@@ -1,7 +1,7 @@
-//! SLSA provenance of what a build made: one unsigned statement for each platform's manifest,
+//! SLSA provenance of a build: one unsigned statement for each platform's manifest,
 //! stored as its referrer.
 //!
-//! What it says is decided in [`crate::attest`]; here its inputs are gathered from the build, the
+//! [`crate::attest`] decides its content; the inputs are collected here from the build, the
 //! definition and the lock. The statement names the manifest, so that one that was moved to another
 //! image is noticed when it is signed.
 
@@ -18,7 +18,7 @@ use crate::bundle::lock::BundleLock;
 use crate::model::{Digest, media_type, predicate_type};
 use crate::trust::Statement;
 
-/// What provenance says beyond the inputs themselves.
+/// The content of provenance beside the inputs.
 #[derive(Debug)]
 pub struct ProvenanceContext<'a> {
     /// The file name of the definition; directories of the machine are left out.
@@ -27,7 +27,7 @@ pub struct ProvenanceContext<'a> {
     pub definition: Digest,
     /// The path of the lock that was used, and what it is.
     pub lock: Option<(&'a str, &'a BundleLock)>,
-    /// What the environment says of the job.
+    /// The variables of the job.
     pub environment: BTreeMap<&'static str, String>,
 }
 

@@ -23,17 +23,17 @@ pub struct Signed {
     pub subject: Digest,
     /// The digest of the referrer that holds the signature.
     pub referrer: Digest,
-    /// What an attestation claims; none for the signature of an image.
+    /// The predicate type of an attestation; none for the signature of an image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub predicate_type: Option<String>,
 }
 
-/// What signing an image came to.
+/// The outcome of signing an image.
 #[derive(Debug)]
 pub struct SignOutcome {
-    /// What was signed.
+    /// The new signatures and attestations.
     pub signed: Vec<Signed>,
-    /// How many predicates the key had signed before.
+    /// The number of predicates that the key had already signed.
     pub known: usize,
 }
 
@@ -43,7 +43,7 @@ pub enum SignError {
     /// The image could not be read or the signature not stored.
     #[error(transparent)]
     Oci(#[from] OciError),
-    /// What is beside the image could not be read.
+    /// The referrers of the image could not be read.
     #[error(transparent)]
     Collect(#[from] CollectError),
     /// What should be signed is neither an index nor a manifest.

@@ -22,9 +22,9 @@ pub enum RenderError {
     /// The encoder fails.
     #[error("the {what} cannot be compressed: {reason}")]
     Compression {
-        /// Which text.
+        /// The text that is compressed.
         what: &'static str,
-        /// What the encoder says.
+        /// The encoder's message.
         reason: String,
     },
     /// Too long for Kubernetes.

@@ -1,5 +1,5 @@
-//! One page about an image for an auditor: what is in it, how large, compiled with what, linking
-//! what, and what covers it. Pure.
+//! One page about an image for an auditor: contents, sizes, toolchains, linked modules and attached
+//! documents. Pure.
 //!
 //! The page needs no script and no network, and says so to the browser: `default-src 'none'`, with
 //! the digest of its one style sheet. Every text comes from a program, a lock, a registry or a

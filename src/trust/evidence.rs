@@ -121,7 +121,7 @@ struct WireSignature {
 impl Evidence {
     /// The longest evidence file, in bytes: what a Kubernetes ConfigMap holds.
     pub const LIMIT: usize = 1024 * 1024;
-    /// What a compressed file may refer back to, as a power of two: all of the longest file.
+    /// The largest window of a compressed file, as a power of two: all of the longest file.
     pub const WINDOW_LOG: u32 = 20;
     /// The most documents: an index, and three per platform for more platforms than Linux has.
     const MAX_DOCUMENTS: usize = 128;

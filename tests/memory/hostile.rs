@@ -254,12 +254,19 @@ pub(crate) fn policies() -> Vec<Value> {
 #[cfg(feature = "publish")]
 pub(crate) fn bundle_definitions() -> Vec<Value> {
     let sources = json!([{"name": "a", "directory": "/a"},
-        {"name": "b", "url": "https://b.example/b.tgz", "sha256": "0".repeat(64)}]);
+        {"name": "b", "archive": {"from": "https://b.example/b.tgz", "version": "1",
+            "sha256": "0".repeat(64), "members": {"b": "c"}}},
+        {"name": "c", "image": {"from": "b.example/c:{version}", "version": "1", "paths": {"c": "/c"}}},
+        {"name": "d", "go": {"module": "b.example/d", "version": "v1.0.0", "toolchain": "1.26.8",
+            "packages": {"d": "./d"}, "tags": ["d"], "variables": {"main.version": "{version}"}}}]);
+    let plugins = json!(["a", "b", "c", "d"].map(|name| json!({"name": name, "source": name})));
     let head = json!({"apiVersion": "cnister.dev/v1", "kind": "Bundle", "name": "a", "version": "1.0.0",
-        "platforms": ["linux/amd64"], "sources": sources, "plugins": ["a", {"name": "b", "source": "b"}]});
+        "platforms": ["linux/amd64"], "sources": sources, "plugins": plugins,
+        "gates": {"allowSetId": ["b"], "mainPackage": {"b": "b.example/b"}, "kubernetes": ">=1.28"}});
     let mut least = head.clone();
     least["sources"] = json!([sources[0]]);
     least["plugins"] = json!(["a"]);
+    least["gates"] = json!({});
     vec![least, head]
 }
 

@@ -1,4 +1,4 @@
-//! The gates of a definition: what every plugin must be before a bundle is made of it.
+//! The gates of a definition: requirements for every plugin of a bundle.
 //!
 //! ```yaml
 //! gates:
@@ -7,9 +7,8 @@
 //!   minLevel: checksum-same-origin
 //! ```
 //!
-//! A gate that is not written is off. The list of gates is closed. Here they are read; what a
-//! plugin is and whether that is enough is decided in [`crate::bundle::gate`]. That a program is
-//! for its platform is not a gate: it is never off.
+//! A gate that is not listed is off. The list of gates is closed. They are only parsed here;
+//! [`crate::bundle::gate`] decides. A program must always be for its platform, without a gate.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,7 +40,7 @@ pub enum Gate {
     NoPacker,
     /// `allowSetId`: only these have set-ID bits or file capabilities in their source.
     AllowSetId(BTreeSet<PluginName>),
-    /// `cniVersion`: each answers that it speaks this version of the specification.
+    /// `cniVersion`: each supports this version of the specification.
     CniVersion(Version),
     /// `kubernetes`: a plugin that calls the Kubernetes API links the client of a release in this
     /// range.
@@ -78,7 +77,7 @@ impl Gate {
     }
 }
 
-/// The gates as they are written.
+/// The gates as they are written in a definition.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct RawGates {
@@ -194,34 +193,33 @@ pub(super) fn schema() -> Value {
     let text = |description: &str, pattern: &str| json!({ "description": description, "type": "string", "pattern": pattern });
     json!({
         "description":
-            "What every plugin must be, or neither `lock` nor `build` takes it. A gate that is not \
-             written is off; one that cannot be decided for a plugin refuses it. No lock becomes \
-             stale by a change here.",
+            "Requirements for every plugin: `lock` and `build` refuse a plugin that does not meet \
+             them. A gate that is not listed is off; one that cannot be decided for a plugin refuses \
+             it. Changes here do not make a lock stale.",
         "type": "object",
         "additionalProperties": false,
         "properties": {
             "static": on("No plugin needs an interpreter or a C library on the node."),
             "minGo": text(
-                "The oldest Go release that a plugin may be built by, such as 1.24 or 1.24.3.",
+                "The oldest Go release that a plugin may be built with, such as 1.24 or 1.24.3.",
                 r"^[0-9]+\.[0-9]+(\.[0-9]+|rc[0-9]+|beta[0-9]+)?$",
             ),
-            "oneToolchain": on("All plugins, of all platforms, are built by the same Go release."),
+            "oneToolchain": on("All plugins, of all platforms, are built with the same Go release."),
             "versionMatches": on(
                 "The `version` of the source is the version of the main module, or one that the \
                  build set with the linker's -X. A source without a version is refused."
             ),
             "mainPackage": {
                 "description":
-                    "The path of each plugin's main package ends in the plugin's name: the file \
-                     called macvlan is macvlan. For a plugin whose package has another name, its \
-                     whole path.",
+                    "The path of each plugin's main package ends in the plugin's name. For a plugin \
+                     whose package has another name, its whole path.",
                 "anyOf": [
                     { "type": "boolean" },
                     { "type": "object", "additionalProperties": { "type": "string" } },
                 ],
             },
             "noDevel": on("The version of each main module is known, and not (devel)."),
-            "noPacker": on("No plugin is packed with UPX: nothing inside of it could be judged."),
+            "noPacker": on("No plugin is packed with UPX: a packed program cannot be inspected."),
             "allowSetId": {
                 "description":
                     "The plugins whose file may have set-ID bits or file capabilities in its \
@@ -231,13 +229,13 @@ pub(super) fn schema() -> Value {
                 "items": { "$ref": "#/definitions/plugin" },
             },
             "cniVersion": text(
-                "The version of the CNI specification that each plugin answers VERSION with. `lock` \
-                 asks them; a plugin that it could not ask is refused.",
+                "The version of the CNI specification that each plugin must support. `lock` asks \
+                 each for its VERSION; a plugin that it could not ask is refused.",
                 r"^[0-9]+\.[0-9]+\.[0-9]+$",
             ),
             "kubernetes": text(
-                "The Kubernetes releases that the bundle is for, such as `>=1.28, <1.35`: a plugin \
-                 that links k8s.io/client-go links the one of a release in this range.",
+                "The Kubernetes releases that the bundle is for, such as `>=1.28, <1.35`: if a \
+                 plugin links k8s.io/client-go, it must be that of a release in this range.",
                 "^.+$",
             ),
             "minLevel": {

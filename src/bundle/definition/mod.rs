@@ -51,7 +51,7 @@ pub struct Definition {
     pub compression: Encoding,
     /// Whether the image carries the tool.
     pub tool: ToolChoice,
-    /// What every plugin must be.
+    /// The requirements for every plugin.
     pub gates: Vec<Gate>,
 }
 

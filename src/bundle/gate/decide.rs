@@ -1,4 +1,4 @@
-//! One gate and one plugin: yes, or what was found and what to do.
+//! Decides one gate for one plugin: yes, or what was found and what to do about it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,16 +38,16 @@ pub(super) fn decide(gate: &Gate, entry: &LockedPlugin, usual: Option<&str>) -> 
     }
 }
 
-/// What Go's linker recorded; a gate that needs it refuses a program without it.
+/// The build information of Go's linker; a gate that needs it refuses a program without it.
 fn go(entry: &LockedPlugin) -> Result<&GoBuild, No> {
     entry.go.as_ref().ok_or_else(|| {
         let found = match entry.facts.packer {
             Some(packer) => {
-                format!("no Go build information that can be read: packed with {packer}")
+                format!("no readable Go build information: packed with {packer}")
             }
-            None => "no Go build information that can be read".to_owned(),
+            None => "no readable Go build information".to_owned(),
         };
-        no(found, "take a build by Go 1.18 or later, or turn the gate off")
+        no(found, "use a build with Go 1.18 or later, or turn the gate off")
     })
 }
 
@@ -56,25 +56,25 @@ fn is_static(linkage: &Linkage) -> Result<(), No> {
         Linkage::Static => Ok(()),
         Linkage::Dynamic { interpreter } => Err(no(
             format!("linked dynamically, needs `{interpreter}`"),
-            "take a build with CGO_ENABLED=0",
+            "use a build with CGO_ENABLED=0",
         )),
     }
 }
 
 fn is_new_enough(go: &GoBuild, oldest: GoRelease) -> Result<(), No> {
-    let action = format!("take a build by Go {oldest} or later");
+    let action = format!("use a build with Go {oldest} or later");
     match GoRelease::of_toolchain(&go.go) {
         Some(release) if release >= oldest => Ok(()),
-        Some(_) => Err(no(format!("built by {}", go.go), action)),
-        None => Err(no(format!("built by `{}`, which is not a release of Go", go.go), action)),
+        Some(_) => Err(no(format!("built with {}", go.go), action)),
+        None => Err(no(format!("built with `{}`, which is not a release of Go", go.go), action)),
     }
 }
 
 fn is_usual(go: &GoBuild, usual: Option<&str>) -> Result<(), No> {
     match usual {
         Some(usual) if usual != go.go => Err(no(
-            format!("built by {}, most others by {usual}", go.go),
-            "take builds by one release of Go",
+            format!("built with {}, most others with {usual}", go.go),
+            "use builds with the same release of Go",
         )),
         _ => Ok(()),
     }
@@ -93,13 +93,13 @@ fn matches_label(entry: &LockedPlugin) -> Result<(), No> {
         return Ok(());
     }
     if found.is_empty() {
-        let found = format!("says no version of itself, expected {label}");
-        return Err(no(found, "take a release build, or turn the gate off"));
+        let found = format!("records no version, expected {label}");
+        return Err(no(found, "use a release build, or turn the gate off"));
     }
     let found: Vec<&str> = found.into_iter().map(String::as_str).collect();
     Err(no(
-        format!("says {} of itself, expected {label}", found.join(", ")),
-        "find out which release the source has",
+        format!("records version {}, expected {label}", found.join(", ")),
+        "check which release the source contains",
     ))
 }
 
@@ -148,7 +148,7 @@ fn has_version(go: &GoBuild) -> Result<(), No> {
         Some(_) => Ok(()),
         None => Err(no(
             "its main module has no version, or `(devel)`",
-            "take a build of a released version",
+            "use a build of a released version",
         )),
     }
 }
@@ -157,7 +157,8 @@ fn is_not_packed(entry: &LockedPlugin) -> Result<(), No> {
     match entry.facts.packer {
         None => Ok(()),
         Some(packer) => {
-            let action = "take the program that was packed: nothing inside of this one is known";
+            let action =
+                "use the unpacked program; the content of a packed one cannot be inspected";
             Err(no(format!("packed with {packer}"), action))
         }
     }
@@ -170,7 +171,7 @@ fn gives_nothing(entry: &LockedPlugin, allowed: &BTreeSet<PluginName>) -> Result
     }
     Err(no(
         format!("its file has {} in the source", Privilege::words(privileges)),
-        "find out why; if that is expected, name the plugin in `allowSetId`",
+        "find out why; if that is expected, list the plugin in `allowSetId`",
     ))
 }
 
@@ -179,8 +180,8 @@ fn speaks(entry: &LockedPlugin, version: &Version) -> Result<(), No> {
     match &entry.cni_versions {
         Some(answer) if answer.supported.contains(&version) => Ok(()),
         Some(answer) => Err(no(
-            format!("speaks CNI {}", answer.supported.join(", ")),
-            format!("take a version that speaks CNI {version}"),
+            format!("supports CNI {}", answer.supported.join(", ")),
+            format!("use a version that supports CNI {version}"),
         )),
         None => Err(no(
             "its CNI versions are unknown: it was not asked",
@@ -190,15 +191,18 @@ fn speaks(entry: &LockedPlugin, version: &Version) -> Result<(), No> {
 }
 
 fn is_client_of(entry: &LockedPlugin, range: &VersionReq) -> Result<(), No> {
-    let action = format!("take a version for Kubernetes {range}");
+    let action = format!("use a version for Kubernetes {range}");
     if entry.facts.module.is_none() {
         return Err(no("the modules that it links are unknown", action));
     }
     let Some(client) = &entry.facts.kubernetes_client else { return Ok(()) };
     match release_of(client) {
         Some(release) if range.matches(&release) => Ok(()),
-        Some(release) => Err(no(format!("has the client of Kubernetes {release}"), action)),
-        None => Err(no(format!("has a Kubernetes client of the version `{client}`"), action)),
+        Some(release) => Err(no(format!("links the client of Kubernetes {release}"), action)),
+        None => Err(no(
+            format!("links k8s.io/client-go `{client}`, which is not a known release"),
+            action,
+        )),
     }
 }
 
@@ -215,12 +219,12 @@ fn is_verified(entry: &LockedPlugin, least: Level) -> Result<(), No> {
         return Ok(());
     }
     let action = match (least, &request.build) {
-        _ if level == Level::None => "take it from where it is published, and lock it",
+        _ if level == Level::None => "use the source that publishes it, and lock it",
         (_, Some(build)) if build.without_sumdb => "remove `sumdb: off` from its source",
         (_, Some(_)) => "run `cnister lock` where the checksum database can be reached",
         (Level::ChecksumDatabase, None) => "compile it from its Go module",
-        // There is no checksum file of an image.
-        _ if request.is_image() => "take it from an archive or a file that has a checksum file",
+        // An image has no checksum file.
+        _ if request.is_image() => "use an archive or a file that has a checksum file",
         (Level::ChecksumIndependent, _) => "name a checksum file on another host with `checksums`",
         _ => "name the publisher's checksum file with `checksums`",
     };

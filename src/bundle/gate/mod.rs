@@ -1,11 +1,11 @@
-//! Gates: whether the plugins of a bundle are what its definition demands of every one of them.
+//! Gates: whether the plugins of a bundle meet the requirements of its definition.
 //!
-//! Lock entries and gates in, refusals out; nothing is opened or asked here. An entry is what was
-//! read from a plugin's bytes, so that `lock`, `lock --check` and `build` judge by the same facts,
-//! and a build has compared them with the bytes that it packs. What a program says of itself (its
-//! package, version and toolchain) is believed: gates find the wrong file, not a forged one. A gate
-//! that cannot be decided refuses, with its reason, and all refusals are found before anyone is
-//! told, so that nobody has to fix them one by one.
+//! Lock entries and gates in, refusals out; nothing is opened or executed here. An entry has the
+//! facts that were read from a plugin's bytes, so `lock`, `lock --check` and `build` judge by the
+//! same facts; a build has compared them with the bytes that it packs. The package, version and
+//! toolchain that a program records are believed: gates find a wrong file, not a forged one. A gate
+//! that cannot be decided refuses, with its reason. All refusals are collected before any is
+//! reported, so that they can be fixed together.
 
 mod decide;
 #[cfg(test)]
@@ -19,7 +19,7 @@ use super::lock::LockedPlugin;
 use crate::model::{Platform, PluginName, visible};
 use decide::{No, decide};
 
-/// Plugins that a gate refuses for one reason.
+/// Plugins that a gate refuses for the same reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GateRefusal {
     /// The key of the gate.

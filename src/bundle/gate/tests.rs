@@ -93,24 +93,24 @@ fn each_gate_accepts_the_good_and_refuses_its_opposite() {
         (
             "{static: true}",
             |it| it.linkage = Linkage::Dynamic { interpreter: "/lib/ld.so".to_owned() },
-            "linked dynamically, needs `/lib/ld.so`; take a build with CGO_ENABLED=0",
+            "linked dynamically, needs `/lib/ld.so`; use a build with CGO_ENABLED=0",
         ),
-        ("{minGo: \"1.24\"}", |it| build(it).go = "go1.24rc1".to_owned(), "built by go1.24rc1; "),
-        ("{minGo: \"1.24\"}", |it| build(it).go = "go1.9".to_owned(), "built by go1.9; "),
+        ("{minGo: \"1.24\"}", |it| build(it).go = "go1.24rc1".to_owned(), "built with go1.24rc1; "),
+        ("{minGo: \"1.24\"}", |it| build(it).go = "go1.9".to_owned(), "built with go1.9; "),
         (
             "{minGo: \"1.24\"}",
             |it| build(it).go = "devel go1.27-a".to_owned(),
-            "built by `devel go1.27-a`, which is not a release of Go; take a build by Go 1.24 or",
+            "built with `devel go1.27-a`, which is not a release of Go; use a build with Go 1.24",
         ),
-        ("{minGo: \"1.24\"}", unknown, "no Go build information that can be read; "),
-        ("{oneToolchain: true}", unknown, "no Go build information that can be read; "),
+        ("{minGo: \"1.24\"}", unknown, "no readable Go build information; "),
+        ("{oneToolchain: true}", unknown, "no readable Go build information; "),
         (
             "{versionMatches: true}",
             |it| build(it).version = Some("v1.9.0".to_owned()),
-            "says v1.9.0 of itself, expected v1.9.1; find out which release",
+            "records version v1.9.0, expected v1.9.1; check which release",
         ),
-        ("{versionMatches: true}", |it| build(it).version = None, "says no version of itself"),
-        ("{versionMatches: true}", unknown, "says no version of itself, expected v1.9.1"),
+        ("{versionMatches: true}", |it| build(it).version = None, "records no version"),
+        ("{versionMatches: true}", unknown, "records no version, expected v1.9.1"),
         (
             "{versionMatches: true}",
             |it| it.request.version = None,
@@ -126,18 +126,18 @@ fn each_gate_accepts_the_good_and_refuses_its_opposite() {
             |_| (),
             "its main package is `example.com/plugins/main/macvlan`, expected `example.com/a`",
         ),
-        ("{mainPackage: true}", unknown, "no Go build information that can be read; "),
+        ("{mainPackage: true}", unknown, "no readable Go build information; "),
         (
             "{noDevel: true}",
             |it| build(it).version = None,
-            "its main module has no version, or `(devel)`; take a build of a released version",
+            "its main module has no version, or `(devel)`; use a build of a released version",
         ),
-        ("{noDevel: true}", unknown, "no Go build information that can be read; "),
-        ("{noPacker: true}", |it| it.facts.packer = Some(Packer::Upx), "packed with UPX; take"),
+        ("{noDevel: true}", unknown, "no readable Go build information; "),
+        ("{noPacker: true}", |it| it.facts.packer = Some(Packer::Upx), "packed with UPX; use the"),
         (
             "{noDevel: true}",
             |it| (it.go, it.facts.packer) = (None, Some(Packer::Upx)),
-            "no Go build information that can be read: packed with UPX; ",
+            "no readable Go build information: packed with UPX; ",
         ),
         (
             "{allowSetId: []}",
@@ -147,28 +147,32 @@ fn each_gate_accepts_the_good_and_refuses_its_opposite() {
         (
             "{cniVersion: 1.1.0}",
             |_| (),
-            "speaks CNI 0.4.0, 1.0.0; take a version that speaks CNI 1.1.0",
+            "supports CNI 0.4.0, 1.0.0; use a version that speaks CNI 1.1.0",
         ),
         (
             "{cniVersion: 1.0.0}",
             |it| it.cni_versions = None,
             "its CNI versions are unknown: it was not asked; run `cnister lock` where it can be",
         ),
-        ("{kubernetes: \">=1.31\"}", |_| (), "has the client of Kubernetes 1.30.2; take a version"),
+        (
+            "{kubernetes: \">=1.31\"}",
+            |_| (),
+            "links the client of Kubernetes 1.30.2; use a version",
+        ),
         (
             "{kubernetes: \">=1.28\"}",
             |it| it.facts.kubernetes_client = Some("v11.0.0+incompatible".to_owned()),
-            "has a Kubernetes client of the version `v11.0.0+incompatible`; ",
+            "links k8s.io/client-go `v11.0.0+incompatible`, which is not a known release; ",
         ),
         (
             "{kubernetes: \">=1.28\"}",
             |it| it.facts.kubernetes_client = Some("unknown".to_owned()),
-            "has a Kubernetes client of the version `unknown`; ",
+            "links k8s.io/client-go `unknown`, which is not a known release; ",
         ),
         (
             "{kubernetes: \">=1.28\"}",
             |it| it.facts.module = None,
-            "the modules that it links are unknown; take a version for Kubernetes >=1.28",
+            "the modules that it links are unknown; use a version for Kubernetes >=1.28",
         ),
         (
             "{minLevel: checksum-same-origin}",
@@ -279,21 +283,21 @@ fn every_plugin_and_gate_that_failed_is_named_at_once() {
     assert_eq!(
         words,
         [
-            "gate `minGo` refuses `bridge`, `macvlan` on linux/arm64: built by go1.22.1; take a \
-             build by Go 1.24 or later",
-            "gate `oneToolchain` refuses `bridge`, `macvlan` on linux/arm64: built by go1.22.1, \
-             most others by go1.24.3; take builds by one release of Go",
-            "gate `cniVersion` refuses `bridge`, `macvlan`, `tap` on linux/amd64: speaks CNI 0.4.0, \
-             1.0.0; take a version that speaks CNI 1.1.0",
-            "gate `cniVersion` refuses `bridge`, `macvlan` on linux/arm64: speaks CNI 0.4.0, \
-             1.0.0; take a version that speaks CNI 1.1.0",
+            "gate `minGo` refuses `bridge`, `macvlan` on linux/arm64: built with go1.22.1; use a \
+             build with Go 1.24 or later",
+            "gate `oneToolchain` refuses `bridge`, `macvlan` on linux/arm64: built with go1.22.1, \
+             most others with go1.24.3; use builds with the same release of Go",
+            "gate `cniVersion` refuses `bridge`, `macvlan`, `tap` on linux/amd64: supports CNI \
+             0.4.0, 1.0.0; use a version that supports CNI 1.1.0",
+            "gate `cniVersion` refuses `bridge`, `macvlan` on linux/arm64: supports CNI 0.4.0, \
+             1.0.0; use a version that supports CNI 1.1.0",
         ]
     );
     // Of one that differs from one, the later is expected.
     let toolchain = self::gates("{oneToolchain: true}");
     let refusals = judge(&toolchain, &entries[..2]);
     assert_eq!(refusals.len(), 1);
-    assert!(refusals[0].found.starts_with("built by go1.22.1"), "{refusals:?}");
+    assert!(refusals[0].found.starts_with("built with go1.22.1"), "{refusals:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What a plugin answered when the lock was made.
+//! The CNI versions that a plugin answered with when the lock was made.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CniAnswer {
-    /// The versions of the specification that it speaks.
+    /// The versions of the specification that it supports.
     pub supported: Vec<String>,
     /// How it was executed.
     pub asked: HowAsked,

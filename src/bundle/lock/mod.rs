@@ -97,7 +97,7 @@ pub struct LockedPlugin {
     /// What Go's linker recorded in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub go: Option<GoBuild>,
-    /// What else is known of the program.
+    /// Other facts about the program.
     #[serde(default, skip_serializing_if = "ProgramFacts::is_empty")]
     pub facts: ProgramFacts,
     /// The CNI versions that it answered with; none if it was not asked.
@@ -275,7 +275,7 @@ impl LockedPlugin {
         (&self.name, &self.platform)
     }
 
-    /// What the reference of an image named when it was locked: an index, or the manifest itself.
+    /// The digest that an image's reference named when it was locked: of an index or a manifest.
     pub fn root(&self) -> Option<Digest> {
         Some(self.image?.index.unwrap_or(self.artefact?.digest))
     }
@@ -318,10 +318,12 @@ impl LockedPlugin {
             return Err("a file of a directory is not taken from an asset".to_owned());
         }
         if self.request.is_image() && self.checksum.is_some() {
-            return Err("there is no checksum file of an image".to_owned());
+            return Err("an image has no checksum file".to_owned());
         }
         if self.image.is_some() != (self.request.is_image() && self.artefact.is_some()) {
-            return Err("what is taken from an image, and nothing else, is in a layer".to_owned());
+            return Err(
+                "a plugin has a layer if it is taken from an image, and only then".to_owned()
+            );
         }
         let Some(artefact) = &self.artefact else {
             return match self.checksum {
@@ -338,7 +340,7 @@ impl LockedPlugin {
         if !is_expected || base_name(asset) != Some(checksum.name.as_str()) {
             let LockedChecksum { location, name, .. } = checksum;
             return Err(format!(
-                "`{name}` in `{location}` is not what the definition means by the checksum of `{asset}`"
+                "`{name}` in `{location}` is not the checksum of `{asset}` that the definition names"
             ));
         }
         let content = kept
@@ -380,7 +382,7 @@ impl LockedPlugin {
             };
         };
         if self.artefact.is_some() || self.checksum.is_some() {
-            return Err("what is compiled is not taken from an asset".to_owned());
+            return Err("a compiled plugin is not taken from an asset".to_owned());
         }
         let Some(digest) = self.sumdb else { return Ok(Level::Tofu) };
         if build.without_sumdb {

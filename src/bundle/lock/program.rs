@@ -1,5 +1,6 @@
-//! What a lock keeps of a program besides its linkage and [`GoBuild`](crate::bundle::GoBuild):
-//! enough for every gate to be judged, and for a reviewer to see how the program was built.
+//! The facts about a program that a lock keeps besides its linkage and
+//! [`GoBuild`](crate::bundle::GoBuild): enough to decide every gate, and for a reviewer to see how
+//! the program was built.
 //!
 //! It is read from the bytes when the lock is made and again from the bytes that a build packs, and
 //! the two are compared. The list of settings is closed and texts are cut, so that no program
@@ -13,7 +14,7 @@ use crate::binary::{BuildInfo, GoModule, Packer, linked_variables};
 use crate::bundle::{Privilege, Revision};
 use crate::model::excerpt;
 
-/// What is known of a program.
+/// Facts about a program.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProgramFacts {
@@ -30,10 +31,10 @@ pub struct ProgramFacts {
     /// The version of `k8s.io/client-go` that is linked, or `unknown`; none if it is not linked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubernetes_client: Option<String>,
-    /// What packed it.
+    /// The packer, if it is packed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packer: Option<Packer>,
-    /// What its file gave in the source.
+    /// The privileges of its file in the source.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub privileges: BTreeSet<Privilege>,
 }
@@ -62,7 +63,7 @@ const MOST_VERSIONS: usize = 16;
 const CLIENT: &str = "k8s.io/client-go";
 
 impl ProgramFacts {
-    /// What the build information of a program says, and how its file was found.
+    /// Facts from the build information of a program and from its file.
     pub fn of(
         info: Option<&BuildInfo>,
         packer: Option<Packer>,

@@ -1,4 +1,4 @@
-//! What of a lock entry a bundle says in `bundle.json`.
+//! The part of a lock entry that is published in `bundle.json`.
 
 use super::LockedPlugin;
 use crate::bundle::definition::SourceName;

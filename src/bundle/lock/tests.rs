@@ -192,7 +192,7 @@ fn a_level_is_what_the_kept_evidence_gives() {
                 entry.level = Level::ChecksumIndependent;
                 entry.checksum.as_mut().unwrap().location = elsewhere.to_owned();
             },
-            "is not what the definition means by the checksum of",
+            "is not the checksum of",
         ),
         (&|entry, _| entry.request.kind = "directory".to_owned(), "is not taken from an asset"),
         (&|entry, _| entry.artefact = None, "there is no asset that the checksum file could name"),
@@ -437,7 +437,7 @@ fn what_is_compiled_has_the_sum_of_one_module() {
         (&|it, _| it.module_sum = None, "does not hold: there is no sum of its module"),
         (
             &|it, _| it.artefact = Some(Artefact { digest: Digest::of(b"a"), size: 1 }),
-            "what is compiled is not taken from an asset",
+            "a compiled plugin is not taken from an asset",
         ),
         (&|_, kept| kept.clear(), "does not hold: the proof sha256:"),
         (&|it, _| it.module_sum = Some(other), "its record does not say h1:fj7k"),

@@ -1,8 +1,8 @@
-//! Reading the layers of an image: what they list, and then the files that are wanted.
+//! Reads the layers of an image: first their listing, then the wanted files.
 //!
-//! Each layer is decompressed by what its first bytes say and walked twice, so that no content is
-//! kept: first for its names, then for the members that turned out to be the files. The digest of
-//! a layer must have been checked before. All bytes of an image, decompressed, are limited
+//! The compression of a layer is recognized by its first bytes. Each layer is read twice, so that
+//! no content is kept: first for its names, then for the wanted members. The caller checks the
+//! digest of a layer before. All bytes of an image, decompressed, are limited
 //! together: a bomb costs seconds and no memory.
 
 use std::collections::BTreeMap;
@@ -22,11 +22,11 @@ const MAX_BYTES: u64 = 8 << 30;
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message of a variant says what it is")]
 pub enum LayerError {
-    #[error("it cannot be read")]
-    Tar(#[source] TarError),
+    #[error(transparent)]
+    Tar(TarError),
     #[error(transparent)]
     Rootfs(#[from] RootfsError),
-    #[error("its layers are longer than {MAX_BYTES} bytes together")]
+    #[error("its layers are longer than {MAX_BYTES} bytes in all")]
     TooLong,
     #[error("a layer changed while it was read")]
     Changed,

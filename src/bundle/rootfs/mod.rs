@@ -8,7 +8,7 @@
 //! stays there, as in a container. No path therefore leads out of the image, and nothing is opened
 //! here: a found file is a member of a layer, by number.
 //!
-//! The layers come from the network. What an entry can make us keep or do is limited.
+//! The layers come from the network: memory and work for their entries are limited.
 
 mod layer;
 mod search;
@@ -79,7 +79,7 @@ pub enum RootfsEntry<'a> {
     Other(Kind),
 }
 
-/// What a path of an image is, once all links are resolved.
+/// The file at a path of an image, once all links are resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     /// A regular file, with its path without links.
@@ -121,7 +121,7 @@ const MAX_LINKS: usize = 40;
 /// entries takes half a million.
 const MAX_STEPS: u64 = 8_000_000;
 
-/// What names of whiteouts start with (image-spec, layer.md, "Whiteouts").
+/// The prefix of whiteouts (image-spec, layer.md, "Whiteouts").
 const WHITEOUT: &str = ".wh.";
 /// The whiteout of everything in its directory.
 const OPAQUE: &str = ".wh..wh..opq";
@@ -291,7 +291,7 @@ impl Rootfs {
         path.is_empty() || self.below(path).next().is_some()
     }
 
-    /// What is below a path, which may be the root.
+    /// The files below a path, which may be the root.
     fn below<'a>(&'a self, path: &str) -> impl Iterator<Item = (&'a String, &'a Node)> + use<'a> {
         self.nodes.range::<String, _>(range_below(path))
     }
@@ -320,14 +320,14 @@ impl Rootfs {
     }
 }
 
-/// What becomes of a symbolic link at the end of a path.
+/// How a symbolic link at the end of a path is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Last {
     Followed,
     Taken,
 }
 
-/// What a part of a path that is not there means.
+/// How a missing part of a path is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Missing {
     /// The path leads nowhere.

@@ -1,8 +1,8 @@
-//! Which file of an image is a plugin.
+//! Finds the file of an image that is a plugin.
 //!
-//! It is the one that the definition names, else the only file with the plugin's name in the
-//! directories where images have their plugins. What is found under two of them by way of a link is
-//! one file. Which of two files the project means is not ours to guess.
+//! It is the file that the definition names, or else the only file with the plugin's name in the
+//! directories where images usually have plugins. A file that is found in two of them through a
+//! link is one file. Several files are an error: nothing is guessed.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use super::{Found, LayerFile, Rootfs, RootfsError};
 use crate::bundle::FileManifest;
 use crate::model::{PluginName, excerpt};
 
-/// Where images have their plugins. The directories for administrators (`/sbin`, `/usr/sbin`) are
-/// not among them: iproute2 has a `bridge` there.
+/// The directories where images usually have plugins. The directories for administrators (`/sbin`,
+/// `/usr/sbin`) are not among them: iproute2 has a `bridge` there.
 const DIRECTORIES: [&str; 7] =
     ["/", "/bin", "/usr/bin", "/usr/local/bin", "/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"];
 /// The most paths that a message lists.
@@ -39,9 +39,9 @@ pub enum NotFound {
         list(DIRECTORIES.iter().copied()), there_is(.others, "; name it in `paths`")
     )]
     NotUsual { name: PluginName, others: Vec<String> },
-    #[error("`{}` in it leads to `{}`, which the image does not have", excerpt(.path), excerpt(.target))]
+    #[error("its path `{}` leads to `{}`, which the image does not have", excerpt(.path), excerpt(.target))]
     Dangling { path: String, target: String },
-    #[error("`{}` in it is {kind}, expected a regular file", excerpt(.path))]
+    #[error("its path `{}` is {kind}, expected a regular file", excerpt(.path))]
     NotAFile { path: String, kind: &'static str },
     #[error(
         "it has several files that could be `{name}`: {}; name one in `paths`",
@@ -109,7 +109,7 @@ fn list<'a>(paths: impl Iterator<Item = &'a str>) -> String {
     paths.map(|path| format!("`{}`", excerpt(path))).collect::<Vec<_>>().join(", ")
 }
 
-/// What there is instead.
+/// The files of this name elsewhere, for a message.
 fn there_is(found: &[String], then: &str) -> String {
     match found.is_empty() {
         true => String::new(),
@@ -178,12 +178,12 @@ mod tests {
             (
                 Some("/x"),
                 &[("x", RootfsEntry::Directory)],
-                "`/x` in it is a directory, expected a regular file",
+                "its path `/x` is a directory, expected a regular file",
             ),
             (
                 Some("/x"),
                 &[("x", RootfsEntry::SymbolicLink("/etc/passwd"))],
-                "`/x` in it leads to `/etc/passwd`, which the image does not have",
+                "its path `/x` leads to `/etc/passwd`, which the image does not have",
             ),
             (None, &[("bridge", large)], &too_large),
         ] {

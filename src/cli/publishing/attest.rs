@@ -18,19 +18,18 @@ use crate::publish::{PredicateType, Signer};
 ///
 /// The attestation is an in-toto statement about the digest of REF in a Sigstore bundle, stored as
 /// a referrer, as `cosign attest` writes it; `cosign verify-attestation --key` and the
-/// `attestations` of a policy accept it. Nothing is compared with the image: whoever signs says
-/// that the document is about it. `sign --attest` signs what `build` stored, and compares it.
+/// `attestations` of a policy accept it. The document is not compared with the image: the signer
+/// vouches for it. `sign --attest` signs the documents that `build` stored, after comparing them.
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
     /// The image, in a layout or a registry: its index, or one platform's manifest by digest.
     #[arg(value_name = "REF")]
     reference: Reference,
-    /// What the document is: a URI, or one of cosign's words custom, cyclonedx, link, openvex,
+    /// The type of the document: a URI, or one of cosign's words custom, cyclonedx, link, openvex,
     /// slsaprovenance, slsaprovenance02, slsaprovenance1, spdx, spdxjson, vuln.
     #[arg(long = "type", value_name = "TYPE")]
     predicate_type: PredicateType,
-    /// The document; `-` for standard input. A JSON object, but for the type `custom`, which takes
-    /// any text.
+    /// The document, a JSON object; with the type `custom`, any text. `-` for standard input.
     #[arg(long, value_name = "FILE")]
     predicate: PathBuf,
     #[command(flatten)]

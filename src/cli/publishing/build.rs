@@ -39,8 +39,8 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "FORMAT", value_delimiter = ',')]
     sbom: Vec<SbomFormat>,
     /// State where every file of each platform came from (SLSA provenance v1). The statements are
-    /// stored as referrers, unsigned, and repeat what GitHub's, GitLab's or Jenkins' variables say
-    /// of the job.
+    /// stored as referrers, unsigned, and include selected variables of a GitHub, GitLab or Jenkins
+    /// job.
     #[arg(long)]
     provenance: bool,
     #[command(flatten)]
@@ -88,7 +88,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     }
     check_attachments(&built, &attachments).map_err(|error| {
         Failure::classed(error)
-            .hint("no node could verify them; put the plugins into several bundles")
+            .hint("nodes could not verify them; split the plugins into several bundles")
     })?;
     for attachment in attachments {
         attachment.store(&mut layout)?;
@@ -103,7 +103,7 @@ fn refusal(error: BuildError, path: &Path) -> Failure {
     match error {
         BuildError::Gates(refusals) => {
             let details = refusals.iter().map(ToString::to_string).collect();
-            let message = format!("the gates of `{}` refuse plugins:", path.display());
+            let message = format!("gates of `{}` refuse plugins:", path.display());
             Failure::request(message).details(details)
         }
         BuildError::NoLock(_) => {

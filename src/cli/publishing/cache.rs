@@ -1,4 +1,4 @@
-//! `cache`: what is done with the downloads and compiled modules that all bundles share.
+//! `cache`: manages the downloads and compiled modules that all bundles share.
 
 use std::fmt;
 
@@ -24,8 +24,8 @@ enum Action {
 
 /// Removes all downloads and compiled Go modules that no running cnister uses.
 ///
-/// What interrupted runs left is also removed. A build that misses a file fetches or compiles it
-/// again, and compares it with what its lock pins.
+/// Leftovers of interrupted runs are also removed. A later build fetches or compiles what it needs
+/// again, and compares it with its lock.
 #[derive(Args)]
 struct PruneArguments {
     #[command(flatten)]

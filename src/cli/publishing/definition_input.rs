@@ -42,9 +42,9 @@ impl CacheArgument {
 pub(super) struct FetchArguments {
     #[command(flatten)]
     cache: CacheArgument,
-    /// The proxies that Go modules are fetched from, as GOPROXY has them, without `direct`; `off`
-    /// for those that are in the cache alone. The GOPROXY of the environment is not read [default:
-    /// that of the release of Go].
+    /// The proxies to fetch Go modules from, in the syntax of GOPROXY, without `direct`; with
+    /// `off`, only cached modules are used. The environment's GOPROXY is ignored [default: the
+    /// default of the Go release].
     #[arg(long, value_name = "URL")]
     goproxy: Option<GoProxy>,
 }

@@ -1,4 +1,4 @@
-//! `diff`: what differs between two bundles. Nothing is verified; `verify` does that.
+//! `diff`: shows the differences between two bundles. Nothing is verified; `verify` does that.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,26 +9,26 @@ use super::definition_input::read_definition;
 use crate::attest::{Contents, Difference};
 use crate::cli::image::{self, Image};
 use crate::cli::terminal::{Exit, Failure, Terminal};
-use crate::model::Reference;
+use crate::model::{Reference, visible};
 use crate::publish::{ContainedImage, LockFile};
 
 /// Shows what differs between two bundles: plugins, versions, toolchains, linked modules, sizes.
 ///
-/// Each is an image, a definition (its lock is read) or a lock (`*.lock.json`). Which modules a
-/// plugin links is read out of the plugin, if both are images and the plugin differs; nothing is
-/// verified. The exit code is 0, also if they differ. `--format markdown` is for pull requests.
+/// Each is an image, a definition (its lock is read) or a lock (`*.lock.json`). If both are images,
+/// the modules that a changed plugin links are read from the plugin itself. Nothing is verified.
+/// The exit code is 0 even if they differ. `--format markdown` is for pull requests.
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
-    /// The bundle of before.
+    /// The old bundle.
     #[arg(value_name = "OLD")]
     old: String,
-    /// The bundle of after.
+    /// The new bundle.
     #[arg(value_name = "NEW")]
     new: String,
-    /// End with exit code 1 if they differ.
+    /// Exit with code 1 if they differ.
     #[arg(long)]
     exit_code: bool,
-    /// Do not read the plugins: linked modules are not compared, and no layer is fetched.
+    /// Do not read the plugins: no layer is fetched, and linked modules are not compared.
     #[arg(long)]
     no_modules: bool,
 }
@@ -53,14 +53,14 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     Ok(if arguments.exit_code && !difference.is_empty() { Exit::No } else { Exit::Yes })
 }
 
-/// What an argument names.
+/// An argument: a lock or an image.
 enum Opened<'a> {
     /// The lock of this definition, or this lock.
     Lock(&'a str),
     Image(&'a str, Image),
 }
 
-/// What was read of it.
+/// The contents that were read.
 enum Read<'a> {
     Lock(Contents),
     Image(ContainedImage<'a>),
@@ -106,12 +106,15 @@ fn locked(text: &str, terminal: &Terminal) -> Result<Contents, Failure> {
     };
     let Some((lock, kept)) = file.read().map_err(Failure::classed)? else {
         let message = format!("there is no `{}`", file.path().display());
-        return Err(Failure::request(message).hint("`cnister lock BUNDLE.yaml` writes it"));
+        let definition = if is_definition { text } else { "BUNDLE.yaml" };
+        let hint = format!("run `cnister lock {}`", visible(definition));
+        return Err(Failure::request(message).hint(hint));
     };
     if is_definition && !lock.problems(&read_definition(path)?.0, &kept).is_empty() {
         terminal.remark(&format!(
-            "`{}` does not answer the definition (`cnister lock --check` says why)",
-            file.path().display()
+            "`{}` does not match its definition; to see why, run `cnister lock --check {}`",
+            file.path().display(),
+            path.display()
         ));
     }
     Ok(Contents::of_lock(text.to_owned(), &lock))

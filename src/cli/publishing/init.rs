@@ -1,4 +1,4 @@
-//! `init`: a first definition and policy. An existing file is never overwritten.
+//! `init`: writes a first definition and policy. An existing file is never overwritten.
 
 use std::fmt;
 use std::fs;
@@ -44,7 +44,7 @@ pub(in crate::cli) struct Arguments {
         default_value = "linux/amd64"
     )]
     platforms: Vec<Platform>,
-    /// The repository that nodes will pull the image from; the policy is about it.
+    /// The repository that nodes will pull the image from; the policy allows only this one.
     #[arg(long, value_name = "REPO")]
     image: Repository,
     /// The directory that both files are written to.

@@ -1,4 +1,5 @@
-//! `lock`: what a definition asks for becomes a list of exact bytes, and is compared with it.
+//! `lock`: pins the exact bytes of every plugin that a definition asks for, or compares an existing
+//! lock with the definition.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,23 +21,23 @@ use crate::publish::{Asker, DirectoryOverride, Evidence, LockFile, Sources, ask_
 /// Fetches every plugin of a definition and writes down what it is: STEM.lock.json beside the
 /// definition. `build` takes nothing that the lock does not pin.
 ///
-/// The origin is always asked. Bytes that change under one version, and a level of verification
-/// that falls, need --accept; what the gates of the definition refuse cannot be accepted. Until
-/// then nothing is written, and the exit code is 1.
+/// The origin is always asked. If bytes changed under the same version, or a level of verification
+/// falls, nothing is written and the exit code is 1 until --accept names the plugin. A plugin that
+/// a gate of the definition refuses cannot be accepted.
 ///
-/// Each plugin is asked once for the CNI versions that it speaks, confined; one for another
-/// processor by qemu-user, if that is installed.
+/// Each plugin is executed once, confined, to ask for the CNI versions that it supports. Plugins
+/// for other processors are executed with qemu-user if it is installed.
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
     /// The definition of the bundle.
     #[arg(value_name = "BUNDLE.yaml")]
     definition: PathBuf,
     /// Only compare the lock with the definition and its gates, without a network: the exit code is
-    /// 1 if the lock is missing, does not answer the definition or is refused by a gate.
+    /// 1 if the lock is missing, does not match the definition or is refused by a gate.
     #[arg(long, conflicts_with_all = ["update", "accept", "directory", "cache_dir", "goproxy"])]
     check: bool,
-    /// Fetch this plugin again and leave the others as they are; may be repeated. Without a name,
-    /// all are fetched, as without this option.
+    /// Fetch only this plugin again and leave the others as they are; may be repeated. Without a
+    /// name, all plugins are fetched.
     #[arg(long, value_name = "PLUGIN", num_args = 0..=1)]
     update: Vec<PluginName>,
     /// Accept that the bytes of this plugin changed under the same version, or that its level of
@@ -53,7 +54,7 @@ pub(in crate::cli) struct Arguments {
     fetch: FetchArguments,
 }
 
-/// What was found, and whether it was written.
+/// The changes and problems, and whether the lock was written.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
@@ -64,9 +65,9 @@ struct Report {
     written: Option<bool>,
     changes: Vec<LockChange>,
     problems: Vec<String>,
-    /// What gates refuse.
+    /// The refusals of gates.
     refusals: Vec<String>,
-    /// What stays unknown.
+    /// CNI versions that are unknown.
     notes: Vec<String>,
 }
 
@@ -100,7 +101,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         if let Some((old, _)) = old.as_ref().filter(|(old, _)| old.name != definition.name) {
             let message = format!("`{}` is the lock of the bundle `{}`", report.lock, old.name);
             return Err(Failure::request(message)
-                .hint("remove it, or give the definition a file name of its own"));
+                .hint("remove it, or give the definition another file name"));
         }
         let mut fetch = arguments.fetch.fetch(*terminal);
         fetch.evidence = Evidence::Collect;
@@ -135,13 +136,13 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     Ok(exit)
 }
 
-/// Where programs are looked for: emulators of other processors.
+/// The directories of PATH, which are searched for emulators.
 fn executable_folders() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).collect()
 }
 
-/// What gates refuse of a lock's plugins.
+/// The refusals of gates for the plugins of a lock.
 fn refusals(gates: &[Gate], lock: &BundleLock) -> Vec<String> {
     let refusals = judge(gates, &lock.plugins.iter().collect::<Vec<_>>());
     refusals.iter().map(ToString::to_string).collect()
@@ -153,7 +154,7 @@ impl Report {
     }
 }
 
-/// What keeps the lock from answering the definition.
+/// Why the lock does not match the definition.
 fn problems(
     definition: &Definition,
     lock: Option<&(BundleLock, KeptEvidence)>,
@@ -184,10 +185,18 @@ impl fmt::Display for Report {
             (None, false) => write!(f, "hint: run `cnister lock {definition}`"),
             (Some(_), false) => write!(
                 f,
-                "`{lock}` was not changed\nhint: find out why, then add --accept PLUGIN for each"
+                "`{lock}` was not changed\nhint: find out why; to accept the changes, add{}",
+                to_accept(changes)
             ),
-            (Some(_), true) if changes.is_empty() => write!(f, "`{lock}` is as it was, {entries}"),
+            (Some(_), true) if changes.is_empty() => write!(f, "`{lock}` is unchanged, {entries}"),
             (Some(_), true) => write!(f, "wrote `{lock}`, {entries}"),
         }
     }
+}
+
+/// The options that accept every change which needs consent.
+fn to_accept(changes: &[LockChange]) -> String {
+    let refused = changes.iter().filter(|change| change.refusal().is_some());
+    let names: BTreeSet<&PluginName> = refused.map(|change| &change.name).collect();
+    names.iter().map(|name| format!(" --accept {name}")).collect()
 }

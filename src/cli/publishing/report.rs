@@ -1,4 +1,4 @@
-//! `report`: one page about an image for an auditor. What it says is written by `render::html`.
+//! `report`: one page about an image for an auditor. The page itself is written by `render::html`.
 
 use std::fmt;
 use std::fs;
@@ -22,8 +22,9 @@ use crate::trust::Policy;
 /// Writes one page about an image for an auditor, as HTML: contents, sizes, toolchains, linked
 /// modules, attached documents.
 ///
-/// With --policy or --key the page says what they say of the image, and the exit code is 1 if it is
-/// refused; without them it says that nothing was judged. The page needs no network and no script.
+/// With --policy or --key, the page includes the verdict on the image, and the exit code is 1 if it
+/// is refused; without them, it says that the image was not verified. The page uses no network and
+/// no scripts.
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
     /// The image.
@@ -97,7 +98,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     Ok(if verified == Some(false) { Exit::No } else { Exit::Yes })
 }
 
-/// What the policy says of each platform.
+/// The verdict of the policy on each platform.
 fn judged(
     arguments: &Arguments,
     opened: &Image,

@@ -27,8 +27,7 @@ pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     signer: SignerArguments,
     /// Also sign the SBOMs and the provenance that `build` stored beside the image, as
-    /// attestations. One that is about another image, or about other files, is refused, and nothing
-    /// is signed.
+    /// attestations. If one of them is about another image or other files, nothing is signed.
     #[arg(long)]
     attest: bool,
 }
@@ -67,7 +66,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
                 let nothing = matches!(error, SignError::NothingAttached(_));
                 let failure = Failure::classed(error);
                 match nothing {
-                    true => failure.hint("build the bundle with --sbom FORMAT and --provenance"),
+                    true => failure.hint("build the bundle with --sbom cyclonedx --provenance"),
                     false => failure,
                 }
             },
@@ -97,7 +96,7 @@ impl fmt::Display for Report {
         }
         if self.known > 0 {
             let known = count(self.known, "attestation");
-            writeln!(f, "{known} by this key there already")?;
+            writeln!(f, "{known} by this key already present")?;
         }
         Ok(())
     }

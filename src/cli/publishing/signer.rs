@@ -1,5 +1,5 @@
-//! What `sign` and `attest` share: the key, the name and the time in statements, and the place that
-//! signatures are stored in.
+//! Arguments that `sign` and `attest` share: the key, the name and the time in statements, and the
+//! place where signatures are stored.
 
 use std::path::PathBuf;
 use std::time::SystemTime;

@@ -1,5 +1,5 @@
-//! Downloads a blob to a file. Its digest is known, so that what breaks off is resumed, whatever
-//! the registry says about the rest.
+//! Downloads a blob to a file. Its digest is known, so a download that breaks off is resumed
+//! without relying on validators of the registry.
 
 use std::fs::File;
 use std::io::{self, Seek};

@@ -20,7 +20,7 @@ use crate::oci::OciError;
 pub enum AssetError {
     #[error(transparent)]
     Download(#[from] DownloadError),
-    #[error("it cannot be read")]
+    #[error("cannot read it")]
     Read(#[source] io::Error),
     #[error("it is {0}, expected a file")]
     NotAFile(&'static str),
@@ -64,16 +64,15 @@ impl From<HttpError> for AssetError {
 }
 
 impl AssetError {
-    /// What the user can do about it.
-    pub(super) fn hint(&self) -> Option<String> {
+    /// What the user can do about it; `location` is that of the asset.
+    pub(super) fn hint(&self, location: &str) -> Option<String> {
         match self {
             Self::Cache(error) => error.hint(),
             // Many registries want a token even for public images.
-            Self::Oci(OciError::Credentials { .. }) => Some(
-                "copy the image to a layout with a tool that logs in, and write `oci:DIR:TAG`: \
-                 skopeo copy --all docker://REFERENCE oci:DIR:TAG"
-                    .to_owned(),
-            ),
+            Self::Oci(OciError::Credentials { .. }) => Some(format!(
+                "copy the image to a layout beside the definition (skopeo copy --all \
+                 docker://{location} oci:upstream:latest) and use `image: oci:upstream:latest`"
+            )),
             Self::Oci(error) => error.hint().map(str::to_owned),
             Self::Download(DownloadError::Http(error))
             | Self::FetchChecksums { source: error, .. } => error.hint().map(str::to_owned),

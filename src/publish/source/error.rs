@@ -144,7 +144,7 @@ impl SourceError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Asset { problem, .. } => problem.hint(),
+            Self::Asset { problem, location, .. } => problem.hint(location),
             _ => None,
         }
     }

@@ -18,13 +18,13 @@ pub struct Fetch {
     /// compiled. An asset with another digest is an error. What the cache has is neither downloaded
     /// nor compiled.
     pub pins: BTreeMap<Wanted, Digest>,
-    /// What the references of images named when they were locked: an index, or a manifest.
+    /// The digests that references of images named when they were locked: of indexes or manifests.
     pub roots: BTreeMap<Wanted, Digest>,
     /// The SHA-512 of the assets whose evidence in the lock lists that.
     pub sums: BTreeMap<Wanted, Sha512>,
     /// Whether checksum files are looked for.
     pub evidence: Evidence,
-    /// What Go modules are compiled with.
+    /// Settings for compiling Go modules.
     pub go: GoSettings,
     /// Is told about each download, in a line for people.
     pub announce: Box<dyn Fn(&str) + Send + Sync>,

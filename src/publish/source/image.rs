@@ -3,8 +3,8 @@
 //! A lock asks the place which image a reference names. A build takes the image by the digests that
 //! the lock has: a tag that was moved since does not matter. Every document and layer is compared
 //! with its digest before anything reads it; what came from a registry is kept in the cache.
-//! Layers and files go to files without a name, and are never held in memory. Which file of which
-//! layer is a plugin is decided in [`crate::bundle::rootfs`].
+//! Layers and plugins are stored in unnamed files, and are never held in memory.
+//! [`crate::bundle::rootfs`] decides which file of which layer is a plugin.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -320,7 +320,7 @@ impl ImageSource<'_> {
     }
 }
 
-/// What ended the reading of a layer.
+/// The reason that ended reading a layer.
 enum Stop {
     Layer(LayerError),
     Asset(AssetError),

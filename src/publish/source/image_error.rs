@@ -31,15 +31,15 @@ pub enum ImageError {
     /// An artifact: its layers are not a file system.
     #[error("it is not a container image: its configuration has media type `{}`", excerpt(.0))]
     NotAnImage(String),
-    #[error("its configuration is {0} bytes, the limit is {CONFIG_LIMIT}")]
+    #[error("its configuration is {0} bytes long, the limit is {CONFIG_LIMIT}")]
     Config(u64),
     #[error("it has more than {MAX_LAYERS} layers")]
     TooManyLayers,
     #[error("its layer {layer} has media type `{}`, expected a tar archive", excerpt(.found))]
     LayerType { layer: Digest, found: String },
-    #[error("its layers are {0} bytes together, the limit is {LAYERS_LIMIT}")]
+    #[error("its layers are {0} bytes long in all, the limit is {LAYERS_LIMIT}")]
     TooLong(u64),
-    #[error("its layer {layer}")]
+    #[error("cannot read its layer {layer}")]
     Layer { layer: Digest, source: LayerError },
     #[error(transparent)]
     NotFound(#[from] NotFound),

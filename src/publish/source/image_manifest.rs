@@ -1,5 +1,5 @@
-//! What the documents of an upstream image say: which manifest is a platform's, and which layers it
-//! has. Pure: they were fetched before.
+//! Reads the documents of an upstream image: the manifest of a platform, and its layers. Pure: the
+//! caller fetches them.
 
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use serde::Deserialize;
@@ -13,7 +13,7 @@ use crate::model::media_type::{
 };
 use crate::model::{Digest, Platform, image_fields};
 
-/// What BuildKit marks attestations with, which it lists beside the images.
+/// The annotation of attestations that BuildKit lists beside the images.
 const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 
 /// The digest of a platform's manifest: the first entry that is for it, as the specification asks

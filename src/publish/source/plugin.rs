@@ -39,7 +39,7 @@ impl Plugin {
         &self.file
     }
 
-    /// What a lock keeps of the program besides these facts.
+    /// Other facts about the program that a lock keeps.
     pub fn program(&self) -> Result<ProgramFacts, SourceError> {
         let packer = Packer::of(&self.file.program()?);
         let packer = packer.map_err(|source| self.file.unreadable(source))?;

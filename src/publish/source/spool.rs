@@ -1,4 +1,4 @@
-//! Copying what is taken from an asset to a file of our own, hashed on the way.
+//! Copies a plugin from an asset to an unnamed file, and hashes it on the way.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -104,7 +104,7 @@ impl Taken {
         &self.origin
     }
 
-    /// What its file gives in the source to who executes it.
+    /// The privileges of its file in the source.
     pub fn privileges(&self) -> &BTreeSet<Privilege> {
         &self.privileges
     }

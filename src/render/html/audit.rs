@@ -1,31 +1,31 @@
-//! What is said of an image on its page, as plain values that a caller fills in.
+//! The data of a page about an image, as plain values that a caller fills in.
 
 use crate::attest::Contents;
 use crate::model::{Digest, Platform};
 
-/// What the page is about.
+/// The image of the page.
 #[derive(Debug)]
 pub struct Audit {
-    /// The plugins, with modules as far as they were read.
+    /// The plugins, with their modules if they were read.
     pub contents: Contents,
-    /// What is attached to the image.
+    /// The documents attached to the image.
     pub attached: Vec<AttachedReferrer>,
-    /// What a policy or a key says; `None` if none was given.
+    /// The verdict of a policy or a key; `None` if none was given.
     pub judgement: Option<Judgement>,
 }
 
-/// What refers to the image or to one of its manifests, as it describes itself.
+/// A document that refers to the image or to one of its manifests, as it describes itself.
 #[derive(Debug)]
 pub struct AttachedReferrer {
-    /// What it claims to be: a signature, or the type of its predicate or artefact.
+    /// Its claimed kind: a signature, or the type of its predicate or artefact.
     pub kind: String,
     /// Its digest.
     pub digest: Digest,
-    /// What it refers to.
+    /// The digest that it refers to.
     pub subject: Digest,
 }
 
-/// What a policy or a key says of the image.
+/// The verdict of a policy or a key on the image.
 #[derive(Debug)]
 pub struct Judgement {
     /// The policy or key, as the user named it.

@@ -8,7 +8,7 @@ use crate::attest::{ContainedPlugin, Contents};
 use crate::binary::Linkage;
 use crate::model::{PluginName, size_in_words};
 
-/// What it is, the verdict, and the numbers.
+/// The name of the image, the verdict, and the numbers.
 pub(super) fn head(page: &mut Page, audit: &Audit) {
     let side = &audit.contents.side;
     page.element("<h1>", &side.name, "");
@@ -39,9 +39,7 @@ pub(super) fn head(page: &mut Page, audit: &Audit) {
 
 fn verdict(page: &mut Page, audit: &Audit) {
     let Some(judgement) = &audit.judgement else {
-        page.raw(
-            "<div class=\"verdict\"><strong>Not judged</strong>No policy and no key was given, ",
-        );
+        page.raw("<div class=\"verdict\"><strong>Not judged</strong>No policy or key was given, ");
         page.raw("so this page does not say who made or signed this image.</div>\n");
         return;
     };
@@ -91,7 +89,7 @@ pub(super) fn plugins(page: &mut Page, contents: &Contents) {
         page.element("</td><td>", platform, "</td>");
         page.element("<td>", version(plugin), "</td>");
         from(page, plugin);
-        page.element("<td>", go.map_or("not known", |go| go.go.as_str()), "</td>");
+        page.element("<td>", go.map_or("unknown", |go| go.go.as_str()), "</td>");
         match &plugin.linkage {
             Linkage::Static => page.raw("<td>static</td>"),
             Linkage::Dynamic { interpreter } => {
@@ -109,7 +107,7 @@ pub(super) fn plugins(page: &mut Page, contents: &Contents) {
     page.raw("</section>\n");
 }
 
-/// Where a plugin came from, how well that was verified when it was built, and the CNI versions that it speaks.
+/// The origin of a plugin, its level when it was built, and the CNI versions that it supports.
 fn from(page: &mut Page, plugin: &ContainedPlugin) {
     page.raw("<td>");
     match &plugin.facts.origin {
@@ -118,7 +116,7 @@ fn from(page: &mut Page, plugin: &ContainedPlugin) {
             page.element("<span class=\"code\">", location, "</span>");
             page.element("<br><span class=\"soft\">level ", &origin.level, "</span>");
         }
-        None => page.raw("not known"),
+        None => page.raw("unknown"),
     }
     let versions = &plugin.facts.cni_versions;
     if !versions.is_empty() {
@@ -170,14 +168,14 @@ pub(super) fn sizes(page: &mut Page, contents: &Contents) {
 pub(super) fn toolchains(page: &mut Page, contents: &Contents) {
     let mut used: BTreeMap<&str, BTreeSet<&PluginName>> = BTreeMap::new();
     for ((name, _), plugin) in &contents.plugins {
-        let toolchain = plugin.go.as_ref().map_or("not known", |go| go.go.as_str());
+        let toolchain = plugin.go.as_ref().map_or("unknown", |go| go.go.as_str());
         used.entry(toolchain).or_default().insert(name);
     }
     page.section("Toolchains");
     page.table(&["toolchain", "its series began", "plugins"]);
     for (toolchain, names) in used {
         page.element("<tr><td>", toolchain, "</td>");
-        page.element("<td>", series(toolchain).unwrap_or("not known"), "</td>");
+        page.element("<td>", series(toolchain).unwrap_or("unknown"), "</td>");
         page.element("<td>", list(&names), "</td></tr>\n");
     }
     page.end_table();
@@ -222,7 +220,7 @@ pub(super) fn modules(page: &mut Page, contents: &Contents) {
     }
     page.section("Linked modules");
     if !unread.is_empty() {
-        page.element("<p class=\"soft\">Not known of ", list(&unread), ".</p>\n");
+        page.element("<p class=\"soft\">Unknown for ", list(&unread), ".</p>\n");
     }
     if !linked.is_empty() {
         page.table(&["module", "version", "plugins"]);
@@ -236,15 +234,15 @@ pub(super) fn modules(page: &mut Page, contents: &Contents) {
     page.raw("</section>\n");
 }
 
-/// What is attached, as it claims to be.
+/// The attached documents, as they describe themselves.
 pub(super) fn evidence(page: &mut Page, audit: &Audit) {
     page.section("Attached documents");
     if audit.attached.is_empty() {
         page.raw("<p class=\"soft\">None.</p>\n</section>\n");
         return;
     }
-    page.raw("<p class=\"soft\">What each claims to be. Nothing in this list was verified.</p>\n");
-    page.table(&["claims to be", "digest", "refers to"]);
+    page.raw("<p class=\"soft\">The documents as they describe themselves. Nothing in this list was verified.</p>\n");
+    page.table(&["claimed kind", "digest", "refers to"]);
     for document in &audit.attached {
         page.element("<tr><td class=\"code\">", &document.kind, "</td>");
         page.element("<td><code>", document.digest, "</code></td>");
@@ -256,7 +254,7 @@ pub(super) fn evidence(page: &mut Page, audit: &Audit) {
 
 fn version(plugin: &ContainedPlugin) -> &str {
     let own = plugin.go.as_ref().and_then(|go| go.version.as_deref());
-    own.or(plugin.release()).unwrap_or("not known")
+    own.or(plugin.release()).unwrap_or("unknown")
 }
 
 fn list(names: &BTreeSet<&PluginName>) -> String {

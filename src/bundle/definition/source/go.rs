@@ -1,6 +1,6 @@
 //! A Go module whose packages are compiled, as a definition writes it: `go: {module: …}`.
 //!
-//! What can be said of a build is a closed list: the module and its version, the packages, the
+//! The options of a build are a closed list: the module and its version, the packages, the
 //! release of Go, build tags, variables that the linker sets, and whether symbols are stripped.
 //! There is no field for a flag or a program, so that no definition can name something to execute.
 //! Only the text is checked here; `publish::source` compiles.
@@ -31,7 +31,7 @@ pub struct GoModule {
     pub version: ModuleVersion,
     /// The release of Go that compiles it.
     pub toolchain: GoRelease,
-    /// Which package each plugin is.
+    /// The package of each plugin.
     pub packages: Packages,
     /// Build tags (`-tags`).
     #[serde(default)]
@@ -54,7 +54,7 @@ enum Off {
     Off,
 }
 
-/// Which package each plugin is: one pattern, or one for each plugin.
+/// The package of each plugin: one pattern, or one for each plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Packages {
     /// The same pattern for all.
@@ -168,7 +168,7 @@ impl GoModule {
                     "pattern": "^v[0-9]",
                 },
                 "toolchain": {
-                    "description": "The release of Go that compiles it (1.26.8); no other does.",
+                    "description": "The only release of Go that compiles it, such as 1.26.8.",
                     "type": "string",
                     "pattern": module::RELEASE,
                 },
@@ -202,7 +202,7 @@ impl GoModule {
                 },
                 "sumdb": {
                     "description":
-                        "off: the checksum database is not asked, for a module that is not public. \
+                        "With off, the checksum database is not asked, for a module that is not public. \
                          The lock pins its sum.",
                     "enum": ["off"],
                 },

@@ -1,7 +1,7 @@
 //! A container image, as a definition writes it: `image: REFERENCE`, or with its fields.
 //!
-//! Checked here is whether the fields fit together and the reference is one; the image is read by
-//! `publish::source`. A reference may name a registry, a layout or an archive, and one that ends in
+//! Only the reference and the combination of fields are checked here; `publish::source` reads the
+//! image. A reference may name a registry, a layout or an archive, and one that ends in
 //! a digest fixes the image. `sha256` fixes the manifests of platforms.
 
 use std::collections::BTreeMap;
@@ -93,8 +93,8 @@ impl UpstreamImage {
                 "from",
                 format!(
                     "The image: `HOST/PATH:TAG`, `oci:DIR:TAG` or `oci-archive:FILE:TAG`; a \
-                     relative path is relative to this file. With `@sha256:…` behind it, the image \
-                     is fixed. `{ARCHITECTURE}` stands for the architecture of each platform \
+                     relative path is relative to this file. Append `@sha256:…` to pin the image. \
+                     `{ARCHITECTURE}` stands for the architecture of each platform \
                      (amd64), `{VERSION}` for `version`, `{PLUGIN}` for the name of the plugin."
                 ),
             );

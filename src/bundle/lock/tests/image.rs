@@ -65,8 +65,8 @@ fn an_image_has_a_manifest_for_each_platform_and_one_for_all_plugins_of_it() {
 
 #[test]
 fn an_entry_of_an_image_says_where_in_it_the_plugin_is_and_has_no_checksum_file() {
-    let layer = "the evidence of `bridge` on linux/amd64 does not hold: what is taken from an \
-                 image, and nothing else, is in a layer";
+    let layer = "the evidence of `bridge` on linux/amd64 does not hold: a plugin has a layer if \
+                 it is taken from an image, and only then";
     let found = problems(DEFINITION, &|entry| entry.image = None);
     assert!(found.contains(&layer.to_owned()), "{found:?}");
     let archive = DEFINITION
@@ -81,8 +81,8 @@ fn an_entry_of_an_image_says_where_in_it_the_plugin_is_and_has_no_checksum_file(
             sha512: None,
         });
     };
-    let expected = "the evidence of `bridge` on linux/amd64 does not hold: there is no checksum \
-                    file of an image";
+    let expected = "the evidence of `bridge` on linux/amd64 does not hold: an image has no checksum \
+                    file";
     assert_eq!(problems(DEFINITION, &checksum), [expected]);
     // A directory instead of the image, as a build may be told.
     let instead = |entry: &mut LockedPlugin| {

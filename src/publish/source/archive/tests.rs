@@ -318,7 +318,7 @@ fn all_that_is_asked_of_an_archive_is_named() {
     let (error, class) = taken(&definition, folder.path(), &no_fetch()).expect_err("not there");
     let expected = format!(
         "cannot take `a`, `b`, `c` and 2 others for linux/amd64, linux/arm64 (source `upstream`) \
-         from `{}`: it cannot be read: No such file or directory (os error 2)",
+         from `{}`: cannot read it: No such file or directory (os error 2)",
         folder.path().join("nothing").display()
     );
     assert_eq!((error, class), (expected, ErrorClass::CouldNot));

@@ -1,8 +1,9 @@
-//! Emptying the cache: what no running process has open, and what killed ones left behind.
+//! Empties the cache: removes files that no running process has open, and leftovers of killed
+//! processes.
 //!
-//! Nothing in the cache is worth keeping for its own sake: a build that misses a file fetches or
-//! compiles it again, and compares it with what its lock pins. The directory of the `go` command is
-//! emptied as a whole, unless one is running. Names that are not the cache's stay.
+//! Everything in the cache can be fetched or compiled again: a build does so, and compares it with
+//! its lock. The directory of the `go` command is emptied as a whole, unless one is running. Files
+//! that the cache did not create stay.
 
 use std::fs;
 use std::io;
@@ -18,7 +19,7 @@ use super::{Cache, CacheError, FILES, GO, PATIENCE};
 use crate::disk::{Directory, DirectoryEntry, DiskError, Lock};
 use crate::model::Digest;
 
-/// What was removed from a cache, and what was not.
+/// The outcome of emptying a cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Pruned {

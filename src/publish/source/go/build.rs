@@ -34,7 +34,7 @@ pub(super) struct Build {
     module: CompiledModule,
 }
 
-/// What `go mod download -json` prints.
+/// The output of `go mod download -json`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct Download {
@@ -47,7 +47,7 @@ struct Download {
     go_mod_sum: String,
 }
 
-/// What is read of `go mod edit -json`.
+/// The fields that are read from the output of `go mod edit -json`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Mod {

@@ -1,4 +1,4 @@
-//! The `go` command, in an environment that is made here from nothing.
+//! The `go` command, in an environment that is built here from scratch.
 //!
 //! Nothing of the caller's environment reaches it: no flag that names a program (`GOFLAGS`,
 //! `GOCACHEPROG`, `CC`), no configuration file (`GOENV`), no workspace, no switch that leaves a
@@ -28,12 +28,12 @@ use crate::publish::source::cache::GoDirectory;
 
 /// The module cache in the directory of modules.
 pub(super) const MODULES: &str = "pkg/mod";
-/// How much of what it prints is read.
+/// The most bytes that are read of its output.
 const OUTPUT_LIMIT: u64 = 4 << 20;
-/// How much of an error is repeated.
+/// The most bytes of an error that are repeated.
 const ERROR_LIMIT: usize = 2000;
 
-/// What one run is about, besides its arguments.
+/// Options of one run, besides its arguments.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Run<'a> {
     /// The platform that is compiled for.
@@ -210,7 +210,7 @@ fn start_of(path: &Path) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// What it said about its failure, on one line. What it downloaded is no part of that.
+/// Its error message, on one line, without the progress of downloads.
 fn said_of(said: &[u8], status: ExitStatus) -> String {
     let said = String::from_utf8_lossy(said);
     let is_progress = |line: &&str| line.is_empty() || line.starts_with("go: downloading ");

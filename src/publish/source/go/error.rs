@@ -13,36 +13,37 @@ use crate::publish::source::CacheError;
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message of a variant says what it is")]
 pub enum GoError {
-    #[error("there is no `go` command in the directories of PATH, and {wanted} is wanted")]
+    #[error("cannot find the `go` command of {wanted} in PATH")]
     NoProgram { wanted: String },
-    #[error("{wanted} is wanted, and `{}` is {found}", .program.display())]
+    #[error("`{}` is {found}, expected {wanted}", .program.display())]
     Release { wanted: String, found: String, program: PathBuf },
     #[error("cannot run `{}`", .program.display())]
     Run { program: PathBuf, source: io::Error },
-    #[error("cannot use the working directory `{}`", .path.display())]
+    #[error("cannot use the temporary directory `{}`", .path.display())]
     Work { path: PathBuf, source: io::Error },
     #[error("`go {verb}` failed: {said}")]
     Failed { verb: String, said: String },
-    #[error("this release of Go has no module proxy as its default; name one with --goproxy")]
+    #[error("this release of Go has no default module proxy; name one with --goproxy")]
     NoProxy,
-    #[error("it was interrupted")]
+    #[error("interrupted")]
     Interrupted,
-    #[error("`go {verb}` gave an answer that is not understood")]
+    #[error("cannot parse the output of `go {verb}`")]
     Answer { verb: String, source: JsonError },
-    #[error("`go mod download` found {0} instead")]
+    #[error("`go mod download` downloaded `{0}` instead")]
     OtherModule(String),
-    #[error("`go mod download` gave no sum of the module")]
+    #[error("`go mod download` reported no valid sum for the module")]
     Sum(#[from] ParseModuleSumError),
     #[error(
-        "it was published again: its sum is {found}, and the one that was downloaded before to \
-         `{}` has {cached}; remove that directory to use the new one", .cache.display()
+        "the version was published again: its sum is {found}, and the cached module has {cached}; \
+         to use the new one, remove the cached modules: chmod -R u+w {0} && rm -r {0}",
+        .cache.display()
     )]
     Republished { cached: ModuleSum, found: ModuleSum, cache: PathBuf },
     #[error("cannot read `{}`", .path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error(
-        "its go.mod replaces the module `{module}` by the directory `{directory}`, which is not \
-         part of what is published"
+        "its go.mod replaces the module `{module}` with the directory `{directory}`, which is \
+         not published with it"
     )]
     Directory { module: String, directory: String },
     #[error("the package `{0}` is not a program (`package main`)")]

@@ -1,8 +1,8 @@
-//! Interruption while a compiler runs: the signals that end a program end its compilers first.
+//! Interruption while a compiler runs: a signal that ends this program ends its compilers first.
 //!
-//! Without this, a signal to this process alone would leave them behind, with what they write. The
-//! handlers stay when no compiler runs, since there is no way back to none, and do then what the
-//! system does by default.
+//! Without this, a signal to this process alone would leave them running, with the files that they
+//! write. The handlers stay installed when no compiler runs, and then do what the system does by
+//! default.
 
 use std::io;
 use std::os::fd::AsFd;

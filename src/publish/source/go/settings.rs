@@ -1,4 +1,4 @@
-//! What the command line says about compiling: where `go` is looked for, and which proxy modules
+//! Settings of the command line for compiling: where `go` is searched, and the proxies that modules
 //! come from.
 
 use std::ffi::OsString;
@@ -8,12 +8,12 @@ use std::str::FromStr;
 use crate::model::excerpt;
 use crate::net::{Url, is_loopback};
 
-/// What Go sources are compiled with.
+/// Settings for compiling Go sources.
 #[derive(Debug, Clone, Default)]
 pub struct GoSettings {
     /// The directories in which `go` is looked for, as PATH lists them.
     pub path: Option<OsString>,
-    /// Where modules come from; `None` for what the release of Go itself has as a default.
+    /// The proxies of modules; `None` for the default of the Go release.
     pub proxy: Option<GoProxy>,
 }
 

@@ -1,5 +1,5 @@
-//! The directory that a build works in. It is removed with everything in it when the build ends,
-//! whatever its end is.
+//! The temporary directory of a build. It is removed when the build ends, whether it succeeds,
+//! fails or is interrupted.
 
 use std::fs::{self, DirBuilder};
 use std::io;

@@ -227,31 +227,31 @@ fn a_plugin_is_what_a_container_would_execute() {
         (
             vec![file("usr/bin/.wh..wh..opq", b"")],
             "/bin/bridge",
-            "`/bin/bridge` in it leads to `/usr/bin/bridge`, which the",
+            "its path `/bin/bridge` leads to `/usr/bin/bridge`, which the",
         ),
         (vec![file("linked/bridge", &program)], "/none", "it has no file `/none`"),
         (vec![], "/whereabouts", "it has no file `/whereabouts`"),
         (vec![], "/nowhere/bridge", "it has no file `/nowhere/bridge`; it has `/usr/bin/bridge`"),
-        (vec![], "/usr/bin", "`/usr/bin` in it is a directory, expected a regular file"),
+        (vec![], "/usr/bin", "its path `/usr/bin` is a directory, expected a regular file"),
         (
             vec![member("null", b'3', "", b"")],
             "/null",
-            "`/null` in it is a character device, expected a regular file",
+            "its path `/null` is a character device, expected a regular file",
         ),
         (
             vec![link("out", "../../etc/passwd")],
             "/out",
-            "`/out` in it leads to `/etc/passwd`, which the image does not have",
+            "its path `/out` leads to `/etc/passwd`, which the image does not have",
         ),
         (
             vec![link("out", "/proc/self/exe")],
             "/out",
-            "`/out` in it leads to `/proc/self/exe`, which the image does not have",
+            "its path `/out` leads to `/proc/self/exe`, which the image does not have",
         ),
         (
             vec![member("linked", b'1', "../../../etc/passwd", b"")],
             "/linked",
-            "`/linked` in it is a hard link to nothing, expected a regular file",
+            "its path `/linked` is a hard link to nothing, expected a regular file",
         ),
         (
             vec![link("a", "b"), link("b", "a")],
@@ -282,34 +282,22 @@ fn a_layer_that_is_not_one_is_refused() {
     header.set_cksum();
     bomb.copy_from_slice(header.as_bytes());
     for (layers, expected) in [
-        (
-            vec![compressed[..compressed.len() / 2].to_vec()],
-            "it cannot be read: the archive cannot be read: ",
-        ),
-        (vec![good[..900].to_vec()], "it cannot be read: the archive is cut off at byte 900"),
-        (vec![b"<html>".repeat(200)], "it cannot be read: it does not start with a tar header"),
-        (vec![good.clone(), gzip(&bomb)], "its layers are longer than 8589934592 bytes together"),
-        (
-            of(&[file("../bridge", b"")]).to_vec(),
-            "it cannot be read: entry `../bridge`: it is not a",
-        ),
-        (
-            of(&[file("a", b""), file("a", b"")]).to_vec(),
-            "it cannot be read: entry `a` appears twice",
-        ),
+        (vec![compressed[..compressed.len() / 2].to_vec()], "the archive cannot be read: "),
+        (vec![good[..900].to_vec()], "the archive is cut off at byte 900"),
+        (vec![b"<html>".repeat(200)], "it does not start with a tar header"),
+        (vec![good.clone(), gzip(&bomb)], "its layers are longer than 8589934592 bytes in all"),
+        (of(&[file("../bridge", b"")]).to_vec(), "entry `../bridge`: it is not a"),
+        (of(&[file("a", b""), file("a", b"")]).to_vec(), "entry `a` appears twice"),
         (of(&[file("usr/.wh..", b"")]).to_vec(), "`usr/.wh..` is not a valid whiteout"),
         (
             of(&[file("bridge/x", b"")]).to_vec(),
             "the path `bridge` goes through `bridge`, which is",
         ),
-        (
-            of(&[member("s", b'S', "", b"")]).to_vec(),
-            "it cannot be read: entry `s` is a sparse file",
-        ),
+        (of(&[member("s", b'S', "", b"")]).to_vec(), "entry `s` is a sparse file"),
     ] {
         let last = Digest::of(layers.last().unwrap());
         let found = refusal(&layers, "");
-        let start = format!("its layer {last}: {expected}");
+        let start = format!("cannot read its layer {last}: {expected}");
         assert!(found.starts_with(&start), "{start}: {found}");
     }
     assert!(take(&of(&[file("a", b"")]), "").is_ok());
@@ -447,7 +435,7 @@ fn what_is_not_an_image_is_refused() {
     large["size"] = json!((2_u64 << 30) + 1);
     let found = error(&json!([large])).expect_err("large");
     assert!(
-        found.ends_with("its layers are 2147483649 bytes together, the limit is 2147483648"),
+        found.ends_with("its layers are 2147483649 bytes long in all, the limit is 2147483648"),
         "{found}"
     );
     let found = error(&json!([])).expect_err("empty");
