@@ -8,6 +8,9 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
+mod sources {
+    mod composed;
+}
 mod support;
 
 use std::fs;

@@ -32,7 +32,7 @@ pub(super) fn decide(gate: &Gate, entry: &LockedPlugin, usual: Option<&str>) -> 
         Gate::NoDevel => has_version(go(entry)?),
         Gate::NoPacker => is_not_packed(entry),
         Gate::AllowSetId(allowed) => gives_nothing(entry, allowed),
-        Gate::CniVersion(version) => speaks(entry, version),
+        Gate::CniVersion(version) => supports(entry, version),
         Gate::Kubernetes(range) => is_client_of(entry, range),
         Gate::MinLevel(least) => is_verified(entry, *least),
     }
@@ -175,7 +175,7 @@ fn gives_nothing(entry: &LockedPlugin, allowed: &BTreeSet<PluginName>) -> Result
     ))
 }
 
-fn speaks(entry: &LockedPlugin, version: &Version) -> Result<(), No> {
+fn supports(entry: &LockedPlugin, version: &Version) -> Result<(), No> {
     let version = version.to_string();
     match &entry.cni_versions {
         Some(answer) if answer.supported.contains(&version) => Ok(()),

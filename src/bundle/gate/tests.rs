@@ -147,7 +147,7 @@ fn each_gate_accepts_the_good_and_refuses_its_opposite() {
         (
             "{cniVersion: 1.1.0}",
             |_| (),
-            "supports CNI 0.4.0, 1.0.0; use a version that speaks CNI 1.1.0",
+            "supports CNI 0.4.0, 1.0.0; use a version that supports CNI 1.1.0",
         ),
         (
             "{cniVersion: 1.0.0}",
@@ -200,8 +200,8 @@ fn each_gate_accepts_the_good_and_refuses_its_opposite() {
         (
             "{minLevel: checksum-same-origin}",
             |it| (it.level, it.request.kind) = (Level::Tofu, "image".to_owned()),
-            "its origin is verified as `tofu`, expected `checksum-same-origin`; take it from an \
-             archive or a file that has a checksum file",
+            "its origin is verified as `tofu`, expected `checksum-same-origin`; use an archive \
+             or a file that has a checksum file",
         ),
         (
             "{minLevel: checksum-database}",

@@ -18,12 +18,12 @@ use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::model::{PluginName, visible};
 use crate::publish::{Asker, DirectoryOverride, Evidence, LockFile, Sources, ask_all, lock};
 
-/// Fetches every plugin of a definition and writes down what it is: STEM.lock.json beside the
-/// definition. `build` takes nothing that the lock does not pin.
+/// Fetches every plugin of a definition and pins its exact bytes in a lock, STEM.lock.json beside it.
 ///
-/// The origin is always asked. If bytes changed under the same version, or a level of verification
-/// falls, nothing is written and the exit code is 1 until --accept names the plugin. A plugin that
-/// a gate of the definition refuses cannot be accepted.
+/// `build` takes nothing that the lock does not pin. `lock` always asks the origins. If bytes
+/// changed under the same version, or a level of verification falls, nothing is written and the
+/// exit code is 1 until --accept names the plugin. A plugin that a gate of the definition refuses
+/// cannot be accepted.
 ///
 /// Each plugin is executed once, confined, to ask for the CNI versions that it supports. Plugins
 /// for other processors are executed with qemu-user if it is installed.

@@ -23,7 +23,7 @@ use crate::trust::Policy;
 /// modules, attached documents.
 ///
 /// With --policy or --key, the page includes the verdict on the image, and the exit code is 1 if it
-/// is refused; without them, it says that the image was not verified. The page uses no network and
+/// is refused; without them, it says that the image was not judged. The page uses no network and
 /// no scripts.
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
