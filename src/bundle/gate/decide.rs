@@ -219,7 +219,7 @@ fn is_verified(entry: &LockedPlugin, least: Level) -> Result<(), No> {
         return Ok(());
     }
     let action = match (least, &request.build) {
-        _ if level == Level::None => "use the source that publishes it, and lock it",
+        _ if level == Level::None => "use a source of kind `archive`, `file`, `image` or `go`",
         (_, Some(build)) if build.without_sumdb => "remove `sumdb: off` from its source",
         (_, Some(_)) => "run `cnister lock` where the checksum database can be reached",
         (Level::ChecksumDatabase, None) => "compile it from its Go module",

@@ -183,7 +183,7 @@ fn each_gate_accepts_the_good_and_refuses_its_opposite() {
         (
             "{minLevel: checksum-independent}",
             |it| it.level = Level::None,
-            "its origin is verified as `none`, expected `checksum-independent`; take it from where",
+            "its origin is verified as `none`, expected `checksum-independent`; use a source of",
         ),
         (
             "{minLevel: checksum-independent}",
