@@ -9,6 +9,9 @@
     reason = "a test fails by panicking and says what it skips"
 )]
 
+mod docs {
+    mod updates;
+}
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
