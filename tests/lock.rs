@@ -112,6 +112,12 @@ fn a_build_takes_what_the_lock_pins_and_nothing_else() {
     let run = scene.run_command(elsewhere.current_dir(scene.at("elsewhere")));
     expect(&run, 0, &["`../bundle.lock.json` is unchanged"]);
     assert_eq!(text(&scene, "bundle.lock.json"), first);
+    // A schema that it names for editors is kept.
+    let named = first.replacen('{', "{\n  \"$schema\": \"lock.schema.json\",", 1);
+    scene.write("bundle.lock.json", &named);
+    expect(&lock(&scene, ""), 0, &["`bundle.lock.json` is unchanged"]);
+    assert_eq!(text(&scene, "bundle.lock.json"), named);
+    scene.write("bundle.lock.json", &first);
     let built = scene.run_ok("build bundle.yaml --cache-dir cache -o layout");
     let again = build("-o again");
     assert_eq!(digest_of(&again), digest_of(&built), "{}", again.stderr);

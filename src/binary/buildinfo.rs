@@ -14,6 +14,7 @@ use crate::model::visible;
 
 /// What Go's linker records in a binary (Go's `debug/buildinfo`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GoBuild {
     /// The Go release, as `go1.26.8`.

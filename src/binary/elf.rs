@@ -15,6 +15,7 @@ use crate::model::{Platform, visible};
 
 /// How a program finds its libraries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Linkage {
     /// It needs no interpreter.

@@ -13,6 +13,7 @@ use super::{Elf, ReadAt};
 
 /// A packer of programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Packer {
     /// UPX (upx.github.io).

@@ -10,6 +10,7 @@ use crate::model::Digest;
 
 /// An asset as it was read: the archive, the bare file, or the manifest of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Artefact {
     /// The digest of the asset.
@@ -20,6 +21,7 @@ pub struct Artefact {
 
 /// Where in an image a plugin was, whose manifest is the artefact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct InImage {
     /// The digest of the index that lists the manifest, if the reference named one.

@@ -50,6 +50,9 @@ impl From<ModuleSum> for String {
 }
 
 #[cfg(test)]
+crate::model::text_schema::text_schema! { ModuleSum "^h1:[0-9A-Za-z+/]{43}=$" }
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

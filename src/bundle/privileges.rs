@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// A privilege that a file gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Privilege {
     /// The rights of its owner: the set-user-ID bit.

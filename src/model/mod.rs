@@ -19,6 +19,8 @@ pub mod predicate_type;
 mod reference;
 mod sha512;
 mod text;
+#[cfg(test)]
+pub(crate) mod text_schema;
 mod time;
 pub mod yaml;
 

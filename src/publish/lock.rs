@@ -218,7 +218,9 @@ pub fn lock(
             plugins.push(entry(platform, request.clone(), plugin, old, &kept)?);
         }
     }
-    Ok(NewLock { lock: BundleLock::new(definition.name.clone(), plugins), kept, taken })
+    let schema = old.and_then(|(old, _)| old.schema.clone());
+    let lock = BundleLock { schema, ..BundleLock::new(definition.name.clone(), plugins) };
+    Ok(NewLock { lock, kept, taken })
 }
 
 /// What a lock says of a plugin.

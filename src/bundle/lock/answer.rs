@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The answer of a plugin to VERSION (CNI specification 1.1.0, section 4, "VERSION"), which `lock`
 /// asks for once: a build executes no plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CniAnswer {
     /// The versions of the specification that it supports.
@@ -17,6 +18,7 @@ pub struct CniAnswer {
 
 /// How a plugin was executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum HowAsked {
     /// By the processor that it was built for.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// How far the origin of a plugin is verified, the least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
     /// A file of a directory: nothing is known of where it came from.

@@ -32,8 +32,12 @@ pub use program::ProgramFacts;
 
 /// The parsed `STEM.lock.json` of the definition `STEM.yaml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BundleLock {
+    /// The schema that editors read this file with; it is kept when the lock is written again.
+    #[serde(rename = "$schema", default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
     /// Always `cnister.dev/v1`.
     pub api_version: ApiVersion,
     /// Always `BundleLock`.
@@ -46,6 +50,7 @@ pub struct BundleLock {
 
 /// The version of the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum ApiVersion {
     /// The only one.
     #[serde(rename = "cnister.dev/v1")]
@@ -54,6 +59,7 @@ pub enum ApiVersion {
 
 /// The kind of document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Kind {
     /// The only one.
     BundleLock,
@@ -61,6 +67,7 @@ pub enum Kind {
 
 /// A plugin for one platform.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LockedPlugin {
     /// The name of its file in the bundle.
@@ -112,6 +119,7 @@ pub struct LockedPlugin {
 
 /// A checksum file that was found beside an asset, and is kept beside the lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LockedChecksum {
     /// Where it was.
@@ -136,7 +144,7 @@ impl BundleLock {
     /// A lock of these entries, in their order.
     pub fn new(name: BundleName, mut plugins: Vec<LockedPlugin>) -> Self {
         plugins.sort_by(|a, b| a.key().cmp(&b.key()));
-        Self { api_version: ApiVersion::V1, kind: Kind::BundleLock, name, plugins }
+        Self { schema: None, api_version: ApiVersion::V1, kind: Kind::BundleLock, name, plugins }
     }
 
     /// Parses the text of a lock; `file` is what errors call it.
@@ -448,5 +456,7 @@ impl From<JsonError> for LockError {
     }
 }
 
+#[cfg(test)]
+mod schema_tests;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ use crate::model::excerpt;
 
 /// Facts about a program.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProgramFacts {
     /// The path of the main module; none if the build knew no modules, and then none of the linked

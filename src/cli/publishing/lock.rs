@@ -18,7 +18,7 @@ use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::model::{PluginName, visible};
 use crate::publish::{Asker, DirectoryOverride, Evidence, LockFile, Sources, ask_all, lock};
 
-/// Fetches every plugin of a definition and pins its exact bytes in a lock, STEM.lock.json beside it.
+/// Fetches every plugin of a definition and pins its bytes in a lock, STEM.lock.json beside it.
 ///
 /// `build` takes nothing that the lock does not pin. `lock` always asks the origins. If bytes
 /// changed under the same version, or a level of verification falls, nothing is written and the

@@ -65,6 +65,7 @@ pub enum Packages {
 
 /// How a program is asked to be compiled; a lock stores it as a part of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GoRequest {
     /// The release of Go, as it calls itself (`go1.26.8`).

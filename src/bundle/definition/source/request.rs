@@ -14,6 +14,7 @@ use crate::model::visible;
 
 /// A plugin of a source, as the definition asks for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Request {
     /// The kind of the source: the key that chooses it (`archive`).
