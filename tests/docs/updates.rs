@@ -1,5 +1,5 @@
-//! The managers for Renovate in `.github/renovate.json` find every version and digest of the shipped
-//! definitions. Renovate's regular expressions are RE2's, as those of the `regex` crate are.
+//! The managers for Renovate in `.github/renovate.json` find every version and digest of the
+//! shipped definitions. Renovate uses RE2, whose syntax the `regex` crate has.
 
 use std::collections::BTreeSet;
 use std::fs;
