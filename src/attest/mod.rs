@@ -17,17 +17,17 @@ mod cyclonedx;
 mod described;
 mod difference;
 mod inventory;
-mod licence;
 mod module_path;
-mod party;
 mod provenance;
 mod purl;
 #[cfg(test)]
 mod sample;
 mod spdx23;
 mod spdx3;
-mod uri;
 
+use crate::model::{licence, party, uri};
+
+pub use crate::model::{Licence, Licences, ParseLicenceError, Party, PartyError};
 pub use contents::{ContainedPlugin, Contents, Side};
 pub use copyright::Copyright;
 pub use cyclonedx::cyclonedx;
@@ -38,8 +38,6 @@ pub use difference::{
 pub use inventory::{
     Description, Download, Inventory, ModuleDescription, Plugin, Production, Subject,
 };
-pub use licence::{Licence, Licences, ParseLicenceError};
-pub use party::{Party, PartyError};
 pub use provenance::{
     BUILD_TYPE, BuildInputs, InputFile, SELF_ATTESTED, environment, provenance, signed_by,
 };

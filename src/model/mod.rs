@@ -12,7 +12,11 @@ mod finding;
 mod host_path;
 pub mod image_fields;
 pub mod json;
+#[cfg(any(feature = "publish", test))]
+pub(crate) mod licence;
 pub mod media_type;
+#[cfg(any(feature = "publish", test))]
+pub(crate) mod party;
 mod platform;
 mod plugin_name;
 pub mod predicate_type;
@@ -22,6 +26,8 @@ mod text;
 #[cfg(test)]
 pub(crate) mod text_schema;
 mod time;
+#[cfg(any(feature = "publish", test))]
+pub(crate) mod uri;
 pub mod yaml;
 
 pub use digest::{Digest, Hasher, ParseDigestError};
@@ -30,6 +36,10 @@ pub use error_class::{Classed, ErrorClass};
 pub use finding::{Code, Finding, Severity};
 pub use host_path::{HostPath, ParseHostPathError, PluginPath};
 pub use json::JsonError;
+#[cfg(any(feature = "publish", test))]
+pub use licence::{Licence, Licences, ParseLicenceError};
+#[cfg(any(feature = "publish", test))]
+pub use party::{Party, PartyError};
 pub use platform::{ParsePlatformError, Platform};
 pub use plugin_name::{ParsePluginNameError, PluginName};
 pub(crate) use reference::{HTTPS, other_names, parse_port};

@@ -1,9 +1,11 @@
 //! Who made, supplied or described something.
 
+use std::str::FromStr;
+
 use serde::Serialize;
 
 use super::uri::encoded;
-use crate::model::{excerpt, visible};
+use super::{excerpt, visible};
 
 /// A person or organisation, with at least a name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -74,9 +76,37 @@ impl Party {
     }
 }
 
+impl FromStr for Party {
+    type Err = PartyError;
+
+    /// Parses `NAME`, `NAME <EMAIL>` or `NAME <URL>`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let split = text.strip_suffix('>').and_then(|text| text.rsplit_once('<'));
+        let Some((name, address)) = split else { return Self::new(text, None, None) };
+        match address.contains("://") {
+            true => Self::new(name.trim(), Some(address), None),
+            false => Self::new(name.trim(), None, Some(address)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_a_name_with_an_address() {
+        let party = |url, email| Party::new("Acme Networks", url, email);
+        for (text, expected) in [
+            ("Acme Networks", party(None, None)),
+            ("Acme Networks <cni@example.com>", party(None, Some("cni@example.com"))),
+            ("Acme Networks<https://example.com>", party(Some("https://example.com"), None)),
+            ("Acme Networks <>", Err(PartyError::Email(String::new()))),
+            ("<cni@example.com>", Err(PartyError::Name(String::new()))),
+        ] {
+            assert_eq!(text.parse(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn takes_what_the_formats_can_hold() {

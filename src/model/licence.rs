@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::model::excerpt;
+use super::excerpt;
 
 /// An SPDX licence expression, with single spaces.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -42,18 +42,18 @@ impl Licence {
     }
 
     /// Whether it is one identifier and nothing else.
-    pub(super) fn is_identifier(&self) -> bool {
+    pub(crate) fn is_identifier(&self) -> bool {
         !self.0.contains([' ', '(', '+']) && !self.0.starts_with(REFERENCE)
     }
 
     /// The licences in it that are not on SPDX's list.
-    pub(super) fn references(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn references(&self) -> impl Iterator<Item = &str> {
         let words = self.0.split([' ', '(', ')']).map(|word| word.trim_end_matches('+'));
         words.filter(|word| word.starts_with(REFERENCE))
     }
 
     /// The licence of a whole with parts under each of these.
-    pub(super) fn all_of<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+    pub(crate) fn all_of<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
         let parts: BTreeSet<&Self> = parts.into_iter().collect();
         match Vec::from_iter(&parts).as_slice() {
             [] => None,

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 /// Encodes what a URI cannot contain (RFC 3986, 2): a schema refuses a document for one space in
 /// an address, and a page may show what hides in one.
-pub(super) fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let mut uri = String::with_capacity(text.len());
     let host = host(text);
     for (index, byte) in text.bytes().enumerate() {
@@ -52,12 +52,12 @@ fn is_word(c: char) -> bool {
 }
 
 /// Appends a byte as `%` and two digits.
-pub(super) fn push_encoded(text: &mut String, byte: u8) {
+pub(crate) fn push_encoded(text: &mut String, byte: u8) {
     let _ = write!(text, "%{byte:02X}");
 }
 
 /// Whether a text is an address with a scheme, as opposed to a path or the name of an image.
-pub(super) fn has_scheme(text: &str) -> bool {
+pub(crate) fn has_scheme(text: &str) -> bool {
     text.split_once("://").is_some_and(|(scheme, rest)| {
         scheme.starts_with(|c: char| c.is_ascii_alphabetic())
             && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
