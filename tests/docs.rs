@@ -164,8 +164,9 @@ fn every_command_of_the_page_about_attestations_works_in_a_row() {
 fn the_page_about_composing_has_every_kind_of_source_and_a_definition() {
     let schema: serde_json::Value =
         serde_json::from_str(&cnister::bundle::definition::schema()).unwrap();
-    let fields = &schema["properties"]["sources"]["items"]["properties"];
-    let kinds = fields.as_object().unwrap().keys().filter(|key| *key != "name");
+    let kinds = schema["properties"]["sources"]["items"]["oneOf"].as_array().unwrap();
+    let kinds: Vec<_> = kinds.iter().map(|it| it["required"][0].as_str().unwrap()).collect();
+    assert!(kinds.contains(&"directory") && kinds.len() >= 3, "{kinds:?}");
     let listed: BTreeSet<_> = table("docs/compose.md", "## Sources")
         .into_iter()
         .map(|cells| cells[0].replace('`', ""))

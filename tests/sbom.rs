@@ -22,7 +22,9 @@ use cnister::attest::{
 };
 use cnister::binary::{BuildInfo, Elf};
 use cnister::model::{Digest, Sha512};
-use support::{Run, Scene, digest_of, image, peer, peers_folder, peers_required, say_skipped};
+use support::{
+    Run, Scene, digest_of, image, note_peer, peer, peers_folder, peers_required, say_skipped,
+};
 
 /// The licences of what upstream's plugins link, and the first notice in each, as the modules' own
 /// files have them.
@@ -316,6 +318,94 @@ fn go_reads_the_same_from_every_program() {
         compared += 1;
     }
     assert!(compared > 0 || !peers_required(), "no program was compared");
+}
+
+/// The shipped definition says what Debian's programs do not: nothing is added here.
+#[test]
+fn the_shipped_definition_of_debians_plugins_passes_every_checker() {
+    let debian = Path::new("/usr/lib/cni");
+    if !debian.join("macvlan").is_file() {
+        return note_peer("containernetworking-plugins", false);
+    }
+    let scene = Scene::new();
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/bundles/debian.yaml"));
+    scene.write("bundle.yaml", text.unwrap() + "tool: none\n");
+    scene.run_ok("build bundle.yaml -o layout --sbom spdx-3.0.1,spdx-2.3,cyclonedx");
+    for (format, file) in
+        [("spdx-3.0.1", "spdx3.json"), ("spdx-2.3", "spdx23.json"), ("cyclonedx", "cyclonedx.json")]
+    {
+        let printed = scene.run_ok(&format!("inspect oci:layout --sbom {format}")).stdout;
+        assert!(printed.contains("Debian Go Packaging Team"), "{format}");
+        scene.write(file, printed);
+    }
+    valid_cyclonedx(&scene);
+    valid_spdx23(&scene);
+    for standard in ["ntia", "fsct3-min", "bsi"] {
+        let Some(run) = conformance(&scene, standard) else { return };
+        assert_eq!(run.code, 0, "{standard}: {}{}", run.stdout, run.stderr);
+        let missing = run.stdout.lines().filter(|line| line.ends_with("False"));
+        let missing: Vec<&str> = missing.filter(|line| !line.contains("(Optional)")).collect();
+        assert_eq!(missing, Vec::<&str>::new(), "{standard}");
+    }
+    // Another author is named on the command line; who is none is refused.
+    scene.run_ok("build bundle.yaml -o other --sbom cyclonedx --author Acme<cni@acme.example>");
+    let printed = scene.run_ok("inspect oci:other --sbom cyclonedx").stdout;
+    assert!(printed.contains("cni@acme.example"), "{printed}");
+    let run = scene.run("build bundle.yaml -o third --sbom cyclonedx --author <cni@acme.example>");
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(run.stderr.contains("is not a name"), "{}", run.stderr);
+}
+
+/// What Apache's licence begins with.
+const APACHE: &str = "Apache License\nVersion 2.0, January 2004\n\nTERMS AND CONDITIONS FOR USE, \
+    REPRODUCTION, AND DISTRIBUTION\n";
+
+#[test]
+fn the_licence_of_a_release_is_read_from_its_own_files() {
+    let Some(plugins) = image::plugins() else { return };
+    let scene = Scene::new();
+    scene.write("release/LICENSE", APACHE);
+    scene.write("release/NOTICE", "Copyright 2014-2026 CNI authors\n");
+    scene.put_program(&plugins.join("macvlan"), "release/macvlan");
+    let mut tar = Command::new("tar");
+    tar.args(["-C", "release", "-czf", "release.tgz", "."]).current_dir(scene.path());
+    assert!(tar.status().unwrap().success());
+    let define = |source: &str| {
+        let text = format!(
+            "apiVersion: cnister.dev/v1\nkind: Bundle\nname: test\nversion: 1.0.0\n\
+             platforms: [linux/amd64]\nsources: [{{name: here, {source}}}]\nplugins: [macvlan]\n\
+             tool: none\n"
+        );
+        scene.write("bundle.yaml", text);
+    };
+    let sbom = || {
+        drop(fs::remove_file(scene.at("bundle.lock.json")));
+        drop(fs::remove_dir_all(scene.at("layout")));
+        scene.run_ok("lock bundle.yaml --cache-dir cache --no-probe");
+        scene.run_ok("build bundle.yaml --cache-dir cache -o layout --sbom spdx-2.3");
+        let printed = scene.run_ok("inspect oci:layout --sbom spdx-2.3").stdout;
+        let document: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        let packages = document["packages"].as_array().unwrap().clone();
+        let plugin = packages.iter().find(|it| it["name"] == "macvlan").unwrap().clone();
+        (plugin["licenseDeclared"].clone(), plugin["copyrightText"].clone())
+    };
+    for source in ["archive: release.tgz", "directory: release"] {
+        define(source);
+        assert_eq!(sbom(), ("Apache-2.0".into(), "Copyright 2014-2026 CNI authors".into()));
+        let locked = fs::read_to_string(scene.at("bundle.lock.json")).unwrap();
+        assert!(locked.contains("\"file\": \"LICENSE\""), "{locked}");
+        // What the definition says goes first.
+        define(&format!("{source}, license: MIT, copyright: 2014 A"));
+        assert_eq!(sbom(), ("MIT".into(), "2014 A".into()));
+    }
+    // A lock that says something else of a directory is refused.
+    define("directory: release");
+    scene.run_ok("lock bundle.yaml --cache-dir cache --no-probe");
+    scene.write("release/LICENSE", "All rights reserved.\n");
+    let run = scene.run("build bundle.yaml --cache-dir cache -o other");
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(run.stderr.contains("its licence is none, the lock says Apache-2.0"), "{}", run.stderr);
+    assert_eq!(sbom(), ("NOASSERTION".into(), "NOASSERTION".into()));
 }
 
 /// What a build attaches is printed, described by the checkers, and travels with the image; the

@@ -42,11 +42,11 @@ fuzz_target!(|bytes: &[u8]| {
     match result {
         Err(Stop::Member(error)) => check_words(&error),
         Err(Stop::Content) => {}
-        Ok(paths) => {
+        Ok(all) => {
             let mut plain = Vec::new();
             let decoder = Compression::of_magic(bytes).decoder_up_to(27, bytes);
             decoder.expect("was read before").read_to_end(&mut plain).expect("was read before");
-            for (path, content) in paths.iter().zip(found) {
+            for (path, content) in all.paths.iter().zip(found) {
                 assert!(second_reader(&plain, path) == content, "{path}");
             }
         }

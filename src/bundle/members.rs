@@ -14,9 +14,11 @@ use std::io::{BufRead, Read};
 
 use crate::bundle::compression::UPSTREAM_WINDOW_LOG;
 use crate::bundle::tar::{
-    Extensions, Kind, MAX_EXTENSIONS, Paths, Rest, Rules, Stop, TarError, walk,
+    Extensions, Kind, MAX_EXTENSIONS, Member, Paths, Rest, Rules, Stop, TarError, walk,
 };
-use crate::bundle::{Compression, FileManifest, Privilege};
+use crate::bundle::{
+    Compression, FileManifest, FoundLicense, LONGEST_LICENSE, LicenseFiles, Privilege,
+};
 use crate::model::{PluginName, and_others, excerpt};
 
 /// The wanted members of an archive, and what was found of them.
@@ -25,6 +27,16 @@ pub struct Members {
     wanted: Vec<WantedMember>,
     /// Files that were seen, for messages.
     seen: Vec<String>,
+    licenses: LicenseFiles,
+}
+
+/// What was found in an archive.
+#[derive(Debug)]
+pub struct FoundMembers {
+    /// The path of each wanted member.
+    pub paths: Vec<String>,
+    /// What the archive's own files say of its licence.
+    pub license: Option<FoundLicense>,
 }
 
 /// A member that is wanted.
@@ -85,8 +97,7 @@ const SEEN: usize = 24;
 const FOUND: usize = 8;
 
 /// Walks an archive, plain or compressed with gzip or zstd, to its end. `visit` gets each wanted
-/// member, with the numbers of those it is; it must read all of its content. Returns the path of
-/// each wanted member.
+/// member, with the numbers of those it is; it must read all of its content.
 ///
 /// Only when this returns is it known that no other member could be meant: what was visited before
 /// may have to be thrown away.
@@ -94,14 +105,14 @@ pub fn read_members<E: From<MemberError>>(
     mut input: impl BufRead + Send,
     mut members: Members,
     mut visit: impl FnMut(&[usize], FoundMember<'_>) -> Result<(), E>,
-) -> Result<Vec<String>, E> {
+) -> Result<FoundMembers, E> {
     let unreadable = |error| MemberError::from(TarError::Read(error));
     let compression = Compression::of_magic(input.fill_buf().map_err(unreadable)?);
     let decoder = compression.decoder_up_to(UPSTREAM_WINDOW_LOG, input).map_err(unreadable)?;
     let walked = walk(decoder, &RULES, |member| {
         let numbers = members.take(member.path, member.kind);
         if numbers.is_empty() {
-            return Ok(());
+            return members.take_license(member).map_err(Stop::Tar);
         }
         if member.size > FileManifest::MAX_PLUGIN_SIZE {
             let path = member.path.to_owned();
@@ -112,7 +123,8 @@ pub fn read_members<E: From<MemberError>>(
         visit(&numbers, found).map_err(Stop::Visitor)
     });
     walked.map_err(Stop::into_error::<MemberError>)?;
-    Ok(members.finish()?)
+    let license = std::mem::take(&mut members.licenses).finish();
+    Ok(FoundMembers { paths: members.finish()?, license })
 }
 
 impl Members {
@@ -123,7 +135,7 @@ impl Members {
             path: path.map(|path| path.strip_prefix("./").unwrap_or(&path).to_owned()),
             found: Vec::new(),
         });
-        Self { wanted: wanted.collect(), seen: Vec::new() }
+        Self { wanted: wanted.collect(), seen: Vec::new(), licenses: LicenseFiles::default() }
     }
 
     /// Takes note of a member; returns the wanted ones, by number, that are this file.
@@ -146,9 +158,20 @@ impl Members {
         taken
     }
 
+    /// Reads a member that says something of the licence.
+    fn take_license(&mut self, member: Member<'_>) -> Result<(), TarError> {
+        let Member { path, kind, size, content, .. } = member;
+        if kind == Kind::File && size <= LONGEST_LICENSE && self.licenses.is_one(path) {
+            let mut text = Vec::new();
+            content.read_to_end(&mut text).map_err(TarError::Read)?;
+            self.licenses.add(path, text);
+        }
+        Ok(())
+    }
+
     /// After the last member: the path of each wanted one, or why one is not to be had.
     pub fn finish(self) -> Result<Vec<String>, MemberError> {
-        let Self { wanted, seen } = self;
+        let Self { wanted, seen, .. } = self;
         wanted.into_iter().map(|wanted| wanted.only(&seen)).collect()
     }
 }

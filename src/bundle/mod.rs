@@ -21,6 +21,8 @@ mod gzip;
 #[cfg(any(feature = "publish", test))]
 pub mod layer;
 #[cfg(any(feature = "publish", test))]
+mod license_files;
+#[cfg(any(feature = "publish", test))]
 pub mod lock;
 mod manifest;
 #[cfg(any(feature = "publish", test))]
@@ -53,9 +55,11 @@ pub use encoder::Encoding;
 pub use facts::{Facts, PluginOrigin, Revision};
 #[cfg(any(feature = "publish", test))]
 pub use layer::{Entry, EntryKind, Layer, LayerError};
+#[cfg(any(feature = "publish", test))]
+pub use license_files::{FoundLicense, LONGEST_LICENSE, LicenseFiles};
 pub use manifest::{FileManifest, ManifestError, PluginFile, ToolFile};
 #[cfg(any(feature = "publish", test))]
-pub use members::{FoundMember, MemberError, Members, read_members};
+pub use members::{FoundMember, FoundMembers, MemberError, Members, read_members};
 #[cfg(any(feature = "publish", test))]
 pub use module_sum::{ModuleSum, ParseModuleSumError};
 #[cfg(any(feature = "publish", test))]

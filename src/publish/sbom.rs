@@ -12,10 +12,13 @@ use serde_json::Value;
 use super::attachment::Attachment;
 use super::inputs::{Inputs, PlatformInputs};
 use super::source::{Plugin, SourceError};
-use crate::attest::{self, Description, Download, Inventory, Production, Subject};
-use crate::bundle::Image;
-use crate::bundle::definition::source::{Request, published};
+use crate::attest::{
+    self, Copyright, Description, Download, Inventory, Licences, Production, Subject,
+};
+use crate::bundle::definition::Source;
+use crate::bundle::definition::source::{Request, SourceDescription, published};
 use crate::bundle::lock::{BundleLock, LockedPlugin};
+use crate::bundle::{FoundLicense, Image};
 use crate::model::json::{Limits, Outline};
 use crate::model::{Document, json as canonical, predicate_type};
 
@@ -147,7 +150,9 @@ pub(super) fn inventory(
     let plugins = platform.plugins.iter().map(|plugin| {
         let key = (plugin.facts.name.clone(), platform.platform.clone());
         let entry = lock.and_then(|lock| lock.entry(platform.platform, &plugin.facts.name));
-        describe(plugin, requests.get(&key), entry)
+        let source = definition.plugins.iter().find(|it| it.name == plugin.facts.name);
+        let source = source.and_then(|wanted| definition.source(&wanted.source));
+        describe(plugin, requests.get(&key), source, entry)
     });
     Ok(Inventory {
         name: definition.name.clone(),
@@ -155,9 +160,9 @@ pub(super) fn inventory(
         platform: platform.platform.clone(),
         subject: Subject::of(&manifest.bytes),
         created: inputs.epoch,
-        author: None,
-        source: None,
-        location: None,
+        author: definition.author.clone(),
+        source: definition.repository.clone(),
+        location: definition.image.as_ref().map(|image| format!("oci://{image}")),
         plugins: plugins.collect::<Result<_, _>>()?,
         modules: Vec::new(),
     })
@@ -166,6 +171,7 @@ pub(super) fn inventory(
 fn describe(
     plugin: &Plugin,
     request: Option<&Request>,
+    source: Option<&Source>,
     entry: Option<&LockedPlugin>,
 ) -> Result<attest::Plugin, SourceError> {
     let (facts, taken) = (&plugin.facts, plugin.taken());
@@ -175,6 +181,12 @@ fn describe(
         sha256: Some(artefact.digest),
         sha512: None,
     });
+    // Of what was unpacked, only the address is known.
+    let unpacked = source.and_then(|it| it.description.download.clone());
+    let download = download.or_else(|| {
+        let (member, sha256, sha512) = (Some(facts.name.to_string()), None, None);
+        unpacked.map(|location| Download { location, member, sha256, sha512 })
+    });
     Ok(attest::Plugin {
         name: facts.name.clone(),
         version: request.and_then(|request| request.version.clone()),
@@ -182,8 +194,8 @@ fn describe(
         sha512: taken.sha512(),
         size: facts.size,
         go: plugin.build_info()?,
-        description: Description::default(),
-        source: None,
+        description: description(source.map(|it| &it.description), taken.license()),
+        source: source.and_then(|it| it.description.repository.clone()),
         download,
         verification: entry.map(|entry| entry.level.to_string()),
         production: match entry.and_then(|entry| entry.module_sum) {
@@ -191,4 +203,21 @@ fn describe(
             None => Production::Taken,
         },
     })
+}
+
+/// What is known of a plugin's source: what the definition says, whose author has read it, else
+/// what its own files say.
+fn description(said: Option<&SourceDescription>, found: Option<&FoundLicense>) -> Description {
+    let license = said.and_then(|said| said.license.clone());
+    let license = license.or_else(|| found?.expression.parse().ok());
+    let notice = said.and_then(|said| said.copyright.clone());
+    let notice = notice.or_else(|| {
+        let notices = &found?.copyright;
+        (!notices.is_empty()).then(|| notices.join("\n"))
+    });
+    Description {
+        licences: license.map(Licences::both).unwrap_or_default(),
+        copyright: notice.map(Copyright::Notice).unwrap_or_default(),
+        supplier: said.and_then(|said| said.supplier.clone()),
+    }
 }

@@ -16,6 +16,7 @@ use semver::{Version, VersionReq};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Value, json};
 
+use super::source::parsed;
 use crate::binary::GoRelease;
 use crate::bundle::lock::Level;
 use crate::model::{PluginName, excerpt};
@@ -125,11 +126,6 @@ impl RawGates {
         }
         Ok(gates)
     }
-}
-
-fn parsed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<GoRelease>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    text.parse().map(Some).map_err(de::Error::custom)
 }
 
 fn list<'de, D: Deserializer<'de>>(

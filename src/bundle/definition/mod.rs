@@ -27,7 +27,7 @@ use semver::Version;
 use serde::Deserialize;
 
 use super::Encoding;
-use crate::model::{BundleName, Platform, PluginName};
+use crate::model::{BundleName, Party, Platform, PluginName, Repository};
 
 pub use gates::Gate;
 pub use plugin::Plugin;
@@ -53,6 +53,12 @@ pub struct Definition {
     pub tool: ToolChoice,
     /// The requirements for every plugin.
     pub gates: Vec<Gate>,
+    /// Who makes the bundle, for SBOMs.
+    pub author: Option<Party>,
+    /// The URL of where the definition is kept, for SBOMs.
+    pub repository: Option<String>,
+    /// The repository that the image will be pushed to, for SBOMs.
+    pub image: Option<Repository>,
 }
 
 /// Whether a bundle's image carries the tool, and can therefore hand its own files out.
@@ -79,7 +85,9 @@ impl Definition {
         for Plugin { name, source } in &self.plugins {
             let Some(source) = self.source(source) else { continue };
             for platform in &self.platforms {
-                let request = source.kind.request(platform, name);
+                let mut request = source.kind.request(platform, name);
+                let version = source.version.as_ref().map(|it| it.as_str().to_owned());
+                request.version = request.version.or(version);
                 requests.insert((name.clone(), platform.clone()), request);
             }
         }
@@ -113,11 +121,16 @@ plugins: [bridge, host-local]
             sources: vec![Source {
                 name: source.clone(),
                 kind: SourceKind::Directory("/usr/lib/cni".parse().unwrap()),
+                version: None,
+                description: source::SourceDescription::default(),
             }],
             plugins: vec![plugin("bridge"), plugin("host-local")],
             compression: Encoding::Balanced,
             tool: ToolChoice::Required,
             gates: Vec::new(),
+            author: None,
+            repository: None,
+            image: None,
         }
     }
 
@@ -134,6 +147,45 @@ plugins: [bridge, host-local]
             parse(&text),
             Ok(Definition { compression: Encoding::Gzip, tool: ToolChoice::None, ..small() })
         );
+    }
+
+    #[test]
+    fn a_source_is_described_for_sboms() {
+        let text = SMALL.replace(
+            "directory: /usr/lib/cni",
+            "directory: /usr/lib/cni\n    version: 1.1.1+ds1\n    license: Apache-2.0 OR MIT\n    \
+             copyright: 2014 CNI authors\n    supplier: Debian <https://www.debian.org>\n    \
+             repository: https://example.com/a\n    download: https://example.com/a.deb",
+        ) + "author: Acme <cni@example.com>\nrepository: https://example.com/b\n\
+             image: registry.example.com/cni\n";
+        let definition = parse(&text).unwrap();
+        let source = &definition.sources[0];
+        let description = source::SourceDescription {
+            license: Some("Apache-2.0 OR MIT".parse().unwrap()),
+            copyright: Some("2014 CNI authors".to_owned()),
+            supplier: Party::new("Debian", Some("https://www.debian.org"), None).ok(),
+            repository: Some("https://example.com/a".to_owned()),
+            download: Some("https://example.com/a.deb".to_owned()),
+        };
+        assert_eq!(source.description, description);
+        assert_eq!(definition.repository.as_deref(), Some("https://example.com/b"));
+        assert_eq!(definition.image.as_ref().unwrap().to_string(), "registry.example.com/cni");
+        assert_eq!(definition.author, Party::new("Acme", None, Some("cni@example.com")).ok());
+        let request = definition.requests().pop_first().unwrap().1;
+        assert_eq!(request.version.as_deref(), Some("1.1.1+ds1"));
+        for (from, to, expected) in [
+            ("Apache-2.0 OR MIT", "Apache 2", "`Apache 2` is not an SPDX licence expression"),
+            ("<https://www.debian.org>", "<debian>", "`debian` is not an e-mail address"),
+            ("https://example.com/a\n", "example.com/a\n", "`repository` is not a URL"),
+            ("https://example.com/b", "example.com/b", "`repository` is not a URL"),
+            ("https://example.com/a.deb", "a.deb", "`download` is not a URL"),
+            ("registry.example.com/cni", "../cni", "../cni"),
+            ("2014 CNI authors", "\"\"", "`copyright` must have 1 to 4096 bytes"),
+            ("directory: /usr/lib/cni", "archive: a.tgz", "the version belongs into `archive`"),
+        ] {
+            let error = parse(&text.replace(from, to)).expect_err(expected);
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]
@@ -250,7 +302,7 @@ plugins: [bridge, host-local]
             (
                 "directory: /usr",
                 "path: /usr",
-                "8:5: unknown field `path`, expected `name`, `directory`, `archive`, `file`, `image` or `go`",
+                "8:5: unknown field `path`, expected `name`, `version`, `license`, `copyright`, `supplier`, `repository`, `download`, `directory`, `archive`, `file`, `image` or `go`",
             ),
             (
                 "    directory: /usr/lib/cni\n",

@@ -12,11 +12,11 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::gates::RawGates;
 use super::plugin::RawPlugin;
-use super::source::{ARCHITECTURE, RawSource};
+use super::source::{ARCHITECTURE, RawSource, check_url, parsed};
 use super::{Definition, Plugin, Source, ToolChoice};
 use crate::bundle::{Encoding, FileManifest};
 use crate::model::yaml::{self, Spanned};
-use crate::model::{BundleName, Platform, PluginName, YamlError, visible};
+use crate::model::{BundleName, Party, Platform, PluginName, Repository, YamlError, visible};
 
 impl Definition {
     /// Parses the text of a definition; `file` is what errors call it.
@@ -45,6 +45,11 @@ struct Raw {
     #[serde(default)]
     tool: ToolChoice,
     gates: Option<Spanned<RawGates>>,
+    #[serde(default, deserialize_with = "parsed")]
+    author: Option<Party>,
+    repository: Option<Spanned<String>>,
+    #[serde(default, deserialize_with = "parsed")]
+    image: Option<Repository>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -80,8 +85,9 @@ impl Raw {
         let mut sources = Vec::new();
         for source in &self.sources.value {
             let at = |message: String| YamlError::at(file, source, message);
-            let Source { name, kind } = source.value.check().map_err(at)?;
-            let of_source = plugins.iter().filter(|plugin| plugin.source == name);
+            let source = source.value.check().map_err(at)?;
+            let Source { name, kind, .. } = &source;
+            let of_source = plugins.iter().filter(|plugin| plugin.source == *name);
             let of_source: Vec<&PluginName> = of_source.map(|plugin| &plugin.name).collect();
             if of_source.is_empty() {
                 return Err(at(format!("no plugin uses the source `{name}`")));
@@ -93,7 +99,7 @@ impl Raw {
                 )));
             }
             kind.check(&platforms, &of_source).map_err(at)?;
-            sources.push(Source { name, kind });
+            sources.push(source);
         }
         let names = plugins.iter().map(|plugin| &plugin.name).collect();
         let gates = match &self.gates {
@@ -102,8 +108,24 @@ impl Raw {
             }
             None => Vec::new(),
         };
-        let Raw { name, version, compression, tool, .. } = self;
-        Ok(Definition { name, version, platforms, sources, plugins, compression, tool, gates })
+        if let Some(url) = &self.repository {
+            check_url("repository", Some(&url.value))
+                .map_err(|message| YamlError::at(file, url, message))?;
+        }
+        let Raw { name, version, compression, tool, author, repository, image, .. } = self;
+        Ok(Definition {
+            name,
+            version,
+            platforms,
+            sources,
+            plugins,
+            compression,
+            tool,
+            gates,
+            author,
+            repository: repository.map(|it| it.value),
+            image,
+        })
     }
 
     fn plugin(&self, file: &str, plugin: &Spanned<RawPlugin>) -> Result<Plugin, YamlError> {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::gates;
-use super::source::KINDS;
+use super::source::{KINDS, SourceDescription};
 use crate::bundle::{Encoding, FileManifest};
 use crate::model::{Platform, json};
 
@@ -75,6 +75,24 @@ pub fn schema() -> String {
                 "enum": ["none"],
             },
             "gates": gates::schema(),
+            "repository": {
+                "description": "The URL of where this definition is kept, for SBOMs.",
+                "type": "string",
+                "minLength": 1,
+            },
+            "image": {
+                "description":
+                    "The repository that the image will be pushed to, such as ghcr.io/acme/cni, \
+                     for SBOMs.",
+                "type": "string",
+                "minLength": 1,
+            },
+            "author": {
+                "description":
+                    "Who makes the bundle, for SBOMs: `NAME`, `NAME <EMAIL>` or `NAME <URL>`.",
+                "type": "string",
+                "minLength": 1,
+            },
         },
         "definitions": {
             "plugin": {
@@ -93,8 +111,16 @@ fn source() -> Value {
         "type": "string",
         "pattern": "^[a-z0-9-]{1,63}$",
     });
+    let version = json!({
+        "description":
+            "The version of the plugins in a directory; an archive or file has its own.",
+        "type": "string",
+        "pattern": "^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$",
+    });
     let keys = KINDS.iter().map(|kind| (kind.key, (kind.schema)()));
-    let properties: BTreeMap<&str, Value> = keys.chain([("name", name)]).collect();
+    let others = [("name", name), ("version", version)];
+    let others = others.into_iter().chain(SourceDescription::schema());
+    let properties: BTreeMap<&str, Value> = keys.chain(others).collect();
     let kinds: Vec<String> =
         KINDS.iter().map(|kind| format!("`{}` ({})", kind.key, kind.article)).collect();
     json!({

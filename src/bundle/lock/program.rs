@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::binary::{BuildInfo, GoModule, Packer, linked_variables};
-use crate::bundle::{Privilege, Revision};
+use crate::bundle::{FoundLicense, Privilege, Revision};
 use crate::model::excerpt;
 
 /// Facts about a program.
@@ -38,6 +38,9 @@ pub struct ProgramFacts {
     /// The privileges of its file in the source.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub privileges: BTreeSet<Privilege>,
+    /// What the source's own files say of its licence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub license: Option<FoundLicense>,
 }
 
 /// The settings that are kept: what decides which machines run the program, and the revision.
@@ -88,6 +91,7 @@ impl ProgramFacts {
             kubernetes_client: client.map(linked_version),
             packer,
             privileges,
+            license: None,
         }
     }
 
@@ -125,10 +129,17 @@ impl ProgramFacts {
             false => Privilege::words(&it.privileges),
         };
         let client = |it: &Self| text(&it.kubernetes_client);
+        let license = |it: &Self| match &it.license {
+            None => none(),
+            Some(FoundLicense { expression, file, digest, .. }) => {
+                format!("{expression} (`{file}`, {digest})")
+            }
+        };
         differs("main module", text(&self.module), text(&other.module))
             .or_else(|| of_maps(&self.settings, &other.settings))
             .or_else(|| of_maps(&self.linked_versions, &other.linked_versions))
             .or_else(|| differs("Kubernetes client", client(self), client(other)))
+            .or_else(|| differs("licence", license(self), license(other)))
             .or_else(|| differs("packer", packer(self), packer(other)))
             .or_else(|| differs("set of privileges", privileges(self), privileges(other)))
     }

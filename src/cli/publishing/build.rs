@@ -10,7 +10,7 @@ use super::source_date::epoch;
 use crate::attest::environment;
 use crate::bundle::definition::ToolChoice;
 use crate::cli::terminal::{Exit, Failure, Terminal};
-use crate::model::Reference;
+use crate::model::{Party, Reference};
 use crate::oci::LayoutWriter;
 use crate::publish::{
     BuildError, DirectoryOverride, Inputs, LockFile, ProvenanceContext, SbomFormat, Sources, build,
@@ -43,6 +43,10 @@ pub(in crate::cli) struct Arguments {
     /// job.
     #[arg(long)]
     provenance: bool,
+    /// Who makes the bundle and describes it, instead of the definition's author: NAME,
+    /// NAME <EMAIL> or NAME <URL>.
+    #[arg(long, value_name = "NAME", requires = "sbom")]
+    author: Option<Party>,
     #[command(flatten)]
     tools: ToolArguments,
     #[command(flatten)]
@@ -52,7 +56,8 @@ pub(in crate::cli) struct Arguments {
 /// Runs the verb.
 pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Failure> {
     let path = &arguments.definition;
-    let (definition, definition_digest) = read_definition(path)?;
+    let (mut definition, definition_digest) = read_definition(path)?;
+    definition.author = arguments.author.clone().or(definition.author);
     let lock_file = LockFile::beside(path);
     let lock = lock_file.read().map_err(Failure::classed)?;
     let folder = path.parent().unwrap_or(Path::new("."));

@@ -18,7 +18,7 @@ use super::{Fetch, PluginSource, SourceError, Taken, Wanted};
 use crate::bundle::definition::SourceName;
 use crate::bundle::definition::source::Archive;
 use crate::bundle::tar::TarError;
-use crate::bundle::{FoundMember, MemberError, Members, Origin, read_members};
+use crate::bundle::{FoundMember, FoundMembers, MemberError, Members, Origin, read_members};
 use crate::disk::Directory;
 
 /// How much is read at a time.
@@ -69,23 +69,25 @@ impl ArchiveSource<'_> {
         let temporary = &self.fetch.client.settings().temporary;
         let temporary = Directory::open(temporary).map_err(AssetError::Temporary)?;
         let mut spooled: Vec<Option<Taken>> = wanted.iter().map(|_| None).collect();
-        let paths = unpack(&open, members, |numbers, FoundMember { privileges, content }| {
-            let file = temporary.create_unnamed().map_err(AssetError::Temporary)?;
-            let mut taken =
-                spool(file, content, |error| MemberError::Tar(TarError::Read(error)).into())?;
-            taken.artefact = Some(open.artefact);
-            taken.privileges = privileges;
-            taken.checksum.clone_from(&open.checksum);
-            for number in numbers {
-                if let Some(place) = spooled.get_mut(*number) {
-                    *place = Some(taken.try_clone().map_err(AssetError::Spool)?);
+        let FoundMembers { paths, license } =
+            unpack(&open, members, |numbers, FoundMember { privileges, content }| {
+                let file = temporary.create_unnamed().map_err(AssetError::Temporary)?;
+                let mut taken =
+                    spool(file, content, |error| MemberError::Tar(TarError::Read(error)).into())?;
+                taken.artefact = Some(open.artefact);
+                taken.privileges = privileges;
+                taken.checksum.clone_from(&open.checksum);
+                for number in numbers {
+                    if let Some(place) = spooled.get_mut(*number) {
+                        *place = Some(taken.try_clone().map_err(AssetError::Spool)?);
+                    }
                 }
-            }
-            Ok(())
-        })?;
+                Ok(())
+            })?;
         let location = shown(location, folder);
         let named = spooled.into_iter().flatten().zip(paths).map(|(mut taken, path)| {
             taken.origin = Origin { location: location.clone(), member: Some(path) };
+            taken.license.clone_from(&license);
             taken
         });
         Ok(named.collect())
@@ -97,13 +99,13 @@ fn unpack(
     open: &OpenAsset,
     members: Members,
     visit: impl FnMut(&[usize], FoundMember<'_>) -> Result<(), AssetError>,
-) -> Result<Vec<String>, AssetError> {
+) -> Result<FoundMembers, AssetError> {
     let mut input = Hashing::of(&open.file);
-    let paths = read_members(BufReader::with_capacity(BUFFER, &mut input), members, visit)?;
+    let found = read_members(BufReader::with_capacity(BUFFER, &mut input), members, visit)?;
     // What the decoder left, if anything.
     io::copy(&mut input, &mut io::sink()).map_err(AssetError::Read)?;
     match input.finish() == (open.artefact.digest, open.artefact.size) {
-        true => Ok(paths),
+        true => Ok(found),
         false => Err(AssetError::Changed),
     }
 }

@@ -1,13 +1,14 @@
 //! Plugins from a directory of this machine.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{PluginSource, SourceError, Taken, Wanted};
-use crate::bundle::Origin;
 use crate::bundle::definition::SourceName;
 use crate::bundle::definition::source::DirectoryPattern;
+use crate::bundle::{FoundLicense, LONGEST_LICENSE, LicenseFiles, Origin};
 use crate::model::{Platform, PluginName};
 
 /// A directory, or one per platform. A plugin may be a link to another file of it; a link that
@@ -68,8 +69,29 @@ impl PluginSource for DirectorySource {
         wanted: &[Wanted],
         give: &mut dyn FnMut(&Wanted, Taken) -> Result<(), SourceError>,
     ) -> Result<(), SourceError> {
-        wanted.iter().try_for_each(|wanted| give(wanted, self.open(wanted)?))
+        let mut licenses = BTreeMap::new();
+        wanted.iter().try_for_each(|wanted| {
+            let mut taken = self.open(wanted)?;
+            let directory = self.of(&wanted.platform);
+            let found = licenses.entry(wanted.platform.clone());
+            taken.license.clone_from(found.or_insert_with(|| license_in(&directory)));
+            give(wanted, taken)
+        })
     }
+}
+
+/// What the files of a directory say of its licence; one that cannot be read says nothing.
+fn license_in(directory: &Path) -> Option<FoundLicense> {
+    let mut files = LicenseFiles::default();
+    for entry in fs::read_dir(directory).ok()?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // A link could lead to any file of this machine.
+        let is_file = entry.metadata().is_ok_and(|it| it.is_file() && it.len() <= LONGEST_LICENSE);
+        if is_file && files.is_one(&name) {
+            files.add(&name, fs::read(entry.path()).ok()?);
+        }
+    }
+    files.finish()
 }
 
 /// Whether nothing is at the end of a path, or of the links in it.

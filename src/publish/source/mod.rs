@@ -76,7 +76,7 @@ impl<'a> Sources<'a> {
     ) -> Result<Self, SourceError> {
         overrides.iter().try_for_each(|said| said.check(definition))?;
         let (mut sources, mut to_lock) = (Vec::new(), None);
-        for Source { name, kind } in &definition.sources {
+        for Source { name, kind, .. } in &definition.sources {
             let source: Box<dyn PluginSource + 'a> =
                 match overrides.iter().rev().find(|said| said.name == *name) {
                     Some(said) => Box::new(DirectorySource::new(name, "", &said.directory)),

@@ -44,7 +44,8 @@ impl Plugin {
         let packer = Packer::of(&self.file.program()?);
         let packer = packer.map_err(|source| self.file.unreadable(source))?;
         let privileges = self.file.privileges().clone();
-        Ok(ProgramFacts::of(self.build_info()?.as_ref(), packer, privileges))
+        let facts = ProgramFacts::of(self.build_info()?.as_ref(), packer, privileges);
+        Ok(ProgramFacts { license: self.file.license().cloned(), ..facts })
     }
 
     /// What Go's linker recorded in it: every module that is linked, and how it was built.

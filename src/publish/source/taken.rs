@@ -15,7 +15,8 @@ use super::file_ranges::FileRanges;
 use super::from_start::FromStart;
 use crate::binary::{Elf, ReadElfError};
 use crate::bundle::{
-    Artefact, Checksum, CompiledModule, Entry, EntryKind, FileManifest, InImage, Origin, Privilege,
+    Artefact, Checksum, CompiledModule, Entry, EntryKind, FileManifest, FoundLicense, InImage,
+    Origin, Privilege,
 };
 use crate::disk::has_capabilities;
 use crate::model::{Digest, Hasher, Sha512, Sha512Hasher};
@@ -29,6 +30,7 @@ pub struct Taken {
     pub(super) sha512: Sha512,
     pub(super) size: u64,
     pub(super) privileges: BTreeSet<Privilege>,
+    pub(super) license: Option<FoundLicense>,
     pub(super) artefact: Option<Artefact>,
     pub(super) image: Option<InImage>,
     pub(super) checksum: Option<Checksum>,
@@ -85,6 +87,7 @@ impl Taken {
             sha512,
             size,
             privileges: BTreeSet::new(),
+            license: None,
             artefact: None,
             image: None,
             checksum: None,
@@ -95,8 +98,9 @@ impl Taken {
     /// The same file once more, for a second plugin.
     pub(super) fn try_clone(&self) -> io::Result<Self> {
         let (origin, checksum) = (self.origin.clone(), self.checksum.clone());
-        let (privileges, module) = (self.privileges.clone(), self.module.clone());
-        Ok(Self { file: self.file.try_clone()?, origin, checksum, privileges, module, ..*self })
+        let (privileges, license) = (self.privileges.clone(), self.license.clone());
+        let (file, module) = (self.file.try_clone()?, self.module.clone());
+        Ok(Self { file, origin, checksum, privileges, license, module, ..*self })
     }
 
     /// Where it came from.
@@ -107,6 +111,11 @@ impl Taken {
     /// The privileges of its file in the source.
     pub fn privileges(&self) -> &BTreeSet<Privilege> {
         &self.privileges
+    }
+
+    /// What the source's own files say of its licence.
+    pub fn license(&self) -> Option<&FoundLicense> {
+        self.license.as_ref()
     }
 
     /// The SHA-512 of its bytes; its SHA-256 is in the facts of the plugin.

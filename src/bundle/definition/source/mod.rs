@@ -7,6 +7,7 @@
 mod archive;
 mod asset;
 mod beside;
+mod description;
 mod directory;
 mod file;
 mod given;
@@ -18,15 +19,18 @@ mod pins;
 mod request;
 
 use given::given;
+pub(super) use given::parsed;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::model::yaml::alternatives;
-use crate::model::{Platform, PluginName};
+use crate::model::{Licence, Party, Platform, PluginName};
 
 pub use archive::Archive;
 pub use asset::Asset;
 pub use beside::{Guess, base_name, checksums_beside, published, without_query};
+pub use description::SourceDescription;
+pub(super) use description::check_url;
 pub use directory::{DirectoryPattern, ParseDirectoryError};
 pub use file::BareFile;
 pub use go::{
@@ -52,6 +56,10 @@ pub struct Source {
     pub name: SourceName,
     /// The kind, with the value of its key.
     pub kind: SourceKind,
+    /// The version of what is in a directory.
+    pub version: Option<UpstreamVersion>,
+    /// What SBOMs say of its plugins.
+    pub description: SourceDescription,
 }
 
 /// Makes everything that lists the kinds of sources. A row is a variant with the type of its value,
@@ -67,10 +75,22 @@ macro_rules! kinds {
         }
 
         /// A source as it was written: it may have none of the keys, or several.
-        #[derive(Debug, Deserialize)]
+        #[derive(Debug, Clone, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub(super) struct RawSource {
             pub(super) name: SourceName,
+            #[serde(default, deserialize_with = "given")]
+            version: Option<UpstreamVersion>,
+            #[serde(default, deserialize_with = "parsed")]
+            license: Option<Licence>,
+            #[serde(default, deserialize_with = "given")]
+            copyright: Option<String>,
+            #[serde(default, deserialize_with = "parsed")]
+            supplier: Option<Party>,
+            #[serde(default, deserialize_with = "given")]
+            repository: Option<String>,
+            #[serde(default, deserialize_with = "given")]
+            download: Option<String>,
             $(#[serde(default, deserialize_with = "given")] $key: Option<$value>,)+
         }
 
@@ -175,13 +195,32 @@ impl RawSource {
     pub(super) fn check(&self) -> Result<Source, String> {
         let kinds = self.kinds();
         match kinds.as_slice() {
-            [kind] => Ok(Source { name: self.name.clone(), kind: kind.clone() }),
+            [kind] => self.source(kind),
             _ => {
                 let all: Vec<&str> = KINDS.iter().map(|kind| kind.key).collect();
                 let found: Vec<&str> = kinds.iter().map(|kind| kind.words().0).collect();
                 Err(not_one(&all, &found))
             }
         }
+    }
+}
+
+impl RawSource {
+    fn source(&self, kind: &SourceKind) -> Result<Source, String> {
+        let Self { name, version, license, copyright, supplier, .. } = self.clone();
+        let (repository, download) = (self.repository.clone(), self.download.clone());
+        let (key, _) = kind.words();
+        if version.is_some() && kind.asset().is_some() {
+            return Err(format!(
+                "the version belongs into `{key}`: write `{{from: …, version: …}}`"
+            ));
+        }
+        if download.is_some() && kind.asset().is_some() {
+            return Err(format!("`download` is for directories: `{key}` says where it is"));
+        }
+        let description = SourceDescription { license, copyright, supplier, repository, download };
+        description.check()?;
+        Ok(Source { name, kind: kind.clone(), version, description })
     }
 }
 
