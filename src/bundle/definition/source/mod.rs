@@ -210,12 +210,13 @@ impl RawSource {
         let Self { name, version, license, copyright, supplier, .. } = self.clone();
         let (repository, download) = (self.repository.clone(), self.download.clone());
         let (key, _) = kind.words();
-        if version.is_some() && kind.asset().is_some() {
+        let is_directory = matches!(kind, SourceKind::Directory(_));
+        if version.is_some() && !is_directory {
             return Err(format!(
                 "the version belongs into `{key}`: write `{{from: …, version: …}}`"
             ));
         }
-        if download.is_some() && kind.asset().is_some() {
+        if download.is_some() && !is_directory {
             return Err(format!("`download` is for directories: `{key}` says where it is"));
         }
         let description = SourceDescription { license, copyright, supplier, repository, download };
