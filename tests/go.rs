@@ -40,7 +40,9 @@ const OWN: &str = "      sumdb: off\n";
 
 /// Publishes the module with this program.
 fn publish(scene: &Scene, main: &str) {
-    let files = [("go.mod", GO_MOD), ("plugins/own/main.go", main), ("pkg/a/a.go", "package a\n")];
+    let license = ("LICENSE", "Mozilla Public License Version 2.0\nIncompatible With Secondary\n");
+    let program = ("plugins/own/main.go", main);
+    let files = [("go.mod", GO_MOD), license, program, ("pkg/a/a.go", "package a\n")];
     module_proxy::publish(&scene.at("proxy"), MODULE, "v1.0.0", &files);
 }
 
@@ -114,11 +116,15 @@ fn a_module_is_compiled_for_each_platform_and_the_result_is_pinned() {
     let sum = entry["moduleSum"].as_str().unwrap();
     assert!(sum.starts_with("h1:"), "{sum}");
     assert_eq!(lock["plugins"][1]["moduleSum"], sum);
+    assert_eq!(entry["facts"]["license"]["expression"], "MPL-2.0");
     // The result is kept, so that a build compiles nothing, and does not even look for Go.
-    let mut without = command(&scene, "build", "cache", "-o layout");
+    let mut without = command(&scene, "build", "cache", "-o layout --sbom spdx-2.3");
     let built = scene.run_command(without.env("PATH", "/nonexistent"));
     expect(&built, 0, &[]);
     assert!(!built.stderr.contains("compiling"), "{}", built.stderr);
+    // Only the lock knows the licence now: the module was not fetched again.
+    let described = scene.run_ok("inspect oci:layout --sbom spdx-2.3").stdout;
+    assert!(described.contains(r#""licenseDeclared":"MPL-2.0""#), "{described}");
     // The same from nothing, elsewhere, at another time and for another user.
     new_cache(&scene, "cache2");
     fs::create_dir(scene.at("elsewhere")).unwrap();

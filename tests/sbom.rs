@@ -394,9 +394,16 @@ fn the_licence_of_a_release_is_read_from_its_own_files() {
         assert_eq!(sbom(), ("Apache-2.0".into(), "Copyright 2014-2026 CNI authors".into()));
         let locked = fs::read_to_string(scene.at("bundle.lock.json")).unwrap();
         assert!(locked.contains("\"file\": \"LICENSE\""), "{locked}");
+        assert!(!locked.contains("\"supplier\""), "{locked}");
         // What the definition says goes first.
-        define(&format!("{source}, license: MIT, copyright: 2014 A"));
+        define(&format!("{source}, license: MIT, copyright: 2014 A, supplier: Acme <a@b.example>"));
         assert_eq!(sbom(), ("MIT".into(), "2014 A".into()));
+        let locked = fs::read_to_string(scene.at("bundle.lock.json")).unwrap();
+        assert!(locked.contains("\"license\": \"MIT\""), "{locked}");
+        assert!(locked.contains("\"supplier\": \"Acme <a@b.example>\""), "{locked}");
+        // A source that is described otherwise is the same source.
+        define(source);
+        scene.run_ok("lock --check bundle.yaml");
     }
     // A lock that says something else of a directory is refused.
     define("directory: release");

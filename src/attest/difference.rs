@@ -59,7 +59,7 @@ pub enum DifferenceKind {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ValueDifference {
     /// `version` (what the program says), `release` (what the definition says), `origin`, `level`,
-    /// `revision`, `CNI` (the versions of its specification), `toolchain`, `package`, `linkage`,
+    /// `revision`, `CNI` (the versions of its specification), `licence`, `toolchain`, `package`, `linkage`,
     /// `size` in bytes, or `digest`.
     pub what: &'static str,
     /// Before; `None` for a plugin that was added, or if the program does not say it.
@@ -252,7 +252,7 @@ fn values(old: Option<&ContainedPlugin>, new: Option<&ContainedPlugin>) -> Vec<V
     type Read = fn(&ContainedPlugin) -> Option<String>;
     /// Whether an absent value is unknown, instead of none.
     const UNKNOWN: bool = true;
-    let reads: [(&'static str, bool, Read); 11] = [
+    let reads: [(&'static str, bool, Read); 12] = [
         ("version", !UNKNOWN, |it| it.go.as_ref().and_then(|go| go.version.clone())),
         ("release", UNKNOWN, |it| it.release().map(str::to_owned)),
         ("origin", UNKNOWN, |it| it.facts.origin.as_ref().map(origin)),
@@ -262,6 +262,7 @@ fn values(old: Option<&ContainedPlugin>, new: Option<&ContainedPlugin>) -> Vec<V
             let versions = &it.facts.cni_versions;
             (!versions.is_empty()).then(|| versions.join(", "))
         }),
+        ("licence", UNKNOWN, |it| it.facts.license.clone()),
         ("toolchain", !UNKNOWN, |it| it.go.as_ref().map(|go| go.go.clone())),
         ("package", !UNKNOWN, |it| it.go.as_ref().map(|go| go.path.clone())),
         ("linkage", !UNKNOWN, |it| Some(it.linkage.to_string())),

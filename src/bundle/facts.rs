@@ -1,5 +1,5 @@
 //! The `facts` of a plugin in `bundle.json`: where it came from, how far that was verified, which
-//! CNI versions it speaks, and which revision it was built from.
+//! CNI versions it speaks, which revision it was built from, and its licence.
 //!
 //! No decision of a node depends on them: they are signed with the rest and shown. This is the one
 //! object of `bundle.json` in which readers ignore fields that they do not know, so that a later
@@ -27,6 +27,9 @@ pub struct Facts {
     /// The revision that it was built from, as Go recorded it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vcs: Option<Revision>,
+    /// The licence of its source, as an SPDX expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
 }
 
 /// Where a plugin came from.
@@ -92,6 +95,7 @@ impl Facts {
                 ("modified", Outline::Any),
             ])),
         ),
+        ("license", Outline::Any),
     ]));
 
     /// Whether they say nothing.
@@ -110,7 +114,8 @@ impl Facts {
             let optional = [&it.revision, &it.time].into_iter().filter_map(Option::as_deref);
             optional.chain([it.system.as_str()])
         });
-        origin.chain(self.cni_versions.iter().map(String::as_str)).chain(vcs)
+        let license = self.license.as_deref();
+        origin.chain(self.cni_versions.iter().map(String::as_str)).chain(vcs).chain(license)
     }
 }
 

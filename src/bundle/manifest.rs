@@ -222,6 +222,7 @@ mod tests {
                 time: Some("2026-02-19T00:00:00Z".to_owned()),
                 modified: Some(false),
             }),
+            license: Some("Apache-2.0".to_owned()),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Who made, supplied or described something.
 
+use std::fmt;
 use std::str::FromStr;
 
 use serde::Serialize;
@@ -90,6 +91,17 @@ impl FromStr for Party {
     }
 }
 
+/// As it is parsed; with both addresses, the web address.
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        match self.url.as_ref().or(self.email.as_ref()) {
+            Some(address) => write!(f, " <{address}>"),
+            None => Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +117,9 @@ mod tests {
             ("<cni@example.com>", Err(PartyError::Name(String::new()))),
         ] {
             assert_eq!(text.parse(), expected, "{text}");
+            if let Ok(party) = expected {
+                assert_eq!(party.to_string().parse(), Ok(party), "{text}");
+            }
         }
     }
 

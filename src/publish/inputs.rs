@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::error::BuildError;
-use super::lock::{entry, unlocked};
+use super::lock::{described, entry, unlocked};
 use super::source::{Plugin, SourceError, Sources, Tool};
 use crate::bundle::definition::ToolChoice;
 use crate::bundle::gate::judge;
@@ -117,7 +117,7 @@ fn unlocked_entries(
     });
     let of_directory = |mut entry: LockedPlugin| {
         entry.request.make_directory();
-        entry
+        described(entry, definition)
     };
     let entries = entries.map(|entry| entry.map(of_directory)).collect::<Result<_, _>>()?;
     Ok(BundleLock::new(definition.name.clone(), entries))

@@ -10,11 +10,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::source::{Plugin, SourceError, Sources, Wanted};
-use crate::bundle::definition::source::Request;
+use crate::bundle::definition::source::{Request, SourceDescription};
 use crate::bundle::lock::{
     BundleLock, KeptEvidence, Level, LockError, LockedChecksum, LockedPlugin,
 };
-use crate::bundle::{ChecksumFile, Sum};
+use crate::bundle::{ChecksumFile, Definition, Sum};
 use crate::disk::{Directory, DiskError, directory_of, open_file};
 use crate::model::{Classed, Digest, ErrorClass, Platform, PluginName, Sha512};
 
@@ -215,7 +215,8 @@ pub fn lock(
                 kept.insert(Digest::of(proof), proof.clone());
             }
             let old = old.and_then(|(old, _)| old.entry(platform, &key.0));
-            plugins.push(entry(platform, request.clone(), plugin, old, &kept)?);
+            let entry = entry(platform, request.clone(), plugin, old, &kept)?;
+            plugins.push(described(entry, definition));
         }
     }
     let schema = old.and_then(|(old, _)| old.schema.clone());
@@ -256,11 +257,23 @@ pub(super) fn entry(
         linkage: facts.linkage.clone(),
         go: facts.go.clone(),
         facts: plugin.program()?,
+        license: None,
+        supplier: None,
         cni_versions: None,
         level: Level::None,
         checksum,
     };
     Ok(entry.with_proof_of(old, kept).with_level(kept))
+}
+
+/// An entry with what the definition states of its source.
+pub(super) fn described(mut entry: LockedPlugin, definition: &Definition) -> LockedPlugin {
+    if let Some(source) = definition.source_of(&entry.name) {
+        let SourceDescription { license, supplier, .. } = &source.description;
+        entry.license = license.as_ref().map(ToString::to_string);
+        entry.supplier = supplier.as_ref().map(ToString::to_string);
+    }
+    entry
 }
 
 /// Why a plugin is not the one that is locked; `None` if it is.

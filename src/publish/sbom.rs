@@ -150,8 +150,7 @@ pub(super) fn inventory(
     let plugins = platform.plugins.iter().map(|plugin| {
         let key = (plugin.facts.name.clone(), platform.platform.clone());
         let entry = lock.and_then(|lock| lock.entry(platform.platform, &plugin.facts.name));
-        let source = definition.plugins.iter().find(|it| it.name == plugin.facts.name);
-        let source = source.and_then(|wanted| definition.source(&wanted.source));
+        let source = definition.source_of(&plugin.facts.name);
         describe(plugin, requests.get(&key), source, entry)
     });
     Ok(Inventory {
@@ -187,6 +186,8 @@ fn describe(
         let (member, sha256, sha512) = (Some(facts.name.to_string()), None, None);
         unpacked.map(|location| Download { location, member, sha256, sha512 })
     });
+    // Of what was compiled before, only the lock knows.
+    let found = taken.license().or_else(|| entry?.facts.license.as_ref());
     Ok(attest::Plugin {
         name: facts.name.clone(),
         version: request.and_then(|request| request.version.clone()),
@@ -194,7 +195,7 @@ fn describe(
         sha512: taken.sha512(),
         size: facts.size,
         go: plugin.build_info()?,
-        description: description(source.map(|it| &it.description), taken.license()),
+        description: description(source.map(|it| &it.description), found),
         source: source.and_then(|it| it.description.repository.clone()),
         download,
         verification: entry.map(|entry| entry.level.to_string()),

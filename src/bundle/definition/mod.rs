@@ -79,6 +79,12 @@ impl Definition {
         self.sources.iter().find(|source| source.name == *name)
     }
 
+    /// The source of a plugin.
+    pub fn source_of(&self, plugin: &PluginName) -> Option<&Source> {
+        let plugin = self.plugins.iter().find(|it| it.name == *plugin)?;
+        self.source(&plugin.source)
+    }
+
     /// What is asked for each plugin on each platform.
     pub fn requests(&self) -> BTreeMap<(PluginName, Platform), source::Request> {
         let mut requests = BTreeMap::new();

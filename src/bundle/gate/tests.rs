@@ -66,6 +66,8 @@ fn good() -> LockedPlugin {
             kubernetes_client: Some("v0.30.2".to_owned()),
             ..ProgramFacts::default()
         },
+        license: None,
+        supplier: None,
         cni_versions: Some(CniAnswer {
             supported: vec!["0.4.0".to_owned(), "1.0.0".to_owned()],
             asked: HowAsked::Native,

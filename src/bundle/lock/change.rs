@@ -116,6 +116,7 @@ fn values(old: Option<&LockedPlugin>, new: &LockedPlugin) -> Vec<String> {
             digest.map_or_else(|| "none".to_owned(), |digest| short(&digest))
         };
         let sum = entry.module_sum.map(|sum| sum.to_string());
+        let licence = entry.licence().unwrap_or("unknown").to_owned();
         vec![
             ("version", entry.request.version.clone().unwrap_or_else(|| "none".to_owned())),
             ("from", without_query(&entry.request.location).to_owned()),
@@ -131,6 +132,8 @@ fn values(old: Option<&LockedPlugin>, new: &LockedPlugin) -> Vec<String> {
             ("package", go(|go| Some(go.path.clone()))),
             ("module version", go(|go| go.version.clone())),
             ("licence", license.unwrap_or_else(|| "unknown".to_owned())),
+            ("licence", licence),
+            ("supplier", entry.supplier.clone().unwrap_or_else(|| "unknown".to_owned())),
             ("CNI versions", cni.unwrap_or_else(|| "unknown".to_owned())),
             ("level", entry.level.to_string()),
         ]

@@ -107,6 +107,13 @@ pub struct LockedPlugin {
     /// Other facts about the program.
     #[serde(default, skip_serializing_if = "ProgramFacts::is_empty")]
     pub facts: ProgramFacts,
+    /// The licence that the definition stated when it was locked. Like `supplier`, it is for readers
+    /// and not compared: a definition may be described better without a new lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
+    /// The supplier that the definition stated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supplier: Option<String>,
     /// The CNI versions that it answered with; none if it was not asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cni_versions: Option<CniAnswer>,
@@ -283,6 +290,12 @@ impl LockedPlugin {
         (&self.name, &self.platform)
     }
 
+    /// The licence: the one that the definition stated, else the one that was found.
+    pub fn licence(&self) -> Option<&str> {
+        let found = self.facts.license.as_ref().map(|found| found.expression.as_str());
+        self.license.as_deref().or(found)
+    }
+
     /// The digest that an image's reference named when it was locked: of an index or a manifest.
     pub fn root(&self) -> Option<Digest> {
         Some(self.image?.index.unwrap_or(self.artefact?.digest))
@@ -442,7 +455,12 @@ impl LockedPlugin {
             .or_else(|| differs("linkage", self.linkage.to_string(), facts.linkage.to_string()))
             .or_else(|| differs("Go build information", go(&self.go), go(&facts.go)))
             .or_else(|| {
-                let (what, expected, found) = self.facts.difference(program)?;
+                let mut program = program.clone();
+                if self.request.build.is_some() && program.license.is_none() {
+                    // It was compiled before, and its module was not fetched again.
+                    program.license.clone_from(&self.facts.license);
+                }
+                let (what, expected, found) = self.facts.difference(&program)?;
                 differs(&what, expected, found)
             })
             .or_else(|| differs("layer", layer(self.image?), layer(image?)))

@@ -135,11 +135,13 @@ impl ProgramFacts {
                 format!("{expression} (`{file}`, {digest})")
             }
         };
+        // A lock from before licences were read has none.
+        let compared = self.license.is_some();
         differs("main module", text(&self.module), text(&other.module))
             .or_else(|| of_maps(&self.settings, &other.settings))
             .or_else(|| of_maps(&self.linked_versions, &other.linked_versions))
             .or_else(|| differs("Kubernetes client", client(self), client(other)))
-            .or_else(|| differs("licence", license(self), license(other)))
+            .or_else(|| differs("licence", license(self), license(other)).filter(|_| compared))
             .or_else(|| differs("packer", packer(self), packer(other)))
             .or_else(|| differs("set of privileges", privileges(self), privileges(other)))
     }
@@ -159,6 +161,7 @@ fn linked_version(module: &GoModule) -> String {
 mod tests {
     use super::*;
     use crate::binary::sample::go_build_info;
+    use crate::model::Digest;
 
     fn of(lines: &str) -> ProgramFacts {
         let info = BuildInfo::parse(&go_build_info("go1.26.3", lines)).unwrap();
@@ -237,6 +240,16 @@ mod tests {
             facts.difference(&packed),
             Some(("packer".to_owned(), "none".to_owned(), "UPX".to_owned()))
         );
+        let mut licensed = facts.clone();
+        licensed.license = Some(FoundLicense {
+            expression: "MIT".to_owned(),
+            copyright: Vec::new(),
+            file: "LICENSE".to_owned(),
+            digest: Digest::of(b"MIT"),
+        });
+        let (what, _, found) = licensed.difference(&facts).unwrap();
+        assert_eq!((what.as_str(), found.as_str()), ("licence", "none"));
+        assert_eq!(facts.difference(&licensed), None);
         let mut with = facts.clone();
         with.privileges = Privilege::of(0o4755, true);
         let (what, _, found) = facts.difference(&with).unwrap();

@@ -26,6 +26,7 @@ impl LockedPlugin {
             origin: Some(origin),
             cni_versions: self.cni_versions.iter().flat_map(|it| it.supported.clone()).collect(),
             vcs: self.facts.revision(),
+            license: self.licence().map(|licence| visible(licence).into_owned()),
         }
     }
 }

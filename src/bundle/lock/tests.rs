@@ -46,6 +46,8 @@ fn locked(definition: &Definition) -> (BundleLock, KeptEvidence) {
             linkage: Linkage::Static,
             go: None,
             facts: ProgramFacts::default(),
+            license: None,
+            supplier: None,
             cni_versions: None,
             level: Level::ChecksumSameOrigin,
             checksum: Some(LockedChecksum {

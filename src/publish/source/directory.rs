@@ -5,10 +5,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::license::license_in;
 use super::{PluginSource, SourceError, Taken, Wanted};
+use crate::bundle::Origin;
 use crate::bundle::definition::SourceName;
 use crate::bundle::definition::source::DirectoryPattern;
-use crate::bundle::{FoundLicense, LONGEST_LICENSE, LicenseFiles, Origin};
 use crate::model::{Platform, PluginName};
 
 /// A directory, or one per platform. A plugin may be a link to another file of it; a link that
@@ -78,20 +79,6 @@ impl PluginSource for DirectorySource {
             give(wanted, taken)
         })
     }
-}
-
-/// What the files of a directory say of its licence; one that cannot be read says nothing.
-fn license_in(directory: &Path) -> Option<FoundLicense> {
-    let mut files = LicenseFiles::default();
-    for entry in fs::read_dir(directory).ok()?.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        // A link could lead to any file of this machine.
-        let is_file = entry.metadata().is_ok_and(|it| it.is_file() && it.len() <= LONGEST_LICENSE);
-        if is_file && files.is_one(&name) {
-            files.add(&name, fs::read(entry.path()).ok()?);
-        }
-    }
-    files.finish()
 }
 
 /// Whether nothing is at the end of a path, or of the links in it.

@@ -60,6 +60,7 @@ impl PluginSource for GoSource<'_> {
                 .keep(&taken.file, taken.digest)
                 .map_err(|problem| self.failed(&[wanted], problem.into()))?;
             taken.module = Some(build.module().clone());
+            taken.license = build.license().cloned();
             give(wanted, taken)?;
         }
         build.expect_uninterrupted().map_err(|problem| self.failed(&missing, problem))

@@ -20,6 +20,7 @@ mod go;
 mod image;
 mod image_error;
 mod image_manifest;
+mod license;
 mod plugin;
 mod plugin_source;
 mod requested;

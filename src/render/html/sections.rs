@@ -107,7 +107,8 @@ pub(super) fn plugins(page: &mut Page, contents: &Contents) {
     page.raw("</section>\n");
 }
 
-/// The origin of a plugin, its level when it was built, and the CNI versions that it supports.
+/// The origin of a plugin, its level when it was built, the CNI versions that it supports, and its
+/// licence.
 fn from(page: &mut Page, plugin: &ContainedPlugin) {
     page.raw("<td>");
     match &plugin.facts.origin {
@@ -121,6 +122,9 @@ fn from(page: &mut Page, plugin: &ContainedPlugin) {
     let versions = &plugin.facts.cni_versions;
     if !versions.is_empty() {
         page.element("<br><span class=\"soft\">CNI ", versions.join(", "), "</span>");
+    }
+    if let Some(licence) = &plugin.facts.license {
+        page.element("<br><span class=\"soft\">licence ", licence, "</span>");
     }
     page.raw("</td>");
 }

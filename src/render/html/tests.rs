@@ -47,6 +47,7 @@ fn audit(text: &str, judgement: Option<Judgement>) -> Audit {
                 }),
                 cni_versions: vec![text.to_owned()],
                 vcs: None,
+                license: Some(text.to_owned()),
             },
             modules: Some(BTreeMap::from([(text.to_owned(), text.to_owned())])),
         };

@@ -29,6 +29,8 @@ fn locked(definition: &Definition) -> BundleLock {
             linkage: Linkage::Static,
             go: None,
             facts: ProgramFacts::default(),
+            license: None,
+            supplier: None,
             cni_versions: None,
             level: Level::Tofu,
             checksum: None,

@@ -17,8 +17,9 @@ use super::interrupt::Interrupt;
 use super::settings::GoProxy;
 use super::work::Work;
 use crate::bundle::definition::source::{GoModule, GoRequest};
-use crate::bundle::{CompiledModule, ModuleSum, SUM_DATABASE, SumProof};
+use crate::bundle::{CompiledModule, FoundLicense, ModuleSum, SUM_DATABASE, SumProof};
 use crate::model::{Platform, json};
+use crate::publish::source::license::license_in;
 use crate::publish::source::{Evidence, Fetch};
 
 /// The main module of every build. Nothing of it is in a program.
@@ -32,6 +33,7 @@ pub(super) struct Build {
     command: GoCommand,
     flags: Vec<String>,
     module: CompiledModule,
+    license: Option<FoundLicense>,
 }
 
 /// The output of `go mod download -json`.
@@ -111,12 +113,19 @@ impl Build {
         require(&command, module, &download)?;
         // 4.
         command.run("mod verify", [], Run::default())?;
-        Ok(Self { command, flags: flags(&request), module: of_module })
+        // Its files are covered by its sum.
+        let license = license_in(&download.dir);
+        Ok(Self { command, flags: flags(&request), module: of_module, license })
     }
 
     /// The module that is compiled.
     pub(super) fn module(&self) -> &CompiledModule {
         &self.module
+    }
+
+    /// What the module's own files say of its licence.
+    pub(super) fn license(&self) -> Option<&FoundLicense> {
+        self.license.as_ref()
     }
 
     /// Whether it may go on: an interruption while nothing ran counts as well.
