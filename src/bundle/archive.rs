@@ -7,7 +7,7 @@
 //! content, bytes after the end. It writes nothing, and the installer decides permissions and
 //! owners.
 
-mod ahead;
+pub(super) mod ahead;
 
 use std::io::{self, BufRead, Read};
 
@@ -17,7 +17,7 @@ use super::tar::{
     Extensions, Kind, MAX_EXTENSIONS, Member, Paths, Rest, Rules, Stop, TarError, walk,
 };
 use super::{Compression, FileManifest};
-use crate::model::Digest;
+use crate::model::{Digest, Hasher};
 
 /// One entry of a layer. Its path is relative and has no slash at the end.
 pub enum ArchiveEntry<'a> {
@@ -136,9 +136,11 @@ pub fn read<E: From<ArchiveError>>(
     // One byte past the limit, so that "exactly at the limit" and "cut short by us" differ.
     let decoder = decoder.take(limit.saturating_add(1));
     std::thread::scope(|scope| {
-        let (mut decoded, summary) = Ahead::start(scope, decoder).map_err(ArchiveError::Read)?;
+        let (mut decoded, tally) =
+            Ahead::start(scope, decoder, Hasher::new(io::sink())).map_err(ArchiveError::Read)?;
         read_entries(&mut decoded, limit, visit)?;
-        let (found, _) = summary.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let tally = tally.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let (found, ..) = tally.finish();
         if found == diff_id {
             Ok(())
         } else {

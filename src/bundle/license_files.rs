@@ -13,6 +13,7 @@ use crate::model::{Digest, Licence, excerpt};
 
 /// What the files of a source say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FoundLicense {
     /// The licence, as an SPDX expression.

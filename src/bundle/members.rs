@@ -10,8 +10,9 @@
 //! what the archive was reviewed for.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, Read};
+use std::io::{self, BufRead, Read};
 
+use crate::bundle::archive::ahead::Ahead;
 use crate::bundle::compression::UPSTREAM_WINDOW_LOG;
 use crate::bundle::tar::{
     Extensions, Kind, MAX_EXTENSIONS, Member, Paths, Rest, Rules, Stop, TarError, walk,
@@ -100,7 +101,7 @@ const FOUND: usize = 8;
 /// member, with the numbers of those it is; it must read all of its content.
 ///
 /// Only when this returns is it known that no other member could be meant: what was visited before
-/// may have to be thrown away.
+/// may have to be thrown away. A second thread decompresses; `visit` is called in the caller's.
 pub fn read_members<E: From<MemberError>>(
     mut input: impl BufRead + Send,
     mut members: Members,
@@ -109,18 +110,21 @@ pub fn read_members<E: From<MemberError>>(
     let unreadable = |error| MemberError::from(TarError::Read(error));
     let compression = Compression::of_magic(input.fill_buf().map_err(unreadable)?);
     let decoder = compression.decoder_up_to(UPSTREAM_WINDOW_LOG, input).map_err(unreadable)?;
-    let walked = walk(decoder, &RULES, |member| {
-        let numbers = members.take(member.path, member.kind);
-        if numbers.is_empty() {
-            return members.take_license(member).map_err(Stop::Tar);
-        }
-        if member.size > FileManifest::MAX_PLUGIN_SIZE {
-            let path = member.path.to_owned();
-            return Err(Stop::Visitor(MemberError::TooLarge(path).into()));
-        }
-        let privileges = Privilege::of(member.mode, member.capabilities);
-        let found = FoundMember { privileges, content: member.content };
-        visit(&numbers, found).map_err(Stop::Visitor)
+    let walked = std::thread::scope(|scope| {
+        let (decoded, _) = Ahead::start(scope, decoder, io::sink()).map_err(TarError::Read)?;
+        walk(decoded, &RULES, |member| {
+            let numbers = members.take(member.path, member.kind);
+            if numbers.is_empty() {
+                return members.take_license(member).map_err(Stop::Tar);
+            }
+            if member.size > FileManifest::MAX_PLUGIN_SIZE {
+                let path = member.path.to_owned();
+                return Err(Stop::Visitor(MemberError::TooLarge(path).into()));
+            }
+            let privileges = Privilege::of(member.mode, member.capabilities);
+            let found = FoundMember { privileges, content: member.content };
+            visit(&numbers, found).map_err(Stop::Visitor)
+        })
     });
     walked.map_err(Stop::into_error::<MemberError>)?;
     let license = std::mem::take(&mut members.licenses).finish();

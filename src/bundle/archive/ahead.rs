@@ -1,11 +1,9 @@
-//! Decoding and hashing in a second thread, a few blocks ahead of the writer of what was decoded.
+//! Decoding in a second thread, a few blocks ahead of the writer of what was decoded.
 
 use std::io::{self, Read, Write};
 use std::mem;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
-
-use crate::model::{Digest, Hasher};
 
 /// How much is decoded at once, in bytes.
 const BLOCK: usize = 128 * 1024;
@@ -13,7 +11,7 @@ const BLOCK: usize = 128 * 1024;
 const BLOCKS: usize = 4;
 
 /// Decoded bytes. Dropping it ends the thread.
-pub(super) struct Ahead {
+pub(in crate::bundle) struct Ahead {
     full: Receiver<io::Result<Block>>,
     empty: Sender<Block>,
     block: Block,
@@ -27,22 +25,21 @@ struct Block {
     length: usize,
 }
 
-/// Digest and size of all that was decoded.
-pub(super) type Summary = (Digest, u64);
-
 impl Ahead {
-    /// Starts the thread, which ends at the end of `decoder` or with its first error.
-    pub(super) fn start<'scope, 'env>(
+    /// Starts the thread, which ends at the end of `decoder` or with its first error. All that it
+    /// decodes is also written to `tally`, which it returns.
+    pub(in crate::bundle) fn start<'scope, 'env, T: Write + Send + 'scope>(
         scope: &'scope Scope<'scope, 'env>,
         decoder: impl Read + Send + 'scope,
-    ) -> io::Result<(Self, ScopedJoinHandle<'scope, Summary>)> {
+        tally: T,
+    ) -> io::Result<(Self, ScopedJoinHandle<'scope, T>)> {
         let (fill, full) = channel();
         let (empty, use_again) = channel();
         for _ in 1..BLOCKS {
             // It cannot fail: the other end is here.
             let _ = empty.send(Block::default());
         }
-        let decode = move || decode(decoder, &fill, &use_again);
+        let decode = move || decode(decoder, tally, &fill, &use_again);
         let thread = Builder::new().name("decode".to_owned()).spawn_scoped(scope, decode)?;
         Ok((Self { full, empty, block: Block::default(), read: 0 }, thread))
     }
@@ -64,16 +61,16 @@ impl Read for Ahead {
     }
 }
 
-fn decode(
+fn decode<T: Write>(
     mut decoder: impl Read,
+    mut tally: T,
     full: &Sender<io::Result<Block>>,
     empty: &Receiver<Block>,
-) -> Summary {
-    let mut hasher = Hasher::new(io::sink());
+) -> T {
     // Either end of this is also the end if there is no reader left.
     while let Ok(mut block) = empty.recv() {
         block.bytes.resize(BLOCK, 0);
-        let read = fill(&mut decoder, &mut block, &mut hasher);
+        let read = fill(&mut decoder, &mut block, &mut tally);
         let filled = block.length > 0 && full.send(Ok(block)).is_ok();
         if let Err(error) = read {
             let _ = full.send(Err(error));
@@ -83,22 +80,17 @@ fn decode(
             break;
         }
     }
-    let (digest, size, _) = hasher.finish();
-    (digest, size)
+    tally
 }
 
 /// Fills a block, or as much of it as there is.
-fn fill(
-    decoder: &mut impl Read,
-    block: &mut Block,
-    hasher: &mut Hasher<io::Sink>,
-) -> io::Result<()> {
+fn fill(decoder: &mut impl Read, block: &mut Block, tally: &mut impl Write) -> io::Result<()> {
     block.length = 0;
     while let Some(rest) = block.bytes.get_mut(block.length..).filter(|rest| !rest.is_empty()) {
         match decoder.read(rest) {
             Ok(0) => return Ok(()),
             Ok(count) => {
-                hasher.write_all(rest.get(..count).unwrap_or_default())?;
+                tally.write_all(rest.get(..count).unwrap_or_default())?;
                 block.length += count;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -111,14 +103,18 @@ fn fill(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Digest, Hasher};
+
+    type Summary = (Digest, u64);
 
     /// Everything that comes through, the error at the end if there is one, and the summary.
     fn through(decoder: impl Read + Send) -> (Vec<u8>, Option<String>, Summary) {
         std::thread::scope(|scope| {
-            let (mut ahead, summary) = Ahead::start(scope, decoder).unwrap();
+            let (mut ahead, tally) = Ahead::start(scope, decoder, Hasher::new(io::sink())).unwrap();
             let mut bytes = Vec::new();
             let error = ahead.read_to_end(&mut bytes).err().map(|error| error.to_string());
-            (bytes, error, summary.join().unwrap())
+            let (digest, size, _) = tally.join().unwrap().finish();
+            (bytes, error, (digest, size))
         })
     }
 
@@ -160,11 +156,12 @@ mod tests {
     #[test]
     fn a_reader_that_stops_ends_an_endless_decoder() {
         for read in [0, 1, BLOCK * BLOCKS] {
-            let (_, size) = std::thread::scope(|scope| {
-                let (mut ahead, summary) = Ahead::start(scope, io::repeat(0)).unwrap();
+            let (_, size, _) = std::thread::scope(|scope| {
+                let (mut ahead, tally) =
+                    Ahead::start(scope, io::repeat(0), Hasher::new(io::sink())).unwrap();
                 ahead.read_exact(&mut vec![1; read]).unwrap();
                 drop(ahead);
-                summary.join().unwrap()
+                tally.join().unwrap().finish()
             });
             assert!(
                 size <= (read + BLOCK * (BLOCKS + 1)) as u64,

@@ -90,7 +90,8 @@ impl Fetch {
             }
             AssetLocation::Url(url) => self.open_url(&url, pin)?,
         };
-        for expected in wanted.wanted.iter().filter_map(|it| self.sums.get(it)) {
+        let sums: BTreeSet<_> = wanted.wanted.iter().filter_map(|it| self.sums.get(it)).collect();
+        for expected in sums {
             let found = sha512(&file).map_err(AssetError::Read)?;
             if found != *expected {
                 let expected = Box::new(*expected);
