@@ -190,7 +190,8 @@ fn a_cache_is_emptied_and_one_that_others_write_to_is_refused_with_a_hint() {
     assert!(json.stdout.contains("\"removed\": 2"), "{}", json.stdout);
     assert_eq!(files(&scene.at("cache")), Vec::<String>::new());
     scene.run_ok("build bundle.yaml --cache-dir cache -o layout");
-    assert_eq!(prune().stdout, "1 file removed, 4.1 kB freed\n");
+    // The asset, two layers, and three notes.
+    assert_eq!(prune().stdout, "6 files removed, 5.6 kB freed\n");
     // The default is the one of the user.
     scene.run_ok("lock bundle.yaml");
     assert_eq!(scene.run("cache prune").stdout, "1 file removed, 4.1 kB freed\n");

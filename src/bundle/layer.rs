@@ -138,13 +138,7 @@ pub fn write(
     })?;
     let (digest, size, mut output) = encoder.finish().map_err(LayerError::Write)?.finish();
     output.flush().map_err(LayerError::Write)?;
-    Ok(Layer {
-        digest,
-        size,
-        diff_id,
-        media_type: encoding.compression().media_type(),
-        encoder: encoding.encoder_id(),
-    })
+    Ok(Layer::encoded(encoding, digest, size, diff_id))
 }
 
 /// Writes the archive and returns its digest. It is written ahead of the encoder, in a thread of
@@ -294,6 +288,12 @@ fn write_file(
 }
 
 impl Layer {
+    /// The layer of these digests and this size that `encoding` made.
+    pub fn encoded(encoding: Encoding, digest: Digest, size: u64, diff_id: Digest) -> Self {
+        let media_type = encoding.compression().media_type();
+        Self { digest, size, diff_id, media_type, encoder: encoding.encoder_id() }
+    }
+
     /// Its descriptor, which records the encoder.
     pub fn descriptor(&self) -> Descriptor {
         let mut descriptor = document::descriptor(&self.media_type, self.digest, self.size);

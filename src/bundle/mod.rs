@@ -8,6 +8,8 @@ mod artefact;
 mod checksum;
 #[cfg(any(feature = "publish", test))]
 pub mod compose;
+#[cfg(any(feature = "publish", test))]
+mod composition;
 mod compression;
 #[cfg(any(feature = "publish", test))]
 pub mod definition;
@@ -47,6 +49,8 @@ pub use artefact::{Artefact, Checksum, CompiledModule, InImage};
 pub use checksum::{ChecksumError, ChecksumFile, ChecksumKind, Sum};
 #[cfg(any(feature = "publish", test))]
 pub use compose::Image;
+#[cfg(any(feature = "publish", test))]
+pub use composition::composition;
 pub use compression::Compression;
 #[cfg(any(feature = "publish", test))]
 pub use definition::Definition;

@@ -4,6 +4,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -73,6 +74,22 @@ impl Directory {
             }
             Err(errno) => Err(io_error("create a file in", self.shown(), errno)),
         }
+    }
+
+    /// Gives a file of [`Directory::create_unnamed`] a name in one step, replacing an entry of that
+    /// name. It does not become durable: that is for files that are verified when they are read.
+    pub fn name_unnamed(&self, file: &File, name: impl AsRef<OsStr>) -> Result<(), DiskError> {
+        let name = component(name.as_ref())?;
+        let temporary = temporary_name(self)?;
+        // linkat(2): without privileges, this is how a file of O_TMPFILE gets a name.
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        fs::linkat(fs::CWD, path, &self.handle, &temporary, AtFlags::SYMLINK_FOLLOW)
+            .map_err(|errno| io_error("name a file in", self.shown(), errno))?;
+        let named = self.rename(&temporary, self, name);
+        if named.is_err() {
+            let _ = self.remove(&temporary);
+        }
+        named
     }
 
     /// Writes a file under `name` in one step: no reader, and no power cut, ever sees half of it.
@@ -316,6 +333,26 @@ mod tests {
         assert_eq!(failed.expect_err("fill failed").to_string(), "`broken off` is not a file name");
         assert_eq!(directory.read("file", 10).unwrap(), b"one");
         assert_eq!(names(&directory), ["file"]);
+    }
+
+    #[test]
+    fn an_unnamed_file_gets_a_name_once_it_is_complete() {
+        let (temporary, directory) = held();
+        let mut file = directory.create_unnamed().unwrap();
+        file.write_all(b"new").unwrap();
+        assert_eq!(names(&directory), Vec::<String>::new());
+        directory.write_atomic("precious", b"old", 0o600).unwrap();
+        symlink("precious", temporary.path().join("file")).unwrap();
+        directory.name_unnamed(&file, "file").unwrap();
+        assert_eq!(directory.read("file", 10).unwrap(), b"new");
+        assert_eq!(directory.read("precious", 10).unwrap(), b"old");
+        assert_eq!(names(&directory), ["file", "precious"]);
+        directory.name_unnamed(&file, "..").expect_err("not a name");
+        // One that was removed has no name either, and cannot get one again.
+        let file = directory.create_file("removed").unwrap();
+        directory.remove("removed").unwrap();
+        directory.name_unnamed(&file, "again").expect_err("removed");
+        assert_eq!(names(&directory), ["file", "precious"]);
     }
 
     #[test]

@@ -103,7 +103,7 @@ impl LayoutWriter {
 
     /// Stores what `write` produces under its own digest.
     pub fn store(
-        &mut self,
+        &self,
         write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(Digest, u64), OciError> {
         let (temporary, file) = self.temporary("blobs/sha256").map_err(self.io("create a blob"))?;

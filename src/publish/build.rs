@@ -5,26 +5,16 @@
 //! them. Manifests and the index are returned and not stored, since what refers to a blob is
 //! written after it, and a tag last of all.
 
-use std::io::{self, Write};
-
 use semver::Version;
 
+use super::blob_store::BlobStore;
 use super::error::BuildError;
 use super::inputs::{Inputs, PlatformInputs, tool_of};
+use super::layers::Layers;
+use super::parallel;
 use super::source::Tool;
-use crate::bundle::{Encoding, Entry, EntryKind, FileManifest, Image, Layer, compose, layer};
-use crate::model::{Digest, Document, Platform};
-use crate::oci::OciError;
-
-/// A place for blobs whose digest is known only when they are written.
-pub trait BlobStore {
-    /// Calls `write` once and keeps what it writes under its digest; returns the digest and the
-    /// size. Where `write` fails, nothing is kept.
-    fn store(
-        &mut self,
-        write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
-    ) -> Result<(Digest, u64), OciError>;
-}
+use crate::bundle::{Encoding, Entry, EntryKind, FileManifest, Image, compose};
+use crate::model::{Digest, Document};
 
 /// What was built. Layers and configurations are in the store; the rest is here.
 #[derive(Debug, Clone)]
@@ -37,15 +27,12 @@ pub struct Built {
     pub files: Vec<FileManifest>,
 }
 
-/// Builds the bundle of a definition.
-pub fn build(inputs: &Inputs<'_>, store: &mut dyn BlobStore) -> Result<Built, BuildError> {
-    let (mut images, mut all_files) = (Vec::new(), Vec::new());
-    for platform in &inputs.platforms {
-        let (image, files) = build_platform(inputs, platform, store)?;
-        images.push(image);
-        all_files.push(files);
-    }
-    Ok(Built { index: compose::index(&images), images, files: all_files })
+/// Builds the bundle of a definition, several platforms at once.
+pub fn build(inputs: &Inputs<'_>, store: &dyn BlobStore) -> Result<Built, BuildError> {
+    let built =
+        parallel::each(&inputs.platforms, |platform| build_platform(inputs, platform, store))?;
+    let (images, files): (Vec<_>, Vec<_>) = built.into_iter().unzip();
+    Ok(Built { index: compose::index(&images), images, files })
 }
 
 /// Builds the tool image: one platform for each tool.
@@ -54,18 +41,13 @@ pub fn build_tool(
     tools: &[Tool],
     encoding: Encoding,
     epoch: u64,
-    store: &mut dyn BlobStore,
+    store: &dyn BlobStore,
 ) -> Result<Built, BuildError> {
+    let layers = Layers { store, cache: None, encoding, epoch };
     let mut images = Vec::new();
     for tool in tools {
         let tool = tool_of(&tool.platform, tools)?;
-        let layer = store_layer(
-            store,
-            &tool.platform,
-            vec![tool.entry(compose::TOOL_PATH)],
-            encoding,
-            epoch,
-        )?;
+        let layer = layers.store(&tool.platform, vec![tool.entry(compose::TOOL_PATH)])?;
         let image = Image::tool(version, &tool.platform, &layer, epoch);
         store_bytes(store, &image.config.bytes)?;
         images.push(image);
@@ -74,61 +56,29 @@ pub fn build_tool(
 }
 
 fn build_platform(
-    Inputs { definition, epoch, .. }: &Inputs<'_>,
+    Inputs { definition, epoch, cache, .. }: &Inputs<'_>,
     inputs: &PlatformInputs<'_>,
-    store: &mut dyn BlobStore,
+    store: &dyn BlobStore,
 ) -> Result<(Image, FileManifest), BuildError> {
-    let (platform, encoding) = (inputs.platform, definition.compression);
+    let platform = inputs.platform;
+    let layers =
+        Layers { store, cache: Some(cache), encoding: definition.compression, epoch: *epoch };
     let entries = inputs.plugins.iter().map(|plugin| plugin.entry(compose::PLUGIN_DIRECTORY));
-    let plugin_layer = store_layer(store, platform, entries.collect(), encoding, *epoch)?;
+    let plugin_layer = layers.store(platform, entries.collect())?;
 
     let files = inputs.file_manifest(definition, plugin_layer.diff_id);
     let bytes = files.to_bytes();
     let mut entries =
         vec![Entry::of_bytes(compose::FILE_MANIFEST_PATH, EntryKind::Document, &bytes)];
     entries.extend(inputs.tool.map(|tool| tool.entry(compose::TOOL_PATH)));
-    let tool_layer = store_layer(store, platform, entries, encoding, *epoch)?;
+    let tool_layer = layers.store(platform, entries)?;
 
     let image = Image::bundle(&files, &plugin_layer, &tool_layer, *epoch);
     store_bytes(store, &image.config.bytes)?;
     Ok((image, files))
 }
 
-fn store_layer(
-    store: &mut dyn BlobStore,
-    platform: &Platform,
-    entries: Vec<Entry<'_>>,
-    encoding: Encoding,
-    epoch: u64,
-) -> Result<Layer, BuildError> {
-    let mut entries = Some(entries);
-    let mut outcome = None;
-    let stored = store.store(&mut |output| {
-        let entries =
-            entries.take().ok_or_else(|| io::Error::other("the layer was written already"))?;
-        let written = layer::write(entries, encoding, epoch, output);
-        let result =
-            written.as_ref().map(|_| ()).map_err(|error| io::Error::other(error.to_string()));
-        outcome = Some(written);
-        result
-    });
-    // Where the layer itself fails, the store repeats it in fewer words.
-    let layer = match outcome {
-        Some(Err(source)) => return Err(BuildError::Layer { platform: platform.clone(), source }),
-        Some(Ok(layer)) => Some(layer),
-        None => None,
-    };
-    let (found, _) = stored?;
-    match layer {
-        Some(layer) if layer.digest == found => Ok(layer),
-        layer => Err(BuildError::Stored {
-            expected: layer.map_or(Digest::of(b""), |layer| layer.digest),
-            found,
-        }),
-    }
-}
-
-fn store_bytes(store: &mut dyn BlobStore, bytes: &[u8]) -> Result<(), BuildError> {
+fn store_bytes(store: &dyn BlobStore, bytes: &[u8]) -> Result<(), BuildError> {
     let (found, _) = store.store(&mut |output| output.write_all(bytes))?;
     let expected = Digest::of(bytes);
     if found == expected { Ok(()) } else { Err(BuildError::Stored { expected, found }) }
@@ -138,24 +88,26 @@ fn store_bytes(store: &mut dyn BlobStore, bytes: &[u8]) -> Result<(), BuildError
 mod tests {
     use std::collections::BTreeMap;
     use std::fs;
-    use std::io::Read;
+    use std::io::{self, Read, Write};
     use std::path::Path;
+    use std::sync::Mutex;
 
     use super::*;
     use crate::binary::sample::Sample;
     use crate::bundle::definition::ToolChoice;
     use crate::bundle::{Compression, Definition, LayerError, Linkage};
     use crate::model::{document, media_type};
+    use crate::oci::OciError;
     use crate::publish::source::tests::{definition, no_fetch};
     use crate::publish::{DirectoryOverride, Sources};
 
     /// A store in memory.
     #[derive(Debug, Default)]
-    struct Memory(BTreeMap<Digest, Vec<u8>>);
+    struct Memory(Mutex<BTreeMap<Digest, Vec<u8>>>);
 
     impl BlobStore for Memory {
         fn store(
-            &mut self,
+            &self,
             write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
         ) -> Result<(Digest, u64), OciError> {
             let mut bytes = Vec::new();
@@ -165,19 +117,23 @@ mod tests {
                 source,
             })?;
             let (digest, size) = (Digest::of(&bytes), bytes.len() as u64);
-            self.0.insert(digest, bytes);
+            self.0.lock().unwrap().insert(digest, bytes);
             Ok((digest, size))
         }
     }
 
     impl Memory {
+        fn blob(&self, descriptor: &oci_spec::image::Descriptor) -> Vec<u8> {
+            self.0.lock().unwrap()[&document::sha256(descriptor).unwrap()].clone()
+        }
+
         /// The files of a layer with their permissions, after checking its digests.
         fn files(
             &self,
             layer: &oci_spec::image::Descriptor,
             diff_id: &str,
         ) -> BTreeMap<String, (u32, Vec<u8>)> {
-            let bytes = &self.0[&document::sha256(layer).unwrap()];
+            let bytes = self.blob(layer);
             assert_eq!(bytes.len() as u64, layer.size());
             let compression = Compression::of_media_type(layer.media_type().as_ref()).unwrap();
             let mut archive = Vec::new();
@@ -223,10 +179,10 @@ mod tests {
         definition: &Definition,
         tools: &[Tool],
     ) -> Result<(Built, Memory), BuildError> {
-        let mut store = Memory::default();
+        let store = Memory::default();
         let fetch = no_fetch();
         let sources = Sources::new(definition, folder, &[], &fetch).unwrap();
-        let built = build(&Inputs::resolve(&sources, None, tools, 0)?, &mut store)?;
+        let built = build(&Inputs::resolve(&sources, None, tools, 0)?, &store)?;
         Ok((built, store))
     }
 
@@ -241,7 +197,7 @@ mod tests {
                 .find(|entry| document::sha256(entry) == Some(image.manifest.digest));
             assert_eq!(document::platform(listed.unwrap()).as_ref(), Some(&image.platform));
             let manifest = image.manifest.manifest().unwrap();
-            let config = &store.0[&document::sha256(manifest.config()).unwrap()];
+            let config = &store.blob(manifest.config());
             let config: serde_json::Value = serde_json::from_slice(config).unwrap();
             let diff_id = |index: usize| config["rootfs"]["diff_ids"][index].as_str().unwrap();
             let [plugins, tool] = manifest.layers().as_slice() else { panic!("two layers") };
@@ -289,7 +245,7 @@ mod tests {
             built.images.iter().map(|image| image.platform.to_string()).collect();
         assert_eq!(platforms, ["linux/arm64", "linux/amd64"]);
         // Two layers and a configuration for each of two platforms.
-        assert_eq!(store.0.len(), 6);
+        assert_eq!(store.0.lock().unwrap().len(), 6);
     }
 
     #[test]
@@ -340,7 +296,7 @@ mod tests {
         struct Full;
         impl BlobStore for Full {
             fn store(
-                &mut self,
+                &self,
                 write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
             ) -> Result<(Digest, u64), OciError> {
                 struct NoSpace;
@@ -359,7 +315,7 @@ mod tests {
         struct Lying;
         impl BlobStore for Lying {
             fn store(
-                &mut self,
+                &self,
                 write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
             ) -> Result<(Digest, u64), OciError> {
                 write(&mut io::sink())
@@ -372,14 +328,14 @@ mod tests {
         let fetch = no_fetch();
         let sources = Sources::new(&definition, folder.path(), &[], &fetch).unwrap();
         let inputs = Inputs::resolve(&sources, None, &tools, 0).unwrap();
-        let error = |store: &mut dyn BlobStore| build(&inputs, store).expect_err("refused");
-        let full = error(&mut Full);
+        let error = |store: &dyn BlobStore| build(&inputs, store).expect_err("refused");
+        let full = error(&Full);
         assert_eq!(full.to_string(), "in the layers of linux/amd64");
         let BuildError::Layer { source: LayerError::Write(source), .. } = full else {
             panic!("{full:?}")
         };
         assert_eq!(source.kind(), io::ErrorKind::StorageFull);
-        assert!(matches!(error(&mut Lying), BuildError::Stored { .. }));
+        assert!(matches!(error(&Lying), BuildError::Stored { .. }));
     }
 
     #[test]
@@ -393,25 +349,24 @@ mod tests {
         let mut content = fs::read(&path).unwrap();
         content.push(0);
         fs::write(&path, content).unwrap();
-        let mut store = Memory::default();
-        let error = build(&inputs, &mut store).expect_err("changed");
+        let store = Memory::default();
+        let error = build(&inputs, &store).expect_err("changed");
         assert!(
             matches!(error, BuildError::Layer { source: LayerError::Size { .. }, .. }),
             "{error:?}"
         );
-        assert!(store.0.is_empty());
+        assert!(store.0.lock().unwrap().is_empty());
     }
 
     #[test]
     fn the_tool_image_has_a_platform_for_each_tool() {
         let (folder, tools) = folder();
-        let mut store = Memory::default();
-        let built =
-            build_tool(&Version::new(0, 1, 0), &tools, Encoding::Gzip, 0, &mut store).unwrap();
+        let store = Memory::default();
+        let built = build_tool(&Version::new(0, 1, 0), &tools, Encoding::Gzip, 0, &store).unwrap();
         assert_eq!((built.images.len(), built.files.len()), (2, 0));
         for (image, tool) in built.images.iter().zip(&tools) {
             let manifest = image.manifest.manifest().unwrap();
-            let config = &store.0[&document::sha256(manifest.config()).unwrap()];
+            let config = &store.blob(manifest.config());
             let config: serde_json::Value = serde_json::from_slice(config).unwrap();
             let diff_id = config["rootfs"]["diff_ids"][0].as_str().unwrap();
             let files = store.files(&manifest.layers()[0], diff_id);
@@ -426,7 +381,7 @@ mod tests {
             &[tools, super::tests::tools(folder.path())].into_iter().flatten().collect::<Vec<_>>(),
             Encoding::Gzip,
             0,
-            &mut store,
+            &store,
         );
         assert!(matches!(twice, Err(BuildError::TwoTools(_))));
     }
@@ -445,9 +400,8 @@ mod tests {
         let fetch = no_fetch();
         let sources = Sources::new(&definition, &bundles, &[directory], &fetch).unwrap();
         let (_folder, tools) = folder();
-        let mut store = Memory::default();
-        let built =
-            build(&Inputs::resolve(&sources, None, &tools, 0).unwrap(), &mut store).unwrap();
+        let store = Memory::default();
+        let built = build(&Inputs::resolve(&sources, None, &tools, 0).unwrap(), &store).unwrap();
         check_chain(&built, &store);
         for plugin in &built.files[0].plugins {
             let interpreter = "/lib64/ld-linux-x86-64.so.2".to_owned();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::error::BuildError;
 use super::lock::{described, entry, unlocked};
-use super::source::{Plugin, SourceError, Sources, Tool};
+use super::source::{Cache, Plugin, SourceError, Sources, Tool};
 use crate::bundle::definition::ToolChoice;
 use crate::bundle::gate::judge;
 use crate::bundle::lock::{BundleLock, KeptEvidence, LockError, LockedPlugin};
@@ -21,6 +21,8 @@ pub struct Inputs<'a> {
     pub(super) definition: &'a Definition,
     pub(super) platforms: Vec<PlatformInputs<'a>>,
     pub(super) epoch: u64,
+    /// Has layers that were composed before.
+    pub(super) cache: &'a Cache,
 }
 
 /// Those of one platform.
@@ -82,7 +84,7 @@ impl<'a> Inputs<'a> {
             inputs.check(definition, epoch)?;
             platforms.push(inputs);
         }
-        Ok(Self { definition, platforms, epoch })
+        Ok(Self { definition, platforms, epoch, cache: sources.cache() })
     }
 }
 

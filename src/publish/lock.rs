@@ -252,7 +252,7 @@ pub(super) fn entry(
         module_sum: taken.module().map(|module| module.sum),
         sumdb: taken.module().and_then(|module| module.proof.as_deref()).map(Digest::of),
         digest: facts.digest,
-        sha512: taken.sha512(),
+        sha512: plugin.sha512(),
         size: facts.size,
         linkage: facts.linkage.clone(),
         go: facts.go.clone(),
@@ -288,7 +288,7 @@ pub(super) fn unlocked(
     };
     let taken = plugin.taken();
     let member = taken.artefact().and(taken.origin().member.as_deref());
-    let (program, sha512) = (plugin.program()?, taken.sha512());
+    let (program, sha512) = (plugin.program()?, plugin.sha512());
     let differs = entry
         .differs_in_module(taken.module().map(|module| module.sum))
         .or_else(|| entry.differs(&plugin.facts, &program, &sha512, member, taken.image()));

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::attachment::Attachment;
 use super::inputs::{Inputs, PlatformInputs};
+use super::parallel;
 use super::source::{Plugin, SourceError};
 use crate::attest::{
     self, Copyright, Description, Download, Inventory, Licences, Production, Subject,
@@ -120,11 +121,10 @@ pub fn sboms(
     images: &[Image],
     formats: &[SbomFormat],
 ) -> Result<Vec<Attachment>, SourceError> {
-    let mut sboms = Vec::new();
     if formats.is_empty() {
-        return Ok(sboms);
+        return Ok(Vec::new());
     }
-    for (platform, image) in inputs.platforms.iter().zip(images) {
+    let sboms = parallel::each(inputs.platforms.iter().zip(images), |(platform, image)| {
         let inventory = inventory(inputs, platform, lock, &image.manifest)?;
         let documents = formats.iter().map(|format| Attachment {
             subject: image.manifest.descriptor(),
@@ -134,9 +134,9 @@ pub fn sboms(
             created: inputs.epoch,
             bytes: format.write(&inventory),
         });
-        sboms.extend(documents);
-    }
-    Ok(sboms)
+        Ok::<_, SourceError>(documents.collect::<Vec<_>>())
+    })?;
+    Ok(sboms.into_iter().flatten().collect())
 }
 
 pub(super) fn inventory(
@@ -192,7 +192,7 @@ fn describe(
         name: facts.name.clone(),
         version: request.and_then(|request| request.version.clone()),
         digest: facts.digest,
-        sha512: taken.sha512(),
+        sha512: plugin.sha512(),
         size: facts.size,
         go: plugin.build_info()?,
         description: description(source.map(|it| &it.description), found),

@@ -107,8 +107,8 @@ pub struct LockedPlugin {
     /// Other facts about the program.
     #[serde(default, skip_serializing_if = "ProgramFacts::is_empty")]
     pub facts: ProgramFacts,
-    /// The licence that the definition stated when it was locked. Like `supplier`, it is for readers
-    /// and not compared: a definition may be described better without a new lock.
+    /// The licence that the definition stated when it was locked. Like `supplier`, it is for
+    /// readers and not compared: a better description needs no new lock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub license: Option<String>,
     /// The supplier that the definition stated.

@@ -74,9 +74,12 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     };
     let inputs = Inputs::resolve(&sources, lock.as_ref(), &tools, epoch()?)
         .map_err(|error| refusal(error, path))?;
+    if let Some(reason) = fetch.cache.refused() {
+        terminal.remark(&format!("the cache is not used: {reason}"));
+    }
     // From here on there is something to leave behind.
     let mut layout = LayoutWriter::create(output)?.named(format!("localhost/{}", definition.name));
-    let built = build(&inputs, &mut layout).map_err(Failure::classed)?;
+    let built = build(&inputs, &layout).map_err(Failure::classed)?;
     let locked = lock.as_ref().map(|(lock, _)| lock);
     let mut attachments =
         sboms(&inputs, locked, &built.images, &arguments.sbom).map_err(Failure::classed)?;

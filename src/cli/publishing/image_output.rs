@@ -167,7 +167,7 @@ pub(super) fn parse_output(text: &str) -> Result<Reference, crate::model::ParseR
 
 impl BlobStore for LayoutWriter {
     fn store(
-        &mut self,
+        &self,
         write: &mut dyn FnMut(&mut dyn std::io::Write) -> std::io::Result<()>,
     ) -> Result<(Digest, u64), OciError> {
         LayoutWriter::store(self, write)

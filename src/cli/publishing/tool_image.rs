@@ -27,8 +27,8 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     let version = semver::Version::parse(env!("CARGO_PKG_VERSION"))?;
     let output = output_directory(&arguments.output)?;
     let (tools, epoch) = (arguments.tools.open()?, epoch()?);
-    let mut layout = LayoutWriter::create(output)?.named("localhost/cnister".to_owned());
-    let built = build_tool(&version, &tools, Encoding::Best, epoch, &mut layout)?;
+    let layout = LayoutWriter::create(output)?.named("localhost/cnister".to_owned());
+    let built = build_tool(&version, &tools, Encoding::Best, epoch, &layout)?;
     terminal.answer(&finish(layout, &arguments.output, &built, &version)?)?;
     Ok(Exit::Yes)
 }

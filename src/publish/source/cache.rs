@@ -1,4 +1,5 @@
-//! The cache of downloaded assets, which all bundles share: a file for each digest.
+//! The cache, which all bundles share: a file for each digest, of downloads, of what was unpacked
+//! or compiled, and of composed layers; and notes about them (`notes.rs`).
 //!
 //! Nothing maps a URL to a digest, so that a lock always asks the origin. A cached file is hashed
 //! each time it is used, and one that is damaged is replaced. The directory is refused if others
@@ -6,12 +7,13 @@
 //! complete; until then, it has none, and an interrupted download leaves nothing behind. A file
 //! that is open is locked (flock), so that `prune` leaves it; a file system without locks has none.
 
+mod notes;
 mod prune;
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -82,6 +84,8 @@ impl Classed for CacheError {
 
 /// The directory of the files, in the cache.
 const FILES: &str = "sha256";
+/// The directory of the notes, in the cache.
+const NOTES: &str = "notes";
 /// The directory of what the `go` command keeps, in the cache: modules, and what was compiled.
 const GO: &str = "go";
 /// How long a run waits for one that removes files.
@@ -108,8 +112,14 @@ impl Cache {
         self.place.as_deref()
     }
 
+    /// Why it is not used at all, although it is there.
+    pub fn refused(&self) -> Option<CacheError> {
+        let directory = Directory::open(&self.place.as_ref()?.join(FILES)).ok()?;
+        self.expect_own(&directory).err()
+    }
+
     /// The file of this digest, hashed just now; `None` if there is none, or a damaged one.
-    pub(super) fn find(&self, digest: Digest) -> Result<Option<File>, CacheError> {
+    pub(in crate::publish) fn find(&self, digest: Digest) -> Result<Option<File>, CacheError> {
         let place = self.place.as_ref().ok_or(CacheError::NoPlace)?;
         let directory = match Directory::open(&place.join(FILES)) {
             Ok(directory) => directory,
@@ -133,18 +143,23 @@ impl Cache {
     }
 
     /// An empty file without a name, on the disk of the cache.
-    pub(super) fn spool(&self) -> Result<File, CacheError> {
+    pub(in crate::publish) fn spool(&self) -> Result<File, CacheError> {
         Ok(self.files()?.create_unnamed()?)
     }
 
-    /// Stores a file, of which the caller knows the digest.
-    pub(super) fn keep(&self, file: &File, digest: Digest) -> Result<(), CacheError> {
+    /// Stores a file, of which the caller knows the digest. One of [`Cache::spool`] is not copied:
+    /// it gets its name.
+    pub(in crate::publish) fn keep(&self, file: &File, digest: Digest) -> Result<(), CacheError> {
         let files = self.files()?;
         // While a file is stored, none is taken for the leftover of a killed run.
         let _storing = match Lock::shared_directory(&files, PATIENCE) {
             Err(error @ DiskError::Locked { .. }) => return Err(error.into()),
             result => result.ok(),
         };
+        let is_unnamed = file.metadata().is_ok_and(|file| file.nlink() == 0);
+        if is_unnamed && files.name_unnamed(file, digest.hex()).is_ok() {
+            return Ok(());
+        }
         files.replace_with(digest.hex(), 0o600, |kept| {
             io::copy(&mut FromStart::of(file), kept).map_err(CacheError::Io)?;
             Ok(())

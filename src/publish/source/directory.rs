@@ -11,6 +11,7 @@ use crate::bundle::Origin;
 use crate::bundle::definition::SourceName;
 use crate::bundle::definition::source::DirectoryPattern;
 use crate::model::{Platform, PluginName};
+use crate::publish::parallel;
 
 /// A directory, or one per platform. A plugin may be a link to another file of it; a link that
 /// leads out is refused, since what it holds was not put there for this bundle.
@@ -70,13 +71,13 @@ impl PluginSource for DirectorySource {
         wanted: &[Wanted],
         give: &mut dyn FnMut(&Wanted, Taken) -> Result<(), SourceError>,
     ) -> Result<(), SourceError> {
+        let files = parallel::each(wanted, |wanted| self.open(wanted))?;
         let mut licenses = BTreeMap::new();
-        wanted.iter().try_for_each(|wanted| {
-            let mut taken = self.open(wanted)?;
+        wanted.iter().zip(files).try_for_each(|(wanted, mut file)| {
             let directory = self.of(&wanted.platform);
             let found = licenses.entry(wanted.platform.clone());
-            taken.license.clone_from(found.or_insert_with(|| license_in(&directory)));
-            give(wanted, taken)
+            file.license.clone_from(found.or_insert_with(|| license_in(&directory)));
+            give(wanted, file)
         })
     }
 }

@@ -106,6 +106,12 @@ pub enum SourceError {
         /// The error of the system.
         source: io::Error,
     },
+    /// A file with other bytes than a moment before.
+    #[error("{origin} was changed while it was read")]
+    Changed {
+        /// The file.
+        origin: Origin,
+    },
     /// An archive or bare file that cannot be used.
     #[error("cannot take {asked} from `{location}`")]
     Asset {
@@ -157,7 +163,7 @@ impl Classed for SourceError {
             Self::Directory { source, .. } | Self::Read { source, .. } => source.class(),
             Self::Asset { problem, .. } => problem.class(),
             Self::Go { problem, .. } => problem.class(),
-            Self::Broken { .. } => ErrorClass::CouldNot,
+            Self::Broken { .. } | Self::Changed { .. } => ErrorClass::CouldNot,
             Self::NoSource { .. }
             | Self::OneDirectory(_)
             | Self::Missing { .. }

@@ -28,7 +28,7 @@ impl FileSource<'_> {
             location: place.clone(),
             problem: Box::new(problem),
         })?;
-        let mut taken = Taken::of(open.file, Origin::file(place))?;
+        let mut taken = Taken::of_digest(open.file, Origin::file(place), open.artefact.digest)?;
         taken.artefact = Some(open.artefact);
         taken.checksum = open.checksum;
         Ok(taken)

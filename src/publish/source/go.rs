@@ -73,7 +73,7 @@ impl GoSource<'_> {
         let Some(digest) = self.fetch.pins.get(wanted) else { return Ok(None) };
         let found = self.fetch.cache.find(*digest);
         let found = found.map_err(|problem| self.failed(&[wanted], problem.into()))?;
-        found.map(|file| Taken::of(file, self.origin(wanted))).transpose()
+        found.map(|file| Taken::of_digest(file, self.origin(wanted), *digest)).transpose()
     }
 
     fn origin(&self, wanted: &Wanted) -> Origin {

@@ -42,6 +42,7 @@ use self::image::ImageSource;
 use crate::bundle::Definition;
 use crate::bundle::definition::{Source, SourceKind, SourceName};
 use crate::model::Platform;
+use crate::publish::parallel;
 
 pub use asset_error::AssetError;
 pub use cache::{Cache, CacheError, Pruned};
@@ -64,6 +65,7 @@ pub struct Sources<'a> {
     sources: Vec<(&'a SourceName, Box<dyn PluginSource + 'a>)>,
     /// The first source of which a build takes only what a lock pins.
     to_lock: Option<&'a SourceName>,
+    fetch: &'a Fetch,
 }
 
 impl<'a> Sources<'a> {
@@ -88,12 +90,17 @@ impl<'a> Sources<'a> {
                 };
             sources.push((name, source));
         }
-        Ok(Self { definition, sources, to_lock })
+        Ok(Self { definition, sources, to_lock, fetch })
     }
 
     /// The definition.
     pub fn definition(&self) -> &'a Definition {
         self.definition
+    }
+
+    /// The cache that the sources share.
+    pub(super) fn cache(&self) -> &'a Cache {
+        &self.fetch.cache
     }
 
     /// The first source of which a build takes only what a lock pins, if there is one.
@@ -121,8 +128,12 @@ impl<'a> Sources<'a> {
         for (name, source, wanted) in wanted {
             take(name, source.as_ref(), &wanted, &mut taken)?;
         }
+        let described = parallel::each(taken, |(wanted, file)| {
+            let plugin = Plugin::describe(&wanted, file, self.fetch)?;
+            Ok::<_, SourceError>((wanted.platform, plugin))
+        })?;
         let mut plugins: BTreeMap<Platform, Vec<Plugin>> = BTreeMap::new();
-        for (Wanted { platform, .. }, plugin) in taken {
+        for (platform, plugin) in described {
             plugins.entry(platform).or_default().push(plugin);
         }
         Ok(plugins)
@@ -160,19 +171,16 @@ fn take(
     name: &SourceName,
     source: &dyn PluginSource,
     wanted: &[Wanted],
-    taken: &mut BTreeMap<Wanted, Plugin>,
+    taken: &mut BTreeMap<Wanted, Taken>,
 ) -> Result<(), SourceError> {
     let broken = |wanted: &Wanted, fault| SourceError::Broken {
         name: name.clone(),
         wanted: wanted.clone(),
         fault,
     };
-    source.take(wanted, &mut |wanted, file| {
-        let plugin = Plugin::describe(wanted, file)?;
-        match taken.insert(wanted.clone(), plugin) {
-            Some(_) => Err(broken(wanted, "was handed over twice")),
-            None => Ok(()),
-        }
+    source.take(wanted, &mut |wanted, file| match taken.insert(wanted.clone(), file) {
+        Some(_) => Err(broken(wanted, "was handed over twice")),
+        None => Ok(()),
     })?;
     match wanted.iter().find(|wanted| !taken.contains_key(wanted)) {
         Some(missing) => Err(broken(missing, "was not handed over")),
@@ -282,7 +290,7 @@ pub(super) mod tests {
             let source = Careless { file: file.clone(), times: times.to_vec() };
             let sources =
                 vec![(&definition.sources[0].name, Box::new(source) as Box<dyn PluginSource>)];
-            Sources { definition: &definition, sources, to_lock: None }.take()
+            Sources { definition: &definition, sources, to_lock: None, fetch: &no_fetch() }.take()
         };
         assert_eq!(take([1, 1]).unwrap().into_values().next().unwrap().len(), 2);
         for (times, expected) in [

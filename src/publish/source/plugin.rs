@@ -4,22 +4,28 @@
 //! for another platform, a script or a truncated file through. The facts are signed later, and the
 //! bytes are compared with them again while they are packed.
 
-use super::{SourceError, Taken, Wanted};
+use super::{Evidence, Fetch, SourceError, Taken, Wanted};
 use crate::binary::{BuildInfo, GoBuild, Packer};
 use crate::bundle::lock::ProgramFacts;
 use crate::bundle::{Entry, Facts, PluginFile};
+use crate::model::Sha512;
 
 /// A program for the wanted platform, whatever kind of source it came from.
 #[derive(Debug)]
 pub struct Plugin {
     /// What is known of it.
     pub facts: PluginFile,
+    sha512: Sha512,
     file: Taken,
 }
 
 impl Plugin {
     /// Reads the facts of a file, and refuses what no node of the platform could run.
-    pub(super) fn describe(wanted: &Wanted, file: Taken) -> Result<Self, SourceError> {
+    pub(super) fn describe(
+        wanted: &Wanted,
+        file: Taken,
+        fetch: &Fetch,
+    ) -> Result<Self, SourceError> {
         let elf = file.program()?;
         elf.expect_platform(&wanted.platform)
             .map_err(|problem| SourceError::Program { origin: file.origin.clone(), problem })?;
@@ -31,7 +37,14 @@ impl Plugin {
             go: GoBuild::of(&elf).map_err(|source| file.unreadable(source))?,
             facts: Facts::default(),
         };
-        Ok(Self { facts, file })
+        // A lock repeats nothing that was found out before.
+        let cache = (fetch.evidence == Evidence::Skip).then_some(&fetch.cache);
+        Ok(Self { facts, sha512: file.sha512(cache)?, file })
+    }
+
+    /// The SHA-512 of its bytes; its SHA-256 is in the facts.
+    pub fn sha512(&self) -> Sha512 {
+        self.sha512
     }
 
     /// The file that the facts were read from, and what is known of its origin.

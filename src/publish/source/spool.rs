@@ -32,5 +32,5 @@ pub(super) fn spool(
     }
     let (digest, size, inner) = hasher.finish();
     let (sha512, file) = inner.finish();
-    Ok(Taken::hashed(file, Origin::file(""), digest, sha512, size))
+    Ok(Taken { sha512: Some(sha512), ..Taken::hashed(file, Origin::file(""), digest, size) })
 }

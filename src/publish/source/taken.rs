@@ -10,9 +10,9 @@ use std::io::{self, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::SourceError;
 use super::file_ranges::FileRanges;
 use super::from_start::FromStart;
+use super::{Cache, SourceError};
 use crate::binary::{Elf, ReadElfError};
 use crate::bundle::{
     Artefact, Checksum, CompiledModule, Entry, EntryKind, FileManifest, FoundLicense, InImage,
@@ -27,7 +27,8 @@ pub struct Taken {
     pub(super) file: File,
     pub(super) origin: Origin,
     pub(super) digest: Digest,
-    pub(super) sha512: Sha512,
+    /// If it was computed on the way.
+    pub(super) sha512: Option<Sha512>,
     pub(super) size: u64,
     pub(super) privileges: BTreeSet<Privilege>,
     pub(super) license: Option<FoundLicense>,
@@ -60,31 +61,46 @@ impl Taken {
         // One byte past the limit, so that "exactly at the limit" and "cut short by us" differ.
         let content = FromStart::of(&file).take(limit.saturating_add(1));
         let mut content = BufReader::with_capacity(BUFFER, content);
-        let mut hasher = Hasher::new(Sha512Hasher::new(io::sink()));
+        let mut hasher = Hasher::new(io::sink());
         io::copy(&mut content, &mut hasher).map_err(unreadable)?;
-        let (digest, size, inner) = hasher.finish();
+        let (digest, size, _) = hasher.finish();
         if size > limit {
             return Err(SourceError::TooLarge { origin });
         }
-        let (sha512, _) = inner.finish();
-        let mode = file.metadata().map_err(unreadable)?.permissions().mode();
-        let privileges = Privilege::of(mode, has_capabilities(&file).map_err(unreadable)?);
-        Ok(Self { privileges, ..Self::hashed(file, origin, digest, sha512, size) })
+        Self { size, ..Self::hashed(file, origin, digest, 0) }.with_privileges()
     }
 
-    /// A file that was hashed while it was written, and of which nothing else is known.
-    pub(super) fn hashed(
+    /// An open file that was hashed just now.
+    pub(super) fn of_digest(
         file: File,
         origin: Origin,
         digest: Digest,
-        sha512: Sha512,
-        size: u64,
-    ) -> Self {
+    ) -> Result<Self, SourceError> {
+        let size = match file.metadata() {
+            Ok(found) => found.len(),
+            Err(source) => return Err(SourceError::Read { origin, source }),
+        };
+        if size > FileManifest::MAX_PLUGIN_SIZE {
+            return Err(SourceError::TooLarge { origin });
+        }
+        Self::hashed(file, origin, digest, size).with_privileges()
+    }
+
+    /// With the privileges that its file has on this machine.
+    fn with_privileges(self) -> Result<Self, SourceError> {
+        let unreadable = |source| self.unreadable(source);
+        let mode = self.file.metadata().map_err(unreadable)?.permissions().mode();
+        let privileges = Privilege::of(mode, has_capabilities(&self.file).map_err(unreadable)?);
+        Ok(Self { privileges, ..self })
+    }
+
+    /// A file that was hashed already, and of which nothing else is known.
+    pub(super) fn hashed(file: File, origin: Origin, digest: Digest, size: u64) -> Self {
         Self {
             file,
             origin,
             digest,
-            sha512,
+            sha512: None,
             size,
             privileges: BTreeSet::new(),
             license: None,
@@ -118,9 +134,33 @@ impl Taken {
         self.license.as_ref()
     }
 
-    /// The SHA-512 of its bytes; its SHA-256 is in the facts of the plugin.
-    pub fn sha512(&self) -> Sha512 {
-        self.sha512
+    /// The SHA-512 of its bytes: what is noted in `cache` for them, or computed, and noted there.
+    pub(super) fn sha512(&self, cache: Option<&Cache>) -> Result<Sha512, SourceError> {
+        const TOPIC: &str = "sha512";
+        if let Some(sum) = cache.and_then(|cache| cache.note(TOPIC, &self.digest)) {
+            return Ok(sum);
+        }
+        let sum = match self.sha512 {
+            Some(sum) => sum,
+            None => self.hash_again()?,
+        };
+        if let Some(cache) = cache {
+            cache.keep_note(TOPIC, &self.digest, &sum);
+        }
+        Ok(sum)
+    }
+
+    /// The SHA-512 of the bytes whose digest is known.
+    fn hash_again(&self) -> Result<Sha512, SourceError> {
+        let mut hasher = Hasher::new(Sha512Hasher::new(io::sink()));
+        let content = FromStart::of(&self.file).take(self.size.saturating_add(1));
+        io::copy(&mut BufReader::with_capacity(BUFFER, content), &mut hasher)
+            .map_err(|source| self.unreadable(source))?;
+        let (digest, _, inner) = hasher.finish();
+        if digest != self.digest {
+            return Err(SourceError::Changed { origin: self.origin.clone() });
+        }
+        Ok(inner.finish().0)
     }
 
     /// The archive or bare file that it was taken from, or the manifest of the image; `None` for a
@@ -163,5 +203,34 @@ impl Taken {
     pub(super) fn entry(&self, path: String) -> Entry<'_> {
         let content = Box::new(FromStart::of(&self.file));
         Entry { path, kind: EntryKind::Program, digest: self.digest, size: self.size, content }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_is_of_the_bytes_that_were_hashed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, cache) = (folder.path().join("file"), folder.path().join("cache"));
+        let cache = Cache::at(cache);
+        let sum = |before: &[u8], after: &[u8], cache: Option<&Cache>| {
+            fs::write(&path, before).unwrap();
+            let taken = Taken::open(&path, Origin::file("it")).unwrap();
+            fs::write(&path, after).unwrap();
+            taken.sha512(cache).map_err(|error| error.to_string())
+        };
+        let expected = Ok(Sha512::of(b"text"));
+        for cache in [None, Some(&cache)] {
+            assert_eq!(sum(b"text", b"text", cache), expected);
+            for after in [&b"texts"[..], b"tex", b"test", b""] {
+                let changed = Err("`it` was changed while it was read".to_owned());
+                assert_eq!(sum(b"next", after, cache), changed);
+            }
+        }
+        // It is known of the first bytes, and needs not be computed.
+        assert_eq!(sum(b"text", b"test", Some(&cache)), expected);
+        assert_eq!(sum(b"text", b"test", None), Err("`it` was changed while it was read".into()));
     }
 }

@@ -9,9 +9,9 @@ use flate2::write::GzEncoder;
 
 use crate::binary::sample::Sample;
 use crate::bundle::FileManifest;
-use crate::model::{Digest, ErrorClass, Sha512};
-use crate::publish::source::Plugin;
+use crate::model::{Digest, ErrorClass, PluginName, Sha512};
 use crate::publish::source::tests::{defined, no_fetch, taken};
+use crate::publish::source::{Cache, Evidence, Fetch, Plugin};
 
 const FILE: u8 = b'0';
 
@@ -104,7 +104,7 @@ fn takes_plugins_from_archives_whatever_compresses_them() {
         for (plugin, content) in plugins.iter().zip([&bridge, &macvlan]) {
             let taken = plugin.taken();
             assert_eq!(plugin.facts.digest, Digest::of(content));
-            assert_eq!(taken.sha512(), Sha512::of(content));
+            assert_eq!(plugin.sha512(), Sha512::of(content));
             assert_eq!(taken.origin().member.as_deref(), Some(plugin.facts.name.as_str()));
             let artefact = taken.artefact().unwrap();
             assert_eq!((artefact.digest, artefact.size), (Digest::of(&bytes), bytes.len() as u64));
@@ -113,6 +113,49 @@ fn takes_plugins_from_archives_whatever_compresses_them() {
             assert!(packed == *content);
         }
     }
+}
+
+#[test]
+fn what_was_unpacked_is_kept_for_builds_and_not_for_locks() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = gzip(&archive(&[
+        member("./bridge", FILE, &Sample::named("bridge")),
+        member("./macvlan", FILE, &Sample::named("macvlan")),
+    ]));
+    fs::write(folder.path().join("cni.tgz"), &bytes).unwrap();
+    let mut fetch = no_fetch();
+    fetch.cache = Cache::at(folder.path().join("cache"));
+    let definition = defined("archive: cni.tgz", "linux/amd64", "bridge, macvlan");
+    let take = |fetch: &Fetch| {
+        let plugins = taken(&definition, folder.path(), fetch).unwrap();
+        let seen = plugins.into_iter().map(|plugin| {
+            let member = plugin.taken().origin().member.clone().unwrap();
+            (plugin.facts.digest, plugin.sha512(), member, plugin.taken().artefact())
+        });
+        seen.collect::<Vec<_>>()
+    };
+    let unpacked = take(&no_fetch());
+    for _ in 0..2 {
+        assert_eq!(take(&fetch), unpacked);
+    }
+    // What a damaged file is taken for: nothing.
+    let kept = folder.path().join("cache/sha256").join(unpacked[0].0.hex());
+    fs::write(&kept, b"other").unwrap();
+    assert_eq!(take(&fetch), unpacked);
+    assert_eq!(fs::read(&kept).unwrap(), Sample::named("bridge"));
+
+    // A note is what a build goes by, and it is one for these bytes and these plugins alone.
+    let wanted: Vec<(PluginName, Option<String>)> =
+        ["bridge", "macvlan"].map(|name| (name.parse().unwrap(), None)).into();
+    let forged = [1, 0].map(|number: usize| {
+        let (digest, _, path, _) = &unpacked[number];
+        serde_json::json!({"path": path, "digest": digest, "privileges": ["set-user-id"]})
+    });
+    fetch.cache.keep_note("members", &(Digest::of(&bytes), &wanted), &forged);
+    let digests = |fetch: &Fetch| take(fetch).into_iter().map(|it| it.0).collect::<Vec<_>>();
+    assert_eq!(digests(&fetch), [unpacked[1].0, unpacked[0].0]);
+    fetch.evidence = Evidence::Collect;
+    assert_eq!(take(&fetch), unpacked);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Empties the cache: removes files that no running process has open, and leftovers of killed
 //! processes.
 //!
-//! Everything in the cache can be fetched or compiled again: a build does so, and compares it with
-//! its lock. The directory of the `go` command is emptied as a whole, unless one is running. Files
-//! that the cache did not create stay.
+//! Everything in the cache can be fetched, unpacked, compiled or composed again: a build does so,
+//! and compares it with its lock. The directory of the `go` command is emptied as a whole, unless
+//! one is running. Files that the cache did not create stay.
 
 use std::fs;
 use std::io;
@@ -15,7 +15,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::Serialize;
 
-use super::{Cache, CacheError, FILES, GO, PATIENCE};
+use super::{Cache, CacheError, FILES, GO, NOTES, PATIENCE};
 use crate::disk::{Directory, DirectoryEntry, DiskError, Lock};
 use crate::model::Digest;
 
@@ -35,8 +35,11 @@ impl Cache {
     /// Removes every file that no running process has open, and what interrupted ones left.
     pub fn prune(&self) -> Result<Pruned, CacheError> {
         let mut pruned = Pruned::default();
-        if let Some((files, _)) = self.existing(FILES)? {
-            prune_files(&files, &mut pruned)?;
+        // Notes first: without them, nothing asks for unpacked files and layers.
+        for name in [NOTES, FILES] {
+            if let Some((files, _)) = self.existing(name)? {
+                prune_files(&files, &mut pruned)?;
+            }
         }
         if let Some((directory, path)) = self.existing(GO)? {
             prune_go(&directory, &path, &mut pruned)?;
@@ -57,7 +60,7 @@ impl Cache {
     }
 }
 
-/// Removes files by their digest.
+/// Removes files that are named by a digest.
 fn prune_files(files: &Directory, pruned: &mut Pruned) -> Result<(), CacheError> {
     // Nothing is stored meanwhile, so that an unfinished file is a leftover. Where there are no
     // locks, it may not be one.
