@@ -151,7 +151,8 @@ fn what_was_unpacked_is_kept_for_builds_and_not_for_locks() {
         let (digest, _, path, _) = &unpacked[number];
         serde_json::json!({"path": path, "digest": digest, "privileges": ["set-user-id"]})
     });
-    fetch.cache.keep_note("members", &(Digest::of(&bytes), &wanted), &forged);
+    let note = serde_json::json!({"members": forged, "license": null});
+    fetch.cache.keep_note("members", &(Digest::of(&bytes), &wanted), &note);
     let digests = |fetch: &Fetch| take(fetch).into_iter().map(|it| it.0).collect::<Vec<_>>();
     assert_eq!(digests(&fetch), [unpacked[1].0, unpacked[0].0]);
     fetch.evidence = Evidence::Collect;
