@@ -23,6 +23,8 @@ NODE = os.environ["CNISTER_NODE_BINARY"]
 PEERS = os.environ["CNISTER_PEERS"]
 HERE = os.path.dirname(os.path.abspath(__file__))
 PLUGINS = f"{PEERS}/plugins"
+# Where Go has its caches; the benchmarks have a home of their own.
+HOME = os.environ.get("HOME", "/")
 BUILD = f"{CNISTER} build {HERE}/upstream.yaml --directory upstream={PLUGINS} --tool {NODE} -o"
 
 
@@ -186,11 +188,11 @@ def image_rows(folder):
     for encoding in ("balanced", "best"):
         with open(f"{folder}/{encoding}.yaml", "w", encoding="utf-8") as file:
             file.write(f"{definition}compression: {encoding}\ntool: none\n")
-        ours = f"{CNISTER} build {encoding}.yaml --directory upstream={PLUGINS} -o out"
+        ours = f"{CNISTER} build {encoding}.yaml --directory upstream={PLUGINS} --cache-dir cache -o out"
         yield Row(
             f"compose the 18 upstream plugins into a layout, {encoding}, without the tool",
             {"cnister": ours, **peers},
-            ready="rm -rf out buildah buildah-run",
+            ready="rm -rf out cache buildah buildah-run",
             result="out",
         )
     image = "$REGISTRY/cni/upstream:1.9.1"
@@ -207,6 +209,95 @@ def image_rows(folder):
             "cnister": f"{NODE} verify --no-layers --key cosign.pub {image}",
             "cosign verify": f"{COSIGN_VERIFY} {image}",
         },
+    )
+
+
+GATES = """gates:
+  static: true
+  minGo: "1.24"
+  oneToolchain: true
+  versionMatches: true
+  mainPackage: true
+  noPacker: true
+  allowSetId: []
+  kubernetes: ">=1.30"
+  minLevel: checksum-same-origin
+"""
+PLATFORMS = ("amd64", "arm64", "arm", "ppc64le", "riscv64", "s390x")
+
+
+def plugins_for(architecture):
+    """Returns a directory with the 18 plugins for an architecture; compiles them if there is none yet."""
+    if architecture == "amd64":
+        return PLUGINS
+    folder = f"{PEERS}/plugins-{architecture}"
+    if not os.path.isdir(folder):
+        with open(f"{HERE}/../peers/versions", encoding="utf-8") as file:
+            words = next(line.split() for line in file if line.startswith("plugins "))
+        _, _, version, module, packages, variable = words
+        script = f"""
+            tree=$(go mod download -json {module}@{version} | sed -n 's/^[[:space:]]*"Dir": "\\(.*\\)",*$/\\1/p')
+            rm -rf {folder}.new
+            mkdir {folder}.new
+            go -C "$tree" build -ldflags "-s -w -X {variable}={version}" -o {folder}.new/ \\
+                {" ".join(f"./{package}" for package in packages.split(","))}
+            mv {folder}.new {folder}
+            """
+        go = {"GOARCH": architecture, "GOARM": "7", "CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-buildvcs=false"}
+        subprocess.run(["sh", "-ec", script], check=True, env={**os.environ, "HOME": HOME, **go})
+    return folder
+
+
+def release(folder, name, architectures):
+    """Writes the archives of a release, and a definition that takes them with everything on; locks it."""
+    for architecture in architectures:
+        archive = f"cni-{architecture}.tgz"
+        script = f"tar -C {plugins_for(architecture)} -czf {archive} .; sha256sum {archive} >{archive}.sha256"
+        if not os.path.exists(f"{folder}/{archive}"):
+            subprocess.run(["sh", "-ec", script], cwd=folder, check=True)
+    with open(f"{HERE}/upstream.yaml", encoding="utf-8") as file:
+        _, plugins = file.read().split("plugins:")
+    platforms = ", ".join(f"linux/{architecture}" for architecture in architectures)
+    with open(f"{folder}/{name}.yaml", "w", encoding="utf-8") as file:
+        file.write(
+            f"apiVersion: cnister.dev/v1\nkind: Bundle\nname: upstream\nversion: 1.9.1\nplatforms: [{platforms}]\n"
+            'sources:\n  - name: upstream\n    archive: {from: "cni-{architecture}.tgz", version: v1.9.1}\n'
+            f"plugins:{plugins}{GATES}tool: none\n"
+        )
+    lock = [CNISTER, "lock", f"{name}.yaml", "--no-probe", "--cache-dir", "lock-cache"]
+    subprocess.run(lock, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+
+def release_rows(folder):
+    """Composing from a release archive with SBOM, facts and gates: once, again, and for six platforms."""
+
+    def build(name, cache):
+        return f"{CNISTER} build {name}.yaml --sbom cyclonedx --cache-dir {cache} -o out"
+
+    umoci = f"umoci init --layout out; umoci new --image out:v1; umoci insert --image out:v1 {PLUGINS} /opt/cni/bin"
+    release(folder, "one", PLATFORMS[:1])
+    work = "compose the 18 upstream plugins from a release archive, SBOM, facts and gates"
+    peers = {"umoci insert": umoci}
+    if shutil.which("syft"):
+        peers["syft, the SBOM alone"] = f"syft scan dir:{PLUGINS} -q -o cyclonedx-json=sbom.json"
+    yield Row(work, {"cnister": build("one", "cache"), **peers}, ready="rm -rf out cache", result="out")
+    yield Row(
+        "the same again, nothing changed",
+        # The peers have nothing to do less with.
+        {"cnister": build("one", "cache"), "the first time": build("one", "empty"), "umoci insert": umoci},
+        ready=f"rm -rf out empty; {build('one', 'cache')}; rm -rf out",
+    )
+    if not shutil.which("go"):
+        print("skipped: no Go to compile the plugins of other platforms")
+        return
+    for architecture in PLATFORMS:
+        release(folder, architecture, [architecture])
+    release(folder, "six", PLATFORMS)
+    singly = "; ".join(f"{build(architecture, 'cache')}-{architecture}" for architecture in PLATFORMS)
+    yield Row(
+        "six platforms in one run",
+        {"cnister": build("six", "cache"), "six runs of one": singly},
+        ready="rm -rf out* cache",
     )
 
 
@@ -321,7 +412,7 @@ def main():
         os.environ["REGISTRY"] = registry.host
         try:
             prepare(folder)
-            for row in [*node_rows(registry), *image_rows(folder)]:
+            for row in [*node_rows(registry), *image_rows(folder), *release_rows(folder)]:
                 found.extend(row.run(folder))
             try:
                 found.extend(memory_rows(folder))
