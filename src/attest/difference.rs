@@ -59,8 +59,8 @@ pub enum DifferenceKind {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ValueDifference {
     /// `version` (what the program says), `release` (what the definition says), `origin`, `level`,
-    /// `revision`, `CNI` (the versions of its specification), `licence`, `toolchain`, `package`, `linkage`,
-    /// `size` in bytes, or `digest`.
+    /// `revision`, `CNI` (the versions of its specification), `licence`, `toolchain`, `package`,
+    /// `linkage`, `size` in bytes, or `digest`.
     pub what: &'static str,
     /// Before; `None` for a plugin that was added, or if the program does not say it.
     pub old: Option<String>,
