@@ -22,6 +22,7 @@ use std::io::ErrorKind;
 use cnister::binary::{BuildInfo, Elf, GoBuild};
 use cnister::bundle::FileManifest;
 use cnister::bundle::tar::{Extensions, Kind, MAX_EXTENSIONS, Paths, Rest, Rules, TarError, walk};
+use cnister::bundle::{Claim, SignedAsset};
 use cnister::check::explain::Symptoms;
 use cnister::check::probe::Versions;
 use cnister::cni::runtime::{Containerd, Crio, data_dir};
@@ -29,7 +30,7 @@ use cnister::cni::{Form, parse_config, parse_definitions, parse_multus_cache, pa
 use cnister::model::json::{self, Limits};
 use cnister::model::{Digest, Document, image_fields, media_type};
 use cnister::node::{Floors, Journal, Receipt, Refusal, RolledBack};
-use cnister::trust::{Evidence, Key, Policy, SigstoreBundle};
+use cnister::trust::{Evidence, Key, Policy, SigstoreBundle, verify_upstream};
 use memory::allocator::peak;
 use memory::{hostile, server};
 use oci_spec::image::ImageConfiguration;
@@ -129,6 +130,21 @@ fn documents_of_an_image() {
     });
 }
 
+const KEY: &str = include_str!("data/cosign.pub");
+
+/// Whether it is provenance that the key did not sign, which is found after it was read.
+fn is_unsigned_provenance(evidence: &[u8]) -> bool {
+    let asset = SignedAsset {
+        key: KEY,
+        fingerprint: Key::parse(KEY).unwrap().fingerprint(),
+        claim: Claim::Provenance,
+        evidence,
+        subjects: &[Digest::of(b"")],
+        is_image: false,
+    };
+    verify_upstream(&asset).is_err_and(|reason| reason.contains("is not signed by the key"))
+}
+
 #[test]
 fn proofs() {
     documents("evidence", MIB, &hostile::evidence(), |bytes| Evidence::parse(bytes).is_ok());
@@ -139,11 +155,16 @@ fn proofs() {
         statement.take(label, hostile::bundle(text(bytes)).to_string().as_bytes());
     });
     statement.end();
+    let mut provenance = Row::new("provenance", is_unsigned_provenance);
+    hostile::documents(&hostile::statements(), 700 * 1024, |label, bytes| {
+        let envelope = hostile::bundle(text(bytes))["dsseEnvelope"].to_string();
+        provenance.take(label, envelope.as_bytes());
+    });
+    provenance.end();
     let mut key = Row::new("public key", |bytes| Key::parse(text(bytes)).is_ok());
-    let pem = include_str!("data/cosign.pub");
-    key.take("a key", pem.as_bytes());
-    key.take("a long key", pem.replace("\n-----END", &"A".repeat(MIB)).as_bytes());
-    key.take("lines", pem.replace("\n-----END", &"\n".repeat(MIB)).as_bytes());
+    key.take("a key", KEY.as_bytes());
+    key.take("a long key", KEY.replace("\n-----END", &"A".repeat(MIB)).as_bytes());
+    key.take("lines", KEY.replace("\n-----END", &"\n".repeat(MIB)).as_bytes());
     key.end();
 }
 

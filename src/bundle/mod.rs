@@ -38,6 +38,8 @@ mod privileges;
 #[cfg(any(feature = "publish", test))]
 pub mod rootfs;
 #[cfg(any(feature = "publish", test))]
+mod signed_asset;
+#[cfg(any(feature = "publish", test))]
 mod sumdb;
 pub mod tar;
 
@@ -70,5 +72,7 @@ pub use module_sum::{ModuleSum, ParseModuleSumError};
 pub use origin::Origin;
 #[cfg(any(feature = "publish", test))]
 pub use privileges::Privilege;
+#[cfg(any(feature = "publish", test))]
+pub use signed_asset::{Claim, SignedAsset, SignedEvidence, VerifySigned};
 #[cfg(any(feature = "publish", test))]
 pub use sumdb::{SUM_DATABASE, SumProof, SumProofError};

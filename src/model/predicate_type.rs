@@ -9,6 +9,8 @@ pub const SPDX: &str = "https://spdx.dev/Document";
 pub const SPDX3: &str = "https://spdx.dev/Document/v3";
 /// Provenance (SLSA 1.0, provenance.md).
 pub const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
+/// Provenance (SLSA 0.2).
+pub const PROVENANCE_0_2: &str = "https://slsa.dev/provenance/v0.2";
 /// A text of any kind, as cosign wraps it.
 pub const CUSTOM: &str = "https://cosign.sigstore.dev/attestation/v1";
 
@@ -17,8 +19,8 @@ const NAMES: [(&str, &str); 10] = [
     ("cyclonedx", CYCLONEDX),
     ("link", "https://in-toto.io/Link/v1"),
     ("openvex", "https://openvex.dev/ns"),
-    ("slsaprovenance", "https://slsa.dev/provenance/v0.2"),
-    ("slsaprovenance02", "https://slsa.dev/provenance/v0.2"),
+    ("slsaprovenance", PROVENANCE_0_2),
+    ("slsaprovenance02", PROVENANCE_0_2),
     ("slsaprovenance1", PROVENANCE),
     ("spdx", SPDX),
     ("spdxjson", SPDX),

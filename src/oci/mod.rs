@@ -24,6 +24,8 @@ mod names;
 mod referrers;
 mod registry;
 mod remembered;
+#[cfg(feature = "publish")]
+mod simple_signing;
 mod verify_reader;
 
 use std::io::{self, Read};
@@ -48,6 +50,8 @@ pub use layout_writer::{LayoutWriter, write_archive};
 pub use names::by_its_names;
 pub use registry::Registry;
 pub use remembered::Remembered;
+#[cfg(feature = "publish")]
+pub use simple_signing::simple_signatures;
 pub use verify_reader::VerifyReader;
 
 use crate::model::{Classed, Code, Digest, Document, DocumentError, ErrorClass, Finding, Selector};

@@ -19,9 +19,13 @@ mod policy;
 mod rejection;
 mod signature;
 mod signatures;
+#[cfg(any(test, feature = "publish"))]
+mod simple_signing;
 mod statement;
 #[cfg(test)]
 pub(crate) mod test_support;
+#[cfg(any(test, feature = "publish"))]
+mod upstream;
 mod verifier;
 
 pub use chain::{Bundle, check_layer};
@@ -34,5 +38,9 @@ pub use rejection::{Rejection, RejectionKind};
 #[cfg(any(test, feature = "publish"))]
 pub(crate) use signature::write_bundle;
 pub use signature::{Key, KeyError, SigstoreBundle};
+#[cfg(any(test, feature = "publish"))]
+pub use simple_signing::{SIMPLE_SIGNING_LIMIT, SimpleSigning};
 pub use statement::{COSIGN_SIGN, SIGNED_AT, SignedAt, Statement, Subject, pae};
+#[cfg(any(test, feature = "publish"))]
+pub use upstream::verify_upstream;
 pub use verifier::{Presence, Verifier};

@@ -21,6 +21,11 @@ impl Signer {
         self.0.public_key_der().expect("a key that was just made").to_pem()
     }
 
+    /// A signature of these bytes.
+    pub(crate) fn sign(&self, bytes: &[u8]) -> Vec<u8> {
+        self.0.sign(bytes).expect("a key that was just made").as_bytes().to_vec()
+    }
+
     pub(crate) fn bundle(&self, payload: &[u8]) -> Vec<u8> {
         self.bundle_with_hint(payload, "hint")
     }
@@ -34,9 +39,7 @@ impl Signer {
     }
 
     fn bundle_with_hint(&self, payload: &[u8], hint: &str) -> Vec<u8> {
-        let signature =
-            self.0.sign(&pae(media_type::IN_TOTO, payload)).expect("a key that was just made");
-        write_bundle(payload, signature.as_bytes(), hint)
+        write_bundle(payload, &self.sign(&pae(media_type::IN_TOTO, payload)), hint)
     }
 }
 
