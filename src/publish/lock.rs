@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use super::source::{Plugin, SourceError, Sources, Wanted};
 use crate::bundle::definition::source::{Request, SourceDescription};
 use crate::bundle::lock::{
-    BundleLock, KeptEvidence, Level, LockError, LockedChecksum, LockedPlugin,
+    BundleLock, KeptEvidence, Level, LockError, LockedChecksum, LockedPlugin, LockedSigned,
 };
-use crate::bundle::{ChecksumFile, Definition, Sum};
+use crate::bundle::{ChecksumFile, Definition, SignedEvidence, Sum};
 use crate::disk::{Directory, DiskError, directory_of, open_file};
 use crate::model::{Classed, Digest, ErrorClass, Platform, PluginName, Sha512};
+use crate::trust::verify_upstream;
 
 /// The lock of a definition, as files.
 #[derive(Debug, Clone)]
@@ -93,12 +94,14 @@ impl LockFile {
         };
         let lock = BundleLock::parse(&self.name(), &bytes)
             .map_err(|source| LockFileError::Lock { path, source })?;
-        let mut kept = KeptEvidence::new();
+        let mut kept = kept_evidence();
         for digest in lock.evidence() {
             let path = self.evidence().join(digest.hex());
             match read(&path, ChecksumFile::LIMIT) {
                 // What is not kept under its digest is as good as gone, and the lock says so.
-                Ok(content) => drop(kept.insert(Digest::of(&content), content)),
+                Ok(content) => {
+                    kept.keep(&content);
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(LockFileError::Read { path, source }),
             }
@@ -154,6 +157,11 @@ impl LockFile {
     }
 }
 
+/// No evidence yet, of which `trust` verifies what is signed.
+fn kept_evidence() -> KeptEvidence {
+    KeptEvidence::verified_by(verify_upstream)
+}
+
 fn io_error(action: &str, path: &Path, source: io::Error) -> DiskError {
     DiskError::Io { action: action.to_owned(), path: path.display().to_string(), source }
 }
@@ -199,7 +207,7 @@ pub fn lock(
         }
         old.entry(platform, name).filter(|entry| entry.request == *request).cloned()
     };
-    let mut kept = old.map(|(_, kept)| kept.clone()).unwrap_or_default();
+    let mut kept = old.map_or_else(kept_evidence, |(_, kept)| kept.clone());
     let mut plugins: Vec<LockedPlugin> =
         requests.keys().filter_map(|(name, platform)| stays(name, platform)).collect();
     let wanted = |wanted: &Wanted| stays(&wanted.name, &wanted.platform).is_none();
@@ -213,6 +221,12 @@ pub fn lock(
             }
             if let Some(proof) = plugin.taken().module().and_then(|module| module.proof.as_ref()) {
                 kept.insert(Digest::of(proof), proof.clone());
+            }
+            if let Some(SignedEvidence { key, signature, provenance }) = plugin.taken().signed() {
+                let files = [Some(key.as_bytes()), signature.as_deref(), provenance.as_deref()];
+                for file in files.into_iter().flatten() {
+                    kept.keep(file);
+                }
             }
             let old = old.and_then(|(old, _)| old.entry(platform, &key.0));
             let entry = entry(platform, request.clone(), plugin, old, &kept)?;
@@ -262,6 +276,7 @@ pub(super) fn entry(
         cni_versions: None,
         level: Level::None,
         checksum,
+        signed: taken.signed().map(LockedSigned::of),
     };
     Ok(entry.with_proof_of(old, kept).with_level(kept))
 }

@@ -85,6 +85,20 @@ impl Definition {
         self.source(&plugin.source)
     }
 
+    /// Reads the keys of publishers: `read` gets the path of each, as it is written.
+    ///
+    /// # Errors
+    /// The first error of `read`.
+    pub fn read_keys<E>(
+        &mut self,
+        mut read: impl FnMut(&str) -> Result<source::KeyContent, E>,
+    ) -> Result<(), E> {
+        for key in self.sources.iter_mut().filter_map(|source| source.kind.key_mut()) {
+            key.content = Some(read(&key.path)?);
+        }
+        Ok(())
+    }
+
     /// What is asked for each plugin on each platform.
     pub fn requests(&self) -> BTreeMap<(PluginName, Platform), source::Request> {
         let mut requests = BTreeMap::new();

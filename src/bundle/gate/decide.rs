@@ -220,8 +220,15 @@ fn is_verified(entry: &LockedPlugin, least: Level) -> Result<(), No> {
     }
     let action = match (least, &request.build) {
         _ if level == Level::None => "use a source of kind `archive`, `file`, `image` or `go`",
+        (Level::Signed | Level::Provenance, Some(_)) => "use an asset that its publisher signs",
         (_, Some(build)) if build.without_sumdb => "remove `sumdb: off` from its source",
         (_, Some(_)) => "run `cnister lock` where the checksum database can be reached",
+        (Level::Signed, None) if request.is_image() => "name its publisher's `key`",
+        (Level::Signed, None) => "name its publisher's `key` and `signature`",
+        (Level::Provenance, None) if request.is_image() => {
+            "name the `key` that signs its provenance"
+        }
+        (Level::Provenance, None) => "name the `key` and `provenance` of its publisher",
         (Level::ChecksumDatabase, None) => "compile it from its Go module",
         // An image has no checksum file.
         _ if request.is_image() => "use an archive or a file that has a checksum file",

@@ -74,6 +74,7 @@ fn good() -> LockedPlugin {
         }),
         level: Level::ChecksumSameOrigin,
         checksum: None,
+        signed: None,
     }
 }
 
@@ -91,7 +92,7 @@ fn each_gate_accepts_the_good_and_refuses_its_opposite() {
     assert_eq!(judge(&gates(ALL), &[&good]), []);
     assert_eq!(gates(ALL).len(), 11);
     let unknown: Change = |it| it.go = None;
-    let cases: [(&str, Change, &str); 32] = [
+    let cases: [(&str, Change, &str); 37] = [
         (
             "{static: true}",
             |it| it.linkage = Linkage::Dynamic { interpreter: "/lib/ld.so".to_owned() },
@@ -206,6 +207,33 @@ fn each_gate_accepts_the_good_and_refuses_its_opposite() {
              or a file that has a checksum file",
         ),
         (
+            "{minLevel: signed}",
+            |it| it.level = Level::ChecksumDatabase,
+            "its origin is verified as `checksum-database`, expected `signed`; name its publisher's \
+             `key` and `signature`",
+        ),
+        (
+            "{minLevel: provenance}",
+            |it| it.level = Level::Signed,
+            "its origin is verified as `signed`, expected `provenance`; name the `key` and \
+             `provenance`",
+        ),
+        (
+            "{minLevel: signed}",
+            |it| (it.level, it.request.kind) = (Level::Tofu, "image".to_owned()),
+            "its origin is verified as `tofu`, expected `signed`; name its publisher's `key`",
+        ),
+        (
+            "{minLevel: provenance}",
+            |it| (it.level, it.request.kind) = (Level::Signed, "image".to_owned()),
+            "its origin is verified as `signed`, expected `provenance`; name the `key` that signs",
+        ),
+        (
+            "{minLevel: signed}",
+            |it| (it.level, it.request.build) = (Level::ChecksumDatabase, Some(compiled(false))),
+            "its origin is verified as `checksum-database`, expected `signed`; use an asset that its",
+        ),
+        (
             "{minLevel: checksum-database}",
             |it| (it.level, it.request.build) = (Level::Tofu, Some(compiled(true))),
             "its origin is verified as `tofu`, expected `checksum-database`; remove `sumdb: off` from",
@@ -235,7 +263,7 @@ fn each_gate_accepts_the_good_and_refuses_its_opposite() {
 
 #[test]
 fn each_gate_accepts_what_is_nearly_refused() {
-    let cases: [(&str, Change); 13] = [
+    let cases: [(&str, Change); 14] = [
         ("{static: false}", |it| it.linkage = Linkage::Dynamic { interpreter: "/l".to_owned() }),
         ("{minGo: \"1.24\"}", |it| build(it).go = "go1.24".to_owned()),
         ("{minGo: \"1.24rc1\"}", |it| build(it).go = "go1.24rc1 X:boringcrypto".to_owned()),
@@ -255,6 +283,7 @@ fn each_gate_accepts_what_is_nearly_refused() {
         ("{kubernetes: \">=1.31\"}", |it| it.facts.kubernetes_client = None),
         ("{kubernetes: \"1.30.2\"}", |_| ()),
         ("{minLevel: tofu}", |it| it.level = Level::ChecksumIndependent),
+        ("{minLevel: signed}", |it| it.level = Level::Provenance),
     ];
     for (text, change) in cases {
         let mut entry = good();

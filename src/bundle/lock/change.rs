@@ -135,6 +135,7 @@ fn values(old: Option<&LockedPlugin>, new: &LockedPlugin) -> Vec<String> {
             ("licence", licence),
             ("supplier", entry.supplier.clone().unwrap_or_else(|| "unknown".to_owned())),
             ("CNI versions", cni.unwrap_or_else(|| "unknown".to_owned())),
+            ("key", entry.request.key.map_or_else(|| "none".to_owned(), |key| short(&key))),
             ("level", entry.level.to_string()),
         ]
     };

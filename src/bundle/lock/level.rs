@@ -20,16 +20,22 @@ pub enum Level {
     /// The checksum database, a log that everybody sees alike, has the sum of the Go module that it
     /// was compiled from. The proof is signed by the database.
     ChecksumDatabase,
+    /// The publisher's key, which the definition names, signed the asset.
+    Signed,
+    /// The same key signed SLSA provenance about the asset.
+    Provenance,
 }
 
 impl Level {
     /// Every level, in their order.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::None,
         Self::Tofu,
         Self::ChecksumSameOrigin,
         Self::ChecksumIndependent,
         Self::ChecksumDatabase,
+        Self::Signed,
+        Self::Provenance,
     ];
 }
 
@@ -41,6 +47,8 @@ impl fmt::Display for Level {
             Self::ChecksumSameOrigin => "checksum-same-origin",
             Self::ChecksumIndependent => "checksum-independent",
             Self::ChecksumDatabase => "checksum-database",
+            Self::Signed => "signed",
+            Self::Provenance => "provenance",
         })
     }
 }

@@ -10,9 +10,11 @@
 mod answer;
 mod change;
 mod error;
+mod kept;
 mod level;
 mod program;
 mod published;
+mod signed;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,8 +29,10 @@ use crate::model::{BundleName, Digest, JsonError, Platform, PluginName, Referenc
 pub use answer::{CniAnswer, HowAsked};
 pub use change::{ChangeKind, LockChange};
 pub use error::LockError;
+pub use kept::KeptEvidence;
 pub use level::Level;
 pub use program::ProgramFacts;
+pub use signed::LockedSigned;
 
 /// The parsed `STEM.lock.json` of the definition `STEM.yaml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +126,9 @@ pub struct LockedPlugin {
     /// The checksum file that names the artefact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<LockedChecksum>,
+    /// What the publisher of the artefact signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<LockedSigned>,
 }
 
 /// A checksum file that was found beside an asset, and is kept beside the lock.
@@ -139,9 +146,6 @@ pub struct LockedChecksum {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha512: Option<Sha512>,
 }
-
-/// The evidence that is kept beside a lock: files by their digest.
-pub type KeptEvidence = BTreeMap<Digest, Vec<u8>>;
 
 impl BundleLock {
     /// The longest lock: the largest bundle for six platforms.
@@ -184,7 +188,9 @@ impl BundleLock {
     pub fn evidence(&self) -> BTreeSet<Digest> {
         let checksums = self.plugins.iter().filter_map(|it| it.checksum.as_ref());
         let proofs = self.plugins.iter().filter_map(|it| it.sumdb);
-        checksums.map(|it| it.digest).chain(proofs).collect()
+        let signed = self.plugins.iter().filter_map(|it| it.signed.as_ref());
+        let signed = signed.flat_map(LockedSigned::files);
+        checksums.map(|it| it.digest).chain(proofs).chain(signed).collect()
     }
 
     /// Everything that keeps a build from using the lock for the definition; empty if it holds.
@@ -328,10 +334,16 @@ impl LockedPlugin {
     }
 
     /// How far the origin is verified by what is kept, or why what is kept contradicts the entry.
+    fn computed_level(&self, kept: &KeptEvidence) -> Result<Level, String> {
+        let level = self.unsigned_level(kept)?;
+        Ok(self.signed_level(kept)?.unwrap_or(level))
+    }
+
+    /// The same without what the publisher signed.
     ///
     /// A checksum file proves that who publishes the asset meant these bytes, and not more: it
     /// comes from the same place, unless the definition names another one.
-    fn computed_level(&self, kept: &KeptEvidence) -> Result<Level, String> {
+    fn unsigned_level(&self, kept: &KeptEvidence) -> Result<Level, String> {
         if self.request.build.is_some() || self.module_sum.is_some() || self.sumdb.is_some() {
             return self.level_of_module(kept);
         }

@@ -1,6 +1,7 @@
 //! A lock that holds, and every way in which one does not.
 
 mod image;
+mod signed;
 
 use super::*;
 use crate::model::Sha512;
@@ -56,6 +57,7 @@ fn locked(definition: &Definition) -> (BundleLock, KeptEvidence) {
                 digest,
                 sha512: None,
             }),
+            signed: None,
             name,
             platform,
             request,
@@ -93,7 +95,7 @@ fn what_is_no_lock_is_refused() {
         (text.replace("dev/v1\"", "dev/v2\""), "unknown variant `cnister.dev/v2`"),
         (text.replacen("\"size\"", "\"bytes\"", 1), "unknown field `bytes`"),
         (text.replacen("sha512:", "sha256:", 1), "is not a SHA-512"),
-        (text.replacen("checksum-same-origin", "signed", 1), "unknown variant `signed`"),
+        (text.replacen("checksum-same-origin", "seen", 1), "unknown variant `seen`"),
         (text.replacen("linux/arm64", "linux/amd64", 1), "two entries for `bridge` on linux/amd64"),
         (text.replacen("\"name\"", "\"kind\"", 1), "the key `kind` appears twice"),
         (String::new(), "`it.lock.json` is not valid"),

@@ -5,17 +5,29 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::bundle::Definition;
+use crate::bundle::definition::source::KeyContent;
 use crate::cli::policy::{cannot_read, read_text};
 use crate::cli::terminal::{Failure, Terminal};
 use crate::model::Digest;
 use crate::publish::{Cache, Fetch, GoProxy, GoSettings};
+use crate::trust::Key;
 
 /// Reads and parses the definition at this path; also returns the digest of its text.
 pub(super) fn read_definition(path: &Path) -> Result<(Definition, Digest), Failure> {
     let text = read_text(path).map_err(|error| cannot_read(path, &error))?;
-    let definition =
+    let mut definition =
         Definition::parse(&path.display().to_string(), &text).map_err(Failure::request)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    definition.read_keys(|key| read_key(&folder.join(key)))?;
     Ok((definition, Digest::of(text.as_bytes())))
+}
+
+/// Reads the public key of a publisher.
+fn read_key(path: &Path) -> Result<KeyContent, Failure> {
+    let pem = read_text(path).map_err(|error| cannot_read(path, &error))?;
+    let key = Key::parse(&pem)
+        .map_err(|error| Failure::request(format!("`{}`: {error}", path.display())))?;
+    Ok(KeyContent { fingerprint: key.fingerprint(), pem })
 }
 
 /// Where downloads are kept.

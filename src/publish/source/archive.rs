@@ -121,6 +121,7 @@ impl ArchiveSource<'_> {
             file.origin.location = shown(location, self.folder);
             file.artefact = Some(open.artefact);
             file.checksum.clone_from(&open.checksum);
+            file.signed.clone_from(&open.signed);
         }
         Ok(files)
     }

@@ -12,7 +12,7 @@ use super::asset_error::AssetError;
 use super::from_start::{FromStart, hash, sha512};
 use super::{Evidence, Fetch, Wanted};
 use crate::bundle::definition::source::{Asset, is_url, without_query};
-use crate::bundle::{Artefact, Checksum};
+use crate::bundle::{Artefact, Checksum, SignedEvidence};
 use crate::model::{Digest, visible};
 use crate::net::{Content, Download, HttpError, Url, download};
 
@@ -38,6 +38,7 @@ pub(super) struct OpenAsset {
     pub(super) file: File,
     pub(super) artefact: Artefact,
     pub(super) checksum: Option<Checksum>,
+    pub(super) signed: Option<SignedEvidence>,
 }
 
 /// Where something is.
@@ -79,7 +80,8 @@ impl Fetch {
         only(of_definition.chain(of_lock))
     }
 
-    /// Opens an asset, and looks for the checksum file that names it if that is asked for.
+    /// Opens an asset; if that is asked for, also fetches the checksum file that names it and what
+    /// its publisher signed.
     pub(super) fn open(&self, wanted: &WantedAsset<'_>) -> Result<OpenAsset, AssetError> {
         let pin = self.pin(wanted.asset, wanted.wanted)?;
         let (file, artefact) = match AssetLocation::of(wanted.location, wanted.folder)? {
@@ -98,11 +100,13 @@ impl Fetch {
                 return Err(AssetError::Sha512 { expected, found: Box::new(found) });
             }
         }
-        let checksum = match self.evidence {
-            Evidence::Collect => self.checksum(wanted, &file, artefact)?,
-            Evidence::Skip => None,
+        let (checksum, signed) = match self.evidence {
+            Evidence::Collect => {
+                (self.checksum(wanted, &file, artefact)?, self.signed(wanted, artefact)?)
+            }
+            Evidence::Skip => (None, None),
         };
-        Ok(OpenAsset { file, artefact, checksum })
+        Ok(OpenAsset { file, artefact, checksum, signed })
     }
 
     fn open_url(&self, url: &Url, pin: Option<Digest>) -> Result<(File, Artefact), AssetError> {

@@ -12,7 +12,7 @@ use crate::bundle::{ChecksumError, MemberError};
 use crate::disk::DiskError;
 use crate::model::{Classed, Digest, ErrorClass, Sha512};
 use crate::net::{DownloadError, HttpError};
-use crate::oci::OciError;
+use crate::oci::{CollectError, OciError};
 
 /// Why an asset cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -49,12 +49,20 @@ pub enum AssetError {
     Temporary(#[source] DiskError),
     #[error(transparent)]
     Cache(#[from] CacheError),
-    #[error("the checksum file `{location}` cannot be fetched")]
-    FetchChecksums { location: String, source: HttpError },
-    #[error("the checksum file `{location}` cannot be read")]
-    ReadChecksums { location: String, source: io::Error },
+    #[error("the {what} `{location}` cannot be fetched")]
+    FetchBeside { what: &'static str, location: String, source: HttpError },
+    #[error("the {what} `{location}` cannot be read")]
+    ReadBeside { what: &'static str, location: String, source: io::Error },
     #[error("the checksum file `{location}` does not fit")]
     Checksums { location: String, source: ChecksumError },
+    #[error("the {what} `{location}` does not hold: {reason}")]
+    Signed { what: &'static str, location: String, reason: String },
+    #[error("nothing of it is signed by the key {key}: {reason}")]
+    Unsigned { key: Digest, reason: String },
+    #[error("the key `{0}` was not read")]
+    UnreadKey(String),
+    #[error(transparent)]
+    Collect(#[from] CollectError),
 }
 
 impl From<HttpError> for AssetError {
@@ -75,7 +83,7 @@ impl AssetError {
             )),
             Self::Oci(error) => error.hint().map(str::to_owned),
             Self::Download(DownloadError::Http(error))
-            | Self::FetchChecksums { source: error, .. } => error.hint().map(str::to_owned),
+            | Self::FetchBeside { source: error, .. } => error.hint().map(str::to_owned),
             _ => None,
         }
     }
@@ -86,8 +94,8 @@ impl Classed for AssetError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Download(DownloadError::Http(error))
-            | Self::FetchChecksums { source: error, .. } => of_http(error),
-            Self::Read(error) | Self::ReadChecksums { source: error, .. } => error.class(),
+            | Self::FetchBeside { source: error, .. } => of_http(error),
+            Self::Read(error) | Self::ReadBeside { source: error, .. } => error.class(),
             // What the decoder says has no number of the system's.
             Self::Member(MemberError::Tar(TarError::Read(error)))
                 if error.raw_os_error().is_some() =>
@@ -97,8 +105,12 @@ impl Classed for AssetError {
             Self::Cache(error) => error.class(),
             Self::Image(error) => error.class(),
             // What was read is not what its digest promises, or no document of an image.
-            Self::Oci(error) if error.finding().is_some() => ErrorClass::Request,
-            Self::Oci(error) => error.class(),
+            Self::Oci(error) | Self::Collect(CollectError::Oci(error))
+                if error.finding().is_some() =>
+            {
+                ErrorClass::Request
+            }
+            Self::Oci(error) | Self::Collect(CollectError::Oci(error)) => error.class(),
             Self::Download(DownloadError::Write(_))
             | Self::Changed
             | Self::Spool(_)
@@ -110,7 +122,11 @@ impl Classed for AssetError {
             | Self::Sha512 { .. }
             | Self::TwoPins(..)
             | Self::Member(_)
-            | Self::Checksums { .. } => ErrorClass::Request,
+            | Self::Checksums { .. }
+            | Self::Signed { .. }
+            | Self::Unsigned { .. }
+            | Self::UnreadKey(_)
+            | Self::Collect(_) => ErrorClass::Request,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The checksum file that names an asset: the one of the definition, or one beside the asset.
 //!
 //! A file that the definition names has to be there. Those beside an asset are guesses: one that is
-//! missing is not an error, and one that is there and contradicts the asset is. Signatures are not
-//! looked for here.
+//! missing is not an error, and one that is there and contradicts the asset is. Signatures are in
+//! [`super::signed`].
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -58,8 +58,23 @@ impl Fetch {
         folder: &Path,
         guess: Guess,
     ) -> Result<Option<Vec<u8>>, AssetError> {
+        self.read_beside("checksum file", location, folder, guess, ChecksumFile::LIMIT)
+    }
+
+    /// Reads a file that says something of an asset; `None` if it was only a guess and is not
+    /// there. Of a file that is longer than the limit, one byte more is read.
+    pub(super) fn read_beside(
+        &self,
+        what: &'static str,
+        location: &str,
+        folder: &Path,
+        guess: Guess,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, AssetError> {
+        let unfetched =
+            |source| AssetError::FetchBeside { what, location: shown(location, folder), source };
         match AssetLocation::of(location, folder)? {
-            AssetLocation::Url(url) => match self.fetch_checksums(&url) {
+            AssetLocation::Url(url) => match self.fetch_beside(&url, limit) {
                 Ok(fetched) if (200..300).contains(&fetched.head.status()) => {
                     Ok(Some(fetched.body))
                 }
@@ -71,24 +86,24 @@ impl Fetch {
                 }
                 // Beside a pinned asset that comes over plain HTTP.
                 Err(HttpError::Insecure { .. }) if guess != Guess::No => Ok(None),
-                Ok(fetched) => Err(unfetched(location, folder, fetched.refusal())),
-                Err(error) => Err(unfetched(location, folder, error)),
+                Ok(fetched) => Err(unfetched(fetched.refusal())),
+                Err(error) => Err(unfetched(error)),
             },
-            AssetLocation::Path(path) => match read_start(&path) {
+            AssetLocation::Path(path) => match read_start(&path, limit) {
                 Ok(content) => Ok(Some(content)),
                 Err(error) if guess != Guess::No && error.kind() == io::ErrorKind::NotFound => {
                     Ok(None)
                 }
                 Err(source) => {
                     let location = shown(location, folder);
-                    Err(AssetError::ReadChecksums { location, source })
+                    Err(AssetError::ReadBeside { what, location, source })
                 }
             },
         }
     }
 
-    fn fetch_checksums(&self, url: &Url) -> Result<Fetched, HttpError> {
-        self.client.fetch(&Request::new(Method::GET, url.clone()), ChecksumFile::LIMIT)
+    fn fetch_beside(&self, url: &Url, limit: u64) -> Result<Fetched, HttpError> {
+        self.client.fetch(&Request::new(Method::GET, url.clone()), limit)
     }
 
     /// Compares an asset with what a checksum file says about it.
@@ -114,15 +129,11 @@ impl Fetch {
     }
 }
 
-fn unfetched(location: &str, folder: &Path, source: HttpError) -> AssetError {
-    AssetError::FetchChecksums { location: shown(location, folder), source }
-}
-
-/// The content of a file, up to one byte past the limit of checksum files.
-fn read_start(path: &Path) -> io::Result<Vec<u8>> {
+/// The content of a file, up to one byte past the limit.
+fn read_start(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     if std::fs::metadata(path)?.is_file() {
         let mut content = Vec::new();
-        File::open(path)?.take(ChecksumFile::LIMIT + 1).read_to_end(&mut content)?;
+        File::open(path)?.take(limit + 1).read_to_end(&mut content)?;
         return Ok(content);
     }
     Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))

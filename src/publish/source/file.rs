@@ -31,6 +31,7 @@ impl FileSource<'_> {
         let mut taken = Taken::of_digest(open.file, Origin::file(place), open.artefact.digest)?;
         taken.artefact = Some(open.artefact);
         taken.checksum = open.checksum;
+        taken.signed = open.signed;
         Ok(taken)
     }
 }

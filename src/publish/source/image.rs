@@ -19,6 +19,7 @@ use super::asset_error::AssetError;
 use super::from_start::{FromStart, Hashing};
 use super::image_error::ImageError;
 use super::image_manifest::{choose, config, expect_platform, layers};
+use super::image_signed::signed_image;
 use super::requested::RequestedPlugins;
 use super::spool::spool;
 use super::{Evidence, Fetch, PluginSource, SourceError, Taken, Wanted};
@@ -52,9 +53,18 @@ enum ImageStore {
     Local(Box<dyn Source>),
 }
 
+impl ImageStore {
+    fn source(&self) -> &dyn Source {
+        match self {
+            Self::Registry(registry) => registry.as_ref(),
+            Self::Local(source) => source.as_ref(),
+        }
+    }
+}
+
 /// An image of one platform.
 struct PlatformImage {
-    index: Option<Digest>,
+    index: Option<Document>,
     manifest: Document,
 }
 
@@ -101,6 +111,12 @@ impl ImageSource<'_> {
         let reference = location.parse().map_err(ImageError::Reference)?;
         let (store, selector) = self.open(&reference)?;
         let image = self.resolve(&store, &selector, platform, wanted, roots)?;
+        let signed = match self.image.asset.key() {
+            Some(key) if self.fetch.evidence == Evidence::Collect => {
+                Some(signed_image(store.source(), key, &image.manifest, image.index.as_ref())?)
+            }
+            _ => None,
+        };
         let manifest = image.manifest.upstream_manifest().map_err(ImageError::Document)?;
         let layers = layers(&manifest)?;
         let mut files = Vec::new();
@@ -115,7 +131,9 @@ impl ImageSource<'_> {
             taken.origin = Origin { location: location.to_owned(), member: Some(path.clone()) };
             taken.artefact = Some(artefact);
             let layer = files.get(file.layer).map(|(digest, _)| *digest);
-            taken.image = layer.map(|layer| InImage { index: image.index, layer });
+            let index = image.index.as_ref().map(|index| index.digest);
+            taken.image = layer.map(|layer| InImage { index, layer });
+            taken.signed.clone_from(&signed);
         }
         Ok(taken)
     }
@@ -174,7 +192,7 @@ impl ImageSource<'_> {
             let manifest = Selector { tag: None, digest: Some(digest) };
             expect_pinned(pin, digest)?;
             let manifest = self.document(store, &manifest)?;
-            PlatformImage { index: Some(root.digest), manifest }
+            PlatformImage { index: Some(root), manifest }
         } else {
             expect_pinned(pin, root.digest)?;
             let manifest = root.upstream_manifest().map_err(ImageError::Document)?;

@@ -16,7 +16,7 @@ use super::{Cache, SourceError};
 use crate::binary::{Elf, ReadElfError};
 use crate::bundle::{
     Artefact, Checksum, CompiledModule, Entry, EntryKind, FileManifest, FoundLicense, InImage,
-    Origin, Privilege,
+    Origin, Privilege, SignedEvidence,
 };
 use crate::disk::has_capabilities;
 use crate::model::{Digest, Hasher, Sha512, Sha512Hasher};
@@ -35,6 +35,7 @@ pub struct Taken {
     pub(super) artefact: Option<Artefact>,
     pub(super) image: Option<InImage>,
     pub(super) checksum: Option<Checksum>,
+    pub(super) signed: Option<SignedEvidence>,
     pub(super) module: Option<CompiledModule>,
 }
 
@@ -107,6 +108,7 @@ impl Taken {
             artefact: None,
             image: None,
             checksum: None,
+            signed: None,
             module: None,
         }
     }
@@ -115,8 +117,9 @@ impl Taken {
     pub(super) fn try_clone(&self) -> io::Result<Self> {
         let (origin, checksum) = (self.origin.clone(), self.checksum.clone());
         let (privileges, license) = (self.privileges.clone(), self.license.clone());
-        let (file, module) = (self.file.try_clone()?, self.module.clone());
-        Ok(Self { file, origin, checksum, privileges, license, module, ..*self })
+        let (module, signed) = (self.module.clone(), self.signed.clone());
+        let file = self.file.try_clone()?;
+        Ok(Self { file, origin, checksum, privileges, license, module, signed, ..*self })
     }
 
     /// Where it came from.
@@ -177,6 +180,11 @@ impl Taken {
     /// The checksum file that named the artefact, if one was looked for and found.
     pub fn checksum(&self) -> Option<&Checksum> {
         self.checksum.as_ref()
+    }
+
+    /// What the publisher of the artefact signed, if it was asked for.
+    pub fn signed(&self) -> Option<&SignedEvidence> {
+        self.signed.as_ref()
     }
 
     /// The Go module that it was compiled from just now; `None` for a file that was not, or that

@@ -11,6 +11,7 @@ use super::asset::Asset;
 use super::given::{Written, given, text_or_fields};
 use super::pattern::{ARCHITECTURE, LocationPattern, MemberPattern, UpstreamVersion, VERSION};
 use super::pins::Pins;
+use super::signed::{NoIdentity, PublicKey, Signed};
 use crate::model::{Platform, PluginName};
 
 /// A tar archive, plain or compressed with gzip or zstd.
@@ -34,6 +35,14 @@ struct Fields {
     members: BTreeMap<PluginName, MemberPattern>,
     #[serde(default, deserialize_with = "given")]
     checksums: Option<LocationPattern>,
+    #[serde(default, deserialize_with = "given")]
+    key: Option<PublicKey>,
+    #[serde(default, deserialize_with = "given")]
+    signature: Option<LocationPattern>,
+    #[serde(default, deserialize_with = "given")]
+    provenance: Option<LocationPattern>,
+    #[serde(default, rename = "identity")]
+    _identity: NoIdentity,
 }
 
 impl Archive {
@@ -70,6 +79,7 @@ impl Archive {
                 "additionalProperties": { "type": "string", "minLength": 1 },
             });
             fields.insert("members".to_owned(), members);
+            Signed::add_schema(fields, "archive");
         }
         let description = "The URL or path of a tar archive, plain or compressed with gzip or \
                            zstd, or the same with more fields.";
@@ -85,8 +95,11 @@ impl<'de> Deserialize<'de> for Archive {
                 let asset = Asset::at(&text).map_err(de::Error::custom)?;
                 Ok(Self { asset, members: BTreeMap::new() })
             }
-            Written::Fields(Fields { from, version, sha256, members, checksums }) => {
-                Ok(Self { asset: Asset { from, version, sha256, checksums }, members })
+            Written::Fields(fields) => {
+                let Fields { from, version, sha256, members, checksums, .. } = fields;
+                let signed = Signed::of(fields.key, fields.signature, fields.provenance)
+                    .map_err(de::Error::custom)?;
+                Ok(Self { asset: Asset { from, version, sha256, checksums, signed }, members })
             }
         }
     }

@@ -11,6 +11,7 @@ use super::pattern::{
     ARCHITECTURE, Filling, LocationPattern, PLUGIN, ParsePatternError, UpstreamVersion, VERSION,
 };
 use super::pins::Pins;
+use super::signed::{PublicKey, Signed};
 use crate::model::{Digest, Platform, PluginName};
 
 /// Where an asset is, and what is known of it.
@@ -24,12 +25,15 @@ pub struct Asset {
     pub sha256: Option<Pins>,
     /// The URL or path of the checksum file; without it, those beside the asset are looked for.
     pub checksums: Option<LocationPattern>,
+    /// What its publisher signs; of an image, only the key is written.
+    pub signed: Option<Signed>,
 }
 
 impl Asset {
     /// The asset of which nothing is written but where it is.
     pub(super) fn at(location: &str) -> Result<Self, ParsePatternError> {
-        Ok(Self { from: location.parse()?, version: None, sha256: None, checksums: None })
+        let (version, sha256, checksums, signed) = (None, None, None, None);
+        Ok(Self { from: location.parse()?, version, sha256, checksums, signed })
     }
 
     /// Where the asset of a plugin is.
@@ -40,6 +44,23 @@ impl Asset {
     /// Where its checksum file is, if the definition names one.
     pub fn checksums(&self, platform: &Platform, plugin: &PluginName) -> Option<String> {
         self.checksums.as_ref().map(|pattern| pattern.fill(self.filling(platform, plugin)))
+    }
+
+    /// Where its signature is, if the definition names one.
+    pub fn signature(&self, platform: &Platform, plugin: &PluginName) -> Option<String> {
+        let pattern = self.signed.as_ref()?.signature.as_ref()?;
+        Some(pattern.fill(self.filling(platform, plugin)))
+    }
+
+    /// Where its provenance is, if the definition names it.
+    pub fn provenance(&self, platform: &Platform, plugin: &PluginName) -> Option<String> {
+        let pattern = self.signed.as_ref()?.provenance.as_ref()?;
+        Some(pattern.fill(self.filling(platform, plugin)))
+    }
+
+    /// The key that its publisher signs with.
+    pub fn key(&self) -> Option<&PublicKey> {
+        self.signed.as_ref().map(|signed| &signed.key)
     }
 
     /// The digest that the definition fixes for a platform's asset.
@@ -66,7 +87,10 @@ impl Asset {
 
     /// Refuses what does not fit together; `uses_version` is about the source's other patterns.
     pub(super) fn check(&self, platforms: &[Platform], uses_version: bool) -> Result<(), String> {
-        let patterns = [Some(&self.from), self.checksums.as_ref()];
+        let signed = self.signed.as_ref();
+        let signature = signed.and_then(|signed| signed.signature.as_ref());
+        let provenance = signed.and_then(|signed| signed.provenance.as_ref());
+        let patterns = [Some(&self.from), self.checksums.as_ref(), signature, provenance];
         let used = uses_version || patterns.iter().flatten().any(|it| it.has(VERSION));
         if used && self.version.is_none() {
             return Err(format!(

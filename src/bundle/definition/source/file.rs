@@ -9,6 +9,7 @@ use super::asset::Asset;
 use super::given::{Written, given, text_or_fields};
 use super::pattern::{LocationPattern, PLUGIN, UpstreamVersion};
 use super::pins::Pins;
+use super::signed::{NoIdentity, PublicKey, Signed};
 use crate::model::{Platform, PluginName};
 
 /// A program that is published as it is.
@@ -28,6 +29,14 @@ struct Fields {
     sha256: Option<Pins>,
     #[serde(default, deserialize_with = "given")]
     checksums: Option<LocationPattern>,
+    #[serde(default, deserialize_with = "given")]
+    key: Option<PublicKey>,
+    #[serde(default, deserialize_with = "given")]
+    signature: Option<LocationPattern>,
+    #[serde(default, deserialize_with = "given")]
+    provenance: Option<LocationPattern>,
+    #[serde(default, rename = "identity")]
+    _identity: NoIdentity,
 }
 
 impl BareFile {
@@ -58,7 +67,11 @@ impl BareFile {
     pub(super) fn schema() -> Value {
         let description = "The URL or path of a program that is a plugin, or the same with more \
                            fields.";
-        Asset::schema_of_value(description.to_owned(), &Asset::schema("program"))
+        let mut fields = Asset::schema("program");
+        if let Some(fields) = fields.as_object_mut() {
+            Signed::add_schema(fields, "program");
+        }
+        Asset::schema_of_value(description.to_owned(), &fields)
     }
 }
 
@@ -67,8 +80,11 @@ impl<'de> Deserialize<'de> for BareFile {
         const EXPECTED: &str = "a URL or path, or `from` with other fields";
         match text_or_fields(deserializer, EXPECTED)? {
             Written::Text(text) => Ok(Self { asset: Asset::at(&text).map_err(de::Error::custom)? }),
-            Written::Fields(Fields { from, version, sha256, checksums }) => {
-                Ok(Self { asset: Asset { from, version, sha256, checksums } })
+            Written::Fields(fields) => {
+                let Fields { from, version, sha256, checksums, .. } = fields;
+                let signed = Signed::of(fields.key, fields.signature, fields.provenance)
+                    .map_err(de::Error::custom)?;
+                Ok(Self { asset: Asset { from, version, sha256, checksums, signed } })
             }
         }
     }

@@ -15,6 +15,7 @@ use super::pattern::{
     ARCHITECTURE, ImagePathPattern, LocationPattern, PLUGIN, UpstreamVersion, VERSION,
 };
 use super::pins::Pins;
+use super::signed::{NoIdentity, PublicKey, Signed};
 use crate::model::{Platform, PluginName, Reference};
 
 /// Plugins in a container image.
@@ -36,6 +37,10 @@ struct Fields {
     sha256: Option<Pins>,
     #[serde(default)]
     paths: BTreeMap<PluginName, ImagePathPattern>,
+    #[serde(default, deserialize_with = "given")]
+    key: Option<PublicKey>,
+    #[serde(default, rename = "identity")]
+    _identity: NoIdentity,
 }
 
 impl UpstreamImage {
@@ -110,6 +115,11 @@ impl UpstreamImage {
                 "additionalProperties": { "type": "string", "pattern": "^/" },
             });
             fields.insert("paths".to_owned(), paths);
+            Signed::add_key_schema(
+                fields,
+                "The publisher's public key: the path of a PEM file, relative to this file. The \
+                 image must have a signature of cosign or SLSA provenance by this key.",
+            );
         }
         let description = "A container image in a registry, a layout or an archive, or the same \
                            with more fields.";
@@ -125,8 +135,9 @@ impl<'de> Deserialize<'de> for UpstreamImage {
                 let asset = Asset::at(&text).map_err(de::Error::custom)?;
                 Ok(Self { asset, paths: BTreeMap::new() })
             }
-            Written::Fields(Fields { from, version, sha256, paths }) => {
-                Ok(Self { asset: Asset { from, version, sha256, checksums: None }, paths })
+            Written::Fields(Fields { from, version, sha256, paths, key, .. }) => {
+                let signed = key.map(|key| Signed { key, signature: None, provenance: None });
+                Ok(Self { asset: Asset { from, version, sha256, checksums: None, signed }, paths })
             }
         }
     }

@@ -17,6 +17,7 @@ mod name;
 mod pattern;
 mod pins;
 mod request;
+mod signed;
 
 use given::given;
 pub(super) use given::parsed;
@@ -43,6 +44,7 @@ pub(super) use pattern::ARCHITECTURE;
 pub use pattern::{LocationPattern, MemberPattern, ParsePatternError, UpstreamVersion, is_url};
 pub use pins::Pins;
 pub use request::Request;
+pub use signed::{KeyContent, PublicKey, Signed};
 
 /// The key of a source that is a directory.
 const DIRECTORY: &str = "directory";
@@ -161,13 +163,35 @@ impl SourceKind {
             Self::Go(module) => (Some(module.version.to_string()), Some(module.request())),
             _ => (self.asset().and_then(Asset::version), None),
         };
-        let checksums = self.asset().and_then(|asset| asset.checksums(platform, plugin));
-        Request { kind: key.to_owned(), location, member, version, checksums, build }
+        let asset = self.asset();
+        let content = asset.and_then(Asset::key).and_then(|key| key.content.as_ref());
+        Request {
+            kind: key.to_owned(),
+            location,
+            member,
+            version,
+            checksums: asset.and_then(|asset| asset.checksums(platform, plugin)),
+            signature: asset.and_then(|asset| asset.signature(platform, plugin)),
+            provenance: asset.and_then(|asset| asset.provenance(platform, plugin)),
+            key: content.map(|content| content.fingerprint),
+            build,
+        }
     }
 
     /// Whether a build takes from it only what a lock pins: all but the user's own files.
     pub fn needs_lock(&self) -> bool {
         !matches!(self, Self::Directory(_))
+    }
+
+    /// The key that its publisher signs with, to put in what is read of it.
+    pub(in crate::bundle::definition) fn key_mut(&mut self) -> Option<&mut PublicKey> {
+        let asset = match self {
+            Self::Directory(_) | Self::Go(_) => return None,
+            Self::Archive(archive) => &mut archive.asset,
+            Self::File(file) => &mut file.asset,
+            Self::Image(image) => &mut image.asset,
+        };
+        asset.signed.as_mut().map(|signed| &mut signed.key)
     }
 
     /// The asset that it is or is in; `None` for what is on this machine already or is compiled.

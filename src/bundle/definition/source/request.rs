@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::beside::without_query;
 use super::go::GoRequest;
-use crate::model::visible;
+use crate::model::{Digest, visible};
 
 /// A plugin of a source, as the definition asks for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,15 @@ pub struct Request {
     /// The URL or path of the checksum file, if the definition names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksums: Option<String>,
+    /// The URL or path of a signature of the asset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+    /// The URL or path of the asset's provenance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<String>,
+    /// The fingerprint of the key that verifies both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Digest>,
     /// How it is compiled, for a package of a Go module.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<GoRequest>,
@@ -41,6 +50,7 @@ impl Request {
     pub fn make_directory(&mut self) {
         let Self { kind, member, checksums, build, .. } = self;
         (*kind, *member, *checksums) = (super::DIRECTORY.to_owned(), None, None);
+        (self.signature, self.provenance, self.key) = (None, None, None);
         *build = None;
     }
 
@@ -64,7 +74,7 @@ impl Request {
 /// As a sentence names it: "archive `plugins.tgz`, version `v1.9.1`, member `bridge`".
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, location, member, version, checksums, build } = self;
+        let Self { kind, location, member, version, checksums, .. } = self;
         write!(f, "{kind} `{}`", visible(without_query(location)))?;
         if let Some(version) = version {
             write!(f, ", version `{}`", visible(version))?;
@@ -75,7 +85,15 @@ impl fmt::Display for Request {
         if let Some(checksums) = checksums {
             write!(f, ", checksums `{}`", visible(without_query(checksums)))?;
         }
-        match build {
+        for (what, location) in [("signature", &self.signature), ("provenance", &self.provenance)] {
+            if let Some(location) = location {
+                write!(f, ", {what} `{}`", visible(without_query(location)))?;
+            }
+        }
+        if let Some(key) = self.key {
+            write!(f, ", key {key}")?;
+        }
+        match &self.build {
             Some(build) => write!(f, ", compiled by {}", visible(&build.to_string())),
             None => Ok(()),
         }

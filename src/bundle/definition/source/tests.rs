@@ -1,6 +1,7 @@
 //! Sources as people write them, and what is asked of them.
 
 mod image;
+mod signed;
 
 use super::*;
 use crate::bundle::Definition;
@@ -47,6 +48,9 @@ fn expected(kind: &str, location: &str, member: Option<&str>, version: Option<&s
         member: member.map(str::to_owned),
         version: version.map(str::to_owned),
         checksums: None,
+        signature: None,
+        provenance: None,
+        key: None,
         build: None,
     }
 }
@@ -136,11 +140,11 @@ fn names_what_does_not_fit_together() {
         ("archive: {version: v1}", "field `from` is missing"),
         (
             "archive: {from: a, member: b}",
-            "unknown field `member`, expected `from`, `version`, `sha256`, `members` or `checksums`",
+            "unknown field `member`, expected `from`, `version`, `sha256`, `members`, `checksums`, `key`, `signature`, `provenance` or `identity`",
         ),
         (
             "file: {from: a, members: {bridge: a}}",
-            "unknown field `members`, expected `from`, `version`, `sha256` or `checksums`",
+            "unknown field `members`, expected `from`, `version`, `sha256`, `checksums`, `key`, `signature`, `provenance` or `identity`",
         ),
         ("archive: {from: a, from: b}", "the key `from` appears twice"),
         ("archive: {from: a, version: }", "the value is missing"),

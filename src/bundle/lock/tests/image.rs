@@ -13,7 +13,7 @@ sources:
 plugins: [bridge, macvlan]
 ";
 
-fn locked(definition: &Definition) -> BundleLock {
+pub(super) fn locked(definition: &Definition) -> BundleLock {
     let plugins = definition.requests().into_iter().map(|((name, platform), request)| {
         let digest = Digest::of(format!("{name} {platform}").as_bytes());
         let manifest = Digest::of(platform.to_string().as_bytes());
@@ -34,6 +34,7 @@ fn locked(definition: &Definition) -> BundleLock {
             cni_versions: None,
             level: Level::Tofu,
             checksum: None,
+            signed: None,
             name,
             platform,
             request,
