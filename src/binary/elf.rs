@@ -70,6 +70,8 @@ const DT_NEEDED: u64 = 1;
 const SHT_NOBITS: u32 = 8;
 /// Linux reads at most this much of `PT_INTERP` (`PATH_MAX`).
 const LONGEST_INTERPRETER: usize = 4096;
+/// The most bytes of a section's name that are read.
+const LONGEST_NAME: usize = 64;
 /// The longest table: its length has 16 bits, and no entry is longer than 64 bytes.
 const LONGEST_TABLE: usize = 65535 * 64;
 
@@ -157,6 +159,24 @@ impl<F: ReadAt> Elf<F> {
             |segment: &&Segment| segment.kind == PT_LOAD && segment.flags & (PF_W | PF_X) == PF_W;
         let segment = self.segments.iter().find(data)?;
         self.aligned(segment.range)
+    }
+
+    /// Every section with its name, in their order; `None` if there are more than `most` of them,
+    /// or if they claim more bytes than the file has.
+    pub(super) fn named_sections(&self, most: usize) -> io::Result<Option<Vec<(String, Range)>>> {
+        let claimed: u64 =
+            self.sections.iter().map(|it| it.range.size).fold(0, u64::saturating_add);
+        let names = self.sections.get(self.names).map(|names| names.range);
+        let Some(names) = names else { return Ok(None) };
+        if self.sections.len() > most || claimed > self.file.size() {
+            return Ok(None);
+        }
+        let named = self.sections.iter().map(|section| {
+            let name = names.after(section.name.into()).read(&self.file, LONGEST_NAME)?;
+            let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+            Ok((visible(&String::from_utf8_lossy(name)).into_owned(), section.range))
+        });
+        named.collect::<io::Result<_>>().map(Some)
     }
 
     fn aligned(&self, range: Range) -> Option<Range> {

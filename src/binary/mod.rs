@@ -5,6 +5,7 @@
 //! Nothing is executed, every offset is checked, and no input decides how deep anything recurses.
 
 mod buildinfo;
+mod comparison;
 mod elf;
 mod error;
 mod go_release;
@@ -20,6 +21,7 @@ mod settings;
 mod watched;
 
 pub use buildinfo::GoBuild;
+pub use comparison::{Comparison, DifferingSection, DifferingValue};
 pub use elf::{Elf, Linkage};
 pub use error::{ElfError, ReadElfError};
 pub use go_release::{GoRelease, ParseGoReleaseError};
