@@ -18,6 +18,13 @@ use crate::model::excerpt;
 
 /// The sections that say how a program was built, and that nothing of it depends on.
 const BUILD_INFORMATION: [&str; 3] = [".go.buildinfo", ".note.go.buildid", ".note.gnu.build-id"];
+/// The section with the path of every source file, in programs that are linked at a fixed address.
+const PATHS: &str = ".gopclntab";
+/// The most bytes of it that are searched for paths.
+const MOST_PATH_BYTES: usize = 32 << 20;
+/// The most paths that are compared, and the longest one.
+const MOST_PATHS: usize = 16 * 1024;
+const LONGEST_PATH: usize = 512;
 /// The most sections that are compared; Go's linker writes about 30.
 const MOST_SECTIONS: usize = 256;
 /// The most modules that are listed; the rest are counted.
@@ -85,6 +92,9 @@ impl Comparison {
                 };
                 if is_same {
                     continue;
+                }
+                if name == PATHS {
+                    values.of_paths(&source_files(one, published)?, &source_files(two, rebuilt)?);
                 }
                 if let Some((name, show)) = build_id(&name) {
                     values.add(
@@ -206,6 +216,13 @@ impl Values {
         self.of_modules(&one.modules, &two.modules);
     }
 
+    /// The first source file of each that the other does not have.
+    fn of_paths(&mut self, published: &BTreeSet<String>, rebuilt: &BTreeSet<String>) {
+        let one = published.difference(rebuilt).next().cloned();
+        let two = rebuilt.difference(published).next().cloned();
+        self.add("path of a source file", one, two);
+    }
+
     fn of_modules(&mut self, published: &[GoModule], rebuilt: &[GoModule]) {
         let by_path = |modules: &[GoModule]| -> BTreeMap<String, String> {
             modules.iter().map(|module| (module.path.clone(), linked(module))).collect()
@@ -290,6 +307,28 @@ fn shown_id(file: &dyn ReadAt, note: Option<Range>, show: Show) -> io::Result<Op
     let id = note.after(NOTE as u64).read(file, LONGEST_ID)?;
     let end = id.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     Ok(id.get(..end).and_then(show))
+}
+
+/// The paths of Go files in the table that the runtime names functions from. Each ends with a zero.
+fn source_files(file: &dyn ReadAt, range: Option<Range>) -> io::Result<BTreeSet<String>> {
+    let (mut paths, mut current) = (BTreeSet::new(), Vec::new());
+    let Some(range) = range else { return Ok(paths) };
+    for (_, piece) in range.pieces().take(MOST_PATH_BYTES / Range::PIECE) {
+        for byte in piece.read(file, Range::PIECE)? {
+            match byte {
+                0 => {
+                    let path = text(&current).filter(|path| path.ends_with(".go"));
+                    if paths.len() < MOST_PATHS {
+                        paths.extend(path);
+                    }
+                    current.clear();
+                }
+                _ if current.len() <= LONGEST_PATH => current.push(byte),
+                _ => {}
+            }
+        }
+    }
+    Ok(paths)
 }
 
 /// Whether two ranges of one size have the same bytes.

@@ -148,6 +148,26 @@ fn build_ids_are_shown() {
 }
 
 #[test]
+fn paths_of_source_files_are_found() {
+    let long = format!("{}.go", "a".repeat(600));
+    let table =
+        format!("\u{1}\0/src/a.go\0main.main\0/src/a.go\0{long}\0/src/\u{1b}.go\0b/b.go\0/cut.go");
+    let of = |table: &str| {
+        let file = table.as_bytes();
+        source_files(&file, Range::of(&file, 0, table.len() as u64)).unwrap()
+    };
+    assert_eq!(of(&table).into_iter().collect::<Vec<_>>(), ["/src/a.go", "b/b.go"]);
+    let far = format!("{}\0/far.go\0", "x".repeat(3 * Range::PIECE - 3));
+    assert_eq!(of(&far).into_iter().collect::<Vec<_>>(), ["/far.go"]);
+    let mut values = Values::default();
+    values.of_paths(&of(&table), &of("/other/a.go\0b/b.go\0"));
+    let expected = "path of a source file: `/src/a.go` published, `/other/a.go` rebuilt";
+    assert_eq!(values.0[0].to_string(), expected);
+    let many: String = (0..20_000).map(|number| format!("{number}.go\0")).collect();
+    assert_eq!(of(&many).len(), MOST_PATHS);
+}
+
+#[test]
 fn a_table_that_claims_the_file_again_and_again_is_not_followed() {
     // The largest table: every section is the whole file.
     let mut bytes = Sample::default().bytes();
