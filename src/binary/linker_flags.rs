@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// last one counts, as for the linker.
 pub fn linked_variables(flags: &str) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
-    let mut words = split(flags).into_iter();
+    let mut words = split_flags(flags).into_iter();
     while let Some(word) = words.next() {
         let flag = word.strip_prefix("--").or_else(|| word.strip_prefix('-')).unwrap_or_default();
         let definition = match flag {
@@ -25,7 +25,7 @@ pub fn linked_variables(flags: &str) -> BTreeMap<String, String> {
 
 /// Splits flags as Go does (`cmd/internal/quoted`): at white space, and a word that starts with a
 /// quote ends with it.
-fn split(flags: &str) -> Vec<String> {
+pub fn split_flags(flags: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut rest = flags.trim_start();
     while let Some(first) = rest.chars().next() {

@@ -25,7 +25,7 @@ pub use comparison::{Comparison, DifferingSection, DifferingValue};
 pub use elf::{Elf, Linkage};
 pub use error::{ElfError, ReadElfError};
 pub use go_release::{GoRelease, ParseGoReleaseError};
-pub use linker_flags::linked_variables;
+pub use linker_flags::{linked_variables, split_flags};
 pub use modules::{BuildInfo, GoModule, Replacement, Vcs};
 pub use packer::Packer;
 pub use read_at::ReadAt;

@@ -113,6 +113,20 @@ impl Definition {
         }
         requests
     }
+
+    /// How each plugin on each platform was built, for those whose source says it.
+    pub fn recipes(&self) -> BTreeMap<(PluginName, Platform), source::RecipeRequest> {
+        let mut recipes = BTreeMap::new();
+        for Plugin { name, source } in &self.plugins {
+            let Some(asset) = self.source(source).and_then(|it| it.kind.asset()) else { continue };
+            for platform in &self.platforms {
+                if let Some(recipe) = asset.recipe(platform, name) {
+                    recipes.insert((name.clone(), platform.clone()), recipe);
+                }
+            }
+        }
+        recipes
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::gates;
-use super::source::{KINDS, SourceDescription};
+use super::source::{KINDS, Recipe, SourceDescription};
 use crate::bundle::{Encoding, FileManifest};
 use crate::model::{Platform, json};
 
@@ -100,6 +100,7 @@ pub fn schema() -> String {
                 "type": "string",
                 "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$",
             },
+            "recipe": Recipe::schema(),
         },
     }))
 }

@@ -35,6 +35,7 @@ fn compiled(without_sumdb: bool) -> GoRequest {
         tags: Vec::new(),
         variables: [].into(),
         strip: false,
+        ldflags: None,
         without_sumdb,
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::asset::Asset;
 use super::given::{Written, given, text_or_fields};
+use super::go::Recipe;
 use super::pattern::{ARCHITECTURE, LocationPattern, MemberPattern, UpstreamVersion, VERSION};
 use super::pins::Pins;
 use super::signed::{NoIdentity, PublicKey, Signed};
@@ -43,6 +44,8 @@ struct Fields {
     provenance: Option<LocationPattern>,
     #[serde(default, rename = "identity")]
     _identity: NoIdentity,
+    #[serde(default, deserialize_with = "given")]
+    reproduce: Option<Recipe>,
 }
 
 impl Archive {
@@ -65,7 +68,7 @@ impl Archive {
         if let Some(name) = self.members.keys().find(|name| !plugins.contains(name)) {
             return Err(format!("`members` has `{name}`, which is not a plugin of this source"));
         }
-        self.asset.check(platforms, self.members.values().any(|it| it.has(VERSION)))
+        self.asset.check(platforms, plugins, self.members.values().any(|it| it.has(VERSION)))
     }
 
     pub(super) fn schema() -> Value {
@@ -96,10 +99,13 @@ impl<'de> Deserialize<'de> for Archive {
                 Ok(Self { asset, members: BTreeMap::new() })
             }
             Written::Fields(fields) => {
-                let Fields { from, version, sha256, members, checksums, .. } = fields;
+                let Fields { from, version, sha256, members, checksums, reproduce, .. } = fields;
                 let signed = Signed::of(fields.key, fields.signature, fields.provenance)
                     .map_err(de::Error::custom)?;
-                Ok(Self { asset: Asset { from, version, sha256, checksums, signed }, members })
+                Ok(Self {
+                    asset: Asset { from, version, sha256, checksums, signed, reproduce },
+                    members,
+                })
             }
         }
     }

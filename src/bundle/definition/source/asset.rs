@@ -7,6 +7,7 @@
 
 use serde_json::{Value, json};
 
+use super::go::{Recipe, RecipeRequest};
 use super::pattern::{
     ARCHITECTURE, Filling, LocationPattern, PLUGIN, ParsePatternError, UpstreamVersion, VERSION,
 };
@@ -27,13 +28,21 @@ pub struct Asset {
     pub checksums: Option<LocationPattern>,
     /// What its publisher signs; of an image, only the key is written.
     pub signed: Option<Signed>,
+    /// How the programs in it were built.
+    pub reproduce: Option<Recipe>,
 }
 
 impl Asset {
     /// The asset of which nothing is written but where it is.
     pub(super) fn at(location: &str) -> Result<Self, ParsePatternError> {
-        let (version, sha256, checksums, signed) = (None, None, None, None);
-        Ok(Self { from: location.parse()?, version, sha256, checksums, signed })
+        Ok(Self {
+            from: location.parse()?,
+            version: None,
+            sha256: None,
+            checksums: None,
+            signed: None,
+            reproduce: None,
+        })
     }
 
     /// Where the asset of a plugin is.
@@ -68,6 +77,12 @@ impl Asset {
         self.sha256.as_ref()?.of(platform)
     }
 
+    /// How the program of a plugin was built, if the definition says it.
+    pub fn recipe(&self, platform: &Platform, plugin: &PluginName) -> Option<RecipeRequest> {
+        let recipe = self.reproduce.as_ref()?;
+        Some(recipe.request(self.version.as_ref(), platform, plugin))
+    }
+
     /// The upstream version, as text.
     pub fn version(&self) -> Option<String> {
         self.version.as_ref().map(|version| version.as_str().to_owned())
@@ -86,7 +101,15 @@ impl Asset {
     }
 
     /// Refuses what does not fit together; `uses_version` is about the source's other patterns.
-    pub(super) fn check(&self, platforms: &[Platform], uses_version: bool) -> Result<(), String> {
+    pub(super) fn check(
+        &self,
+        platforms: &[Platform],
+        plugins: &[&PluginName],
+        uses_version: bool,
+    ) -> Result<(), String> {
+        if let Some(recipe) = &self.reproduce {
+            recipe.check(self.version.as_ref(), plugins)?;
+        }
         let signed = self.signed.as_ref();
         let signature = signed.and_then(|signed| signed.signature.as_ref());
         let provenance = signed.and_then(|signed| signed.provenance.as_ref());
@@ -143,6 +166,7 @@ impl Asset {
                 "type": "string",
                 "minLength": 1,
             },
+            "reproduce": { "$ref": "#/definitions/recipe" },
         })
     }
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::asset::Asset;
 use super::given::{Written, given, text_or_fields};
+use super::go::Recipe;
 use super::pattern::{LocationPattern, PLUGIN, UpstreamVersion};
 use super::pins::Pins;
 use super::signed::{NoIdentity, PublicKey, Signed};
@@ -37,6 +38,8 @@ struct Fields {
     provenance: Option<LocationPattern>,
     #[serde(default, rename = "identity")]
     _identity: NoIdentity,
+    #[serde(default, deserialize_with = "given")]
+    reproduce: Option<Recipe>,
 }
 
 impl BareFile {
@@ -61,7 +64,7 @@ impl BareFile {
                 return Err(format!("`{PLUGIN}` makes several assets, and `sha256` is for one"));
             }
         }
-        self.asset.check(platforms, false)
+        self.asset.check(platforms, plugins, false)
     }
 
     pub(super) fn schema() -> Value {
@@ -81,10 +84,10 @@ impl<'de> Deserialize<'de> for BareFile {
         match text_or_fields(deserializer, EXPECTED)? {
             Written::Text(text) => Ok(Self { asset: Asset::at(&text).map_err(de::Error::custom)? }),
             Written::Fields(fields) => {
-                let Fields { from, version, sha256, checksums, .. } = fields;
+                let Fields { from, version, sha256, checksums, reproduce, .. } = fields;
                 let signed = Signed::of(fields.key, fields.signature, fields.provenance)
                     .map_err(de::Error::custom)?;
-                Ok(Self { asset: Asset { from, version, sha256, checksums, signed } })
+                Ok(Self { asset: Asset { from, version, sha256, checksums, signed, reproduce } })
             }
         }
     }

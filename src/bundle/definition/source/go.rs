@@ -7,19 +7,25 @@
 
 mod flags;
 mod module;
+mod packages;
+mod recipe;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::given::{Written, given, text_or_fields};
+use super::given::given;
 use super::pattern::{PLUGIN, VERSION};
 use crate::model::{Platform, PluginName};
 
-pub use flags::{BuildTag, ParseFlagError, VariableName, VariableValue};
+pub use flags::{BuildTag, LinkerFlags, ParseFlagError, VariableName, VariableValue};
 pub use module::{GoRelease, ModulePath, ModuleVersion, PackagePattern, ParseModuleError};
+pub use packages::Packages;
+pub use recipe::{
+    BuildDirectory, ParseRecipeError, Recipe, RecipeRequest, RecipeSource, VendoredArchive,
+};
 
 /// The packages of a module that are plugins, and how they are compiled.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -54,15 +60,6 @@ enum Off {
     Off,
 }
 
-/// The package of each plugin: one pattern, or one for each plugin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Packages {
-    /// The same pattern for all.
-    All(PackagePattern),
-    /// By plugin.
-    Each(BTreeMap<PluginName, PackagePattern>),
-}
-
 /// How a program is asked to be compiled; a lock stores it as a part of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -79,6 +76,9 @@ pub struct GoRequest {
     /// Whether the symbol table and debug information are left out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub strip: bool,
+    /// The text of `-ldflags`, if a recipe gives it; `variables` and `strip` are then not used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ldflags: Option<String>,
     /// Whether the checksum database is not asked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub without_sumdb: bool,
@@ -87,11 +87,7 @@ pub struct GoRequest {
 impl GoModule {
     /// The import path of a plugin's package; the module's own for a plugin that it does not have.
     pub fn package(&self, plugin: &PluginName) -> String {
-        let pattern = match &self.packages {
-            Packages::All(pattern) => Some(pattern),
-            Packages::Each(packages) => packages.get(plugin),
-        };
-        match pattern.map(|pattern| pattern.fill(plugin)) {
+        match self.packages.of(plugin) {
             Some(path) if path != "." => format!("{}/{path}", self.module),
             _ => self.module.to_string(),
         }
@@ -104,16 +100,10 @@ impl GoModule {
 
     /// How its programs are compiled.
     pub fn request(&self) -> GoRequest {
-        let fill = |value: &VariableValue| value.fill(&self.version);
+        let request = GoRequest::of(&self.toolchain, &self.tags, self.strip);
+        let fill = |value: &VariableValue| value.fill(&self.version.to_string());
         let variables = self.variables.iter().map(|(name, value)| (name.to_string(), fill(value)));
-        let tags: BTreeSet<String> = self.tags.iter().map(ToString::to_string).collect();
-        GoRequest {
-            toolchain: self.toolchain.to_string(),
-            tags: tags.into_iter().collect(),
-            variables: variables.collect(),
-            strip: self.strip,
-            without_sumdb: !self.has_sumdb(),
-        }
+        GoRequest { variables: variables.collect(), without_sumdb: !self.has_sumdb(), ..request }
     }
 
     /// It is compiled for each platform.
@@ -122,32 +112,40 @@ impl GoModule {
     }
 
     pub(super) fn check(&self, _: &[Platform], plugins: &[&PluginName]) -> Result<(), String> {
-        match &self.packages {
-            Packages::All(pattern) if plugins.len() > 1 && !pattern.has_plugin() => Err(format!(
-                "`packages` is one package and cannot be several plugins: write `{PLUGIN}` into it"
-            )),
-            Packages::All(_) => Ok(()),
-            Packages::Each(packages) => {
-                if let Some(name) = packages.keys().find(|name| !plugins.contains(name)) {
-                    return Err(format!(
-                        "`packages` has `{name}`, which is not a plugin of this source"
-                    ));
-                }
-                match plugins.iter().find(|name| !packages.contains_key(**name)) {
-                    Some(name) => Err(format!("`packages` has no package for `{name}`")),
-                    None => Ok(()),
-                }
-            }
-        }?;
-        // A name with three dots would be a pattern of several packages.
-        match plugins.iter().find(|name| self.package(name).contains("...")) {
-            Some(name) => Err(format!("the package of `{name}` must not have `...` in its path")),
-            None => Ok(()),
-        }
+        self.packages.check(plugins)
     }
 
     pub(super) fn schema() -> Value {
-        let package = json!({ "type": "string", "minLength": 1 });
+        let mut fields = GoRequest::schema_of_fields();
+        fields.extend([
+            (
+                "module",
+                json!({
+                    "description": "The path of the module, as its go.mod has it.",
+                    "type": "string",
+                    "minLength": 1,
+                }),
+            ),
+            (
+                "version",
+                json!({
+                    "description":
+                        "The version: a full semantic version (v1.9.1) or a pseudo-version. The \
+                         name of a branch and `latest` are not accepted.",
+                    "type": "string",
+                    "pattern": "^v[0-9]",
+                }),
+            ),
+            (
+                "sumdb",
+                json!({
+                    "description":
+                        "With off, the checksum database is not asked, for a module that is not public. \
+                         The lock pins its sum.",
+                    "enum": ["off"],
+                }),
+            ),
+        ]);
         json!({
             "description":
                 "A Go module whose packages are compiled for each platform, with `CGO_ENABLED=0`, \
@@ -155,25 +153,40 @@ impl GoModule {
             "type": "object",
             "additionalProperties": false,
             "required": ["module", "version", "toolchain", "packages"],
-            "properties": {
-                "module": {
-                    "description": "The path of the module, as its go.mod has it.",
-                    "type": "string",
-                    "minLength": 1,
-                },
-                "version": {
-                    "description":
-                        "The version: a full semantic version (v1.9.1) or a pseudo-version. The \
-                         name of a branch and `latest` are not accepted.",
-                    "type": "string",
-                    "pattern": "^v[0-9]",
-                },
-                "toolchain": {
+            "properties": fields,
+        })
+    }
+}
+
+impl GoRequest {
+    /// Without variables, from a module that the checksum database knows.
+    fn of(toolchain: &GoRelease, tags: &[BuildTag], strip: bool) -> Self {
+        let tags: BTreeSet<String> = tags.iter().map(ToString::to_string).collect();
+        Self {
+            toolchain: toolchain.to_string(),
+            tags: tags.into_iter().collect(),
+            variables: BTreeMap::new(),
+            strip,
+            ldflags: None,
+            without_sumdb: false,
+        }
+    }
+
+    /// The schema of the fields of a definition that become one.
+    fn schema_of_fields() -> BTreeMap<&'static str, Value> {
+        let package = json!({ "type": "string", "minLength": 1 });
+        BTreeMap::from([
+            (
+                "toolchain",
+                json!({
                     "description": "The only release of Go that compiles it, such as 1.26.8.",
                     "type": "string",
                     "pattern": module::RELEASE,
-                },
-                "packages": {
+                }),
+            ),
+            (
+                "packages",
+                json!({
                     "description": format!(
                         "The package of each plugin, relative to the module (./plugins/main/macvlan), or \
                          one pattern with `{PLUGIN}` for all."
@@ -182,40 +195,43 @@ impl GoModule {
                         package,
                         { "type": "object", "minProperties": 1, "additionalProperties": package },
                     ],
-                },
-                "tags": {
+                }),
+            ),
+            (
+                "tags",
+                json!({
                     "description": "Build tags.",
                     "type": "array",
                     "items": { "type": "string", "pattern": flags::TAG },
-                },
-                "variables": {
+                }),
+            ),
+            (
+                "variables",
+                json!({
                     "description": format!(
                         "String variables that the linker sets, by import path and name \
                          (example.com/app/version.Version); `{VERSION}` stands for `version`."
                     ),
                     "type": "object",
                     "additionalProperties": { "type": "string", "pattern": flags::VALUE },
-                },
-                "strip": {
+                }),
+            ),
+            (
+                "strip",
+                json!({
                     "description": "Whether symbols and debug information are left out.",
                     "type": "boolean",
                     "default": false,
-                },
-                "sumdb": {
-                    "description":
-                        "With off, the checksum database is not asked, for a module that is not public. \
-                         The lock pins its sum.",
-                    "enum": ["off"],
-                },
-            },
-        })
+                }),
+            ),
+        ])
     }
 }
 
 /// As a sentence names it: "go1.26.8 -tags=netgo -s -w".
 impl fmt::Display for GoRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { toolchain, tags, variables, strip, without_sumdb } = self;
+        let Self { toolchain, tags, variables, strip, ldflags, without_sumdb } = self;
         f.write_str(toolchain)?;
         if !tags.is_empty() {
             write!(f, " -tags={}", tags.join(","))?;
@@ -224,17 +240,10 @@ impl fmt::Display for GoRequest {
         for (name, value) in variables {
             write!(f, " -X {name}={value}")?;
         }
-        f.write_str(if *without_sumdb { ", without checksum database" } else { "" })
-    }
-}
-
-impl<'de> Deserialize<'de> for Packages {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const EXPECTED: &str = "the path of a package, or one for each plugin";
-        match text_or_fields(deserializer, EXPECTED)? {
-            Written::Text(text) => text.parse().map(Self::All).map_err(serde::de::Error::custom),
-            Written::Fields(packages) => Ok(Self::Each(packages)),
+        if let Some(text) = ldflags {
+            write!(f, " -ldflags=\"{text}\"")?;
         }
+        f.write_str(if *without_sumdb { ", without checksum database" } else { "" })
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::asset::Asset;
 use super::given::{Written, given, text_or_fields};
+use super::go::Recipe;
 use super::pattern::{
     ARCHITECTURE, ImagePathPattern, LocationPattern, PLUGIN, UpstreamVersion, VERSION,
 };
@@ -41,6 +42,8 @@ struct Fields {
     key: Option<PublicKey>,
     #[serde(default, rename = "identity")]
     _identity: NoIdentity,
+    #[serde(default, deserialize_with = "given")]
+    reproduce: Option<Recipe>,
 }
 
 impl UpstreamImage {
@@ -75,7 +78,7 @@ impl UpstreamImage {
             }
             _ => {}
         }
-        self.asset.check(platforms, self.paths.values().any(|it| it.has(VERSION)))?;
+        self.asset.check(platforms, plugins, self.paths.values().any(|it| it.has(VERSION)))?;
         for platform in platforms {
             for plugin in plugins {
                 let location = self.asset.location(platform, plugin);
@@ -135,9 +138,12 @@ impl<'de> Deserialize<'de> for UpstreamImage {
                 let asset = Asset::at(&text).map_err(de::Error::custom)?;
                 Ok(Self { asset, paths: BTreeMap::new() })
             }
-            Written::Fields(Fields { from, version, sha256, paths, key, .. }) => {
+            Written::Fields(Fields { from, version, sha256, paths, key, reproduce, .. }) => {
                 let signed = key.map(|key| Signed { key, signature: None, provenance: None });
-                Ok(Self { asset: Asset { from, version, sha256, checksums: None, signed }, paths })
+                Ok(Self {
+                    asset: Asset { from, version, sha256, checksums: None, signed, reproduce },
+                    paths,
+                })
             }
         }
     }

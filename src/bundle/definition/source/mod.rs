@@ -35,8 +35,9 @@ pub(super) use description::check_url;
 pub use directory::{DirectoryPattern, ParseDirectoryError};
 pub use file::BareFile;
 pub use go::{
-    BuildTag, GoModule, GoRelease, GoRequest, ModulePath, ModuleVersion, PackagePattern, Packages,
-    ParseFlagError, ParseModuleError, VariableName, VariableValue,
+    BuildDirectory, BuildTag, GoModule, GoRelease, GoRequest, LinkerFlags, ModulePath,
+    ModuleVersion, PackagePattern, Packages, ParseFlagError, ParseModuleError, ParseRecipeError,
+    Recipe, RecipeRequest, RecipeSource, VariableName, VariableValue, VendoredArchive,
 };
 pub use image::UpstreamImage;
 pub use name::{ParseSourceNameError, SourceName};

@@ -27,9 +27,9 @@ impl Pins {
 }
 
 /// 64 digits, as checksum files write them.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-struct Hex(Digest);
+pub(super) struct Hex(pub(super) Digest);
 
 impl TryFrom<String> for Hex {
     type Error = crate::model::ParseDigestError;

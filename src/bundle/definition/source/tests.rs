@@ -140,11 +140,11 @@ fn names_what_does_not_fit_together() {
         ("archive: {version: v1}", "field `from` is missing"),
         (
             "archive: {from: a, member: b}",
-            "unknown field `member`, expected `from`, `version`, `sha256`, `members`, `checksums`, `key`, `signature`, `provenance` or `identity`",
+            "unknown field `member`, expected `from`, `version`, `sha256`, `members`, `checksums`, `key`, `signature`, `provenance`, `identity` or `reproduce`",
         ),
         (
             "file: {from: a, members: {bridge: a}}",
-            "unknown field `members`, expected `from`, `version`, `sha256`, `checksums`, `key`, `signature`, `provenance` or `identity`",
+            "unknown field `members`, expected `from`, `version`, `sha256`, `checksums`, `key`, `signature`, `provenance`, `identity` or `reproduce`",
         ),
         ("archive: {from: a, from: b}", "the key `from` appears twice"),
         ("archive: {from: a, version: }", "the value is missing"),

@@ -317,6 +317,10 @@ fn flags(request: &GoRequest) -> Vec<String> {
     if !request.tags.is_empty() {
         flags.push(format!("-tags={}", request.tags.join(",")));
     }
+    if let Some(text) = &request.ldflags {
+        flags.push(format!("-ldflags={text}"));
+        return flags;
+    }
     let mut linker: Vec<String> = Vec::new();
     if request.strip {
         linker.extend(["-s", "-w"].map(str::to_owned));
@@ -341,6 +345,7 @@ mod tests {
             tags: Vec::new(),
             variables: [].into(),
             strip: false,
+            ldflags: None,
             without_sumdb: false,
         };
         let always = ["-trimpath", "-mod=readonly", "-buildvcs=false"];

@@ -1,5 +1,6 @@
 //! The flags that a definition may give a build: tags, and values of variables. Their characters
-//! are limited so that none ends the flag that it is part of and begins another (`-extld`).
+//! are limited so that none ends the flag that it is part of and begins another (`-extld`). A
+//! recipe may have the whole text of `-ldflags`, in which only a closed list of flags is accepted.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +9,7 @@ use serde::Deserialize;
 
 use super::super::given::checked_texts;
 use super::super::pattern::VERSION;
-use super::ModuleVersion;
+use crate::binary::split_flags;
 use crate::model::excerpt;
 
 /// The pattern of [`BuildTag`].
@@ -31,6 +32,12 @@ pub struct VariableName(String);
 #[serde(try_from = "String")]
 pub struct VariableValue(String);
 
+/// The text of `-ldflags` as a build had it, with the placeholder of the version. The linker records
+/// it word by word, so that a recipe has to have the same text.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct LinkerFlags(String);
+
 /// Why a text is not one of them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the message of a variant says what it is")]
@@ -44,6 +51,11 @@ pub enum ParseFlagError {
          `._+:/@=,-`, and `{{version}}`"
     )]
     Value(String),
+    #[error(
+        "`{0}` is not a text of linker flags: expected `-s`, `-w`, `-buildid=`, `-extldflags \
+         -static` and `-X NAME=VALUE`"
+    )]
+    Linker(String),
 }
 
 impl FromStr for BuildTag {
@@ -91,9 +103,55 @@ impl FromStr for VariableValue {
     }
 }
 
+impl FromStr for LinkerFlags {
+    type Err = ParseFlagError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const LONGEST: usize = 4096;
+        let is_short = text.len() <= LONGEST && !text.contains(|c: char| c.is_control());
+        let mut words = split_flags(text).into_iter();
+        let mut is_known = is_short;
+        while let Some(word) = words.next().filter(|_| is_known) {
+            is_known = match word.as_str() {
+                "-s" | "-w" | "-buildid=" | "-extldflags=-static" => true,
+                "-extldflags" => words.next().is_some_and(|value| value == "-static"),
+                "-X" => words.next().is_some_and(|definition| is_definition(&definition)),
+                word => word.strip_prefix("-X=").is_some_and(is_definition),
+            };
+        }
+        match is_known {
+            true => Ok(Self(text.to_owned())),
+            false => Err(ParseFlagError::Linker(excerpt(text))),
+        }
+    }
+}
+
+/// Whether it sets a variable, as `-X` takes it.
+fn is_definition(text: &str) -> bool {
+    text.split_once('=').is_some_and(|(name, value)| {
+        name.parse::<VariableName>().is_ok() && value.parse::<VariableValue>().is_ok()
+    })
+}
+
+impl LinkerFlags {
+    /// Whether it has the placeholder of the version.
+    pub(super) fn has_version(&self) -> bool {
+        self.0.contains(VERSION)
+    }
+
+    pub(super) fn fill(&self, version: &str) -> String {
+        self.0.replace(VERSION, version)
+    }
+}
+
 impl VariableValue {
-    pub(super) fn fill(&self, version: &ModuleVersion) -> String {
-        self.0.replace(VERSION, &version.to_string())
+    /// Whether it has the placeholder of the version.
+    pub(super) fn has_version(&self) -> bool {
+        self.0.contains(VERSION)
+    }
+
+    pub(super) fn fill(&self, version: &str) -> String {
+        self.0.replace(VERSION, version)
     }
 }
 
@@ -109,4 +167,4 @@ impl fmt::Display for VariableName {
     }
 }
 
-checked_texts! { BuildTag VariableName VariableValue }
+checked_texts! { BuildTag LinkerFlags VariableName VariableValue }
