@@ -40,6 +40,8 @@ pub mod rootfs;
 #[cfg(any(feature = "publish", test))]
 mod signed_asset;
 #[cfg(any(feature = "publish", test))]
+mod source_files;
+#[cfg(any(feature = "publish", test))]
 mod sumdb;
 pub mod tar;
 
@@ -74,5 +76,7 @@ pub use origin::Origin;
 pub use privileges::Privilege;
 #[cfg(any(feature = "publish", test))]
 pub use signed_asset::{Claim, SignedAsset, SignedEvidence, VerifySigned};
+#[cfg(any(feature = "publish", test))]
+pub use source_files::{SourceFilesError, read_source_files};
 #[cfg(any(feature = "publish", test))]
 pub use sumdb::{SUM_DATABASE, SumProof, SumProofError};

@@ -40,6 +40,8 @@ use clap::CommandFactory;
 use clap::{Parser, Subcommand};
 
 use crate::check::probe;
+#[cfg(feature = "publish")]
+use crate::publish::{ROOM_COMMAND, enter_room};
 use terminal::{Exit, Failure, Format, Terminal};
 
 /// Signed OCI images of CNI plugins: composed in CI, verified and installed on nodes.
@@ -82,6 +84,10 @@ pub fn main() -> ExitCode {
     // Comes first: this process is about to become a plugin and needs nothing of what follows.
     if std::env::args_os().nth(1).is_some_and(|verb| verb == probe::COMMAND) {
         return probe::run_confined(std::env::args_os().nth(2));
+    }
+    #[cfg(feature = "publish")]
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == ROOM_COMMAND) {
+        return enter_room(std::env::args_os().skip(2));
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -13,6 +13,7 @@ use super::source::{Plugin, SourceError, Sources, Wanted};
 use crate::bundle::definition::source::{Request, SourceDescription};
 use crate::bundle::lock::{
     BundleLock, KeptEvidence, Level, LockError, LockedChecksum, LockedPlugin, LockedSigned,
+    Reproduced,
 };
 use crate::bundle::{ChecksumFile, Definition, SignedEvidence, Sum};
 use crate::disk::{Directory, DiskError, directory_of, open_file};
@@ -184,6 +185,18 @@ pub struct NewLock {
     pub taken: BTreeMap<Platform, Vec<Plugin>>,
 }
 
+impl NewLock {
+    /// Writes down that a plugin was reproduced, or that it was not.
+    pub(super) fn state(&mut self, wanted: &Wanted, reproduced: Option<Reproduced>) {
+        let is_it = |entry: &&mut LockedPlugin| {
+            entry.name == wanted.name && entry.platform == wanted.platform
+        };
+        if let Some(entry) = self.lock.plugins.iter_mut().find(is_it) {
+            *entry = LockedPlugin { reproduced, ..entry.clone() }.with_level(&self.kept);
+        }
+    }
+}
+
 /// Takes the plugins of the sources, and writes down what each is. If `only` names some, the
 /// others stay as they are in `old`, where that answers the definition.
 pub fn lock(
@@ -192,7 +205,7 @@ pub fn lock(
     only: &BTreeSet<PluginName>,
 ) -> Result<NewLock, SourceError> {
     let definition = sources.definition();
-    let requests = definition.requests();
+    let (requests, recipes) = (definition.requests(), definition.recipes());
     // Plugins of one asset or module are taken together: it has one digest.
     let assets: BTreeSet<&String> = requests
         .iter()
@@ -200,12 +213,14 @@ pub fn lock(
         .map(|(_, request)| &request.location)
         .collect();
     let stays = |name: &PluginName, platform: &Platform| -> Option<LockedPlugin> {
-        let (old, _) = old.filter(|_| !only.is_empty() && !only.contains(name))?;
-        let request = requests.get(&(name.clone(), platform.clone()))?;
+        let (old, kept) = old.filter(|_| !only.is_empty() && !only.contains(name))?;
+        let key = (name.clone(), platform.clone());
+        let request = requests.get(&key)?;
         if request.is_fetched() && assets.contains(&request.location) {
             return None;
         }
-        old.entry(platform, name).filter(|entry| entry.request == *request).cloned()
+        let entry = old.entry(platform, name).filter(|entry| entry.request == *request)?;
+        Some(entry.clone().with_statement_of(Some(entry), recipes.get(&key), kept))
     };
     let mut kept = old.map_or_else(kept_evidence, |(_, kept)| kept.clone());
     let mut plugins: Vec<LockedPlugin> =
@@ -230,6 +245,7 @@ pub fn lock(
             }
             let old = old.and_then(|(old, _)| old.entry(platform, &key.0));
             let entry = entry(platform, request.clone(), plugin, old, &kept)?;
+            let entry = entry.with_statement_of(old, recipes.get(&key), &kept);
             plugins.push(described(entry, definition));
         }
     }
@@ -277,6 +293,7 @@ pub(super) fn entry(
         level: Level::None,
         checksum,
         signed: taken.signed().map(LockedSigned::of),
+        reproduced: None,
     };
     Ok(entry.with_proof_of(old, kept).with_level(kept))
 }

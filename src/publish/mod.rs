@@ -19,6 +19,7 @@ mod parallel;
 mod predicate_type;
 mod predicates;
 mod provenance;
+mod reproduce;
 mod sbom;
 pub mod sign;
 mod signer;
@@ -38,10 +39,11 @@ pub use lock::{LockFile, LockFileError, NewLock, lock, pins, roots, sums};
 pub use predicate_type::{ParsePredicateTypeError, PredicateFormError, PredicateType};
 pub use predicates::PredicateError;
 pub use provenance::{ProvenanceContext, provenances};
+pub use reproduce::{Reproduction, reproduce};
 pub use sbom::{ParseSbomFormatError, SBOM_LIMIT, SbomFormat, sboms};
 pub use signer::Signer;
 pub use source::{
     AssetError, Cache, CacheError, DirectoryOverride, Evidence, Fetch, GoError, GoProxy,
     GoSettings, ImageError, ParseOverrideError, ParseProxyError, Plugin, PluginSource, Pruned,
-    RequestedPlugins, SourceError, Sources, Taken, Tool, Wanted,
+    ROOM_COMMAND, RequestedPlugins, SourceError, Sources, Taken, Tool, Wanted, enter_room,
 };

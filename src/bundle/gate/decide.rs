@@ -219,6 +219,10 @@ fn is_verified(entry: &LockedPlugin, least: Level) -> Result<(), No> {
         return Ok(());
     }
     let action = match (least, &request.build) {
+        (Level::Reproduced, _) if request.has_asset() => {
+            "write a recipe (`reproduce`) into its source, and run `cnister lock --reproduce`"
+        }
+        (Level::Reproduced, _) => "take it from the archive, file or image that is published",
         _ if level == Level::None => "use a source of kind `archive`, `file`, `image` or `go`",
         (Level::Signed | Level::Provenance, Some(_)) => "use an asset that its publisher signs",
         (_, Some(build)) if build.without_sumdb => "remove `sumdb: off` from its source",

@@ -76,6 +76,7 @@ fn good() -> LockedPlugin {
         level: Level::ChecksumSameOrigin,
         checksum: None,
         signed: None,
+        reproduced: None,
     }
 }
 
@@ -93,7 +94,7 @@ fn each_gate_accepts_the_good_and_refuses_its_opposite() {
     assert_eq!(judge(&gates(ALL), &[&good]), []);
     assert_eq!(gates(ALL).len(), 11);
     let unknown: Change = |it| it.go = None;
-    let cases: [(&str, Change, &str); 37] = [
+    let cases: [(&str, Change, &str); 39] = [
         (
             "{static: true}",
             |it| it.linkage = Linkage::Dynamic { interpreter: "/lib/ld.so".to_owned() },
@@ -194,6 +195,18 @@ fn each_gate_accepts_the_good_and_refuses_its_opposite() {
             |it| it.level = Level::ChecksumSameOrigin,
             "its origin is verified as `checksum-same-origin`, expected `checksum-independent`; \
              name a checksum file on another host with `checksums`",
+        ),
+        (
+            "{minLevel: reproduced}",
+            |it| it.level = Level::ChecksumIndependent,
+            "its origin is verified as `checksum-independent`, expected `reproduced`; write a \
+             recipe (`reproduce`) into its source, and run `cnister lock --reproduce`",
+        ),
+        (
+            "{minLevel: reproduced}",
+            |it| (it.level, it.request.kind) = (Level::None, "directory".to_owned()),
+            "its origin is verified as `none`, expected `reproduced`; take it from the archive, \
+             file or image that is published",
         ),
         (
             "{minLevel: checksum-database}",

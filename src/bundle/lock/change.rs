@@ -117,6 +117,7 @@ fn values(old: Option<&LockedPlugin>, new: &LockedPlugin) -> Vec<String> {
         };
         let sum = entry.module_sum.map(|sum| sum.to_string());
         let licence = entry.licence().unwrap_or("unknown").to_owned();
+        let reproduced = entry.reproduced.as_ref().map(|it| it.recipe.to_string());
         vec![
             ("version", entry.request.version.clone().unwrap_or_else(|| "none".to_owned())),
             ("from", without_query(&entry.request.location).to_owned()),
@@ -136,6 +137,7 @@ fn values(old: Option<&LockedPlugin>, new: &LockedPlugin) -> Vec<String> {
             ("supplier", entry.supplier.clone().unwrap_or_else(|| "unknown".to_owned())),
             ("CNI versions", cni.unwrap_or_else(|| "unknown".to_owned())),
             ("key", entry.request.key.map_or_else(|| "none".to_owned(), |key| short(&key))),
+            ("reproduced from", reproduced.unwrap_or_else(|| "none".to_owned())),
             ("level", entry.level.to_string()),
         ]
     };

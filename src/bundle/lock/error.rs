@@ -2,7 +2,7 @@
 
 use super::Level;
 use crate::bundle::ModuleSum;
-use crate::bundle::definition::source::Request;
+use crate::bundle::definition::source::{RecipeRequest, Request};
 use crate::model::{BundleName, Digest, JsonError, Platform, PluginName};
 
 /// Why a lock does not hold. Each names the plugin and the platform.
@@ -55,6 +55,19 @@ pub enum LockError {
         platform: Platform,
         /// The request of the definition, and the one of the lock.
         requests: Box<(Request, Request)>,
+    },
+    /// A program that was reproduced by another recipe than that of the definition.
+    #[error(
+        "`{name}` on {platform} was reproduced from {}, the definition has {}",
+        .recipes.1, .recipes.0.as_ref().map_or("no recipe".to_owned(), ToString::to_string)
+    )]
+    Recipe {
+        /// The plugin.
+        name: PluginName,
+        /// Its platform.
+        platform: Platform,
+        /// The recipe of the definition, if it has one, and the one of the lock.
+        recipes: Box<(Option<RecipeRequest>, RecipeRequest)>,
     },
     /// An asset with another digest than the definition fixes.
     #[error(

@@ -24,11 +24,14 @@ pub enum Level {
     Signed,
     /// The same key signed SLSA provenance about the asset.
     Provenance,
+    /// Whoever made the lock built the same bytes from a pinned source. The lock says so; nothing
+    /// that is kept proves it.
+    Reproduced,
 }
 
 impl Level {
     /// Every level, in their order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::None,
         Self::Tofu,
         Self::ChecksumSameOrigin,
@@ -36,6 +39,7 @@ impl Level {
         Self::ChecksumDatabase,
         Self::Signed,
         Self::Provenance,
+        Self::Reproduced,
     ];
 }
 
@@ -49,6 +53,7 @@ impl fmt::Display for Level {
             Self::ChecksumDatabase => "checksum-database",
             Self::Signed => "signed",
             Self::Provenance => "provenance",
+            Self::Reproduced => "reproduced",
         })
     }
 }

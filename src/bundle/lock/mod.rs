@@ -14,6 +14,7 @@ mod kept;
 mod level;
 mod program;
 mod published;
+mod reproduced;
 mod signed;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,7 @@ pub use error::LockError;
 pub use kept::KeptEvidence;
 pub use level::Level;
 pub use program::ProgramFacts;
+pub use reproduced::Reproduced;
 pub use signed::LockedSigned;
 
 /// The parsed `STEM.lock.json` of the definition `STEM.yaml`.
@@ -129,6 +131,9 @@ pub struct LockedPlugin {
     /// What the publisher of the artefact signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed: Option<LockedSigned>,
+    /// The statement that it was built again with the same bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reproduced: Option<Reproduced>,
 }
 
 /// A checksum file that was found beside an asset, and is kept beside the lock.
@@ -211,8 +216,9 @@ impl BundleLock {
             return vec![LockError::OtherBundle { expected, found }];
         }
         let mut problems = Vec::new();
-        let wanted = definition.requests();
-        for ((name, platform), request) in &wanted {
+        let (wanted, recipes) = (definition.requests(), definition.recipes());
+        for (key, request) in &wanted {
+            let (name, platform) = key;
             let (name, platform) = (name.clone(), platform.clone());
             match self.entry(&platform, &name) {
                 None => problems.push(LockError::Missing { name, platform }),
@@ -220,7 +226,10 @@ impl BundleLock {
                     let requests = Box::new((request.clone(), entry.request.clone()));
                     problems.push(LockError::Stale { name, platform, requests });
                 }
-                Some(entry) => problems.extend(entry.pinned_elsewhere(definition)),
+                Some(entry) => {
+                    problems.extend(entry.pinned_elsewhere(definition));
+                    problems.extend(entry.reproduced_otherwise(recipes.get(key)));
+                }
             }
         }
         problems.extend(self.two_digests());
@@ -336,7 +345,11 @@ impl LockedPlugin {
     /// How far the origin is verified by what is kept, or why what is kept contradicts the entry.
     fn computed_level(&self, kept: &KeptEvidence) -> Result<Level, String> {
         let level = self.unsigned_level(kept)?;
-        Ok(self.signed_level(kept)?.unwrap_or(level))
+        let level = self.signed_level(kept)?.unwrap_or(level);
+        match &self.reproduced {
+            Some(reproduced) => reproduced.level_of(self),
+            None => Ok(level),
+        }
     }
 
     /// The same without what the publisher signed.

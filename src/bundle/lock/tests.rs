@@ -1,6 +1,7 @@
 //! A lock that holds, and every way in which one does not.
 
 mod image;
+mod reproduced;
 mod signed;
 
 use super::*;
@@ -58,6 +59,7 @@ fn locked(definition: &Definition) -> (BundleLock, KeptEvidence) {
                 sha512: None,
             }),
             signed: None,
+            reproduced: None,
             name,
             platform,
             request,

@@ -9,14 +9,17 @@ use clap::Args;
 use serde::Serialize;
 
 use super::definition_input::{FetchArguments, read_definition};
+use crate::binary::Comparison;
 use crate::bundle::Definition;
 use crate::bundle::definition::Gate;
 use crate::bundle::gate::judge;
 use crate::bundle::lock::{BundleLock, KeptEvidence, LockChange};
 use crate::cli::report::count;
 use crate::cli::terminal::{Exit, Failure, Terminal};
-use crate::model::{PluginName, visible};
-use crate::publish::{Asker, DirectoryOverride, Evidence, LockFile, Sources, ask_all, lock};
+use crate::model::{Platform, PluginName, and_others, visible};
+use crate::publish::{
+    Asker, DirectoryOverride, Evidence, LockFile, Reproduction, Sources, ask_all, lock, reproduce,
+};
 
 /// Fetches every plugin of a definition and pins its bytes in a lock, STEM.lock.json beside it.
 ///
@@ -27,6 +30,10 @@ use crate::publish::{Asker, DirectoryOverride, Evidence, LockFile, Sources, ask_
 ///
 /// Each plugin is executed once, confined, to ask for the CNI versions that it supports. Plugins
 /// for other processors are executed with qemu-user if it is installed.
+///
+/// With --reproduce, each plugin whose source has a recipe (`reproduce`) is also built again. If
+/// the bytes are the same, its level is `reproduced`; if not, the differences are printed, nothing
+/// is written and the exit code is 1.
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
     /// The definition of the bundle.
@@ -47,6 +54,10 @@ pub(in crate::cli) struct Arguments {
     /// Do not execute any plugin: CNI versions that are not locked yet stay unknown.
     #[arg(long, conflicts_with = "check")]
     no_probe: bool,
+    /// Build each plugin that is fetched and whose source has a recipe (`reproduce`) again, with
+    /// the Go release of the recipe and fresh caches, and compare the bytes.
+    #[arg(long, conflicts_with = "check")]
+    reproduce: bool,
     /// The directory of a source, instead of the one in the definition; at most once per source.
     #[arg(long, value_name = "SOURCE=DIR")]
     directory: Vec<DirectoryOverride>,
@@ -67,8 +78,23 @@ struct Report {
     problems: Vec<String>,
     /// The refusals of gates.
     refusals: Vec<String>,
-    /// CNI versions that are unknown.
+    /// The plugins that were built again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reproductions: Vec<Rebuilt>,
+    /// CNI versions that are unknown, and levels that only the lock states.
     notes: Vec<String>,
+}
+
+/// A plugin that was built again.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Rebuilt {
+    name: PluginName,
+    platform: Platform,
+    /// Whether it has the bytes of the published one.
+    is_same: bool,
+    /// What differs.
+    differences: Vec<String>,
 }
 
 /// Runs the verb.
@@ -84,12 +110,15 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         changes: Vec::new(),
         problems: Vec::new(),
         refusals: Vec::new(),
+        reproductions: Vec::new(),
         notes: Vec::new(),
     };
     if arguments.check {
         let judged = |lock| refusals(&definition.gates, lock);
         report.refusals = old.iter().flat_map(|(lock, _)| judged(lock)).collect();
         report.problems = problems(&definition, old.as_ref(), &report.lock);
+        report.notes =
+            old.iter().filter_map(|(lock, _)| stated(lock, &report.definition)).collect();
         report.plugins = old.map_or(0, |(lock, _)| lock.plugins.len());
     } else {
         let names = arguments.update.iter().chain(&arguments.accept);
@@ -109,7 +138,16 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
         let sources = Sources::new(&definition, folder, &arguments.directory, &fetch)
             .map_err(Failure::classed)?;
         let only: BTreeSet<_> = arguments.update.iter().cloned().collect();
+        if arguments.reproduce && definition.recipes().is_empty() {
+            let message = "no source of the definition has a recipe (`reproduce`)";
+            return Err(Failure::request(message.to_owned()));
+        }
         let mut new = lock(&sources, old.as_ref(), &only).map_err(Failure::classed)?;
+        if arguments.reproduce {
+            let reproductions =
+                reproduce(&definition, folder, &fetch, &mut new).map_err(Failure::classed)?;
+            report.reproductions = reproductions.into_iter().map(Rebuilt::from).collect();
+        }
         let old = old.as_ref().map(|(lock, _)| lock);
         let changes = LockChange::between(old, &new.lock);
         let refused = changes.iter().filter(|it| !arguments.accept.contains(&it.name));
@@ -150,8 +188,33 @@ fn refusals(gates: &[Gate], lock: &BundleLock) -> Vec<String> {
 
 impl Report {
     fn is_good(&self) -> bool {
-        self.problems.is_empty() && self.refusals.is_empty()
+        self.problems.is_empty() && self.refusals.is_empty() && self.is_reproduced()
     }
+
+    /// Whether all that was built again is the same.
+    fn is_reproduced(&self) -> bool {
+        self.reproductions.iter().all(|rebuilt| rebuilt.is_same)
+    }
+}
+
+impl From<Reproduction> for Rebuilt {
+    fn from(reproduction: Reproduction) -> Self {
+        let Reproduction { name, platform, difference } = reproduction;
+        let differences = difference.as_ref().map(Comparison::lines).unwrap_or_default();
+        Self { name, platform, is_same: difference.is_none(), differences }
+    }
+}
+
+/// Says which levels nothing proves but the word of the lock.
+fn stated(lock: &BundleLock, definition: &str) -> Option<String> {
+    let mut stated = lock.plugins.iter().filter(|entry| entry.reproduced.is_some());
+    let first = stated.next()?;
+    let others = and_others(stated.count());
+    Some(format!(
+        "the level `reproduced` of `{}` on {}{others} is the word of the lock; to build again: \
+         cnister lock --reproduce {definition}",
+        first.name, first.platform
+    ))
 }
 
 /// Why the lock does not match the definition.
@@ -167,18 +230,29 @@ fn problems(
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { lock, definition, plugins, written, changes, problems, refusals, notes } = self;
+        let Self { lock, definition, plugins, written, changes, problems, refusals, notes, .. } =
+            self;
         for change in changes {
             writeln!(f, "{change}")?;
         }
         for problem in problems.iter().chain(refusals) {
             writeln!(f, "no: {problem}")?;
         }
+        for Rebuilt { name, platform, is_same, differences } in &self.reproductions {
+            match is_same {
+                true => writeln!(f, "reproduced: {name} {platform}")?,
+                false => writeln!(f, "no: `{name}` on {platform} is not what its recipe makes")?,
+            }
+            for difference in differences {
+                writeln!(f, "    {difference}")?;
+            }
+        }
         for note in notes {
             writeln!(f, "note: {note}")?;
         }
         let entries = count(*plugins, "pinned file");
         match (written, problems.is_empty()) {
+            (Some(_), true) if !self.is_reproduced() => write!(f, "`{lock}` was not changed"),
             (None, true) if !refusals.is_empty() => Ok(()),
             (Some(_), true) if !refusals.is_empty() => write!(f, "`{lock}` was not changed"),
             (None, true) => write!(f, "yes: `{lock}` pins what the definition asks for, {entries}"),

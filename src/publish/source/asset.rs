@@ -117,6 +117,34 @@ impl Fetch {
             let size = file.metadata().map_err(AssetError::Read)?.len();
             return Ok((file, Artefact { digest, size }));
         }
+        self.download_url(url, pin)
+    }
+
+    /// Opens a file of which the digest is known: what the cache has is that file.
+    pub(super) fn open_pinned(
+        &self,
+        location: &str,
+        folder: &Path,
+        digest: Digest,
+    ) -> Result<OpenAsset, AssetError> {
+        let (file, artefact) = match AssetLocation::of(location, folder)? {
+            AssetLocation::Path(path) => {
+                let file = open_path(&path)?;
+                let artefact = checked(&file, Some(digest))?;
+                (file, artefact)
+            }
+            AssetLocation::Url(url) => match self.cache.find(digest)? {
+                Some(file) => {
+                    let size = file.metadata().map_err(AssetError::Read)?.len();
+                    (file, Artefact { digest, size })
+                }
+                None => self.download_url(&url, Some(digest))?,
+            },
+        };
+        Ok(OpenAsset { file, artefact, checksum: None, signed: None })
+    }
+
+    fn download_url(&self, url: &Url, pin: Option<Digest>) -> Result<(File, Artefact), AssetError> {
         (self.announce)(&format!("fetching {}", shown(url.as_str(), Path::new(""))));
         let mut file = self.cache.spool()?;
         let content = if pin.is_some() { Content::Pinned } else { Content::Unknown };

@@ -10,10 +10,12 @@ mod build;
 mod command;
 mod error;
 mod interrupt;
+mod recipe;
+mod room;
 mod settings;
 mod work;
 
-use self::build::Build;
+use self::build::{Build, Caches};
 use super::requested::RequestedPlugins;
 use super::{Fetch, PluginSource, SourceError, Taken, Wanted};
 use crate::bundle::Origin;
@@ -21,6 +23,9 @@ use crate::bundle::definition::SourceName;
 use crate::bundle::definition::source::GoModule;
 
 pub use error::GoError;
+pub(super) use recipe::Rebuild;
+pub(in crate::publish) use recipe::RebuiltPlugin;
+pub use room::{ROOM_COMMAND, enter_room};
 pub use settings::{GoProxy, GoSettings, ParseProxyError};
 
 /// Packages of a module.
@@ -46,7 +51,7 @@ impl PluginSource for GoSource<'_> {
         if missing.is_empty() {
             return Ok(());
         }
-        let build = Build::prepare(self.module, self.fetch)
+        let build = Build::prepare(self.module, self.fetch, Caches::Kept)
             .map_err(|problem| self.failed(&missing, problem))?;
         for &wanted in &missing {
             (self.fetch.announce)(&format!("compiling {} for {}", wanted.name, wanted.platform));
@@ -59,7 +64,7 @@ impl PluginSource for GoSource<'_> {
                 .cache
                 .keep(&taken.file, taken.digest)
                 .map_err(|problem| self.failed(&[wanted], problem.into()))?;
-            taken.module = Some(build.module().clone());
+            taken.module.clone_from(&build.module);
             taken.license = build.license().cloned();
             give(wanted, taken)?;
         }

@@ -39,7 +39,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use self::archive::ArchiveSource;
 use self::directory::DirectorySource;
 use self::file::FileSource;
-use self::go::GoSource;
+use self::go::{GoSource, Rebuild};
 use self::image::ImageSource;
 use crate::bundle::Definition;
 use crate::bundle::definition::{Source, SourceKind, SourceName};
@@ -52,7 +52,8 @@ pub use directory_override::{DirectoryOverride, ParseOverrideError};
 pub use error::SourceError;
 pub use fetch::{Evidence, Fetch};
 pub(super) use file_ranges::FileRanges;
-pub use go::{GoError, GoProxy, GoSettings, ParseProxyError};
+pub(super) use go::RebuiltPlugin;
+pub use go::{GoError, GoProxy, GoSettings, ParseProxyError, ROOM_COMMAND, enter_room};
 pub use image_error::ImageError;
 pub use plugin::Plugin;
 pub use plugin_source::PluginSource;
@@ -149,6 +150,24 @@ impl<'a> Sources<'a> {
         });
         wanted.collect()
     }
+}
+
+/// Builds plugins again by the recipes of their sources, and hands each over. Plugins without a
+/// recipe are left out.
+pub(super) fn rebuild(
+    definition: &Definition,
+    folder: &Path,
+    fetch: &Fetch,
+    wanted: &[Wanted],
+    give: &mut dyn FnMut(&Wanted, RebuiltPlugin) -> Result<(), SourceError>,
+) -> Result<(), SourceError> {
+    for Source { name, kind, .. } in &definition.sources {
+        let plugins = || definition.plugins.iter().filter(|plugin| plugin.source == *name);
+        let is_of_source = |wanted: &&Wanted| plugins().any(|plugin| plugin.name == wanted.name);
+        let wanted: Vec<&Wanted> = wanted.iter().filter(is_of_source).collect();
+        Rebuild { name, kind, folder, fetch }.build(&wanted, give)?;
+    }
+    Ok(())
 }
 
 /// The source of this kind. Relative paths of a definition are relative to its folder.

@@ -5,7 +5,7 @@
 //! bytes are compared with them again while they are packed.
 
 use super::{Evidence, Fetch, SourceError, Taken, Wanted};
-use crate::binary::{BuildInfo, GoBuild, Packer};
+use crate::binary::{BuildInfo, Comparison, GoBuild, Packer};
 use crate::bundle::lock::ProgramFacts;
 use crate::bundle::{Entry, Facts, PluginFile};
 use crate::model::Sha512;
@@ -65,6 +65,12 @@ impl Plugin {
     pub fn build_info(&self) -> Result<Option<BuildInfo>, SourceError> {
         let elf = self.file.program()?;
         BuildInfo::of(&elf).map_err(|source| self.file.unreadable(source))
+    }
+
+    /// How it differs from what was built again.
+    pub fn compare(&self, rebuilt: &Self) -> Result<Comparison, SourceError> {
+        let comparison = Comparison::of(&self.file.program()?, &rebuilt.file.program()?);
+        comparison.map_err(|source| self.file.unreadable(source))
     }
 
     /// Its entry in a layer, in `directory`.

@@ -35,6 +35,7 @@ pub(super) fn locked(definition: &Definition) -> BundleLock {
             level: Level::Tofu,
             checksum: None,
             signed: None,
+            reproduced: None,
             name,
             platform,
             request,

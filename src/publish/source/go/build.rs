@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::GoError;
 use super::command::{GoCommand, MODULES, Run, find, shortened};
 use super::interrupt::Interrupt;
+use super::room::Room;
 use super::settings::GoProxy;
 use super::work::Work;
 use crate::bundle::definition::source::{GoModule, GoRequest};
@@ -30,10 +31,25 @@ const LIMIT: u64 = 16 << 20;
 /// A module that is ready to be compiled.
 #[derive(Debug)]
 pub(super) struct Build {
-    command: GoCommand,
-    flags: Vec<String>,
-    module: CompiledModule,
-    license: Option<FoundLicense>,
+    pub(super) command: GoCommand,
+    pub(super) flags: Vec<String>,
+    /// The module, if it was downloaded as one.
+    pub(super) module: Option<CompiledModule>,
+    /// What its own files say of its licence.
+    pub(super) license: Option<FoundLicense>,
+    /// The directory that is compiled in; by default, that of the main module.
+    pub(super) directory: Option<PathBuf>,
+    /// The view of the file system in which it is compiled.
+    pub(super) room: Option<Room>,
+}
+
+/// Which results of earlier runs are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caches {
+    /// Modules that were downloaded, and packages that were compiled.
+    Kept,
+    /// None.
+    Fresh,
 }
 
 /// The output of `go mod download -json`.
@@ -81,17 +97,14 @@ impl Build {
     /// 3. A main module requires it, with the requirements and the sums of the module itself.
     /// 4. Every module that is in the cache is compared with its sum (`go mod verify`). What is
     ///    downloaded after that is compared by the download.
-    pub(super) fn prepare(module: &GoModule, fetch: &Fetch) -> Result<Self, GoError> {
+    pub(super) fn prepare(
+        module: &GoModule,
+        fetch: &Fetch,
+        caches: Caches,
+    ) -> Result<Self, GoError> {
         let request = module.request();
-        let mut command = command(module, &request, fetch)?;
-        start_module(&command)?;
         // 1.
-        let found = command.run("env", ["GOVERSION"], Run::default())?;
-        let found = String::from_utf8_lossy(&found).trim().to_owned();
-        if found != request.toolchain {
-            let (wanted, program) = (request.toolchain, command.program.clone());
-            return Err(GoError::Release { wanted, found: shortened(&found), program });
-        }
+        let mut command = command(&request, fetch, caches)?;
         if command.proxy.is_none() {
             let default = command.run("env", ["GOPROXY"], Run::default())?;
             let default = GoProxy::of_release(&String::from_utf8_lossy(&default));
@@ -115,12 +128,9 @@ impl Build {
         command.run("mod verify", [], Run::default())?;
         // Its files are covered by its sum.
         let license = license_in(&download.dir);
-        Ok(Self { command, flags: flags(&request), module: of_module, license })
-    }
-
-    /// The module that is compiled.
-    pub(super) fn module(&self) -> &CompiledModule {
-        &self.module
+        let flags = flags(&request, &["-trimpath", "-mod=readonly"]);
+        let module = Some(of_module);
+        Ok(Self { command, flags, module, license, directory: None, room: None })
     }
 
     /// What the module's own files say of its licence.
@@ -141,10 +151,11 @@ impl Build {
         let work = &self.command.work;
         let result = work.create(Work::RESULT)?;
         // With a directory, a package that is not a program is an error.
-        let output = format!("-o=../{}/", Work::RESULT);
+        let output = format!("-o={}/", result.display());
         let flags = self.flags.iter().map(String::as_str);
         let arguments = flags.chain([output.as_str(), "--", package]);
-        let run = Run { platform: Some(platform), ..Run::default() };
+        let (directory, room) = (self.directory.as_deref(), self.room.as_ref());
+        let run = Run { platform: Some(platform), directory, room, is_fresh: false };
         self.command.run("build", arguments, run).map_err(|error| match error {
             GoError::Failed { said, .. } if said.ends_with("no main packages to build") => {
                 GoError::NotAProgram(package.to_owned())
@@ -160,22 +171,37 @@ impl Build {
     }
 }
 
-/// The command, before anything is known of it.
-fn command(module: &GoModule, request: &GoRequest, fetch: &Fetch) -> Result<GoCommand, GoError> {
+/// The command, if it is of the wanted release of Go.
+pub(super) fn command(
+    request: &GoRequest,
+    fetch: &Fetch,
+    caches: Caches,
+) -> Result<GoCommand, GoError> {
     let wanted = || request.toolchain.clone();
     let program =
         find(fetch.go.path.as_deref()).ok_or_else(|| GoError::NoProgram { wanted: wanted() })?;
     let run = |source| GoError::Run { program: program.clone(), source };
     // Before there is a directory to leave behind.
     let interrupt = Interrupt::new().map_err(run)?;
-    Ok(GoCommand {
+    let command = GoCommand {
         work: Work::new(&fetch.client.settings().temporary)?,
         cache: fetch.cache.go()?,
         proxy: fetch.go.proxy.clone(),
-        has_sumdb: module.has_sumdb(),
+        has_sumdb: !request.without_sumdb,
+        is_fresh: caches == Caches::Fresh,
         interrupt,
         program,
-    })
+    };
+    start_module(&command)?;
+    let found = command.run("env", ["GOVERSION"], Run::default())?;
+    let found = String::from_utf8_lossy(&found).trim().to_owned();
+    match found == request.toolchain {
+        true => Ok(command),
+        false => {
+            let program = command.program.clone();
+            Err(GoError::Release { wanted: wanted(), found: shortened(&found), program })
+        }
+    }
 }
 
 /// Downloads a module without what is known of it, and proves its sum. Without a proof, the level
@@ -310,10 +336,11 @@ fn read(path: &Path) -> Result<Vec<u8>, GoError> {
     Ok(content)
 }
 
-/// The flags of every package. The linker's are one flag; no value has a quote.
-fn flags(request: &GoRequest) -> Vec<String> {
-    let mut flags: Vec<String> =
-        ["-trimpath", "-mod=readonly", "-buildvcs=false"].map(str::to_owned).to_vec();
+/// The flags of every package, with those of the `mode` first. The linker's are one flag; no value
+/// has a quote.
+pub(super) fn flags(request: &GoRequest, mode: &[&str]) -> Vec<String> {
+    let always = mode.iter().chain(&["-buildvcs=false"]);
+    let mut flags: Vec<String> = always.map(|flag| (*flag).to_owned()).collect();
     if !request.tags.is_empty() {
         flags.push(format!("-tags={}", request.tags.join(",")));
     }
@@ -349,7 +376,9 @@ mod tests {
             without_sumdb: false,
         };
         let always = ["-trimpath", "-mod=readonly", "-buildvcs=false"];
-        assert_eq!(flags(&plain), always);
+        let mode = ["-trimpath", "-mod=readonly"];
+        assert_eq!(flags(&plain, &mode), always);
+        assert_eq!(flags(&plain, &["-mod=vendor"]), ["-mod=vendor", "-buildvcs=false"]);
         let more = GoRequest {
             tags: vec!["netgo".to_owned(), "osusergo".to_owned()],
             variables: [
@@ -358,11 +387,13 @@ mod tests {
             ]
             .into(),
             strip: true,
-            ..plain
+            ..plain.clone()
         };
+        let verbatim = GoRequest { ldflags: Some("-X a.b='c d'".to_owned()), ..plain.clone() };
+        assert_eq!(flags(&verbatim, &[]), ["-buildvcs=false", "-ldflags=-X a.b='c d'"]);
         let linker = "-ldflags=-s -w -X 'main.a=b c' -X 'x.io/y.z='";
         let expected: Vec<&str> =
             always.into_iter().chain(["-tags=netgo,osusergo", linker]).collect();
-        assert_eq!(flags(&more), expected);
+        assert_eq!(flags(&more, &mode), expected);
     }
 }

@@ -20,6 +20,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use super::GoError;
 use super::interrupt::Interrupt;
+use super::room::Room;
 use super::settings::GoProxy;
 use super::work::Work;
 use crate::bundle::SUM_DATABASE;
@@ -40,6 +41,10 @@ pub(super) struct Run<'a> {
     pub(super) platform: Option<&'a Platform>,
     /// Whether it starts without anything that was downloaded before.
     pub(super) is_fresh: bool,
+    /// The directory that it runs in; by default, that of the main module.
+    pub(super) directory: Option<&'a Path>,
+    /// The view of the file system that it has, if it is not that of this process.
+    pub(super) room: Option<&'a Room>,
 }
 
 /// The `go` command of this machine.
@@ -53,6 +58,8 @@ pub(super) struct GoCommand {
     pub(super) proxy: Option<GoProxy>,
     /// Whether the checksum database is asked.
     pub(super) has_sumdb: bool,
+    /// Whether nothing is used that was downloaded or compiled before, in any run.
+    pub(super) is_fresh: bool,
     pub(super) interrupt: Interrupt,
 }
 
@@ -94,12 +101,17 @@ impl GoCommand {
         let work = |path: &Path, source| GoError::Work { path: path.to_owned(), source };
         let create = |path: &PathBuf| File::create(path).map_err(|source| work(path, source));
         let failed = |source| GoError::Run { program: self.program.clone(), source };
-        let child = Command::new(&self.program)
+        let directory = run.directory.map_or_else(|| self.work.path(Work::MODULE), Path::to_owned);
+        let mut command = match run.room {
+            None => Command::new(&self.program),
+            Some(room) => room.command(&directory),
+        };
+        let child = command
             .args(verb.split(' '))
             .args(arguments)
             .env_clear()
             .envs(self.environment(run))
-            .current_dir(self.work.path(Work::MODULE))
+            .current_dir(if run.room.is_some() { Path::new("/") } else { &directory })
             .stdin(Stdio::null())
             .stdout(create(&printed)?)
             .stderr(create(&said)?)
@@ -108,7 +120,11 @@ impl GoCommand {
             .map_err(failed)?;
         let status = self.wait(child).map_err(failed)?.ok_or(GoError::Interrupted)?;
         let read = |path: PathBuf| start_of(&path).map_err(|source| work(&path, source));
-        Ok((status, read(printed)?, read(said)?))
+        let (printed, said) = (read(printed)?, read(said)?);
+        match run.room {
+            Some(_) if Room::has_failed(status) => Err(GoError::Room(said_of(&said, status))),
+            _ => Ok((status, printed, said)),
+        }
     }
 
     /// Waits until it ends; `None` if a signal came before that. All that it started is killed.
@@ -143,7 +159,24 @@ impl GoCommand {
 
     /// The directory of modules and of what the checksum database said.
     pub(super) fn go_path(&self, run: Run<'_>) -> PathBuf {
-        if run.is_fresh { self.work.path(Work::FRESH) } else { self.cache.path.clone() }
+        match run.is_fresh || self.is_fresh {
+            true => self.work.path(Work::FRESH),
+            false => self.cache.path.clone(),
+        }
+    }
+
+    /// The directory of modules, as the run sees it.
+    fn modules(&self, run: Run<'_>) -> PathBuf {
+        let elsewhere = run.room.and_then(Room::modules).map(Path::to_owned);
+        elsewhere.unwrap_or_else(|| self.go_path(run).join(MODULES))
+    }
+
+    /// The directory of what was compiled.
+    fn build_cache(&self) -> PathBuf {
+        match self.is_fresh {
+            true => self.work.path(Work::COMPILED),
+            false => self.cache.path.join("build"),
+        }
     }
 
     fn environment(&self, run: Run<'_>) -> Vec<(&'static str, OsString)> {
@@ -157,13 +190,16 @@ impl GoCommand {
         environment.extend([
             ("GOSUMDB", if self.has_sumdb { SUM_DATABASE } else { "off" }.into()),
             ("GOPATH", path(self.go_path(run))),
-            ("GOMODCACHE", path(self.go_path(run).join(MODULES))),
-            ("GOCACHE", path(self.cache.path.join("build"))),
+            ("GOMODCACHE", path(self.modules(run))),
+            ("GOCACHE", path(self.build_cache())),
             ("GOTMPDIR", path(temporary.clone())),
             ("TMPDIR", path(temporary)),
         ]);
-        if let Some(proxy) = &self.proxy {
-            environment.push(("GOPROXY", proxy.to_string().into()));
+        match &self.proxy {
+            // It has what was downloaded before, and nothing of the network.
+            _ if run.room.is_some() => environment.push(("GOPROXY", "off".into())),
+            Some(proxy) => environment.push(("GOPROXY", proxy.to_string().into())),
+            None => {}
         }
         if let Some(platform) = run.platform {
             environment.push(("GOOS", platform.os().into()));

@@ -5,9 +5,10 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::bundle::{ModuleSum, ParseModuleSumError};
+use crate::bundle::tar::TarError;
+use crate::bundle::{ModuleSum, ParseModuleSumError, SourceFilesError};
 use crate::model::{Classed, ErrorClass, JsonError};
-use crate::publish::source::CacheError;
+use crate::publish::source::{AssetError, CacheError};
 
 /// Why a module cannot be compiled.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +51,22 @@ pub enum GoError {
     NotAProgram(String),
     #[error(transparent)]
     Cache(#[from] CacheError),
+    #[error(
+        "the directory `{}` of the recipe would hide `{}`, which the compiler needs on this \
+         machine",
+        .directory.display(), .hidden.display()
+    )]
+    Hides { directory: PathBuf, hidden: PathBuf },
+    #[error("its source cannot be put where it was built, which takes a mount namespace: {0}")]
+    Room(String),
+    #[error("the sum of the module is {found}, and the recipe pins {expected}")]
+    Pinned { expected: ModuleSum, found: ModuleSum },
+    #[error("cannot use the archive of its source")]
+    Archive(#[source] Box<AssetError>),
+    #[error("the archive of its source: {0}")]
+    SourceFiles(#[from] SourceFilesError),
+    #[error("cannot unpack `{}` of the archive of its source", .path.display())]
+    Unpack { path: PathBuf, source: io::Error },
 }
 
 /// What a module is decides. That this machine has no such Go, or that the module was not to be
@@ -57,14 +74,26 @@ pub enum GoError {
 impl Classed for GoError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::OtherModule(_) | Self::Directory { .. } | Self::NotAProgram(_) => {
-                ErrorClass::Request
+            // What the decoder says has no number of the system's.
+            Self::SourceFiles(SourceFilesError::Tar(TarError::Read(error)))
+                if error.raw_os_error().is_some() =>
+            {
+                ErrorClass::CouldNot
             }
+            Self::OtherModule(_)
+            | Self::Directory { .. }
+            | Self::NotAProgram(_)
+            | Self::Pinned { .. }
+            | Self::SourceFiles(_) => ErrorClass::Request,
             Self::Cache(error) => error.class(),
+            Self::Archive(error) => error.class(),
             Self::NoProgram { .. }
             | Self::Release { .. }
             | Self::Run { .. }
             | Self::Work { .. }
+            | Self::Hides { .. }
+            | Self::Room(_)
+            | Self::Unpack { .. }
             | Self::Failed { .. }
             | Self::NoProxy
             | Self::Interrupted

@@ -23,6 +23,12 @@ impl Work {
     pub(super) const RESULT: &str = "result";
     /// The directory of modules that are downloaded again.
     pub(super) const FRESH: &str = "fresh";
+    /// The directory of what is compiled if nothing of before is used.
+    pub(super) const COMPILED: &str = "compiled";
+    /// The directory of a module that was unpacked from an archive.
+    pub(super) const SOURCE: &str = "source";
+    /// The directory that becomes the root of a room.
+    pub(super) const ROOM: &str = "room";
     /// The directory for what the compiler writes meanwhile.
     pub(super) const TEMPORARY: &str = "temporary";
 
