@@ -216,6 +216,20 @@ impl<F: Files> Source for Layout<F> {
         }
     }
 
+    /// What has this tag is not an image of the layout, so it is looked for among all entries.
+    fn tagged_signatures(&self, subject: &Digest) -> Result<Document, OciError> {
+        let tag = format!("{}.sig", subject.referrers_tag());
+        let entries = self.index.manifests().iter();
+        let mut tagged = entries.filter(|entry| tag_of(entry) == Some(&tag));
+        match tagged.next().and_then(|entry| Some((entry, sha256(entry)?))) {
+            Some((entry, digest)) => self.document(digest, Some(entry.media_type().as_ref())),
+            None => Err(OciError::NotFound {
+                origin: self.origin.clone(),
+                what: format!("tag `{tag}`"),
+            }),
+        }
+    }
+
     fn blob(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + '_>, OciError> {
         let shown = || visible(descriptor.digest().as_ref()).into_owned();
         let Some(digest) = sha256(descriptor) else {

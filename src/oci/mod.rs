@@ -79,6 +79,13 @@ pub trait Source {
     /// whatever their type. An empty list means that there are none; a failure to find out is an
     /// error.
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, OciError>;
+
+    /// Fetches the manifest with the signatures that cosign 2 stored beside an image, under the tag
+    /// `sha256-….sig` (cosign, SIGNATURE_SPEC.md). An image is never named so.
+    fn tagged_signatures(&self, subject: &Digest) -> Result<Document, OciError> {
+        let tag = Some(format!("{}.sig", subject.referrers_tag()));
+        self.manifest(&Selector { tag, digest: None })
+    }
 }
 
 /// A place that images are written to.

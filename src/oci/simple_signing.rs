@@ -5,7 +5,7 @@ use oci_spec::image::Descriptor;
 
 use super::collect::small_blob;
 use super::{OciError, Source};
-use crate::model::{Digest, Selector, media_type};
+use crate::model::{Digest, media_type};
 use crate::trust::{SIMPLE_SIGNING_LIMIT, SimpleSigning};
 
 /// The annotation of a layer with its signature.
@@ -18,8 +18,7 @@ pub fn simple_signatures(
     source: &dyn Source,
     subject: &Digest,
 ) -> Result<Vec<SimpleSigning>, OciError> {
-    let tag = Some(format!("{}.sig", subject.referrers_tag()));
-    let document = match source.manifest(&Selector { tag, digest: None }) {
+    let document = match source.tagged_signatures(subject) {
         Ok(document) => document,
         Err(OciError::NotFound { .. }) => return Ok(Vec::new()),
         // Some registries forbid what is not there.

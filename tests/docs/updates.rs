@@ -93,6 +93,7 @@ fn renovate_finds_each_version_and_digest_of_the_shipped_definitions() {
             _ => panic!("no versions are expected for {file}"),
         }
     };
+    let digests = Regex::new("[0-9a-f]{64}").unwrap();
     for (file, text) in bundles() {
         let dependencies = found(&file, &text);
         let mut names: Vec<_> = dependencies
@@ -103,7 +104,6 @@ fn renovate_finds_each_version_and_digest_of_the_shipped_definitions() {
         let mut expected = expected(&file);
         expected.sort_unstable();
         assert_eq!(names, expected, "{file}");
-        let digests = Regex::new("[0-9a-f]{64}").unwrap();
         let found = dependencies.iter().filter(|it| it.digest.is_some()).count();
         assert_eq!(found, digests.find_iter(&text).count(), "{file}: digests without a version");
     }

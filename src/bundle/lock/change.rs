@@ -108,7 +108,6 @@ fn values(old: Option<&LockedPlugin>, new: &LockedPlugin) -> Vec<String> {
         let go = |value: fn(&crate::bundle::GoBuild) -> Option<String>| {
             entry.go.as_ref().and_then(value).unwrap_or_else(|| "unknown".to_owned())
         };
-        let license = entry.facts.license.as_ref().map(|it| it.expression.clone());
         let cni = entry.cni_versions.as_ref().map(ToString::to_string);
         let artefact = entry.artefact.as_ref().map(|it| short(&it.digest));
         let image = |digest: fn(InImage) -> Option<Digest>| {
@@ -132,7 +131,6 @@ fn values(old: Option<&LockedPlugin>, new: &LockedPlugin) -> Vec<String> {
             ("toolchain", go(|go| Some(go.go.clone()))),
             ("package", go(|go| Some(go.path.clone()))),
             ("module version", go(|go| go.version.clone())),
-            ("licence", license.unwrap_or_else(|| "unknown".to_owned())),
             ("licence", licence),
             ("supplier", entry.supplier.clone().unwrap_or_else(|| "unknown".to_owned())),
             ("CNI versions", cni.unwrap_or_else(|| "unknown".to_owned())),

@@ -10,7 +10,7 @@ use crate::cli::report::{bytes, count};
 use crate::cli::terminal::{Exit, Failure, Terminal};
 use crate::publish::Pruned;
 
-/// Manages what `lock` and `build` keep for all bundles: downloads, and compiled Go modules.
+/// Manages the files that `lock` and `build` keep for all bundles: downloads, plugins, layers.
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
     #[command(subcommand)]
@@ -22,7 +22,7 @@ enum Action {
     Prune(PruneArguments),
 }
 
-/// Removes all downloads and compiled Go modules that no running cnister uses.
+/// Removes all kept files that no running cnister uses: downloads, plugins, layers.
 ///
 /// Leftovers of interrupted runs are also removed. A later build fetches or compiles what it needs
 /// again, and compares it with its lock.

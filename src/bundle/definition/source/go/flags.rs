@@ -32,8 +32,8 @@ pub struct VariableName(String);
 #[serde(try_from = "String")]
 pub struct VariableValue(String);
 
-/// The text of `-ldflags` as a build had it, with the placeholder of the version. The linker records
-/// it word by word, so that a recipe has to have the same text.
+/// The text of `-ldflags` as a build had it, with the placeholder of the version. The linker
+/// records it word by word, so that a recipe has to have the same text.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct LinkerFlags(String);
