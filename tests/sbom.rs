@@ -22,8 +22,10 @@ use cnister::attest::{
 };
 use cnister::binary::{BuildInfo, Elf};
 use cnister::model::{Digest, Sha512};
+use serde_json::Value;
 use support::{
-    Run, Scene, digest_of, image, note_peer, peer, peers_folder, peers_required, say_skipped,
+    Run, Scene, digest_of, image, note_peer, peer, peers_folder, peers_required, registries,
+    say_skipped,
 };
 
 /// The licences of what upstream's plugins link, and the first notice in each, as the modules' own
@@ -470,4 +472,57 @@ fn what_a_build_attaches_is_printed_and_travels_with_the_image() {
         assert_eq!(run.code, code, "{}", run.stdout);
         assert!(run.stderr.contains(expected), "{}", run.stderr);
     }
+}
+
+/// The Go modules that a document of CycloneDX lists, by `path` of a component: their paths and
+/// versions.
+fn go_modules(text: &str, path: impl Fn(&Value) -> String) -> BTreeSet<(String, String)> {
+    let document: Value = serde_json::from_str(text).unwrap();
+    let components = document["components"].as_array().unwrap().iter();
+    let of_go = components
+        .filter(|it| it["purl"].as_str().is_some_and(|purl| purl.starts_with("pkg:golang/")));
+    let modules = of_go.map(|it| {
+        let version = it["version"].as_str().unwrap();
+        (path(it), version.strip_prefix("go").unwrap_or(version).to_owned())
+    });
+    modules.collect()
+}
+
+#[test]
+fn syft_finds_the_modules_of_our_image_that_our_sbom_lists() {
+    let (Some(plugins), Some(syft)) = (image::plugins(), peer("syft")) else { return };
+    let scene = Scene::new();
+    let names: Vec<_> = programs(&plugins);
+    let names: Vec<_> =
+        names.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+    scene.write(
+        "bundle.yaml",
+        format!(
+            "apiVersion: cnister.dev/v1\nkind: Bundle\nname: test\nversion: 1.0.0\nplatforms: [linux/amd64]\n\
+             sources: [{{name: here, directory: {}}}]\nplugins: [{}]\ntool: none\n",
+            plugins.display(),
+            names.join(", ")
+        ),
+    );
+    scene.run_ok("build bundle.yaml -o layout --sbom cyclonedx");
+    let ours = scene.run_ok("inspect oci:layout --sbom cyclonedx").stdout;
+    let Some(server) = registries::docker_registry(scene.path()) else { return };
+    let reference = format!("{}/cni/test:1.0.0", server.host);
+    scene.run_ok(&format!("push oci:layout {reference}"));
+    let mut command = scene.command(syft);
+    command.args(["scan", &format!("registry:{reference}"), "--quiet", "-o", "cyclonedx-json"]);
+    command.env("SYFT_CHECK_FOR_APP_UPDATE", "false");
+    command.env("SYFT_REGISTRY_INSECURE_USE_HTTP", "true");
+    let theirs = scene.run_command(&mut command);
+    assert_eq!(theirs.code, 0, "{}", theirs.stderr);
+    // syft's package URLs end at the third part of a path, and our plugins are components of their
+    // own, with the module and the path in it as their URL.
+    let of_url = |it: &Value| {
+        let path = it["purl"].as_str().unwrap().trim_start_matches("pkg:golang/");
+        path.split('@').next().unwrap().to_owned()
+    };
+    let ours = go_modules(&ours, of_url);
+    let theirs = go_modules(&theirs.stdout, |it| it["name"].as_str().unwrap().to_owned());
+    assert!(ours.len() > 10, "{ours:?}");
+    assert_eq!(ours, theirs);
 }
