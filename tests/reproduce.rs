@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use sha2::{Digest, Sha256};
-use support::source::go;
+use support::source::{another_go, go};
 use support::{Run, Scene, module_proxy};
 
 const GO_MOD: &str = "module example.com/cni\n\ngo 1.21\n";
@@ -315,6 +315,20 @@ fn a_vendored_program_is_reproduced_where_it_was_built_and_nowhere_else() {
         expect(&found, 1, words);
         assert_eq!(fs::read(scene.at("bundle.lock.json")).unwrap(), lock);
     }
+    assert_eq!(leftovers(&scene), [""; 0]);
+}
+
+#[test]
+fn a_program_by_another_release_of_go_is_not_reproduced() {
+    const OTHER: &str = "1.25.7";
+    let Some((_, release)) = go() else { return };
+    let Some(program) = another_go(OTHER) else { return };
+    let (scene, recipe) = vendored(&release, &program);
+    scene.write("bundle.yaml", definition("own", "", &recipe));
+    let found = reproduce(&scene);
+    let words = format!("Go version: `go{OTHER}` published, `go{release}` rebuilt");
+    expect(&found, 1, &["is not what its recipe makes", &words]);
+    assert!(!scene.at("bundle.lock.json").exists());
     assert_eq!(leftovers(&scene), [""; 0]);
 }
 

@@ -16,6 +16,21 @@ pub fn go() -> Option<(PathBuf, String)> {
     Some((program, release))
 }
 
+/// The program of another release of Go, which the installed one downloads.
+pub fn another_go(release: &str) -> Option<PathBuf> {
+    let mut command = Command::new(peer("go")?);
+    command.args(["env", "GOROOT"]).env("GOTOOLCHAIN", format!("go{release}"));
+    let output = command.output().expect("go runs");
+    if !output.status.success() {
+        let reason = format!("Go {release} cannot be downloaded");
+        assert!(!peers_required(), "{reason}: {}", String::from_utf8_lossy(&output.stderr));
+        say_skipped(&reason);
+        return None;
+    }
+    let root = String::from_utf8(output.stdout).expect("text");
+    Some(Path::new(root.trim()).join("bin/go"))
+}
+
 fn env(program: &Path, name: &str) -> String {
     let printed = Command::new(program).args(["env", name]).output().expect("go runs").stdout;
     String::from_utf8(printed).expect("text").trim().to_owned()
