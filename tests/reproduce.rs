@@ -118,9 +118,9 @@ fn leftovers(scene: &Scene) -> Vec<String> {
     names.filter(|name| name.starts_with("cnister-")).collect()
 }
 
-/// A scene with a module of two programs, which were built from it elsewhere. Returns the recipe,
-/// and the sums of the module's two versions.
-fn module(release: &str, program: &Path) -> (Scene, String, [String; 2]) {
+/// A scene with a module of two programs, which were built from it elsewhere, with these flags of
+/// the linker. Returns the recipe, and the sums of the module's two versions.
+fn module(release: &str, program: &Path, linker: &str) -> (Scene, String, [String; 2]) {
     let scene = Scene::new();
     let other = MAIN.replace("unset", "other");
     let files = [
@@ -135,7 +135,7 @@ fn module(release: &str, program: &Path) -> (Scene, String, [String; 2]) {
     fs::create_dir(scene.at("empty")).unwrap();
     for name in ["own", "two"] {
         let package = format!("example.com/cni/plugins/{name}@v1.0.0");
-        let flags = ["-trimpath", "-tags=a,b", "-ldflags=-s -w -X 'main.version=v1.0.0'"];
+        let flags = ["-trimpath", "-tags=b,a", linker];
         let arguments = [&["install"][..], &flags, &[&package]].concat();
         build(&scene, program, &scene.at("empty"), &arguments);
     }
@@ -160,7 +160,8 @@ fn module(release: &str, program: &Path) -> (Scene, String, [String; 2]) {
 #[test]
 fn programs_of_a_module_are_reproduced_and_the_lock_says_so() {
     let Some((program, release)) = go() else { return };
-    let (scene, recipe, sums) = module(&release, &program);
+    let linker = "-ldflags=-s -w -X 'main.version=v1.0.0'";
+    let (scene, recipe, sums) = module(&release, &program, linker);
     let good = definition("own, two", "gates: {minLevel: reproduced}\n", &recipe);
     scene.write("bundle.yaml", &good);
     // Without the statement, the level is not reached.
@@ -237,13 +238,28 @@ fn programs_of_a_module_are_reproduced_and_the_lock_says_so() {
     let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
     assert_eq!(json["reproductions"][0]["isSame"], false);
     let differences = json["reproductions"][0]["differences"].to_string();
-    let tags = "build setting -tags: `a,b` published, `c` rebuilt";
+    let tags = "build setting -tags: `b,a` published, `c` rebuilt";
     assert!(differences.contains(tags), "{differences}");
     // The recipe pins the module.
     scene.write("bundle.yaml", good.replace(&sums[0], &sums[1]));
     let pinned = format!("the sum of the module is {}, and the recipe pins {}", sums[0], sums[1]);
     expect(&reproduce(&scene), 2, &[&pinned]);
     assert_eq!(leftovers(&scene), [""; 0]);
+}
+
+#[test]
+fn a_module_is_built_with_the_flags_of_the_linker_that_the_recipe_spells() {
+    let Some((program, release)) = go() else { return };
+    let linker = "-ldflags=-s -w -X main.version=v1.0.0";
+    let (scene, recipe, _) = module(&release, &program, linker);
+    let own = "          strip: true\n          variables: {main.version: \"{version}\"}\n";
+    assert!(recipe.contains(own), "{recipe}");
+    let text = "        ldflags: -s -w -X main.version={version}\n";
+    let spelled = format!("{}{text}", recipe.replace(own, ""));
+    scene.write("bundle.yaml", definition("own", "", &spelled));
+    expect(&reproduce(&scene), 0, &["reproduced: own linux/", "level reproduced"]);
+    scene.write("bundle.yaml", definition("own", "", &spelled.replace("-s -w", "-w -s")));
+    expect(&reproduce(&scene), 1, &["is not what its recipe makes", "Go build ID: `"]);
 }
 
 /// A scene with a program that was built from a directory with its `vendor`, which is gone. Returns

@@ -97,8 +97,10 @@ impl Rebuild<'_> {
         {
             return Err(GoError::Pinned { expected, found });
         }
+        let trimmed = &["-trimpath", "-mod=readonly"];
+        let mode = if request.is_trimmed() { &trimmed[..] } else { &["-mod=readonly"] };
+        build.flags = flags(&request.build, mode);
         if let Some(there) = &request.directory {
-            build.flags = flags(&request.build, &["-mod=readonly"]);
             let mut room = room(&build.command, request)?;
             room.put_modules(build.command.go_path(Run::default()).join(MODULES), there)?;
             build.room = Some(room);
