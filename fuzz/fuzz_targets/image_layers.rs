@@ -54,9 +54,9 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(rootfs.find(&path), Ok(Found::File(path.clone(), file)));
         let layer = layers[file.layer];
         let mut content = None;
-        let taken = take_files(layer, [(file.member, ())].into(), |(), input| {
+        let taken = take_files(layer, [(file.member, ())].into(), |(), found| {
             let mut bytes = Vec::new();
-            input.take(LONGEST).read_to_end(&mut bytes).map_err(|_| Stop::Content)?;
+            found.content.take(LONGEST).read_to_end(&mut bytes).map_err(|_| Stop::Content)?;
             assert!(content.replace(bytes).is_none());
             Ok(())
         });
