@@ -35,6 +35,14 @@ pub(super) struct PlatformInputs<'a> {
 }
 
 impl<'a> Inputs<'a> {
+    /// Refuses sources of which a build takes only what a lock pins, if there is no lock.
+    pub fn expect_lock(sources: &Sources<'_>, is_locked: bool) -> Result<(), BuildError> {
+        match sources.to_lock() {
+            Some(source) if !is_locked => Err(BuildError::NoLock(source.clone())),
+            _ => Ok(()),
+        }
+    }
+
     /// Takes in what the definition of `sources` asks for. `tools` are what there is: the
     /// definition decides whether one is used, and those of other platforms are left alone. `epoch`
     /// is the time inside the image. Where there is a lock, nothing is taken that it does not pin;
@@ -46,9 +54,7 @@ impl<'a> Inputs<'a> {
         epoch: u64,
     ) -> Result<Self, BuildError> {
         let definition = sources.definition();
-        if let (None, Some(source)) = (lock, sources.to_lock()) {
-            return Err(BuildError::NoLock(source.clone()));
-        }
+        Self::expect_lock(sources, lock.is_some())?;
         let tools = definition.platforms.iter().map(|platform| match definition.tool {
             ToolChoice::Required => tool_of(platform, tools).map(Some),
             ToolChoice::None => Ok(None),

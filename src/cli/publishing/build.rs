@@ -68,6 +68,8 @@ pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<Exit, Fa
     fetch.sums = lock.iter().flat_map(|(lock, _)| sums(lock)).collect();
     let sources = Sources::new(&definition, folder, &arguments.directory, &fetch)
         .map_err(Failure::classed)?;
+    // Before a tool is asked for, which does not help without it.
+    Inputs::expect_lock(&sources, lock.is_some()).map_err(|error| refusal(error, path))?;
     let tools = match definition.tool {
         ToolChoice::Required => arguments.tools.open()?,
         ToolChoice::None => Vec::new(),

@@ -45,7 +45,7 @@ struct Fields {
     #[serde(default, rename = "identity")]
     _identity: NoIdentity,
     #[serde(default, deserialize_with = "given")]
-    reproduce: Option<Recipe>,
+    reproduce: Option<Box<Recipe>>,
 }
 
 impl Archive {

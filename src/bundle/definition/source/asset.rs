@@ -27,9 +27,9 @@ pub struct Asset {
     /// The URL or path of the checksum file; without it, those beside the asset are looked for.
     pub checksums: Option<LocationPattern>,
     /// What its publisher signs; of an image, only the key is written.
-    pub signed: Option<Signed>,
+    pub signed: Option<Box<Signed>>,
     /// How the programs in it were built.
-    pub reproduce: Option<Recipe>,
+    pub reproduce: Option<Box<Recipe>>,
 }
 
 impl Asset {

@@ -39,7 +39,7 @@ struct Fields {
     #[serde(default, rename = "identity")]
     _identity: NoIdentity,
     #[serde(default, deserialize_with = "given")]
-    reproduce: Option<Recipe>,
+    reproduce: Option<Box<Recipe>>,
 }
 
 impl BareFile {

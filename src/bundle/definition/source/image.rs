@@ -43,7 +43,7 @@ struct Fields {
     #[serde(default, rename = "identity")]
     _identity: NoIdentity,
     #[serde(default, deserialize_with = "given")]
-    reproduce: Option<Recipe>,
+    reproduce: Option<Box<Recipe>>,
 }
 
 impl UpstreamImage {
@@ -139,7 +139,8 @@ impl<'de> Deserialize<'de> for UpstreamImage {
                 Ok(Self { asset, paths: BTreeMap::new() })
             }
             Written::Fields(Fields { from, version, sha256, paths, key, reproduce, .. }) => {
-                let signed = key.map(|key| Signed { key, signature: None, provenance: None });
+                let signed =
+                    key.map(|key| Box::new(Signed { key, signature: None, provenance: None }));
                 Ok(Self {
                     asset: Asset { from, version, sha256, checksums: None, signed, reproduce },
                     paths,

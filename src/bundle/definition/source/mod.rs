@@ -94,7 +94,7 @@ macro_rules! kinds {
             repository: Option<String>,
             #[serde(default, deserialize_with = "given")]
             download: Option<String>,
-            $(#[serde(default, deserialize_with = "given")] $key: Option<$value>,)+
+            $(#[serde(default, deserialize_with = "given")] $key: Option<Box<$value>>,)+
         }
 
         /// Every kind, in the order of the documentation.
@@ -104,7 +104,7 @@ macro_rules! kinds {
 
         impl RawSource {
             fn kinds(&self) -> Vec<SourceKind> {
-                let kinds = [$(self.$key.clone().map(SourceKind::$variant),)+];
+                let kinds = [$(self.$key.as_deref().cloned().map(SourceKind::$variant),)+];
                 kinds.into_iter().flatten().collect()
             }
         }

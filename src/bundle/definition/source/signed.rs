@@ -69,10 +69,10 @@ impl Signed {
         key: Option<PublicKey>,
         signature: Option<LocationPattern>,
         provenance: Option<LocationPattern>,
-    ) -> Result<Option<Self>, &'static str> {
+    ) -> Result<Option<Box<Self>>, &'static str> {
         let is_used = signature.is_some() || provenance.is_some();
         match key {
-            Some(key) if is_used => Ok(Some(Self { key, signature, provenance })),
+            Some(key) if is_used => Ok(Some(Box::new(Self { key, signature, provenance }))),
             Some(_) => Err("`key` verifies nothing: write `signature` or `provenance`"),
             None if is_used => {
                 Err("`signature` and `provenance` are verified with a key: write `key`")
