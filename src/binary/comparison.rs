@@ -131,7 +131,7 @@ impl Comparison {
             && self.sections.iter().all(is_known)
     }
 
-    /// What differs, one line each.
+    /// The differences, one line each.
     pub fn lines(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.values.iter().map(ToString::to_string).collect();
         if let Some([published, rebuilt]) = self.sizes {

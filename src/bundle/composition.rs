@@ -1,6 +1,6 @@
-//! What decides the bytes of a layer, as one digest: its files with their paths and permissions,
-//! the time, the encoder with its version and parameters, and the version of the crate, which
-//! decides how the archive is written.
+//! The inputs that decide the bytes of a layer, as one digest: its files with their paths and
+//! permissions, the time, the encoder with its version and parameters, and the version of the
+//! crate, which decides how the archive is written.
 
 use super::{Encoding, Entry, EntryKind};
 use crate::model::{Digest, json};

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Digest, Licence, excerpt};
 
-/// What the files of a source say.
+/// The licence that the files of a source state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -60,7 +60,7 @@ impl LicenseFiles {
         self.files.insert(path.to_owned(), content);
     }
 
-    /// What they say together; `None` if that is not one known licence.
+    /// Their common licence; `None` if that is not one known licence.
     pub fn finish(self) -> Option<FoundLicense> {
         let mut found = None;
         let mut copyright = BTreeSet::new();

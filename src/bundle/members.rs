@@ -31,12 +31,12 @@ pub struct Members {
     licenses: LicenseFiles,
 }
 
-/// What was found in an archive.
+/// The wanted members of an archive, and its licence.
 #[derive(Debug)]
 pub struct FoundMembers {
     /// The path of each wanted member.
     pub paths: Vec<String>,
-    /// What the archive's own files say of its licence.
+    /// The licence in the archive's own files.
     pub license: Option<FoundLicense>,
 }
 

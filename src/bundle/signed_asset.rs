@@ -17,7 +17,7 @@ pub struct SignedEvidence {
     pub provenance: Option<Vec<u8>>,
 }
 
-/// What evidence must prove.
+/// The claim that evidence must prove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
     /// The key signed the asset.
@@ -33,7 +33,7 @@ pub struct SignedAsset<'a> {
     pub key: &'a str,
     /// The fingerprint of the key that the definition names.
     pub fingerprint: Digest,
-    /// What the evidence must prove.
+    /// The claim that the evidence must prove.
     pub claim: Claim,
     /// The evidence.
     pub evidence: &'a [u8],

@@ -1,4 +1,4 @@
-//! What a policy says of an image, platform by platform. `verify` and `report` share it.
+//! The verdict of a policy on an image, platform by platform, for `verify` and `report`.
 
 use std::time::SystemTime;
 
@@ -7,7 +7,7 @@ use crate::model::{Finding, Platform, Reference};
 use crate::oci::{CollectError, Platforms, collect};
 use crate::trust::{self, Bundle, Evidence, Policy, Presence, Verified, Verifier};
 
-/// What a policy says of one platform.
+/// The verdict of a policy on one platform.
 pub(super) struct Verdict {
     pub(super) platform: Platform,
     /// What was verified; `None` if the policy refuses it.

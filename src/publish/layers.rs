@@ -27,7 +27,7 @@ pub(super) struct Layers<'a> {
     pub(super) epoch: u64,
 }
 
-/// What is noted of a layer that was composed.
+/// The note about a composed layer.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct KnownLayer {
@@ -36,7 +36,7 @@ struct KnownLayer {
     size: u64,
 }
 
-/// What the notes are about.
+/// The topic of the notes.
 const TOPIC: &str = "layer";
 
 impl Layers<'_> {

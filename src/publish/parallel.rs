@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{available_parallelism, scope};
 
-/// What `work` makes of each item, in their order. After an error, no further item is begun.
+/// The results of `work` for each item, in their order. After an error, no further item is begun.
 pub(super) fn each<T: Send, R: Send, E: Send>(
     items: impl IntoIterator<Item = T, IntoIter: Send>,
     work: impl Fn(T) -> Result<R, E> + Sync,

@@ -128,7 +128,7 @@ pub struct LockedPlugin {
     /// The checksum file that names the artefact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<LockedChecksum>,
-    /// What the publisher of the artefact signed.
+    /// The signatures of the artefact's publisher.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed: Option<LockedSigned>,
     /// The statement that it was built again with the same bytes.

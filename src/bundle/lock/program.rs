@@ -38,7 +38,7 @@ pub struct ProgramFacts {
     /// The privileges of its file in the source.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub privileges: BTreeSet<Privilege>,
-    /// What the source's own files say of its licence.
+    /// The licence in the source's own files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub license: Option<FoundLicense>,
 }

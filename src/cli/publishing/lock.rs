@@ -93,7 +93,7 @@ struct Rebuilt {
     platform: Platform,
     /// Whether it has the bytes of the published one.
     is_same: bool,
-    /// What differs.
+    /// The differences.
     differences: Vec<String>,
 }
 

@@ -75,7 +75,7 @@ impl PluginSource for ArchiveSource<'_> {
     }
 }
 
-/// What is noted of the members that were taken from an archive.
+/// The note about the members that were taken from an archive.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct KnownMembers {
@@ -92,7 +92,7 @@ struct KnownMember {
     privileges: BTreeSet<Privilege>,
 }
 
-/// What the notes are about.
+/// The topic of the notes.
 const TOPIC: &str = "members";
 
 impl ArchiveSource<'_> {

@@ -72,7 +72,7 @@ impl From<HttpError> for AssetError {
 }
 
 impl AssetError {
-    /// What the user can do about it; `location` is that of the asset.
+    /// The hint for the user; `location` is that of the asset.
     pub(super) fn hint(&self, location: &str) -> Option<String> {
         match self {
             Self::Cache(error) => error.hint(),

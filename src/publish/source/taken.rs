@@ -132,7 +132,7 @@ impl Taken {
         &self.privileges
     }
 
-    /// What the source's own files say of its licence.
+    /// The licence in the source's own files.
     pub fn license(&self) -> Option<&FoundLicense> {
         self.license.as_ref()
     }

@@ -1,4 +1,4 @@
-//! What a definition says of the plugins of a source, for the SBOM: what no program says of itself.
+//! The description of a source's plugins, for the SBOM: facts that no program records.
 //!
 //! It changes nothing about which bytes are taken, and is no part of what a lock compares.
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::model::uri::{encoded, has_scheme};
 use crate::model::{Licence, Party, excerpt, visible};
 
-/// What is said of all plugins of a source.
+/// The description of all plugins of a source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SourceDescription {
     /// The licence of their source.
@@ -96,7 +96,12 @@ mod tests {
             (None, Some("example.com/a")),
             (None, Some("https://a b")),
         ] {
-            assert!(check(copyright, repository).is_err(), "{copyright:?} {repository:?}");
+            let expected = match copyright {
+                Some(_) => "`copyright` must have 1 to 4096 bytes and nothing invisible",
+                None => "`repository` is not a URL: `",
+            };
+            let error = check(copyright, repository).expect_err(expected);
+            assert!(error.starts_with(expected), "{error}");
         }
     }
 }

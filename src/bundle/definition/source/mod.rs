@@ -61,7 +61,7 @@ pub struct Source {
     pub kind: SourceKind,
     /// The version of what is in a directory.
     pub version: Option<UpstreamVersion>,
-    /// What SBOMs say of its plugins.
+    /// The description of its plugins in SBOMs.
     pub description: SourceDescription,
 }
 

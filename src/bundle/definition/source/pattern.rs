@@ -72,7 +72,7 @@ pub(super) struct Filling<'a> {
     pub(super) plugin: &'a PluginName,
 }
 
-/// What all patterns can do.
+/// The methods of all patterns.
 macro_rules! patterns {
     ($($pattern:ident)+) => {
         $(impl $pattern {

@@ -1,4 +1,4 @@
-//! What the publisher of an asset signs, and with which key, as a definition writes it.
+//! The signatures of an asset's publisher and the key for them, as a definition writes them.
 //!
 //! Only the fields are checked here. The key is a file beside the definition: whoever reads the
 //! definition reads it, and puts its text and fingerprint in. Without them, no lock answers the

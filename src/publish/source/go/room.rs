@@ -296,7 +296,8 @@ mod tests {
         assert!(room(Some("/usr/local/go")).put("/here".into(), "/usr/local/src").is_ok());
         for there in ["/usr/local", "/usr/local/go", "/usr/local/go/src/x"] {
             let refused = room(Some("/usr/local/go")).put("/here".into(), there);
-            assert!(refused.is_err(), "{there}");
+            let error = refused.expect_err(there).to_string();
+            assert!(error.contains("would hide"), "{there}: {error}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! What a definition says of signatures and keys.
+//! Signatures and keys in definitions.
 
 use super::*;
 
